@@ -1,0 +1,1 @@
+"""The core of Packshot: no HTTP, no queue, no GraphQL."""

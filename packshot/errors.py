@@ -1,0 +1,156 @@
+"""One tree of refusals.
+
+A `PackshotError` means: asking again gets the same answer. Whatever else is
+raised is an outage or a bug, and is retried, logged and answered with a 5xx.
+Nothing here knows HTTP or GraphQL; each edge maps the tree once.
+"""
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+
+class ErrorCode(StrEnum):
+    """What kind of refusal it is, for programs."""
+
+    INVALID = "INVALID"
+    NOT_FOUND = "NOT_FOUND"
+    TAKEN = "TAKEN"
+    CYCLE = "CYCLE"
+    VERSION_CONFLICT = "VERSION_CONFLICT"
+    LIMIT = "LIMIT"
+    BAD_STATE = "BAD_STATE"
+    UPLOAD_EXPIRED = "UPLOAD_EXPIRED"
+    CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
+    UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA"
+    TOO_LARGE = "TOO_LARGE"
+    UNRENDERABLE = "UNRENDERABLE"
+    RENDER_TIMEOUT = "RENDER_TIMEOUT"
+
+
+class PackshotError(Exception):
+    """A refusal, with what was expected and what was got.
+
+    Args:
+        message: one sentence for a person.
+        field: path of the offending value in snake case, innermost last.
+        expected: what would have been accepted.
+        got: what came instead, shortened to 100 characters.
+    """
+
+    code: ClassVar[ErrorCode]
+
+    def __init__(
+        self, message: str, *, field: tuple[str, ...] = (), expected: str | None = None, got: object = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.expected = expected
+        self.got = None if got is None else _short(str(got))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Refusals travel from the render processes; the default would lose the keywords.
+        return _revive, (type(self), dict(self.__dict__))
+
+    def at(self, *prefix: str) -> "PackshotError":
+        """Put `prefix` before the field path, as the error climbs out of nested input."""
+        self.field = (*prefix, *self.field)
+        return self
+
+
+def _revive(kind: type[PackshotError], state: dict[str, Any]) -> PackshotError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, state["message"])
+    error.__dict__.update(state)
+    return error
+
+
+def _short(text: str, limit: int = 100) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class Invalid(PackshotError):
+    """A value does not fit its rule."""
+
+    code = ErrorCode.INVALID
+
+
+class NotFound(PackshotError):
+    """Nothing of that name or id in this tenant."""
+
+    code = ErrorCode.NOT_FOUND
+
+
+class Taken(PackshotError):
+    """A value that must be unique belongs to something else already."""
+
+    code = ErrorCode.TAKEN
+
+    def __init__(self, message: str, *, existing_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.existing_id = existing_id
+
+
+class Cycle(PackshotError):
+    """A fallback chain would lead back to itself."""
+
+    code = ErrorCode.CYCLE
+
+
+class VersionConflict(PackshotError):
+    """The object has moved on from the version the caller expected."""
+
+    code = ErrorCode.VERSION_CONFLICT
+
+    def __init__(self, message: str, *, current_version: int, current_id: str, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.current_version = current_version
+        self.current_id = current_id
+
+
+class Limit(PackshotError):
+    """A list or page is longer than allowed."""
+
+    code = ErrorCode.LIMIT
+
+
+class BadState(PackshotError):
+    """The object is not in a state in which this can be done."""
+
+    code = ErrorCode.BAD_STATE
+
+
+class UploadExpired(PackshotError):
+    """The upload's 15 minutes are over."""
+
+    code = ErrorCode.UPLOAD_EXPIRED
+
+
+class ChecksumMismatch(PackshotError):
+    """The bytes received are not the bytes announced."""
+
+    code = ErrorCode.CHECKSUM_MISMATCH
+
+
+class UnsupportedMedia(PackshotError):
+    """The bytes are no image of an accepted format."""
+
+    code = ErrorCode.UNSUPPORTED_MEDIA
+
+
+class TooLarge(PackshotError):
+    """More bytes or pixels than the limit allows."""
+
+    code = ErrorCode.TOO_LARGE
+
+
+class Unrenderable(PackshotError):
+    """The image is damaged, or cannot be drawn in the requested shape."""
+
+    code = ErrorCode.UNRENDERABLE
+
+
+class RenderTimeout(PackshotError):
+    """Rendering took longer than the limit, or needed more memory than it."""
+
+    code = ErrorCode.RENDER_TIMEOUT

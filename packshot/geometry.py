@@ -1,0 +1,194 @@
+"""Pixel geometry: whole numbers, origin top left, x right, y down.
+
+Ratios are compared and scaled as exact fractions, so that a size that was
+computed once comes out the same when it is computed again from its result.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from typing import NamedTuple
+
+
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels: its top left corner and its size."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def size(self) -> Size:
+        return Size(self.width, self.height)
+
+
+class Anchor(NamedTuple):
+    """A point of a picture, each coordinate relative to its edge (0.0 to 1.0)."""
+
+    x: float
+    y: float
+
+
+class Mode(StrEnum):
+    """How a picture is fitted into a box; the value is the spelling in a key."""
+
+    CROP = "crop"
+    INCLUDE_ALL = "includeall"
+    CLIP = "clip"
+
+
+class Gravity(StrEnum):
+    """Which part of a picture is kept, or where in the box it is put."""
+
+    CENTER = "center"
+    NORTH = "north"
+    NORTHEAST = "northeast"
+    EAST = "east"
+    SOUTHEAST = "southeast"
+    SOUTH = "south"
+    SOUTHWEST = "southwest"
+    WEST = "west"
+    NORTHWEST = "northwest"
+
+    @property
+    def anchor(self) -> Anchor:
+        x = 0.0 if "west" in self.value else 1.0 if "east" in self.value else 0.5
+        y = 0.0 if "north" in self.value else 1.0 if "south" in self.value else 0.5
+        return Anchor(x, y)
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A rectangle on the upright original, each edge from 0.0 to 1.0."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def is_full(self) -> bool:
+        return (self.left, self.top, self.right, self.bottom) == (0.0, 0.0, 1.0, 1.0)
+
+
+def half_up(value: Fraction) -> int:
+    """Round to the nearest whole number, halves upward, never below 1."""
+    return max(1, (2 * value.numerator + value.denominator) // (2 * value.denominator))
+
+
+def crop_box(source: Size, crop: Crop | None) -> Box:
+    """Return the pixels of `source` inside `crop`, at least one by one.
+
+    >>> crop_box(Size(400, 300), Crop(0.25, 0.0, 0.75, 0.5))
+    Box(left=100, top=0, width=200, height=150)
+    """
+    if crop is None:
+        return Box(0, 0, *source)
+    left = min(round(crop.left * source.width), source.width - 1)
+    top = min(round(crop.top * source.height), source.height - 1)
+    right = max(round(crop.right * source.width), left + 1)
+    bottom = max(round(crop.bottom * source.height), top + 1)
+    return Box(left, top, right - left, bottom - top)
+
+
+def place(inner: Size, outer: Size, anchor: Anchor) -> Box:
+    """Centre `inner` on `anchor` of `outer`, then slide it back inside.
+
+    >>> place(Size(100, 50), Size(100, 100), Anchor(0.5, 1.0))
+    Box(left=0, top=50, width=100, height=50)
+    """
+    left = round(anchor.x * outer.width - inner.width / 2)
+    top = round(anchor.y * outer.height - inner.height / 2)
+    return Box(
+        max(0, min(left, outer.width - inner.width)),
+        max(0, min(top, outer.height - inner.height)),
+        *inner,
+    )
+
+
+def cover_box(source: Size, target: Size, anchor: Anchor) -> Box:
+    """Return the largest box of `target`'s aspect ratio that fits in `source`.
+
+    The box centres on `anchor`, then slides back inside the source. It is in
+    source pixels; scaling to `target` is the renderer's work.
+
+    >>> cover_box(Size(4000, 3000), Size(1600, 900), Anchor(0.5, 0.1))
+    Box(left=0, top=0, width=4000, height=2250)
+    """
+    if source.width * target.height > target.width * source.height:
+        inner = Size(half_up(Fraction(source.height * target.width, target.height)), source.height)
+    else:
+        inner = Size(source.width, half_up(Fraction(source.width * target.height, target.width)))
+    return place(inner, source, anchor)
+
+
+def contain(source: Size, target: Size) -> Size:
+    """Scale `source` to the largest size of its own ratio inside `target`.
+
+    >>> contain(Size(400, 200), Size(100, 100))
+    Size(width=100, height=50)
+    """
+    scale = min(Fraction(target.width, source.width), Fraction(target.height, source.height))
+    return Size(half_up(source.width * scale), half_up(source.height * scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The box a client asked for; None: that axis follows from the ratio.
+
+    Attributes:
+        scale: device pixel ratio; multiplies both axes.
+        ratio: width / height that a missing axis follows; None: the picture's own.
+    """
+
+    width: int | None
+    height: int | None
+    scale: Fraction = Fraction(1)
+    ratio: Fraction | None = None
+
+
+def output_size(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, limit: Size) -> Size:
+    """Return the final pixels of a variant.
+
+    Args:
+        picture: what is shown, after its crop.
+        limit: no side of the result is longer than this.
+
+    Without `allow_upscale` a box that would enlarge the picture shrinks and
+    keeps its ratio. Feeding the result back in as a request gives it again.
+    """
+    width, height = _box(picture, request)
+    across, down = width / picture.width, height / picture.height
+    # How much the picture itself is scaled: to fill the box, or to fit in it.
+    scale = max(across, down) if mode is Mode.CROP else min(across, down)
+    shrink = Fraction(1)
+    if scale > 1 and not allow_upscale:
+        shrink = 1 / scale
+    if mode is Mode.CLIP:
+        width, height = picture.width * scale, picture.height * scale
+    shrink = min(shrink, limit.width / width, limit.height / height)
+    return Size(half_up(width * shrink), half_up(height * shrink))
+
+
+def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
+    ratio = request.ratio or Fraction(picture.width, picture.height)
+    if request.width is None and request.height is None:
+        width, height = Fraction(picture.width), Fraction(picture.height)
+    elif request.height is None:
+        assert request.width is not None
+        width = Fraction(request.width)
+        height = width / ratio
+    elif request.width is None:
+        height = Fraction(request.height)
+        width = height * ratio
+    else:
+        width, height = Fraction(request.width), Fraction(request.height)
+    return width * request.scale, height * request.scale

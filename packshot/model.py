@@ -1,0 +1,197 @@
+"""The values Packshot is about, as frozen data: no rows, no pixels, no rules."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from packshot.errors import Invalid
+from packshot.geometry import Crop, Gravity
+
+NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+PACK_ID = re.compile(r"[0-9a-f]{24}")
+
+
+def check_name(value: str, *field: str) -> str:
+    """Return `value` if it can name a tenant or a location, else raise `Invalid`."""
+    if not NAME.fullmatch(value):
+        raise Invalid(
+            "A name is 1 to 63 lower-case letters, digits and hyphens and starts with a letter or digit.",
+            field=field,
+            expected="[a-z0-9][a-z0-9-]{0,62}",
+            got=value,
+        )
+    return value
+
+
+class Format(StrEnum):
+    """An image format that Packshot writes."""
+
+    AVIF = "avif"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    PNG = "png"
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.value}"
+
+    @property
+    def extension(self) -> str:
+        return "jpg" if self is Format.JPEG else self.value
+
+    @property
+    def has_alpha(self) -> bool:
+        return self is not Format.JPEG
+
+
+class FormatPolicy(StrEnum):
+    """Which format a URL without `format` gives."""
+
+    AUTO = "auto"
+    ORIGINAL = "original"
+    AVIF = "avif"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    PNG = "png"
+
+
+class IncludeAll(StrEnum):
+    """Whether a picture of another ratio is padded (TRUE) or cropped (FALSE)."""
+
+    UNSET = "unset"
+    TRUE = "true"
+    FALSE = "false"
+
+
+@dataclass(frozen=True, slots=True)
+class Focus:
+    """The focal point on the upright original, each coordinate from 0.0 to 1.0."""
+
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """A size rendered ahead of time; a missing axis follows the location's ratio."""
+
+    width: int | None
+    height: int | None
+    dpr: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Who owns packs and locations, and what applies where nothing else is said."""
+
+    name: str
+    version: int
+    resize_gravity: Gravity
+    include_all: bool
+    format_policy: FormatPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A tenant-wide named slot with a default size and resize behaviour.
+
+    Attributes:
+        renditions: sizes rendered ahead of time besides the default size;
+            None: the location's own size at 1x and 2x.
+        formats: formats rendered ahead of time; None: AVIF, WebP, and JPEG
+            (PNG where there is alpha).
+        revision: counts planned re-renderings; part of every fingerprint.
+    """
+
+    name: str
+    version: int
+    label: str | None
+    width: int | None
+    height: int | None
+    fallback: str | None
+    resize_gravity: Gravity | None
+    include_all: IncludeAll
+    allow_upscale: bool
+    renditions: tuple[Rendition, ...] | None
+    formats: tuple[Format, ...] | None
+    revision: int
+    added_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An uploaded picture, known by its content.
+
+    Attributes:
+        width, height: pixels of the upright picture.
+        alpha: whether any pixel may be transparent.
+        format: what the bytes are; its own name, as the decoder gives it.
+    """
+
+    sha256: str
+    width: int
+    height: int
+    bytes: int
+    format: str
+    alpha: bool
+    frames: int
+    thumbhash: str | None
+    dominant_color: str | None
+
+    @property
+    def media_type(self) -> str:
+        return f"image/{self.format}"
+
+
+@dataclass(frozen=True, slots=True)
+class PackLocation:
+    """One location of one pack: its own original if it has one, and its overrides."""
+
+    pack_id: str
+    location: str
+    version: int = 0
+    original: Original | None = None
+    original_at: datetime | None = None
+    crop: Crop | None = None
+    focus: Focus | None = None
+    resize_gravity: Gravity | None = None
+    include_all: IncludeAll = IncludeAll.UNSET
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """The originals of one asset, and what holds for all of them."""
+
+    id: str
+    version: int
+    sequence_number: int
+    asset_id: int | None
+    external_id: str | None
+    main_location: str | None
+    resize_gravity: Gravity | None
+    include_all: IncludeAll
+    created_at: datetime
+    modified_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that decides what a pack's URLs give, read in one statement.
+
+    Attributes:
+        locations: every location of the tenant, by name.
+        slots: the pack's own pack locations, by name; most packs have few.
+    """
+
+    tenant: Tenant
+    locations: Mapping[str, Location]
+    pack: Pack
+    slots: Mapping[str, PackLocation]
+
+    def slot(self, location: str) -> PackLocation:
+        """Return the pack location, an empty one where nothing was ever set."""
+        return self.slots.get(location) or PackLocation(self.pack.id, location)

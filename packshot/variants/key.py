@@ -1,0 +1,57 @@
+"""Fingerprints and keys: where a variant lives, as a pure function of metadata."""
+
+import json
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+
+from packshot.errors import Invalid
+from packshot.geometry import Crop
+from packshot.model import NAME, PACK_ID, Focus
+from packshot.variants.plan import Plan, parse_plan
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Where one variant's bytes are, for good: a blob under a key never changes."""
+
+    tenant: str
+    pack: str
+    location: str
+    fingerprint: str
+    plan: Plan
+
+    def __str__(self) -> str:
+        return f"{self.tenant}/{self.pack}/{self.location}/{self.fingerprint}/{self.plan}"
+
+
+def parse_key(text: str) -> Key:
+    """Read a key; `parse_key(str(key)) == key`.
+
+    Raises:
+        Invalid: `text` is no key.
+    """
+    parts = text.split("/")
+    if (
+        len(parts) != 5
+        or not NAME.fullmatch(parts[0])
+        or not PACK_ID.fullmatch(parts[1])
+        or not NAME.fullmatch(parts[2])
+        or not _FINGERPRINT.fullmatch(parts[3])
+    ):
+        raise Invalid("That is no variant's key.", expected="tenant/pack/location/fingerprint/plan", got=text)
+    return Key(parts[0], parts[1], parts[2], parts[3], parse_plan(parts[4]))
+
+
+def fingerprint(original_sha256: str, crop: Crop | None, focus: Focus | None, revision: int) -> str:
+    """Digest what a picture is made from: 24 hex digits, 96 bits of SHA-256.
+
+    The full rectangle and no crop are the same picture. Floats are spelled by
+    their shortest round-trip form, so equal numbers give equal digests.
+    """
+    drawn_crop = None if crop is None or crop.is_full else [crop.left, crop.top, crop.right, crop.bottom]
+    point = None if focus is None else [focus.x, focus.y]
+    text = json.dumps([original_sha256, drawn_crop, point, revision], separators=(",", ":"))
+    return sha256(text.encode()).hexdigest()[:24]

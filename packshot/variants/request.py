@@ -1,0 +1,158 @@
+"""The request form of an image URL: syntax only, computed without any data.
+
+Known parameters in one order and one spelling. Two URLs with the same request
+form share a CDN cache entry; nothing here looks at a pack or a location.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote_to_bytes
+
+from packshot.errors import Invalid
+from packshot.geometry import Gravity, Mode
+
+T = TypeVar("T", bound=StrEnum)
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class FormatChoice(StrEnum):
+    """A format by name, or the best that the client accepts."""
+
+    AUTO = "auto"
+    AVIF = "avif"
+    WEBP = "webp"
+    JPEG = "jpeg"
+    PNG = "png"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestForm:
+    """What a URL asks for; None: it does not say. Field names are the parameters'."""
+
+    location: str | None = None
+    width: int | None = None
+    height: int | None = None
+    resize_mode: Mode | None = None
+    resize_gravity: Gravity | None = None
+    skip_crop: bool | None = None
+    location_ratio: bool | None = None
+    format: FormatChoice | None = None
+    quality: int | None = None
+    dpr: Decimal | None = None
+
+    def query(self) -> str:
+        """Return the canonical query string; `parse_request` of it gives this form."""
+        pairs = []
+        for name in _PARAMETERS:
+            value = getattr(self, name.replace("-", "_"))
+            if value is not None:
+                pairs.append(f"{name}={_spell(value)}")
+        return "&".join(pairs)
+
+
+def parse_request(query: str) -> RequestForm:
+    """Read a query string as it stands in the URL.
+
+    Names are compared without case, of a repeated parameter the first counts,
+    unknown ones are ignored, percent escapes are decoded once and must be UTF-8.
+
+    Raises:
+        Invalid: a broken escape, or a value that does not fit its parameter.
+    """
+    found: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        name, value = _decode(name).lower(), _decode(value)
+        if name in _PARAMETERS:
+            found.setdefault(name, value)
+    values: dict[str, Any] = {n.replace("-", "_"): _PARAMETERS[n](v, n) for n, v in found.items()}
+    return RequestForm(**values)
+
+
+def _decode(text: str) -> str:
+    if _PERCENT.search(text):
+        raise Invalid("A percent sign must be followed by two hex digits.", expected="%XX", got=text)
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise Invalid("The query string must be UTF-8.", expected="UTF-8", got=text) from None
+
+
+def _spell(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, Mode):
+        return _MODES[value]
+    return quote(str(value), safe="")
+
+
+def _refuse(name: str, expected: str, got: str) -> Invalid:
+    return Invalid(f"The parameter {name} does not fit.", field=(name,), expected=expected, got=got)
+
+
+def _text(value: str, name: str) -> str:
+    return value
+
+
+def _pixels(value: str, name: str) -> int:
+    if not _WHOLE.fullmatch(value) or int(value) < 1:
+        raise _refuse(name, "a whole number of pixels from 1, in plain digits", value)
+    return int(value)
+
+
+def _quality(value: str, name: str) -> int:
+    if not _WHOLE.fullmatch(value) or int(value) > 100:
+        raise _refuse(name, "a whole number from 0 to 100", value)
+    return int(value)
+
+
+def _dpr(value: str, name: str) -> Decimal:
+    if not _DECIMAL.fullmatch(value) or not Decimal("0.5") <= Decimal(value) <= 4:
+        raise _refuse(name, "a plain decimal number from 0.5 to 4", value)
+    number = Decimal(value)
+    # 2.50 and 2.5 are one request; normalize() alone would spell 2 as 2 but 10 as 1E+1.
+    return number.quantize(Decimal(1)) if number == number.to_integral() else number.normalize()
+
+
+def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:
+    folded = {spelling.lower(): value for spelling, value in spellings.items()}
+
+    def convert(value: str, name: str) -> T:
+        try:
+            return folded[value.lower()]
+        except KeyError:
+            raise _refuse(name, ", ".join(spellings), value) from None
+
+    return convert
+
+
+def _flag(value: str, name: str) -> bool:
+    try:
+        return {"true": True, "false": False}[value.lower()]
+    except KeyError:
+        raise _refuse(name, "true, false", value) from None
+
+
+_MODES = {Mode.CROP: "crop", Mode.INCLUDE_ALL: "includeAll", Mode.CLIP: "clip"}
+
+# In the order of the canonical query string.
+_PARAMETERS: dict[str, Callable[[str, str], object]] = {
+    "location": _text,
+    "width": _pixels,
+    "height": _pixels,
+    "resize-mode": _choice({spelling: mode for mode, spelling in _MODES.items()}),
+    "resize-gravity": _choice({gravity.value: gravity for gravity in Gravity}),
+    "skip-crop": _flag,
+    "location-ratio": _flag,
+    "format": _choice({choice.value: choice for choice in FormatChoice} | {"jpg": FormatChoice.JPEG}),
+    "quality": _quality,
+    "dpr": _dpr,
+}
+assert {name.replace("-", "_") for name in _PARAMETERS} == {field.name for field in fields(RequestForm)}
