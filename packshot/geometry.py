@@ -180,15 +180,13 @@ def output_size(picture: Size, request: Request, mode: Mode, *, allow_upscale: b
 
 def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
     ratio = request.ratio or Fraction(picture.width, picture.height)
-    if request.width is None and request.height is None:
-        width, height = Fraction(picture.width), Fraction(picture.height)
-    elif request.height is None:
-        assert request.width is not None
-        width = Fraction(request.width)
-        height = width / ratio
-    elif request.width is None:
-        height = Fraction(request.height)
-        width = height * ratio
-    else:
-        width, height = Fraction(request.width), Fraction(request.height)
-    return width * request.scale, height * request.scale
+    # Asked-for sides are whole pixels before anything follows from them: only
+    # then does the finished size lead back to itself.
+    across = None if request.width is None else Fraction(half_up(request.width * request.scale))
+    down = None if request.height is None else Fraction(half_up(request.height * request.scale))
+    if across is None and down is None:
+        return picture.width * request.scale, picture.height * request.scale
+    if across is not None:
+        return across, across / ratio if down is None else down
+    assert down is not None
+    return down * ratio, down
