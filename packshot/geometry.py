@@ -179,14 +179,20 @@ def output_size(picture: Size, request: Request, mode: Mode, *, allow_upscale: b
 
 
 def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
-    ratio = request.ratio or Fraction(picture.width, picture.height)
     # Asked-for sides are whole pixels before anything follows from them: only
     # then does the finished size lead back to itself.
     across = None if request.width is None else Fraction(half_up(request.width * request.scale))
     down = None if request.height is None else Fraction(half_up(request.height * request.scale))
     if across is None and down is None:
         return picture.width * request.scale, picture.height * request.scale
+    if across is not None and down is not None:
+        return across, down
+    if request.ratio is not None:
+        if across is not None:
+            return across, Fraction(half_up(across / request.ratio))
+        assert down is not None
+        return Fraction(half_up(down * request.ratio)), down
     if across is not None:
-        return across, across / ratio if down is None else down
+        return across, across * picture.height / picture.width
     assert down is not None
-    return down * ratio, down
+    return down * picture.width / picture.height, down
