@@ -1,0 +1,1 @@
+"""Tenants, locations, packs, originals, orders, jobs and the variant ledger: the only SQL."""

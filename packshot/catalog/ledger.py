@@ -1,0 +1,174 @@
+"""The variant ledger: which variants there are, and how each stands.
+
+A row is written before its blob is put, so the store holds nothing that the
+ledger does not know. A planned variant without a row is pending all the same.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.tables import variants
+from packshot.catalog.transaction import Tx
+from packshot.errors import ErrorCode, PackshotError
+from packshot.variants.key import Key
+
+# So often an image may fail by its own fault before it is left alone.
+ATTEMPTS = 3
+
+
+class VariantState(StrEnum):
+    """Whether a variant is still to be made, is there, or cannot be made."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One variant's row, by the text of its key.
+
+    Attributes:
+        attempts: how often it failed by the image's own fault.
+    """
+
+    key: str
+    state: VariantState
+    bytes: int | None
+    sha256: str | None
+    attempts: int
+    error_code: ErrorCode | None
+    error: str | None
+    rendered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A variant that is in the store."""
+
+    key: Key
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A variant that could not be made, by the image's own fault."""
+
+    key: Key
+    error: PackshotError
+
+
+def read_entries(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
+    """Return all rows of those packs, by key."""
+    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+    return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
+
+
+def _to_entry(row: Any) -> Entry:
+    return Entry(
+        key=f"{row.tenant_id}/{row.pack_id}/{row.location}/{row.fingerprint}/{row.plan}",
+        state=VariantState(row.state),
+        bytes=row.bytes,
+        sha256=row.sha256,
+        attempts=row.attempts,
+        error_code=None if row.error_code is None else ErrorCode(row.error_code),
+        error=row.error,
+        rendered_at=row.rendered_at,
+    )
+
+
+def _columns(key: Key) -> dict[str, str]:
+    return {
+        "tenant_id": key.tenant,
+        "pack_id": key.pack,
+        "location": key.location,
+        "fingerprint": key.fingerprint,
+        "plan": str(key.plan),
+    }
+
+
+def _here(key: Key) -> sa.ColumnElement[bool]:
+    return sa.and_(*(variants.c[name] == value for name, value in _columns(key).items()))
+
+
+def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
+    """Write rows for variants about to be made; rows that are there stay, but count as planned."""
+    if not keys:
+        return
+    fresh = {"state": VariantState.PENDING.value, "planned": planned, "attempts": 0, "created_at": tx.now}
+    statement = tx.insert(variants).values([_columns(key) | fresh for key in keys])
+    primary = [column.name for column in variants.primary_key]
+    if planned:
+        statement = statement.on_conflict_do_update(index_elements=primary, set_={"planned": True})
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=primary)
+    tx.connection.execute(statement)
+
+
+def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
+    """Write down how making each variant ended.
+
+    A refusal counts as an attempt; at the third the variant is FAILED. It never
+    touches a variant that is READY.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, Made):
+            values: dict[str, Any] = {
+                "state": VariantState.READY.value,
+                "bytes": outcome.bytes,
+                "sha256": outcome.sha256,
+                "attempts": 0,
+                "error_code": None,
+                "error": None,
+                "rendered_at": tx.now,
+            }
+            tx.connection.execute(sa.update(variants).where(_here(outcome.key)).values(**values))
+            continue
+        attempts = variants.c.attempts + 1
+        tx.connection.execute(
+            sa.update(variants)
+            .where(_here(outcome.key), variants.c.state != VariantState.READY.value)
+            .values(
+                attempts=attempts,
+                error_code=outcome.error.code.value,
+                error=str(outcome.error),
+                state=sa.case((attempts >= ATTEMPTS, VariantState.FAILED.value), else_=VariantState.PENDING.value),
+            )
+        )
+
+
+def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
+    """Give every failed variant of those packs its attempts back."""
+    tx.connection.execute(
+        sa.update(variants)
+        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+        .where(variants.c.state == VariantState.FAILED.value)
+        .values(state=VariantState.PENDING.value, attempts=0)
+    )
+
+
+def supersede(tx: Tx, pack_id: str, *, fingerprints: dict[str, str], planned: Sequence[Key]) -> None:
+    """Mark what the pack's URLs no longer give, and unmark what they give again.
+
+    Args:
+        fingerprints: the current fingerprint of each location that shows something.
+        planned: every planned variant of the pack as it is now.
+    """
+    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id)
+    pairs = sa.tuple_(variants.c.location, variants.c.fingerprint)
+    shown = pairs.in_(list(fingerprints.items()))
+    plans = sa.tuple_(variants.c.location, variants.c.fingerprint, variants.c.plan)
+    wanted = plans.in_([(key.location, key.fingerprint, str(key.plan)) for key in planned])
+    current = sa.and_(shown, sa.or_(~variants.c.planned, wanted))
+    tx.connection.execute(
+        sa.update(variants).where(*here, variants.c.superseded_at.is_(None), ~current).values(superseded_at=tx.now)
+    )
+    tx.connection.execute(
+        sa.update(variants).where(*here, variants.c.superseded_at.is_not(None), current).values(superseded_at=None)
+    )

@@ -1,0 +1,192 @@
+"""Locations and their versions: every change is a new version, the old one is kept."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog import rows
+from packshot.catalog.pages import Order, Page, fetch_page
+from packshot.catalog.snapshots import live_version
+from packshot.catalog.tables import location_versions, locations, pack_locations
+from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.errors import Cycle, Invalid, NotFound, VersionConflict
+from packshot.geometry import Size
+from packshot.model import IncludeAll, Location, Rendition, check_name
+
+LABEL_ONLY = frozenset({"label"})
+_DEFAULTS: dict[str, Any] = {
+    "label": None,
+    "width": None,
+    "height": None,
+    "fallback": None,
+    "resize_gravity": None,
+    "include_all": IncludeAll.UNSET,
+    "allow_upscale": False,
+    "renditions": None,
+    "formats": None,
+}
+
+
+def _select() -> sa.Select[Any]:
+    return sa.select(*rows.location_columns()).select_from(locations.join(location_versions, live_version()))
+
+
+def get_location(tx: Tx, name: str) -> Location | None:
+    row = tx.connection.execute(_select().where(locations.c.tenant_id == tx.tenant, locations.c.name == name)).first()
+    return None if row is None else rows.to_location(row)
+
+
+def get_locations(tx: Tx) -> dict[str, Location]:
+    """Return every location of the tenant, by name."""
+    found = tx.connection.execute(_select().where(locations.c.tenant_id == tx.tenant).order_by(locations.c.name))
+    return {row.l_name: rows.to_location(row) for row in found}
+
+
+def list_locations(tx: Tx, *, first: int, after: str | None) -> Page[Location]:
+    """Return a page of the tenant's locations by name."""
+    statement = _select().where(locations.c.tenant_id == tx.tenant)
+    return fetch_page(tx, statement, Order((locations.c.name,)), rows.to_location, first=first, after=after)
+
+
+def count_packs(tx: Tx, names: list[str]) -> dict[str, int]:
+    """Return how many packs have an original of their own at each location."""
+    statement = (
+        sa.select(pack_locations.c.location, sa.func.count().label("packs"))
+        .where(
+            pack_locations.c.tenant_id == tx.tenant,
+            pack_locations.c.location.in_(names),
+            pack_locations.c.original_sha256.is_not(None),
+        )
+        .group_by(pack_locations.c.location)
+    )
+    found = {row.location: row.packs for row in tx.connection.execute(statement)}
+    return {name: found.get(name, 0) for name in names}
+
+
+def put_location(
+    tx: Tx,
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    limit: Size,
+    by: str | None = None,
+    expected_version: int | None = None,
+) -> tuple[Location, frozenset[str]]:
+    """Create or change a location; return it and the fields that really changed.
+
+    Args:
+        changes: the fields to set, by name; None clears one.
+        limit: longest sides a location may ask for.
+
+    Raises:
+        Invalid: a name, size, rendition or format list that does not fit.
+        Cycle: the fallback chain would come back to this location.
+        NotFound: the fallback is no location of this tenant.
+        VersionConflict: the location has moved on from `expected_version`.
+    """
+    check_name(name, "name")
+    hold_configuration(tx)
+    known = get_locations(tx)
+    old = known.get(name)
+    if expected_version is not None and expected_version != (old.version if old else 0):
+        raise VersionConflict(
+            f"The location {name!r} has moved on.",
+            field=("expected_version",),
+            expected=str(old.version if old else 0),
+            got=expected_version,
+            current_version=old.version if old else 0,
+            current_id=f"location:{name}",
+        )
+    before = _DEFAULTS if old is None else {field: getattr(old, field) for field in _DEFAULTS}
+    wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
+    _check(name, wanted, known, limit, is_new=old is None)
+    changed = frozenset(field for field in _DEFAULTS if wanted[field] != before[field])
+    if old is not None and not changed:
+        return old, changed
+    version = 1 if old is None else old.version + 1
+    if old is None:
+        tx.connection.execute(
+            sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=version, revision=0, added_at=tx.now)
+        )
+    else:
+        here = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
+        tx.connection.execute(sa.update(locations).where(*here).values(version=version))
+        tx.connection.execute(
+            sa.update(location_versions)
+            .where(location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
+            .where(location_versions.c.version == old.version)
+            .values(active_to=tx.now)
+        )
+    tx.connection.execute(
+        sa.insert(location_versions).values(
+            tenant_id=tx.tenant, name=name, version=version, active_from=tx.now, changed_by=by, **_to_columns(wanted)
+        )
+    )
+    location = get_location(tx, name)
+    assert location is not None
+    return location, changed
+
+
+def _to_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    renditions, formats = values["renditions"], values["formats"]
+    return {
+        **values,
+        "renditions": None if renditions is None else [asdict(item) for item in renditions],
+        "formats": None if formats is None else [item.value for item in formats],
+    }
+
+
+def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], limit: Size, *, is_new: bool) -> None:
+    _check_sides(wanted["width"], wanted["height"], limit)
+    if is_new and wanted["width"] is None and wanted["height"] is None:
+        raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
+    for index, rendition in enumerate(wanted["renditions"] or ()):
+        _check_rendition(rendition, limit, ("renditions", str(index)))
+    for field in ("renditions", "formats"):
+        items = wanted[field]
+        if items is not None and (not items or len(set(items)) != len(items)):
+            raise Invalid(
+                f"{field.capitalize()} must not be empty or repeat themselves; null brings the default back.",
+                field=(field,),
+                expected="one or more, each once",
+                got=f"{len(items)}, of which {len(set(items))} different",
+            )
+    _check_fallback(name, wanted["fallback"], known)
+
+
+def _check_sides(width: int | None, height: int | None, limit: Size, *path: str) -> None:
+    for side, value, maximum in (("width", width, limit.width), ("height", height, limit.height)):
+        if value is not None and not 1 <= value <= maximum:
+            raise Invalid(f"That {side} is not possible.", field=(*path, side), expected=f"1 to {maximum}", got=value)
+
+
+def _check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -> None:
+    _check_sides(rendition.width, rendition.height, limit, *path)
+    if rendition.width is None and rendition.height is None:
+        raise Invalid("A rendition needs a width or a height.", field=(*path, "width"), expected="a number of pixels")
+    if not 0.5 <= rendition.dpr <= 4:
+        raise Invalid("That dpr is not possible.", field=(*path, "dpr"), expected="0.5 to 4", got=rendition.dpr)
+
+
+def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Location]) -> None:
+    chain = [name]
+    following = fallback
+    while following is not None:
+        if following in chain:
+            raise Cycle(
+                "The fallback would come back to where it started.",
+                field=("fallback",),
+                expected="a chain that ends",
+                got=" -> ".join([*chain, following]),
+            )
+        if following not in known:
+            raise NotFound(
+                f"There is no location {following!r} to fall back to.",
+                field=("fallback",),
+                expected=", ".join(sorted(known)),
+                got=following,
+            )
+        chain.append(following)
+        following = known[following].fallback

@@ -1,0 +1,50 @@
+"""Bringing the database to the current schema, and checking that it is there."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from packshot.catalog.transaction import Catalog
+
+
+def upgrade(catalog: Catalog, revision: str = "head") -> None:
+    """Run every missing step up to `revision`, all or none."""
+    with catalog.write("") as tx:
+        command.upgrade(_config(tx.connection), revision)
+
+
+def downgrade(catalog: Catalog, revision: str) -> None:
+    """Run steps back to `revision`; "base" is the empty database."""
+    with catalog.write("") as tx:
+        command.downgrade(_config(tx.connection), revision)
+
+
+def check(catalog: Catalog) -> None:
+    """Raise `alembic.util.CommandError` if the tables and the history disagree."""
+    with catalog.write("") as tx:
+        command.check(_config(tx.connection))
+
+
+def is_current(catalog: Catalog) -> bool:
+    """Whether the database is at the newest step."""
+    with catalog.read("") as tx:
+        at = MigrationContext.configure(tx.connection).get_current_revision()
+    return at == ScriptDirectory.from_config(_config(None)).get_current_head()
+
+
+def new_step(catalog: Catalog, message: str) -> None:
+    """Write the next step from the difference between tables and database; for developers."""
+    with catalog.write("") as tx:
+        command.revision(_config(tx.connection), message, autogenerate=True)
+
+
+def _config(connection: sa.Connection | None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config

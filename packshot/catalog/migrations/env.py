@@ -1,0 +1,25 @@
+"""Runs a migration on the connection that `packshot.catalog.migrate` hands over."""
+
+from typing import Any, Literal
+
+from alembic import context
+
+from packshot.catalog.tables import Moment, metadata
+
+
+def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
+    """Write `Moment` columns as what they are to the database."""
+    if kind == "type" and isinstance(item, Moment):
+        return "sa.DateTime(timezone=True)"
+    return False
+
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    render_as_batch=True,
+    compare_type=True,
+    render_item=render_item,
+    transaction_per_migration=False,
+)
+context.run_migrations()

@@ -1,0 +1,192 @@
+"""Orders: which packs are to be brought up to date, and who is at it.
+
+One row a pack. Every order raises `wanted_seq`; finishing a pack raises
+`rendered_seq` to what was wanted when the work was claimed. So ten edits are
+one render of the latest state, and a message can come late, twice or never.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+
+import sqlalchemy as sa
+
+from packshot.catalog.tables import orders
+from packshot.catalog.transaction import Tx
+
+LEASE = timedelta(seconds=60)
+# The mutation rings by itself; the dispatcher rings for what is still undone after this.
+FIRST_SWEEP = timedelta(seconds=3)
+# A bell that was rung and not answered is rung again after this.
+RING_AGAIN = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(seconds=60)
+
+
+class Priority(IntEnum):
+    """Who waits for the result: an editor, or nobody."""
+
+    INTERACTIVE = 1
+    BULK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A pack whose bell is to be rung."""
+
+    tenant: str
+    pack_id: str
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one pack until the lease runs out.
+
+    Attributes:
+        seq: finishing brings the pack's `rendered_seq` to this number.
+        verify: the store is to be looked into, not only the ledger.
+    """
+
+    pack_id: str
+    token: str
+    seq: int
+    priority: Priority
+    verify: bool
+
+
+def place_orders(tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool) -> None:
+    """Order that these packs be brought up to date; `seq` is the order's number."""
+    if not pack_ids:
+        return
+    due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE else timedelta(0))
+    statement = tx.insert(orders).values(
+        [
+            {
+                "tenant_id": tx.tenant,
+                "pack_id": pack_id,
+                "wanted_seq": seq,
+                "rendered_seq": 0,
+                "priority": priority.value,
+                "verify": verify,
+                "due_at": due_at,
+                "outages": 0,
+            }
+            for pack_id in pack_ids
+        ]
+    )
+    fresh = statement.excluded
+    idle = orders.c.wanted_seq <= orders.c.rendered_seq
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "pack_id"],
+            set_={
+                "wanted_seq": sa.case(
+                    (fresh.wanted_seq > orders.c.wanted_seq, fresh.wanted_seq), else_=orders.c.wanted_seq
+                ),
+                # Bulk work never slows down an edit that is already waiting.
+                "priority": sa.case(
+                    (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
+                ),
+                "verify": sa.or_(fresh.verify, orders.c.verify),
+                "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
+                "outages": 0,
+            },
+        )
+    )
+
+
+def claim(tx: Tx, pack_id: str) -> Claim | None:
+    """Take the lease of one pack; None: nothing is to be done, or someone is at it."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
+    row = tx.connection.execute(
+        sa.select(orders)
+        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq)
+        .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    token = secrets.token_hex(16)
+    tx.connection.execute(sa.update(orders).where(*here).values(lease_token=token, lease_until=tx.now + LEASE))
+    return Claim(pack_id, token, row.wanted_seq, Priority(row.priority), row.verify)
+
+
+def renew(tx: Tx, held: Claim) -> bool:
+    """Prolong a lease; False: it has passed on to someone else."""
+    return bool(tx.connection.execute(_held(tx, held).values(lease_until=tx.now + LEASE)).rowcount)
+
+
+def finish(tx: Tx, held: Claim) -> bool:
+    """Say that the pack is as it was wanted at the claim; False: the lease has passed on."""
+    return bool(
+        tx.connection.execute(
+            _held(tx, held).values(
+                rendered_seq=held.seq,
+                verify=sa.and_(orders.c.verify, orders.c.wanted_seq > held.seq),
+                due_at=tx.now,
+                lease_token=None,
+                lease_until=None,
+                outages=0,
+            )
+        ).rowcount
+    )
+
+
+def put_off(tx: Tx, held: Claim, *, outage: bool) -> None:
+    """Give a pack back undone, to be tried again later.
+
+    The pause doubles with every outage in a row up to a minute; outages count
+    against nothing else. A pack put off by an image's own fault waits a second.
+    """
+    row = tx.connection.execute(
+        sa.select(orders.c.outages).where(orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id)
+    ).first()
+    outages = (row.outages if row else 0) + 1 if outage else 0
+    pause = min(timedelta(seconds=2 ** min(outages, 10)), LONGEST_PAUSE) if outage else timedelta(seconds=1)
+    tx.connection.execute(
+        _held(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages)
+    )
+
+
+def _held(tx: Tx, held: Claim) -> sa.Update:
+    return sa.update(orders).where(
+        orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id, orders.c.lease_token == held.token
+    )
+
+
+def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
+    """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off."""
+    due = (
+        sa.select(orders.c.tenant_id, orders.c.pack_id)
+        .where(orders.c.wanted_seq > orders.c.rendered_seq)
+        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now)
+        .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
+        .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = tx.connection.execute(due).all()
+    for row in found:
+        tx.connection.execute(
+            sa.update(orders)
+            .where(orders.c.tenant_id == row.tenant_id, orders.c.pack_id == row.pack_id)
+            .values(due_at=tx.now + RING_AGAIN)
+        )
+    return [Due(row.tenant_id, row.pack_id, priority) for row in found]
+
+
+def count_pending(tx: Tx, priority: Priority) -> int:
+    """Return how many packs of all tenants wait or are being worked on."""
+    pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(orders).where(*pending)) or 0
+
+
+def free_leases(tx: Tx) -> None:
+    """Free every lease; only for the one process that may hold any, when it starts."""
+    tx.connection.execute(
+        sa.update(orders)
+        .where(orders.c.wanted_seq > orders.c.rendered_seq)
+        .values(lease_token=None, lease_until=None, due_at=tx.now)
+    )

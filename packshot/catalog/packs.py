@@ -1,0 +1,186 @@
+"""Packs and their pack locations. Every change moves the pack's version and sequence number."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog import rows
+from packshot.catalog.pages import Order, Page, fetch_page
+from packshot.catalog.tables import locations, originals, pack_locations, packs
+from packshot.catalog.transaction import Tx, next_sequence, share_configuration
+from packshot.errors import Invalid, NotFound, Taken, VersionConflict
+from packshot.model import IncludeAll, Original, Pack
+
+
+class PackOrder(Enum):
+    """How a listing of packs is ordered."""
+
+    CREATED_DESC = Order((packs.c.created_at, packs.c.id), descending=True)
+    CREATED_ASC = Order((packs.c.created_at, packs.c.id))
+    MODIFIED_DESC = Order((packs.c.modified_at, packs.c.id), descending=True)
+    SEQUENCE_ASC = Order((packs.c.sequence_number, packs.c.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackFilter:
+    """Which packs to list; what is None does not narrow."""
+
+    asset_ids: Sequence[int] | None = None
+    external_ids: Sequence[str] | None = None
+    modified_after: datetime | None = None
+    sequence_after: int | None = None
+
+
+def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = None) -> str | None:
+    """Return the id of the pack with that asset or external id."""
+    column, value = (packs.c.external_id, external_id) if asset_id is None else (packs.c.asset_id, asset_id)
+    found: str | None = tx.connection.scalar(
+        sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, column == value)
+    )
+    return found
+
+
+def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, order: PackOrder) -> Page[Pack]:
+    """Return a page of the tenant's packs."""
+    statement = sa.select(*rows.pack_columns()).where(packs.c.tenant_id == tx.tenant)
+    if filter.asset_ids is not None:
+        statement = statement.where(packs.c.asset_id.in_(filter.asset_ids))
+    if filter.external_ids is not None:
+        statement = statement.where(packs.c.external_id.in_(filter.external_ids))
+    if filter.modified_after is not None:
+        statement = statement.where(packs.c.modified_at > filter.modified_after)
+    if filter.sequence_after is not None:
+        statement = statement.where(packs.c.sequence_number > filter.sequence_after)
+    return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after)
+
+
+def create_pack(tx: Tx, values: Mapping[str, Any]) -> tuple[str, int]:
+    """Make a pack and return its id and sequence number.
+
+    Args:
+        values: asset_id, external_id, main_location, resize_gravity, include_all.
+
+    Raises:
+        Taken: another pack has that asset or external id.
+        NotFound: the main location is no location of this tenant.
+    """
+    share_configuration(tx)
+    # Before the check: the counter's lock keeps two like asset ids from passing it together.
+    seq = next_sequence(tx)
+    _check_values(tx, values, own_id=None)
+    pack_id = secrets.token_hex(12)
+    tx.connection.execute(
+        sa.insert(packs).values(
+            **{"include_all": IncludeAll.UNSET.value, **values},
+            tenant_id=tx.tenant,
+            id=pack_id,
+            version=1,
+            sequence_number=seq,
+            created_at=tx.now,
+            modified_at=tx.now,
+        )
+    )
+    return pack_id, seq
+
+
+def _check_values(tx: Tx, values: Mapping[str, Any], *, own_id: str | None) -> None:
+    for field in ("asset_id", "external_id"):
+        if values.get(field) is None:
+            continue
+        found = find_pack(tx, **{field: values[field]})
+        if found is not None and found != own_id:
+            raise Taken(
+                "Another pack has that id already.",
+                field=(field,),
+                expected="an id that no other pack has",
+                got=values[field],
+                existing_id=found,
+            )
+    external_id = values.get("external_id")
+    if external_id is not None and not 1 <= len(external_id) <= 255:
+        raise Invalid(
+            "An external id is 1 to 255 characters.",
+            field=("external_id",),
+            expected="1 to 255 characters",
+            got=f"{len(external_id)} characters",
+        )
+    if values.get("main_location") is not None:
+        check_location(tx, values["main_location"], "main_location")
+
+
+def check_location(tx: Tx, name: str, *field: str) -> None:
+    """Raise `NotFound` unless the tenant has that location."""
+    known = tx.connection.scalars(sa.select(locations.c.name).where(locations.c.tenant_id == tx.tenant)).all()
+    if name not in known:
+        raise NotFound(f"There is no location {name!r}.", field=field, expected=", ".join(sorted(known)), got=name)
+
+
+def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> int:
+    """Begin an edit of a pack: lock it, move its version; return the new sequence number.
+
+    Raises:
+        NotFound: there is no such pack in this tenant.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    share_configuration(tx)
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    version: int | None = tx.connection.scalar(sa.select(packs.c.version).where(*here).with_for_update())
+    if version is None:
+        raise NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=pack_id)
+    if expected_version not in (None, version):
+        raise VersionConflict(
+            "The pack has moved on.",
+            field=("expected_version",),
+            expected=str(version),
+            got=expected_version,
+            current_version=version,
+            current_id=pack_id,
+        )
+    seq = next_sequence(tx)
+    tx.connection.execute(
+        sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
+    )
+    return seq
+
+
+def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:
+    """Set columns of one pack location, making its row where there is none.
+
+    Raises:
+        NotFound: there is no such location in this tenant.
+    """
+    check_location(tx, location, "location")
+    new = {"version": 1, "include_all": IncludeAll.UNSET.value, "revision": 0, **values}
+    statement = tx.insert(pack_locations).values(tenant_id=tx.tenant, pack_id=pack_id, location=location, **new)
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "pack_id", "location"],
+            set_={**values, "version": pack_locations.c.version + 1},
+        )
+    )
+
+
+def keep_original(tx: Tx, original: Original) -> None:
+    """Record an original by its content; one that is known already is left as it is."""
+    tx.connection.execute(
+        tx.insert(originals)
+        .values(
+            tenant_id=tx.tenant,
+            sha256=original.sha256,
+            width=original.width,
+            height=original.height,
+            bytes=original.bytes,
+            format=original.format,
+            alpha=original.alpha,
+            frames=original.frames,
+            thumbhash=original.thumbhash,
+            dominant_color=original.dominant_color,
+            created_at=tx.now,
+        )
+        .on_conflict_do_nothing()
+    )

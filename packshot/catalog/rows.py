@@ -1,0 +1,123 @@
+"""From rows to the values of `packshot.model`, and back."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.tables import location_versions, locations, originals, pack_locations, packs, tenants
+from packshot.geometry import Crop, Gravity
+from packshot.model import (
+    Focus,
+    Format,
+    FormatPolicy,
+    IncludeAll,
+    Location,
+    Original,
+    Pack,
+    PackLocation,
+    Rendition,
+    Tenant,
+)
+
+Row = Any  # a row's columns are known to the statement, not to the type checker
+
+
+def prefixed(table: sa.Table, prefix: str) -> Iterable[sa.Label[Any]]:
+    """Return the table's columns under names that do not collide in a join."""
+    return (column.label(f"{prefix}_{column.name}") for column in table.c)
+
+
+def tenant_columns() -> Iterable[sa.Label[Any]]:
+    return prefixed(tenants, "t")
+
+
+def location_columns() -> Iterable[sa.Label[Any]]:
+    return (*prefixed(locations, "l"), *prefixed(location_versions, "v"))
+
+
+def pack_columns() -> Iterable[sa.Label[Any]]:
+    return prefixed(packs, "p")
+
+
+def slot_columns() -> Iterable[sa.Label[Any]]:
+    return (*prefixed(pack_locations, "s"), *prefixed(originals, "o"))
+
+
+def gravity(value: str | None) -> Gravity | None:
+    return None if value is None else Gravity(value)
+
+
+def to_tenant(row: Row) -> Tenant:
+    return Tenant(
+        name=row.t_id,
+        version=row.t_version,
+        resize_gravity=Gravity(row.t_resize_gravity),
+        include_all=row.t_include_all,
+        format_policy=FormatPolicy(row.t_format_policy),
+    )
+
+
+def to_location(row: Row) -> Location:
+    return Location(
+        name=row.l_name,
+        version=row.l_version,
+        label=row.v_label,
+        width=row.v_width,
+        height=row.v_height,
+        fallback=row.v_fallback,
+        resize_gravity=gravity(row.v_resize_gravity),
+        include_all=IncludeAll(row.v_include_all),
+        allow_upscale=row.v_allow_upscale,
+        renditions=None if row.v_renditions is None else tuple(Rendition(**item) for item in row.v_renditions),
+        formats=None if row.v_formats is None else tuple(Format(item) for item in row.v_formats),
+        revision=row.l_revision,
+        added_at=row.l_added_at,
+        updated_at=row.v_active_from,
+    )
+
+
+def to_pack(row: Row) -> Pack:
+    return Pack(
+        id=row.p_id,
+        version=row.p_version,
+        sequence_number=row.p_sequence_number,
+        asset_id=row.p_asset_id,
+        external_id=row.p_external_id,
+        main_location=row.p_main_location,
+        resize_gravity=gravity(row.p_resize_gravity),
+        include_all=IncludeAll(row.p_include_all),
+        created_at=row.p_created_at,
+        modified_at=row.p_modified_at,
+    )
+
+
+def to_slot(row: Row) -> PackLocation:
+    return PackLocation(
+        pack_id=row.s_pack_id,
+        location=row.s_location,
+        version=row.s_version,
+        original=None if row.o_sha256 is None else to_original(row),
+        original_at=row.s_original_at,
+        crop=None
+        if row.s_crop_left is None
+        else Crop(row.s_crop_left, row.s_crop_top, row.s_crop_right, row.s_crop_bottom),
+        focus=None if row.s_focus_x is None else Focus(row.s_focus_x, row.s_focus_y),
+        resize_gravity=gravity(row.s_resize_gravity),
+        include_all=IncludeAll(row.s_include_all),
+        revision=row.s_revision,
+    )
+
+
+def to_original(row: Row) -> Original:
+    return Original(
+        sha256=row.o_sha256,
+        width=row.o_width,
+        height=row.o_height,
+        bytes=row.o_bytes,
+        format=row.o_format,
+        alpha=row.o_alpha,
+        frames=row.o_frames,
+        thumbhash=row.o_thumbhash,
+        dominant_color=row.o_dominant_color,
+    )

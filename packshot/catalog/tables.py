@@ -1,0 +1,276 @@
+"""Every table, written for SQLite and PostgreSQL alike.
+
+`tenant_id` is the tenant's name and leads every key. Enumerations are stored
+as their lower-case values, moments as UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Moment(sa.TypeDecorator[datetime]):
+    """An aware UTC datetime; SQLite has no time zones, so it stores them naive."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _tenant() -> sa.Column[str]:
+    return sa.Column("tenant_id", sa.String(63), primary_key=True)
+
+
+NAME, PACK, SHA256 = sa.String(63), sa.String(24), sa.String(64)
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    sa.Column("id", NAME, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("resize_gravity", sa.String(16), nullable=False),
+    sa.Column("include_all", sa.Boolean, nullable=False),
+    sa.Column("format_policy", sa.String(16), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+)
+
+# Apart from `tenants`, whose row edits only share: this one every writer locks
+# to the end of its transaction, so numbers become visible in their order.
+sequences = sa.Table(
+    "sequences",
+    metadata,
+    _tenant(),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+locations = sa.Table(
+    "locations",
+    metadata,
+    _tenant(),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False, comment="the live row of location_versions"),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("added_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+location_versions = sa.Table(
+    "location_versions",
+    metadata,
+    _tenant(),
+    sa.Column("name", NAME, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True),
+    sa.Column("label", sa.Text),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("fallback", NAME),
+    sa.Column("resize_gravity", sa.String(16)),
+    sa.Column("include_all", sa.String(8), nullable=False),
+    sa.Column("allow_upscale", sa.Boolean, nullable=False),
+    sa.Column("renditions", sa.JSON(none_as_null=True)),
+    sa.Column("formats", sa.JSON(none_as_null=True)),
+    sa.Column("active_from", Moment, nullable=False),
+    sa.Column("active_to", Moment),
+    sa.Column("changed_by", sa.Text),
+    sa.ForeignKeyConstraint(["tenant_id", "name"], ["locations.tenant_id", "locations.name"], ondelete="CASCADE"),
+)
+
+packs = sa.Table(
+    "packs",
+    metadata,
+    _tenant(),
+    sa.Column("id", PACK, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("sequence_number", sa.BigInteger, nullable=False),
+    sa.Column("asset_id", sa.BigInteger),
+    sa.Column("external_id", sa.String(255)),
+    sa.Column("main_location", NAME),
+    sa.Column("resize_gravity", sa.String(16)),
+    sa.Column("include_all", sa.String(8), nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("modified_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.UniqueConstraint("tenant_id", "asset_id"),
+    sa.UniqueConstraint("tenant_id", "external_id"),
+    sa.Index(None, "tenant_id", "created_at", "id"),
+    sa.Index(None, "tenant_id", "modified_at", "id"),
+    sa.Index(None, "tenant_id", "sequence_number"),
+)
+
+originals = sa.Table(
+    "originals",
+    metadata,
+    _tenant(),
+    sa.Column("sha256", SHA256, primary_key=True),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("format", sa.String(16), nullable=False),
+    sa.Column("alpha", sa.Boolean, nullable=False),
+    sa.Column("frames", sa.Integer, nullable=False),
+    sa.Column("thumbhash", sa.String(64)),
+    sa.Column("dominant_color", sa.String(7)),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+pack_locations = sa.Table(
+    "pack_locations",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("location", NAME, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("original_sha256", SHA256),
+    sa.Column("original_at", Moment),
+    sa.Column("crop_left", sa.Double),
+    sa.Column("crop_top", sa.Double),
+    sa.Column("crop_right", sa.Double),
+    sa.Column("crop_bottom", sa.Double),
+    sa.Column("focus_x", sa.Double),
+    sa.Column("focus_y", sa.Double),
+    sa.Column("resize_gravity", sa.String(16)),
+    sa.Column("include_all", sa.String(8), nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
+    sa.ForeignKeyConstraint(["tenant_id", "original_sha256"], ["originals.tenant_id", "originals.sha256"]),
+    sa.Index(None, "tenant_id", "location", "pack_id"),
+    sa.Index(None, "tenant_id", "original_sha256"),
+)
+
+# No foreign key to packs: blobs outlive a deleted pack for the grace period.
+variants = sa.Table(
+    "variants",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("location", NAME, primary_key=True),
+    sa.Column("fingerprint", sa.String(24), primary_key=True),
+    sa.Column("plan", sa.String(128), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("planned", sa.Boolean, nullable=False),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("sha256", SHA256),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("error_code", sa.String(32)),
+    sa.Column("error", sa.Text),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("rendered_at", Moment),
+    sa.Column("superseded_at", Moment),
+)
+
+_PENDING = sa.text("wanted_seq > rendered_seq")
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("wanted_seq", sa.BigInteger, nullable=False),
+    sa.Column("rendered_seq", sa.BigInteger, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False, comment="1 interactive, 2 bulk"),
+    sa.Column("verify", sa.Boolean, nullable=False, comment="look into the store too, not only the ledger"),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", Moment),
+    sa.Column("outages", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
+    sa.Index("ix_orders_pending", "priority", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
+)
+
+_OPEN = sa.text("finished_at IS NULL")
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(32), nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False),
+    sa.Column("location", NAME, comment="the job counts the variants of this location; null: of all"),
+    sa.Column("verify", sa.Boolean, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("cursor", sa.BigInteger, comment="packs below this sequence number are still to be admitted; null: none"),
+    sa.Column("total", sa.BigInteger, nullable=False),
+    sa.Column("done", sa.BigInteger, nullable=False),
+    sa.Column("skipped", sa.BigInteger, nullable=False),
+    sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("started_at", Moment),
+    sa.Column("heartbeat_at", Moment),
+    sa.Column("activated_at", Moment),
+    sa.Column("finished_at", Moment),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index(None, "tenant_id", "created_at", "id"),
+    sa.Index("ix_jobs_open", "created_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+)
+
+job_items = sa.Table(
+    "job_items",
+    metadata,
+    _tenant(),
+    sa.Column("job_id", sa.String(32), primary_key=True),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("total", sa.Integer, nullable=False),
+    sa.Column("finished_at", Moment),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
+    sa.Index("ix_job_items_open_pack", "tenant_id", "pack_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_job_items_open_job", "tenant_id", "job_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
+)
+
+job_failures = sa.Table(
+    "job_failures",
+    metadata,
+    _tenant(),
+    sa.Column("job_id", sa.String(32), primary_key=True),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("location", NAME, primary_key=True),
+    sa.Column("code", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+)
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("token_sha256", SHA256, nullable=False),
+    sa.Column("media_type", sa.String(127), nullable=False),
+    sa.Column("max_bytes", sa.BigInteger, nullable=False),
+    sa.Column("expected_sha256", SHA256),
+    sa.Column("sha256", SHA256),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index(None, "expires_at"),
+)

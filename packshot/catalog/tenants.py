@@ -1,0 +1,43 @@
+"""Tenants: made once, born with a location `main` that has no size."""
+
+import sqlalchemy as sa
+
+from packshot.catalog.tables import location_versions, locations, sequences, tenants
+from packshot.catalog.transaction import Tx
+from packshot.geometry import Gravity
+from packshot.model import FormatPolicy, IncludeAll, check_name
+
+
+def ensure_tenant(tx: Tx) -> bool:
+    """Make the transaction's tenant unless it is there; return whether it was made."""
+    check_name(tx.tenant, "tenant")
+    made = tx.connection.execute(
+        tx.insert(tenants)
+        .values(
+            id=tx.tenant,
+            version=1,
+            resize_gravity=Gravity.CENTER.value,
+            include_all=False,
+            format_policy=FormatPolicy.ORIGINAL.value,
+            created_at=tx.now,
+        )
+        .on_conflict_do_nothing()
+        .returning(tenants.c.id)
+    ).all()
+    if not made:
+        return False
+    tx.connection.execute(sa.insert(sequences).values(tenant_id=tx.tenant, value=0))
+    tx.connection.execute(
+        sa.insert(locations).values(tenant_id=tx.tenant, name="main", version=1, revision=0, added_at=tx.now)
+    )
+    tx.connection.execute(
+        sa.insert(location_versions).values(
+            tenant_id=tx.tenant,
+            name="main",
+            version=1,
+            include_all=IncludeAll.UNSET.value,
+            allow_upscale=False,
+            active_from=tx.now,
+        )
+    )
+    return True

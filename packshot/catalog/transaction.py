@@ -1,0 +1,124 @@
+"""The engine, and the two kinds of transaction: reading and writing.
+
+SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that
+none fails half-way, and queue on a lock inside the process, which is fair,
+before they meet the database's busy timeout, which is not.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from packshot.catalog.tables import sequences, tenants
+from packshot.errors import NotFound
+
+BUSY_SECONDS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tx:
+    """One open transaction on behalf of one tenant.
+
+    Attributes:
+        now: the moment of the transaction; every row it writes carries this one.
+    """
+
+    connection: sa.Connection
+    tenant: str
+    now: datetime
+
+    def insert(self, table: sa.Table) -> Any:
+        """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
+        return (postgresql if self.connection.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+class Catalog:
+    """The database, opened once per process."""
+
+    def __init__(self, url: str) -> None:
+        self.url = sa.make_url(url)
+        self._is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self._is_sqlite:
+            self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS})
+            sa.event.listen(self.engine, "connect", _configure_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self.engine = sa.create_engine(self.url, pool_pre_ping=True)
+        self._writers = threading.Lock()
+
+    @contextmanager
+    def read(self, tenant: str) -> Iterator[Tx]:
+        """Open a transaction that sees one state of the database and changes nothing."""
+        with self.engine.connect() as connection, connection.begin() as transaction:
+            yield Tx(connection, tenant, datetime.now(UTC))
+            transaction.rollback()
+
+    @contextmanager
+    def write(self, tenant: str) -> Iterator[Tx]:
+        """Open a transaction that commits at the end, or changes nothing on an error."""
+        with self._writers if self._is_sqlite else nullcontext():
+            options = {"packshot_writer": True}
+            with self.engine.connect().execution_options(**options) as connection, connection.begin():
+                yield Tx(connection, tenant, datetime.now(UTC))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transaction handling would begin too late; `_begin_sqlite` does it.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writer = connection.get_execution_options().get("packshot_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")
+
+
+def share_configuration(tx: Tx) -> None:
+    """Hold the tenant's configuration still until the transaction ends, as every edit does.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    _lock_configuration(tx, shared=True)
+
+
+def hold_configuration(tx: Tx) -> None:
+    """Take the tenant's configuration alone, as whoever changes it does.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    _lock_configuration(tx, shared=False)
+
+
+def _lock_configuration(tx: Tx, *, shared: bool) -> None:
+    statement = sa.select(tenants.c.id).where(tenants.c.id == tx.tenant).with_for_update(read=shared)
+    if tx.connection.scalar(statement) is None:
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tx.tenant)
+
+
+def next_sequence(tx: Tx) -> int:
+    """Draw the tenant's next sequence number and keep its row locked to the end.
+
+    So numbers become visible in order: whoever reads all after N misses nothing.
+    """
+    statement = (
+        sa.update(sequences)
+        .where(sequences.c.tenant_id == tx.tenant)
+        .values(value=sequences.c.value + 1)
+        .returning(sequences.c.value)
+    )
+    value: int | None = tx.connection.scalar(statement)
+    if value is None:
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tx.tenant)
+    return value

@@ -1,0 +1,162 @@
+"""Uploads: bytes on their way in. One token, one attempt, fifteen minutes."""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.tables import uploads
+from packshot.catalog.transaction import Tx
+from packshot.errors import BadState, NotFound, UploadExpired
+
+LIFETIME = timedelta(minutes=15)
+
+
+class UploadState(StrEnum):
+    """How far an upload is."""
+
+    OPEN = "open"
+    RECEIVING = "receiving"
+    RECEIVED = "received"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One announced upload.
+
+    Attributes:
+        expected_sha256: what the client said the bytes would be; None: it did not.
+        sha256, bytes: what was received; None before.
+    """
+
+    id: str
+    state: UploadState
+    media_type: str
+    max_bytes: int
+    expected_sha256: str | None
+    sha256: str | None
+    bytes: int | None
+    expires_at: datetime
+
+
+def create_upload(tx: Tx, *, media_type: str, max_bytes: int, expected_sha256: str | None) -> tuple[Upload, str]:
+    """Announce an upload; return it and its token, which is kept only as a digest."""
+    upload_id, token = secrets.token_hex(12), secrets.token_urlsafe(32)
+    tx.connection.execute(
+        sa.insert(uploads).values(
+            tenant_id=tx.tenant,
+            id=upload_id,
+            state=UploadState.OPEN.value,
+            token_sha256=sha256(token.encode()).hexdigest(),
+            media_type=media_type,
+            max_bytes=max_bytes,
+            expected_sha256=expected_sha256,
+            created_at=tx.now,
+            expires_at=tx.now + LIFETIME,
+        )
+    )
+    return get_upload(tx, upload_id), token
+
+
+def get_upload(tx: Tx, upload_id: str) -> Upload:
+    """Return one upload.
+
+    Raises:
+        NotFound: there is no such upload in this tenant.
+    """
+    return _to_upload(_row(tx, upload_id))
+
+
+def _row(tx: Tx, upload_id: str) -> Any:
+    here = (uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id)
+    row = tx.connection.execute(sa.select(uploads).where(*here).with_for_update()).first()
+    if row is None:
+        raise NotFound(
+            "There is no such upload.", field=("upload_id",), expected="an upload of this tenant", got=upload_id
+        )
+    return row
+
+
+def begin_receiving(tx: Tx, upload_id: str, token: str) -> Upload:
+    """Use up an upload's token.
+
+    Raises:
+        NotFound: no such upload, or not its token; nobody learns which.
+        BadState: the token was used before.
+        UploadExpired: the fifteen minutes are over.
+    """
+    row = _row(tx, upload_id)
+    if not hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest()):
+        raise NotFound(
+            "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
+        )
+    if row.state != UploadState.OPEN.value:
+        raise BadState(
+            "This upload's token was used already.", field=("upload_id",), expected="a new upload", got=row.state
+        )
+    check_not_expired(tx, _to_upload(row))
+    _set(tx, upload_id, state=UploadState.RECEIVING.value)
+    return _to_upload(row)
+
+
+def check_not_expired(tx: Tx, upload: Upload) -> None:
+    """Raise `UploadExpired` if the upload's time is over."""
+    if upload.expires_at <= tx.now:
+        raise UploadExpired(
+            "This upload has expired.",
+            field=("upload_id",),
+            expected="an upload of the last 15 minutes",
+            got=f"one that expired at {upload.expires_at:%Y-%m-%dT%H:%M:%SZ}",
+        )
+
+
+def end_receiving(tx: Tx, upload_id: str, *, digest: str, size: int) -> None:
+    """Note that all bytes are in the store."""
+    _set(tx, upload_id, state=UploadState.RECEIVED.value, sha256=digest, bytes=size)
+
+
+def fail_receiving(tx: Tx, upload_id: str) -> None:
+    """Note that the one attempt failed."""
+    _set(tx, upload_id, state=UploadState.FAILED.value)
+
+
+def list_expired(tx: Tx, *, limit: int) -> list[tuple[str, str]]:
+    """Return (tenant, id) of up to `limit` uploads of every tenant whose time is long over."""
+    # An hour's grace: a setOriginal that began in time may still be reading.
+    statement = (
+        sa.select(uploads.c.tenant_id, uploads.c.id)
+        .where(uploads.c.expires_at < tx.now - timedelta(hours=1))
+        .order_by(uploads.c.expires_at)
+        .limit(limit)
+    )
+    return [(row.tenant_id, row.id) for row in tx.connection.execute(statement)]
+
+
+def forget_upload(tx: Tx, upload_id: str) -> None:
+    """Drop an upload's row."""
+    tx.connection.execute(sa.delete(uploads).where(uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id))
+
+
+def _set(tx: Tx, upload_id: str, **values: object) -> None:
+    tx.connection.execute(
+        sa.update(uploads).where(uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id).values(**values)
+    )
+
+
+def _to_upload(row: Any) -> Upload:
+    return Upload(
+        id=row.id,
+        state=UploadState(row.state),
+        media_type=row.media_type,
+        max_bytes=row.max_bytes,
+        expected_sha256=row.expected_sha256,
+        sha256=row.sha256,
+        bytes=row.bytes,
+        expires_at=row.expires_at,
+    )
