@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.tables import job_failures, job_items, jobs, pack_locations, packs
-from packshot.catalog.transaction import Tx
+from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import ErrorCode, NotFound
 
 
@@ -51,7 +51,6 @@ class Job:
     priority: Priority
     location: str | None
     verify: bool
-    seq: int
     cursor: int | None
     total: int
     done: int
@@ -107,16 +106,15 @@ def create_job(
     kind: JobKind,
     priority: Priority,
     *,
-    seq: int,
     location: str | None = None,
     verify: bool = False,
     whole_tenant: bool = False,
     by: str | None = None,
-) -> str:
-    """Write a job and return its id.
+) -> Job:
+    """Write a job and return it.
 
-    With `whole_tenant` the packs are admitted later, in portions; otherwise
-    the caller admits them in the same transaction and closes the job's list.
+    With `whole_tenant` the dispatcher admits the packs, in portions; otherwise
+    the caller does, in the same transaction.
     """
     job_id = secrets.token_hex(12)
     tx.connection.execute(
@@ -128,8 +126,8 @@ def create_job(
             priority=priority.value,
             location=location,
             verify=verify,
-            seq=seq,
-            cursor=seq + 1 if whole_tenant else None,
+            # Packs edited from now on bring themselves up to date.
+            cursor=next_sequence(tx) if whole_tenant else None,
             total=0,
             done=0,
             skipped=0,
@@ -138,18 +136,14 @@ def create_job(
             created_at=tx.now,
         )
     )
-    return job_id
+    return get_job(tx, job_id)
 
 
-def admit(tx: Tx, job: Job, totals: Mapping[str, int], *, seq: int) -> None:
-    """Order packs on behalf of a job.
-
-    Args:
-        totals: for each pack, how many variants the job wants of it.
-        seq: number of the order; drawn in this transaction.
-    """
+def admit(tx: Tx, job: Job, totals: Mapping[str, int]) -> None:
+    """Order packs on behalf of a job; `totals` says how many variants it wants of each."""
     if not totals:
         return
+    seq = next_sequence(tx)
     tx.connection.execute(
         sa.insert(job_items),
         [
@@ -323,7 +317,6 @@ def _to_job(row: Any) -> Job:
         priority=Priority(row.priority),
         location=row.location,
         verify=row.verify,
-        seq=row.seq,
         cursor=row.cursor,
         total=row.total,
         done=row.done,

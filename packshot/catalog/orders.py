@@ -134,19 +134,21 @@ def finish(tx: Tx, held: Claim) -> bool:
     )
 
 
-def put_off(tx: Tx, held: Claim, *, outage: bool) -> None:
-    """Give a pack back undone, to be tried again later.
+def put_off(tx: Tx, held: Claim) -> None:
+    """Give a pack back undone after an outage, to be tried again later.
 
-    The pause doubles with every outage in a row up to a minute; outages count
-    against nothing else. A pack put off by an image's own fault waits a second.
+    The pause doubles with every outage in a row, from two seconds to a minute.
+    Nothing else counts it: a good picture is not to be blamed for an outage.
     """
-    row = tx.connection.execute(
-        sa.select(orders.c.outages).where(orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id)
-    ).first()
-    outages = (row.outages if row else 0) + 1 if outage else 0
-    pause = min(timedelta(seconds=2 ** min(outages, 10)), LONGEST_PAUSE) if outage else timedelta(seconds=1)
+    outages: int = (
+        tx.connection.scalar(
+            sa.select(orders.c.outages).where(orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id)
+        )
+        or 0
+    )
+    pause = min(timedelta(seconds=2 ** min(outages + 1, 10)), LONGEST_PAUSE)
     tx.connection.execute(
-        _held(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages)
+        _held(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
     )
 
 
@@ -181,6 +183,20 @@ def count_pending(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants wait or are being worked on."""
     pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)
     return tx.connection.scalar(sa.select(sa.func.count()).select_from(orders).where(*pending)) or 0
+
+
+def count_in_work(tx: Tx, priority: Priority) -> int:
+    """Return how many packs of all tenants are leased, or rung for and not yet taken."""
+    rung = sa.and_(orders.c.due_at > tx.now, orders.c.outages == 0)
+    return (
+        tx.connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(orders)
+            .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)
+            .where(sa.or_(orders.c.lease_until > tx.now, rung))
+        )
+        or 0
+    )
 
 
 def free_leases(tx: Tx) -> None:

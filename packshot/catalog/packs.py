@@ -59,8 +59,8 @@ def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, ord
     return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after)
 
 
-def create_pack(tx: Tx, values: Mapping[str, Any]) -> tuple[str, int]:
-    """Make a pack and return its id and sequence number.
+def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
+    """Make a pack and return its id.
 
     Args:
         values: asset_id, external_id, main_location, resize_gravity, include_all.
@@ -85,7 +85,7 @@ def create_pack(tx: Tx, values: Mapping[str, Any]) -> tuple[str, int]:
             modified_at=tx.now,
         )
     )
-    return pack_id, seq
+    return pack_id
 
 
 def _check_values(tx: Tx, values: Mapping[str, Any], *, own_id: str | None) -> None:
@@ -120,8 +120,8 @@ def check_location(tx: Tx, name: str, *field: str) -> None:
         raise NotFound(f"There is no location {name!r}.", field=field, expected=", ".join(sorted(known)), got=name)
 
 
-def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> int:
-    """Begin an edit of a pack: lock it, move its version; return the new sequence number.
+def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> None:
+    """Begin an edit of a pack: lock it, move its version and sequence number.
 
     Raises:
         NotFound: there is no such pack in this tenant.
@@ -145,7 +145,6 @@ def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> 
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
-    return seq
 
 
 def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:

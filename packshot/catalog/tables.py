@@ -212,7 +212,6 @@ jobs = sa.Table(
     sa.Column("priority", sa.SmallInteger, nullable=False),
     sa.Column("location", NAME, comment="the job counts the variants of this location; null: of all"),
     sa.Column("verify", sa.Boolean, nullable=False),
-    sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("cursor", sa.BigInteger, comment="packs below this sequence number are still to be admitted; null: none"),
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("done", sa.BigInteger, nullable=False),

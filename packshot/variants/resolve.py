@@ -49,12 +49,23 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One variant: where it is, and how it is drawn from which original."""
+    """One variant: where it is, and how it is drawn from which original.
+
+    Attributes:
+        consulted: every location whose change could have changed this answer.
+    """
 
     key: Key
     original: Original
     source: str
+    consulted: tuple[str, ...]
     drawing: Drawing
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Purge tags: the tenant, the pack, and every location consulted."""
+        tenant, pack = self.key.tenant, self.key.pack
+        return (f"t:{tenant}", f"p:{tenant}:{pack}", *(f"l:{tenant}:{name}" for name in self.consulted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +184,7 @@ def _target(
     background = "ffffff" if shown.original.alpha and not format.has_alpha else None
     plan = Plan(*size, mode, gravity, full, background, quality, format)
     key = Key(snapshot.tenant.name, snapshot.pack.id, config.name, shown.fingerprint, plan)
-    return Target(key, shown.original, shown.source, drawing(plan, original, shown.crop))
+    return Target(key, shown.original, shown.source, shown.consulted, drawing(plan, original, shown.crop))
 
 
 def _request(form: RequestForm, config: Location) -> Request:
@@ -217,8 +228,8 @@ def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, 
     Its renditions in each of its formats, and whatever its bare stable URL
     resolves to. Empty where the pack has nothing to show.
     """
-    config, shown = snapshot.locations[location], shown_at(snapshot, location)
-    if shown is None:
+    config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
+    if config is None or shown is None:
         return ()
     targets: dict[str, Target] = {}
     for form, format in _planned_forms(config, shown.original):
@@ -233,9 +244,10 @@ def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, 
     return tuple(targets.values())
 
 
-def planned_everywhere(snapshot: Snapshot, *, limit: Size) -> tuple[Target, ...]:
-    """Return the planned variants of every location of the tenant for one pack."""
-    return tuple(t for name in snapshot.locations for t in planned(snapshot, name, limit=limit))
+def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size) -> tuple[Target, ...]:
+    """Return the planned variants of one pack at one location; None: at every one of the tenant."""
+    names = snapshot.locations if location is None else [location]
+    return tuple(target for name in names for target in planned(snapshot, name, limit=limit))
 
 
 def _planned_forms(config: Location, original: Original) -> Iterator[tuple[RequestForm, Format]]:

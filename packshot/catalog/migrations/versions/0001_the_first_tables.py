@@ -56,7 +56,6 @@ def upgrade() -> None:
             comment="the job counts the variants of this location; null: of all",
         ),
         sa.Column("verify", sa.Boolean(), nullable=False),
-        sa.Column("seq", sa.BigInteger(), nullable=False),
         sa.Column(
             "cursor",
             sa.BigInteger(),

@@ -1,0 +1,66 @@
+"""Making variants: announce, render, put. Pregeneration and the fallback both come here."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from packshot.catalog import ledger
+from packshot.catalog.ledger import Made, Refused
+from packshot.errors import PackshotError
+from packshot.render.pipeline import Rendered
+from packshot.render.pool import Lane
+from packshot.site import Site, original_key
+from packshot.storage.base import AlreadyThere, Metadata
+from packshot.variants.resolve import Target
+
+FOREVER = "public, max-age=31536000, immutable"
+
+
+def make_variants(
+    site: Site,
+    targets: Sequence[Target],
+    lane: Lane,
+    *,
+    planned: bool,
+    heartbeat: Callable[[], None] | None = None,
+) -> list[Made | Refused]:
+    """Put the variants into the store; each original is decoded once.
+
+    The caller records the outcomes in the ledger, in the transaction that fits
+    it. Whatever is in the store already is taken for the variant, as it is.
+
+    Args:
+        planned: whether the targets belong to what is rendered ahead of time.
+        heartbeat: called every few seconds meanwhile; what it raises ends the work.
+
+    Raises:
+        NoSuchObject: an original is not in its store.
+    """
+    if not targets:
+        return []
+    with site.catalog.write(targets[0].key.tenant) as tx:
+        ledger.announce(tx, [target.key for target in targets], planned=planned)
+    outcomes: list[Made | Refused] = []
+    in_order = sorted(targets, key=lambda target: target.original.sha256)
+    for sha256, group in groupby(in_order, key=lambda target: target.original.sha256):
+        alike = list(group)
+        key = original_key(alike[0].key.tenant, sha256)
+        original = site.originals.local_path(key) or site.originals.get(key)[0]
+        rendered = site.renderer.render(original, [target.drawing for target in alike], lane, heartbeat=heartbeat)
+        outcomes += [_put(site, target, result) for target, result in zip(alike, rendered, strict=True)]
+    return outcomes
+
+
+def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made | Refused:
+    if isinstance(result, PackshotError):
+        return Refused(target.key, result)
+    key = str(target.key)
+    metadata = Metadata(target.drawing.format.media_type, FOREVER, target.tags)
+    try:
+        stored = site.variants.put(key, result.data, metadata)
+    except AlreadyThere:
+        found = site.variants.head(key)
+        if found is None:
+            # Deleted in between, as only the collector does: an outage, tried again.
+            raise OSError(f"The object {key} vanished while it was put.") from None
+        stored = found
+    return Made(target.key, stored.size, stored.sha256)

@@ -1,0 +1,69 @@
+"""One installation, put together: the database, the stores and the renderer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from packshot.catalog.transaction import Catalog
+from packshot.geometry import Size
+from packshot.render.limits import Limits
+from packshot.render.pool import Renderer
+from packshot.settings import Settings
+from packshot.storage.base import ObjectStore
+from packshot.storage.folder import FolderStore
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What every part of Packshot works with.
+
+    Attributes:
+        originals: by content, `<tenant>/<sha256>`; never overwritten.
+        variants: by key; never overwritten.
+        uploads: bytes on their way in, `<tenant>/<upload id>`.
+        incoming: folder for bytes that are still being received.
+    """
+
+    settings: Settings
+    catalog: Catalog
+    originals: ObjectStore
+    variants: ObjectStore
+    uploads: ObjectStore
+    renderer: Renderer
+    incoming: Path
+
+    @property
+    def limit(self) -> Size:
+        """Longest sides of a variant."""
+        return Size(self.settings.max_width, self.settings.max_height)
+
+    def close(self) -> None:
+        self.renderer.close()
+        self.catalog.close()
+
+
+def open_site(settings: Settings) -> Site:
+    """Open every part; render processes start with the first picture."""
+    data = settings.data
+    incoming = data / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    limits = Limits(
+        max_pixels=settings.max_pixels,
+        max_bytes=settings.max_upload_bytes,
+        max_frames_pixels=settings.max_frames_pixels,
+        seconds=settings.render_timeout_seconds,
+        memory_bytes=settings.render_memory_bytes,
+    )
+    return Site(
+        settings=settings,
+        catalog=Catalog(settings.effective_database_url),
+        originals=FolderStore(data / "originals"),
+        variants=FolderStore(data / "variants"),
+        uploads=FolderStore(data / "uploads"),
+        renderer=Renderer(limits, processes=settings.render_processes),
+        incoming=incoming,
+    )
+
+
+def original_key(tenant: str, sha256: str) -> str:
+    """Where an original is: by its content, apart for each tenant."""
+    return f"{tenant}/{sha256}"

@@ -1,0 +1,1 @@
+"""Rendering ahead of time: Dramatiq rings, the ledger decides."""

@@ -1,0 +1,151 @@
+"""Bringing one pack's planned variants up to its current state.
+
+Harmless to repeat, at any time, by any number of workers: the claim lets one
+at a time work on a pack, and whoever lost the lease cannot finish anything.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass
+
+from packshot.render.pool import Lane
+
+from packshot.catalog import jobs, ledger, orders
+from packshot.catalog.jobs import Counts, Failure
+from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
+from packshot.catalog.orders import Claim, Priority
+from packshot.catalog.snapshots import read_snapshot
+from packshot.make import make_variants
+from packshot.model import Snapshot
+from packshot.site import Site
+from packshot.variants.resolve import Target, planned_all, shown_at
+
+log = logging.getLogger(__name__)
+
+
+class LeaseLost(Exception):
+    """Somebody else works on this pack by now; what was done here is not to be written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with one pack, as it was at the claim."""
+
+    claim: Claim
+    snapshot: Snapshot
+    planned: tuple[Target, ...]
+    entries: dict[str, Entry]
+
+
+def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
+    """Render what one pack's order asks for, until nothing is ordered any more.
+
+    An outage puts the pack off and is logged; it counts against no image.
+    """
+    while (work := _begin(site, tenant, pack_id)) is not None:
+        try:
+            outcomes = _render(site, tenant, work)
+            _end(site, tenant, work, outcomes)
+        except LeaseLost:
+            log.warning("lost the lease of pack %s", pack_id)
+            return
+        except Exception:
+            log.exception("putting pack %s off after an outage", pack_id)
+            with site.catalog.write(tenant) as tx:
+                orders.put_off(tx, work.claim)
+            return
+
+
+def _begin(site: Site, tenant: str, pack_id: str) -> Work | None:
+    with site.catalog.write(tenant) as tx:
+        claim = orders.claim(tx, pack_id)
+        if claim is None:
+            return None
+        jobs.mark_started(tx, pack_id)
+        snapshot = read_snapshot(tx, pack_id)
+        entries = ledger.read_entries(tx, [pack_id])
+    return Work(claim, snapshot, planned_all(snapshot, limit=site.limit), entries)
+
+
+def _render(site: Site, tenant: str, work: Work) -> dict[str, Made | Refused]:
+    lane = Lane.INTERACTIVE if work.claim.priority is Priority.INTERACTIVE else Lane.BULK
+
+    def renew() -> None:
+        with site.catalog.write(tenant) as tx:
+            if not orders.renew(tx, work.claim):
+                raise LeaseLost
+
+    outcomes: dict[str, Made | Refused] = {}
+    missing = [target for target in work.planned if _is_missing(site, work, target)]
+    attempts = {str(target.key): _attempts(work, target) for target in missing}
+    while missing:
+        made = make_variants(site, missing, lane, planned=True, heartbeat=renew)
+        outcomes |= {str(outcome.key): outcome for outcome in made}
+        refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
+        for key in refused:
+            attempts[key] += 1
+        missing = [t for t in missing if str(t.key) in refused and attempts[str(t.key)] < ATTEMPTS]
+        if missing:
+            # Counted before the next try, so that a picture which kills its worker counts too.
+            renew()
+            with site.catalog.write(tenant) as tx:
+                ledger.record(tx, [outcomes[str(target.key)] for target in missing])
+    return outcomes
+
+
+def _attempts(work: Work, target: Target) -> int:
+    entry = work.entries.get(str(target.key))
+    return 0 if entry is None else entry.attempts
+
+
+def _is_missing(site: Site, work: Work, target: Target) -> bool:
+    key = str(target.key)
+    entry = work.entries.get(key)
+    if entry is None or entry.state is VariantState.PENDING:
+        return True
+    return entry.state is VariantState.READY and work.claim.verify and site.variants.head(key) is None
+
+
+def _end(site: Site, tenant: str, work: Work, outcomes: dict[str, Made | Refused]) -> None:
+    pack_id = work.claim.pack_id
+    with site.catalog.write(tenant) as tx:
+        if not orders.finish(tx, work.claim):
+            raise LeaseLost
+        ledger.record(tx, outcomes.values())
+        entries = ledger.read_entries(tx, [pack_id])
+        # The pack may have been edited since the claim: what is current is decided as of now.
+        snapshot = read_snapshot(tx, pack_id)
+        ledger.supersede(
+            tx,
+            pack_id,
+            fingerprints={
+                name: shown.fingerprint
+                for name in snapshot.locations
+                if (shown := shown_at(snapshot, name)) is not None
+            },
+            planned=[target.key for target in planned_all(snapshot, limit=site.limit)],
+        )
+        counts, failures = _tally(work, outcomes, entries)
+        jobs.settle(tx, pack_id, work.claim.seq, counts, failures)
+
+
+def _tally(
+    work: Work, outcomes: dict[str, Made | Refused], entries: dict[str, Entry]
+) -> tuple[dict[str, Counts], list[Failure]]:
+    counts: defaultdict[str, Counts] = defaultdict(Counts)
+    failures: dict[str, Failure] = {}
+    for target in work.planned:
+        key, location = str(target.key), target.key.location
+        count, entry = counts[location], entries[key]
+        count.total += 1
+        if isinstance(outcomes.get(key), Made):
+            count.done += 1
+        elif entry.state is VariantState.READY:
+            count.skipped += 1
+        else:
+            count.failed += 1
+            assert entry.error_code is not None
+            failures[location] = Failure(
+                work.claim.pack_id, location, entry.error_code, entry.error or "", entry.attempts
+            )
+    return dict(counts), list(failures.values())

@@ -1,0 +1,1 @@
+"""What each field does, as plain functions over the catalog, the stores and the renderer."""

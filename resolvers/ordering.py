@@ -1,0 +1,42 @@
+"""The order that every edit of a pack writes, in the edit's own transaction."""
+
+from collections.abc import Sequence
+
+from packshot.catalog import jobs
+from packshot.catalog.jobs import Job, JobKind
+from packshot.catalog.orders import Priority
+from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import Tx
+from packshot.site import Site
+from packshot.variants.resolve import planned_all
+from resolvers.caller import Caller
+
+
+def order_packs(
+    tx: Tx,
+    site: Site,
+    pack_ids: Sequence[str],
+    *,
+    by: str,
+    priority: Priority = Priority.INTERACTIVE,
+    verify: bool = False,
+) -> Job:
+    """Write a job that brings these packs up to date, and their orders.
+
+    It exists exactly when the change that needs it does. After the commit the
+    caller rings; should that be lost, the dispatcher rings again.
+    """
+    job = jobs.create_job(tx, JobKind.REGENERATE, priority, verify=verify, by=by)
+    snapshots = read_snapshots(tx, pack_ids)
+    jobs.admit(tx, job, {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()})
+    jobs.close_finished(tx, [job.id])
+    return jobs.get_job(tx, job.id)
+
+
+def ring_for(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:
+    """Tell the worker of orders that have just been committed."""
+    if priority is Priority.BULK:
+        caller.bell.wake()
+        return
+    for pack_id in pack_ids:
+        caller.bell.ring(caller.tenant, pack_id, priority)

@@ -1,0 +1,168 @@
+"""Uploads: announced, received, checked, and made a pack's original."""
+
+import re
+from pathlib import Path
+
+from packshot.catalog import packs, uploads
+from packshot.catalog.jobs import Job
+from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.uploads import Upload, UploadState
+from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
+from packshot.model import Original, Snapshot
+from packshot.render.probe import Facts
+from packshot.site import Site, original_key
+from packshot.storage.base import AlreadyThere, Metadata
+from resolvers.caller import Caller
+from resolvers.ordering import order_packs, ring_for
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
+
+
+def upload_key(tenant: str, upload_id: str) -> str:
+    """Where received bytes wait for `set_original`."""
+    return f"{tenant}/{upload_id}"
+
+
+def create_upload(caller: Caller, *, media_type: str, size: int, sha256: str | None) -> tuple[Upload, str]:
+    """Announce an upload of `size` bytes; return it and its one-time token.
+
+    Raises:
+        Invalid: a media type, size or digest that cannot be one.
+        TooLarge: more bytes than an original may have.
+    """
+    largest = caller.site.settings.max_upload_bytes
+    if not _MEDIA_TYPE.fullmatch(media_type.lower()) or not media_type.lower().startswith("image/"):
+        raise Invalid(
+            "That is no image type.", field=("media_type",), expected="image/jpeg or the like", got=media_type
+        )
+    if size < 1:
+        raise Invalid("An upload has at least one byte.", field=("bytes",), expected=f"1 to {largest}", got=size)
+    if size > largest:
+        raise TooLarge("An original may not be that large.", field=("bytes",), expected=f"at most {largest}", got=size)
+    if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
+        raise Invalid("That is no SHA-256 digest.", field=("sha256",), expected="64 hex digits", got=sha256)
+    with caller.site.catalog.write(caller.tenant) as tx:
+        digest = None if sha256 is None else sha256.lower()
+        return uploads.create_upload(tx, media_type=media_type.lower(), max_bytes=size, expected_sha256=digest)
+
+
+def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
+    """Use up an upload's token before its bytes are read.
+
+    Raises:
+        NotFound, BadState, UploadExpired: see `packshot.catalog.uploads.begin_receiving`.
+    """
+    with site.catalog.write(tenant) as tx:
+        return uploads.begin_receiving(tx, upload_id, token)
+
+
+def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Upload:
+    """Keep the received bytes until an original is made of them.
+
+    Raises:
+        ChecksumMismatch: they are not the bytes that were announced.
+    """
+    stored = site.uploads.put(upload_key(tenant, upload.id), received, Metadata(upload.media_type, None, ()))
+    if upload.expected_sha256 not in (None, stored.sha256):
+        fail_upload(site, tenant, upload.id)
+        raise ChecksumMismatch(
+            "The bytes received are not the bytes announced.",
+            field=("sha256",),
+            expected=upload.expected_sha256,
+            got=stored.sha256,
+        )
+    with site.catalog.write(tenant) as tx:
+        uploads.end_receiving(tx, upload.id, digest=stored.sha256, size=stored.size)
+        return uploads.get_upload(tx, upload.id)
+
+
+def fail_upload(site: Site, tenant: str, upload_id: str) -> None:
+    """Give up an upload whose one attempt failed."""
+    site.uploads.delete(upload_key(tenant, upload_id))
+    with site.catalog.write(tenant) as tx:
+        uploads.fail_receiving(tx, upload_id)
+
+
+def set_original(
+    caller: Caller, pack_id: str, location: str, upload_id: str, *, expected_version: int | None = None
+) -> tuple[Snapshot, Job]:
+    """Make an upload's bytes a pack location's original and order its variants.
+
+    The picture is decoded in full first: one that cannot be rendered is refused
+    here, not later. Crop and focus stay, since they are relative. One upload may
+    serve several pack locations until it expires.
+
+    Raises:
+        NotFound: no such upload, pack or location in this tenant.
+        BadState: the upload's bytes have not been received.
+        UploadExpired: its fifteen minutes are over.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    site = caller.site
+    with site.catalog.read(caller.tenant) as tx:
+        read_snapshot(tx, pack_id)
+        packs.check_location(tx, location, "location")
+        try:
+            upload = uploads.get_upload(tx, upload_id)
+            _check_received(upload)
+            uploads.check_not_expired(tx, upload)
+        except PackshotError as error:
+            raise error.at("source") from None
+    original = _keep(site, caller.tenant, upload)
+    with site.catalog.write(caller.tenant) as tx:
+        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        packs.keep_original(tx, original)
+        packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
+        job = order_packs(tx, site, [pack_id], by=caller.subject)
+        snapshot = read_snapshot(tx, pack_id)
+    ring_for(caller, [pack_id])
+    return snapshot, job
+
+
+def _check_received(upload: Upload) -> None:
+    if upload.state is not UploadState.RECEIVED:
+        raise BadState(
+            "This upload's bytes have not been received.",
+            field=("upload_id",),
+            expected="an upload whose bytes were accepted",
+            got=upload.state.value,
+        )
+
+
+def _keep(site: Site, tenant: str, upload: Upload) -> Original:
+    """Check the received picture and copy it, by content, to where originals live."""
+    assert upload.sha256 is not None
+    assert upload.bytes is not None
+    key = upload_key(tenant, upload.id)
+    source = site.uploads.local_path(key) or site.uploads.get(key)[0]
+    try:
+        facts = site.renderer.probe(source)
+    except PackshotError as error:
+        raise error.at("source", "upload_id") from None
+    return keep_original(site, tenant, source, facts, sha256=upload.sha256, size=upload.bytes)
+
+
+def keep_original(site: Site, tenant: str, source: Path | bytes, facts: Facts, *, sha256: str, size: int) -> Original:
+    """Copy a checked picture to where originals live, and return what is known of it."""
+    original = Original(
+        sha256=sha256,
+        width=facts.width,
+        height=facts.height,
+        bytes=size,
+        format=facts.format,
+        alpha=facts.alpha,
+        frames=facts.frames,
+        thumbhash=facts.thumbhash,
+        dominant_color=facts.dominant_color,
+    )
+    try:
+        stored = site.originals.put(original_key(tenant, sha256), source, Metadata(original.media_type, None, ()))
+    except AlreadyThere:
+        return original
+    if stored.sha256 != sha256:
+        # What was probed and what was copied must be one; bytes that changed in between are neither.
+        site.originals.delete(stored.key)
+        raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
+    return original
