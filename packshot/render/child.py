@@ -1,0 +1,115 @@
+"""What runs inside a render process, where pixels are made and hostile files end.
+
+Every function here is called by a parent that expects the process to die.
+"""
+
+import copy
+import fcntl
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from packshot.errors import PackshotError
+from packshot.render.decode import check_length
+from packshot.render.limits import Limits
+from packshot.render.pipeline import Rendered, render_all
+from packshot.render.probe import Facts, probe
+from packshot.variants.plan import Drawing
+
+OUT_OF_MEMORY = 97
+"""The exit code of a process that had no memory left for a picture."""
+
+
+def prepare(limits: Limits) -> None:
+    """Put the limits of the operating system around this process."""
+    # Ctrl-C in a terminal goes to the whole group; what it means, the parent says.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The kernel's own dispositions end the process in the middle of a codec's C
+    # code. A handler in Python would run only after the codec has returned.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # A crash on a hostile picture must not fill the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux" and limits.memory_bytes:
+        resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    _die_with_parent()
+
+
+def _die_with_parent() -> None:
+    # `multiprocessing` holds a pipe of which only the parent has the other end.
+    # The kernel sends SIGIO, which ends a process, once that end is gone, even in
+    # the middle of C code. (A fork server is the parent to PR_SET_PDEATHSIG, and
+    # stays for as long as its children do.)
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+    if not parent.is_alive():
+        os._exit(1)
+
+
+def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) -> list[Rendered | PackshotError]:
+    """Return one outcome per drawing; without drawings, only decode.
+
+    Raises:
+        OSError: the file cannot be read, which is no fault of the picture.
+    """
+    with _contained(limits) as wind:
+        try:
+            data = _read(original, limits)
+        except PackshotError as refusal:
+            return [copy.copy(refusal) for _ in drawings]
+        wind()
+        outcomes = render_all(data, drawings, limits)
+        finished = []
+        for _ in drawings:
+            wind()
+            finished.append(next(outcomes))
+        return finished
+
+
+def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
+    """Return the facts of an original, or why it is refused.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with _contained(limits) as wind:
+        try:
+            data = _read(original, limits)
+            wind()
+            return probe(data, limits)
+        except PackshotError as refusal:
+            return refusal
+
+
+@contextmanager
+def _contained(limits: Limits) -> Iterator[Callable[[], None]]:
+    # Yields the function that winds the clock up; when it has run down, the
+    # kernel ends the process. Nothing else may be going on by then: a process
+    # that dies while it talks to its parent takes the locks of the pipe along.
+    try:
+        yield lambda: _set_clock(limits.seconds)
+    except MemoryError:
+        # A fresh process has room again; what this one still holds is unknown.
+        os._exit(OUT_OF_MEMORY)
+    finally:
+        _set_clock(0)
+
+
+def _set_clock(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _read(original: bytes | Path, limits: Limits) -> bytes:
+    if isinstance(original, bytes):
+        return original
+    check_length(original.stat().st_size, limits)
+    return original.read_bytes()

@@ -1,0 +1,177 @@
+"""An original's bytes as a picture: upright, sRGB, 8 bits, nothing else attached.
+
+Originals are hostile input. What a header tells is checked before a pixel is
+decoded; the decoding itself belongs in a process that may die.
+"""
+
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import AvifImagePlugin, ExifTags, Image, PngImagePlugin
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from packshot.errors import TooLarge, UnsupportedMedia
+from packshot.geometry import Size
+from packshot.render.colour import to_srgb
+from packshot.render.damage import DAMAGE, refused_if_damaged
+from packshot.render.formats import ACCEPTED, sniff, webp_canvas
+from packshot.render.limits import Limits
+
+# Profiles of printing presses come close to 3 MiB; nothing honest is larger.
+MAX_PROFILE_BYTES = 4 * 2**20
+
+# The check of ours comes first, and knows the site's own limit.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow's bound on one inflated PNG chunk holds for the colour profile as well.
+PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
+# How many renders run side by side is the pool's to say.
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+# The readers are called directly: `Image.open` would hand a JPEG with a second
+# picture in it (most phones' portraits) to the reader of yet another format.
+_READERS: dict[str, type[ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+}
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an original says of itself before its pixels are decoded.
+
+    Attributes:
+        format: "jpeg", "png", "webp" or "avif".
+        width, height: pixels as stored, not yet upright.
+        frames: 1 for a still picture.
+    """
+
+    format: str
+    width: int
+    height: int
+    frames: int
+
+
+def inspect(data: bytes, limits: Limits) -> Header:
+    """Read the header of an original and hold it against the limits.
+
+    Raises:
+        UnsupportedMedia: the bytes are of no accepted format.
+        TooLarge: too many bytes, pixels, or bytes of colour profile.
+        Unrenderable: the header is damaged.
+    """
+    return _open(data, limits)[1]
+
+
+def decode(data: bytes, limits: Limits) -> Image.Image:
+    """Decode an original's first frame, upright, as 8-bit sRGB in mode RGB or RGBA.
+
+    Mode RGBA means that some pixel is not opaque. The picture carries no
+    metadata. A file that ends early is refused.
+
+    Raises:
+        UnsupportedMedia, TooLarge: as `inspect` does.
+        Unrenderable: the file is damaged.
+        MemoryError: the process has no room for the picture.
+    """
+    source, _ = _open(data, limits)
+    with refused_if_damaged("The picture is damaged and cannot be decoded."):
+        _scale_transparent_value(source)
+        source.load()
+        turn = _UPRIGHT.get(_orientation(source))
+        picture = to_srgb(source)
+        if turn is not None:
+            picture = picture.transpose(turn)
+        # Encoders write what they find in `info`: GPS, comments, foreign profiles.
+        picture.info = {}
+        return picture
+
+
+def check_length(length: int, limits: Limits) -> None:
+    """Raise `TooLarge` if a file of `length` bytes is not to be read at all."""
+    if length > limits.max_bytes:
+        raise TooLarge("The file has too many bytes.", expected=f"at most {limits.max_bytes} bytes", got=length)
+
+
+def check_pixels(size: Size, limits: Limits) -> None:
+    """Raise `TooLarge` if a picture of `size` has too many pixels."""
+    if size.width * size.height > limits.max_pixels:
+        raise TooLarge(
+            "The picture has too many pixels.",
+            expected=f"at most {limits.max_pixels} pixels",
+            got=f"{size.width} x {size.height} = {size.width * size.height}",
+        )
+
+
+def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
+    check_length(len(data), limits)
+    format = sniff(data)
+    if format not in _READERS:
+        raise UnsupportedMedia(
+            "The file is no picture of an accepted format.",
+            expected=", ".join(ACCEPTED),
+            got=format or (f"bytes beginning {data[:8].hex(' ')}" if data else "an empty file"),
+        )
+    if format == "webp" and (canvas := webp_canvas(data)) is not None:
+        check_pixels(canvas, limits)
+    with refused_if_damaged("The picture is damaged: its header cannot be read."):
+        source = _READERS[format](BytesIO(data))
+        frames = 1 if format == "jpeg" else int(getattr(source, "n_frames", 1))
+        profile = source.info.get("icc_profile") or b""
+    size = Size(*source.size)
+    check_pixels(size, limits)
+    if frames > 1 and frames * size.width * size.height > limits.max_frames_pixels:
+        raise TooLarge(
+            "The animation has too many pixels.",
+            expected=f"at most {limits.max_frames_pixels} pixels in all frames",
+            got=f"{frames} frames of {size.width} x {size.height}",
+        )
+    if len(profile) > MAX_PROFILE_BYTES:
+        raise TooLarge(
+            "The picture's colour profile is too large.",
+            expected=f"at most {MAX_PROFILE_BYTES} bytes",
+            got=len(profile),
+        )
+    return source, Header(format, size.width, size.height, frames)
+
+
+def _scale_transparent_value(source: ImageFile) -> None:
+    # A PNG may name one colour as transparent, in its own depth. Pillow brings
+    # the pixels to 8 bits but leaves that colour as it was written.
+    value = source.info.get("transparency")
+    depth = source.tile[0].args if source.tile else None
+    if depth in ("L;2", "L;4") and isinstance(value, int):
+        source.info["transparency"] = value * (85 if depth == "L;2" else 17)
+    elif depth == "RGB;16B" and isinstance(value, tuple):
+        source.info["transparency"] = tuple(part >> 8 for part in value)
+
+
+def _orientation(source: ImageFile) -> int:
+    # From EXIF alone, as browsers do; Pillow would look in XMP too. For AVIF it
+    # puts there what the container's own rotation says, and turns nothing.
+    data = source.info.get("exif")
+    if not isinstance(data, bytes):
+        return 1
+    exif = Image.Exif()
+    try:
+        exif.load(data)
+        value = exif.get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        # Damaged metadata is no reason to refuse a picture that is whole.
+        return 1
+    return value if isinstance(value, int) else 1

@@ -1,0 +1,89 @@
+"""A finished picture as the bytes of a file, the same bytes on every machine."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+from PIL import Image, ImageFile
+
+from packshot.errors import Unrenderable
+from packshot.model import Format
+from packshot.render.damage import refused_if_damaged
+
+# The longest side that each format's own headers can hold, in pixels.
+_LONGEST = {Format.JPEG: 65_535, Format.WEBP: 16_383, Format.AVIF: 65_535, Format.PNG: 1_000_000}
+
+# From here on colour is not halved: whoever asks for this wants sharp red edges.
+_FULL_COLOUR_FROM = 90
+
+
+def encode(picture: Image.Image, format: Format, quality: int | None) -> bytes:
+    """Encode `picture` without any metadata.
+
+    Args:
+        picture: mode RGB, or RGBA for a format that has alpha.
+        quality: 0 to 100; ignored by PNG.
+
+    Raises:
+        Unrenderable: the format cannot hold a picture of that size.
+        MemoryError: the process has no room for it.
+    """
+    assert picture.mode == "RGB" or (picture.mode == "RGBA" and format.has_alpha)
+    if max(picture.size) > _LONGEST[format]:
+        raise Unrenderable(
+            f"A {format.value} file cannot hold a picture of that size.",
+            expected=f"at most {_LONGEST[format]} pixels a side",
+            got=f"{picture.width} x {picture.height}",
+        )
+    with refused_if_damaged("The picture cannot be encoded."), _room(picture, format):
+        file = BytesIO()
+        picture.save(file, format.value, **_OPTIONS[format](quality if quality is not None else 80))
+        return file.getvalue()
+
+
+@contextmanager
+def _room(picture: Image.Image, format: Format) -> Iterator[None]:
+    # A progressive JPEG leaves libjpeg in one piece, and Pillow's guess of its
+    # length (a byte a pixel below quality 95) is too short for noise at 4:4:4.
+    usual = ImageFile.MAXBLOCK
+    if format is Format.JPEG:
+        ImageFile.MAXBLOCK = max(usual, 4 * picture.width * picture.height + 65_536)
+    try:
+        yield
+    finally:
+        ImageFile.MAXBLOCK = usual
+
+
+def _jpeg(quality: int) -> dict[str, Any]:
+    subsampling = "4:4:4" if quality >= _FULL_COLOUR_FROM else "4:2:0"
+    return {"quality": quality, "subsampling": subsampling, "progressive": True, "optimize": True}
+
+
+def _webp(quality: int) -> dict[str, Any]:
+    return {"quality": quality, "method": 4}
+
+
+def _avif(quality: int) -> dict[str, Any]:
+    return {
+        "quality": quality,
+        # Half the bytes of JPEG in 10 times its time; 6 saves 6 % more in 35 times.
+        "speed": 8,
+        "subsampling": "4:2:0",
+        # The encoder tiles a picture by how many threads it has.
+        "max_threads": 1,
+        # As WebP does: at the quality of the colours, edges are off by a fifth.
+        "advanced": {"alpha:lossless": "1"},
+    }
+
+
+def _png(quality: int) -> dict[str, Any]:
+    return {"compress_level": 6}
+
+
+_OPTIONS: dict[Format, Callable[[int], dict[str, Any]]] = {
+    Format.JPEG: _jpeg,
+    Format.WEBP: _webp,
+    Format.AVIF: _avif,
+    Format.PNG: _png,
+}

@@ -1,0 +1,60 @@
+"""What a file's first bytes say it is, before any codec looks at it."""
+
+import re
+
+from packshot.geometry import Size
+
+ACCEPTED = ("jpeg", "png", "webp", "avif")
+"""The formats that are decoded, in the order in which a refusal lists them."""
+
+_SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
+    (name, re.compile(pattern, re.DOTALL))
+    for name, pattern in (
+        ("jpeg", rb"\xff\xd8\xff"),
+        ("png", rb"\x89PNG\r\n\x1a\n"),
+        ("webp", rb"RIFF....WEBP"),
+        # A container brand may hold HEVC as well; the reader then refuses it.
+        ("avif", rb"....ftyp(avif|avis)|....ftyp(mif1|msf1).{0,64}?avi[fs]"),
+        ("heic", rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"),
+        ("gif", rb"GIF8[79]a"),
+        ("tiff", rb"II[*+]\0|MM\0[*+]"),
+        ("bmp", rb"BM"),
+        ("jpeg-xl", rb"\xff\x0a|\0\0\0\x0cJXL "),
+        ("jpeg-2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+        ("ico", rb"\0\0[\x01\x02]\0"),
+        ("psd", rb"8BPS"),
+        ("pdf", rb"%PDF-"),
+        ("mp4", rb"....ftyp"),
+        ("svg", rb"(\xef\xbb\xbf)?\s*<(.{0,1000}?<)?svg[\s/>]"),
+        ("html or xml", rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]"),
+    )
+)
+
+
+def sniff(data: bytes) -> str | None:
+    """Return the name of the format that `data` begins like, None if unknown.
+
+    >>> sniff(b"GIF89a...")
+    'gif'
+    """
+    head = data[:1024]
+    return next((name for name, signature in _SIGNATURES if signature.match(head)), None)
+
+
+def webp_canvas(data: bytes) -> Size | None:
+    """Return the canvas that a WebP file announces, in pixels.
+
+    The decoder allocates all of it as soon as it is made, so the size has to be
+    known before. None: no chunk that could announce one; the decoder refuses it.
+    """
+    kind = data[12:16]
+    if len(data) < 30:
+        return None
+    if kind == b"VP8X":
+        return Size(int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1)
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return Size((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 ":
+        return Size(int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF)
+    return None

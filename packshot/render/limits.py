@@ -1,0 +1,22 @@
+"""How much one render may take before the picture is refused."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one original, and the work on it, may need.
+
+    Attributes:
+        max_pixels: width times height of one frame, of the original and of an output.
+        max_bytes: length of the original's file.
+        max_frames_pixels: the same as `max_pixels` over all frames of an animation.
+        seconds: wall-clock time for decoding, and again for each drawing; 0: no limit.
+        memory_bytes: address space of one render process (Linux only); 0: no limit.
+    """
+
+    max_pixels: int = 80_000_000
+    max_bytes: int = 64 * 2**20
+    max_frames_pixels: int = 100_000_000
+    seconds: float = 20.0
+    memory_bytes: int = 4 * 2**30

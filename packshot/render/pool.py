@@ -1,0 +1,173 @@
+"""Rendering in processes of its own: bounded, by urgency, and able to die.
+
+A picture that ends its process, or takes too long, is refused; nothing else is
+touched by it.
+"""
+
+import copy
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from packshot.errors import PackshotError, RenderTimeout, Unrenderable
+from packshot.render import child
+from packshot.render.decode import check_length
+from packshot.render.lanes import Lane, Lanes, Overloaded, Pulse, RendererClosed
+from packshot.render.limits import Limits
+from packshot.render.pipeline import Rendered
+from packshot.render.probe import Facts
+from packshot.render.slot import Died, Slot, render_context
+from packshot.variants.plan import Drawing
+
+__all__ = ["Lane", "Overloaded", "Rendered", "Renderer", "RendererClosed"]
+
+# For starting a process and for the way there and back, in seconds. The limit
+# proper is kept inside the process; this is for one that hangs outside of it.
+_GRACE = 30.0
+
+
+class Renderer:
+    """Renders in a bounded number of processes. Called from any number of threads.
+
+    Args:
+        processes: how many renders run at once; None: one a CPU, at least two, so
+            that bulk work can leave one of them free.
+        waiting: how many on-demand callers may wait for a process.
+    """
+
+    def __init__(self, limits: Limits, *, processes: int | None = None, waiting: int = 64) -> None:
+        processes = processes or max(2, os.cpu_count() or 1)
+        context = render_context()
+        self._limits = limits
+        self._lanes = Lanes(processes, waiting)
+        self._slots = tuple(Slot(context, limits) for _ in range(processes))
+        # Used from its end, so that few calls keep few processes warm.
+        self._free = list(self._slots)
+
+    def probe(self, original: bytes | Path) -> Facts:
+        """Decode an original wholly and return what is known of it.
+
+        Raises:
+            UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: it is refused.
+            RendererClosed: closed, or ended from outside; ask again elsewhere.
+            OSError: the file cannot be read.
+        """
+        if isinstance(original, bytes):
+            check_length(len(original), self._limits)
+        pulse = Pulse()
+        with self._slot(Lane.INTERACTIVE, pulse) as slot:
+            try:
+                found = slot.run(child.look, self._patience(0), pulse, original, self._limits)
+            except Died as death:
+                raise self._refusal(death) from death
+        if isinstance(found, PackshotError):
+            raise found
+        return found
+
+    def render(
+        self,
+        original: bytes | Path,
+        drawings: Sequence[Drawing],
+        lane: Lane,
+        *,
+        heartbeat: Callable[[], None] | None = None,
+        heartbeat_seconds: float = 15.0,
+    ) -> list[Rendered | PackshotError]:
+        """Return one outcome per drawing, in their order; a refusal is an outcome.
+
+        Args:
+            original: bytes, or a file, which the render process reads.
+            heartbeat: called about every `heartbeat_seconds` while waiting, for a
+                place as well as for the result. What it raises ends the render.
+
+        Raises:
+            Overloaded: on demand, and too many wait already.
+            RendererClosed: closed, or ended from outside; ask again elsewhere.
+            OSError: the file cannot be read.
+        """
+        if not drawings:
+            return []
+        if isinstance(original, bytes):
+            try:
+                check_length(len(original), self._limits)
+            except PackshotError as refusal:
+                return [copy.copy(refusal) for _ in drawings]
+        pulse = Pulse(heartbeat, heartbeat_seconds)
+        with self._slot(lane, pulse) as slot:
+            try:
+                return self._draw(slot, pulse, original, drawings)
+            except Died as death:
+                if len(drawings) == 1:
+                    return [self._refusal(death)]
+            return self._one_by_one(slot, pulse, original, drawings)
+
+    def close(self) -> None:
+        """End all render processes. Whoever waits or renders is told `RendererClosed`."""
+        self._lanes.close()
+        for slot in self._slots:
+            slot.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _slot(self, lane: Lane, pulse: Pulse) -> Iterator[Slot]:
+        with self._lanes.place(lane, pulse):
+            # There is one: the lanes admit no more than there are slots.
+            slot = self._free.pop()
+            try:
+                yield slot
+            finally:
+                self._free.append(slot)
+
+    def _draw(
+        self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
+    ) -> list[Rendered | PackshotError]:
+        return slot.run(child.draw, self._patience(len(drawings)), pulse, original, drawings, self._limits)
+
+    def _one_by_one(
+        self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
+    ) -> list[Rendered | PackshotError]:
+        # The process died of one of them, and which one it cannot tell any more.
+        try:
+            # If it was the decoding, every drawing would take as long to find out.
+            self._draw(slot, pulse, original, ())
+        except Died as death:
+            return [self._refusal(death) for _ in drawings]
+        outcomes: list[Rendered | PackshotError] = []
+        for drawing in drawings:
+            try:
+                outcomes += self._draw(slot, pulse, original, [drawing])
+            except Died as death:
+                outcomes.append(self._refusal(death))
+        return outcomes
+
+    def _patience(self, drawings: int) -> float | None:
+        return self._limits.seconds * (drawings + 1) + _GRACE if self._limits.seconds else None
+
+    def _refusal(self, death: Died) -> PackshotError:
+        if death.exitcode in (None, -signal.SIGALRM):
+            return RenderTimeout(
+                "Rendering the picture takes too long.", expected=f"at most {self._limits.seconds:g} seconds"
+            )
+        if death.exitcode == child.OUT_OF_MEMORY:
+            return Unrenderable(
+                "Rendering the picture takes too much memory.",
+                expected=f"at most {self._limits.memory_bytes} bytes of address space",
+            )
+        return Unrenderable("The picture ended the process that rendered it.", got=_ending(death.exitcode))
+
+
+def _ending(exitcode: int | None) -> str:
+    if exitcode is not None and exitcode < 0:
+        return f"signal {signal.Signals(-exitcode).name}"
+    return f"exit code {exitcode}"

@@ -1,0 +1,80 @@
+"""What the catalog keeps of an original, found by decoding it once and wholly."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from PIL import Image
+
+from packshot.render.damage import refused_if_damaged
+from packshot.render.decode import decode, inspect
+from packshot.render.limits import Limits
+
+# Colours are counted on a thumbnail of at most this many pixels a side.
+_SIDE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of an original.
+
+    Attributes:
+        width, height: pixels of the upright picture.
+        format: "jpeg", "png", "webp" or "avif".
+        alpha: whether any pixel is not opaque.
+        frames: 1 for a still picture.
+        thumbhash: a placeholder of a few bytes; not computed yet.
+        dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
+    """
+
+    width: int
+    height: int
+    format: str
+    alpha: bool
+    frames: int
+    thumbhash: str | None
+    dominant_color: str | None
+
+
+def probe(data: bytes, limits: Limits) -> Facts:
+    """Decode an original to the end and return what is known of it.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
+        MemoryError: the process has no room for the picture.
+    """
+    header = inspect(data, limits)
+    picture = decode(data, limits)
+    with refused_if_damaged("The picture's colours cannot be counted."):
+        color = dominant_color(picture)
+    return Facts(
+        width=picture.width,
+        height=picture.height,
+        format=header.format,
+        alpha=picture.mode == "RGBA",
+        frames=header.frames,
+        thumbhash=None,
+        dominant_color=color,
+    )
+
+
+def dominant_color(picture: Image.Image) -> str | None:
+    """Return the mean of the most common kind of colour in an RGB or RGBA picture.
+
+    Each channel is cut into 8 ranges, so there are 512 kinds; the picture is
+    first averaged down to a thumbnail. Pixels less than half opaque do not count.
+    """
+    side = (min(_SIDE, picture.width), min(_SIDE, picture.height))
+    pixels = picture.resize(side, Image.Resampling.BOX).convert("RGBA").tobytes()
+    seen = [pixels[at : at + 3] for at in range(0, len(pixels), 4) if pixels[at + 3] >= 128]
+    if not seen:
+        return None
+    kinds = Counter(_kind(color) for color in seen)
+    # Of equally common kinds the first in number, not in the picture.
+    most = max(kinds, key=lambda kind: (kinds[kind], -kind))
+    alike = [color for color in seen if _kind(color) == most]
+    mean = (round(sum(color[channel] for color in alike) / len(alike)) for channel in range(3))
+    return "#" + bytes(mean).hex()
+
+
+def _kind(color: bytes) -> int:
+    return color[0] >> 5 << 6 | color[1] >> 5 << 3 | color[2] >> 5

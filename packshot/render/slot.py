@@ -1,0 +1,155 @@
+"""One render process at a time, replaced whenever it ends otherwise than asked."""
+
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
+from typing import ParamSpec, TypeVar
+
+from pebble import ProcessExpired, ProcessFuture, ProcessPool
+
+from packshot.render import child
+from packshot.render.lanes import Pulse, RendererClosed
+from packshot.render.limits import Limits
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What `multiprocessing` reports of a child whose fork server is gone, killed with it.
+_SERVER_GONE = 255
+
+# A process may end between two jobs, killed for somebody else's memory; the
+# next job then finds the pool broken before it has begun.
+_ATTEMPTS = 3
+
+
+class Died(Exception):
+    """The process ended, or was ended, before the job was done.
+
+    Attributes:
+        exitcode: as `multiprocessing` gives it, minus the signal; None: it hung
+            and was ended by the parent.
+    """
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(f"render process died with {exitcode}")
+        self.exitcode = exitcode
+
+
+def render_context() -> BaseContext:
+    """Return how render processes are started: from a clean fork server if there is one.
+
+    Forking this process itself would copy its threads' locks and its connections.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([child.__name__])
+    return context
+
+
+class Slot:
+    """A pool of one process, started at the first job.
+
+    One pool for each process rather than one for all: pebble's workers share a
+    pipe and its locks, so that a process killed at the wrong moment would stop
+    all of them; and a pool of which an idle worker is killed refuses any job
+    from then on. Here either costs one process, and the next job starts another.
+    """
+
+    def __init__(self, context: BaseContext, limits: Limits) -> None:
+        self._context = context
+        self._limits = limits
+        self._pool: ProcessPool | None = None
+        self._wake = threading.Event()
+        self._ending = threading.Lock()
+        self._closed = False
+
+    def run(self, job: Callable[P, T], seconds: float | None, pulse: Pulse, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `job` in the process and return what it returns. One caller at a time.
+
+        Args:
+            seconds: when to give the process up; None: never.
+            pulse: beaten while waiting; what it raises ends the process.
+
+        Raises:
+            Died: the process ended without an answer.
+            RendererClosed: closed, or the process was ended by somebody else.
+            Exception: what the job raised.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._attempt(job, seconds, pulse, *args, **kwargs)
+            except BrokenProcessPool:
+                continue
+        raise RendererClosed("no render process stays alive")
+
+    def close(self) -> None:
+        """End the process; a job that runs is told `RendererClosed`."""
+        self._closed = True
+        self._wake.set()
+        self._discard()
+
+    def _attempt(
+        self, job: Callable[P, T], seconds: float | None, pulse: Pulse, *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        self._wake.clear()
+        if self._closed:
+            raise RendererClosed("the renderer is closed")
+        try:
+            future = self._submit(job, *args, **kwargs)
+            future.add_done_callback(lambda _: self._wake.set())
+            self._await(future, seconds, pulse)
+            error = future.exception()
+        except BaseException:
+            self._discard()
+            raise
+        if isinstance(error, ProcessExpired):
+            self._discard()
+            if error.exitcode in (-signal.SIGTERM, _SERVER_GONE):
+                raise RendererClosed("a render process was ended from outside") from error
+            raise Died(error.exitcode) from error
+        if isinstance(error, BrokenProcessPool):
+            self._discard()
+            raise error
+        return future.result()
+
+    def _submit(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = ProcessPool(
+                max_workers=1,
+                initializer=child.prepare,
+                initargs=(self._limits,),
+                context=self._context,
+            )
+        try:
+            return pool.schedule(job, args=args, kwargs=kwargs)
+        except RuntimeError as error:
+            # So pebble says that the process has ended since its last job.
+            raise BrokenProcessPool(str(error)) from error
+
+    def _await(self, future: ProcessFuture[T], seconds: float | None, pulse: Pulse) -> None:
+        # The parent's own clock, from the moment of asking, since pebble's starts
+        # only once the process has answered, and one that hangs never does.
+        end = None if seconds is None else time.monotonic() + seconds
+        while not future.done():
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                raise Died(None)
+            waits = [wait for wait in (left, pulse.remaining()) if wait is not None]
+            self._wake.wait(min(waits, default=None))
+            if self._closed:
+                raise RendererClosed("the renderer is closed")
+            pulse.beat_if_due()
+
+    def _discard(self) -> None:
+        # Both the caller and whoever closes may come here; the second waits.
+        with self._ending:
+            pool, self._pool = self._pool, None
+            if pool is not None:
+                pool.stop()  # type: ignore[no-untyped-call]
+                pool.join()

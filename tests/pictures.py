@@ -1,0 +1,166 @@
+"""Test pictures, drawn rather than stored, and the files made of them."""
+
+import struct
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, ImageCms, ImageDraw
+
+RED, GREEN, BLUE, YELLOW, MAGENTA = (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)
+GREY = (128, 128, 128)
+
+Encoder = Callable[..., bytes]
+"""`jpeg`, `png`, `webp` or `avif`: a picture and Pillow's options to a file."""
+
+Rectangle = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom are outside."""
+
+# What a camera held that way stores of an upright scene.
+_AS_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+def markers(width: int, height: int) -> dict[tuple[int, int, int], Rectangle]:
+    """Return where `corners` of that size has which colour."""
+    side = max(1, min(width, height) // 6)
+    left, top = (width - side) // 2, (height - side) // 2
+    return {
+        RED: (0, 0, side, side),
+        GREEN: (width - side, 0, width, side),
+        BLUE: (0, height - side, side, height),
+        YELLOW: (width - side, height - side, width, height),
+        MAGENTA: (left, top, left + side, top + side),
+    }
+
+
+def corners(width: int, height: int) -> Image.Image:
+    """Draw a grey RGB picture with a square of its own colour in each corner and the centre."""
+    picture = Image.new("RGB", (width, height), GREY)
+    draw = ImageDraw.Draw(picture)
+    for colour, (left, top, right, bottom) in markers(width, height).items():
+        draw.rectangle((left, top, right - 1, bottom - 1), fill=colour)
+    return picture
+
+
+def photo(width: int, height: int, *, seed: int = 1) -> Image.Image:
+    """Draw an RGB picture like a photograph to a codec: smooth shapes, edges and some noise."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:height, 0:width] / max(width, height)
+    waves = np.stack([np.sin(x * (5 + 3 * channel) + y * (9 - channel)) for channel in range(3)], axis=-1)
+    edges = np.where((x * 7).astype(int) % 2 == (y * 5).astype(int) % 2, 25, -25)[..., None]
+    pixels = 128 + 80 * waves + edges + random.normal(0, 6, (height, width, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def noise(width: int, height: int, *, seed: int = 1) -> Image.Image:
+    """Draw an RGB picture that no codec can make small or fast."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def cutout(width: int, height: int) -> Image.Image:
+    """Draw an RGBA picture: an opaque red disc, green where it is wholly transparent."""
+    mask = Image.new("L", (width, height), 0)
+    ImageDraw.Draw(mask).ellipse((width // 8, height // 8, width * 7 // 8, height * 7 // 8), fill=255)
+    picture = Image.composite(Image.new("RGB", mask.size, RED), Image.new("RGB", mask.size, (0, 255, 0)), mask)
+    picture.putalpha(mask)
+    return picture
+
+
+def jpeg(picture: Image.Image, **options: object) -> bytes:
+    """Encode as JPEG; quality 95 at full colour unless told otherwise."""
+    return encoded(picture, "JPEG", **{"quality": 95, "subsampling": "4:4:4", **options})
+
+
+def png(picture: Image.Image, **options: object) -> bytes:
+    """Encode as PNG, lightly compressed."""
+    return encoded(picture, "PNG", **{"compress_level": 1, **options})
+
+
+def webp(picture: Image.Image, **options: object) -> bytes:
+    """Encode as WebP, lossless unless told otherwise."""
+    return encoded(picture, "WEBP", **{"lossless": True, **options})
+
+
+def avif(picture: Image.Image, **options: object) -> bytes:
+    """Encode as AVIF, quickly and well."""
+    return encoded(picture, "AVIF", **{"quality": 90, "speed": 9, "subsampling": "4:4:4", **options})
+
+
+def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
+    """Encode with Pillow's own options."""
+    file = BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+def exif(orientation: int = 1) -> bytes:
+    """Return EXIF data with that orientation and a place on earth."""
+    data = Image.Exif()
+    data[0x0112] = orientation
+    data[0x010E] = "a secret description"
+    data.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0), 3: "E", 4: (13.0, 24.0, 18.0)})
+    return data.tobytes()
+
+
+def turned(upright: Image.Image, orientation: int) -> Image.Image:
+    """Return what a file of that EXIF orientation stores of an upright picture."""
+    return upright.transpose(_AS_STORED[orientation]) if orientation in _AS_STORED else upright
+
+
+def icc(space: str, pcs: str, tags: dict[str, bytes]) -> bytes:
+    """Build an ICC profile (version 2, for a display or a printer) out of its tags."""
+    kind = b"prtr" if space == "CMYK" else b"mntr"
+    table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
+    for name, content in tags.items():
+        content += b"\0" * (-len(content) % 4)
+        table += name.encode() + struct.pack(">II", start + len(body), len(content))
+        body += content
+    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, kind, space.encode().ljust(4), pcs.encode())
+    header = header.ljust(36, b"\0") + b"acsp"
+    header = header.ljust(68, b"\0") + _fixed(0.9642, 1.0, 0.8249)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
+
+
+def display_p3() -> bytes:
+    """Return a profile like Apple's Display P3, with a plain gamma of 2.2."""
+    curve = b"curv" + struct.pack(">4xIH", 1, round(2.2 * 256))
+    primaries = {"rXYZ": (0.5151, 0.2412, -0.0011), "gXYZ": (0.2920, 0.6922, 0.0419), "bXYZ": (0.1571, 0.0666, 0.7841)}
+    tags = {name: b"XYZ \0\0\0\0" + _fixed(*values) for name, values in primaries.items()}
+    return icc("RGB", "XYZ ", {"wtpt": _WHITE, **tags, "rTRC": curve, "gTRC": curve, "bTRC": curve})
+
+
+def grey_gamma(gamma: float) -> bytes:
+    """Return a grey profile of that gamma."""
+    curve = b"curv" + struct.pack(">4xIH", 1, round(gamma * 256))
+    return icc("GRAY", "XYZ ", {"wtpt": _WHITE, "kTRC": curve})
+
+
+def grey_inks() -> bytes:
+    """Return a CMYK profile in which every ink is grey: each takes away a quarter of the light."""
+    corners = [sum(inks >> bit & 1 for bit in range(4)) for inks in range(16)]
+    clut = b"".join(bytes((round(255 * (1 - count / 4)), 128, 128)) for count in corners)
+    identity = bytes(range(256))
+    matrix = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    lut = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + identity * 4 + clut + identity * 3
+    return icc("CMYK", "Lab ", {"wtpt": _WHITE, "A2B0": lut, "A2B1": lut})
+
+
+def srgb() -> bytes:
+    """Return littleCMS's own sRGB profile."""
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _fixed(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+_WHITE = b"XYZ \0\0\0\0" + _fixed(0.9642, 1.0, 0.8249)

@@ -1,0 +1,1 @@
+"""The renderer: geometry, colour, damage, containment."""

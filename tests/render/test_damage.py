@@ -1,0 +1,66 @@
+"""Damaged files: whatever is in them, the answer is a picture or a refusal."""
+
+import random
+
+import pytest
+
+from packshot.errors import PackshotError
+from packshot.geometry import Box, Size
+from packshot.model import Format
+from packshot.render.limits import Limits
+from packshot.render.pipeline import Rendered, render_all
+from packshot.variants.plan import Drawing
+from tests import pictures
+
+SMALL = Drawing(Box(0, 0, 8, 8), Size(4, 4), Box(0, 0, 4, 4), Format.PNG, None, None)
+# A header may be changed into that of a far larger picture; that is not what is tested here.
+LIMITS = Limits(max_pixels=4_000_000)
+EXTRAS: dict[str, object] = {"exif": pictures.exif(6), "icc_profile": pictures.display_p3()}
+WHOLE = {
+    "jpeg": pictures.jpeg(pictures.photo(64, 48), **EXTRAS),
+    "progressive jpeg": pictures.jpeg(pictures.photo(64, 48), progressive=True, **EXTRAS),
+    "cmyk jpeg": pictures.jpeg(pictures.photo(64, 48).convert("CMYK"), icc_profile=pictures.grey_inks()),
+    "png": pictures.png(pictures.cutout(64, 48), **EXTRAS),
+    "palette png": pictures.png(pictures.photo(64, 48).quantize(16), transparency=3),
+    "webp": pictures.webp(pictures.cutout(64, 48), **EXTRAS),
+    "lossy webp": pictures.webp(pictures.photo(64, 48), lossless=False),
+    "avif": pictures.avif(pictures.cutout(64, 48), **EXTRAS),
+}
+EACH = 60
+
+
+def mutated(data: bytes, seed: int) -> bytes:
+    """Change, cut out, double or drop a few bytes, more often near the beginning."""
+    chance = random.Random(seed)  # noqa: S311
+    changed = bytearray(data)
+    for _ in range(chance.randint(1, 8)):
+        at = min(int(chance.random() ** 2 * len(changed)), len(changed) - 1)
+        match chance.randrange(5):
+            case 0:
+                changed[at] = chance.randrange(256)
+            case 1:
+                changed[at] ^= 1 << chance.randrange(8)
+            case 2:
+                del changed[at : at + chance.randint(1, 16)]
+            case 3:
+                changed[at:at] = changed[at : at + chance.randint(1, 16)]
+            case _:
+                changed[at : at + 4] = chance.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"))
+        if not changed:
+            break
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_damaged_file_gives_a_picture_or_a_refusal(kind: str) -> None:
+    for seed in range(EACH):
+        (outcome,) = render_all(mutated(WHOLE[kind], seed), [SMALL], LIMITS)
+        assert isinstance(outcome, Rendered | PackshotError)
+        if isinstance(outcome, PackshotError):
+            assert outcome.got is not None
+
+
+def test_the_undamaged_files_are_not_refused() -> None:
+    for data in WHOLE.values():
+        (outcome,) = render_all(data, [SMALL], LIMITS)
+        assert isinstance(outcome, Rendered)

@@ -1,0 +1,245 @@
+"""What becomes of an original: upright, sRGB, 8 bits, or refused with a reason."""
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from packshot.errors import ErrorCode, PackshotError, TooLarge, Unrenderable, UnsupportedMedia
+from packshot.render.decode import Header, decode, inspect
+from packshot.render.limits import Limits
+from tests import pictures
+
+LIMITS = Limits()
+ENCODERS = {"jpeg": pictures.jpeg, "png": pictures.png, "webp": pictures.webp, "avif": pictures.avif}
+
+
+def mean_difference(one: Image.Image, other: Image.Image) -> float:
+    assert one.size == other.size
+    assert one.mode == other.mode
+    return float(np.abs(np.asarray(one, float) - np.asarray(other, float)).mean())
+
+
+def as_pixel(data: bytes) -> tuple[int, ...]:
+    pixel = decode(data, LIMITS).getpixel((0, 0))
+    assert isinstance(pixel, tuple)
+    return pixel
+
+
+@pytest.mark.parametrize("format", ENCODERS)
+def test_the_header_is_read_without_decoding(format: str) -> None:
+    data = ENCODERS[format](pictures.photo(61, 40))
+    assert inspect(data, LIMITS) == Header(format, 61, 40, 1)
+
+
+@pytest.mark.parametrize("format", ENCODERS)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_of_every_format_comes_out_upright_once(format: str, orientation: int) -> None:
+    upright = pictures.corners(61, 40)
+    stored = pictures.turned(upright, orientation)
+    data = ENCODERS[format](stored, exif=pictures.exif(orientation))
+    assert mean_difference(decode(data, LIMITS), upright) < 2
+
+
+def test_an_orientation_that_only_xmp_tells_is_left_alone_as_browsers_do() -> None:
+    data = pictures.webp(pictures.corners(61, 40), xmp=b'<x tiff:Orientation="6"/>')
+    assert decode(data, LIMITS).size == (61, 40)
+
+
+def test_damaged_exif_does_not_spoil_a_whole_picture() -> None:
+    data = pictures.jpeg(pictures.corners(61, 40), exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage")
+    assert decode(data, LIMITS).size == (61, 40)
+
+
+def test_a_phones_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
+    data = pictures.encoded(
+        pictures.corners(61, 40), "MPO", save_all=True, append_images=[pictures.corners(10, 10)], quality=95
+    )
+    assert inspect(data, LIMITS) == Header("jpeg", 61, 40, 1)
+    assert decode(data, LIMITS).size == (61, 40)
+
+
+def test_grey_of_16_bits_is_scaled_and_not_clipped() -> None:
+    steps = np.array([[0, 128, 129, 32896, 65406, 65407, 65535]], np.uint16)
+    picture = decode(pictures.png(Image.fromarray(steps)), LIMITS)
+    assert picture.mode == "RGB"
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 1, 128, 254, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("picture", "options", "mode", "pixel"),
+    [
+        (Image.new("1", (2, 2), 1), {}, "RGB", (255, 255, 255)),
+        (Image.new("1", (2, 2), 1), {"transparency": 1}, "RGBA", (255, 255, 255, 0)),
+        (Image.new("L", (2, 2), 90), {}, "RGB", (90, 90, 90)),
+        (Image.new("L", (2, 2), 90), {"transparency": 90}, "RGBA", (90, 90, 90, 0)),
+        (Image.new("L", (2, 2), 85), {"bits": 2, "transparency": 1}, "RGBA", (85, 85, 85, 0)),
+        (Image.new("L", (2, 2), 51), {"bits": 4, "transparency": 3}, "RGBA", (51, 51, 51, 0)),
+        (Image.new("LA", (2, 2), (90, 40)), {}, "RGBA", (90, 90, 90, 40)),
+        (Image.new("LA", (2, 2), (90, 255)), {}, "RGB", (90, 90, 90)),
+        (Image.new("RGB", (2, 2), (1, 2, 3)), {"transparency": (1, 2, 3)}, "RGBA", (1, 2, 3, 0)),
+        (Image.new("RGBA", (2, 2), (1, 2, 3, 254)), {}, "RGBA", (1, 2, 3, 254)),
+        (Image.new("RGBA", (2, 2), (1, 2, 3, 255)), {}, "RGB", (1, 2, 3)),
+        (Image.new("P", (2, 2), 0), {"transparency": 0}, "RGBA", (0, 0, 0, 0)),
+        (Image.new("P", (2, 2), 0), {"transparency": b"\x50"}, "RGBA", (0, 0, 0, 80)),
+        (Image.new("P", (2, 2), 0), {}, "RGB", (0, 0, 0)),
+        (Image.new("I;16", (2, 2), 257 * 7), {"transparency": 257 * 7}, "RGBA", (7, 7, 7, 0)),
+    ],
+)
+def test_every_kind_of_png_becomes_rgb_or_rgba(
+    picture: Image.Image, options: dict[str, object], mode: str, pixel: tuple[int, ...]
+) -> None:
+    data = pictures.png(picture, **options)
+    assert decode(data, LIMITS).mode == mode
+    assert as_pixel(data) == pixel
+
+
+def test_a_wide_colour_profile_is_brought_to_srgb() -> None:
+    profile = pictures.display_p3()
+    assert as_pixel(pictures.png(Image.new("RGB", (4, 4), (200, 100, 100)), icc_profile=profile))[0] > 205
+    grey = as_pixel(pictures.png(Image.new("RGB", (4, 4), (128, 128, 128)), icc_profile=profile))
+    assert max(abs(part - 128) for part in grey) <= 2
+
+
+def test_a_profile_keeps_the_alpha_channel_as_it_was() -> None:
+    cutout = pictures.cutout(40, 30)
+    picture = decode(pictures.png(cutout, icc_profile=pictures.display_p3()), LIMITS)
+    assert picture.getchannel("A").tobytes() == cutout.getchannel("A").tobytes()
+
+
+def test_a_grey_profile_is_applied_to_grey() -> None:
+    linear = as_pixel(pictures.png(Image.new("L", (4, 4), 55), icc_profile=pictures.grey_gamma(1.0)))
+    assert linear[0] == linear[1] == linear[2]
+    assert abs(linear[0] - 128) <= 2  # 0.216 of the light is half way for the eye
+
+
+def test_a_grey_picture_with_an_rgb_profile_is_not_refused() -> None:
+    assert as_pixel(pictures.jpeg(Image.new("L", (8, 8), 128), icc_profile=pictures.srgb())) == (128, 128, 128)
+
+
+def test_cmyk_goes_through_its_profile() -> None:
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    red, green, blue = as_pixel(pictures.jpeg(cyan, icc_profile=pictures.grey_inks()))
+    assert max(red, green, blue) - min(red, green, blue) <= 3
+    assert abs(green - 185) <= 6  # three quarters of the lightness
+
+
+def test_cmyk_without_a_profile_is_converted_by_complement() -> None:
+    red, green, blue = as_pixel(pictures.jpeg(Image.new("CMYK", (8, 8), (255, 0, 0, 0))))
+    assert red < 10
+    assert green > 245
+    assert blue > 245
+
+
+@pytest.mark.parametrize(
+    "profile",
+    [b"no profile at all", pictures.grey_inks(), pictures.grey_gamma(1.0), pictures.display_p3()[:300]],
+    ids=["garbage", "for CMYK", "for grey", "cut off"],
+)
+def test_a_profile_that_does_not_fit_counts_as_none(profile: bytes) -> None:
+    assert as_pixel(pictures.png(Image.new("RGB", (4, 4), (200, 100, 50)), icc_profile=profile)) == (200, 100, 50)
+
+
+def test_a_decoded_picture_carries_no_metadata() -> None:
+    data = pictures.jpeg(pictures.corners(40, 30), exif=pictures.exif(), icc_profile=pictures.srgb(), comment=b"hush")
+    picture = decode(data, LIMITS)
+    assert picture.info == {}
+    assert not picture.getexif()
+
+
+@pytest.mark.parametrize(
+    ("data", "got"),
+    [
+        (pictures.encoded(pictures.corners(8, 8), "GIF"), "gif"),
+        (pictures.encoded(pictures.corners(8, 8), "TIFF"), "tiff"),
+        (pictures.encoded(pictures.corners(8, 8), "BMP"), "bmp"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "svg"),
+        (b"<svg/>", "svg"),
+        (b"<html>", "html or xml"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "heic"),
+        (b"%PDF-1.7", "pdf"),
+        (b"\x01\x02\x03", "bytes beginning 01 02 03"),
+        (b"", "an empty file"),
+    ],
+)
+def test_other_formats_are_refused_by_name(data: bytes, got: str) -> None:
+    with pytest.raises(UnsupportedMedia) as refusal:
+        inspect(data, LIMITS)
+    assert refusal.value.code is ErrorCode.UNSUPPORTED_MEDIA
+    assert refusal.value.expected == "jpeg, png, webp, avif"
+    assert refusal.value.got == got
+
+
+def test_too_many_bytes_are_refused() -> None:
+    with pytest.raises(TooLarge) as refusal:
+        inspect(b"x" * 101, Limits(max_bytes=100))
+    assert (refusal.value.code, refusal.value.expected, refusal.value.got) == (
+        ErrorCode.TOO_LARGE,
+        "at most 100 bytes",
+        "101",
+    )
+
+
+@pytest.mark.parametrize("format", ENCODERS)
+def test_too_many_pixels_are_refused_by_the_header(format: str) -> None:
+    data = ENCODERS[format](pictures.corners(100, 60))
+    assert inspect(data, Limits(max_pixels=6000)).width == 100
+    with pytest.raises(TooLarge) as refusal:
+        inspect(data, Limits(max_pixels=5999))
+    assert refusal.value.expected == "at most 5999 pixels"
+    assert refusal.value.got == "100 x 60 = 6000"
+
+
+def test_a_png_of_4_gigapixels_in_a_hundred_bytes_is_refused() -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 65535, 65535, 8, 6, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(TooLarge):
+        inspect(bomb, LIMITS)
+
+
+def test_a_webp_canvas_is_refused_before_it_is_allocated() -> None:
+    side = (16383 - 1).to_bytes(3, "little")
+    body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4) + side + side
+    bomb = b"RIFF" + struct.pack("<I", len(body)) + body
+    with pytest.raises(TooLarge) as refusal:
+        inspect(bomb, LIMITS)
+    assert refusal.value.got == "16383 x 16383 = 268402689"
+
+
+@pytest.mark.parametrize("format", ["webp", "png", "avif"])
+def test_an_animation_counts_all_its_frames(format: str) -> None:
+    frames = [pictures.photo(50, 40, seed=seed) for seed in range(3)]
+    data = ENCODERS[format](frames[0], save_all=True, append_images=frames[1:])
+    assert inspect(data, LIMITS) == Header(format, 50, 40, 3)
+    assert decode(data, LIMITS).size == (50, 40)
+    with pytest.raises(TooLarge) as refusal:
+        inspect(data, Limits(max_frames_pixels=5999))
+    assert refusal.value.got == "3 frames of 50 x 40"
+
+
+def test_a_monstrous_profile_is_refused() -> None:
+    with pytest.raises(TooLarge):
+        inspect(pictures.jpeg(pictures.corners(8, 8), icc_profile=bytes(5 * 2**20)), LIMITS)
+    with pytest.raises(Unrenderable):
+        inspect(pictures.png(pictures.corners(8, 8), icc_profile=bytes(5 * 2**20)), LIMITS)
+
+
+@pytest.mark.parametrize("format", ENCODERS)
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
+def test_a_file_that_ends_early_is_refused_and_never_filled_up(format: str, share: float) -> None:
+    data = ENCODERS[format](pictures.photo(200, 150))
+    with pytest.raises(PackshotError) as refusal:
+        decode(data[: int(len(data) * share)], LIMITS)
+    assert refusal.value.code is ErrorCode.UNRENDERABLE
+    assert refusal.value.got
+
+
+def test_a_progressive_jpeg_that_ends_early_is_refused() -> None:
+    data = pictures.jpeg(pictures.photo(200, 150), progressive=True)
+    with pytest.raises(Unrenderable):
+        decode(data[: len(data) // 2], LIMITS)

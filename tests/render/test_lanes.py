@@ -1,0 +1,157 @@
+"""Who renders next, without any process."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
+import pytest
+
+from packshot.render.lanes import Lane, Lanes, Overloaded, Pulse, RendererClosed
+
+
+def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Wait for something that happens soon, and fail should it not."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.005)
+
+
+class Caller:
+    """A thread that holds a place until it is told to go."""
+
+    def __init__(self, lanes: Lanes, lane: Lane, log: list[str], name: str) -> None:
+        self.go = threading.Event()
+        self.error: BaseException | None = None
+        self._run = (lanes, lane, log, name)
+        self.thread = threading.Thread(target=self._hold, daemon=True)
+
+    def _hold(self) -> None:
+        lanes, lane, log, name = self._run
+        try:
+            with lanes.place(lane):
+                log.append(name)
+                assert self.go.wait(30)
+        except BaseException as error:  # noqa: BLE001
+            self.error = error
+
+
+class Crowd:
+    def __init__(self, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self.log: list[str] = []
+        self.callers: dict[str, Caller] = {}
+
+    def runs(self, name: str, lane: Lane) -> None:
+        self._start(name, lane)
+        until(lambda: name in self.log)
+
+    def waits(self, name: str, lane: Lane) -> None:
+        before = self.lanes.waiting()
+        self._start(name, lane)
+        until(lambda: self.lanes.waiting() == before + 1)
+
+    def goes(self, name: str) -> None:
+        self.callers[name].go.set()
+        self.callers[name].thread.join(30)
+
+    def _start(self, name: str, lane: Lane) -> None:
+        self.callers[name] = Caller(self.lanes, lane, self.log, name)
+        self.callers[name].thread.start()
+
+
+@contextmanager
+def crowd(slots: int, waiting: int = 64) -> Iterator[Crowd]:
+    people = Crowd(Lanes(slots, waiting))
+    try:
+        yield people
+    finally:
+        for caller in people.callers.values():
+            caller.go.set()
+        for caller in people.callers.values():
+            caller.thread.join(30)
+            assert not caller.thread.is_alive()
+
+
+def test_the_most_urgent_lane_goes_first_and_in_it_who_came_first() -> None:
+    with crowd(slots=1) as people:
+        people.runs("first", Lane.BULK)
+        people.waits("bulk", Lane.BULK)
+        people.waits("interactive", Lane.INTERACTIVE)
+        people.waits("demand 1", Lane.ON_DEMAND)
+        people.waits("demand 2", Lane.ON_DEMAND)
+        order = ["first", "demand 1", "demand 2", "interactive", "bulk"]
+        for name, following in pairwise(order):
+            people.goes(name)
+            until(lambda following=following: people.log[-1] == following)
+        assert people.log == order
+
+
+def test_bulk_work_leaves_one_place_free() -> None:
+    with crowd(slots=3) as people:
+        people.runs("bulk 1", Lane.BULK)
+        people.runs("bulk 2", Lane.BULK)
+        people.waits("bulk 3", Lane.BULK)
+        people.runs("demand", Lane.ON_DEMAND)
+        people.goes("demand")
+        assert people.lanes.waiting() == 1
+        people.goes("bulk 1")
+        until(lambda: "bulk 3" in people.log)
+
+
+def test_no_more_than_the_slots_run_at_once() -> None:
+    with crowd(slots=2) as people:
+        people.runs("a", Lane.ON_DEMAND)
+        people.runs("b", Lane.INTERACTIVE)
+        people.waits("c", Lane.ON_DEMAND)
+        assert people.log == ["a", "b"]
+
+
+def test_on_demand_callers_beyond_the_bound_are_turned_away_at_once() -> None:
+    with crowd(slots=1, waiting=2) as people:
+        people.runs("running", Lane.ON_DEMAND)
+        people.waits("1", Lane.ON_DEMAND)
+        people.waits("2", Lane.ON_DEMAND)
+        with pytest.raises(Overloaded), people.lanes.place(Lane.ON_DEMAND):
+            pytest.fail("it was let in")
+        people.waits("bulk is not bounded", Lane.BULK)
+        people.waits("nor is interactive", Lane.INTERACTIVE)
+        assert people.lanes.waiting() == 4
+
+
+def test_with_no_waiting_allowed_a_free_place_is_still_given() -> None:
+    lanes = Lanes(1, 0)
+    with lanes.place(Lane.ON_DEMAND), pytest.raises(Overloaded), lanes.place(Lane.ON_DEMAND):
+        pytest.fail("it was let in")
+    with lanes.place(Lane.ON_DEMAND):
+        assert lanes.waiting() == 0
+
+
+def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
+    with crowd(slots=1) as people:
+        people.runs("running", Lane.BULK)
+        people.waits("waiting", Lane.BULK)
+        people.lanes.close()
+        people.callers["waiting"].thread.join(30)
+        assert isinstance(people.callers["waiting"].error, RendererClosed)
+        with pytest.raises(RendererClosed), people.lanes.place(Lane.ON_DEMAND):
+            pytest.fail("it was let in")
+        assert people.callers["running"].error is None
+
+
+def test_a_heartbeat_goes_on_while_waiting_and_its_error_gives_the_wait_up() -> None:
+    with crowd(slots=1) as people:
+        people.runs("running", Lane.BULK)
+        beats: list[int] = []
+
+        def beat() -> None:
+            beats.append(1)
+            if len(beats) == 3:
+                raise KeyError("the lease is gone")
+
+        with pytest.raises(KeyError), people.lanes.place(Lane.BULK, Pulse(beat, 0.01)):
+            pytest.fail("it was let in")
+        assert len(beats) == 3
+        assert people.lanes.waiting() == 0
