@@ -1,0 +1,243 @@
+"""Settings: one frozen object, read once from the PACKSHOT_* environment variables."""
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from packshot.model import NAME
+from packshot.storage.durable import make_folder, sync_folder, write_synced
+
+PREFIX = "PACKSHOT_"
+# JPEG and AVIF hold no more on a side.
+MAX_SIDE = 65_535
+# A database URL may hold a password.
+_SECRET = ("admin_token", "database_url")
+_VISIBLE = re.compile(r"[!-~]+")
+
+
+def _only(fits: Callable[[Any], object]) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError("does not fit")  # Never shown: a fault says what its setting expects.
+        return value
+
+    return AfterValidator(check)
+
+
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#]", value):
+        raise ValueError("does not fit")
+    return value.rstrip("/")
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _expected(text: str) -> Any:
+    return Field(json_schema_extra={"expected": text})
+
+
+# A "?" would begin the query of the SQLite URL.
+Folder = Annotated[Path, _only(lambda path: "?" not in str(path)), _expected("a folder's path without '?'")]
+DatabaseUrl = Annotated[
+    Annotated[str, _only(lambda url: url.startswith(("sqlite:///", "postgresql+psycopg://")))] | None,
+    _expected("sqlite:///path or postgresql+psycopg://user:password@host/name"),
+]
+PublicUrl = Annotated[
+    Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host/path without a query")
+]
+Name = Annotated[str, _only(NAME.fullmatch), _expected("1 to 63 of a-z, 0-9 and '-', not starting with '-'")]
+Token = Annotated[
+    Annotated[SecretStr, _only(lambda token: _VISIBLE.fullmatch(token.get_secret_value()))] | None,
+    _expected("visible ASCII characters without spaces"),
+]
+Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
+OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
+Level = Annotated[
+    Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), _expected("debug, info, warning or error")
+]
+
+
+class BadSettings(Exception):
+    """The installation is set up wrongly; each fault is one line: variable, expected, got.
+
+    Attributes:
+        faults: the lines, by name of the variable.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        return "\n".join(self.faults)
+
+
+class Settings(BaseSettings):
+    """What an operator can choose.
+
+    Made directly it takes what it is given and the defaults; only `load_settings`
+    looks at the environment. The descriptions are the text of `docs/configuration.md`.
+
+    Raises:
+        pydantic.ValidationError: a value given directly does not fit.
+    """
+
+    # A ValidationError must not carry a token into a log.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    data: Folder = Field(
+        default=Path("./packshot-data"),
+        description="Folder for the SQLite database, originals and variants; made when missing.",
+    )
+    database_url: DatabaseUrl = Field(
+        default=None,
+        repr=False,
+        description="Database: `postgresql+psycopg://…` or `sqlite:///…`."
+        " Not set: the file `packshot.db` in the data folder.",
+    )
+    public_url: PublicUrl = Field(
+        default=None,
+        description="What every URL that GraphQL returns begins with; may contain `{tenant}`."
+        " Not set: the origin of the request.",
+    )
+    tenant: Name = Field(default="default", description="Tenant where a request names none.")
+    admin_token: Token = Field(
+        default=None,
+        description="Bearer token with every scope."
+        " Not set: made once and kept in the file `admin-token` in the data folder.",
+    )
+    max_pixels: Count = Field(default=80_000_000, description="Most pixels of an original: width times height.")
+    max_upload_bytes: Count = Field(
+        default=64 * 1024**2, description="Most bytes of an original. The default is 64 MiB."
+    )
+    max_frames_pixels: Count = Field(
+        default=100_000_000, description="Most pixels of an animated original, all its frames together."
+    )
+    max_width: Side = Field(default=4096, description="Greatest width of a variant in pixels, at most 65535.")
+    max_height: Side = Field(default=4096, description="Greatest height of a variant in pixels, at most 65535.")
+    render_timeout_seconds: Seconds = Field(
+        default=20.0, description="Seconds after which a render is stopped and refused. 0: never."
+    )
+    render_memory_bytes: Count = Field(
+        default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."
+    )
+    render_processes: OptionalCount = Field(
+        default=None, description="Number of render processes. Not set: one for each core, at least two."
+    )
+    worker_threads: Count = Field(default=2, description="Number of threads of the job worker inside `packshot serve`.")
+    log_level: Level = Field(
+        default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
+    )
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database's URL, spelled out where the setting leaves it open."""
+        return self.database_url or f"sqlite:///{self.data.absolute() / 'packshot.db'}"
+
+    @property
+    def effective_render_processes(self) -> int:
+        """How many render processes there are, where the setting leaves it open too."""
+        return self.render_processes or max(2, os.cpu_count() or 1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # Else settings made by hand, as tests make them, would depend on who runs them.
+        return (init_settings,)
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ`, the process's own environment by default.
+
+    Names count as they are spelled, in capitals; an empty value is no value.
+
+    Raises:
+        BadSettings: variables that are unknown or have bad values, all of them in one error.
+    """
+    given = {
+        name: value
+        for name, value in (os.environ if environ is None else environ).items()
+        if name.upper().startswith(PREFIX)
+    }
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    faults = {name: _unknown(name, known) for name in given.keys() - known}
+    source = EnvSettingsSource(Settings)
+    source.env_vars = {name.lower(): value for name, value in given.items() if name in known and value}
+    settings = None
+    try:
+        settings = Settings(**source())
+    except ValidationError as refused:
+        faults |= dict(_fault(error) for error in refused.errors())
+    # Raised out here, since inside it would carry pydantic's error, and that the values.
+    if settings is None or faults:
+        raise BadSettings(*(faults[name] for name in sorted(faults)))
+    return settings
+
+
+def admin_token(settings: Settings) -> str:
+    """Return the admin's bearer token; made once, where none is set, and kept in the data folder.
+
+    Processes that start together agree on one token.
+
+    Raises:
+        BadSettings: the file that keeps it is no token.
+        OSError: the file cannot be read or written.
+    """
+    if settings.admin_token is not None:
+        return settings.admin_token.get_secret_value()
+    path = settings.data / "admin-token"
+    if not path.exists():
+        _make_token(path)
+    token = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not _VISIBLE.fullmatch(token):
+        raise BadSettings(f"{path}: expected visible ASCII characters without spaces, got something else")
+    return token
+
+
+def _make_token(path: Path) -> None:
+    """Write a new token that only the owner may read, unless another process was faster."""
+    make_folder(path.parent)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_synced(draft, [f"{secrets.token_urlsafe(32)}\n".encode()], mode=0o600)
+    try:
+        # Linked when it is whole, so that nobody reads a part of it.
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        draft.unlink()
+        sync_folder(path.parent)
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    # Compared without the prefix, which would make everything look alike.
+    rest = sorted(variable.removeprefix(PREFIX) for variable in known)
+    nearest = get_close_matches(name.upper().removeprefix(PREFIX), rest, n=1, cutoff=0.5)
+    hint = f", perhaps {PREFIX}{nearest[0]}" if nearest else ""
+    return f"{name}: expected the name of a setting{hint}, got an unknown one"
+
+
+def _fault(error: ErrorDetails) -> tuple[str, str]:
+    field = str(error["loc"][0])
+    variable = PREFIX + field.upper()
+    extra = Settings.model_fields[field].json_schema_extra
+    expected = extra["expected"] if isinstance(extra, dict) else error["msg"]
+    got = "a value that is not shown" if field in _SECRET else repr(str(error["input"])[:100])
+    return variable, f"{variable}: expected {expected}, got {got}"

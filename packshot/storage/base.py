@@ -1,0 +1,200 @@
+"""What an object store does, whatever it keeps its bytes on.
+
+An object is written once, whole, with its metadata; nobody ever sees a part of
+it. One contract suite in `tests/storage/contract.py` holds every store to this.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol, Self
+
+CHUNK_BYTES = 1 << 20
+MAX_KEY = 512
+# A file system takes names of 255 bytes; what a store adds to a name needs room too.
+MAX_SEGMENT = 200
+
+SEGMENT = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]*")
+_HEADER_TEXT = re.compile(r"[ -~]+")
+_TAG = re.compile(r"[!-+\--~]+")
+
+
+class AlreadyThere(Exception):
+    """An object is under that key already. No refusal, but an answer: it was not touched."""
+
+
+class NoSuchObject(KeyError):
+    """No object is under that key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is kept with an object and goes out with it as headers.
+
+    Attributes:
+        content_type: media type of the body.
+        cache_control: the header's value; None: whoever serves the object decides.
+        tags: purge tags, each of visible ASCII without a comma.
+
+    Raises:
+        ValueError: a value could not be sent in a header.
+    """
+
+    content_type: str
+    cache_control: str | None
+    tags: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for text in (self.content_type, self.cache_control):
+            if text is not None and not _HEADER_TEXT.fullmatch(text):
+                raise ValueError(f"Metadata: expected printable ASCII, got {text!r}.")
+        for tag in self.tags:
+            # Stores and purgers join tags with commas or spaces.
+            if not _TAG.fullmatch(tag):
+                raise ValueError(f"Tag: expected visible ASCII without a comma, got {tag!r}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object without its bytes.
+
+    Attributes:
+        size: bytes of the body.
+        sha256: of the body, 64 lower-case hex digits.
+        modified_at: when it was put; UTC, aware.
+    """
+
+    key: str
+    size: int
+    sha256: str
+    metadata: Metadata
+    modified_at: datetime
+
+
+class Readable(Protocol):
+    """What `Opened` reads from: a file, or the body of an HTTP answer."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class Opened:
+    """An object opened for reading once, in chunks of at most `CHUNK_BYTES` bytes.
+
+    Close it, or use it in a `with`. What was opened stays readable to its end
+    even if the object is deleted meanwhile.
+    """
+
+    def __init__(self, stored: Stored, body: Readable) -> None:
+        self.stored = stored
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        while chunk := self._body.read(CHUNK_BYTES):
+            yield chunk
+
+    def close(self) -> None:
+        """Let go of the file or connection. Harmless to repeat."""
+        self._body.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class ObjectStore(Protocol):
+    """Bytes under keys. Every method may be called from any thread or process.
+
+    Every method raises `ValueError` for a key that breaks the rules of
+    `check_key`, and `OSError` for an outage. A key must not also be the folder
+    of another key ("a" beside "a/b"): some stores cannot keep both.
+    """
+
+    def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
+        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+
+        When this returns the object survives a crash of the machine.
+
+        Raises:
+            AlreadyThere: an object is under that key; it is left as it is.
+        """
+        ...
+
+    def get(self, key: str) -> tuple[bytes, Stored]:
+        """Return the whole body, and what belongs to it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        ...
+
+    def head(self, key: str) -> Stored | None:
+        """Return what is known of the object, None where there is none."""
+        ...
+
+    def open(self, key: str) -> Opened:
+        """Open the object for reading in chunks; the caller closes it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield every key that starts with `prefix`, in the order of its characters.
+
+        The prefix is text, not a folder: "a/b" finds "a/b" and "a/bc/d"; "" finds all.
+        Objects put or deleted meanwhile may be in it or not.
+        """
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """Return a file on this machine to read the body from, for `sendfile` or a render process.
+
+        None if the store is remote or the object absent; `open` tells which.
+        """
+        ...
+
+
+def check_key(key: str) -> str:
+    """Return `key` if an object can be named so.
+
+    A key is segments of `[a-z0-9][a-z0-9._-]*`, each of at most 200 characters
+    and without "..", joined by "/", 512 characters in all. Lower case, because
+    some file systems ignore case.
+
+    Raises:
+        ValueError: it cannot.
+
+    >>> check_key("default/5f2c/main/w640.jpg")
+    'default/5f2c/main/w640.jpg'
+    """
+    fits = len(key) <= MAX_KEY and all(
+        len(segment) <= MAX_SEGMENT and SEGMENT.fullmatch(segment) for segment in key.split("/")
+    )
+    if not fits:
+        raise ValueError(
+            f"Key: expected segments of [a-z0-9][a-z0-9._-]* joined by '/', without '..', "
+            f"{MAX_SEGMENT} characters each and {MAX_KEY} in all, got {key[:100]!r}."
+        )
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return `prefix` if keys can start with it: "", a key, or a key and a "/".
+
+    Raises:
+        ValueError: no key starts so.
+    """
+    if prefix:
+        check_key(prefix.removesuffix("/"))
+    return prefix

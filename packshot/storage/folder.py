@@ -1,0 +1,232 @@
+"""Objects as files in a folder: the key is the path, a sidecar holds the metadata.
+
+A crash at any moment leaves no part of an object visible. An object exists when
+its body does, and its body is linked into place last and removed first; a
+sidecar without a body is a put or delete that was killed.
+"""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from stat import S_ISDIR
+from typing import BinaryIO
+from uuid import uuid4
+
+from packshot.storage.base import (
+    CHUNK_BYTES,
+    SEGMENT,
+    AlreadyThere,
+    Metadata,
+    NoSuchObject,
+    Opened,
+    Stored,
+    check_key,
+    check_prefix,
+)
+from packshot.storage.durable import make_folder, sync_folder, write_synced
+from packshot.storage.sidecar import dump_sidecar, read_sidecar, sidecar_path
+
+STALE_SECONDS = 3600.0
+
+
+class FolderStore:
+    """An `ObjectStore` in one folder of one machine.
+
+    Threads and processes may share the folder. It needs a file system with hard
+    links and `flock`; a network share between machines is what S3 is better at.
+
+    Args:
+        root: the folder; made when missing. Nothing else should write to it.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._temp = self.root / ".tmp"
+        self._locks = self.root / ".locks"
+        for folder in (self._temp, self._locks):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
+        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+
+        Raises:
+            AlreadyThere: an object is under that key; it is left as it is.
+            ValueError: `key` breaks the rules, or is the folder of another key, or within an object.
+            OSError: the disk is full, or something else stands in the way.
+        """
+        path = self._path(key)
+        with self._locked(key):  # Asked early, to spare the writing of a body that is there.
+            _refuse_taken(path)
+        temp = self._new_temp()
+        size, digest = write_synced(temp, _chunks(body))
+        try:
+            stored = Stored(key, size, digest, metadata, datetime.now(UTC))
+            with self._locked(key):
+                _refuse_taken(path)  # Again: somebody may have been faster.
+                make_folder(path.parent)
+                self._put_sidecar(path, stored)
+                _link(temp, path)
+                sync_folder(path.parent)
+        finally:
+            temp.unlink(missing_ok=True)
+        return stored
+
+    def get(self, key: str) -> tuple[bytes, Stored]:
+        """Return the whole body, and what belongs to it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        file, stored = self._open(key)
+        with file:
+            return file.read(), stored
+
+    def head(self, key: str) -> Stored | None:
+        """Return what is known of the object, None where there is none."""
+        try:
+            file, stored = self._open(key)
+        except NoSuchObject:
+            return None
+        file.close()
+        return stored
+
+    def open(self, key: str) -> Opened:
+        """Open the object for reading in chunks; the caller closes it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        file, stored = self._open(key)
+        return Opened(stored, file)
+
+    def delete(self, key: str) -> None:
+        """Remove the object, and what a killed put left of one; its folder may stay."""
+        path = self._path(key)
+        with self._locked(key):
+            for file in (path, sidecar_path(path)):
+                if file.is_file():
+                    os.unlink(file)
+                    sync_folder(file.parent)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield every key that starts with `prefix`, in the order of its characters.
+
+        Holds the names of one folder after the other in memory.
+        """
+        above, slash, start = check_prefix(prefix).rpartition("/")
+        return _walk(self.root / above, above + slash, start)
+
+    def local_path(self, key: str) -> Path | None:
+        """Return the file of the body, None if there is none."""
+        path = self._path(key)
+        return path if path.is_file() else None
+
+    def sweep(self) -> int:
+        """Remove what killed puts left behind, if older than an hour; return how many files.
+
+        For the owner of the folder, at start.
+        """
+        removed = 0
+        oldest = time.time() - STALE_SECONDS
+        for temp in self._temp.iterdir():
+            try:
+                if temp.lstat().st_mtime < oldest:
+                    temp.unlink()
+                    removed += 1
+            except FileNotFoundError:
+                continue  # Its put has just ended, or another sweep was faster.
+        return removed
+
+    def _path(self, key: str) -> Path:
+        return self.root / check_key(key)
+
+    def _open(self, key: str) -> tuple[BinaryIO, Stored]:
+        path = self._path(key)
+        while True:
+            try:
+                file = path.open("rb")
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                raise NoSuchObject(key) from None
+            try:
+                stored = read_sidecar(key, path, file)
+            except BaseException:
+                file.close()
+                raise
+            if stored is not None:
+                return file, stored
+            file.close()
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        # A fixed number of locks: one file a key could never be removed safely.
+        name = sha256(key.encode()).hexdigest()[:2]
+        lock = os.open(self._locks / name, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            # Closing alone would not unlock while a forked child has a copy.
+            fcntl.flock(lock, fcntl.LOCK_UN)
+            os.close(lock)
+
+    def _put_sidecar(self, path: Path, stored: Stored) -> None:
+        temp = self._new_temp()
+        write_synced(temp, [dump_sidecar(stored)])
+        os.replace(temp, sidecar_path(path))
+        # Synced before the body is linked, so that not even a power cut leaves the body alone.
+        sync_folder(path.parent)
+
+    def _new_temp(self) -> Path:
+        # Not `tempfile`, whose files only their owner may read: a web server may serve these.
+        return self._temp / uuid4().hex
+
+
+def _chunks(body: bytes | Path) -> Iterator[bytes]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    with body.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
+
+
+def _refuse_taken(path: Path) -> None:
+    try:
+        there = path.lstat()
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise ValueError(f"Key: expected one that lies in no other object, got {path.name!r} in one.") from None
+    if S_ISDIR(there.st_mode):
+        raise ValueError(f"Key: expected one that is no folder of other keys, got {path.name!r}.")
+    raise AlreadyThere
+
+
+def _link(temp: Path, path: Path) -> None:
+    try:
+        os.link(temp, path)
+    except FileExistsError:
+        # Not by a put of this key, whose lock is held: a folder, or someone else's file.
+        _refuse_taken(path)
+        raise
+
+
+def _walk(folder: Path, above: str, start: str) -> Iterator[str]:
+    """Yield the keys in `folder`, whose names follow `above` and begin with `start`."""
+    try:
+        found = [(entry.name, entry.is_dir()) for entry in os.scandir(folder) if entry.name.startswith(start)]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    # A folder sorts by its keys, which go on with a slash: "a-b" comes before "a/b".
+    for name in sorted(name + "/" * is_folder for name, is_folder in found):
+        if not SEGMENT.fullmatch(name.removesuffix("/")):
+            continue  # A sidecar, .tmp, .locks, or not ours.
+        if name.endswith("/"):
+            yield from _walk(folder / name, above + name, "")
+        else:
+            yield above + name

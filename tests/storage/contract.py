@@ -1,0 +1,335 @@
+"""What every object store must do. A test module subclasses `StoreContract`.
+
+It gives one fixture, `reopen`: a picklable callable that returns the same store
+again, in this process or another. The store is empty when a test begins.
+"""
+
+import hashlib
+import multiprocessing
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from packshot.storage.base import CHUNK_BYTES, AlreadyThere, Metadata, NoSuchObject, ObjectStore
+
+Reopen = Callable[[], ObjectStore]
+
+PLAIN = Metadata("text/plain", None, ())
+BAD_KEYS = [
+    "",
+    "/",
+    "/a",
+    "a/",
+    "a//b",
+    ".",
+    "..",
+    "../a",
+    "a/../b",
+    "a/..",
+    "a..b",
+    ".a",
+    "a/.meta",
+    "-a",
+    "_a",
+    "A",
+    "a/B",
+    "a b",
+    "a\n",
+    "a\x00",
+    "a\\b",
+    "a?b",
+    "a%2e",
+    "é",
+    "ａ",
+    "a" * 201,
+    "/".join(["a" * 102] * 5),
+]
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+def noise_from(seed: int | str) -> random.Random:
+    return random.Random(seed)  # noqa: S311 - nothing here is secret
+
+
+def sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+def assert_whole(store: ObjectStore, key: str) -> None:
+    """Body, digest and metadata are one put's: writers here tag an object with its own digest."""
+    body, stored = store.get(key)
+    assert stored.key == key
+    assert stored.size == len(body)
+    assert stored.sha256 == sha256(body)
+    assert stored.metadata.tags == (sha256(body),)
+
+
+def put_tagged(store: ObjectStore, key: str, body: bytes) -> None:
+    store.put(key, body, Metadata("application/octet-stream", None, (sha256(body),)))
+
+
+def wins(store: ObjectStore, key: str, body: bytes) -> bool:
+    try:
+        put_tagged(store, key, body)
+    except AlreadyThere:
+        return False
+    return True
+
+
+def race_in_process(reopen: Reopen, keys: list[str], seed: int, start: Barrier, won: "Queue[str]") -> None:
+    """Put a body of its own under each key from four threads; report the keys that were won."""
+    store = reopen()
+    start.wait()
+
+    def race(thread: int) -> None:
+        noise = noise_from(f"{seed}/{thread}")
+        for key in keys:
+            if wins(store, key, noise.randbytes(noise.randrange(200_000))):
+                won.put(key)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(race, range(4)))
+
+
+def write_until_killed(reopen: Reopen, seed: int) -> None:
+    """Put and delete under 40 keys for ever."""
+    store = reopen()
+    noise = noise_from(seed)
+    while True:
+        key = f"killed/{noise.randrange(8)}/{noise.randrange(5)}"
+        wins(store, key, noise.randbytes(noise.randrange(500_000)))
+        if noise.random() < 0.3:
+            store.delete(f"killed/{noise.randrange(8)}/{noise.randrange(5)}")
+
+
+class StoreContract:
+    """The promises of `ObjectStore`."""
+
+    @pytest.fixture
+    def store(self, reopen: Reopen) -> ObjectStore:
+        return reopen()
+
+    def test_what_was_put_can_be_got_with_its_metadata(self, store: ObjectStore) -> None:
+        metadata = Metadata("image/avif", "public, max-age=31536000, immutable", ("default/p/1", "erase:2"))
+        stored = store.put("default/5f/main/w640-h360.avif", b"picture", metadata)
+        assert stored.key == "default/5f/main/w640-h360.avif"
+        assert stored.size == 7
+        assert stored.sha256 == sha256(b"picture")
+        assert stored.metadata == metadata
+        assert stored.modified_at.utcoffset() == timedelta(0)
+        assert abs(datetime.now(UTC) - stored.modified_at) < timedelta(minutes=1)
+        assert store.get(stored.key) == (b"picture", stored)
+        assert store.head(stored.key) == stored
+
+    def test_another_opening_of_the_store_finds_the_same(self, store: ObjectStore, reopen: Reopen) -> None:
+        stored = store.put("a/b", b"picture", PLAIN)
+        assert reopen().get("a/b") == (b"picture", stored)
+
+    def test_an_empty_body_is_an_object(self, store: ObjectStore) -> None:
+        store.put("empty", b"", PLAIN)
+        assert store.get("empty")[0] == b""
+        with store.open("empty") as opened:
+            assert b"".join(opened) == b""
+
+    def test_a_second_put_changes_nothing(self, store: ObjectStore) -> None:
+        first = store.put("a/b", b"first", PLAIN)
+        for body in (b"second", b"first", b""):
+            with pytest.raises(AlreadyThere):
+                store.put("a/b", body, Metadata("image/png", "no-store", ("other",)))
+        assert store.get("a/b") == (b"first", first)
+
+    def test_already_there_is_an_answer_and_no_refusal(self) -> None:
+        assert AlreadyThere.__bases__ == (Exception,)
+
+    def test_what_is_absent_is_no_object(self, store: ObjectStore) -> None:
+        store.put("a/b", b"there", PLAIN)
+        for key in ("x", "a", "a/b/c", "a/c", "b/b"):
+            assert store.head(key) is None
+            assert store.local_path(key) is None
+            with pytest.raises(NoSuchObject):
+                store.get(key)
+            with pytest.raises(NoSuchObject):
+                store.open(key)
+            store.delete(key)
+        assert list(store.list("")) == ["a/b"]
+
+    def test_a_deleted_object_is_gone_and_its_key_free(self, store: ObjectStore) -> None:
+        store.put("a/b", b"first", Metadata("text/plain", "no-store", ("old",)))
+        store.delete("a/b")
+        store.delete("a/b")
+        assert store.head("a/b") is None
+        assert list(store.list("")) == []
+        second = store.put("a/b", b"second", PLAIN)
+        assert store.get("a/b") == (b"second", second)
+
+    def test_an_object_is_read_in_chunks(self, store: ObjectStore) -> None:
+        body = noise_from(1).randbytes(2 * CHUNK_BYTES + 17)
+        stored = store.put("large", body, PLAIN)
+        with store.open("large") as opened:
+            assert opened.stored == stored
+            chunks = list(opened)
+        assert max(map(len, chunks)) <= CHUNK_BYTES
+        assert b"".join(chunks) == body
+
+    def test_a_reading_begun_ends_well_though_the_object_is_deleted(self, store: ObjectStore) -> None:
+        body = noise_from(2).randbytes(3 * CHUNK_BYTES)
+        store.put("large", body, PLAIN)
+        with store.open("large") as opened:
+            reading = iter(opened)
+            first = next(reading)
+            store.delete("large")
+            assert first + b"".join(reading) == body
+
+    def test_an_opened_object_can_be_closed_twice_and_unread(self, store: ObjectStore) -> None:
+        store.put("a", b"body", PLAIN)
+        opened = store.open("a")
+        opened.close()
+        opened.close()
+
+    def test_a_file_is_copied_and_stays(self, store: ObjectStore, tmp_path: Path) -> None:
+        source = tmp_path / "Large original.JPG"
+        body = noise_from(3).randbytes(40 * 1024 * 1024 + 1)
+        source.write_bytes(body)
+        stored = store.put("big/original", source, PLAIN)
+        assert stored.size == len(body)
+        assert stored.sha256 == sha256(body)
+        source.write_bytes(b"changed later")
+        assert store.get("big/original") == (body, stored)
+
+    def test_a_file_that_is_missing_leaves_no_object(self, store: ObjectStore, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            store.put("a", tmp_path / "missing", PLAIN)
+        assert store.head("a") is None
+        assert list(store.list("")) == []
+
+    def test_a_local_path_holds_the_body(self, store: ObjectStore) -> None:
+        store.put("a/b", b"body", PLAIN)
+        path = store.local_path("a/b")
+        assert path is None or path.read_bytes() == b"body"
+
+    def test_keys_are_listed_by_prefix_in_order(self, store: ObjectStore) -> None:
+        keys = ["a-b", "a.b", "a/b", "a/b-c", "a/bc/d", "a/c", "a0", "b/a/b", "b/a/c/d"]
+        for key in noise_from(4).sample(keys, len(keys)):
+            store.put(key, key.encode(), PLAIN)
+        assert keys == sorted(keys)
+        for prefix in ("", "a", "a/", "a/b", "a/bc", "a/bc/", "a/bc/d", "a/bc/d/", "b/a", "b/a/", "c", "a-", "a."):
+            assert list(store.list(prefix)) == [key for key in keys if key.startswith(prefix)], prefix
+
+    @pytest.mark.parametrize("key", BAD_KEYS)
+    def test_a_bad_key_is_refused_by_everything(self, store: ObjectStore, key: str) -> None:
+        for use in (store.get, store.head, store.open, store.delete, store.local_path):
+            with pytest.raises(ValueError, match="Key: expected"):
+                use(key)
+        with pytest.raises(ValueError, match="Key: expected"):
+            store.put(key, b"body", PLAIN)
+        assert list(store.list("")) == []
+
+    @pytest.mark.parametrize("prefix", ["/", "/a", "../", "..", "a/../", "a//", ".tmp", "A", "a\n"])
+    def test_a_bad_prefix_is_refused_at_once(self, store: ObjectStore, prefix: str) -> None:
+        with pytest.raises(ValueError, match="Key: expected"):
+            store.list(prefix)
+
+    def test_the_longest_key_is_taken(self, store: ObjectStore) -> None:
+        key = "/".join(["a" * 200, "b" * 200, "c" * 110])
+        assert len(key) == 512
+        store.put(key, b"body", PLAIN)
+        assert list(store.list("")) == [key]
+        assert store.get(key)[0] == b"body"
+
+    def test_of_many_threads_one_wins(self, store: ObjectStore) -> None:
+        start = threading.Barrier(16)
+
+        def race(thread: int) -> list[str]:
+            noise = noise_from(thread)
+            won = []
+            for number in range(10):
+                body = noise.randbytes(noise.randrange(100_000))
+                start.wait()
+                if wins(store, f"race/{number}", body):
+                    won.append(f"race/{number}")
+            return won
+
+        with ThreadPoolExecutor(16) as threads:
+            won = sorted(key for keys in threads.map(race, range(16)) for key in keys)
+        assert won == [f"race/{number}" for number in range(10)]
+        for key in won:
+            assert_whole(store, key)
+
+    def test_of_many_processes_one_wins(self, store: ObjectStore, reopen: Reopen) -> None:
+        keys = [f"race/{number}/key" for number in range(10)]
+        start = _spawn.Barrier(4)
+        won: Queue[str] = _spawn.Queue()
+        racers = [_spawn.Process(target=race_in_process, args=(reopen, keys, seed, start, won)) for seed in range(4)]
+        for racer in racers:
+            racer.start()
+        winners = sorted(won.get(timeout=60) for _ in keys)
+        for racer in racers:
+            racer.join(60)
+            assert racer.exitcode == 0
+        assert winners == keys
+        assert won.empty()
+        won.close()
+        won.join_thread()
+        for key in keys:
+            assert_whole(store, key)
+
+    def test_readers_see_whole_objects_while_they_come_and_go(self, store: ObjectStore) -> None:
+        ended = time.monotonic() + 2
+        seen = 0
+
+        def change(seed: int) -> None:
+            noise = noise_from(seed)
+            while time.monotonic() < ended:
+                wins(store, "a/b", noise.randbytes(noise.randrange(300_000)))
+                store.delete("a/b")
+
+        with ThreadPoolExecutor(3) as threads:
+            writers = [threads.submit(change, seed) for seed in range(3)]
+            while time.monotonic() < ended:
+                with suppress(NoSuchObject):
+                    assert_whole(store, "a/b")
+                    seen += 1
+                store.head("a/b")
+            for writer in writers:
+                writer.result()
+        assert seen > 0
+
+    def test_a_killed_writer_leaves_no_part_of_an_object(self, store: ObjectStore, reopen: Reopen) -> None:
+        for round_ in range(4):
+            writers = [
+                _spawn.Process(target=write_until_killed, args=(reopen, round_ * 2 + number)) for number in range(2)
+            ]
+            for writer in writers:
+                writer.start()
+            until = time.monotonic() + 30
+            while len(list(store.list(""))) < 10 and time.monotonic() < until:
+                time.sleep(0.01)
+            until = time.monotonic() + noise_from(round_).uniform(0.2, 0.5)
+            while time.monotonic() < until:
+                for key in store.list("killed/"):
+                    with suppress(NoSuchObject):
+                        assert_whole(store, key)
+            for writer in writers:
+                assert writer.is_alive()
+                writer.kill()
+                writer.join()
+            found = list(store.list(""))
+            assert len(found) >= 10
+            for key in found:
+                assert_whole(store, key)
+            for key in found[:5]:
+                store.delete(key)
+        # No key is spoilt by what was left behind.
+        for key in [f"killed/{folder}/{name}" for folder in range(8) for name in range(5)]:
+            wins(store, key, key.encode())
+            assert_whole(store, key)

@@ -1,0 +1,251 @@
+"""Settings are read whole or refused whole, and the page about them is true."""
+
+import multiprocessing
+import os
+import pickle
+import re
+import stat
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+from sqlalchemy import make_url
+
+from packshot.settings import BadSettings, Settings, admin_token, load_settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+ROW = re.compile(r"\| `(?P<variable>PACKSHOT_[A-Z0-9_]+)` \| (?P<default>[^|]+) \| (?P<meaning>[^|]+) \|")
+
+_spawn = multiprocessing.get_context("spawn")
+
+
+def page_rows() -> dict[str, tuple[str, str]]:
+    rows = [ROW.fullmatch(line) for line in PAGE.read_text(encoding="utf-8").splitlines()]
+    return {row["variable"]: (row["default"], row["meaning"]) for row in rows if row}
+
+
+def faults_of(**environ: str) -> tuple[str, ...]:
+    with pytest.raises(BadSettings) as refused:
+        load_settings(environ)
+    assert str(refused.value) == "\n".join(refused.value.faults)
+    return refused.value.faults
+
+
+def test_the_page_and_the_object_name_the_same_settings_with_the_same_meaning() -> None:
+    assert {variable: meaning for variable, (_, meaning) in page_rows().items()} == {
+        f"PACKSHOT_{name.upper()}": field.description for name, field in Settings.model_fields.items()
+    }
+
+
+def test_the_defaults_on_the_page_are_the_objects_own() -> None:
+    written = {variable: default.strip("`") for variable, (default, _) in page_rows().items() if default != "not set"}
+    assert load_settings(written) == Settings()
+    unset = {variable for variable, (default, _) in page_rows().items() if default == "not set"}
+    assert unset == {
+        f"PACKSHOT_{name.upper()}" for name, field in Settings.model_fields.items() if field.default is None
+    }
+
+
+def test_the_faults_on_the_page_are_what_is_said() -> None:
+    faults = faults_of(PACKSHOT_LOG_LEVEL="loud", PACKSHOT_MAX_WITDH="100")
+    assert "\n".join(faults) in PAGE.read_text(encoding="utf-8")
+
+
+def test_nothing_has_to_be_set() -> None:
+    settings = load_settings({"HOME": "/root"})
+    assert settings == Settings()
+    assert settings.data == Path("packshot-data")
+    assert settings.max_pixels == 80_000_000
+    assert settings.max_upload_bytes == 67_108_864
+    assert settings.render_timeout_seconds == 20
+    assert settings.render_memory_bytes == 4_294_967_296
+    assert settings.admin_token is None
+
+
+def test_every_setting_can_be_set() -> None:
+    environ = {
+        "PACKSHOT_DATA": "/srv/packshot",
+        "PACKSHOT_DATABASE_URL": "postgresql+psycopg://me:pw@db/packshot",
+        "PACKSHOT_PUBLIC_URL": "https://{tenant}.images.example/base//",
+        "PACKSHOT_TENANT": "films-2",
+        "PACKSHOT_ADMIN_TOKEN": "s3cret",
+        "PACKSHOT_MAX_PIXELS": "1",
+        "PACKSHOT_MAX_UPLOAD_BYTES": "2",
+        "PACKSHOT_MAX_FRAMES_PIXELS": "3",
+        "PACKSHOT_MAX_WIDTH": "65535",
+        "PACKSHOT_MAX_HEIGHT": "4",
+        "PACKSHOT_RENDER_TIMEOUT_SECONDS": "0",
+        "PACKSHOT_RENDER_MEMORY_BYTES": "5",
+        "PACKSHOT_RENDER_PROCESSES": "6",
+        "PACKSHOT_WORKER_THREADS": "7",
+        "PACKSHOT_LOG_LEVEL": "DEBUG",
+    }
+    assert environ.keys() == page_rows().keys()
+    assert load_settings(environ) == Settings(
+        data=Path("/srv/packshot"),
+        database_url="postgresql+psycopg://me:pw@db/packshot",
+        public_url="https://{tenant}.images.example/base",
+        tenant="films-2",
+        admin_token=SecretStr("s3cret"),
+        max_pixels=1,
+        max_upload_bytes=2,
+        max_frames_pixels=3,
+        max_width=65535,
+        max_height=4,
+        render_timeout_seconds=0,
+        render_memory_bytes=5,
+        render_processes=6,
+        worker_threads=7,
+        log_level="debug",
+    )
+
+
+def test_the_process_environment_is_read_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.upper().startswith("PACKSHOT_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("PACKSHOT_TENANT", "mine")
+    assert load_settings().tenant == "mine"
+    assert load_settings({}).tenant == "default"
+    assert Settings().tenant == "default"
+
+
+def test_an_empty_value_is_no_value() -> None:
+    assert load_settings(dict.fromkeys(page_rows(), "")) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATA", "what?"),
+        ("DATABASE_URL", "mysql://db/packshot"),
+        ("DATABASE_URL", "sqlite://"),
+        ("PUBLIC_URL", "images.example"),
+        ("PUBLIC_URL", "ftp://images.example"),
+        ("PUBLIC_URL", "https://"),
+        ("PUBLIC_URL", "https://[images.example"),
+        ("PUBLIC_URL", "https://images.example/?a=b"),
+        ("TENANT", "Films"),
+        ("TENANT", "-films"),
+        ("TENANT", "a" * 64),
+        ("ADMIN_TOKEN", "two words"),
+        ("ADMIN_TOKEN", "line\n"),
+        ("MAX_PIXELS", "0"),
+        ("MAX_UPLOAD_BYTES", "64MiB"),
+        ("MAX_FRAMES_PIXELS", "-1"),
+        ("MAX_WIDTH", "65536"),
+        ("MAX_HEIGHT", "1.5"),
+        ("RENDER_TIMEOUT_SECONDS", "-1"),
+        ("RENDER_TIMEOUT_SECONDS", "nan"),
+        ("RENDER_TIMEOUT_SECONDS", "inf"),
+        ("RENDER_MEMORY_BYTES", "lots"),
+        ("RENDER_PROCESSES", "0"),
+        ("WORKER_THREADS", "0"),
+        ("LOG_LEVEL", "trace"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_one_line(name: str, value: str) -> None:
+    (fault,) = faults_of(**{f"PACKSHOT_{name}": value})
+    assert re.fullmatch(rf"PACKSHOT_{name}: expected .+, got .+", fault)
+
+
+def test_all_faults_are_told_together() -> None:
+    faults = faults_of(PACKSHOT_MAX_WIDTH="wide", PACKSHOT_TENANT="A B", PACKSHOT_DATABSE_URL="x", PACKSHOT_ZZZZZZ="x")
+    assert faults == (
+        "PACKSHOT_DATABSE_URL: expected the name of a setting, perhaps PACKSHOT_DATABASE_URL, got an unknown one",
+        "PACKSHOT_MAX_WIDTH: expected a whole number of pixels from 1 to 65535, got 'wide'",
+        "PACKSHOT_TENANT: expected 1 to 63 of a-z, 0-9 and '-', not starting with '-', got 'A B'",
+        "PACKSHOT_ZZZZZZ: expected the name of a setting, got an unknown one",
+    )
+
+
+def test_a_name_in_another_case_is_unknown() -> None:
+    assert faults_of(packshot_data="/srv") == (
+        "packshot_data: expected the name of a setting, perhaps PACKSHOT_DATA, got an unknown one",
+    )
+
+
+def test_no_secret_is_ever_shown() -> None:
+    bad = {"PACKSHOT_ADMIN_TOKEN": "hush hush", "PACKSHOT_DATABASE_URL": "mysql://me:hush@db", "PACKSHOT_TOKEN": "hush"}
+    with pytest.raises(BadSettings) as refused:
+        load_settings(bad)
+    assert "hush" not in str(refused.value)
+    assert refused.value.__context__ is None
+    with pytest.raises(ValidationError) as invalid:
+        Settings(admin_token=SecretStr("hush hush"), database_url="mysql://me:hush@db")
+    assert "hush" not in str(invalid.value)
+    good = Settings(admin_token=SecretStr("hush"), database_url="postgresql+psycopg://me:hush@db/packshot")
+    assert "hush" not in repr(good)
+
+
+def test_settings_are_frozen_and_travel_to_other_processes() -> None:
+    settings = Settings(tenant="films")
+    with pytest.raises(ValidationError):
+        settings.tenant = "other"
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301
+    assert pickle.loads(pickle.dumps(BadSettings("a", "b"))).faults == ("a", "b")  # noqa: S301
+
+
+def test_the_database_is_a_file_in_the_data_folder_unless_set(tmp_path: Path) -> None:
+    folder = tmp_path / "with space % and #"
+    url = make_url(Settings(data=folder).effective_database_url)
+    assert url.database == str(folder / "packshot.db")
+    assert make_url(Settings(data=Path("rel")).effective_database_url).database == str(Path.cwd() / "rel/packshot.db")
+    assert Settings(database_url="sqlite:///x.db").effective_database_url == "sqlite:///x.db"
+
+
+@pytest.mark.parametrize(("cores", "processes"), [(None, 2), (1, 2), (2, 2), (16, 16)])
+def test_there_is_a_render_process_for_each_core_and_at_least_two(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, processes: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert Settings().effective_render_processes == processes
+    assert Settings(render_processes=1).effective_render_processes == 1
+
+
+def test_the_admin_token_is_the_setting_where_there_is_one(tmp_path: Path) -> None:
+    assert admin_token(Settings(data=tmp_path / "data", admin_token=SecretStr("s3cret"))) == "s3cret"
+    assert not (tmp_path / "data").exists()
+
+
+def test_an_admin_token_is_made_once_for_the_owners_eyes(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "deep" / "data")
+    token = admin_token(settings)
+    assert len(token) >= 43
+    assert admin_token(settings) == token
+    assert os.listdir(settings.data) == ["admin-token"]
+    assert stat.S_IMODE((settings.data / "admin-token").stat().st_mode) == 0o600
+
+
+def test_an_admin_token_written_by_hand_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "admin-token").write_text("  by-hand\r\n")
+    assert admin_token(Settings(data=tmp_path)) == "by-hand"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"\xff\xfe"])
+def test_a_file_that_holds_no_token_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "admin-token").write_bytes(content)
+    with pytest.raises(BadSettings, match="admin-token: expected visible ASCII"):
+        admin_token(Settings(data=tmp_path))
+
+
+def _make_tokens(folder: Path, start: Barrier, tokens: "Queue[list[str]]") -> None:
+    start.wait()
+    tokens.put([admin_token(Settings(data=folder / str(number))) for number in range(50)])
+
+
+def test_processes_that_start_together_agree_on_one_token(tmp_path: Path) -> None:
+    start = _spawn.Barrier(3)
+    tokens: Queue[list[str]] = _spawn.Queue()
+    racers = [_spawn.Process(target=_make_tokens, args=(tmp_path, start, tokens)) for _ in range(3)]
+    for racer in racers:
+        racer.start()
+    made = [tokens.get(timeout=60) for _ in racers]
+    for racer in racers:
+        racer.join()
+    tokens.close()
+    tokens.join_thread()
+    assert made[0] == made[1] == made[2]
+    assert len(set(made[0])) == 50
