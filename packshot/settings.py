@@ -138,9 +138,10 @@ class Settings(BaseSettings):
         default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."
     )
     render_processes: OptionalCount = Field(
-        default=None, description="Number of render processes. Not set: one for each core, at least two."
+        default=None,
+        description="Number of render processes."
+        " Not set: one more than there are cores, so that an edit need not wait for bulk work.",
     )
-    worker_threads: Count = Field(default=2, description="Number of threads of the job worker inside `packshot serve`.")
     log_level: Level = Field(
         default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
     )
@@ -153,7 +154,7 @@ class Settings(BaseSettings):
     @property
     def effective_render_processes(self) -> int:
         """How many render processes there are, where the setting leaves it open too."""
-        return self.render_processes or max(2, os.cpu_count() or 1)
+        return self.render_processes or (os.cpu_count() or 1) + 1
 
     @classmethod
     def settings_customise_sources(

@@ -36,6 +36,11 @@ class Site:
         """Longest sides of a variant."""
         return Size(self.settings.max_width, self.settings.max_height)
 
+    def sweep_incoming(self) -> None:
+        """Remove what an earlier process was receiving when it ended; only the folder's owner may."""
+        for path in self.incoming.iterdir():
+            path.unlink()
+
     def close(self) -> None:
         self.renderer.close()
         self.catalog.close()
@@ -53,13 +58,16 @@ def open_site(settings: Settings) -> Site:
         seconds=settings.render_timeout_seconds,
         memory_bytes=settings.render_memory_bytes,
     )
+    originals, variants, uploads = (FolderStore(data / name) for name in ("originals", "variants", "uploads"))
+    for store in (originals, variants, uploads):
+        store.sweep()
     return Site(
         settings=settings,
         catalog=Catalog(settings.effective_database_url),
-        originals=FolderStore(data / "originals"),
-        variants=FolderStore(data / "variants"),
-        uploads=FolderStore(data / "uploads"),
-        renderer=Renderer(limits, processes=settings.render_processes),
+        originals=originals,
+        variants=variants,
+        uploads=uploads,
+        renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
     )
 

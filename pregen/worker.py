@@ -38,10 +38,12 @@ class Pregen:
         declare = dramatiq.actor(actor_name="refresh_pack", queue_name=QUEUES[Priority.INTERACTIVE], broker=self.broker)
         self._actor = declare(self._refresh)
         self.broker.declare_queue(QUEUES[Priority.BULK])
-        self.dispatcher = Dispatcher(site, self.ring, bulk_places=max(1, site.renderer.processes - 1))
+        self.dispatcher = Dispatcher(site, self.ring, bulk_places=max(1, site.settings.effective_render_processes - 1))
         # Threads only wait for render processes; two more than those, so that
         # an edit finds one free while bulk work holds all it may.
-        self._worker = dramatiq.Worker(self.broker, worker_threads=site.renderer.processes + 2, worker_timeout=100)
+        self._worker = dramatiq.Worker(
+            self.broker, worker_threads=site.settings.effective_render_processes + 2, worker_timeout=100
+        )
         self._stopped = threading.Event()
 
     def start(self) -> None:

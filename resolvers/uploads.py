@@ -60,12 +60,13 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
 def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Upload:
     """Keep the received bytes until an original is made of them.
 
+    Whatever this raises, the caller gives the upload up by `fail_upload`.
+
     Raises:
         ChecksumMismatch: they are not the bytes that were announced.
     """
     stored = site.uploads.put(upload_key(tenant, upload.id), received, Metadata(upload.media_type, None, ()))
     if upload.expected_sha256 not in (None, stored.sha256):
-        fail_upload(site, tenant, upload.id)
         raise ChecksumMismatch(
             "The bytes received are not the bytes announced.",
             field=("sha256",),

@@ -79,7 +79,6 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_RENDER_TIMEOUT_SECONDS": "0",
         "PACKSHOT_RENDER_MEMORY_BYTES": "5",
         "PACKSHOT_RENDER_PROCESSES": "6",
-        "PACKSHOT_WORKER_THREADS": "7",
         "PACKSHOT_LOG_LEVEL": "DEBUG",
     }
     assert environ.keys() == page_rows().keys()
@@ -97,7 +96,6 @@ def test_every_setting_can_be_set() -> None:
         render_timeout_seconds=0,
         render_memory_bytes=5,
         render_processes=6,
-        worker_threads=7,
         log_level="debug",
     )
 
@@ -142,7 +140,6 @@ def test_an_empty_value_is_no_value() -> None:
         ("RENDER_TIMEOUT_SECONDS", "inf"),
         ("RENDER_MEMORY_BYTES", "lots"),
         ("RENDER_PROCESSES", "0"),
-        ("WORKER_THREADS", "0"),
         ("LOG_LEVEL", "trace"),
     ],
 )
@@ -196,8 +193,8 @@ def test_the_database_is_a_file_in_the_data_folder_unless_set(tmp_path: Path) ->
     assert Settings(database_url="sqlite:///x.db").effective_database_url == "sqlite:///x.db"
 
 
-@pytest.mark.parametrize(("cores", "processes"), [(None, 2), (1, 2), (2, 2), (16, 16)])
-def test_there_is_a_render_process_for_each_core_and_at_least_two(
+@pytest.mark.parametrize(("cores", "processes"), [(None, 2), (1, 2), (2, 3), (16, 17)])
+def test_there_is_one_render_process_more_than_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int | None, processes: int
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: cores)

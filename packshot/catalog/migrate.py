@@ -1,5 +1,7 @@
 """Bringing the database to the current schema, and checking that it is there."""
 
+import sys
+import tempfile
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -48,3 +50,21 @@ def _config(connection: sa.Connection | None) -> Config:
     config.set_main_option("file_template", "%%(rev)s_%%(slug)s")
     config.attributes["connection"] = connection
     return config
+
+
+def _main() -> None:
+    """`--check`: tables and history agree, and every step goes both ways. `--new MESSAGE`: write the next step."""
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = Catalog(f"sqlite:///{folder}/check.db")
+        upgrade(catalog)
+        if sys.argv[1] == "--new":
+            new_step(catalog, sys.argv[2])
+        else:
+            check(catalog)
+            downgrade(catalog, "base")
+            upgrade(catalog)
+        catalog.close()
+
+
+if __name__ == "__main__":
+    _main()

@@ -51,7 +51,12 @@ def fingerprint(original_sha256: str, crop: Crop | None, focus: Focus | None, re
     The full rectangle and no crop are the same picture. Floats are spelled by
     their shortest round-trip form, so equal numbers give equal digests.
     """
-    drawn_crop = None if crop is None or crop.is_full else [crop.left, crop.top, crop.right, crop.bottom]
-    point = None if focus is None else [focus.x, focus.y]
+    drawn_crop = None if crop is None or crop.is_full else _numbers(crop.left, crop.top, crop.right, crop.bottom)
+    point = None if focus is None else _numbers(focus.x, focus.y)
     text = json.dumps([original_sha256, drawn_crop, point, revision], separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:24]
+
+
+def _numbers(*values: float) -> list[float]:
+    # 0, 0.0 and -0.0 are one number, but three spellings.
+    return [float(value) + 0.0 for value in values]

@@ -90,6 +90,9 @@ def _spell(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, Mode):
         return _MODES[value]
+    if isinstance(value, Decimal):
+        # 2.50 and 2.5 are one request.
+        return f"{value.normalize():f}"
     return quote(str(value), safe="")
 
 
@@ -116,9 +119,7 @@ def _quality(value: str, name: str) -> int:
 def _dpr(value: str, name: str) -> Decimal:
     if not _DECIMAL.fullmatch(value) or not Decimal("0.5") <= Decimal(value) <= 4:
         raise _refuse(name, "a plain decimal number from 0.5 to 4", value)
-    number = Decimal(value)
-    # 2.50 and 2.5 are one request; normalize() alone would spell 2 as 2 but 10 as 1E+1.
-    return number.quantize(Decimal(1)) if number == number.to_integral() else number.normalize()
+    return Decimal(value)
 
 
 def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
-from packshot.errors import Invalid, NotFound, Unrenderable
+from packshot.errors import Invalid, NotFound
 from packshot.geometry import Crop, Gravity, Mode, Request, Size, crop_box, output_size
 from packshot.model import (
     Focus,
@@ -282,8 +282,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
     only plans that a request can mean are ever rendered.
 
     Raises:
-        NotFound: the location shows nothing any more.
-        Unrenderable: no request gives such a plan.
+        NotFound: the location shows nothing any more, or no request gives such a plan.
     """
     config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
     if config is None or shown is None:
@@ -306,5 +305,5 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
             return target
         candidates.append(target)
     if shown.fingerprint == key.fingerprint:
-        raise Unrenderable("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
+        raise NotFound("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
     return candidates[0]

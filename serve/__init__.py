@@ -1,0 +1,1 @@
+"""The edge: HTTP in Starlette, and the command line."""

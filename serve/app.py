@@ -1,0 +1,65 @@
+"""The application: every endpoint in one Starlette app."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.resources import files
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+from starlette.types import Lifespan
+
+from packshot.errors import PackshotError
+from packshot.render.pool import Overloaded
+from packshot.site import Site
+from pregen.bell import Bell
+from pregen.worker import Pregen
+from serve import problems
+from serve.auth import Gate
+from serve.graphql import AdminGraphQL
+from serve.health import Health
+from serve.images import Images
+from serve.uploads import Uploads
+
+
+def create_app(site: Site, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+    """Return the application; `token` is the admin's."""
+    graphql = AdminGraphQL(Gate(site, bell, token))
+    return Starlette(
+        routes=[
+            Route("/", front_page),
+            Route("/graphql", graphql),
+            *Images(site).routes,
+            *Uploads(site).routes,
+            *Health(site).routes,
+        ],
+        exception_handlers={
+            PackshotError: problems.refuse,
+            Overloaded: problems.turn_away,
+            404: problems.not_found,
+            405: problems.not_allowed,
+            Exception: problems.broken,
+        },
+        lifespan=lifespan,
+    )
+
+
+def working(pregen: Pregen) -> Lifespan[Starlette]:
+    """Return a lifespan in which the embedded worker works."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        await anyio.to_thread.run_sync(pregen.start)
+        try:
+            yield
+        finally:
+            await anyio.to_thread.run_sync(pregen.stop)
+
+    return lifespan
+
+
+async def front_page(request: Request) -> Response:
+    """Say what this is and where to go on."""
+    return HTMLResponse(files("serve").joinpath("front.html").read_text("utf-8"))

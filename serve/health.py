@@ -1,0 +1,39 @@
+"""Whether the process is alive, and whether what it needs answers."""
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from packshot.catalog.migrate import is_current
+from packshot.site import Site
+
+
+class Health:
+    """`/healthz` touches nothing; `/readyz` asks the database and the store."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self.routes = [Route("/healthz", self.alive), Route("/readyz", self.ready)]
+
+    async def alive(self, request: Request) -> Response:
+        return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
+
+    async def ready(self, request: Request) -> Response:
+        checks = {"database": self._database, "store": self._store}
+        results = {}
+        for name, check in checks.items():
+            try:
+                results[name] = await anyio.to_thread.run_sync(check)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with a part is the answer
+                results[name] = f"{type(error).__name__}: {error}"
+        ready = all(result == "ok" for result in results.values())
+        return JSONResponse(results, 200 if ready else 503, {"Cache-Control": "no-store"})
+
+    def _database(self) -> str:
+        return "ok" if is_current(self._site.catalog) else "not migrated: run `packshot migrate`"
+
+    def _store(self) -> str:
+        # Any answer but an error will do; there is no such object.
+        self._site.variants.head("readyz/probe")
+        return "ok"

@@ -1,0 +1,152 @@
+"""The image endpoints: immutable URLs by key, stable URLs by pack."""
+
+from dataclasses import dataclass, replace
+from email.utils import format_datetime, parsedate_to_datetime
+from pathlib import Path
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from packshot.catalog.snapshots import read_snapshot
+from packshot.errors import Invalid, NotFound
+from packshot.make import FOREVER
+from packshot.model import PACK_ID, Format
+from packshot.site import Site
+from packshot.storage.base import Stored
+from packshot.variants.key import Key, parse_key
+from packshot.variants.request import RequestForm, parse_request
+from packshot.variants.resolve import Target, negotiates, resolve, retarget
+from serve.fallback import Fallback
+
+# No purger is configured yet, so shared caches may keep a stable URL for a minute.
+STABLE = "public, max-age=60, s-maxage=60, stale-while-revalidate=60, stale-if-error=86400"
+COMMON = {
+    "X-Content-Type-Options": "nosniff",
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Timing-Allow-Origin": "*",
+}
+# An edit that comes in while its picture is rendered starts the answer over, so often at most.
+RESTARTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a stable URL means now, and the stored variant where it is there already."""
+
+    target: Target
+    stored: Stored | None
+    varies: bool
+
+
+class Images:
+    """Serves variants from the store, and renders what is missing."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._fallback = Fallback(site)
+        self.routes = [
+            Route("/i/{key:path}", self.immutable, methods=["GET"]),
+            Route("/api/v2/img/{pack}", self.stable, methods=["GET"]),
+        ]
+
+    async def immutable(self, request: Request) -> Response:
+        """Answer an immutable URL: the bytes under that key, for a year.
+
+        A key whose picture has been replaced is served while its blob exists;
+        after that it leads to the current one, never to other bytes.
+        """
+        text = request.path_params["key"]
+        try:
+            key = parse_key(text)
+        except Invalid as error:
+            raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
+        stored = await anyio.to_thread.run_sync(self._site.variants.head, str(key))
+        if stored is None:
+            target = await anyio.to_thread.run_sync(self._retarget, key)
+            if target.key != key:
+                return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
+            stored = await self._fallback.fetch(target)
+        return self._answer(request, stored, {"Cache-Control": FOREVER})
+
+    def _retarget(self, key: Key) -> Target:
+        with self._site.catalog.read(key.tenant) as tx:
+            return retarget(read_snapshot(tx, key.pack), key, limit=self._site.limit)
+
+    async def stable(self, request: Request) -> Response:
+        """Answer a stable URL with the variant that it means at this moment."""
+        form = parse_request(request.scope["query_string"].decode("latin-1"))
+        # What follows the first hyphen only tells caches apart.
+        pack_id = request.path_params["pack"].partition("-")[0]
+        if not PACK_ID.fullmatch(pack_id):
+            raise NotFound("There is no such pack.", field=("pack",), expected="24 lower-case hex digits", got=pack_id)
+        accept = accepted_formats(request.headers.get("accept", ""))
+        found = await anyio.to_thread.run_sync(self._find, pack_id, form, accept)
+        for _ in range(RESTARTS):
+            if found.stored is not None:
+                break
+            stored = await self._fallback.fetch(found.target)
+            again = await anyio.to_thread.run_sync(self._find, pack_id, form, accept)
+            # The bytes are of the key that was asked for only if no edit came in between.
+            found = replace(found, stored=stored) if again.target.key == found.target.key else again
+        if found.stored is None:
+            raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
+        headers = {
+            "Cache-Control": STABLE,
+            "Content-Location": f"/i/{found.target.key}",
+            "X-Packshot-Source": found.target.source,
+        }
+        if found.varies:
+            headers["Vary"] = "Accept"
+        return self._answer(request, found.stored, headers)
+
+    def _find(self, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
+        with self._site.catalog.read(self._site.settings.tenant) as tx:
+            snapshot = read_snapshot(tx, pack_id)
+        target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
+        return Found(target, self._site.variants.head(str(target.key)), negotiates(snapshot, form))
+
+    def _answer(self, request: Request, stored: Stored, headers: dict[str, str]) -> Response:
+        etag = f'"{stored.sha256[:32]}"'
+        headers = COMMON | headers | {"ETag": etag, "Last-Modified": format_datetime(stored.modified_at, usegmt=True)}
+        if is_unchanged(request, etag, stored):
+            return Response(status_code=304, headers=headers)
+        path: Path | None = self._site.variants.local_path(stored.key)
+        if path is not None:
+            return FileResponse(path, headers=headers, media_type=stored.metadata.content_type)
+        opened = self._site.variants.open(stored.key)
+        headers["Content-Length"] = str(stored.size)
+        return StreamingResponse(iter(opened), headers=headers, media_type=stored.metadata.content_type)
+
+
+def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:
+    """Whether the client has these bytes already (RFC 9110, section 13.1)."""
+    known = request.headers.get("if-none-match")
+    if known is not None:
+        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
+        return etag in tags or "*" in tags
+    since = request.headers.get("if-modified-since")
+    if since is None:
+        return False
+    try:
+        moment = parsedate_to_datetime(since)
+    except ValueError:
+        return False
+    return moment.tzinfo is not None and stored.modified_at.replace(microsecond=0) <= moment
+
+
+def accepted_formats(accept: str) -> frozenset[Format]:
+    """Return which of AVIF and WebP an `Accept` header names; wildcards promise neither."""
+    found = set()
+    for item in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in item.split(";"))
+        refused = any(p.partition("=")[0].strip() == "q" and _is_zero(p.partition("=")[2]) for p in parameters)
+        if media_type in ("image/avif", "image/webp") and not refused:
+            found.add(Format(media_type.removeprefix("image/")))
+    return frozenset(found)
+
+
+def _is_zero(weight: str) -> bool:
+    return weight.strip().strip("0") in ("", ".") and weight.strip() != ""

@@ -1,0 +1,84 @@
+"""Refusals as `application/problem+json` (RFC 9457): the one map from the error tree to HTTP."""
+
+import logging
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from packshot.errors import ErrorCode, PackshotError
+from packshot.render.pool import Overloaded
+
+log = logging.getLogger(__name__)
+
+STATUS = {
+    ErrorCode.INVALID: 400,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.TAKEN: 409,
+    ErrorCode.CYCLE: 409,
+    ErrorCode.VERSION_CONFLICT: 409,
+    ErrorCode.LIMIT: 400,
+    ErrorCode.BAD_STATE: 409,
+    ErrorCode.UPLOAD_EXPIRED: 410,
+    ErrorCode.CHECKSUM_MISMATCH: 422,
+    ErrorCode.UNSUPPORTED_MEDIA: 415,
+    ErrorCode.TOO_LARGE: 413,
+    ErrorCode.UNRENDERABLE: 422,
+    ErrorCode.RENDER_TIMEOUT: 504,
+}
+RETRY_AFTER_SECONDS = 2
+
+
+def problem(status: int, title: str, *, headers: dict[str, str] | None = None, **members: object) -> Response:
+    """Return a problem document; caches keep a 404 or 410 for two seconds, anything else never."""
+    keep = "public, max-age=2" if status in (404, 410) else "no-store"
+    body = {"type": "about:blank", "title": title, "status": status}
+    body |= {name: value for name, value in members.items() if value is not None}
+    return JSONResponse(
+        body,
+        status,
+        {"Cache-Control": keep, "X-Content-Type-Options": "nosniff", "Access-Control-Allow-Origin": "*"}
+        | (headers or {}),
+        media_type="application/problem+json",
+    )
+
+
+async def refuse(request: Request, error: Exception) -> Response:
+    """Answer a refusal; registered for `PackshotError`."""
+    assert isinstance(error, PackshotError)
+    return problem(
+        STATUS[error.code],
+        error.message,
+        code=error.code.value,
+        parameter=".".join(error.field).replace("_", "-") or None,
+        expected=error.expected,
+        got=error.got,
+    )
+
+
+async def turn_away(request: Request, error: Exception) -> Response:
+    """Answer that all render places and the queue before them are taken."""
+    assert isinstance(error, Overloaded)
+    return problem(
+        503,
+        "Too many pictures are being rendered right now.",
+        code="OVERLOADED",
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+    )
+
+
+async def not_found(request: Request, error: Exception) -> Response:
+    """Answer a path that leads nowhere."""
+    return problem(404, "There is nothing under this path.", code="NOT_FOUND", got=request.url.path)
+
+
+async def not_allowed(request: Request, error: Exception) -> Response:
+    """Answer a method that the path does not have."""
+    headers = getattr(error, "headers", None)
+    return problem(405, "This path does not take that method.", headers=headers, got=request.method)
+
+
+async def broken(request: Request, error: Exception) -> Response:
+    """Answer an outage or a bug; the log has the traceback under the same id."""
+    reference = f"{id(error):x}"
+    log.error("error %s at %s %s", reference, request.method, request.url.path, exc_info=error)
+    return problem(500, "Something went wrong on our side.", code="INTERNAL", reference=reference)

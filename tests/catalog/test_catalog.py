@@ -1,0 +1,246 @@
+"""The catalog: names, versions, sequence numbers, pages, migrations, and writers at the same time."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from packshot.catalog import locations, migrate, packs
+from packshot.catalog.packs import PackFilter, PackOrder
+from packshot.catalog.tables import location_versions
+from packshot.catalog.tables import packs as pack_table
+from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.transaction import Catalog
+from packshot.errors import Cycle, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
+from packshot.geometry import Crop, Gravity
+from packshot.model import Format, Rendition
+from resolvers import locations as location_resolvers
+from resolvers import packs as pack_resolvers
+from tests.playground import TENANT, Playground
+
+
+def test_the_history_goes_up_and_down_and_agrees_with_the_tables(tmp_path: Path) -> None:
+    catalog = Catalog(f"sqlite:///{tmp_path}/history.db")
+    migrate.upgrade(catalog)
+    migrate.check(catalog)
+    assert migrate.is_current(catalog)
+    migrate.downgrade(catalog, "base")
+    assert not migrate.is_current(catalog)
+    migrate.upgrade(catalog)
+    migrate.check(catalog)
+    catalog.close()
+
+
+def test_a_tenant_is_born_once_with_a_main_location_of_no_size(playground: Playground) -> None:
+    with playground.site.catalog.write(TENANT) as tx:
+        assert not ensure_tenant(tx)
+        main = locations.get_location(tx, "main")
+    assert main is not None
+    assert (main.width, main.height, main.version) == (None, None, 1)
+
+
+def test_tenants_do_not_see_each_other(playground: Playground) -> None:
+    pack_id = playground.pack()
+    with playground.site.catalog.write("other") as tx:
+        ensure_tenant(tx)
+        with pytest.raises(NotFound):
+            packs.touch_pack(tx, pack_id)
+        assert packs.list_packs(tx, first=10, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC).total == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "error", "field"),
+    [
+        ("Thumb", {"width": 1}, Invalid, ("name",)),
+        ("-thumb", {"width": 1}, Invalid, ("name",)),
+        ("t" * 64, {"width": 1}, Invalid, ("name",)),
+        ("thumb", {}, Invalid, ("width",)),
+        ("thumb", {"width": 0}, Invalid, ("width",)),
+        ("thumb", {"width": -5}, Invalid, ("width",)),
+        ("thumb", {"height": 4097}, Invalid, ("height",)),
+        ("thumb", {"width": 1, "fallback": "nowhere"}, NotFound, ("fallback",)),
+        ("thumb", {"width": 1, "fallback": "thumb"}, Cycle, ("fallback",)),
+        ("thumb", {"width": 1, "formats": ()}, Invalid, ("formats",)),
+        ("thumb", {"width": 1, "formats": (Format.AVIF, Format.AVIF)}, Invalid, ("formats",)),
+        ("thumb", {"width": 1, "renditions": (Rendition(None, None),)}, Invalid, ("renditions", "0", "width")),
+        ("thumb", {"width": 1, "renditions": (Rendition(1, None, 9.0),)}, Invalid, ("renditions", "0", "dpr")),
+    ],
+)
+def test_a_location_that_does_not_fit_is_refused_and_changes_nothing(
+    playground: Playground, name: str, changes: dict[str, Any], error: type[PackshotError], field: tuple[str, ...]
+) -> None:
+    with pytest.raises(error) as refusal:
+        playground.location(name, **changes)
+    assert refusal.value.field == field
+    assert refusal.value.expected
+    assert list(location_resolvers.get_locations(playground.caller, ["main", name])) == ["main"]
+
+
+def test_a_longer_fallback_cycle_is_refused_with_its_course(playground: Playground) -> None:
+    playground.location("a", width=1)
+    playground.location("b", width=1, fallback="a")
+    with pytest.raises(Cycle) as refusal:
+        playground.location("a", fallback="b")
+    assert refusal.value.got == "a -> b -> a"
+
+
+def test_every_change_of_a_location_is_a_version_and_the_old_one_is_kept(playground: Playground) -> None:
+    playground.location("thumb", width=100, height=50, label="Small")
+    playground.location("thumb", height=None, resize_gravity=Gravity.NORTH)
+    thumb = location_resolvers.get_location(playground.caller, "thumb")
+    assert thumb is not None
+    assert (thumb.version, thumb.width, thumb.height, thumb.label) == (2, 100, None, "Small")
+    with playground.site.catalog.read(TENANT) as tx:
+        kept = tx.connection.execute(
+            sa.select(location_versions)
+            .where(location_versions.c.name == "thumb")
+            .order_by(location_versions.c.version)
+        ).all()
+    assert [(row.height, row.active_to is None, row.changed_by) for row in kept] == [
+        (50, False, "tester"),
+        (None, True, "tester"),
+    ]
+
+
+def test_a_change_that_changes_nothing_is_no_version_and_no_job(playground: Playground) -> None:
+    playground.location("thumb", width=100)
+    assert playground.location("thumb", width=100, height=None) is None
+    thumb = location_resolvers.get_location(playground.caller, "thumb")
+    assert thumb is not None
+    assert thumb.version == 1
+
+
+def test_a_new_label_needs_no_job(playground: Playground) -> None:
+    playground.location("thumb", width=100)
+    assert playground.location("thumb", label="Little") is None
+    assert playground.location("thumb", width=90) is not None
+
+
+def test_an_expected_version_that_has_passed_is_refused(playground: Playground) -> None:
+    playground.location("thumb", width=100)
+    with pytest.raises(VersionConflict) as refusal:
+        location_resolvers.put_location(playground.caller, "thumb", {"width": 90}, expected_version=7)
+    assert (refusal.value.current_version, refusal.value.current_id) == (1, "location:thumb")
+    pack_id = playground.pack()
+    with pytest.raises(VersionConflict) as refusal:
+        pack_resolvers.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5), expected_version=1)
+    assert (refusal.value.current_version, refusal.value.got) == (2, "1")
+    assert playground.snapshot(pack_id).slot("main").crop is None
+
+
+def test_asset_and_external_ids_belong_to_one_pack(playground: Playground) -> None:
+    first = pack_resolvers.create_pack(playground.caller, {"asset_id": 7, "external_id": "x"}).pack.id
+    for values in ({"asset_id": 7}, {"external_id": "x"}):
+        with pytest.raises(Taken) as refusal:
+            pack_resolvers.create_pack(playground.caller, values)
+        assert refusal.value.existing_id == first
+    assert pack_resolvers.list_packs(playground.caller, first=10).total == 1
+
+
+@pytest.mark.parametrize(
+    ("crop", "field"),
+    [
+        (Crop(-0.1, 0, 1, 1), "top_left_x"),
+        (Crop(0, 0, 1, 1.01), "bottom_right_y"),
+        (Crop(0.5, 0, 0.5, 1), "bottom_right_x"),
+        (Crop(0, 0.9, 1, 0.1), "bottom_right_y"),
+        (Crop(float("nan"), 0, 1, 1), "top_left_x"),
+    ],
+)
+def test_a_crop_off_the_picture_or_inverted_is_refused_and_changes_nothing(
+    playground: Playground, crop: Crop, field: str
+) -> None:
+    pack_id = playground.pack()
+    before = playground.snapshot(pack_id)
+    with pytest.raises(Invalid) as refusal:
+        pack_resolvers.set_crop(playground.caller, pack_id, "main", crop)
+    assert refusal.value.field == ("crop", field)
+    assert playground.snapshot(pack_id) == before
+
+
+def test_pages_do_not_shift_while_packs_are_made(playground: Playground) -> None:
+    made = [pack_resolvers.create_pack(playground.caller, {}).pack.id for _ in range(5)]
+    page = pack_resolvers.list_packs(playground.caller, first=2)
+    pack_resolvers.create_pack(playground.caller, {})
+    seen = [pack.id for pack in page.items]
+    while page.has_next:
+        page = pack_resolvers.list_packs(playground.caller, first=2, after=page.cursors[-1])
+        seen += [pack.id for pack in page.items]
+    assert sorted(seen) == sorted(made)
+    assert len(seen) == len(set(seen))
+
+
+@pytest.mark.parametrize("order", list(PackOrder))
+def test_every_order_walks_all_packs_once(playground: Playground, order: PackOrder) -> None:
+    made = [pack_resolvers.create_pack(playground.caller, {}).pack.id for _ in range(4)]
+    seen: list[str] = []
+    after = None
+    while True:
+        page = pack_resolvers.list_packs(playground.caller, first=3, after=after, order=order)
+        seen += [pack.id for pack in page.items]
+        if not page.has_next:
+            break
+        after = page.cursors[-1]
+    assert sorted(seen) == sorted(made)
+    assert (seen == made) == (order in (PackOrder.CREATED_ASC, PackOrder.SEQUENCE_ASC))
+
+
+def test_a_page_that_cannot_be_is_refused(playground: Playground) -> None:
+    for first in (0, -1, 101):
+        with pytest.raises(Limit):
+            pack_resolvers.list_packs(playground.caller, first=first)
+    for cursor in ("x", "", "bnVsbA", "WzEsMl0", "é"):
+        with pytest.raises(Invalid):
+            pack_resolvers.list_packs(playground.caller, first=1, after=cursor)
+
+
+def test_many_writers_at_once_lose_nothing_and_number_in_order(playground: Playground) -> None:
+    start = threading.Barrier(8)
+
+    def write(_: int) -> list[str]:
+        start.wait()
+        return [pack_resolvers.create_pack(playground.caller, {}).pack.id for _ in range(10)]
+
+    with ThreadPoolExecutor(8) as pool:
+        made = [pack_id for ids in pool.map(write, range(8)) for pack_id in ids]
+    with playground.site.catalog.read(TENANT) as tx:
+        numbers = tx.connection.scalars(sa.select(pack_table.c.sequence_number)).all()
+    assert len(set(made)) == 80
+    assert sorted(numbers) == list(range(min(numbers), min(numbers) + 80))
+
+
+def test_one_asset_id_claimed_by_many_at_once_goes_to_one(playground: Playground) -> None:
+    start = threading.Barrier(6)
+
+    def claim(_: int) -> str | None:
+        start.wait()
+        try:
+            return pack_resolvers.create_pack(playground.caller, {"asset_id": 42}).pack.id
+        except Taken:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        won = [pack_id for pack_id in pool.map(claim, range(6)) if pack_id]
+    assert len(won) == 1
+
+
+def test_a_transaction_that_fails_changes_nothing(playground: Playground) -> None:
+    def fail_half_way() -> None:
+        with playground.site.catalog.write(TENANT) as tx:
+            packs.create_pack(tx, {"asset_id": 1})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way()
+    assert pack_resolvers.list_packs(playground.caller, first=1).total == 0
+
+
+def test_a_reader_sees_one_state_while_a_writer_commits(playground: Playground) -> None:
+    with playground.site.catalog.read(TENANT) as tx:
+        count = sa.select(sa.func.count()).select_from(pack_table)
+        assert tx.connection.scalar(count) == 0
+        pack_resolvers.create_pack(playground.caller, {})
+        assert tx.connection.scalar(count) == 0

@@ -1,0 +1,133 @@
+"""A whole installation in a folder, driven step by step: no threads, no waiting, no HTTP."""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from packshot.catalog import jobs as job_rows
+from packshot.catalog import ledger, migrate
+from packshot.catalog.jobs import Job
+from packshot.catalog.ledger import Entry
+from packshot.catalog.orders import Priority
+from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.transaction import Catalog
+from packshot.model import Snapshot
+from packshot.render.limits import Limits
+from packshot.render.pool import Renderer
+from packshot.settings import Settings
+from packshot.site import Site
+from packshot.storage.folder import FolderStore
+from packshot.variants.request import parse_request
+from packshot.variants.resolve import Target, planned_all, resolve
+from pregen.dispatch import Dispatcher
+from pregen.refresh import refresh_pack
+from resolvers import locations, packs, uploads
+from resolvers.caller import Caller
+from tests.pictures import jpeg, photo
+
+TENANT = "default"
+
+
+class RecordingBell:
+    """Keeps the rings until the test answers them."""
+
+    def __init__(self) -> None:
+        self.rings: deque[tuple[str, str, Priority]] = deque()
+
+    def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
+        self.rings.append((tenant, pack_id, priority))
+
+    def wake(self) -> None:
+        """The test ticks the dispatcher itself."""
+
+
+class Playground:
+    """One installation and the steps that a test takes with it."""
+
+    def __init__(self, folder: Path, renderer: Renderer, **settings: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(data=folder, admin_token="test-token", **settings)
+        self.site = Site(
+            settings=self.settings,
+            catalog=Catalog(self.settings.effective_database_url),
+            originals=FolderStore(folder / "originals"),
+            variants=FolderStore(folder / "variants"),
+            uploads=FolderStore(folder / "uploads"),
+            renderer=renderer,
+            incoming=folder / "incoming",
+        )
+        self.site.incoming.mkdir(exist_ok=True)
+        migrate.upgrade(self.site.catalog)
+        with self.site.catalog.write(TENANT) as tx:
+            ensure_tenant(tx)
+        self.bell = RecordingBell()
+        self.caller = Caller(self.site, self.bell, TENANT, "tester", "http://test")
+        self.dispatcher = Dispatcher(self.site, self.bell.ring, bulk_places=2)
+
+    def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
+        """Send bytes as a client does, and return the upload's id."""
+        upload, token = uploads.create_upload(self.caller, media_type=media_type, size=len(data), sha256=sha256)
+        begun = uploads.begin_upload(self.site, TENANT, upload.id, token)
+        path = self.site.incoming / upload.id
+        path.write_bytes(data)
+        uploads.finish_upload(self.site, TENANT, begun, path)
+        path.unlink()
+        return upload.id
+
+    def location(self, name: str, **changes: Any) -> Job | None:
+        """Put a location and return the job that its change needs."""
+        return locations.put_location(self.caller, name, changes)[1]
+
+    def pack(self, *, picture: Image.Image | bytes | None = None, at: str = "main", **values: Any) -> str:
+        """Make a pack that shows a picture, and return its id; nothing is rendered yet."""
+        pack_id = packs.create_pack(self.caller, values).pack.id
+        self.show(pack_id, at, photo(600, 400) if picture is None else picture)
+        return pack_id
+
+    def show(self, pack_id: str, location: str, picture: Image.Image | bytes) -> Job:
+        """Set a pack location's original."""
+        data = picture if isinstance(picture, bytes) else jpeg(picture)
+        return uploads.set_original(self.caller, pack_id, location, self.upload(data))[1]
+
+    def run_jobs(self) -> None:
+        """Do all that is ordered, as the worker would."""
+        while True:
+            self.dispatcher.tick()
+            if not self.bell.rings:
+                return
+            while self.bell.rings:
+                tenant, pack_id, _ = self.bell.rings.popleft()
+                refresh_pack(self.site, tenant, pack_id)
+
+    def snapshot(self, pack_id: str) -> Snapshot:
+        with self.site.catalog.read(TENANT) as tx:
+            return read_snapshot(tx, pack_id)
+
+    def planned(self, pack_id: str) -> dict[str, Target]:
+        """Return the pack's planned variants by key."""
+        return {str(target.key): target for target in planned_all(self.snapshot(pack_id), limit=self.site.limit)}
+
+    def target(self, pack_id: str, query: str) -> Target:
+        """Return what a stable URL with this query means now."""
+        return resolve(self.snapshot(pack_id), parse_request(query), limit=self.site.limit)
+
+    def entries(self, pack_id: str) -> dict[str, Entry]:
+        with self.site.catalog.read(TENANT) as tx:
+            return ledger.read_entries(tx, [pack_id])
+
+    def job(self, job: Job) -> Job:
+        """Return the job as it is now."""
+        with self.site.catalog.read(TENANT) as tx:
+            return job_rows.get_job(tx, job.id)
+
+    @contextmanager
+    def limits(self, **changes: Any) -> Iterator[Site]:
+        """Give a site whose renderer has other limits."""
+        with Renderer(replace(Limits(), **changes), processes=2) as renderer:
+            yield replace(self.site, renderer=renderer)

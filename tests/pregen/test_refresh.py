@@ -1,0 +1,300 @@
+"""Pregeneration: every planned variant comes to be, once, whatever happens on the way."""
+
+import time
+from datetime import timedelta
+from hashlib import sha256
+from io import BytesIO
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+
+from packshot.catalog import orders
+from packshot.catalog.jobs import JobState
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.orders import Priority
+from packshot.catalog.tables import orders as order_table
+from packshot.catalog.tables import variants as variant_table
+from packshot.errors import ErrorCode
+from packshot.geometry import Crop
+from packshot.make import make_variants
+from packshot.render.pool import Lane
+from pregen.refresh import refresh_pack
+from resolvers import jobs, packs
+from tests.pictures import photo
+from tests.playground import TENANT, Playground
+
+
+def test_every_planned_variant_is_rendered_stored_and_recorded(playground: Playground) -> None:
+    playground.location("thumb", width=160, height=90)
+    pack_id = playground.pack(picture=photo(600, 400))
+    playground.run_jobs()
+    entries, planned = playground.entries(pack_id), playground.planned(pack_id)
+    assert len(planned) == 3 + 6
+    assert set(entries) == set(planned)
+    for key, target in planned.items():
+        data, stored = playground.site.variants.get(key)
+        assert entries[key].state is VariantState.READY
+        assert (entries[key].bytes, entries[key].sha256) == (len(data), sha256(data).hexdigest())
+        assert stored.metadata.content_type == target.drawing.format.media_type
+        with Image.open(BytesIO(data)) as picture:
+            assert picture.size == target.drawing.size
+            assert picture.format == target.drawing.format.name
+
+
+def test_the_fallback_makes_exactly_what_pregeneration_stored(playground: Playground) -> None:
+    playground.location("thumb", width=160, height=90)
+    pack_id = playground.pack()
+    packs.set_crop(playground.caller, pack_id, "thumb", Crop(0.1, 0.0, 0.8, 0.9))
+    playground.run_jobs()
+    for key, target in playground.planned(pack_id).items():
+        before, _ = playground.site.variants.get(key)
+        playground.site.variants.delete(key)
+        make_variants(playground.site, [target], Lane.ON_DEMAND, planned=False)
+        assert playground.site.variants.get(key)[0] == before
+
+
+def test_a_job_tells_how_far_it_is(playground: Playground) -> None:
+    pack_id = packs.create_pack(playground.caller, {}).pack.id
+    job = playground.show(pack_id, "main", photo(300, 200))
+    assert (job.state, job.total, job.done, job.created_by) == (JobState.QUEUED, 3, 0, "tester")
+    playground.run_jobs()
+    job = playground.job(job)
+    assert (job.state, job.total, job.done, job.skipped, job.failed) == (JobState.SUCCEEDED, 3, 3, 0, 0)
+    assert job.started_at is not None
+    assert job.finished_at is not None
+    assert job.eta_seconds == 0
+
+
+def test_ten_edits_are_one_render_of_the_latest_state(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    edits = [packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5 + n / 20))[1] for n in range(10)]
+    rendered: list[str] = []
+    real = playground.site.renderer.render
+
+    def count(original: Any, drawings: Any, *args: Any, **kwargs: Any) -> Any:
+        rendered.extend(map(str, drawings))
+        return real(original, drawings, *args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", count)
+    playground.run_jobs()
+    assert len(rendered) == 3
+    assert {playground.job(edit).state for edit in edits} == {JobState.SUCCEEDED}
+
+
+def test_a_message_that_comes_five_times_does_the_work_once(playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    before = playground.entries(pack_id)
+    for _ in range(5):
+        refresh_pack(playground.site, TENANT, pack_id)
+    assert playground.entries(pack_id) == before
+
+
+def test_a_lost_ring_is_rung_again_by_the_dispatcher(playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.bell.rings.clear()
+    playground.dispatcher.tick()
+    assert not playground.bell.rings, "the mutation's own ring is given a moment first"
+    _let_pass(playground, orders.FIRST_SWEEP)
+    playground.run_jobs()
+    assert set(playground.entries(pack_id)) == set(playground.planned(pack_id))
+
+
+def _let_pass(playground: Playground, duration: timedelta) -> None:
+    """Make every moment that orders wait for come sooner."""
+    with playground.site.catalog.write(TENANT) as tx:
+        for row in tx.connection.execute(sa.select(order_table)).all():
+            until = row.lease_until and row.lease_until - duration
+            here = order_table.c.pack_id == row.pack_id
+            values = {"due_at": row.due_at - duration, "lease_until": until}
+            tx.connection.execute(sa.update(order_table).where(here).values(**values))
+
+
+def test_work_left_by_a_dead_process_is_taken_up(playground: Playground) -> None:
+    pack_id = playground.pack()
+    with playground.site.catalog.write(TENANT) as tx:
+        assert orders.claim(tx, pack_id) is not None
+    refresh_pack(playground.site, TENANT, pack_id)
+    assert playground.entries(pack_id) == {}, "the lease still holds"
+    playground.dispatcher.free_leases()
+    playground.run_jobs()
+    assert len(playground.entries(pack_id)) == 3
+
+
+def test_a_lease_that_runs_out_is_taken_over_and_the_zombie_finishes_nothing(playground: Playground) -> None:
+    pack_id = playground.pack()
+    with playground.site.catalog.write(TENANT) as tx:
+        zombie = orders.claim(tx, pack_id)
+    assert zombie is not None
+    _let_pass(playground, orders.LEASE)
+    with playground.site.catalog.write(TENANT) as tx:
+        heir = orders.claim(tx, pack_id)
+        assert heir is not None
+        assert not orders.finish(tx, zombie)
+        assert not orders.renew(tx, zombie)
+        assert orders.finish(tx, heir)
+
+
+def test_an_edit_while_its_pack_is_rendered_is_rendered_too(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack()
+    real = playground.site.renderer.render
+    edits = iter([Crop(0, 0, 0.5, 0.5)])
+
+    def edit_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        for crop in edits:
+            packs.set_crop(playground.caller, pack_id, "main", crop)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", edit_meanwhile)
+    refresh_pack(playground.site, TENANT, pack_id)
+    entries = playground.entries(pack_id)
+    assert len(entries) == 6
+    for key in playground.planned(pack_id):
+        assert entries[key].state is VariantState.READY
+
+
+def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack()
+    with monkeypatch.context() as outage:
+
+        def fail(*args: Any) -> None:
+            raise OSError("the store is away")
+
+        outage.setattr(playground.site.variants, "put", fail)
+        for _ in range(5):
+            refresh_pack(playground.site, TENANT, pack_id)
+            _let_pass(playground, timedelta(minutes=2))
+    assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
+    playground.run_jobs()
+    assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
+
+
+def test_a_picture_that_fails_three_times_is_named_and_touches_no_other(playground: Playground) -> None:
+    playground.location("thumb", width=160, height=90)
+    pack_id = playground.pack(picture=photo(600, 400))
+    playground.run_jobs()
+    job = playground.show(pack_id, "thumb", photo(500, 500))
+    original = playground.snapshot(pack_id).slot("thumb").original
+    assert original is not None
+    # The disk gives other bytes back than were checked: now the decoder refuses them.
+    path = playground.site.originals.local_path(f"{TENANT}/{original.sha256}")
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:3000])
+    playground.run_jobs()
+    job = playground.job(job)
+    assert (job.state, job.done, job.skipped, job.failed) == (JobState.PARTIAL, 0, 3, 6)
+    (failure,) = jobs.list_failures(playground.caller, job.id, first=10, after=None).items
+    assert (failure.pack_id, failure.location, failure.code, failure.attempts) == (
+        pack_id,
+        "thumb",
+        ErrorCode.UNRENDERABLE,
+        3,
+    )
+    states = [entry.state for key, entry in playground.entries(pack_id).items() if "/thumb/" in key]
+    assert states.count(VariantState.FAILED) == 6
+
+
+def test_a_regeneration_makes_what_the_store_lacks(playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    lost = next(iter(playground.planned(pack_id)))
+    playground.site.variants.delete(lost)
+    job = jobs.regenerate_packs(playground.caller, [pack_id], Priority.BULK)
+    playground.run_jobs()
+    assert playground.site.variants.head(lost) is not None
+    job = playground.job(job)
+    assert (job.state, job.done, job.skipped) == (JobState.SUCCEEDED, 1, 2)
+
+
+def test_a_location_change_reaches_every_pack_in_portions(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pregen.dispatch.PORTION", 2)
+    picture = photo(64, 64)
+    pack_ids = [playground.pack(picture=picture) for _ in range(5)]
+    playground.run_jobs()
+    job = playground.location("thumb", width=32, height=18)
+    assert job is not None
+    playground.run_jobs()
+    job = playground.job(job)
+    assert (job.state, job.total, job.done) == (JobState.SUCCEEDED, 30, 30)
+    for pack_id in pack_ids:
+        assert sum("/thumb/" in key for key in playground.entries(pack_id)) == 6
+
+
+def test_a_job_over_nothing_ends(playground: Playground) -> None:
+    job = jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
+    playground.run_jobs()
+    assert playground.job(job).state is JobState.SUCCEEDED
+
+
+def test_bulk_work_waits_while_an_edit_goes_first(playground: Playground) -> None:
+    picture = photo(32, 32)
+    pack_ids = [playground.pack(picture=picture) for _ in range(4)]
+    playground.run_jobs()
+    jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
+    playground.dispatcher.tick()
+    bulk = [pack for _, pack, priority in playground.bell.rings if priority is Priority.BULK]
+    assert len(bulk) == 2, "as many as have places, however many are due"
+    waiting = next(pack for pack in pack_ids if pack not in bulk)
+    packs.set_crop(playground.caller, waiting, "main", Crop(0, 0, 0.5, 1))
+    with playground.site.catalog.read(TENANT) as tx:
+        row = tx.connection.execute(sa.select(order_table).where(order_table.c.pack_id == waiting)).one()
+    assert row.priority == Priority.INTERACTIVE
+    playground.run_jobs()
+    assert not playground.bell.rings
+
+
+def test_what_an_edit_replaced_is_marked_and_unmarked_when_it_comes_back(playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    first = set(playground.planned(pack_id))
+    packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 1))
+    playground.run_jobs()
+    assert _superseded(playground) == first
+    packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 1))
+    playground.run_jobs()
+    assert _superseded(playground) == set(playground.entries(pack_id)) - first
+
+
+def _superseded(playground: Playground) -> set[str]:
+    with playground.site.catalog.read(TENANT) as tx:
+        found = tx.connection.execute(sa.select(variant_table).where(variant_table.c.superseded_at.is_not(None)))
+        return {f"{r.tenant_id}/{r.pack_id}/{r.location}/{r.fingerprint}/{r.plan}" for r in found}
+
+
+def test_the_ledger_knows_a_variant_before_the_store_has_it(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack()
+    real = playground.site.variants.put
+    unknown: list[str] = []
+
+    def check(key: str, *args: Any) -> Any:
+        if key not in playground.entries(pack_id):
+            unknown.append(key)
+        return real(key, *args)
+
+    monkeypatch.setattr(playground.site.variants, "put", check)
+    playground.run_jobs()
+    assert unknown == []
+    assert len(playground.entries(pack_id)) == 3
+
+
+def test_a_killed_render_process_is_no_outage_of_the_others(playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(900, 900))
+    with playground.limits(seconds=0.001) as hurried:
+        started = time.monotonic()
+        refresh_pack(hurried, TENANT, pack_id)
+        assert time.monotonic() - started < 60
+    assert {entry.error_code for entry in playground.entries(pack_id).values()} == {ErrorCode.RENDER_TIMEOUT}
+    jobs.regenerate_packs(playground.caller, [pack_id], Priority.INTERACTIVE)
+    playground.run_jobs()
+    assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}

@@ -1,0 +1,48 @@
+"""Snapshots built by hand, for the pure rules."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from packshot.geometry import Gravity
+from packshot.model import (
+    FormatPolicy,
+    IncludeAll,
+    Location,
+    Original,
+    Pack,
+    PackLocation,
+    Snapshot,
+    Tenant,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+PACK_ID = "0123456789abcdef01234567"
+TENANT = Tenant("acme", 1, Gravity.CENTER, False, FormatPolicy.ORIGINAL)
+PACK = Pack(PACK_ID, 1, 1, None, None, None, None, IncludeAll.UNSET, NOW, NOW)
+
+
+def original(digit: str = "a", width: int = 4000, height: int = 3000, **values: Any) -> Original:
+    """An original whose digest is one hex digit repeated."""
+    plain = Original(digit * 64, width, height, 1000, "jpeg", False, 1, None, None)
+    return replace(plain, **values)
+
+
+def location(name: str, **values: Any) -> Location:
+    """A location that sets nothing but what is given."""
+    plain = Location(
+        name, 1, None, None, None, None, None, IncludeAll.UNSET, False, None, None, 0, added_at=NOW, updated_at=NOW
+    )
+    return replace(plain, **values)
+
+
+def slot(name: str, **values: Any) -> PackLocation:
+    """A pack location that sets nothing but what is given."""
+    return replace(PackLocation(PACK_ID, name), **values)
+
+
+def snapshot(*parts: Location | PackLocation, tenant: Tenant = TENANT, pack: Pack = PACK) -> Snapshot:
+    """A snapshot of these locations and pack locations; `main` is there anyway."""
+    locations = {"main": location("main")} | {part.name: part for part in parts if isinstance(part, Location)}
+    slots = {part.location: part for part in parts if isinstance(part, PackLocation)}
+    return Snapshot(tenant, locations, pack, slots)

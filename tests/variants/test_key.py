@@ -1,0 +1,107 @@
+"""Plans, fingerprints and keys: text that reads back as itself."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packshot.errors import Invalid
+from packshot.geometry import Crop, Gravity, Mode
+from packshot.model import Focus, Format
+from packshot.storage.base import check_key
+from packshot.variants.key import Key, fingerprint, parse_key
+from packshot.variants.plan import Plan, parse_plan
+
+names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
+hexes = st.text("0123456789abcdef", min_size=24, max_size=24)
+backgrounds = st.one_of(st.none(), st.text("0123456789abcdef", min_size=6, max_size=6))
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    format = draw(st.sampled_from(Format))
+    return Plan(
+        draw(st.integers(1, 9999)),
+        draw(st.integers(1, 9999)),
+        draw(st.sampled_from(Mode)),
+        draw(st.sampled_from(Gravity)),
+        draw(st.booleans()),
+        draw(backgrounds),
+        None if format is Format.PNG else draw(st.integers(0, 100)),
+        format,
+    )
+
+
+keys = st.builds(Key, names, hexes, names, hexes, plans())
+edges = st.floats(0, 1)
+crops = st.builds(Crop, edges, edges, edges, edges)
+
+
+@given(plans())
+def test_a_plan_reads_back_as_itself(plan: Plan) -> None:
+    assert parse_plan(str(plan)) == plan
+
+
+@given(keys)
+def test_a_key_reads_back_as_itself_and_fits_the_store(key: Key) -> None:
+    assert parse_key(str(key)) == key
+    assert check_key(str(key)) == str(key)
+
+
+@given(keys, keys)
+def test_different_variants_have_different_keys(one: Key, other: Key) -> None:
+    assert (str(one) == str(other)) == (one == other)
+
+
+@given(st.text())
+def test_any_text_is_a_key_or_refused(text: str) -> None:
+    with contextlib.suppress(Invalid):
+        assert str(parse_key(text)) == text
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "w640-h360-crop-center-q80.png",
+        "w640-h360-crop-center.jpg",
+        "w640-h360-crop-center-q101.jpg",
+        "w640-h360-crop-center-q080.jpg",
+        "w0640-h360-crop-center-q80.jpg",
+        "w640-h360-crop-center-q80.jpeg",
+        "w640-h360-crop-up-q80.jpg",
+        "w640-h360-crop-center-q80.jpg\n",
+        "W640-h360-crop-center-q80.jpg",
+    ],
+)
+def test_a_second_spelling_of_a_plan_is_no_plan(plan: str) -> None:
+    with pytest.raises(Invalid):
+        parse_plan(plan)
+
+
+def test_the_fingerprint_moves_with_all_that_the_picture_is_made_of() -> None:
+    crop, focus = Crop(0.1, 0.2, 0.9, 0.8), Focus(0.5, 0.4)
+    prints = {
+        fingerprint("a" * 64, None, None, 0),
+        fingerprint("b" * 64, None, None, 0),
+        fingerprint("a" * 64, crop, None, 0),
+        fingerprint("a" * 64, None, focus, 0),
+        fingerprint("a" * 64, crop, focus, 0),
+        fingerprint("a" * 64, crop, focus, 1),
+    }
+    assert len(prints) == 6
+
+
+def test_the_full_rectangle_is_the_same_picture_as_no_crop() -> None:
+    assert fingerprint("a" * 64, Crop(0, 0, 1, 1), None, 0) == fingerprint("a" * 64, None, None, 0)
+
+
+def test_a_fingerprint_never_changes_with_a_release() -> None:
+    # Written down once: a change here would make every stored variant of every installation stale.
+    assert fingerprint("a" * 64, Crop(0.1, 0.2, 0.9, 0.8), None, 3) == "687b7600b2287b8069b83764"
+
+
+@given(crops, crops)
+def test_crops_that_differ_give_fingerprints_that_differ(one: Crop, other: Crop) -> None:
+    same = fingerprint("a" * 64, one, None, 0) == fingerprint("a" * 64, other, None, 0)
+    assert same == (one == other)
