@@ -1,0 +1,285 @@
+"""Pictures: everything a page needs for one picture element.
+
+Pure functions over a snapshot and the ledger's rows: no query, no pixel. Sizes
+that the picture does not have are left out of a srcset, and every URL is immutable.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+
+from packshot.catalog.ledger import Entry, VariantState
+from packshot.errors import Invalid, Limit, NotFound, PackshotError
+from packshot.geometry import Size
+from packshot.model import Format, Location, Original, Rendition, Snapshot
+from packshot.variants.request import FormatChoice, RequestForm
+from packshot.variants.resolve import (
+    DEFAULT_DPRS,
+    DEFAULT_FORMATS,
+    Target,
+    planned,
+    rendition_form,
+    resolve,
+    shown_at,
+)
+from resolvers.urls import immutable_url
+
+MOST_WIDTHS = 32
+MOST_SOURCES = 16
+# Browsers take the first source they can show, so the smallest format comes first.
+_ORDER = (Format.AVIF, Format.WEBP, Format.JPEG, Format.PNG)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a page asks of one location.
+
+    Attributes:
+        media: media query under which this location is shown; None: always.
+        widths: widths in pixels to offer; None: the location's renditions.
+        formats: formats to offer; None: the location's.
+        sizes: how wide the picture will be shown, as in HTML; None: as wide as
+            the location, or as the page where that is narrower.
+    """
+
+    location: str
+    media: str | None = None
+    widths: Sequence[int] | None = None
+    formats: Sequence[Format] | None = None
+    sizes: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSource:
+    """One source element: one format of one location; width and height are its size at 1x."""
+
+    media_type: str
+    media: str | None
+    sizes: str
+    srcset: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture element.
+
+    Attributes:
+        src: for browsers that know none of the sources; width and height are its size.
+        state: READY when every variant in it is stored, FAILED when any failed.
+    """
+
+    src: str
+    width: int
+    height: int
+    sources: tuple[PictureSource, ...]
+    thumbhash: str | None
+    dominant_color: str | None
+    state: VariantState
+
+    def html(self, alt: str, loading: str = "lazy") -> str:
+        """Return the picture element as HTML.
+
+        Raises:
+            Invalid: `loading` is neither lazy nor eager.
+        """
+        if loading not in ("lazy", "eager"):
+            raise Invalid("That is no way to load.", field=("loading",), expected="lazy, eager", got=loading)
+        image = {"src": self.src, "width": self.width, "height": self.height, "alt": alt, "loading": loading}
+        sources = "".join(
+            _element(
+                "source",
+                {
+                    "type": source.media_type,
+                    "media": source.media,
+                    "srcset": source.srcset,
+                    "sizes": source.sizes,
+                    "width": source.width,
+                    "height": source.height,
+                },
+            )
+            for source in self.sources
+        )
+        return f"<picture>{sources}{_element('img', image)}</picture>"
+
+
+def _element(name: str, attributes: Mapping[str, object]) -> str:
+    given = [f'{key}="{escape(str(value))}"' for key, value in attributes.items() if value is not None]
+    return f"<{' '.join([name, *given])}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One location's share of a picture: its 1x variant, and what is offered by format."""
+
+    wanted: Wanted
+    default: Target
+    offered: Mapping[Format, Sequence[Target]]
+
+    @property
+    def targets(self) -> Iterable[Target]:
+        return (target for targets in self.offered.values() for target in targets)
+
+
+def picture_at(
+    snapshot: Snapshot, entries: Mapping[str, Entry], wanted: Wanted, *, limit: Size, origin: str
+) -> Picture | None:
+    """Return the picture of one location; None: it has nothing to show.
+
+    Raises:
+        NotFound: no such location.
+        Invalid, Limit: a width that cannot be, or too many.
+    """
+    part = _part(snapshot, wanted, limit)
+    return None if part is None else _assemble([part], entries, origin)
+
+
+def picture_of(
+    snapshot: Snapshot, entries: Mapping[str, Entry], sources: Sequence[Wanted], *, limit: Size, origin: str
+) -> Picture | None:
+    """Return a picture of several locations, the first whose media query fits being shown.
+
+    Locations with nothing to show are left out; None: all of them are. The last
+    one without a media query gives `src`.
+
+    Raises:
+        NotFound: no such location.
+        Invalid, Limit: a width that cannot be, or too many of anything.
+    """
+    if not 1 <= len(sources) <= MOST_SOURCES:
+        raise Limit(
+            "That many sources are not possible.", field=("sources",), expected=f"1 to {MOST_SOURCES}", got=len(sources)
+        )
+    parts = []
+    for index, wanted in enumerate(sources):
+        try:
+            part = _part(snapshot, wanted, limit)
+        except PackshotError as error:
+            raise error.at("sources", str(index)) from None
+        if part is not None:
+            parts.append(part)
+    return _assemble(parts, entries, origin) if parts else None
+
+
+def _assemble(parts: Sequence[_Part], entries: Mapping[str, Entry], origin: str) -> Picture:
+    image = next((part for part in reversed(parts) if part.wanted.media is None), parts[-1]).default
+    shown = [image, *(target for part in parts for target in part.targets)]
+    return Picture(
+        src=immutable_url(origin, image.key),
+        width=image.drawing.size.width,
+        height=image.drawing.size.height,
+        sources=tuple(source for part in parts for source in _sources(part, origin)),
+        thumbhash=image.original.thumbhash,
+        dominant_color=image.original.dominant_color,
+        state=_state(shown, entries),
+    )
+
+
+def _sources(part: _Part, origin: str) -> Iterable[PictureSource]:
+    width, height = part.default.drawing.size
+    for format in _ORDER:
+        if format in part.offered:
+            yield PictureSource(
+                media_type=format.media_type,
+                media=part.wanted.media,
+                sizes=part.wanted.sizes or f"(max-width: {width}px) 100vw, {width}px",
+                srcset=", ".join(
+                    f"{immutable_url(origin, target.key)} {target.drawing.size.width}w"
+                    for target in part.offered[format]
+                ),
+                width=width,
+                height=height,
+            )
+
+
+def _state(targets: Iterable[Target], entries: Mapping[str, Entry]) -> VariantState:
+    rows = [entries.get(str(target.key)) for target in targets]
+    states = {VariantState.PENDING if row is None else row.state for row in rows}
+    for state in (VariantState.FAILED, VariantState.PENDING):
+        if state in states:
+            return state
+    return VariantState.READY
+
+
+def _part(snapshot: Snapshot, wanted: Wanted, limit: Size) -> _Part | None:
+    config = snapshot.locations.get(wanted.location)
+    if config is None:
+        known = ", ".join(sorted(snapshot.locations))
+        raise NotFound(
+            f"There is no location {wanted.location!r}.", field=("location",), expected=known, got=wanted.location
+        )
+    _check_widths(wanted.widths, limit)
+    shown = shown_at(snapshot, config.name)
+    if shown is None:
+        return None
+    default = _default(snapshot, config, shown.original, limit)
+    offered: dict[Format, dict[int, Target]] = {}
+    for format in _formats(config, shown.original, wanted):
+        for form in _forms(config, wanted):
+            target = resolve(snapshot, _in_format(form, config, format), limit=limit)
+            if wanted.widths is not None or _same_shape(target, default):
+                # Of widths that cannot be had, each gives the picture's own; it is offered once.
+                offered.setdefault(target.drawing.format, {})[target.drawing.size.width] = target
+    if not offered:
+        offered[default.drawing.format] = {default.drawing.size.width: default}
+    ordered = {format: [targets[width] for width in sorted(targets)] for format, targets in offered.items()}
+    return _Part(wanted, default, ordered)
+
+
+def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
+    if widths is None:
+        return
+    if not 1 <= len(widths) <= MOST_WIDTHS:
+        raise Limit(
+            "That many widths are not possible.", field=("widths",), expected=f"1 to {MOST_WIDTHS}", got=len(widths)
+        )
+    for index, width in enumerate(widths):
+        if not 1 <= width <= limit.width:
+            raise Invalid(
+                "That width is not possible.",
+                field=("widths", str(index)),
+                expected=f"1 to {limit.width}",
+                got=width,
+            )
+
+
+def _default(snapshot: Snapshot, config: Location, original: Original, limit: Size) -> Target:
+    """Return the location's own size in a format that every browser shows."""
+    opaque = resolve(snapshot, _in_format(RequestForm(), config, _opaque(original)), limit=limit)
+    bare = resolve(snapshot, RequestForm(location=config.name), limit=limit)
+    if bare.key == opaque.key or bare.drawing.format not in (Format.JPEG, Format.PNG):
+        return opaque
+    # The bare URL's variant is always made ahead of time; this one only by the location's formats.
+    made = {target.key for target in planned(snapshot, config.name, limit=limit)}
+    return opaque if opaque.key in made else bare
+
+
+def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
+    if wanted.widths is not None:
+        return [RequestForm(width=width, location_ratio=True) for width in wanted.widths]
+    renditions = config.renditions
+    if renditions is None:
+        renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
+    return [rendition_form(rendition) for rendition in renditions]
+
+
+def _formats(config: Location, original: Original, wanted: Wanted) -> Sequence[Format]:
+    chosen = wanted.formats or config.formats
+    if chosen is not None:
+        return chosen
+    return [_opaque(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS]
+
+
+def _opaque(original: Original) -> Format:
+    return Format.PNG if original.alpha else Format.JPEG
+
+
+def _in_format(form: RequestForm, config: Location, format: Format) -> RequestForm:
+    return replace(form, location=config.name, format=FormatChoice(format.value))
+
+
+def _same_shape(target: Target, default: Target) -> bool:
+    """Whether two sizes differ by scale alone; sides are whole pixels, so one may be off by one."""
+    (width, height), (across, down) = target.drawing.size, default.drawing.size
+    return abs(width * down - height * across) <= max(width, height, across, down)

@@ -1,0 +1,22 @@
+"""The URLs that clients are given, each built in one place."""
+
+from packshot.variants.key import Key
+
+# How the bytes of an upload prove that they are the announced ones.
+UPLOAD_TOKEN_HEADER = "X-Upload-Token"  # noqa: S105
+
+
+def immutable_url(origin: str, key: Key | str) -> str:
+    """Where one variant is for good."""
+    return f"{origin}/i/{key}"
+
+
+def stable_url(origin: str, pack_id: str, location: str | None = None) -> str:
+    """Where whatever a pack shows now is found, at one location or its main one."""
+    query = "" if location is None else f"?location={location}"
+    return f"{origin}/api/v2/img/{pack_id}{query}"
+
+
+def upload_url(origin: str, upload_id: str) -> str:
+    """Where the raw bytes of an upload go, by PUT with its token."""
+    return f"{origin}/uploads/{upload_id}"

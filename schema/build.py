@@ -1,0 +1,40 @@
+"""The schema, put together."""
+
+from typing import Any
+
+import strawberry
+from graphql import GraphQLError
+from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.schema.config import StrawberryConfig
+
+from schema.interfaces import InputError, Taken, VersionConflict
+from schema.limits import MAX_TOKENS, Limits, StorableVariables
+from schema.masking import MaskBugs
+from schema.mutations import Mutation
+from schema.pictures import Variant
+from schema.queries import Query
+from schema.scalars import SCALARS
+
+
+class _Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
+        """Log nothing here: a client's mistake is no news, and `MaskBugs` logs the rest."""
+
+
+def _tokens() -> MaxTokensLimiter:
+    return MaxTokensLimiter(max_token_count=MAX_TOKENS)
+
+
+schema = _Schema(
+    query=Query,
+    mutation=Mutation,
+    # Reachable through an interface alone.
+    types=[InputError, VersionConflict, Taken, Variant],
+    config=StrawberryConfig(scalar_map=SCALARS),
+    extensions=[MaskBugs, _tokens, ParserCache, ValidationCache, Limits, StorableVariables],
+)
+
+
+def sdl() -> str:
+    """Return the schema in the schema definition language."""
+    return schema.as_str() + "\n"

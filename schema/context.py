@@ -1,0 +1,81 @@
+"""What every field of one request works with: the caller, and loaders that read in batches."""
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import anyio.to_thread
+import strawberry
+from strawberry.dataloader import DataLoader
+
+from packshot.catalog.jobs import Job
+from packshot.catalog.ledger import Entry
+from packshot.model import Location, Snapshot
+from resolvers import jobs, locations, packs
+from resolvers.caller import Caller
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class Loaders:
+    """Reads by id that are collected for one turn of the event loop and made as one."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.snapshots: DataLoader[str, Snapshot | None] = _loader(partial(packs.load_snapshots, caller))
+        self.entries: DataLoader[str, dict[str, Entry] | None] = _loader(partial(_entries_by_pack, caller))
+        self.jobs: DataLoader[str, Job | None] = _loader(partial(jobs.get_jobs, caller))
+        self.locations: DataLoader[str, Location | None] = _loader(partial(locations.get_locations, caller))
+        self.pack_counts: DataLoader[str, int | None] = _loader(partial(locations.count_packs, caller))
+        self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=_compute, cache=False)
+
+    async def compute(self, act: Callable[[], T]) -> T:
+        """Run `act`, which reads nothing, off the event loop: with all others of this turn in one thread.
+
+        Raises:
+            PackshotError: what `act` raises.
+        """
+        result: T = await self._work.load(act)
+        return result
+
+
+def _loader(read: Callable[[list[str]], Mapping[str, V]]) -> DataLoader[str, V | None]:
+    async def load(keys: list[str]) -> list[V | None]:
+        found = await anyio.to_thread.run_sync(read, keys)
+        return [found.get(key) for key in keys]
+
+    return DataLoader(load_fn=load)
+
+
+async def _compute(acts: list[Callable[[], Any]]) -> list[Any]:
+    return await anyio.to_thread.run_sync(lambda: [_outcome(act) for act in acts])
+
+
+def _outcome(act: Callable[[], Any]) -> Any:
+    try:
+        return act()
+    except Exception as error:  # noqa: BLE001 - the loader raises it where it belongs
+        return error
+
+
+def _entries_by_pack(caller: Caller, pack_ids: list[str]) -> dict[str, dict[str, Entry]]:
+    found: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+    for key, entry in packs.load_entries(caller, pack_ids).items():
+        found[key.split("/")[1]][key] = entry
+    return found
+
+
+class Context:
+    """One request's context; `serve` makes one from the authenticated caller."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.loaders = Loaders(caller)
+
+    def forget(self) -> None:
+        """Read everything anew from here on, as after a mutation."""
+        self.loaders = Loaders(self.caller)
+
+
+Info: TypeAlias = strawberry.Info[Context, None]

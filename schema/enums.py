@@ -1,0 +1,165 @@
+"""Enumerations. Names are the contract; a core value of the same name stands behind each that is in use."""
+
+from enum import Enum
+from typing import Any, TypeVar
+
+import strawberry
+
+from packshot import geometry, model
+from packshot.catalog import jobs, orders, packs
+
+E = TypeVar("E", bound=Enum)
+
+
+def _value(name: str, description: str) -> Any:
+    return strawberry.enum_value(name, description=description)
+
+
+@strawberry.enum(description="Which part of a picture is kept, or where in its box it is put.")
+class Gravity(Enum):
+    CENTER = _value("CENTER", "The middle.")
+    NORTH = _value("NORTH", "The middle of the top edge.")
+    NORTHEAST = _value("NORTHEAST", "The top right corner.")
+    EAST = _value("EAST", "The middle of the right edge.")
+    SOUTHEAST = _value("SOUTHEAST", "The bottom right corner.")
+    SOUTH = _value("SOUTH", "The middle of the bottom edge.")
+    SOUTHWEST = _value("SOUTHWEST", "The bottom left corner.")
+    WEST = _value("WEST", "The middle of the left edge.")
+    NORTHWEST = _value("NORTHWEST", "The top left corner.")
+
+
+@strawberry.enum(description="Whether a picture of another ratio is shown whole, with padding, or cropped.")
+class IncludeAll(Enum):
+    UNSET = _value("UNSET", "Nothing is said here; the next in line decides.")
+    TRUE = _value("TRUE", "The whole picture is shown, with transparent padding.")
+    FALSE = _value("FALSE", "The picture is cropped to fill its box.")
+
+
+@strawberry.enum(description="An image format that is written.")
+class ImageFormat(Enum):
+    AVIF = _value("AVIF", "AVIF, the smallest.")
+    WEBP = _value("WEBP", "WebP.")
+    JPEG = _value("JPEG", "JPEG, which has no transparency.")
+    PNG = _value("PNG", "PNG, without loss.")
+
+
+@strawberry.enum(description="Which format a URL without `format` gives.")
+class FormatPolicy(Enum):
+    AUTO = _value("AUTO", "The best that the client says it accepts.")
+    ORIGINAL = _value("ORIGINAL", "The original's own where that is JPEG, PNG or WebP, else JPEG or PNG.")
+    AVIF = _value("AVIF", "Always AVIF.")
+    WEBP = _value("WEBP", "Always WebP.")
+    JPEG = _value("JPEG", "Always JPEG.")
+    PNG = _value("PNG", "Always PNG.")
+
+
+@strawberry.enum(description="When a changed location goes live.")
+class Activation(Enum):
+    WHEN_READY = _value("WHEN_READY", "Once every affected pack has been rendered for it.")
+    IMMEDIATE = _value("IMMEDIATE", "At once; what is not rendered yet is rendered on demand.")
+
+
+@strawberry.enum(description="Who waits for a job.")
+class Priority(Enum):
+    INTERACTIVE = _value("INTERACTIVE", "A person does; it goes first.")
+    BULK = _value("BULK", "Nobody does; it yields to interactive work.")
+
+
+@strawberry.enum(description="What `regenerate` renders.")
+class RegenerateMode(Enum):
+    MISSING = _value("MISSING", "What the ledger or the store lacks.")
+
+
+@strawberry.enum(description="How a variant stands.")
+class VariantState(Enum):
+    PENDING = _value("PENDING", "Still to be rendered ahead of time; its URL renders it on demand.")
+    READY = _value("READY", "Stored.")
+    FAILED = _value("FAILED", "It could not be rendered, three times, by the image's own fault.")
+
+
+@strawberry.enum(description="Why something is done in the background.")
+class JobKind(Enum):
+    REGENERATE = _value("REGENERATE", "Packs are brought up to date, after an edit or by `regenerate`.")
+    LOCATION_CHANGE = _value("LOCATION_CHANGE", "A location was created or changed.")
+    IMPORT = _value("IMPORT", "Packs are imported.")
+    PURGE = _value("PURGE", "CDN copies are removed.")
+    ERASE = _value("ERASE", "A pack's bytes are removed for good.")
+    COLLECT = _value("COLLECT", "Superseded variants are removed after their grace period.")
+    SCRUB = _value("SCRUB", "Stored bytes are compared with the ledger.")
+
+
+@strawberry.enum(description="How a job stands.")
+class JobState(Enum):
+    QUEUED = _value("QUEUED", "Not begun.")
+    RUNNING = _value("RUNNING", "Under way.")
+    PAUSED = _value("PAUSED", "Stopped by a person until a person resumes it.")
+    AWAITING_ACTIVATION = _value("AWAITING_ACTIVATION", "Rendered with failures; a person decides.")
+    CANCELLING = _value("CANCELLING", "About to stop.")
+    CANCELLED = _value("CANCELLED", "Stopped for good by a person.")
+    SUCCEEDED = _value("SUCCEEDED", "Ended without a failure.")
+    PARTIAL = _value("PARTIAL", "Ended with some failures.")
+    FAILED = _value("FAILED", "Ended with nothing but failures.")
+    SUPERSEDED = _value("SUPERSEDED", "A newer job does its work.")
+
+
+@strawberry.enum(description="How the bytes of an upload are to be sent.")
+class UploadMethod(Enum):
+    PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, where the store takes one.")
+    PRESIGNED_PUT = _value("PRESIGNED_PUT", "The raw body.")
+    ONE_TIME_TOKEN = _value("ONE_TIME_TOKEN", "The raw body with a token, to this application.")
+
+
+@strawberry.enum(description="How packs are listed.")
+class PackOrder(Enum):
+    CREATED_DESC = _value("CREATED_DESC", "Newest first.")
+    CREATED_ASC = _value("CREATED_ASC", "Oldest first.")
+    MODIFIED_DESC = _value("MODIFIED_DESC", "Last modified first.")
+    SEQUENCE_ASC = _value("SEQUENCE_ASC", "By sequence number: for following every change.")
+
+
+@strawberry.enum(description="What kind of refusal it is, for programs.")
+class ErrorCode(Enum):
+    INVALID = _value("INVALID", "A value does not fit its rule.")
+    NOT_FOUND = _value("NOT_FOUND", "Nothing of that name or id in this tenant.")
+    TAKEN = _value("TAKEN", "A value that must be unique belongs to something else already.")
+    IN_USE = _value("IN_USE", "Something else still refers to it.")
+    CYCLE = _value("CYCLE", "A fallback chain would lead back to itself.")
+    FORBIDDEN = _value("FORBIDDEN", "The token's scopes do not allow it.")
+    VERSION_CONFLICT = _value("VERSION_CONFLICT", "The object has moved on from the expected version.")
+    FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change affects packs in use and needs `force`.")
+    PLAN_STALE = _value("PLAN_STALE", "What was planned no longer holds.")
+    IDEMPOTENCY_MISMATCH = _value("IDEMPOTENCY_MISMATCH", "That key came before with other arguments.")
+    LIMIT = _value("LIMIT", "A list or page is longer than allowed.")
+    BAD_STATE = _value("BAD_STATE", "The object is not in a state in which this can be done.")
+    FETCH_BLOCKED = _value("FETCH_BLOCKED", "That address must not be fetched from.")
+    FETCH_FAILED = _value("FETCH_FAILED", "The address did not give a picture.")
+    UPLOAD_EXPIRED = _value("UPLOAD_EXPIRED", "The upload's 15 minutes are over.")
+    CHECKSUM_MISMATCH = _value("CHECKSUM_MISMATCH", "The bytes received are not the bytes announced.")
+    UNSUPPORTED_MEDIA = _value("UNSUPPORTED_MEDIA", "The bytes are no image of an accepted format.")
+    TOO_LARGE = _value("TOO_LARGE", "More bytes or pixels than the limit allows.")
+    UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be drawn in that shape.")
+    RENDER_TIMEOUT = _value("RENDER_TIMEOUT", "Rendering took longer than the limit.")
+
+
+_CORE: dict[type[Enum], type[Enum]] = {
+    Gravity: geometry.Gravity,
+    IncludeAll: model.IncludeAll,
+    ImageFormat: model.Format,
+    Priority: orders.Priority,
+    PackOrder: packs.PackOrder,
+    JobState: jobs.JobState,
+}
+
+
+def core(value: Enum) -> Any:
+    """Return the core value behind a GraphQL one.
+
+    Raises:
+        KeyError: there is none yet; nothing in the catalog can have it.
+    """
+    return _CORE[type(value)][value.name]
+
+
+def graphql_gravity(value: geometry.Gravity | None) -> Gravity | None:
+    """Return the GraphQL value of a gravity that may be unset."""
+    return None if value is None else Gravity[value.name]

@@ -1,0 +1,114 @@
+"""Jobs: what was asked to be rendered, and how far it is."""
+
+# mypy: disallow-untyped-decorators=False
+
+from datetime import datetime
+
+import strawberry
+
+from packshot.catalog import jobs as catalog
+from packshot.catalog.pages import LARGEST_PAGE, Page
+from resolvers import jobs
+from schema.context import Info
+from schema.enums import ErrorCode, JobKind, JobState, Priority
+from schema.inputs import given
+from schema.interfaces import Node
+from schema.locations import ImageLocation
+from schema.packs import Pack, PackLocation
+from schema.paging import After, Connection, First, connect
+from schema.refusals import read
+from schema.scalars import Long
+
+
+@strawberry.type(description="One pack location that could not be rendered, by its image's own fault.")
+class JobFailure:
+    code: ErrorCode = strawberry.field(description="What kind of refusal it was.")
+    message: str = strawberry.field(description="Why, for a person.")
+    attempts: int = strawberry.field(description="How often it was tried.")
+    core: strawberry.Private[catalog.Failure]
+
+    @strawberry.field(description="The pack; null: it is gone.")
+    async def pack(self, info: Info) -> Pack | None:
+        snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
+        return None if snapshot is None else Pack.of(snapshot.pack)
+
+    @strawberry.field(description="The pack location; null: it is gone.")
+    async def pack_location(self, info: Info) -> PackLocation | None:
+        snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
+        if snapshot is None or self.core.location not in snapshot.locations:
+            return None
+        return PackLocation.of(snapshot, self.core.location)
+
+    @classmethod
+    def of(cls, failure: catalog.Failure) -> "JobFailure":
+        return cls(code=ErrorCode[failure.code.name], message=failure.message, attempts=failure.attempts, core=failure)
+
+
+@strawberry.type(description="What was asked to be rendered, and how far it is. Counts are variants.")
+class Job(Node):
+    kind: JobKind = strawberry.field(description="Why it is done.")
+    state: JobState = strawberry.field(description="How it stands.")
+    priority: Priority = strawberry.field(description="Who waits for it.")
+    total: Long = strawberry.field(description="How many variants it is about, as far as is known.")
+    done: Long = strawberry.field(description="How many were rendered.")
+    skipped: Long = strawberry.field(description="How many were there already.")
+    failed: Long = strawberry.field(description="How many could not be rendered.")
+    variants_per_second: float | None = strawberry.field(description="The rate so far.")
+    eta_seconds: int | None = strawberry.field(
+        description="Seconds until the end at that rate; null before there is one, 0 at the end."
+    )
+    created_by: str | None = strawberry.field(description="Who asked for it.")
+    created_at: datetime = strawberry.field(description="When it was asked for.")
+    started_at: datetime | None = strawberry.field(description="When its first pack was begun.")
+    heartbeat_at: datetime | None = strawberry.field(description="When its last finished pack was.")
+    activated_at: datetime | None = strawberry.field(description="When the change it prepared went live.")
+    finished_at: datetime | None = strawberry.field(description="When it ended.")
+    core: strawberry.Private[catalog.Job]
+
+    @strawberry.field(description="The one location it is about; null: all of them.")
+    async def location(self, info: Info) -> ImageLocation | None:
+        if self.core.location is None:
+            return None
+        found = await info.context.loaders.locations.load(self.core.location)
+        return None if found is None else ImageLocation.of(found)
+
+    @strawberry.field(description="What could not be rendered.")
+    async def failures(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[JobFailure]:
+        if not self.core.failed and 1 <= first <= LARGEST_PAGE and not given(after):
+            # The counters say it already: a listing of jobs asks the database for none of the good ones.
+            none: Page[catalog.Failure] = Page((), (), has_next=False, has_previous=False, total=0)
+            return connect(none, JobFailure.of)
+        caller, job_id = info.context.caller, self.core.id
+        page = await read(lambda: jobs.list_failures(caller, job_id, first=first, after=given(after)))
+        return connect(page, JobFailure.of)
+
+    @classmethod
+    def of(cls, job: catalog.Job) -> "Job":
+        return cls(
+            id=strawberry.ID(f"job:{job.id}"),
+            kind=JobKind[job.kind.name],
+            state=JobState[job.state.name],
+            priority=Priority[job.priority.name],
+            total=Long(job.total),
+            done=Long(job.done),
+            skipped=Long(job.skipped),
+            failed=Long(job.failed),
+            variants_per_second=job.variants_per_second,
+            eta_seconds=job.eta_seconds,
+            created_by=job.created_by,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            heartbeat_at=job.heartbeat_at,
+            activated_at=job.activated_at,
+            finished_at=job.finished_at,
+            core=job,
+        )
+
+
+@strawberry.input(one_of=True, description="What a job is about: exactly one of these.")
+class JobScope:
+    pack_ids: strawberry.Maybe[list[strawberry.ID]] = strawberry.field(description="These packs, up to 100.")
+    location: strawberry.Maybe[str] = strawberry.field(description="One location of every pack.")
+    tenant: strawberry.Maybe[strawberry.ID] = strawberry.field(
+        description="Every location of every pack: `tenant:<name>`, the token's own."
+    )

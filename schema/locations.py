@@ -1,0 +1,136 @@
+"""Locations: the tenant-wide named slots."""
+
+# mypy: disallow-untyped-decorators=False
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+
+from packshot import model
+from packshot.variants.resolve import DEFAULT_DPRS, DEFAULT_FORMATS
+from schema.context import Info
+from schema.enums import Gravity, ImageFormat, IncludeAll, graphql_gravity
+from schema.inputs import given, sent
+from schema.interfaces import Node
+
+
+def location_id(name: str) -> strawberry.ID:
+    """Return the global id of a location."""
+    return strawberry.ID(f"location:{name}")
+
+
+@strawberry.type(description="A size that is rendered ahead of time.")
+class Rendition:
+    width: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the location's ratio.")
+    height: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the location's ratio.")
+    dpr: float = strawberry.field(description="Device pixel ratio; multiplies both sides.")
+
+
+@strawberry.type(description="A tenant-wide named slot with a default size and resize behaviour.")
+class ImageLocation(Node):
+    version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
+    name: str = strawberry.field(description="What URLs call it: lower-case letters, digits and hyphens.")
+    label: str | None = strawberry.field(description="What people call it.")
+    width: int | None = strawberry.field(description="Default width in pixels; null: it follows the picture's ratio.")
+    height: int | None = strawberry.field(description="Default height in pixels; null: it follows the picture's ratio.")
+    resize_gravity: Gravity | None = strawberry.field(description="Where a crop is anchored; null: the tenant decides.")
+    use_resize_include_all: IncludeAll = strawberry.field(
+        description="Whether the whole picture is shown; UNSET: the tenant decides."
+    )
+    allow_upscale: bool = strawberry.field(description="Whether a picture may be enlarged beyond its own pixels.")
+    renditions: list[Rendition] = strawberry.field(
+        description="What is rendered ahead of time, besides the default size."
+    )
+    formats: list[ImageFormat] = strawberry.field(
+        description="In which formats that is; JPEG stands for PNG where a picture with transparency needs it."
+    )
+    added_at: datetime = strawberry.field(description="When it was created.")
+    updated_at: datetime = strawberry.field(description="When its present version went live.")
+    fallback_name: strawberry.Private[str | None]
+
+    @strawberry.field(description="The location whose picture is shown where a pack has none here.")
+    async def fallback(self, info: Info) -> "ImageLocation | None":
+        if self.fallback_name is None:
+            return None
+        found = await info.context.loaders.locations.load(self.fallback_name)
+        return None if found is None else ImageLocation.of(found)
+
+    @strawberry.field(description="How many packs have an original of their own here.")
+    async def pack_count(self, info: Info) -> int:
+        return await info.context.loaders.pack_counts.load(self.name) or 0
+
+    @classmethod
+    def of(cls, location: model.Location) -> "ImageLocation":
+        """Return the GraphQL value; unset renditions and formats are shown as what they default to."""
+        renditions = location.renditions
+        if renditions is None:
+            renditions = tuple(model.Rendition(location.width, location.height, dpr) for dpr in DEFAULT_DPRS)
+        return cls(
+            id=location_id(location.name),
+            version=location.version,
+            name=location.name,
+            label=location.label,
+            width=location.width,
+            height=location.height,
+            resize_gravity=graphql_gravity(location.resize_gravity),
+            use_resize_include_all=IncludeAll[location.include_all.name],
+            allow_upscale=location.allow_upscale,
+            renditions=[Rendition(width=item.width, height=item.height, dpr=item.dpr) for item in renditions],
+            formats=[ImageFormat[item.name] for item in location.formats or DEFAULT_FORMATS],
+            added_at=location.added_at,
+            updated_at=location.updated_at,
+            fallback_name=location.fallback,
+        )
+
+
+@strawberry.input(description="A size to render ahead of time; it needs a width or a height.")
+class RenditionInput:
+    width: int | None = strawberry.field(default=strawberry.UNSET, description="Pixels at a dpr of 1.")
+    height: int | None = strawberry.field(default=strawberry.UNSET, description="Pixels at a dpr of 1.")
+    dpr: float = strawberry.field(default=1, description="Device pixel ratio, from 0.5 to 4.")
+
+    def to_core(self) -> model.Rendition:
+        return model.Rendition(given(self.width), given(self.height), float(self.dpr))
+
+
+@strawberry.input(
+    description="A new location needs a width or a height. Absent leaves a value as it is, null clears it."
+)
+class LocationInput:
+    name: str = strawberry.field(description="Which location; one that is not there is created.")
+    label: strawberry.Maybe[str | None] = strawberry.field(description="What people call it.")
+    width: strawberry.Maybe[int | None] = strawberry.field(description="Default width in pixels.")
+    height: strawberry.Maybe[int | None] = strawberry.field(description="Default height in pixels.")
+    fallback: strawberry.Maybe[str | None] = strawberry.field(
+        description="The location whose picture is shown where a pack has none here."
+    )
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
+        description="Whether the whole picture is shown."
+    )
+    allow_upscale: strawberry.Maybe[bool | None] = strawberry.field(
+        description="Whether a picture may be enlarged beyond its own pixels."
+    )
+    renditions: strawberry.Maybe[list[RenditionInput] | None] = strawberry.field(
+        description="What to render ahead of time; null: the default size at a dpr of 1 and 2."
+    )
+    formats: strawberry.Maybe[list[ImageFormat] | None] = strawberry.field(
+        description="In which formats; null: AVIF, WEBP, and JPEG or PNG."
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """Return what to change, by the core's names."""
+        return sent(
+            {
+                "label": self.label,
+                "width": self.width,
+                "height": self.height,
+                "fallback": self.fallback,
+                "resize_gravity": self.resize_gravity,
+                "include_all": self.use_resize_include_all,
+                "allow_upscale": self.allow_upscale,
+                "renditions": self.renditions,
+                "formats": self.formats,
+            }
+        )

@@ -1,0 +1,92 @@
+"""What is said about packs: which, in what order, and what to set."""
+
+from datetime import datetime
+from typing import Any
+
+import strawberry
+
+from packshot import geometry, model
+from packshot.catalog import packs as catalog
+from schema.enums import Gravity, IncludeAll
+from schema.inputs import given, sent
+from schema.paging import check_length
+from schema.scalars import Long
+
+
+@strawberry.input(description="A rectangle of the upright original: one edge is 0.0, the opposite edge 1.0.")
+class CropInput:
+    top_left_x: float = strawberry.field(description="The left edge.")
+    top_left_y: float = strawberry.field(description="The upper edge.")
+    bottom_right_x: float = strawberry.field(description="The right edge, right of the left one.")
+    bottom_right_y: float = strawberry.field(description="The lower edge, below the upper one.")
+
+    def to_core(self) -> geometry.Crop:
+        return geometry.Crop(
+            float(self.top_left_x), float(self.top_left_y), float(self.bottom_right_x), float(self.bottom_right_y)
+        )
+
+
+@strawberry.input(description="A pack. Absent leaves a value as it is, null clears it.")
+class PackInput:
+    asset_id: strawberry.Maybe[Long | None] = strawberry.field(description="The asset it belongs to.")
+    external_id: strawberry.Maybe[str | None] = strawberry.field(description="What another system calls it.")
+    main_location: strawberry.Maybe[str | None] = strawberry.field(
+        description="The location shown where none is asked for; null: `main`."
+    )
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
+        description="Whether the whole picture is shown."
+    )
+
+    def values(self) -> dict[str, Any]:
+        """Return what to set, by the core's names."""
+        values = sent(
+            {
+                "asset_id": self.asset_id,
+                "external_id": self.external_id,
+                "main_location": self.main_location,
+                "resize_gravity": self.resize_gravity,
+                "include_all": self.use_resize_include_all,
+            }
+        )
+        if values.get("include_all", model.IncludeAll.UNSET) is None:
+            values["include_all"] = model.IncludeAll.UNSET
+        return values
+
+
+@strawberry.input(one_of=True, description="Which pack: exactly one of these.")
+class PackBy:
+    id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="Its id.")
+    asset_id: strawberry.Maybe[Long] = strawberry.field(description="The asset it belongs to.")
+    external_id: strawberry.Maybe[str] = strawberry.field(description="What another system calls it.")
+
+
+@strawberry.input(description="Which packs to list; what is absent does not narrow.")
+class PackFilter:
+    asset_ids: list[Long] | None = strawberry.field(
+        default=strawberry.UNSET, description="Those of these assets, up to 100."
+    )
+    external_ids: list[str] | None = strawberry.field(
+        default=strawberry.UNSET, description="Those with these external ids, up to 100."
+    )
+    modified_after: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Those changed after this moment."
+    )
+    sequence_after: Long | None = strawberry.field(
+        default=strawberry.UNSET, description="Those with a higher sequence number: whatever changed since."
+    )
+
+    def to_core(self) -> catalog.PackFilter:
+        """Return what narrows the listing.
+
+        Raises:
+            Limit: a list is longer than a page.
+        """
+        for values, name in ((self.asset_ids, "asset_ids"), (self.external_ids, "external_ids")):
+            check_length(given(values) or (), "filter", name)
+        return catalog.PackFilter(
+            asset_ids=given(self.asset_ids),
+            external_ids=given(self.external_ids),
+            modified_after=given(self.modified_after),
+            sequence_after=given(self.sequence_after),
+        )

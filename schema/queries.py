@@ -1,0 +1,110 @@
+"""What can be read."""
+
+# mypy: disallow-untyped-decorators=False
+
+import asyncio
+from typing import Annotated
+
+import strawberry
+
+from packshot.catalog.jobs import JobState as CoreState
+from packshot.model import NAME, PACK_ID
+from resolvers import jobs, locations, packs
+from schema.context import Info
+from schema.enums import JobState, PackOrder, core
+from schema.inputs import given
+from schema.interfaces import Node
+from schema.jobs import Job
+from schema.locations import ImageLocation
+from schema.nodes import load_node, load_pack
+from schema.pack_inputs import PackBy, PackFilter
+from schema.packs import Pack
+from schema.paging import After, Connection, First, check_length, connect
+from schema.refusals import read
+
+
+@strawberry.type(description="What can be read.")
+class Query:
+    @strawberry.field(description="Whatever has that id; null: nothing has.")
+    async def node(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Any object's id.")]
+    ) -> Node | None:
+        return await load_node(info, id)
+
+    @strawberry.field(description="Whatever has those ids, in their order; null at the place of each that nothing has.")
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="Up to 100 objects' ids.")],
+    ) -> list[Node | None]:
+        await read(lambda: check_length(ids, "ids"))
+        return await asyncio.gather(*(load_node(info, id) for id in ids))
+
+    @strawberry.field(description="One location; null: there is none of that name.")
+    async def location(
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The location's name.")]
+    ) -> ImageLocation | None:
+        found = await info.context.loaders.locations.load(name) if NAME.fullmatch(name) else None
+        return None if found is None else ImageLocation.of(found)
+
+    @strawberry.field(description="The tenant's locations, by name.")
+    async def locations(
+        self, info: Info, first: First = 50, after: After = strawberry.UNSET
+    ) -> Connection[ImageLocation]:
+        caller = info.context.caller
+        page = await read(lambda: locations.list_locations(caller, first=first, after=given(after)))
+        return connect(page, ImageLocation.of)
+
+    @strawberry.field(description="One pack; null: there is none.")
+    async def pack(
+        self, info: Info, by: Annotated[PackBy, strawberry.argument(description="Which pack.")]
+    ) -> Pack | None:
+        caller = info.context.caller
+        if by.id is not None:
+            return await load_pack(info, by.id.value) if PACK_ID.fullmatch(by.id.value) else None
+        asset_id = None if by.asset_id is None else by.asset_id.value
+        external_id = None if by.external_id is None else by.external_id.value
+        found = await read(lambda: packs.find_pack(caller, asset_id=asset_id, external_id=external_id))
+        return None if found is None else await load_pack(info, found)
+
+    @strawberry.field(description="The tenant's packs.")
+    async def packs(
+        self,
+        info: Info,
+        first: First = 20,
+        after: After = strawberry.UNSET,
+        filter: Annotated[
+            PackFilter | None, strawberry.argument(description="Which of them; all without it.")
+        ] = strawberry.UNSET,
+        order_by: Annotated[PackOrder, strawberry.argument(description="In which order.")] = PackOrder.CREATED_DESC,
+    ) -> Connection[Pack]:
+        caller, asked = info.context.caller, given(filter) or PackFilter()
+        page = await read(
+            lambda: packs.list_packs(
+                caller, first=first, after=given(after), filter=asked.to_core(), order=core(order_by)
+            )
+        )
+        return connect(page, Pack.of)
+
+    @strawberry.field(description="One job; null: there is none.")
+    async def job(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
+    ) -> Job | None:
+        found = await load_node(info, id)
+        return found if isinstance(found, Job) else None
+
+    @strawberry.field(description="The tenant's jobs, newest first.")
+    async def jobs(
+        self,
+        info: Info,
+        first: First = 20,
+        after: After = strawberry.UNSET,
+        states: Annotated[
+            list[JobState] | None, strawberry.argument(description="Only those in one of these states; all without it.")
+        ] = strawberry.UNSET,
+    ) -> Connection[Job]:
+        caller, chosen = info.context.caller, given(states)
+        # States that no job can be in yet match none.
+        known = None if chosen is None else [core(state) for state in chosen if state.name in CoreState.__members__]
+        page = await read(lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known))
+        return connect(page, Job.of)

@@ -1,0 +1,53 @@
+"""From the core's refusals to what GraphQL answers: an error of a query, a path that clients know."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio.to_thread
+from graphql import GraphQLError
+from strawberry.utils.str_converters import to_camel_case
+
+from packshot.errors import PackshotError
+
+T = TypeVar("T")
+
+# Where GraphQL's name is not the core's in camel case.
+_NAMES = {"include_all": "useResizeIncludeAll"}
+
+
+def field_path(field: tuple[str, ...]) -> list[str]:
+    """Spell a core path as clients do; places in lists stay numbers in text."""
+    return [_NAMES.get(name) or to_camel_case(name) for name in field]
+
+
+async def read(act: Callable[[], T]) -> T:
+    """Run `act` in a thread for a query; a refusal becomes a top-level error with its code.
+
+    Raises:
+        GraphQLError: the core refused; `extensions` says code, field, expected and got.
+    """
+    with refusing():
+        return await anyio.to_thread.run_sync(act)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Turn a refusal of the core into a top-level error."""
+    try:
+        yield
+    except PackshotError as error:
+        raise refused(error) from None
+
+
+def refused(error: PackshotError) -> GraphQLError:
+    """Return the top-level error for a refusal."""
+    return GraphQLError(
+        error.message,
+        extensions={
+            "code": error.code.value,
+            "field": field_path(error.field) or None,
+            "expected": error.expected,
+            "got": error.got,
+        },
+    )

@@ -1,0 +1,60 @@
+"""Uploads: where to send the bytes of an original."""
+
+from datetime import datetime
+
+import strawberry
+
+from packshot.catalog import uploads as catalog
+from resolvers.urls import UPLOAD_TOKEN_HEADER, upload_url
+from schema.enums import UploadMethod
+from schema.scalars import URL, Long
+
+
+@strawberry.type(description="A name and its value.")
+class KeyValue:
+    name: str = strawberry.field(description="The name.")
+    value: str = strawberry.field(description="The value.")
+
+
+@strawberry.type(
+    description="Where to send the bytes: when `fields` is empty, the raw body by `method` with `headers`; "
+    "else multipart with those fields first and the part `file` last."
+)
+class Upload:
+    id: strawberry.ID = strawberry.field(description="For `setOriginal`, once the bytes are sent.")
+    url: URL = strawberry.field(description="Where to send them.")
+    method: str = strawberry.field(description="The HTTP method.")
+    fields: list[KeyValue] = strawberry.field(description="Form fields to send before the file.")
+    headers: list[KeyValue] = strawberry.field(description="Headers to send.")
+    max_bytes: Long = strawberry.field(description="How many bytes are accepted: as many as were announced.")
+    expires_at: datetime = strawberry.field(description="Until when; one attempt, 15 minutes.")
+
+    @classmethod
+    def of(cls, upload: catalog.Upload, token: str, origin: str) -> "Upload":
+        return cls(
+            id=strawberry.ID(upload.id),
+            url=URL(upload_url(origin, upload.id)),
+            method="PUT",
+            fields=[],
+            headers=[KeyValue(name=UPLOAD_TOKEN_HEADER, value=token)],
+            max_bytes=Long(upload.max_bytes),
+            expires_at=upload.expires_at,
+        )
+
+
+@strawberry.input(description="What is about to be uploaded.")
+class UploadInput:
+    media_type: str = strawberry.field(description="image/jpeg or the like.")
+    bytes: Long = strawberry.field(description="Exactly, or at most, how many bytes.")
+    sha256: str | None = strawberry.field(
+        default=strawberry.UNSET, description="SHA-256 of the bytes, in hex; other bytes are refused then."
+    )
+    method: UploadMethod = strawberry.field(
+        default=UploadMethod.PRESIGNED_POST,
+        description="How they should be sent, where the store leaves a choice; the answer says how they are.",
+    )
+
+
+@strawberry.input(one_of=True, description="Where an original comes from: exactly one of these.")
+class OriginalSource:
+    upload_id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="An upload whose bytes were sent.")
