@@ -27,6 +27,9 @@ class AdminGraphQL(GraphQL[Context, None]):
         return Context(self._gate.admit(request))
 
     async def run(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        # GraphiQL is for everybody; what it asks then needs the token.
+        if isinstance(request, Request) and _wants_graphiql(request):
+            return await self.render_graphql_ide(request)
         try:
             return await super().run(request, *args, **kwargs)
         except Unauthenticated:
@@ -39,6 +42,14 @@ class AdminGraphQL(GraphQL[Context, None]):
         response.headers["content-type"] = f"{RESPONSE}; charset=utf-8"
         response.headers["cache-control"] = "no-store"
         return response
+
+
+def _wants_graphiql(request: Request) -> bool:
+    return (
+        request.method == "GET"
+        and "query" not in request.query_params
+        and "text/html" in request.headers.get("accept", "")
+    )
 
 
 def unauthenticated() -> Response:

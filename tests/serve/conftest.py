@@ -1,0 +1,19 @@
+"""The application over a playground, without a socket."""
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve.app import create_app
+from tests.playground import Playground
+
+TOKEN = "test-token"
+
+
+@pytest.fixture
+def client(playground: Playground) -> Iterator[TestClient]:
+    """An HTTP client of the playground's application; bugs come out as 500, as for anybody."""
+    app = create_app(playground.site, playground.bell, TOKEN)
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
+        yield client
