@@ -101,11 +101,11 @@ def check_crop(crop: Crop) -> None:
                 expected="0.0 to 1.0",
                 got=value,
             )
-    for low, high, first, second in ((crop.left, crop.right, 0, 2), (crop.top, crop.bottom, 1, 3)):
+    for low, high, name in ((crop.left, crop.right, names[2]), (crop.top, crop.bottom, names[3])):
         if low >= high:
             raise Invalid(
                 "A crop's bottom right corner lies right of and below its top left one.",
-                field=("crop", names[second]),
-                expected=f"more than {names[first]}, {low}",
+                field=("crop", name),
+                expected=f"more than {low}",
                 got=high,
             )
