@@ -36,7 +36,7 @@ def read_long(value: Any) -> Long:
 
 def write_datetime(value: datetime) -> str:
     """Spell a moment with microseconds and `Z`, so that equal moments are equal texts."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def read_datetime(value: Any) -> datetime:

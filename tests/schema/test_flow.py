@@ -151,7 +151,7 @@ def test_what_cannot_be_rendered_is_named_in_the_job_and_in_the_variants(api: Ap
     job = api.data(
         """query J($id: ID!) { job(id: $id) { state failed total failures(first: 1) {
              totalCount pageInfo { hasNextPage }
-             nodes { code message attempts pack { id } packLocation { name picture { state } variants { state error } } }
+             nodes { code attempts pack { id } packLocation { picture { state } variants { state error } } }
            } } }""",
         id=job_id,
     )["job"]

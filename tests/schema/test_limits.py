@@ -1,0 +1,70 @@
+"""Documents that ask for too much are refused before anything is run."""
+
+import time
+
+import pytest
+from graphql import get_introspection_query
+
+from tests.schema.api import Api
+
+
+def nested(levels: int) -> str:
+    """Return a query that many levels deep, a leaf included."""
+    inside = "id"
+    for number in reversed(range(levels - 3)):
+        inside = ("pack" if number % 2 else "locations") + f" {{ {inside} }}"
+    return f"{{ packs {{ nodes {{ {inside} }} }} }}"
+
+
+def test_fifteen_levels_are_allowed_and_sixteen_are_not(api: Api) -> None:
+    assert api.run(nested(15)).errors is None
+    error = api.error(nested(16))
+    assert error["extensions"]["code"] == "LIMIT"
+    assert "16 levels" in error["message"]
+
+
+def test_fifty_aliases_are_allowed_and_more_are_not(api: Api) -> None:
+    assert api.run("{" + " ".join(f"a{n}: __typename" for n in range(50)) + "}").errors is None
+    assert "51 aliases" in api.error("{" + " ".join(f"a{n}: __typename" for n in range(51)) + "}")["message"]
+    shared = "fragment F on Query { " + " ".join(f"a{n}: __typename" for n in range(26)) + " } { ...F ...F }"
+    assert "52 aliases" in api.error(shared)["message"]
+
+
+def test_five_thousand_tokens_are_allowed_and_more_are_not(api: Api) -> None:
+    # Refused by the field, so the document itself was not.
+    assert api.error("{ nodes(ids: [" + " 1" * 4980 + "]) { id } }")["path"] == ["nodes"]
+    assert "5000 tokens" in api.error("{ nodes(ids: [" + " 1" * 5000 + "]) { id } }")["message"]
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{ ...F0 } "
+        + " ".join(f"fragment F{n} on Query {{ ...F{n + 1} ...F{n + 1} }}" for n in range(200))
+        + " fragment F200 on Query { __typename }",
+        "{ ...A } fragment A on Query { ...B } fragment B on Query { ...A }",
+        "{ ...A } fragment A on Query { node(id: 1) { id } ...A }",
+        "{ ...Unknown }",
+        "{" * 2000,
+        "{ a" * 1000,
+        '{ nodes(ids: "' + '"' * 3000,
+    ],
+)
+def test_documents_made_to_hurt_are_answered_at_once(api: Api, document: str) -> None:
+    began = time.monotonic()
+    api.run(document)
+    # Generous: what it guards against takes years.
+    assert time.monotonic() - began < 5
+
+
+def test_texts_that_no_database_keeps_are_refused(api: Api) -> None:
+    document = "query P($by: PackBy!) { pack(by: $by) { id } }"
+    for text in ("a\x00b", "\ud800"):
+        assert api.error(document, by={"externalId": text})["extensions"] == {"code": "INVALID"}
+    assert api.error(r'{ pack(by: {externalId: "a\u0000"}) { id } }')["extensions"] == {"code": "INVALID"}
+    assert api.data(document, by={"externalId": "💥"}) == {"pack": None}
+
+
+def test_introspection_as_tools_send_it_is_within_the_limits(api: Api) -> None:
+    options = {"input_value_deprecation": True, "schema_description": True, "directive_is_repeatable": True}
+    assert api.run(get_introspection_query(descriptions=True, **options)).errors is None

@@ -1,0 +1,92 @@
+"""Inputs are patches: absent leaves a value as it is, null clears it."""
+
+from tests.schema.api import CREATE_PACK, PUT_LOCATION, Api
+
+FULL = {
+    "name": "thumb",
+    "label": "Thumbnail",
+    "width": 320,
+    "height": 180,
+    "fallback": "main",
+    "resizeGravity": "NORTHEAST",
+    "useResizeIncludeAll": "TRUE",
+    "allowUpscale": True,
+    "renditions": [{"width": 320}, {"height": 90, "dpr": 2}, {"width": 100, "height": 50, "dpr": 1.5}],
+    "formats": ["PNG", "WEBP"],
+}
+
+
+def test_what_is_set_is_given_back(api: Api) -> None:
+    location = api.payload(PUT_LOCATION, input=FULL)["location"]
+    assert location == FULL | {
+        "version": 1,
+        "fallback": {"name": "main"},
+        "renditions": [
+            {"width": 320, "height": None, "dpr": 1.0},
+            {"width": None, "height": 90, "dpr": 2.0},
+            {"width": 100, "height": 50, "dpr": 1.5},
+        ],
+    }
+
+
+def test_absent_leaves_and_null_clears(api: Api) -> None:
+    before = api.payload(PUT_LOCATION, input=FULL)["location"]
+    assert api.payload(PUT_LOCATION, input={"name": "thumb"})["location"] == before
+    cleared = dict.fromkeys(FULL) | {"name": "thumb", "width": 100}
+    after = api.payload(PUT_LOCATION, input=cleared)["location"]
+    assert after == {
+        "name": "thumb",
+        "version": 2,
+        "label": None,
+        "width": 100,
+        "height": None,
+        "fallback": None,
+        "resizeGravity": None,
+        "useResizeIncludeAll": "UNSET",
+        "allowUpscale": False,
+        "renditions": [{"width": 100, "height": None, "dpr": 1.0}, {"width": 100, "height": None, "dpr": 2.0}],
+        "formats": ["AVIF", "WEBP", "JPEG"],
+    }
+
+
+def test_a_variable_that_is_not_given_leaves_and_one_that_is_null_clears(api: Api) -> None:
+    api.payload(PUT_LOCATION, input=FULL)
+    document = """mutation Label($label: String, $gravity: Gravity, $version: Int) {
+      putLocation(input: {name: "thumb", label: $label, resizeGravity: $gravity}, expectedVersion: $version) {
+        location { label resizeGravity version } job { id } userErrors { code }
+      }
+    }"""
+    untouched = api.payload(document)
+    assert untouched["location"] == {"label": "Thumbnail", "resizeGravity": "NORTHEAST", "version": 1}
+    assert untouched["job"] is None
+    assert api.payload(document, label=None)["location"]["label"] is None
+    assert api.payload(document, gravity=None, version=None)["location"]["resizeGravity"] is None
+
+
+def test_a_change_of_the_label_alone_renders_nothing(api: Api) -> None:
+    api.payload(PUT_LOCATION, input=FULL)
+    assert api.payload(PUT_LOCATION, input={"name": "thumb", "label": "Small"})["job"] is None
+
+
+def test_a_pack_takes_all_of_its_values_or_none(api: Api) -> None:
+    nothing = {
+        "assetId": None,
+        "externalId": None,
+        "mainLocation": None,
+        "resizeGravity": None,
+        "useResizeIncludeAll": "UNSET",
+    }
+    for variables in ({}, {"input": None}, {"input": {}}, {"input": dict.fromkeys(nothing)}):
+        pack = api.payload(CREATE_PACK, **variables)["pack"]
+        assert {name: pack[name] for name in nothing} == nothing
+    values = {
+        "assetId": 2**53 - 1,
+        "externalId": "ümlaut/…",
+        "mainLocation": "main",
+        "resizeGravity": "SOUTH",
+        "useResizeIncludeAll": "FALSE",
+    }
+    pack = api.payload(CREATE_PACK, input=values)["pack"]
+    assert {name: pack[name] for name in values} == values
+    found = api.data("query P($by: PackBy!) { pack(by: $by) { id } }", by={"assetId": 2**53 - 1})
+    assert found["pack"]["id"] == pack["id"]
