@@ -1,5 +1,7 @@
 """Inputs are patches: absent leaves a value as it is, null clears it."""
 
+from typing import Any
+
 from tests.schema.api import CREATE_PACK, PUT_LOCATION, Api
 
 FULL = {
@@ -76,7 +78,8 @@ def test_a_pack_takes_all_of_its_values_or_none(api: Api) -> None:
         "resizeGravity": None,
         "useResizeIncludeAll": "UNSET",
     }
-    for variables in ({}, {"input": None}, {"input": {}}, {"input": dict.fromkeys(nothing)}):
+    calls: list[dict[str, Any]] = [{}, {"input": None}, {"input": {}}, {"input": dict.fromkeys(nothing)}]
+    for variables in calls:
         pack = api.payload(CREATE_PACK, **variables)["pack"]
         assert {name: pack[name] for name in nothing} == nothing
     values = {
