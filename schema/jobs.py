@@ -1,7 +1,5 @@
 """Jobs: what was asked to be rendered, and how far it is."""
 
-# mypy: disallow-untyped-decorators=False
-
 from datetime import datetime
 
 import strawberry

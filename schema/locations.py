@@ -1,7 +1,5 @@
 """Locations: the tenant-wide named slots."""
 
-# mypy: disallow-untyped-decorators=False
-
 from datetime import datetime
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What can be changed. Every payload is nullable, so that one failing alias does not null the others."""
 
-# mypy: disallow-untyped-decorators=False
-
 from typing import Annotated
 
 import strawberry

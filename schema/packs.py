@@ -1,7 +1,5 @@
 """Packs and their pack locations."""
 
-# mypy: disallow-untyped-decorators=False
-
 from datetime import datetime
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """Pictures and variants: what a page shows, and what stands behind it."""
 
-# mypy: disallow-untyped-decorators=False
-
 from datetime import datetime
 from typing import Annotated
 

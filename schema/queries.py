@@ -1,7 +1,5 @@
 """What can be read."""
 
-# mypy: disallow-untyped-decorators=False
-
 import asyncio
 from typing import Annotated
 

@@ -13,8 +13,7 @@ from packshot.catalog.uploads import Upload
 from packshot.errors import TooLarge
 from packshot.site import Site
 from resolvers import uploads
-
-TOKEN_HEADER = "X-Upload-Token"  # noqa: S105
+from resolvers.urls import UPLOAD_TOKEN_HEADER
 
 
 class Uploads:
@@ -27,7 +26,7 @@ class Uploads:
 
     async def receive(self, request: Request) -> Response:
         """Take an upload's bytes. The token is used up even if the attempt fails."""
-        upload_id, token = request.path_params["id"], request.headers.get(TOKEN_HEADER, "")
+        upload_id, token = request.path_params["id"], request.headers.get(UPLOAD_TOKEN_HEADER, "")
         upload = await anyio.to_thread.run_sync(uploads.begin_upload, self._site, self._tenant, upload_id, token)
         path = self._site.incoming / secrets.token_hex(16)
         try:

@@ -5,7 +5,7 @@ import binascii
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -82,7 +82,7 @@ def _decode(cursor: str, columns: Sequence[sa.ColumnElement[Any]]) -> list[sa.Co
         if not isinstance(values, list) or len(values) != len(columns):
             raise ValueError
         return [_literal(value, column) for value, column in zip(values, columns, strict=True)]
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError, OverflowError):
         raise Invalid(
             "That is no cursor of this listing.", field=("after",), expected="an endCursor of it", got=cursor
         ) from None
@@ -92,6 +92,11 @@ def _literal(value: Any, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]
     kind = column.type.python_type
     if kind is datetime:
         value = datetime.fromisoformat(value)
-    if type(value) is not kind:
+        if value.tzinfo is None:
+            raise ValueError
+        value = value.astimezone(UTC)
+    if type(value) is not kind or (kind is int and abs(value) >= 2**63):
+        raise ValueError
+    if kind is str and ("\0" in value or not value.encode()):
         raise ValueError
     return sa.literal(value, column.type)

@@ -21,8 +21,8 @@ T = TypeVar("T")
 # What `multiprocessing` reports of a child whose fork server is gone, killed with it.
 _SERVER_GONE = 255
 
-# A process may end between two jobs, killed for somebody else's memory; the
-# next job then finds the pool broken before it has begun.
+# A process may end between two jobs, killed for somebody else's memory, or be
+# ended from outside in the middle of one; neither is the picture's fault.
 _ATTEMPTS = 3
 
 
@@ -77,7 +77,7 @@ class Slot:
 
         Raises:
             Died: the process ended without an answer.
-            RendererClosed: closed, or the process was ended by somebody else.
+            RendererClosed: closed, or somebody else ends every process that is started.
             Exception: what the job raised.
         """
         for _ in range(_ATTEMPTS):
@@ -110,7 +110,9 @@ class Slot:
         if isinstance(error, ProcessExpired):
             self._discard()
             if error.exitcode in (-signal.SIGTERM, _SERVER_GONE):
-                raise RendererClosed("a render process was ended from outside") from error
+                # A service manager that stops a group ends the processes before
+                # their parent has answered: what it still works on is done again.
+                raise BrokenProcessPool("a render process was ended from outside") from error
             raise Died(error.exitcode) from error
         if isinstance(error, BrokenProcessPool):
             self._discard()

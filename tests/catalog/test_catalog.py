@@ -1,5 +1,6 @@
 """The catalog: names, versions, sequence numbers, pages, migrations, and writers at the same time."""
 
+import base64
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -192,9 +193,38 @@ def test_a_page_that_cannot_be_is_refused(playground: Playground) -> None:
     for first in (0, -1, 101):
         with pytest.raises(Limit):
             pack_resolvers.list_packs(playground.caller, first=first)
-    for cursor in ("x", "", "bnVsbA", "WzEsMl0", "é"):
-        with pytest.raises(Invalid):
-            pack_resolvers.list_packs(playground.caller, first=1, after=cursor)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "x",
+        "",
+        "é",
+        *(
+            base64.urlsafe_b64encode(text.encode()).decode()
+            for text in (
+                "null",
+                "[1, 2]",
+                "[" * 100_000,
+                f'["0001-01-01T00:00:00+14:00", "{"0" * 24}"]',
+                f'["2026-01-01T00:00:00", "{"0" * 24}"]',
+                '["2026-01-01T00:00:00+00:00", "\\u0000"]',
+                '["2026-01-01T00:00:00+00:00", "\\ud800"]',
+            )
+        ),
+    ],
+)
+def test_a_forged_cursor_is_refused(playground: Playground, forged: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        pack_resolvers.list_packs(playground.caller, first=1, after=forged)
+    assert refusal.value.field == ("after",)
+
+
+def test_a_number_beyond_the_column_is_no_cursor(playground: Playground) -> None:
+    forged = base64.urlsafe_b64encode(f'[{10**30}, "{"0" * 24}"]'.encode()).decode()
+    with pytest.raises(Invalid):
+        pack_resolvers.list_packs(playground.caller, first=1, after=forged, order=PackOrder.SEQUENCE_ASC)
 
 
 def test_many_writers_at_once_lose_nothing_and_number_in_order(playground: Playground) -> None:

@@ -178,12 +178,13 @@ def test_a_batch_whose_process_is_killed_once_comes_out_whole(renderer: Renderer
     assert [type(outcome).__name__ for outcome in outcomes] == ["Rendered", "Rendered"]
 
 
-def test_a_process_ended_from_outside_is_an_outage_and_no_refusal(renderer: Renderer, tmp_path: Path) -> None:
+def test_a_picture_whose_process_is_ended_from_outside_is_drawn_by_another(renderer: Renderer, tmp_path: Path) -> None:
     stalled = Stalled(tmp_path, renderer)
     os.kill(stalled.pid, signal.SIGTERM)
-    with pytest.raises(RendererClosed):
-        stalled.result.result(30)
-    assert isinstance(renderer.render(PHOTO, [SMALL], Lane.BULK)[0], Rendered)
+    stalled.finish(b"")
+    until(lambda: not alive(stalled.pid))
+    stalled.feed(PHOTO)
+    assert [type(outcome) for outcome in stalled.result.result(30)] == [Rendered]
 
 
 def test_closing_ends_a_render_with_an_outage(tmp_path: Path) -> None:
