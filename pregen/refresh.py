@@ -8,8 +8,6 @@ import logging
 from collections import defaultdict
 from dataclasses import dataclass
 
-from packshot.render.pool import Lane
-
 from packshot.catalog import jobs, ledger, orders
 from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
@@ -17,6 +15,7 @@ from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshot
 from packshot.make import make_variants
 from packshot.model import Snapshot
+from packshot.render.pool import Lane
 from packshot.site import Site
 from packshot.variants.resolve import Target, planned_all, shown_at
 
