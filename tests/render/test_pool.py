@@ -39,8 +39,19 @@ SMALL = scaled(45, 30)
 ENDLESS = scaled(8000, 8000, Format.AVIF)
 
 
+# Of render processes that other tests share; they are none of this module's.
+others: set[int] = set()
+
+
 def children() -> list[int]:
-    return [process.pid for process in multiprocessing.active_children() if process.pid is not None]
+    pids = {process.pid for process in multiprocessing.active_children() if process.pid is not None}
+    return sorted(pids - others)
+
+
+@pytest.fixture(autouse=True)
+def _overlook_others() -> None:
+    others.clear()
+    others.update(children())
 
 
 class Stalled:
