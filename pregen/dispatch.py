@@ -1,22 +1,28 @@
 """The dispatcher: looks every second for what is due, and rings for it.
 
 It also lets bulk jobs in, a portion at a time, and sweeps what has expired. All
-it knows is in the database, so nothing is lost with it.
+it knows is in the database, so nothing is lost with it. Of many processes one
+dispatches at a time, by a lease; when it ends, the next one takes over.
 """
 
 import logging
+import secrets
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 
-from packshot.catalog import jobs, orders, uploads
-from packshot.catalog.orders import Priority
+from packshot.catalog import jobs, leases, orders, uploads
+from packshot.catalog.orders import Due, Priority
 from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import Tx
 from packshot.site import Site
 from packshot.variants.resolve import planned_all
 
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+LEASE = "dispatcher"
+LEASE_TIME = timedelta(seconds=5)
 SWEEP_TICKS = 60
 PORTION = 100
 # Bulk packs that may wait in the orders before a job's next portion is let in.
@@ -27,17 +33,18 @@ Ring = Callable[[str, str, Priority], None]
 
 
 class Dispatcher:
-    """A thread that keeps the worker busy with what the database says is due.
+    """A thread that keeps workers busy with what the database says is due.
 
     Args:
         ring: what asks a worker for one pack.
-        bulk_places: how many bulk packs may be in work at a time.
+        bulk_places: how many bulk packs may be rung for or in work at a time.
     """
 
     def __init__(self, site: Site, ring: Ring, *, bulk_places: int) -> None:
         self._site = site
         self._ring = ring
         self._bulk_places = bulk_places
+        self._holder = secrets.token_hex(16)
         self._wake = threading.Event()
         self._stopping = False
         self._ticks = 0
@@ -47,6 +54,7 @@ class Dispatcher:
         self._thread.start()
 
     def stop(self) -> None:
+        """Stop looking and let another process do it."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -58,46 +66,71 @@ class Dispatcher:
     def free_leases(self) -> None:
         """Free what an earlier process held; only its one successor may call this."""
         with self._site.catalog.write("") as tx:
+            leases.drop_all(tx)
             orders.free_leases(tx)
 
     def _run(self) -> None:
         while not self._stopping:
-            try:
-                self.tick()
-            except Exception:
-                log.exception("the dispatcher could not look; it looks again in a second")
+            self._guard(self.tick)
             self._wake.wait(TICK_SECONDS)
             self._wake.clear()
+        self._guard(self._hand_over)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            # The next tick, or the next process, finds everything in the database.
+            log.exception("the dispatcher could not do its work")
 
     def tick(self) -> None:
-        """Let bulk work in, ring for what is due, and now and then sweep."""
-        self._admit()
+        """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""
         with self._site.catalog.write("") as tx:
+            if not self._mine(tx):
+                return
+            open_jobs = jobs.unadmitted_jobs(tx)
+        for tenant, job_id in open_jobs:
+            self._admit(tenant, job_id)
+        with self._site.catalog.write("") as tx:
+            if not self._mine(tx):
+                return
             due = orders.take_due(tx, Priority.INTERACTIVE, limit=RINGS_A_TICK)
             room = self._bulk_places - orders.count_in_work(tx, Priority.BULK)
             if room > 0:
                 due += orders.take_due(tx, Priority.BULK, limit=room)
-        for order in due:
-            self._ring(order.tenant, order.pack_id, order.priority)
+        self._ring_for(due)
         if self._ticks % SWEEP_TICKS == 0:
             self._sweep_uploads()
         self._ticks += 1
 
-    def _admit(self) -> None:
-        with self._site.catalog.read("") as tx:
-            open_jobs = jobs.unadmitted_jobs(tx)
-        for tenant, job_id in open_jobs:
-            with self._site.catalog.write(tenant) as tx:
-                if orders.count_pending(tx, Priority.BULK) >= BULK_WAITING:
-                    return
-                job = jobs.get_job(tx, job_id)
-                snapshots = read_snapshots(tx, jobs.next_portion(tx, job, PORTION))
-                totals = {
-                    pack_id: len(planned_all(snapshot, job.location, limit=self._site.limit))
-                    for pack_id, snapshot in snapshots.items()
-                }
-                jobs.admit(tx, job, totals)
-                jobs.close_finished(tx, [job_id])
+    def _mine(self, tx: Tx) -> bool:
+        return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)
+
+    def _hand_over(self) -> None:
+        with self._site.catalog.write("") as tx:
+            leases.drop_lease(tx, LEASE, self._holder)
+
+    def _ring_for(self, due: list[Due]) -> None:
+        for number, order in enumerate(due):
+            try:
+                self._ring(order.tenant, order.pack_id, order.priority)
+            except Exception:
+                log.exception("the queue takes no message; %d packs stay due", len(due) - number)
+                with self._site.catalog.write("") as tx:
+                    orders.put_back(tx, due[number:])
+                return
+
+    def _admit(self, tenant: str, job_id: str) -> None:
+        with self._site.catalog.write(tenant) as tx:
+            if not self._mine(tx) or orders.count_pending(tx, Priority.BULK) >= BULK_WAITING:
+                return
+            job = jobs.get_job(tx, job_id)
+            pack_ids, cursor = jobs.next_portion(tx, job, PORTION)
+            totals = {
+                pack_id: len(planned_all(snapshot, job.location, limit=self._site.limit))
+                for pack_id, snapshot in read_snapshots(tx, pack_ids).items()
+            }
+            jobs.admit(tx, job, totals, cursor=cursor)
 
     def _sweep_uploads(self) -> None:
         with self._site.catalog.read("") as tx:

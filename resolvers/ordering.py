@@ -29,7 +29,6 @@ def order_packs(
     job = jobs.create_job(tx, JobKind.REGENERATE, priority, verify=verify, by=by)
     snapshots = read_snapshots(tx, pack_ids)
     jobs.admit(tx, job, {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()})
-    jobs.close_finished(tx, [job.id])
     return jobs.get_job(tx, job.id)
 
 

@@ -8,6 +8,7 @@ import pytest
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from tests.playground import Playground
+from tests.servers.postgres import Postgres
 
 
 @pytest.fixture(scope="session")
@@ -17,9 +18,28 @@ def renderer() -> Iterator[Renderer]:
         yield renderer
 
 
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A PostgreSQL server, started once for the whole run."""
+    server = Postgres(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    """An empty, migrated database of each kind; None: the SQLite file in the data folder."""
+    if request.param == "sqlite":
+        yield None
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url:
+        yield url
+
+
 @pytest.fixture
-def playground(tmp_path: Path, renderer: Renderer) -> Iterator[Playground]:
-    """An empty installation."""
-    playground = Playground(tmp_path / "data", renderer)
+def playground(tmp_path: Path, renderer: Renderer, database_url: str | None) -> Iterator[Playground]:
+    """An empty installation, on each database."""
+    playground = Playground(tmp_path / "data", renderer, database_url=database_url)
     yield playground
     playground.site.catalog.close()

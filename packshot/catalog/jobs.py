@@ -139,10 +139,18 @@ def create_job(
     return get_job(tx, job_id)
 
 
-def admit(tx: Tx, job: Job, totals: Mapping[str, int]) -> None:
-    """Order packs on behalf of a job; `totals` says how many variants it wants of each."""
-    if not totals:
-        return
+def admit(tx: Tx, job: Job, totals: Mapping[str, int], *, cursor: int | None = None) -> None:
+    """Order packs on behalf of a job; `totals` says how many variants it wants of each.
+
+    Orders are locked before the job is, as a worker that finishes a pack does it.
+    """
+    if totals:
+        _order(tx, job, totals)
+    tx.connection.execute(_this(tx, job.id).values(total=jobs.c.total + sum(totals.values()), cursor=cursor))
+    close_finished(tx, [job.id])
+
+
+def _order(tx: Tx, job: Job, totals: Mapping[str, int]) -> None:
     seq = next_sequence(tx)
     tx.connection.execute(
         sa.insert(job_items),
@@ -151,12 +159,11 @@ def admit(tx: Tx, job: Job, totals: Mapping[str, int]) -> None:
             for pack_id, total in totals.items()
         ],
     )
-    place_orders(tx, list(totals), seq, job.priority, verify=job.verify)
-    tx.connection.execute(_this(tx, job.id).values(total=jobs.c.total + sum(totals.values())))
+    place_orders(tx, sorted(totals), seq, job.priority, verify=job.verify)
 
 
-def next_portion(tx: Tx, job: Job, size: int) -> list[str]:
-    """Return the job's next packs to admit, last modified first, and move its cursor."""
+def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
+    """Return the job's next packs to admit, last modified first, and its cursor after them."""
     has_original = (
         sa.select(pack_locations.c.pack_id)
         .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
@@ -169,9 +176,7 @@ def next_portion(tx: Tx, job: Job, size: int) -> list[str]:
         .order_by(packs.c.sequence_number.desc())
         .limit(size)
     ).all()
-    cursor = found[-1].sequence_number if len(found) == size else None
-    tx.connection.execute(_this(tx, job.id).values(cursor=cursor))
-    return [row.id for row in found]
+    return [row.id for row in found], found[-1].sequence_number if len(found) == size else None
 
 
 def unadmitted_jobs(tx: Tx) -> list[tuple[str, str]]:
@@ -189,11 +194,19 @@ def mark_started(tx: Tx, pack_id: str) -> None:
     waiting = sa.select(job_items.c.job_id).where(
         job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.finished_at.is_(None)
     )
-    tx.connection.execute(
-        sa.update(jobs)
+    # A job that another worker is just about to start needs no second start.
+    queued = tx.connection.scalars(
+        sa.select(jobs.c.id)
         .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(waiting), jobs.c.state == JobState.QUEUED.value)
-        .values(state=JobState.RUNNING.value, started_at=tx.now)
-    )
+        .order_by(jobs.c.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if queued:
+        tx.connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(queued))
+            .values(state=JobState.RUNNING.value, started_at=tx.now)
+        )
 
 
 def settle(tx: Tx, pack_id: str, seq: int, counts: Mapping[str, Counts], failures: Sequence[Failure]) -> None:

@@ -179,6 +179,17 @@ def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
     return [Due(row.tenant_id, row.pack_id, priority) for row in found]
 
 
+def put_back(tx: Tx, unrung: Sequence[Due]) -> None:
+    """Make packs due again whose bell could not be rung, soon."""
+    for due in unrung:
+        tx.connection.execute(
+            sa.update(orders)
+            .where(orders.c.tenant_id == due.tenant, orders.c.pack_id == due.pack_id)
+            .where(orders.c.lease_until.is_(None))
+            .values(due_at=tx.now + FIRST_SWEEP)
+        )
+
+
 def count_pending(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants wait or are being worked on."""
     pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)

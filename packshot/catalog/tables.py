@@ -277,3 +277,12 @@ uploads = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index(None, "expires_at"),
 )
+
+# Work that one process of many does at a time.
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("until", Moment, nullable=False),
+)

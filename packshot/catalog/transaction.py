@@ -19,6 +19,11 @@ from packshot.catalog.tables import sequences, tenants
 from packshot.errors import NotFound
 
 BUSY_SECONDS = 10
+# In milliseconds: no statement and no wait for a lock holds a request up for ever,
+# and a process that hangs in the middle of a transaction loses it.
+_POSTGRESQL_OPTIONS = (
+    f"-c statement_timeout=30000 -c lock_timeout={BUSY_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +44,60 @@ class Tx:
 
 
 class Catalog:
-    """The database, opened once per process."""
+    """The database, opened once per process.
 
-    def __init__(self, url: str) -> None:
+    Args:
+        url: `sqlite:///…` or `postgresql+psycopg://…`.
+        connections: most connections to PostgreSQL at a time.
+    """
+
+    def __init__(self, url: str, *, connections: int = 20) -> None:
         self.url = sa.make_url(url)
-        self._is_sqlite = self.url.get_backend_name() == "sqlite"
-        if self._is_sqlite:
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        if self.is_sqlite:
             self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS})
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
+            self._reading: sa.Engine = self.engine
+            self._writing: sa.Engine = self.engine.execution_options(packshot_writer=True)
         else:
-            self.engine = sa.create_engine(self.url, pool_pre_ping=True)
+            # A connection that a restart of the server has cut is replaced before it is used.
+            self.engine = sa.create_engine(
+                self.url,
+                pool_size=connections,
+                max_overflow=0,
+                pool_timeout=BUSY_SECONDS,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS},
+            )
+            # A reader of several statements sees one state, as on SQLite.
+            self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._writing = self.engine
         self._writers = threading.Lock()
 
     @contextmanager
     def read(self, tenant: str) -> Iterator[Tx]:
         """Open a transaction that sees one state of the database and changes nothing."""
-        with self.engine.connect() as connection, connection.begin() as transaction:
+        with self._reading.connect() as connection, connection.begin() as transaction:
             yield Tx(connection, tenant, datetime.now(UTC))
             transaction.rollback()
 
     @contextmanager
     def write(self, tenant: str) -> Iterator[Tx]:
         """Open a transaction that commits at the end, or changes nothing on an error."""
-        with self._writers if self._is_sqlite else nullcontext():
-            options = {"packshot_writer": True}
-            with self.engine.connect().execution_options(**options) as connection, connection.begin():
-                yield Tx(connection, tenant, datetime.now(UTC))
+        with (
+            self._writers if self.is_sqlite else nullcontext(),
+            self._writing.connect() as connection,
+            connection.begin(),
+        ):
+            yield Tx(connection, tenant, self._now(connection))
+
+    def _now(self, connection: sa.Connection) -> datetime:
+        if self.is_sqlite:
+            return datetime.now(UTC)
+        # Leases are compared between machines, whose own clocks may differ.
+        moment: datetime = connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
+        return moment.astimezone(UTC)
 
     def close(self) -> None:
         self.engine.dispose()

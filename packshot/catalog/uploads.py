@@ -73,9 +73,10 @@ def get_upload(tx: Tx, upload_id: str) -> Upload:
     return _to_upload(_row(tx, upload_id))
 
 
-def _row(tx: Tx, upload_id: str) -> Any:
+def _row(tx: Tx, upload_id: str, *, lock: bool = False) -> Any:
     here = (uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id)
-    row = tx.connection.execute(sa.select(uploads).where(*here).with_for_update()).first()
+    statement = sa.select(uploads).where(*here)
+    row = tx.connection.execute(statement.with_for_update() if lock else statement).first()
     if row is None:
         raise NotFound(
             "There is no such upload.", field=("upload_id",), expected="an upload of this tenant", got=upload_id
@@ -91,7 +92,7 @@ def begin_receiving(tx: Tx, upload_id: str, token: str) -> Upload:
         BadState: the token was used before.
         UploadExpired: the fifteen minutes are over.
     """
-    row = _row(tx, upload_id)
+    row = _row(tx, upload_id, lock=True)
     if not hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest()):
         raise NotFound(
             "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id

