@@ -20,7 +20,7 @@ PREFIX = "PACKSHOT_"
 # JPEG and AVIF hold no more on a side.
 MAX_SIDE = 65_535
 # A database URL may hold a password.
-_SECRET = ("admin_token", "database_url")
+_SECRET = ("admin_token", "database_url", "redis_url")
 _VISIBLE = re.compile(r"[!-~]+")
 
 
@@ -54,6 +54,15 @@ DatabaseUrl = Annotated[
     Annotated[str, _only(lambda url: url.startswith(("sqlite:///", "postgresql+psycopg://")))] | None,
     _expected("sqlite:///path or postgresql+psycopg://user:password@host/name"),
 ]
+RedisUrl = Annotated[
+    Annotated[SecretStr, _only(lambda url: url.get_secret_value().startswith(("redis://", "rediss://")))] | None,
+    _expected("redis://host:port/number"),
+]
+Bucket = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None, _expected("a bucket's name")
+]
+Endpoint = Annotated[Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host without a query")]
+Region = Annotated[str | None, _expected("a region's name")]
 PublicUrl = Annotated[
     Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host/path without a query")
 ]
@@ -110,6 +119,20 @@ class Settings(BaseSettings):
         repr=False,
         description="Database: `postgresql+psycopg://…` or `sqlite:///…`."
         " Not set: the file `packshot.db` in the data folder.",
+    )
+    redis_url: RedisUrl = Field(
+        default=None,
+        description="Queue: `redis://…` of a Redis or Valkey server. Not set: jobs run inside `packshot serve`.",
+    )
+    s3_bucket_originals: Bucket = Field(
+        default=None, description="Bucket for originals and uploads. Not set: the data folder."
+    )
+    s3_bucket_variants: Bucket = Field(
+        default=None, description="Bucket for variants, under `i/`; may be the same. Set both or none."
+    )
+    s3_endpoint_url: Endpoint = Field(default=None, description="Address of an S3-compatible store. Not set: AWS.")
+    s3_region: Region = Field(
+        default=None, description="Region of the buckets. Credentials come from the usual AWS chain."
     )
     public_url: PublicUrl = Field(
         default=None,
@@ -186,10 +209,28 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         settings = Settings(**source())
     except ValidationError as refused:
         faults |= dict(_fault(error) for error in refused.errors())
+    if settings is not None:
+        faults |= _conflicts(settings)
     # Raised out here, since inside it would carry pydantic's error, and that the values.
     if settings is None or faults:
         raise BadSettings(*(faults[name] for name in sorted(faults)))
     return settings
+
+
+def _conflicts(settings: Settings) -> dict[str, str]:
+    faults = {}
+    buckets = {"S3_BUCKET_ORIGINALS": settings.s3_bucket_originals, "S3_BUCKET_VARIANTS": settings.s3_bucket_variants}
+    if any(buckets.values()):
+        for name, bucket in buckets.items():
+            if bucket is None:
+                faults[PREFIX + name] = (
+                    f"{PREFIX}{name}: expected a bucket's name, as the other one is set, got nothing"
+                )
+    if settings.redis_url is not None and settings.admin_token is None:
+        # Made by each process for itself, the tokens would differ.
+        name = f"{PREFIX}ADMIN_TOKEN"
+        faults[name] = f"{name}: expected a token, as {PREFIX}REDIS_URL is set, got nothing"
+    return faults
 
 
 def admin_token(settings: Settings) -> str:

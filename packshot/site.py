@@ -58,18 +58,21 @@ def open_site(settings: Settings) -> Site:
         seconds=settings.render_timeout_seconds,
         memory_bytes=settings.render_memory_bytes,
     )
-    originals, variants, uploads = (FolderStore(data / name) for name in ("originals", "variants", "uploads"))
-    for store in (originals, variants, uploads):
-        store.sweep()
     return Site(
         settings=settings,
         catalog=Catalog(settings.effective_database_url),
-        originals=originals,
-        variants=variants,
-        uploads=uploads,
+        **open_stores(settings),
         renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
     )
+
+
+def open_stores(settings: Settings) -> dict[str, ObjectStore]:
+    """Open the stores of originals, variants and uploads, by these names."""
+    stores = {name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads")}
+    for store in stores.values():
+        store.sweep()
+    return dict(stores)
 
 
 def original_key(tenant: str, sha256: str) -> str:

@@ -1,71 +1,71 @@
-"""The queue: Dramatiq carries a pack's id to whoever is free, and nothing else.
-
-Embedded, the queue is memory and the worker is threads of this process. A lost
-message loses no work: the dispatcher rings again for whatever is due.
-"""
+"""The worker: Dramatiq threads that refresh packs, and the dispatcher beside them."""
 
 import logging
-import os
 import threading
 
-# Read by Dramatiq when it is imported: a worker takes one message at a time, so
-# that none waits behind a long one in a process that is busy.
-os.environ.setdefault("dramatiq_queue_prefetch", "1")
-
 import dramatiq
-from dramatiq.brokers.stub import StubBroker
+from dramatiq import Broker
 
 from packshot.catalog.orders import Priority
 from packshot.site import Site
 from pregen.dispatch import Dispatcher
+from pregen.queue import ACTOR, QUEUES, QueueBell
 from pregen.refresh import refresh_pack
 
 log = logging.getLogger(__name__)
 
-QUEUES = {Priority.INTERACTIVE: "interactive", Priority.BULK: "bulk"}
+# So long a stopping worker lets renders end; what is left then is handed back.
+GRACE_SECONDS = 8.0
+# Bulk packs rung for at a time where many workers share one queue.
+BULK_RINGS = 64
 
 
-class Pregen:
-    """The embedded worker: a broker in memory, worker threads and the dispatcher.
+class Pregen(QueueBell):
+    """Works on packs until it is stopped. One a process.
 
-    One a process, and one process a data folder; the folder's lock sees to it.
+    Embedded, it is the only one of its data folder, and the folder's lock sees
+    to it; on Redis there may be any number.
+
+    Args:
+        threads: packs worked on at once from each queue; threads only wait for
+            render processes. None: one for each render process but one.
     """
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, broker: Broker, *, threads: int | None = None) -> None:
+        super().__init__(broker)
         self._site = site
-        # No Retries: the ledger decides what is tried again, and when.
-        self.broker = StubBroker(middleware=[])
-        declare = dramatiq.actor(actor_name="refresh_pack", queue_name=QUEUES[Priority.INTERACTIVE], broker=self.broker)
-        self._actor = declare(self._refresh)
-        self.broker.declare_queue(QUEUES[Priority.BULK])
-        self.dispatcher = Dispatcher(site, self.ring, bulk_places=max(1, site.settings.effective_render_processes - 1))
-        # Threads only wait for render processes; two more than those, so that
-        # an edit finds one free while bulk work holds all it may.
-        self._worker = dramatiq.Worker(
-            self.broker, worker_threads=site.settings.effective_render_processes + 2, worker_timeout=100
-        )
+        self._broker = broker
+        self._alone = site.settings.redis_url is None
+        places = threads or max(1, site.settings.effective_render_processes - 1)
+        dramatiq.actor(actor_name=ACTOR, queue_name=QUEUES[Priority.INTERACTIVE], broker=broker)(self._refresh)
+        self.dispatcher = Dispatcher(site, self.send, bulk_places=places if self._alone else BULK_RINGS)
+        self._worker = dramatiq.Worker(broker, worker_threads=2 * places, worker_timeout=100)
+        # No message waits in a process that is busy while another one is free;
+        # and bulk work takes half of the threads at the most.
+        self._worker.queue_prefetch = places
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Start working on whatever is due, what an earlier process left included."""
-        self.dispatcher.free_leases()
-        self.broker.emit_after("process_boot")
+        if self._alone:
+            self.dispatcher.free_leases()
+        self._broker.emit_after("process_boot")
         self._worker.start()
         self.dispatcher.start()
 
     def stop(self) -> None:
-        """Stop taking work, and wait for what is being done."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self.dispatcher.stop()
-            self._worker.stop()
-            self.broker.close()
-
-    def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Ask for a pack to be brought up to date."""
-        # The queue is chosen by the order; the actor is the same for both.
-        message = self._actor.message(tenant, pack_id).copy(queue_name=QUEUES[priority])
-        self.broker.enqueue(message)
+        """Stop taking work; wait a moment for what is being done, and hand the rest back."""
+        if self._stopped.is_set():
+            return
+        self._stopped.set()
+        self.dispatcher.stop()
+        # A closed renderer ends its renders as an outage, which puts their packs back.
+        closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
+        closing.start()
+        self._worker.stop()
+        closing.cancel()
+        closing.join()
+        self._broker.close()
 
     def wake(self) -> None:
         """Look for due work now."""

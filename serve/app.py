@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from importlib.resources import files
 
 import anyio.to_thread
+from dramatiq import Broker
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -24,7 +25,9 @@ from serve.images import Images
 from serve.uploads import Uploads
 
 
-def create_app(site: Site, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
+def create_app(
+    site: Site, broker: Broker, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None
+) -> Starlette:
     """Return the application; `token` is the admin's."""
     graphql = AdminGraphQL(Gate(site, bell, token))
     return Starlette(
@@ -33,7 +36,7 @@ def create_app(site: Site, bell: Bell, token: str, *, lifespan: Lifespan[Starlet
             Route("/graphql", graphql),
             *Images(site).routes,
             *Uploads(site).routes,
-            *Health(site).routes,
+            *Health(site, broker).routes,
         ],
         exception_handlers={
             PackshotError: problems.refuse,

@@ -1,6 +1,7 @@
 """The command line. Each command imports what it needs, so that render processes start light."""
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -34,35 +35,55 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
 ) -> None:
-    """Serve the admin API and the pictures, and run the jobs."""
+    """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
     import uvicorn
-    from filelock import Timeout
 
     from packshot.settings import admin_token
+    from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
 
     settings = _settings()
-    lock = _lock(settings)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _stop(f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA.", DOWN)
-    with lock:
-        site = _open(settings)
-        try:
+    with _alone(settings), _opened(settings) as site:
+        broker, token = make_broker(settings), admin_token(settings)
+        if settings.redis_url is None:
             site.sweep_incoming()
-            token, pregen = admin_token(settings), Pregen(site)
-            _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
-            uvicorn.run(
-                create_app(site, pregen, token, lifespan=working(pregen)),
-                host=host,
-                port=port,
-                log_level=settings.log_level,
-                timeout_graceful_shutdown=10,
-            )
-        finally:
-            site.close()
+            pregen = Pregen(site, broker)
+            application = create_app(site, broker, pregen, token, lifespan=working(pregen))
+        else:
+            application = create_app(site, broker, QueueBell(broker), token)
+        _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
+        uvicorn.run(application, host=host, port=port, log_level=settings.log_level, timeout_graceful_shutdown=10)
+
+
+@app.command()
+def worker(
+    processes: Annotated[int | None, typer.Option(min=1, help="Render processes; one more than cores.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Packs at once from each queue; one a core.")] = None,
+) -> None:
+    """Run jobs from the queue that PACKSHOT_REDIS_URL names. Start any number, on any machine."""
+    import signal
+    import threading
+
+    from pregen.queue import make_broker
+    from pregen.worker import Pregen
+
+    settings = _settings()
+    if settings.redis_url is None:
+        _stop("A worker needs PACKSHOT_REDIS_URL; without it, `packshot serve` runs the jobs itself.", REFUSED)
+    if processes is not None:
+        settings = settings.model_copy(update={"render_processes": processes})
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with _opened(settings) as site:
+        pregen = Pregen(site, make_broker(settings), threads=threads)
+        pregen.start()
+        typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")
+        # In steps: a wait without end would keep signals from being heard on some systems.
+        while not ended.wait(1.0):
+            pass
+        pregen.stop()
 
 
 @app.command()
@@ -77,6 +98,7 @@ def demo(
 
     from packshot.errors import PackshotError
     from pregen.bell import SilentBell
+    from pregen.queue import make_broker
     from pregen.worker import Pregen
     from resolvers import packs
     from resolvers.caller import Caller
@@ -87,34 +109,46 @@ def demo(
     # Where a server holds the lock, it finds the orders that are written here.
     with suppress(Timeout):
         lock.acquire(timeout=0)
-    site = _open(settings)
-    pregen = Pregen(site) if lock.is_locked else None
-    origin = settings.public_url or url.rstrip("/")
-    caller = Caller(site, pregen or SilentBell(), settings.tenant, "demo", origin)
-    try:
+    with _opened(settings) as site:
+        pregen = Pregen(site, make_broker(settings)) if lock.is_locked or settings.redis_url else None
+        origin = settings.public_url or url.rstrip("/")
+        caller = Caller(site, pregen or SilentBell(), settings.tenant, "demo", origin)
         if if_empty and packs.list_packs(caller, first=1).total:
             return
         if pregen is not None:
             pregen.start()
-        pack_ids = fill(caller, image or [], console)
-        tour(caller, pack_ids, console)
-    except PackshotError as error:
-        _stop(_sentence(error), REFUSED)
-    finally:
-        if pregen is not None:
-            pregen.stop()
-        site.close()
-        lock.release()
+        try:
+            tour(caller, fill(caller, image or [], console), console)
+        except PackshotError as error:
+            _stop(_sentence(error), REFUSED)
+        finally:
+            if pregen is not None:
+                pregen.stop()
+            lock.release()
 
 
 @app.command()
 def migrate() -> None:
     """Bring the database to the current schema."""
-    from packshot.catalog.migrate import is_current
+    from packshot.catalog import migrate as migrations
+    from packshot.catalog.transaction import Catalog
 
-    site = _open(_settings())
-    typer.echo("The database is current." if is_current(site.catalog) else "The database is not current.")
-    site.close()
+    catalog = Catalog(_settings().effective_database_url)
+    migrations.upgrade(catalog)
+    catalog.close()
+    typer.echo("The database is current.")
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, database, stores, queue and codecs, and say how to mend what is wrong."""
+    from serve.doctor import examine
+
+    findings = examine(_settings())
+    for finding in findings:
+        typer.echo(f"{'ok  ' if finding.fault is None else 'FAIL'} {finding.part}: {finding.fault or finding.detail}")
+    if any(finding.fault for finding in findings):
+        raise typer.Exit(DOWN)
 
 
 def _settings() -> "Settings":
@@ -136,21 +170,50 @@ def _lock(settings: "Settings") -> "FileLock":
     return FileLock(settings.data / "lock")
 
 
-def _open(settings: "Settings") -> "Site":
+@contextmanager
+def _alone(settings: "Settings") -> Iterator[None]:
+    """Hold the data folder's lock, which belongs to whoever runs the jobs of this folder."""
+    from filelock import Timeout
+
+    if settings.redis_url is not None:
+        yield
+        return
+    lock = _lock(settings)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _stop(f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA.", DOWN)
+    with lock:
+        yield
+
+
+@contextmanager
+def _opened(settings: "Settings") -> Iterator["Site"]:
+    """Open the installation, with its database current and its tenant made."""
     import logging
 
     from packshot.catalog import migrate as migrations
     from packshot.catalog.tenants import ensure_tenant
+    from packshot.catalog.transaction import DatabaseFault
     from packshot.site import open_site
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("alembic", "dramatiq"):
+    for chatty in ("alembic", "dramatiq", "botocore", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     site = open_site(settings)
-    migrations.upgrade(site.catalog)
-    with site.catalog.write(settings.tenant) as tx:
-        ensure_tenant(tx)
-    return site
+    try:
+        try:
+            if site.catalog.is_sqlite:
+                migrations.upgrade(site.catalog)
+            elif not migrations.is_current(site.catalog):
+                _stop("The database is not at the current schema: run `packshot migrate`.", DOWN)
+            with site.catalog.write(settings.tenant) as tx:
+                ensure_tenant(tx)
+        except DatabaseFault as fault:
+            _stop(f"The database does not answer: {fault.orig}", DOWN)
+        yield site
+    finally:
+        site.close()
 
 
 def _greet(settings: "Settings", origin: str, token: str | None) -> None:

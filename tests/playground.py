@@ -126,6 +126,10 @@ class Playground:
         with self.site.catalog.read(TENANT) as tx:
             return job_rows.get_job(tx, job.id)
 
+    def with_settings(self, settings: Settings) -> Site:
+        """Return the same installation under other settings."""
+        return replace(self.site, settings=settings)
+
     @contextmanager
     def limits(self, **changes: Any) -> Iterator[Site]:
         """Give a site whose renderer has other limits."""

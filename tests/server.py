@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from typing import Any
 
 import httpx2 as httpx
 
+from tests.servers.ports import free_port
+
 TOKEN = "process-test-token"
 PATIENCE = 60.0
 
@@ -22,9 +23,7 @@ class Server:
 
     def __init__(self, data: Path) -> None:
         self.data = data
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.base = f"http://127.0.0.1:{self.port}"
         self.process = self._start()
         self.client = httpx.Client(base_url=self.base, timeout=30)

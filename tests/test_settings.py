@@ -68,6 +68,11 @@ def test_every_setting_can_be_set() -> None:
     environ = {
         "PACKSHOT_DATA": "/srv/packshot",
         "PACKSHOT_DATABASE_URL": "postgresql+psycopg://me:pw@db/packshot",
+        "PACKSHOT_REDIS_URL": "redis://:pw@queue:6379/3",
+        "PACKSHOT_S3_BUCKET_ORIGINALS": "my-originals",
+        "PACKSHOT_S3_BUCKET_VARIANTS": "my.variants",
+        "PACKSHOT_S3_ENDPOINT_URL": "http://s3.local:8333/",
+        "PACKSHOT_S3_REGION": "eu-north-1",
         "PACKSHOT_PUBLIC_URL": "https://{tenant}.images.example/base//",
         "PACKSHOT_TENANT": "films-2",
         "PACKSHOT_ADMIN_TOKEN": "s3cret",
@@ -85,6 +90,11 @@ def test_every_setting_can_be_set() -> None:
     assert load_settings(environ) == Settings(
         data=Path("/srv/packshot"),
         database_url="postgresql+psycopg://me:pw@db/packshot",
+        redis_url=SecretStr("redis://:pw@queue:6379/3"),
+        s3_bucket_originals="my-originals",
+        s3_bucket_variants="my.variants",
+        s3_endpoint_url="http://s3.local:8333",
+        s3_region="eu-north-1",
         public_url="https://{tenant}.images.example/base",
         tenant="films-2",
         admin_token=SecretStr("s3cret"),
@@ -120,6 +130,9 @@ def test_an_empty_value_is_no_value() -> None:
         ("DATA", "what?"),
         ("DATABASE_URL", "mysql://db/packshot"),
         ("DATABASE_URL", "sqlite://"),
+        ("REDIS_URL", "queue:6379"),
+        ("S3_BUCKET_VARIANTS", "No Bucket"),
+        ("S3_ENDPOINT_URL", "s3.local"),
         ("PUBLIC_URL", "images.example"),
         ("PUBLIC_URL", "ftp://images.example"),
         ("PUBLIC_URL", "https://"),
@@ -155,6 +168,14 @@ def test_all_faults_are_told_together() -> None:
         "PACKSHOT_MAX_WIDTH: expected a whole number of pixels from 1 to 65535, got 'wide'",
         "PACKSHOT_TENANT: expected 1 to 63 of a-z, 0-9 and '-', not starting with '-', got 'A B'",
         "PACKSHOT_ZZZZZZ: expected the name of a setting, got an unknown one",
+    )
+
+
+def test_settings_that_need_each_other_are_told_together() -> None:
+    faults = faults_of(PACKSHOT_REDIS_URL="redis://queue", PACKSHOT_S3_BUCKET_VARIANTS="variants")
+    assert faults == (
+        "PACKSHOT_ADMIN_TOKEN: expected a token, as PACKSHOT_REDIS_URL is set, got nothing",
+        "PACKSHOT_S3_BUCKET_ORIGINALS: expected a bucket's name, as the other one is set, got nothing",
     )
 
 

@@ -6,6 +6,7 @@ before they meet the database's busy timeout, which is not.
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from packshot.catalog.tables import sequences, tenants
 from packshot.errors import NotFound
+
+# What every fault of the database or the way to it is raised as.
+DatabaseFault = sa.exc.DBAPIError
 
 BUSY_SECONDS = 10
 # In milliseconds: no statement and no wait for a lock holds a request up for ever,
@@ -100,6 +104,10 @@ class Catalog:
         return moment.astimezone(UTC)
 
     def close(self) -> None:
+        """Close every connection; transactions of other threads get a moment to end first."""
+        pool, deadline = self.engine.pool, time.monotonic() + BUSY_SECONDS
+        while isinstance(pool, sa.QueuePool) and pool.checkedout() and time.monotonic() < deadline:
+            time.sleep(0.01)
         self.engine.dispose()
 
 

