@@ -10,11 +10,11 @@ import os
 # Read by Dramatiq when it is imported; a worker sets its own number afterwards.
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
 
-from dramatiq import Broker, Message  # noqa: E402
-from dramatiq.brokers.stub import StubBroker  # noqa: E402
+from dramatiq import Broker, Message
+from dramatiq.brokers.stub import StubBroker
 
-from packshot.catalog.orders import Priority  # noqa: E402
-from packshot.settings import Settings  # noqa: E402
+from packshot.catalog.orders import Priority
+from packshot.settings import Settings
 
 log = logging.getLogger(__name__)
 

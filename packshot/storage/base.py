@@ -15,6 +15,8 @@ CHUNK_BYTES = 1 << 20
 MAX_KEY = 512
 # A file system takes names of 255 bytes; what a store adds to a name needs room too.
 MAX_SEGMENT = 200
+# S3 keeps 2 KB of metadata with an object; what a store adds of its own needs room too.
+MAX_TAGS_BYTES = 1800
 
 SEGMENT = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]*")
 _HEADER_TEXT = re.compile(r"[ -~]+")
@@ -36,10 +38,12 @@ class Metadata:
     Attributes:
         content_type: media type of the body.
         cache_control: the header's value; None: whoever serves the object decides.
-        tags: purge tags, each of visible ASCII without a comma.
+        tags: purge tags, each of visible ASCII without a comma; 1800 bytes in all,
+            a comma after each counted. They cannot be cut: a copy without its tag is
+            one that no purge finds.
 
     Raises:
-        ValueError: a value could not be sent in a header.
+        ValueError: a value could not be sent in a header, or the tags are too many.
     """
 
     content_type: str
@@ -54,6 +58,9 @@ class Metadata:
             # Stores and purgers join tags with commas or spaces.
             if not _TAG.fullmatch(tag):
                 raise ValueError(f"Tag: expected visible ASCII without a comma, got {tag!r}.")
+        size = sum(len(tag) + 1 for tag in self.tags)
+        if size > MAX_TAGS_BYTES:
+            raise ValueError(f"Tags: expected at most {MAX_TAGS_BYTES} bytes in all, got {size} of {len(self.tags)}.")
 
 
 @dataclass(frozen=True, slots=True)
