@@ -1,0 +1,314 @@
+"""Objects in a bucket of S3, or of a store that speaks its protocol.
+
+Create-only writes are the store's own `If-None-Match: *`. An object's SHA-256 is
+sent along for the store to verify, kept in its metadata, and verified again
+whenever its bytes are read.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from packshot.storage.base import (
+    CHUNK_BYTES,
+    AlreadyThere,
+    Metadata,
+    NoSuchObject,
+    Opened,
+    Stored,
+    check_key,
+    check_prefix,
+)
+from packshot.storage.s3_client import Damaged, S3Client, status_of
+
+PAGE_KEYS = 1000  # No store lists more at a time.
+# A body in memory is sent by one call that has `connect_seconds` for all of it; of a file, each part has.
+_SENT_AT_ONCE_BYTES = 1 << 18
+
+
+class S3Store:
+    """An `ObjectStore` in one bucket. Credentials come by the usual AWS chain.
+
+    The store must do conditional writes (AWS, SeaweedFS, MinIO, R2, Ceph);
+    `check_store` tells. An object is put by a single request, so none is larger
+    than 5 GiB. In a versioned bucket a deleted object's bytes stay behind.
+
+    Args:
+        prefix: what every key has before it in the bucket, "i/".
+        endpoint_url: of an S3-compatible store; None: AWS.
+        region: None: as AWS is configured on this machine.
+        connect_seconds: longest wait for a connection, and for each part of a body to be taken.
+        read_seconds: longest silence of the store while an answer is waited for.
+        patience_seconds: after which a silent or failing store has become an `OSError`.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        *,
+        prefix: str = "",
+        endpoint_url: str | None = None,
+        region: str | None = None,
+        connect_seconds: float = 2.0,
+        read_seconds: float = 10.0,
+        patience_seconds: float = 45.0,
+    ) -> None:
+        self._bucket = bucket
+        self._prefix = check_prefix(prefix) and prefix.removesuffix("/") + "/"
+        self._s3 = S3Client(
+            bucket,
+            endpoint_url=endpoint_url,
+            region=region,
+            connect_seconds=connect_seconds,
+            read_seconds=read_seconds,
+            patience_seconds=patience_seconds,
+        )
+        self._bucket_seen = False
+
+    def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
+        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+
+        The file is read twice, and never whole in memory.
+
+        Raises:
+            AlreadyThere: an object is under that key; it is left as it is.
+        """
+        place = self._place(key)
+        size, digest = _measure(body)
+        # The time of a put is kept by whoever puts: the answer to a put does not tell the store's.
+        stored = Stored(key, size, digest.hex(), metadata, datetime.now(UTC))
+        headers = _headers(stored) | {"ChecksumSHA256": b64encode(digest).decode()}
+        attempts = 0
+
+        def attempt(client: Any) -> None:
+            nonlocal attempts
+            attempts += 1
+            with _sendable(body) as content:
+                try:
+                    client.put_object(**place, **headers, Body=content, IfNoneMatch="*")
+                except ClientError as error:
+                    if status_of(error) != 412:
+                        raise
+                    # An attempt whose answer was lost may be what has put it: this very put, by its time.
+                    if attempts == 1 or self._head(client, key) != stored:
+                        raise AlreadyThere from None
+
+        self._s3.call(f"put {key}", attempt)
+        return stored
+
+    def get(self, key: str) -> tuple[bytes, Stored]:
+        """Return the whole body, and what belongs to it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        check_key(key)
+
+        def attempt(client: Any) -> tuple[bytes, Stored]:
+            with self._open(client, key) as opened:
+                return b"".join(opened), opened.stored
+
+        return self._s3.call(f"get {key}", attempt)
+
+    def head(self, key: str) -> Stored | None:
+        """Return what is known of the object, None where there is none."""
+        check_key(key)
+        return self._s3.call(f"head {key}", lambda client: self._head(client, key))
+
+    def open(self, key: str) -> Opened:
+        """Open the object for reading in chunks; the caller closes it.
+
+        Reading raises `OSError` where the bytes end early, stay away or are wrong;
+        what is wrong is noticed before the last chunk is given out.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        check_key(key)
+        return self._s3.call(f"open {key}", lambda client: self._open(client, key))
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens where there is none."""
+        place = self._place(key)
+        self._s3.call(f"delete {key}", lambda client: client.delete_object(**place))
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Yield every key that starts with `prefix`, in the order of its characters.
+
+        Holds in memory the keys of one folder right below the prefix after the other.
+        """
+        above = check_prefix(prefix).rpartition("/")[0]
+        return _in_order(self._listed(prefix), len(above and above + "/"))
+
+    def local_path(self, key: str) -> Path | None:
+        """Return None: nothing is on this machine."""
+        check_key(key)
+        return None
+
+    def _place(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
+
+    def _head(self, client: Any, key: str) -> Stored | None:
+        try:
+            answer = client.head_object(**self._place(key), ChecksumMode="ENABLED")
+        except ClientError as error:
+            if status_of(error) != 404:
+                raise
+            # Of a missing bucket, too, HEAD says no more than 404.
+            if not self._bucket_seen:
+                client.head_bucket(Bucket=self._bucket)
+                self._bucket_seen = True
+            return None
+        return _stored(key, answer)
+
+    def _open(self, client: Any, key: str) -> Opened:
+        try:
+            answer = client.get_object(**self._place(key))
+        except client.exceptions.NoSuchKey:
+            raise NoSuchObject(key) from None
+        try:
+            stored = _stored(key, answer)
+        except BaseException:
+            answer["Body"].close()
+            raise
+        return Opened(stored, _Body(answer["Body"], stored))
+
+    def _listed(self, prefix: str) -> Iterator[str]:
+        question: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, "MaxKeys": PAGE_KEYS}
+        while True:
+            answer = self._s3.call(f"list {prefix}*", lambda client: client.list_objects_v2(**question))
+            for item in answer.get("Contents", ()):
+                key = item["Key"].removeprefix(self._prefix)
+                if _is_key(key):
+                    yield key
+            if not answer["IsTruncated"]:
+                return
+            question["ContinuationToken"] = answer["NextContinuationToken"]
+
+
+class _Body:
+    """The body of an answer, measured and digested while it is read."""
+
+    def __init__(self, raw: Any, stored: Stored) -> None:
+        self._raw = raw
+        self._stored = stored
+        self._left = stored.size
+        self._digest = sha256()
+        self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        if self._ended:
+            return b""
+        try:
+            chunk: bytes = self._raw.read(min(size, self._left))
+            if len(chunk) == self._left:
+                self._raw.read(1)  # The end, which gives the connection back.
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise Damaged(f"{self._stored.key}: the store broke off within the body: {error}") from error
+        self._left -= len(chunk)
+        self._digest.update(chunk)
+        if self._left and not chunk:
+            raise Damaged(f"{self._stored.key}: {self._left} of {self._stored.size} bytes are missing")
+        if not self._left:
+            self._ended = True
+            if self._digest.hexdigest() != self._stored.sha256:
+                raise Damaged(f"{self._stored.key}: the bytes are not those that were put")
+        return chunk
+
+    def close(self) -> None:
+        self._ended = True
+        self._raw.close()
+
+
+def _headers(stored: Stored) -> dict[str, Any]:
+    metadata = stored.metadata
+    kept = {"sha256": stored.sha256, "put-at": stored.modified_at.isoformat()}
+    if metadata.tags:
+        kept["tags"] = ",".join(metadata.tags)
+    headers: dict[str, Any] = {"ContentType": metadata.content_type, "Metadata": kept}
+    if metadata.cache_control is not None:
+        headers["CacheControl"] = metadata.cache_control
+    return headers
+
+
+def _stored(key: str, answer: dict[str, Any]) -> Stored:
+    # Some stores send the names back in capitals.
+    kept = {name.lower(): value for name, value in answer["Metadata"].items()}
+    try:
+        return Stored(
+            key=key,
+            size=answer["ContentLength"],
+            # What was uploaded past Packshot has only the store's checksum, if it was sent with one.
+            sha256=kept.get("sha256") or b64decode(answer["ChecksumSHA256"], validate=True).hex(),
+            metadata=Metadata(
+                content_type=answer["ContentType"],
+                cache_control=answer.get("CacheControl"),
+                tags=tuple(kept["tags"].split(",")) if kept.get("tags") else (),
+            ),
+            modified_at=(
+                datetime.fromisoformat(kept["put-at"]) if "put-at" in kept else answer["LastModified"]
+            ).astimezone(UTC),
+        )
+    except (ValueError, KeyError):
+        raise Damaged(f"{key}: its metadata is damaged, or something else than Packshot put it") from None
+
+
+@contextmanager
+def _sendable(body: bytes | Path) -> Iterator[bytes | BinaryIO]:
+    if isinstance(body, bytes) and len(body) <= _SENT_AT_ONCE_BYTES:
+        yield body
+        return
+    with _reading(body) as content:
+        yield content
+
+
+def _measure(body: bytes | Path) -> tuple[int, bytes]:
+    size, digest = 0, sha256()
+    with _reading(body) as content:
+        while chunk := content.read(CHUNK_BYTES):
+            size += len(chunk)
+            digest.update(chunk)
+    return size, digest.digest()
+
+
+def _reading(body: bytes | Path) -> BinaryIO:
+    return BytesIO(body) if isinstance(body, bytes) else body.open("rb")
+
+
+def _is_key(text: str) -> bool:
+    try:
+        check_key(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _in_order(keys: Iterable[str], start: int) -> Iterator[str]:
+    """Put into the order of their characters what a store lists folder by folder.
+
+    AWS lists "a-b", "a/b"; SeaweedFS goes through the folder "a" first. Only what begins
+    with a folder's name and a "-" or "." belongs before its slash, and comes right after it.
+
+    Args:
+        start: where in each key the name is by which folders are told apart.
+
+    >>> list(_in_order(["a/b", "a/c", "a-b", "a0"], 0))
+    ['a-b', 'a/b', 'a/c', 'a0']
+    """
+    held: list[str] = []
+    folder = ""
+    for key in keys:
+        name = key[start:].partition("/")[0]
+        if name != folder and not name.startswith((f"{folder}-", f"{folder}.")):
+            yield from sorted(held)
+            held, folder = [], name
+        held.append(key)
+    yield from sorted(held)
