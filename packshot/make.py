@@ -1,5 +1,6 @@
 """Making variants: announce, render, put. Pregeneration and the fallback both come here."""
 
+import logging
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -9,8 +10,10 @@ from packshot.errors import PackshotError
 from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
-from packshot.storage.base import AlreadyThere, Metadata
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, Stored
 from packshot.variants.resolve import Target
+
+log = logging.getLogger(__name__)
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -50,6 +53,16 @@ def make_variants(
     return outcomes
 
 
+def find_variant(site: Site, key: str) -> Stored | None:
+    """Return the stored variant; None where there is none, or a damaged one, which is removed."""
+    try:
+        return site.variants.head(key)
+    except DamagedObject:
+        log.exception("the object %s is damaged; it is made again", key)
+        site.variants.delete(key)
+        return None
+
+
 def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made | Refused:
     if isinstance(result, PackshotError):
         return Refused(target.key, result)
@@ -58,9 +71,9 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made |
     try:
         stored = site.variants.put(key, result.data, metadata)
     except AlreadyThere:
-        found = site.variants.head(key)
+        found = find_variant(site, key)
         if found is None:
-            # Deleted in between, as only the collector does: an outage, tried again.
+            # Deleted in between, or damaged: an outage, tried again.
             raise OSError(f"The object {key} vanished while it was put.") from None
         stored = found
     return Made(target.key, stored.size, stored.sha256)

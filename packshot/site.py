@@ -69,10 +69,23 @@ def open_site(settings: Settings) -> Site:
 
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:
     """Open the stores of originals, variants and uploads, by these names."""
-    stores = {name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads")}
-    for store in stores.values():
-        store.sweep()
-    return dict(stores)
+    if settings.s3_bucket_originals is None or settings.s3_bucket_variants is None:
+        folders = {name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads")}
+        for folder in folders.values():
+            folder.sweep()
+        return dict(folders)
+    # Only here: boto3 takes long to import, and not every installation has it.
+    from packshot.storage.s3 import S3Store
+
+    def bucket(name: str, prefix: str) -> ObjectStore:
+        return S3Store(name, prefix=prefix, endpoint_url=settings.s3_endpoint_url, region=settings.s3_region)
+
+    return {
+        "originals": bucket(settings.s3_bucket_originals, "originals/"),
+        # As in the immutable URL, so that a CDN finds the object under the path that it was asked for.
+        "variants": bucket(settings.s3_bucket_variants, "i/"),
+        "uploads": bucket(settings.s3_bucket_originals, "uploads/"),
+    }
 
 
 def original_key(tenant: str, sha256: str) -> str:

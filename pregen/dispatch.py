@@ -57,7 +57,8 @@ class Dispatcher:
         """Stop looking and let another process do it."""
         self._stopping = True
         self._wake.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._thread.join()
 
     def wake(self) -> None:
         """Look now instead of at the next tick."""

@@ -6,6 +6,7 @@ at a time work on a pack, and whoever lost the lease cannot finish anything.
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from packshot.catalog import jobs, ledger, orders
@@ -13,17 +14,25 @@ from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshot
-from packshot.make import make_variants
+from packshot.make import find_variant, make_variants
 from packshot.model import Snapshot
-from packshot.render.pool import Lane
+from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
 from packshot.variants.resolve import Target, planned_all, shown_at
 
 log = logging.getLogger(__name__)
 
 
+# So many variants are drawn before they are kept, and a newer order is looked for.
+PORTION = 32
+
+
 class LeaseLost(Exception):
     """Somebody else works on this pack by now; what was done here is not to be written down."""
+
+
+class Outdated(Exception):
+    """The pack was edited meanwhile: what is left of the work would be for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +54,15 @@ def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
         try:
             outcomes = _render(site, tenant, work)
             _end(site, tenant, work, outcomes)
+        except Outdated:
+            continue
         except LeaseLost:
             log.warning("lost the lease of pack %s", pack_id)
+            return
+        except RendererClosed:
+            # This process is about to end; another one, or this one's successor, goes on.
+            with site.catalog.write(tenant) as tx:
+                orders.put_off(tx, work.claim)
             return
         except Exception:
             log.exception("putting pack %s off after an outage", pack_id)
@@ -75,7 +91,25 @@ def _render(site: Site, tenant: str, work: Work) -> dict[str, Made | Refused]:
                 raise LeaseLost
 
     outcomes: dict[str, Made | Refused] = {}
-    missing = [target for target in work.planned if _is_missing(site, work, target)]
+    left = [target for target in work.planned if _is_missing(site, work, target)]
+    while left:
+        portion, left = left[:PORTION], left[PORTION:]
+        outcomes |= _render_portion(site, tenant, work, portion, lane, renew)
+        if left:
+            with site.catalog.write(tenant) as tx:
+                if not orders.renew(tx, work.claim):
+                    raise LeaseLost
+                ledger.record(tx, [outcomes[str(target.key)] for target in portion])
+                outdated = orders.hand_back(tx, work.claim)
+            if outdated:
+                raise Outdated
+    return outcomes
+
+
+def _render_portion(
+    site: Site, tenant: str, work: Work, missing: list[Target], lane: Lane, renew: Callable[[], None]
+) -> dict[str, Made | Refused]:
+    outcomes: dict[str, Made | Refused] = {}
     attempts = {str(target.key): _attempts(work, target) for target in missing}
     while missing:
         made = make_variants(site, missing, lane, planned=True, heartbeat=renew)
@@ -102,7 +136,7 @@ def _is_missing(site: Site, work: Work, target: Target) -> bool:
     entry = work.entries.get(key)
     if entry is None or entry.state is VariantState.PENDING:
         return True
-    return entry.state is VariantState.READY and work.claim.verify and site.variants.head(key) is None
+    return entry.state is VariantState.READY and work.claim.verify and find_variant(site, key) is None
 
 
 def _end(site: Site, tenant: str, work: Work, outcomes: dict[str, Made | Refused]) -> None:

@@ -19,6 +19,9 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
+LONGEST_MEDIA_TYPE = 127
+
+
 def upload_key(tenant: str, upload_id: str) -> str:
     """Where received bytes wait for `set_original`."""
     return f"{tenant}/{upload_id}"
@@ -32,7 +35,8 @@ def create_upload(caller: Caller, *, media_type: str, size: int, sha256: str | N
         TooLarge: more bytes than an original may have.
     """
     largest = caller.site.settings.max_upload_bytes
-    if not _MEDIA_TYPE.fullmatch(media_type.lower()) or not media_type.lower().startswith("image/"):
+    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type.lower())
+    if not fits or not media_type.lower().startswith("image/"):
         raise Invalid(
             "That is no image type.", field=("media_type",), expected="image/jpeg or the like", got=media_type
         )
@@ -105,13 +109,7 @@ def set_original(
     with site.catalog.read(caller.tenant) as tx:
         read_snapshot(tx, pack_id)
         packs.check_location(tx, location, "location")
-        try:
-            upload = uploads.get_upload(tx, upload_id)
-            _check_received(upload)
-            uploads.check_not_expired(tx, upload)
-        except PackshotError as error:
-            raise error.at("source") from None
-    original = _keep(site, caller.tenant, upload)
+    original = check_upload(caller, upload_id)
     with site.catalog.write(caller.tenant) as tx:
         packs.touch_pack(tx, pack_id, expected_version=expected_version)
         packs.keep_original(tx, original)
@@ -120,6 +118,23 @@ def set_original(
         snapshot = read_snapshot(tx, pack_id)
     ring_for(caller, [pack_id])
     return snapshot, job
+
+
+def check_upload(caller: Caller, upload_id: str) -> Original:
+    """Decode an upload in full, keep its bytes by content, and return what they are.
+
+    Raises:
+        NotFound, BadState, UploadExpired: there is no such upload, or not any more.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+    """
+    with caller.site.catalog.read(caller.tenant) as tx:
+        try:
+            upload = uploads.get_upload(tx, upload_id)
+            _check_received(upload)
+            uploads.check_not_expired(tx, upload)
+        except PackshotError as error:
+            raise error.at("source") from None
+    return _keep(caller.site, caller.tenant, upload)
 
 
 def _check_received(upload: Upload) -> None:

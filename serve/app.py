@@ -7,7 +7,7 @@ from importlib.resources import files
 import anyio.to_thread
 from dramatiq import Broker
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
@@ -41,6 +41,7 @@ def create_app(
         exception_handlers={
             PackshotError: problems.refuse,
             Overloaded: problems.turn_away,
+            ClientDisconnect: problems.gone,
             404: problems.not_found,
             405: problems.not_allowed,
             Exception: problems.broken,

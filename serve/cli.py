@@ -88,6 +88,7 @@ def worker(
 
 @app.command()
 def demo(
+    pictures: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, hidden=True)] = None,
     image: Annotated[list[Path] | None, typer.Option(exists=True, dir_okay=False, help="Use these pictures.")] = None,
     if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing where there are packs already.")] = False,
     url: Annotated[str, typer.Option(help="Where the server answers.")] = f"http://127.0.0.1:{DEFAULT_PORT}",
@@ -96,7 +97,6 @@ def demo(
     from filelock import Timeout
     from rich.console import Console
 
-    from packshot.errors import PackshotError
     from pregen.bell import SilentBell
     from pregen.queue import make_broker
     from pregen.worker import Pregen
@@ -118,13 +118,17 @@ def demo(
         if pregen is not None:
             pregen.start()
         try:
-            tour(caller, fill(caller, image or [], console), console)
-        except PackshotError as error:
-            _stop(_sentence(error), REFUSED)
+            # `--image a.jpg b.jpg` leaves all but the first as arguments.
+            result = fill(caller, [*(image or []), *(pictures or [])], console)
+            tour(caller, result.pack_ids, console)
         finally:
             if pregen is not None:
                 pregen.stop()
             lock.release()
+    for path, error in result.refused:
+        typer.echo(f"{path}: {_sentence(error)}", err=True)
+    if result.refused or result.failed:
+        raise typer.Exit(WITH_FAILURES)
 
 
 @app.command()
@@ -196,6 +200,7 @@ def _opened(settings: "Settings") -> Iterator["Site"]:
     from packshot.catalog.tenants import ensure_tenant
     from packshot.catalog.transaction import DatabaseFault
     from packshot.site import open_site
+    from packshot.storage.check import check_store
 
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("alembic", "dramatiq", "botocore", "urllib3"):
@@ -209,6 +214,10 @@ def _opened(settings: "Settings") -> Iterator["Site"]:
                 _stop("The database is not at the current schema: run `packshot migrate`.", DOWN)
             with site.catalog.write(settings.tenant) as tx:
                 ensure_tenant(tx)
+            for store in () if settings.s3_bucket_variants is None else (site.originals, site.variants):
+                # A store that overwrites would let a late render replace a newer one.
+                if faults := check_store(store):
+                    _stop(" ".join(faults), DOWN)
         except DatabaseFault as fault:
             _stop(f"The database does not answer: {fault.orig}", DOWN)
         yield site

@@ -3,7 +3,8 @@
 import mimetypes
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from packshot.catalog.jobs import FINAL, Job
+from packshot.errors import PackshotError
 from packshot.geometry import Crop, Gravity, Size
 from packshot.model import IncludeAll
 from packshot.render.keyart import draw_key_art
@@ -46,47 +48,74 @@ CROPPED = ("portal-cover", Crop(0.0, 0.0, 0.5, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture to make a pack of."""
+    """One picture to make a pack of, and where it came from; None: it was drawn."""
 
     external_id: str
     media_type: str
     data: bytes
+    path: Path | None = None
+
+
+@dataclass(slots=True)
+class Filled:
+    """What became of the samples."""
+
+    pack_ids: list[str] = field(default_factory=list)
+    refused: list[tuple[Path | None, PackshotError]] = field(default_factory=list)
+    failed: int = 0
 
 
 def samples(images: Sequence[Path]) -> Iterator[Sample]:
     """Yield the given pictures, or drawn ones where none is given."""
+    for path in images:
+        data = path.read_bytes()
+        # Pictures of one name in two folders are two packs; the same picture is one.
+        name = f"demo-{path.stem[:200]}-{sha256(data).hexdigest()[:8]}"
+        yield Sample(name, mimetypes.guess_type(path.name)[0] or "image/unknown", data, path)
     if images:
-        for path in images:
-            media_type = mimetypes.guess_type(path.name)[0] or "image/unknown"
-            yield Sample(f"demo-{path.stem}"[:255], media_type, path.read_bytes())
         return
     for external_id, title, size, hue, transparent in ART:
         media_type = "image/png" if transparent else "image/jpeg"
         yield Sample(external_id, media_type, draw_key_art(title, size, hue=hue, transparent=transparent))
 
 
-def fill(caller: Caller, images: Sequence[Path], console: Console) -> list[str]:
-    """Make the sample locations and packs that are not there yet; return the packs' ids."""
+def fill(caller: Caller, images: Sequence[Path], console: Console) -> Filled:
+    """Make the sample locations and packs that are not there yet, and wait until they are rendered."""
     waiting: list[str] = []
     for name, changes in LOCATIONS.items():
-        if locations.get_location(caller, name) is None or name == "main":
+        known = locations.get_location(caller, name)
+        # `main` is born without a size; whatever somebody gave it stays.
+        if known is None or (name == "main" and known.version == 1):
             _, job = locations.put_location(caller, name, changes)
             waiting += [job.id] if job else []
-    pack_ids = []
+    filled = Filled()
     for number, sample in enumerate(samples(images)):
-        known = packs.find_pack(caller, external_id=sample.external_id)
-        if known is not None:
-            pack_ids.append(known)
+        try:
+            pack_id, job_ids = _pack_of(caller, sample, cropped=number == 0)
+        except PackshotError as error:
+            filled.refused.append((sample.path, error))
             continue
+        filled.pack_ids.append(pack_id)
+        waiting += job_ids
+    filled.failed = sum(job.failed for job in watch(caller, waiting, console))
+    return filled
+
+
+def _pack_of(caller: Caller, sample: Sample, *, cropped: bool) -> tuple[str, list[str]]:
+    pack_id = packs.find_pack(caller, external_id=sample.external_id)
+    if pack_id is not None and packs.load_snapshots(caller, [pack_id])[pack_id].slot("main").original is not None:
+        return pack_id, []
+    # Before the pack is made: a picture that is refused leaves nothing behind.
+    upload_id = upload(caller, sample)
+    uploads.check_upload(caller, upload_id)
+    if pack_id is None:
         pack_id = packs.create_pack(caller, {"external_id": sample.external_id}).pack.id
-        _, job = uploads.set_original(caller, pack_id, "main", upload(caller, sample))
-        waiting.append(job.id)
-        if number == 0:
-            _, job = packs.set_crop(caller, pack_id, *CROPPED)
-            waiting.append(job.id)
-        pack_ids.append(pack_id)
-    watch(caller, waiting, console)
-    return pack_ids
+    _, job = uploads.set_original(caller, pack_id, "main", upload_id)
+    job_ids = [job.id]
+    if cropped:
+        _, job = packs.set_crop(caller, pack_id, *CROPPED)
+        job_ids.append(job.id)
+    return pack_id, job_ids
 
 
 def upload(caller: Caller, sample: Sample) -> str:

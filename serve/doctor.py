@@ -8,6 +8,7 @@ from packshot.catalog.transaction import Catalog
 from packshot.render.formats import codecs
 from packshot.settings import Settings
 from packshot.site import open_stores
+from packshot.storage.check import check_store
 from pregen.queue import is_reachable, make_broker
 
 
@@ -50,8 +51,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _stores(settings: Settings) -> Iterator[Finding]:
     for name, store in open_stores(settings).items():
-        store.head("doctor/probe")
-        yield Finding(f"store of {name}", "answers")
+        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", " ".join(check_store(store)) or None)
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:

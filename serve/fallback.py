@@ -8,7 +8,7 @@ import anyio.to_thread
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Refused, VariantState
 from packshot.errors import ErrorCode, RenderTimeout, Unrenderable
-from packshot.make import make_variants
+from packshot.make import find_variant, make_variants
 from packshot.render.pool import Lane
 from packshot.site import Site
 from packshot.storage.base import Stored
@@ -63,7 +63,7 @@ def _make(site: Site, target: Target) -> Stored:
         ledger.record(tx, [outcome])
     if isinstance(outcome, Refused):
         raise outcome.error
-    stored = site.variants.head(key)
+    stored = find_variant(site, key)
     if stored is None:
         raise OSError(f"The object {key} vanished after it was put.")
     return stored

@@ -2,16 +2,19 @@
 
 from typing import Any
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse
 
+from packshot.errors import Invalid, PackshotError, TooLarge
 from schema.build import schema
 from schema.context import Context
 from serve.auth import Gate, Unauthenticated
 
+LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
 
 
@@ -26,14 +29,27 @@ class AdminGraphQL(GraphQL[Context, None]):
         assert isinstance(request, Request)
         return Context(self._gate.admit(request))
 
-    async def run(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+    async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         # GraphiQL is for everybody; what it asks then needs the token.
         if isinstance(request, Request) and _wants_graphiql(request):
             return await self.render_graphql_ide(request)
         try:
-            return await super().run(request, *args, **kwargs)
+            context = await self.get_context(request, Response())
+            if request.method == "POST":
+                await _check_body(request)
+            return await super().run(request, context)
         except Unauthenticated:
             return unauthenticated()
+        except PackshotError as refusal:
+            status = 413 if isinstance(refusal, TooLarge) else 400
+            error = {"message": refusal.message, "extensions": {"code": refusal.code, "expected": refusal.expected}}
+            return JSONResponse({"errors": [error]}, status, media_type=RESPONSE)
+
+    def decode_json(self, data: str | bytes) -> object:
+        return orjson.loads(data)
+
+    def encode_json(self, data: object) -> bytes:
+        return orjson.dumps(data)
 
     def create_response(
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
@@ -42,6 +58,25 @@ class AdminGraphQL(GraphQL[Context, None]):
         response.headers["content-type"] = f"{RESPONSE}; charset=utf-8"
         response.headers["cache-control"] = "no-store"
         return response
+
+
+async def _check_body(request: Request) -> None:
+    """Refuse a body before it is parsed as a document, or before it is read whole."""
+    received = 0
+    chunks = []
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > LARGEST_BODY:
+            raise TooLarge("That document is too large.", expected=f"at most {LARGEST_BODY} bytes")
+        chunks.append(chunk)
+    # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
+    request._body = b"".join(chunks)
+    try:
+        parsed = orjson.loads(request._body)
+    except orjson.JSONDecodeError:
+        raise Invalid("The body is no JSON.", expected='{"query": "…", "variables": {…}}') from None
+    if not isinstance(parsed, dict):
+        raise Invalid("The body is no JSON object.", expected='{"query": "…", "variables": {…}}')
 
 
 def _wants_graphiql(request: Request) -> bool:

@@ -1,5 +1,6 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
@@ -11,10 +12,10 @@ from starlette.routing import Route
 
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Invalid, NotFound
-from packshot.make import FOREVER
+from packshot.make import FOREVER, find_variant
 from packshot.model import PACK_ID, Format
 from packshot.site import Site
-from packshot.storage.base import Stored
+from packshot.storage.base import Opened, Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
 from packshot.variants.resolve import Target, negotiates, resolve, retarget
@@ -63,13 +64,13 @@ class Images:
             key = parse_key(text)
         except Invalid as error:
             raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
-        stored = await anyio.to_thread.run_sync(self._site.variants.head, str(key))
+        stored = await anyio.to_thread.run_sync(find_variant, self._site, str(key))
         if stored is None:
             target = await anyio.to_thread.run_sync(self._retarget, key)
             if target.key != key:
                 return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
             stored = await self._fallback.fetch(target)
-        return self._answer(request, stored, {"Cache-Control": FOREVER})
+        return await self._answer(request, stored, {"Cache-Control": FOREVER})
 
     def _retarget(self, key: Key) -> Target:
         with self._site.catalog.read(key.tenant) as tx:
@@ -100,15 +101,15 @@ class Images:
         }
         if found.varies:
             headers["Vary"] = "Accept"
-        return self._answer(request, found.stored, headers)
+        return await self._answer(request, found.stored, headers)
 
     def _find(self, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
         with self._site.catalog.read(self._site.settings.tenant) as tx:
             snapshot = read_snapshot(tx, pack_id)
         target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
-        return Found(target, self._site.variants.head(str(target.key)), negotiates(snapshot, form))
+        return Found(target, find_variant(self._site, str(target.key)), negotiates(snapshot, form))
 
-    def _answer(self, request: Request, stored: Stored, headers: dict[str, str]) -> Response:
+    async def _answer(self, request: Request, stored: Stored, headers: dict[str, str]) -> Response:
         etag = f'"{stored.sha256[:32]}"'
         headers = COMMON | headers | {"ETag": etag, "Last-Modified": format_datetime(stored.modified_at, usegmt=True)}
         if is_unchanged(request, etag, stored):
@@ -116,9 +117,22 @@ class Images:
         path: Path | None = self._site.variants.local_path(stored.key)
         if path is not None:
             return FileResponse(path, headers=headers, media_type=stored.metadata.content_type)
-        opened = self._site.variants.open(stored.key)
-        headers["Content-Length"] = str(stored.size)
-        return StreamingResponse(iter(opened), headers=headers, media_type=stored.metadata.content_type)
+        headers |= {"Content-Length": str(stored.size), "Content-Type": stored.metadata.content_type}
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key)
+        return StreamingResponse(_chunks(opened), headers=headers)
+
+
+async def _chunks(opened: Opened) -> AsyncIterator[bytes]:
+    """Read a remote object piece by piece, and let go of it whatever happens to the client."""
+    try:
+        chunks = iter(opened)
+        while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
+            yield chunk
+    finally:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(opened.close)
 
 
 def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:
@@ -132,9 +146,10 @@ def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:
         return False
     try:
         moment = parsedate_to_datetime(since)
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
-    return moment.tzinfo is not None and stored.modified_at.replace(microsecond=0) <= moment
+    # The very moment, not any later one: a stable URL can go back to an older blob.
+    return moment.tzinfo is not None and stored.modified_at.replace(microsecond=0) == moment
 
 
 def accepted_formats(accept: str) -> frozenset[Format]:

@@ -66,6 +66,11 @@ async def turn_away(request: Request, error: Exception) -> Response:
     )
 
 
+async def gone(request: Request, error: Exception) -> Response:
+    """Answer a client that went away while it was sending; nobody reads this."""
+    return problem(400, "The request ended early.")
+
+
 async def not_found(request: Request, error: Exception) -> Response:
     """Answer a path that leads nowhere."""
     return problem(404, "There is nothing under this path.", code="NOT_FOUND", got=request.url.path)

@@ -1,33 +1,19 @@
 """The real server as a process: the whole line over HTTP, and what survives `kill -9`."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
 import httpx2 as httpx
 import pytest
-from PIL import Image
 
+from tests.admin import wait_for
 from tests.pictures import jpeg, photo
-from tests.server import TOKEN, Server, serving, wait_for
-
-
-def check_variants(server: Server, pack_id: str) -> int:
-    """Fetch every variant of a pack and compare it with what was promised."""
-    variants = server.variants(pack_id)
-    for variant in variants:
-        assert variant["state"] == "READY"
-        answer = server.client.get(variant["url"])
-        assert answer.status_code == 200
-        with Image.open(BytesIO(answer.content)) as picture:
-            assert picture.format == variant["format"]
-            assert picture.size == (variant["width"], variant["height"])
-            picture.load()
-    return len(variants)
+from tests.server import TOKEN, serving
 
 
 def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None:
@@ -37,7 +23,7 @@ def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None
         pack_id, job_id = server.pack_showing(jpeg(photo(1200, 900)))
         job = server.wait_for_job(job_id)
         assert (job["state"], job["failed"], job["done"] + job["skipped"]) == ("SUCCEEDED", 0, job["total"])
-        assert check_variants(server, pack_id) == 15
+        assert server.check_variants(pack_id) == 15
         before = server.client.get(f"/api/v2/img/{pack_id}?location=cover")
         crop = "{topLeftX: 0.5, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}"
         arguments = f'packId: "{pack_id}", location: "cover", crop: {crop}'
@@ -47,7 +33,7 @@ def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None
         assert payload["packLocation"]["currentUrl"] == server.base + after.headers["content-location"]
         assert server.client.get(before.headers["content-location"]).content == before.content
         assert server.wait_for_job(payload["job"]["id"])["state"] == "SUCCEEDED"
-        assert check_variants(server, pack_id) == 15
+        assert server.check_variants(pack_id) == 15
         output = server.end(signal.SIGTERM)
         assert TOKEN not in output
         assert "Traceback" not in output
@@ -62,7 +48,7 @@ def test_what_was_acknowledged_survives_kill_nine_and_what_was_ordered_is_render
     with serving(tmp_path) as server:
         for pack_id, job_id in packs:
             assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
-            assert check_variants(server, pack_id) == 9
+            assert server.check_variants(pack_id) == 9
 
 
 def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path: Path) -> None:
@@ -95,3 +81,55 @@ def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
         second = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 4
     assert "Another packshot process" in second.stderr
+
+
+def packshot(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one command over a data folder."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
+    command = [sys.executable, "-c", "from serve.cli import main; main()", *arguments]
+    return subprocess.run(
+        command, env=environ | {"PACKSHOT_DATA": str(data)}, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_path: Path) -> None:
+    for folder, seed in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "still.jpg").write_bytes(jpeg(photo(320, 200, seed=seed)))
+    (tmp_path / "broken.jpg").write_bytes(jpeg(photo(320, 200))[:3000])
+    pictures = [str(tmp_path / name) for name in ("a/still.jpg", "broken.jpg", "b/still.jpg")]
+    data = tmp_path / "data"
+    first = packshot(data, "demo", "--image", *pictures)
+    assert first.returncode == 3
+    assert "broken.jpg: " in first.stderr
+    assert "Traceback" not in first.stderr
+    urls = sorted(set(re.findall(r"/api/v2/img/[0-9a-f]{24}\?location=thumb", first.stdout)))
+    assert len(urls) == 2
+    again = packshot(data, "demo", "--if-empty")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    with serving(data) as server:
+        assert [server.client.get(url).status_code for url in urls] == [200, 200]
+        assert server.ask("{ packs { totalCount } }")["packs"]["totalCount"] == 2
+        assert server.ask('{ location(name: "main") { version } }')["location"]["version"] == 2
+
+
+def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
+    sick = packshot(tmp_path, "doctor")
+    assert sick.returncode == 4
+    assert "FAIL database: run `packshot migrate`" in sick.stdout
+    assert packshot(tmp_path, "migrate").returncode == 0
+    well = packshot(tmp_path, "doctor")
+    assert (well.returncode, "FAIL" in well.stdout) == (0, False)
+
+
+def test_a_stop_in_the_middle_of_a_render_is_prompt_and_loses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        renditions = ", ".join(f"{{width: {1500 + n}, height: {1200 + n}}}" for n in range(32))
+        location = f'input: {{name: "huge", width: 1600, height: 1200, renditions: [{renditions}]}}'
+        server.do("putLocation", location, "location { name }")
+        pack_id, _ = server.pack_showing(jpeg(photo(2400, 1800)))
+        wait_for(lambda: any(tmp_path.glob("variants/default/*/*/*/*")))
+        output = server.end(signal.SIGTERM)
+        assert "Traceback" not in output
+    with serving(tmp_path) as server:
+        assert {variant["state"] for variant in server.variants(pack_id)} <= {"READY", "PENDING"}

@@ -19,6 +19,8 @@ from packshot.variants.key import Key
 
 # So often an image may fail by its own fault before it is left alone.
 ATTEMPTS = 3
+# A statement takes a bounded number of parameters, on SQLite 32,766.
+ROWS_AT_ONCE = 500
 
 
 class VariantState(StrEnum):
@@ -99,8 +101,11 @@ def _here(key: Key) -> sa.ColumnElement[bool]:
 
 def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
     """Write rows for variants about to be made; rows that are there stay, but count as planned."""
-    if not keys:
-        return
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        _announce(tx, keys[start : start + ROWS_AT_ONCE], planned=planned)
+
+
+def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
     fresh = {"state": VariantState.PENDING.value, "planned": planned, "attempts": 0, "created_at": tx.now}
     statement = tx.insert(variants).values([_columns(key) | fresh for key in keys])
     primary = [column.name for column in variants.primary_key]

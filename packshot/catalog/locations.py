@@ -16,6 +16,8 @@ from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, Rendition, check_name
 
 LABEL_ONLY = frozenset({"label"})
+MOST_RENDITIONS = 32
+LONGEST_LABEL = 255
 _DEFAULTS: dict[str, Any] = {
     "label": None,
     "width": None,
@@ -142,6 +144,20 @@ def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], 
     _check_sides(wanted["width"], wanted["height"], limit)
     if is_new and wanted["width"] is None and wanted["height"] is None:
         raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
+    if wanted["label"] is not None and len(wanted["label"]) > LONGEST_LABEL:
+        raise Invalid(
+            "That label is too long.",
+            field=("label",),
+            expected=f"at most {LONGEST_LABEL} characters",
+            got=f"{len(wanted['label'])} characters",
+        )
+    if len(wanted["renditions"] or ()) > MOST_RENDITIONS:
+        raise Invalid(
+            "A location cannot have that many renditions.",
+            field=("renditions",),
+            expected=f"at most {MOST_RENDITIONS}",
+            got=len(wanted["renditions"]),
+        )
     for index, rendition in enumerate(wanted["renditions"] or ()):
         _check_rendition(rendition, limit, ("renditions", str(index)))
     for field in ("renditions", "formats"):

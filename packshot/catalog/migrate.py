@@ -16,6 +16,9 @@ from packshot.catalog.transaction import Catalog
 def upgrade(catalog: Catalog, revision: str = "head") -> None:
     """Run every missing step up to `revision`, all or none."""
     with catalog.write("") as tx:
+        if not catalog.is_sqlite:
+            # Of processes that start together one migrates, and the others find it done.
+            tx.connection.execute(sa.text("SELECT pg_advisory_xact_lock(7225736107401)"))
         command.upgrade(_config(tx.connection), revision)
 
 

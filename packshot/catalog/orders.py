@@ -134,6 +134,12 @@ def finish(tx: Tx, held: Claim) -> bool:
     )
 
 
+def hand_back(tx: Tx, held: Claim) -> bool:
+    """Give a pack back for a newer order; False: there is none, and the pack is kept."""
+    newer = _held(tx, held).where(orders.c.wanted_seq > held.seq)
+    return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
+
+
 def put_off(tx: Tx, held: Claim) -> None:
     """Give a pack back undone after an outage, to be tried again later.
 

@@ -95,7 +95,7 @@ location_versions = sa.Table(
     sa.Column("allow_upscale", sa.Boolean, nullable=False),
     sa.Column("renditions", sa.JSON(none_as_null=True)),
     sa.Column("formats", sa.JSON(none_as_null=True)),
-    sa.Column("active_from", Moment, nullable=False),
+    sa.Column("active_from", Moment, comment="null while a candidate is being prepared"),
     sa.Column("active_to", Moment),
     sa.Column("changed_by", sa.Text),
     sa.ForeignKeyConstraint(["tenant_id", "name"], ["locations.tenant_id", "locations.name"], ondelete="CASCADE"),

@@ -1,8 +1,8 @@
 """The engine, and the two kinds of transaction: reading and writing.
 
 SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that
-none fails half-way, and queue on a lock inside the process, which is fair,
-before they meet the database's busy timeout, which is not.
+none none fails half-way, and queue on a lock inside the process before they meet
+the database's busy timeout, which lets some wait for seconds.
 """
 
 import threading

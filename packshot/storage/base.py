@@ -27,6 +27,10 @@ class AlreadyThere(Exception):
     """An object is under that key already. No refusal, but an answer: it was not touched."""
 
 
+class DamagedObject(OSError):
+    """What is under that key is not what was put there; under a computed key it can be made again."""
+
+
 class NoSuchObject(KeyError):
     """No object is under that key."""
 

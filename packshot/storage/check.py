@@ -25,11 +25,14 @@ def _faults(store: ObjectStore, key: str) -> Iterator[str]:
     try:
         # Asked first: without the right to list, S3 denies what is merely absent.
         if store.head(key) is not None:
-            yield "Something is under a name made up just now: is the answer from a store at all?"
+            yield "The store knows an object by a name made up just now: is the answer from a store at all?"
             return
         stored = store.put(key, body, _METADATA)
-    except (OSError, AlreadyThere) as error:
-        yield f"The store cannot be used: {error or 'a new name is taken'}."
+    except AlreadyThere:
+        yield "The store says that a name made up just now is taken: is the answer from a store at all?"
+        return
+    except OSError as error:
+        yield f"The store cannot be used: {error}."
         return
     try:
         yield from _faults_of_reading(store, stored, body)

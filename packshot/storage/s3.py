@@ -47,7 +47,8 @@ class S3Store:
         region: None: as AWS is configured on this machine.
         connect_seconds: longest wait for a connection, and for each part of a body to be taken.
         read_seconds: longest silence of the store while an answer is waited for.
-        patience_seconds: after which a silent or failing store has become an `OSError`.
+        patience_seconds: within which a silent or failing store becomes an `OSError`. A transfer
+            that goes on, however slowly, is not broken off.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class S3Store:
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         """Store `body` under `key` for good; of a path the file's content, and the file stays.
 
-        The file is read twice, and never whole in memory.
+        The file is read once for its digest and again to be sent, never whole into memory.
 
         Raises:
             AlreadyThere: an object is under that key; it is left as it is.

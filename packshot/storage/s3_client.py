@@ -127,7 +127,8 @@ class S3Client:
             OSError: an outage, or something to be mended; its text says what.
         """
         begun = time.monotonic()
-        latest = begun + self._patience_seconds - self._connect_seconds - self._read_seconds
+        # A store may fall silent twice in one attempt: before its answer and within it.
+        latest = begun + self._patience_seconds - self._connect_seconds - 2 * self._read_seconds
         pause = FIRST_PAUSE
         attempt = 1
         while True:

@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from packshot.storage.base import Metadata, Stored
+from packshot.storage.base import DamagedObject, Metadata, Stored
 
 
 def sidecar_path(path: Path) -> Path:
@@ -69,7 +69,7 @@ def read_sidecar(key: str, path: Path, body: BinaryIO) -> Stored | None:
     try:
         stored = load_sidecar(key, text)
     except (ValueError, KeyError, TypeError):
-        raise OSError(errno.EIO, "The object has no readable sidecar", str(path)) from None
+        raise DamagedObject(errno.EIO, "The object has no readable sidecar", str(path)) from None
     if stored.size != opened.st_size:
-        raise OSError(errno.EIO, f"The object has {opened.st_size} bytes instead of {stored.size}", str(path))
+        raise DamagedObject(errno.EIO, f"The object has {opened.st_size} bytes instead of {stored.size}", str(path))
     return stored

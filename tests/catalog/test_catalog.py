@@ -68,6 +68,8 @@ def test_tenants_do_not_see_each_other(playground: Playground) -> None:
         ("thumb", {"width": 1, "formats": (Format.AVIF, Format.AVIF)}, Invalid, ("formats",)),
         ("thumb", {"width": 1, "renditions": (Rendition(None, None),)}, Invalid, ("renditions", "0", "width")),
         ("thumb", {"width": 1, "renditions": (Rendition(1, None, 9.0),)}, Invalid, ("renditions", "0", "dpr")),
+        ("thumb", {"renditions": tuple(Rendition(n, 1) for n in range(1, 34)), "width": 1}, Invalid, ("renditions",)),
+        ("thumb", {"width": 1, "label": "x" * 256}, Invalid, ("label",)),
     ],
 )
 def test_a_location_that_does_not_fit_is_refused_and_changes_nothing(

@@ -298,3 +298,41 @@ def test_a_killed_render_process_is_no_outage_of_the_others(playground: Playgrou
     jobs.regenerate_packs(playground.caller, [pack_id], Priority.INTERACTIVE)
     playground.run_jobs()
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
+
+
+def test_a_damaged_blob_does_not_stall_its_pack(playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    damaged = next(iter(playground.planned(pack_id)))
+    path = playground.site.variants.local_path(damaged)
+    assert path is not None
+    path.write_bytes(b"")
+    job = jobs.regenerate_packs(playground.caller, [pack_id], Priority.BULK)
+    playground.run_jobs()
+    job = playground.job(job)
+    assert (job.state, job.done, job.skipped) == (JobState.SUCCEEDED, 1, 2)
+
+
+def test_a_large_pack_is_kept_in_portions_and_left_for_a_newer_order(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pregen.refresh.PORTION", 2)
+    playground.location("thumb", width=40, height=30)
+    pack_id = playground.pack(picture=photo(200, 100))
+    real = playground.site.renderer.render
+    calls: list[int] = []
+    edits = iter([Crop(0, 0, 0.5, 0.5)])
+
+    def edit_after_the_first(original: Any, drawings: Any, *args: Any, **kwargs: Any) -> Any:
+        calls.append(len(drawings))
+        if len(calls) == 2:
+            for crop in edits:
+                packs.set_crop(playground.caller, pack_id, "main", crop)
+        return real(original, drawings, *args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", edit_after_the_first)
+    refresh_pack(playground.site, TENANT, pack_id)
+    assert set(calls) <= {1, 2}
+    assert sum(calls) == 4 + 9, "two portions of the old state, all of the new one"
+    entries = playground.entries(pack_id)
+    assert all(entries[key].state is VariantState.READY for key in playground.planned(pack_id))

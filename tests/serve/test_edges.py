@@ -133,3 +133,18 @@ def test_health_tells_what_is_wrong(client: TestClient, playground: Playground) 
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert answer.json() == {"database": "not migrated: run `packshot migrate`", "store": "ok", "queue": "ok"}
+
+
+@pytest.mark.parametrize("body", [b"null", b'"x"', b"[]", b"[" * 100_000, b"\xff", b"{", b""])
+def test_a_body_that_is_no_json_object_is_refused(client: TestClient, body: bytes) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    answer = client.post("/graphql", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["extensions"]["code"] == "INVALID"
+
+
+def test_a_document_of_megabytes_is_not_even_read(client: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    answer = client.post("/graphql", content=b'{"query": "' + b"x" * (1 << 20) + b'"}', headers=headers)
+    assert answer.status_code == 413
+    assert answer.json()["errors"][0]["extensions"]["code"] == "TOO_LARGE"

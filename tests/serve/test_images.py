@@ -339,3 +339,39 @@ def test_a_failing_store_is_a_masked_error(
     assert answer.status_code == 500
     assert answer.json()["reference"]
     assert "secret" not in answer.text
+
+
+def test_a_stable_url_that_goes_back_to_an_older_picture_is_not_unchanged(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
+    url = f"/api/v2/img/{pack_id}?location=thumb"
+    first = client.get(url)
+    key = first.headers["content-location"].removeprefix("/i/")
+    path = playground.site.variants.local_path(key)
+    assert path is not None
+    packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 0.5, 0.5))
+    later = "Thu, 01 Jan 2099 00:00:00 GMT"
+    packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 1, 1))
+    assert client.get(url, headers={"If-Modified-Since": later}).status_code == 200
+    assert client.get(url, headers={"If-Modified-Since": first.headers["last-modified"]}).status_code == 304
+
+
+@pytest.mark.parametrize(
+    "since", ["Thu, 99 Jan 99999999999999999999 00:00:00 GMT", "yesterday", "", "Thu, 01 Jan 2026"]
+)
+def test_an_odd_date_is_no_condition(client: TestClient, pack_id: str, since: str) -> None:
+    assert client.get(f"/api/v2/img/{pack_id}", headers={"If-Modified-Since": since}).status_code == 200
+
+
+@pytest.mark.parametrize("damage", ["longer", "shorter", "without its sidecar"])
+def test_a_damaged_blob_is_made_again(client: TestClient, playground: Playground, pack_id: str, damage: str) -> None:
+    key = str(playground.target(pack_id, "location=thumb").key)
+    before, _ = playground.site.variants.get(key)
+    path = playground.site.variants.local_path(key)
+    assert path is not None
+    if damage == "without its sidecar":
+        (path.parent / f".{path.name}.meta.json").unlink()
+    else:
+        path.write_bytes(before + b"x" if damage == "longer" else before[:-1])
+    assert client.get(f"/api/v2/img/{pack_id}?location=thumb").content == before
+    assert playground.site.variants.get(key)[0] == before

@@ -56,7 +56,10 @@ class Seaweed:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, again on the same port, and return when it takes objects: in about a second."""
+        """Start it, again on the same port, and return when it takes objects: in about a second.
+
+        On Linux it ends with the thread that calls this, so let that be one that lives on.
+        """
         assert self._process is None
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "mini.options").unlink(missing_ok=True)  # Its own note of how it was started last.

@@ -113,7 +113,13 @@ def write_until_killed(reopen: Reopen, seed: int) -> None:
 
 
 class StoreContract:
-    """The promises of `ObjectStore`."""
+    """The promises of `ObjectStore`.
+
+    Attributes:
+        races: how many keys sixteen threads race for.
+    """
+
+    races = 10
 
     @pytest.fixture
     def store(self, reopen: Reopen) -> ObjectStore:
@@ -252,7 +258,7 @@ class StoreContract:
         def race(thread: int) -> list[str]:
             noise = noise_from(thread)
             won = []
-            for number in range(10):
+            for number in range(self.races):
                 body = noise.randbytes(noise.randrange(100_000))
                 start.wait()
                 if wins(store, f"race/{number}", body):
@@ -261,7 +267,7 @@ class StoreContract:
 
         with ThreadPoolExecutor(16) as threads:
             won = sorted(key for keys in threads.map(race, range(16)) for key in keys)
-        assert won == [f"race/{number}" for number in range(10)]
+        assert won == [f"race/{number}" for number in range(self.races)]
         for key in won:
             assert_whole(store, key)
 

@@ -61,6 +61,8 @@ def store(open_store: Callable[..., S3Store], proxy: Proxy, monkeypatch: pytest.
 class TestS3Store(StoreContract):
     """The S3 store keeps the contract."""
 
+    races = 3  # SeaweedFS lets those who race for one key wait for whole seconds.
+
     @pytest.fixture
     def reopen(self, s3: Seaweed, bucket: str) -> Reopen:
         return partial(S3Store, bucket, prefix=f"contract/{secrets.token_hex(6)}", endpoint_url=s3.endpoint_url)
@@ -249,10 +251,10 @@ def test_the_ways_in_which_stores_say_later(store: S3Store, proxy: Proxy, answer
 
 def test_patience_ends_before_the_attempts_do(open_store: Callable[..., S3Store], proxy: Proxy) -> None:
     proxy.always = Stall()
-    store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.2, read_seconds=1, patience_seconds=2)
+    store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.2, read_seconds=0.5, patience_seconds=1.5)
     begun = time.monotonic()
     failure(lambda: store.get("a"))
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 2
 
 
 def test_a_store_that_is_not_there_is_an_oserror(open_store: Callable[..., S3Store]) -> None:
@@ -414,7 +416,7 @@ def test_a_server_that_is_stopped_and_started_again_has_what_was_put(s3: Seaweed
         with pytest.MonkeyPatch.context() as patched:
             for name, value in server.environ().items():
                 patched.setenv(name, value)
-            store = S3Store(server.new_bucket(), endpoint_url=server.endpoint_url, patience_seconds=13)
+            store = S3Store(server.new_bucket(), endpoint_url=server.endpoint_url, patience_seconds=25)
             stored = store.put("a", b"body" * 1_000_000, PLAIN)
             small = store.put("b", b"body", PLAIN)
             for end in (server.stop, server.kill):

@@ -233,7 +233,12 @@ def upgrade() -> None:
         sa.Column("allow_upscale", sa.Boolean(), nullable=False),
         sa.Column("renditions", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("formats", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("active_from", sa.DateTime(timezone=True), nullable=False),
+        sa.Column(
+            "active_from",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="null while a candidate is being prepared",
+        ),
         sa.Column("active_to", sa.DateTime(timezone=True), nullable=True),
         sa.Column("changed_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(

@@ -1,0 +1,109 @@
+"""The scaled-out installation loses parts of itself in the middle of work, and no work.
+
+A short form by default. `PACKSHOT_CHAOS_PACKS` says how many packs, and
+`PACKSHOT_CHAOS_PHOTOS` names a folder of photographs to take instead of drawn ones.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.admin import Admin, wait_for
+from tests.pictures import jpeg, photo
+from tests.servers.cluster import Cluster, running
+from tests.servers.ports import free_port
+
+PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "9"))
+PATIENCE = 120.0 + 10.0 * PACKS
+S3_AWAY_SECONDS = 30.0 if PACKS >= 50 else 5.0
+
+pytestmark = pytest.mark.timeout(60 + 4 * PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("cluster"), ports=(free_port(), free_port())) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def admins(cluster: Cluster) -> Iterator[list[Admin]]:
+    """A client of each application, and two locations."""
+    clients = [Admin(f"http://127.0.0.1:{port}", cluster.token) for port in cluster.ports]
+    clients[0].put_location("thumb", 320, 180)
+    clients[0].put_location("cover", 200, 300)
+    yield clients
+    for admin in clients:
+        admin.client.close()
+
+
+def pictures() -> Iterator[bytes]:
+    folder = os.environ.get("PACKSHOT_CHAOS_PHOTOS")
+    photographs = [path.read_bytes() for path in sorted(Path(folder).glob("*.jpg"))] if folder else []
+    for number in range(PACKS):
+        yield photographs[number % len(photographs)] if photographs else jpeg(photo(900, 700, seed=number))
+
+
+def ready(admin: Admin, packs: list[tuple[str, str]]) -> int:
+    """How many variants of these packs are rendered."""
+    return sum(variant["state"] == "READY" for pack_id, _ in packs for variant in admin.variants(pack_id))
+
+
+def check_all(admin: Admin, packs: list[tuple[str, str]]) -> int:
+    """Wait for every job; then fetch every variant and compare it. Return how many there are."""
+    for _, job_id in packs:
+        job = admin.wait_for_job(job_id, PATIENCE)
+        assert (job["state"], job["failed"]) == ("SUCCEEDED", 0)
+    return sum(admin.check_variants(pack_id) for pack_id, _ in packs)
+
+
+def report(what: str, started: float, variants: int) -> None:
+    print(
+        f"\n{what}: {len(list(pictures()))} packs, {variants} variants right after {time.monotonic() - started:.1f} s"
+    )
+
+
+def test_a_worker_the_queue_and_an_application_are_killed(cluster: Cluster, admins: list[Admin]) -> None:
+    started = time.monotonic()
+    packs = [admins[number % 2].pack_showing(data) for number, data in enumerate(pictures())]
+    wait_for(lambda: ready(admins[0], packs) > 0)
+    cluster.kill("worker-1")
+    cluster.kill("valkey")
+    cluster.kill("app-2")
+    assert cluster.dead()
+    # While the queue is away an edit commits all the same.
+    crop = "{topLeftX: 0, topLeftY: 0, bottomRightX: 0.5, bottomRightY: 1}"
+    edit = admins[0].do("setCrop", f'packId: "{packs[-1][0]}", location: "cover", crop: {crop}', "job { id }")
+    packs.append((packs[-1][0], edit["job"]["id"]))
+    for name in cluster.dead():
+        cluster.start(name)
+    report("killed a worker, the queue and an application", started, check_all(admins[0], packs))
+    wait_for(lambda: admins[1].client.get("/healthz").status_code == 200)
+
+
+def test_the_queue_is_flushed_with_orders_pending(cluster: Cluster, admins: list[Admin]) -> None:
+    started = time.monotonic()
+    packs = []
+    for number, data in enumerate(pictures()):
+        packs.append(admins[number % 2].pack_showing(data))
+        if number % 3 == 2:
+            cluster.valkey.client().flushall()
+    cluster.valkey.client().flushall()
+    report("flushed the queue", started, check_all(admins[1], packs))
+
+
+def test_the_store_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -> None:
+    started = time.monotonic()
+    packs = [admins[0].pack_showing(data) for data in pictures()]
+    cluster.kill("s3")
+    away = time.monotonic()
+    crop = "{topLeftX: 0.5, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}"
+    for pack_id, _ in list(packs):
+        edit = admins[1].do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {crop}', "job { id }")
+        packs.append((pack_id, edit["job"]["id"]))
+    time.sleep(max(0.0, S3_AWAY_SECONDS - (time.monotonic() - away)))
+    cluster.start("s3")
+    report(f"took the store away for {time.monotonic() - away:.0f} s", started, check_all(admins[0], packs))

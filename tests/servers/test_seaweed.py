@@ -1,0 +1,40 @@
+"""The S3 server of the tests goes when they go."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tests.servers.seaweed import Seaweed
+server = Seaweed(Path(sys.argv[1]))
+server.start()
+print(server.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_the_server_of_a_killed_test_run_ends_with_it(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, check=False)
+    assert run.returncode == -signal.SIGKILL
+    pid = int(run.stdout)
+    deadline = time.monotonic() + 10
+    while _is_running(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        # Where nothing reaps orphans it stays as a zombie.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
