@@ -51,8 +51,8 @@ class Seaweed:
         self.access_key, self.secret_key = "packshot-tests", secrets.token_hex(20)
         self.denied_key, self.denied_secret = "packshot-denied", secrets.token_hex(20)
         self._admin_secret = secrets.token_hex(20)
-        self._ports = dict(zip(_PARTS, _free_ports(len(_PARTS)), strict=True))
-        self.endpoint_url = f"http://127.0.0.1:{self._ports['s3']}"
+        self.ports = dict(zip(_PARTS, _free_ports(len(_PARTS)), strict=True))
+        self.endpoint_url = f"http://127.0.0.1:{self.ports['s3']}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -137,9 +137,9 @@ class Seaweed:
         path.write_text(json.dumps({"identities": identities}))
 
     def _options(self) -> list[str]:
-        ports = [f"-{part}.port={port}" for part, port in self._ports.items()]
+        ports = [f"-{part}.port={port}" for part, port in self.ports.items()]
         # One part finds another's at 10,000 more.
-        ports += [f"-{part}.port.grpc={port + 10_000}" for part, port in self._ports.items()]
+        ports += [f"-{part}.port.grpc={port + 10_000}" for part, port in self.ports.items()]
         return [
             "-logtostderr=true",
             "mini",
@@ -199,10 +199,7 @@ class Seaweed:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        for port in self._ports.values():
-            for number in (port, port + 10_000):
-                for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108 - where it puts them
-                    path.unlink(missing_ok=True)
+        remove_sockets(self.ports)
 
 
 @contextmanager
@@ -214,6 +211,14 @@ def running(folder: Path) -> Iterator[Seaweed]:
         yield server
     finally:
         server.kill()
+
+
+def remove_sockets(ports: dict[str, int]) -> None:
+    """Remove what a server on these ports left outside its folder."""
+    for port in ports.values():
+        for number in (port, port + 10_000):
+            for path in Path("/tmp").glob(f"seaweedfs-*-{number}.sock"):  # noqa: S108 - where it puts them
+                path.unlink(missing_ok=True)
 
 
 def _free_ports(count: int) -> list[int]:

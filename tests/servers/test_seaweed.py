@@ -1,5 +1,6 @@
 """The S3 server of the tests goes when they go."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers.seaweed import remove_sockets
+
 _KILLED = """
-import os, signal, sys
+import json, os, signal, sys
 from pathlib import Path
 from tests.servers.seaweed import Seaweed
 server = Seaweed(Path(sys.argv[1]))
 server.start()
-print(server.pid, flush=True)
+print(json.dumps([server.pid, server.ports]), flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -24,11 +27,12 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_the_server_of_a_killed_test_run_ends_with_it(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], stdout=subprocess.PIPE, check=False)
     assert run.returncode == -signal.SIGKILL
-    pid = int(run.stdout)
+    pid, ports = json.loads(run.stdout)
     deadline = time.monotonic() + 10
     while _is_running(pid):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+    remove_sockets(ports)
 
 
 def _is_running(pid: int) -> bool:

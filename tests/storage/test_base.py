@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packshot.storage.base import Metadata, check_key, check_prefix
+from packshot.storage.base import MAX_TAGS_BYTES, Metadata, check_key, check_prefix
 
 _good_keys = st.lists(
     st.from_regex(re.compile(r"[a-z0-9][a-z0-9._-]{0,30}"), fullmatch=True).filter(lambda text: ".." not in text),
@@ -47,3 +47,10 @@ def test_metadata_that_could_not_be_a_header_is_refused(text: str) -> None:
 def test_a_tag_that_could_not_be_told_from_its_neighbour_is_refused(tag: str) -> None:
     with pytest.raises(ValueError, match="Tag: expected"):
         Metadata("image/png", None, ("fine", tag))
+
+
+def test_more_tags_than_every_store_can_keep_are_refused() -> None:
+    tags = tuple(f"{number:05}" for number in range(MAX_TAGS_BYTES // 6))
+    assert Metadata("image/png", None, tags).tags == tags
+    with pytest.raises(ValueError, match="Tags: expected at most 1800 bytes"):
+        Metadata("image/png", None, (*tags, "1"))
