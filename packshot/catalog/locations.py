@@ -18,6 +18,8 @@ from packshot.model import IncludeAll, Location, Rendition, check_name
 LABEL_ONLY = frozenset({"label"})
 MOST_RENDITIONS = 32
 LONGEST_LABEL = 255
+# Every location consulted is a purge tag of the picture, and a store keeps a bounded number of bytes of them.
+LONGEST_CHAIN = 8
 _DEFAULTS: dict[str, Any] = {
     "label": None,
     "width": None,
@@ -187,22 +189,30 @@ def _check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -
 
 
 def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Location]) -> None:
-    chain = [name]
-    following = fallback
-    while following is not None:
-        if following in chain:
-            raise Cycle(
-                "The fallback would come back to where it started.",
+    if fallback is not None and fallback != name and fallback not in known:
+        raise NotFound(
+            f"There is no location {fallback!r} to fall back to.",
+            field=("fallback",),
+            expected=", ".join(sorted(known)),
+            got=fallback,
+        )
+    following = {other: location.fallback for other, location in known.items()} | {name: fallback}
+    # A chain through this location grows with it, wherever it begins.
+    for start in following:
+        chain: list[str] = [start]
+        while (after := following[chain[-1]]) is not None:
+            if after in chain:
+                raise Cycle(
+                    "The fallback would come back to where it started.",
+                    field=("fallback",),
+                    expected="a chain that ends",
+                    got=" -> ".join([*chain, after]),
+                )
+            chain.append(after)
+        if len(chain) > LONGEST_CHAIN:
+            raise Invalid(
+                "The fallback chain would be too long.",
                 field=("fallback",),
-                expected="a chain that ends",
-                got=" -> ".join([*chain, following]),
+                expected=f"at most {LONGEST_CHAIN} locations",
+                got=" -> ".join(chain),
             )
-        if following not in known:
-            raise NotFound(
-                f"There is no location {following!r} to fall back to.",
-                field=("fallback",),
-                expected=", ".join(sorted(known)),
-                got=following,
-            )
-        chain.append(following)
-        following = known[following].fallback

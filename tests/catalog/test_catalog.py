@@ -2,7 +2,9 @@
 
 import base64
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,21 @@ from resolvers import packs as pack_resolvers
 from tests.playground import TENANT, Playground
 
 
-def test_the_history_goes_up_and_down_and_agrees_with_the_tables(tmp_path: Path) -> None:
-    catalog = Catalog(f"sqlite:///{tmp_path}/history.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
+    """A database of each kind with nothing in it."""
+    with ExitStack() as parts:
+        url = f"sqlite:///{tmp_path}/history.db"
+        if request.param == "postgresql":
+            url = parts.enter_context(request.getfixturevalue("postgres").database(migrated=False))
+        catalog = Catalog(url)
+        parts.callback(catalog.close)
+        yield catalog
+
+
+def test_the_history_goes_up_and_down_and_agrees_with_the_tables(empty: Catalog) -> None:
+    catalog = empty
+    assert not migrate.is_current(catalog)
     migrate.upgrade(catalog)
     migrate.check(catalog)
     assert migrate.is_current(catalog)
@@ -32,7 +47,6 @@ def test_the_history_goes_up_and_down_and_agrees_with_the_tables(tmp_path: Path)
     assert not migrate.is_current(catalog)
     migrate.upgrade(catalog)
     migrate.check(catalog)
-    catalog.close()
 
 
 def test_a_tenant_is_born_once_with_a_main_location_of_no_size(playground: Playground) -> None:
@@ -88,6 +102,17 @@ def test_a_longer_fallback_cycle_is_refused_with_its_course(playground: Playgrou
     with pytest.raises(Cycle) as refusal:
         playground.location("a", fallback="b")
     assert refusal.value.got == "a -> b -> a"
+
+
+def test_a_fallback_chain_is_bounded_wherever_it_is_lengthened(playground: Playground) -> None:
+    for number in range(1, 9):
+        playground.location(f"l{number}", width=1, fallback=f"l{number - 1}" if number > 1 else None)
+    with pytest.raises(Invalid) as refusal:
+        playground.location("l9", width=1, fallback="l8")
+    assert refusal.value.expected == "at most 8 locations"
+    with pytest.raises(Invalid) as refusal:
+        playground.location("l1", fallback="main")
+    assert (refusal.value.got or "").startswith("l8 -> l7")
 
 
 def test_every_change_of_a_location_is_a_version_and_the_old_one_is_kept(playground: Playground) -> None:

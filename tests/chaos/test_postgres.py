@@ -1,0 +1,52 @@
+"""PostgreSQL is restarted under load: what was acknowledged is there, and work goes on by itself."""
+
+import threading
+from pathlib import Path
+
+from packshot.catalog import migrate
+from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.transaction import Catalog
+from packshot.render.pool import Renderer
+from resolvers import packs
+from tests.admin import wait_for
+from tests.playground import TENANT, Playground
+from tests.servers.postgres import start_postgres
+
+WRITERS = 4
+
+
+def test_a_crash_of_the_database_loses_no_acknowledged_write(tmp_path: Path, renderer: Renderer) -> None:
+    server = start_postgres(tmp_path / "postgres")
+    playground = Playground(tmp_path / "data", renderer, database_url=server.url("postgres"))
+    acknowledged: list[str] = []
+    refused: list[Exception] = []
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            try:
+                acknowledged.append(packs.create_pack(playground.caller, {}).pack.id)
+            except Exception as outage:  # noqa: BLE001 - whatever the database is out by
+                refused.append(outage)
+                stop.wait(0.05)
+
+    writers = [threading.Thread(target=write) for _ in range(WRITERS)]
+    for writer in writers:
+        writer.start()
+    wait_for(lambda: len(acknowledged) > 50)
+    server.crash()
+    wait_for(lambda: len(refused) > 0)
+    server.start()
+    before = len(acknowledged)
+    wait_for(lambda: len(acknowledged) > before + 50)
+    stop.set()
+    for writer in writers:
+        writer.join()
+    assert packs.load_snapshots(playground.caller, acknowledged).keys() == set(acknowledged)
+    playground.site.catalog.close()
+    again = Catalog(server.url("postgres"))
+    assert migrate.is_current(again)
+    with again.write(TENANT) as tx:
+        assert not ensure_tenant(tx)
+    again.close()
+    server.stop()
