@@ -3,9 +3,11 @@
 `python -m tests.servers.cluster` keeps it running and starts again whatever dies.
 """
 
+import errno
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -101,7 +103,10 @@ class Cluster:
     def dead(self) -> list[str]:
         """Return the parts that should run and do not."""
         ended = [name for name, process in self.processes.items() if process.poll() is not None]
-        return ended + ["valkey"] * (not self.valkey.is_running())
+        # Refused, not merely slow: a busy server must not get a second one beside it.
+        with socket.socket() as probe:
+            refused = probe.connect_ex(("127.0.0.1", self.valkey_port)) == errno.ECONNREFUSED
+        return ended + ["valkey"] * refused
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -126,8 +131,7 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self.valkey.is_running():
-            self.valkey.stop()
+        self.valkey.terminate()
         self._parts.close()
 
 
