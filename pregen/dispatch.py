@@ -10,6 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 from packshot.catalog import jobs, leases, orders, uploads
 from packshot.catalog.orders import Due, Priority
@@ -91,7 +92,8 @@ class Dispatcher:
                 return
             open_jobs = jobs.unadmitted_jobs(tx)
         for tenant, job_id in open_jobs:
-            self._admit(tenant, job_id)
+            # One job that cannot be let in must not keep the others' work waiting.
+            self._guard(partial(self._admit, tenant, job_id))
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
@@ -100,9 +102,9 @@ class Dispatcher:
             if room > 0:
                 due += orders.take_due(tx, Priority.BULK, limit=room)
         self._ring_for(due)
-        if self._ticks % SWEEP_TICKS == 0:
-            self._sweep_uploads()
         self._ticks += 1
+        if self._ticks % SWEEP_TICKS == 1:
+            self._guard(self._sweep_uploads)
 
     def _mine(self, tx: Tx) -> bool:
         return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)

@@ -135,11 +135,15 @@ def demo(
 def migrate() -> None:
     """Bring the database to the current schema."""
     from packshot.catalog import migrate as migrations
-    from packshot.catalog.transaction import Catalog
+    from packshot.catalog.transaction import Catalog, DatabaseFault
 
     catalog = Catalog(_settings().effective_database_url)
-    migrations.upgrade(catalog)
-    catalog.close()
+    try:
+        migrations.upgrade(catalog)
+    except DatabaseFault as fault:
+        _stop(f"The database does not answer: {fault.orig}", DOWN)
+    finally:
+        catalog.close()
     typer.echo("The database is current.")
 
 

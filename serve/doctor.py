@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from packshot.catalog import migrate
-from packshot.catalog.transaction import Catalog
+from packshot.catalog.transaction import Catalog, DatabaseFault
 from packshot.render.formats import codecs
 from packshot.settings import Settings
 from packshot.site import open_stores
@@ -42,6 +42,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
     catalog = Catalog(settings.effective_database_url)
     try:
         current = migrate.is_current(catalog)
+    except DatabaseFault as fault:
+        mend = "start it, or correct PACKSHOT_DATABASE_URL"
+        yield Finding("database", "", f"does not answer: {mend} ({str(fault.orig).strip()})")
+        return
     finally:
         catalog.close()
     yield Finding(
@@ -59,9 +63,15 @@ def _queue(settings: Settings) -> Iterator[Finding]:
         yield Finding("queue", "in memory: `packshot serve` runs the jobs")
         return
     broker = make_broker(settings)
-    answers = is_reachable(broker)
-    broker.close()
-    yield Finding("queue", "Redis answers", None if answers else "Redis does not answer PING")
+    try:
+        is_reachable(broker)
+    except Exception as error:  # noqa: BLE001 - whatever it is out by, the way to mend it is the same
+        mend = "start it, or correct PACKSHOT_REDIS_URL"
+        yield Finding("queue", "", f"Redis does not answer: {mend} ({type(error).__name__})")
+        return
+    finally:
+        broker.close()
+    yield Finding("queue", "Redis answers")
 
 
 def _codecs() -> Iterator[Finding]:

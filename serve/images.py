@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
 
+import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
@@ -31,6 +32,7 @@ COMMON = {
 }
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
+THREADS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class Images:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._fallback = Fallback(site)
+        # A store that is silent may hold these threads, but none that the admin side needs.
+        self._threads = anyio.CapacityLimiter(THREADS)
         self.routes = [
             Route("/i/{key:path}", self.immutable, methods=["GET"]),
             Route("/api/v2/img/{pack}", self.stable, methods=["GET"]),
@@ -64,9 +68,9 @@ class Images:
             key = parse_key(text)
         except Invalid as error:
             raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
-        stored = await anyio.to_thread.run_sync(find_variant, self._site, str(key))
+        stored = await anyio.to_thread.run_sync(find_variant, self._site, str(key), limiter=self._threads)
         if stored is None:
-            target = await anyio.to_thread.run_sync(self._retarget, key)
+            target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
                 return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
             stored = await self._fallback.fetch(target)
@@ -84,12 +88,12 @@ class Images:
         if not PACK_ID.fullmatch(pack_id):
             raise NotFound("There is no such pack.", field=("pack",), expected="24 lower-case hex digits", got=pack_id)
         accept = accepted_formats(request.headers.get("accept", ""))
-        found = await anyio.to_thread.run_sync(self._find, pack_id, form, accept)
+        found = await anyio.to_thread.run_sync(self._find, pack_id, form, accept, limiter=self._threads)
         for _ in range(RESTARTS):
             if found.stored is not None:
                 break
             stored = await self._fallback.fetch(found.target)
-            again = await anyio.to_thread.run_sync(self._find, pack_id, form, accept)
+            again = await anyio.to_thread.run_sync(self._find, pack_id, form, accept, limiter=self._threads)
             # The bytes are of the key that was asked for only if no edit came in between.
             found = replace(found, stored=stored) if again.target.key == found.target.key else again
         if found.stored is None:
@@ -120,7 +124,7 @@ class Images:
         headers |= {"Content-Length": str(stored.size), "Content-Type": stored.metadata.content_type}
         if request.method == "HEAD":
             return Response(headers=headers)
-        opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key)
+        opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key, limiter=self._threads)
         return StreamingResponse(_chunks(opened), headers=headers)
 
 

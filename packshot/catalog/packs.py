@@ -129,7 +129,7 @@ def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> 
     """
     share_configuration(tx)
     here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    version: int | None = tx.connection.scalar(sa.select(packs.c.version).where(*here).with_for_update())
+    version: int | None = tx.connection.scalar(sa.select(packs.c.version).where(*here).with_for_update(key_share=True))
     if version is None:
         raise NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=pack_id)
     if expected_version not in (None, version):

@@ -28,6 +28,8 @@ BUSY_SECONDS = 10
 _POSTGRESQL_OPTIONS = (
     f"-c statement_timeout=30000 -c lock_timeout={BUSY_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"
 )
+# A database whose machine vanished is noticed in half a minute, not when the kernel gives up.
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Catalog:
                 max_overflow=0,
                 pool_timeout=BUSY_SECONDS,
                 pool_pre_ping=True,
-                connect_args={"connect_timeout": BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS},
+                connect_args={"connect_timeout": BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS, **_KEEPALIVES},
             )
             # A reader of several statements sees one state, as on SQLite.
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -142,7 +144,11 @@ def hold_configuration(tx: Tx) -> None:
 
 
 def _lock_configuration(tx: Tx, *, shared: bool) -> None:
-    statement = sa.select(tenants.c.id).where(tenants.c.id == tx.tenant).with_for_update(read=shared)
+    # Not so strong that it stops rows elsewhere from referring to this one: they
+    # are written after the sequence is drawn, and the two would wait for each other.
+    statement = (
+        sa.select(tenants.c.id).where(tenants.c.id == tx.tenant).with_for_update(read=shared, key_share=not shared)
+    )
     if tx.connection.scalar(statement) is None:
         raise NotFound("There is no such tenant.", field=("tenant",), got=tx.tenant)
 

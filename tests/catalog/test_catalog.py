@@ -2,7 +2,7 @@
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,6 +12,8 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import locations, migrate, packs
+from packshot.catalog.jobs import JobState
+from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.tables import location_versions
 from packshot.catalog.tables import packs as pack_table
@@ -20,8 +22,10 @@ from packshot.catalog.transaction import Catalog
 from packshot.errors import Cycle, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
 from packshot.model import Format, Rendition
+from resolvers import jobs as job_resolvers
 from resolvers import locations as location_resolvers
 from resolvers import packs as pack_resolvers
+from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
 
 
@@ -301,3 +305,29 @@ def test_a_reader_sees_one_state_while_a_writer_commits(playground: Playground) 
         assert tx.connection.scalar(count) == 0
         pack_resolvers.create_pack(playground.caller, {})
         assert tx.connection.scalar(count) == 0
+
+
+def test_edits_changes_and_regenerations_at_once_do_not_block_each_other(playground: Playground) -> None:
+    pack_ids = [playground.pack(picture=_SMALL) for _ in range(3)]
+    start = threading.Barrier(5)
+
+    def many(act: Callable[[int], object]) -> None:
+        start.wait()
+        for number in range(25):
+            act(number)
+
+    acts: list[Callable[[int], object]] = [
+        lambda n: pack_resolvers.set_crop(playground.caller, pack_ids[n % 3], "main", Crop(0, 0, 1, 0.5 + n / 60)),
+        lambda n: pack_resolvers.set_crop(playground.caller, pack_ids[-n % 3], "main", Crop(0, 0, 0.5 + n / 60, 1)),
+        lambda n: job_resolvers.regenerate_packs(playground.caller, pack_ids, Priority.INTERACTIVE),
+        lambda n: playground.location("thumb", width=10 + n),
+        lambda n: job_resolvers.regenerate_tenant(playground.caller, None, Priority.BULK),
+    ]
+    with ThreadPoolExecutor(5) as pool:
+        for done in [pool.submit(many, act) for act in acts]:
+            done.result()
+    playground.run_jobs()
+    assert job_resolvers.list_jobs(playground.caller, first=1, after=None, states=[JobState.QUEUED]).total == 0
+
+
+_SMALL = jpeg(photo(8, 8))
