@@ -145,12 +145,12 @@ class TooLarge(PackshotError):
 
 
 class Unrenderable(PackshotError):
-    """The image is damaged, or cannot be drawn in the requested shape."""
+    """The image is damaged, needs too much memory, or cannot be drawn in the requested shape."""
 
     code = ErrorCode.UNRENDERABLE
 
 
 class RenderTimeout(PackshotError):
-    """Rendering took longer than the limit, or needed more memory than it."""
+    """Rendering took longer than the limit."""
 
     code = ErrorCode.RENDER_TIMEOUT

@@ -72,6 +72,7 @@ def test_a_worker_renders_what_is_rung_for(playground: Playground, settings: Set
         for pack_id in pack_ids:
             ring.ring(TENANT, pack_id, playground.bell.rings[0][2])
         wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
+    assert all(len(playground.entries(pack_id)) == 3 for pack_id in pack_ids)
 
 
 def test_a_worker_finds_by_itself_what_nobody_rang_for(playground: Playground, settings: Settings) -> None:
@@ -112,6 +113,7 @@ def test_a_flushed_queue_loses_no_work(
     valkey.client().flushall()
     with working(playground, settings):
         wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
+    assert all(len(playground.entries(pack_id)) == 3 for pack_id in pack_ids)
 
 
 def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back(playground: Playground) -> None:
