@@ -24,6 +24,7 @@ class Facts:
         frames: 1 for a still picture.
         thumbhash: a placeholder of a few bytes; not computed yet.
         dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
+        quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None for other formats.
     """
 
     width: int
@@ -33,6 +34,7 @@ class Facts:
     frames: int
     thumbhash: str | None
     dominant_color: str | None
+    quality: int | None = None
 
 
 def probe(data: bytes, limits: Limits) -> Facts:

@@ -85,6 +85,13 @@ class Drawing:
         box: what is sampled, in pixels of the upright original.
         size: pixels of the output.
         placed: where in the output the sampled picture goes; the rest stays transparent.
+        background: rrggbb or rrggbbaa laid under all of the output; None: nothing is,
+            and an opaque format gets white.
+        smart: the most telling part of `box` is sampled, of the ratio of `placed`,
+            and not all of it.
+        blur: standard deviation of a Gaussian over the sampled picture, in pixels of the output.
+        corner: radius of rounded corners, in pixels of the output.
+        credits: the original's copyright and credit lines are kept.
     """
 
     box: Box
@@ -93,6 +100,10 @@ class Drawing:
     format: Format
     quality: int | None
     background: str | None
+    smart: bool = False
+    blur: float = 0.0
+    corner: int = 0
+    credits: bool = False
 
 
 def drawing(plan: Plan, original: Size, crop: Crop | None) -> Drawing:
