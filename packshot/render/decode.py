@@ -1,4 +1,4 @@
-"""An original's bytes as a picture: upright, sRGB, 8 bits, nothing else attached.
+"""An original's bytes as a picture: sRGB, 8 bits, told how to turn it upright, nothing else attached.
 
 Originals are hostile input. What a header tells is checked before a pixel is
 decoded; the decoding itself belongs in a process that may die.
@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from packshot.errors import TooLarge, UnsupportedMedia
-from packshot.geometry import Size
+from packshot.geometry import Box, Size
 from packshot.render.colour import to_srgb
 from packshot.render.damage import DAMAGE, refused_if_damaged
 from packshot.render.formats import ACCEPTED, sniff, webp_canvas
@@ -50,6 +50,27 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+# Which of these exchange width and height, and at which edges of the stored
+# picture the upright one's left and top are counted from the far end.
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
+_FROM_RIGHT = {
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
+_FROM_BOTTOM = {
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Header:
@@ -67,6 +88,46 @@ class Header:
     frames: int
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A decoded picture as it is stored, and the turn that is still to come.
+
+    Turning copies every pixel, so whoever makes the picture smaller turns what
+    comes of it.
+
+    Attributes:
+        picture: mode RGB, or RGBA where some pixel is not opaque; without metadata.
+        turn: what brings it upright; None: it is.
+    """
+
+    picture: Image.Image
+    turn: Image.Transpose | None
+
+    @property
+    def size(self) -> Size:
+        """Width and height in pixels, upright."""
+        return self.turned_size(Size(*self.picture.size))
+
+    def turned_size(self, size: Size) -> Size:
+        """Return `size` turned upright, or from upright to stored: it is the same."""
+        return Size(size.height, size.width) if self.turn in _SIDEWAYS else size
+
+    def stored(self, box: Box) -> Box:
+        """Return where in `picture` lies what is at `box` of the upright picture."""
+        left, top, width, height = box
+        if self.turn in _SIDEWAYS:
+            left, top, width, height = top, left, height, width
+        if self.turn in _FROM_RIGHT:
+            left = self.picture.width - left - width
+        if self.turn in _FROM_BOTTOM:
+            top = self.picture.height - top - height
+        return Box(left, top, width, height)
+
+    def upright(self, part: Image.Image) -> Image.Image:
+        """Turn `part`, which was made of `picture`, upright."""
+        return part if self.turn is None else part.transpose(self.turn)
+
+
 def inspect(data: bytes, limits: Limits) -> Header:
     """Read the header of an original and hold it against the limits.
 
@@ -78,11 +139,8 @@ def inspect(data: bytes, limits: Limits) -> Header:
     return _open(data, limits)[1]
 
 
-def decode(data: bytes, limits: Limits) -> Image.Image:
-    """Decode an original's first frame, upright, as 8-bit sRGB in mode RGB or RGBA.
-
-    Mode RGBA means that some pixel is not opaque. The picture carries no
-    metadata. A file that ends early is refused.
+def decode(data: bytes, limits: Limits) -> Decoded:
+    """Decode an original's first frame as 8-bit sRGB; a file that ends early is refused.
 
     Raises:
         UnsupportedMedia, TooLarge: as `inspect` does.
@@ -93,13 +151,10 @@ def decode(data: bytes, limits: Limits) -> Image.Image:
     with refused_if_damaged("The picture is damaged and cannot be decoded."):
         _scale_transparent_value(source)
         source.load()
-        turn = _UPRIGHT.get(_orientation(source))
         picture = to_srgb(source)
-        if turn is not None:
-            picture = picture.transpose(turn)
         # Encoders write what they find in `info`: GPS, comments, foreign profiles.
         picture.info = {}
-        return picture
+        return Decoded(picture, _UPRIGHT.get(_orientation(source)))
 
 
 def check_length(length: int, limits: Limits) -> None:

@@ -16,7 +16,7 @@ from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Box, Size
 from packshot.model import Format
 from packshot.render.damage import refused_if_damaged
-from packshot.render.decode import check_pixels, decode
+from packshot.render.decode import Decoded, check_pixels, decode
 from packshot.render.encode import encode
 from packshot.render.limits import Limits
 from packshot.variants.plan import Drawing
@@ -54,11 +54,11 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
         MemoryError: the process has no room; here, or from the iterator.
     """
     try:
-        picture = decode(original, limits)
+        decoded = decode(original, limits)
     except PackshotError as refusal:
         # One each, as callers put their own field path into what they get.
         return iter([copy.copy(refusal) for _ in drawings])
-    return _draw_all(_Original(picture), drawings, limits)
+    return _draw_all(_Original(decoded), drawings, limits)
 
 
 def _draw_all(original: "_Original", drawings: Sequence[Drawing], limits: Limits) -> Iterator[Rendered | PackshotError]:
@@ -78,17 +78,14 @@ def _draw_all(original: "_Original", drawings: Sequence[Drawing], limits: Limits
 
 @dataclass(frozen=True)
 class _Original:
-    picture: Image.Image
-
-    @property
-    def size(self) -> Size:
-        return Size(*self.picture.size)
+    decoded: Decoded
 
     @cached_property
     def weighted(self) -> Image.Image:
         # Colours weighted by their alpha, or what is hidden under transparent
         # pixels would bleed into the edges. `resize` does the same, every time.
-        return self.picture.convert("RGBa") if self.picture.mode == "RGBA" else self.picture
+        picture = self.decoded.picture
+        return picture.convert("RGBa") if picture.mode == "RGBA" else picture
 
 
 def _geometry(drawing: Drawing) -> _Geometry:
@@ -102,7 +99,7 @@ def _pixels(*pictures: Image.Image) -> int:
 def _compose(original: _Original, drawing: Drawing, limits: Limits) -> Image.Image:
     """Sample the original and put it in its place, on transparent padding."""
     check_pixels(drawing.size, limits)
-    _check_inside(drawing.box, original.size, "the original")
+    _check_inside(drawing.box, original.decoded.size, "the original")
     _check_inside(drawing.placed, drawing.size, "the output")
     with refused_if_damaged("The picture cannot be scaled to that size."):
         sampled = _resample(original, drawing.box, drawing.placed.size)
@@ -114,13 +111,17 @@ def _compose(original: _Original, drawing: Drawing, limits: Limits) -> Image.Ima
 
 
 def _resample(original: _Original, box: Box, size: Size) -> Image.Image:
-    edges = (box.left, box.top, box.left + box.width, box.top + box.height)
+    decoded = original.decoded
+    left, top, width, height = decoded.stored(box)
+    edges = (left, top, left + width, top + height)
     if box.size == size:
-        return original.picture.crop(edges)
+        return decoded.upright(decoded.picture.crop(edges))
     # Straight from the original, so that pixels just outside the box count at
     # its edges, as they would in the whole picture.
-    sampled = original.weighted.resize(size, Image.Resampling.LANCZOS, box=edges, reducing_gap=_REDUCING_GAP)
-    return sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled
+    sampled = original.weighted.resize(
+        decoded.turned_size(size), Image.Resampling.LANCZOS, box=edges, reducing_gap=_REDUCING_GAP
+    )
+    return decoded.upright(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
 
 
 def _finish(picture: Image.Image, drawing: Drawing) -> Rendered:

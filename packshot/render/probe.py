@@ -45,14 +45,14 @@ def probe(data: bytes, limits: Limits) -> Facts:
         MemoryError: the process has no room for the picture.
     """
     header = inspect(data, limits)
-    picture = decode(data, limits)
+    decoded = decode(data, limits)
     with refused_if_damaged("The picture's colours cannot be counted."):
-        color = dominant_color(picture)
+        color = dominant_color(decoded.picture)
     return Facts(
-        width=picture.width,
-        height=picture.height,
+        width=decoded.size.width,
+        height=decoded.size.height,
         format=header.format,
-        alpha=picture.mode == "RGBA",
+        alpha=decoded.picture.mode == "RGBA",
         frames=header.frames,
         thumbhash=None,
         dominant_color=color,

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from packshot.errors import ErrorCode, PackshotError, TooLarge, Unrenderable, UnsupportedMedia
-from packshot.render.decode import Header, decode, inspect
+from packshot.geometry import Box
+from packshot.render.decode import Decoded, Header, decode, inspect
 from packshot.render.limits import Limits
 from tests import pictures
 
@@ -22,8 +23,13 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
     return float(np.abs(np.asarray(one, float) - np.asarray(other, float)).mean())
 
 
+def upright(data: bytes) -> Image.Image:
+    decoded = decode(data, LIMITS)
+    return decoded.upright(decoded.picture)
+
+
 def as_pixel(data: bytes) -> tuple[int, ...]:
-    pixel = decode(data, LIMITS).getpixel((0, 0))
+    pixel = decode(data, LIMITS).picture.getpixel((0, 0))
     assert isinstance(pixel, tuple)
     return pixel
 
@@ -37,10 +43,24 @@ def test_the_header_is_read_without_decoding(format: str) -> None:
 @pytest.mark.parametrize("format", ENCODERS)
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_of_every_format_comes_out_upright_once(format: str, orientation: int) -> None:
-    upright = pictures.corners(61, 40)
-    stored = pictures.turned(upright, orientation)
+    picture = pictures.corners(61, 40)
+    stored = pictures.turned(picture, orientation)
     data = ENCODERS[format](stored, exif=pictures.exif(orientation))
-    assert mean_difference(decode(data, LIMITS), upright) < 2
+    assert mean_difference(upright(data), picture) < 2
+    assert decode(data, LIMITS).size == picture.size
+
+
+@pytest.mark.parametrize("turn", [None, *Image.Transpose])
+def test_a_box_of_the_upright_picture_is_found_in_the_stored_one(turn: Image.Transpose | None) -> None:
+    decoded = Decoded(pictures.photo(61, 40), turn)
+    whole = decoded.upright(decoded.picture)
+    assert decoded.size == whole.size
+    for box in (Box(3, 5, 20, 11), Box(0, 0, *whole.size), Box(whole.width - 1, 0, 1, 7)):
+        left, top, width, height = decoded.stored(box)
+        part = decoded.upright(decoded.picture.crop((left, top, left + width, top + height)))
+        expected = whole.crop((box.left, box.top, box.left + box.width, box.top + box.height))
+        assert part.tobytes() == expected.tobytes()
+        assert part.size == box.size == decoded.turned_size(decoded.stored(box).size)
 
 
 def test_an_orientation_that_only_xmp_tells_is_left_alone_as_browsers_do() -> None:
@@ -63,7 +83,7 @@ def test_a_phones_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
 
 def test_grey_of_16_bits_is_scaled_and_not_clipped() -> None:
     steps = np.array([[0, 128, 129, 32896, 65406, 65407, 65535]], np.uint16)
-    picture = decode(pictures.png(Image.fromarray(steps)), LIMITS)
+    picture = upright(pictures.png(Image.fromarray(steps)))
     assert picture.mode == "RGB"
     assert np.asarray(picture)[0, :, 0].tolist() == [0, 0, 1, 128, 254, 255, 255]
 
@@ -92,7 +112,7 @@ def test_every_kind_of_png_becomes_rgb_or_rgba(
     picture: Image.Image, options: dict[str, object], mode: str, pixel: tuple[int, ...]
 ) -> None:
     data = pictures.png(picture, **options)
-    assert decode(data, LIMITS).mode == mode
+    assert decode(data, LIMITS).picture.mode == mode
     assert as_pixel(data) == pixel
 
 
@@ -105,7 +125,7 @@ def test_a_wide_colour_profile_is_brought_to_srgb() -> None:
 
 def test_a_profile_keeps_the_alpha_channel_as_it_was() -> None:
     cutout = pictures.cutout(40, 30)
-    picture = decode(pictures.png(cutout, icc_profile=pictures.display_p3()), LIMITS)
+    picture = upright(pictures.png(cutout, icc_profile=pictures.display_p3()))
     assert picture.getchannel("A").tobytes() == cutout.getchannel("A").tobytes()
 
 
@@ -144,7 +164,7 @@ def test_a_profile_that_does_not_fit_counts_as_none(profile: bytes) -> None:
 
 def test_a_decoded_picture_carries_no_metadata() -> None:
     data = pictures.jpeg(pictures.corners(40, 30), exif=pictures.exif(), icc_profile=pictures.srgb(), comment=b"hush")
-    picture = decode(data, LIMITS)
+    picture = upright(data)
     assert picture.info == {}
     assert not picture.getexif()
 
