@@ -7,6 +7,7 @@ from itertools import groupby
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Made, Refused
 from packshot.errors import PackshotError
+from packshot.render.lanes import Pulse
 from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
@@ -14,6 +15,9 @@ from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, Stored
 from packshot.variants.resolve import Target
 
 log = logging.getLogger(__name__)
+
+# A put may take as long as its store is patient; with this on top a worker's lease outlasts it.
+HEARTBEAT_SECONDS = 5.0
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -42,14 +46,21 @@ def make_variants(
         return []
     with site.catalog.write(targets[0].key.tenant) as tx:
         ledger.announce(tx, [target.key for target in targets], planned=planned)
+    pulse = Pulse(heartbeat, HEARTBEAT_SECONDS)
     outcomes: list[Made | Refused] = []
     in_order = sorted(targets, key=lambda target: target.original.sha256)
     for sha256, group in groupby(in_order, key=lambda target: target.original.sha256):
         alike = list(group)
         key = original_key(alike[0].key.tenant, sha256)
-        original = site.originals.local_path(key) or site.originals.get(key)[0]
-        rendered = site.renderer.render(original, [target.drawing for target in alike], lane, heartbeat=heartbeat)
-        outcomes += [_put(site, target, result) for target, result in zip(alike, rendered, strict=True)]
+        pulse.beat_if_due()
+        with site.originals.as_file(key) as original:
+            drawings = [target.drawing for target in alike]
+            rendered = site.renderer.render(
+                original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=HEARTBEAT_SECONDS
+            )
+        for target, result in zip(alike, rendered, strict=True):
+            pulse.beat_if_due()
+            outcomes.append(_put(site, target, result))
     return outcomes
 
 

@@ -179,6 +179,21 @@ class Settings(BaseSettings):
         """How many render processes there are, where the setting leaves it open too."""
         return self.render_processes or (os.cpu_count() or 1) + 1
 
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What works on one machine only, although a queue that others could share is set; a sentence each."""
+        if self.redis_url is None:
+            return ()
+        here = {
+            "PACKSHOT_DATABASE_URL": ("the database is SQLite", self.effective_database_url.startswith("sqlite")),
+            "PACKSHOT_S3_BUCKET_ORIGINALS": ("pictures are kept in a folder", self.s3_bucket_originals is None),
+        }
+        return tuple(
+            f"{fact}: every process must run on this machine; set {name} to use more"
+            for name, (fact, applies) in here.items()
+            if applies
+        )
+
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any

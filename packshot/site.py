@@ -1,5 +1,7 @@
 """One installation, put together: the database, the stores and the renderer."""
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from packshot.storage.base import ObjectStore
-from packshot.storage.folder import FolderStore
+from packshot.storage.folder import STALE_SECONDS, FolderStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +22,7 @@ class Site:
         originals: by content, `<tenant>/<sha256>`; never overwritten.
         variants: by key; never overwritten.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
-        incoming: folder for bytes that are still being received.
+        incoming: folder for bytes that are still being received or fetched.
     """
 
     settings: Settings
@@ -37,9 +39,15 @@ class Site:
         return Size(self.settings.max_width, self.settings.max_height)
 
     def sweep_incoming(self) -> None:
-        """Remove what an earlier process was receiving when it ended; only the folder's owner may."""
+        """Remove what a process that was killed had in its hands.
+
+        All of it where this one owns the folder; else what is older than any transfer takes.
+        """
+        oldest = time.time() - (0 if self.settings.redis_url is None else STALE_SECONDS)
         for path in self.incoming.iterdir():
-            path.unlink()
+            with suppress(FileNotFoundError):  # Another process that sweeps was faster.
+                if path.stat().st_mtime <= oldest:
+                    path.unlink()
 
     def close(self) -> None:
         self.renderer.close()
@@ -78,7 +86,13 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
     from packshot.storage.s3 import S3Store
 
     def bucket(name: str, prefix: str) -> ObjectStore:
-        return S3Store(name, prefix=prefix, endpoint_url=settings.s3_endpoint_url, region=settings.s3_region)
+        return S3Store(
+            name,
+            prefix=prefix,
+            scratch=settings.data / "incoming",
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+        )
 
     return {
         "originals": bucket(settings.s3_bucket_originals, "originals/"),

@@ -29,6 +29,9 @@ PORTION = 100
 # Bulk packs that may wait in the orders before a job's next portion is let in.
 BULK_WAITING = 500
 RINGS_A_TICK = 100
+# Interactive packs that may be rung for or in work at a time: rung again and
+# again, more of them would fill the queue faster than workers empty it.
+INTERACTIVE_PLACES = 500
 
 Ring = Callable[[str, str, Priority], None]
 
@@ -97,7 +100,8 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
-            due = orders.take_due(tx, Priority.INTERACTIVE, limit=RINGS_A_TICK)
+            room = INTERACTIVE_PLACES - orders.count_in_work(tx, Priority.INTERACTIVE)
+            due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, RINGS_A_TICK)))
             room = self._bulk_places - orders.count_in_work(tx, Priority.BULK)
             if room > 0:
                 due += orders.take_due(tx, Priority.BULK, limit=room)

@@ -6,6 +6,7 @@ message and no work is lost: the dispatcher rings again for whatever is due.
 
 import logging
 import os
+import time
 
 # Read by Dramatiq when it is imported; a worker sets its own number afterwards.
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
@@ -26,6 +27,8 @@ HEARTBEAT_MILLISECONDS = 15_000
 # Dramatiq gives a dead worker's messages back only when maintenance runs, by
 # default with one command in a thousand: too rarely for a quiet night.
 MAINTENANCE_IN_A_MILLION = 50_000
+# So long a queue that was away is not rung: an edit of a hundred packs waits for it once.
+SILENT_SECONDS = 5.0
 
 
 def make_broker(settings: Settings) -> Broker:
@@ -48,8 +51,9 @@ def make_broker(settings: Settings) -> Broker:
         client = redis.Redis.from_url(
             settings.redis_url.get_secret_value(),
             socket_connect_timeout=1,
-            socket_timeout=5,
-            retry=Retry(NoBackoff(), 1),
+            socket_timeout=2,
+            # A connection that was cut is made anew; a queue that is silent is not asked twice.
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
         broker = RedisBroker(  # type: ignore[no-untyped-call]
             client=client,
@@ -72,13 +76,20 @@ class QueueBell:
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
+        self._away_until = 0.0
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Ask for a pack to be brought up to date; log it if the queue is away."""
+        """Ask for a pack to be brought up to date; log it if the queue is away.
+
+        Then the next few rings are left to the dispatcher without asking again.
+        """
+        if time.monotonic() < self._away_until:
+            return
         try:
             self.send(tenant, pack_id, priority)
         except Exception:
-            log.warning("the queue is away; the dispatcher will ring for pack %s", pack_id, exc_info=True)
+            self._away_until = time.monotonic() + SILENT_SECONDS
+            log.warning("the queue is away; the dispatcher will ring for pack %s and others", pack_id, exc_info=True)
 
     def send(self, tenant: str, pack_id: str, priority: Priority) -> None:
         """Put the message into the queue, or raise what the queue raises."""

@@ -5,6 +5,7 @@ at a time work on a pack, and whoever lost the lease cannot finish anything.
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.transaction import DatabaseFault
 from packshot.make import find_variant, make_variants
 from packshot.model import Snapshot
 from packshot.render.pool import Lane, RendererClosed
@@ -25,6 +27,10 @@ log = logging.getLogger(__name__)
 
 # So many variants are drawn before they are kept, and a newer order is looked for.
 PORTION = 32
+
+
+# Seconds between the attempts to put a pack off while the database is away.
+PAUSES = (1.0, 2.0, 4.0)
 
 
 class LeaseLost(Exception):
@@ -61,14 +67,25 @@ def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
             return
         except RendererClosed:
             # This process is about to end; another one, or this one's successor, goes on.
-            with site.catalog.write(tenant) as tx:
-                orders.put_off(tx, work.claim)
+            _put_off(site, tenant, work.claim)
             return
         except Exception:
             log.exception("putting pack %s off after an outage", pack_id)
-            with site.catalog.write(tenant) as tx:
-                orders.put_off(tx, work.claim)
+            _put_off(site, tenant, work.claim)
             return
+
+
+def _put_off(site: Site, tenant: str, claim: Claim) -> None:
+    # It may be the database that was away; without this the pack would wait for its lease to run out.
+    for pause in (*PAUSES, None):
+        try:
+            with site.catalog.write(tenant) as tx:
+                orders.put_off(tx, claim)
+            return
+        except DatabaseFault:
+            if pause is None:
+                raise
+            time.sleep(pause)
 
 
 def _begin(site: Site, tenant: str, pack_id: str) -> Work | None:

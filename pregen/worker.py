@@ -58,10 +58,10 @@ class Pregen(QueueBell):
         if self._stopped.is_set():
             return
         self._stopped.set()
-        self.dispatcher.stop()
         # A closed renderer ends its renders as an outage, which puts their packs back.
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
+        self.dispatcher.stop()
         self._worker.stop()
         closing.cancel()
         closing.join()

@@ -57,8 +57,9 @@ def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority
                     expected="a pack of this tenant",
                     got=pack_id,
                 )
-        ledger.retry_failures(tx, wanted)
+        # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
         job = order_packs(tx, caller.site, wanted, by=caller.subject, priority=priority, verify=True)
+        ledger.retry_failures(tx, wanted)
     ring_for(caller, wanted, priority)
     return job
 

@@ -84,9 +84,10 @@ def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Up
 
 def fail_upload(site: Site, tenant: str, upload_id: str) -> None:
     """Give up an upload whose one attempt failed."""
-    site.uploads.delete(upload_key(tenant, upload_id))
+    # The row first: bytes that stay behind are swept, an upload that seems to go on is waited for.
     with site.catalog.write(tenant) as tx:
         uploads.fail_receiving(tx, upload_id)
+    site.uploads.delete(upload_key(tenant, upload_id))
 
 
 def set_original(
@@ -152,15 +153,15 @@ def _keep(site: Site, tenant: str, upload: Upload) -> Original:
     assert upload.sha256 is not None
     assert upload.bytes is not None
     key = upload_key(tenant, upload.id)
-    source = site.uploads.local_path(key) or site.uploads.get(key)[0]
-    try:
-        facts = site.renderer.probe(source)
-    except PackshotError as error:
-        raise error.at("source", "upload_id") from None
-    return keep_original(site, tenant, source, facts, sha256=upload.sha256, size=upload.bytes)
+    with site.uploads.as_file(key) as source:
+        try:
+            facts = site.renderer.probe(source)
+        except PackshotError as error:
+            raise error.at("source", "upload_id") from None
+        return keep_original(site, tenant, source, facts, sha256=upload.sha256, size=upload.bytes)
 
 
-def keep_original(site: Site, tenant: str, source: Path | bytes, facts: Facts, *, sha256: str, size: int) -> Original:
+def keep_original(site: Site, tenant: str, source: Path, facts: Facts, *, sha256: str, size: int) -> Original:
     """Copy a checked picture to where originals live, and return what is known of it."""
     original = Original(
         sha256=sha256,

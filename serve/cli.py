@@ -46,8 +46,8 @@ def serve(
     settings = _settings()
     with _alone(settings), _opened(settings) as site:
         broker, token = make_broker(settings), admin_token(settings)
+        site.sweep_incoming()
         if settings.redis_url is None:
-            site.sweep_incoming()
             pregen = Pregen(site, broker)
             application = create_app(site, broker, pregen, token, lifespan=working(pregen))
         else:
@@ -77,6 +77,7 @@ def worker(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with _opened(settings) as site:
+        site.sweep_incoming()
         pregen = Pregen(site, make_broker(settings), threads=threads)
         pregen.start()
         typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")
@@ -139,7 +140,8 @@ def migrate() -> None:
 
     catalog = Catalog(_settings().effective_database_url)
     try:
-        migrations.upgrade(catalog)
+        if not migrations.is_current(catalog):
+            migrations.upgrade(catalog)
     except DatabaseFault as fault:
         _stop(f"The database does not answer: {fault.orig}", DOWN)
     finally:
@@ -209,13 +211,16 @@ def _opened(settings: "Settings") -> Iterator["Site"]:
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     for chatty in ("alembic", "dramatiq", "botocore", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    log = logging.getLogger(__name__)
+    for caveat in settings.caveats:
+        log.warning("%s", caveat)
     site = open_site(settings)
     try:
         try:
-            if site.catalog.is_sqlite:
+            if not migrations.is_current(site.catalog):
+                if not site.catalog.is_sqlite:
+                    _stop("The database is not at the current schema: run `packshot migrate`.", DOWN)
                 migrations.upgrade(site.catalog)
-            elif not migrations.is_current(site.catalog):
-                _stop("The database is not at the current schema: run `packshot migrate`.", DOWN)
             with site.catalog.write(settings.tenant) as tx:
                 ensure_tenant(tx)
             for store in () if settings.s3_bucket_variants is None else (site.originals, site.variants):

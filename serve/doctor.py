@@ -48,9 +48,12 @@ def _database(settings: Settings) -> Iterator[Finding]:
         return
     finally:
         catalog.close()
-    yield Finding(
-        "database", f"{catalog.url.get_backend_name()}, current", None if current else "run `packshot migrate`"
-    )
+    if catalog.is_sqlite:
+        yield Finding("database", "sqlite, current" if current else "sqlite, made current by the next command")
+    else:
+        yield Finding("database", "postgresql, current", None if current else "run `packshot migrate`")
+    for caveat in settings.caveats:
+        yield Finding("settings", caveat)
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:

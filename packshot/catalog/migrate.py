@@ -17,6 +17,9 @@ def upgrade(catalog: Catalog, revision: str = "head") -> None:
     """Run every missing step up to `revision`, all or none."""
     with catalog.write("") as tx:
         if not catalog.is_sqlite:
+            # A step may take longer than any statement of a request.
+            tx.connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
+            tx.connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
             # Of processes that start together one migrates, and the others find it done.
             tx.connection.execute(sa.text("SELECT pg_advisory_xact_lock(7225736107401)"))
         command.upgrade(_config(tx.connection), revision)
@@ -35,10 +38,17 @@ def check(catalog: Catalog) -> None:
 
 
 def is_current(catalog: Catalog) -> bool:
-    """Whether the database is at the newest step."""
+    """Whether the database is at this release's newest step, or at one of a later release.
+
+    A later release's steps leave this one working until the last process has
+    been restarted, so that an upgrade needs no downtime (docs/operating.md).
+    """
     with catalog.read("") as tx:
         at = MigrationContext.configure(tx.connection).get_current_revision()
-    return at == ScriptDirectory.from_config(_config(None)).get_current_head()
+    if at is None:
+        return False
+    steps = ScriptDirectory.from_config(_config(None))
+    return at == steps.get_current_head() or at not in {step.revision for step in steps.walk_revisions()}
 
 
 def new_step(catalog: Catalog, message: str) -> None:

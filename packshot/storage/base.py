@@ -6,6 +6,7 @@ it. One contract suite in `tests/storage/contract.py` holds every store to this.
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -169,9 +170,20 @@ class ObjectStore(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """Return a file on this machine to read the body from, for `sendfile` or a render process.
+        """Return a file on this machine to read the body from, for `sendfile`.
 
         None if the store is remote or the object absent; `open` tells which.
+        """
+        ...
+
+    def as_file(self, key: str) -> AbstractContextManager[Path]:
+        """Give the body as a file on this machine for the block, for a render process to read.
+
+        Nobody may write to it. A remote object is fetched for it piece by piece,
+        never whole into memory, and removed again.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
         """
         ...
 

@@ -126,6 +126,18 @@ class FolderStore:
         path = self._path(key)
         return path if path.is_file() else None
 
+    @contextmanager
+    def as_file(self, key: str) -> Iterator[Path]:
+        """Give the file of the body for the block; nobody may write to it.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        path = self.local_path(key)
+        if path is None:
+            raise NoSuchObject(key)
+        yield path
+
     def sweep(self) -> int:
         """Remove what killed puts left behind, if older than an hour; return how many files.
 

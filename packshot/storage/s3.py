@@ -5,6 +5,7 @@ sent along for the store to verify, kept in its metadata, and verified again
 whenever its bytes are read.
 """
 
+import errno
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import NamedTemporaryFile
+from typing import IO, Any, BinaryIO
 
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
@@ -20,6 +22,7 @@ from urllib3.exceptions import HTTPError
 from packshot.storage.base import (
     CHUNK_BYTES,
     AlreadyThere,
+    DamagedObject,
     Metadata,
     NoSuchObject,
     Opened,
@@ -43,6 +46,7 @@ class S3Store:
 
     Args:
         prefix: what every key has before it in the bucket, "i/".
+        scratch: folder for the files that `as_file` gives; None: the system's own for such.
         endpoint_url: of an S3-compatible store; None: AWS.
         region: None: as AWS is configured on this machine.
         connect_seconds: longest wait for a connection, and for each part of a body to be taken.
@@ -56,6 +60,7 @@ class S3Store:
         bucket: str,
         *,
         prefix: str = "",
+        scratch: Path | None = None,
         endpoint_url: str | None = None,
         region: str | None = None,
         connect_seconds: float = 2.0,
@@ -64,6 +69,7 @@ class S3Store:
     ) -> None:
         self._bucket = bucket
         self._prefix = check_prefix(prefix) and prefix.removesuffix("/") + "/"
+        self._scratch = scratch
         self._s3 = S3Client(
             bucket,
             endpoint_url=endpoint_url,
@@ -153,6 +159,23 @@ class S3Store:
         """Return None: nothing is on this machine."""
         check_key(key)
         return None
+
+    @contextmanager
+    def as_file(self, key: str) -> Iterator[Path]:
+        """Give the body as a temporary file for the block, fetched piece by piece.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+        """
+        check_key(key)
+        with NamedTemporaryFile(dir=self._scratch, prefix="fetched-") as file:
+
+            def attempt(client: Any) -> None:
+                with self._open(client, key) as opened:
+                    _refill(file, opened)
+
+            self._s3.call(f"get {key}", attempt)
+            yield Path(file.name)
 
     def _place(self, key: str) -> dict[str, str]:
         return {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
@@ -259,7 +282,18 @@ def _stored(key: str, answer: dict[str, Any]) -> Stored:
             ).astimezone(UTC),
         )
     except (ValueError, KeyError):
-        raise Damaged(f"{key}: its metadata is damaged, or something else than Packshot put it") from None
+        raise DamagedObject(
+            errno.EIO, f"{key}: its metadata is damaged, or something else than Packshot put it"
+        ) from None
+
+
+def _refill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
+    # An attempt that broke off has left its part in it.
+    file.seek(0)
+    file.truncate()
+    for chunk in chunks:
+        file.write(chunk)
+    file.flush()
 
 
 @contextmanager

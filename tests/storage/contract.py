@@ -223,6 +223,15 @@ class StoreContract:
         path = store.local_path("a/b")
         assert path is None or path.read_bytes() == b"body"
 
+    def test_an_object_is_lent_as_a_file(self, store: ObjectStore) -> None:
+        body = noise_from("lent").randbytes(2 * CHUNK_BYTES + 7)
+        store.put("a/b", body, PLAIN)
+        with store.as_file("a/b") as path:
+            assert path.read_bytes() == body
+        assert store.get("a/b")[0] == body
+        with pytest.raises(NoSuchObject), store.as_file("a/c"):
+            pytest.fail("there is no such object")
+
     def test_keys_are_listed_by_prefix_in_order(self, store: ObjectStore) -> None:
         keys = ["a-b", "a.b", "a/b", "a/b-c", "a/bc/d", "a/c", "a0", "b/a/b", "b/a/c/d"]
         for key in noise_from(4).sample(keys, len(keys)):

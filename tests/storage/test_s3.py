@@ -194,6 +194,8 @@ def _put_with_little_memory(store: S3Store, source: Path) -> None:
     assert stored.size == 96 << 20
     with store.open("big") as opened:
         assert sum(map(len, opened)) == 96 << 20
+    with store.as_file("big") as path:
+        assert path.stat().st_size == 96 << 20
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 24 << 10, f"{grown} KiB"
 
@@ -305,6 +307,27 @@ def test_wrong_bytes_are_fetched_again(store: S3Store, proxy: Proxy, fault: Faul
     proxy.plan(fault, fault)
     assert store.get("a") == (b"body", stored)
     assert len(proxy.seen) == 4
+
+
+@pytest.mark.parametrize("fault", [Corrupt(), Truncate(3), Stall(3)], ids=lambda fault: type(fault).__name__)
+def test_a_file_is_lent_only_when_it_is_right_and_then_removed(
+    open_store: Callable[..., S3Store],
+    proxy: Proxy,
+    fault: Fault,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.02)
+    store = open_store(endpoint_url=proxy.endpoint_url, read_seconds=0.3, scratch=tmp_path)
+    store.put("a", b"body", PLAIN)
+    proxy.plan(fault, fault)
+    with store.as_file("a") as path:
+        assert path.parent == tmp_path
+        assert path.read_bytes() == b"body"
+    proxy.plan(*[fault] * 4)
+    with pytest.raises(OSError, match="get a"), store.as_file("a"):
+        pytest.fail("the bytes are wrong")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("fault", [Corrupt(), Truncate(3), Stall(3)], ids=lambda fault: type(fault).__name__)
