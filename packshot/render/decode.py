@@ -98,34 +98,40 @@ class Decoded:
     Attributes:
         picture: mode RGB, or RGBA where some pixel is not opaque; without metadata.
         turn: what brings it upright; None: it is.
+        whole: size of the original as stored where `picture` was decoded smaller; None: its own.
     """
 
     picture: Image.Image
     turn: Image.Transpose | None
+    whole: Size | None = None
 
     @property
     def size(self) -> Size:
-        """Width and height in pixels, upright."""
-        return self.turned_size(Size(*self.picture.size))
+        """Width and height of the original in pixels, upright."""
+        return self.turned_size(self._stored_size)
 
     def turned_size(self, size: Size) -> Size:
         """Return `size` turned upright, or from upright to stored: it is the same."""
         return Size(size.height, size.width) if self.turn in _SIDEWAYS else size
 
     def stored(self, box: Box) -> Box:
-        """Return where in `picture` lies what is at `box` of the upright picture."""
+        """Return where in the original, as stored, lies what is at `box` of the upright original."""
         left, top, width, height = box
         if self.turn in _SIDEWAYS:
             left, top, width, height = top, left, height, width
         if self.turn in _FROM_RIGHT:
-            left = self.picture.width - left - width
+            left = self._stored_size.width - left - width
         if self.turn in _FROM_BOTTOM:
-            top = self.picture.height - top - height
+            top = self._stored_size.height - top - height
         return Box(left, top, width, height)
 
     def upright(self, part: Image.Image) -> Image.Image:
         """Turn `part`, which was made of `picture`, upright."""
         return part if self.turn is None else part.transpose(self.turn)
+
+    @property
+    def _stored_size(self) -> Size:
+        return self.whole or Size(*self.picture.size)
 
 
 def inspect(data: bytes, limits: Limits) -> Header:
@@ -139,8 +145,12 @@ def inspect(data: bytes, limits: Limits) -> Header:
     return _open(data, limits)[1]
 
 
-def decode(data: bytes, limits: Limits) -> Decoded:
+def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     """Decode an original's first frame as 8-bit sRGB; a file that ends early is refused.
+
+    Args:
+        halved: decode a JPEG to half its size, rounded up, for a third of the time;
+            other formats have no such way and come at their own size.
 
     Raises:
         UnsupportedMedia, TooLarge: as `inspect` does.
@@ -150,11 +160,14 @@ def decode(data: bytes, limits: Limits) -> Decoded:
     source, _ = _open(data, limits)
     with refused_if_damaged("The picture is damaged and cannot be decoded."):
         _scale_transparent_value(source)
+        whole = Size(*source.size)
+        if halved and isinstance(source, JpegImageFile):
+            source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
         source.load()
         picture = to_srgb(source)
         # Encoders write what they find in `info`: GPS, comments, foreign profiles.
         picture.info = {}
-        return Decoded(picture, _UPRIGHT.get(_orientation(source)))
+        return Decoded(picture, _UPRIGHT.get(_orientation(source)), whole)
 
 
 def check_length(length: int, limits: Limits) -> None:

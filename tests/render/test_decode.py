@@ -63,6 +63,22 @@ def test_a_box_of_the_upright_picture_is_found_in_the_stored_one(turn: Image.Tra
         assert part.size == box.size == decoded.turned_size(decoded.stored(box).size)
 
 
+@pytest.mark.parametrize("size", [(400, 300), (401, 299), (61, 43)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_is_decoded_at_half_its_size_without_a_shift(size: tuple[int, int], orientation: int) -> None:
+    picture = pictures.photo(*size)
+    data = pictures.jpeg(pictures.turned(picture, orientation), exif=pictures.exif(orientation))
+    halved = decode(data, LIMITS, halved=True)
+    assert halved.size == size
+    small = halved.upright(halved.picture)
+    assert small.size == ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    assert mean_difference(small, upright(data).reduce(2)) < 4
+
+
+def test_formats_that_cannot_be_decoded_smaller_come_whole() -> None:
+    assert decode(pictures.png(pictures.photo(40, 30)), LIMITS, halved=True).picture.size == (40, 30)
+
+
 def test_an_orientation_that_only_xmp_tells_is_left_alone_as_browsers_do() -> None:
     data = pictures.webp(pictures.corners(61, 40), xmp=b'<x tiff:Orientation="6"/>')
     assert decode(data, LIMITS).size == (61, 40)
