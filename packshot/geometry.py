@@ -43,6 +43,14 @@ class Mode(StrEnum):
     CROP = "crop"
     INCLUDE_ALL = "includeall"
     CLIP = "clip"
+    COVER = "cover"
+    CANVAS = "canvas"
+    STRETCH = "stretch"
+
+    @property
+    def pads(self) -> bool:
+        """Whether the whole picture stands in a box of another ratio."""
+        return self in (Mode.INCLUDE_ALL, Mode.CANVAS)
 
 
 class Gravity(StrEnum):
@@ -57,9 +65,12 @@ class Gravity(StrEnum):
     SOUTHWEST = "southwest"
     WEST = "west"
     NORTHWEST = "northwest"
+    FOCUS = "focus"
+    SMART = "smart"
 
     @property
     def anchor(self) -> Anchor:
+        """Where a compass name points; the middle for those that depend on the picture."""
         x = 0.0 if "west" in self.value else 1.0 if "east" in self.value else 0.5
         y = 0.0 if "north" in self.value else 1.0 if "south" in self.value else 0.5
         return Anchor(x, y)
@@ -99,6 +110,21 @@ def crop_box(source: Size, crop: Crop | None) -> Box:
     return Box(left, top, right - left, bottom - top)
 
 
+def focal_anchor(x: float, y: float, picture: Size, region: Box) -> Anchor:
+    """Return where in `region` of a picture a point of the whole picture lies, or the nearest to it.
+
+    Args:
+        x, y: the point relative to the whole picture, 0.0 to 1.0.
+
+    >>> focal_anchor(0.5, 0.9, Size(400, 200), Box(200, 0, 200, 100))
+    Anchor(x=0.0, y=1.0)
+    """
+    return Anchor(
+        min(max((x * picture.width - region.left) / region.width, 0.0), 1.0),
+        min(max((y * picture.height - region.top) / region.height, 0.0), 1.0),
+    )
+
+
 def place(inner: Size, outer: Size, anchor: Anchor) -> Box:
     """Centre `inner` on `anchor` of `outer`, then slide it back inside.
 
@@ -123,11 +149,14 @@ def cover_box(source: Size, target: Size, anchor: Anchor) -> Box:
     >>> cover_box(Size(4000, 3000), Size(1600, 900), Anchor(0.5, 0.1))
     Box(left=0, top=0, width=4000, height=2250)
     """
+    return place(cover_size(source, target), source, anchor)
+
+
+def cover_size(source: Size, target: Size) -> Size:
+    """Return the largest size of `target`'s aspect ratio that fits in `source`, in source pixels."""
     if source.width * target.height > target.width * source.height:
-        inner = Size(half_up(Fraction(source.height * target.width, target.height)), source.height)
-    else:
-        inner = Size(source.width, half_up(Fraction(source.width * target.height, target.width)))
-    return place(inner, source, anchor)
+        return Size(half_up(Fraction(source.height * target.width, target.height)), source.height)
+    return Size(source.width, half_up(Fraction(source.width * target.height, target.width)))
 
 
 def contain(source: Size, target: Size) -> Size:
@@ -155,27 +184,40 @@ class Request:
     ratio: Fraction | None = None
 
 
-def output_size(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, limit: Size) -> Size:
-    """Return the final pixels of a variant.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """The final pixels of a variant.
+
+    Attributes:
+        scale: what one pixel of the request became: the dpr, less where the box had to shrink.
+    """
+
+    size: Size
+    scale: Fraction
+
+
+def fit(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, limit: Size) -> Fit:
+    """Return how large a variant is.
 
     Args:
         picture: what is shown, after its crop.
         limit: no side of the result is longer than this.
 
     Without `allow_upscale` a box that would enlarge the picture shrinks and
-    keeps its ratio. Feeding the result back in as a request gives it again.
+    keeps its ratio. Feeding the size back in as a request, by both sides or by
+    one, gives it again.
     """
     width, height = _box(picture, request)
     across, down = width / picture.width, height / picture.height
-    # How much the picture itself is scaled: to fill the box, or to fit in it.
-    scale = max(across, down) if mode is Mode.CROP else min(across, down)
+    # How much the picture itself is scaled: to fit in the box, or to fill it.
+    scale = min(across, down) if mode.pads or mode is Mode.CLIP else max(across, down)
     shrink = Fraction(1)
     if scale > 1 and not allow_upscale:
         shrink = 1 / scale
-    if mode is Mode.CLIP:
+    if mode in (Mode.CLIP, Mode.COVER):
         width, height = picture.width * scale, picture.height * scale
     shrink = min(shrink, limit.width / width, limit.height / height)
-    return Size(half_up(width * shrink), half_up(height * shrink))
+    return Fit(Size(half_up(width * shrink), half_up(height * shrink)), request.scale * shrink)
 
 
 def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
@@ -183,11 +225,15 @@ def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
     # then does the finished size lead back to itself.
     across = None if request.width is None else Fraction(half_up(request.width * request.scale))
     down = None if request.height is None else Fraction(half_up(request.height * request.scale))
-    if across is None and down is None:
-        return picture.width * request.scale, picture.height * request.scale
     if across is not None and down is not None:
         return across, down
-    if request.ratio is not None:
+    if across is None and down is None:
+        # The longer one, as a side of few pixels says little about the other.
+        if picture.width >= picture.height:
+            across = Fraction(half_up(picture.width * request.scale))
+        else:
+            down = Fraction(half_up(picture.height * request.scale))
+    elif request.ratio is not None:
         if across is not None:
             return across, Fraction(half_up(across / request.ratio))
         assert down is not None

@@ -32,6 +32,7 @@ class Format(StrEnum):
     WEBP = "webp"
     JPEG = "jpeg"
     PNG = "png"
+    GIF = "gif"
 
     @property
     def media_type(self) -> str:
@@ -84,13 +85,18 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who owns packs and locations, and what applies where nothing else is said."""
+    """Who owns packs and locations, and what applies where nothing else is said.
+
+    Attributes:
+        keep_credits: an original's copyright and credit lines stay in its variants.
+    """
 
     name: str
     version: int
     resize_gravity: Gravity
     include_all: bool
     format_policy: FormatPolicy
+    keep_credits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +135,7 @@ class Original:
         width, height: pixels of the upright picture.
         alpha: whether any pixel may be transparent.
         format: what the bytes are; its own name, as the decoder gives it.
+        quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None: not known.
     """
 
     sha256: str
@@ -140,6 +147,7 @@ class Original:
     frames: int
     thumbhash: str | None
     dominant_color: str | None
+    quality: int | None = None
 
     @property
     def media_type(self) -> str:

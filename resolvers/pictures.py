@@ -12,11 +12,12 @@ from packshot.catalog.ledger import Entry, VariantState
 from packshot.errors import Invalid, Limit, NotFound, PackshotError
 from packshot.geometry import Size
 from packshot.model import Format, Location, Original, Rendition, Snapshot
-from packshot.variants.request import FormatChoice, RequestForm
+from packshot.variants.request import RequestForm
 from packshot.variants.resolve import (
     DEFAULT_DPRS,
-    DEFAULT_FORMATS,
     Target,
+    common_format,
+    default_formats,
     planned,
     rendition_form,
     resolve,
@@ -27,7 +28,7 @@ from resolvers.urls import immutable_url
 MOST_WIDTHS = 32
 MOST_SOURCES = 16
 # Browsers take the first source they can show, so the smallest format comes first.
-_ORDER = (Format.AVIF, Format.WEBP, Format.JPEG, Format.PNG)
+_ORDER = (Format.AVIF, Format.WEBP, Format.GIF, Format.JPEG, Format.PNG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +218,7 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size) -> _Part | None:
     offered: dict[Format, dict[int, Target]] = {}
     for format in _formats(config, shown.original, wanted):
         for form in _forms(config, wanted):
-            target = resolve(snapshot, _in_format(form, config, format), limit=limit)
+            target = resolve(snapshot, replace(form, location=config.name), limit=limit, format=format)
             if wanted.widths is not None or _same_shape(target, default):
                 # Of widths that cannot be had, each gives the picture's own; it is offered once.
                 offered.setdefault(target.drawing.format, {})[target.drawing.size.width] = target
@@ -246,13 +247,13 @@ def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
 
 def _default(snapshot: Snapshot, config: Location, original: Original, limit: Size) -> Target:
     """Return the location's own size in a format that every browser shows."""
-    opaque = resolve(snapshot, _in_format(RequestForm(), config, _opaque(original)), limit=limit)
+    common = resolve(snapshot, RequestForm(location=config.name), limit=limit, format=common_format(original))
     bare = resolve(snapshot, RequestForm(location=config.name), limit=limit)
-    if bare.key == opaque.key or bare.drawing.format not in (Format.JPEG, Format.PNG):
-        return opaque
+    if bare.key == common.key or bare.drawing.format not in (Format.JPEG, Format.PNG, Format.GIF):
+        return common
     # The bare URL's variant is always made ahead of time; this one only by the location's formats.
     made = {target.key for target in planned(snapshot, config.name, limit=limit)}
-    return opaque if opaque.key in made else bare
+    return common if common.key in made else bare
 
 
 def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
@@ -265,18 +266,7 @@ def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
 
 
 def _formats(config: Location, original: Original, wanted: Wanted) -> Sequence[Format]:
-    chosen = wanted.formats or config.formats
-    if chosen is not None:
-        return chosen
-    return [_opaque(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS]
-
-
-def _opaque(original: Original) -> Format:
-    return Format.PNG if original.alpha else Format.JPEG
-
-
-def _in_format(form: RequestForm, config: Location, format: Format) -> RequestForm:
-    return replace(form, location=config.name, format=FormatChoice(format.value))
+    return wanted.formats or config.formats or default_formats(original)
 
 
 def _same_shape(target: Target, default: Target) -> bool:

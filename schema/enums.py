@@ -26,6 +26,8 @@ class Gravity(Enum):
     SOUTHWEST = _value("SOUTHWEST", "The bottom left corner.")
     WEST = _value("WEST", "The middle of the left edge.")
     NORTHWEST = _value("NORTHWEST", "The top left corner.")
+    FOCUS = _value("FOCUS", "The pack location's focal point; the middle where it has none.")
+    SMART = _value("SMART", "The part of the picture where most is to be seen.")
 
 
 @strawberry.enum(description="Whether a picture of another ratio is shown whole, with padding, or cropped.")
@@ -41,12 +43,13 @@ class ImageFormat(Enum):
     WEBP = _value("WEBP", "WebP.")
     JPEG = _value("JPEG", "JPEG, which has no transparency.")
     PNG = _value("PNG", "PNG, without loss.")
+    GIF = _value("GIF", "GIF, for animations where WebP cannot be shown.")
 
 
 @strawberry.enum(description="Which format a URL without `format` gives.")
 class FormatPolicy(Enum):
     AUTO = _value("AUTO", "The best that the client says it accepts.")
-    ORIGINAL = _value("ORIGINAL", "The original's own where that is JPEG, PNG or WebP, else JPEG or PNG.")
+    ORIGINAL = _value("ORIGINAL", "The original's own where that is JPEG, PNG, WebP or animated GIF; else JPEG or PNG.")
     AVIF = _value("AVIF", "Always AVIF.")
     WEBP = _value("WEBP", "Always WebP.")
     JPEG = _value("JPEG", "Always JPEG.")

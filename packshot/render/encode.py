@@ -12,7 +12,13 @@ from packshot.model import Format
 from packshot.render.damage import refused_if_damaged
 
 # The longest side that each format's own headers can hold, in pixels.
-_LONGEST = {Format.JPEG: 65_535, Format.WEBP: 16_383, Format.AVIF: 65_535, Format.PNG: 1_000_000}
+_LONGEST = {
+    Format.JPEG: 65_535,
+    Format.WEBP: 16_383,
+    Format.AVIF: 65_535,
+    Format.PNG: 1_000_000,
+    Format.GIF: 65_535,
+}
 
 # From here on colour is not halved: whoever asks for this wants sharp red edges.
 _FULL_COLOUR_FROM = 90
@@ -23,7 +29,7 @@ def encode(picture: Image.Image, format: Format, quality: int | None) -> bytes:
 
     Args:
         picture: mode RGB, or RGBA for a format that has alpha.
-        quality: 0 to 100; ignored by PNG.
+        quality: 0 to 100; ignored by PNG and GIF.
 
     Raises:
         Unrenderable: the format cannot hold a picture of that size.
@@ -81,9 +87,14 @@ def _png(quality: int) -> dict[str, Any]:
     return {"compress_level": 6}
 
 
+def _gif(quality: int) -> dict[str, Any]:
+    return {"optimize": True}
+
+
 _OPTIONS: dict[Format, Callable[[int], dict[str, Any]]] = {
     Format.JPEG: _jpeg,
     Format.WEBP: _webp,
     Format.AVIF: _avif,
     Format.PNG: _png,
+    Format.GIF: _gif,
 }

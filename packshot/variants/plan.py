@@ -7,10 +7,24 @@ original, and is all that the renderer is told.
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 from packshot.errors import Invalid
-from packshot.geometry import Box, Crop, Gravity, Mode, Size, contain, cover_box, crop_box, place
-from packshot.model import Format
+from packshot.geometry import (
+    Anchor,
+    Box,
+    Crop,
+    Gravity,
+    Mode,
+    Size,
+    contain,
+    cover_box,
+    cover_size,
+    crop_box,
+    focal_anchor,
+    place,
+)
+from packshot.model import Focus, Format
 
 DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
 
@@ -22,8 +36,11 @@ class Plan:
     Attributes:
         width, height: pixels of the output, padding included.
         full: the stored crop is ignored; False too where there is none.
-        background: rrggbb under a transparent picture in an opaque format.
+        background: rrggbb, or rrggbbaa in a format with alpha, under what would be transparent.
         quality: 0 to 100; None for formats without one.
+        blur: standard deviation of a Gaussian in output pixels, at most two decimals; 0: none.
+        corner: radius of rounded corners in output pixels; 0: none.
+        credits: the original's copyright and credit lines are kept.
     """
 
     width: int
@@ -34,22 +51,32 @@ class Plan:
     background: str | None
     quality: int | None
     format: Format
+    blur: Decimal = Decimal(0)
+    corner: int = 0
+    credits: bool = False
 
     def __str__(self) -> str:
         parts = [f"w{self.width}", f"h{self.height}", self.mode.value, self.gravity.value]
         if self.full:
             parts.append("full")
+        if self.blur:
+            parts.append(f"blur{self.blur.normalize():f}")
+        if self.corner:
+            parts.append(f"r{self.corner}")
         if self.background is not None:
             parts.append(f"b{self.background}")
         if self.quality is not None:
             parts.append(f"q{self.quality}")
+        if self.credits:
+            parts.append("credits")
         return f"{'-'.join(parts)}.{self.format.extension}"
 
 
 _PLAN = re.compile(
     r"w(?P<width>[1-9][0-9]{0,5})-h(?P<height>[1-9][0-9]{0,5})"
     rf"-(?P<mode>{'|'.join(Mode)})-(?P<gravity>{'|'.join(Gravity)})"
-    r"(?P<full>-full)?(-b(?P<background>[0-9a-f]{6}))?(-q(?P<quality>0|[1-9][0-9]?|100))?"
+    r"(?P<full>-full)?(-blur(?P<blur>[1-9][0-9]{0,3}(\.[0-9]?[1-9])?|0\.[0-9]?[1-9]))?(-r(?P<corner>[1-9][0-9]{0,5}))?"
+    r"(-b(?P<background>[0-9a-f]{6}([0-9a-f]{2})?))?(-q(?P<quality>0|[1-9][0-9]?|100))?(?P<credits>-credits)?"
     r"\.(?P<extension>[a-z]+)"
 )
 _BY_EXTENSION = {format.extension: format for format in Format}
@@ -63,7 +90,7 @@ def parse_plan(text: str) -> Plan:
     """
     match = _PLAN.fullmatch(text)
     format = _BY_EXTENSION.get(match["extension"]) if match else None
-    if match is None or format is None or (match["quality"] is None) != (format is Format.PNG):
+    if match is None or format is None or (match["quality"] is None) == (format in DEFAULT_QUALITY):
         raise Invalid("That is no variant's name.", expected="w640-h360-crop-center-q80.jpg", got=text)
     return Plan(
         width=int(match["width"]),
@@ -74,6 +101,9 @@ def parse_plan(text: str) -> Plan:
         background=match["background"],
         quality=None if match["quality"] is None else int(match["quality"]),
         format=format,
+        blur=Decimal(match["blur"] or 0),
+        corner=int(match["corner"] or 0),
+        credits=match["credits"] is not None,
     )
 
 
@@ -106,19 +136,51 @@ class Drawing:
     credits: bool = False
 
 
-def drawing(plan: Plan, original: Size, crop: Crop | None) -> Drawing:
-    """Lay `plan` out on an upright original of that size with that crop."""
+def drawing(plan: Plan, original: Size, crop: Crop | None, focus: Focus | None = None) -> Drawing:
+    """Lay `plan` out on an upright original of that size with that crop and focal point."""
     region = crop_box(original, None if plan.full else crop)
     size = Size(plan.width, plan.height)
-    box, placed = layout(region, size, plan.mode, plan.gravity)
-    return Drawing(box, size, placed, plan.format, plan.quality, plan.background)
+    box, placed = layout(region, size, plan.mode, anchor_for(plan.gravity, plan.mode, focus, original, region))
+    smart = plan.mode is Mode.CROP and plan.gravity is Gravity.SMART
+    return Drawing(
+        region if smart else box,
+        size,
+        placed,
+        plan.format,
+        plan.quality,
+        plan.background,
+        smart=smart,
+        blur=float(plan.blur),
+        corner=plan.corner,
+        credits=plan.credits,
+    )
 
 
-def layout(region: Box, size: Size, mode: Mode, gravity: Gravity) -> tuple[Box, Box]:
+def anchor_for(gravity: Gravity, mode: Mode, focus: Focus | None, original: Size, region: Box) -> Anchor:
+    """Return the point of `region` that a crop is centred on, or towards which it is padded."""
+    # What is shown whole has no reason to move towards a point of itself.
+    if gravity is Gravity.FOCUS and mode is Mode.CROP and focus is not None:
+        return focal_anchor(focus.x, focus.y, original, region)
+    return gravity.anchor
+
+
+def layout(region: Box, size: Size, mode: Mode, anchor: Anchor) -> tuple[Box, Box]:
     """Return what to sample of the original, and where in the output it goes."""
     if mode is Mode.CROP:
-        inner = cover_box(region.size, size, gravity.anchor)
+        inner = cover_box(region.size, size, anchor)
         return Box(region.left + inner.left, region.top + inner.top, *inner.size), Box(0, 0, *size)
-    if mode is Mode.CLIP:
-        return region, Box(0, 0, *size)
-    return region, place(contain(region.size, size), size, gravity.anchor)
+    if mode.pads:
+        return region, place(contain(region.size, size), size, anchor)
+    return region, Box(0, 0, *size)
+
+
+def canonical_gravity(
+    gravity: Gravity, region: Box, size: Size, mode: Mode, focus: Focus | None, original: Size
+) -> Gravity:
+    """Return `gravity`, or CENTER where it draws the same picture as that."""
+    if gravity is Gravity.SMART:
+        cut = mode is Mode.CROP and cover_size(region.size, size) != region.size
+        return gravity if cut else Gravity.CENTER
+    anchor = anchor_for(gravity, mode, focus, original, region)
+    same = layout(region, size, mode, anchor) == layout(region, size, mode, Gravity.CENTER.anchor)
+    return Gravity.CENTER if same else gravity

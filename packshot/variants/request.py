@@ -19,6 +19,7 @@ T = TypeVar("T", bound=StrEnum)
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -32,9 +33,20 @@ class FormatChoice(StrEnum):
     PNG = "png"
 
 
+class QualityChoice(StrEnum):
+    """A quality that is not a number."""
+
+    AUTO = "auto"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestForm:
-    """What a URL asks for; None: it does not say. Field names are the parameters'."""
+    """What a URL asks for; None: it does not say. Field names are the parameters'.
+
+    Attributes:
+        rounded_corners, blur: radius and standard deviation in CSS pixels; 0: none.
+        background: rrggbb or rrggbbaa, lower case.
+    """
 
     location: str | None = None
     width: int | None = None
@@ -43,9 +55,12 @@ class RequestForm:
     resize_gravity: Gravity | None = None
     skip_crop: bool | None = None
     location_ratio: bool | None = None
+    rounded_corners: int | None = None
     format: FormatChoice | None = None
-    quality: int | None = None
+    quality: int | QualityChoice | None = None
+    blur: Decimal | None = None
     dpr: Decimal | None = None
+    background: str | None = None
 
     def query(self) -> str:
         """Return the canonical query string; `parse_request` of it gives this form."""
@@ -110,16 +125,33 @@ def _pixels(value: str, name: str) -> int:
     return int(value)
 
 
-def _quality(value: str, name: str) -> int:
-    if not _WHOLE.fullmatch(value) or int(value) > 100:
-        raise _refuse(name, "a whole number from 0 to 100", value)
+def _radius(value: str, name: str) -> int:
+    if not _WHOLE.fullmatch(value):
+        raise _refuse(name, "a whole number of pixels from 0, in plain digits", value)
     return int(value)
 
 
-def _dpr(value: str, name: str) -> Decimal:
-    if not _DECIMAL.fullmatch(value) or not Decimal("0.5") <= Decimal(value) <= 4:
-        raise _refuse(name, "a plain decimal number from 0.5 to 4", value)
-    return Decimal(value)
+def _quality(value: str, name: str) -> int | QualityChoice:
+    if value.lower() == QualityChoice.AUTO:
+        return QualityChoice.AUTO
+    if not _WHOLE.fullmatch(value) or int(value) > 100:
+        raise _refuse(name, "a whole number from 0 to 100, or auto", value)
+    return int(value)
+
+
+def _between(least: str, most: str) -> Callable[[str, str], Decimal]:
+    def convert(value: str, name: str) -> Decimal:
+        if not _DECIMAL.fullmatch(value) or not Decimal(least) <= Decimal(value) <= Decimal(most):
+            raise _refuse(name, f"a plain decimal number from {least} to {most}", value)
+        return Decimal(value)
+
+    return convert
+
+
+def _colour(value: str, name: str) -> str:
+    if not _COLOUR.fullmatch(value):
+        raise _refuse(name, "rrggbb or rrggbbaa, six or eight hex digits", value)
+    return value.lower()
 
 
 def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:
@@ -141,7 +173,7 @@ def _flag(value: str, name: str) -> bool:
         raise _refuse(name, "true, false", value) from None
 
 
-_MODES = {Mode.CROP: "crop", Mode.INCLUDE_ALL: "includeAll", Mode.CLIP: "clip"}
+_MODES = {mode: "includeAll" if mode is Mode.INCLUDE_ALL else mode.value for mode in Mode}
 
 # In the order of the canonical query string.
 _PARAMETERS: dict[str, Callable[[str, str], object]] = {
@@ -152,8 +184,11 @@ _PARAMETERS: dict[str, Callable[[str, str], object]] = {
     "resize-gravity": _choice({gravity.value: gravity for gravity in Gravity}),
     "skip-crop": _flag,
     "location-ratio": _flag,
+    "rounded-corners": _radius,
     "format": _choice({choice.value: choice for choice in FormatChoice} | {"jpg": FormatChoice.JPEG}),
     "quality": _quality,
-    "dpr": _dpr,
+    "blur": _between("0", "250"),
+    "dpr": _between("0.5", "4"),
+    "background": _colour,
 }
 assert {name.replace("-", "_") for name in _PARAMETERS} == {field.name for field in fields(RequestForm)}

@@ -5,12 +5,12 @@ the contract, as pure functions over one snapshot.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Crop, Gravity, Mode, Request, Size, crop_box, output_size
+from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
 from packshot.model import (
     Focus,
     Format,
@@ -22,8 +22,8 @@ from packshot.model import (
     Snapshot,
 )
 from packshot.variants.key import Key, fingerprint
-from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, drawing, layout
-from packshot.variants.request import FormatChoice, RequestForm
+from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing
+from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
 DEFAULT_DPRS = (1.0, 2.0)
@@ -53,6 +53,7 @@ class Target:
 
     Attributes:
         consulted: every location whose change could have changed this answer.
+        upscaled: the picture itself is enlarged; only where its location allows it.
     """
 
     key: Key
@@ -60,6 +61,7 @@ class Target:
     source: str
     consulted: tuple[str, ...]
     drawing: Drawing
+    upscaled: bool
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -131,12 +133,20 @@ def policy_for(snapshot: Snapshot, location: str) -> Policy:
     return Policy(gravity, gravity_from, include_all, include_all_from)
 
 
-def resolve(snapshot: Snapshot, form: RequestForm, *, limit: Size, accept: frozenset[Format] = frozenset()) -> Target:
+def resolve(
+    snapshot: Snapshot,
+    form: RequestForm,
+    *,
+    limit: Size,
+    accept: frozenset[Format] = frozenset(),
+    format: Format | None = None,
+) -> Target:
     """Return the variant that a request means, now.
 
     Args:
         limit: longest allowed sides of a variant; larger requests are refused.
         accept: formats the client can show, for `format=auto`.
+        format: this one, whatever the request says; GIF has no name in a request.
 
     Raises:
         NotFound: no such location, or nothing to show there.
@@ -159,32 +169,82 @@ def resolve(snapshot: Snapshot, form: RequestForm, *, limit: Size, accept: froze
             expected="a location with an original, a fallback with one, or a main location with one",
             got=name,
         )
-    return _target(snapshot, config, shown, form, limit, _format(snapshot, shown, form, accept))
+    return _target(snapshot, config, shown, form, limit, format or _format(snapshot, shown.original, form, accept))
 
 
 def _target(
     snapshot: Snapshot, config: Location, shown: Shown, form: RequestForm, limit: Size, format: Format
 ) -> Target:
-    policy = policy_for(snapshot, config.name)
+    policy, kept = policy_for(snapshot, config.name), shown.original
     mode = form.resize_mode or (Mode.INCLUDE_ALL if policy.include_all else Mode.CROP)
-    gravity = form.resize_gravity or policy.gravity
-    if mode is Mode.INCLUDE_ALL and not format.has_alpha:
-        format = Format.PNG
     full = bool(form.skip_crop) and shown.crop is not None and not shown.crop.is_full
-    original = Size(shown.original.width, shown.original.height)
+    original = Size(kept.width, kept.height)
     region = crop_box(original, None if full else shown.crop)
-
-    size = output_size(region.size, _request(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
-    # Gravities that draw the same picture are the same plan.
-    if layout(region, size, mode, gravity) == layout(region, size, mode, Gravity.CENTER):
-        gravity = Gravity.CENTER
-    quality = DEFAULT_QUALITY.get(format)
-    if quality is not None and form.quality is not None:
-        quality = form.quality
-    background = "ffffff" if shown.original.alpha and not format.has_alpha else None
-    plan = Plan(*size, mode, gravity, full, background, quality, format)
+    fitted = fit(region.size, _request(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
+    size = fitted.size
+    corner = min(_rounded((form.rounded_corners or 0) * fitted.scale), min(size) // 2)
+    if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
+        format = Format.PNG
+    if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
+        # Padding that nobody sees is what includeAll gives.
+        mode = Mode.INCLUDE_ALL
+    gravity = form.resize_gravity or policy.gravity
+    plan = Plan(
+        *size,
+        mode,
+        canonical_gravity(gravity, region, size, mode, shown.focus, original),
+        full,
+        _background(form, format) if _shows_background(mode, format, kept, region, size) else None,
+        _quality(form, format, kept),
+        format,
+        blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
+        corner=corner,
+        credits=snapshot.tenant.keep_credits,
+    )
     key = Key(snapshot.tenant.name, snapshot.pack.id, config.name, shown.fingerprint, plan)
-    return Target(key, shown.original, shown.source, shown.consulted, drawing(plan, original, shown.crop))
+    drawn = drawing(plan, original, shown.crop, shown.focus)
+    return Target(key, kept, shown.source, shown.consulted, drawn, _is_enlarged(drawn))
+
+
+def _rounded(value: Fraction) -> int:
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def _is_enlarged(drawn: Drawing) -> bool:
+    sampled = cover_size(drawn.box.size, drawn.size) if drawn.smart else drawn.box.size
+    return drawn.placed.width > sampled.width or drawn.placed.height > sampled.height
+
+
+def _alpha(colour: str | None) -> str:
+    return (colour or "")[6:] or "ff"
+
+
+def _shows_background(mode: Mode, format: Format, original: Original, region: Box, size: Size) -> bool:
+    if original.alpha:
+        return mode is Mode.CANVAS or not format.has_alpha
+    return mode is Mode.CANVAS and contain(region.size, size) != size
+
+
+def _background(form: RequestForm, format: Format) -> str:
+    colour, alpha = (form.background or _WHITE)[:6], _alpha(form.background)
+    if alpha == "ff":
+        return colour
+    if format.has_alpha:
+        return colour + alpha
+    # Half transparent under an opaque picture means: on white.
+    weight = int(alpha, 16)
+    mixed = (_rounded(Fraction(part * weight + 255 * (255 - weight), 255)) for part in bytes.fromhex(colour))
+    return bytes(mixed).hex()
+
+
+def _quality(form: RequestForm, format: Format, original: Original) -> int | None:
+    default = DEFAULT_QUALITY.get(format)
+    if default is None or form.quality is None:
+        return default
+    if form.quality is not QualityChoice.AUTO:
+        return form.quality
+    own = original.quality if format is Format.JPEG else None
+    return default if own is None else own
 
 
 def _request(form: RequestForm, config: Location) -> Request:
@@ -200,15 +260,32 @@ def _request(form: RequestForm, config: Location) -> Request:
     )
 
 
-def _format(snapshot: Snapshot, shown: Shown, form: RequestForm, accept: frozenset[Format]) -> Format:
+def _format(snapshot: Snapshot, original: Original, form: RequestForm, accept: frozenset[Format]) -> Format:
     choice = form.format or _POLICY_CHOICE[snapshot.tenant.format_policy]
-    opaque = Format.PNG if shown.original.alpha else Format.JPEG
     if choice is None:
-        own = _ORIGINAL_FORMATS.get(shown.original.format)
-        return own or opaque
+        own = _ORIGINAL_FORMATS.get(original.format)
+        if original.format == "gif" and original.frames > 1:
+            own = Format.GIF
+        return own or (Format.PNG if original.alpha else Format.JPEG)
     if choice is not FormatChoice.AUTO:
         return Format(choice.value)
-    return next((format for format in (Format.AVIF, Format.WEBP) if format in accept), opaque)
+    best = (format for format in default_formats(original) if format in accept)
+    return next(best, common_format(original))
+
+
+def common_format(original: Original) -> Format:
+    """Return the format in which every browser shows all of a picture: its motion, else its alpha."""
+    if original.frames > 1:
+        return Format.GIF
+    return Format.PNG if original.alpha else Format.JPEG
+
+
+def default_formats(original: Original) -> tuple[Format, ...]:
+    """Return the formats in which a picture is offered where nothing else is said, best first."""
+    if original.frames > 1:
+        # AVIF is written as a still picture.
+        return Format.WEBP, Format.GIF
+    return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)
 
 
 def negotiates(snapshot: Snapshot, form: RequestForm) -> bool:
@@ -216,6 +293,7 @@ def negotiates(snapshot: Snapshot, form: RequestForm) -> bool:
     return (form.format or _POLICY_CHOICE[snapshot.tenant.format_policy]) is FormatChoice.AUTO
 
 
+_WHITE = "ffffff"
 _ORIGINAL_FORMATS = {"jpeg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
 _POLICY_CHOICE: dict[FormatPolicy, FormatChoice | None] = {
     policy: None if policy is FormatPolicy.ORIGINAL else FormatChoice(policy.value) for policy in FormatPolicy
@@ -254,13 +332,9 @@ def _planned_forms(config: Location, original: Original) -> Iterator[tuple[Reque
     renditions = config.renditions
     if renditions is None:
         renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
-    formats = config.formats
-    if formats is None:
-        opaque = Format.PNG if original.alpha else Format.JPEG
-        formats = tuple(opaque if format is Format.JPEG else format for format in DEFAULT_FORMATS)
     for rendition in renditions:
         form = rendition_form(rendition)
-        for format in formats:
+        for format in config.formats or default_formats(original):
             yield form, format
 
 
@@ -287,8 +361,9 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
     config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
     if config is None or shown is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
-    plan = key.plan
-    # A clipped size rounds one axis, so it comes back from either axis alone.
+    # Of what the tenant changed for every picture, the old spelling leads to the new.
+    plan = replace(key.plan, credits=snapshot.tenant.keep_credits)
+    # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
     boxes = [(plan.width, plan.height), (plan.width, None), (None, plan.height)]
     candidates = []
     for width, height in boxes:
@@ -298,10 +373,13 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
             resize_mode=plan.mode,
             resize_gravity=plan.gravity,
             skip_crop=plan.full,
+            rounded_corners=plan.corner,
             quality=plan.quality,
+            blur=plan.blur,
+            background=plan.background,
         )
         target = _target(snapshot, config, shown, form, limit, plan.format)
-        if target.key == key:
+        if target.key == replace(key, plan=plan):
             return target
         candidates.append(target)
     if shown.fingerprint == key.fingerprint:

@@ -18,7 +18,7 @@ from packshot.variants.plan import Drawing, Plan, drawing
 from tests import pictures
 
 LIMITS = Limits()
-QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50, Format.PNG: None}
+QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50, Format.PNG: None, Format.GIF: None}
 
 
 def render(original: bytes, *drawings: Drawing, limits: Limits = LIMITS) -> list[Rendered]:
@@ -77,7 +77,7 @@ def test_every_format_comes_in_and_goes_out_as_every_format(source_format: str) 
     for drawn, rendered in zip(drawings, render(original, *drawings), strict=True):
         picture = opened(rendered)
         assert picture.format == drawn.format.name
-        assert picture.mode == "RGB"
+        assert picture.mode == ("P" if drawn.format is Format.GIF else "RGB")
         assert picture.size == (45, 30)
 
 
@@ -103,8 +103,8 @@ def test_a_background_takes_the_place_of_transparency() -> None:
     drawings = [scaled(Size(80, 80), 40, 40, format, "204060") for format in Format]
     for rendered in render(original, *drawings):
         picture = opened(rendered)
-        assert picture.mode == "RGB"
-        corner = picture.getpixel((0, 0))
+        assert not picture.has_transparency_data
+        corner = picture.convert("RGB").getpixel((0, 0))
         assert np.abs(np.subtract(corner, (0x20, 0x40, 0x60))).max() <= 12  # lossy
 
 
@@ -125,7 +125,7 @@ def test_padding_that_an_opaque_format_cannot_show_is_white() -> None:
     assert np.abs(np.subtract(corner, 255)).max() <= 4
 
 
-@pytest.mark.parametrize("gravity", Gravity)
+@pytest.mark.parametrize("gravity", [gravity for gravity in Gravity if gravity is not Gravity.SMART])
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("source", [Size(181, 120), Size(97, 155)])
 def test_markers_land_where_the_plan_puts_them(source: Size, mode: Mode, gravity: Gravity) -> None:

@@ -1,11 +1,15 @@
 """Plans, fingerprints and keys: text that reads back as itself."""
 
 import contextlib
+from dataclasses import replace
+from decimal import Decimal
 
 import pytest
+import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from packshot.catalog import tables
 from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity, Mode
 from packshot.model import Focus, Format
@@ -15,7 +19,8 @@ from packshot.variants.plan import Plan, parse_plan
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 hexes = st.text("0123456789abcdef", min_size=24, max_size=24)
-backgrounds = st.one_of(st.none(), st.text("0123456789abcdef", min_size=6, max_size=6))
+digits = "0123456789abcdef"
+backgrounds = st.one_of(st.none(), st.text(digits, min_size=6, max_size=6), st.text(digits, min_size=8, max_size=8))
 
 
 @st.composite
@@ -28,8 +33,11 @@ def plans(draw: st.DrawFn) -> Plan:
         draw(st.sampled_from(Gravity)),
         draw(st.booleans()),
         draw(backgrounds),
-        None if format is Format.PNG else draw(st.integers(0, 100)),
+        None if format in (Format.PNG, Format.GIF) else draw(st.integers(0, 100)),
         format,
+        draw(st.decimals(0, 1000, places=2)),
+        draw(st.integers(0, 9999)),
+        draw(st.booleans()),
     )
 
 
@@ -72,11 +80,39 @@ def test_any_text_is_a_key_or_refused(text: str) -> None:
         "w640-h360-crop-up-q80.jpg",
         "w640-h360-crop-center-q80.jpg\n",
         "W640-h360-crop-center-q80.jpg",
+        "w640-h360-crop-center-q80.gif",
+        "w640-h360-crop-center-blur1.50-q80.jpg",
+        "w640-h360-crop-center-blur01-q80.jpg",
+        "w640-h360-crop-center-blur0-q80.jpg",
+        "w640-h360-crop-center-blur0.005-q80.jpg",
+        "w640-h360-crop-center-r0.png",
+        "w640-h360-crop-center-r8-blur1.png",
+        "w640-h360-canvas-center-bFFFFFF.png",
+        "w640-h360-canvas-center-bfffffff.png",
+        "w640-h360-crop-center-credits-q80.jpg",
     ],
 )
 def test_a_second_spelling_of_a_plan_is_no_plan(plan: str) -> None:
     with pytest.raises(Invalid):
         parse_plan(plan)
+
+
+def test_a_plan_is_spelled_the_same_in_every_release() -> None:
+    # Written down once: another spelling would make every stored variant stale.
+    plan = Plan(640, 360, Mode.CROP, Gravity.NORTHEAST, True, "ffffff", 80, Format.JPEG)
+    assert str(plan) == "w640-h360-crop-northeast-full-bffffff-q80.jpg"
+    everything = replace(plan, mode=Mode.CANVAS, gravity=Gravity.SMART, blur=Decimal("2.50"), corner=12, credits=True)
+    assert str(everything) == "w640-h360-canvas-smart-full-blur2.5-r12-bffffff-q80-credits.jpg"
+
+
+def test_the_longest_plan_fits_its_column() -> None:
+    longest = Plan(
+        999999, 999999, Mode.INCLUDE_ALL, Gravity.NORTHEAST, True, "ffffff80", 100, Format.WEBP, Decimal("1000.25"),
+        999999, True,
+    )  # fmt: skip
+    plan_column = tables.variants.c.plan.type
+    assert isinstance(plan_column, sa.String)
+    assert len(str(longest)) <= (plan_column.length or 0)
 
 
 def test_the_fingerprint_moves_with_all_that_the_picture_is_made_of() -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from packshot.errors import Invalid
 from packshot.geometry import Gravity, Mode
-from packshot.variants.request import FormatChoice, RequestForm, parse_request
+from packshot.variants.request import FormatChoice, QualityChoice, RequestForm, parse_request
 
 forms = st.builds(
     RequestForm,
@@ -18,7 +18,10 @@ forms = st.builds(
     skip_crop=st.one_of(st.none(), st.booleans()),
     location_ratio=st.one_of(st.none(), st.booleans()),
     format=st.one_of(st.none(), st.sampled_from(FormatChoice)),
-    quality=st.one_of(st.none(), st.integers(0, 100)),
+    rounded_corners=st.one_of(st.none(), st.integers(0, 9999)),
+    quality=st.one_of(st.none(), st.integers(0, 100), st.just(QualityChoice.AUTO)),
+    blur=st.one_of(st.none(), st.decimals(0, 250, places=3)),
+    background=st.one_of(st.none(), st.from_regex(r"[0-9a-f]{6}([0-9a-f]{2})?", fullmatch=True)),
     dpr=st.one_of(st.none(), st.decimals("0.5", "4", places=2)),
 )
 
@@ -42,6 +45,17 @@ def test_the_spelling_is_canonical() -> None:
     assert parse_request(asked).query() == canonical
 
 
+def test_every_parameter_has_its_place() -> None:
+    asked = (
+        "background=00AAff80&dpr=2&blur=07.50&quality=AUTO&format=webp&rounded-corners=012&location-ratio=true"
+        "&resize-gravity=SMART&resize-mode=canvas"
+    )
+    assert parse_request(asked).query() == (
+        "resize-mode=canvas&resize-gravity=smart&location-ratio=true&rounded-corners=12&format=webp&quality=auto"
+        "&blur=7.5&dpr=2&background=00aaff80"
+    )
+
+
 def test_of_a_repeated_parameter_the_first_counts() -> None:
     assert parse_request("width=100&width=200&WIDTH=300").width == 100
 
@@ -62,7 +76,15 @@ def test_an_empty_query_asks_for_nothing() -> None:
         ("width=", "width", "plain digits"),
         ("width=%D9%A5", "width", "plain digits"),
         ("height=99999999999", "height", "plain digits"),
-        ("resize-mode=zoom", "resize-mode", "crop, includeAll, clip"),
+        ("resize-mode=zoom", "resize-mode", "crop, includeAll, clip, cover, canvas, stretch"),
+        ("rounded-corners=-1", "rounded-corners", "from 0"),
+        ("rounded-corners=1.5", "rounded-corners", "plain digits"),
+        ("blur=250.1", "blur", "0 to 250"),
+        ("blur=true", "blur", "0 to 250"),
+        ("background=red", "background", "rrggbb"),
+        ("background=%23ff0000", "background", "rrggbb"),
+        ("background=fff", "background", "rrggbb"),
+        ("quality=best", "quality", "auto"),
         ("resize-gravity=up", "resize-gravity", "northwest"),
         ("skip-crop=yes", "skip-crop", "true, false"),
         ("format=bmp", "format", "avif"),

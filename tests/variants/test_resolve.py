@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Crop, Gravity, Mode, Size
-from packshot.model import Focus, Format, FormatPolicy, IncludeAll, Rendition
+from packshot.geometry import Box, Crop, Gravity, Mode, Size
+from packshot.model import Focus, Format, FormatPolicy, IncludeAll, Rendition, Snapshot
 from packshot.variants.key import parse_key
-from packshot.variants.request import FormatChoice, RequestForm, parse_request
-from packshot.variants.resolve import planned, planned_all, policy_for, resolve, retarget, shown_at, source_of
+from packshot.variants.request import FormatChoice, QualityChoice, RequestForm, parse_request
+from packshot.variants.resolve import Target, planned, planned_all, policy_for, resolve, retarget, shown_at, source_of
 from tests.variants.samples import PACK, TENANT, location, original, slot, snapshot
 
 LIMIT = Size(4096, 4096)
@@ -19,8 +19,12 @@ THUMB = location("thumb", width=320, height=180, fallback="main")
 MAIN = slot("main", original=original("a"))
 
 
-def plan_of(snap: object, query: str, accept: frozenset[Format] = frozenset()) -> str:
-    return str(resolve(snap, parse_request(query), limit=LIMIT, accept=accept).key.plan)  # type: ignore[arg-type]
+def target_of(snap: Snapshot, query: str, accept: frozenset[Format] = frozenset()) -> Target:
+    return resolve(snap, parse_request(query), limit=LIMIT, accept=accept)
+
+
+def plan_of(snap: Snapshot, query: str, accept: frozenset[Format] = frozenset()) -> str:
+    return str(target_of(snap, query, accept).key.plan)
 
 
 def test_a_location_shows_its_own_original_first() -> None:
@@ -129,6 +133,156 @@ def test_gravity_is_spelled_only_where_it_changes_the_picture() -> None:
     assert plan_of(wide, "location=thumb&width=200&height=50&resize-gravity=east") == "w200-h50-crop-center-q80.jpg"
 
 
+def test_the_focal_point_is_in_the_middle_of_a_crop_as_far_as_the_picture_goes() -> None:
+    square = location("thumb", width=100, height=100, resize_gravity=Gravity.FOCUS)
+    wide = original("a", 4000, 1000)
+    drawn = [
+        target_of(snapshot(square, slot("main", original=wide, focus=Focus(x, 0.1))), "location=thumb").drawing.box
+        for x in (0.0, 0.5, 0.6, 1.0)
+    ]
+    assert drawn == [
+        Box(0, 0, 1000, 1000),
+        Box(1500, 0, 1000, 1000),
+        Box(1900, 0, 1000, 1000),
+        Box(3000, 0, 1000, 1000),
+    ]
+
+
+def test_the_focal_point_holds_inside_a_stored_crop_and_beside_it() -> None:
+    square = location("thumb", width=100, height=100, resize_gravity=Gravity.FOCUS)
+    wide = slot("main", original=original("a", 4000, 1000), crop=Crop(0.25, 0.0, 0.75, 1.0))
+    for x, left in ((0.4, 1100), (0.1, 1000), (0.9, 2000)):
+        snap = snapshot(square, replace(wide, focus=Focus(x, 0.5)))
+        assert target_of(snap, "location=thumb").drawing.box == Box(left, 0, 1000, 1000)
+    skipped = snapshot(square, replace(wide, focus=Focus(0.1, 0.5)))
+    assert target_of(skipped, "location=thumb&skip-crop=true").drawing.box == Box(0, 0, 1000, 1000)
+
+
+@pytest.mark.parametrize("gravity", ["focus", "smart"])
+@pytest.mark.parametrize("mode", ["includeAll", "canvas", "clip", "cover", "stretch"])
+def test_what_is_shown_whole_stands_in_the_middle_whatever_is_worth_seeing(gravity: str, mode: str) -> None:
+    snap = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.0, 0.0)))
+    query = f"width=100&height=100&resize-mode={mode}"
+    assert plan_of(snap, f"{query}&resize-gravity={gravity}") == plan_of(snap, query)
+
+
+def test_a_focus_that_changes_nothing_is_not_part_of_the_plan() -> None:
+    query = "width=100&height=100&resize-gravity=focus"
+    nowhere = snapshot(slot("main", original=original("a", 4000, 1000)))
+    assert plan_of(nowhere, query) == "w100-h100-crop-center-q80.jpg"
+    middle = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.5, 0.0)))
+    assert plan_of(middle, query) == "w100-h100-crop-center-q80.jpg"
+    left = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.2, 0.0)))
+    assert plan_of(left, query) == "w100-h100-crop-focus-q80.jpg"
+
+
+def test_smart_leaves_the_choice_of_the_box_to_the_renderer_where_something_is_cut() -> None:
+    snap = snapshot(slot("main", original=original("a", 4000, 1000), crop=Crop(0.5, 0.0, 1.0, 1.0)))
+    cut = target_of(snap, "width=100&height=100&resize-gravity=smart")
+    assert str(cut.key.plan) == "w100-h100-crop-smart-q80.jpg"
+    assert (cut.drawing.smart, cut.drawing.box) == (True, Box(2000, 0, 2000, 1000))
+    assert cut.drawing.placed == Box(0, 0, 100, 100)
+    whole = target_of(snap, "width=100&height=50&resize-gravity=smart")
+    assert (str(whole.key.plan), whole.drawing.smart) == ("w100-h50-crop-center-q80.jpg", False)
+
+
+@pytest.mark.parametrize(
+    ("query", "plan"),
+    [
+        ("width=100&height=100&resize-mode=canvas", "w100-h100-canvas-center-bffffff-q80.jpg"),
+        ("width=100&height=100&resize-mode=canvas&background=FF0000", "w100-h100-canvas-center-bff0000-q80.jpg"),
+        ("width=100&height=100&resize-mode=canvas&background=ff000080", "w100-h100-canvas-center-bff7f7f-q80.jpg"),
+        ("width=100&height=100&resize-mode=canvas&background=ff000000", "w100-h100-canvas-center-bffffff-q80.jpg"),
+        (
+            "width=100&height=100&resize-mode=canvas&background=ff000080&format=webp",
+            "w100-h100-canvas-center-bff000080-q80.webp",
+        ),
+        (
+            "width=100&height=100&resize-mode=canvas&background=ff0000ff&format=png",
+            "w100-h100-canvas-center-bff0000.png",
+        ),
+        # Nobody sees the colour of what is wholly transparent.
+        (
+            "width=100&height=100&resize-mode=canvas&background=12345600&format=png",
+            "w100-h100-includeall-center.png",
+        ),
+        ("width=100&resize-mode=canvas&background=ff0000", "w100-h50-canvas-center-q80.jpg"),
+        ("width=100&height=100&background=ff0000", "w100-h100-crop-center-q80.jpg"),
+        ("width=100&height=100&resize-mode=canvas&resize-gravity=south", "w100-h100-canvas-south-bffffff-q80.jpg"),
+        ("width=100&height=100&resize-mode=cover", "w200-h100-cover-center-q80.jpg"),
+        ("width=100&height=300&resize-mode=stretch", "w100-h300-stretch-center-q80.jpg"),
+    ],
+)
+def test_canvas_cover_and_stretch(query: str, plan: str) -> None:
+    assert plan_of(snapshot(slot("main", original=original("a", 4000, 2000))), query) == plan
+
+
+@pytest.mark.parametrize(
+    ("query", "plan"),
+    [
+        ("width=100&format=jpeg&background=102030", "w100-h50-crop-center-b102030-q80.jpg"),
+        ("width=100&format=jpeg&background=00000080", "w100-h50-crop-center-b7f7f7f-q80.jpg"),
+        ("width=100&format=webp&background=102030", "w100-h50-crop-center-q80.webp"),
+        ("width=100&resize-mode=canvas&background=102030", "w100-h50-canvas-center-b102030.png"),
+    ],
+)
+def test_a_background_lies_under_a_transparent_picture_in_jpeg_and_on_a_canvas(query: str, plan: str) -> None:
+    logo = original("a", 4000, 2000, format="png", alpha=True)
+    assert plan_of(snapshot(slot("main", original=logo)), query) == plan
+
+
+@pytest.mark.parametrize(
+    ("query", "plan"),
+    [
+        ("width=100&rounded-corners=10", "w100-h50-crop-center-r10.png"),
+        ("width=100&rounded-corners=10&format=jpeg", "w100-h50-crop-center-r10.png"),
+        ("width=100&rounded-corners=10&format=webp", "w100-h50-crop-center-r10-q80.webp"),
+        ("width=100&rounded-corners=9999&format=webp", "w100-h50-crop-center-r25-q80.webp"),
+        ("width=100&rounded-corners=10&dpr=2&format=webp", "w200-h100-crop-center-r20-q80.webp"),
+        # Twice is not to be had, so the corners are as round as the picture is large.
+        ("width=400&rounded-corners=100&dpr=2&format=webp", "w600-h300-crop-center-r150-q80.webp"),
+        ("width=1200&rounded-corners=100&format=webp", "w600-h300-crop-center-r50-q80.webp"),
+        ("width=100&rounded-corners=0", "w100-h50-crop-center-q80.jpg"),
+        ("width=100&blur=2.50", "w100-h50-crop-center-blur2.5-q80.jpg"),
+        ("width=100&blur=1.111111&dpr=3", "w300-h150-crop-center-blur3.33-q80.jpg"),
+        ("width=1200&blur=5", "w600-h300-crop-center-blur2.5-q80.jpg"),
+        ("width=100&blur=0.001", "w100-h50-crop-center-q80.jpg"),
+        ("width=100&blur=0", "w100-h50-crop-center-q80.jpg"),
+    ],
+)
+def test_corners_and_blur_are_in_css_pixels(query: str, plan: str) -> None:
+    assert plan_of(snapshot(slot("main", original=original("a", 600, 300))), query) == plan
+
+
+def test_quality_auto_is_a_jpegs_own_where_a_jpeg_is_made_of_it() -> None:
+    known = snapshot(slot("main", original=original("a", quality=92)))
+    assert plan_of(known, "width=100&quality=auto") == "w100-h75-crop-center-q92.jpg"
+    assert plan_of(known, "width=100&quality=auto&format=webp") == "w100-h75-crop-center-q80.webp"
+    assert plan_of(known, "width=100&quality=auto&format=png") == "w100-h75-crop-center.png"
+    assert plan_of(snapshot(MAIN), "width=100&quality=auto") == "w100-h75-crop-center-q80.jpg"
+
+
+def test_an_enlarged_picture_is_reported() -> None:
+    small = slot("main", original=original("a", 300, 200))
+    allowed = snapshot(location("thumb", width=400, height=100, allow_upscale=True), small)
+    assert target_of(allowed, "location=thumb").upscaled
+    assert target_of(allowed, "location=thumb&resize-gravity=smart").upscaled
+    assert not target_of(allowed, "location=thumb&resize-mode=clip").upscaled
+    # Padding is no enlargement.
+    assert not target_of(allowed, "location=thumb&resize-mode=includeAll").upscaled
+    assert target_of(allowed, "width=301&height=2&location=thumb&resize-mode=stretch").upscaled
+    assert not target_of(snapshot(location("thumb", width=400, height=100), small), "location=thumb").upscaled
+
+
+def test_a_tenant_that_keeps_credits_has_other_variants_and_the_old_lead_to_them() -> None:
+    plain, keeping = snapshot(THUMB, MAIN), snapshot(THUMB, MAIN, tenant=replace(TENANT, keep_credits=True))
+    old, new = target_of(plain, "location=thumb"), target_of(keeping, "location=thumb")
+    assert str(new.key.plan) == "w320-h180-crop-center-q80-credits.jpg"
+    assert (old.drawing.credits, new.drawing.credits) == (False, True)
+    assert retarget(keeping, old.key, limit=LIMIT) == new
+    assert retarget(plain, new.key, limit=LIMIT) == old
+
+
 def test_skipping_the_crop_is_a_plan_of_its_own_only_where_there_is_one() -> None:
     cropped = snapshot(THUMB, replace(MAIN, crop=Crop(0, 0, 0.5, 0.5)))
     assert plan_of(cropped, "location=thumb&skip-crop=true") == "w320-h180-crop-center-full-q80.jpg"
@@ -148,6 +302,11 @@ def test_skipping_the_crop_is_a_plan_of_its_own_only_where_there_is_one() -> Non
         ("png", True, "format=jpeg", "jpg"),
         ("png", True, "format=auto", "png"),
         ("png", False, "format=auto", "jpg"),
+        ("gif", False, "", "jpg"),
+        ("gif", True, "", "png"),
+        ("heic", False, "", "jpg"),
+        ("tiff", True, "", "png"),
+        ("bmp", False, "", "jpg"),
     ],
 )
 def test_the_format_follows_original_request_and_mode(kind: str, alpha: bool, query: str, extension: str) -> None:
@@ -162,6 +321,22 @@ def test_auto_gives_the_best_that_is_accepted() -> None:
     assert plan_of(snap, "format=auto", frozenset({Format.WEBP})).endswith("-q80.webp")
     assert plan_of(snap, "format=webp", both).endswith(".webp")
     assert plan_of(snapshot(MAIN, tenant=replace(TENANT, format_policy=FormatPolicy.AUTO)), "", both).endswith(".avif")
+
+
+def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
+    moving = original("a", 300, 200, format="gif", frames=12, alpha=True)
+    snap = snapshot(slot("main", original=moving))
+    both = frozenset({Format.AVIF, Format.WEBP})
+    assert plan_of(snap, "") == "w300-h200-crop-center.gif"
+    assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80.webp"
+    assert plan_of(snap, "format=auto", frozenset({Format.AVIF})) == "w300-h200-crop-center.gif"
+    assert plan_of(snap, "format=png", both) == "w300-h200-crop-center.png"
+    webp = snapshot(slot("main", original=replace(moving, format="webp")))
+    assert plan_of(webp, "") == "w300-h200-crop-center-q80.webp"
+    assert {str(target.key.plan) for target in planned(snap, "main", limit=LIMIT)} == {
+        "w300-h200-crop-center-q80.webp",
+        "w300-h200-crop-center.gif",
+    }
 
 
 def test_a_transparent_picture_in_jpeg_stands_on_white() -> None:
@@ -216,37 +391,53 @@ queries = st.builds(
     skip_crop=st.one_of(st.none(), st.booleans()),
     location_ratio=st.one_of(st.none(), st.booleans()),
     format=st.one_of(st.none(), st.sampled_from(FormatChoice)),
-    quality=st.one_of(st.none(), st.integers(0, 100)),
+    rounded_corners=st.one_of(st.none(), st.integers(0, 5000)),
+    quality=st.one_of(st.none(), st.integers(0, 100), st.just(QualityChoice.AUTO)),
+    blur=st.one_of(st.none(), st.decimals(0, 250, places=3)),
+    background=st.one_of(st.none(), st.sampled_from(["ff0000", "00000000", "11223344", "445566ff"])),
     dpr=st.one_of(st.none(), st.decimals("0.5", "4", places=2)),
 )
+unit = st.floats(0, 1)
+originals = st.builds(
+    lambda *values: original("a", *values[:2], alpha=values[2], frames=values[3], quality=values[4]),
+    st.integers(1, 6000),
+    st.integers(1, 6000),
+    st.booleans(),
+    st.sampled_from([1, 5]),
+    st.one_of(st.none(), st.integers(1, 100)),
+)
 snapshots = st.builds(
-    lambda width, height, alpha, crop, up: snapshot(
-        replace(THUMB, allow_upscale=up), slot("main", original=original("a", width, height, alpha=alpha), crop=crop)
+    lambda shown, crop, focus, up, tenant: snapshot(
+        replace(THUMB, allow_upscale=up), slot("main", original=shown, crop=crop, focus=focus), tenant=tenant
     ),
-    st.integers(1, 6000),
-    st.integers(1, 6000),
-    st.booleans(),
+    originals,
     st.one_of(st.none(), st.builds(lambda x, y: Crop(x, y, x + 0.5, y + 0.5), edges, edges)),
+    st.one_of(st.none(), st.builds(Focus, unit, unit)),
     st.booleans(),
+    st.sampled_from([TENANT, replace(TENANT, resize_gravity=Gravity.SMART, keep_credits=True)]),
 )
 
 
 @given(snapshots, queries)
-def test_every_key_that_a_request_gives_can_be_made_from_the_key_alone(snap: object, form: RequestForm) -> None:
-    target = resolve(snap, form, limit=LIMIT)  # type: ignore[arg-type]
-    again = retarget(snap, parse_key(str(target.key)), limit=LIMIT)  # type: ignore[arg-type]
+def test_every_key_that_a_request_gives_can_be_made_from_the_key_alone(snap: Snapshot, form: RequestForm) -> None:
+    target = resolve(snap, form, limit=LIMIT)
+    assert len(str(target.key.plan)) <= 200
+    again = retarget(snap, parse_key(str(target.key)), limit=LIMIT)
     assert again == target
 
 
 @given(snapshots, queries)
-def test_what_is_drawn_lies_on_the_original_and_in_the_output(snap: object, form: RequestForm) -> None:
-    drawing = resolve(snap, form, limit=LIMIT).drawing  # type: ignore[arg-type]
-    source = snap.slots["main"].original  # type: ignore[attr-defined]
+def test_what_is_drawn_lies_on_the_original_and_in_the_output(snap: Snapshot, form: RequestForm) -> None:
+    target = resolve(snap, form, limit=LIMIT)
+    drawing, source = target.drawing, target.original
     assert drawing.box.left + drawing.box.width <= source.width
     assert drawing.box.top + drawing.box.height <= source.height
     assert drawing.placed.left + drawing.placed.width <= drawing.size.width
     assert drawing.placed.top + drawing.placed.height <= drawing.size.height
     assert min(*drawing.box.size, *drawing.placed.size) >= 1
+    assert drawing.corner <= min(drawing.size) / 2
+    assert drawing.format.has_alpha or not (drawing.corner or len(drawing.background or "") == 8)
+    assert snap.locations[target.key.location].allow_upscale or not target.upscaled
 
 
 def test_a_replaced_pictures_key_leads_to_its_successor() -> None:
