@@ -5,13 +5,14 @@ from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageCms, ImageDraw
 
 RED, GREEN, BLUE, YELLOW, MAGENTA = (255, 0, 0), (0, 160, 0), (0, 0, 255), (255, 255, 0), (255, 0, 255)
 GREY = (128, 128, 128)
 
 Encoder = Callable[..., bytes]
-"""`jpeg`, `png`, `webp` or `avif`: a picture and Pillow's options to a file."""
+"""`jpeg`, `png` and so on: a picture and Pillow's options to a file."""
 
 Rectangle = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom are outside."""
@@ -93,6 +94,27 @@ def webp(picture: Image.Image, **options: object) -> bytes:
 def avif(picture: Image.Image, **options: object) -> bytes:
     """Encode as AVIF, quickly and well."""
     return encoded(picture, "AVIF", **{"quality": 90, "speed": 9, "subsampling": "4:4:4", **options})
+
+
+def gif(picture: Image.Image, **options: object) -> bytes:
+    """Encode as GIF, whose 256 colours are chosen by Pillow."""
+    return encoded(picture, "GIF", **options)
+
+
+def tiff(picture: Image.Image, **options: object) -> bytes:
+    """Encode as TIFF, without loss and uncompressed."""
+    return encoded(picture, "TIFF", **options)
+
+
+def bmp(picture: Image.Image, **options: object) -> bytes:
+    """Encode as BMP."""
+    return encoded(picture, "BMP", **options)
+
+
+def heic(picture: Image.Image, **options: object) -> bytes:
+    """Encode as HEIC, well."""
+    pillow_heif.register_heif_opener()
+    return encoded(picture, "HEIF", **{"quality": 95, "chroma": 444, **options})
 
 
 def encoded(picture: Image.Image, format: str, **options: object) -> bytes:

@@ -1,81 +1,158 @@
 """Any decoded picture as 8-bit sRGB, with or without an alpha channel."""
 
+from functools import lru_cache
 from io import BytesIO
+from itertools import product
 
 from PIL import Image, ImageCms
+from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
 from packshot.render.damage import DAMAGE
 
 _SRGB = ImageCms.createProfile("sRGB")
-_SPACE = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+_SPACE = {"L": "GRAY", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
+# The white of print, which TIFF files in Lab are relative to.
+_D50_KELVIN = 5000
 # Rounded to the nearest of 256, as 65535 / 255 is 257; Pillow would cut off.
 _TO_8_BITS = [(value + 128) // 257 for value in range(65536)]
+_GREYS = Image.frombytes("L", (256, 1), bytes(range(256)))
+_MODES_8_BITS = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:
-    """Return `picture` in mode RGB, or RGBA where any pixel is not opaque.
+    """Return `picture` in mode RGB, or RGBA where any pixel is not opaque; `picture` itself may be changed.
 
     Its ICC profile is applied with relative colorimetric intent. A profile that is broken,
     or made for other channels than the picture has, counts as none: then grey
     and RGB are taken for sRGB, and CMYK is converted by complement. Pillow
     reads every CMYK JPEG as Adobe writes it, inverted, whoever wrote it.
+
+    Numbers of more than 8 bits are scaled down. What is whiter than 1.0 in a
+    picture of fractions, or otherwise outside of what its numbers usually mean,
+    sets the scale instead of being cut off.
     """
-    profile = _profile(picture.info.get("icc_profile"))
-    opaque, alpha = _split(picture)
-    colours = _converted(opaque, profile)
-    if alpha is not None and _lowest(alpha) < 255:
-        colours.putalpha(alpha)
-    return colours
+    profile = picture.info.get("icc_profile") or b""
+    plain = _without_useless_alpha(_with_8_bits(picture))
+    if plain.mode in ("L", "LA"):
+        return _from_grey(plain, profile)
+    if plain.mode == "LAB":
+        return _transformed(plain, _lab())
+    transform = _to_srgb(profile, plain.mode)
+    if transform is None:
+        return plain.convert("RGB") if plain.mode == "CMYK" else plain
+    return _transformed(plain, transform)
 
 
-def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    # Gives L, RGB or CMYK of 8 bits, and the alpha channel if there is one.
+def _transformed(picture: Image.Image, transform: ImageCmsTransform) -> Image.Image:
+    # In place where the channels stay: another copy of a large original is 320 MB.
+    return transform.apply_in_place(picture) if picture.mode == transform.output_mode else transform.apply(picture)
+
+
+def _with_8_bits(picture: Image.Image) -> Image.Image:
+    # Gives L, LA, RGB, RGBA, CMYK or LAB.
+    mode = picture.mode
+    if mode in ("I", "F") or mode.startswith("I;16"):
+        return _from_wide(picture)
+    if picture.has_transparency_data and mode not in ("LA", "RGBA"):
+        return picture.convert("LA" if mode in ("1", "L", "La") else "RGBA")
+    if mode in ("L", "LA", "RGB", "RGBA", "CMYK", "LAB"):
+        return picture
+    return picture.convert(_MODES_8_BITS.get(mode, "RGB"))
+
+
+def _from_wide(picture: Image.Image) -> Image.Image:
+    # 16-bit numbers, 32-bit ones and fractions; only a PNG has a colour that is transparent.
     transparent = picture.info.get("transparency")
-    if picture.mode == "I;16":
-        wide = picture.convert("I")
-        alpha = None
-        if isinstance(transparent, int):
-            alpha = wide.point([0 if value == transparent else 255 for value in range(65536)], "L")
-        return wide.point(_TO_8_BITS, "L"), alpha
-    grey = picture.mode in ("1", "L", "LA")
-    if picture.has_transparency_data:
-        whole = picture if picture.mode in ("LA", "RGBA") else picture.convert("LA" if grey else "RGBA")
-        alpha = whole.getchannel("A")
-        return (whole.getchannel("L") if grey else whole.convert("RGB")), alpha
-    if picture.mode == "CMYK":
-        return picture, None
-    return picture.convert("L" if grey else "RGB"), None
+    wide = picture if picture.mode in ("I", "F") else picture.convert("I")
+    lowest, highest = (float(value) for value in wide.getextrema() if not isinstance(value, tuple))
+    full = _full_scale(picture, highest)
+    if full == 65535 and lowest >= 0:
+        if picture.mode == "F":
+            wide = wide.convert("I")
+        grey = wide.point(_TO_8_BITS, "L")
+    else:
+        lowest = min(lowest, 0.0)
+        scale = 255 / (full - lowest)
+        # Half a step more, as the fraction is cut off.
+        grey = wide.convert("F").point(lambda value: value * scale + (0.5 - lowest * scale)).convert("L")
+    if picture.mode == "I;16" and isinstance(transparent, int):
+        grey.putalpha(wide.point([0 if value == transparent else 255 for value in range(65536)], "L"))
+    return grey
 
 
-def _lowest(channel: Image.Image) -> float:
-    lowest = channel.getextrema()[0]
-    assert not isinstance(lowest, tuple)
-    return lowest
+def _full_scale(picture: Image.Image, highest: float) -> float:
+    # TIFF tag 258 is the number of bits of each channel.
+    bits = getattr(picture, "tag_v2", {}).get(258)
+    usual: tuple[float, ...] = (65535.0,)
+    if picture.mode == "F":
+        usual = (1.0, 255.0, 65535.0)
+    elif bits == (12,):
+        usual = (4095.0, 65535.0)
+    return next((full for full in usual if highest <= full), highest)
 
 
-def _profile(data: bytes | None) -> ImageCms.ImageCmsProfile | None:
-    if not data:
+def _without_useless_alpha(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("LA", "RGBA"):
+        lowest = picture.getchannel("A").getextrema()[0]
+        assert not isinstance(lowest, tuple)
+        if lowest == 255:
+            return picture.convert(picture.mode[:-1])
+    return picture
+
+
+def _from_grey(picture: Image.Image, profile: bytes) -> Image.Image:
+    # 256 greys are transformed, not millions of pixels. RGB profiles of grey pictures
+    # are common: a grey JPEG saved with the profile of where it came from.
+    result = "RGB" if picture.mode == "L" else "RGBA"
+    transform = _to_srgb(profile, "L")
+    greys = None if transform is None else transform.apply(_GREYS)
+    if greys is None and (transform := _to_srgb(profile, "RGB")) is not None:
+        greys = transform.apply(_GREYS.convert("RGB"))
+    if greys is None:
+        return picture.convert(result)
+    grey, *alpha = picture.split()
+    return Image.merge(result, [*(grey.point(channel.tobytes()) for channel in greys.split()), *alpha])
+
+
+@lru_cache(maxsize=4)
+def _to_srgb(profile: bytes, mode: str) -> ImageCmsTransform | None:
+    """Return what brings pictures of `mode` from `profile` to sRGB; None if nothing does, or need."""
+    if not profile:
         return None
     try:
-        return ImageCms.ImageCmsProfile(BytesIO(data))
+        source = ImageCmsProfile(BytesIO(profile))
+        if source.profile.xcolor_space.strip() != _SPACE[mode]:
+            return None
+        transform = _transform(source, mode, "RGBA" if mode == "RGBA" else "RGB")
     except DAMAGE:
         return None
+    return None if mode in ("RGB", "RGBA") and not _moves_colours(transform, mode) else transform
 
 
-def _converted(picture: Image.Image, profile: ImageCms.ImageCmsProfile | None) -> Image.Image:
-    if profile is None:
-        return picture.convert("RGB")
-    space = profile.profile.xcolor_space.strip()
-    if space == "RGB" and picture.mode == "L":
-        # Common: a grey JPEG saved with the RGB profile of where it came from.
-        picture = picture.convert("RGB")
-    if _SPACE[picture.mode] != space:
-        return picture.convert("RGB")
-    try:
-        converted = ImageCms.profileToProfile(
-            picture, profile, _SRGB, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB"
-        )
-    except DAMAGE:
-        return picture.convert("RGB")
-    assert converted is not None
-    return converted
+@lru_cache(maxsize=1)
+def _lab() -> ImageCmsTransform:
+    return _transform(ImageCmsProfile(ImageCms.createProfile("LAB", _D50_KELVIN)), "LAB", "RGB")
+
+
+def _transform(source: ImageCmsProfile, mode: str, result: str) -> ImageCmsTransform:
+    # Optimised, the curve of a grey profile is too coarse for shadows; it is asked for 256 greys only.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+    transform = ImageCms.buildTransform(
+        source, _SRGB, mode, result, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=flags
+    )
+    assert isinstance(transform, ImageCmsTransform)
+    return transform
+
+
+def _moves_colours(transform: ImageCmsTransform, mode: str) -> bool:
+    # A profile that is sRGB in effect is the usual case, and would cost more than the decoding.
+    before = _sampled_colours().convert(mode)
+    after = transform.apply(before)
+    return any(abs(one - other) > 1 for one, other in zip(before.tobytes(), after.tobytes(), strict=True))
+
+
+@lru_cache(maxsize=1)
+def _sampled_colours() -> Image.Image:
+    steps = range(0, 256, 17)
+    colours = [bytes(colour) for colour in product(steps, steps, steps)] + [bytes([grey] * 3) for grey in range(256)]
+    return Image.frombytes("RGB", (len(colours), 1), b"".join(colours))

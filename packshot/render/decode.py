@@ -7,22 +7,27 @@ decoded; the decoding itself belongs in a process that may die.
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import AvifImagePlugin, ExifTags, Image, PngImagePlugin
-from PIL.AvifImagePlugin import AvifImageFile
+from PIL import AvifImagePlugin, Image, PngImagePlugin
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
-from packshot.errors import TooLarge, UnsupportedMedia
+from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
+from packshot.render import gif, jpeg
+from packshot.render.cicp import implied_profile
 from packshot.render.colour import to_srgb
-from packshot.render.damage import DAMAGE, refused_if_damaged
-from packshot.render.formats import ACCEPTED, sniff, webp_canvas
+from packshot.render.damage import refused_if_damaged
+from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
+from packshot.render.metadata import orientation
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
+
+# Formats whose readers know the number of frames from the header.
+_ANIMATED = ("webp", "avif", "png")
+
+_DAMAGED = "The picture is damaged and cannot be decoded."
 
 # The check of ours comes first, and knows the site's own limit.
 Image.MAX_IMAGE_PIXELS = None
@@ -30,15 +35,6 @@ Image.MAX_IMAGE_PIXELS = None
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 # How many renders run side by side is the pool's to say.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-
-# The readers are called directly: `Image.open` would hand a JPEG with a second
-# picture in it (most phones' portraits) to the reader of yet another format.
-_READERS: dict[str, type[ImageFile]] = {
-    "jpeg": JpegImageFile,
-    "png": PngImageFile,
-    "webp": WebPImageFile,
-    "avif": AvifImageFile,
-}
 
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -77,9 +73,9 @@ class Header:
     """What an original says of itself before its pixels are decoded.
 
     Attributes:
-        format: "jpeg", "png", "webp" or "avif".
+        format: one of `ACCEPTED`.
         width, height: pixels as stored, not yet upright.
-        frames: 1 for a still picture.
+        frames: 1 for a still picture; further pages of a TIFF and further pictures of a HEIC do not count.
     """
 
     format: str
@@ -157,17 +153,28 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         Unrenderable: the file is damaged.
         MemoryError: the process has no room for the picture.
     """
-    source, _ = _open(data, limits)
-    with refused_if_damaged("The picture is damaged and cannot be decoded."):
+    source, header = _open(data, limits)
+    with refused_if_damaged(_DAMAGED):
         _scale_transparent_value(source)
-        whole = Size(*source.size)
+        if (implied := implied_profile(header.format, data, source.info)) is not None:
+            source.info["icc_profile"] = implied
+        whole = None
         if halved and isinstance(source, JpegImageFile):
+            whole = Size(*source.size)
             source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
         source.load()
-        picture = to_srgb(source)
-        # Encoders write what they find in `info`: GPS, comments, foreign profiles.
-        picture.info = {}
-        return Decoded(picture, _UPRIGHT.get(_orientation(source)), whole)
+        if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
+            raise Unrenderable(_DAMAGED, got="a JPEG that ends before its last pixel")
+        turn = _UPRIGHT.get(orientation(source))
+        return Decoded(_bare(to_srgb(source)), turn, whole)
+
+
+def _bare(picture: Image.Image) -> Image.Image:
+    # Encoders write what they find in `info` and `getexif`: GPS, comments, foreign
+    # profiles. The pixels are not copied.
+    bare = picture._new(picture.im)
+    bare.info = {}
+    return bare
 
 
 def check_length(length: int, limits: Limits) -> None:
@@ -189,26 +196,32 @@ def check_pixels(size: Size, limits: Limits) -> None:
 def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     check_length(len(data), limits)
     format = sniff(data)
-    if format not in _READERS:
+    if format not in READERS:
         raise UnsupportedMedia(
             "The file is no picture of an accepted format.",
             expected=", ".join(ACCEPTED),
             got=format or (f"bytes beginning {data[:8].hex(' ')}" if data else "an empty file"),
         )
+    frames = 1
+    reach = Size(0, 0)
+    # What the readers would do too late, or not at all.
     if format == "webp" and (canvas := webp_canvas(data)) is not None:
         check_pixels(canvas, limits)
+    elif format == "jpeg":
+        jpeg.check_scans(data)
+    elif format == "gif":
+        check_pixels(gif.screen(data), limits)
+        found = gif.layout(data, limits.max_frames)
+        frames, reach = found.frames, found.reach
+        check_pixels(reach, limits)
     with refused_if_damaged("The picture is damaged: its header cannot be read."):
-        source = _READERS[format](BytesIO(data))
-        frames = 1 if format == "jpeg" else int(getattr(source, "n_frames", 1))
+        source = READERS[format](BytesIO(data))
+        if format in _ANIMATED:
+            frames = int(getattr(source, "n_frames", 1))
         profile = source.info.get("icc_profile") or b""
     size = Size(*source.size)
     check_pixels(size, limits)
-    if frames > 1 and frames * size.width * size.height > limits.max_frames_pixels:
-        raise TooLarge(
-            "The animation has too many pixels.",
-            expected=f"at most {limits.max_frames_pixels} pixels in all frames",
-            got=f"{frames} frames of {size.width} x {size.height}",
-        )
+    _check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
     if len(profile) > MAX_PROFILE_BYTES:
         raise TooLarge(
             "The picture's colour profile is too large.",
@@ -216,6 +229,21 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             got=len(profile),
         )
     return source, Header(format, size.width, size.height, frames)
+
+
+def _check_frames(frames: int, size: Size, limits: Limits) -> None:
+    if frames > limits.max_frames:
+        raise TooLarge(
+            "The animation has too many frames.",
+            expected=f"at most {limits.max_frames} frames",
+            got=f"more than {limits.max_frames}" if frames == limits.max_frames + 1 else frames,
+        )
+    if frames > 1 and frames * size.width * size.height > limits.max_frames_pixels:
+        raise TooLarge(
+            "The animation has too many pixels.",
+            expected=f"at most {limits.max_frames_pixels} pixels in all frames",
+            got=f"{frames} frames of {size.width} x {size.height}",
+        )
 
 
 def _scale_transparent_value(source: ImageFile) -> None:
@@ -227,19 +255,3 @@ def _scale_transparent_value(source: ImageFile) -> None:
         source.info["transparency"] = value * (85 if depth == "L;2" else 17)
     elif depth == "RGB;16B" and isinstance(value, tuple):
         source.info["transparency"] = tuple(part >> 8 for part in value)
-
-
-def _orientation(source: ImageFile) -> int:
-    # From EXIF alone, as browsers do; Pillow would look in XMP too. For AVIF it
-    # puts there what the container's own rotation says, and turns nothing.
-    data = source.info.get("exif")
-    if not isinstance(data, bytes):
-        return 1
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-        value = exif.get(ExifTags.Base.Orientation, 1)
-    except DAMAGE:
-        # Damaged metadata is no reason to refuse a picture that is whole.
-        return 1
-    return value if isinstance(value, int) else 1

@@ -1,15 +1,56 @@
 """What a file's first bytes say it is, before any codec looks at it."""
 
 import re
+from collections.abc import Callable
+from io import BytesIO
 
 from PIL import features
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from packshot.geometry import Size
 
-ACCEPTED = ("jpeg", "png", "webp", "avif")
-"""The formats that are decoded, in the order in which a refusal lists them."""
+try:
+    from pillow_heif import HeifImageFile, options
+except ImportError:
+    HeifImageFile = None  # type: ignore[assignment, misc]
+else:
+    # How many renders run side by side is the pool's to say.
+    options.DECODE_THREADS = 1
+    # The picture alone is wanted, not what a phone keeps beside it.
+    options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
 
-_CODECS = {"jpg": "JPEG", "zlib": "PNG", "webp": "WebP", "avif": "AVIF", "littlecms2": "colour profiles"}
+# The readers are called directly: `Image.open` would hand a JPEG with a second
+# picture in it (most phones' portraits) to the reader of yet another format.
+READERS: dict[str, Callable[[BytesIO], ImageFile]] = {
+    "jpeg": JpegImageFile,
+    "png": PngImageFile,
+    "webp": WebPImageFile,
+    "avif": AvifImageFile,
+    "gif": GifImageFile,
+    "tiff": TiffImageFile,
+    "bmp": BmpImageFile,
+}
+if HeifImageFile is not None:
+    READERS["heic"] = HeifImageFile
+
+ACCEPTED = tuple(READERS)
+"""The formats that are decoded, in the order in which a refusal lists them; "heic" with `packshot[heic]` only."""
+
+_CODECS = {
+    "jpg": "JPEG",
+    "zlib": "PNG",
+    "webp": "WebP",
+    "avif": "AVIF",
+    "libtiff": "TIFF",
+    "littlecms2": "colour profiles",
+}
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (name, re.compile(pattern, re.DOTALL))

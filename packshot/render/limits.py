@@ -11,6 +11,7 @@ class Limits:
         max_pixels: width times height of one frame, of the original and of an output.
         max_bytes: length of the original's file.
         max_frames_pixels: the same as `max_pixels` over all frames of an animation.
+        max_frames: how many frames an animation has.
         seconds: wall-clock time for decoding, and again for each drawing; 0: no limit.
         memory_bytes: address space of one render process (Linux only); 0: no limit.
     """
@@ -18,5 +19,6 @@ class Limits:
     max_pixels: int = 80_000_000
     max_bytes: int = 64 * 2**20
     max_frames_pixels: int = 100_000_000
+    max_frames: int = 1000
     seconds: float = 20.0
     memory_bytes: int = 4 * 2**30

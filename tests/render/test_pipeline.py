@@ -264,7 +264,7 @@ def test_a_refused_drawing_stands_in_its_place_and_stops_no_other() -> None:
 
 
 def test_a_refused_original_is_refused_for_every_drawing() -> None:
-    first, second = render_all(b"GIF89a", [scaled(Size(1, 1), 1, 1)] * 2, LIMITS)
+    first, second = render_all(b"%PDF-1.7", [scaled(Size(1, 1), 1, 1)] * 2, LIMITS)
     assert isinstance(first, PackshotError)
     assert isinstance(second, PackshotError)
     assert first.code is second.code is ErrorCode.UNSUPPORTED_MEDIA

@@ -15,6 +15,7 @@ import pytest
 from packshot.errors import ErrorCode, PackshotError, TooLarge, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.model import Format
+from packshot.render.formats import ACCEPTED
 from packshot.render.lanes import Pulse
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
@@ -103,8 +104,8 @@ def test_a_process_probes_bytes_and_files(renderer: Renderer, tmp_path: Path) ->
 
 def test_a_refusal_comes_back_from_the_process_with_all_it_said(renderer: Renderer) -> None:
     with pytest.raises(UnsupportedMedia) as refusal:
-        renderer.probe(b"GIF89a")
-    assert (refusal.value.expected, refusal.value.got) == ("jpeg, png, webp, avif", "gif")
+        renderer.probe(b"%PDF-1.7")
+    assert (refusal.value.expected, refusal.value.got) == (", ".join(ACCEPTED), "pdf")
     outside = Drawing(Box(9, 9, 90, 60), Size(9, 6), Box(0, 0, 9, 6), Format.PNG, None, None)
     good, bad = renderer.render(PHOTO, [SMALL, outside], Lane.BULK)
     assert isinstance(good, Rendered)

@@ -1,0 +1,147 @@
+"""What a JPEG's markers and tables tell, and whether its pixels were all there."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
+from itertools import islice
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from packshot.errors import TooLarge
+
+# Encoders write about ten scans; each one costs a pass over the whole picture.
+MAX_SCANS = 100
+
+_SCAN, _END = 0xDA, 0xD9
+# Markers without a segment, besides restarts, which are not searched for.
+_ALONE = {0x01, 0xD8}
+# A marker in the entropy-coded data: not a stuffed 0xFF, a restart or a fill byte.
+_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]", re.DOTALL)
+
+# Codes that are no marker and no one bit pattern, so that some of them are colours.
+_NOISE = bytes(value * 89 % 251 for value in range(4096))
+
+# Tables K.1 and K.2 of the JPEG standard, in the order of pixels, which libjpeg scales by quality.
+_LUMINANCE = tuple(
+    bytes.fromhex(
+        "100b0a10 18283d33 0c0c0e13 1a3a3c37 0e0d1018 28394538 0e11161d 3357503e"
+        "12162538 446d674d 18233740 51687151 314e4057 67797865 485c5f62 70646763"
+    )
+)
+_CHROMINANCE = tuple(
+    bytes.fromhex("1112182f 63636363 12151a42 63636363 181a3863 63636363 2f426363 63636363" + "63" * 32)
+)
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG of so many scans that decoding it would never end.
+
+    Raises:
+        TooLarge: more than `MAX_SCANS`.
+    """
+    if sum(1 for _ in islice(_scans(data), MAX_SCANS + 1)) > MAX_SCANS:
+        raise TooLarge("The picture has too many scans.", expected=f"at most {MAX_SCANS} scans", got="more")
+
+
+def _scans(data: bytes) -> Iterator[bytes]:
+    # Yields the header of each scan. The next marker is searched for between
+    # segments too, as inside of scans: libjpeg skips what is not one.
+    at = 2
+    while (marker := _MARKER.search(data, at)) is not None:
+        kind, at = data[marker.end() - 1], marker.end()
+        if kind == _END:
+            return
+        if kind not in _ALONE:
+            length = int.from_bytes(data[at : at + 2], "big")
+            if kind == _SCAN:
+                yield data[at + 2 : at + length]
+            at += length
+
+
+def ends_early(data: bytes, source: JpegImageFile) -> bool:
+    """Return whether a decoded JPEG lacks pixels although it has an end marker.
+
+    libjpeg takes what is missing for zeros and says so to nobody; they come out
+    mid-grey in the lower right corner. Where that corner is grey, or not every
+    coefficient of a progressive picture is there, some codes are put before the
+    end marker and the picture is decoded once more: a whole one does not look at
+    them. So an honest picture costs more only if it is grey there.
+
+    Not seen: less than one block missing, and in a progressive JPEG the end of
+    the last scan, which holds the last bit of each coefficient.
+
+    Args:
+        source: loaded, at any scale.
+    """
+    grey = _is_mid_grey(source)
+    if not grey and (not source.info.get("progressive") or _is_complete(data, [layer[0] for layer in source.layer])):
+        return False
+    end = data.rfind(b"\xff\xd9")
+    if end < 0:
+        return False  # Pillow has refused it.
+    # An eighth of the size shows what is grey, and costs little; only all of it shows the finer coefficients.
+    scale = 8 if grey else 1
+    return _decoded(data, scale) != _decoded(data[:end] + _NOISE + data[end:], scale)
+
+
+def _is_mid_grey(picture: Image.Image) -> bool:
+    corner = picture.crop((picture.width - 1, picture.height - 1, picture.width, picture.height))
+    return all(127 <= value <= 128 for value in corner.tobytes())
+
+
+def _is_complete(data: bytes, components: Sequence[int]) -> bool:
+    # Whether the scans bring every coefficient of every component to its last bit.
+    missing = {(component, number) for component in components for number in range(64)}
+    for scan in islice(_scans(data), MAX_SCANS):
+        count = scan[0] if scan else 0
+        if len(scan) < 4 + 2 * count:
+            continue
+        first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+        if bits & 15 == 0:
+            missing -= {(scan[1 + 2 * part], number) for part in range(count) for number in range(first, last + 1)}
+    return not missing
+
+
+def _decoded(data: bytes, scale: int) -> bytes:
+    source = JpegImageFile(BytesIO(data))
+    source.draft(None, (source.width // scale, source.height // scale))
+    return source.tobytes()
+
+
+def estimated_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
+    """Return the libjpeg quality, 1 to 100, that gives these quantisation tables or the nearest to them.
+
+    Tables that libjpeg has scaled from the standard's give just their quality.
+    Others, of cameras or Photoshop, give the quality whose steps are as wide on
+    average; the average is geometric, as from 1 to 2 is as far as from 50 to 100.
+
+    Args:
+        tables: 64 values each, by number; 0 is taken for that of luminance, 1 for chrominance.
+    """
+    wanted = [
+        (tuple(tables[number]), base)
+        for number, base in enumerate((_LUMINANCE, _CHROMINANCE))
+        if len(tables.get(number, ())) == 64
+    ]
+    if not wanted:
+        return None
+    return min(range(100, 0, -1), key=lambda quality: _distance(wanted, quality))
+
+
+def _distance(wanted: Sequence[tuple[Sequence[int], Sequence[int]]], quality: int) -> float:
+    ideals = [_scaled(base, quality) for _, base in wanted]
+    if all(tuple(ideal) == table for ideal, (table, _) in zip(ideals, wanted, strict=True)):
+        return -1.0
+    return abs(sum(_width(ideal) - _width(table) for ideal, (table, _) in zip(ideals, wanted, strict=True)))
+
+
+def _width(table: Sequence[int]) -> float:
+    return sum(math.log(max(step, 1)) for step in table)
+
+
+def _scaled(base: Sequence[int], quality: int) -> list[int]:
+    # As libjpeg's `jpeg_set_quality` does, for tables of 8 bits.
+    percent = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return [min(max((value * percent + 50) // 100, 1), 255) for value in base]
