@@ -76,12 +76,14 @@ class Header:
         format: one of `ACCEPTED`.
         width, height: pixels as stored, not yet upright.
         frames: 1 for a still picture; further pages of a TIFF and further pictures of a HEIC do not count.
+        quality: 1 to 100, of a JPEG, by its quantisation tables; None for other formats.
     """
 
     format: str
     width: int
     height: int
     frames: int
+    quality: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +212,8 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     elif format == "jpeg":
         jpeg.check_scans(data)
     elif format == "gif":
-        check_pixels(gif.screen(data), limits)
-        found = gif.layout(data, limits.max_frames)
+        found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))
         frames, reach = found.frames, found.reach
-        check_pixels(reach, limits)
     with refused_if_damaged("The picture is damaged: its header cannot be read."):
         source = READERS[format](BytesIO(data))
         if format in _ANIMATED:
@@ -228,7 +228,8 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             expected=f"at most {MAX_PROFILE_BYTES} bytes",
             got=len(profile),
         )
-    return source, Header(format, size.width, size.height, frames)
+    quality = jpeg.estimated_quality(source.quantization) if isinstance(source, JpegImageFile) else None
+    return source, Header(format, size.width, size.height, frames, quality)
 
 
 def _check_frames(frames: int, size: Size, limits: Limits) -> None:

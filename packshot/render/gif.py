@@ -4,6 +4,7 @@ Pillow grows the picture to whatever a later frame says and counts frames by
 reading every block slowly; both are known here before it is asked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from packshot.errors import Unrenderable
@@ -28,33 +29,27 @@ class Layout:
     frames: int
 
 
-def screen(data: bytes) -> Size:
-    """Return the size in pixels that a GIF's first bytes announce; 0 x 0 if it ends before.
-
-    Frames may be larger.
-    """
-    return Size(*_pair(data, 6)) if len(data) >= 10 else Size(0, 0)
-
-
-def layout(data: bytes, max_frames: int) -> Layout:
+def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
     """Walk over the blocks of a GIF; it may end without a trailer, but not inside of a block.
 
     Args:
         max_frames: the walk ends one frame after that many, so that `frames` may be `max_frames` + 1.
+        check: called with how far the frames so far reach; what it raises ends the walk.
 
     Raises:
         Unrenderable: the file ends early, or has no frame.
     """
     try:
-        return _walk(data, max_frames)
+        return _walk(data, max_frames, check)
     except IndexError:
         raise Unrenderable(
             "The picture is damaged and cannot be decoded.", got="a GIF that ends inside of a block"
         ) from None
 
 
-def _walk(data: bytes, max_frames: int) -> Layout:
+def _walk(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
     canvas = reach = Size(*_pair(data, 6))
+    check(reach)
     at = 13 + _table(data[10])
     frames = 0
     while at < len(data) and frames <= max_frames:
@@ -65,6 +60,7 @@ def _walk(data: bytes, max_frames: int) -> Layout:
             left, top = _pair(data, at + 1)
             width, height = _pair(data, at + 5)
             reach = Size(max(reach.width, left + width), max(reach.height, top + height))
+            check(reach)
             if frames == 0:
                 canvas = reach
             frames += 1

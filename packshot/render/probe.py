@@ -1,5 +1,6 @@
 """What the catalog keeps of an original, found by decoding it once and wholly."""
 
+from base64 import b64encode
 from collections import Counter
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from PIL import Image
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import decode, inspect
 from packshot.render.limits import Limits
+from packshot.render.thumbhash import THUMBNAIL_SIDE, thumbhash
 
 # Colours are counted on a thumbnail of at most this many pixels a side.
 _SIDE = 64
@@ -19,10 +21,10 @@ class Facts:
 
     Attributes:
         width, height: pixels of the upright picture.
-        format: "jpeg", "png", "webp" or "avif".
+        format: one of `formats.ACCEPTED`.
         alpha: whether any pixel is not opaque.
         frames: 1 for a still picture.
-        thumbhash: a placeholder of a few bytes; not computed yet.
+        thumbhash: a placeholder of about 25 bytes, in Base64.
         dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
         quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None for other formats.
     """
@@ -46,17 +48,26 @@ def probe(data: bytes, limits: Limits) -> Facts:
     """
     header = inspect(data, limits)
     decoded = decode(data, limits)
-    with refused_if_damaged("The picture's colours cannot be counted."):
+    with refused_if_damaged("The picture's colours cannot be told."):
         color = dominant_color(decoded.picture)
+        hashed = thumbhash(decoded.upright(_thumbnail(decoded.picture)))
     return Facts(
         width=decoded.size.width,
         height=decoded.size.height,
         format=header.format,
         alpha=decoded.picture.mode == "RGBA",
         frames=header.frames,
-        thumbhash=None,
+        thumbhash=b64encode(hashed).decode(),
         dominant_color=color,
+        quality=header.quality,
     )
+
+
+def _thumbnail(picture: Image.Image) -> Image.Image:
+    scale = min(1.0, THUMBNAIL_SIDE / max(picture.size))
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    # Colours are weighed by their alpha here, as everywhere.
+    return picture.resize((width, height), Image.Resampling.BOX)
 
 
 def dominant_color(picture: Image.Image) -> str | None:

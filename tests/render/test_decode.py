@@ -49,7 +49,7 @@ def as_pixel(data: bytes) -> tuple[int, ...]:
 @pytest.mark.parametrize("format", ENCODERS)
 def test_the_header_is_read_without_decoding(format: str) -> None:
     data = ENCODERS[format](pictures.photo(61, 40))
-    assert inspect(data, LIMITS) == Header(format, 61, 40, 1)
+    assert inspect(data, LIMITS) == Header(format, 61, 40, 1, 95 if format == "jpeg" else None)
 
 
 @pytest.mark.parametrize("format", TURNED)
@@ -111,7 +111,7 @@ def test_a_phones_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
     data = pictures.encoded(
         pictures.corners(61, 40), "MPO", save_all=True, append_images=[pictures.corners(10, 10)], quality=95
     )
-    assert inspect(data, LIMITS) == Header("jpeg", 61, 40, 1)
+    assert inspect(data, LIMITS) == Header("jpeg", 61, 40, 1, 95)
     assert decode(data, LIMITS).size == (61, 40)
 
 
