@@ -46,18 +46,23 @@ def check_scans(data: bytes) -> None:
 
 
 def _scans(data: bytes) -> Iterator[bytes]:
-    # Yields the header of each scan. The next marker is searched for between
-    # segments too, as inside of scans: libjpeg skips what is not one.
+    # Yields the header of each scan.
+    for kind, at in _segments(data):
+        if kind == _SCAN:
+            yield data[at + 2 : at + int.from_bytes(data[at : at + 2], "big")]
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    # Yields each marker up to the end marker, and where what follows it begins. The next one is
+    # searched for between segments too, as inside of scans: libjpeg skips what is not one.
     at = 2
     while (marker := _MARKER.search(data, at)) is not None:
         kind, at = data[marker.end() - 1], marker.end()
+        yield kind, at
         if kind == _END:
             return
         if kind not in _ALONE:
-            length = int.from_bytes(data[at : at + 2], "big")
-            if kind == _SCAN:
-                yield data[at + 2 : at + length]
-            at += length
+            at += int.from_bytes(data[at : at + 2], "big")
 
 
 def ends_early(data: bytes, source: JpegImageFile) -> bool:
@@ -78,8 +83,9 @@ def ends_early(data: bytes, source: JpegImageFile) -> bool:
     grey = _is_mid_grey(source)
     if not grey and (not source.info.get("progressive") or _is_complete(data, [layer[0] for layer in source.layer])):
         return False
-    end = data.rfind(b"\xff\xd9")
-    if end < 0:
+    # Of this picture; a phone may have put another one behind it.
+    end = next((at - 2 for kind, at in _segments(data) if kind == _END), None)
+    if end is None:
         return False  # Pillow has refused it.
     # An eighth of the size shows what is grey, and costs little; only all of it shows the finer coefficients.
     scale = 8 if grey else 1

@@ -1,8 +1,11 @@
 """Damaged files: whatever is in them, the answer is a picture or a refusal."""
 
+import os
 import random
+import time
 
 import pytest
+from PIL import Image
 
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
@@ -25,8 +28,23 @@ WHOLE = {
     "webp": pictures.webp(pictures.cutout(64, 48), **EXTRAS),
     "lossy webp": pictures.webp(pictures.photo(64, 48), lossless=False),
     "avif": pictures.avif(pictures.cutout(64, 48), **EXTRAS),
+    "gif": pictures.gif(pictures.photo(64, 48)),
+    "animated gif": pictures.animated("GIF"),
+    "animated webp": pictures.animated("WEBP"),
+    "animated png": pictures.animated("PNG"),
+    "tiff": pictures.tiff(pictures.photo(64, 48), icc_profile=pictures.display_p3()),
+    "lzw tiff": pictures.tiff(pictures.photo(64, 48), compression="tiff_lzw"),
+    "jpeg tiff": pictures.tiff(pictures.photo(64, 48), compression="jpeg"),
+    "float tiff": pictures.tiff(pictures.photo(64, 48).convert("F")),
+    "lab tiff": pictures.tiff(Image.frombytes("LAB", (64, 48), pictures.photo(64, 48).tobytes())),
+    "bmp": pictures.bmp(pictures.photo(64, 48)),
+    "palette bmp": pictures.bmp(pictures.photo(64, 48).quantize(16)),
+    "heic": pictures.heic(pictures.photo(64, 48), exif=pictures.exif(6)),
 }
-EACH = 60
+# Two thousand files in all; PACKSHOT_MUTATIONS=1000 takes two minutes.
+EACH = int(os.environ.get("PACKSHOT_MUTATIONS", "100"))
+# Far more than any of these needs, and what a person would put up with.
+SECONDS = 5.0
 
 
 def mutated(data: bytes, seed: int) -> bytes:
@@ -54,7 +72,9 @@ def mutated(data: bytes, seed: int) -> bytes:
 @pytest.mark.parametrize("kind", WHOLE)
 def test_a_damaged_file_gives_a_picture_or_a_refusal(kind: str) -> None:
     for seed in range(EACH):
+        started = time.monotonic()
         (outcome,) = render_all(mutated(WHOLE[kind], seed), [SMALL], LIMITS)
+        assert time.monotonic() - started < SECONDS
         assert isinstance(outcome, Rendered | PackshotError)
         if isinstance(outcome, PackshotError):
             assert outcome.got is not None

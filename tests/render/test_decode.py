@@ -295,3 +295,107 @@ def test_a_progressive_jpeg_that_ends_early_is_refused() -> None:
     data = pictures.jpeg(pictures.photo(200, 150), progressive=True)
     with pytest.raises(Unrenderable):
         decode(data[: len(data) // 2], LIMITS)
+
+
+def ended(data: bytes, share: float) -> bytes:
+    """Cut a JPEG off and put an end marker where it ends."""
+    return data[: int(len(data) * share)].rstrip(b"\xff") + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_jpeg_cut_off_and_ended_properly_is_refused(mode: str, share: float, halved: bool) -> None:
+    data = pictures.jpeg(pictures.photo(640, 480).convert(mode), quality=80, subsampling="4:2:0")
+    with pytest.raises(Unrenderable) as refusal:
+        decode(ended(data, share), LIMITS, halved=halved)
+    assert refusal.value.got == "a JPEG that ends before its last pixel"
+    with pytest.raises(Unrenderable):
+        decode(ended(data, share) + data, LIMITS, halved=halved)
+
+
+def test_a_progressive_jpeg_cut_off_in_its_first_scans_and_ended_properly_is_refused() -> None:
+    data = pictures.jpeg(pictures.photo(640, 480), progressive=True, quality=80)
+    for share in (0.1, 0.25):
+        with pytest.raises(Unrenderable):
+            decode(ended(data, share), LIMITS)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_whole_jpeg_that_is_grey_where_it_ends_is_not_refused(progressive: bool) -> None:
+    for picture in (Image.new("L", (300, 200), 128), Image.new("RGB", (300, 200), pictures.GREY)):
+        data = pictures.jpeg(picture, progressive=progressive)
+        assert decode(data, LIMITS).size == (300, 200)
+        assert decode(data + b"what a camera leaves behind the end", LIMITS).size == (300, 200)
+
+
+def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:
+    data = pictures.jpeg(pictures.photo(64, 48), progressive=True)
+    at = data.rindex(b"\xff\xda")
+    last, end = data[at:-2], data[-2:]
+    assert decode(data[:at] + last * 20 + end, LIMITS).size == (64, 48)
+    with pytest.raises(TooLarge) as refusal:
+        inspect(data[:at] + last * 300 + end, LIMITS)
+    assert refusal.value.expected == "at most 100 scans"
+
+
+def gif_frame(left: int, top: int, width: int, height: int) -> bytes:
+    """One frame without colours of its own whose pixels are missing."""
+    return b"," + struct.pack("<4H", left, top, width, height) + b"\0\x02\x01\x2c\0"
+
+
+def test_a_gif_is_refused_for_a_later_frame_that_is_the_bomb() -> None:
+    whole = pictures.gif(pictures.photo(40, 30))[:-1]
+    assert inspect(whole + gif_frame(0, 0, 40, 30) + b";", LIMITS).frames == 2
+    for frame in (gif_frame(0, 0, 65535, 65535), gif_frame(65535, 65535, 1, 1)):
+        with pytest.raises(TooLarge):
+            inspect(whole + frame + b";", LIMITS)
+        with pytest.raises(TooLarge):
+            inspect(whole + frame, LIMITS)
+
+
+def test_an_animation_of_too_many_frames_is_refused() -> None:
+    many = pictures.gif(pictures.photo(40, 30))[:-1] + gif_frame(0, 0, 1, 1) * 20 + b";"
+    assert inspect(many, Limits(max_frames=21)).frames == 21
+    with pytest.raises(TooLarge) as refusal:
+        inspect(many, Limits(max_frames=20))
+    assert refusal.value.expected == "at most 20 frames"
+    for format in ("WEBP", "PNG"):
+        with pytest.raises(TooLarge):
+            inspect(pictures.animated(format, 4), Limits(max_frames=3))
+
+
+def test_a_gif_that_ends_inside_of_a_later_frame_is_refused() -> None:
+    data = pictures.animated("GIF", 4)
+    with pytest.raises(Unrenderable):
+        inspect(data[: len(data) * 3 // 4], LIMITS)
+
+
+def test_text_that_inflates_beyond_all_bounds_is_refused() -> None:
+    body = b"Comment\0\0" + zlib.compress(bytes(50_000_000))
+    chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
+    data = pictures.png(pictures.corners(8, 8))
+    with pytest.raises(Unrenderable):
+        inspect(data[:33] + chunk + data[33:], LIMITS)
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
+def test_tiffs_of_every_usual_compression_decode(compression: str) -> None:
+    picture = pictures.photo(61, 40)
+    data = pictures.tiff(picture, compression=compression)
+    assert mean_difference(upright(data), picture) < 6
+    with pytest.raises(PackshotError):
+        decode(data[: len(data) * 2 // 3], LIMITS)
+
+
+def test_of_a_tiff_with_several_pages_the_first_is_shown() -> None:
+    data = pictures.tiff(pictures.photo(40, 30), save_all=True, append_images=[pictures.photo(400, 300)])
+    assert inspect(data, LIMITS) == Header("tiff", 40, 30, 1)
+    assert decode(data, LIMITS).size == (40, 30)
+
+
+def test_no_reader_is_asked_but_that_of_the_format_that_the_bytes_begin_like() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
+    for data in (postscript, pictures.encoded(pictures.corners(8, 8), "TGA"), b"P6 1 1 255 abc"):
+        with pytest.raises(UnsupportedMedia):
+            inspect(data, LIMITS)
