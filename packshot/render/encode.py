@@ -73,7 +73,7 @@ def _webp(quality: int) -> dict[str, Any]:
 def _avif(quality: int) -> dict[str, Any]:
     return {
         "quality": quality,
-        # Half the bytes of JPEG in 10 times its time; 6 saves 6 % more in 35 times.
+        # 0.42 of the bytes of JPEG in 3.5 times its time; 8 saves 7 % more in 3 times that.
         "speed": 9,
         "subsampling": "4:2:0",
         # The encoder tiles a picture by how many threads it has.

@@ -1,6 +1,7 @@
 """Drawings become files: the right pixels in the right place, in every format."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -159,6 +160,20 @@ def test_a_crop_keeps_its_side_of_the_upright_picture(
     assert_markers_land(picture, source, drawn)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("source_format", ["jpeg", "png"])
+@pytest.mark.parametrize("source", [Size(1443, 961), Size(883, 1201)])
+def test_markers_of_an_odd_sized_original_land_where_they_should_from_every_level(
+    source: Size, source_format: str, orientation: int
+) -> None:
+    stored = pictures.turned(pictures.corners(*source), orientation)
+    original = getattr(pictures, source_format)(stored, exif=pictures.exif(orientation))
+    sizes = [(701, 467), (331, 247), (167, 101), (89, 71)]
+    drawings = [planned(source, *size, Mode.CROP, Gravity.CENTER) for size in sizes]
+    for drawn, rendered in zip(drawings, render(original, *drawings), strict=True):
+        assert_markers_land(opened(rendered), source, drawn)
+
+
 def test_a_stored_crop_is_sampled_from_the_upright_picture() -> None:
     source = Size(181, 121)
     original = pictures.png(pictures.corners(*source))
@@ -218,13 +233,16 @@ def test_no_metadata_of_the_original_survives(source_format: str) -> None:
 def some_drawings() -> Sequence[Drawing]:
     source = Size(140, 100)
     boxes = [Box(0, 0, 140, 100), Box(20, 10, 100, 90)]
-    sizes = [(35, 25), (90, 90), (140, 100)]
-    return [
+    sizes = [(12, 9), (35, 25), (90, 90), (140, 100)]
+    plain = [
         Drawing(box, Size(*size), Box(0, 0, *size), format, QUALITY[format], None)
         for box in boxes
         for size in sizes
         for format in Format
-    ] + [planned(source, 80, 80, Mode.INCLUDE_ALL, Gravity.EAST)]
+    ]
+    padded = planned(source, 80, 80, Mode.INCLUDE_ALL, Gravity.EAST)
+    odd = {"blur": 1.5, "corner": 9, "background": "20406080"}
+    return [*plain, padded, *(replace(padded, **{name: value}) for name, value in odd.items()), replace(padded, **odd)]
 
 
 DRAWINGS = some_drawings()
