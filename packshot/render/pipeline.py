@@ -7,7 +7,7 @@ drawing, so they are the same alone and in any company.
 import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
@@ -19,6 +19,7 @@ from packshot.render.encode import encode
 from packshot.render.finish import blurred, on_background, opaque, rounded, without_idle_alpha
 from packshot.render.limits import Limits
 from packshot.render.resample import Levels, check_inside, level_factor, levels_of
+from packshot.render.smart import smart_box
 from packshot.variants.plan import Drawing
 
 # Pixels of placed pictures kept for the formats still to come, 4 bytes each.
@@ -55,8 +56,26 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
     return _draw_all(levels, drawings, limits)
 
 
+def located(levels: Levels, drawing: Drawing) -> Drawing:
+    """Settle which part of the original a smart drawing shows; others come back as they are.
+
+    Raises:
+        PackshotError: as `compose` does.
+    """
+    if not drawing.smart:
+        return drawing
+    check_inside(drawing.placed, drawing.size, "the output")
+    check_inside(drawing.box, levels.size, "the original")
+    with refused_if_damaged("The picture's most telling part cannot be found."):
+        box = smart_box(levels.preview, levels.size, drawing.box, drawing.placed.size)
+    return replace(drawing, box=box, smart=False)
+
+
 def compose(levels: Levels, drawing: Drawing, limits: Limits) -> Image.Image:
     """Sample the original, blur it and put it in its place, on transparent padding.
+
+    Args:
+        drawing: after `located`.
 
     Returns a picture of the drawing's size in mode RGB or RGBA.
 
@@ -95,7 +114,7 @@ def _draw_all(levels: Levels, drawings: Sequence[Drawing], limits: Limits) -> It
         geometry = _geometry(drawing)
         to_come[geometry] -= 1
         try:
-            composed = kept.pop(geometry, None) or compose(levels, drawing, limits)
+            composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
             data = encode(finish(composed, drawing), drawing.format, drawing.quality)

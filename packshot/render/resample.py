@@ -7,7 +7,7 @@ made from the original alone; so nothing depends on what else is drawn.
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 from PIL import Image
 
@@ -97,8 +97,9 @@ class Levels:
             sampled = _resampled(level.picture, edges, level.turned_size(size))
             return level.upright(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
 
+    @cached_property
     def preview(self) -> Image.Image:
-        """Return the upright original with its longer side at most 256 pixels."""
+        """The upright original with its longer side at most 256 pixels."""
         size = self.size
         return self.sample(Box(0, 0, *size), contain(size, Size(*(min(_PREVIEW, max(size)),) * 2)))
 

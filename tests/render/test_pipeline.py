@@ -230,6 +230,27 @@ def test_no_metadata_of_the_original_survives(source_format: str) -> None:
         assert b"Exif" not in rendered.data
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_smart_drawing_shows_what_stands_out_of_the_upright_picture(orientation: int) -> None:
+    source = Size(900, 300)
+    scene = Image.new("RGB", source, pictures.GREY)
+    scene.paste(pictures.noise(160, 160), (700, 70))
+    original = pictures.png(pictures.turned(scene, orientation), exif=pictures.exif(orientation))
+    size = Size(100, 100)
+    drawn = replace(scaled(source, *size), smart=True)
+    alone = render(original, drawn)[0]
+    pixels = np.asarray(opened(alone), int)
+    assert np.abs(pixels - 128).max() > 60
+    assert (np.abs(pixels - 128).max(axis=-1) > 8).mean() > 0.2
+    assert render(original, scaled(source, 45, 15), scaled(source, *size), drawn)[2] == alone
+
+
+def test_a_smart_drawing_beyond_the_original_is_refused() -> None:
+    drawn = replace(scaled(Size(90, 90), 30, 30), smart=True)
+    (outcome,) = render_all(pictures.png(pictures.corners(60, 40)), [drawn], LIMITS)
+    assert isinstance(outcome, PackshotError)
+
+
 def some_drawings() -> Sequence[Drawing]:
     source = Size(140, 100)
     boxes = [Box(0, 0, 140, 100), Box(20, 10, 100, 90)]

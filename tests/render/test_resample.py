@@ -132,7 +132,7 @@ def test_a_preview_is_small_upright_and_never_enlarged(
     orientation: int, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     stored = pictures.turned(pictures.corners(*size), orientation)
-    preview = levels_of(pictures.jpeg(stored, exif=pictures.exif(orientation)), LIMITS).preview()
+    preview = levels_of(pictures.jpeg(stored, exif=pictures.exif(orientation)), LIMITS).preview
     assert preview.size == expected
     assert np.abs(np.subtract(preview.getpixel((2, 2)), pictures.RED)).max() < 30
 
