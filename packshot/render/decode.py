@@ -27,7 +27,7 @@ MAX_PROFILE_BYTES = 4 * 2**20
 # Formats whose readers know the number of frames from the header.
 _ANIMATED = ("webp", "avif", "png")
 
-_DAMAGED = "The picture is damaged and cannot be decoded."
+DAMAGED = "The picture is damaged and cannot be decoded."
 
 # The check of ours comes first, and knows the site's own limit.
 Image.MAX_IMAGE_PIXELS = None
@@ -36,7 +36,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 # How many renders run side by side is the pool's to say.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
-_UPRIGHT = {
+UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -140,7 +140,7 @@ def inspect(data: bytes, limits: Limits) -> Header:
         TooLarge: too many bytes, pixels, or bytes of colour profile.
         Unrenderable: the header is damaged.
     """
-    return _open(data, limits)[1]
+    return open_original(data, limits)[1]
 
 
 def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
@@ -155,8 +155,8 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         Unrenderable: the file is damaged.
         MemoryError: the process has no room for the picture.
     """
-    source, header = _open(data, limits)
-    with refused_if_damaged(_DAMAGED):
+    source, header = open_original(data, limits)
+    with refused_if_damaged(DAMAGED):
         _scale_transparent_value(source)
         if (implied := implied_profile(header.format, data, source.info)) is not None:
             source.info["icc_profile"] = implied
@@ -164,16 +164,22 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         if halved and isinstance(source, JpegImageFile):
             whole = Size(*source.size)
             source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
+        if header.format == "gif":
+            # As browsers put it together; Pillow fills what the first frame leaves out.
+            picture, _ = next(gif.composed(data, Size(header.width, header.height)))
+            return Decoded(bare(to_srgb(picture)), None)
         source.load()
         if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
-            raise Unrenderable(_DAMAGED, got="a JPEG that ends before its last pixel")
-        turn = _UPRIGHT.get(orientation(source))
-        return Decoded(_bare(to_srgb(source)), turn, whole)
+            raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
+        turn = UPRIGHT.get(orientation(source))
+        return Decoded(bare(to_srgb(source)), turn, whole)
 
 
-def _bare(picture: Image.Image) -> Image.Image:
-    # Encoders write what they find in `info` and `getexif`: GPS, comments, foreign
-    # profiles. The pixels are not copied.
+def bare(picture: Image.Image) -> Image.Image:
+    """Return the same pixels, not copied, without what else `picture` knows.
+
+    Encoders write what they find in `info` and `getexif`: GPS, comments, foreign profiles.
+    """
     bare = picture._new(picture.im)
     bare.info = {}
     return bare
@@ -195,7 +201,8 @@ def check_pixels(size: Size, limits: Limits) -> None:
         )
 
 
-def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
+def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
+    """Return Pillow's reader of an original, nothing decoded yet, and its header; as `inspect` does."""
     check_length(len(data), limits)
     format = sniff(data)
     if format not in READERS:
@@ -221,7 +228,7 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         profile = source.info.get("icc_profile") or b""
     size = Size(*source.size)
     check_pixels(size, limits)
-    _check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
+    check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
     if len(profile) > MAX_PROFILE_BYTES:
         raise TooLarge(
             "The picture's colour profile is too large.",
@@ -232,7 +239,8 @@ def _open(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     return source, Header(format, size.width, size.height, frames, quality)
 
 
-def _check_frames(frames: int, size: Size, limits: Limits) -> None:
+def check_frames(frames: int, size: Size, limits: Limits) -> None:
+    """Raise `TooLarge` if an animation has too many frames, or too many pixels in all of them."""
     if frames > limits.max_frames:
         raise TooLarge(
             "The animation has too many frames.",

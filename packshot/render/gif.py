@@ -1,16 +1,56 @@
-"""A GIF's blocks, read without decoding a pixel.
+"""GIF: its blocks, and its frames as browsers put them together.
 
-Pillow grows the picture to whatever a later frame says and counts frames by
-reading every block slowly; both are known here before it is asked.
+Pillow grows the canvas to whatever a later frame says, counts frames slowly and
+fills what a frame leaves behind with a colour where browsers leave a hole. So
+the blocks are read here, and Pillow decodes one frame at a time, by itself.
 """
 
-from collections.abc import Callable
+import re
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from packshot.errors import Unrenderable
-from packshot.geometry import Size
+from packshot.geometry import Box, Size
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_CONTROL = 0xF9
+_INTERLACED, _OWN_COLOURS = 0x40, 0x80
+
+# Netscape's extension, of which every writer of animations writes this form.
+_REPEATS = re.compile(rb"!\xff\x0b(?:NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01(..)\0", re.DOTALL)
+
+_DAMAGED = "The picture is damaged and cannot be decoded."
+
+# What becomes of a frame before the next one is drawn; anything else leaves it.
+_CLEARED, _TAKEN_BACK = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One frame as the file holds it.
+
+    Attributes:
+        box: where it goes, in pixels; some of it may lie outside of the canvas.
+        flags: those of the image block.
+        colours: its own table or the file's, three bytes each; empty: none, greys are meant.
+        pixels: the compressed ones, from the width of the codes on.
+        transparent: the index that leaves the pixel as it was; None: no one does.
+        disposal: what becomes of it before the next one.
+        milliseconds: how long it is shown.
+    """
+
+    box: Box
+    flags: int
+    colours: bytes
+    pixels: bytes
+    transparent: int | None
+    disposal: int
+    milliseconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +62,13 @@ class Layout:
             frames have outside of it is cut off, as browsers do.
         reach: how far to the right and down any frame goes, in pixels; at least the canvas.
         frames: how many pictures there are.
+        plays: how often the animation runs; 0: for ever.
     """
 
     canvas: Size
     reach: Size
     frames: int
+    plays: int
 
 
 def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
@@ -40,44 +82,104 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
         Unrenderable: the file ends early, or has no frame.
     """
     try:
-        return _walk(data, max_frames, check)
+        canvas = reach = Size(*_pair(data, 6))
+        check(reach)
+        frames = 0
+        for part in parts(data):
+            box = part.box
+            reach = Size(max(reach.width, box.left + box.width), max(reach.height, box.top + box.height))
+            check(reach)
+            canvas = canvas if frames else reach
+            frames += 1
+            if frames > max_frames:
+                break
     except IndexError:
-        raise Unrenderable(
-            "The picture is damaged and cannot be decoded.", got="a GIF that ends inside of a block"
-        ) from None
+        raise Unrenderable(_DAMAGED, got="a GIF that ends inside of a block") from None
+    if frames == 0:
+        raise Unrenderable(_DAMAGED, got="a GIF without a frame")
+    repeats = _REPEATS.search(data)
+    # What is counted there are repetitions, and 0 means without end.
+    plays = 1 if repeats is None else int.from_bytes(repeats[1], "little")
+    return Layout(canvas, reach, frames, plays + 1 if repeats is not None and plays else plays)
 
 
-def _walk(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
-    canvas = reach = Size(*_pair(data, 6))
-    check(reach)
-    at = 13 + _table(data[10])
-    frames = 0
-    while at < len(data) and frames <= max_frames:
+def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
+    """Yield what is seen of each frame, in mode RGBA, and for how many milliseconds.
+
+    Raises:
+        OSError, ValueError, IndexError: the pixels of a frame are damaged, or end early.
+    """
+    shown = Image.new("RGBA", canvas)
+    for part in parts(data):
+        before = shown.copy() if part.disposal == _TAKEN_BACK else None
+        frame = _decoded(part)
+        corner = (part.box.left, part.box.top)
+        shown.paste(frame, corner, frame if frame.mode == "RGBA" else None)
+        yield shown.copy(), part.milliseconds
+        if part.disposal == _CLEARED:
+            shown.paste((0, 0, 0, 0), (*corner, corner[0] + frame.width, corner[1] + frame.height))
+        elif before is not None:
+            shown = before
+
+
+def parts(data: bytes) -> Iterator[Part]:
+    """Yield the frames of a GIF, not decoded.
+
+    Raises:
+        IndexError: the file ends inside of a block.
+    """
+    colours, at = _colours(data, data[10], 13)
+    transparent, disposal, milliseconds = None, 0, 0
+    while at < len(data):
         kind = data[at]
         if kind == _EXTENSION:
+            if data[at + 1] == _CONTROL and data[at + 2] >= 4:
+                flags = data[at + 3]
+                transparent = data[at + 6] if flags & 1 else None
+                disposal = flags >> 2 & 7
+                milliseconds = 10 * (data[at + 4] | data[at + 5] << 8)
             at = _past_blocks(data, at + 2)
         elif kind == _IMAGE:
-            left, top = _pair(data, at + 1)
-            width, height = _pair(data, at + 5)
-            reach = Size(max(reach.width, left + width), max(reach.height, top + height))
-            check(reach)
-            if frames == 0:
-                canvas = reach
-            frames += 1
-            # After the nine bytes of the frame and its colours comes the width of the codes.
-            at = _past_blocks(data, at + 10 + _table(data[at + 9]) + 1)
+            box = Box(*_pair(data, at + 1), *_pair(data, at + 5))
+            flags = data[at + 9]
+            own, at = _colours(data, flags, at + 10)
+            start, at = at, _past_blocks(data, at + 1)
+            yield Part(box, flags, own or colours, data[start:at], transparent, disposal, milliseconds)
+            transparent, disposal, milliseconds = None, 0, 0
         elif kind == _TRAILER:
-            break
+            return
         else:
             # Some writers leave zeros between blocks; every reader skips them.
             at += 1
-    if frames == 0:
-        raise Unrenderable("The picture is damaged and cannot be decoded.", got="a GIF without a frame")
-    return Layout(canvas, reach, frames)
 
 
-def _table(flags: int) -> int:
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+def _decoded(part: Part) -> Image.Image:
+    # As a file of that one frame and nothing else.
+    size = struct.pack("<2H", part.box.width, part.box.height)
+    control = b""
+    if part.transparent is not None:
+        control = bytes((_EXTENSION, _CONTROL, 4, 1, 0, 0, part.transparent, 0))
+    # The number of colours is a power of two, whose exponent is in the flags.
+    table = (_OWN_COLOURS | (len(part.colours) // 3).bit_length() - 2) if part.colours else 0
+    alone = (
+        b"GIF89a"
+        + size
+        + bytes((table, 0, 0))
+        + part.colours
+        + control
+        + bytes((_IMAGE, 0, 0, 0, 0))
+        + size
+        + bytes((part.flags & _INTERLACED,))
+        + part.pixels
+        + bytes((_TRAILER,))
+    )
+    frame = GifImageFile(BytesIO(alone))
+    return frame.convert("RGB" if part.transparent is None else "RGBA")
+
+
+def _colours(data: bytes, flags: int, at: int) -> tuple[bytes, int]:
+    length = 3 << (flags & 7) + 1 if flags & _OWN_COLOURS else 0
+    return data[at : at + length], at + length
 
 
 def _pair(data: bytes, at: int) -> tuple[int, int]:

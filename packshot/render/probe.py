@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from packshot.render.animation import animation_of
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import decode, inspect
 from packshot.render.limits import Limits
@@ -22,7 +23,7 @@ class Facts:
     Attributes:
         width, height: pixels of the upright picture.
         format: one of `formats.ACCEPTED`.
-        alpha: whether any pixel is not opaque.
+        alpha: whether any pixel is not opaque, of any frame that is shown.
         frames: 1 for a still picture.
         thumbhash: a placeholder of about 25 bytes, in Base64.
         dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
@@ -48,6 +49,11 @@ def probe(data: bytes, limits: Limits) -> Facts:
     """
     header = inspect(data, limits)
     decoded = decode(data, limits)
+    alpha = decoded.picture.mode == "RGBA"
+    if (animation := animation_of(data, limits)) is not None:
+        # To the end, since damage in a later frame is to be found out at once too.
+        for frame, _ in animation.pictures():
+            alpha = alpha or frame.picture.mode == "RGBA"
     with refused_if_damaged("The picture's colours cannot be told."):
         color = dominant_color(decoded.picture)
         hashed = thumbhash(decoded.upright(_thumbnail(decoded.picture)))
@@ -55,7 +61,7 @@ def probe(data: bytes, limits: Limits) -> Facts:
         width=decoded.size.width,
         height=decoded.size.height,
         format=header.format,
-        alpha=decoded.picture.mode == "RGBA",
+        alpha=alpha,
         frames=header.frames,
         thumbhash=b64encode(hashed).decode(),
         dominant_color=color,

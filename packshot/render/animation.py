@@ -1,0 +1,177 @@
+"""Animations: one frame after the other, in and out; never all of them at once in full size.
+
+GIF and WebP move; of an animated AVIF or PNG the first frame is shown.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+from typing import Any
+
+from PIL import Image
+
+from packshot.errors import Unrenderable
+from packshot.model import Format
+from packshot.render import gif
+from packshot.render.colour import to_srgb
+from packshot.render.damage import refused_if_damaged
+from packshot.render.decode import DAMAGED, UPRIGHT, Decoded, bare, open_original
+from packshot.render.limits import Limits
+from packshot.render.metadata import orientation
+
+MOVING = (Format.WEBP, Format.GIF)
+"""The formats in which an animation stays one."""
+
+# Pixels less opaque than that are left out in GIF, which knows nothing in between.
+_SEEN_FROM = 128
+
+
+# Pixels less opaque than that are left out in GIF, which knows nothing in between.
+_SEEN_FROM = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Animation:
+    """An animated original, decoded again each time its frames are asked for.
+
+    Attributes:
+        format: "gif" or "webp".
+        frames: how many, more than one.
+        plays: how often it runs; 0: for ever.
+    """
+
+    data: bytes
+    limits: Limits
+    format: str
+    frames: int
+    plays: int
+
+    def pictures(self) -> Iterator[tuple[Decoded, int]]:
+        """Yield each frame as all of what is then seen, in sRGB, and for how many milliseconds.
+
+        Raises:
+            Unrenderable: a frame is damaged, or missing.
+        """
+        frames = self._gif() if self.format == "gif" else self._webp()
+        for _ in range(self.frames):
+            # Not around the whole loop, as a context must not stay open while others work.
+            with refused_if_damaged(DAMAGED):
+                frame = next(frames, None)
+            if frame is None:
+                raise Unrenderable(DAMAGED, expected=f"{self.frames} frames", got="fewer")
+            yield frame
+
+    def _gif(self) -> Iterator[tuple[Decoded, int]]:
+        canvas = gif.layout(self.data, self.limits.max_frames, lambda size: None).canvas
+        for picture, milliseconds in gif.composed(self.data, canvas):
+            yield Decoded(bare(to_srgb(picture)), None), milliseconds
+
+    def _webp(self) -> Iterator[tuple[Decoded, int]]:
+        source, _ = open_original(self.data, self.limits)
+        turn = UPRIGHT.get(orientation(source))
+        for frame in range(self.frames):
+            source.seek(frame)
+            source.load()
+            # A copy, as the reader may go on with its own.
+            yield Decoded(bare(to_srgb(source.copy())), turn), int(source.info.get("duration", 0))
+
+
+def animation_of(data: bytes, limits: Limits) -> Animation | None:
+    """Return the animation that an original is; None for what stands still.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
+    """
+    source, header = open_original(data, limits)
+    if header.frames == 1 or header.format not in ("gif", "webp"):
+        return None
+    if header.format == "gif":
+        plays = gif.layout(data, limits.max_frames, lambda size: None).plays
+    else:
+        plays = int(source.info.get("loop", 0))
+    return Animation(data, limits, header.format, header.frames, plays)
+
+
+def write_animation(
+    frames: Iterator[tuple[Image.Image, int]], count: int, format: Format, quality: int | None, plays: int
+) -> bytes:
+    """Encode `count` frames, each in mode RGB or RGBA, shown for so many milliseconds; without metadata.
+
+    Args:
+        format: one of `MOVING`.
+        plays: how often it is to run; 0: for ever.
+
+    Raises:
+        Unrenderable: what reading the frames raises.
+        MemoryError: the process has no room for it.
+    """
+    return _gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays)
+
+
+def _gif(frames: Iterator[tuple[Image.Image, int]], plays: int) -> bytes:
+    indexed, ends = [], [0]
+    for picture, milliseconds in frames:
+        indexed.append(_indexed(picture))
+        ends.append(ends[-1] + milliseconds)
+    # GIF counts in hundredths of a second: the ends are rounded, so that no error adds up.
+    ticks = [round(end / 10) * 10 for end in ends]
+    options: dict[str, Any] = {"duration": [after - before for before, after in pairwise(ticks)]}
+    if any("transparency" in frame.info for frame in indexed):
+        options["disposal"] = 2  # else what was seen before would be seen through the holes
+    if plays != 1:
+        options["loop"] = max(plays - 1, 0)
+    file = BytesIO()
+    with refused_if_damaged("The animation cannot be encoded."):
+        indexed[0].save(file, "GIF", save_all=True, append_images=indexed[1:], **options)
+    return file.getvalue()
+
+
+def _indexed(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGB":
+        return picture.quantize(256)
+    unseen = picture.getchannel("A").point([255 * (value < _SEEN_FROM) for value in range(256)])
+    colours = picture.convert("RGB")
+    colours.paste((0, 0, 0), mask=unseen)
+    frame = colours.quantize(255)
+    frame.paste(255, mask=unseen)
+    frame.info["transparency"] = 255
+    return frame
+
+
+def _webp(frames: Iterator[tuple[Image.Image, int]], count: int, quality: int | None, plays: int) -> bytes:
+    sequence = _Sequence(frames, count)
+    file = BytesIO()
+    with refused_if_damaged("The animation cannot be encoded."):
+        sequence.save(
+            file,
+            "WEBP",
+            save_all=True,
+            quality=80 if quality is None else quality,
+            method=4,
+            duration=sequence.milliseconds,
+            loop=plays,
+            background=(0, 0, 0, 0),
+        )
+    return file.getvalue()
+
+
+class _Sequence(Image.Image):
+    """Frames as Pillow's writer asks for them, one after the other, of which it keeps none."""
+
+    def __init__(self, frames: Iterator[tuple[Image.Image, int]], count: int) -> None:
+        super().__init__()
+        self.n_frames = count
+        self.milliseconds: list[int] = []
+        self._frames = frames
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        if frame != len(self.milliseconds):
+            return  # the one it has, or back to the first when all are written
+        picture, milliseconds = next(self._frames)
+        self.milliseconds.append(milliseconds)
+        self._mode, self._size, self.im = picture.mode, picture.size, picture.im
+
+    def tell(self) -> int:
+        return 0

@@ -1,0 +1,203 @@
+"""Animations stay animations: every frame, its time, and how often they run."""
+
+import struct
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from packshot.errors import PackshotError, TooLarge, Unrenderable
+from packshot.model import Format
+from packshot.render.animation import Animation, animation_of, write_animation
+from packshot.render.decode import decode
+from packshot.render.limits import Limits
+from packshot.render.probe import probe
+from tests import pictures
+
+LIMITS = Limits()
+TRANSPARENT = (0, 0, 0, 0)
+RED, GREEN, BLUE = (255, 0, 0, 255), (0, 255, 0, 255), (0, 0, 255, 255)
+COLOURS = [RED, GREEN, BLUE]
+
+
+def block(
+    left: int, top: int, width: int, height: int, colour: int, *, disposal: int = 1, hundredths: int = 7
+) -> bytes:
+    """One frame of a GIF: a rectangle of one of the three colours; 3 is transparent."""
+    control = b"!\xf9\x04" + bytes((disposal << 2 | 1,)) + struct.pack("<H", hundredths) + b"\x03\0"
+    # Codes of three bits, a "clear" before every pixel, so that they never grow.
+    bits = "".join(f"{code:03b}"[::-1] for _ in range(width * height) for code in (4, colour)) + "101"
+    codes = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    pixels = b"".join(bytes((len(codes[at : at + 255]),)) + codes[at : at + 255] for at in range(0, len(codes), 255))
+    return control + b"," + struct.pack("<4H", left, top, width, height) + b"\0\x02" + pixels + b"\0"
+
+
+def gif(size: tuple[int, int], *blocks: bytes, repeats: int | None = None) -> bytes:
+    palette = bytes(part for colour in COLOURS for part in colour[:3]) + b"\x10\x20\x30"
+    loop = b"" if repeats is None else b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", repeats) + b"\0"
+    return b"GIF89a" + struct.pack("<2H", *size) + b"\x81\x03\0" + palette + loop + b"".join(blocks) + b";"
+
+
+def animation(data: bytes) -> Animation:
+    found = animation_of(data, LIMITS)
+    assert found is not None
+    return found
+
+
+def shown(data: bytes) -> list[Image.Image]:
+    return [frame.upright(frame.picture).convert("RGBA") for frame, _ in animation(data).pictures()]
+
+
+def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    value = picture.getpixel((x, y))
+    assert isinstance(value, tuple)
+    return value
+
+
+def test_frames_are_laid_on_what_was_there_as_they_say() -> None:
+    frames = shown(
+        gif(
+            (4, 1),
+            block(0, 0, 4, 1, 0),
+            block(0, 0, 1, 1, 1, disposal=2),  # leaves a hole
+            block(1, 0, 1, 1, 2, disposal=3),  # leaves what was there before
+            block(3, 0, 1, 1, 3),  # nothing of it is seen
+        )
+    )
+    rows = [[pixel(frame, x, 0) for x in range(4)] for frame in frames]
+    assert rows == [
+        [RED, RED, RED, RED],
+        [GREEN, RED, RED, RED],
+        [TRANSPARENT, BLUE, RED, RED],
+        [TRANSPARENT, RED, RED, RED],
+    ]
+
+
+def test_what_the_first_frame_leaves_out_is_transparent_and_what_lies_outside_is_cut_off() -> None:
+    data = gif((3, 2), block(0, 0, 2, 1, 0), block(2, 1, 5, 5, 1))
+    first, second = shown(data)
+    assert first.size == second.size == (3, 2)
+    assert (pixel(first, 0, 0), pixel(first, 2, 1)) == (RED, TRANSPARENT)
+    assert (pixel(second, 0, 0), pixel(second, 2, 1)) == (RED, GREEN)
+    still = decode(data, LIMITS).picture
+    assert still.tobytes() == first.tobytes()
+
+
+def test_a_first_frame_larger_than_the_screen_is_the_canvas() -> None:
+    assert [frame.size for frame in shown(gif((1, 1), block(0, 0, 3, 2, 0), block(0, 0, 1, 1, 1)))] == [(3, 2)] * 2
+
+
+@pytest.mark.parametrize(("repeats", "plays"), [(None, 1), (0, 0), (1, 2), (9, 10)])
+@pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
+def test_it_runs_as_often_as_before(format: Format, repeats: int | None, plays: int) -> None:
+    data = gif((2, 2), block(0, 0, 2, 2, 0), block(0, 0, 2, 2, 1), repeats=repeats)
+    assert animation(data).plays == plays
+    assert animation(rewritten(data, format)).plays == plays
+
+
+@pytest.mark.parametrize("source", ["GIF", "WEBP"])
+@pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
+def test_frames_and_times_survive(source: str, format: Format) -> None:
+    durations = [20, 150, 40, 1000]
+    options: dict[str, Any] = {"lossless": True} if source == "WEBP" else {}
+    data = pictures.animated(source, 4, duration=durations, loop=0, **options)
+    result = rewritten(data, format)
+    assert [milliseconds for _, milliseconds in animation(result).pictures()] == durations
+    for one, other in zip(shown(data), shown(result), strict=True):
+        difference = np.abs(np.asarray(one, float) - np.asarray(other, float))
+        assert difference.mean() < 6
+        assert (np.asarray(other)[..., 3] == 255).all()
+
+
+def test_times_that_gif_cannot_tell_do_not_add_up_to_an_error() -> None:
+    data = pictures.animated("WEBP", 6, duration=33)
+    times = [milliseconds for _, milliseconds in animation(rewritten(data, Format.GIF)).pictures()]
+    assert set(times) == {30, 40}
+    assert abs(sum(times) - 6 * 33) <= 5
+
+
+@pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
+def test_holes_stay_holes_in_every_frame(format: Format) -> None:
+    moving = []
+    for step in range(4):
+        frame = Image.new("RGBA", (60, 40), TRANSPARENT)
+        ImageDraw.Draw(frame).rectangle((step * 10, 5, step * 10 + 15, 30), fill=COLOURS[step % 3])
+        moving.append((frame, 100))
+    data = write_animation(iter(moving), 4, format, 90, 0)
+    for (drawn, _), seen in zip(moving, shown(data), strict=True):
+        assert (np.asarray(drawn)[..., 3] == np.asarray(seen)[..., 3]).all()
+        inside = np.asarray(drawn)[..., 3] == 255
+        assert np.abs(np.asarray(drawn, float)[inside] - np.asarray(seen, float)[inside]).mean() < 12
+
+
+def test_few_colours_stay_exact_in_gif() -> None:
+    flat = pictures.corners(60, 40)
+    data = write_animation(iter([(flat, 50), (flat.rotate(180), 50)]), 2, Format.GIF, None, 0)
+    first, second = shown(data)
+    assert first.convert("RGB").tobytes() == flat.tobytes()
+    assert second.convert("RGB").tobytes() == flat.rotate(180).tobytes()
+
+
+def test_every_frame_goes_through_the_colour_profile_and_is_turned_upright() -> None:
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ((200, 100, 100), (100, 200, 100))]
+    options: dict[str, Any] = {"lossless": True, "icc_profile": pictures.display_p3(), "exif": pictures.exif(6)}
+    data = pictures.webp(frames[0], save_all=True, append_images=frames[1:], **options)
+    first, second = shown(data)
+    assert first.size == second.size == (4, 6)
+    assert pixel(first, 0, 0)[0] > 205
+    assert pixel(second, 0, 0)[1] > 201
+
+
+@pytest.mark.parametrize(
+    "data", [pictures.gif(pictures.photo(9, 9)), pictures.animated("PNG"), pictures.jpeg(pictures.photo(9, 9))]
+)
+def test_what_stands_still_is_no_animation(data: bytes) -> None:
+    assert animation_of(data, LIMITS) is None
+
+
+def test_damage_in_a_later_frame_is_found_out_at_the_upload() -> None:
+    whole = gif((4, 4), block(0, 0, 4, 4, 0), block(0, 0, 4, 4, 1))
+    assert probe(whole, LIMITS).frames == 2
+    lacking = whole.replace(block(0, 0, 4, 4, 1)[17:], b"\0\x02\x01\x2c\0")
+    assert lacking != whole
+    with pytest.raises(Unrenderable):
+        probe(lacking, LIMITS)
+    webp = bytearray(pictures.animated("WEBP", 3))
+    at = webp.rindex(b"VP8 ")
+    webp[at + 8 : at + 40] = bytes(32)
+    with pytest.raises(PackshotError):
+        probe(bytes(webp), LIMITS)
+
+
+def test_alpha_of_a_later_frame_counts() -> None:
+    data = gif((2, 1), block(0, 0, 2, 1, 0, disposal=2), block(0, 0, 1, 1, 1))
+    assert decode(data, LIMITS).picture.mode == "RGB"
+    assert probe(data, LIMITS).alpha
+
+
+def test_frames_are_not_kept() -> None:
+    frames = animation(pictures.animated("WEBP", 5)).pictures()
+    first, _ = next(frames)
+    second, _ = next(frames)
+    assert first.picture.tobytes() != second.picture.tobytes()
+
+
+def test_too_many_pixels_in_all_frames_are_refused() -> None:
+    data = pictures.animated("GIF", 3)
+    with pytest.raises(TooLarge):
+        animation_of(data, Limits(max_frames_pixels=3 * 64 * 48 - 1))
+
+
+def rewritten(data: bytes, format: Format) -> bytes:
+    found = animation(data)
+
+    def frames() -> Iterator[tuple[Image.Image, int]]:
+        for frame, milliseconds in found.pictures():
+            yield frame.upright(frame.picture), milliseconds
+
+    result = write_animation(frames(), found.frames, format, 95, found.plays)
+    assert Image.open(BytesIO(result)).format == format.value.upper()
+    return result
