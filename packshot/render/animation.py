@@ -17,6 +17,7 @@ from packshot.render import gif
 from packshot.render.colour import to_srgb
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import DAMAGED, UPRIGHT, Decoded, bare, open_original
+from packshot.render.formats import sniff
 from packshot.render.limits import Limits
 from packshot.render.metadata import orientation
 
@@ -83,8 +84,10 @@ def animation_of(data: bytes, limits: Limits) -> Animation | None:
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
     """
+    if sniff(data) not in ("gif", "webp"):
+        return None
     source, header = open_original(data, limits)
-    if header.frames == 1 or header.format not in ("gif", "webp"):
+    if header.frames == 1:
         return None
     if header.format == "gif":
         plays = gif.layout(data, limits.max_frames, lambda size: None).plays

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image, ImageFile
 
 from packshot.errors import Unrenderable
+from packshot.geometry import Size
 from packshot.model import Format
 from packshot.render.damage import refused_if_damaged
 
@@ -36,16 +37,21 @@ def encode(picture: Image.Image, format: Format, quality: int | None) -> bytes:
         MemoryError: the process has no room for it.
     """
     assert picture.mode == "RGB" or (picture.mode == "RGBA" and format.has_alpha)
-    if max(picture.size) > _LONGEST[format]:
-        raise Unrenderable(
-            f"A {format.value} file cannot hold a picture of that size.",
-            expected=f"at most {_LONGEST[format]} pixels a side",
-            got=f"{picture.width} x {picture.height}",
-        )
+    check_sides(Size(*picture.size), format)
     with refused_if_damaged("The picture cannot be encoded."), _room(picture, format):
         file = BytesIO()
         picture.save(file, format.value, **_OPTIONS[format](quality if quality is not None else 80))
         return file.getvalue()
+
+
+def check_sides(size: Size, format: Format) -> None:
+    """Raise `Unrenderable` if a file of `format` cannot hold a picture of `size`."""
+    if max(size) > _LONGEST[format]:
+        raise Unrenderable(
+            f"A {format.value} file cannot hold a picture of that size.",
+            expected=f"at most {_LONGEST[format]} pixels a side",
+            got=f"{size.width} x {size.height}",
+        )
 
 
 @contextmanager

@@ -8,14 +8,16 @@ import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image
 
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
+from packshot.render.animation import MOVING, Animation, animation_of, write_animation
 from packshot.render.damage import refused_if_damaged
-from packshot.render.decode import check_pixels
-from packshot.render.encode import encode
+from packshot.render.decode import Decoded, check_frames, check_pixels
+from packshot.render.encode import check_sides, encode
 from packshot.render.finish import blurred, on_background, opaque, rounded, without_idle_alpha
 from packshot.render.limits import Limits
 from packshot.render.resample import Levels, check_inside, level_factor, levels_of
@@ -53,7 +55,8 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
     except PackshotError as refusal:
         # One each, as callers put their own field path into what they get.
         return iter([copy.copy(refusal) for _ in drawings])
-    return _draw_all(levels, drawings, limits)
+    animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
+    return _draw_all(levels, animation, drawings, limits)
 
 
 def located(levels: Levels, drawing: Drawing) -> Drawing:
@@ -107,13 +110,19 @@ def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
         return without_idle_alpha(picture)
 
 
-def _draw_all(levels: Levels, drawings: Sequence[Drawing], limits: Limits) -> Iterator[Rendered | PackshotError]:
+def _draw_all(
+    levels: Levels, animation: Animation | None, drawings: Sequence[Drawing], limits: Limits
+) -> Iterator[Rendered | PackshotError]:
     to_come = Counter(_geometry(drawing) for drawing in drawings)
     kept: dict[_Geometry, Image.Image] = {}
     for drawing in drawings:
         geometry = _geometry(drawing)
         to_come[geometry] -= 1
         try:
+            if animation is not None and drawing.format in MOVING:
+                # The first frame says where a smart drawing looks, or it would jump about.
+                yield Rendered(_animated(animation, located(levels, drawing), limits), *drawing.size)
+                continue
             composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
@@ -121,6 +130,21 @@ def _draw_all(levels: Levels, drawings: Sequence[Drawing], limits: Limits) -> It
             yield Rendered(data, *drawing.size)
         except PackshotError as refusal:
             yield refusal
+
+
+def _animated(animation: Animation, drawing: Drawing, limits: Limits) -> bytes:
+    check_sides(drawing.size, drawing.format)
+    check_frames(animation.frames, drawing.size, limits)
+
+    def frames() -> Iterator[tuple[Image.Image, int]]:
+        for frame, milliseconds in animation.pictures():
+            yield finish(compose(Levels(partial(_same, frame)), drawing, limits), drawing), milliseconds
+
+    return write_animation(frames(), animation.frames, drawing.format, drawing.quality, animation.plays)
+
+
+def _same(decoded: Decoded) -> Decoded:
+    return decoded
 
 
 def _first_level(drawings: Sequence[Drawing]) -> int:

@@ -10,11 +10,14 @@ import pytest
 from PIL import Image, ImageDraw
 
 from packshot.errors import PackshotError, TooLarge, Unrenderable
+from packshot.geometry import Box, Size
 from packshot.model import Format
 from packshot.render.animation import Animation, animation_of, write_animation
 from packshot.render.decode import decode
 from packshot.render.limits import Limits
+from packshot.render.pipeline import Rendered, render_all
 from packshot.render.probe import probe
+from packshot.variants.plan import Drawing
 from tests import pictures
 
 LIMITS = Limits()
@@ -189,6 +192,52 @@ def test_too_many_pixels_in_all_frames_are_refused() -> None:
     data = pictures.animated("GIF", 3)
     with pytest.raises(TooLarge):
         animation_of(data, Limits(max_frames_pixels=3 * 64 * 48 - 1))
+
+
+def scaled(format: Format, size: Size) -> Drawing:
+    return Drawing(Box(0, 0, 64, 48), size, Box(0, 0, *size), format, 90, None)
+
+
+@pytest.mark.parametrize("source", ["GIF", "WEBP"])
+def test_variants_move_in_webp_and_gif_and_stand_still_in_the_others(source: str) -> None:
+    data = pictures.animated(source, 3, loop=0)
+    drawings = [scaled(format, Size(32, 24)) for format in Format]
+    moving = 0
+    for drawing, outcome in zip(drawings, render_all(data, drawings, LIMITS), strict=True):
+        assert isinstance(outcome, Rendered)
+        result = Image.open(BytesIO(outcome.data))
+        assert result.size == (32, 24)
+        if getattr(result, "n_frames", 1) == 1:
+            continue
+        moving += 1
+        assert drawing.format in (Format.WEBP, Format.GIF)
+        assert animation(outcome.data).plays == 0
+        for (frame, milliseconds), seen in zip(animation(data).pictures(), shown(outcome.data), strict=True):
+            assert milliseconds == 70
+            small = frame.picture.convert("RGB").resize((32, 24), Image.Resampling.LANCZOS)
+            assert np.abs(np.asarray(small, float) - np.asarray(seen.convert("RGB"), float)).mean() < 8
+    assert moving == 2
+
+
+def test_each_frame_is_cropped_placed_and_rounded_like_a_still_picture() -> None:
+    data = pictures.animated("GIF", 2)
+    drawing = Drawing(Box(8, 8, 40, 40), Size(60, 40), Box(10, 0, 40, 40), Format.GIF, None, None, corner=8)
+    (outcome,) = render_all(data, [drawing], LIMITS)
+    assert isinstance(outcome, Rendered)
+    frames = shown(outcome.data)
+    assert len(frames) == 2
+    for frame in frames:
+        assert frame.size == (60, 40)
+        assert pixel(frame, 2, 20)[3] == pixel(frame, 0, 0)[3] == 0
+        assert pixel(frame, 30, 20)[3] == 255
+
+
+def test_an_animation_too_large_in_its_new_size_is_refused_for_that_drawing_alone() -> None:
+    data = pictures.animated("WEBP", 3)
+    limits = Limits(max_frames_pixels=3 * 64 * 48)
+    large, small = render_all(data, [scaled(Format.WEBP, Size(128, 96)), scaled(Format.WEBP, Size(32, 24))], limits)
+    assert isinstance(large, TooLarge)
+    assert isinstance(small, Rendered)
 
 
 def rewritten(data: bytes, format: Format) -> bytes:
