@@ -19,6 +19,8 @@ class ErrorCode(StrEnum):
     VERSION_CONFLICT = "VERSION_CONFLICT"
     LIMIT = "LIMIT"
     BAD_STATE = "BAD_STATE"
+    FETCH_BLOCKED = "FETCH_BLOCKED"
+    FETCH_FAILED = "FETCH_FAILED"
     UPLOAD_EXPIRED = "UPLOAD_EXPIRED"
     CHECKSUM_MISMATCH = "CHECKSUM_MISMATCH"
     UNSUPPORTED_MEDIA = "UNSUPPORTED_MEDIA"
@@ -118,6 +120,18 @@ class BadState(PackshotError):
     """The object is not in a state in which this can be done."""
 
     code = ErrorCode.BAD_STATE
+
+
+class FetchBlocked(PackshotError):
+    """The address leads to where fetching is not allowed to go."""
+
+    code = ErrorCode.FETCH_BLOCKED
+
+
+class FetchFailed(PackshotError):
+    """The address did not give the bytes: nobody answers, or not with a picture's bytes."""
+
+    code = ErrorCode.FETCH_FAILED
 
 
 class UploadExpired(PackshotError):
