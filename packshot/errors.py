@@ -16,6 +16,7 @@ class ErrorCode(StrEnum):
     NOT_FOUND = "NOT_FOUND"
     TAKEN = "TAKEN"
     CYCLE = "CYCLE"
+    FORBIDDEN = "FORBIDDEN"
     VERSION_CONFLICT = "VERSION_CONFLICT"
     LIMIT = "LIMIT"
     BAD_STATE = "BAD_STATE"
@@ -97,6 +98,12 @@ class Cycle(PackshotError):
     """A fallback chain would lead back to itself."""
 
     code = ErrorCode.CYCLE
+
+
+class Forbidden(PackshotError):
+    """The caller's token lacks the scope."""
+
+    code = ErrorCode.FORBIDDEN
 
 
 class VersionConflict(PackshotError):

@@ -5,6 +5,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from packshot.fetch import parse_allowed
 from packshot.model import NAME
 from packshot.storage.durable import make_folder, sync_folder, write_synced
 
@@ -20,8 +22,9 @@ PREFIX = "PACKSHOT_"
 # JPEG and AVIF hold no more on a side.
 MAX_SIDE = 65_535
 # A database URL may hold a password.
-_SECRET = ("admin_token", "database_url", "redis_url")
+_SECRET = ("admin_token", "basic_users", "database_url", "jwt_secret", "redis_url")
 _VISIBLE = re.compile(r"[!-~]+")
+_USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
 
 
 def _only(fits: Callable[[Any], object]) -> AfterValidator:
@@ -38,6 +41,22 @@ def _public_url(value: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#]", value):
         raise ValueError("does not fit")
     return value.rstrip("/")
+
+
+def _networks(value: str) -> str:
+    for item in split_list(value):
+        ip_network(item)
+    return value
+
+
+def _allowed(value: str) -> str:
+    parse_allowed(value)
+    return value
+
+
+def split_list(value: str | None) -> list[str]:
+    """Return what stands between the commas of a setting."""
+    return [item.strip() for item in (value or "").split(",") if item.strip()]
 
 
 def _lower(value: object) -> object:
@@ -71,6 +90,27 @@ Token = Annotated[
     Annotated[SecretStr, _only(lambda token: _VISIBLE.fullmatch(token.get_secret_value()))] | None,
     _expected("visible ASCII characters without spaces"),
 ]
+Domain = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")] | None,
+    _expected("a domain's name in lower case, images.example.com"),
+]
+# Shorter keys can be guessed from one token (RFC 7518, section 3.2).
+Key = Annotated[
+    Annotated[SecretStr, _only(lambda key: len(key.get_secret_value().encode()) >= 32)] | None,
+    _expected("at least 32 bytes"),
+]
+Users = Annotated[
+    Annotated[SecretStr, _only(lambda users: all(_USER.fullmatch(user) for user in users.get_secret_value().split()))]
+    | None,
+    _expected("name:hash pairs, as `packshot basic-user NAME` prints them, with blanks between them"),
+]
+Networks = Annotated[
+    Annotated[str, AfterValidator(_networks)] | None, _expected("addresses or networks with commas between them")
+]
+Hosts = Annotated[
+    Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks with commas between them")
+]
+Text = Annotated[str | None, _expected("a text")]
 Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
 OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
@@ -144,6 +184,35 @@ class Settings(BaseSettings):
         default=None,
         description="Bearer token with every scope."
         " Not set: made once and kept in the file `admin-token` in the data folder.",
+    )
+    tenant_domain: Domain = Field(
+        default=None,
+        description="The host `<tenant>.<domain>` names the tenant. Not set: hosts name none.",
+    )
+    jwt_secret: Key = Field(
+        default=None, description="Bearer tokens are JWTs signed with this by HS256. Not set: see the next."
+    )
+    jwks_url: Endpoint = Field(
+        default=None,
+        description="Bearer tokens are JWTs signed by a key of this set, by RS256, ES256 or EdDSA. Set at most one.",
+    )
+    jwt_issuer: Text = Field(default=None, description="What a JWT's `iss` must be. Not set: anything.")
+    jwt_audience: Text = Field(default=None, description="What a JWT's `aud` must hold. Not set: it must have none.")
+    basic_users: Users = Field(
+        default=None,
+        description="Who may use HTTP Basic, as `packshot basic-user NAME` prints them, with blanks between them.",
+    )
+    trusted_proxies: Networks = Field(
+        default=None,
+        description="Proxies whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed: addresses or networks.",
+    )
+    trusted_ips: Networks = Field(
+        default="127.0.0.0/8, ::1",
+        description="Clients that may speak to the admin side without HTTPS: addresses or networks.",
+    )
+    fetch_allow: Hosts = Field(
+        default=None,
+        description="Hosts, addresses or networks that are fetched from although they are not public.",
     )
     max_pixels: Count = Field(default=80_000_000, description="Most pixels of an original: width times height.")
     max_upload_bytes: Count = Field(
@@ -241,6 +310,9 @@ def _conflicts(settings: Settings) -> dict[str, str]:
                 faults[PREFIX + name] = (
                     f"{PREFIX}{name}: expected a bucket's name, as the other one is set, got nothing"
                 )
+    if settings.jwt_secret is not None and settings.jwks_url is not None:
+        name = f"{PREFIX}JWKS_URL"
+        faults[name] = f"{name}: expected nothing, as {PREFIX}JWT_SECRET is set, got an address"
     if settings.redis_url is not None and settings.admin_token is None:
         # Made by each process for itself, the tokens would differ.
         name = f"{PREFIX}ADMIN_TOKEN"

@@ -6,7 +6,7 @@ import strawberry
 
 from packshot.errors import NotFound
 from resolvers import jobs, locations, packs, uploads
-from resolvers.caller import Caller
+from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, Priority, RegenerateMode, core
 from schema.inputs import given
@@ -23,6 +23,7 @@ from schema.payloads import (
     UploadPayload,
     payload,
 )
+from schema.scopes import Needs
 from schema.uploads import OriginalSource, Upload, UploadInput
 
 PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
@@ -33,7 +34,8 @@ LocationName = Annotated[str, strawberry.argument(description="The location's na
 class Mutation:
     @strawberry.mutation(
         description="Create or change a location. For now every change goes live at once and needs no force; "
-        "the fallback renders what is not ready yet."
+        "the fallback renders what is not ready yet.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def put_location(
         self,
@@ -55,7 +57,10 @@ class Mutation:
 
         return await payload(info, LocationPayload, act, under=("input",))
 
-    @strawberry.mutation(description="Make a pack; it has nothing to show until an original is set.")
+    @strawberry.mutation(
+        description="Make a pack; it has nothing to show until an original is set.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
     async def create_pack(
         self,
         info: Info,
@@ -67,7 +72,9 @@ class Mutation:
 
         return await payload(info, PackPayload, act, under=("input",))
 
-    @strawberry.mutation(description="Announce an upload and learn where to send its bytes.")
+    @strawberry.mutation(
+        description="Announce an upload and learn where to send its bytes.", extensions=[Needs(Scope.UPLOADS_WRITE)]
+    )
     async def create_upload(
         self, info: Info, input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded.")]
     ) -> UploadPayload | None:
@@ -81,7 +88,8 @@ class Mutation:
 
     @strawberry.mutation(
         description="Make an upload a pack location's original. A picture that cannot be rendered is refused here. "
-        "Crop and focus stay."
+        "Crop and focus stay.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def set_original(
         self,
@@ -100,7 +108,10 @@ class Mutation:
 
         return await payload(info, PackLocationPayload, act)
 
-    @strawberry.mutation(description="Set the crop of one pack location; the full rectangle says there is none.")
+    @strawberry.mutation(
+        description="Set the crop of one pack location; the full rectangle says there is none.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
     async def set_crop(
         self,
         info: Info,
@@ -117,7 +128,10 @@ class Mutation:
 
         return await payload(info, PackLocationPayload, act)
 
-    @strawberry.mutation(description="Order what is missing to be rendered; what failed before is tried again.")
+    @strawberry.mutation(
+        description="Order what is missing to be rendered; what failed before is tried again.",
+        extensions=[Needs(Scope.JOBS_WRITE)],
+    )
     async def regenerate(
         self,
         info: Info,

@@ -7,7 +7,8 @@ import strawberry
 
 from packshot.catalog.jobs import JobState as CoreState
 from packshot.model import NAME, PACK_ID
-from resolvers import jobs, locations, packs
+from resolvers import jobs, locations, packs, tenants
+from resolvers.caller import Scope
 from schema.context import Info
 from schema.enums import JobState, PackOrder, core
 from schema.inputs import given
@@ -19,17 +20,35 @@ from schema.pack_inputs import PackBy, PackFilter
 from schema.packs import Pack
 from schema.paging import After, Connection, First, check_length, connect
 from schema.refusals import read
+from schema.scopes import Needs
+from schema.tenants import Tenant, Viewer
+
+READS = Needs(Scope.READ)
 
 
 @strawberry.type(description="What can be read.")
 class Query:
-    @strawberry.field(description="Whatever has that id; null: nothing has.")
+    @strawberry.field(description="Who is asking, and what the token allows.")
+    async def viewer(self, info: Info) -> Viewer:
+        caller = info.context.caller
+        tenant = await read(lambda: tenants.get_tenant(caller))
+        return Viewer(
+            tenant=Tenant.of(tenant),
+            subject=caller.subject,
+            scopes=sorted(caller.scopes),
+            expires_at=caller.expires_at,
+        )
+
+    @strawberry.field(description="Whatever has that id; null: nothing has.", extensions=[READS])
     async def node(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Any object's id.")]
     ) -> Node | None:
         return await load_node(info, id)
 
-    @strawberry.field(description="Whatever has those ids, in their order; null at the place of each that nothing has.")
+    @strawberry.field(
+        description="Whatever has those ids, in their order; null at the place of each that nothing has.",
+        extensions=[READS],
+    )
     async def nodes(
         self,
         info: Info,
@@ -38,14 +57,14 @@ class Query:
         await read(lambda: check_length(ids, "ids"))
         return await asyncio.gather(*(load_node(info, id) for id in ids))
 
-    @strawberry.field(description="One location; null: there is none of that name.")
+    @strawberry.field(description="One location; null: there is none of that name.", extensions=[READS])
     async def location(
         self, info: Info, name: Annotated[str, strawberry.argument(description="The location's name.")]
     ) -> ImageLocation | None:
         found = await info.context.loaders.locations.load(name) if NAME.fullmatch(name) else None
         return None if found is None else ImageLocation.of(found)
 
-    @strawberry.field(description="The tenant's locations, by name.")
+    @strawberry.field(description="The tenant's locations, by name.", extensions=[READS])
     async def locations(
         self, info: Info, first: First = 50, after: After = strawberry.UNSET
     ) -> Connection[ImageLocation]:
@@ -53,7 +72,7 @@ class Query:
         page = await read(lambda: locations.list_locations(caller, first=first, after=given(after)))
         return connect(page, ImageLocation.of)
 
-    @strawberry.field(description="One pack; null: there is none.")
+    @strawberry.field(description="One pack; null: there is none.", extensions=[READS])
     async def pack(
         self, info: Info, by: Annotated[PackBy, strawberry.argument(description="Which pack.")]
     ) -> Pack | None:
@@ -65,7 +84,7 @@ class Query:
         found = await read(lambda: packs.find_pack(caller, asset_id=asset_id, external_id=external_id))
         return None if found is None else await load_pack(info, found)
 
-    @strawberry.field(description="The tenant's packs.")
+    @strawberry.field(description="The tenant's packs.", extensions=[READS])
     async def packs(
         self,
         info: Info,
@@ -84,14 +103,14 @@ class Query:
         )
         return connect(page, Pack.of)
 
-    @strawberry.field(description="One job; null: there is none.")
+    @strawberry.field(description="One job; null: there is none.", extensions=[READS])
     async def job(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
     ) -> Job | None:
         found = await load_node(info, id)
         return found if isinstance(found, Job) else None
 
-    @strawberry.field(description="The tenant's jobs, newest first.")
+    @strawberry.field(description="The tenant's jobs, newest first.", extensions=[READS])
     async def jobs(
         self,
         info: Info,

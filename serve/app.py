@@ -7,18 +7,21 @@ from importlib.resources import files
 import anyio.to_thread
 from dramatiq import Broker
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import Lifespan
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from packshot.errors import PackshotError
 from packshot.render.pool import Overloaded
+from packshot.settings import split_list
 from packshot.site import Site
 from pregen.bell import Bell
 from pregen.worker import Pregen
 from serve import problems
-from serve.auth import Gate
+from serve.auth import Gate, Insecure
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
@@ -29,23 +32,25 @@ def create_app(
     site: Site, broker: Broker, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None
 ) -> Starlette:
     """Return the application; `token` is the admin's."""
-    graphql = AdminGraphQL(Gate(site, bell, token))
+    gate = Gate(site, bell, token)
     return Starlette(
         routes=[
             Route("/", front_page),
-            Route("/graphql", graphql),
+            Route("/graphql", AdminGraphQL(gate)),
             *Images(site).routes,
-            *Uploads(site).routes,
+            *Uploads(site, gate).routes,
             *Health(site, broker).routes,
         ],
         exception_handlers={
             PackshotError: problems.refuse,
             Overloaded: problems.turn_away,
+            Insecure: problems.insecure,
             ClientDisconnect: problems.gone,
             404: problems.not_found,
             405: problems.not_allowed,
             Exception: problems.broken,
         },
+        middleware=[Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies))],
         lifespan=lifespan,
     )
 

@@ -1,38 +1,207 @@
-"""Who is asking: the bearer token of the admin side."""
+"""Who is asking: bearer tokens, JWTs and passwords of the admin side, and from where they may come."""
 
+import binascii
 import hmac
+import secrets
+from base64 import b64decode
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from typing import Any
 
-from starlette.requests import Request
+import jwt
+from argon2 import PasswordHasher
+from argon2.exceptions import VerificationError
+from starlette.requests import HTTPConnection
 
+from packshot.errors import NotFound
+from packshot.model import NAME
+from packshot.settings import split_list
 from packshot.site import Site
 from pregen.bell import Bell
-from resolvers.caller import Caller
+from resolvers.caller import Caller, Scope
+
+# Machines' clocks differ a little.
+LEEWAY_SECONDS = 30
+# Never `none`, and never a secret where a public key is meant.
+PUBLIC_KEY_ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+BEARER = ("bearer", "vimondauth")
 
 
 class Unauthenticated(Exception):
-    """No bearer token came with the request, or a wrong one."""
+    """No credentials came with the request, or wrong ones."""
+
+
+class Insecure(Exception):
+    """The request came without HTTPS, from where that is not trusted."""
 
 
 class Gate:
-    """Lets callers with the admin token in."""
+    """Lets in whoever can say who they are, over HTTPS or from a trusted address."""
 
-    def __init__(self, site: Site, bell: Bell, token: str) -> None:
+    def __init__(self, site: Site, bell: Bell, admin_token: str) -> None:
         self._site = site
         self._bell = bell
-        self._token = token
+        self._admin_token = admin_token
+        settings = site.settings
+        self._trusted = [ip_network(text) for text in split_list(settings.trusted_ips)]
+        users = settings.basic_users.get_secret_value() if settings.basic_users else ""
+        self._passwords = Passwords(dict(user.split(":", 1) for user in users.split()))
+        self._jwks = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
 
-    def admit(self, request: Request) -> Caller:
-        """Return the caller.
+    def admit(self, connection: HTTPConnection, authorization: str | None = None) -> Caller:
+        """Return the caller. Blocks: a key set may be fetched, a password be hashed.
+
+        Args:
+            authorization: what a WebSocket's client said instead of the header.
 
         Raises:
-            Unauthenticated: no token, or not the right one; nobody learns which.
+            Insecure: without HTTPS from an address that is not trusted.
+            Unauthenticated: no credentials, or wrong ones; nobody learns which.
+            NotFound: the host names another tenant than the token.
         """
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token.encode()):
+        self.check_secure(connection)
+        given = connection.headers.get("authorization", "") if authorization is None else authorization
+        scheme, _, credentials = given.partition(" ")
+        return self._recognise(scheme.lower(), credentials.strip(), connection)
+
+    def check_secure(self, connection: HTTPConnection) -> None:
+        """Raise `Insecure` for a request that strangers on the way could read."""
+        if connection.url.scheme not in ("https", "wss") and not _is_within(connection, self._trusted):
+            raise Insecure
+
+    def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection) -> Caller:
+        named = tenant_of_host(self._site, connection)
+        tenant = named or self._site.settings.tenant
+        known = Caller(self._site, self._bell, tenant, "admin", origin(self._site, connection, tenant))
+        if scheme in BEARER and _alike(credentials, self._admin_token):
+            return known
+        if scheme == "basic":
+            return replace(known, subject=self._passwords.user(credentials))
+        if scheme not in BEARER:
             raise Unauthenticated
-        return Caller(self._site, self._bell, self._site.settings.tenant, "admin", origin(self._site, request))
+        claims = self._verify(credentials)
+        tenant = claims.get("tenant", self._site.settings.tenant)
+        if not isinstance(tenant, str) or not NAME.fullmatch(tenant):
+            raise Unauthenticated
+        if named not in (None, tenant):
+            raise NotFound("There is no such tenant.", field=("tenant",), got=named)
+        return replace(
+            known,
+            tenant=tenant,
+            subject=str(claims.get("sub", "unnamed")),
+            origin=origin(self._site, connection, tenant),
+            scopes=frozenset(scope for scope in Scope if scope.value in _scopes(claims)),
+            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+        )
+
+    def _verify(self, token: str) -> dict[str, Any]:
+        settings = self._site.settings
+        try:
+            if settings.jwt_secret is not None:
+                key: Any = settings.jwt_secret.get_secret_value()
+                algorithms = ["HS256"]
+            elif self._jwks is not None:
+                key, algorithms = self._jwks.get_signing_key_from_jwt(token), PUBLIC_KEY_ALGORITHMS
+            else:
+                raise Unauthenticated
+            return jwt.decode(
+                token,
+                key,
+                algorithms=algorithms,
+                issuer=settings.jwt_issuer,
+                audience=settings.jwt_audience,
+                leeway=LEEWAY_SECONDS,
+                options={"require": ["exp"]},
+            )
+        except jwt.PyJWKClientConnectionError as error:
+            # Nobody's token is wrong because the key server is away.
+            raise OSError(f"The key set at PACKSHOT_JWKS_URL cannot be fetched: {error}") from error
+        except jwt.PyJWTError:
+            raise Unauthenticated from None
 
 
-def origin(site: Site, request: Request) -> str:
+class Passwords:
+    """Checks HTTP Basic credentials against Argon2 hashes; what was right once is not hashed again."""
+
+    def __init__(self, hashes: dict[str, str]) -> None:
+        self._hashes = hashes
+        self._hasher = PasswordHasher()
+        # Hashed for nobody, so that an unknown name takes as long as a wrong password.
+        self._decoy = self._hasher.hash(secrets.token_hex(16)) if hashes else ""
+        self._secret = secrets.token_bytes(32)
+        self._right: dict[str, bytes] = {}
+
+    def user(self, credentials: str) -> str:
+        """Return the name in Base64 credentials whose password is right.
+
+        Raises:
+            Unauthenticated: it is not.
+        """
+        name, password = _decode_basic(credentials)
+        digest = hmac.digest(self._secret, password.encode(), sha256)
+        if name in self._right and hmac.compare_digest(self._right[name], digest):
+            return name
+        try:
+            self._hasher.verify(self._hashes.get(name, self._decoy), password)
+        except VerificationError:
+            raise Unauthenticated from None
+        if name not in self._hashes:
+            raise Unauthenticated
+        self._right[name] = digest
+        return name
+
+
+def _decode_basic(credentials: str) -> tuple[str, str]:
+    try:
+        name, colon, password = b64decode(credentials, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthenticated from None
+    if not colon:
+        raise Unauthenticated
+    return name, password
+
+
+def _alike(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _scopes(claims: dict[str, Any]) -> list[str]:
+    # OAuth has them in one text (RFC 8693); many issuers send a list.
+    found = claims.get("scope", claims.get("scopes", ""))
+    return found.split() if isinstance(found, str) else [str(scope) for scope in found]
+
+
+def _is_within(connection: HTTPConnection, networks: list[IPv4Network | IPv6Network]) -> bool:
+    if connection.client is None:
+        return True  # A socket of this machine.
+    try:
+        address = ip_address(connection.client.host)
+    except ValueError:
+        return False
+    return any(address in network for network in networks)
+
+
+def tenant_of_host(site: Site, connection: HTTPConnection) -> str | None:
+    """Return the tenant that the host names; None: it names none.
+
+    Raises:
+        NotFound: the host is of the tenants' domain, and names what cannot be one.
+    """
+    domain = site.settings.tenant_domain
+    host = (connection.url.hostname or "").lower()
+    if domain is None or not host.endswith(f".{domain}"):
+        return None
+    tenant = host.removesuffix(f".{domain}")
+    if not NAME.fullmatch(tenant):
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tenant)
+    return tenant
+
+
+def origin(site: Site, connection: HTTPConnection, tenant: str) -> str:
     """Return what stands before every URL in an answer: the configured address, or the request's own."""
-    return site.settings.public_url or f"{request.url.scheme}://{request.url.netloc}"
+    if site.settings.public_url is not None:
+        return site.settings.public_url.replace("{tenant}", tenant)
+    scheme = {"ws": "http", "wss": "https"}.get(connection.url.scheme, connection.url.scheme)
+    return f"{scheme}://{connection.url.netloc}"

@@ -53,7 +53,15 @@ def serve(
         else:
             application = create_app(site, broker, QueueBell(broker), token)
         _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
-        uvicorn.run(application, host=host, port=port, log_level=settings.log_level, timeout_graceful_shutdown=10)
+        uvicorn.run(
+            application,
+            host=host,
+            port=port,
+            log_level=settings.log_level,
+            timeout_graceful_shutdown=10,
+            # Whom to believe is a setting of ours, and the application sees to it.
+            proxy_headers=False,
+        )
 
 
 @app.command()
@@ -147,6 +155,22 @@ def migrate() -> None:
     finally:
         catalog.close()
     typer.echo("The database is current.")
+
+
+@app.command(name="basic-user")
+def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> None:
+    """Read a password on standard input and print NAME:hash, for PACKSHOT_BASIC_USERS."""
+    import getpass
+    import sys
+
+    from argon2 import PasswordHasher
+
+    if not name or ":" in name or name.split() != [name]:
+        _stop("A name has no colon and no blanks.", REFUSED)
+    typed = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not typed:
+        _stop("The password is empty.", REFUSED)
+    typer.echo(f"{name}:{PasswordHasher().hash(typed)}")
 
 
 @app.command()

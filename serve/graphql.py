@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio.to_thread
 import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -12,7 +13,8 @@ from strawberry.http import GraphQLHTTPResponse
 from packshot.errors import Invalid, PackshotError, TooLarge
 from schema.build import schema
 from schema.context import Context
-from serve.auth import Gate, Unauthenticated
+from serve import problems
+from serve.auth import Gate, Insecure, Unauthenticated
 
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
@@ -27,7 +29,7 @@ class AdminGraphQL(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         assert isinstance(request, Request)
-        return Context(self._gate.admit(request))
+        return Context(await anyio.to_thread.run_sync(self._gate.admit, request))
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         # GraphiQL is for everybody; what it asks then needs the token.
@@ -40,8 +42,10 @@ class AdminGraphQL(GraphQL[Context, None]):
             return await super().run(request, context)
         except Unauthenticated:
             return unauthenticated()
+        except Insecure:
+            return insecure()
         except PackshotError as refusal:
-            status = 413 if isinstance(refusal, TooLarge) else 400
+            status = problems.STATUS[refusal.code]
             error = {"message": refusal.message, "extensions": {"code": refusal.code, "expected": refusal.expected}}
             return JSONResponse({"errors": [error]}, status, media_type=RESPONSE)
 
@@ -88,10 +92,16 @@ def _wants_graphiql(request: Request) -> bool:
 
 
 def unauthenticated() -> Response:
-    """Answer a request without a valid token."""
-    error = {
-        "message": "The admin API needs a bearer token.",
-        "extensions": {"code": "UNAUTHENTICATED", "expected": "Authorization: Bearer <token>"},
-    }
-    headers = {"WWW-Authenticate": 'Bearer realm="packshot"', "Cache-Control": "no-store"}
-    return JSONResponse({"errors": [error]}, 401, headers, media_type=RESPONSE)
+    """Answer a request without valid credentials."""
+    headers = {"WWW-Authenticate": 'Bearer realm="packshot"'}
+    return _refusal(401, "The admin API needs a valid token.", "UNAUTHENTICATED", "Authorization: Bearer …", headers)
+
+
+def insecure() -> Response:
+    """Answer a request that strangers on the way could have read."""
+    return _refusal(403, "The admin API needs HTTPS.", "INSECURE", "https://, or a client in PACKSHOT_TRUSTED_IPS", {})
+
+
+def _refusal(status: int, message: str, code: str, expected: str, headers: dict[str, str]) -> Response:
+    error = {"message": message, "extensions": {"code": code, "expected": expected}}
+    return JSONResponse({"errors": [error]}, status, {"Cache-Control": "no-store"} | headers, media_type=RESPONSE)

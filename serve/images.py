@@ -20,6 +20,7 @@ from packshot.storage.base import Opened, Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
 from packshot.variants.resolve import Target, negotiates, resolve, retarget
+from serve.auth import tenant_of_host
 from serve.fallback import Fallback
 
 # No purger is configured yet, so shared caches may keep a stable URL for a minute.
@@ -68,6 +69,8 @@ class Images:
             key = parse_key(text)
         except Invalid as error:
             raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
+        if tenant_of_host(self._site, request) not in (None, key.tenant):
+            raise NotFound("There is no such picture.", expected="a picture of the host's tenant", got=text)
         stored = await anyio.to_thread.run_sync(find_variant, self._site, str(key), limiter=self._threads)
         if stored is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
@@ -87,13 +90,14 @@ class Images:
         pack_id = request.path_params["pack"].partition("-")[0]
         if not PACK_ID.fullmatch(pack_id):
             raise NotFound("There is no such pack.", field=("pack",), expected="24 lower-case hex digits", got=pack_id)
+        tenant = tenant_of_host(self._site, request) or self._site.settings.tenant
         accept = accepted_formats(request.headers.get("accept", ""))
-        found = await anyio.to_thread.run_sync(self._find, pack_id, form, accept, limiter=self._threads)
+        found = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
         for _ in range(RESTARTS):
             if found.stored is not None:
                 break
             stored = await self._fallback.fetch(found.target)
-            again = await anyio.to_thread.run_sync(self._find, pack_id, form, accept, limiter=self._threads)
+            again = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
             # The bytes are of the key that was asked for only if no edit came in between.
             found = replace(found, stored=stored) if again.target.key == found.target.key else again
         if found.stored is None:
@@ -107,8 +111,8 @@ class Images:
             headers["Vary"] = "Accept"
         return await self._answer(request, found.stored, headers)
 
-    def _find(self, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
-        with self._site.catalog.read(self._site.settings.tenant) as tx:
+    def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
+        with self._site.catalog.read(tenant) as tx:
             snapshot = read_snapshot(tx, pack_id)
         target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
         return Found(target, find_variant(self._site, str(target.key)), negotiates(snapshot, form))

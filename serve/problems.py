@@ -15,9 +15,12 @@ STATUS = {
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.TAKEN: 409,
     ErrorCode.CYCLE: 409,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.VERSION_CONFLICT: 409,
     ErrorCode.LIMIT: 400,
     ErrorCode.BAD_STATE: 409,
+    ErrorCode.FETCH_BLOCKED: 400,
+    ErrorCode.FETCH_FAILED: 502,
     ErrorCode.UPLOAD_EXPIRED: 410,
     ErrorCode.CHECKSUM_MISMATCH: 422,
     ErrorCode.UNSUPPORTED_MEDIA: 415,
@@ -64,6 +67,11 @@ async def turn_away(request: Request, error: Exception) -> Response:
         code="OVERLOADED",
         headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
+
+
+async def insecure(request: Request, error: Exception) -> Response:
+    """Answer a request with a secret in it that strangers on the way could have read."""
+    return problem(403, "This needs HTTPS.", code="INSECURE", expected="https://, or a client in PACKSHOT_TRUSTED_IPS")
 
 
 async def gone(request: Request, error: Exception) -> Response:

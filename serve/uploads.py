@@ -14,28 +14,31 @@ from packshot.errors import TooLarge
 from packshot.site import Site
 from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_HEADER
+from serve.auth import Gate, tenant_of_host
 
 
 class Uploads:
     """One endpoint: the raw body of one upload, by PUT, with its one-time token."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, gate: Gate) -> None:
         self._site = site
-        self._tenant = site.settings.tenant
+        self._gate = gate
         self.routes = [Route("/uploads/{id}", self.receive, methods=["PUT"])]
 
     async def receive(self, request: Request) -> Response:
         """Take an upload's bytes. The token is used up even if the attempt fails."""
+        self._gate.check_secure(request)
+        tenant = tenant_of_host(self._site, request) or self._site.settings.tenant
         upload_id, token = request.path_params["id"], request.headers.get(UPLOAD_TOKEN_HEADER, "")
-        upload = await anyio.to_thread.run_sync(uploads.begin_upload, self._site, self._tenant, upload_id, token)
+        upload = await anyio.to_thread.run_sync(uploads.begin_upload, self._site, tenant, upload_id, token)
         path = self._site.incoming / secrets.token_hex(16)
         try:
             await self._write(request, upload, path)
-            done = await anyio.to_thread.run_sync(uploads.finish_upload, self._site, self._tenant, upload, path)
+            done = await anyio.to_thread.run_sync(uploads.finish_upload, self._site, tenant, upload, path)
         except BaseException:
             # Cancelled or refused: either way the one attempt is over, and says so.
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(uploads.fail_upload, self._site, self._tenant, upload_id)
+                await anyio.to_thread.run_sync(uploads.fail_upload, self._site, tenant, upload_id)
             raise
         finally:
             path.unlink(missing_ok=True)

@@ -2,10 +2,24 @@
 
 import sqlalchemy as sa
 
+from packshot.catalog import rows
 from packshot.catalog.tables import location_versions, locations, sequences, tenants
 from packshot.catalog.transaction import Tx
+from packshot.errors import NotFound
 from packshot.geometry import Gravity
-from packshot.model import FormatPolicy, IncludeAll, check_name
+from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
+
+
+def get_tenant(tx: Tx) -> Tenant:
+    """Return the transaction's tenant.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    row = tx.connection.execute(sa.select(*rows.tenant_columns()).where(tenants.c.id == tx.tenant)).first()
+    if row is None:
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tx.tenant)
+    return rows.to_tenant(row)
 
 
 def ensure_tenant(tx: Tx) -> bool:

@@ -74,7 +74,7 @@ def test_a_bad_or_unknown_id_is_null_in_its_place_alone(api: Api) -> None:
         f"variant:{pack_id}/main/{UNKNOWN}/w1-h1-crop-center-q80.jpg",
         f"variant:{UNKNOWN}/main/{UNKNOWN}/w1-h1-crop-center-q80.jpg",
         f"variant:{pack_id}/main/{UNKNOWN}/x",
-        "tenant:default",
+        "tenant:other",
         "💥",
     ]
     found = api.data(NODES, ids=[*bad, pack_id])["nodes"]

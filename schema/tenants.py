@@ -1,0 +1,42 @@
+"""Tenants: whose packs and locations they are, and what applies where nothing else is said."""
+
+from datetime import datetime
+
+import strawberry
+
+from packshot import model
+from schema.enums import FormatPolicy, Gravity
+from schema.interfaces import Node
+
+
+def tenant_id(name: str) -> strawberry.ID:
+    """Return the global id of a tenant."""
+    return strawberry.ID(f"tenant:{name}")
+
+
+@strawberry.type(description="Whose packs and locations they are, and what applies where nothing else is said.")
+class Tenant(Node):
+    version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
+    name: str = strawberry.field(description="What keys and hosts call it.")
+    resize_gravity: Gravity = strawberry.field(description="Where a crop is anchored.")
+    use_resize_include_all: bool = strawberry.field(description="Whether the whole picture is shown.")
+    format_policy: FormatPolicy = strawberry.field(description="Which format a URL without `format` gives.")
+
+    @classmethod
+    def of(cls, tenant: model.Tenant) -> "Tenant":
+        return cls(
+            id=tenant_id(tenant.name),
+            version=tenant.version,
+            name=tenant.name,
+            resize_gravity=Gravity[tenant.resize_gravity.name],
+            use_resize_include_all=tenant.include_all,
+            format_policy=FormatPolicy[tenant.format_policy.name],
+        )
+
+
+@strawberry.type(description="Who is asking, and what the token allows.")
+class Viewer:
+    tenant: Tenant = strawberry.field(description="Whose packs and locations it sees.")
+    subject: str = strawberry.field(description="Who it is, as `createdBy` and `changedBy` name it.")
+    scopes: list[str] = strawberry.field(description="What the token may be used for.")
+    expires_at: datetime | None = strawberry.field(description="When the token ends; null: never.")

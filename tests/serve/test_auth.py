@@ -1,0 +1,253 @@
+"""Who is let in, on whose behalf, and from where."""
+
+import base64
+import hashlib
+import hmac
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from pydantic import SecretStr
+from starlette.testclient import TestClient
+
+from packshot.catalog.tenants import ensure_tenant
+from packshot.settings import Settings
+from pregen.queue import make_broker
+from serve.app import create_app
+from tests.playground import Playground
+from tests.serve.conftest import TOKEN
+
+KEY = "0123456789abcdef0123456789abcdef"
+VIEWER = "{ viewer { tenant { name } subject scopes expiresAt } }"
+LOOPBACK = ("127.0.0.1", 50_000)
+
+
+@pytest.fixture
+def database_url() -> None:
+    """SQLite will do: this is about who asks."""
+
+
+@contextmanager
+def serving(
+    playground: Playground, *, base_url: str = "http://testserver", client: tuple[str, int] = LOOPBACK, **changes: Any
+) -> Iterator[TestClient]:
+    settings = Settings(**playground.settings.model_dump() | changes)
+    site = playground.with_settings(settings)
+    with site.catalog.write("films") as tx:
+        ensure_tenant(tx)
+    app = create_app(site, make_broker(settings), playground.bell, TOKEN)
+    with TestClient(app, base_url, raise_server_exceptions=False, client=client) as test_client:
+        yield test_client
+
+
+def ask(client: TestClient, authorization: str | None, query: str = VIEWER, **headers: str) -> Any:
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    return client.post("/graphql", json={"query": query}, headers=headers)
+
+
+def token(key: Any = KEY, algorithm: str | None = "HS256", **claims: Any) -> str:
+    """Sign a token that is good for a minute unless the claims say otherwise; a claim of None is left out."""
+    usual = {"sub": "ann", "exp": datetime.now(UTC) + timedelta(minutes=1), "scope": "read packs:write"}
+    kept = {name: value for name, value in (usual | claims).items() if value is not None}
+    return jwt.encode(kept, key, algorithm, headers={"kid": "1"})
+
+
+def test_the_admin_token_may_do_everything_for_ever(playground: Playground) -> None:
+    with serving(playground) as client:
+        for scheme in ("Bearer", "bearer", "VimondAuth"):
+            viewer = ask(client, f"{scheme} {TOKEN}").json()["data"]["viewer"]
+            assert viewer == {
+                "tenant": {"name": "default"},
+                "subject": "admin",
+                "scopes": ["cdn:write", "jobs:write", "locations:write", "packs:write", "read", "uploads:write"],
+                "expiresAt": None,
+            }
+
+
+@pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Digest {TOKEN}", TOKEN])
+def test_whoever_cannot_say_who_they_are_is_told_how(playground: Playground, given: str | None) -> None:
+    with serving(playground) as client:
+        answer = ask(client, given)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+def test_a_jwt_tells_tenant_subject_scopes_and_its_end(playground: Playground) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        viewer = ask(client, f"Bearer {token(tenant='films', exp=ends)}").json()["data"]["viewer"]
+        assert viewer == {
+            "tenant": {"name": "films"},
+            "subject": "ann",
+            "scopes": ["packs:write", "read"],
+            "expiresAt": ends.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
+        }
+        listed = ask(client, f"Bearer {token(scope=None, scopes=['read', 'other'])}").json()["data"]["viewer"]
+        assert listed["scopes"] == ["read"]
+        assert ask(client, f"VimondAuth {token()}").status_code == 200
+
+
+def forged(head: dict[str, Any], claims: dict[str, Any]) -> str:
+    parts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (head, claims))
+    return ".".join((*parts, ""))
+
+
+def test_a_jwt_that_is_not_ours_is_refused(playground: Playground) -> None:
+    past = datetime.now(UTC) - timedelta(minutes=5)
+    bad = [
+        token(exp=past),
+        token(exp=None),
+        token(key="another-key-of-thirty-two-bytes-and-more"),
+        token(algorithm="HS512", key=KEY * 2),
+        token(nbf=datetime.now(UTC) + timedelta(minutes=5)),
+        token(iss="https://elsewhere.example"),
+        token(iss="https://login.example", aud="another"),
+        token(iss="https://login.example"),
+        token(iss="https://login.example", aud="packshot", tenant="../other"),
+        token(iss="https://login.example", aud="packshot", tenant=7),
+        forged({"alg": "none", "typ": "JWT"}, {"exp": 4_000_000_000, "iss": "https://login.example"}),
+        forged({"alg": "None"}, {"exp": 4_000_000_000}),
+        "a.b.c",
+        "..",
+    ]
+    with serving(
+        playground, jwt_secret=SecretStr(KEY), jwt_issuer="https://login.example", jwt_audience="packshot"
+    ) as client:
+        assert ask(client, f"Bearer {token(iss='https://login.example', aud='packshot')}").status_code == 200
+        assert [ask(client, f"Bearer {wrong}").status_code for wrong in bad] == [401] * len(bad)
+
+
+@contextmanager
+def key_server(*keys: tuple[str, Any]) -> Iterator[str]:
+    """Serve the public halves of keys, each under its algorithm's name."""
+    described = []
+    for algorithm, key in keys:
+        kind: Any = jwt.algorithms.ECAlgorithm if algorithm == "ES256" else jwt.algorithms.RSAAlgorithm
+        described.append(json.loads(kind.to_jwk(key.public_key())) | {"kid": "1", "use": "sig", "alg": algorithm})
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = json.dumps({"keys": described}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/keys"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+def test_a_key_sets_tokens_are_verified_by_its_public_key_and_nothing_else(
+    playground: Playground, algorithm: str
+) -> None:
+    def make() -> Any:
+        return (
+            rsa.generate_private_key(65537, 2048) if algorithm == "RS256" else ec.generate_private_key(ec.SECP256R1())
+        )
+
+    key = make()
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with key_server((algorithm, key)) as url, serving(playground, jwks_url=url) as client:
+        assert ask(client, f"Bearer {token(key, algorithm)}").status_code == 200
+        assert ask(client, f"Bearer {token(make(), algorithm)}").status_code == 401
+        # The public key is no secret: as one it must prove nothing.
+        confused = forged({"alg": "HS256", "kid": "1"}, {"exp": 4_000_000_000}).rstrip(".")
+        mac = base64.urlsafe_b64encode(hmac.digest(public, confused.encode(), hashlib.sha256)).decode().rstrip("=")
+        assert ask(client, f"Bearer {confused}.{mac}").status_code == 401
+        unsigned = forged({"alg": "none", "kid": "1"}, {"exp": 4_000_000_000})
+        assert ask(client, f"Bearer {unsigned}").status_code == 401
+
+
+def test_a_key_server_that_is_away_is_an_outage_and_no_bad_token(playground: Playground) -> None:
+    with key_server() as url:
+        pass
+    with serving(playground, jwks_url=url) as client:
+        answer = ask(client, f"Bearer {token(rsa.generate_private_key(65537, 2048), 'RS256')}")
+        assert answer.status_code == 500
+        assert ask(client, f"Bearer {TOKEN}").status_code == 200
+
+
+def test_a_password_is_checked_against_what_the_command_printed(playground: Playground) -> None:
+    command = [sys.executable, "-c", "from serve.cli import main; main()", "basic-user", "ann"]
+    printed = subprocess.run(command, input="pa:ss wörd\n", capture_output=True, text=True, check=True).stdout.strip()
+    assert "wörd" not in printed
+
+    def basic(name: str, password: str) -> str:
+        return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+    with serving(playground, basic_users=SecretStr(f"bob:$argon2id$v=19$m=8,t=1,p=1$c2Fs$aGFz {printed}")) as client:
+        for _ in range(2):
+            viewer = ask(client, basic("ann", "pa:ss wörd")).json()["data"]["viewer"]
+            assert (viewer["subject"], len(viewer["scopes"])) == ("ann", 6)
+            for wrong in (basic("ann", "password"), basic("eve", "pa:ss wörd"), "Basic ///", "Basic YW5u"):
+                assert ask(client, wrong).status_code == 401
+
+
+def test_strangers_need_https(playground: Playground) -> None:
+    stranger = ("203.0.113.9", 50_000)
+    with serving(playground, client=stranger) as client:
+        refused = ask(client, f"Bearer {TOKEN}")
+        assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (403, "INSECURE")
+        assert client.put("/uploads/0123", headers={"X-Upload-Token": "x"}).status_code == 403
+        assert client.get("/healthz").status_code == 200
+    with serving(playground, client=stranger, base_url="https://testserver") as client:
+        assert ask(client, f"Bearer {TOKEN}").status_code == 200
+    with serving(playground, client=stranger, trusted_ips="203.0.113.0/24") as client:
+        assert ask(client, f"Bearer {TOKEN}").status_code == 200
+
+
+def test_what_proxies_say_is_believed_of_trusted_ones_only(playground: Playground) -> None:
+    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
+    proxy = ("10.0.0.7", 50_000)
+    with serving(playground, client=proxy) as client:
+        assert ask(client, f"Bearer {TOKEN}", **forwarded).status_code == 403
+        lying = {"X-Forwarded-For": "127.0.0.1"}
+        assert ask(client, f"Bearer {TOKEN}", **lying).status_code == 403
+    with serving(playground, client=proxy, trusted_proxies="10.0.0.0/8") as client:
+        assert ask(client, f"Bearer {TOKEN}", **forwarded).status_code == 200
+        # Behind the proxy it was plain HTTP from outside.
+        assert ask(client, f"Bearer {TOKEN}", **forwarded | {"X-Forwarded-Proto": "http"}).status_code == 403
+
+
+def test_the_host_names_the_tenant_and_must_agree_with_the_token(playground: Playground) -> None:
+    with serving(
+        playground, tenant_domain="images.example", jwt_secret=SecretStr(KEY), base_url="http://films.images.example"
+    ) as client:
+        assert ask(client, f"Bearer {TOKEN}").json()["data"]["viewer"]["tenant"] == {"name": "films"}
+        assert ask(client, f"Bearer {token(tenant='films')}").status_code == 200
+        other = ask(client, f"Bearer {token(tenant='books')}")
+        assert (other.status_code, other.json()["errors"][0]["extensions"]["code"]) == (404, "NOT_FOUND")
+        assert ask(client, f"Bearer {token()}").status_code == 404
+
+
+def test_a_missing_scope_is_a_user_error_of_a_mutation_and_an_error_of_a_query(playground: Playground) -> None:
+    create = "mutation { createPack { pack { id } userErrors { code expected got } } }"
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        refused = ask(client, f"Bearer {token(scope='read')}", create).json()
+        error = {"code": "FORBIDDEN", "expected": "packs:write", "got": "read"}
+        assert refused == {"data": {"createPack": {"pack": None, "userErrors": [error]}}}
+        assert ask(client, f"Bearer {token(scope='packs:write')}", create).json()["data"]["createPack"]["pack"]
+        unread = ask(client, f"Bearer {token(scope='packs:write')}", "{ packs { totalCount } }").json()
+        assert unread["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+        assert ask(client, f"Bearer {token(scope='')}").json()["data"]["viewer"]["scopes"] == []
