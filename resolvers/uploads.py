@@ -173,6 +173,7 @@ def keep_original(site: Site, tenant: str, source: Path, facts: Facts, *, sha256
         frames=facts.frames,
         thumbhash=facts.thumbhash,
         dominant_color=facts.dominant_color,
+        quality=facts.quality,
     )
     try:
         stored = site.originals.put(original_key(tenant, sha256), source, Metadata(original.media_type, None, ()))

@@ -1,12 +1,12 @@
 """Fetching whatever has an id."""
 
 import re
-from collections.abc import Awaitable, Callable
 
-from packshot.errors import Invalid
-from packshot.model import NAME, PACK_ID
-from packshot.variants.key import parse_key
-from packshot.variants.resolve import planned
+from packshot.errors import Invalid, NotFound
+from packshot.geometry import Size
+from packshot.model import NAME, PACK_ID, Snapshot
+from packshot.variants.key import Key, parse_key
+from packshot.variants.resolve import Target, planned, retarget
 from resolvers import tenants
 from schema.context import Info
 from schema.interfaces import Node
@@ -71,18 +71,22 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
         return None
     entries = await info.context.loaders.entries.load(key.pack) or {}
     entry = entries.get(str(key))
-    if entry is None:
-        # Planned, and nothing has been made of it yet.
-        snapshot = await info.context.loaders.snapshots.load(key.pack)
-        if snapshot is None or key not in {t.key for t in planned(snapshot, key.location, limit=caller.site.limit)}:
-            return None
-    return Variant.of(key, entry, caller.origin)
+    snapshot = await info.context.loaders.snapshots.load(key.pack)
+    target = None if snapshot is None else _current(snapshot, key, caller.site.limit)
+    if entry is None and (snapshot is None or target is None or not _is_planned(snapshot, key, caller.site.limit)):
+        return None
+    return Variant.of(key, entry, caller.origin, upscaled=target is not None and target.upscaled)
 
 
-_LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
-    "location": _load_location,
-    "job": _load_job,
-    "packLocation": _load_slot,
-    "tenant": _load_tenant,
-    "variant": _load_variant,
-}
+def _current(snapshot: Snapshot, key: Key, limit: Size) -> Target | None:
+    """Return what `key` means now; None: its picture has been replaced."""
+    try:
+        target = retarget(snapshot, key, limit=limit)
+    except NotFound:
+        return None
+    return target if target.key == key else None
+
+
+def _is_planned(snapshot: Snapshot, key: Key, limit: Size) -> bool:
+    # Nothing has been made of it yet.
+    return key in {target.key for target in planned(snapshot, key.location, limit=limit)}

@@ -190,7 +190,7 @@ class PackLocation(Node):
         targets = await loaders.compute(lambda: planned(self.snapshot, self.name, limit=caller.site.limit))
         entries = await loaders.entries.load(self.pack.id) or {}
         return [
-            Variant.of(target.key, entries.get(str(target.key)), caller.origin)
+            Variant.of(target.key, entries.get(str(target.key)), caller.origin, upscaled=target.upscaled)
             for target in targets
             if wanted_formats is None or target.drawing.format in wanted_formats
         ]

@@ -131,12 +131,15 @@ class Variant(Node):
     height: int = strawberry.field(description="Height in pixels.")
     bytes: Long | None = strawberry.field(description="Its length; null before it is stored.")
     url: URL = strawberry.field(description="Immutable; one that is not stored yet is rendered on demand.")
+    upscaled: bool = strawberry.field(
+        description="Whether the picture is enlarged beyond its own pixels; false where another has replaced it."
+    )
     state: VariantState = strawberry.field(description="How it stands.")
     error: str | None = strawberry.field(description="Why the last try failed.")
     rendered_at: datetime | None = strawberry.field(description="When it was stored.")
 
     @classmethod
-    def of(cls, key: Key, entry: Entry | None, origin: str) -> "Variant":
+    def of(cls, key: Key, entry: Entry | None, origin: str, *, upscaled: bool) -> "Variant":
         """Return the GraphQL value; a planned variant without a row is pending."""
         return cls(
             id=strawberry.ID(f"variant:{key.pack}/{key.location}/{key.fingerprint}/{key.plan}"),
@@ -145,6 +148,7 @@ class Variant(Node):
             height=key.plan.height,
             bytes=None if entry is None or entry.bytes is None else Long(entry.bytes),
             url=URL(immutable_url(origin, key)),
+            upscaled=upscaled,
             state=VariantState.PENDING if entry is None else VariantState[entry.state.name],
             error=None if entry is None else entry.error,
             rendered_at=None if entry is None else entry.rendered_at,

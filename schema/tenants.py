@@ -21,6 +21,9 @@ class Tenant(Node):
     resize_gravity: Gravity = strawberry.field(description="Where a crop is anchored.")
     use_resize_include_all: bool = strawberry.field(description="Whether the whole picture is shown.")
     format_policy: FormatPolicy = strawberry.field(description="Which format a URL without `format` gives.")
+    keep_credits: bool = strawberry.field(
+        description="Whether an original's copyright and credit lines stay in its variants; nothing else ever does."
+    )
 
     @classmethod
     def of(cls, tenant: model.Tenant) -> "Tenant":
@@ -31,6 +34,7 @@ class Tenant(Node):
             resize_gravity=Gravity[tenant.resize_gravity.name],
             use_resize_include_all=tenant.include_all,
             format_policy=FormatPolicy[tenant.format_policy.name],
+            keep_credits=tenant.keep_credits,
         )
 
 

@@ -109,6 +109,8 @@ class Images:
         }
         if found.varies:
             headers["Vary"] = "Accept"
+        if found.target.upscaled:
+            headers["X-Packshot-Upscaled"] = "true"
         return await self._answer(request, found.stored, headers)
 
     def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:

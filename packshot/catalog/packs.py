@@ -165,21 +165,25 @@ def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> 
 
 
 def keep_original(tx: Tx, original: Original) -> None:
-    """Record an original by its content; one that is known already is left as it is."""
+    """Record an original by its content; one that is known already gains only what was not known of it."""
+    learnt = ("thumbhash", "dominant_color", "quality")
+    statement = tx.insert(originals).values(
+        tenant_id=tx.tenant,
+        sha256=original.sha256,
+        width=original.width,
+        height=original.height,
+        bytes=original.bytes,
+        format=original.format,
+        alpha=original.alpha,
+        frames=original.frames,
+        thumbhash=original.thumbhash,
+        dominant_color=original.dominant_color,
+        quality=original.quality,
+        created_at=tx.now,
+    )
     tx.connection.execute(
-        tx.insert(originals)
-        .values(
-            tenant_id=tx.tenant,
-            sha256=original.sha256,
-            width=original.width,
-            height=original.height,
-            bytes=original.bytes,
-            format=original.format,
-            alpha=original.alpha,
-            frames=original.frames,
-            thumbhash=original.thumbhash,
-            dominant_color=original.dominant_color,
-            created_at=tx.now,
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "sha256"],
+            set_={name: sa.func.coalesce(originals.c[name], statement.excluded[name]) for name in learnt},
         )
-        .on_conflict_do_nothing()
     )

@@ -55,6 +55,7 @@ def to_tenant(row: Row) -> Tenant:
         resize_gravity=Gravity(row.t_resize_gravity),
         include_all=row.t_include_all,
         format_policy=FormatPolicy(row.t_format_policy),
+        keep_credits=row.t_keep_credits,
     )
 
 
@@ -120,4 +121,5 @@ def to_original(row: Row) -> Original:
         frames=row.o_frames,
         thumbhash=row.o_thumbhash,
         dominant_color=row.o_dominant_color,
+        quality=row.o_quality,
     )

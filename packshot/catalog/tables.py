@@ -56,6 +56,7 @@ tenants = sa.Table(
     sa.Column("resize_gravity", sa.String(16), nullable=False),
     sa.Column("include_all", sa.Boolean, nullable=False),
     sa.Column("format_policy", sa.String(16), nullable=False),
+    sa.Column("keep_credits", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Moment, nullable=False),
 )
 
@@ -136,6 +137,7 @@ originals = sa.Table(
     sa.Column("frames", sa.Integer, nullable=False),
     sa.Column("thumbhash", sa.String(64)),
     sa.Column("dominant_color", sa.String(7)),
+    sa.Column("quality", sa.SmallInteger, comment="1 to 100, of a JPEG; null: not known"),
     sa.Column("created_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )

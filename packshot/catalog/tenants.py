@@ -4,7 +4,7 @@ import sqlalchemy as sa
 
 from packshot.catalog import rows
 from packshot.catalog.tables import location_versions, locations, sequences, tenants
-from packshot.catalog.transaction import Tx
+from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import NotFound
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
@@ -55,3 +55,20 @@ def ensure_tenant(tx: Tx) -> bool:
         )
     )
     return True
+
+
+def set_keep_credits(tx: Tx, keep: bool) -> bool:
+    """Say whether originals' copyright and credit lines stay in variants; return whether that is new.
+
+    Where it is, every variant has another key: ordering them is the caller's work.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    hold_configuration(tx)
+    changed = tx.connection.execute(
+        sa.update(tenants)
+        .where(tenants.c.id == tx.tenant, tenants.c.keep_credits != keep)
+        .values(keep_credits=keep, version=tenants.c.version + 1)
+    )
+    return changed.rowcount == 1

@@ -15,9 +15,9 @@ from packshot.catalog import locations, migrate, packs
 from packshot.catalog.jobs import JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
-from packshot.catalog.tables import location_versions
+from packshot.catalog.tables import location_versions, originals
 from packshot.catalog.tables import packs as pack_table
-from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.tenants import ensure_tenant, get_tenant, set_keep_credits
 from packshot.catalog.transaction import Catalog
 from packshot.errors import Cycle, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
@@ -61,6 +61,54 @@ def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empt
     with empty.write("") as tx:
         tx.connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     assert not migrate.is_current(empty)
+
+
+def test_what_there_is_stays_through_a_migration_and_back(empty: Catalog) -> None:
+    migrate.upgrade(empty, "0002")
+    born = (
+        "INSERT INTO tenants (id, version, resize_gravity, include_all, format_policy, created_at)"
+        " VALUES ('acme', 1, 'center', false, 'original', '2026-01-01 00:00:00')"
+    )
+    numbered = "INSERT INTO sequences (tenant_id, value) VALUES ('acme', 7)"
+    with empty.write("acme") as tx:
+        tx.connection.execute(sa.text(born))
+        tx.connection.execute(sa.text(numbered))
+    migrate.upgrade(empty)
+    with empty.read("acme") as tx:
+        kept = get_tenant(tx)
+    assert (kept.name, kept.keep_credits) == ("acme", False)
+    migrate.downgrade(empty, "0002")
+    with empty.read("acme") as tx:
+        query = "SELECT tenants.id, value FROM tenants JOIN sequences ON tenant_id = tenants.id"
+        assert [tuple(row) for row in tx.connection.execute(sa.text(query))] == [("acme", 7)]
+
+
+def test_keeping_credits_is_a_new_version_of_the_tenant_once(playground: Playground) -> None:
+    catalog = playground.site.catalog
+    pack_id = playground.pack()
+    for keep, is_new in ((True, True), (True, False), (False, True)):
+        with catalog.write(TENANT) as tx:
+            before = get_tenant(tx)
+            assert set_keep_credits(tx, keep) is is_new
+            after = get_tenant(tx)
+        assert (after.keep_credits, after.version - before.version) == (keep, int(is_new))
+        assert all(target.drawing.credits is keep for target in playground.planned(pack_id).values())
+    with catalog.write("nobody") as tx, pytest.raises(NotFound):
+        set_keep_credits(tx, True)
+
+
+def test_an_originals_quality_is_kept_and_a_known_original_gains_what_was_not_known(playground: Playground) -> None:
+    data = jpeg(photo(60, 40), quality=71)
+    pack_id = playground.pack(picture=data)
+    for known in (71, None, 71):
+        if known is None:
+            # As an earlier release left it.
+            with playground.site.catalog.write(TENANT) as tx:
+                tx.connection.execute(originals.update().values(quality=None))
+        else:
+            playground.show(pack_id, "main", data)
+        quality = playground.target(pack_id, "quality=auto").key.plan.quality
+        assert quality == (known or 80)
 
 
 def test_a_tenant_is_born_once_with_a_main_location_of_no_size(playground: Playground) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.tenants import ensure_tenant, set_keep_credits
 from tests.schema.api import REGENERATE, Api
 
 NODES = "query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
@@ -18,6 +18,7 @@ def ids_of_everything(api: Api) -> dict[str, str]:
     )
     slot = api.data(query, id=pack_id)["pack"]["location"]
     return {
+        "Tenant": "tenant:default",
         "Pack": pack_id,
         "ImageLocation": slot["location"]["id"],
         "PackLocation": slot["id"],
@@ -51,11 +52,45 @@ def test_a_variant_stays_a_node_after_its_picture_has_changed(api: Api) -> None:
     assert api.data(query, id=ids["Variant"])["node"] == before
 
 
+def test_the_tenant_says_what_applies_where_nothing_else_is_said(api: Api) -> None:
+    query = """{ node(id: "tenant:default") { ... on Tenant {
+      name version resizeGravity useResizeIncludeAll formatPolicy keepCredits } } }"""
+    tenant = {
+        "name": "default",
+        "version": 1,
+        "resizeGravity": "CENTER",
+        "useResizeIncludeAll": False,
+        "formatPolicy": "ORIGINAL",
+        "keepCredits": False,
+    }
+    assert api.data(query)["node"] == tenant
+    with api.playground.site.catalog.write("default") as tx:
+        set_keep_credits(tx, True)
+    assert api.data(query)["node"] == {**tenant, "version": 2, "keepCredits": True}
+
+
+def test_an_enlarged_variant_says_so_from_wherever_it_is_reached(api: Api) -> None:
+    api.playground.location("poster", width=900, height=600, fallback="main", allow_upscale=True)
+    pack_id = api.playground.pack()
+    query = """query P($id: ID!) { pack(by: {id: $id}) {
+      main: location(name: "main") { variants { id upscaled } }
+      poster: location(name: "poster") { variants { id upscaled } } } }"""
+    pack = api.data(query, id=pack_id)["pack"]
+    assert {variant["upscaled"] for variant in pack["main"]["variants"]} == {False}
+    assert {variant["upscaled"] for variant in pack["poster"]["variants"]} == {True}
+    for name in ("main", "poster"):
+        for variant in pack[name]["variants"]:
+            node = api.data("query N($id: ID!) { node(id: $id) { ... on Variant { id upscaled } } }", id=variant["id"])
+            assert node["node"] == variant
+
+
 def test_a_bad_or_unknown_id_is_null_in_its_place_alone(api: Api) -> None:
     pack_id = api.playground.pack()
     bad = [
         "",
         ":",
+        "tenant:",
+        "tenant:nobody",
         "Pack",
         "pack:1",
         UNKNOWN,
@@ -74,7 +109,6 @@ def test_a_bad_or_unknown_id_is_null_in_its_place_alone(api: Api) -> None:
         f"variant:{pack_id}/main/{UNKNOWN}/w1-h1-crop-center-q80.jpg",
         f"variant:{UNKNOWN}/main/{UNKNOWN}/w1-h1-crop-center-q80.jpg",
         f"variant:{pack_id}/main/{UNKNOWN}/x",
-        "tenant:other",
         "💥",
     ]
     found = api.data(NODES, ids=[*bad, pack_id])["nodes"]

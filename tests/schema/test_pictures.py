@@ -126,6 +126,21 @@ def test_every_part_of_a_picture_without_arguments_is_rendered_ahead_of_time(api
             assert states == dict.fromkeys(names, "READY")
 
 
+def test_a_location_can_have_gif_and_a_gravity_that_looks_at_the_picture(api: Api) -> None:
+    put = """mutation L($input: LocationInput!) { putLocation(input: $input) {
+      location { resizeGravity formats } userErrors { code } } }"""
+    pack_id = api.playground.pack(picture=photo(900, 300))
+    for gravity in ("SMART", "FOCUS"):
+        wanted = {"name": "square", "width": 100, "height": 100, "fallback": "main", "resizeGravity": gravity}
+        location = api.payload(put, input={**wanted, "formats": ["WEBP", "GIF"]})["location"]
+        assert location == {"resizeGravity": gravity, "formats": ["WEBP", "GIF"]}
+        found = picture(api, pack_id, "square")
+        assert formats(found) == ["webp", "gif"]
+        # Without a focal point FOCUS is the middle.
+        spelled = "smart" if gravity == "SMART" else "center"
+        assert f"/w100-h100-crop-{spelled}.gif" in found["sources"][1]["srcset"]
+
+
 def test_a_rendition_of_another_shape_is_not_offered_as_the_same_picture(api: Api) -> None:
     api.playground.location("thumb", width=200, height=100, fallback="main")
     api.playground.location("thumb", renditions=(Rendition(200, None), Rendition(50, 50), Rendition(None, 77)))

@@ -50,6 +50,15 @@ def test_a_stable_url_gives_the_location_in_its_size(client: TestClient, pack_id
     assert picture(answer.content).size == (160, 90)
 
 
+def test_an_enlarged_picture_says_so(client: TestClient, playground: Playground, pack_id: str) -> None:
+    playground.location("poster", width=900, height=600, fallback="main", allow_upscale=True)
+    enlarged = client.get(f"/api/v2/img/{pack_id}?location=poster")
+    assert picture(enlarged.content).size == (900, 600)
+    assert enlarged.headers["x-packshot-upscaled"] == "true"
+    for query in ("location=poster&width=600", "location=main&width=900"):
+        assert "x-packshot-upscaled" not in client.get(f"/api/v2/img/{pack_id}?{query}").headers
+
+
 def test_what_follows_the_hyphen_and_unknown_parameters_change_nothing(client: TestClient, pack_id: str) -> None:
     plain = client.get(f"/api/v2/img/{pack_id}?location=thumb")
     busted = client.get(f"/api/v2/img/{pack_id}-1662654467834?LOCATION=thumb&date=17&region=no-1&width=160&height=90")
