@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import resource
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,7 @@ def prepare(limits: Limits) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     # A crash on a hostile picture must not fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux" and limits.memory_bytes:
+    if limits.memory_bytes and not limits.watched:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     _die_with_parent()
 

@@ -1,5 +1,6 @@
 """How much one render may take before the picture is refused."""
 
+import sys
 from dataclasses import dataclass
 
 
@@ -13,7 +14,9 @@ class Limits:
         max_frames_pixels: the same as `max_pixels` over all frames of an animation.
         max_frames: how many frames an animation has.
         seconds: wall-clock time for decoding, and again for each drawing; 0: no limit.
-        memory_bytes: address space of one render process (Linux only); 0: no limit.
+        memory_bytes: address space of one render process, or what of it is resident; 0: no limit.
+        watched: the parent looks at what is resident, for systems that bound no address space; what
+            comes and goes between two looks, 50 ms apart, it misses.
     """
 
     max_pixels: int = 80_000_000
@@ -22,3 +25,4 @@ class Limits:
     max_frames: int = 1000
     seconds: float = 20.0
     memory_bytes: int = 4 * 2**30
+    watched: bool = sys.platform != "linux"

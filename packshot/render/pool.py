@@ -160,9 +160,10 @@ class Renderer:
                 "Rendering the picture takes too long.", expected=f"at most {self._limits.seconds:g} seconds"
             )
         if death.exitcode == child.OUT_OF_MEMORY:
+            kind = "resident memory" if self._limits.watched else "address space"
             return Unrenderable(
                 "Rendering the picture takes too much memory.",
-                expected=f"at most {self._limits.memory_bytes} bytes of address space",
+                expected=f"at most {self._limits.memory_bytes} bytes of {kind}",
             )
         return Unrenderable("The picture ended the process that rendered it.", got=_ending(death.exitcode))
 

@@ -1,6 +1,7 @@
 """One render process at a time, replaced whenever it ends otherwise than asked."""
 
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -20,6 +21,9 @@ T = TypeVar("T")
 
 # What `multiprocessing` reports of a child whose fork server is gone, killed with it.
 _SERVER_GONE = 255
+
+# How often memory is looked at where the system does not bound it.
+_LOOK_SECONDS = 0.05
 
 # A process may end between two jobs, killed for somebody else's memory, or be
 # ended from outside in the middle of one; neither is the picture's fault.
@@ -64,6 +68,7 @@ class Slot:
         self._context = context
         self._limits = limits
         self._pool: ProcessPool | None = None
+        self._pid: ProcessFuture[int] | None = None
         self._wake = threading.Event()
         self._ending = threading.Lock()
         self._closed = False
@@ -128,6 +133,8 @@ class Slot:
                 initargs=(self._limits,),
                 context=self._context,
             )
+            if self._watched:
+                self._pid = pool.schedule(os.getpid)
         try:
             return pool.schedule(job, args=args, kwargs=kwargs)
         except RuntimeError as error:
@@ -142,11 +149,30 @@ class Slot:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise Died(None)
-            waits = [wait for wait in (left, pulse.remaining()) if wait is not None]
+            look_again = _LOOK_SECONDS if self._watched else None
+            waits = [wait for wait in (left, pulse.remaining(), look_again) if wait is not None]
             self._wake.wait(min(waits, default=None))
             if self._closed:
                 raise RendererClosed("the renderer is closed")
+            if self._watched and self._resident() > self._limits.memory_bytes:
+                raise Died(child.OUT_OF_MEMORY)
             pulse.beat_if_due()
+
+    @property
+    def _watched(self) -> bool:
+        return self._limits.watched and self._limits.memory_bytes > 0
+
+    def _resident(self) -> int:
+        """Return the bytes of memory that the process occupies; 0 while or once there is none."""
+        # Only where it is needed: on Linux the package is not installed.
+        import psutil
+
+        if self._pid is None or not self._pid.done() or self._pid.exception() is not None:
+            return 0
+        try:
+            return int(psutil.Process(self._pid.result()).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def _discard(self) -> None:
         # Both the caller and whoever closes may come here; the second waits.

@@ -156,15 +156,25 @@ def test_an_original_that_takes_too_long_to_decode_is_refused_for_all() -> None:
         assert refusal.value.code is ErrorCode.RENDER_TIMEOUT
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's address space")
-def test_only_the_drawing_that_takes_too_much_memory_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("watched", "kind"),
+    [
+        pytest.param(
+            False,
+            "address space",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux bounds a process's address space"),
+        ),
+        (True, "resident memory"),
+    ],
+)
+def test_only_the_drawing_that_takes_too_much_memory_is_refused(watched: bool, kind: str) -> None:
     limit = 300 * 2**20
-    with Renderer(Limits(memory_bytes=limit), processes=1) as renderer:
+    with Renderer(Limits(memory_bytes=limit, watched=watched), processes=1) as renderer:
         first, huge, last = renderer.render(NOISE, [SMALL, scaled(8900, 8900), SMALL], Lane.BULK)
         assert isinstance(first, Rendered)
         assert first == last
         assert isinstance(huge, PackshotError)
-        assert (huge.code, huge.expected) == (ErrorCode.UNRENDERABLE, f"at most {limit} bytes of address space")
+        assert (huge.code, huge.expected) == (ErrorCode.UNRENDERABLE, f"at most {limit} bytes of {kind}")
         assert "memory" in huge.message
         assert renderer.render(NOISE, [SMALL], Lane.BULK) == [first]
 
