@@ -97,19 +97,25 @@ def animation_of(data: bytes, limits: Limits) -> Animation | None:
 
 
 def write_animation(
-    frames: Iterator[tuple[Image.Image, int]], count: int, format: Format, quality: int | None, plays: int
+    frames: Iterator[tuple[Image.Image, int]],
+    count: int,
+    format: Format,
+    quality: int | None,
+    plays: int,
+    exif: bytes | None = None,
 ) -> bytes:
-    """Encode `count` frames, each in mode RGB or RGBA, shown for so many milliseconds; without metadata.
+    """Encode `count` frames, each in mode RGB or RGBA, shown for so many milliseconds; no metadata but the given.
 
     Args:
         format: one of `MOVING`.
         plays: how often it is to run; 0: for ever.
+        exif: kept in the file; ignored by GIF.
 
     Raises:
         Unrenderable: what reading the frames raises.
         MemoryError: the process has no room for it.
     """
-    return _gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays)
+    return _gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays, exif)
 
 
 def _gif(frames: Iterator[tuple[Image.Image, int]], plays: int) -> bytes:
@@ -142,7 +148,9 @@ def _indexed(picture: Image.Image) -> Image.Image:
     return frame
 
 
-def _webp(frames: Iterator[tuple[Image.Image, int]], count: int, quality: int | None, plays: int) -> bytes:
+def _webp(
+    frames: Iterator[tuple[Image.Image, int]], count: int, quality: int | None, plays: int, exif: bytes | None
+) -> bytes:
     sequence = _Sequence(frames, count)
     file = BytesIO()
     with refused_if_damaged("The animation cannot be encoded."):
@@ -155,6 +163,7 @@ def _webp(frames: Iterator[tuple[Image.Image, int]], count: int, quality: int | 
             duration=sequence.milliseconds,
             loop=plays,
             background=(0, 0, 0, 0),
+            exif=exif or b"",
         )
     return file.getvalue()
 

@@ -16,10 +16,10 @@ from packshot.geometry import Box, Size
 from packshot.render import gif, jpeg
 from packshot.render.cicp import implied_profile
 from packshot.render.colour import to_srgb
-from packshot.render.damage import refused_if_damaged
+from packshot.render.damage import DAMAGE, refused_if_damaged
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
-from packshot.render.metadata import orientation
+from packshot.render.metadata import credit_exif, orientation
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
@@ -173,6 +173,20 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
             raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
         turn = UPRIGHT.get(orientation(source))
         return Decoded(bare(to_srgb(source)), turn, whole)
+
+
+def credits_of(data: bytes, limits: Limits) -> bytes | None:
+    """Return EXIF data that tells whose an original is, and nothing else; None where it does not say.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
+    """
+    source, _ = open_original(data, limits)
+    try:
+        return credit_exif(source)
+    except DAMAGE:
+        # Damaged metadata is no reason to refuse a picture that is whole.
+        return None
 
 
 def bare(picture: Image.Image) -> Image.Image:

@@ -25,12 +25,13 @@ _LONGEST = {
 _FULL_COLOUR_FROM = 90
 
 
-def encode(picture: Image.Image, format: Format, quality: int | None) -> bytes:
-    """Encode `picture` without any metadata.
+def encode(picture: Image.Image, format: Format, quality: int | None, exif: bytes | None = None) -> bytes:
+    """Encode `picture` without any metadata but the given.
 
     Args:
         picture: mode RGB, or RGBA for a format that has alpha.
         quality: 0 to 100; ignored by PNG and GIF.
+        exif: kept in the file; ignored by GIF, which has no place for it.
 
     Raises:
         Unrenderable: the format cannot hold a picture of that size.
@@ -40,7 +41,10 @@ def encode(picture: Image.Image, format: Format, quality: int | None) -> bytes:
     check_sides(Size(*picture.size), format)
     with refused_if_damaged("The picture cannot be encoded."), _room(picture, format):
         file = BytesIO()
-        picture.save(file, format.value, **_OPTIONS[format](quality if quality is not None else 80))
+        options = _OPTIONS[format](quality if quality is not None else 80)
+        if exif is not None and format is not Format.GIF:
+            options["exif"] = exif
+        picture.save(file, format.value, **options)
         return file.getvalue()
 
 

@@ -1,8 +1,11 @@
 """The little of a picture's metadata that matters: how it was held, and whose it is."""
 
+import html
 import re
+import unicodedata
+from contextlib import suppress
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 from PIL.ImageFile import ImageFile
 
 from packshot.render.damage import DAMAGE
@@ -13,6 +16,12 @@ _UPRIGHT = ("TIFF", "HEIF")
 _BY_CONTAINER = ("AVIF",)
 
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|\s*>\s*)([1-8])\b")
+_XMP_CREATOR = re.compile(rb"<dc:creator>.{0,200}?<rdf:li[^>]{0,200}>([^<]{1,2000})</rdf:li>", re.DOTALL)
+_XMP_RIGHTS = re.compile(rb"<dc:rights>.{0,200}?<rdf:li[^>]{0,200}>([^<]{1,2000})</rdf:li>", re.DOTALL)
+_XMP_CREDIT = re.compile(
+    rb"photoshop:Credit(?:\s*=\s*\"([^\"<]{1,2000})\"|\s*=\s*'([^'<]{1,2000})'|>([^<]{1,2000})<)", re.DOTALL
+)
+_LONGEST_LINE = 200
 # Nothing honest puts it further back.
 _MOST_XMP = 2**20
 
@@ -29,6 +38,60 @@ def orientation(source: ImageFile) -> int:
     if value is None and source.format not in _BY_CONTAINER and (found := _XMP_ORIENTATION.search(_xmp(source))):
         value = int(found[1])
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def credit_exif(source: ImageFile) -> bytes | None:
+    """Return EXIF data that tells whose an original is, and nothing else; None where it does not say.
+
+    `Artist` is the by-line, with the credit line behind a slash; `Copyright` the
+    notice. EXIF goes before IPTC, IPTC before XMP. Each is plain UTF-8 text of one
+    line, at most 200 characters.
+    """
+    artist = _first(source, ExifTags.Base.Artist, (2, 80), _XMP_CREATOR)
+    credit = _first(source, None, (2, 110), _XMP_CREDIT)
+    notice = _first(source, ExifTags.Base.Copyright, (2, 116), _XMP_RIGHTS)
+    exif = Image.Exif()
+    by = " / ".join(dict.fromkeys(part for part in (artist, credit) if part))
+    for tag, text in ((ExifTags.Base.Artist, by), (ExifTags.Base.Copyright, notice)):
+        if text:
+            # As bytes, since Pillow would make question marks of what is not ASCII.
+            exif[tag] = text.encode()
+    return exif.tobytes() if len(exif) else None
+
+
+def _first(source: ImageFile, tag: int | None, record: tuple[int, int], pattern: re.Pattern[bytes]) -> str:
+    try:
+        iptc = (IptcImagePlugin.getiptcinfo(source) or {}).get(record)
+        exif = None
+        if tag is not None:
+            exif = getattr(source, "tag_v2", None) or _exif(source)
+            exif = exif.get(tag)
+    except DAMAGE:
+        return ""
+    found = pattern.search(_xmp(source))
+    xmp = html.unescape(found[found.lastindex or 0].decode("utf-8", "replace")) if found else None
+    return next(filter(None, map(_one_line, (exif, iptc, xmp))), "")
+
+
+def _one_line(value: object) -> str:
+    if isinstance(value, list | tuple) and value:
+        value = value[0]
+    # Control characters, and those that turn the direction of text, have no place in a name.
+    seen = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in _text(value))
+    return " ".join(seen.split())[:_LONGEST_LINE].strip()
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        # Pillow reads EXIF as Latin-1; what was written is mostly UTF-8.
+        with suppress(UnicodeError):
+            return value.encode("latin-1").decode()
+        return value
+    if isinstance(value, bytes):
+        with suppress(UnicodeError):
+            return value.decode()
+        return value.decode("latin-1")
+    return ""
 
 
 def _exif(source: ImageFile) -> Image.Exif:

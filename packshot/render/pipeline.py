@@ -16,7 +16,7 @@ from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
 from packshot.render.animation import MOVING, Animation, animation_of, write_animation
 from packshot.render.damage import refused_if_damaged
-from packshot.render.decode import Decoded, check_frames, check_pixels
+from packshot.render.decode import Decoded, check_frames, check_pixels, credits_of
 from packshot.render.encode import check_sides, encode
 from packshot.render.finish import blurred, on_background, opaque, rounded, without_idle_alpha
 from packshot.render.limits import Limits
@@ -52,11 +52,12 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
     levels = levels_of(original, limits)
     try:
         levels.at(_first_level(drawings))
+        animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
+        credits = credits_of(original, limits) if any(drawing.credits for drawing in drawings) else None
     except PackshotError as refusal:
         # One each, as callers put their own field path into what they get.
         return iter([copy.copy(refusal) for _ in drawings])
-    animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
-    return _draw_all(levels, animation, drawings, limits)
+    return _draw_all(levels, animation, credits, drawings, limits)
 
 
 def located(levels: Levels, drawing: Drawing) -> Drawing:
@@ -111,28 +112,29 @@ def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
 
 
 def _draw_all(
-    levels: Levels, animation: Animation | None, drawings: Sequence[Drawing], limits: Limits
+    levels: Levels, animation: Animation | None, credits: bytes | None, drawings: Sequence[Drawing], limits: Limits
 ) -> Iterator[Rendered | PackshotError]:
     to_come = Counter(_geometry(drawing) for drawing in drawings)
     kept: dict[_Geometry, Image.Image] = {}
     for drawing in drawings:
         geometry = _geometry(drawing)
         to_come[geometry] -= 1
+        exif = credits if drawing.credits else None
         try:
             if animation is not None and drawing.format in MOVING:
                 # The first frame says where a smart drawing looks, or it would jump about.
-                yield Rendered(_animated(animation, located(levels, drawing), limits), *drawing.size)
+                yield Rendered(_animated(animation, located(levels, drawing), exif, limits), *drawing.size)
                 continue
             composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
-            data = encode(finish(composed, drawing), drawing.format, drawing.quality)
+            data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif)
             yield Rendered(data, *drawing.size)
         except PackshotError as refusal:
             yield refusal
 
 
-def _animated(animation: Animation, drawing: Drawing, limits: Limits) -> bytes:
+def _animated(animation: Animation, drawing: Drawing, exif: bytes | None, limits: Limits) -> bytes:
     check_sides(drawing.size, drawing.format)
     check_frames(animation.frames, drawing.size, limits)
 
@@ -140,7 +142,7 @@ def _animated(animation: Animation, drawing: Drawing, limits: Limits) -> bytes:
         for frame, milliseconds in animation.pictures():
             yield finish(compose(Levels(partial(_same, frame)), drawing, limits), drawing), milliseconds
 
-    return write_animation(frames(), animation.frames, drawing.format, drawing.quality, animation.plays)
+    return write_animation(frames(), animation.frames, drawing.format, drawing.quality, animation.plays, exif)
 
 
 def _same(decoded: Decoded) -> Decoded:
