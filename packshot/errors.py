@@ -18,6 +18,7 @@ class ErrorCode(StrEnum):
     CYCLE = "CYCLE"
     FORBIDDEN = "FORBIDDEN"
     VERSION_CONFLICT = "VERSION_CONFLICT"
+    IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     LIMIT = "LIMIT"
     BAD_STATE = "BAD_STATE"
     FETCH_BLOCKED = "FETCH_BLOCKED"
@@ -115,6 +116,12 @@ class VersionConflict(PackshotError):
         super().__init__(message, **details)
         self.current_version = current_version
         self.current_id = current_id
+
+
+class IdempotencyMismatch(PackshotError):
+    """The idempotency key belongs to another call."""
+
+    code = ErrorCode.IDEMPOTENCY_MISMATCH
 
 
 class Limit(PackshotError):

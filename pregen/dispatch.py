@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import jobs, leases, orders, uploads
+from packshot.catalog import jobs, leases, once, orders, uploads
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
@@ -109,6 +109,7 @@ class Dispatcher:
         self._ticks += 1
         if self._ticks % SWEEP_TICKS == 1:
             self._guard(self._sweep_uploads)
+            self._guard(self._sweep_answers)
 
     def _mine(self, tx: Tx) -> bool:
         return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)
@@ -138,6 +139,10 @@ class Dispatcher:
                 for pack_id, snapshot in read_snapshots(tx, pack_ids).items()
             }
             jobs.admit(tx, job, totals, cursor=cursor)
+
+    def _sweep_answers(self) -> None:
+        with self._site.catalog.write("") as tx:
+            once.forget_answers(tx)
 
     def _sweep_uploads(self) -> None:
         with self._site.catalog.read("") as tx:

@@ -1,9 +1,13 @@
 """On whose behalf a resolver works, with what, and what it may do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from packshot.catalog.once import Once, begin_once, end_once
+from packshot.catalog.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
 from pregen.bell import Bell
@@ -31,6 +35,7 @@ class Caller:
         subject: who it is, for `createdBy` and `changedBy`.
         origin: scheme and host before every URL returned, without a slash at the end.
         expires_at: when its token ends; None: never.
+        once: the call at hand, where it is to be made once.
     """
 
     site: Site
@@ -40,6 +45,27 @@ class Caller:
     origin: str
     scopes: frozenset[Scope] = EVERYTHING
     expires_at: datetime | None = None
+    once: Once | None = None
+
+    @contextmanager
+    def write(self) -> Iterator[Tx]:
+        """Open the transaction of a change; it commits at the end, or changes nothing on an error.
+
+        Raises:
+            AnsweredBefore: this call was made before, and its change with it.
+            IdempotencyMismatch: its key belongs to another call.
+        """
+        with self.site.catalog.write(self.tenant) as tx:
+            if self.once is not None:
+                begin_once(tx, self.once)
+            yield tx
+            if self.once is not None:
+                end_once(tx, self.once)
+
+    def answer(self, **ids: str) -> None:
+        """Note, within `write`, by which ids this call's answer can be given again."""
+        if self.once is not None:
+            self.once.answer.update(ids)
 
     def check(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the caller's token has that scope."""

@@ -47,7 +47,7 @@ def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority
             expected=f"1 to {MOST_PACKS}; for more, a location or the tenant",
             got=len(wanted),
         )
-    with caller.site.catalog.write(caller.tenant) as tx:
+    with caller.write() as tx:
         known = read_snapshots(tx, wanted)
         for index, pack_id in enumerate(wanted):
             if pack_id not in known:
@@ -60,6 +60,7 @@ def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority
         # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
         job = order_packs(tx, caller.site, wanted, by=caller.subject, priority=priority, verify=True)
         ledger.retry_failures(tx, wanted)
+        caller.answer(job=f"job:{job.id}")
     ring_for(caller, wanted, priority)
     return job
 
@@ -70,11 +71,12 @@ def regenerate_tenant(caller: Caller, location: str | None, priority: Priority) 
     Raises:
         NotFound: no such location in this tenant.
     """
-    with caller.site.catalog.write(caller.tenant) as tx:
+    with caller.write() as tx:
         if location is not None:
             packs.check_location(tx, location, "scope", "location")
         job = jobs.create_job(
             tx, JobKind.REGENERATE, priority, location=location, verify=True, whole_tenant=True, by=caller.subject
         )
+        caller.answer(job=f"job:{job.id}")
     caller.bell.wake()
     return job

@@ -49,14 +49,16 @@ def put_location(
         Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.put_location`.
     """
     job = None
-    with caller.site.catalog.write(caller.tenant) as tx:
+    with caller.write() as tx:
         location, changed = locations.put_location(
             tx, name, changes, limit=caller.site.limit, by=caller.subject, expected_version=expected_version
         )
+        caller.answer(location=f"location:{name}")
         if changed - LABEL_ONLY:
             job = jobs.create_job(
                 tx, JobKind.LOCATION_CHANGE, Priority.BULK, location=name, whole_tenant=True, by=caller.subject
             )
+            caller.answer(job=f"job:{job.id}")
     if job is not None:
         caller.bell.wake()
     return location, job

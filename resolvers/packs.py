@@ -57,8 +57,10 @@ def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
     Raises:
         Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack`.
     """
-    with caller.site.catalog.write(caller.tenant) as tx:
-        return read_snapshot(tx, packs.create_pack(tx, values))
+    with caller.write() as tx:
+        pack_id = packs.create_pack(tx, values)
+        caller.answer(pack=pack_id)
+        return read_snapshot(tx, pack_id)
 
 
 def set_crop(
@@ -81,10 +83,11 @@ def set_crop(
         "crop_right": crop.right,
         "crop_bottom": crop.bottom,
     }
-    with caller.site.catalog.write(caller.tenant) as tx:
+    with caller.write() as tx:
         packs.touch_pack(tx, pack_id, expected_version=expected_version)
         packs.set_slot(tx, pack_id, location, columns)
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
     ring_for(caller, [pack_id])
     return snapshot, job

@@ -1,5 +1,7 @@
 """Uploads: announced, received, checked, and made a pack's original."""
 
+import hashlib
+import hmac
 import re
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from packshot.catalog.uploads import Upload, UploadState
 from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
 from packshot.model import Original, Snapshot
 from packshot.render.probe import Facts
+from packshot.settings import admin_token
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, Metadata
 from resolvers.caller import Caller
@@ -46,9 +49,27 @@ def create_upload(caller: Caller, *, media_type: str, size: int, sha256: str | N
         raise TooLarge("An original may not be that large.", field=("bytes",), expected=f"at most {largest}", got=size)
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise Invalid("That is no SHA-256 digest.", field=("sha256",), expected="64 hex digits", got=sha256)
-    with caller.site.catalog.write(caller.tenant) as tx:
+    upload_id = uploads.new_upload_id()
+    token = _token(caller, upload_id)
+    with caller.write() as tx:
         digest = None if sha256 is None else sha256.lower()
-        return uploads.create_upload(tx, media_type=media_type.lower(), max_bytes=size, expected_sha256=digest)
+        upload = uploads.create_upload(
+            tx, upload_id, token, media_type=media_type.lower(), max_bytes=size, expected_sha256=digest
+        )
+        caller.answer(upload=upload_id)
+    return upload, token
+
+
+def find_upload(caller: Caller, upload_id: str) -> tuple[Upload, str]:
+    """Return an upload of the tenant and its token, to answer the call that announced it once more."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return uploads.get_upload(tx, upload_id), _token(caller, upload_id)
+
+
+def _token(caller: Caller, upload_id: str) -> str:
+    # Made from the admin's, so that it need not be kept anywhere to be told again.
+    secret = admin_token(caller.site.settings).encode()
+    return hmac.digest(secret, f"upload {caller.tenant} {upload_id}".encode(), hashlib.sha256).hex()
 
 
 def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
@@ -111,11 +132,12 @@ def set_original(
         read_snapshot(tx, pack_id)
         packs.check_location(tx, location, "location")
     original = check_upload(caller, upload_id)
-    with site.catalog.write(caller.tenant) as tx:
+    with caller.write() as tx:
         packs.touch_pack(tx, pack_id, expected_version=expected_version)
         packs.keep_original(tx, original)
         packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, site, [pack_id], by=caller.subject)
+        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
     ring_for(caller, [pack_id])
     return snapshot, job

@@ -16,6 +16,7 @@ from schema.pack_inputs import CropInput, PackInput
 from schema.packs import Pack, PackLocation
 from schema.payloads import (
     ExpectedVersion,
+    IdempotencyKey,
     JobPayload,
     LocationPayload,
     PackLocationPayload,
@@ -48,6 +49,7 @@ class Mutation:
             Activation, strawberry.argument(description="When it goes live. For now always at once.")
         ] = Activation.WHEN_READY,
         expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> LocationPayload | None:
         def act(caller: Caller) -> LocationPayload:
             location, job = locations.put_location(
@@ -55,7 +57,7 @@ class Mutation:
             )
             return LocationPayload(location=ImageLocation.of(location), job=None if job is None else Job.of(job))
 
-        return await payload(info, LocationPayload, act, under=("input",))
+        return await payload(info, LocationPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
         description="Make a pack; it has nothing to show until an original is set.",
@@ -65,18 +67,22 @@ class Mutation:
         self,
         info: Info,
         input: Annotated[PackInput | None, strawberry.argument(description="What to set.")] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
             asked = given(input)
             return PackPayload(pack=Pack.of(packs.create_pack(caller, {} if asked is None else asked.values()).pack))
 
-        return await payload(info, PackPayload, act, under=("input",))
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
         description="Announce an upload and learn where to send its bytes.", extensions=[Needs(Scope.UPLOADS_WRITE)]
     )
     async def create_upload(
-        self, info: Info, input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded.")]
+        self,
+        info: Info,
+        input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded.")],
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> UploadPayload | None:
         def act(caller: Caller) -> UploadPayload:
             upload, token = uploads.create_upload(
@@ -84,7 +90,7 @@ class Mutation:
             )
             return UploadPayload(upload=Upload.of(upload, token, caller.origin))
 
-        return await payload(info, UploadPayload, act, under=("input",))
+        return await payload(info, UploadPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
         description="Make an upload a pack location's original. A picture that cannot be rendered is refused here. "
@@ -98,6 +104,7 @@ class Mutation:
         location: LocationName,
         source: Annotated[OriginalSource, strawberry.argument(description="Where the bytes are.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
             assert source.upload_id is not None
@@ -106,7 +113,7 @@ class Mutation:
             slot = PackLocation.of(snapshot, location)
             return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
 
-        return await payload(info, PackLocationPayload, act)
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
         description="Set the crop of one pack location; the full rectangle says there is none.",
@@ -119,6 +126,7 @@ class Mutation:
         location: LocationName,
         crop: Annotated[CropInput, strawberry.argument(description="The rectangle to show.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
             expected = given(expected_version)
@@ -126,7 +134,7 @@ class Mutation:
             slot = PackLocation.of(snapshot, location)
             return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
 
-        return await payload(info, PackLocationPayload, act)
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
         description="Order what is missing to be rendered; what failed before is tried again.",
@@ -138,6 +146,7 @@ class Mutation:
         scope: Annotated[JobScope, strawberry.argument(description="Of which packs and locations.")],
         mode: Annotated[RegenerateMode, strawberry.argument(description="What to render.")] = RegenerateMode.MISSING,
         priority: Annotated[Priority, strawberry.argument(description="Who waits for it.")] = Priority.BULK,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> JobPayload | None:
         def act(caller: Caller) -> JobPayload:
             urgency = core(priority)
@@ -148,7 +157,7 @@ class Mutation:
             location = None if scope.location is None else scope.location.value
             return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, urgency)))
 
-        return await payload(info, JobPayload, act)
+        return await payload(info, JobPayload, act, key=idempotency_key)
 
 
 def _check_tenant(caller: Caller, tenant_id: str) -> None:

@@ -1,17 +1,22 @@
 """Payloads: what a mutation made, or why it refused."""
 
+import json
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from typing import Annotated, TypeAlias, TypeVar
 
 import anyio.to_thread
 import strawberry
+from strawberry.types.nodes import SelectedField
 
 from packshot import errors
-from packshot.errors import PackshotError
+from packshot.catalog.once import AnsweredBefore, find_answer, once
+from packshot.errors import Invalid, PackshotError
+from resolvers import uploads
 from resolvers.caller import Caller
 from schema.context import Info
 from schema.enums import ErrorCode
+from schema.inputs import given
 from schema.interfaces import InputError, Taken, UserError, VersionConflict
 from schema.jobs import Job
 from schema.locations import ImageLocation
@@ -20,6 +25,15 @@ from schema.packs import Pack, PackLocation
 from schema.refusals import field_path
 from schema.uploads import Upload
 
+LONGEST_KEY = 255
+
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Any text of up to 255 characters, new for each call. The same call with the same key within "
+        "24 hours changes nothing and is answered the same."
+    ),
+]
 ExpectedVersion: TypeAlias = Annotated[
     int | None,
     strawberry.argument(description="Refuse unless it is at this version; without it the last edit wins."),
@@ -69,21 +83,66 @@ class JobPayload:
 P = TypeVar("P")
 
 
-async def payload(info: Info, kind: Callable[..., P], act: Callable[[Caller], P], *, under: tuple[str, ...] = ()) -> P:
+async def payload(
+    info: Info,
+    kind: Callable[..., P],
+    act: Callable[[Caller], P],
+    *,
+    under: tuple[str, ...] = (),
+    key: str | None = None,
+) -> P:
     """Run a mutation in a thread and return its payload, or one that says why it was refused.
 
     Args:
-        kind: makes a payload that has nothing but `user_errors`.
+        kind: makes a payload of its fields by name.
         under: the argument that holds the values, where the core's paths begin within it.
+        key: the client's idempotency key; a call that was made before is answered again.
     """
     # Mutations run one after another, so nothing is read again before this one is done.
     info.context.forget()
     try:
-        return await anyio.to_thread.run_sync(partial(act, info.context.caller))
+        return await anyio.to_thread.run_sync(_run, info, act, given(key))
+    except AnsweredBefore as before:
+        return kind(**{name: await _load(info, name, id) for name, id in before.answer.items()})
     except PackshotError as error:
-        # Of what the core names, only the version is an argument beside `input`.
-        path = error.field if error.field[:1] == ("expected_version",) else (*under, *error.field)
+        # Of what the core names, only these are arguments beside `input`.
+        beside = error.field[:1] in (("expected_version",), ("idempotency_key",))
+        path = error.field if beside else (*under, *error.field)
         return kind(user_errors=[await _user_error(info, error, path)])
+
+
+def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
+    caller = info.context.caller
+    if key is None:
+        return act(caller)
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise Invalid(
+            "That is no idempotency key.", field=("idempotency_key",), expected=f"1 to {LONGEST_KEY} characters"
+        )
+    call = once(caller.subject, key, _body(info))
+    # Before anything is checked or decoded: the answer may be there.
+    with caller.site.catalog.read(caller.tenant) as tx:
+        find_answer(tx, call)
+    return act(replace(caller, once=call))
+
+
+def _body(info: Info) -> str:
+    """Spell what a mutation asks for, without its key: the same for the same arguments in any order."""
+    (field,) = info.selected_fields
+    assert isinstance(field, SelectedField)
+    arguments = {name: value for name, value in field.arguments.items() if name != "idempotencyKey"}
+    return json.dumps([field.name, arguments], sort_keys=True, default=str)
+
+
+async def _load(info: Info, name: str, id: str) -> object:
+    if name == "upload":
+        return await anyio.to_thread.run_sync(_load_upload, info.context.caller, id)
+    return id if name.startswith("deleted_") else await load_node(info, id)
+
+
+def _load_upload(caller: Caller, id: str) -> Upload:
+    upload, token = uploads.find_upload(caller, id)
+    return Upload.of(upload, token, caller.origin)
 
 
 async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -> UserError:

@@ -17,6 +17,7 @@ STATUS = {
     ErrorCode.CYCLE: 409,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.VERSION_CONFLICT: 409,
+    ErrorCode.IDEMPOTENCY_MISMATCH: 422,
     ErrorCode.LIMIT: 400,
     ErrorCode.BAD_STATE: 409,
     ErrorCode.FETCH_BLOCKED: 400,

@@ -280,6 +280,18 @@ uploads = sa.Table(
     sa.Index(None, "expires_at"),
 )
 
+# What calls with an idempotency key were answered.
+answers = sa.Table(
+    "answers",
+    metadata,
+    _tenant(),
+    sa.Column("id", SHA256, primary_key=True),
+    sa.Column("body", SHA256, nullable=False),
+    sa.Column("answer", sa.JSON, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.Index(None, "expires_at"),
+)
+
 # Work that one process of many does at a time.
 leases = sa.Table(
     "leases",

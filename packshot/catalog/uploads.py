@@ -45,9 +45,15 @@ class Upload:
     expires_at: datetime
 
 
-def create_upload(tx: Tx, *, media_type: str, max_bytes: int, expected_sha256: str | None) -> tuple[Upload, str]:
-    """Announce an upload; return it and its token, which is kept only as a digest."""
-    upload_id, token = secrets.token_hex(12), secrets.token_urlsafe(32)
+def new_upload_id() -> str:
+    """Return an id that no upload has."""
+    return secrets.token_hex(12)
+
+
+def create_upload(
+    tx: Tx, upload_id: str, token: str, *, media_type: str, max_bytes: int, expected_sha256: str | None
+) -> Upload:
+    """Announce an upload; of its token only the digest is kept."""
     tx.connection.execute(
         sa.insert(uploads).values(
             tenant_id=tx.tenant,
@@ -61,7 +67,7 @@ def create_upload(tx: Tx, *, media_type: str, max_bytes: int, expected_sha256: s
             expires_at=tx.now + LIFETIME,
         )
     )
-    return get_upload(tx, upload_id), token
+    return get_upload(tx, upload_id)
 
 
 def get_upload(tx: Tx, upload_id: str) -> Upload:

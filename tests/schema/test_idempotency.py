@@ -1,0 +1,129 @@
+"""A call with an idempotency key happens once, however often and however closely together it comes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from graphql import GraphQLField
+
+from packshot.catalog.tables import answers
+from resolvers.caller import Caller
+from schema.build import schema
+from tests.pictures import jpeg, photo
+from tests.playground import TENANT, Playground
+from tests.schema.api import Api, crop
+
+CREATE = """mutation Create($key: String, $input: PackInput) {
+  createPack(input: $input, idempotencyKey: $key) { pack { id version } userErrors { code field expected got } } }"""
+UPLOAD = """mutation Upload($key: String, $input: UploadInput!) {
+  createUpload(input: $input, idempotencyKey: $key) {
+    upload { id url headers { name value } } userErrors { code field } } }"""
+ORIGINAL = """mutation Original($key: String, $pack: ID!, $upload: ID!) {
+  setOriginal(packId: $pack, location: "main", source: {uploadId: $upload}, idempotencyKey: $key) {
+    packLocation { id } pack { id version } job { id } userErrors { code field } } }"""
+CROP = """mutation Crop($key: String, $pack: ID!, $crop: CropInput!) {
+  setCrop(packId: $pack, location: "main", crop: $crop, idempotencyKey: $key) {
+    packLocation { id crop { topLeftX } } pack { id version } job { id } userErrors { code field } } }"""
+PUT = """mutation Put($key: String, $width: Int) {
+  putLocation(input: {name: "thumb", width: $width}, idempotencyKey: $key) {
+    location { id version width } job { id } userErrors { code field } } }"""
+REGENERATE = """mutation Again($key: String, $scope: JobScope!) {
+  regenerate(scope: $scope, idempotencyKey: $key) { job { id } userErrors { code field } } }"""
+COUNT = "{ packs { totalCount } }"
+
+
+def mutations() -> dict[str, GraphQLField]:
+    mutation = schema._schema.mutation_type
+    assert mutation is not None
+    return mutation.fields
+
+
+def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(16, 16))
+    upload_id = playground.upload(jpeg(photo(20, 10)))
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (CREATE, {"input": {"externalId": "a"}}),
+        (UPLOAD, {"input": {"mediaType": "image/jpeg", "bytes": 10}}),
+        (ORIGINAL, {"pack": pack_id, "upload": upload_id}),
+        (CROP, {"pack": pack_id, "crop": crop(0, 0, 0.5, 1)}),
+        (PUT, {"width": 10}),
+        (REGENERATE, {"scope": {"location": "thumb"}}),
+        (REGENERATE, {"scope": {"packIds": [pack_id]}}),
+    ]
+    tried = {document.partition("{")[2].partition("(")[0].strip() for document, _ in calls}
+    assert tried == {name for name, field in mutations().items() if "idempotencyKey" in field.args}
+    for number, (document, variables) in enumerate(calls):
+        first = api.payload(document, key=f"key {number}", **variables)
+        assert api.payload(document, key=f"key {number}", **variables) == first
+    assert api.data(COUNT)["packs"]["totalCount"] == 2
+
+
+def test_an_upload_answered_again_still_takes_its_bytes(api: Api, playground: Playground) -> None:
+    variables = {"input": {"mediaType": "image/jpeg", "bytes": 10}}
+    first, again = (api.payload(UPLOAD, key="k", **variables)["upload"] for _ in range(2))
+    assert first == again
+    other = api.payload(UPLOAD, key="l", **variables)["upload"]
+    assert other["headers"] != first["headers"]
+
+
+def test_a_replay_shows_its_objects_as_they_are_now(api: Api) -> None:
+    api.payload(PUT, key="k", width=10)
+    api.payload(PUT, key="l", width=20)
+    assert api.payload(PUT, key="k", width=10)["location"] == {"id": "location:thumb", "version": 2, "width": 20}
+
+
+def test_another_call_with_the_same_key_is_refused(api: Api) -> None:
+    api.payload(CREATE, key="k", input={"externalId": "a"})
+    for document, variables in ((CREATE, {"input": {"externalId": "b"}}), (CREATE, {}), (PUT, {"width": 5})):
+        (payload,) = api.data(document, key="k", **variables).values()
+        (error,) = payload["userErrors"]
+        assert (error["code"], error["field"]) == ("IDEMPOTENCY_MISMATCH", ["idempotencyKey"])
+    assert api.data(COUNT)["packs"]["totalCount"] == 1
+
+
+def test_a_refusal_is_not_kept(api: Api) -> None:
+    taken = api.payload(CREATE, input={"externalId": "a"})["pack"]["id"]
+    (payload,) = api.data(CREATE, key="k", input={"externalId": "a"}).values()
+    assert [error["code"] for error in payload["userErrors"]] == ["TAKEN"]
+    with api.caller.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.text(f"UPDATE packs SET external_id = 'b' WHERE id = '{taken}'"))  # noqa: S608
+    assert api.payload(CREATE, key="k", input={"externalId": "a"})["pack"]["id"] != taken
+
+
+def test_keys_of_different_people_do_not_meet(api: Api, playground: Playground) -> None:
+    first = api.payload(CREATE, key="k", input={})["pack"]["id"]
+    api.caller = Caller(playground.site, playground.bell, TENANT, "somebody else", "http://test")
+    assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
+
+
+def test_a_key_is_free_again_after_a_day(api: Api, playground: Playground) -> None:
+    first = api.payload(CREATE, key="k", input={})["pack"]["id"]
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(answers).values(expires_at=tx.now - timedelta(seconds=1)))
+    assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(answers).values(expires_at=tx.now - timedelta(seconds=1)))
+    playground.dispatcher.tick()
+    with playground.site.catalog.read(TENANT) as tx:
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(answers)) == 0
+
+
+@pytest.mark.parametrize("key", ["", "k" * 256])
+def test_a_key_has_a_length(api: Api, key: str) -> None:
+    (payload,) = api.data(CREATE, key=key, input={}).values()
+    assert [error["code"] for error in payload["userErrors"]] == ["INVALID"]
+    assert api.data(COUNT)["packs"]["totalCount"] == 0
+
+
+def test_calls_at_the_same_time_are_one(api: Api) -> None:
+    def call(number: int) -> str:
+        payload = api.payload(CREATE, key=f"key {number % 3}", input={"externalId": f"pack {number % 3}"})
+        found: str = payload["pack"]["id"]
+        return found
+
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(call, range(36)))
+    assert len(set(found)) == 3
+    assert api.data(COUNT)["packs"]["totalCount"] == 3
