@@ -77,8 +77,9 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
 
 
 def codecs() -> dict[str, bool]:
-    """Return what Pillow must be able to do, and whether it was built with that."""
-    return {name: bool(features.check(feature)) for feature, name in _CODECS.items()}
+    """Return what Pillow must be able to do, and whether it was built with that; HEIC only where it is installed."""
+    found = {name: bool(features.check(feature)) for feature, name in _CODECS.items()}
+    return found | {"HEIC": True} if "heic" in READERS else found
 
 
 def sniff(data: bytes) -> str | None:

@@ -3,9 +3,11 @@
 import multiprocessing
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -177,6 +179,29 @@ def test_only_the_drawing_that_takes_too_much_memory_is_refused(watched: bool, k
         assert (huge.code, huge.expected) == (ErrorCode.UNRENDERABLE, f"at most {limit} bytes of {kind}")
         assert "memory" in huge.message
         assert renderer.render(NOISE, [SMALL], Lane.BULK) == [first]
+
+
+def test_the_largest_original_goes_through_every_feature_by_default() -> None:
+    # Of one colour, 80 megapixels are a small file.
+    size = Size(10_000, 8_000)
+    row = b"\0" + bytes((200, 100, 50, 128)) * size.width
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", *size, 8, 6, 0, 0, 0)),
+        (b"iCCP", b"P3\0\0" + zlib.compress(pictures.display_p3())),
+        (b"eXIf", pictures.exif(6)[6:]),
+        (b"IDAT", zlib.compress(row * size.height, 1)),
+        (b"IEND", b""),
+    ]
+    original = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    upright, small = Box(0, 0, 8_000, 10_000), Size(400, 500)
+    drawing = Drawing(upright, small, Box(0, 0, *small), Format.WEBP, 80, None, smart=True, blur=2.0, corner=20)
+    with Renderer(Limits(seconds=100), processes=1) as renderer:
+        facts = renderer.probe(original)
+        assert (facts.width, facts.height, facts.alpha) == (8_000, 10_000, True)
+        (outcome,) = renderer.render(original, [drawing], Lane.BULK)
+    assert isinstance(outcome, Rendered)
 
 
 def test_a_picture_whose_process_is_killed_is_refused(renderer: Renderer, tmp_path: Path) -> None:
