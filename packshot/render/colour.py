@@ -110,8 +110,13 @@ def _from_grey(picture: Image.Image, profile: bytes) -> Image.Image:
         greys = transform.apply(_GREYS.convert("RGB"))
     if greys is None:
         return picture.convert(result)
+    curves = [channel.tobytes() for channel in greys.split()]
     grey, *alpha = picture.split()
-    return Image.merge(result, [*(grey.point(channel.tobytes()) for channel in greys.split()), *alpha])
+    if max(abs(one - other) for curve in curves for one, other in zip(curve, curves[0], strict=True)) <= 1:
+        # Grey stays grey, which takes one look at each pixel instead of three.
+        grey = grey.point(curves[1])
+        return (Image.merge("LA", [grey, *alpha]) if alpha else grey).convert(result)
+    return Image.merge(result, [*(grey.point(curve) for curve in curves), *alpha])
 
 
 @lru_cache(maxsize=4)

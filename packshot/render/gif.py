@@ -85,9 +85,8 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
         canvas = reach = Size(*_pair(data, 6))
         check(reach)
         frames = 0
-        for part in parts(data):
-            box = part.box
-            reach = Size(max(reach.width, box.left + box.width), max(reach.height, box.top + box.height))
+        for part in parts(data, lambda box: check(_reaching(Size(0, 0), box))):
+            reach = _reaching(reach, part.box)
             check(reach)
             canvas = canvas if frames else reach
             frames += 1
@@ -101,6 +100,10 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
     # What is counted there are repetitions, and 0 means without end.
     plays = 1 if repeats is None else int.from_bytes(repeats[1], "little")
     return Layout(canvas, reach, frames, plays + 1 if repeats is not None and plays else plays)
+
+
+def _reaching(size: Size, box: Box) -> Size:
+    return Size(max(size.width, box.left + box.width), max(size.height, box.top + box.height))
 
 
 def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
@@ -122,8 +125,11 @@ def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
             shown = before
 
 
-def parts(data: bytes) -> Iterator[Part]:
+def parts(data: bytes, check: Callable[[Box], None] = lambda box: None) -> Iterator[Part]:
     """Yield the frames of a GIF, not decoded.
+
+    Args:
+        check: called with where a frame goes before what is in it is looked at.
 
     Raises:
         IndexError: the file ends inside of a block.
@@ -141,6 +147,7 @@ def parts(data: bytes) -> Iterator[Part]:
             at = _past_blocks(data, at + 2)
         elif kind == _IMAGE:
             box = Box(*_pair(data, at + 1), *_pair(data, at + 5))
+            check(box)
             flags = data[at + 9]
             own, at = _colours(data, flags, at + 10)
             start, at = at, _past_blocks(data, at + 1)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-THUMBNAIL_SIDE = 48
+THUMBNAIL_SIDE = 32
 """The longest side in pixels of what is worth hashing; the shortest wave has a seventh of it."""
 
 
