@@ -43,6 +43,26 @@ def _public_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _database_url(value: str) -> str:
+    from sqlalchemy import make_url
+
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("does not fit")
+    try:
+        make_url(value)
+    except Exception:  # noqa: BLE001 - whatever it stumbles on, and its text may hold the password
+        raise ValueError("does not fit") from None
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    number = parts.path.strip("/")
+    if parts.scheme not in ("redis", "rediss") or (number and not number.isdecimal()) or parts.port == 0:
+        raise ValueError("does not fit")
+    return value
+
+
 def _networks(value: str) -> str:
     for item in split_list(value):
         ip_network(item)
@@ -70,11 +90,11 @@ def _expected(text: str) -> Any:
 # A "?" would begin the query of the SQLite URL.
 Folder = Annotated[Path, _only(lambda path: "?" not in str(path)), _expected("a folder's path without '?'")]
 DatabaseUrl = Annotated[
-    Annotated[str, _only(lambda url: url.startswith(("sqlite:///", "postgresql+psycopg://")))] | None,
+    Annotated[str, AfterValidator(_database_url)] | None,
     _expected("sqlite:///path or postgresql+psycopg://user:password@host/name"),
 ]
 RedisUrl = Annotated[
-    Annotated[SecretStr, _only(lambda url: url.get_secret_value().startswith(("redis://", "rediss://")))] | None,
+    Annotated[SecretStr, AfterValidator(_redis_url)] | None,
     _expected("redis://host:port/number"),
 ]
 Bucket = Annotated[

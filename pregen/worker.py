@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 # So long a stopping worker lets renders end; what is left then is handed back.
 GRACE_SECONDS = 8.0
+# Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
+STOP_SECONDS = 12.0
 # Bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
@@ -62,7 +64,7 @@ class Pregen(QueueBell):
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
         self.dispatcher.stop()
-        self._worker.stop()
+        self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         closing.cancel()
         closing.join()
         self._broker.close()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+import anyio
 import anyio.to_thread
 import strawberry
 from strawberry.dataloader import DataLoader
@@ -67,10 +68,15 @@ def _entries_by_pack(caller: Caller, pack_ids: list[str]) -> dict[str, dict[str,
 
 
 class Context:
-    """One request's context; `serve` makes one from the authenticated caller."""
+    """One request's context; `serve` makes one from the authenticated caller.
 
-    def __init__(self, caller: Caller) -> None:
+    Attributes:
+        patient: threads for what may wait long for a store; None: the same as for all else.
+    """
+
+    def __init__(self, caller: Caller, patient: anyio.CapacityLimiter | None = None) -> None:
         self.caller = caller
+        self.patient = patient
         self.loaders = Loaders(caller)
 
     def forget(self) -> None:

@@ -113,7 +113,7 @@ class Mutation:
             slot = PackLocation.of(snapshot, location)
             return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
 
-        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=True)
 
     @strawberry.mutation(
         description="Set the crop of one pack location; the full rectangle says there is none.",

@@ -90,6 +90,7 @@ async def payload(
     *,
     under: tuple[str, ...] = (),
     key: str | None = None,
+    patient: bool = False,
 ) -> P:
     """Run a mutation in a thread and return its payload, or one that says why it was refused.
 
@@ -97,11 +98,13 @@ async def payload(
         kind: makes a payload of its fields by name.
         under: the argument that holds the values, where the core's paths begin within it.
         key: the client's idempotency key; a call that was made before is answered again.
+        patient: whether `act` may wait long for a store.
     """
     # Mutations run one after another, so nothing is read again before this one is done.
     info.context.forget()
     try:
-        return await anyio.to_thread.run_sync(_run, info, act, given(key))
+        limiter = info.context.patient if patient else None
+        return await anyio.to_thread.run_sync(_run, info, act, given(key), limiter=limiter)
     except AnsweredBefore as before:
         return kind(**{name: await _load(info, name, id) for name, id in before.answer.items()})
     except PackshotError as error:

@@ -178,10 +178,11 @@ def doctor() -> None:
     """Check settings, database, stores, queue and codecs, and say how to mend what is wrong."""
     from serve.doctor import examine
 
-    findings = examine(_settings())
-    for finding in findings:
+    ill = False
+    for finding in examine(_settings()):
         typer.echo(f"{'ok  ' if finding.fault is None else 'FAIL'} {finding.part}: {finding.fault or finding.detail}")
-    if any(finding.fault for finding in findings):
+        ill = ill or finding.fault is not None
+    if ill:
         raise typer.Exit(DOWN)
 
 
@@ -248,9 +249,13 @@ def _opened(settings: "Settings") -> Iterator["Site"]:
             with site.catalog.write(settings.tenant) as tx:
                 ensure_tenant(tx)
             for store in () if settings.s3_bucket_variants is None else (site.originals, site.variants):
-                # A store that overwrites would let a late render replace a newer one.
-                if faults := check_store(store):
-                    _stop(" ".join(faults), DOWN)
+                try:
+                    # A store that overwrites would let a late render replace a newer one.
+                    if faults := check_store(store):
+                        _stop(" ".join(faults), DOWN)
+                except OSError as error:
+                    # Crops and locations can be edited all the same, and work resumes when it is back.
+                    log.warning("the store is away: %s", error)
         except DatabaseFault as fault:
             _stop(f"The database does not answer: {fault.orig}", DOWN)
         yield site

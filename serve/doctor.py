@@ -21,21 +21,20 @@ class Finding:
     fault: str | None = None
 
 
-def examine(settings: Settings) -> list[Finding]:
-    """Look at every part, whatever is wrong with another."""
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at every part in turn, whatever is wrong with another."""
     parts: dict[str, Callable[[], Iterator[Finding]]] = {
         "database": lambda: _database(settings),
         "stores": lambda: _stores(settings),
         "queue": lambda: _queue(settings),
         "codecs": _codecs,
     }
-    findings = [Finding("settings", "all fit")]
+    yield Finding("settings", "all fit")
     for part, look in parts.items():
         try:
-            findings += look()
+            yield from look()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            findings.append(Finding(part, "", f"{type(error).__name__}: {error}"))
-    return findings
+            yield Finding(part, "", f"{type(error).__name__}: {error}")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
@@ -58,7 +57,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _stores(settings: Settings) -> Iterator[Finding]:
     for name, store in open_stores(settings).items():
-        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", " ".join(check_store(store)) or None)
+        try:
+            fault = " ".join(check_store(store)) or None
+        except OSError as error:
+            fault = f"The store is away: {error}."
+        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", fault)
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import anyio
 import anyio.to_thread
 import orjson
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from serve import problems
 from serve.auth import Gate, Insecure, Unauthenticated
 
 LARGEST_BODY = 1 << 20
+PATIENT_THREADS = 16
 RESPONSE = "application/graphql-response+json"
 
 
@@ -26,10 +28,12 @@ class AdminGraphQL(GraphQL[Context, None]):
     def __init__(self, gate: Gate) -> None:
         super().__init__(schema, graphql_ide="graphiql", subscription_protocols=())
         self._gate = gate
+        # A store that is silent may hold these threads, but none that other edits need.
+        self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         assert isinstance(request, Request)
-        return Context(await anyio.to_thread.run_sync(self._gate.admit, request))
+        return Context(await anyio.to_thread.run_sync(self._gate.admit, request), self._patient)
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         # GraphiQL is for everybody; what it asks then needs the token.

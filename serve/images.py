@@ -53,6 +53,7 @@ class Images:
         self._fallback = Fallback(site)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._bodies = anyio.CapacityLimiter(THREADS)
         self.routes = [
             Route("/i/{key:path}", self.immutable, methods=["GET"]),
             Route("/api/v2/img/{pack}", self.stable, methods=["GET"]),
@@ -131,18 +132,17 @@ class Images:
         if request.method == "HEAD":
             return Response(headers=headers)
         opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key, limiter=self._threads)
-        return StreamingResponse(_chunks(opened), headers=headers)
+        return StreamingResponse(self._chunks(opened), headers=headers)
 
-
-async def _chunks(opened: Opened) -> AsyncIterator[bytes]:
-    """Read a remote object piece by piece, and let go of it whatever happens to the client."""
-    try:
-        chunks = iter(opened)
-        while (chunk := await anyio.to_thread.run_sync(next, chunks, None)) is not None:
-            yield chunk
-    finally:
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(opened.close)
+    async def _chunks(self, opened: Opened) -> AsyncIterator[bytes]:
+        """Read a remote object piece by piece, and let go of it whatever happens to the client."""
+        try:
+            chunks = iter(opened)
+            while (chunk := await anyio.to_thread.run_sync(next, chunks, None, limiter=self._bodies)) is not None:
+                yield chunk
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(opened.close, limiter=self._bodies)
 
 
 def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:

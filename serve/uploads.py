@@ -1,7 +1,10 @@
 """Receiving uploads: straight to disk, never whole in memory, never more than announced."""
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -16,6 +19,8 @@ from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_HEADER
 from serve.auth import Gate, tenant_of_host
 
+THREADS = 16
+
 
 class Uploads:
     """One endpoint: the raw body of one upload, by PUT, with its one-time token."""
@@ -23,6 +28,8 @@ class Uploads:
     def __init__(self, site: Site, gate: Gate) -> None:
         self._site = site
         self._gate = gate
+        # A store that is silent may hold these threads, but none that the admin side needs.
+        self._threads = anyio.CapacityLimiter(THREADS)
         self.routes = [Route("/uploads/{id}", self.receive, methods=["PUT"])]
 
     async def receive(self, request: Request) -> Response:
@@ -30,19 +37,22 @@ class Uploads:
         self._gate.check_secure(request)
         tenant = tenant_of_host(self._site, request) or self._site.settings.tenant
         upload_id, token = request.path_params["id"], request.headers.get(UPLOAD_TOKEN_HEADER, "")
-        upload = await anyio.to_thread.run_sync(uploads.begin_upload, self._site, tenant, upload_id, token)
+        upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
         path = self._site.incoming / secrets.token_hex(16)
         try:
             await self._write(request, upload, path)
-            done = await anyio.to_thread.run_sync(uploads.finish_upload, self._site, tenant, upload, path)
+            done = await self._run(uploads.finish_upload, tenant, upload, path)
         except BaseException:
             # Cancelled or refused: either way the one attempt is over, and says so.
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(uploads.fail_upload, self._site, tenant, upload_id)
+                await self._run(uploads.fail_upload, tenant, upload_id)
             raise
         finally:
             path.unlink(missing_ok=True)
         return JSONResponse({"id": done.id, "bytes": done.bytes, "sha256": done.sha256})
+
+    async def _run(self, act: Callable[..., Upload | None], *args: Any) -> Any:
+        return await anyio.to_thread.run_sync(partial(act, self._site, *args), limiter=self._threads)
 
     async def _write(self, request: Request, upload: Upload, path: Path) -> None:
         announced = request.headers.get("content-length")

@@ -20,23 +20,25 @@ PATIENCE = 60.0
 class Server(Admin):
     """`packshot serve` on a free port, over one data folder."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, ready: int, settings: dict[str, str]) -> None:
         self.data = data
+        self.settings = settings
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", TOKEN)
         self.process = self._start()
-        self._wait_until_ready()
+        self._wait_until_ready(ready)
 
     def _start(self) -> subprocess.Popen[bytes]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
         environ |= {"PACKSHOT_DATA": str(self.data), "PACKSHOT_ADMIN_TOKEN": TOKEN, "PACKSHOT_LOG_LEVEL": "warning"}
+        environ |= self.settings
         command = [sys.executable, "-c", "from serve.cli import main; main()", "serve", "--port", str(self.port)]
         return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, status: int) -> None:
         def ready() -> bool:
             try:
-                return self.client.get("/readyz").status_code == 200
+                return self.client.get("/readyz").status_code == status
             except httpx.TransportError:
                 assert self.process.poll() is None, self.output()
                 return False
@@ -55,8 +57,9 @@ class Server(Admin):
 
 
 @contextmanager
-def serving(data: Path) -> Iterator[Server]:
-    server = Server(data)
+def serving(data: Path, *, ready: int = 200, **settings: str) -> Iterator[Server]:
+    """Run a server for the block; `ready` is what /readyz says once it is up."""
+    server = Server(data, ready, settings)
     try:
         yield server
     finally:

@@ -120,6 +120,20 @@ def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
     assert "FAIL database: does not answer: start it, or correct PACKSHOT_DATABASE_URL" in sick.stdout
 
 
+def test_edits_go_on_where_the_store_is_away_at_the_start(tmp_path: Path) -> None:
+    away = {
+        "PACKSHOT_S3_BUCKET_ORIGINALS": "packshot",
+        "PACKSHOT_S3_BUCKET_VARIANTS": "packshot",
+        "PACKSHOT_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_SECRET_ACCESS_KEY": "nothing",
+    }
+    with serving(tmp_path, ready=503, **away) as server:
+        server.put_location("thumb", 16, 16)
+        assert server.ask('{ location(name: "thumb") { width } }') == {"location": {"width": 16}}
+        assert "the store is away" in server.end(signal.SIGTERM)
+
+
 def test_a_stop_in_the_middle_of_a_render_is_prompt_and_loses_nothing(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         renditions = ", ".join(f"{{width: {1500 + n}, height: {1200 + n}}}" for n in range(32))

@@ -1,5 +1,6 @@
 """Trying out whether a store does what Packshot relies on, for `packshot doctor` and at start."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from uuid import uuid4
@@ -14,8 +15,10 @@ _METADATA = Metadata("application/octet-stream", "no-store", ("packshot", "t:che
 def check_store(store: ObjectStore) -> list[str]:
     """Put, read, overwrite and delete one small object; return what was wrong, a sentence each.
 
-    Each sentence says what to mend; without faults there is none. A store that is
-    down takes as long as its deadlines allow.
+    Each sentence says what to mend; without faults there is none.
+
+    Raises:
+        OSError: the store is away, EIO; it takes as long as its deadlines allow to say so.
     """
     return list(_faults(store, f"{FOLDER}/{uuid4().hex}"))
 
@@ -32,6 +35,8 @@ def _faults(store: ObjectStore, key: str) -> Iterator[str]:
         yield "The store says that a name made up just now is taken: is the answer from a store at all?"
         return
     except OSError as error:
+        if error.errno == errno.EIO:
+            raise
         yield f"The store cannot be used: {error}."
         return
     try:

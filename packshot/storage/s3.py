@@ -195,7 +195,7 @@ class S3Store:
 
     def _open(self, client: Any, key: str) -> Opened:
         try:
-            answer = client.get_object(**self._place(key))
+            answer = client.get_object(**self._place(key), ChecksumMode="ENABLED")
         except client.exceptions.NoSuchKey:
             raise NoSuchObject(key) from None
         try:

@@ -124,7 +124,7 @@ class S3Client:
             act: repeatable; what it raises itself, other than `Damaged`, is passed on at once.
 
         Raises:
-            OSError: an outage, or something to be mended; its text says what.
+            OSError: an outage, EIO; or something to be mended, EINVAL, and its text says what.
         """
         begun = time.monotonic()
         # A store may fall silent twice in one attempt: before its answer and within it.
@@ -138,7 +138,7 @@ class S3Client:
                 wait = random.uniform(0, pause)  # noqa: S311 - only to spread the retries
                 if not may_pass(error) or attempt == ATTEMPTS or time.monotonic() + wait > latest:
                     text = f"S3 bucket {self.bucket}, {doing}, attempt {attempt}: {_told(error)}"
-                    raise OSError(errno.EIO, text) from error
+                    raise OSError(errno.EIO if may_pass(error) else errno.EINVAL, text) from error
                 log.info("S3 bucket %s, %s, attempt %d: %s; again.", self.bucket, doing, attempt, _told(error))
             time.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)

@@ -192,6 +192,26 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
         wait_for(lambda: is_rendered(playground, pack_id))
 
 
+def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ValkeyServer()
+    server.start()
+    settings = Settings(**playground.settings.model_dump() | {"redis_url": server.connection_url})
+    pack_id = playground.pack(picture=photo(64, 48))
+    monkeypatch.setattr("pregen.worker.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("pregen.worker.STOP_SECONDS", 1.0)
+    with playground.limits() as site:
+        lanes = site.renderer._lanes
+        with lanes.place(Lane.ON_DEMAND), lanes.place(Lane.ON_DEMAND):
+            pregen = Pregen(replace(site, settings=settings), make_broker(settings), threads=2)
+            pregen.start()
+            wait_for(lambda: lanes.waiting() > 0)
+            server.terminate()
+            # Dramatiq would tell the queue that the message is done, again and again, for ten minutes.
+            pregen.stop()
+    with playground.site.catalog.write(TENANT) as tx:
+        assert orders.claim(tx, pack_id) is not None, "its lease is free"
+
+
 def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playground) -> None:
     first, second = playground.dispatcher, dispatch.Dispatcher(playground.site, playground.bell.ring, bulk_places=2)
     first.tick()

@@ -1,6 +1,8 @@
 """Uploads, tokens, health and the front page over HTTP."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -146,6 +148,26 @@ def test_health_tells_strangers_nothing_of_hosts_and_users(
     assert answer.status_code == 503
     assert answer.json() == {"database": "ok", "store": "no answer; the log says why", "queue": "ok"}
     assert "store.internal" in caplog.text
+
+
+def test_a_silent_store_is_asked_once_however_many_want_to_know(
+    client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    ended = threading.Event()
+
+    def silent(key: str) -> None:
+        asked.append(key)
+        ended.wait(60)
+
+    monkeypatch.setattr("serve.health.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(playground.site.variants, "head", silent)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: client.get("/readyz"), range(60)))
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["store"] for answer in answers} == {"no answer within 0.2 seconds"}
+    assert len(asked) == 1
+    ended.set()
 
 
 @pytest.mark.parametrize("body", [b"null", b'"x"', b"[]", b"[" * 100_000, b"\xff", b"{", b""])

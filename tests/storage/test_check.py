@@ -1,5 +1,6 @@
 """The check of a store finds what is wrong with it."""
 
+import errno
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_what_is_to_be_mended_is_said_once(s3: Seaweed, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.denied_secret)
     (fault,) = check_store(S3Store(s3.new_bucket(), endpoint_url=s3.endpoint_url))
     assert "s3:ListBucket" in fault
+
+
+def test_a_store_that_is_away_is_no_fault_of_its_settings() -> None:
+    with pytest.raises(OSError, match="cannot be reached") as away:
+        check_store(S3Store("packshot", endpoint_url="http://127.0.0.1:1", patience_seconds=1))
+    assert away.value.errno == errno.EIO
 
 
 class _Broken(FolderStore):

@@ -150,6 +150,7 @@ def test_an_object_put_past_packshot_has_the_checksum_it_was_sent_with(s3: Seawe
     assert found.sha256 == hashlib.sha256(b"body").hexdigest()
     assert found.metadata == Metadata("image/png", None, ())
     assert abs(found.modified_at.timestamp() - time.time()) < 60
+    assert store.get("with") == (b"body", found)
     with pytest.raises(OSError, match="something else than Packshot put it"):
         store.head("without")
 
