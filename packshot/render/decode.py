@@ -4,7 +4,7 @@ Originals are hostile input. What a header tells is checked before a pixel is
 decoded; the decoding itself belongs in a process that may die.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, PngImagePlugin
@@ -140,7 +140,11 @@ def inspect(data: bytes, limits: Limits) -> Header:
         TooLarge: too many bytes, pixels, or bytes of colour profile.
         Unrenderable: the header is damaged.
     """
-    return open_original(data, limits)[1]
+    source, header = open_original(data, limits)
+    if isinstance(source, JpegImageFile):
+        # Its estimate takes longer than decoding a small picture does.
+        return replace(header, quality=jpeg.estimated_quality(source.quantization))
+    return header
 
 
 def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
@@ -216,7 +220,7 @@ def check_pixels(size: Size, limits: Limits) -> None:
 
 
 def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
-    """Return Pillow's reader of an original, nothing decoded yet, and its header; as `inspect` does."""
+    """Return Pillow's reader of an original, nothing decoded yet, and its header without the quality."""
     check_length(len(data), limits)
     format = sniff(data)
     if format not in READERS:
@@ -249,8 +253,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             expected=f"at most {MAX_PROFILE_BYTES} bytes",
             got=len(profile),
         )
-    quality = jpeg.estimated_quality(source.quantization) if isinstance(source, JpegImageFile) else None
-    return source, Header(format, size.width, size.height, frames, quality)
+    return source, Header(format, size.width, size.height, frames)
 
 
 def check_frames(frames: int, size: Size, limits: Limits) -> None:

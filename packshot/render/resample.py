@@ -114,15 +114,15 @@ def levels_of(original: bytes, limits: Limits) -> Levels:
 def level_factor(box: Size, size: Size) -> int:
     """Return the level from which `box` is sampled to `size`, both upright.
 
-    It is the smallest one in which the box is still 1.5 times as large on both
+    It is the smallest one in which the box is still 1.6 times as large on both
     axes: from there on, Lanczos from a level can hardly be told from Lanczos from
     the original.
 
-    >>> level_factor(Size(4000, 2250), Size(1280, 720))
+    >>> level_factor(Size(4000, 2250), Size(960, 540))
     2
     """
     factor = 1
-    while 3 * factor * size.width <= box.width and 3 * factor * size.height <= box.height:
+    while 16 * factor * size.width <= 5 * box.width and 16 * factor * size.height <= 5 * box.height:
         factor *= 2
     return factor
 
@@ -151,7 +151,7 @@ def lanczos(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
     if Resizer is None:
         return picture.resize(size, Image.Resampling.LANCZOS, box=edges)
     left, top, right, bottom = edges
-    result = Image.new(picture.mode, size)
+    result = Image.new(picture.mode, size, None)
     # It gives the same bytes with each instruction set, and without any. A new
     # one each time, since it keeps the room that its largest picture took.
     Resizer().resize_pil(
