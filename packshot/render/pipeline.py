@@ -51,7 +51,8 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
     """
     levels = levels_of(original, limits)
     try:
-        levels.at(_first_level(drawings))
+        # Before the rest is looked at, so that a damaged original is refused once.
+        levels.at(_level(drawings[0]) if drawings else 1)
         animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
         credits = credits_of(original, limits) if any(drawing.credits for drawing in drawings) else None
     except PackshotError as refusal:
@@ -116,7 +117,7 @@ def _draw_all(
 ) -> Iterator[Rendered | PackshotError]:
     to_come = Counter(_geometry(drawing) for drawing in drawings)
     kept: dict[_Geometry, Image.Image] = {}
-    for drawing in drawings:
+    for index, drawing in enumerate(drawings):
         geometry = _geometry(drawing)
         to_come[geometry] -= 1
         exif = credits if drawing.credits else None
@@ -128,6 +129,8 @@ def _draw_all(
             composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
+            # An encoder may need as much room as the original.
+            levels.release(_level(later) for later in drawings[index + 1 :] if _geometry(later) not in kept)
             data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif)
             yield Rendered(data, *drawing.size)
         except PackshotError as refusal:
@@ -149,12 +152,9 @@ def _same(decoded: Decoded) -> Decoded:
     return decoded
 
 
-def _first_level(drawings: Sequence[Drawing]) -> int:
-    # Decoded before the rest is looked at, so that a damaged original is refused
-    # once and not by each drawing.
-    if drawings and min(drawings[0].placed.size) > 0:
-        return level_factor(drawings[0].box.size, drawings[0].placed.size)
-    return 1
+def _level(drawing: Drawing) -> int:
+    # For a smart one, whose box is not known yet, that of the whole region.
+    return level_factor(drawing.box.size, drawing.placed.size)
 
 
 def _geometry(drawing: Drawing) -> _Geometry:

@@ -5,7 +5,7 @@ drawing is sampled from follows from its box and size alone, and how a level is
 made from the original alone; so nothing depends on what else is drawn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -46,7 +46,7 @@ class Levels:
         self.half = half
         self._made: dict[int, Decoded] = {}
 
-    @property
+    @cached_property
     def size(self) -> Size:
         """Width and height of the upright original in pixels."""
         return (next(iter(self._made.values()), None) or self.at(2)).size
@@ -73,6 +73,17 @@ class Levels:
                 )
             self._made[factor] = level
         return self._made[factor]
+
+    def release(self, wanted: Iterable[int]) -> None:
+        """Drop every level that those `wanted` do not need; it is made anew if it is asked for after all."""
+        wanted = set(wanted)
+        if self.half is None:
+            # Made now, so that the original need not stay for it.
+            self._made = {factor: self.at(factor) for factor in wanted}
+        else:
+            # Levels beyond the half are made of the half, none of the whole.
+            last = max(wanted, default=0)
+            self._made = {factor: made for factor, made in self._made.items() if factor in wanted or 1 < factor < last}
 
     def sample(self, box: Box, size: Size) -> Image.Image:
         """Return what lies at `box` of the upright original, `size` large, in mode RGB or RGBA.
@@ -121,6 +132,8 @@ def level_factor(box: Size, size: Size) -> int:
     >>> level_factor(Size(4000, 2250), Size(960, 540))
     2
     """
+    if min(size) < 1:
+        return 1
     factor = 1
     while 16 * factor * size.width <= 5 * box.width and 16 * factor * size.height <= 5 * box.height:
         factor *= 2

@@ -124,6 +124,19 @@ def test_only_what_is_needed_of_an_original_is_decoded(source_format: str) -> No
     assert calls == (["half"] if source_format == "jpeg" else ["whole"])
 
 
+def test_a_level_is_kept_as_long_as_something_is_made_of_it() -> None:
+    calls = []
+    whole = Decoded(pictures.photo(400, 300), None)
+    levels = Levels(lambda: calls.append("whole") or whole)
+    levels.sample(Box(0, 0, 400, 300), Size(300, 225))
+    levels.release([8])
+    levels.sample(Box(0, 0, 400, 300), Size(30, 23))
+    assert calls == ["whole"]
+    levels.release([8])
+    levels.sample(Box(0, 0, 400, 300), Size(300, 225))
+    assert calls == ["whole", "whole"]
+
+
 @pytest.mark.parametrize("orientation", [1, 6])
 @pytest.mark.parametrize(
     ("size", "expected"), [((1201, 903), (256, 192)), ((100, 300), (85, 256)), ((61, 40), (61, 40))]
