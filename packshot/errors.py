@@ -15,6 +15,7 @@ class ErrorCode(StrEnum):
     INVALID = "INVALID"
     NOT_FOUND = "NOT_FOUND"
     TAKEN = "TAKEN"
+    IN_USE = "IN_USE"
     CYCLE = "CYCLE"
     FORBIDDEN = "FORBIDDEN"
     VERSION_CONFLICT = "VERSION_CONFLICT"
@@ -93,6 +94,12 @@ class Taken(PackshotError):
     def __init__(self, message: str, *, existing_id: str, **details: Any) -> None:
         super().__init__(message, **details)
         self.existing_id = existing_id
+
+
+class InUse(PackshotError):
+    """Others depend on the object; with `force` it is done all the same."""
+
+    code = ErrorCode.IN_USE
 
 
 class Cycle(PackshotError):

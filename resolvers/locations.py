@@ -8,7 +8,10 @@ from packshot.catalog.jobs import Job, JobKind
 from packshot.catalog.locations import LABEL_ONLY
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
-from packshot.model import Location
+from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.errors import NotFound
+from packshot.model import Location, Rendition
+from packshot.variants.resolve import DEFAULT_DPRS
 from resolvers.caller import Caller
 
 
@@ -48,17 +51,66 @@ def put_location(
     Raises:
         Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.put_location`.
     """
+    with caller.write() as tx:
+        location, job = _put(caller, tx, name, changes, expected_version)
+    if job is not None:
+        caller.bell.wake()
+    return location, job
+
+
+def _put(
+    caller: Caller, tx: Tx, name: str, changes: Mapping[str, Any], expected_version: int | None
+) -> tuple[Location, Job | None]:
+    location, changed = locations.put_location(
+        tx, name, changes, limit=caller.site.limit, by=caller.subject, expected_version=expected_version
+    )
+    caller.answer(location=f"location:{name}")
+    if not changed - LABEL_ONLY:
+        return location, None
+    job = jobs.create_job(
+        tx, JobKind.LOCATION_CHANGE, Priority.BULK, location=name, whole_tenant=True, by=caller.subject
+    )
+    caller.answer(job=f"job:{job.id}")
+    return location, job
+
+
+def delete_location(caller: Caller, name: str, *, force: bool, expected_version: int | None = None) -> Job | None:
+    """Forget a location; return the job that renders what packs show instead, if any used it.
+
+    Raises:
+        NotFound, BadState, InUse, VersionConflict: see `packshot.catalog.locations.delete_location`.
+    """
     job = None
     with caller.write() as tx:
-        location, changed = locations.put_location(
-            tx, name, changes, limit=caller.site.limit, by=caller.subject, expected_version=expected_version
-        )
-        caller.answer(location=f"location:{name}")
-        if changed - LABEL_ONLY:
-            job = jobs.create_job(
-                tx, JobKind.LOCATION_CHANGE, Priority.BULK, location=name, whole_tenant=True, by=caller.subject
-            )
+        touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
+        caller.answer(deleted_id=f"location:{name}", deleted_name=name)
+        if touched:
+            job = jobs.create_job(tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, by=caller.subject)
             caller.answer(job=f"job:{job.id}")
+    if job is not None:
+        caller.bell.wake()
+    return job
+
+
+def add_rendition(caller: Caller, name: str, rendition: Rendition) -> tuple[Location, Job | None]:
+    """Have one more size of a location rendered ahead of time; one that is there already changes nothing.
+
+    Raises:
+        NotFound: no such location in this tenant.
+        Invalid: the rendition does not fit, or there are too many.
+    """
+    with caller.write() as tx:
+        # So that of two additions at once neither is lost.
+        hold_configuration(tx)
+        location = locations.get_location(tx, name)
+        if location is None:
+            raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
+        renditions = location.renditions
+        if renditions is None:
+            # What was meant where nothing was said goes on being meant.
+            renditions = tuple(Rendition(location.width, location.height, dpr) for dpr in DEFAULT_DPRS)
+        changes = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
+        location, job = _put(caller, tx, name, changes, None)
     if job is not None:
         caller.bell.wake()
     return location, job

@@ -1,6 +1,7 @@
 """Packs: read, list, create, crop."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from packshot.catalog import ledger, packs
@@ -9,11 +10,28 @@ from packshot.catalog.ledger import Entry
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.pages import Page
 from packshot.catalog.snapshots import read_snapshot, read_snapshots
-from packshot.errors import Invalid
+from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
-from packshot.model import Pack, Snapshot
+from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
+
+# What of a pack itself decides how its pictures look.
+SHOWN_BY = {"main_location", "resize_gravity", "include_all"}
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPatch:
+    """What to change of one pack location.
+
+    Attributes:
+        values: crop, focus, resize_gravity, include_all; absent leaves, None clears.
+        at: where the patch stands among the arguments, for refusals.
+    """
+
+    location: str
+    values: Mapping[str, Any]
+    at: tuple[str, ...] = ()
 
 
 def find_pack(
@@ -63,34 +81,158 @@ def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
         return read_snapshot(tx, pack_id)
 
 
-def set_crop(
-    caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
-) -> tuple[Snapshot, Job]:
-    """Set one pack location's crop and order its variants.
-
-    The order is a row of the same transaction, so it exists exactly when the
-    crop does; until it is carried out the fallback shows the new crop.
+def update_pack(
+    caller: Caller, pack_id: str, values: Mapping[str, Any], *, expected_version: int | None = None
+) -> tuple[Snapshot, Job | None]:
+    """Set what holds for a whole pack, and order its variants if any may look different now.
 
     Raises:
-        Invalid: the rectangle leaves the picture, or is empty or inverted.
+        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.update_pack`.
+    """
+    with caller.write() as tx:
+        packs.update_pack(tx, pack_id, values, expected_version=expected_version)
+        caller.answer(pack=pack_id)
+        job = None
+        if values.keys() & SHOWN_BY:
+            job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+            caller.answer(job=f"job:{job.id}")
+        snapshot = read_snapshot(tx, pack_id)
+    if job is not None:
+        ring_for(caller, [pack_id])
+    return snapshot, job
+
+
+def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = None) -> None:
+    """Forget a pack at once; its immutable URLs live on for the grace period.
+
+    Raises:
+        NotFound: no such pack in this tenant.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    with caller.write() as tx:
+        packs.delete_pack(tx, pack_id, expected_version=expected_version)
+        caller.answer(deleted_id=pack_id)
+
+
+def edit_slots(
+    caller: Caller,
+    pack_id: str,
+    patches: Sequence[SlotPatch],
+    *,
+    expected_version: int | None = None,
+) -> tuple[Snapshot, Job]:
+    """Change pack locations, all or none, and order the pack's variants.
+
+    The order is a row of the same transaction, so it exists exactly when the
+    changes do; until it is carried out the fallback shows them.
+
+    Raises:
+        Invalid: no patch, two of one location, or a crop or focal point off the picture.
         NotFound: no such pack or location in this tenant.
         VersionConflict: the pack has moved on from `expected_version`.
     """
-    check_crop(crop)
-    columns = {
-        "crop_left": crop.left,
-        "crop_top": crop.top,
-        "crop_right": crop.right,
-        "crop_bottom": crop.bottom,
-    }
+    columns = {}
+    for index, patch in enumerate(patches):
+        try:
+            columns[patch.location] = _slot_columns(patch.values)
+        except PackshotError as error:
+            raise error.at(*patch.at) from None
+        if len(columns) <= index:
+            raise Invalid(
+                "A location can be changed once.",
+                field=(*patch.at, "location"),
+                expected="each location once",
+                got=patch.location,
+            )
+    if not columns:
+        raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
     with caller.write() as tx:
         packs.touch_pack(tx, pack_id, expected_version=expected_version)
-        packs.set_slot(tx, pack_id, location, columns)
+        for patch in patches:
+            try:
+                packs.set_slot(tx, pack_id, patch.location, columns[patch.location])
+            except PackshotError as error:
+                raise error.at(*patch.at) from None
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
+        caller.answer(pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
     ring_for(caller, [pack_id])
     return snapshot, job
+
+
+def edit_slot(
+    caller: Caller, pack_id: str, patch: SlotPatch, *, expected_version: int | None = None
+) -> tuple[Snapshot, Job]:
+    """Change one pack location; see `edit_slots`."""
+    caller.answer(pack_location=f"packLocation:{pack_id}:{patch.location}")
+    return edit_slots(caller, pack_id, [patch], expected_version=expected_version)
+
+
+def set_crop(
+    caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
+) -> tuple[Snapshot, Job]:
+    """Set one pack location's crop; see `edit_slots`."""
+    return edit_slot(caller, pack_id, SlotPatch(location, {"crop": crop}), expected_version=expected_version)
+
+
+def remove_original(
+    caller: Caller, pack_id: str, location: str, *, expected_version: int | None = None
+) -> tuple[Snapshot, Job]:
+    """Take a pack location's own original away; its crop and the rest stay.
+
+    Raises:
+        NotFound: no such pack or location in this tenant.
+        BadState: there is no original of its own here.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    caller.answer(pack_location=f"packLocation:{pack_id}:{location}")
+    with caller.write() as tx:
+        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        packs.check_location(tx, location, "location")
+        if read_snapshot(tx, pack_id).slot(location).original is None:
+            raise BadState(
+                "This pack has no original of its own there.",
+                field=("location",),
+                expected="a location with an original",
+                got=location,
+            )
+        packs.set_slot(tx, pack_id, location, {"original_sha256": None, "original_at": None})
+        job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+        caller.answer(pack=pack_id, job=f"job:{job.id}")
+        snapshot = read_snapshot(tx, pack_id)
+    ring_for(caller, [pack_id])
+    return snapshot, job
+
+
+def _slot_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to write for a patch; None clears."""
+    columns = dict(values)
+    if "crop" in values:
+        crop = columns.pop("crop")
+        if crop is not None:
+            check_crop(crop)
+        edges = ("left", "top", "right", "bottom")
+        columns |= {f"crop_{edge}": None if crop is None else getattr(crop, edge) for edge in edges}
+    if "focus" in values:
+        focus = columns.pop("focus")
+        if focus is not None:
+            check_focus(focus)
+        columns |= {f"focus_{axis}": None if focus is None else getattr(focus, axis) for axis in ("x", "y")}
+    if "include_all" in values and columns["include_all"] is None:
+        columns["include_all"] = IncludeAll.UNSET
+    return columns
+
+
+def check_focus(focus: Focus) -> None:
+    """Raise `Invalid` unless the focal point lies on the picture."""
+    for name, value in (("x", focus.x), ("y", focus.y)):
+        if not 0.0 <= value <= 1.0:
+            raise Invalid(
+                "A focal point lies on the picture: 0.0 is one edge, 1.0 the opposite one.",
+                field=("focus", name),
+                expected="0.0 to 1.0",
+                got=value,
+            )
 
 
 def check_crop(crop: Crop) -> None:

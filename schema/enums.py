@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import strawberry
 
 from packshot import geometry, model
-from packshot.catalog import jobs, orders, packs
+from packshot.catalog import jobs, ledger, orders, packs
 
 E = TypeVar("E", bound=Enum)
 
@@ -151,6 +151,8 @@ _CORE: dict[type[Enum], type[Enum]] = {
     Priority: orders.Priority,
     PackOrder: packs.PackOrder,
     JobState: jobs.JobState,
+    VariantState: ledger.VariantState,
+    FormatPolicy: model.FormatPolicy,
 }
 
 

@@ -4,17 +4,21 @@ from typing import Annotated
 
 import strawberry
 
+from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
+from packshot.model import Snapshot
 from resolvers import jobs, locations, packs, uploads
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, Priority, RegenerateMode, core
 from schema.inputs import given
 from schema.jobs import Job, JobScope
-from schema.locations import ImageLocation, LocationInput
-from schema.pack_inputs import CropInput, PackInput
+from schema.locations import ImageLocation, LocationInput, RenditionInput, location_id
+from schema.pack_inputs import CropInput, PackInput, PackLocationInput, PackLocationPatch
 from schema.packs import Pack, PackLocation
 from schema.payloads import (
+    DeleteLocationPayload,
+    DeletePackPayload,
     ExpectedVersion,
     IdempotencyKey,
     JobPayload,
@@ -60,6 +64,43 @@ class Mutation:
         return await payload(info, LocationPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
+        description="Delete a location. One that packs or other locations use needs force, and the refusal says which.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def delete_location(
+        self,
+        info: Info,
+        name: LocationName,
+        force: Annotated[bool, strawberry.argument(description="Delete it although it is used.")] = False,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> DeleteLocationPayload | None:
+        def act(caller: Caller) -> DeleteLocationPayload:
+            job = locations.delete_location(caller, name, force=force, expected_version=given(expected_version))
+            return DeleteLocationPayload(
+                deleted_id=location_id(name), deleted_name=name, job=None if job is None else Job.of(job)
+            )
+
+        return await payload(info, DeleteLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Have one more size of a location rendered ahead of time; one that is there changes nothing.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def add_rendition(
+        self,
+        info: Info,
+        location: LocationName,
+        rendition: Annotated[RenditionInput, strawberry.argument(description="The size.")],
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> LocationPayload | None:
+        def act(caller: Caller) -> LocationPayload:
+            changed, job = locations.add_rendition(caller, location, rendition.to_core())
+            return LocationPayload(location=ImageLocation.of(changed), job=None if job is None else Job.of(job))
+
+        return await payload(info, LocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
         description="Make a pack; it has nothing to show until an original is set.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
@@ -74,6 +115,38 @@ class Mutation:
             return PackPayload(pack=Pack.of(packs.create_pack(caller, {} if asked is None else asked.values()).pack))
 
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(description="Change what holds for a whole pack.", extensions=[Needs(Scope.PACKS_WRITE)])
+    async def update_pack(
+        self,
+        info: Info,
+        id: PackId,
+        input: Annotated[PackInput, strawberry.argument(description="What to change.")],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackPayload | None:
+        def act(caller: Caller) -> PackPayload:
+            snapshot, job = packs.update_pack(caller, id, input.values(), expected_version=given(expected_version))
+            return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
+
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Delete a pack. It is gone from the catalog at once; its immutable URLs live on for a while.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def delete_pack(
+        self,
+        info: Info,
+        id: PackId,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> DeletePackPayload | None:
+        def act(caller: Caller) -> DeletePackPayload:
+            packs.delete_pack(caller, id, expected_version=given(expected_version))
+            return DeletePackPayload(deleted_id=id)
+
+        return await payload(info, DeletePackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
         description="Announce an upload and learn where to send its bytes.", extensions=[Needs(Scope.UPLOADS_WRITE)]
@@ -109,9 +182,9 @@ class Mutation:
         def act(caller: Caller) -> PackLocationPayload:
             assert source.upload_id is not None
             upload_id, expected = source.upload_id.value, given(expected_version)
-            snapshot, job = uploads.set_original(caller, pack_id, location, upload_id, expected_version=expected)
-            slot = PackLocation.of(snapshot, location)
-            return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
+            return _slot_payload(
+                location, *uploads.set_original(caller, pack_id, location, upload_id, expected_version=expected)
+            )
 
         return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=True)
 
@@ -130,11 +203,69 @@ class Mutation:
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
             expected = given(expected_version)
-            snapshot, job = packs.set_crop(caller, pack_id, location, crop.to_core(), expected_version=expected)
-            slot = PackLocation.of(snapshot, location)
-            return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
+            patch = packs.SlotPatch(location, {"crop": crop.to_core()})
+            return _slot_payload(location, *packs.edit_slot(caller, pack_id, patch, expected_version=expected))
 
         return await payload(info, PackLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Take a pack location's own original away; its crop and the rest stay.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def remove_original(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            expected = given(expected_version)
+            return _slot_payload(location, *packs.remove_original(caller, pack_id, location, expected_version=expected))
+
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(description="Change one pack location.", extensions=[Needs(Scope.PACKS_WRITE)])
+    async def update_pack_location(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        input: Annotated[PackLocationInput, strawberry.argument(description="What to change.")],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            patch = packs.SlotPatch(location, input.values(), at=("input",))
+            return _slot_payload(
+                location, *packs.edit_slot(caller, pack_id, patch, expected_version=given(expected_version))
+            )
+
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Change several locations of one pack, all or none.", extensions=[Needs(Scope.PACKS_WRITE)]
+    )
+    async def update_pack_locations(
+        self,
+        info: Info,
+        pack_id: PackId,
+        inputs: Annotated[
+            list[PackLocationPatch], strawberry.argument(description="What to change, each location once.")
+        ],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackPayload | None:
+        def act(caller: Caller) -> PackPayload:
+            patches = [
+                packs.SlotPatch(patch.location, patch.values(), at=("inputs", str(index)))
+                for index, patch in enumerate(inputs)
+            ]
+            snapshot, job = packs.edit_slots(caller, pack_id, patches, expected_version=given(expected_version))
+            return PackPayload(pack=Pack.of(snapshot.pack), job=Job.of(job))
+
+        return await payload(info, PackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
         description="Order what is missing to be rendered; what failed before is tried again.",
@@ -158,6 +289,11 @@ class Mutation:
             return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, urgency)))
 
         return await payload(info, JobPayload, act, key=idempotency_key)
+
+
+def _slot_payload(location: str, snapshot: Snapshot, job: CoreJob) -> PackLocationPayload:
+    slot = PackLocation.of(snapshot, location)
+    return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
 
 
 def _check_tenant(caller: Caller, tenant_id: str) -> None:

@@ -7,7 +7,7 @@ import strawberry
 
 from packshot import geometry, model
 from packshot.catalog import packs as catalog
-from schema.enums import Gravity, IncludeAll
+from schema.enums import Gravity, IncludeAll, VariantState, core
 from schema.inputs import given, sent
 from schema.paging import check_length
 from schema.scalars import Long
@@ -24,6 +24,41 @@ class CropInput:
         return geometry.Crop(
             float(self.top_left_x), float(self.top_left_y), float(self.bottom_right_x), float(self.bottom_right_y)
         )
+
+
+@strawberry.input(description="A focal point on the upright original, each coordinate from 0.0 to 1.0.")
+class FocusInput:
+    x: float = strawberry.field(description="From the left edge.")
+    y: float = strawberry.field(description="From the upper edge.")
+
+    def to_core(self) -> model.Focus:
+        return model.Focus(float(self.x), float(self.y))
+
+
+@strawberry.input(description="What to change of a pack location. Absent leaves a value as it is, null clears it.")
+class PackLocationInput:
+    crop: strawberry.Maybe[CropInput | None] = strawberry.field(description="The rectangle to show.")
+    focus: strawberry.Maybe[FocusInput | None] = strawberry.field(description="What must not be cut off.")
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
+        description="Whether the whole picture is shown."
+    )
+
+    def values(self) -> dict[str, Any]:
+        """Return what to change, by the core's names."""
+        return sent(
+            {
+                "crop": self.crop,
+                "focus": self.focus,
+                "resize_gravity": self.resize_gravity,
+                "include_all": self.use_resize_include_all,
+            }
+        )
+
+
+@strawberry.input(description="What to change of one of several pack locations.")
+class PackLocationPatch(PackLocationInput):
+    location: str = strawberry.field(description="The location's name.")
 
 
 @strawberry.input(description="A pack. Absent leaves a value as it is, null clears it.")
@@ -75,6 +110,13 @@ class PackFilter:
     sequence_after: Long | None = strawberry.field(
         default=strawberry.UNSET, description="Those with a higher sequence number: whatever changed since."
     )
+    nothing_to_show_at: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Those that show nothing at this location, fallbacks included."
+    )
+    variant_state: VariantState | None = strawberry.field(
+        default=strawberry.UNSET,
+        description="FAILED: with a variant that cannot be rendered; PENDING: with work to do; READY: with neither.",
+    )
 
     def to_core(self) -> catalog.PackFilter:
         """Return what narrows the listing.
@@ -84,9 +126,12 @@ class PackFilter:
         """
         for values, name in ((self.asset_ids, "asset_ids"), (self.external_ids, "external_ids")):
             check_length(given(values) or (), "filter", name)
+        state = given(self.variant_state)
         return catalog.PackFilter(
             asset_ids=given(self.asset_ids),
             external_ids=given(self.external_ids),
             modified_after=given(self.modified_after),
             sequence_after=given(self.sequence_after),
+            nothing_to_show_at=given(self.nothing_to_show_at),
+            variant_state=None if state is None else core(state),
         )

@@ -53,6 +53,22 @@ class LocationPayload:
     user_errors: list[UserError] = _user_errors()
 
 
+@strawberry.type(description="A location that was deleted.")
+class DeleteLocationPayload:
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    deleted_name: str | None = strawberry.field(default=None, description="Its name.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders what packs show instead; null: nothing."
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A pack that was deleted.")
+class DeletePackPayload:
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    user_errors: list[UserError] = _user_errors()
+
+
 @strawberry.type(description="A pack that was created or changed.")
 class PackPayload:
     pack: Pack | None = strawberry.field(default=None, description="The pack as it is now.")

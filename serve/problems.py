@@ -14,6 +14,7 @@ STATUS = {
     ErrorCode.INVALID: 400,
     ErrorCode.NOT_FOUND: 404,
     ErrorCode.TAKEN: 409,
+    ErrorCode.IN_USE: 409,
     ErrorCode.CYCLE: 409,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.VERSION_CONFLICT: 409,

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import job_failures, job_items, jobs, pack_locations, packs
+from packshot.catalog.tables import job_failures, job_items, jobs, orders, pack_locations, packs
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import ErrorCode, NotFound
 
@@ -241,6 +241,24 @@ def settle(tx: Tx, pack_id: str, seq: int, counts: Mapping[str, Counts], failure
             )
         )
         _note_failures(tx, item.job_id, [f for f in failures if item.location in (None, f.location)])
+    close_finished(tx, [item.job_id for item in waiting])
+
+
+def drop_pack(tx: Tx, pack_id: str) -> None:
+    """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
+    # Orders are locked before jobs are, as a worker that finishes a pack does it.
+    tx.connection.execute(sa.delete(orders).where(*here))
+    waiting = tx.connection.execute(
+        sa.select(job_items.c.job_id, job_items.c.total)
+        .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.finished_at.is_(None))
+        .order_by(job_items.c.job_id)
+    ).all()
+    tx.connection.execute(
+        sa.delete(job_items).where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id)
+    )
+    for item in waiting:
+        tx.connection.execute(_this(tx, item.job_id).values(total=jobs.c.total - item.total))
     close_finished(tx, [item.job_id for item in waiting])
 
 

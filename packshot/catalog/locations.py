@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from packshot.catalog import rows
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.snapshots import live_version
-from packshot.catalog.tables import location_versions, locations, pack_locations
+from packshot.catalog.tables import location_versions, locations, pack_locations, packs
 from packshot.catalog.transaction import Tx, hold_configuration
-from packshot.errors import Cycle, Invalid, NotFound, VersionConflict
+from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, Rendition, check_name
 
@@ -94,43 +94,108 @@ def put_location(
     hold_configuration(tx)
     known = get_locations(tx)
     old = known.get(name)
-    if expected_version is not None and expected_version != (old.version if old else 0):
-        raise VersionConflict(
-            f"The location {name!r} has moved on.",
-            field=("expected_version",),
-            expected=str(old.version if old else 0),
-            got=expected_version,
-            current_version=old.version if old else 0,
-            current_id=f"location:{name}",
-        )
-    before = _DEFAULTS if old is None else {field: getattr(old, field) for field in _DEFAULTS}
+    _check_version(name, old, expected_version)
+    before = _DEFAULTS if old is None else _values(old)
     wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
     _check(name, wanted, known, limit, is_new=old is None)
     changed = frozenset(field for field in _DEFAULTS if wanted[field] != before[field])
     if old is not None and not changed:
         return old, changed
-    version = 1 if old is None else old.version + 1
     if old is None:
         tx.connection.execute(
-            sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=version, revision=0, added_at=tx.now)
+            sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=1, revision=0, added_at=tx.now)
         )
+        _insert_version(tx, name, 1, wanted, by=by)
     else:
-        here = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
-        tx.connection.execute(sa.update(locations).where(*here).values(version=version))
-        tx.connection.execute(
-            sa.update(location_versions)
-            .where(location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
-            .where(location_versions.c.version == old.version)
-            .values(active_to=tx.now)
-        )
-    tx.connection.execute(
-        sa.insert(location_versions).values(
-            tenant_id=tx.tenant, name=name, version=version, active_from=tx.now, changed_by=by, **_to_columns(wanted)
-        )
-    )
+        _write_version(tx, old, wanted, by=by)
     location = get_location(tx, name)
     assert location is not None
     return location, changed
+
+
+def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | None = None) -> bool:
+    """Forget a location and its history; return whether any pack may show something else now.
+
+    With `force` the locations that fall back to it fall back to nothing, packs
+    whose main location it is have `main`, and what packs had here is gone.
+
+    Raises:
+        NotFound: there is no such location in this tenant.
+        BadState: it is `main`, which every tenant has.
+        InUse: packs or locations use it, and `force` is not set.
+        VersionConflict: the location has moved on from `expected_version`.
+    """
+    hold_configuration(tx)
+    known = get_locations(tx)
+    if name not in known:
+        raise NotFound(f"There is no location {name!r}.", field=("name",), expected=", ".join(known), got=name)
+    _check_version(name, known[name], expected_version)
+    if name == "main":
+        raise BadState("Every tenant has the location `main`.", field=("name",), expected="another location", got=name)
+    dependents = sorted(location.name for location in known.values() if location.fallback == name)
+    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
+    mains = (packs.c.tenant_id == tx.tenant, packs.c.main_location == name)
+    used = {
+        "packs with something set there": _count(tx, pack_locations, *here),
+        "packs whose main location it is": _count(tx, packs, *mains),
+        f"fallback of {', '.join(dependents)}": len(dependents),
+    }
+    touched = [f"{what}: {count}" for what, count in used.items() if count]
+    if touched and not force:
+        raise InUse(
+            f"The location {name!r} is in use. {'; '.join(touched)}.", field=("force",), expected="true", got="false"
+        )
+    for dependent in dependents:
+        _write_version(tx, known[dependent], _values(known[dependent]) | {"fallback": None}, by=None)
+    tx.connection.execute(sa.delete(pack_locations).where(*here))
+    tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
+    tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
+    return bool(touched)
+
+
+def _count(tx: Tx, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+
+
+def _check_version(name: str, old: Location | None, expected_version: int | None) -> None:
+    current = 0 if old is None else old.version
+    if expected_version not in (None, current):
+        raise VersionConflict(
+            f"The location {name!r} has moved on.",
+            field=("expected_version",),
+            expected=str(current),
+            got=expected_version,
+            current_version=current,
+            current_id=f"location:{name}",
+        )
+
+
+def _values(location: Location) -> dict[str, Any]:
+    return {field: getattr(location, field) for field in _DEFAULTS}
+
+
+def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str | None) -> None:
+    """Make `values` the live version of a location after `old`."""
+    tx.connection.execute(
+        sa.update(locations)
+        .where(locations.c.tenant_id == tx.tenant, locations.c.name == old.name)
+        .values(version=old.version + 1)
+    )
+    tx.connection.execute(
+        sa.update(location_versions)
+        .where(location_versions.c.tenant_id == tx.tenant, location_versions.c.name == old.name)
+        .where(location_versions.c.version == old.version)
+        .values(active_to=tx.now)
+    )
+    _insert_version(tx, old.name, old.version + 1, values, by=by)
+
+
+def _insert_version(tx: Tx, name: str, version: int, values: Mapping[str, Any], *, by: str | None) -> None:
+    tx.connection.execute(
+        sa.insert(location_versions).values(
+            tenant_id=tx.tenant, name=name, version=version, active_from=tx.now, changed_by=by, **_to_columns(values)
+        )
+    )
 
 
 def _to_columns(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import rows
+from packshot.catalog import jobs, ledger, rows
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import locations, originals, pack_locations, packs
+from packshot.catalog.tables import locations, orders, originals, pack_locations, packs, variants
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict
 from packshot.model import IncludeAll, Original, Pack
@@ -34,6 +36,8 @@ class PackFilter:
     external_ids: Sequence[str] | None = None
     modified_after: datetime | None = None
     sequence_after: int | None = None
+    nothing_to_show_at: str | None = None
+    variant_state: VariantState | None = None
 
 
 def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = None) -> str | None:
@@ -56,7 +60,49 @@ def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, ord
         statement = statement.where(packs.c.modified_at > filter.modified_after)
     if filter.sequence_after is not None:
         statement = statement.where(packs.c.sequence_number > filter.sequence_after)
+    if filter.nothing_to_show_at is not None:
+        statement = statement.where(~_shows(tx, filter.nothing_to_show_at))
+    if filter.variant_state is not None:
+        statement = statement.where(_has_variants(filter.variant_state))
     return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after)
+
+
+def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:
+    """Whether a pack shows anything at a location: by its own original, a fallback's, or its main location's."""
+    known = get_locations(tx)
+    if location not in known:
+        check_location(tx, location, "filter", "nothing_to_show_at")
+    chain: list[str] = []
+    following: str | None = location
+    while following is not None and following in known and following not in chain:
+        chain.append(following)
+        following = known[following].fallback
+    main = sa.func.coalesce(packs.c.main_location, "main")
+    return (
+        sa.select(pack_locations.c.pack_id)
+        .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
+        .where(pack_locations.c.original_sha256.is_not(None))
+        .where(sa.or_(pack_locations.c.location.in_(chain), pack_locations.c.location == main))
+        .exists()
+    )
+
+
+def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
+    """Whether a pack has failed variants, is still to be rendered, or neither."""
+    failed = (
+        sa.select(variants.c.pack_id)
+        .where(variants.c.tenant_id == packs.c.tenant_id, variants.c.pack_id == packs.c.id)
+        .where(variants.c.state == VariantState.FAILED.value, variants.c.superseded_at.is_(None))
+        .exists()
+    )
+    pending = (
+        sa.select(orders.c.pack_id)
+        .where(orders.c.tenant_id == packs.c.tenant_id, orders.c.pack_id == packs.c.id)
+        .where(orders.c.wanted_seq > orders.c.rendered_seq)
+        .exists()
+    )
+    chosen = {VariantState.FAILED: failed, VariantState.PENDING: pending, VariantState.READY: ~failed & ~pending}
+    return chosen[state]
 
 
 def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
@@ -145,6 +191,34 @@ def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> 
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
+
+
+def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_version: int | None = None) -> None:
+    """Set what holds for a whole pack; see `create_pack` for the values.
+
+    Raises:
+        NotFound: no such pack, or its new main location is no location of this tenant.
+        Taken: another pack has that asset or external id.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    touch_pack(tx, pack_id, expected_version=expected_version)
+    _check_values(tx, values, own_id=pack_id)
+    if values:
+        here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+        tx.connection.execute(sa.update(packs).where(*here).values(**values))
+
+
+def delete_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> None:
+    """Forget a pack. The rows of its variants stay, as superseded: its blobs outlive it for a while.
+
+    Raises:
+        NotFound: there is no such pack in this tenant.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    touch_pack(tx, pack_id, expected_version=expected_version)
+    ledger.supersede(tx, pack_id, fingerprints={}, planned=[])
+    jobs.drop_pack(tx, pack_id)
+    tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))
 
 
 def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:

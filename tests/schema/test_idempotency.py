@@ -31,7 +31,31 @@ PUT = """mutation Put($key: String, $width: Int) {
     location { id version width } job { id } userErrors { code field } } }"""
 REGENERATE = """mutation Again($key: String, $scope: JobScope!) {
   regenerate(scope: $scope, idempotencyKey: $key) { job { id } userErrors { code field } } }"""
+OTHERS = {
+    "updatePack": "(id: $pack, input: {assetId: 5}",
+    "deletePack": "(id: $pack",
+    "removeOriginal": '(packId: $pack, location: "main"',
+    "updatePackLocation": '(packId: $pack, location: "main", input: {focus: {x: 0.5, y: 0}}',
+    "updatePackLocations": '(packId: $pack, inputs: [{location: "main", resizeGravity: NORTH}]',
+    "deleteLocation": '(name: "thumb"',
+    "addRendition": '(location: "thumb", rendition: {width: 4}',
+}
+ANSWERS = {
+    "updatePack": "pack { id version } job { id }",
+    "deletePack": "deletedId",
+    "deleteLocation": "deletedId deletedName job { id }",
+    "addRendition": "location { id version } job { id }",
+    "updatePackLocations": "pack { id version } job { id }",
+}
 COUNT = "{ packs { totalCount } }"
+
+
+def other(name: str) -> str:
+    answer = ANSWERS.get(name, "packLocation { id } pack { id version } job { id }")
+    return f"""mutation Other($key: String, $pack: ID!) {{
+  {name}{OTHERS[name]}, idempotencyKey: $key) {{ {answer} userErrors {{ code }} }}
+  unused: setCrop(packId: $pack, location: "none", crop: {{topLeftX: 0, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}})
+  @include(if: false) {{ job {{ id }} }} }}"""
 
 
 def mutations() -> dict[str, GraphQLField]:
@@ -52,12 +76,15 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
         (REGENERATE, {"scope": {"location": "thumb"}}),
         (REGENERATE, {"scope": {"packIds": [pack_id]}}),
     ]
+    for name in ("updatePack", "updatePackLocation", "updatePackLocations", "addRendition", "removeOriginal"):
+        calls.append((other(name), {"pack": pack_id}))
+    calls += [(other("deleteLocation"), {"pack": pack_id}), (other("deletePack"), {"pack": pack_id})]
     tried = {document.partition("{")[2].partition("(")[0].strip() for document, _ in calls}
     assert tried == {name for name, field in mutations().items() if "idempotencyKey" in field.args}
     for number, (document, variables) in enumerate(calls):
         first = api.payload(document, key=f"key {number}", **variables)
         assert api.payload(document, key=f"key {number}", **variables) == first
-    assert api.data(COUNT)["packs"]["totalCount"] == 2
+    assert api.data(COUNT)["packs"]["totalCount"] == 1, "two were made, one was deleted"
 
 
 def test_an_upload_answered_again_still_takes_its_bytes(api: Api, playground: Playground) -> None:
