@@ -153,6 +153,11 @@ class Original:
     def media_type(self) -> str:
         return f"image/{self.format}"
 
+    @property
+    def moves(self) -> bool:
+        """Whether variants can move as it does; of an animated AVIF or PNG the first frame is shown."""
+        return self.frames > 1 and self.format in ("gif", "webp")
+
 
 @dataclass(frozen=True, slots=True)
 class PackLocation:

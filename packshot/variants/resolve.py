@@ -264,7 +264,7 @@ def _format(snapshot: Snapshot, original: Original, form: RequestForm, accept: f
     choice = form.format or _POLICY_CHOICE[snapshot.tenant.format_policy]
     if choice is None:
         own = _ORIGINAL_FORMATS.get(original.format)
-        if original.format == "gif" and original.frames > 1:
+        if original.format == "gif" and original.moves:
             own = Format.GIF
         return own or (Format.PNG if original.alpha else Format.JPEG)
     if choice is not FormatChoice.AUTO:
@@ -275,14 +275,14 @@ def _format(snapshot: Snapshot, original: Original, form: RequestForm, accept: f
 
 def common_format(original: Original) -> Format:
     """Return the format in which every browser shows all of a picture: its motion, else its alpha."""
-    if original.frames > 1:
+    if original.moves:
         return Format.GIF
     return Format.PNG if original.alpha else Format.JPEG
 
 
 def default_formats(original: Original) -> tuple[Format, ...]:
     """Return the formats in which a picture is offered where nothing else is said, best first."""
-    if original.frames > 1:
+    if original.moves:
         # AVIF is written as a still picture.
         return Format.WEBP, Format.GIF
     return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)

@@ -294,7 +294,11 @@ def test_the_canvas_has_the_colour_that_was_asked_for(query: str, colour: tuple[
 
 def test_a_transparent_picture_stands_on_the_canvas_and_in_jpeg_on_its_background() -> None:
     data = pictures.png(pictures.cutout(120, 120))
-    queries = ["resize-mode=canvas&background=204060", "format=jpeg&quality=100&background=204060", "format=jpeg"]
+    queries = [
+        "resize-mode=canvas&background=204060",
+        "format=jpeg&quality=100&background=204060",
+        "format=jpeg&quality=100",
+    ]
     for (_, file), colour in zip(
         drawn(data, [f"width=60&height=60&{query}" for query in queries]),
         [(0x20, 0x40, 0x60, 255), (0x20, 0x40, 0x60, 255), (255, 255, 255, 255)],

@@ -331,6 +331,11 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
     assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80.webp"
     assert plan_of(snap, "format=auto", frozenset({Format.AVIF})) == "w300-h200-crop-center.gif"
     assert plan_of(snap, "format=png", both) == "w300-h200-crop-center.png"
+    # Their frames are not shown, so they are pictures like others.
+    for kind in ("png", "avif"):
+        still = snapshot(slot("main", original=replace(moving, format=kind)))
+        assert plan_of(still, "format=auto", both) == "w300-h200-crop-center-q50.avif"
+        assert plan_of(still, "") == "w300-h200-crop-center.png"
     webp = snapshot(slot("main", original=replace(moving, format="webp")))
     assert plan_of(webp, "") == "w300-h200-crop-center-q80.webp"
     assert {str(target.key.plan) for target in planned(snap, "main", limit=LIMIT)} == {
