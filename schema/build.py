@@ -7,6 +7,7 @@ from graphql import GraphQLError
 from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
+from schema.fresh import FreshReads
 from schema.interfaces import InputError, Taken, VersionConflict
 from schema.limits import MAX_TOKENS, Limits, StorableVariables
 from schema.masking import MaskBugs
@@ -14,6 +15,7 @@ from schema.mutations import Mutation
 from schema.pictures import Variant
 from schema.queries import Query
 from schema.scalars import SCALARS
+from schema.subscriptions import Subscription
 
 
 class _Schema(strawberry.Schema):
@@ -28,10 +30,11 @@ def _tokens() -> MaxTokensLimiter:
 schema = _Schema(
     query=Query,
     mutation=Mutation,
+    subscription=Subscription,
     # Reachable through an interface alone.
     types=[InputError, VersionConflict, Taken, Variant],
     config=StrawberryConfig(scalar_map=SCALARS),
-    extensions=[MaskBugs, _tokens, ParserCache, ValidationCache, Limits, StorableVariables],
+    extensions=[MaskBugs, FreshReads, _tokens, ParserCache, ValidationCache, Limits, StorableVariables],
 )
 
 

@@ -1,5 +1,6 @@
 """What every field of one request works with: the caller, and loaders that read in batches."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -8,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 import anyio
 import anyio.to_thread
 import strawberry
+from starlette.websockets import WebSocket
 from strawberry.dataloader import DataLoader
 
 from packshot.catalog.jobs import Job
@@ -15,6 +17,7 @@ from packshot.catalog.ledger import Entry
 from packshot.model import Location, Snapshot
 from resolvers import jobs, locations, packs
 from resolvers.caller import Caller
+from schema.watching import Watch
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -71,17 +74,41 @@ class Context:
     """One request's context; `serve` makes one from the authenticated caller.
 
     Attributes:
+        watch: how jobs and packs are followed; one for the application.
         patient: threads for what may wait long for a store; None: the same as for all else.
     """
 
-    def __init__(self, caller: Caller, patient: anyio.CapacityLimiter | None = None) -> None:
+    def __init__(
+        self, caller: Caller, watch: Watch | None = None, patient: anyio.CapacityLimiter | None = None
+    ) -> None:
         self.caller = caller
+        self.watch = watch or Watch(caller.site)
         self.patient = patient
         self.loaders = Loaders(caller)
 
     def forget(self) -> None:
         """Read everything anew from here on, as after a mutation."""
         self.loaders = Loaders(self.caller)
+
+
+class SocketContext(Context):
+    """The context of a WebSocket, which has no caller before its first message says who it is.
+
+    Attributes:
+        connection_params: what that message said; set by Strawberry.
+    """
+
+    def __init__(self, connection: WebSocket, watch: Watch, patient: anyio.CapacityLimiter) -> None:
+        self.connection = connection
+        self.connection_params: dict[str, Any] | None = None
+        self.watch = watch
+        self.patient = patient
+        self.closing: asyncio.TimerHandle | None = None
+
+    def admit(self, caller: Caller) -> None:
+        """Say who it is."""
+        self.caller = caller
+        self.forget()
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
@@ -33,10 +33,12 @@ def create_app(
 ) -> Starlette:
     """Return the application; `token` is the admin's."""
     gate = Gate(site, bell, token)
+    graphql = AdminGraphQL(gate)
     return Starlette(
         routes=[
             Route("/", front_page),
-            Route("/graphql", AdminGraphQL(gate)),
+            Route("/graphql", graphql),
+            WebSocketRoute("/graphql", graphql),
             *Images(site).routes,
             *Uploads(site, gate).routes,
             *Health(site, broker).routes,

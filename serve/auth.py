@@ -41,7 +41,7 @@ class Gate:
     """Lets in whoever can say who they are, over HTTPS or from a trusted address."""
 
     def __init__(self, site: Site, bell: Bell, admin_token: str) -> None:
-        self._site = site
+        self.site = site
         self._bell = bell
         self._admin_token = admin_token
         settings = site.settings
@@ -72,9 +72,9 @@ class Gate:
             raise Insecure
 
     def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection) -> Caller:
-        named = tenant_of_host(self._site, connection)
-        tenant = named or self._site.settings.tenant
-        known = Caller(self._site, self._bell, tenant, "admin", origin(self._site, connection, tenant))
+        named = tenant_of_host(self.site, connection)
+        tenant = named or self.site.settings.tenant
+        known = Caller(self.site, self._bell, tenant, "admin", origin(self.site, connection, tenant))
         if scheme in BEARER and _alike(credentials, self._admin_token):
             return known
         if scheme == "basic":
@@ -82,7 +82,7 @@ class Gate:
         if scheme not in BEARER:
             raise Unauthenticated
         claims = self._verify(credentials)
-        tenant = claims.get("tenant", self._site.settings.tenant)
+        tenant = claims.get("tenant", self.site.settings.tenant)
         if not isinstance(tenant, str) or not NAME.fullmatch(tenant):
             raise Unauthenticated
         if named not in (None, tenant):
@@ -91,13 +91,13 @@ class Gate:
             known,
             tenant=tenant,
             subject=str(claims.get("sub", "unnamed")),
-            origin=origin(self._site, connection, tenant),
+            origin=origin(self.site, connection, tenant),
             scopes=frozenset(scope for scope in Scope if scope.value in _scopes(claims)),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
         )
 
     def _verify(self, token: str) -> dict[str, Any]:
-        settings = self._site.settings
+        settings = self.site.settings
         try:
             if settings.jwt_secret is not None:
                 key: Any = settings.jwt_secret.get_secret_value()

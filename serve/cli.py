@@ -42,6 +42,7 @@ def serve(
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
+    from serve.graphql import LARGEST_BODY
 
     settings = _settings()
     with _alone(settings), _opened(settings) as site:
@@ -61,6 +62,8 @@ def serve(
             timeout_graceful_shutdown=10,
             # Whom to believe is a setting of ours, and the application sees to it.
             proxy_headers=False,
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_BODY,
         )
 
 

@@ -1,5 +1,9 @@
 """The GraphQL endpoint: Strawberry behind the bearer token, in the media types of GraphQL over HTTP."""
 
+import asyncio
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import anyio
@@ -9,11 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse
+from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
 
 from packshot.errors import Invalid, PackshotError, TooLarge
 from schema.build import schema
-from schema.context import Context
+from schema.context import Context, SocketContext
+from schema.watching import Watch
 from serve import problems
 from serve.auth import Gate, Insecure, Unauthenticated
 
@@ -26,16 +33,44 @@ class AdminGraphQL(GraphQL[Context, None]):
     """`POST /graphql` for programs, GraphiQL at `GET /graphql` for people."""
 
     def __init__(self, gate: Gate) -> None:
-        super().__init__(schema, graphql_ide="graphiql", subscription_protocols=())
+        # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
+        protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
+        super().__init__(schema, graphql_ide="graphiql", subscription_protocols=protocols)
+        self._watch: Watch | None = None
         self._gate = gate
         # A store that is silent may hold these threads, but none that other edits need.
         self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        assert isinstance(request, Request)
-        return Context(await anyio.to_thread.run_sync(self._gate.admit, request), self._patient)
+        # Made here, where there is an event loop to make it in.
+        watch = self._watch = self._watch or Watch(self._gate.site)
+        if isinstance(request, WebSocket):
+            return SocketContext(request, watch, self._patient)
+        return Context(await anyio.to_thread.run_sync(self._gate.admit, request), watch, self._patient)
+
+    async def on_ws_connect(self, context: Context) -> dict[str, object]:
+        """Let a WebSocket in by `connectionParams.authorization`, and close it when that ends."""
+        assert isinstance(context, SocketContext)
+        given = (context.connection_params or {}).get("authorization", "")
+        try:
+            admit = partial(self._gate.admit, context.connection, str(given))
+            context.admit(await anyio.to_thread.run_sync(admit))
+        except (Unauthenticated, Insecure, PackshotError):
+            raise ConnectionRejectionError from None
+        if context.caller.expires_at is not None:
+            seconds = (context.caller.expires_at - datetime.now(UTC)).total_seconds()
+            loop = asyncio.get_running_loop()
+            context.closing = loop.call_later(seconds, lambda: loop.create_task(_close(context.connection)))
+        return {}
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
+        if isinstance(request, WebSocket):
+            context = await self.get_context(request, request)
+            try:
+                return await super().run(request, context)
+            finally:
+                if context.closing is not None:
+                    context.closing.cancel()
         # GraphiQL is for everybody; what it asks then needs the token.
         if isinstance(request, Request) and _wants_graphiql(request):
             return await self.render_graphql_ide(request)
@@ -56,8 +91,9 @@ class AdminGraphQL(GraphQL[Context, None]):
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
 
-    def encode_json(self, data: object) -> bytes:
-        return orjson.dumps(data)
+    def encode_json(self, data: object) -> str:
+        # Text, since the WebSocket protocol has no binary messages.
+        return orjson.dumps(data).decode()
 
     def create_response(
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
@@ -66,6 +102,11 @@ class AdminGraphQL(GraphQL[Context, None]):
         response.headers["content-type"] = f"{RESPONSE}; charset=utf-8"
         response.headers["cache-control"] = "no-store"
         return response
+
+
+async def _close(connection: WebSocket) -> None:
+    with suppress(RuntimeError):  # It is closed already.
+        await connection.close(4401, "The token has ended")
 
 
 async def _check_body(request: Request) -> None:

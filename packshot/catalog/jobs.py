@@ -308,6 +308,14 @@ def get_jobs(tx: Tx, job_ids: Sequence[str]) -> dict[str, Job]:
     return {row.id: _to_job(row) for row in found}
 
 
+def get_jobs_anywhere(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Job]:
+    """Return those jobs that there are, by tenant and id."""
+    if not places:
+        return {}
+    found = tx.connection.execute(sa.select(jobs).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places)))
+    return {(row.tenant_id, row.id): _to_job(row) for row in found}
+
+
 def get_job(tx: Tx, job_id: str) -> Job:
     """Return one job.
 

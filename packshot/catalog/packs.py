@@ -49,6 +49,19 @@ def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = 
     return found
 
 
+def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Return the version of those packs that there are and how far they are rendered, by tenant and id."""
+    if not places:
+        return {}
+    rendered = sa.func.coalesce(orders.c.rendered_seq, 0).label("rendered")
+    found = tx.connection.execute(
+        sa.select(packs.c.tenant_id, packs.c.id, packs.c.version, rendered)
+        .outerjoin(orders, sa.and_(orders.c.tenant_id == packs.c.tenant_id, orders.c.pack_id == packs.c.id))
+        .where(sa.tuple_(packs.c.tenant_id, packs.c.id).in_(places))
+    )
+    return {(row.tenant_id, row.id): (row.version, row.rendered) for row in found}
+
+
 def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, order: PackOrder) -> Page[Pack]:
     """Return a page of the tenant's packs."""
     statement = sa.select(*rows.pack_columns()).where(packs.c.tenant_id == tx.tenant)
