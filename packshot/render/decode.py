@@ -29,6 +29,9 @@ _ANIMATED = ("webp", "avif", "png")
 
 DAMAGED = "The picture is damaged and cannot be decoded."
 
+# Bytes that a decoder is given at a time. At Pillow's 64 KiB, libjpeg starts rows over and over again.
+_BLOCK = 2**20
+
 # The check of ours comes first, and knows the site's own limit.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow's bound on one inflated PNG chunk holds for the colour profile as well.
@@ -172,6 +175,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
             # As browsers put it together; Pillow fills what the first frame leaves out.
             picture, _ = next(gif.composed(data, Size(header.width, header.height)))
             return Decoded(bare(to_srgb(picture)), None)
+        source.decodermaxblock = _BLOCK
         source.load()
         if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
             raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")

@@ -115,10 +115,11 @@ def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
 def _draw_all(
     levels: Levels, animation: Animation | None, credits: bytes | None, drawings: Sequence[Drawing], limits: Limits
 ) -> Iterator[Rendered | PackshotError]:
-    to_come = Counter(_geometry(drawing) for drawing in drawings)
+    geometries = [_geometry(drawing) for drawing in drawings]
+    sampled_from = {geometry: _level(drawing) for geometry, drawing in zip(geometries, drawings, strict=True)}
+    to_come = Counter(geometries)
     kept: dict[_Geometry, Image.Image] = {}
-    for index, drawing in enumerate(drawings):
-        geometry = _geometry(drawing)
+    for drawing, geometry in zip(drawings, geometries, strict=True):
         to_come[geometry] -= 1
         exif = credits if drawing.credits else None
         try:
@@ -130,7 +131,7 @@ def _draw_all(
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
             # An encoder may need as much room as the original.
-            levels.release(_level(later) for later in drawings[index + 1 :] if _geometry(later) not in kept)
+            levels.release(level for later, level in sampled_from.items() if to_come[later] and later not in kept)
             data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif)
             yield Rendered(data, *drawing.size)
         except PackshotError as refusal:

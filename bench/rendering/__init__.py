@@ -1,0 +1,1 @@
+"""How fast and how well pictures are drawn, beside sharp and naive Pillow."""
