@@ -7,7 +7,7 @@ import strawberry
 from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import jobs, locations, packs, uploads
+from resolvers import jobs, locations, packs, tenants, uploads
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, Priority, RegenerateMode, core
@@ -25,10 +25,12 @@ from schema.payloads import (
     LocationPayload,
     PackLocationPayload,
     PackPayload,
+    TenantPayload,
     UploadPayload,
     payload,
 )
 from schema.scopes import Needs
+from schema.tenants import Tenant, TenantInput
 from schema.uploads import OriginalSource, Upload, UploadInput
 
 PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
@@ -37,6 +39,27 @@ LocationName = Annotated[str, strawberry.argument(description="The location's na
 
 @strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
 class Mutation:
+    @strawberry.mutation(
+        description="Change what applies where nothing else is said. For now it goes live at once and needs no force.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def update_tenant(
+        self,
+        info: Info,
+        input: Annotated[TenantInput, strawberry.argument(description="What to change.")],
+        force: Annotated[
+            bool, strawberry.argument(description="Let a change of packs in use happen. For now it always does.")
+        ] = False,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> TenantPayload | None:
+        def act(caller: Caller) -> TenantPayload:
+            expected = given(expected_version)
+            tenant, job = tenants.update_tenant(caller, input.values(), expected_version=expected)
+            return TenantPayload(tenant=Tenant.of(tenant), job=None if job is None else Job.of(job))
+
+        return await payload(info, TenantPayload, act, under=("input",), key=idempotency_key)
+
     @strawberry.mutation(
         description="Create or change a location. For now every change goes live at once and needs no force; "
         "the fallback renders what is not ready yet.",

@@ -23,6 +23,7 @@ from schema.locations import ImageLocation
 from schema.nodes import load_node
 from schema.packs import Pack, PackLocation
 from schema.refusals import field_path
+from schema.tenants import Tenant
 from schema.uploads import Upload
 
 LONGEST_KEY = 255
@@ -42,6 +43,15 @@ ExpectedVersion: TypeAlias = Annotated[
 
 def _user_errors() -> list[UserError]:
     return strawberry.field(default_factory=list, description="Why it was refused; empty: it was done.")  # type: ignore[no-any-return]
+
+
+@strawberry.type(description="The tenant that was changed.")
+class TenantPayload:
+    tenant: Tenant | None = strawberry.field(default=None, description="The tenant as it is now.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders what looks different now; null: nothing does."
+    )
+    user_errors: list[UserError] = _user_errors()
 
 
 @strawberry.type(description="A location that was created or changed.")

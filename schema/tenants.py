@@ -1,11 +1,13 @@
 """Tenants: whose packs and locations they are, and what applies where nothing else is said."""
 
 from datetime import datetime
+from typing import Any
 
 import strawberry
 
-from packshot import model
+from packshot import geometry, model
 from schema.enums import FormatPolicy, Gravity
+from schema.inputs import sent
 from schema.interfaces import Node
 
 
@@ -36,6 +38,44 @@ class Tenant(Node):
             format_policy=FormatPolicy[tenant.format_policy.name],
             keep_credits=tenant.keep_credits,
         )
+
+
+@strawberry.input(
+    description="What applies where nothing else is said. Absent leaves a value as it is, null resets it."
+)
+class TenantInput:
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
+        description="Where a crop is anchored; null: CENTER."
+    )
+    use_resize_include_all: strawberry.Maybe[bool | None] = strawberry.field(
+        description="Whether the whole picture is shown; null: it is cropped."
+    )
+    format_policy: strawberry.Maybe[FormatPolicy | None] = strawberry.field(
+        description="Which format a URL without `format` gives; null: ORIGINAL."
+    )
+    keep_credits: strawberry.Maybe[bool | None] = strawberry.field(
+        description="Whether an original's copyright and credit lines stay in its variants; null: they do not."
+    )
+
+    def values(self) -> dict[str, Any]:
+        """Return what to set, by the core's names."""
+        values = sent(
+            {
+                "resize_gravity": self.resize_gravity,
+                "include_all": self.use_resize_include_all,
+                "format_policy": self.format_policy,
+                "keep_credits": self.keep_credits,
+            }
+        )
+        return {name: _DEFAULTS[name] if value is None else value for name, value in values.items()}
+
+
+_DEFAULTS = {
+    "resize_gravity": geometry.Gravity.CENTER,
+    "include_all": False,
+    "format_policy": model.FormatPolicy.ORIGINAL,
+    "keep_credits": False,
+}
 
 
 @strawberry.type(description="Who is asking, and what the token allows.")

@@ -1,11 +1,14 @@
 """Tenants: made once, born with a location `main` that has no size."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import sqlalchemy as sa
 
 from packshot.catalog import rows
 from packshot.catalog.tables import location_versions, locations, sequences, tenants
 from packshot.catalog.transaction import Tx, hold_configuration
-from packshot.errors import NotFound
+from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
 
@@ -57,18 +60,34 @@ def ensure_tenant(tx: Tx) -> bool:
     return True
 
 
-def set_keep_credits(tx: Tx, keep: bool) -> bool:
-    """Say whether originals' copyright and credit lines stay in variants; return whether that is new.
+def update_tenant(
+    tx: Tx, values: Mapping[str, Any], *, expected_version: int | None = None
+) -> tuple[Tenant, frozenset[str]]:
+    """Set what applies where nothing else is said; return the tenant and the fields that really changed.
 
-    Where it is, every variant has another key: ordering them is the caller's work.
+    Args:
+        values: resize_gravity, include_all, format_policy, keep_credits. Each change may give every
+            variant another key: ordering them is the caller's work.
 
     Raises:
         NotFound: there is no such tenant.
+        VersionConflict: the tenant has moved on from `expected_version`.
     """
     hold_configuration(tx)
-    changed = tx.connection.execute(
-        sa.update(tenants)
-        .where(tenants.c.id == tx.tenant, tenants.c.keep_credits != keep)
-        .values(keep_credits=keep, version=tenants.c.version + 1)
+    old = get_tenant(tx)
+    if expected_version not in (None, old.version):
+        raise VersionConflict(
+            "The tenant has moved on.",
+            field=("expected_version",),
+            expected=str(old.version),
+            got=expected_version,
+            current_version=old.version,
+            current_id=f"tenant:{old.name}",
+        )
+    changed = frozenset(field for field, value in values.items() if getattr(old, field) != value)
+    if not changed:
+        return old, changed
+    tx.connection.execute(
+        sa.update(tenants).where(tenants.c.id == tx.tenant).values(**values, version=tenants.c.version + 1)
     )
-    return changed.rowcount == 1
+    return get_tenant(tx), changed

@@ -17,7 +17,7 @@ from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.tables import location_versions, originals
 from packshot.catalog.tables import packs as pack_table
-from packshot.catalog.tenants import ensure_tenant, get_tenant, set_keep_credits
+from packshot.catalog.tenants import ensure_tenant, get_tenant, update_tenant
 from packshot.catalog.transaction import Catalog
 from packshot.errors import Cycle, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
@@ -89,12 +89,12 @@ def test_keeping_credits_is_a_new_version_of_the_tenant_once(playground: Playgro
     for keep, is_new in ((True, True), (True, False), (False, True)):
         with catalog.write(TENANT) as tx:
             before = get_tenant(tx)
-            assert set_keep_credits(tx, keep) is is_new
+            assert bool(update_tenant(tx, {"keep_credits": keep})[1]) is is_new
             after = get_tenant(tx)
         assert (after.keep_credits, after.version - before.version) == (keep, int(is_new))
         assert all(target.drawing.credits is keep for target in playground.planned(pack_id).values())
     with catalog.write("nobody") as tx, pytest.raises(NotFound):
-        set_keep_credits(tx, True)
+        update_tenant(tx, {"keep_credits": True})
 
 
 def test_an_originals_quality_is_kept_and_a_known_original_gains_what_was_not_known(playground: Playground) -> None:

@@ -41,6 +41,11 @@ PACK = "query($id: ID!) { pack(by: {id: $id}) { id version locations { name sour
 LISTED = "query($filter: PackFilter) { packs(filter: $filter) { nodes { id } totalCount } }"
 
 
+TENANT_UPDATE = f"""mutation Tenant($input: TenantInput!, $expectedVersion: Int) {{
+  updateTenant(input: $input, expectedVersion: $expectedVersion) {{
+    tenant {{ version resizeGravity useResizeIncludeAll formatPolicy keepCredits }} job {{ id }} {USER_ERRORS} }} }}"""
+
+
 def ids(api: Api, **filter: Any) -> set[str]:
     return {node["id"] for node in api.data(LISTED, filter=filter)["packs"]["nodes"]}
 
@@ -260,3 +265,32 @@ def test_an_undefined_crop_changes_nothing(api: Api, playground: Playground) -> 
       updatePackLocation(packId: $pack, location: "main", input: {crop: $crop}) { userErrors { code } } }"""
     api.payload(document, pack=pack_id)
     assert playground.snapshot(pack_id).slot("main").crop == Crop(0.1, 0, 1, 1)
+
+
+def test_a_tenant_changes_where_something_was_sent_and_its_pictures_follow(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack()
+    playground.run_jobs()
+    before = set(playground.planned(pack_id))
+    change = {"useResizeIncludeAll": True, "formatPolicy": "WEBP", "keepCredits": True, "resizeGravity": "NORTH"}
+    changed = api.payload(TENANT_UPDATE, input=change)
+    assert changed["tenant"] == {"version": 2, **change}
+    after = set(playground.planned(pack_id))
+    assert not before & after
+    playground.run_jobs()
+    assert after <= set(playground.entries(pack_id))
+    again = api.payload(TENANT_UPDATE, input=change)
+    assert (again["tenant"]["version"], again["job"]) == (2, None)
+    reset = api.payload(TENANT_UPDATE, input=dict.fromkeys(change))
+    assert reset["tenant"] == {
+        "version": 3,
+        "useResizeIncludeAll": False,
+        "formatPolicy": "ORIGINAL",
+        "keepCredits": False,
+        "resizeGravity": "CENTER",
+    }
+    stale = api.refusal(TENANT_UPDATE, input={}, expectedVersion=1)
+    assert (stale["code"], stale["field"], stale["current"]["id"]) == (
+        "VERSION_CONFLICT",
+        ["expectedVersion"],
+        "tenant:default",
+    )

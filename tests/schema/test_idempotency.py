@@ -32,6 +32,7 @@ PUT = """mutation Put($key: String, $width: Int) {
 REGENERATE = """mutation Again($key: String, $scope: JobScope!) {
   regenerate(scope: $scope, idempotencyKey: $key) { job { id } userErrors { code field } } }"""
 OTHERS = {
+    "updateTenant": "(input: {resizeGravity: SOUTH}",
     "updatePack": "(id: $pack, input: {assetId: 5}",
     "deletePack": "(id: $pack",
     "removeOriginal": '(packId: $pack, location: "main"',
@@ -41,6 +42,7 @@ OTHERS = {
     "addRendition": '(location: "thumb", rendition: {width: 4}',
 }
 ANSWERS = {
+    "updateTenant": "tenant { id version } job { id }",
     "updatePack": "pack { id version } job { id }",
     "deletePack": "deletedId",
     "deleteLocation": "deletedId deletedName job { id }",
@@ -76,7 +78,14 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
         (REGENERATE, {"scope": {"location": "thumb"}}),
         (REGENERATE, {"scope": {"packIds": [pack_id]}}),
     ]
-    for name in ("updatePack", "updatePackLocation", "updatePackLocations", "addRendition", "removeOriginal"):
+    for name in (
+        "updatePack",
+        "updatePackLocation",
+        "updatePackLocations",
+        "addRendition",
+        "removeOriginal",
+        "updateTenant",
+    ):
         calls.append((other(name), {"pack": pack_id}))
     calls += [(other("deleteLocation"), {"pack": pack_id}), (other("deletePack"), {"pack": pack_id})]
     tried = {document.partition("{")[2].partition("(")[0].strip() for document, _ in calls}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from packshot.catalog.tenants import ensure_tenant, set_keep_credits
+from packshot.catalog.tenants import ensure_tenant, update_tenant
 from tests.schema.api import REGENERATE, Api
 
 NODES = "query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
@@ -65,7 +65,7 @@ def test_the_tenant_says_what_applies_where_nothing_else_is_said(api: Api) -> No
     }
     assert api.data(query)["node"] == tenant
     with api.playground.site.catalog.write("default") as tx:
-        set_keep_credits(tx, True)
+        update_tenant(tx, {"keep_credits": True})
     assert api.data(query)["node"] == {**tenant, "version": 2, "keepCredits": True}
 
 
