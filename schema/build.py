@@ -4,12 +4,12 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.extensions import MaxTokensLimiter, ValidationCache
 from strawberry.schema.config import StrawberryConfig
 
 from schema.fresh import FreshReads
 from schema.interfaces import InputError, Taken, VersionConflict
-from schema.limits import MAX_TOKENS, Limits, StorableVariables
+from schema.limits import MAX_TOKENS, Limits, OneOperation, Parse, StorableVariables
 from schema.masking import MaskBugs
 from schema.mutations import Mutation
 from schema.pictures import Variant
@@ -34,7 +34,7 @@ schema = _Schema(
     # Reachable through an interface alone.
     types=[InputError, VersionConflict, Taken, Variant],
     config=StrawberryConfig(scalar_map=SCALARS),
-    extensions=[MaskBugs, FreshReads, _tokens, ParserCache, ValidationCache, Limits, StorableVariables],
+    extensions=[MaskBugs, FreshReads, _tokens, Parse, ValidationCache, Limits, OneOperation, StorableVariables],
 )
 
 

@@ -16,7 +16,7 @@ from graphql import (
     ValidationContext,
     ValidationRule,
 )
-from strawberry.extensions import AddValidationRules, SchemaExtension
+from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension
 
 MAX_DEPTH = 15
 MAX_ALIASES = 50
@@ -24,6 +24,32 @@ MAX_TOKENS = 5000
 
 # No database keeps these in text; PostgreSQL refuses the first, UTF-8 the others.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Parse(ParserCache):
+    """Parses a document once, and refuses one that nests deeper than can be parsed."""
+
+    def on_parse(self) -> Iterator[None]:
+        try:
+            yield from super().on_parse()
+        except RecursionError:
+            # Whatever nests that deep is no document of a client that means well.
+            raise GraphQLError("The document nests too deep.", extensions={"code": "LIMIT"}) from None
+
+
+class OneOperation(SchemaExtension):
+    """Refuses a document of several operations without the name of one. Stands after the `ValidationCache`."""
+
+    def on_validate(self) -> Iterator[None]:
+        context = self.execution_context
+        if not context.pre_execution_errors and context._provided_operation_name is None:
+            assert context.graphql_document is not None
+            operations = [d for d in context.graphql_document.definitions if isinstance(d, OperationDefinitionNode)]
+            if len(operations) > 1:
+                # Strawberry would run the first.
+                message = "The document has several operations; `operationName` must say which to run."
+                context.pre_execution_errors = [GraphQLError(message, operations, extensions={"code": "INVALID"})]
+        yield
 
 
 class DocumentLimits(ValidationRule):

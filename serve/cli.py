@@ -42,7 +42,7 @@ def serve(
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
-    from serve.graphql import LARGEST_BODY
+    from serve.over_http import LARGEST_BODY
 
     settings = _settings()
     with _alone(settings), _opened(settings) as site:

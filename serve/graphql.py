@@ -9,28 +9,37 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import orjson
+from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
-from strawberry.http import GraphQLHTTPResponse
+from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
 
-from packshot.errors import Invalid, PackshotError, TooLarge
+from packshot.errors import PackshotError
 from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.watching import Watch
-from serve import problems
+from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated
 
-LARGEST_BODY = 1 << 20
 PATIENT_THREADS = 16
-RESPONSE = "application/graphql-response+json"
+
+
+class _Request(StarletteRequestAdapter):
+    @property
+    def content_type(self) -> str:
+        """What the body is; Strawberry knows it in small letters only."""
+        return (super().content_type or "").lower()
 
 
 class AdminGraphQL(GraphQL[Context, None]):
     """`POST /graphql` for programs, GraphiQL at `GET /graphql` for people."""
+
+    request_adapter_class = _Request
 
     def __init__(self, gate: Gate) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
@@ -77,16 +86,41 @@ class AdminGraphQL(GraphQL[Context, None]):
         try:
             context = await self.get_context(request, Response())
             if request.method == "POST":
-                await _check_body(request)
+                await over_http.check_body(request)
             return await super().run(request, context)
+        except HTTPException as error:
+            return over_http.refuse_request(request, error)
         except Unauthenticated:
-            return unauthenticated()
+            return over_http.unauthenticated(request)
         except Insecure:
-            return insecure()
-        except PackshotError as refusal:
-            status = problems.STATUS[refusal.code]
-            error = {"message": refusal.message, "extensions": {"code": refusal.code, "expected": refusal.expected}}
-            return JSONResponse({"errors": [error]}, status, media_type=RESPONSE)
+            return over_http.insecure(request)
+        except PackshotError as error:
+            return over_http.refuse(request, error)
+
+    def should_render_graphql_ide(self, request: Any) -> bool:
+        """Who is to see GraphiQL has seen it by now."""
+        return False
+
+    async def execute_single(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        sub_response: Response,
+        context: Context,
+        root_value: None,
+        request_data: GraphQLRequestData,
+    ) -> ExecutionResult:
+        result = await super().execute_single(request, request_adapter, sub_response, context, root_value, request_data)
+        sub_response.media_type = over_http.media_type(request)
+        sub_response.status_code = over_http.status_of(result, sub_response.media_type)
+        return result
+
+    async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
+        response = await super().process_result(request, result)
+        if isinstance(result, ExecutionResult) and over_http.is_request_error(result):
+            # Without `data` clients see that nothing was run.
+            response.pop("data", None)
+        return response
 
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
@@ -98,34 +132,13 @@ class AdminGraphQL(GraphQL[Context, None]):
     def create_response(
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
     ) -> Response:
-        response = super().create_response(response_data, sub_response)
-        response.headers["content-type"] = f"{RESPONSE}; charset=utf-8"
-        response.headers["cache-control"] = "no-store"
-        return response
+        media = sub_response.media_type or over_http.RESPONSE
+        return over_http.answer(orjson.dumps(response_data), sub_response.status_code or 200, media)
 
 
 async def _close(connection: WebSocket) -> None:
     with suppress(RuntimeError):  # It is closed already.
         await connection.close(4401, "The token has ended")
-
-
-async def _check_body(request: Request) -> None:
-    """Refuse a body before it is parsed as a document, or before it is read whole."""
-    received = 0
-    chunks = []
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > LARGEST_BODY:
-            raise TooLarge("That document is too large.", expected=f"at most {LARGEST_BODY} bytes")
-        chunks.append(chunk)
-    # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
-    request._body = b"".join(chunks)
-    try:
-        parsed = orjson.loads(request._body)
-    except orjson.JSONDecodeError:
-        raise Invalid("The body is no JSON.", expected='{"query": "…", "variables": {…}}') from None
-    if not isinstance(parsed, dict):
-        raise Invalid("The body is no JSON object.", expected='{"query": "…", "variables": {…}}')
 
 
 def _wants_graphiql(request: Request) -> bool:
@@ -134,19 +147,3 @@ def _wants_graphiql(request: Request) -> bool:
         and "query" not in request.query_params
         and "text/html" in request.headers.get("accept", "")
     )
-
-
-def unauthenticated() -> Response:
-    """Answer a request without valid credentials."""
-    headers = {"WWW-Authenticate": 'Bearer realm="packshot"'}
-    return _refusal(401, "The admin API needs a valid token.", "UNAUTHENTICATED", "Authorization: Bearer …", headers)
-
-
-def insecure() -> Response:
-    """Answer a request that strangers on the way could have read."""
-    return _refusal(403, "The admin API needs HTTPS.", "INSECURE", "https://, or a client in PACKSHOT_TRUSTED_IPS", {})
-
-
-def _refusal(status: int, message: str, code: str, expected: str, headers: dict[str, str]) -> Response:
-    error = {"message": message, "extensions": {"code": code, "expected": expected}}
-    return JSONResponse({"errors": [error]}, status, {"Cache-Control": "no-store"} | headers, media_type=RESPONSE)

@@ -1,0 +1,166 @@
+"""GraphQL over HTTP: its media types, its statuses, and what is refused before it is a document."""
+
+import orjson
+from cross_web import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.types import ExecutionResult
+
+from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
+from serve import problems
+
+LARGEST_BODY = 1 << 20
+RESPONSE = "application/graphql-response+json"
+JSON = "application/json"
+METHODS = ("GET", "POST")
+
+
+def media_type(request: Request) -> str:
+    """Return in which of the two media types to answer.
+
+    The one that tells errors by status comes first, also for clients that say nothing or that like neither:
+    only who asks for `application/json` alone, or likes it better, gets the old one.
+    """
+    accept = request.headers.get("accept", "*/*")
+    return max((RESPONSE, JSON), key=lambda offered: _liking(accept, offered))
+
+
+def _liking(accept: str, offered: str) -> float:
+    """Return the weight, from 0 to 1, of the most specific range that covers a type (RFC 9110, section 12.5.1)."""
+    found = (0, 0.0)
+    for item in accept.lower().split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        if name in (offered, "application/*", "*/*"):
+            weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
+            found = max(found, (3 - name.count("*"), _weight(weights[0] if weights else "1")))
+    return found[1]
+
+
+def _weight(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0
+
+
+async def check_body(request: Request) -> None:
+    """Refuse a body before it is parsed as a document, or before it is read whole.
+
+    Raises:
+        UnsupportedMedia: it is not announced as JSON. A page of another origin can send forms and plain text
+            with a user's credentials, and JSON only after asking.
+        TooLarge: it is longer than documents are.
+        Invalid: it is no JSON object, or a batch of them.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != JSON:
+        raise UnsupportedMedia("The body must be JSON.", expected=f"Content-Type: {JSON}", got=content_type or "none")
+    received = 0
+    chunks = []
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > LARGEST_BODY:
+            raise TooLarge("That document is too large.", expected=f"at most {LARGEST_BODY} bytes")
+        chunks.append(chunk)
+    # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
+    request._body = b"".join(chunks)
+    _check_shape(request._body)
+
+
+def _check_shape(body: bytes) -> None:
+    expected = '{"query": "…", "variables": {…}}'
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Invalid("The body is no JSON.", expected=expected) from None
+    if isinstance(parsed, list):
+        raise Invalid("Several operations at once are not taken; send one by one.", expected=expected, got="a list")
+    if not isinstance(parsed, dict):
+        raise Invalid("The body is no JSON object.", expected=expected)
+    if not isinstance(parsed.get("operationName"), str | None):
+        raise Invalid("`operationName` must be a string or null.", field=("operationName",))
+
+
+def is_request_error(result: ExecutionResult) -> bool:
+    """Whether nothing was run: the document or its variables are at fault. Errors of fields have a path."""
+    return result.data is None and bool(result.errors) and all(error.path is None for error in result.errors or ())
+
+
+def status_of(result: ExecutionResult, media: str) -> int:
+    """Return the status of an answer; `application/json` knows no other than 200 for a document at fault."""
+    return 400 if media == RESPONSE and is_request_error(result) else 200
+
+
+def refusal(
+    request: Request,
+    status: int,
+    message: str,
+    code: str,
+    *,
+    expected: str | None = None,
+    got: str | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Answer what was no operation at all; the status is the same in both media types."""
+    details = {"code": code, "expected": expected, "got": got}
+    error = {"message": message, "extensions": {name: value for name, value in details.items() if value is not None}}
+    return answer(orjson.dumps({"errors": [error]}), status, media_type(request), headers)
+
+
+def answer(body: bytes, status: int, media: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an answer that nobody keeps."""
+    vary = {"Cache-Control": "no-store", "Vary": "Accept"}
+    return Response(body, status, vary | (headers or {}), media_type=f"{media}; charset=utf-8")
+
+
+def refuse(request: Request, error: PackshotError) -> Response:
+    """Answer a refusal of the core."""
+    return refusal(
+        request,
+        problems.STATUS[error.code],
+        error.message,
+        error.code.value,
+        expected=error.expected,
+        got=error.got,
+    )
+
+
+def refuse_request(request: Request, error: HTTPException) -> Response:
+    """Answer what Strawberry takes for no operation, or none that the method may ask for."""
+    if isinstance(error.__cause__, InvalidOperationTypeError) or error.status_code == 405:
+        allowed = ", ".join(METHODS) if request.method not in METHODS else "POST"
+        message = "That cannot be asked for by this method."
+        return refusal(
+            request,
+            405,
+            message,
+            "METHOD_NOT_ALLOWED",
+            expected=allowed,
+            got=request.method,
+            headers={"Allow": allowed},
+        )
+    return refusal(request, error.status_code, error.reason, ErrorCode.INVALID.value)
+
+
+def unauthenticated(request: Request) -> Response:
+    """Answer a request without valid credentials."""
+    return refusal(
+        request,
+        401,
+        "The admin API needs a valid token.",
+        "UNAUTHENTICATED",
+        expected="Authorization: Bearer …",
+        headers={"WWW-Authenticate": 'Bearer realm="packshot"'},
+    )
+
+
+def insecure(request: Request) -> Response:
+    """Answer a request that strangers on the way could have read."""
+    return refusal(
+        request,
+        403,
+        "The admin API needs HTTPS.",
+        "INSECURE",
+        expected="https://, or a client in PACKSHOT_TRUSTED_IPS",
+    )
