@@ -191,6 +191,11 @@ class Settings(BaseSettings):
         default=None, description="Bucket for variants, under `i/`; may be the same. Set both or none."
     )
     s3_endpoint_url: Endpoint = Field(default=None, description="Address of an S3-compatible store. Not set: AWS.")
+    s3_public_endpoint_url: Endpoint = Field(
+        default=None,
+        description="Address by which clients reach the store, for uploads to it and downloads from it."
+        " Not set: `PACKSHOT_S3_ENDPOINT_URL`.",
+    )
     s3_region: Region = Field(
         default=None, description="Region of the buckets. Credentials come from the usual AWS chain."
     )

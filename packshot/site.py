@@ -91,6 +91,7 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
             prefix=prefix,
             scratch=settings.data / "incoming",
             endpoint_url=settings.s3_endpoint_url,
+            public_endpoint_url=settings.s3_public_endpoint_url,
             region=settings.s3_region,
         )
 

@@ -1,22 +1,17 @@
-"""Uploads: announced, received, checked, and made a pack's original."""
+"""Uploads: announced, received and checked."""
 
-import hashlib
-import hmac
 import re
 from pathlib import Path
 
-from packshot.catalog import packs, uploads
-from packshot.catalog.jobs import Job
-from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog import uploads
 from packshot.catalog.uploads import Upload, UploadState
 from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
-from packshot.model import Original, Snapshot
-from packshot.render.probe import Facts
-from packshot.settings import admin_token
-from packshot.site import Site, original_key
-from packshot.storage.base import AlreadyThere, Metadata
+from packshot.model import Original
+from packshot.originals import keep_original
+from packshot.site import Site
+from packshot.storage.base import Metadata
 from resolvers.caller import Caller
-from resolvers.ordering import order_packs, ring_for
+from resolvers.signing import sign
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
@@ -67,9 +62,7 @@ def find_upload(caller: Caller, upload_id: str) -> tuple[Upload, str]:
 
 
 def _token(caller: Caller, upload_id: str) -> str:
-    # Made from the admin's, so that it need not be kept anywhere to be told again.
-    secret = admin_token(caller.site.settings).encode()
-    return hmac.digest(secret, f"upload {caller.tenant} {upload_id}".encode(), hashlib.sha256).hex()
+    return sign(caller.site, f"upload {caller.tenant} {upload_id}")
 
 
 def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
@@ -111,38 +104,6 @@ def fail_upload(site: Site, tenant: str, upload_id: str) -> None:
     site.uploads.delete(upload_key(tenant, upload_id))
 
 
-def set_original(
-    caller: Caller, pack_id: str, location: str, upload_id: str, *, expected_version: int | None = None
-) -> tuple[Snapshot, Job]:
-    """Make an upload's bytes a pack location's original and order its variants.
-
-    The picture is decoded in full first: one that cannot be rendered is refused
-    here, not later. Crop and focus stay, since they are relative. One upload may
-    serve several pack locations until it expires.
-
-    Raises:
-        NotFound: no such upload, pack or location in this tenant.
-        BadState: the upload's bytes have not been received.
-        UploadExpired: its fifteen minutes are over.
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
-        VersionConflict: the pack has moved on from `expected_version`.
-    """
-    site = caller.site
-    with site.catalog.read(caller.tenant) as tx:
-        read_snapshot(tx, pack_id)
-        packs.check_location(tx, location, "location")
-    original = check_upload(caller, upload_id)
-    with caller.write() as tx:
-        packs.touch_pack(tx, pack_id, expected_version=expected_version)
-        packs.keep_original(tx, original)
-        packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
-        job = order_packs(tx, site, [pack_id], by=caller.subject)
-        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
-        snapshot = read_snapshot(tx, pack_id)
-    ring_for(caller, [pack_id])
-    return snapshot, job
-
-
 def check_upload(caller: Caller, upload_id: str) -> Original:
     """Decode an upload in full, keep its bytes by content, and return what they are.
 
@@ -151,12 +112,9 @@ def check_upload(caller: Caller, upload_id: str) -> Original:
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
-        try:
-            upload = uploads.get_upload(tx, upload_id)
-            _check_received(upload)
-            uploads.check_not_expired(tx, upload)
-        except PackshotError as error:
-            raise error.at("source") from None
+        upload = uploads.get_upload(tx, upload_id)
+        _check_received(upload)
+        uploads.check_not_expired(tx, upload)
     return _keep(caller.site, caller.tenant, upload)
 
 
@@ -174,35 +132,8 @@ def _keep(site: Site, tenant: str, upload: Upload) -> Original:
     """Check the received picture and copy it, by content, to where originals live."""
     assert upload.sha256 is not None
     assert upload.bytes is not None
-    key = upload_key(tenant, upload.id)
-    with site.uploads.as_file(key) as source:
+    with site.uploads.as_file(upload_key(tenant, upload.id)) as source:
         try:
-            facts = site.renderer.probe(source)
+            return keep_original(site, tenant, source, sha256=upload.sha256, size=upload.bytes)
         except PackshotError as error:
-            raise error.at("source", "upload_id") from None
-        return keep_original(site, tenant, source, facts, sha256=upload.sha256, size=upload.bytes)
-
-
-def keep_original(site: Site, tenant: str, source: Path, facts: Facts, *, sha256: str, size: int) -> Original:
-    """Copy a checked picture to where originals live, and return what is known of it."""
-    original = Original(
-        sha256=sha256,
-        width=facts.width,
-        height=facts.height,
-        bytes=size,
-        format=facts.format,
-        alpha=facts.alpha,
-        frames=facts.frames,
-        thumbhash=facts.thumbhash,
-        dominant_color=facts.dominant_color,
-        quality=facts.quality,
-    )
-    try:
-        stored = site.originals.put(original_key(tenant, sha256), source, Metadata(original.media_type, None, ()))
-    except AlreadyThere:
-        return original
-    if stored.sha256 != sha256:
-        # What was probed and what was copied must be one; bytes that changed in between are neither.
-        site.originals.delete(stored.key)
-        raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
-    return original
+            raise error.at("upload_id") from None

@@ -20,3 +20,8 @@ def stable_url(origin: str, pack_id: str, location: str | None = None) -> str:
 def upload_url(origin: str, upload_id: str) -> str:
     """Where the raw bytes of an upload go, by PUT with its token."""
     return f"{origin}/uploads/{upload_id}"
+
+
+def original_url(origin: str, key: str, expires: int, signature: str) -> str:
+    """Where an original can be read until `expires`, in seconds since 1970, by the application itself."""
+    return f"{origin}/originals/{key}?expires={expires}&signature={signature}"

@@ -7,7 +7,7 @@ import strawberry
 from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import jobs, locations, packs, tenants, uploads
+from resolvers import jobs, locations, originals, packs, tenants, uploads
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, Priority, RegenerateMode, core
@@ -189,8 +189,8 @@ class Mutation:
         return await payload(info, UploadPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Make an upload a pack location's original. A picture that cannot be rendered is refused here. "
-        "Crop and focus stay.",
+        description="Make an upload, or what an address gives, a pack location's original. A picture that cannot be "
+        "rendered is refused here. Crop and focus stay.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def set_original(
@@ -203,10 +203,9 @@ class Mutation:
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
-            assert source.upload_id is not None
-            upload_id, expected = source.upload_id.value, given(expected_version)
+            came_from, expected = source.to_core(), given(expected_version)
             return _slot_payload(
-                location, *uploads.set_original(caller, pack_id, location, upload_id, expected_version=expected)
+                location, *originals.set_original(caller, pack_id, location, came_from, expected_version=expected)
             )
 
         return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=True)

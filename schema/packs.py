@@ -9,6 +9,7 @@ from packshot import model
 from packshot.errors import NotFound
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
+from resolvers.originals import sign_original
 from resolvers.pictures import picture_at, picture_of
 from resolvers.urls import immutable_url, stable_url
 from schema.context import Info
@@ -46,6 +47,12 @@ class Original:
     thumbhash: str | None = strawberry.field(description="Its ThumbHash in Base64, to show meanwhile.")
     dominant_color: str | None = strawberry.field(description="Its dominant colour, #rrggbb.")
     uploaded_at: datetime = strawberry.field(description="When it was put here.")
+    core: strawberry.Private[model.Original]
+
+    @strawberry.field(description="Where its very bytes can be read, by anybody who has the address: for 15 minutes.")
+    async def url(self, info: Info) -> URL:
+        caller = info.context.caller
+        return URL(await info.context.loaders.compute(lambda: sign_original(caller, self.core)))
 
     @classmethod
     def of(cls, original: model.Original, at: datetime) -> "Original":
@@ -59,6 +66,7 @@ class Original:
             thumbhash=original.thumbhash,
             dominant_color=original.dominant_color,
             uploaded_at=at,
+            core=original,
         )
 
 

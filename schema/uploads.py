@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 
 from packshot.catalog import uploads as catalog
+from resolvers.originals import Source
 from resolvers.urls import UPLOAD_TOKEN_HEADER, upload_url
 from schema.enums import UploadMethod
 from schema.scalars import URL, Long
@@ -58,3 +59,12 @@ class UploadInput:
 @strawberry.input(one_of=True, description="Where an original comes from: exactly one of these.")
 class OriginalSource:
     upload_id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="An upload whose bytes were sent.")
+    url: strawberry.Maybe[URL] = strawberry.field(
+        description="An address, http or https, of a public host; what kind of picture it is, its bytes tell."
+    )
+
+    def to_core(self) -> Source:
+        if self.url is not None:
+            return Source(url=self.url.value)
+        assert self.upload_id is not None
+        return Source(upload_id=self.upload_id.value)

@@ -25,6 +25,7 @@ from serve.auth import Gate, Insecure
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
+from serve.originals import Originals
 from serve.uploads import Uploads
 
 
@@ -41,6 +42,7 @@ def create_app(
             WebSocketRoute("/graphql", graphql),
             *Images(site).routes,
             *Uploads(site, gate).routes,
+            *Originals(site, gate).routes,
             *Health(site, broker).routes,
         ],
         exception_handlers={

@@ -16,8 +16,9 @@ from packshot.errors import PackshotError
 from packshot.geometry import Crop, Gravity, Size
 from packshot.model import IncludeAll
 from packshot.render.keyart import draw_key_art
-from resolvers import jobs, locations, packs, uploads
+from resolvers import jobs, locations, originals, packs, uploads
 from resolvers.caller import Caller
+from resolvers.originals import Source
 
 LOCATIONS: dict[str, dict[str, Any]] = {
     "main": {"label": "Main picture", "width": 1280, "height": 720},
@@ -110,7 +111,7 @@ def _pack_of(caller: Caller, sample: Sample, *, cropped: bool) -> tuple[str, lis
     uploads.check_upload(caller, upload_id)
     if pack_id is None:
         pack_id = packs.create_pack(caller, {"external_id": sample.external_id}).pack.id
-    _, job = uploads.set_original(caller, pack_id, "main", upload_id)
+    _, job = originals.set_original(caller, pack_id, "main", Source(upload_id=upload_id))
     job_ids = [job.id]
     if cropped:
         _, job = packs.set_crop(caller, pack_id, *CROPPED)

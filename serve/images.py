@@ -1,6 +1,5 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from email.utils import format_datetime, parsedate_to_datetime
 from pathlib import Path
@@ -16,11 +15,12 @@ from packshot.errors import Invalid, NotFound
 from packshot.make import FOREVER, find_variant
 from packshot.model import PACK_ID, Format
 from packshot.site import Site
-from packshot.storage.base import Opened, Stored
+from packshot.storage.base import Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
 from packshot.variants.resolve import Target, negotiates, resolve, retarget
 from serve.auth import tenant_of_host
+from serve.bodies import read_chunks
 from serve.fallback import Fallback
 
 # No purger is configured yet, so shared caches may keep a stable URL for a minute.
@@ -132,17 +132,7 @@ class Images:
         if request.method == "HEAD":
             return Response(headers=headers)
         opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key, limiter=self._threads)
-        return StreamingResponse(self._chunks(opened), headers=headers)
-
-    async def _chunks(self, opened: Opened) -> AsyncIterator[bytes]:
-        """Read a remote object piece by piece, and let go of it whatever happens to the client."""
-        try:
-            chunks = iter(opened)
-            while (chunk := await anyio.to_thread.run_sync(next, chunks, None, limiter=self._bodies)) is not None:
-                yield chunk
-        finally:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(opened.close, limiter=self._bodies)
+        return StreamingResponse(read_chunks(opened, self._bodies), headers=headers)
 
 
 def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from tests.playground import Playground
+from tests.servers.host import Host, hosting
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
 
@@ -40,6 +41,13 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 def bucket(s3: Seaweed) -> str:
     """A bucket for all tests; each uses a prefix of its own."""
     return s3.new_bucket()
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    """A web server to fetch from."""
+    with hosting() as host:
+        yield host
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -27,8 +27,9 @@ from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.dispatch import Dispatcher
 from pregen.refresh import refresh_pack
-from resolvers import locations, packs, uploads
+from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
+from resolvers.originals import Source
 from tests.pictures import jpeg, photo
 
 TENANT = "default"
@@ -93,7 +94,7 @@ class Playground:
     def show(self, pack_id: str, location: str, picture: Image.Image | bytes) -> Job:
         """Set a pack location's original."""
         data = picture if isinstance(picture, bytes) else jpeg(picture)
-        return uploads.set_original(self.caller, pack_id, location, self.upload(data))[1]
+        return originals.set_original(self.caller, pack_id, location, Source(upload_id=self.upload(data)))[1]
 
     def run_jobs(self) -> None:
         """Do all that is ordered, as the worker would."""

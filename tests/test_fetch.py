@@ -1,10 +1,9 @@
 """Fetching by address: what is public comes, what is not is never asked."""
 
-import http.server
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -16,64 +15,10 @@ from hypothesis import strategies as st
 
 from packshot.errors import FetchBlocked, FetchFailed, TooLarge
 from packshot.fetch import Allowed, fetch, is_public, parse_allowed
+from tests.servers.host import Host, giving, leading
 
 HERE = parse_allowed("127.0.0.1")
 BODY = bytes(range(256)) * 400
-
-
-class Host:
-    """A web server on loopback that answers as a test tells it, and remembers who asked for what."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.answers: dict[str, Callable[[http.server.BaseHTTPRequestHandler], None]] = {}
-        host = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                host.asked.append(f"{self.headers['Host']}{self.path}")
-                host.answers[self.path](self)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    host = Host()
-    thread = threading.Thread(target=host.server.serve_forever, args=(0.05,))
-    thread.start()
-    yield host
-    host.server.shutdown()
-    thread.join()
-    host.server.server_close()
-
-
-def giving(body: bytes, **headers: str) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.send_response(200)
-        for name, value in ({"Content-Length": str(len(body))} | headers).items():
-            handler.send_header(name.replace("_", "-"), value)
-        handler.end_headers()
-        handler.wfile.write(body)
-
-    return answer
-
-
-def leading(to: str, status: int = 302) -> Callable[[http.server.BaseHTTPRequestHandler], None]:
-    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        handler.send_header("Location", to)
-        handler.send_header("Content-Length", "0")
-        handler.end_headers()
-
-    return answer
 
 
 def test_a_file_comes_whole(host: Host, tmp_path: Path) -> None:

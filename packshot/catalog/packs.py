@@ -251,6 +251,21 @@ def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> 
     )
 
 
+def get_original(tx: Tx, sha256: str) -> Original:
+    """Return what is known of an original.
+
+    Raises:
+        NotFound: the tenant has none of that content.
+    """
+    statement = sa.select(*rows.prefixed(originals, "o"))
+    row = tx.connection.execute(
+        statement.where(originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+    ).first()
+    if row is None:
+        raise NotFound("There is no such original.", expected="an original of this tenant", got=sha256)
+    return rows.to_original(row)
+
+
 def keep_original(tx: Tx, original: Original) -> None:
     """Record an original by its content; one that is known already gains only what was not known of it."""
     learnt = ("thumbhash", "dominant_color", "quality")

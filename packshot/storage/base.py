@@ -5,12 +5,15 @@ it. One contract suite in `tests/storage/contract.py` holds every store to this.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from packshot.storage.direct import Direct
 
 CHUNK_BYTES = 1 << 20
 MAX_KEY = 512
@@ -34,6 +37,10 @@ class DamagedObject(OSError):
 
 class NoSuchObject(KeyError):
     """No object is under that key."""
+
+
+class TooManyBytes(Exception):
+    """What a client put has more bytes than it was allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,16 @@ class Stored:
     modified_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """How a client sends one object: a form with `fields` and the part `file` last, or the raw body."""
+
+    url: str
+    method: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 class Readable(Protocol):
     """What `Opened` reads from: a file, or the body of an HTTP answer."""
 
@@ -126,6 +143,11 @@ class ObjectStore(Protocol):
     `check_key`, and `OSError` for an outage. A key must not also be the folder
     of another key ("a" beside "a/b"): some stores cannot keep both.
     """
+
+    @property
+    def direct(self) -> "Direct | None":
+        """What clients may do with the store past the application; None: nothing."""
+        ...
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         """Store `body` under `key` for good; of a path the file's content, and the file stays.

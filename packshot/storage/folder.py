@@ -44,6 +44,8 @@ class FolderStore:
         root: the folder; made when missing. Nothing else should write to it.
     """
 
+    direct: None = None
+
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self._temp = self.root / ".tmp"

@@ -30,6 +30,7 @@ from packshot.storage.base import (
     check_key,
     check_prefix,
 )
+from packshot.storage.direct import Direct
 from packshot.storage.s3_client import Damaged, S3Client, status_of
 
 PAGE_KEYS = 1000  # No store lists more at a time.
@@ -48,6 +49,7 @@ class S3Store:
         prefix: what every key has before it in the bucket, "i/".
         scratch: folder for the files that `as_file` gives; None: the system's own for such.
         endpoint_url: of an S3-compatible store; None: AWS.
+        public_endpoint_url: by which clients know it, for signed addresses; None: `endpoint_url`.
         region: None: as AWS is configured on this machine.
         connect_seconds: longest wait for a connection, and for each part of a body to be taken.
         read_seconds: longest silence of the store while an answer is waited for.
@@ -62,6 +64,7 @@ class S3Store:
         prefix: str = "",
         scratch: Path | None = None,
         endpoint_url: str | None = None,
+        public_endpoint_url: str | None = None,
         region: str | None = None,
         connect_seconds: float = 2.0,
         read_seconds: float = 10.0,
@@ -70,14 +73,20 @@ class S3Store:
         self._bucket = bucket
         self._prefix = check_prefix(prefix) and prefix.removesuffix("/") + "/"
         self._scratch = scratch
-        self._s3 = S3Client(
-            bucket,
-            endpoint_url=endpoint_url,
-            region=region,
-            connect_seconds=connect_seconds,
-            read_seconds=read_seconds,
-            patience_seconds=patience_seconds,
-        )
+
+        def client(url: str | None) -> S3Client:
+            return S3Client(
+                bucket,
+                endpoint_url=url,
+                region=region,
+                connect_seconds=connect_seconds,
+                read_seconds=read_seconds,
+                patience_seconds=patience_seconds,
+            )
+
+        self._s3 = client(endpoint_url)
+        signer = self._s3 if public_endpoint_url is None else client(public_endpoint_url)
+        self.direct = Direct(self._prefix, self._s3, signer)
         self._bucket_seen = False
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:

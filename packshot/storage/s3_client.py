@@ -167,6 +167,8 @@ class S3Client:
             retries={"total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
             tcp_keepalive=True,
+            # Signed addresses too: the older kind cannot bind a header.
+            signature_version="s3v4",
             # Packshot sends and verifies SHA-256 itself; other stores stumble over botocore's trailers.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -21,7 +21,8 @@ from packshot.errors import (
 )
 from packshot.geometry import Crop
 from packshot.render.limits import Limits
-from resolvers import packs, uploads
+from resolvers import originals, packs, uploads
+from resolvers.originals import Source
 from tests.pictures import jpeg, photo, png
 from tests.playground import TENANT, Playground
 
@@ -120,7 +121,7 @@ def test_a_picture_that_cannot_be_rendered_is_refused_before_it_is_the_packs(
     before = playground.snapshot(pack_id)
     upload_id = playground.upload(data)
     with pytest.raises(error) as refusal:
-        uploads.set_original(playground.caller, pack_id, "main", upload_id)
+        originals.set_original(playground.caller, pack_id, "main", Source(upload_id=upload_id))
     assert refusal.value.field[:2] == ("source", "upload_id")
     assert playground.snapshot(pack_id) == before
     assert list(playground.site.originals.list("")) == []
@@ -131,7 +132,7 @@ def test_a_picture_of_too_many_pixels_is_refused(playground: Playground) -> None
     pack_id = packs.create_pack(playground.caller, {}).pack.id
     upload_id = playground.upload(_many_pixels())
     with pytest.raises(TooLarge) as refusal:
-        uploads.set_original(playground.caller, pack_id, "main", upload_id)
+        originals.set_original(playground.caller, pack_id, "main", Source(upload_id=upload_id))
     assert "80" in (refusal.value.expected or "")
 
 
@@ -139,7 +140,7 @@ def test_bytes_that_were_not_received_make_no_original(playground: Playground) -
     pack_id = packs.create_pack(playground.caller, {}).pack.id
     upload, _ = uploads.create_upload(playground.caller, media_type="image/png", size=10, sha256=None)
     with pytest.raises(BadState) as refusal:
-        uploads.set_original(playground.caller, pack_id, "main", upload.id)
+        originals.set_original(playground.caller, pack_id, "main", Source(upload_id=upload.id))
     assert refusal.value.field == ("source", "upload_id")
 
 
@@ -148,7 +149,7 @@ def test_an_unknown_pack_or_location_takes_no_original(playground: Playground, p
     pack_id = pack or packs.create_pack(playground.caller, {}).pack.id
     upload_id = playground.upload(jpeg(photo(8, 8)))
     with pytest.raises(NotFound):
-        uploads.set_original(playground.caller, pack_id, location, upload_id)
+        originals.set_original(playground.caller, pack_id, location, Source(upload_id=upload_id))
 
 
 def test_one_upload_serves_two_locations_and_is_stored_once(playground: Playground) -> None:
@@ -156,7 +157,7 @@ def test_one_upload_serves_two_locations_and_is_stored_once(playground: Playgrou
     pack_id = packs.create_pack(playground.caller, {}).pack.id
     upload_id = playground.upload(jpeg(photo(64, 64)))
     for location in ("main", "thumb"):
-        uploads.set_original(playground.caller, pack_id, location, upload_id)
+        originals.set_original(playground.caller, pack_id, location, Source(upload_id=upload_id))
     snapshot = playground.snapshot(pack_id)
     assert snapshot.slot("main").original == snapshot.slot("thumb").original
     assert len(list(playground.site.originals.list(""))) == 1

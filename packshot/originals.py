@@ -1,0 +1,60 @@
+"""From a file on this machine, or an address, to a tenant's original: decoded in full, kept by content."""
+
+import secrets
+from pathlib import Path
+
+from packshot.errors import ChecksumMismatch
+from packshot.fetch import fetch, parse_allowed
+from packshot.model import Original
+from packshot.site import Site, original_key
+from packshot.storage.base import AlreadyThere, Metadata
+
+
+def keep_original(site: Site, tenant: str, source: Path, *, sha256: str, size: int) -> Original:
+    """Check a picture and copy it to where originals live; what kind it is, its bytes tell.
+
+    Args:
+        sha256, size: of the file; nothing else is kept should it change meanwhile.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+    """
+    facts = site.renderer.probe(source)
+    original = Original(
+        sha256=sha256,
+        width=facts.width,
+        height=facts.height,
+        bytes=size,
+        format=facts.format,
+        alpha=facts.alpha,
+        frames=facts.frames,
+        thumbhash=facts.thumbhash,
+        dominant_color=facts.dominant_color,
+        quality=facts.quality,
+    )
+    try:
+        stored = site.originals.put(original_key(tenant, sha256), source, Metadata(original.media_type, None, ()))
+    except AlreadyThere:
+        return original
+    if stored.sha256 != sha256:
+        # What was probed and what was copied must be one; bytes that changed in between are neither.
+        site.originals.delete(stored.key)
+        raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
+    return original
+
+
+def fetch_original(site: Site, tenant: str, url: str) -> Original:
+    """Fetch a picture by its address and keep it as `keep_original` does.
+
+    Raises:
+        FetchBlocked, FetchFailed, TooLarge: see `packshot.fetch.fetch`.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+    """
+    settings = site.settings
+    path = site.incoming / secrets.token_hex(16)
+    try:
+        allowed = parse_allowed(settings.fetch_allow or "")
+        fetched = fetch(url, path, max_bytes=settings.max_upload_bytes, allowed=allowed)
+        return keep_original(site, tenant, path, sha256=fetched.sha256, size=fetched.size)
+    finally:
+        path.unlink(missing_ok=True)

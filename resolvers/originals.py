@@ -1,0 +1,117 @@
+"""Originals: set one from an upload or an address, and say where its bytes can be read."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from packshot.catalog import packs
+from packshot.catalog.jobs import Job
+from packshot.catalog.snapshots import read_snapshot
+from packshot.errors import Forbidden, PackshotError
+from packshot.model import Original, Snapshot
+from packshot.originals import fetch_original
+from packshot.site import Site, original_key
+from resolvers.caller import Caller
+from resolvers.ordering import order_packs, ring_for
+from resolvers.signing import is_signed, sign
+from resolvers.uploads import check_upload
+from resolvers.urls import original_url
+
+LIFETIME = timedelta(minutes=15)
+# Of an answer with an original's bytes, whoever gives it.
+DISPOSITION = "inline"
+CACHE_CONTROL = "private, no-store"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where an original comes from: one of the two."""
+
+    upload_id: str | None = None
+    url: str | None = None
+
+
+def set_original(
+    caller: Caller, pack_id: str, location: str, source: Source, *, expected_version: int | None = None
+) -> tuple[Snapshot, Job]:
+    """Make an upload's bytes, or those at an address, a pack location's original and order its variants.
+
+    The picture is decoded in full first: one that cannot be rendered is refused
+    here, not later. Crop and focus stay, since they are relative. One upload may
+    serve several pack locations until it expires.
+
+    Raises:
+        NotFound: no such upload, pack or location in this tenant.
+        BadState: the upload's bytes have not been received.
+        UploadExpired: its fifteen minutes are over.
+        FetchBlocked, FetchFailed: the address is not fetched from, or gives nothing.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        VersionConflict: the pack has moved on from `expected_version`.
+    """
+    with caller.site.catalog.read(caller.tenant) as tx:
+        read_snapshot(tx, pack_id)
+        packs.check_location(tx, location, "location")
+    original = take_original(caller, source)
+    with caller.write() as tx:
+        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        packs.keep_original(tx, original)
+        packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
+        job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
+        snapshot = read_snapshot(tx, pack_id)
+    ring_for(caller, [pack_id])
+    return snapshot, job
+
+
+def take_original(caller: Caller, source: Source) -> Original:
+    """Check what a source gives, keep its bytes by content, and return what they are.
+
+    Raises:
+        PackshotError: as `set_original` says; its field begins with `source`.
+    """
+    try:
+        if source.url is None:
+            assert source.upload_id is not None
+            return check_upload(caller, source.upload_id)
+        try:
+            return fetch_original(caller.site, caller.tenant, source.url)
+        except PackshotError as error:
+            raise error.at("url") from None
+    except PackshotError as error:
+        raise error.at("source") from None
+
+
+def sign_original(caller: Caller, original: Original) -> str:
+    """Return where a tenant's original can be read for fifteen minutes by whoever has the address."""
+    key = original_key(caller.tenant, original.sha256)
+    if (direct := caller.site.originals.direct) is not None:
+        headers = {
+            "ResponseContentType": original.media_type,
+            "ResponseContentDisposition": DISPOSITION,
+            "ResponseCacheControl": CACHE_CONTROL,
+        }
+        return direct.sign_get(key, seconds=int(LIFETIME.total_seconds()), headers=headers)
+    expires = int((datetime.now(UTC) + LIFETIME).timestamp())
+    return original_url(
+        caller.origin, key, expires, sign(caller.site, _signed(caller.tenant, original.sha256, expires))
+    )
+
+
+def open_original(site: Site, tenant: str, sha256: str, expires: str, signature: str) -> Original:
+    """Return the original that a signed address names.
+
+    Raises:
+        Forbidden: it was not signed here, or its time is over.
+        NotFound: there is no such original any more.
+    """
+    if not is_signed(site, _signed(tenant, sha256, expires), signature):
+        raise Forbidden(
+            "This address was not signed here.", field=("signature",), expected="the address as it was given"
+        )
+    if int(expires) <= datetime.now(UTC).timestamp():
+        raise Forbidden("This address has expired.", field=("expires",), expected="a new one from `Original.url`")
+    with site.catalog.read(tenant) as tx:
+        return packs.get_original(tx, sha256)
+
+
+def _signed(tenant: str, sha256: str, expires: int | str) -> str:
+    return f"original {original_key(tenant, sha256)} {expires}"
