@@ -130,6 +130,24 @@ def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: fl
     raise FetchFailed("The address leads on and on.", expected=f"at most {REDIRECTS} redirects", got=following)
 
 
+def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allowed, seconds: float) -> int:
+    """Send `body` to `url` and return the status of the answer, whose body is not read; redirects are not followed.
+
+    Raises:
+        FetchBlocked: no http or https, a name and password in it, or not a public address.
+        FetchFailed: nobody answers, or too slowly.
+    """
+    deadline = time.monotonic() + seconds
+    place = _read_url(url)
+    with _answer(place, _public_address(place, allowed), deadline, "POST", body, headers) as response:
+        return response.status
+
+
+def check_address(url: str) -> None:
+    """Raise `FetchBlocked` unless `url` is an address of http or https without a name and password in it."""
+    _read_url(url)
+
+
 def is_public(address: Address) -> bool:
     """Whether an address, and any IPv4 address it carries, is one of the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
@@ -192,7 +210,14 @@ def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
 
 
 @contextmanager
-def _answer(place: _Place, address: Address, deadline: float) -> Iterator[HTTPResponse]:
+def _answer(
+    place: _Place,
+    address: Address,
+    deadline: float,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> Iterator[HTTPResponse]:
     connection = _connection(place, address, deadline)
     # Each wait has its own limit; this one ends a host that sends a byte now and then.
     clock = threading.Timer(_left(deadline), _cut, [connection])
@@ -200,7 +225,8 @@ def _answer(place: _Place, address: Address, deadline: float) -> Iterator[HTTPRe
     clock.start()
     try:
         with _failing(deadline):
-            connection.request("GET", place.target, headers=_headers(place), preload_content=False)
+            sent = _headers(place) | (headers or {})
+            connection.request(method, place.target, body, sent, preload_content=False)
             response = connection.getresponse()
         with closing(response):
             yield response

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import jobs, leases, once, orders, uploads
+from packshot.catalog import jobs, leases, once, orders, uploads, webhooks
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
@@ -143,6 +143,7 @@ class Dispatcher:
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:
             once.forget_answers(tx)
+            webhooks.forget_deliveries(tx)
 
     def _sweep_uploads(self) -> None:
         with self._site.catalog.read("") as tx:

@@ -10,12 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from packshot.catalog import jobs, ledger, orders
+from packshot.catalog import jobs, ledger, orders, webhooks
 from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshot
 from packshot.catalog.transaction import DatabaseFault
+from packshot.catalog.webhooks import Event
 from packshot.make import find_variant, make_variants
 from packshot.model import Snapshot
 from packshot.render.pool import Lane, RendererClosed
@@ -177,6 +178,8 @@ def _end(site: Site, tenant: str, work: Work, outcomes: dict[str, Made | Refused
         )
         counts, failures = _tally(work, outcomes, entries)
         jobs.settle(tx, pack_id, work.claim.seq, counts, failures)
+        if any(isinstance(outcome, Made) for outcome in outcomes.values()):
+            webhooks.tell(tx, Event.VARIANTS_READY, {"packId": pack_id, "failed": len(failures)})
 
 
 def _tally(

@@ -11,6 +11,7 @@ from packshot.site import Site
 from pregen.dispatch import Dispatcher
 from pregen.queue import ACTOR, QUEUES, QueueBell
 from pregen.refresh import refresh_pack
+from pregen.tell import Teller
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Pregen(QueueBell):
         # No message waits in a process that is busy while another one is free;
         # and bulk work takes half of the threads at the most.
         self._worker.queue_prefetch = places
+        self._teller = Teller(site)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -54,6 +56,7 @@ class Pregen(QueueBell):
         self._broker.emit_after("process_boot")
         self._worker.start()
         self.dispatcher.start()
+        self._teller.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -64,6 +67,7 @@ class Pregen(QueueBell):
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
         self.dispatcher.stop()
+        self._teller.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         closing.cancel()
         closing.join()

@@ -7,7 +7,7 @@ import strawberry
 from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import jobs, locations, originals, packs, tenants, uploads
+from resolvers import jobs, locations, originals, packs, tenants, uploads, webhooks
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, Priority, RegenerateMode, core
@@ -27,11 +27,14 @@ from schema.payloads import (
     PackPayload,
     TenantPayload,
     UploadPayload,
+    WebhookPayload,
     payload,
 )
+from schema.scalars import URL
 from schema.scopes import Needs
 from schema.tenants import Tenant, TenantInput
 from schema.uploads import OriginalSource, Upload, UploadInput
+from schema.webhooks import Webhook
 
 PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
 LocationName = Annotated[str, strawberry.argument(description="The location's name.")]
@@ -311,6 +314,46 @@ class Mutation:
             return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, urgency)))
 
         return await payload(info, JobPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Have an address told what happens: pack.changed, variants.ready, job.finished.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def create_webhook(
+        self,
+        info: Info,
+        url: Annotated[URL, strawberry.argument(description="Where to POST; a public address.")],
+        events: Annotated[list[str], strawberry.argument(description="What to tell.")],
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            webhook, secret = webhooks.create_webhook(caller, url, events)
+            return WebhookPayload(webhook=Webhook.of(webhook), secret=secret)
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
+        description="Delete a webhook; what it was still to be told is forgotten.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def delete_webhook(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")]
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            return WebhookPayload(webhook=Webhook.of(webhooks.delete_webhook(caller, id.removeprefix("webhook:"))))
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
+        description="Tell a webhook something once more, with the same id and body.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def replay_delivery(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The delivery's id.")]
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            return WebhookPayload(webhook=Webhook.of(webhooks.replay_delivery(caller, id.removeprefix("delivery:"))))
+
+        return await payload(info, WebhookPayload, act)
 
 
 def _slot_payload(location: str, snapshot: Snapshot, job: CoreJob) -> PackLocationPayload:

@@ -1,13 +1,14 @@
 """Fetching whatever has an id."""
 
 import re
+from collections.abc import Awaitable, Callable
 
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Size
 from packshot.model import NAME, PACK_ID, Snapshot
 from packshot.variants.key import Key, parse_key
 from packshot.variants.resolve import Target, planned, retarget
-from resolvers import tenants
+from resolvers import tenants, webhooks
 from schema.context import Info
 from schema.interfaces import Node
 from schema.jobs import Job
@@ -16,6 +17,7 @@ from schema.packs import Pack, PackLocation
 from schema.pictures import Variant
 from schema.refusals import read
 from schema.tenants import Tenant
+from schema.webhooks import Webhook, WebhookDelivery
 
 _JOB_ID = re.compile(r"[0-9a-f]{24}")
 
@@ -25,14 +27,8 @@ async def load_node(info: Info, id: str) -> Node | None:
     if PACK_ID.fullmatch(id):
         return await load_pack(info, id)
     kind, _, rest = id.partition(":")
-    load = {
-        "location": _load_location,
-        "job": _load_job,
-        "packLocation": _load_slot,
-        "tenant": _load_tenant,
-        "variant": _load_variant,
-    }
-    return await load[kind](info, rest) if kind in load else None
+    load = _LOADING.get(kind)
+    return None if load is None else await load(info, rest)
 
 
 async def load_pack(info: Info, id: str) -> Pack | None:
@@ -76,6 +72,29 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
     if entry is None and (snapshot is None or target is None or not _is_planned(snapshot, key, caller.site.limit)):
         return None
     return Variant.of(key, entry, caller.origin, upscaled=target is not None and target.upscaled)
+
+
+async def _load_webhook(info: Info, id: str) -> Webhook | None:
+    caller = info.context.caller
+    found = await read(lambda: webhooks.get_webhook(caller, id))
+    return None if found is None else Webhook.of(found)
+
+
+async def _load_delivery(info: Info, id: str) -> WebhookDelivery | None:
+    caller = info.context.caller
+    found = await read(lambda: webhooks.get_delivery(caller, id))
+    return None if found is None else WebhookDelivery.of(found)
+
+
+_LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
+    "delivery": _load_delivery,
+    "job": _load_job,
+    "location": _load_location,
+    "packLocation": _load_slot,
+    "tenant": _load_tenant,
+    "variant": _load_variant,
+    "webhook": _load_webhook,
+}
 
 
 def _current(snapshot: Snapshot, key: Key, limit: Size) -> Target | None:

@@ -25,6 +25,7 @@ from schema.packs import Pack, PackLocation
 from schema.refusals import field_path
 from schema.tenants import Tenant
 from schema.uploads import Upload
+from schema.webhooks import Webhook
 
 LONGEST_KEY = 255
 
@@ -97,6 +98,15 @@ class PackLocationPayload:
 @strawberry.type(description="An upload that was announced.")
 class UploadPayload:
     upload: Upload | None = strawberry.field(default=None, description="Where to send the bytes.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A webhook that was created, deleted, or is told something once more.")
+class WebhookPayload:
+    webhook: Webhook | None = strawberry.field(default=None, description="The webhook.")
+    secret: str | None = strawberry.field(
+        default=None, description="By which its owner verifies what it is told. Shown once, when it is created."
+    )
     user_errors: list[UserError] = _user_errors()
 
 

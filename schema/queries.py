@@ -7,7 +7,7 @@ import strawberry
 
 from packshot.catalog.jobs import JobState as CoreState
 from packshot.model import NAME, PACK_ID
-from resolvers import jobs, locations, packs, tenants
+from resolvers import jobs, locations, packs, tenants, webhooks
 from resolvers.caller import Scope
 from schema.context import Info
 from schema.enums import JobState, PackOrder, core
@@ -22,6 +22,7 @@ from schema.paging import After, Connection, First, check_length, connect
 from schema.refusals import read
 from schema.scopes import Needs
 from schema.tenants import Tenant, Viewer
+from schema.webhooks import Webhook
 
 READS = Needs(Scope.READ)
 
@@ -125,3 +126,8 @@ class Query:
         known = None if chosen is None else [core(state) for state in chosen if state.name in CoreState.__members__]
         page = await read(lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known))
         return connect(page, Job.of)
+
+    @strawberry.field(description="The tenant's webhooks, oldest first.", extensions=[READS])
+    async def webhooks(self, info: Info) -> list[Webhook]:
+        caller = info.context.caller
+        return [Webhook.of(webhook) for webhook in await read(lambda: webhooks.list_webhooks(caller))]

@@ -14,10 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import webhooks
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.tables import job_failures, job_items, jobs, orders, pack_locations, packs
 from packshot.catalog.transaction import Tx, next_sequence
+from packshot.catalog.webhooks import Event
 from packshot.errors import ErrorCode, NotFound
 
 
@@ -290,12 +292,16 @@ def close_finished(tx: Tx, job_ids: Sequence[str]) -> None:
         (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
         else_=JobState.FAILED.value,
     )
-    tx.connection.execute(
+    ended = tx.connection.execute(
         sa.update(jobs)
         .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids))
         .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_(None), ~open_items)
         .values(state=state, finished_at=tx.now)
+        .returning(jobs)
     )
+    for row in ended.all():
+        counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
+        webhooks.tell(tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts})
 
 
 def _this(tx: Tx, job_id: str) -> sa.Update:

@@ -9,12 +9,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import jobs, ledger, rows
+from packshot.catalog import jobs, ledger, rows, webhooks
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.tables import locations, orders, originals, pack_locations, packs, variants
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
+from packshot.catalog.webhooks import Event
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict
 from packshot.model import IncludeAll, Original, Pack
 
@@ -144,6 +145,7 @@ def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
             modified_at=tx.now,
         )
     )
+    webhooks.tell(tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False})
     return pack_id
 
 
@@ -179,7 +181,7 @@ def check_location(tx: Tx, name: str, *field: str) -> None:
         raise NotFound(f"There is no location {name!r}.", field=field, expected=", ".join(sorted(known)), got=name)
 
 
-def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> None:
+def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None, deleted: bool = False) -> None:
     """Begin an edit of a pack: lock it, move its version and sequence number.
 
     Raises:
@@ -204,6 +206,8 @@ def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> 
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
+    changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
+    webhooks.tell(tx, Event.PACK_CHANGED, changed)
 
 
 def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_version: int | None = None) -> None:
@@ -228,7 +232,7 @@ def delete_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) ->
         NotFound: there is no such pack in this tenant.
         VersionConflict: the pack has moved on from `expected_version`.
     """
-    touch_pack(tx, pack_id, expected_version=expected_version)
+    touch_pack(tx, pack_id, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, pack_id, fingerprints={}, planned=[])
     jobs.drop_pack(tx, pack_id)
     tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))

@@ -292,6 +292,40 @@ answers = sa.Table(
     sa.Index(None, "expires_at"),
 )
 
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("events", sa.JSON, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+_QUEUED = sa.text("state = 'queued'")
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("webhook_id", sa.String(32), nullable=False),
+    sa.Column("event", sa.String(32), nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("response_status", sa.Integer),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("lease_until", Moment),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], ondelete="CASCADE"),
+    sa.Index(None, "tenant_id", "webhook_id", "created_at"),
+    sa.Index("ix_deliveries_due", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+)
+
 # Work that one process of many does at a time.
 leases = sa.Table(
     "leases",

@@ -1,0 +1,266 @@
+"""Webhooks: who wants to be told of what, and every single telling.
+
+A delivery's row is written in the transaction of what it tells of, so nothing is
+told that did not happen, and nothing that happened goes untold.
+"""
+
+import json
+import secrets
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.pages import Order, Page, fetch_page
+from packshot.catalog.tables import deliveries, webhooks
+from packshot.catalog.transaction import Tx
+from packshot.errors import Limit, NotFound
+
+MOST_WEBHOOKS = 20
+LEASE = timedelta(seconds=60)
+# After each failed attempt; the whole takes a day and a half.
+PAUSES = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
+)
+KEPT = timedelta(days=30)
+
+
+class Event(StrEnum):
+    """What is told."""
+
+    PACK_CHANGED = "pack.changed"
+    VARIANTS_READY = "variants.ready"
+    JOB_FINISHED = "job.finished"
+
+
+class DeliveryState(StrEnum):
+    """How far a telling is."""
+
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """An address, and what it is told."""
+
+    id: str
+    url: str
+    events: tuple[Event, ...]
+    active: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One telling.
+
+    Attributes:
+        attempts: how often it was tried.
+        response_status: what the address answered last; None: nothing yet, or nobody answered.
+    """
+
+    id: str
+    webhook_id: str
+    event: Event
+    state: DeliveryState
+    attempts: int
+    response_status: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to try one telling once, and all that it takes."""
+
+    id: str
+    url: str
+    secret: str
+    body: str
+    attempt: int
+
+
+def create_webhook(tx: Tx, url: str, events: Sequence[Event]) -> tuple[Webhook, str]:
+    """Note who wants to be told of what; return it and the secret by which its tellings are signed.
+
+    Raises:
+        Limit: the tenant has as many as it may have.
+    """
+    here = webhooks.c.tenant_id == tx.tenant
+    known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(here)) or 0
+    if known >= MOST_WEBHOOKS:
+        raise Limit("A tenant cannot have more webhooks.", expected=f"at most {MOST_WEBHOOKS}", got=known + 1)
+    webhook_id, secret = secrets.token_hex(12), f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+    tx.connection.execute(
+        sa.insert(webhooks).values(
+            tenant_id=tx.tenant,
+            id=webhook_id,
+            url=url,
+            events=[event.value for event in events],
+            secret=secret,
+            active=True,
+            created_at=tx.now,
+        )
+    )
+    return Webhook(webhook_id, url, tuple(events), active=True), secret
+
+
+def get_webhooks(tx: Tx, ids: Sequence[str]) -> dict[str, Webhook]:
+    """Return those webhooks of the tenant that there are, by id."""
+    found = tx.connection.execute(sa.select(webhooks).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.id.in_(ids)))
+    return {row.id: _to_webhook(row) for row in found}
+
+
+def list_webhooks(tx: Tx) -> list[Webhook]:
+    """Return the tenant's webhooks, oldest first."""
+    statement = sa.select(webhooks).where(webhooks.c.tenant_id == tx.tenant)
+    found = tx.connection.execute(statement.order_by(webhooks.c.created_at, webhooks.c.id))
+    return [_to_webhook(row) for row in found]
+
+
+def delete_webhook(tx: Tx, webhook_id: str) -> Webhook:
+    """Forget a webhook and its deliveries.
+
+    Raises:
+        NotFound: there is no such webhook in this tenant.
+    """
+    webhook = get_webhooks(tx, [webhook_id]).get(webhook_id)
+    if webhook is None:
+        raise NotFound("There is no such webhook.", field=("id",), expected="a webhook of this tenant", got=webhook_id)
+    tx.connection.execute(sa.delete(webhooks).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id))
+    return webhook
+
+
+def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
+    """Order that whoever wants to know be told, once this transaction is committed."""
+    asked = tx.connection.execute(
+        sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.active)
+    ).all()
+    body = json.dumps({"type": event.value, "timestamp": tx.now.isoformat(), "data": dict(data)}, separators=(",", ":"))
+    rows = [
+        {
+            "tenant_id": tx.tenant,
+            "id": secrets.token_hex(12),
+            "webhook_id": row.id,
+            "event": event.value,
+            "body": body,
+            "state": DeliveryState.QUEUED.value,
+            "attempts": 0,
+            "due_at": tx.now,
+            "created_at": tx.now,
+        }
+        for row in asked
+        if event.value in row.events
+    ]
+    if rows:
+        tx.connection.execute(sa.insert(deliveries), rows)
+
+
+def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None) -> Page[Delivery]:
+    """Return a page of a webhook's deliveries, newest first."""
+    statement = sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.webhook_id == webhook_id)
+    order = Order((deliveries.c.created_at, deliveries.c.id), descending=True)
+    return fetch_page(tx, statement, order, _to_delivery, first=first, after=after)
+
+
+def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
+    """Return those deliveries of the tenant that there are, by id."""
+    found = tx.connection.execute(
+        sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id.in_(ids))
+    )
+    return {row.id: _to_delivery(row) for row in found}
+
+
+def replay(tx: Tx, delivery_id: str) -> Webhook:
+    """Order that a delivery be sent once more, with the same id and body; return its webhook.
+
+    Raises:
+        NotFound: there is no such delivery in this tenant.
+    """
+    here = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
+    webhook_id = tx.connection.scalar(
+        sa.update(deliveries)
+        .where(*here)
+        .values(state=DeliveryState.QUEUED.value, attempts=0, due_at=tx.now, lease_until=None)
+        .returning(deliveries.c.webhook_id)
+    )
+    if webhook_id is None:
+        raise NotFound(
+            "There is no such delivery.", field=("id",), expected="a delivery of this tenant", got=delivery_id
+        )
+    return get_webhooks(tx, [webhook_id])[webhook_id]
+
+
+def claim_due(tx: Tx, *, limit: int) -> list[tuple[str, Claim]]:
+    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each."""
+    due = (
+        sa.select(deliveries, webhooks.c.url, webhooks.c.secret)
+        .join(
+            webhooks, sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id)
+        )
+        .where(deliveries.c.state == DeliveryState.QUEUED.value, deliveries.c.due_at <= tx.now, webhooks.c.active)
+        .where(sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now))
+        .order_by(deliveries.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True, of=deliveries)
+    )
+    claims = []
+    for row in tx.connection.execute(due).all():
+        tx.connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
+            .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
+        )
+        claims.append((row.tenant_id, Claim(row.id, row.url, row.secret, row.body, row.attempts + 1)))
+    return claims
+
+
+def end_attempt(tx: Tx, claim: Claim, status: int | None) -> None:
+    """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
+
+    Args:
+        status: what the address answered; None: nobody answered.
+    """
+    values: dict[str, Any] = {"response_status": status, "lease_until": None}
+    if status is not None and 200 <= status < 300:
+        values["state"] = DeliveryState.SUCCEEDED.value
+    elif claim.attempt > len(PAUSES):
+        values["state"] = DeliveryState.FAILED.value
+    else:
+        values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
+    # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
+    tx.connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id == claim.id)
+        .where(deliveries.c.attempts == claim.attempt, deliveries.c.state == DeliveryState.QUEUED.value)
+        .values(**values)
+    )
+
+
+def forget_deliveries(tx: Tx) -> None:
+    """Drop what was told long ago, of every tenant."""
+    tx.connection.execute(
+        sa.delete(deliveries).where(
+            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEPT
+        )
+    )
+
+
+def _to_webhook(row: Any) -> Webhook:
+    return Webhook(row.id, row.url, tuple(Event(event) for event in row.events), row.active)
+
+
+def _to_delivery(row: Any) -> Delivery:
+    return Delivery(
+        row.id,
+        row.webhook_id,
+        Event(row.event),
+        DeliveryState(row.state),
+        row.attempts,
+        row.response_status,
+        row.created_at,
+    )

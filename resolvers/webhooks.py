@@ -1,0 +1,75 @@
+"""Webhooks: create, list, delete, and tell once more."""
+
+from collections.abc import Sequence
+
+from packshot.catalog import webhooks
+from packshot.catalog.pages import Page
+from packshot.catalog.webhooks import Delivery, Event, Webhook
+from packshot.errors import Invalid, PackshotError
+from packshot.fetch import check_address
+from resolvers.caller import Caller
+
+
+def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Webhook, str]:
+    """Have an address told of events; return the webhook and the secret by which it can verify them.
+
+    Raises:
+        FetchBlocked: that is no address of http or https.
+        Invalid: no event, or one that there is not.
+        Limit: the tenant has as many webhooks as it may have.
+    """
+    try:
+        check_address(url)
+    except PackshotError as error:
+        raise error.at("url") from None
+    known = [event.value for event in Event]
+    if not events or not set(events) <= set(known):
+        raise Invalid(
+            "A webhook is told of these events.", field=("events",), expected=", ".join(known), got=", ".join(events)
+        )
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return webhooks.create_webhook(tx, url, [event for event in Event if event.value in events])
+
+
+def list_webhooks(caller: Caller) -> list[Webhook]:
+    """Return the tenant's webhooks, oldest first."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return webhooks.list_webhooks(tx)
+
+
+def get_webhook(caller: Caller, webhook_id: str) -> Webhook | None:
+    """Return one webhook of the tenant."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return webhooks.get_webhooks(tx, [webhook_id]).get(webhook_id)
+
+
+def get_delivery(caller: Caller, delivery_id: str) -> Delivery | None:
+    """Return one delivery of the tenant."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return webhooks.get_deliveries(tx, [delivery_id]).get(delivery_id)
+
+
+def list_deliveries(caller: Caller, webhook_id: str, *, first: int, after: str | None) -> Page[Delivery]:
+    """Return a page of a webhook's deliveries, newest first."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return webhooks.list_deliveries(tx, webhook_id, first=first, after=after)
+
+
+def delete_webhook(caller: Caller, webhook_id: str) -> Webhook:
+    """Forget a webhook and its deliveries; return what it was.
+
+    Raises:
+        NotFound: no such webhook in this tenant.
+    """
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return webhooks.delete_webhook(tx, webhook_id)
+
+
+def replay_delivery(caller: Caller, delivery_id: str) -> Webhook:
+    """Send a delivery once more, with the same id and body; return its webhook.
+
+    Raises:
+        NotFound: no such delivery in this tenant.
+    """
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return webhooks.replay(tx, delivery_id)

@@ -1,0 +1,67 @@
+"""Webhooks: who is told of what, and every single telling."""
+
+from datetime import datetime
+
+import strawberry
+
+from packshot.catalog import webhooks as catalog
+from resolvers import webhooks
+from schema.context import Info
+from schema.enums import JobState
+from schema.inputs import given
+from schema.interfaces import Node
+from schema.paging import After, Connection, First, connect
+from schema.refusals import read
+from schema.scalars import URL
+
+
+@strawberry.type(description="One telling of one webhook.")
+class WebhookDelivery(Node):
+    event: str = strawberry.field(description="What is told: pack.changed, variants.ready or job.finished.")
+    state: JobState = strawberry.field(
+        description="QUEUED: still to be told, perhaps again; SUCCEEDED: the address took it; FAILED: given up."
+    )
+    attempts: int = strawberry.field(description="How often it was tried.")
+    response_status: int | None = strawberry.field(
+        description="What the address answered last; null: nothing yet, or nobody answered."
+    )
+    created_at: datetime = strawberry.field(description="When it happened.")
+
+    @classmethod
+    def of(cls, delivery: catalog.Delivery) -> "WebhookDelivery":
+        return cls(
+            id=strawberry.ID(f"delivery:{delivery.id}"),
+            event=delivery.event.value,
+            state=JobState[delivery.state.name],
+            attempts=delivery.attempts,
+            response_status=delivery.response_status,
+            created_at=delivery.created_at,
+        )
+
+
+@strawberry.type(description="An address that is told what happens, by POST, signed by the Standard Webhooks rules.")
+class Webhook(Node):
+    url: URL = strawberry.field(description="The address.")
+    events: list[str] = strawberry.field(description="What it is told: pack.changed, variants.ready, job.finished.")
+    active: bool = strawberry.field(description="Whether it is told anything at present.")
+    core: strawberry.Private[catalog.Webhook]
+
+    @strawberry.field(
+        description="What it was told in the last 30 days, and what it is still to be told; newest first."
+    )
+    async def deliveries(
+        self, info: Info, first: First = 20, after: After = strawberry.UNSET
+    ) -> Connection[WebhookDelivery]:
+        caller, webhook_id = info.context.caller, self.core.id
+        page = await read(lambda: webhooks.list_deliveries(caller, webhook_id, first=first, after=given(after)))
+        return connect(page, WebhookDelivery.of)
+
+    @classmethod
+    def of(cls, webhook: catalog.Webhook) -> "Webhook":
+        return cls(
+            id=strawberry.ID(f"webhook:{webhook.id}"),
+            url=URL(webhook.url),
+            events=[event.value for event in webhook.events],
+            active=webhook.active,
+            core=webhook,
+        )

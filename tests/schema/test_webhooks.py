@@ -1,0 +1,223 @@
+"""Webhooks are told what happened, once it did, until they take it; and can verify who tells them."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from packshot.catalog import webhooks
+from packshot.catalog.tables import deliveries
+from packshot.geometry import Crop
+from packshot.settings import Settings
+from pregen.tell import Teller
+from resolvers import packs
+from tests.pictures import photo
+from tests.playground import TENANT, Playground
+from tests.schema.api import USER_ERRORS, Api
+
+CREATE = f"""mutation($url: URL!, $events: [String!]!) {{ createWebhook(url: $url, events: $events) {{
+  webhook {{ id url events active }} secret {USER_ERRORS} }} }}"""
+DELETE = f"mutation($id: ID!) {{ deleteWebhook(id: $id) {{ webhook {{ id }} secret {USER_ERRORS} }} }}"
+REPLAY = f"mutation($id: ID!) {{ replayDelivery(id: $id) {{ webhook {{ id }} secret {USER_ERRORS} }} }}"
+LIST = """{ webhooks { id url events deliveries(first: 50) {
+  totalCount nodes { id event state attempts responseStatus } } } }"""
+EVERYTHING = ["pack.changed", "variants.ready", "job.finished"]
+
+
+class Listener:
+    """An address on loopback that takes what it is told, or answers as a test wants."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, str], bytes]] = []
+        self.status = 200
+        listener = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.told.append((dict(self.headers), body))
+                self.send_response(listener.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook?from=packshot"
+
+    def events(self) -> list[str]:
+        return [json.loads(body)["type"] for _, body in self.told]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    thread = threading.Thread(target=listener.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield listener
+    listener.server.shutdown()
+    thread.join()
+    listener.server.server_close()
+
+
+@pytest.fixture
+def teller(playground: Playground) -> Teller:
+    settings = Settings(**playground.settings.model_dump() | {"fetch_allow": "127.0.0.1"})
+    return Teller(playground.with_settings(settings))
+
+
+def tell_all(teller: Teller) -> None:
+    while teller.tick():
+        pass
+
+
+def let_pass(playground: Playground, duration: timedelta) -> None:
+    with playground.site.catalog.write(TENANT) as tx:
+        for row in tx.connection.execute(sa.select(deliveries)).all():
+            until = row.lease_until and row.lease_until - duration
+            tx.connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id == row.id)
+                .values(due_at=row.due_at - duration, lease_until=until)
+            )
+
+
+def test_what_happens_is_told_in_signed_words(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=EVERYTHING)
+    assert created["webhook"]["events"] == EVERYTHING
+    pack_id = playground.pack(picture=photo(16, 16))
+    playground.run_jobs()
+    tell_all(teller)
+    assert sorted(listener.events()) == ["job.finished", "pack.changed", "pack.changed", "variants.ready"]
+    signer = Webhook(created["secret"])
+    for headers, body in listener.told:
+        told = signer.verify(body, headers)
+        assert told["data"].get("packId", pack_id) == pack_id
+        with pytest.raises(WebhookVerificationError):
+            signer.verify(body + b" ", headers)
+    assert len({headers["webhook-id"] for headers, _ in listener.told}) == 4
+    (webhook,) = api.data(LIST)["webhooks"]
+    assert {node["state"] for node in webhook["deliveries"]["nodes"]} == {"SUCCEEDED"}
+    assert not teller.tick(), "once"
+
+
+def test_only_what_was_asked_for_is_told(api: Api, playground: Playground, listener: Listener, teller: Teller) -> None:
+    api.payload(CREATE, url=listener.url, events=["job.finished"])
+    playground.pack(picture=photo(16, 16))
+    playground.run_jobs()
+    tell_all(teller)
+    assert listener.events() == ["job.finished"]
+
+
+def test_an_edit_that_is_refused_is_not_told(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    pack_id = playground.pack(picture=photo(16, 16))
+    api.payload(CREATE, url=listener.url, events=EVERYTHING)
+    with pytest.raises(Exception, match="no location"):
+        packs.set_crop(playground.caller, pack_id, "nowhere", Crop(0, 0, 0.5, 1))
+    tell_all(teller)
+    assert listener.told == []
+
+
+def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    listener.status = 503
+    playground.pack(picture=photo(16, 16))
+    with playground.site.catalog.write(TENANT) as tx:
+        # One of them will do.
+        last = tx.connection.scalar(sa.select(sa.func.max(deliveries.c.id)))
+        tx.connection.execute(sa.delete(deliveries).where(deliveries.c.id != last))
+    tell_all(teller)
+    assert len(listener.told) == 1
+    for number, pause in enumerate(webhooks.PAUSES, start=2):
+        let_pass(playground, pause - timedelta(seconds=1))
+        assert not teller.tick()
+        let_pass(playground, timedelta(seconds=2))
+        assert teller.tick()
+        assert len(listener.told) == number
+    let_pass(playground, timedelta(days=9))
+    assert not teller.tick()
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"], node["attempts"]) == ("FAILED", 503, len(webhooks.PAUSES) + 1)
+    listener.status = 204
+    api.payload(REPLAY, id=node["id"])
+    tell_all(teller)
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"], node["attempts"]) == ("SUCCEEDED", 204, 1)
+    assert listener.told[-1][0]["webhook-id"] == listener.told[0][0]["webhook-id"]
+    assert listener.told[-1][1] == listener.told[0][1]
+
+
+def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    packs.create_pack(playground.caller, {})
+    with playground.site.catalog.write("") as tx:
+        assert len(webhooks.claim_due(tx, limit=9)) == 1
+    assert not teller.tick()
+    let_pass(playground, webhooks.LEASE + timedelta(seconds=1))
+    tell_all(teller)
+    assert listener.events() == ["pack.changed"]
+
+
+def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    packs.create_pack(playground.caller, {})
+    assert Teller(playground.site).tick() == 1
+    assert listener.told == []
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"]) == ("QUEUED", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "events", "code", "field"),
+    [
+        ("http://user:pass@example.com/", EVERYTHING, "FETCH_BLOCKED", ["url"]),
+        ("https://example.com/", [], "INVALID", ["events"]),
+        ("https://example.com/", ["pack.eaten"], "INVALID", ["events"]),
+    ],
+)
+def test_what_cannot_be_a_webhook_is_refused(api: Api, url: str, events: list[str], code: str, field: Any) -> None:
+    refused = api.refusal(CREATE, url=url, events=events)
+    assert (refused["code"], refused["field"]) == (code, field)
+
+
+def test_a_deleted_webhook_is_told_nothing_more(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    webhook_id = api.payload(CREATE, url=listener.url, events=EVERYTHING)["webhook"]["id"]
+    packs.create_pack(playground.caller, {})
+    assert api.payload(DELETE, id=webhook_id)["webhook"]["id"] == webhook_id
+    tell_all(teller)
+    assert listener.told == []
+    assert api.data(LIST)["webhooks"] == []
+    assert api.refusal(DELETE, id=webhook_id)["code"] == "NOT_FOUND"
+    assert api.refusal(REPLAY, id="delivery:0")["code"] == "NOT_FOUND"
+
+
+def test_a_tenant_has_a_bounded_number_of_webhooks(api: Api) -> None:
+    for _ in range(webhooks.MOST_WEBHOOKS):
+        api.payload(CREATE, url="https://example.com/", events=EVERYTHING)
+    assert api.refusal(CREATE, url="https://example.com/", events=EVERYTHING)["code"] == "LIMIT"
+
+
+def test_webhooks_and_deliveries_are_nodes(api: Api, playground: Playground) -> None:
+    webhook_id = api.payload(CREATE, url="https://example.com/", events=EVERYTHING)["webhook"]["id"]
+    packs.create_pack(playground.caller, {})
+    delivery_id = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"][0]["id"]
+    found = api.data("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=[webhook_id, delivery_id])
+    assert [node["__typename"] for node in found["nodes"]] == ["Webhook", "WebhookDelivery"]
+    assert [node["id"] for node in found["nodes"]] == [webhook_id, delivery_id]
