@@ -160,6 +160,27 @@ def migrate() -> None:
     typer.echo("The database is current.")
 
 
+tenants = typer.Typer(help="Tenants: whose packs and locations are kept apart.", no_args_is_help=True)
+app.add_typer(tenants, name="tenant")
+
+
+@tenants.command(name="create")
+def create_tenant(name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and '-'.")]) -> None:
+    """Make a tenant, with its location `main`. JWTs and hosts can name it from then on."""
+    from packshot.catalog.tenants import ensure_tenant
+    from packshot.errors import Invalid
+    from packshot.model import check_name
+
+    try:
+        check_name(name)
+    except Invalid as error:
+        _stop(_sentence(error), REFUSED)
+    with _opened(_settings()) as site, site.catalog.write(name) as tx:
+        if not ensure_tenant(tx):
+            _stop(f"There is a tenant {name!r} already.", REFUSED)
+    typer.echo(f"The tenant {name!r} is there.")
+
+
 @app.command(name="basic-user")
 def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> None:
     """Read a password on standard input and print NAME:hash, for PACKSHOT_BASIC_USERS."""

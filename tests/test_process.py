@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2 as httpx
+import jwt
 import pytest
 
 from tests.admin import wait_for
@@ -110,6 +111,24 @@ def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_p
         assert [server.client.get(url).status_code for url in urls] == [200, 200]
         assert server.ask("{ packs { totalCount } }")["packs"]["totalCount"] == 2
         assert server.ask('{ location(name: "main") { version } }')["location"]["version"] == 2
+
+
+def test_a_tenant_is_made_once_beside_a_running_server(tmp_path: Path) -> None:
+    key = "0123456789abcdef0123456789abcdef"
+    token = jwt.encode({"exp": 4_000_000_000, "tenant": "films", "scope": "read"}, key)
+    with serving(tmp_path, PACKSHOT_JWT_SECRET=key) as server:
+        server.token = token
+        with pytest.raises(AssertionError, match="NOT_FOUND"):
+            server.ask("{ viewer { tenant { name } } }")
+        made = packshot(tmp_path, "tenant", "create", "films")
+        assert (made.returncode, made.stdout) == (0, "The tenant 'films' is there.\n")
+        assert server.ask("{ viewer { tenant { name } } }") == {"viewer": {"tenant": {"name": "films"}}}
+        assert server.ask("{ locations { nodes { name } } }") == {"locations": {"nodes": [{"name": "main"}]}}
+    again = packshot(tmp_path, "tenant", "create", "films")
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (1, "There is a tenant 'films' already.")
+    refused = packshot(tmp_path, "tenant", "create", "Films!")
+    assert refused.returncode == 1
+    assert "[a-z0-9]" in refused.stderr
 
 
 def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
