@@ -1,23 +1,32 @@
 """Uploads: announced, received and checked."""
 
 import re
+import secrets
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from packshot.catalog import uploads
-from packshot.catalog.uploads import Upload, UploadState
+from packshot.catalog.uploads import Upload, UploadMethod, UploadState
 from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
 from packshot.model import Original
 from packshot.originals import keep_original
 from packshot.site import Site
-from packshot.storage.base import Metadata
+from packshot.storage.base import Metadata, NoSuchObject, Ticket, TooManyBytes
 from resolvers.caller import Caller
 from resolvers.signing import sign
+from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload_url
+
+if TYPE_CHECKING:
+    # Only where there is a bucket: boto3 takes long to import, and not every installation has it.
+    from packshot.storage.direct import Direct
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
 LONGEST_MEDIA_TYPE = 127
+OTHER_BYTES = "The bytes received are not the bytes announced."
 
 
 def upload_key(tenant: str, upload_id: str) -> str:
@@ -25,8 +34,15 @@ def upload_key(tenant: str, upload_id: str) -> str:
     return f"{tenant}/{upload_id}"
 
 
-def create_upload(caller: Caller, *, media_type: str, size: int, sha256: str | None) -> tuple[Upload, str]:
-    """Announce an upload of `size` bytes; return it and its one-time token.
+def create_upload(
+    caller: Caller,
+    *,
+    media_type: str,
+    size: int,
+    sha256: str | None,
+    method: UploadMethod = UploadMethod.ONE_TIME_TOKEN,
+) -> tuple[Upload, str]:
+    """Announce an upload of up to `size` bytes; return it and its one-time token.
 
     Raises:
         Invalid: a media type, size or digest that cannot be one.
@@ -49,16 +65,37 @@ def create_upload(caller: Caller, *, media_type: str, size: int, sha256: str | N
     with caller.write() as tx:
         digest = None if sha256 is None else sha256.lower()
         upload = uploads.create_upload(
-            tx, upload_id, token, media_type=media_type.lower(), max_bytes=size, expected_sha256=digest
+            tx,
+            upload_id,
+            token,
+            method=method,
+            media_type=media_type.lower(),
+            max_bytes=size,
+            expected_sha256=digest,
         )
         caller.answer(upload=upload_id)
     return upload, token
 
 
-def find_upload(caller: Caller, upload_id: str) -> tuple[Upload, str]:
-    """Return an upload of the tenant and its token, to answer the call that announced it once more."""
+def find_upload(caller: Caller, upload_id: str) -> Upload:
+    """Return an upload of the tenant, to answer the call that announced it once more."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return uploads.get_upload(tx, upload_id), _token(caller, upload_id)
+        return uploads.get_upload(tx, upload_id)
+
+
+def find_ticket(caller: Caller, upload: Upload) -> Ticket:
+    """Return how an upload's bytes are sent: to the store where it takes them, else to the application."""
+    direct = caller.site.uploads.direct
+    if direct is not None and upload.method is not UploadMethod.ONE_TIME_TOKEN:
+        key = upload_key(caller.tenant, upload.id)
+        seconds = max(1, int((upload.expires_at - datetime.now(UTC)).total_seconds()))
+        if upload.method is UploadMethod.PRESIGNED_POST:
+            return direct.sign_post(key, content_type=upload.media_type, most=upload.max_bytes, seconds=seconds)
+        return direct.sign_put(key, content_type=upload.media_type, size=upload.max_bytes, seconds=seconds)
+    url, token = upload_url(caller.origin, caller.tenant, upload.id), _token(caller, upload.id)
+    if upload.method is UploadMethod.PRESIGNED_POST:
+        return Ticket(url, "POST", fields={UPLOAD_TOKEN_FIELD: token})
+    return Ticket(url, "PUT", headers={UPLOAD_TOKEN_HEADER: token})
 
 
 def _token(caller: Caller, upload_id: str) -> str:
@@ -86,7 +123,7 @@ def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Up
     stored = site.uploads.put(upload_key(tenant, upload.id), received, Metadata(upload.media_type, None, ()))
     if upload.expected_sha256 not in (None, stored.sha256):
         raise ChecksumMismatch(
-            "The bytes received are not the bytes announced.",
+            OTHER_BYTES,
             field=("sha256",),
             expected=upload.expected_sha256,
             got=stored.sha256,
@@ -108,32 +145,49 @@ def check_upload(caller: Caller, upload_id: str) -> Original:
     """Decode an upload in full, keep its bytes by content, and return what they are.
 
     Raises:
-        NotFound, BadState, UploadExpired: there is no such upload, or not any more.
+        NotFound, BadState, UploadExpired: there is no such upload, or not any more, or it has no bytes yet.
+        ChecksumMismatch: other bytes than announced were sent to the store.
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
         upload = uploads.get_upload(tx, upload_id)
-        _check_received(upload)
         uploads.check_not_expired(tx, upload)
-    return _keep(caller.site, caller.tenant, upload)
-
-
-def _check_received(upload: Upload) -> None:
-    if upload.state is not UploadState.RECEIVED:
-        raise BadState(
-            "This upload's bytes have not been received.",
-            field=("upload_id",),
-            expected="an upload whose bytes were accepted",
-            got=upload.state.value,
-        )
+    try:
+        direct = caller.site.uploads.direct
+        if direct is not None and upload.method is not UploadMethod.ONE_TIME_TOKEN:
+            return _keep_direct(caller.site, caller.tenant, upload, direct)
+        return _keep(caller.site, caller.tenant, upload)
+    except PackshotError as error:
+        raise error.at("upload_id") from None
 
 
 def _keep(site: Site, tenant: str, upload: Upload) -> Original:
-    """Check the received picture and copy it, by content, to where originals live."""
+    if upload.state is not UploadState.RECEIVED:
+        raise _not_received(upload.state.value)
     assert upload.sha256 is not None
     assert upload.bytes is not None
     with site.uploads.as_file(upload_key(tenant, upload.id)) as source:
-        try:
-            return keep_original(site, tenant, source, sha256=upload.sha256, size=upload.bytes)
-        except PackshotError as error:
-            raise error.at("upload_id") from None
+        return keep_original(site, tenant, source, sha256=upload.sha256, size=upload.bytes)
+
+
+def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "Direct") -> Original:
+    """Check what a client put into the store. It may put others at any moment, so a copy is what is checked."""
+    path = site.incoming / secrets.token_hex(16)
+    try:
+        size, digest = direct.receive(upload_key(tenant, upload.id), path, max_bytes=upload.max_bytes)
+        if upload.expected_sha256 not in (None, digest):
+            raise ChecksumMismatch(OTHER_BYTES, expected=upload.expected_sha256, got=digest)
+        return keep_original(site, tenant, path, sha256=digest, size=size)
+    except NoSuchObject:
+        raise _not_received("no bytes in the store") from None
+    except TooManyBytes:
+        most = upload.max_bytes
+        raise TooLarge("More bytes came than were announced.", expected=f"at most {most}", got="more") from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _not_received(got: str) -> BadState:
+    return BadState(
+        "This upload's bytes have not been received.", expected="an upload whose bytes were accepted", got=got
+    )

@@ -4,6 +4,7 @@ from packshot.variants.key import Key
 
 # How the bytes of an upload prove that they are the announced ones.
 UPLOAD_TOKEN_HEADER = "X-Upload-Token"  # noqa: S105
+UPLOAD_TOKEN_FIELD = "token"  # noqa: S105
 
 
 def immutable_url(origin: str, key: Key | str) -> str:
@@ -17,9 +18,9 @@ def stable_url(origin: str, pack_id: str, location: str | None = None) -> str:
     return f"{origin}/api/v2/img/{pack_id}{query}"
 
 
-def upload_url(origin: str, upload_id: str) -> str:
-    """Where the raw bytes of an upload go, by PUT with its token."""
-    return f"{origin}/uploads/{upload_id}"
+def upload_url(origin: str, tenant: str, upload_id: str) -> str:
+    """Where the application takes the bytes of an upload, with its token."""
+    return f"{origin}/uploads/{tenant}/{upload_id}"
 
 
 def original_url(origin: str, key: str, expires: int, signature: str) -> str:

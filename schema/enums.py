@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import strawberry
 
 from packshot import geometry, model
-from packshot.catalog import jobs, ledger, orders, packs
+from packshot.catalog import jobs, ledger, orders, packs, uploads
 
 E = TypeVar("E", bound=Enum)
 
@@ -107,8 +107,8 @@ class JobState(Enum):
 
 @strawberry.enum(description="How the bytes of an upload are to be sent.")
 class UploadMethod(Enum):
-    PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, where the store takes one.")
-    PRESIGNED_PUT = _value("PRESIGNED_PUT", "The raw body.")
+    PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, to the store itself if that is S3.")
+    PRESIGNED_PUT = _value("PRESIGNED_PUT", "The raw body, of the announced length, to the store itself if that is S3.")
     ONE_TIME_TOKEN = _value("ONE_TIME_TOKEN", "The raw body with a token, to this application.")
 
 
@@ -153,6 +153,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     JobState: jobs.JobState,
     VariantState: ledger.VariantState,
     FormatPolicy: model.FormatPolicy,
+    UploadMethod: uploads.UploadMethod,
 }
 
 

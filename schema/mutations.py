@@ -184,10 +184,14 @@ class Mutation:
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> UploadPayload | None:
         def act(caller: Caller) -> UploadPayload:
-            upload, token = uploads.create_upload(
-                caller, media_type=input.media_type, size=input.bytes, sha256=given(input.sha256)
+            upload, _ = uploads.create_upload(
+                caller,
+                media_type=input.media_type,
+                size=input.bytes,
+                sha256=given(input.sha256),
+                method=core(input.method),
             )
-            return UploadPayload(upload=Upload.of(upload, token, caller.origin))
+            return UploadPayload(upload=Upload.of(upload, uploads.find_ticket(caller, upload)))
 
         return await payload(info, UploadPayload, act, under=("input",), key=idempotency_key)
 

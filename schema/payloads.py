@@ -180,8 +180,8 @@ async def _load(info: Info, name: str, id: str) -> object:
 
 
 def _load_upload(caller: Caller, id: str) -> Upload:
-    upload, token = uploads.find_upload(caller, id)
-    return Upload.of(upload, token, caller.origin)
+    upload = uploads.find_upload(caller, id)
+    return Upload.of(upload, uploads.find_ticket(caller, upload))
 
 
 async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -> UserError:

@@ -5,8 +5,8 @@ from datetime import datetime
 import strawberry
 
 from packshot.catalog import uploads as catalog
+from packshot.storage.base import Ticket
 from resolvers.originals import Source
-from resolvers.urls import UPLOAD_TOKEN_HEADER, upload_url
 from schema.enums import UploadMethod
 from schema.scalars import URL, Long
 
@@ -28,16 +28,16 @@ class Upload:
     fields: list[KeyValue] = strawberry.field(description="Form fields to send before the file.")
     headers: list[KeyValue] = strawberry.field(description="Headers to send.")
     max_bytes: Long = strawberry.field(description="How many bytes are accepted: as many as were announced.")
-    expires_at: datetime = strawberry.field(description="Until when; one attempt, 15 minutes.")
+    expires_at: datetime = strawberry.field(description="Until when: 15 minutes. The application takes one attempt.")
 
     @classmethod
-    def of(cls, upload: catalog.Upload, token: str, origin: str) -> "Upload":
+    def of(cls, upload: catalog.Upload, ticket: Ticket) -> "Upload":
         return cls(
             id=strawberry.ID(upload.id),
-            url=URL(upload_url(origin, upload.id)),
-            method="PUT",
-            fields=[],
-            headers=[KeyValue(name=UPLOAD_TOKEN_HEADER, value=token)],
+            url=URL(ticket.url),
+            method=ticket.method,
+            fields=[KeyValue(name=name, value=value) for name, value in ticket.fields.items()],
+            headers=[KeyValue(name=name, value=value) for name, value in ticket.headers.items()],
             max_bytes=Long(upload.max_bytes),
             expires_at=upload.expires_at,
         )
@@ -46,13 +46,13 @@ class Upload:
 @strawberry.input(description="What is about to be uploaded.")
 class UploadInput:
     media_type: str = strawberry.field(description="image/jpeg or the like.")
-    bytes: Long = strawberry.field(description="Exactly, or at most, how many bytes.")
+    bytes: Long = strawberry.field(description="At most how many bytes; for PRESIGNED_PUT exactly.")
     sha256: str | None = strawberry.field(
         default=strawberry.UNSET, description="SHA-256 of the bytes, in hex; other bytes are refused then."
     )
     method: UploadMethod = strawberry.field(
         default=UploadMethod.PRESIGNED_POST,
-        description="How they should be sent, where the store leaves a choice; the answer says how they are.",
+        description="How they are to be sent; the answer's shape is the same for all.",
     )
 
 

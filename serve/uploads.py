@@ -1,7 +1,7 @@
 """Receiving uploads: straight to disk, never whole in memory, never more than announced."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,39 +13,62 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from packshot.catalog.uploads import Upload
-from packshot.errors import TooLarge
+from packshot.errors import NotFound, TooLarge
 from packshot.site import Site
 from resolvers import uploads
-from resolvers.urls import UPLOAD_TOKEN_HEADER
+from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
 from serve.auth import Gate, tenant_of_host
+from serve.forms import Form
 
 THREADS = 16
 
 
 class Uploads:
-    """One endpoint: the raw body of one upload, by PUT, with its one-time token."""
+    """One endpoint: the bytes of one upload with its one-time token, by PUT the raw body, by POST a form."""
 
     def __init__(self, site: Site, gate: Gate) -> None:
         self._site = site
         self._gate = gate
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
-        self.routes = [Route("/uploads/{id}", self.receive, methods=["PUT"])]
+        path = "/uploads/{tenant}/{id}"
+        self.routes = [Route(path, self.put, methods=["PUT"]), Route(path, self.post, methods=["POST"])]
 
-    async def receive(self, request: Request) -> Response:
-        """Take an upload's bytes. The token is used up even if the attempt fails."""
+    async def put(self, request: Request) -> Response:
+        """Take an upload's bytes as the body. The token is used up even if the attempt fails."""
         self._gate.check_secure(request)
-        tenant = tenant_of_host(self._site, request) or self._site.settings.tenant
-        upload_id, token = request.path_params["id"], request.headers.get(UPLOAD_TOKEN_HEADER, "")
-        upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
-        path = self._site.incoming / secrets.token_hex(16)
+        upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""))
+        announced = request.headers.get("content-length", "")
+        return await self._receive(request, upload, request.stream(), int(announced) if announced.isdecimal() else 0)
+
+    async def post(self, request: Request) -> Response:
+        """Take an upload's bytes as the file of a form, with the token in a field before it."""
+        self._gate.check_secure(request)
+        form = Form(request)
+        fields = await form.fields()
+        upload = await self._begin(request, fields.get(UPLOAD_TOKEN_FIELD, ""))
+        return await self._receive(request, upload, form.file(), 0)
+
+    async def _begin(self, request: Request, token: str) -> Upload:
+        tenant, upload_id = request.path_params["tenant"], request.path_params["id"]
+        if tenant_of_host(self._site, request) not in (None, tenant):
+            raise NotFound(
+                "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
+            )
+        begun: Upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
+        return begun
+
+    async def _receive(
+        self, request: Request, upload: Upload, chunks: AsyncIterator[bytes], announced: int
+    ) -> Response:
+        tenant, path = request.path_params["tenant"], self._site.incoming / secrets.token_hex(16)
         try:
-            await self._write(request, upload, path)
+            await self._write(chunks, upload, path, announced)
             done = await self._run(uploads.finish_upload, tenant, upload, path)
         except BaseException:
             # Cancelled or refused: either way the one attempt is over, and says so.
             with anyio.CancelScope(shield=True):
-                await self._run(uploads.fail_upload, tenant, upload_id)
+                await self._run(uploads.fail_upload, tenant, upload.id)
             raise
         finally:
             path.unlink(missing_ok=True)
@@ -54,13 +77,12 @@ class Uploads:
     async def _run(self, act: Callable[..., Upload | None], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(partial(act, self._site, *args), limiter=self._threads)
 
-    async def _write(self, request: Request, upload: Upload, path: Path) -> None:
-        announced = request.headers.get("content-length")
-        if announced is not None and int(announced) > upload.max_bytes:
-            raise _too_large(upload, announced)
+    async def _write(self, chunks: AsyncIterator[bytes], upload: Upload, path: Path, announced: int) -> None:
+        if announced > upload.max_bytes:
+            raise _too_large(upload, str(announced))
         received = 0
         async with await anyio.open_file(path, "xb") as file:
-            async for chunk in request.stream():
+            async for chunk in chunks:
                 received += len(chunk)
                 if received > upload.max_bytes:
                     raise _too_large(upload, f"more than {upload.max_bytes}")

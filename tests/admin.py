@@ -68,7 +68,7 @@ class Admin:
     def announce(self, data: bytes) -> Any:
         return self.do(
             "createUpload",
-            'input: {mediaType: "image/jpeg", bytes: $bytes}',
+            'input: {mediaType: "image/jpeg", bytes: $bytes, method: ONE_TIME_TOKEN}',
             "upload { id url headers { name value } }",
             bytes=("Long!", len(data)),
         )["upload"]

@@ -269,6 +269,7 @@ uploads = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("token_sha256", SHA256, nullable=False),
+    sa.Column("method", sa.String(16), comment="how the bytes are sent; null: with a one-time token"),
     sa.Column("media_type", sa.String(127), nullable=False),
     sa.Column("max_bytes", sa.BigInteger, nullable=False),
     sa.Column("expected_sha256", SHA256),

@@ -1,4 +1,4 @@
-"""Uploads: bytes on their way in. One token, one attempt, fifteen minutes."""
+"""Uploads: bytes on their way in, within fifteen minutes. To the application one token, one attempt."""
 
 import hmac
 import secrets
@@ -26,17 +26,27 @@ class UploadState(StrEnum):
     FAILED = "failed"
 
 
+class UploadMethod(StrEnum):
+    """How a client wants to send its bytes; the first two to the store itself, where that can be."""
+
+    PRESIGNED_POST = "presigned_post"
+    PRESIGNED_PUT = "presigned_put"
+    ONE_TIME_TOKEN = "one_time_token"  # noqa: S105
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """One announced upload.
 
     Attributes:
+        state: of one that is sent to the store itself always OPEN; the store says what came.
         expected_sha256: what the client said the bytes would be; None: it did not.
         sha256, bytes: what was received; None before.
     """
 
     id: str
     state: UploadState
+    method: UploadMethod
     media_type: str
     max_bytes: int
     expected_sha256: str | None
@@ -51,7 +61,14 @@ def new_upload_id() -> str:
 
 
 def create_upload(
-    tx: Tx, upload_id: str, token: str, *, media_type: str, max_bytes: int, expected_sha256: str | None
+    tx: Tx,
+    upload_id: str,
+    token: str,
+    *,
+    method: UploadMethod,
+    media_type: str,
+    max_bytes: int,
+    expected_sha256: str | None,
 ) -> Upload:
     """Announce an upload; of its token only the digest is kept."""
     tx.connection.execute(
@@ -60,6 +77,7 @@ def create_upload(
             id=upload_id,
             state=UploadState.OPEN.value,
             token_sha256=sha256(token.encode()).hexdigest(),
+            method=method.value,
             media_type=media_type,
             max_bytes=max_bytes,
             expected_sha256=expected_sha256,
@@ -160,6 +178,7 @@ def _to_upload(row: Any) -> Upload:
     return Upload(
         id=row.id,
         state=UploadState(row.state),
+        method=UploadMethod.ONE_TIME_TOKEN if row.method is None else UploadMethod(row.method),
         media_type=row.media_type,
         max_bytes=row.max_bytes,
         expected_sha256=row.expected_sha256,

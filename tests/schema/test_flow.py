@@ -47,9 +47,15 @@ def test_a_new_pack_gets_from_upload_to_picture(api: Api) -> None:
 
     data = jpeg(photo(800, 600))
     announced = api.payload(
-        CREATE_UPLOAD, input={"mediaType": "image/jpeg", "bytes": len(data), "sha256": sha256(data).hexdigest()}
+        CREATE_UPLOAD,
+        input={
+            "mediaType": "image/jpeg",
+            "bytes": len(data),
+            "sha256": sha256(data).hexdigest(),
+            "method": "ONE_TIME_TOKEN",
+        },
     )["upload"]
-    assert announced["url"] == f"http://test/uploads/{announced['id']}"
+    assert announced["url"] == f"http://test/uploads/default/{announced['id']}"
     assert announced["method"] == "PUT"
     assert announced["fields"] == []
     assert announced["maxBytes"] == len(data)

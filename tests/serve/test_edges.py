@@ -23,6 +23,8 @@ CREATE = """mutation Create($input: UploadInput!) {
   }
 }"""
 
+INPUT = {"mediaType": "image/jpeg", "method": "ONE_TIME_TOKEN"}
+
 
 def ask(client: TestClient, query: str, variables: dict[str, Any] | None = None) -> Any:
     """Send one operation with the admin token; return its data."""
@@ -38,7 +40,7 @@ def ask(client: TestClient, query: str, variables: dict[str, Any] | None = None)
 
 def announce(client: TestClient, size: int, **values: Any) -> tuple[str, dict[str, str]]:
     """Announce an upload; return its URL and headers."""
-    data = ask(client, CREATE, {"input": {"mediaType": "image/jpeg", "bytes": size, **values}})["createUpload"]
+    data = ask(client, CREATE, {"input": INPUT | {"bytes": size} | values})["createUpload"]
     assert data["userErrors"] == []
     upload = data["upload"]
     assert (upload["method"], upload["fields"], upload["maxBytes"]) == ("PUT", [], size)
