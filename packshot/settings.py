@@ -135,6 +135,7 @@ Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
 OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
+Switch = Annotated[bool, _expected("on or off")]
 Level = Annotated[
     Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), _expected("debug, info, warning or error")
 ]
@@ -258,6 +259,20 @@ class Settings(BaseSettings):
         default=None,
         description="Number of render processes."
         " Not set: one more than there are cores, so that an edit need not wait for bulk work.",
+    )
+    introspection: Switch = Field(
+        default=True,
+        description="Whether GraphQL tells its schema, and suggests names in errors: `on` or `off`."
+        " GraphiQL and code generators ask for it.",
+    )
+    query_cost_limit: Count = Field(
+        default=50_000, description="Most that one GraphQL operation may cost, as `extensions.cost` counts it."
+    )
+    query_budget: Count = Field(
+        default=1_000_000, description="Most that one user of one tenant may ask for at once, in the same count."
+    )
+    query_budget_per_second: Count = Field(
+        default=20_000, description="How much of that comes back in a second, in each process."
     )
     log_level: Level = Field(
         default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."

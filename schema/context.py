@@ -17,6 +17,7 @@ from packshot.catalog.ledger import Entry
 from packshot.model import Location, Snapshot
 from resolvers import jobs, locations, packs
 from resolvers.caller import Caller
+from schema.budgets import Budgets
 from schema.watching import Watch
 
 T = TypeVar("T")
@@ -76,14 +77,23 @@ class Context:
     Attributes:
         watch: how jobs and packs are followed; one for the application.
         patient: threads for what may wait long for a store; None: the same as for all else.
+        budgets: how much each caller may still ask for; one for the application.
+        retry_after_seconds: set where too little was left.
     """
 
+    retry_after_seconds: int | None = None
+
     def __init__(
-        self, caller: Caller, watch: Watch | None = None, patient: anyio.CapacityLimiter | None = None
+        self,
+        caller: Caller,
+        watch: Watch | None = None,
+        patient: anyio.CapacityLimiter | None = None,
+        budgets: Budgets | None = None,
     ) -> None:
         self.caller = caller
         self.watch = watch or Watch(caller.site)
         self.patient = patient
+        self.budgets = budgets or Budgets(caller.site.settings)
         self.loaders = Loaders(caller)
 
     def forget(self) -> None:
@@ -98,11 +108,12 @@ class SocketContext(Context):
         connection_params: what that message said; set by Strawberry.
     """
 
-    def __init__(self, connection: WebSocket, watch: Watch, patient: anyio.CapacityLimiter) -> None:
+    def __init__(self, connection: WebSocket, watch: Watch, patient: anyio.CapacityLimiter, budgets: Budgets) -> None:
         self.connection = connection
         self.connection_params: dict[str, Any] | None = None
         self.watch = watch
         self.patient = patient
+        self.budgets = budgets
         self.closing: asyncio.TimerHandle | None = None
 
     def admit(self, caller: Caller) -> None:

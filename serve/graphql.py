@@ -20,6 +20,7 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 
 from packshot.errors import PackshotError
+from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.watching import Watch
@@ -49,13 +50,15 @@ class AdminGraphQL(GraphQL[Context, None]):
         self._gate = gate
         # A store that is silent may hold these threads, but none that other edits need.
         self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
+        self._budgets = Budgets(gate.site.settings)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
         watch = self._watch = self._watch or Watch(self._gate.site)
         if isinstance(request, WebSocket):
-            return SocketContext(request, watch, self._patient)
-        return Context(await anyio.to_thread.run_sync(self._gate.admit, request), watch, self._patient)
+            return SocketContext(request, watch, self._patient, self._budgets)
+        caller = await anyio.to_thread.run_sync(self._gate.admit, request)
+        return Context(caller, watch, self._patient, self._budgets)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object]:
         """Let a WebSocket in by `connectionParams.authorization`, and close it when that ends."""
@@ -113,6 +116,9 @@ class AdminGraphQL(GraphQL[Context, None]):
         result = await super().execute_single(request, request_adapter, sub_response, context, root_value, request_data)
         sub_response.media_type = over_http.media_type(request)
         sub_response.status_code = over_http.status_of(result, sub_response.media_type)
+        if context.retry_after_seconds is not None:
+            sub_response.status_code = 429
+            sub_response.headers["Retry-After"] = str(context.retry_after_seconds)
         return result
 
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
@@ -133,7 +139,9 @@ class AdminGraphQL(GraphQL[Context, None]):
         self, response_data: GraphQLHTTPResponse | list[GraphQLHTTPResponse], sub_response: Response
     ) -> Response:
         media = sub_response.media_type or over_http.RESPONSE
-        return over_http.answer(orjson.dumps(response_data), sub_response.status_code or 200, media)
+        return over_http.answer(
+            orjson.dumps(response_data), sub_response.status_code or 200, media, dict(sub_response.headers)
+        )
 
 
 async def _close(connection: WebSocket) -> None:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
 
 from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
 from serve import problems
@@ -128,7 +129,11 @@ def refuse(request: Request, error: PackshotError) -> Response:
 
 def refuse_request(request: Request, error: HTTPException) -> Response:
     """Answer what Strawberry takes for no operation, or none that the method may ask for."""
-    if isinstance(error.__cause__, InvalidOperationTypeError) or error.status_code == 405:
+    cause = error.__cause__
+    if isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION:
+        expected = "Accept: text/event-stream, or a WebSocket"
+        return refusal(request, 400, "A subscription has more than one answer.", "INVALID", expected=expected)
+    if isinstance(cause, InvalidOperationTypeError) or error.status_code == 405:
         allowed = ", ".join(METHODS) if request.method not in METHODS else "POST"
         message = "That cannot be asked for by this method."
         return refusal(

@@ -94,6 +94,10 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_RENDER_TIMEOUT_SECONDS": "0",
         "PACKSHOT_RENDER_MEMORY_BYTES": "5",
         "PACKSHOT_RENDER_PROCESSES": "6",
+        "PACKSHOT_INTROSPECTION": "off",
+        "PACKSHOT_QUERY_COST_LIMIT": "1000",
+        "PACKSHOT_QUERY_BUDGET": "20000",
+        "PACKSHOT_QUERY_BUDGET_PER_SECOND": "300",
         "PACKSHOT_LOG_LEVEL": "DEBUG",
     }
     assert environ.keys() == page_rows().keys()
@@ -125,6 +129,10 @@ def test_every_setting_can_be_set() -> None:
         render_timeout_seconds=0,
         render_memory_bytes=5,
         render_processes=6,
+        introspection=False,
+        query_cost_limit=1000,
+        query_budget=20_000,
+        query_budget_per_second=300,
         log_level="debug",
     )
 

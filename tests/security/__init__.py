@@ -1,0 +1,1 @@
+"""What strangers and other tenants may try."""
