@@ -1,10 +1,11 @@
 """What a document may ask for, decided before anything is run."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from graphql import (
+    DocumentNode,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -16,25 +17,72 @@ from graphql import (
     ValidationContext,
     ValidationRule,
 )
-from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension
+from strawberry.extensions import AddValidationRules, SchemaExtension, ValidationCache
 
 MAX_DEPTH = 15
 MAX_ALIASES = 50
 MAX_TOKENS = 5000
+# With every fragment written out where it is spread.
+MAX_FIELDS = 5000
+MAX_REPEATED = 200
 
 # No database keeps these in text; PostgreSQL refuses the first, UTF-8 the others.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class Parse(ParserCache):
-    """Parses a document once, and refuses one that nests deeper than can be parsed."""
+class Validate(ValidationCache):
+    """Validates a document once, and never one that repeats itself so often that validating it takes seconds."""
 
-    def on_parse(self) -> Iterator[None]:
-        try:
-            yield from super().on_parse()
-        except RecursionError:
-            # Whatever nests that deep is no document of a client that means well.
-            raise GraphQLError("The document nests too deep.", extensions={"code": "LIMIT"}) from None
+    def on_validate(self) -> Iterator[None]:
+        context = self.execution_context
+        assert context.graphql_document is not None
+        if refusal := _too_wide(context.graphql_document):
+            context.pre_execution_errors = [refusal]
+            yield
+        else:
+            yield from super().on_validate()
+
+
+def _too_wide(document: DocumentNode) -> GraphQLError | None:
+    """Return why a document is refused; None: it is not.
+
+    Whether fields of the same name can be merged is looked at for each pair of them, and again within.
+    """
+    fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+    operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
+    waiting = [[operation.selection_set] for operation in operations]
+    fields = repeated = 0
+    while waiting:
+        merged = _merge(waiting.pop(), fragments)
+        fields += sum(len(same) for same in merged)
+        repeated += sum(len(same) - 1 for same in merged)
+        if fields > MAX_FIELDS:
+            return GraphQLError(f"The document has more than {MAX_FIELDS} fields.", extensions={"code": "LIMIT"})
+        if repeated > MAX_REPEATED:
+            message = f"The document asks more than {MAX_REPEATED} times for what it has asked for before."
+            return GraphQLError(message, extensions={"code": "LIMIT"})
+        waiting += [[field.selection_set for field in same if field.selection_set] for same in merged]
+    return None
+
+
+def _merge(
+    selections: list[SelectionSetNode], fragments: dict[str, FragmentDefinitionNode]
+) -> Collection[list[FieldNode]]:
+    """Return the fields of selections of one object, those of one name in the answer together."""
+    merged: dict[str, list[FieldNode]] = {}
+    seen: set[str] = set()
+    waiting = list(selections)
+    while waiting:
+        for selection in waiting.pop().selections:
+            if isinstance(selection, FieldNode):
+                merged.setdefault((selection.alias or selection.name).value, []).append(selection)
+            elif isinstance(selection, InlineFragmentNode):
+                waiting.append(selection.selection_set)
+            elif isinstance(selection, FragmentSpreadNode) and selection.name.value not in seen:
+                seen.add(selection.name.value)
+                if selection.name.value in fragments:
+                    waiting.append(fragments[selection.name.value].selection_set)
+    return merged.values()
 
 
 class OneOperation(SchemaExtension):

@@ -12,7 +12,7 @@ def nested(levels: int) -> str:
     """Return a query that many levels deep, a leaf included."""
     inside = "id"
     for number in reversed(range(levels - 3)):
-        inside = ("pack" if number % 2 else "locations") + f" {{ {inside} }}"
+        inside = ("pack" if number % 2 else 'location(name: "main")') + f" {{ {inside} }}"
     return f"{{ packs {{ nodes {{ {inside} }} }} }}"
 
 
@@ -34,6 +34,20 @@ def test_five_thousand_tokens_are_allowed_and_more_are_not(api: Api) -> None:
     # Refused by the field, so the document itself was not.
     assert api.error("{ nodes(ids: [" + " 1" * 4980 + "]) { id } }")["path"] == ["nodes"]
     assert "5000 tokens" in api.error("{ nodes(ids: [" + " 1" * 5000 + "]) { id } }")["message"]
+
+
+def test_a_field_may_be_asked_for_two_hundred_times_more_and_no_more(api: Api) -> None:
+    assert api.run("{" + " packs { totalCount }" * 101 + "}").errors is None
+    assert "200 times" in api.error("{" + " packs { totalCount }" * 102 + "}")["message"]
+    shared = " ".join(f"fragment F{n} on Query {{ packs {{ totalCount }} }}" for n in range(102))
+    assert "200 times" in api.error("{" + " ".join(f"...F{n}" for n in range(102)) + "}" + shared)["message"]
+
+
+def test_fragments_are_counted_where_they_are_spread(api: Api) -> None:
+    twice = "a: locations {{ pack {{ ...F{0} }} }} b: locations {{ pack {{ ...F{0} }} }}"
+    levels = [f"fragment F{n} on Pack {{ {twice.format(n + 1)} }}" for n in range(12)]
+    document = "{ packs { nodes { ...F0 } } } " + " ".join(levels) + " fragment F12 on Pack { id }"
+    assert "5000 fields" in api.error(document)["message"]
 
 
 @pytest.mark.parametrize(
