@@ -1,29 +1,56 @@
-"""Write the schema to the file that is committed, or check that they agree: `python -m schema.export [--check]`."""
+"""Write the schema to the file that is committed, or compare it with what it was: `python -m schema.export`."""
 
 import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from schema.breaking import find_breaks
 from schema.build import sdl
 
 COMMITTED = Path(__file__).with_name("schema.graphql")
+RELEASED = Path(__file__).with_name("released.graphql")
+USAGE = """usage: python -m schema.export             write schema.graphql
+       python -m schema.export --check     fail where schema.graphql is not the schema
+       python -m schema.export --breaking [FILE]
+                                           fail where a client of the last release, or of that file, would break
+       python -m schema.export --release   write released.graphql, as part of a release
+"""
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 1 where the committed file is not the schema."""
-    if list(arguments) not in ([], ["--check"]):
-        sys.stderr.write("usage: python -m schema.export [--check]\n")
-        return 2
-    if not arguments:
-        COMMITTED.write_text(sdl(), encoding="utf-8")
-        return 0
+    """Return the exit status: 1 where the schema is not what it must be, 2 for wrong usage."""
+    match list(arguments):
+        case []:
+            COMMITTED.write_text(sdl(), encoding="utf-8")
+        case ["--release"]:
+            RELEASED.write_text(sdl(), encoding="utf-8")
+        case ["--check"]:
+            return _tell(_drift())
+        case ["--breaking"]:
+            return _tell(_breaks(RELEASED))
+        case ["--breaking", file] if Path(file).is_file():
+            return _tell(_breaks(Path(file)))
+        case _:
+            sys.stderr.write(USAGE)
+            return 2
+    return 0
+
+
+def _tell(lines: list[str]) -> int:
+    sys.stdout.writelines(lines)
+    return 1 if lines else 0
+
+
+def _drift() -> list[str]:
     committed = COMMITTED.read_text(encoding="utf-8") if COMMITTED.exists() else ""
-    drift = list(
+    return list(
         difflib.unified_diff(committed.splitlines(True), sdl().splitlines(True), "schema.graphql", "the schema")
     )
-    sys.stdout.writelines(drift)
-    return 1 if drift else 0
+
+
+def _breaks(released: Path) -> list[str]:
+    return [f"{released.name}: {text}\n" for text in find_breaks(released.read_text(encoding="utf-8"), sdl())]
 
 
 if __name__ == "__main__":
