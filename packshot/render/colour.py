@@ -22,6 +22,18 @@ _MODES_8_BITS = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 def to_srgb(picture: Image.Image) -> Image.Image:
     """Return `picture` in mode RGB, or RGBA where any pixel is not opaque; `picture` itself may be changed.
 
+    What `to_rgb` leaves to be done is done too.
+    """
+    plain, transform = to_rgb(picture)
+    return plain if transform is None else transformed(plain, transform)
+
+
+def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]:
+    """Return `picture` in mode RGB, or RGBA where any pixel is not opaque, and what brings that to sRGB.
+
+    None: it is sRGB. Where the pixels are RGB in another space, whoever makes the
+    picture smaller transforms what comes of it: a whole original takes far longer.
+
     Its ICC profile is applied with relative colorimetric intent. A profile that is broken,
     or made for other channels than the picture has, counts as none: then grey
     and RGB are taken for sRGB, and CMYK is converted by complement. Pillow
@@ -34,18 +46,23 @@ def to_srgb(picture: Image.Image) -> Image.Image:
     profile = picture.info.get("icc_profile") or b""
     plain = _without_useless_alpha(_with_8_bits(picture))
     if plain.mode in ("L", "LA"):
-        return _from_grey(plain, profile)
+        return _from_grey(plain, profile), None
     if plain.mode == "LAB":
-        return _transformed(plain, _lab())
+        return transformed(plain, _lab()), None
     transform = _to_srgb(profile, plain.mode)
-    if transform is None:
-        return plain.convert("RGB") if plain.mode == "CMYK" else plain
-    return _transformed(plain, transform)
+    if plain.mode == "CMYK":
+        return (plain.convert("RGB") if transform is None else transformed(plain, transform)), None
+    return plain, transform
 
 
-def _transformed(picture: Image.Image, transform: ImageCmsTransform) -> Image.Image:
+def transformed(picture: Image.Image, transform: ImageCmsTransform) -> Image.Image:
+    """Return `picture` in the space that `transform` leads to; `picture` itself may be changed."""
     # In place where the channels stay: another copy of a large original is 320 MB.
-    return transform.apply_in_place(picture) if picture.mode == transform.output_mode else transform.apply(picture)
+    apply = transform.apply_in_place if picture.mode == transform.output_mode else transform.apply
+    result = apply(picture)
+    # Encoders would write it into every file.
+    result.info.pop("icc_profile", None)
+    return result
 
 
 def _with_8_bits(picture: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""An original's bytes as a picture: sRGB, 8 bits, told how to turn it upright, nothing else attached.
+"""An original's bytes as a picture: 8 bits, told how to bring it upright and to sRGB, nothing else attached.
 
 Originals are hostile input. What a header tells is checked before a pixel is
 decoded; the decoding itself belongs in a process that may die.
@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 
 from PIL import AvifImagePlugin, Image, PngImagePlugin
+from PIL.ImageCms import ImageCmsTransform
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
@@ -15,7 +16,7 @@ from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.render import gif, jpeg
 from packshot.render.cicp import implied_profile
-from packshot.render.colour import to_srgb
+from packshot.render.colour import to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
@@ -91,20 +92,22 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded picture as it is stored, and the turn that is still to come.
+    """A decoded picture as it is stored, and the turn and the colours that are still to come.
 
-    Turning copies every pixel, so whoever makes the picture smaller turns what
-    comes of it.
+    Both take as long as there are pixels, so whoever makes the picture smaller
+    applies them to what comes of it.
 
     Attributes:
         picture: mode RGB, or RGBA where some pixel is not opaque; without metadata.
         turn: what brings it upright; None: it is.
+        colours: what brings it to sRGB; None: it is.
         whole: size of the original as stored where `picture` was decoded smaller; None: its own.
     """
 
     picture: Image.Image
     turn: Image.Transpose | None
     whole: Size | None = None
+    colours: ImageCmsTransform | None = None
 
     @property
     def size(self) -> Size:
@@ -126,8 +129,10 @@ class Decoded:
             top = self._stored_size.height - top - height
         return Box(left, top, width, height)
 
-    def upright(self, part: Image.Image) -> Image.Image:
-        """Turn `part`, which was made of `picture`, upright."""
+    def shown(self, part: Image.Image) -> Image.Image:
+        """Return `part`, which was made of `picture`, upright and in sRGB; `part` itself may be changed."""
+        if self.colours is not None:
+            part = transformed(part, self.colours)
         return part if self.turn is None else part.transpose(self.turn)
 
     @property
@@ -151,7 +156,7 @@ def inspect(data: bytes, limits: Limits) -> Header:
 
 
 def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
-    """Decode an original's first frame as 8-bit sRGB; a file that ends early is refused.
+    """Decode an original's first frame with 8 bits a channel; a file that ends early is refused.
 
     Args:
         halved: decode a JPEG to half its size, rounded up, for a third of the time;
@@ -180,7 +185,8 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
             raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
         turn = UPRIGHT.get(orientation(source))
-        return Decoded(bare(to_srgb(source)), turn, whole)
+        picture, colours = to_rgb(source)
+        return Decoded(bare(picture), turn, whole, colours)
 
 
 def credits_of(data: bytes, limits: Limits) -> bytes | None:

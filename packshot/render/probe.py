@@ -15,6 +15,8 @@ from packshot.render.thumbhash import THUMBNAIL_SIDE, thumbhash
 # Colours are counted on a thumbnail of at most this many pixels a side.
 _SIDE = 64
 
+_BOX = Image.Resampling.BOX
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -55,8 +57,9 @@ def probe(data: bytes, limits: Limits) -> Facts:
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
     with refused_if_damaged("The picture's colours cannot be told."):
-        color = dominant_color(decoded.picture)
-        hashed = thumbhash(decoded.upright(_thumbnail(decoded.picture)))
+        # Both are told of a small copy alone: colours of a whole original take long.
+        color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))
+        hashed = thumbhash(decoded.shown(_thumbnail(decoded.picture)))
     return Facts(
         width=decoded.size.width,
         height=decoded.size.height,
@@ -73,7 +76,7 @@ def _thumbnail(picture: Image.Image) -> Image.Image:
     scale = min(1.0, THUMBNAIL_SIDE / max(picture.size))
     width, height = (max(1, round(side * scale)) for side in picture.size)
     # Colours are weighed by their alpha here, as everywhere.
-    return picture.resize((width, height), Image.Resampling.BOX)
+    return picture.resize((width, height), _BOX)
 
 
 def dominant_color(picture: Image.Image) -> str | None:
@@ -82,8 +85,7 @@ def dominant_color(picture: Image.Image) -> str | None:
     Each channel is cut into 8 ranges, so there are 512 kinds; the picture is
     first averaged down to a thumbnail. Pixels less than half opaque do not count.
     """
-    side = (min(_SIDE, picture.width), min(_SIDE, picture.height))
-    pixels = picture.resize(side, Image.Resampling.BOX).convert("RGBA").tobytes()
+    pixels = picture.resize(_sampled(picture), _BOX).convert("RGBA").tobytes()
     seen = [pixels[at : at + 3] for at in range(0, len(pixels), 4) if pixels[at + 3] >= 128]
     if not seen:
         return None
@@ -93,6 +95,10 @@ def dominant_color(picture: Image.Image) -> str | None:
     alike = [color for color in seen if _kind(color) == most]
     mean = (round(sum(color[channel] for color in alike) / len(alike)) for channel in range(3))
     return "#" + bytes(mean).hex()
+
+
+def _sampled(picture: Image.Image) -> tuple[int, int]:
+    return min(_SIDE, picture.width), min(_SIDE, picture.height)
 
 
 def _kind(color: bytes) -> int:

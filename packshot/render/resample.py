@@ -101,12 +101,12 @@ class Levels:
         left, top, width, height = level.stored(box)
         with refused_if_damaged("The picture cannot be scaled to that size."):
             if box.size == size:
-                return level.upright(level.picture.crop((left, top, left + width, top + height)))
+                return level.shown(level.picture.crop((left, top, left + width, top + height)))
             # A pixel of the level covers whole pixels of the original, the last one
             # perhaps fewer: so the box is found by division, and nothing shifts.
             edges = (left / factor, top / factor, (left + width) / factor, (top + height) / factor)
             sampled = _resampled(level.picture, edges, level.turned_size(size))
-            return level.upright(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
+            return level.shown(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
 
     @cached_property
     def preview(self) -> Image.Image:

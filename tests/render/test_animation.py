@@ -51,7 +51,7 @@ def animation(data: bytes) -> Animation:
 
 
 def shown(data: bytes) -> list[Image.Image]:
-    return [frame.upright(frame.picture).convert("RGBA") for frame, _ in animation(data).pictures()]
+    return [frame.shown(frame.picture).convert("RGBA") for frame, _ in animation(data).pictures()]
 
 
 def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
@@ -245,7 +245,7 @@ def rewritten(data: bytes, format: Format) -> bytes:
 
     def frames() -> Iterator[tuple[Image.Image, int]]:
         for frame, milliseconds in found.pictures():
-            yield frame.upright(frame.picture), milliseconds
+            yield frame.shown(frame.picture), milliseconds
 
     result = write_animation(frames(), found.frames, format, 95, found.plays)
     assert Image.open(BytesIO(result)).format == format.value.upper()

@@ -98,7 +98,8 @@ def colours(steps: int = 9) -> npt.NDArray[np.uint8]:
 
 
 def decoded(data: bytes) -> npt.NDArray[np.uint8]:
-    return np.asarray(decode(data, LIMITS).picture)
+    found = decode(data, LIMITS)
+    return np.asarray(found.shown(found.picture))
 
 
 def profile(chromaticities: tuple[float, ...], gamma: float) -> bytes:

@@ -37,11 +37,11 @@ def mean_difference(one: Image.Image, other: Image.Image) -> float:
 
 def upright(data: bytes) -> Image.Image:
     decoded = decode(data, LIMITS)
-    return decoded.upright(decoded.picture)
+    return decoded.shown(decoded.picture)
 
 
 def as_pixel(data: bytes) -> tuple[int, ...]:
-    pixel = decode(data, LIMITS).picture.getpixel((0, 0))
+    pixel = upright(data).getpixel((0, 0))
     assert isinstance(pixel, tuple)
     return pixel
 
@@ -65,11 +65,11 @@ def test_every_orientation_of_every_format_comes_out_upright_once(format: str, o
 @pytest.mark.parametrize("turn", [None, *Image.Transpose])
 def test_a_box_of_the_upright_picture_is_found_in_the_stored_one(turn: Image.Transpose | None) -> None:
     decoded = Decoded(pictures.photo(61, 40), turn)
-    whole = decoded.upright(decoded.picture)
+    whole = decoded.shown(decoded.picture)
     assert decoded.size == whole.size
     for box in (Box(3, 5, 20, 11), Box(0, 0, *whole.size), Box(whole.width - 1, 0, 1, 7)):
         left, top, width, height = decoded.stored(box)
-        part = decoded.upright(decoded.picture.crop((left, top, left + width, top + height)))
+        part = decoded.shown(decoded.picture.crop((left, top, left + width, top + height)))
         expected = whole.crop((box.left, box.top, box.left + box.width, box.top + box.height))
         assert part.tobytes() == expected.tobytes()
         assert part.size == box.size == decoded.turned_size(decoded.stored(box).size)

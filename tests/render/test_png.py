@@ -91,7 +91,8 @@ def expected(samples: Samples, kind: int, depth: int) -> npt.NDArray[np.uint8]:
 
 
 def shown(data: bytes) -> npt.NDArray[np.uint8]:
-    return np.asarray(decode(data, Limits()).picture.convert("RGBA"))
+    found = decode(data, Limits())
+    return np.asarray(found.shown(found.picture).convert("RGBA"))
 
 
 def palette(depth: int) -> bytes:
