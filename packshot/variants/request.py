@@ -17,6 +17,10 @@ from packshot.geometry import Gravity, Mode
 
 T = TypeVar("T", bound=StrEnum)
 
+# In CSS pixels, as all that a URL says.
+LARGEST_BLUR = 250
+LARGEST_DPR = 4
+
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
@@ -187,8 +191,8 @@ _PARAMETERS: dict[str, Callable[[str, str], object]] = {
     "rounded-corners": _radius,
     "format": _choice({choice.value: choice for choice in FormatChoice} | {"jpg": FormatChoice.JPEG}),
     "quality": _quality,
-    "blur": _between("0", "250"),
-    "dpr": _between("0.5", "4"),
+    "blur": _between("0", str(LARGEST_BLUR)),
+    "dpr": _between("0.5", str(LARGEST_DPR)),
     "background": _colour,
 }
 assert {name.replace("-", "_") for name in _PARAMETERS} == {field.name for field in fields(RequestForm)}

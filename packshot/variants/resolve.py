@@ -23,7 +23,7 @@ from packshot.model import (
 )
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing
-from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
+from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, QualityChoice, RequestForm
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
 DEFAULT_DPRS = (1.0, 2.0)
@@ -348,6 +348,11 @@ def rendition_form(rendition: Rendition) -> RequestForm:
     )
 
 
+def _offered(format: Format, config: Location, original: Original) -> bool:
+    # A request has no word for GIF: it is given where a picture moves, or the location wants it.
+    return format is not Format.GIF or original.moves or format in (config.formats or ())
+
+
 def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
     """Return today's variant for a key's location and plan.
 
@@ -361,6 +366,8 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
     config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
     if config is None or shown is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
+    if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not _offered(key.plan.format, config, shown.original):
+        raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant changed for every picture, the old spelling leads to the new.
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits)
     # The size of a picture shown whole rounds one axis, so it comes back from the other alone.

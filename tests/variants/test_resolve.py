@@ -1,6 +1,7 @@
 """Which picture a request means: fallback, crop, policy, format and size, as the contract says."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -462,6 +463,8 @@ def test_a_made_up_plan_is_never_drawn() -> None:
         replace(key.plan, background="ff0000"),
         replace(key.plan, full=True),
         replace(key.plan, mode=Mode.CLIP, width=320, height=100),
+        replace(key.plan, blur=Decimal("1000.01")),
+        replace(key.plan, format=Format.GIF, quality=None),
     ):
         with pytest.raises(NotFound):
             retarget(snap, replace(key, plan=made_up), limit=LIMIT)
