@@ -74,6 +74,18 @@ def _short(text: str, limit: int = 100) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def dump_error(error: PackshotError) -> dict[str, Any]:
+    """Return a refusal as JSON can keep it; `load_error` makes it again."""
+    return {"code": error.code.value, **error.__dict__}
+
+
+def load_error(kept: dict[str, Any]) -> PackshotError:
+    """Return the refusal that `dump_error` was given."""
+    (kind,) = (kind for kind in PackshotError.__subclasses__() if kind.code.value == kept["code"])
+    state = {name: value for name, value in kept.items() if name != "code"}
+    return _revive(kind, state | {"field": tuple(kept["field"])})
+
+
 class Invalid(PackshotError):
     """A value does not fit its rule."""
 
@@ -150,9 +162,17 @@ class FetchBlocked(PackshotError):
 
 
 class FetchFailed(PackshotError):
-    """The address did not give the bytes: nobody answers, or not with a picture's bytes."""
+    """The address did not give the bytes: nobody answers, or not with a picture's bytes.
+
+    Attributes:
+        may_pass: whether whoever can wait had better ask once more, later.
+    """
 
     code = ErrorCode.FETCH_FAILED
+
+    def __init__(self, message: str, *, may_pass: bool = True, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.may_pass = may_pass
 
 
 class UploadExpired(PackshotError):

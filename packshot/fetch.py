@@ -37,6 +37,7 @@ SILENT_SECONDS = 15.0
 CHUNK_BYTES = 1 << 16
 LONGEST_URL = 2048
 _REDIRECTING = (301, 302, 303, 307, 308)
+_PASSING = (408, 425, 429)
 
 # Where `ipaddress` sees nothing special, and clouds answer from within.
 _INNER = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "100.64.0.0/10", "192.0.0.0/24"))
@@ -125,9 +126,16 @@ def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: fl
             if response.status == 200:
                 return _receive(response, following, into, max_bytes, deadline)
             if response.status not in _REDIRECTING:
-                raise FetchFailed("The address does not give a file.", expected="status 200", got=response.status)
+                raise FetchFailed(
+                    "The address does not give a file.",
+                    expected="status 200",
+                    got=response.status,
+                    may_pass=response.status >= 500 or response.status in _PASSING,
+                )
             following = _next_url(following, response.headers.get("location"))
-    raise FetchFailed("The address leads on and on.", expected=f"at most {REDIRECTS} redirects", got=following)
+    raise FetchFailed(
+        "The address leads on and on.", expected=f"at most {REDIRECTS} redirects", got=following, may_pass=False
+    )
 
 
 def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allowed, seconds: float) -> int:

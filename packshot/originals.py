@@ -6,20 +6,24 @@ from pathlib import Path
 from packshot.errors import ChecksumMismatch
 from packshot.fetch import fetch, parse_allowed
 from packshot.model import Original
+from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, Metadata
 
 
-def keep_original(site: Site, tenant: str, source: Path, *, sha256: str, size: int) -> Original:
+def keep_original(
+    site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane = Lane.INTERACTIVE
+) -> Original:
     """Check a picture and copy it to where originals live; what kind it is, its bytes tell.
 
     Args:
         sha256, size: of the file; nothing else is kept should it change meanwhile.
+        lane: whether somebody waits for it.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
-    facts = site.renderer.probe(source)
+    facts = site.renderer.probe(source, lane)
     original = Original(
         sha256=sha256,
         width=facts.width,
@@ -43,7 +47,7 @@ def keep_original(site: Site, tenant: str, source: Path, *, sha256: str, size: i
     return original
 
 
-def fetch_original(site: Site, tenant: str, url: str) -> Original:
+def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.INTERACTIVE) -> Original:
     """Fetch a picture by its address and keep it as `keep_original` does.
 
     Raises:
@@ -55,6 +59,6 @@ def fetch_original(site: Site, tenant: str, url: str) -> Original:
     try:
         allowed = parse_allowed(settings.fetch_allow or "")
         fetched = fetch(url, path, max_bytes=settings.max_upload_bytes, allowed=allowed)
-        return keep_original(site, tenant, path, sha256=fetched.sha256, size=fetched.size)
+        return keep_original(site, tenant, path, sha256=fetched.sha256, size=fetched.size, lane=lane)
     finally:
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import jobs, leases, once, orders, uploads, webhooks
+from packshot.catalog import fetches, jobs, leases, once, orders, uploads, webhooks
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
@@ -73,6 +73,7 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             leases.drop_all(tx)
             orders.free_leases(tx)
+            fetches.free_leases(tx)
 
     def _run(self) -> None:
         while not self._stopping:

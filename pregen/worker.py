@@ -9,6 +9,7 @@ from dramatiq import Broker
 from packshot.catalog.orders import Priority
 from packshot.site import Site
 from pregen.dispatch import Dispatcher
+from pregen.fetcher import Fetcher
 from pregen.queue import ACTOR, QUEUES, QueueBell
 from pregen.refresh import refresh_pack
 from pregen.tell import Teller
@@ -47,6 +48,7 @@ class Pregen(QueueBell):
         # and bulk work takes half of the threads at the most.
         self._worker.queue_prefetch = places
         self._teller = Teller(site)
+        self._fetcher = Fetcher(site, self)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -57,6 +59,7 @@ class Pregen(QueueBell):
         self._worker.start()
         self.dispatcher.start()
         self._teller.start()
+        self._fetcher.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -68,6 +71,7 @@ class Pregen(QueueBell):
         closing.start()
         self.dispatcher.stop()
         self._teller.stop()
+        self._fetcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         closing.cancel()
         closing.join()
@@ -76,6 +80,7 @@ class Pregen(QueueBell):
     def wake(self) -> None:
         """Look for due work now."""
         self.dispatcher.wake()
+        self._fetcher.wake()
 
     def _refresh(self, tenant: str, pack_id: str) -> None:
         try:

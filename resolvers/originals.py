@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from packshot.catalog import packs
+from packshot.catalog import fetches, packs
 from packshot.catalog.jobs import Job
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Forbidden, PackshotError
@@ -53,6 +53,7 @@ def set_original(
     original = take_original(caller, source)
     with caller.write() as tx:
         packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        fetches.drop_fetch(tx, pack_id, location)
         packs.keep_original(tx, original)
         packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)

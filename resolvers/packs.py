@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packshot.catalog import ledger, packs
+from packshot.catalog import fetches, ledger, packs
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
 from packshot.catalog.packs import PackFilter, PackOrder
@@ -134,7 +134,7 @@ def edit_slots(
     columns = {}
     for index, patch in enumerate(patches):
         try:
-            columns[patch.location] = _slot_columns(patch.values)
+            columns[patch.location] = slot_columns(patch.values)
         except PackshotError as error:
             raise error.at(*patch.at) from None
         if len(columns) <= index:
@@ -196,6 +196,7 @@ def remove_original(
                 expected="a location with an original",
                 got=location,
             )
+        fetches.drop_fetch(tx, pack_id, location)
         packs.set_slot(tx, pack_id, location, {"original_sha256": None, "original_at": None})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")
@@ -204,7 +205,7 @@ def remove_original(
     return snapshot, job
 
 
-def _slot_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+def slot_columns(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what to write for a patch; None clears."""
     columns = dict(values)
     if "crop" in values:

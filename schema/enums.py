@@ -7,6 +7,7 @@ import strawberry
 
 from packshot import geometry, model
 from packshot.catalog import jobs, ledger, orders, packs, uploads
+from resolvers import imports
 
 E = TypeVar("E", bound=Enum)
 
@@ -84,7 +85,7 @@ class VariantState(Enum):
 class JobKind(Enum):
     REGENERATE = _value("REGENERATE", "Packs are brought up to date, after an edit or by `regenerate`.")
     LOCATION_CHANGE = _value("LOCATION_CHANGE", "A location was created or changed.")
-    IMPORT = _value("IMPORT", "Packs are imported.")
+    IMPORT = _value("IMPORT", "Originals of new packs are fetched. It counts those, not variants.")
     PURGE = _value("PURGE", "CDN copies are removed.")
     ERASE = _value("ERASE", "A pack's bytes are removed for good.")
     COLLECT = _value("COLLECT", "Superseded variants are removed after their grace period.")
@@ -110,6 +111,13 @@ class UploadMethod(Enum):
     PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, to the store itself if that is S3.")
     PRESIGNED_PUT = _value("PRESIGNED_PUT", "The raw body, of the announced length, to the store itself if that is S3.")
     ONE_TIME_TOKEN = _value("ONE_TIME_TOKEN", "The raw body with a token, to this application.")
+
+
+@strawberry.enum(description="What `createPacks` does about a pack that has the asset or external id already.")
+class OnExisting(Enum):
+    FAIL = _value("FAIL", "Refuses that one input, as TAKEN.")
+    SKIP = _value("SKIP", "Leaves the pack as it is.")
+    UPDATE = _value("UPDATE", "Sets what is said, and takes its originals again.")
 
 
 @strawberry.enum(description="How packs are listed.")
@@ -154,6 +162,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     VariantState: ledger.VariantState,
     FormatPolicy: model.FormatPolicy,
     UploadMethod: uploads.UploadMethod,
+    OnExisting: imports.OnExisting,
 }
 
 

@@ -42,7 +42,9 @@ class JobFailure:
         return cls(code=ErrorCode[failure.code.name], message=failure.message, attempts=failure.attempts, core=failure)
 
 
-@strawberry.type(description="What was asked to be rendered, and how far it is. Counts are variants.")
+@strawberry.type(
+    description="What was asked to be rendered, and how far it is. Counts are variants; of an IMPORT, originals."
+)
 class Job(Node):
     kind: JobKind = strawberry.field(description="Why it is done.")
     state: JobState = strawberry.field(description="How it stands.")

@@ -7,10 +7,10 @@ import strawberry
 from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import jobs, locations, originals, packs, tenants, uploads, webhooks
+from resolvers import imports, jobs, locations, originals, packs, tenants, uploads, webhooks
 from resolvers.caller import Caller, Scope
 from schema.context import Info
-from schema.enums import Activation, Priority, RegenerateMode, core
+from schema.enums import Activation, OnExisting, Priority, RegenerateMode, core
 from schema.inputs import given
 from schema.jobs import Job, JobScope
 from schema.locations import ImageLocation, LocationInput, RenditionInput, location_id
@@ -25,6 +25,7 @@ from schema.payloads import (
     LocationPayload,
     PackLocationPayload,
     PackPayload,
+    PacksPayload,
     TenantPayload,
     UploadPayload,
     WebhookPayload,
@@ -127,7 +128,7 @@ class Mutation:
         return await payload(info, LocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Make a pack; it has nothing to show until an original is set.",
+        description="Make a pack, with its originals or without; it has nothing to show until there is one.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_pack(
@@ -138,9 +139,31 @@ class Mutation:
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
             asked = given(input)
-            return PackPayload(pack=Pack.of(packs.create_pack(caller, {} if asked is None else asked.values()).pack))
+            snapshot, job = imports.create_pack(caller, imports.NewPack({}) if asked is None else asked.to_core())
+            return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
 
-        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, patient=True)
+
+    @strawberry.mutation(
+        description="Make up to 100 packs with their originals: each succeeds or is refused by itself, in one "
+        "transaction. Originals by URL are fetched by a job.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def create_packs(
+        self,
+        info: Info,
+        inputs: Annotated[list[PackInput], strawberry.argument(description="The packs.")],
+        on_existing: Annotated[
+            OnExisting, strawberry.argument(description="What to do where the asset or external id is there already.")
+        ] = OnExisting.FAIL,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PacksPayload | None:
+        def act(caller: Caller) -> PacksPayload:
+            wanted = [input.to_core() for input in inputs]
+            outcomes, job = imports.create_packs(caller, wanted, core(on_existing))
+            return PacksPayload(outcomes=outcomes, job=None if job is None else Job.of(job))
+
+        return await payload(info, PacksPayload, act, key=idempotency_key, patient=True)
 
     @strawberry.mutation(description="Change what holds for a whole pack.", extensions=[Needs(Scope.PACKS_WRITE)])
     async def update_pack(
@@ -152,7 +175,7 @@ class Mutation:
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
-            snapshot, job = packs.update_pack(caller, id, input.values(), expected_version=given(expected_version))
+            snapshot, job = packs.update_pack(caller, id, input.changes(), expected_version=given(expected_version))
             return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
 
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)

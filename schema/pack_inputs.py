@@ -7,10 +7,13 @@ import strawberry
 
 from packshot import geometry, model
 from packshot.catalog import packs as catalog
+from packshot.errors import Invalid
+from resolvers.imports import NewOriginal, NewPack
 from schema.enums import Gravity, IncludeAll, VariantState, core
 from schema.inputs import given, sent
 from schema.paging import check_length
 from schema.scalars import Long
+from schema.uploads import OriginalSource
 
 
 @strawberry.input(description="A rectangle of the upright original: one edge is 0.0, the opposite edge 1.0.")
@@ -61,6 +64,25 @@ class PackLocationPatch(PackLocationInput):
     location: str = strawberry.field(description="The location's name.")
 
 
+@strawberry.input(description="An original of a new pack.")
+class OriginalInput:
+    location: str = strawberry.field(description="The location's name.")
+    source: OriginalSource = strawberry.field(
+        description="Where the bytes are. What has to be fetched is fetched by a job, after the answer."
+    )
+    crop: CropInput | None = strawberry.field(default=strawberry.UNSET, description="The rectangle to show.")
+    focus: FocusInput | None = strawberry.field(default=strawberry.UNSET, description="What must not be cut off.")
+
+    def to_core(self) -> NewOriginal:
+        crop, focus = given(self.crop), given(self.focus)
+        return NewOriginal(
+            self.location,
+            self.source.to_core(),
+            None if crop is None else crop.to_core(),
+            None if focus is None else focus.to_core(),
+        )
+
+
 @strawberry.input(description="A pack. Absent leaves a value as it is, null clears it.")
 class PackInput:
     asset_id: strawberry.Maybe[Long | None] = strawberry.field(description="The asset it belongs to.")
@@ -72,6 +94,24 @@ class PackInput:
     use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
         description="Whether the whole picture is shown."
     )
+
+    originals: list[OriginalInput] | None = strawberry.field(
+        default=strawberry.UNSET, description="Only when creating: its originals, each location once."
+    )
+
+    def to_core(self) -> NewPack:
+        """Return the pack to be made."""
+        return NewPack(self.values(), [original.to_core() for original in given(self.originals) or ()])
+
+    def changes(self) -> dict[str, Any]:
+        """Return what to change of a pack that there is.
+
+        Raises:
+            Invalid: originals are named; they are set one by one.
+        """
+        if given(self.originals) is not None:
+            raise Invalid("Originals come with a new pack only.", field=("originals",), expected="setOriginal")
+        return self.values()
 
     def values(self) -> dict[str, Any]:
         """Return what to set, by the core's names."""

@@ -1,5 +1,7 @@
 """Payloads: what a mutation made, or why it refused."""
 
+import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +16,7 @@ from packshot.catalog.once import AnsweredBefore, find_answer, once
 from packshot.errors import Invalid, PackshotError
 from resolvers import uploads
 from resolvers.caller import Caller
+from resolvers.imports import Outcome, load_outcomes
 from schema.context import Info
 from schema.enums import ErrorCode
 from schema.inputs import given
@@ -87,6 +90,19 @@ class PackPayload:
     user_errors: list[UserError] = _user_errors()
 
 
+@strawberry.type(description="Packs that were made, each by itself.")
+class PacksPayload:
+    job: Job | None = strawberry.field(
+        default=None, description="The job that fetches originals, or renders where there is nothing to fetch."
+    )
+    user_errors: list[UserError] = _user_errors()
+    outcomes: strawberry.Private[list[Outcome]] = dataclasses.field(default_factory=list)
+
+    @strawberry.field(description="What became of each input, in their order.")
+    async def results(self, info: Info) -> list[PackPayload]:
+        return list(await asyncio.gather(*(_result(info, *numbered) for numbered in enumerate(self.outcomes))))
+
+
 @strawberry.type(description="A pack location that was changed.")
 class PackLocationPayload:
     pack_location: PackLocation | None = strawberry.field(default=None, description="The pack location as it is now.")
@@ -114,6 +130,18 @@ class WebhookPayload:
 class JobPayload:
     job: Job | None = strawberry.field(default=None, description="The job as it is now.")
     user_errors: list[UserError] = _user_errors()
+
+
+async def _result(info: Info, number: int, outcome: Outcome) -> PackPayload:
+    if outcome.error is not None:
+        path = ("inputs", str(number), *outcome.error.field)
+        return PackPayload(user_errors=[await _user_error(info, outcome.error, path)])
+    assert outcome.pack_id is not None
+    snapshot = await info.context.loaders.snapshots.load(outcome.pack_id)
+    job = None if outcome.job_id is None else await info.context.loaders.jobs.load(outcome.job_id)
+    return PackPayload(
+        pack=None if snapshot is None else Pack.of(snapshot.pack), job=None if job is None else Job.of(job)
+    )
 
 
 P = TypeVar("P")
@@ -176,6 +204,8 @@ def _body(info: Info) -> str:
 async def _load(info: Info, name: str, id: str) -> object:
     if name == "upload":
         return await anyio.to_thread.run_sync(_load_upload, info.context.caller, id)
+    if name == "outcomes":
+        return load_outcomes(id)
     return id if name.startswith("deleted_") else await load_node(info, id)
 
 

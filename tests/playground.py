@@ -26,6 +26,7 @@ from packshot.storage.folder import FolderStore
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.dispatch import Dispatcher
+from pregen.fetcher import Fetcher
 from pregen.refresh import refresh_pack
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
@@ -70,6 +71,7 @@ class Playground:
         self.bell = RecordingBell()
         self.caller = Caller(self.site, self.bell, TENANT, "tester", "http://test")
         self.dispatcher = Dispatcher(self.site, self.bell.ring, bulk_places=2)
+        self.fetcher = Fetcher(self.site, self.bell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""
@@ -99,6 +101,8 @@ class Playground:
     def run_jobs(self) -> None:
         """Do all that is ordered, as the worker would."""
         while True:
+            while self.fetcher.step():
+                pass
             self.dispatcher.tick()
             if not self.bell.rings:
                 return

@@ -1,10 +1,12 @@
 """The real server as a process: the whole line over HTTP, and what survives `kill -9`."""
 
+import http.server
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
 from tests.server import TOKEN, serving
+from tests.servers.host import Host, giving
 
 
 def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None:
@@ -52,6 +55,38 @@ def test_what_was_acknowledged_survives_kill_nine_and_what_was_ordered_is_render
             assert server.check_variants(pack_id) == 9
 
 
+def test_an_import_cut_off_by_kill_nine_goes_on_where_it_was(tmp_path: Path, host: Host) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def stall(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.set()
+        gone.wait(60)
+
+    def url(number: int) -> str:
+        return host.url(f"/{number}.jpg")
+
+    for number in range(20):
+        host.answers[f"/{number}.jpg"] = stall
+    inputs = [
+        {"externalId": f"film-{number}", "originals": [{"location": "main", "source": {"url": url(number)}}]}
+        for number in range(20)
+    ]
+    with serving(tmp_path, PACKSHOT_FETCH_ALLOW="127.0.0.1") as server:
+        made = server.do(
+            "createPacks", "inputs: $inputs", "results { pack { id } } job { id }", inputs=("[PackInput!]!", inputs)
+        )
+        assert asked.wait(60)
+        server.end(signal.SIGKILL)
+    gone.set()
+    for number in range(20):
+        host.answers[f"/{number}.jpg"] = giving(jpeg(photo(64, 48, seed=number)))
+    with serving(tmp_path, PACKSHOT_FETCH_ALLOW="127.0.0.1") as server:
+        job = server.wait_for_job(made["job"]["id"])
+        assert (job["state"], job["total"], job["done"]) == ("SUCCEEDED", 20, 20)
+        for result in made["results"]:
+            assert server.client.get(f"/api/v2/img/{result['pack']['id']}").status_code == 200
+
+
 def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path: Path) -> None:
     data = jpeg(photo(1500, 1000))
     with serving(tmp_path) as server:
@@ -69,7 +104,7 @@ def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path:
             server.client.put(upload["url"], content=halting(), headers=headers)
     with serving(tmp_path) as server:
         assert list((tmp_path / "incoming").iterdir()) == []
-        answer = server.client.put(f"/uploads/{upload['id']}", content=data, headers=headers)
+        answer = server.client.put(f"/uploads/default/{upload['id']}", content=data, headers=headers)
         assert (answer.status_code, answer.json()["code"]) == (409, "BAD_STATE")
         _, job_id = server.pack_showing(data)
         assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"

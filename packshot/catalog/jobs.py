@@ -1,4 +1,4 @@
-"""Jobs: what somebody asked to have rendered, and how far it is. Counts are variants.
+"""Jobs: what somebody asked to have rendered, and how far it is. Counts are variants; of an import, originals.
 
 A job is a set of items, one a pack, each with the number of the order that it
 waits for. Whatever finishes that pack at or beyond that number finishes the
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import job_failures, job_items, jobs, orders, pack_locations, packs
+from packshot.catalog.tables import fetches, job_failures, job_items, jobs, orders, pack_locations, packs
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 from packshot.errors import ErrorCode, NotFound
@@ -28,6 +28,7 @@ class JobKind(StrEnum):
 
     REGENERATE = "regenerate"
     LOCATION_CHANGE = "location_change"
+    IMPORT = "import"
 
 
 class JobState(StrEnum):
@@ -246,6 +247,20 @@ def settle(tx: Tx, pack_id: str, seq: int, counts: Mapping[str, Counts], failure
     close_finished(tx, [item.job_id for item in waiting])
 
 
+def count(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
+    """Add what became of originals to an import's counts, and end it with its last one."""
+    added = {name: getattr(jobs.c, name) + getattr(counts, name) for name in ("total", "done", "skipped", "failed")}
+    tx.connection.execute(_this(tx, job_id).values(**added, heartbeat_at=tx.now))
+    _note_failures(tx, job_id, failures)
+    close_finished(tx, [job_id])
+
+
+def mark_running(tx: Tx, job_id: str) -> None:
+    """Note that work on an import began."""
+    queued = _this(tx, job_id).where(jobs.c.state == JobState.QUEUED.value)
+    tx.connection.execute(queued.values(state=JobState.RUNNING.value, started_at=tx.now))
+
+
 def drop_pack(tx: Tx, pack_id: str) -> None:
     """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
     here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
@@ -287,6 +302,11 @@ def close_finished(tx: Tx, job_ids: Sequence[str]) -> None:
         .where(job_items.c.finished_at.is_(None))
         .exists()
     )
+    open_fetches = (
+        sa.select(fetches.c.job_id)
+        .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
+        .exists()
+    )
     state = sa.case(
         (jobs.c.failed == 0, JobState.SUCCEEDED.value),
         (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
@@ -295,7 +315,7 @@ def close_finished(tx: Tx, job_ids: Sequence[str]) -> None:
     ended = tx.connection.execute(
         sa.update(jobs)
         .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids))
-        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_(None), ~open_items)
+        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_(None), ~open_items, ~open_fetches)
         .values(state=state, finished_at=tx.now)
         .returning(jobs)
     )

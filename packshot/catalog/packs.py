@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import jobs, ledger, rows, webhooks
+from packshot.catalog import fetches, jobs, ledger, rows, webhooks
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -235,6 +235,7 @@ def delete_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) ->
     touch_pack(tx, pack_id, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, pack_id, fingerprints={}, planned=[])
     jobs.drop_pack(tx, pack_id)
+    fetches.drop_fetch(tx, pack_id)
     tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))
 
 

@@ -281,6 +281,27 @@ uploads = sa.Table(
     sa.Index(None, "expires_at"),
 )
 
+# Originals still to be fetched, one for a pack location; a row that is done with is gone.
+fetches = sa.Table(
+    "fetches",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("location", NAME, primary_key=True),
+    sa.Column("job_id", sa.String(32), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("priority", sa.SmallInteger, nullable=False, comment="1 interactive, 2 bulk"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("outages", sa.Integer, nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", Moment),
+    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+    sa.Index(None, "priority", "due_at"),
+    sa.Index(None, "tenant_id", "job_id"),
+)
+
 # What calls with an idempotency key were answered.
 answers = sa.Table(
     "answers",

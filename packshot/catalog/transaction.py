@@ -48,6 +48,12 @@ class Tx:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
         return (postgresql if self.connection.dialect.name == "postgresql" else sqlite).insert(table)
 
+    @contextmanager
+    def part(self) -> Iterator[None]:
+        """Open a part of the transaction that is undone by itself when it raises."""
+        with self.connection.begin_nested():
+            yield
+
 
 class Catalog:
     """The database, opened once per process.

@@ -48,7 +48,7 @@ class Renderer:
         # Used from its end, so that few calls keep few processes warm.
         self._free = list(self._slots)
 
-    def probe(self, original: bytes | Path) -> Facts:
+    def probe(self, original: bytes | Path, lane: Lane = Lane.INTERACTIVE) -> Facts:
         """Decode an original wholly and return what is known of it.
 
         Raises:
@@ -59,7 +59,7 @@ class Renderer:
         if isinstance(original, bytes):
             check_length(len(original), self._limits)
         pulse = Pulse()
-        with self._slot(Lane.INTERACTIVE, pulse) as slot:
+        with self._slot(lane, pulse) as slot:
             try:
                 found = slot.run(child.look, self._patience(0), pulse, original, self._limits)
             except Died as death:

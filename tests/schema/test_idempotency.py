@@ -49,6 +49,12 @@ ANSWERS = {
     "addRendition": "location { id version } job { id }",
     "updatePackLocations": "pack { id version } job { id }",
 }
+FETCHED = {"location": "main", "source": {"url": "http://host.invalid/a.jpg"}}
+CREATE_MANY = """mutation Many($key: String, $inputs: [PackInput!]!) {
+  createPacks(inputs: $inputs, idempotencyKey: $key) {
+    results { pack { id version } job { id } userErrors {
+      __typename code message field expected got ... on Taken { existing { id } } } }
+    job { id } userErrors { code field } } }"""
 COUNT = "{ packs { totalCount } }"
 
 
@@ -71,6 +77,7 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
     upload_id = playground.upload(jpeg(photo(20, 10)))
     calls: list[tuple[str, dict[str, Any]]] = [
         (CREATE, {"input": {"externalId": "a"}}),
+        (CREATE_MANY, {"inputs": [{"externalId": "b", "originals": [FETCHED]}, {"externalId": "a"}]}),
         (UPLOAD, {"input": {"mediaType": "image/jpeg", "bytes": 10}}),
         (ORIGINAL, {"pack": pack_id, "upload": upload_id}),
         (CROP, {"pack": pack_id, "crop": crop(0, 0, 0.5, 1)}),
@@ -93,7 +100,7 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
     for number, (document, variables) in enumerate(calls):
         first = api.payload(document, key=f"key {number}", **variables)
         assert api.payload(document, key=f"key {number}", **variables) == first
-    assert api.data(COUNT)["packs"]["totalCount"] == 1, "two were made, one was deleted"
+    assert api.data(COUNT)["packs"]["totalCount"] == 2, "three were made, one was deleted"
 
 
 def test_an_upload_answered_again_still_takes_its_bytes(api: Api, playground: Playground) -> None:

@@ -95,6 +95,22 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
             {"n": "{location}"},
         ),
     ],
+    "createPacks": [
+        (
+            "mutation($i: [PackInput!]!, $what: OnExisting!) { createPacks(inputs: $i, onExisting: $what) { "
+            f"results {{ pack {{ id version }} {REFUSED} }} {REFUSED} }} }}",
+            {
+                "i": [
+                    {"externalId": "{external}", "assetId": "{asset}"},
+                    {"mainLocation": "{location}"},
+                    {"originals": [{"location": "{location}", "source": {"url": "http://host.invalid/a"}}]},
+                    {"originals": [{"location": "main", "source": {"uploadId": "{upload}"}}]},
+                ],
+                "what": what,
+            },
+        )
+        for what in ("FAIL", "SKIP", "UPDATE")
+    ],
     "createPack": [
         (
             f"mutation($i: PackInput!) {{ createPack(input: $i) {{ pack {{ id version }} {REFUSED} }} }}",

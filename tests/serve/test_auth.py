@@ -209,7 +209,7 @@ def test_strangers_need_https(playground: Playground) -> None:
     with serving(playground, client=stranger) as client:
         refused = ask(client, f"Bearer {TOKEN}")
         assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (403, "INSECURE")
-        assert client.put("/uploads/0123", headers={"X-Upload-Token": "x"}).status_code == 403
+        assert client.put("/uploads/default/0123", headers={"X-Upload-Token": "x"}).status_code == 403
         assert client.get("/healthz").status_code == 200
     with serving(playground, client=stranger, base_url="https://testserver") as client:
         assert ask(client, f"Bearer {TOKEN}").status_code == 200

@@ -1,0 +1,167 @@
+"""Fetches: which originals are still to come from which addresses, and who is at it.
+
+One row a pack location; whatever is set there later takes its place. A row is
+claimed for a while, so that a process that dies leaves it to the next one.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog import jobs
+from packshot.catalog.jobs import Counts, Failure, Job
+from packshot.catalog.orders import Priority
+from packshot.catalog.tables import fetches
+from packshot.catalog.transaction import Tx
+
+# Longer than a fetch and a look at what came take together.
+LEASE = timedelta(minutes=3)
+# How long after each attempt that failed the next one comes; after the last there is none.
+PAUSES = (timedelta(seconds=10), timedelta(seconds=60))
+ATTEMPTS = len(PAUSES) + 1
+LONGEST_PAUSE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One original to be fetched, and the right to do it until the lease runs out.
+
+    Attributes:
+        attempt: 1 for the first.
+        outages: how often in a row something of ours was away.
+    """
+
+    job_id: str
+    pack_id: str
+    location: str
+    url: str
+    priority: Priority
+    attempt: int
+    outages: int
+    token: str
+
+
+def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None:
+    """Order that originals be fetched, by pack and location; what was ordered there before is not any more."""
+    for pack_id, location in urls:
+        drop_fetch(tx, pack_id, location)
+    rows = [
+        {
+            "tenant_id": tx.tenant,
+            "pack_id": pack_id,
+            "location": location,
+            "job_id": job.id,
+            "url": url,
+            "priority": job.priority.value,
+            "attempts": 0,
+            "outages": 0,
+            "due_at": tx.now,
+        }
+        for (pack_id, location), url in urls.items()
+    ]
+    tx.connection.execute(sa.insert(fetches), rows)
+    jobs.count(tx, job.id, Counts(total=len(rows)))
+
+
+def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
+    """Let nobody fetch for a pack location any more, or for none of a pack: something else is shown there.
+
+    Call it within an edit of the pack, after `packs.touch_pack`.
+    """
+    here = [fetches.c.tenant_id == tx.tenant, fetches.c.pack_id == pack_id]
+    if location is not None:
+        here.append(fetches.c.location == location)
+    dropped = tx.connection.execute(sa.delete(fetches).where(*here).returning(fetches.c.job_id)).scalars()
+    for job_id in sorted(dropped.all()):
+        jobs.count(tx, job_id, Counts(skipped=1))
+
+
+def is_due(tx: Tx) -> bool:
+    """Whether `claim_due` would find any."""
+    return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx)).limit(1)).first() is not None
+
+
+def claim_due(tx: Tx) -> tuple[str, Fetch] | None:
+    """Take the lease of one fetch of any tenant that is due; return its tenant and it."""
+    row = tx.connection.execute(
+        sa.select(fetches)
+        .where(*_due(tx))
+        .order_by(fetches.c.priority, fetches.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    token = secrets.token_hex(16)
+    tx.connection.execute(
+        sa.update(fetches)
+        .where(fetches.c.tenant_id == row.tenant_id, fetches.c.pack_id == row.pack_id)
+        .where(fetches.c.location == row.location)
+        # Counted before it is tried, so that a picture which ends this process counts too.
+        .values(lease_token=token, lease_until=tx.now + LEASE, attempts=row.attempts + 1)
+    )
+    return row.tenant_id, Fetch(
+        row.job_id,
+        row.pack_id,
+        row.location,
+        row.url,
+        Priority(row.priority),
+        row.attempts + 1,
+        row.outages,
+        token,
+    )
+
+
+def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    free = sa.or_(fetches.c.lease_until.is_(None), fetches.c.lease_until < tx.now)
+    return fetches.c.due_at <= tx.now, free
+
+
+def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:
+    """Be done with a fetch, for good or ill, and count it in its job; False: it is another's, or nobody's, by now."""
+    ended = sa.delete(fetches).where(*_held(tx, held))
+    if not tx.connection.execute(ended).rowcount:
+        return False
+    counts = Counts(done=1) if failure is None else Counts(failed=1)
+    jobs.count(tx, held.job_id, counts, () if failure is None else (failure,))
+    return True
+
+
+def try_again(tx: Tx, held: Fetch) -> bool:
+    """Put a fetch off that failed but may do better; False: it has been tried often enough."""
+    if held.attempt >= ATTEMPTS:
+        return False
+    _release(tx, held, due_at=tx.now + PAUSES[held.attempt - 1])
+    return True
+
+
+def put_off(tx: Tx, held: Fetch) -> None:
+    """Give a fetch back undone after an outage of ours, which counts against no address."""
+    pause = min(timedelta(seconds=2 ** min(held.outages + 1, 10)), LONGEST_PAUSE)
+    _release(tx, held, due_at=tx.now + pause, attempts=held.attempt - 1, outages=held.outages + 1)
+
+
+def free_leases(tx: Tx) -> None:
+    """Free every lease; only for the one process that may hold any, when it starts."""
+    tx.connection.execute(
+        sa.update(fetches).where(fetches.c.lease_token.is_not(None)).values(lease_token=None, lease_until=None)
+    )
+
+
+def _release(tx: Tx, held: Fetch, **values: Any) -> None:
+    tx.connection.execute(
+        sa.update(fetches).where(*_held(tx, held)).values(lease_token=None, lease_until=None, **values)
+    )
+
+
+def _held(tx: Tx, held: Fetch) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        fetches.c.tenant_id == tx.tenant,
+        fetches.c.pack_id == held.pack_id,
+        fetches.c.location == held.location,
+        fetches.c.lease_token == held.token,
+    )

@@ -1,0 +1,125 @@
+"""Fetching originals of imports: a few threads that take what is due, beside those that render.
+
+They wait for other people's servers, so nobody else waits in their threads; and
+what is due is in the database, so they need no queue.
+"""
+
+import logging
+import threading
+
+from packshot.catalog import fetches, jobs, orders, packs
+from packshot.catalog.fetches import Fetch
+from packshot.catalog.jobs import Failure
+from packshot.catalog.orders import Priority
+from packshot.catalog.transaction import next_sequence
+from packshot.errors import FetchFailed, PackshotError
+from packshot.model import Original
+from packshot.originals import fetch_original
+from packshot.render.pool import Lane
+from packshot.site import Site
+from pregen.bell import Bell
+
+log = logging.getLogger(__name__)
+
+THREADS = 4
+TICK_SECONDS = 1.0
+# What is fetched when the worker stops is left to its lease.
+STOP_SECONDS = 5.0
+
+
+class Superseded(Exception):
+    """Something else was set there meanwhile, or somebody else fetches it by now."""
+
+
+class Fetcher:
+    """Fetches what is due until it is stopped; any number of processes may have one.
+
+    Args:
+        bell: rung for every pack that has an original to be rendered now.
+    """
+
+    def __init__(self, site: Site, bell: Bell) -> None:
+        self._site = site
+        self._bell = bell
+        self._wake = threading.Event()
+        self._stopping = False
+        self._threads = [
+            threading.Thread(target=self._run, name=f"fetcher-{number}", daemon=True) for number in range(THREADS)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Fetch nothing more; what a server is slow to send is fetched again when its lease runs out."""
+        self._stopping = True
+        self._wake.set()
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(STOP_SECONDS / THREADS)
+
+    def wake(self) -> None:
+        """Look now instead of at the next tick."""
+        self._wake.set()
+
+    def step(self) -> bool:
+        """Fetch one original that is due; False: there is none."""
+        with self._site.catalog.read("") as tx:
+            if not fetches.is_due(tx):
+                return False
+        with self._site.catalog.write("") as tx:
+            claimed = fetches.claim_due(tx)
+        if claimed is None:
+            return False
+        self._carry_out(*claimed)
+        return True
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                more = self.step()
+            except Exception:
+                # Whatever was claimed is due again when its lease runs out.
+                log.exception("originals could not be fetched")
+                more = False
+            if not more:
+                self._wake.wait(TICK_SECONDS)
+                self._wake.clear()
+
+    def _carry_out(self, tenant: str, held: Fetch) -> None:
+        lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK
+        try:
+            with self._site.catalog.write(tenant) as tx:
+                jobs.mark_running(tx, held.job_id)
+            original = fetch_original(self._site, tenant, held.url, lane=lane)
+            self._keep(tenant, held, original)
+        except Superseded:
+            log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
+        except PackshotError as error:
+            self._refuse(tenant, held, error)
+        except Exception:
+            log.exception("putting the original for pack %s off after an outage", held.pack_id)
+            with self._site.catalog.write(tenant) as tx:
+                fetches.put_off(tx, held)
+
+    def _keep(self, tenant: str, held: Fetch, original: Original) -> None:
+        with self._site.catalog.write(tenant) as tx:
+            packs.touch_pack(tx, held.pack_id)
+            packs.keep_original(tx, original)
+            shown = {"original_sha256": original.sha256, "original_at": tx.now}
+            packs.set_slot(tx, held.pack_id, held.location, shown)
+            orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, verify=False)
+            if not fetches.finish(tx, held):
+                raise Superseded
+        if held.priority is Priority.INTERACTIVE:
+            self._bell.ring(tenant, held.pack_id, held.priority)
+        else:
+            self._bell.wake()
+
+    def _refuse(self, tenant: str, held: Fetch, error: PackshotError) -> None:
+        failure = Failure(held.pack_id, held.location, error.code, str(error), held.attempt)
+        with self._site.catalog.write(tenant) as tx:
+            if isinstance(error, FetchFailed) and error.may_pass and fetches.try_again(tx, held):
+                return
+            fetches.finish(tx, held, failure)
