@@ -250,7 +250,9 @@ class Settings(BaseSettings):
     max_width: Side = Field(default=4096, description="Greatest width of a variant in pixels, at most 65535.")
     max_height: Side = Field(default=4096, description="Greatest height of a variant in pixels, at most 65535.")
     render_timeout_seconds: Seconds = Field(
-        default=20.0, description="Seconds after which a render is stopped and refused. 0: never."
+        default=20.0,
+        description="Seconds after which a render is stopped and refused,"
+        " of an animation for every 20 megapixels in all its frames. 0: never.",
     )
     render_memory_bytes: Count = Field(
         default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."

@@ -65,13 +65,8 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
             data = _read(original, limits)
         except PackshotError as refusal:
             return [copy.copy(refusal) for _ in drawings]
-        wind()
-        outcomes = render_all(data, drawings, limits)
-        finished = []
-        for _ in drawings:
-            wind()
-            finished.append(next(outcomes))
-        return finished
+        wind(0)
+        return list(render_all(data, drawings, limits, wind))
 
 
 def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
@@ -83,19 +78,20 @@ def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
     with _contained(limits) as wind:
         try:
             data = _read(original, limits)
-            wind()
+            wind(0)
             return probe(data, limits)
         except PackshotError as refusal:
             return refusal
 
 
 @contextmanager
-def _contained(limits: Limits) -> Iterator[Callable[[], None]]:
-    # Yields the function that winds the clock up; when it has run down, the
-    # kernel ends the process. Nothing else may be going on by then: a process
-    # that dies while it talks to its parent takes the locks of the pipe along.
+def _contained(limits: Limits) -> Iterator[Callable[[int], None]]:
+    # Yields the function that winds the clock up for so many moving pixels, 0 for
+    # what stands still; when it has run down, the kernel ends the process. Nothing
+    # else may be going on by then: a process that dies while it talks to its parent
+    # takes the locks of the pipe along.
     try:
-        yield lambda: _set_clock(limits.seconds)
+        yield lambda pixels: _set_clock(limits.seconds_for(pixels))
     except MemoryError:
         # A fresh process has room again; what this one still holds is unknown.
         os._exit(OUT_OF_MEMORY)

@@ -3,6 +3,9 @@
 import sys
 from dataclasses import dataclass
 
+MOVING_PIXELS = 20_000_000
+"""Pixels of an animation, all frames together, that may take as long as one still picture."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -13,7 +16,8 @@ class Limits:
         max_bytes: length of the original's file.
         max_frames_pixels: the same as `max_pixels` over all frames of an animation.
         max_frames: how many frames an animation has.
-        seconds: wall-clock time for decoding, and again for each drawing; 0: no limit.
+        seconds: wall-clock time for decoding, and again for each drawing, of an animation again for every
+            `MOVING_PIXELS`; 0: no limit.
         memory_bytes: address space of one render process, or what of it is resident; 0: no limit.
         watched: the parent looks at what is resident, for systems that bound no address space; what
             comes and goes between two looks, 50 ms apart, it misses.
@@ -26,3 +30,11 @@ class Limits:
     seconds: float = 20.0
     memory_bytes: int = 4 * 2**30
     watched: bool = sys.platform != "linux"
+
+    def seconds_for(self, pixels: int) -> float:
+        """Return how long a drawing may take whose frames have so many pixels in all; 0: for ever.
+
+        Args:
+            pixels: 0 for what stands still.
+        """
+        return self.seconds * max(1.0, pixels / MOVING_PIXELS)

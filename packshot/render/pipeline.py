@@ -6,7 +6,7 @@ drawing, so they are the same alone and in any company.
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -39,12 +39,21 @@ class Rendered:
     height: int
 
 
-def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> Iterator[Rendered | PackshotError]:
+def _unheard(pixels: int) -> None:
+    pass
+
+
+def render_all(
+    original: bytes, drawings: Sequence[Drawing], limits: Limits, begin: Callable[[int], None] = _unheard
+) -> Iterator[Rendered | PackshotError]:
     """Decode `original` now, and return an iterator of one outcome per drawing.
 
     Outcomes come in the order of `drawings`, each drawn when it is asked for. A
     refusal stands in the place of its drawing and does not stop the others; an
     original that is refused is refused for every drawing.
+
+    Args:
+        begin: called before each drawing with the pixels of all its frames; 0: it stands still.
 
     Raises:
         MemoryError: the process has no room; here, or from the iterator.
@@ -58,7 +67,7 @@ def render_all(original: bytes, drawings: Sequence[Drawing], limits: Limits) -> 
     except PackshotError as refusal:
         # One each, as callers put their own field path into what they get.
         return iter([copy.copy(refusal) for _ in drawings])
-    return _draw_all(levels, animation, credits, drawings, limits)
+    return _draw_all(levels, animation, credits, drawings, limits, begin)
 
 
 def located(levels: Levels, drawing: Drawing) -> Drawing:
@@ -113,7 +122,12 @@ def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
 
 
 def _draw_all(
-    levels: Levels, animation: Animation | None, credits: bytes | None, drawings: Sequence[Drawing], limits: Limits
+    levels: Levels,
+    animation: Animation | None,
+    credits: bytes | None,
+    drawings: Sequence[Drawing],
+    limits: Limits,
+    begin: Callable[[int], None],
 ) -> Iterator[Rendered | PackshotError]:
     geometries = [_geometry(drawing) for drawing in drawings]
     sampled_from = {geometry: _level(drawing) for geometry, drawing in zip(geometries, drawings, strict=True)}
@@ -124,9 +138,12 @@ def _draw_all(
         exif = credits if drawing.credits else None
         try:
             if animation is not None and drawing.format in MOVING:
+                # What is read is as much work as what is written.
+                begin(animation.frames * max(_area(levels.size), _area(drawing.size)))
                 # The first frame says where a smart drawing looks, or it would jump about.
                 yield Rendered(_animated(animation, located(levels, drawing), exif, limits), *drawing.size)
                 continue
+            begin(0)
             composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
@@ -160,6 +177,10 @@ def _level(drawing: Drawing) -> int:
 
 def _geometry(drawing: Drawing) -> _Geometry:
     return drawing.box, drawing.size, drawing.placed, drawing.smart, drawing.blur
+
+
+def _area(size: Size) -> int:
+    return size.width * size.height
 
 
 def _pixels(*pictures: Image.Image) -> int:

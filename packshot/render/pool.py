@@ -15,9 +15,10 @@ from typing import Self
 
 from packshot.errors import PackshotError, RenderTimeout, Unrenderable
 from packshot.render import child
+from packshot.render.animation import MOVING
 from packshot.render.decode import check_length
 from packshot.render.lanes import Lane, Lanes, Overloaded, Pulse, RendererClosed
-from packshot.render.limits import Limits
+from packshot.render.limits import MOVING_PIXELS, Limits
 from packshot.render.pipeline import Rendered
 from packshot.render.probe import Facts
 from packshot.render.slot import Died, Slot, render_context
@@ -61,7 +62,7 @@ class Renderer:
         pulse = Pulse()
         with self._slot(lane, pulse) as slot:
             try:
-                found = slot.run(child.look, self._patience(0), pulse, original, self._limits)
+                found = slot.run(child.look, self._patience(()), pulse, original, self._limits)
             except Died as death:
                 raise self._refusal(death) from death
         if isinstance(found, PackshotError):
@@ -102,7 +103,7 @@ class Renderer:
                 return self._draw(slot, pulse, original, drawings)
             except Died as death:
                 if len(drawings) == 1:
-                    return [self._refusal(death)]
+                    return [self._refusal(death, drawings[0])]
             return self._one_by_one(slot, pulse, original, drawings)
 
     def close(self) -> None:
@@ -132,7 +133,7 @@ class Renderer:
     def _draw(
         self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
     ) -> list[Rendered | PackshotError]:
-        return slot.run(child.draw, self._patience(len(drawings)), pulse, original, drawings, self._limits)
+        return slot.run(child.draw, self._patience(drawings), pulse, original, drawings, self._limits)
 
     def _one_by_one(
         self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
@@ -148,17 +149,21 @@ class Renderer:
             try:
                 outcomes += self._draw(slot, pulse, original, [drawing])
             except Died as death:
-                outcomes.append(self._refusal(death))
+                outcomes.append(self._refusal(death, drawing))
         return outcomes
 
-    def _patience(self, drawings: int) -> float | None:
-        return self._limits.seconds * (drawings + 1) + _GRACE if self._limits.seconds else None
+    def _patience(self, drawings: Sequence[Drawing]) -> float | None:
+        # Whether the original moves is not known here; if so, it has no more pixels than this.
+        limits = self._limits
+        most = (limits.max_frames_pixels if drawing.format in MOVING else 0 for drawing in drawings)
+        return limits.seconds + sum(map(limits.seconds_for, most)) + _GRACE if limits.seconds else None
 
-    def _refusal(self, death: Died) -> PackshotError:
+    def _refusal(self, death: Died, drawing: Drawing | None = None) -> PackshotError:
         if death.exitcode in (None, -signal.SIGALRM):
-            return RenderTimeout(
-                "Rendering the picture takes too long.", expected=f"at most {self._limits.seconds:g} seconds"
-            )
+            expected = f"at most {self._limits.seconds:g} seconds"
+            if drawing is not None and drawing.format in MOVING:
+                expected += f", of an animation for every {MOVING_PIXELS // 1_000_000} megapixels"
+            return RenderTimeout("Rendering the picture takes too long.", expected=expected)
         if death.exitcode == child.OUT_OF_MEMORY:
             kind = "resident memory" if self._limits.watched else "address space"
             return Unrenderable(

@@ -144,6 +144,19 @@ def test_few_colours_stay_exact_in_gif() -> None:
     assert second.convert("RGB").tobytes() == flat.rotate(180).tobytes()
 
 
+@pytest.mark.parametrize("alpha", [255, 0])
+def test_a_photograph_keeps_its_colours_in_gif(alpha: int) -> None:
+    frame = pictures.photo(300, 200)
+    frame.putalpha(Image.new("L", frame.size, 255))
+    frame.paste((0, 0, 0, alpha), (0, 0, 20, 20))
+    drawn = frame if alpha == 0 else frame.convert("RGB")
+    result, _ = shown(write_animation(iter([(drawn, 50), (drawn.rotate(180), 50)]), 2, Format.GIF, None, 0))
+    difference = np.abs(np.asarray(frame, float) - np.asarray(result, float))[20:]
+    # The 256 colours that all pixels vote for are 6.5 away in the mean.
+    assert difference[..., :3].mean() < 7
+    assert difference[..., 3].max() == 0
+
+
 def test_every_frame_goes_through_the_colour_profile_and_is_turned_upright() -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ((200, 100, 100), (100, 200, 100))]
     options: dict[str, Any] = {"lossless": True, "icc_profile": pictures.display_p3(), "exif": pictures.exif(6)}

@@ -17,6 +17,7 @@ import pytest
 from packshot.errors import ErrorCode, PackshotError, TooLarge, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.model import Format
+from packshot.render import child, limits
 from packshot.render.formats import ACCEPTED
 from packshot.render.lanes import Pulse
 from packshot.render.limits import Limits
@@ -156,6 +157,38 @@ def test_an_original_that_takes_too_long_to_decode_is_refused_for_all() -> None:
         with pytest.raises(PackshotError) as refusal:
             renderer.probe(large)
         assert refusal.value.code is ErrorCode.RENDER_TIMEOUT
+
+
+def test_the_clock_of_an_animation_is_wound_for_all_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    wound: list[float] = []
+    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: wound.append(seconds))
+    monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
+
+    def drawing(width: int, height: int, format: Format) -> Drawing:
+        return Drawing(Box(0, 0, 64, 48), Size(width, height), Box(0, 0, width, height), format, None, None)
+
+    moving = pictures.animated("GIF", 5)
+    small, large, still = drawing(32, 24, Format.WEBP), drawing(128, 96, Format.GIF), drawing(128, 96, Format.PNG)
+    outcomes = child.draw(moving, [small, large, still], Limits(seconds=2.0))
+    assert [type(outcome) for outcome in outcomes] == [Rendered] * 3
+    frame, enlarged = 64 * 48, 128 * 96
+    assert wound == pytest.approx([2, 2 * 5 * frame / 1000, 2 * 5 * enlarged / 1000, 2, 0])
+
+
+def test_the_parent_waits_as_long_as_the_largest_animation_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience: list[float] = []
+
+    def run(slot: Slot, job: object, seconds: float, *others: object) -> list[Rendered]:
+        patience.append(seconds)
+        return []
+
+    monkeypatch.setattr(Slot, "run", run)
+    with Renderer(Limits(seconds=20.0, max_frames_pixels=100_000_000), processes=1) as renderer:
+        renderer.render(PHOTO, [SMALL], Lane.BULK)
+        renderer.render(PHOTO, [scaled(45, 30, Format.WEBP), scaled(45, 30, Format.GIF)], Lane.BULK)
+    still, moving = patience
+    assert 2 * 20 <= still < 100
+    assert moving >= 20 + 2 * 100
 
 
 @pytest.mark.parametrize(
