@@ -122,14 +122,6 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ),
         (f"mutation($k: String!) {{ createPack(idempotencyKey: $k) {{ pack {{ id }} {REFUSED} }} }}", {"k": "{key}"}),
     ],
-    "createPacks": [
-        (
-            f"""mutation($i: [PackInput!]!) {{ createPacks(inputs: $i, onExisting: {existing}) {{
-              results {{ pack {{ id version }} {REFUSED} }} {REFUSED} }} }}""",
-            {"i": [{"externalId": "{external}", "assetId": "{asset}"}]},
-        )
-        for existing in ("FAIL", "SKIP", "UPDATE")
-    ],
     "updatePack": [
         (f"mutation($p: ID!) {{ updatePack(id: $p, input: {{}}) {{ pack {{ id }} {REFUSED} }} }}", {"p": "{pack}"}),
         (
