@@ -1,10 +1,11 @@
 """Any decoded picture as 8-bit sRGB, with or without an alpha channel."""
 
+import math
 from functools import lru_cache
 from io import BytesIO
 from itertools import product
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageMath
 from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
 from packshot.render.damage import DAMAGE
@@ -39,9 +40,12 @@ def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]
     and RGB are taken for sRGB, and CMYK is converted by complement. Pillow
     reads every CMYK JPEG as Adobe writes it, inverted, whoever wrote it.
 
-    Numbers of more than 8 bits are scaled down. What is whiter than 1.0 in a
-    picture of fractions, or otherwise outside of what its numbers usually mean,
-    sets the scale instead of being cut off.
+    Numbers of more than 8 bits are scaled down, whole ones by 65535 or, if it is
+    more, by the highest. With fractions nobody says what is white: it is the first
+    of 1, 255 and 65535 that nearly all pixels stay within 16 times of. Whiter pixels
+    set the scale instead of being cut off, as far as twice that or twice what nearly
+    all stay within; so do negative ones for black. Nearly all is all but one in 256.
+    NaN counts as 0, infinity as the largest number that there is.
     """
     profile = picture.info.get("icc_profile") or b""
     plain = _without_useless_alpha(_with_8_bits(picture))
@@ -81,9 +85,20 @@ def _from_wide(picture: Image.Image) -> Image.Image:
     # 16-bit numbers, 32-bit ones and fractions; only a PNG has a colour that is transparent.
     transparent = picture.info.get("transparency")
     wide = picture if picture.mode in ("I", "F") else picture.convert("I")
-    lowest, highest = (float(value) for value in wide.getextrema() if not isinstance(value, tuple))
-    full = _full_scale(picture, highest)
-    if full == 65535 and lowest >= 0:
+    lowest, highest = _extrema(wide)
+    if picture.mode == "F":
+        if not _is_finite(wide):
+            lowest, highest = _make_finite(wide)
+        near = _reach(wide, highest)
+        white = next((usual for usual in (1.0, 255.0, 65535.0) if near <= 16 * usual), near)
+        full = max(white, min(highest, 2 * max(white, near)))
+        if lowest < 0:
+            lowest = max(lowest, -max(full, -2 * _reach(wide, lowest)))
+    else:
+        # TIFF tag 258 is the number of bits of each channel.
+        bits = getattr(picture, "tag_v2", {}).get(258)
+        full = max(4095.0 if bits == (12,) else 65535.0, highest)
+    if full == 65535 >= highest and lowest >= 0:
         if picture.mode == "F":
             wide = wide.convert("I")
         grey = wide.point(_TO_8_BITS, "L")
@@ -97,15 +112,61 @@ def _from_wide(picture: Image.Image) -> Image.Image:
     return grey
 
 
-def _full_scale(picture: Image.Image, highest: float) -> float:
-    # TIFF tag 258 is the number of bits of each channel.
-    bits = getattr(picture, "tag_v2", {}).get(258)
-    usual: tuple[float, ...] = (65535.0,)
-    if picture.mode == "F":
-        usual = (1.0, 255.0, 65535.0)
-    elif bits == (12,):
-        usual = (4095.0, 65535.0)
-    return next((full for full in usual if highest <= full), highest)
+def _extrema(wide: Image.Image) -> tuple[float, float]:
+    lowest, highest = wide.getextrema()
+    assert not isinstance(lowest, tuple)
+    assert not isinstance(highest, tuple)
+    return lowest, highest
+
+
+def _is_finite(fractions: Image.Image) -> bool:
+    # NaN shows among the extrema only where it comes first; it falls into no part of a histogram.
+    lowest, highest = _extrema(fractions)
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
+        return False
+    # Where nothing is negative it comes out as 0 anyway.
+    return lowest >= 0 or sum(fractions.histogram(None, (lowest, highest))) == fractions.width * fractions.height
+
+
+def _make_finite(fractions: Image.Image) -> tuple[float, float]:
+    """Bring NaN to 0 and what is infinite to the lowest and highest other numbers, and return these."""
+    # In strips, as the arithmetic copies what it works on several times.
+    rows = max(1, 2**20 // fractions.width)
+    strips = [(0, top, fractions.width, min(top + rows, fractions.height)) for top in range(0, fractions.height, rows)]
+    lowest = highest = 0.0
+    for strip in strips:
+        part = fractions.crop(strip)
+        # Only a number less itself equals itself.
+        unknown = ImageMath.lambda_eval(lambda of: (of["it"] - of["it"]) != (of["it"] - of["it"]), it=part)
+        part.paste(0.0, mask=unknown.convert("L").point([0] + [255] * 255, "1"))
+        low, high = _extrema(part)
+        lowest, highest = min(lowest, low), max(highest, high)
+    for strip in strips:
+        clamped = ImageMath.lambda_eval(
+            lambda of: of["min"](of["max"](of["it"], 0.0), highest) + of["max"](of["min"](of["it"], 0.0), lowest),
+            it=fractions.crop(strip),
+        )
+        fractions.paste(clamped, strip)
+    return lowest, highest
+
+
+def _reach(fractions: Image.Image, end: float) -> float:
+    """Return how far from 0 towards `end` all pixels but one in 256 stay, or a little more."""
+    beyond = fractions.width * fractions.height // 256
+    while abs(end) > 1:
+        parts = fractions.histogram(None, (min(end, 0.0), max(end, 0.0)))
+        if end < 0:
+            parts.reverse()
+        last = 255
+        while last >= 0 and parts[last] <= beyond:
+            beyond -= parts[last]
+            last -= 1
+        end *= min(last + 1, 255) / 255
+        if last >= 3:
+            break
+        # One far off has left all others in the first parts: once more, closer.
+        end = math.copysign(max(abs(end), 1.0), end) if last >= 0 else 0.0
+    return end
 
 
 def _without_useless_alpha(picture: Image.Image) -> Image.Image:

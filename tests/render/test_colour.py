@@ -259,7 +259,7 @@ def test_grey_with_alpha_goes_through_its_profile(gamma: float) -> None:
     ("values", "expected"),
     [
         (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
-        (np.array([[0.0, 1.0, 2.0]], np.float32), [0, 1, 2]),
+        (np.array([[0.0, 1.0, 2.0]], np.float32), [0, 128, 255]),
         (np.array([[0.0, 128.0, 255.0]], np.float32), [0, 128, 255]),
         (np.array([[0.0, 40_000.0, 80_000.0]], np.float32), [0, 128, 255]),
         (np.array([[-0.5, 0.25, 1.0]], np.float32), [0, 128, 255]),
@@ -271,6 +271,54 @@ def test_numbers_of_more_than_8_bits_are_scaled_and_not_clipped(
     values: npt.NDArray[np.uint8], expected: list[int]
 ) -> None:
     assert decoded(pictures.tiff(Image.fromarray(values)))[0, :, 0].tolist() == expected
+
+
+def fractions(fill: float, **pixels: float) -> npt.NDArray[np.uint8]:
+    """Return what becomes of a float TIFF of `fill` with few other pixels, from the left of its second row."""
+    values = np.full((32, 32), fill, np.float32)
+    values[1, : len(pixels)] = list(pixels.values())
+    return decoded(pictures.tiff(Image.fromarray(values)))[..., 0]
+
+
+@pytest.mark.parametrize(
+    ("fill", "other", "expected"),
+    [
+        (0.5, 1.001, 128),
+        (0.5, 1.0, 128),
+        (0.5, 1.25, 102),
+        (0.5, 1000.0, 64),
+        (0.5, 3e38, 64),
+        (100.0, 256.0, 100),
+        (100.0, 3e38, 50),
+        (20_000.0, 65_536.0, 78),
+        (20_000.0, 3e38, 39),
+        (0.5, -0.001, 128),
+        (0.5, -3e38, 191),
+    ],
+)
+def test_one_pixel_beyond_white_or_black_does_not_hide_the_others(fill: float, other: float, expected: int) -> None:
+    shown = fractions(fill, other=other)
+    assert abs(int(shown[0, 0]) - expected) <= 1
+    assert shown[1, 0] == (255 if other > fill else 0)
+
+
+def test_what_overshoots_when_a_picture_of_fractions_is_made_smaller_changes_nothing_else() -> None:
+    wide = pictures.photo(200, 150).convert("L").convert("F").point(lambda value: value * (1 / 255))
+    small = wide.resize((67, 50), Image.Resampling.LANCZOS)
+    sharp = np.asarray(small).copy()
+    sharp[10, 10:14] = 1.03
+    expected = np.asarray(small) * 255
+    assert np.abs(decoded(pictures.tiff(Image.fromarray(sharp)))[20:, :, 0] - expected[20:]).max() <= 255 * 0.04
+
+
+def test_no_number_counts_as_0_and_infinity_as_the_largest_number() -> None:
+    nan, inf = float("nan"), float("inf")
+    assert fractions(0.5, none=nan, most=inf, least=-inf, largest=1.0)[1, :5].tolist() == [0, 255, 0, 255, 128]
+    assert fractions(0.25, most=inf, largest=0.5)[1, :3].tolist() == [128, 128, 64]
+    # With negative numbers 0 is not black, wherever the NaN is.
+    assert fractions(0.5, none=nan, least=-inf, lowest=-1.0)[1, :4].tolist() == [128, 0, 0, 191]
+    assert fractions(nan, some=0.5, largest=1.0)[:2, :2].tolist() == [[0, 0], [128, 255]]
+    assert (fractions(inf) == 0).all()
 
 
 def test_a_whole_photograph_in_p3_is_close_everywhere() -> None:
