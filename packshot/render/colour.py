@@ -5,7 +5,7 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import product
 
-from PIL import Image, ImageCms, ImageMath
+from PIL import Image, ImageChops, ImageCms, ImageMath
 from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
 from packshot.render.damage import DAMAGE
@@ -107,6 +107,9 @@ def _from_wide(picture: Image.Image) -> Image.Image:
         scale = 255 / (full - lowest)
         # Half a step more, as the fraction is cut off.
         grey = wide.convert("F").point(lambda value: value * scale + (0.5 - lowest * scale)).convert("L")
+    # TIFF tag 262: 0 stands for white. Pillow sees to it where numbers have 8 bits.
+    if getattr(picture, "tag_v2", {}).get(262) == 0:
+        grey = ImageChops.invert(grey)
     if picture.mode == "I;16" and isinstance(transparent, int):
         grey.putalpha(wide.point([0 if value == transparent else 255 for value in range(65536)], "L"))
     return grey

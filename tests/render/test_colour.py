@@ -273,6 +273,25 @@ def test_numbers_of_more_than_8_bits_are_scaled_and_not_clipped(
     assert decoded(pictures.tiff(Image.fromarray(values)))[0, :, 0].tolist() == expected
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0, 64, 255]], np.uint8), [255, 191, 0]),
+        (np.array([[0, 0x4000, 0xFFFF]], np.uint16), [255, 191, 0]),
+        (np.array([[0.0, 0.25, 1.0]], np.float32), [255, 191, 0]),
+    ],
+)
+def test_a_tiff_that_says_that_0_is_white_is_shown_so(
+    values: npt.NDArray[np.uint8], expected: list[int], compression: str
+) -> None:
+    plain = pictures.tiff(Image.fromarray(values), compression=compression)
+    # The tag's entry: number, a short, one of it, its value.
+    data = plain.replace(struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHIHH", 262, 3, 1, 0, 0))
+    assert data != plain
+    assert decoded(data)[0, :, 0].tolist() == expected
+
+
 def fractions(fill: float, **pixels: float) -> npt.NDArray[np.uint8]:
     """Return what becomes of a float TIFF of `fill` with few other pixels, from the left of its second row."""
     values = np.full((32, 32), fill, np.float32)
