@@ -71,11 +71,15 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 def ends_early(data: bytes, source: JpegImageFile) -> bool:
     """Return whether a decoded JPEG lacks pixels although it has an end marker.
 
-    libjpeg takes what is missing for zeros and says so to nobody; they come out
-    mid-grey in the lower right corner. Where that corner is grey, or not every
-    coefficient of a progressive picture is there, some codes are put before the
-    end marker and the picture is decoded once more: a whole one does not look at
-    them. So an honest picture costs more only if it is grey there.
+    libjpeg takes what is missing for zeros and says so to nobody. Two things tell:
+
+    Its scans do not bring every coefficient of every component to the last bit. The
+    standard lets an encoder leave some out; none is known that does.
+
+    What the last scan lacks comes out mid-grey in the lower right corner. Where that
+    corner is grey, or has got its colours from several scans, some codes are put
+    before the end marker and the picture is decoded once more: a whole one does not
+    look at them. So few honest pictures cost more.
 
     Not seen: less than one block missing, and in a progressive JPEG the end of
     the last scan, which holds the last bit of each coefficient.
@@ -83,16 +87,18 @@ def ends_early(data: bytes, source: JpegImageFile) -> bool:
     Args:
         source: loaded, at any scale.
     """
-    grey = _is_mid_grey(source)
-    if not grey and (not source.info.get("progressive") or _is_complete(data, [layer[0] for layer in source.layer])):
+    scans = list(islice(_scans(data), MAX_SCANS))
+    progressive = bool(source.info.get("progressive"))
+    if not _is_complete(scans, [layer[0] for layer in source.layer], progressive=progressive):
+        return True
+    if not _is_mid_grey(source) and (progressive or len(scans) == 1):
         return False
     # Of this picture; a phone may have put another one behind it.
     end = next((at - 2 for kind, at in _segments(data) if kind == _END), None)
     if end is None:
         return False  # Pillow has refused it.
-    # An eighth of the size shows what is grey, and costs little; only all of it shows the finer coefficients.
-    scale = 8 if grey else 1
-    return _decoded(data, scale) != _decoded(data[:end] + _NOISE + data[end:], scale)
+    # An eighth of the size shows what is grey, and costs little.
+    return _decoded(data, 8) != _decoded(data[:end] + _NOISE + data[end:], 8)
 
 
 def _is_mid_grey(picture: Image.Image) -> bool:
@@ -100,14 +106,15 @@ def _is_mid_grey(picture: Image.Image) -> bool:
     return all(127 <= value <= 128 for value in corner.tobytes())
 
 
-def _is_complete(data: bytes, components: Sequence[int]) -> bool:
+def _is_complete(scans: Sequence[bytes], components: Sequence[int], *, progressive: bool) -> bool:
     # Whether the scans bring every coefficient of every component to its last bit.
     missing = {(component, number) for component in components for number in range(64)}
-    for scan in islice(_scans(data), MAX_SCANS):
+    for scan in scans:
         count = scan[0] if scan else 0
         if len(scan) < 4 + 2 * count:
             continue
-        first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
+        # In other pictures than progressive ones each scan is of all coefficients, whatever it says.
+        first, last, bits = scan[1 + 2 * count : 4 + 2 * count] if progressive else (0, 63, 0)
         if bits & 15 == 0:
             missing -= {(scan[1 + 2 * part], number) for part in range(count) for number in range(first, last + 1)}
     return not missing

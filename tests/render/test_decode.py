@@ -1,5 +1,6 @@
 """What becomes of an original: upright, sRGB, 8 bits, or refused with a reason."""
 
+import re
 import struct
 import zlib
 
@@ -319,6 +320,47 @@ def test_a_progressive_jpeg_cut_off_in_its_first_scans_and_ended_properly_is_ref
     for share in (0.1, 0.25):
         with pytest.raises(Unrenderable):
             decode(ended(data, share), LIMITS)
+
+
+def scan_ends(data: bytes) -> list[int]:
+    """Return where each scan of a JPEG ends: at the marker behind its codes."""
+    starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
+    return [found.start() for start in starts if (found := re.compile(b"\xff[^\0\xff]").search(data, start + 2))]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("halved", [False, True])
+def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(mode: str, halved: bool) -> None:
+    data = pictures.jpeg(pictures.photo(160, 120).convert(mode), progressive=True, quality=80)
+    *early, last = scan_ends(data)
+    assert len(early) >= 5
+    for end in early:
+        with pytest.raises(Unrenderable) as refusal:
+            decode(data[:end] + b"\xff\xd9", LIMITS, halved=halved)
+        assert refusal.value.got == "a JPEG that ends before its last pixel"
+    assert decode(data[:last] + b"\xff\xd9", LIMITS, halved=halved).size == (160, 120)
+
+
+def of_three_scans(picture: Image.Image) -> bytes:
+    """Encode as JPEG, not progressive, with a scan for each of its components."""
+    grey = [pictures.jpeg(part, quality=80) for part in picture.convert("YCbCr").split()]
+    frame, scan = grey[0].index(b"\xff\xc0"), grey[0].index(b"\xff\xda")
+    header = b"\xff\xc0\0\x11" + grey[0][frame + 4 : frame + 9] + bytes([3, 1, 17, 0, 2, 17, 0, 3, 17, 0])
+    scans = (
+        b"\xff\xda\0\x08\x01" + bytes([number, 0, 0, 63, 0]) + part[scan + 10 : -2]
+        for number, part in enumerate(grey, 1)
+    )
+    return grey[0][:frame] + header + grey[0][frame + 13 : scan] + b"".join(scans) + b"\xff\xd9"
+
+
+def test_a_jpeg_that_lacks_the_scan_of_a_colour_or_its_end_is_refused() -> None:
+    picture = pictures.photo(160, 120)
+    data = of_three_scans(picture)
+    assert mean_difference(upright(data), picture) < 8
+    first, second, _ = scan_ends(data)
+    for end in (first, second, second + (len(data) - second) // 2, len(data) - 40):
+        with pytest.raises(Unrenderable):
+            decode(data[:end].rstrip(b"\xff") + b"\xff\xd9", LIMITS)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
