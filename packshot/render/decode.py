@@ -11,6 +11,7 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 from PIL.ImageCms import ImageCmsTransform
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
@@ -20,7 +21,7 @@ from packshot.render.colour import to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
-from packshot.render.metadata import credit_exif, orientation
+from packshot.render.metadata import credit_exif, orientation, tiff_orientation
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
@@ -181,10 +182,11 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
             picture, _ = next(gif.composed(data, Size(header.width, header.height)))
             return Decoded(bare(to_srgb(picture)), None)
         source.decodermaxblock = _BLOCK
+        held = tiff_orientation(source) if isinstance(source, TiffImageFile) else None
         source.load()
         if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
             raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
-        turn = UPRIGHT.get(orientation(source))
+        turn = UPRIGHT.get(held or orientation(source))
         picture, colours = to_rgb(source)
         return Decoded(bare(picture), turn, whole, colours)
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from PIL import ExifTags, Image, IptcImagePlugin
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.render.damage import DAMAGE
 
@@ -35,9 +36,20 @@ def orientation(source: ImageFile) -> int:
     if source.format in _UPRIGHT:
         return 1
     value = _exif(source).get(ExifTags.Base.Orientation)
-    if value is None and source.format not in _BY_CONTAINER and (found := _XMP_ORIENTATION.search(_xmp(source))):
-        value = int(found[1])
+    if value is None and source.format not in _BY_CONTAINER:
+        value = _xmp_orientation(source)
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def tiff_orientation(source: TiffImageFile) -> int:
+    """Return the orientation, 1 to 8, of a TIFF that is not loaded yet, as far as loading it does not see to that.
+
+    Pillow turns it by its tag. By XMP it would too, where that is written one way
+    of several; so it does not get to see the XMP, which has no other use then.
+    """
+    told = 1 if ExifTags.Base.Orientation in source.tag_v2 else _xmp_orientation(source)
+    source.info.pop("xmp", None)
+    return told
 
 
 def credit_exif(source: ImageFile) -> bytes | None:
@@ -107,6 +119,14 @@ def _exif(source: ImageFile) -> Image.Exif:
     return exif
 
 
+def _xmp_orientation(source: ImageFile) -> int:
+    found = _XMP_ORIENTATION.search(_xmp(source))
+    return int(found[1]) if found else 1
+
+
 def _xmp(source: ImageFile) -> bytes:
     data = source.info.get("xmp") or source.info.get("XML:com.adobe.xmp") or b""
-    return data.encode(errors="replace")[:_MOST_XMP] if isinstance(data, str) else bytes(data[:_MOST_XMP])
+    if isinstance(data, str):
+        data = data.encode(errors="replace")
+    # In a TIFF it may be given as a number.
+    return data[:_MOST_XMP] if isinstance(data, bytes) else b""

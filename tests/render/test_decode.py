@@ -6,8 +6,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffTags
 from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from packshot.errors import ErrorCode, PackshotError, TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box
@@ -101,6 +102,40 @@ def test_an_orientation_that_only_xmp_tells_counts(format: str, xmp: bytes) -> N
     assert mean_difference(upright(ENCODERS[format](pictures.turned(picture, 6), **options)), picture) < 2
     # EXIF that says something else goes first.
     assert mean_difference(upright(ENCODERS[format](picture, exif=pictures.exif(1), **options)), picture) < 2
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(
+    "xmp",
+    [
+        "<x tiff:Orientation='{}'/>",
+        '<x tiff:Orientation = "{}"/>',
+        '<x tiff:Orientation="{}"/>',
+        "<tiff:Orientation>\n{}\n</tiff:Orientation>",
+    ],
+)
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_an_orientation_that_only_the_xmp_of_a_tiff_tells_counts(xmp: str, orientation: int, compression: str) -> None:
+    picture = pictures.corners(61, 40)
+    stored = pictures.turned(picture, orientation)
+    told = xmp.format(orientation).encode()
+    data = pictures.tiff(stored, tiffinfo={700: told}, compression=compression)
+    assert mean_difference(upright(data), picture) == 0
+    assert decode(data, LIMITS).size == picture.size
+    # With a tag too, it is turned once and by the tag.
+    both = pictures.tiff(stored, tiffinfo={700: told, 274: orientation}, compression=compression)
+    assert mean_difference(upright(both), picture) == 0
+    other = pictures.tiff(picture, tiffinfo={700: told, 274: 1}, compression=compression)
+    assert mean_difference(upright(other), picture) == 0
+
+
+def test_xmp_that_a_tiff_gives_as_text_or_a_number_does_not_spoil_it() -> None:
+    picture = pictures.corners(61, 40)
+    text, number = ImageFileDirectory_v2(), ImageFileDirectory_v2()
+    text.tagtype[700], number.tagtype[700] = TiffTags.ASCII, TiffTags.LONG
+    text[700], number[700] = '<x tiff:Orientation="6"/>', 6
+    assert mean_difference(upright(pictures.tiff(pictures.turned(picture, 6), tiffinfo=text)), picture) == 0
+    assert mean_difference(upright(pictures.tiff(picture, tiffinfo=number)), picture) == 0
 
 
 def test_damaged_exif_does_not_spoil_a_whole_picture() -> None:
