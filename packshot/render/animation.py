@@ -6,9 +6,6 @@ GIF and WebP move; of an animated AVIF or PNG the first frame is shown.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import pairwise
-from math import ceil, sqrt
-from typing import Any
 
 from PIL import Image
 
@@ -19,17 +16,18 @@ from packshot.render.colour import to_srgb
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import DAMAGED, UPRIGHT, Decoded, bare, open_original
 from packshot.render.formats import sniff
+from packshot.render.gif_writer import write_gif
 from packshot.render.limits import Limits
 from packshot.render.metadata import orientation
 
 MOVING = (Format.WEBP, Format.GIF)
 """The formats in which an animation stays one."""
 
-# Pixels less opaque than that are left out in GIF, which knows nothing in between.
-_SEEN_FROM = 128
+# Milliseconds that browsers show a frame without a time of its own, of which a GIF's 10 is one too.
+_UNTOLD = 100
 
-# Pixels of a frame of which its 256 colours are chosen, at most: of all, it takes six times as long.
-_SAMPLE = 8192
+# What a WebP has room for.
+_MOST_PLAYS = 65_535
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +64,7 @@ class Animation:
     def _gif(self) -> Iterator[tuple[Decoded, int]]:
         canvas = gif.layout(self.data, self.limits.max_frames, lambda size: None).canvas
         for picture, milliseconds in gif.composed(self.data, canvas):
-            yield Decoded(bare(to_srgb(picture)), None), milliseconds
+            yield Decoded(bare(to_srgb(picture)), None), milliseconds if milliseconds > 10 else _UNTOLD
 
     def _webp(self) -> Iterator[tuple[Decoded, int]]:
         source, _ = open_original(self.data, self.limits)
@@ -75,7 +73,7 @@ class Animation:
             source.seek(frame)
             source.load()
             # A copy, as the reader may go on with its own.
-            yield Decoded(bare(to_srgb(source.copy())), turn), int(source.info.get("duration", 0))
+            yield Decoded(bare(to_srgb(source.copy())), turn), int(source.info.get("duration", 0)) or _UNTOLD
 
 
 def animation_of(data: bytes, limits: Limits) -> Animation | None:
@@ -115,46 +113,8 @@ def write_animation(
         Unrenderable: what reading the frames raises.
         MemoryError: the process has no room for it.
     """
-    return _gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays, exif)
-
-
-def _gif(frames: Iterator[tuple[Image.Image, int]], plays: int) -> bytes:
-    indexed, ends = [], [0]
-    for picture, milliseconds in frames:
-        indexed.append(_indexed(picture))
-        ends.append(ends[-1] + milliseconds)
-    # GIF counts in hundredths of a second: the ends are rounded, so that no error adds up.
-    ticks = [round(end / 10) * 10 for end in ends]
-    options: dict[str, Any] = {"duration": [after - before for before, after in pairwise(ticks)]}
-    if any("transparency" in frame.info for frame in indexed):
-        options["disposal"] = 2  # else what was seen before would be seen through the holes
-    if plays != 1:
-        options["loop"] = max(plays - 1, 0)
-    file = BytesIO()
     with refused_if_damaged("The animation cannot be encoded."):
-        indexed[0].save(file, "GIF", save_all=True, append_images=indexed[1:], **options)
-    return file.getvalue()
-
-
-def _indexed(picture: Image.Image) -> Image.Image:
-    if picture.mode == "RGB":
-        return _quantized(picture, 256)
-    unseen = picture.getchannel("A").point([255 * (value < _SEEN_FROM) for value in range(256)])
-    colours = picture.convert("RGB")
-    colours.paste((0, 0, 0), mask=unseen)
-    frame = _quantized(colours, 255)
-    frame.paste(255, mask=unseen)
-    frame.info["transparency"] = 255
-    return frame
-
-
-def _quantized(picture: Image.Image, colours: int) -> Image.Image:
-    step = ceil(sqrt(picture.width * picture.height / _SAMPLE))
-    if step < 2 or picture.getcolors(colours) is not None:
-        return picture.quantize(colours)  # where there are few, each stays as it is
-    sample = picture.resize((ceil(picture.width / step), ceil(picture.height / step)), Image.Resampling.NEAREST)
-    # Undithered, as noise that changes from frame to frame flickers and compresses badly.
-    return picture.quantize(palette=sample.quantize(colours), dither=Image.Dither.NONE)
+        return write_gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays, exif)
 
 
 def _webp(
@@ -162,18 +122,17 @@ def _webp(
 ) -> bytes:
     sequence = _Sequence(frames, count)
     file = BytesIO()
-    with refused_if_damaged("The animation cannot be encoded."):
-        sequence.save(
-            file,
-            "WEBP",
-            save_all=True,
-            quality=80 if quality is None else quality,
-            method=4,
-            duration=sequence.milliseconds,
-            loop=plays,
-            background=(0, 0, 0, 0),
-            exif=exif or b"",
-        )
+    sequence.save(
+        file,
+        "WEBP",
+        save_all=True,
+        quality=80 if quality is None else quality,
+        method=4,
+        duration=sequence.milliseconds,
+        loop=plays if plays <= _MOST_PLAYS else 0,
+        background=(0, 0, 0, 0),
+        exif=exif or b"",
+    )
     return file.getvalue()
 
 

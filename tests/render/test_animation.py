@@ -54,6 +54,10 @@ def shown(data: bytes) -> list[Image.Image]:
     return [frame.shown(frame.picture).convert("RGBA") for frame, _ in animation(data).pictures()]
 
 
+def durations(data: bytes) -> list[int]:
+    return [milliseconds for _, milliseconds in animation(data).pictures()]
+
+
 def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
     value = picture.getpixel((x, y))
     assert isinstance(value, tuple)
@@ -101,6 +105,12 @@ def test_it_runs_as_often_as_before(format: Format, repeats: int | None, plays: 
     assert animation(rewritten(data, format)).plays == plays
 
 
+def test_what_runs_oftener_than_webp_can_tell_runs_for_ever() -> None:
+    data = gif((2, 2), block(0, 0, 2, 2, 0), block(0, 0, 2, 2, 1), repeats=65535)
+    assert animation(rewritten(data, Format.WEBP)).plays == 0
+    assert animation(rewritten(data, Format.GIF)).plays == 65536
+
+
 @pytest.mark.parametrize("source", ["GIF", "WEBP"])
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
 def test_frames_and_times_survive(source: str, format: Format) -> None:
@@ -117,9 +127,41 @@ def test_frames_and_times_survive(source: str, format: Format) -> None:
 
 def test_times_that_gif_cannot_tell_do_not_add_up_to_an_error() -> None:
     data = pictures.animated("WEBP", 6, duration=33)
-    times = [milliseconds for _, milliseconds in animation(rewritten(data, Format.GIF)).pictures()]
+    times = durations(rewritten(data, Format.GIF))
     assert set(times) == {30, 40}
     assert abs(sum(times) - 6 * 33) <= 5
+
+
+@pytest.mark.parametrize("milliseconds", [1, 4, 11, 16, 17, 19])
+def test_of_frames_faster_than_browsers_show_gif_some_are_left_out(milliseconds: int) -> None:
+    greys = [Image.new("RGB", (8, 8), (value, value, value)) for value in range(0, 240, 2)]
+    moving = iter([(grey, milliseconds) for grey in greys])
+    found = list(animation(write_animation(moving, len(greys), Format.GIF, None, 0)).pictures())
+    assert sum(duration for _, duration in found) == pytest.approx(len(greys) * milliseconds, abs=5)
+    now = 0
+    for frame, duration in found:
+        assert duration >= 20
+        # What is seen is what was to be seen about then.
+        assert abs(pixel(frame.picture, 0, 0)[0] // 2 - now / milliseconds) <= 20 / milliseconds + 1
+        now += duration
+
+
+def test_an_animation_shorter_than_browsers_show_is_its_first_frame() -> None:
+    first, second = pictures.corners(9, 9), pictures.corners(9, 9).rotate(90)
+    data = write_animation(iter([(first, 5), (second, 5)]), 2, Format.GIF, None, 0)
+    assert probe(data, LIMITS).frames == 1
+    assert decode(data, LIMITS).picture.tobytes() == first.tobytes()
+
+
+@pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
+def test_times_that_browsers_take_for_none_become_what_they_show(format: Format) -> None:
+    data = gif((2, 2), *(block(0, 0, 2, 2, number, hundredths=number) for number in range(3)))
+    assert durations(rewritten(data, format)) == [100, 100, 20]
+
+
+def test_a_frame_longer_than_gif_can_tell_stands_as_long_as_it_can() -> None:
+    data = pictures.animated("WEBP", 3, duration=[70, 1_000_000, 70])
+    assert durations(rewritten(data, Format.GIF)) == [70, 655_350, 70]
 
 
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
@@ -134,6 +176,34 @@ def test_holes_stay_holes_in_every_frame(format: Format) -> None:
         assert (np.asarray(drawn)[..., 3] == np.asarray(seen)[..., 3]).all()
         inside = np.asarray(drawn)[..., 3] == 255
         assert np.abs(np.asarray(drawn, float)[inside] - np.asarray(seen, float)[inside]).mean() < 12
+
+
+def test_what_moves_on_transparent_ground_comes_out_exactly() -> None:
+    random = np.random.default_rng(7)
+    moving = []
+    for _ in range(40):
+        frame = Image.new("RGBA", (24, 16), TRANSPARENT)
+        for colour in COLOURS:
+            left, top = (int(value) for value in random.integers(0, 20, 2))
+            right, bottom = left + int(random.integers(0, 12)), top + int(random.integers(0, 8))
+            ImageDraw.Draw(frame).rectangle((left, top, right, bottom), fill=colour)
+        moving += [(frame, 50)] * int(random.integers(1, 3))
+    data = write_animation(iter(moving), len(moving), Format.GIF, None, 0)
+    assert durations(data) == [50] * len(moving)
+    for (drawn, _), seen in zip(moving, shown(data), strict=True):
+        assert drawn.tobytes() == seen.tobytes()
+
+
+def test_of_a_padded_gif_only_what_moves_is_written_again() -> None:
+    ground = Image.new("RGBA", (120, 120), TRANSPARENT)
+    ground.paste(pictures.photo(120, 80).quantize(200).convert("RGB"), (0, 20))
+    moving = []
+    for step in range(10):
+        frame = ground.copy()
+        ImageDraw.Draw(frame).rectangle((step * 10, 30, step * 10 + 8, 40), fill=RED)
+        moving.append((frame, 100))
+    single = len(pictures.gif(ground))
+    assert len(write_animation(iter(moving), 10, Format.GIF, None, 0)) < 2 * single
 
 
 def test_few_colours_stay_exact_in_gif() -> None:
