@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,21 @@ def prepare(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.memory_bytes and not limits.watched:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    _silence_codecs()
     _die_with_parent()
+
+
+def _silence_codecs() -> None:
+    # C libraries write what they think of a file to descriptor 2, lines and lines
+    # of it for a hostile one. Python's own messages go on to where that led.
+    try:
+        own = os.dup(2)
+    except OSError:
+        return  # It is closed, so nobody hears them.
+    sys.stderr = open(own, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
 
 
 def _die_with_parent() -> None:

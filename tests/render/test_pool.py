@@ -357,6 +357,40 @@ def test_many_threads_share_few_processes(renderer: Renderer) -> None:
     assert len(children()) <= 2
 
 
+NOISY = """
+import sys
+from packshot.errors import PackshotError
+from packshot.render.lanes import Pulse
+from packshot.render.limits import Limits
+from packshot.render.pool import Renderer
+from packshot.render.slot import Slot, render_context
+
+if __name__ == "__main__":
+    with Renderer(Limits(), processes=1) as renderer:
+        try:
+            renderer.probe(sys.stdin.buffer.read())
+        except PackshotError:
+            print("refused")
+    slot = Slot(render_context(), Limits())
+    slot.run(exec, 30.0, Pulse(), "import sys; print('from Python', file=sys.stderr)")
+    slot.close()
+"""
+
+
+def test_what_codecs_say_of_a_hostile_file_is_not_heard(tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY)
+    hostile = bytearray(pictures.tiff(pictures.photo(90, 60), compression="tiff_lzw"))
+    hostile[60:2000] = b"\xff" * 1940
+    done = subprocess.run(
+        [sys.executable, tmp_path / "noisy.py"],
+        input=bytes(hostile),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in [os.getcwd(), *sys.path] if path)},
+    )
+    assert (done.stdout, done.stderr) == (b"refused\n", b"from Python\n")
+
+
 PARENT = """
 import multiprocessing, sys, threading
 from multiprocessing import forkserver
