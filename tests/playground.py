@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from pydantic import SecretStr
 
 from packshot.catalog import jobs as job_rows
 from packshot.catalog import ledger, migrate
@@ -54,7 +55,7 @@ class Playground:
 
     def __init__(self, folder: Path, renderer: Renderer, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.settings = Settings(data=folder, admin_token="test-token", **settings)
+        self.settings = Settings(data=folder, admin_token=SecretStr("test-token"), **settings)
         self.site = Site(
             settings=self.settings,
             catalog=Catalog(self.settings.effective_database_url),

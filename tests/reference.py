@@ -27,7 +27,7 @@ def _weights(inner: int, start: int, length: int, outer: int) -> Pixels:
     centres = start + (np.arange(outer) + 0.5) * scale
     distance = (np.arange(inner) + 0.5 - centres[:, None]) / max(scale, 1.0)
     weights = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0.0)
-    return weights / weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True), float)
 
 
 def gaussian(pixels: npt.ArrayLike, deviation: float) -> Pixels:
@@ -54,7 +54,7 @@ def ssim(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
 
 
 def _luma(pixels: npt.ArrayLike) -> Pixels:
-    return np.asarray(pixels, float)[:, :, :3] @ np.array([0.299, 0.587, 0.114])
+    return np.asarray(np.asarray(pixels, float)[:, :, :3] @ np.array([0.299, 0.587, 0.114]), float)
 
 
 def _convolved(pixels: Pixels, kernel: Pixels) -> Pixels:
