@@ -30,14 +30,14 @@ def test_a_bug_in_a_query_is_an_id_that_the_log_carries(
 
 
 def test_a_bug_in_a_mutation_nulls_its_payload_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packs, "create_pack", _break)
+    monkeypatch.setattr(packs, "delete_pack", _break)
     result = api.run(
-        """mutation { createPack { userErrors { code } }
+        """mutation { deletePack(id: "x") { userErrors { code } }
           putLocation(input: {name: "a", width: 1}) { userErrors { code } } }"""
     )
-    assert result.data == {"createPack": None, "putLocation": {"userErrors": []}}
+    assert result.data == {"deletePack": None, "putLocation": {"userErrors": []}}
     assert result.errors is not None
-    assert [error.path for error in result.errors] == [["createPack"]]
+    assert [error.path for error in result.errors] == [["deletePack"]]
     assert "secret" not in str(result.errors)
 
 
