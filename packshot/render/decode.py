@@ -26,6 +26,9 @@ from packshot.render.metadata import credit_exif, orientation, tiff_orientation
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
 
+# No picture is that long, and a line of 80 million pixels takes longer to sample than a square of as many.
+LONGEST_SIDE = 65_535
+
 # Formats whose readers know the number of frames from the header.
 _ANIMATED = ("webp", "avif", "png")
 
@@ -257,6 +260,12 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             frames = int(getattr(source, "n_frames", 1))
         profile = source.info.get("icc_profile") or b""
     size = Size(*source.size)
+    if max(size) > LONGEST_SIDE:
+        raise TooLarge(
+            "The picture has too long a side.",
+            expected=f"at most {LONGEST_SIDE} pixels a side",
+            got=f"{size.width} x {size.height}",
+        )
     check_pixels(size, limits)
     check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
     if len(profile) > MAX_PROFILE_BYTES:
