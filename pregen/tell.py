@@ -2,7 +2,8 @@
 
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook as Signer
@@ -16,7 +17,9 @@ from packshot.site import Site
 log = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
-AT_ONCE = 8
+AT_ONCE = 16
+# Of one webhook: one that is slow or dead must leave room for the others.
+EACH_AT_ONCE = 2
 # One that answers more slowly is told again; it must bear being told twice anyway.
 PATIENCE_SECONDS = 10.0
 
@@ -30,6 +33,9 @@ class Teller:
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="teller")
+        self._lock = threading.Lock()
+        self._telling: Counter[tuple[str, str]] = Counter()
 
     def start(self) -> None:
         self._thread.start()
@@ -40,27 +46,48 @@ class Teller:
         self._wake.set()
         if self._thread.ident is not None:
             self._thread.join(2 * PATIENCE_SECONDS)
+        self._pool.shutdown()
 
     def tick(self) -> int:
-        """Send what is due, a few at a time; return how many were tried."""
-        with self._site.catalog.write("") as tx:
-            due = webhooks.claim_due(tx, limit=AT_ONCE)
-        if not due:
-            return 0
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="teller") as pool:
-            list(pool.map(lambda one: self._send(*one), due))
-        return len(due)
+        """Send some of what is due and wait for it; return how much it was."""
+        begun = self._begin()
+        for sending in begun:
+            sending.result()
+        return len(begun)
 
     def _run(self) -> None:
         while not self._stopping:
+            self._wake.clear()
             try:
-                more = self.tick() == AT_ONCE
+                self._begin()
             except Exception:
                 # Whatever was claimed is due again when its lease runs out.
                 log.exception("webhooks could not be told")
-                more = False
-            if not more:
-                self._wake.wait(TICK_SECONDS)
+            self._wake.wait(TICK_SECONDS)
+
+    def _begin(self) -> list[Future[None]]:
+        """Begin to send what is due, as far as there are threads for it."""
+        with self._lock:
+            room = AT_ONCE - self._telling.total()
+            busy = [webhook for webhook, count in self._telling.items() if count >= EACH_AT_ONCE]
+        if room <= 0:
+            return []
+        with self._site.catalog.write("") as tx:
+            due = webhooks.claim_due(tx, limit=room, each=EACH_AT_ONCE, busy=busy)
+        with self._lock:
+            self._telling.update((tenant, claim.webhook_id) for tenant, claim in due)
+        return [self._pool.submit(self._tell, tenant, claim) for tenant, claim in due]
+
+    def _tell(self, tenant: str, claim: Claim) -> None:
+        try:
+            self._send(tenant, claim)
+        except Exception:
+            log.exception("webhook delivery %s could not be ended; it is due again when its lease runs out", claim.id)
+        finally:
+            with self._lock:
+                self._telling[tenant, claim.webhook_id] -= 1
+                self._telling += Counter()  # Drops what is at zero.
+            self._wake.set()
 
     def _send(self, tenant: str, claim: Claim) -> None:
         moment = datetime.now(UTC)

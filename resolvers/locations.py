@@ -9,7 +9,7 @@ from packshot.catalog.locations import LABEL_ONLY
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
 from packshot.catalog.transaction import Tx, hold_configuration
-from packshot.errors import NotFound
+from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, Rendition
 from packshot.variants.resolve import DEFAULT_DPRS
 from resolvers.caller import Caller
@@ -110,7 +110,13 @@ def add_rendition(caller: Caller, name: str, rendition: Rendition) -> tuple[Loca
             # What was meant where nothing was said goes on being meant.
             renditions = tuple(Rendition(location.width, location.height, dpr) for dpr in DEFAULT_DPRS)
         changes = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
-        location, job = _put(caller, tx, name, changes, None)
+        try:
+            location, job = _put(caller, tx, name, changes, None)
+        except PackshotError as error:
+            if error.field[:1] == ("renditions",):
+                # The one that was added, whichever place it has.
+                error.field = ("rendition", *error.field[2:])
+            raise
     if job is not None:
         caller.bell.wake()
     return location, job

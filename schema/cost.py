@@ -27,6 +27,7 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    value_from_ast_untyped,
 )
 from strawberry.extensions import SchemaExtension
 
@@ -35,8 +36,10 @@ from schema.context import Context
 from schema.scalars import MAX_LONG
 
 OBJECT = 1
+# What a picture offers where nothing else is asked for: two widths in three formats.
+USUAL_WIDTHS, USUAL_FORMATS = 2, 3
 MUTATION = 10
-WEIGHTS = {"picture": 5, "variants": 5}
+WEIGHTS = {"variants": 5}
 # Nobody says how long these are before they are read.
 LENGTHS = {("Pack", "locations"): 10}
 SIZED_BY = ("first", "ids", "inputs")
@@ -98,6 +101,8 @@ class Meter:
         assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
         field, kind = parent.fields[name], get_named_type(parent.fields[name].type)
         weight = WEIGHTS.get(name, OBJECT if node.selection_set else 0)
+        if name == "picture":
+            weight = self._offered(node)
         if parent is self._schema.mutation_type:
             weight = MUTATION
         below = self._selection(node.selection_set, kind) if node.selection_set else Measure()
@@ -109,6 +114,19 @@ class Meter:
         if kind.name.endswith("Connection"):
             return Measure(weight + below.once + length * below.each)
         return Measure(length * (weight + below.once))
+
+    def _offered(self, node: FieldNode) -> int:
+        """Return how many variants a picture offers: each width of each source in each format is worked out."""
+        values = {name: value for name, value in self._variables.items() if value is not None}
+        given = {
+            argument.name.value: value_from_ast_untyped(argument.value, values) for argument in node.arguments or ()
+        }
+        sources = given.get("sources", [given])
+        return sum(
+            _count(source.get("widths"), USUAL_WIDTHS) * _count(source.get("formats"), USUAL_FORMATS)
+            for source in (sources if isinstance(sources, list) else [sources])
+            if isinstance(source, dict)
+        )
 
     def _length(self, node: FieldNode, field: GraphQLField, otherwise: int) -> int:
         given = {argument.name.value: argument.value for argument in node.arguments or ()}
@@ -129,6 +147,12 @@ class Meter:
         if isinstance(node, ListValueNode):
             return len(node.values)
         return int(node.value) if isinstance(node, IntValueNode) else None
+
+
+def _count(value: Any, usual: int) -> int:
+    if value is None:
+        return usual
+    return len(value) if isinstance(value, list) else 1
 
 
 class Costs(SchemaExtension):

@@ -178,11 +178,14 @@ class StorableVariables(SchemaExtension):
 
 
 def _has_unstorable(value: object) -> bool:
-    if isinstance(value, str):
-        return _UNSTORABLE.search(value) is not None
-    if isinstance(value, dict):
-        return any(_has_unstorable(item) for item in value.values())
-    return isinstance(value, list) and any(_has_unstorable(item) for item in value)
+    # Without recursion: a body may nest deeper than Python goes.
+    left = [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, str) and _UNSTORABLE.search(item):
+            return True
+        left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+    return False
 
 
 def _unstorable(node: StringValueNode | None) -> GraphQLError:

@@ -3,13 +3,13 @@
 import asyncio
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Annotated, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import anyio.to_thread
 import strawberry
-from strawberry.types.nodes import SelectedField
+from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, print_ast
 
 from packshot import errors
 from packshot.catalog.once import AnsweredBefore, find_answer, once
@@ -170,12 +170,17 @@ async def payload(
         limiter = info.context.patient if patient else None
         return await anyio.to_thread.run_sync(_run, info, act, given(key), limiter=limiter)
     except AnsweredBefore as before:
-        return kind(**{name: await _load(info, name, id) for name, id in before.answer.items()})
+        answer = before.answer
     except PackshotError as error:
         # Of what the core names, only these are arguments beside `input`.
         beside = error.field[:1] in (("expected_version",), ("idempotency_key",))
         path = error.field if beside else (*under, *error.field)
         return kind(user_errors=[await _user_error(info, error, path)])
+    try:
+        return kind(**{name: await _load(info, name, id) for name, id in answer.items()})
+    except PackshotError as error:
+        # What was made then is gone by now; no argument is to blame.
+        return kind(user_errors=[await _user_error(info, error, ())])
 
 
 def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
@@ -194,11 +199,26 @@ def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
 
 
 def _body(info: Info) -> str:
-    """Spell what a mutation asks for, without its key: the same for the same arguments in any order."""
-    (field,) = info.selected_fields
-    assert isinstance(field, SelectedField)
-    arguments = {name: value for name, value in field.arguments.items() if name != "idempotencyKey"}
-    return json.dumps([field.name, arguments], sort_keys=True, default=str)
+    """Spell what a mutation asks for, without its key: the same for the same arguments in any order.
+
+    A variable that is absent is spelled differently from one that is null, as it means something else.
+    """
+    raw = info._raw_info
+    # Where a field stands twice, its arguments are the same.
+    given = {argument.name.value: argument.value for argument in raw.field_nodes[0].arguments or ()}
+    variables = info.variable_values
+    arguments = {name: _spelled(value, variables) for name, value in given.items() if name != "idempotencyKey"}
+    return json.dumps([raw.field_name, arguments], sort_keys=True, default=str)
+
+
+def _spelled(node: ValueNode, variables: Mapping[str, Any]) -> object:
+    if isinstance(node, VariableNode):
+        return [variables[node.name.value]] if node.name.value in variables else []
+    if isinstance(node, ObjectValueNode):
+        return {field.name.value: _spelled(field.value, variables) for field in node.fields}
+    if isinstance(node, ListValueNode):
+        return [_spelled(value, variables) for value in node.values]
+    return print_ast(node)
 
 
 async def _load(info: Info, name: str, id: str) -> object:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jwt
 from argon2 import PasswordHasher
-from argon2.exceptions import VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.requests import HTTPConnection
 
 from packshot.errors import NotFound
@@ -93,7 +93,7 @@ class Gate:
             subject=str(claims.get("sub", "unnamed")),
             origin=origin(self.site, connection, tenant),
             scopes=frozenset(scope for scope in Scope if scope.value in _scopes(claims)),
-            expires_at=datetime.fromtimestamp(claims["exp"], UTC),
+            expires_at=_moment(claims["exp"]),
         )
 
     def _verify(self, token: str) -> dict[str, Any]:
@@ -139,13 +139,15 @@ class Passwords:
         Raises:
             Unauthenticated: it is not.
         """
+        if not self._hashes:
+            raise Unauthenticated
         name, password = _decode_basic(credentials)
         digest = hmac.digest(self._secret, password.encode(), sha256)
         if name in self._right and hmac.compare_digest(self._right[name], digest):
             return name
         try:
             self._hasher.verify(self._hashes.get(name, self._decoy), password)
-        except VerificationError:
+        except (VerificationError, InvalidHashError):
             raise Unauthenticated from None
         if name not in self._hashes:
             raise Unauthenticated
@@ -170,7 +172,16 @@ def _alike(one: str, other: str) -> bool:
 def _scopes(claims: dict[str, Any]) -> list[str]:
     # OAuth has them in one text (RFC 8693); many issuers send a list.
     found = claims.get("scope", claims.get("scopes", ""))
-    return found.split() if isinstance(found, str) else [str(scope) for scope in found]
+    if isinstance(found, str):
+        return found.split()
+    return [str(scope) for scope in found] if isinstance(found, list) else []
+
+
+def _moment(seconds: Any) -> datetime:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError, TypeError):
+        raise Unauthenticated from None
 
 
 def _is_within(connection: HTTPConnection, networks: list[IPv4Network | IPv6Network]) -> bool:

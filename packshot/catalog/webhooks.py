@@ -7,7 +7,7 @@ told that did not happen, and nothing that happened goes untold.
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -78,6 +78,7 @@ class Claim:
     """The right to try one telling once, and all that it takes."""
 
     id: str
+    webhook_id: str
     url: str
     secret: str
     body: str
@@ -195,27 +196,52 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
     return get_webhooks(tx, [webhook_id])[webhook_id]
 
 
-def claim_due(tx: Tx, *, limit: int) -> list[tuple[str, Claim]]:
-    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each."""
+def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]] = ()) -> list[tuple[str, Claim]]:
+    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
+
+    Args:
+        each: how many of one webhook at most, so that a slow one holds up nobody else.
+        busy: (tenant, webhook id) of webhooks that are to get none.
+    """
+    place = sa.tuple_(deliveries.c.tenant_id, deliveries.c.webhook_id)
+    number = sa.func.row_number().over(
+        partition_by=(deliveries.c.tenant_id, deliveries.c.webhook_id), order_by=deliveries.c.due_at
+    )
     due = (
+        sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))
+        .where(deliveries.c.state == DeliveryState.QUEUED.value, deliveries.c.due_at <= tx.now)
+        .where(sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now))
+    )
+    if busy:
+        due = due.where(place.not_in(list(busy)))
+    ranked = due.subquery()
+    chosen = (
+        sa.select(ranked.c.tenant_id, ranked.c.id)
+        .where(ranked.c.number <= each)
+        .order_by(ranked.c.number, ranked.c.due_at)
+        .limit(limit)
+    )
+    places = [tuple(row) for row in tx.connection.execute(chosen)]
+    locked = (
         sa.select(deliveries, webhooks.c.url, webhooks.c.secret)
         .join(
-            webhooks, sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id)
+            webhooks,
+            sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id),
         )
+        .where(sa.tuple_(deliveries.c.tenant_id, deliveries.c.id).in_(places))
+        # Looked at again: another process may have been faster.
         .where(deliveries.c.state == DeliveryState.QUEUED.value, deliveries.c.due_at <= tx.now, webhooks.c.active)
         .where(sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now))
-        .order_by(deliveries.c.due_at)
-        .limit(limit)
         .with_for_update(skip_locked=True, of=deliveries)
     )
     claims = []
-    for row in tx.connection.execute(due).all():
+    for row in tx.connection.execute(locked).all() if places else ():
         tx.connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
             .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
         )
-        claims.append((row.tenant_id, Claim(row.id, row.url, row.secret, row.body, row.attempts + 1)))
+        claims.append((row.tenant_id, Claim(row.id, row.webhook_id, row.url, row.secret, row.body, row.attempts + 1)))
     return claims
 
 

@@ -41,7 +41,18 @@ def cost(api: Api, document: str, **variables: Any) -> int:
         ),
         ("{ packs(first: 7) { ... { nodes { ... on Node { id } } } } }", 8),
         ("{ packs(first: 7) { nodes { locations { name } } } }", 1 + 7 * (1 + 10)),
-        ('{ packs(first: 7) { nodes { location(name: "main") { picture { src } } } } }', 1 + 7 * (1 + 1 + 5)),
+        ('{ packs(first: 7) { nodes { location(name: "main") { picture { src } } } } }', 1 + 7 * (1 + 1 + 6)),
+        # Each width in each format is worked out.
+        (
+            "{ packs(first: 7) { nodes { locations { picture(widths: [1, 2, 3, 4, 5], formats: [AVIF, WEBP])"
+            " { src } } } } }",
+            1 + 7 * (1 + 10 * (1 + 10)),
+        ),
+        (
+            '{ packs(first: 7) { nodes { picture(sources: [{location: "a", widths: [1, 2]}, {location: "b"}])'
+            " { src } } } }",
+            1 + 7 * (1 + 6 + 6),
+        ),
         ("{ jobs(first: 3) { nodes { failures(first: 5) { nodes { code pack { id } } } } } }", 1 + 3 * (2 + 5 * 2)),
         ('{ nodes(ids: ["a", "b", "c"]) { id ... on Pack { locations { name } } } }', 3 * 11),
         ("{ nodes(ids: []) { id } }", 0),

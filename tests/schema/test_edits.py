@@ -223,7 +223,7 @@ def test_a_rendition_is_added_once(api: Api, playground: Playground) -> None:
     again = api.payload(ADD, location="cover", rendition={"width": 15})
     assert (again["location"]["version"], again["job"]) == (added["location"]["version"], None)
     refused = api.refusal(ADD, location="cover", rendition={})
-    assert refused["code"] == "INVALID"
+    assert (refused["code"], refused["field"]) == ("INVALID", ["rendition", "width"])
     assert api.refusal(ADD, location="nowhere", rendition={"width": 5})["code"] == "NOT_FOUND"
 
 

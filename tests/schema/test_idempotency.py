@@ -170,3 +170,27 @@ def test_calls_at_the_same_time_are_one(api: Api) -> None:
         found = list(pool.map(call, range(36)))
     assert len(set(found)) == 3
     assert api.data(COUNT)["packs"]["totalCount"] == 3
+
+
+def test_an_absent_variable_and_a_null_are_different_calls(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(16, 16))
+    document = """mutation($pack: ID!, $crop: CropInput) { updatePackLocation(
+      packId: $pack, location: "main", input: {crop: $crop}, idempotencyKey: "k") { userErrors { code } } }"""
+    api.payload(document, pack=pack_id)
+    (payload,) = api.data(document, pack=pack_id, crop=None).values()
+    assert [error["code"] for error in payload["userErrors"]] == ["IDEMPOTENCY_MISMATCH"]
+
+
+def test_a_field_that_stands_twice_is_one_call(api: Api) -> None:
+    document = """mutation { a: createPack(input: {externalId: "x"}, idempotencyKey: "k") { pack { id } }
+      a: createPack(input: {externalId: "x"}, idempotencyKey: "k") { userErrors { code } } }"""
+    assert api.payload(document)["pack"] is not None
+
+
+def test_an_upload_that_is_swept_by_now_is_said_to_be_gone(api: Api, playground: Playground) -> None:
+    variables = {"input": {"mediaType": "image/jpeg", "bytes": 10}}
+    api.payload(UPLOAD, key="k", **variables)
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.text("DELETE FROM uploads"))
+    (payload,) = api.data(UPLOAD, key="k", **variables).values()
+    assert (payload["upload"], [error["code"] for error in payload["userErrors"]]) == (None, ["NOT_FOUND"])

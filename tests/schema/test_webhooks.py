@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,6 +18,7 @@ from packshot.geometry import Crop
 from packshot.settings import Settings
 from pregen.tell import Teller
 from resolvers import packs
+from tests.admin import wait_for
 from tests.pictures import photo
 from tests.playground import TENANT, Playground
 from tests.schema.api import USER_ERRORS, Api
@@ -166,11 +168,28 @@ def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
     with playground.site.catalog.write("") as tx:
-        assert len(webhooks.claim_due(tx, limit=9)) == 1
+        assert len(webhooks.claim_due(tx, limit=9, each=9)) == 1
     assert not teller.tick()
     let_pass(playground, webhooks.LEASE + timedelta(seconds=1))
     tell_all(teller)
     assert listener.events() == ["pack.changed"]
+
+
+def test_a_slow_webhook_holds_up_nobody_else(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        for url in (slow, slow, listener.url):
+            api.payload(CREATE, url=url, events=["pack.changed"])
+        teller.start()
+        try:
+            for _ in range(30):
+                packs.create_pack(playground.caller, {})
+            wait_for(lambda: len(listener.told) == 30, 8)
+        finally:
+            silent.close()
+            teller.stop()
 
 
 def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:

@@ -251,3 +251,20 @@ def test_a_missing_scope_is_a_user_error_of_a_mutation_and_an_error_of_a_query(p
         unread = ask(client, f"Bearer {token(scope='packs:write')}", "{ packs { totalCount } }").json()
         assert unread["errors"][0]["extensions"]["code"] == "FORBIDDEN"
         assert ask(client, f"Bearer {token(scope='')}").json()["data"]["viewer"]["scopes"] == []
+
+
+@pytest.mark.parametrize(
+    ("claims", "status"),
+    [({"exp": 10**17}, 401), ({"scopes": None, "scope": 5}, 200), ({"scope": None, "scopes": {"read": 1}}, 200)],
+)
+def test_a_jwt_with_odd_claims_is_no_bug(playground: Playground, claims: dict[str, Any], status: int) -> None:
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        answer = ask(client, f"Bearer {token(**claims)}")
+        assert answer.status_code == status
+        if status == 200:
+            assert answer.json()["data"]["viewer"]["scopes"] == []
+
+
+def test_basic_is_refused_where_nobody_may_use_it(playground: Playground) -> None:
+    with serving(playground) as client:
+        assert ask(client, "Basic " + base64.b64encode(b"ann:secret").decode()).status_code == 401
