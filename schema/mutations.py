@@ -7,7 +7,7 @@ import strawberry
 from packshot.catalog.jobs import Job as CoreJob
 from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import imports, jobs, locations, originals, packs, tenants, uploads, webhooks
+from resolvers import imports, jobs, locations, originals, packs, previews, tenants, uploads, webhooks
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, OnExisting, Priority, RegenerateMode, core
@@ -250,15 +250,24 @@ class Mutation:
         pack_id: PackId,
         location: LocationName,
         crop: Annotated[CropInput, strawberry.argument(description="The rectangle to show.")],
+        dry_run: Annotated[
+            bool, strawberry.argument(description="Change nothing; draw what it would look like, for `previewUrls`.")
+        ] = False,
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
             expected = given(expected_version)
+            if dry_run:
+                snapshot, urls = previews.preview_crop(
+                    caller, pack_id, location, crop.to_core(), expected_version=expected
+                )
+                slot = PackLocation.of(snapshot, location)
+                return PackLocationPayload(pack_location=slot, pack=slot.pack, preview_urls=[URL(url) for url in urls])
             patch = packs.SlotPatch(location, {"crop": crop.to_core()})
             return _slot_payload(location, *packs.edit_slot(caller, pack_id, patch, expected_version=expected))
 
-        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=dry_run)
 
     @strawberry.mutation(
         description="Take a pack location's own original away; its crop and the rest stay.",

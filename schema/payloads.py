@@ -26,6 +26,7 @@ from schema.locations import ImageLocation
 from schema.nodes import load_node
 from schema.packs import Pack, PackLocation
 from schema.refusals import field_path
+from schema.scalars import URL
 from schema.tenants import Tenant
 from schema.uploads import Upload
 from schema.webhooks import Webhook
@@ -108,6 +109,9 @@ class PackLocationPayload:
     pack_location: PackLocation | None = strawberry.field(default=None, description="The pack location as it is now.")
     pack: Pack | None = strawberry.field(default=None, description="Its pack as it is now.")
     job: Job | None = strawberry.field(default=None, description="The job that renders it.")
+    preview_urls: list[URL] | None = strawberry.field(
+        default=None, description="With `dryRun`: what it would look like, each size once, largest first; immutable."
+    )
     user_errors: list[UserError] = _user_errors()
 
 

@@ -294,3 +294,39 @@ def test_a_tenant_changes_where_something_was_sent_and_its_pictures_follow(api: 
         ["expectedVersion"],
         "tenant:default",
     )
+
+
+DRY_RUN = f"""mutation Try($pack: ID!, $crop: CropInput!, $expectedVersion: Int) {{
+  setCrop(packId: $pack, location: "main", crop: $crop, dryRun: true, expectedVersion: $expectedVersion) {{
+    packLocation {{ crop {{ topLeftX }} currentUrl }} pack {{ version }} job {{ id }} previewUrls {USER_ERRORS} }} }}"""
+
+
+def test_a_crop_can_be_looked_at_before_it_is_set(api: Api, playground: Playground) -> None:
+    playground.location("main", width=40, height=30)
+    pack_id = playground.pack(picture=photo(200, 150))
+    playground.run_jobs()
+    before = api.data(PACK, id=pack_id)["pack"]
+    tried = api.payload(DRY_RUN, pack=pack_id, crop=crop(0.5, 0, 1, 0.5))
+    assert (tried["job"], tried["packLocation"]["crop"]) == (None, None)
+    assert api.data(PACK, id=pack_id)["pack"] == before
+    keys = [url.partition("/i/")[2] for url in tried["previewUrls"]]
+    assert [key.partition("/w")[2].partition("-")[0] for key in keys] == ["80", "40"]
+    stored = [playground.site.variants.head(key) for key in keys]
+    assert all(stored)
+    set_now = api.payload(EDIT, pack=pack_id, location="main", input={"crop": crop(0.5, 0, 1, 0.5)})
+    assert set_now["job"] is not None
+    playground.run_jobs()
+    assert set(keys) <= set(playground.planned(pack_id)), "it is the very picture that was looked at"
+    assert [playground.site.variants.head(key) for key in keys] == stored, "not drawn again"
+    again = api.payload(DRY_RUN, pack=pack_id, crop=crop(0, 0, 1, 1))
+    assert len(again["previewUrls"]) == 2
+
+
+def test_what_cannot_be_a_crop_cannot_be_looked_at(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(200, 150))
+    refused = api.refusal(DRY_RUN, pack=pack_id, crop=crop(0.5, 0, 0.5, 1))
+    assert (refused["code"], refused["field"]) == ("INVALID", ["crop", "bottomRightX"])
+    stale = api.refusal(DRY_RUN, pack=pack_id, crop=crop(0, 0, 0.5, 1), expectedVersion=99)
+    assert (stale["code"], stale["field"]) == ("VERSION_CONFLICT", ["expectedVersion"])
+    empty = api.payload(f"mutation {{ createPack {{ pack {{ id }} {USER_ERRORS} }} }}")["pack"]["id"]
+    assert api.refusal(DRY_RUN, pack=empty, crop=crop(0, 0, 0.5, 1))["code"] == "NOT_FOUND"

@@ -1,0 +1,92 @@
+"""What an edit would look like, before it is made."""
+
+from dataclasses import replace
+
+from packshot.catalog import ledger, packs
+from packshot.catalog.ledger import Refused, VariantState
+from packshot.catalog.snapshots import read_snapshot
+from packshot.errors import NotFound, VersionConflict
+from packshot.geometry import Crop
+from packshot.make import find_variant, make_variants
+from packshot.model import Snapshot
+from packshot.render.pool import Lane
+from packshot.site import Site
+from packshot.variants.resolve import Target, common_format, planned, planned_all, shown_at
+from resolvers.caller import Caller
+from resolvers.packs import check_crop
+from resolvers.urls import immutable_url
+
+
+def preview_crop(
+    caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
+) -> tuple[Snapshot, list[str]]:
+    """Draw what one pack location would show with this crop; return the pack as it is, and where to look.
+
+    The pictures are stored under the very keys that they will have: setting the
+    crop afterwards need not draw them again, and if it is never set they count as
+    superseded.
+
+    Raises:
+        Invalid: the rectangle leaves the picture, or is empty or inverted.
+        NotFound: no such pack or location in this tenant, or nothing to show there.
+        VersionConflict: the pack has moved on from `expected_version`.
+        Unrenderable, RenderTimeout: the picture cannot be drawn.
+    """
+    check_crop(crop)
+    site = caller.site
+    with site.catalog.read(caller.tenant) as tx:
+        snapshot = read_snapshot(tx, pack_id)
+        packs.check_location(tx, location, "location")
+    if expected_version not in (None, snapshot.pack.version):
+        raise VersionConflict(
+            "The pack has moved on.",
+            field=("expected_version",),
+            expected=str(snapshot.pack.version),
+            got=expected_version,
+            current_version=snapshot.pack.version,
+            current_id=pack_id,
+        )
+    targets = _previewed(snapshot, location, crop, site)
+    _draw(site, caller.tenant, pack_id, targets)
+    return snapshot, [immutable_url(caller.origin, target.key) for target in targets]
+
+
+def _previewed(snapshot: Snapshot, location: str, crop: Crop, site: Site) -> list[Target]:
+    """Return each size that would be rendered ahead of time, in the format that every browser shows, largest first."""
+    slot = replace(snapshot.slot(location), crop=crop)
+    changed = replace(snapshot, slots={**snapshot.slots, location: slot})
+    shown = shown_at(changed, location)
+    if shown is None:
+        raise NotFound("This pack has nothing to show there.", field=("location",), got=location)
+    common = common_format(shown.original)
+    found = [target for target in planned(changed, location, limit=site.limit) if target.drawing.format is common]
+    found = found or list(planned(changed, location, limit=site.limit))[:1]
+    return sorted(found, key=lambda target: target.drawing.size, reverse=True)
+
+
+def _draw(site: Site, tenant: str, pack_id: str, targets: list[Target]) -> None:
+    with site.catalog.read(tenant) as tx:
+        entries = ledger.read_entries(tx, [pack_id])
+    missing = [target for target in targets if not _is_there(site, entries.get(str(target.key)), target)]
+    outcomes = make_variants(site, missing, Lane.INTERACTIVE, planned=False)
+    with site.catalog.write(tenant) as tx:
+        ledger.record(tx, outcomes)
+        snapshot = read_snapshot(tx, pack_id)
+        ledger.supersede(
+            tx,
+            pack_id,
+            fingerprints={
+                name: shown.fingerprint
+                for name in snapshot.locations
+                if (shown := shown_at(snapshot, name)) is not None
+            },
+            planned=[target.key for target in planned_all(snapshot, limit=site.limit)],
+        )
+    for outcome in outcomes:
+        if isinstance(outcome, Refused):
+            raise outcome.error
+
+
+def _is_there(site: Site, entry: ledger.Entry | None, target: Target) -> bool:
+    ready = entry is not None and entry.state is VariantState.READY
+    return ready and find_variant(site, str(target.key)) is not None
