@@ -251,6 +251,8 @@ def _fill(value: Any, known: dict[str, Any]) -> Any:
 
 def _strike(text: str, known: dict[str, Any]) -> str:
     text = re.sub(r"[0-9a-f]{24,}", "<id>", text)
+    # How much of a budget has come back is a matter of time.
+    text = re.sub(r'"available":\d+', '"available":<left>', text)
     for name in sorted(known, key=lambda name: -len(str(known[name]))):
         text = text.replace(str(known[name]), f"<{name}>")
     return text
