@@ -1,5 +1,6 @@
 """Editing packs, pack locations and locations: what is sent changes, what is absent stays, null clears."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -330,3 +331,34 @@ def test_what_cannot_be_a_crop_cannot_be_looked_at(api: Api, playground: Playgro
     assert (stale["code"], stale["field"]) == ("VERSION_CONFLICT", ["expectedVersion"])
     empty = api.payload(f"mutation {{ createPack {{ pack {{ id }} {USER_ERRORS} }} }}")["pack"]["id"]
     assert api.refusal(DRY_RUN, pack=empty, crop=crop(0, 0, 0.5, 1))["code"] == "NOT_FOUND"
+
+
+def test_of_many_edits_of_one_version_at_once_one_wins(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(16, 16))
+    version = api.data(PACK, id=pack_id)["pack"]["version"]
+
+    def edit(number: int) -> list[str]:
+        change = {"focus": {"x": number / 12, "y": 0.5}}
+        variables = {"pack": pack_id, "location": "main", "input": change, "expectedVersion": version}
+        (payload,) = api.data(EDIT, **variables).values()
+        return [error["code"] for error in payload["userErrors"]]
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = list(pool.map(edit, range(12)))
+    assert sorted(outcomes) == [[]] + [["VERSION_CONFLICT"]] * 11
+    assert api.data(PACK, id=pack_id)["pack"]["version"] == version + 1
+
+
+def test_of_many_changes_of_one_location_version_at_once_one_wins(api: Api, playground: Playground) -> None:
+    playground.location("thumb", width=10)
+    put = """mutation($width: Int!) { putLocation(input: {name: "thumb", width: $width}, expectedVersion: 1) {
+      location { version } userErrors { code } } }"""
+
+    def change(number: int) -> list[str]:
+        (payload,) = api.data(put, width=20 + number).values()
+        return [error["code"] for error in payload["userErrors"]]
+
+    with ThreadPoolExecutor(12) as pool:
+        outcomes = list(pool.map(change, range(12)))
+    assert sorted(outcomes) == [[]] + [["VERSION_CONFLICT"]] * 11
+    assert api.data('{ location(name: "thumb") { version } }')["location"]["version"] == 2
