@@ -7,7 +7,6 @@ dispatches at a time, by a lease; when it ends, the next one takes over.
 
 import logging
 import secrets
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -18,10 +17,10 @@ from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.site import Site
 from packshot.variants.resolve import planned_all
+from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
 LEASE = "dispatcher"
 LEASE_TIME = timedelta(seconds=5)
 SWEEP_TICKS = 60
@@ -49,24 +48,21 @@ class Dispatcher:
         self._ring = ring
         self._bulk_places = bulk_places
         self._holder = secrets.token_hex(16)
-        self._wake = threading.Event()
-        self._stopping = False
         self._ticks = 0
-        self._thread = threading.Thread(target=self._run, name="dispatcher", daemon=True)
+        self._loop = Loop("dispatcher", self.tick)
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
         """Stop looking and let another process do it."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._loop.stop()
+        self._loop.join()
+        self._guard(self._hand_over)
 
     def wake(self) -> None:
         """Look now instead of at the next tick."""
-        self._wake.set()
+        self._loop.wake()
 
     def free_leases(self) -> None:
         """Free what an earlier process held; only its one successor may call this."""
@@ -74,13 +70,6 @@ class Dispatcher:
             leases.drop_all(tx)
             orders.free_leases(tx)
             fetches.free_leases(tx)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            self._guard(self.tick)
-            self._wake.wait(TICK_SECONDS)
-            self._wake.clear()
-        self._guard(self._hand_over)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

@@ -5,7 +5,6 @@ what is due is in the database, so they need no queue.
 """
 
 import logging
-import threading
 
 from packshot.catalog import fetches, jobs, orders, packs
 from packshot.catalog.fetches import Fetch
@@ -18,11 +17,11 @@ from packshot.originals import fetch_original
 from packshot.render.pool import Lane
 from packshot.site import Site
 from pregen.bell import Bell
+from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
 
 THREADS = 4
-TICK_SECONDS = 1.0
 # What is fetched when the worker stops is left to its lease.
 STOP_SECONDS = 5.0
 
@@ -41,27 +40,26 @@ class Fetcher:
     def __init__(self, site: Site, bell: Bell) -> None:
         self._site = site
         self._bell = bell
-        self._wake = threading.Event()
-        self._stopping = False
-        self._threads = [
-            threading.Thread(target=self._run, name=f"fetcher-{number}", daemon=True) for number in range(THREADS)
-        ]
+        self._loops = [Loop(f"fetcher-{number}", self.step) for number in range(THREADS)]
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        for loop in self._loops:
+            loop.start()
 
     def stop(self) -> None:
-        """Fetch nothing more; what a server is slow to send is fetched again when its lease runs out."""
-        self._stopping = True
-        self._wake.set()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join(STOP_SECONDS / THREADS)
+        """Fetch nothing more."""
+        for loop in self._loops:
+            loop.stop()
+
+    def join(self) -> None:
+        """Wait a moment for what is being fetched; the rest is fetched again when its lease runs out."""
+        for loop in self._loops:
+            loop.join(STOP_SECONDS / THREADS)
 
     def wake(self) -> None:
         """Look now instead of at the next tick."""
-        self._wake.set()
+        for loop in self._loops:
+            loop.wake()
 
     def step(self) -> bool:
         """Fetch one original that is due; False: there is none."""
@@ -74,18 +72,6 @@ class Fetcher:
             return False
         self._carry_out(*claimed)
         return True
-
-    def _run(self) -> None:
-        while not self._stopping:
-            try:
-                more = self.step()
-            except Exception:
-                # Whatever was claimed is due again when its lease runs out.
-                log.exception("originals could not be fetched")
-                more = False
-            if not more:
-                self._wake.wait(TICK_SECONDS)
-                self._wake.clear()
 
     def _carry_out(self, tenant: str, held: Fetch) -> None:
         lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK

@@ -13,10 +13,10 @@ from packshot.catalog.webhooks import Claim
 from packshot.errors import PackshotError
 from packshot.fetch import parse_allowed, post
 from packshot.site import Site
+from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
 AT_ONCE = 16
 # Of one webhook: one that is slow or dead must leave room for the others.
 EACH_AT_ONCE = 2
@@ -30,22 +30,22 @@ class Teller:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._allowed = parse_allowed(site.settings.fetch_allow or "")
-        self._wake = threading.Event()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="teller", daemon=True)
+        # Each that ends wakes the loop, so no step waits for any.
+        self._loop = Loop("teller", lambda: bool(self._begin()))
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="teller")
         self._lock = threading.Lock()
         self._telling: Counter[tuple[str, str]] = Counter()
 
     def start(self) -> None:
-        self._thread.start()
+        self._loop.start()
 
     def stop(self) -> None:
-        """Send nothing more; what is being sent ends, and what is not is due for the next process."""
-        self._stopping = True
-        self._wake.set()
-        if self._thread.ident is not None:
-            self._thread.join(2 * PATIENCE_SECONDS)
+        """Begin to send nothing more."""
+        self._loop.stop()
+
+    def join(self) -> None:
+        """Wait for what is being sent; what is not is due for the next process."""
+        self._loop.join()
         self._pool.shutdown()
 
     def tick(self) -> int:
@@ -55,16 +55,6 @@ class Teller:
             sending.result()
         return len(begun)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            try:
-                self._begin()
-            except Exception:
-                # Whatever was claimed is due again when its lease runs out.
-                log.exception("webhooks could not be told")
-            self._wake.wait(TICK_SECONDS)
-
     def _begin(self) -> list[Future[None]]:
         """Begin to send what is due, as far as there are threads for it."""
         with self._lock:
@@ -72,6 +62,10 @@ class Teller:
             busy = [webhook for webhook, count in self._telling.items() if count >= EACH_AT_ONCE]
         if room <= 0:
             return []
+        # Looked at first: mostly nothing is due, and writers on SQLite queue.
+        with self._site.catalog.read("") as tx:
+            if not webhooks.is_due(tx):
+                return []
         with self._site.catalog.write("") as tx:
             due = webhooks.claim_due(tx, limit=room, each=EACH_AT_ONCE, busy=busy)
         with self._lock:
@@ -87,7 +81,7 @@ class Teller:
             with self._lock:
                 self._telling[tenant, claim.webhook_id] -= 1
                 self._telling += Counter()  # Drops what is at zero.
-            self._wake.set()
+            self._loop.wake()
 
     def _send(self, tenant: str, claim: Claim) -> None:
         moment = datetime.now(UTC)

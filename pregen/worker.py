@@ -69,10 +69,13 @@ class Pregen(QueueBell):
         # A closed renderer ends its renders as an outage, which puts their packs back.
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
-        self.dispatcher.stop()
+        # All are told before any is waited for, so that their waits do not add up.
         self._teller.stop()
         self._fetcher.stop()
+        self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
+        self._teller.join()
+        self._fetcher.join()
         closing.cancel()
         closing.join()
         self._broker.close()

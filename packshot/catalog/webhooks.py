@@ -196,6 +196,11 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
     return get_webhooks(tx, [webhook_id])[webhook_id]
 
 
+def is_due(tx: Tx) -> bool:
+    """Whether any delivery of any tenant is due."""
+    return tx.connection.execute(sa.select(deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
+
+
 def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]] = ()) -> list[tuple[str, Claim]]:
     """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
 
@@ -207,10 +212,8 @@ def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]
     number = sa.func.row_number().over(
         partition_by=(deliveries.c.tenant_id, deliveries.c.webhook_id), order_by=deliveries.c.due_at
     )
-    due = (
-        sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))
-        .where(deliveries.c.state == DeliveryState.QUEUED.value, deliveries.c.due_at <= tx.now)
-        .where(sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now))
+    due = (sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))).where(
+        *_due(tx)
     )
     if busy:
         due = due.where(place.not_in(list(busy)))
@@ -230,8 +233,7 @@ def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]
         )
         .where(sa.tuple_(deliveries.c.tenant_id, deliveries.c.id).in_(places))
         # Looked at again: another process may have been faster.
-        .where(deliveries.c.state == DeliveryState.QUEUED.value, deliveries.c.due_at <= tx.now, webhooks.c.active)
-        .where(sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now))
+        .where(*_due(tx), webhooks.c.active)
         .with_for_update(skip_locked=True, of=deliveries)
     )
     claims = []
@@ -243,6 +245,14 @@ def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]
         )
         claims.append((row.tenant_id, Claim(row.id, row.webhook_id, row.url, row.secret, row.body, row.attempts + 1)))
     return claims
+
+
+def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        deliveries.c.state == DeliveryState.QUEUED.value,
+        deliveries.c.due_at <= tx.now,
+        sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now),
+    )
 
 
 def end_attempt(tx: Tx, claim: Claim, status: int | None) -> None:

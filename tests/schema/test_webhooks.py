@@ -190,6 +190,8 @@ def test_a_slow_webhook_holds_up_nobody_else(
         finally:
             silent.close()
             teller.stop()
+            teller.join()
+    assert listener.events() == ["pack.changed"] * 30
 
 
 def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:

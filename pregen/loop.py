@@ -1,0 +1,57 @@
+"""A thread that does one thing again and again, and does not end because it once could not."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+TICK_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Loop:
+    """Takes a step every second, and sooner when woken, until it is stopped.
+
+    What a step raises is logged and no more: whatever it left undone is in the
+    database, where the next step or another process finds it.
+
+    Args:
+        name: of the thread, and in the log.
+        step: what is done; True: there is more, and the next one follows at once.
+    """
+
+    def __init__(self, name: str, step: Callable[[], bool | None]) -> None:
+        self._name = name
+        self._step = step
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Take the next step now."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Take no further step."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the last step to end."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            # Before the step, so that a call during it is not missed.
+            self._wake.clear()
+            more = False
+            try:
+                more = bool(self._step())
+            except Exception:
+                log.exception("the %s could not take its step", self._name)
+            if not more:
+                self._wake.wait(TICK_SECONDS)
