@@ -6,13 +6,16 @@ from itertools import groupby
 
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Made, Refused
+from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError
+from packshot.geometry import Size
+from packshot.model import Snapshot
 from packshot.render.lanes import Pulse
 from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, Stored
-from packshot.variants.resolve import Target
+from packshot.variants.resolve import Target, planned_all, shown_at
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,13 @@ def make_variants(
             pulse.beat_if_due()
             outcomes.append(_put(site, target, result))
     return outcomes
+
+
+def supersede_outdated(tx: Tx, snapshot: Snapshot, *, limit: Size) -> None:
+    """Mark in the ledger which variants of a pack its URLs give no longer, and unmark those that they give again."""
+    shown = {name: found.fingerprint for name in snapshot.locations if (found := shown_at(snapshot, name)) is not None}
+    current = [target.key for target in planned_all(snapshot, limit=limit)]
+    ledger.supersede(tx, snapshot.pack.id, fingerprints=shown, planned=current)
 
 
 def find_variant(site: Site, key: str) -> Stored | None:

@@ -17,11 +17,11 @@ from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshot
 from packshot.catalog.transaction import DatabaseFault
 from packshot.catalog.webhooks import Event
-from packshot.make import find_variant, make_variants
+from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
 from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
-from packshot.variants.resolve import Target, planned_all, shown_at
+from packshot.variants.resolve import Target, planned_all
 
 log = logging.getLogger(__name__)
 
@@ -166,16 +166,7 @@ def _end(site: Site, tenant: str, work: Work, outcomes: dict[str, Made | Refused
         entries = ledger.read_entries(tx, [pack_id])
         # The pack may have been edited since the claim: what is current is decided as of now.
         snapshot = read_snapshot(tx, pack_id)
-        ledger.supersede(
-            tx,
-            pack_id,
-            fingerprints={
-                name: shown.fingerprint
-                for name in snapshot.locations
-                if (shown := shown_at(snapshot, name)) is not None
-            },
-            planned=[target.key for target in planned_all(snapshot, limit=site.limit)],
-        )
+        supersede_outdated(tx, snapshot, limit=site.limit)
         counts, failures = _tally(work, outcomes, entries)
         jobs.settle(tx, pack_id, work.claim.seq, counts, failures)
         if any(isinstance(outcome, Made) for outcome in outcomes.values()):

@@ -7,11 +7,11 @@ from packshot.catalog.ledger import Refused, VariantState
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Crop
-from packshot.make import find_variant, make_variants
+from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
 from packshot.render.pool import Lane
 from packshot.site import Site
-from packshot.variants.resolve import Target, common_format, planned, planned_all, shown_at
+from packshot.variants.resolve import Target, common_format, planned, shown_at
 from resolvers.caller import Caller
 from resolvers.packs import check_crop
 from resolvers.urls import immutable_url
@@ -71,17 +71,7 @@ def _draw(site: Site, tenant: str, pack_id: str, targets: list[Target]) -> None:
     outcomes = make_variants(site, missing, Lane.INTERACTIVE, planned=False)
     with site.catalog.write(tenant) as tx:
         ledger.record(tx, outcomes)
-        snapshot = read_snapshot(tx, pack_id)
-        ledger.supersede(
-            tx,
-            pack_id,
-            fingerprints={
-                name: shown.fingerprint
-                for name in snapshot.locations
-                if (shown := shown_at(snapshot, name)) is not None
-            },
-            planned=[target.key for target in planned_all(snapshot, limit=site.limit)],
-        )
+        supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
     for outcome in outcomes:
         if isinstance(outcome, Refused):
             raise outcome.error
