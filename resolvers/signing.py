@@ -2,8 +2,9 @@
 
 import hashlib
 import hmac
+from functools import lru_cache
 
-from packshot.settings import admin_token
+from packshot.settings import Settings, admin_token
 from packshot.site import Site
 
 
@@ -13,7 +14,13 @@ def sign(site: Site, text: str) -> str:
     It is made from the admin's token, so that it need not be kept anywhere to be told again.
     What is signed begins with a word for its kind, so that no signature is good for another.
     """
-    return hmac.digest(admin_token(site.settings).encode(), text.encode(), hashlib.sha256).hex()
+    return hmac.digest(_key(site.settings), text.encode(), hashlib.sha256).hex()
+
+
+@lru_cache(maxsize=8)
+def _key(settings: Settings) -> bytes:
+    # A page of packs signs an address for each original; the token stands in a file.
+    return admin_token(settings).encode()
 
 
 def is_signed(site: Site, text: str, signature: str) -> bool:
