@@ -201,6 +201,7 @@ class StoreContract:
         opened = store.open("a")
         opened.close()
         opened.close()
+        assert store.get("a")[0] == b"body"
 
     def test_a_file_is_copied_and_stays(self, store: ObjectStore, tmp_path: Path) -> None:
         source = tmp_path / "Large original.JPG"
