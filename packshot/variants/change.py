@@ -1,0 +1,91 @@
+"""A change of configuration that is not live yet, and a pack's snapshot as it would be under it. All pure.
+
+Only the fields that change are kept, so that whatever else is edited meanwhile
+stays as it was edited.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from packshot.model import Location, Snapshot
+
+# What alters pictures that are there already; the rest only adds variants, or words.
+FORCED = frozenset({"width", "height", "fallback", "resize_gravity", "include_all", "allow_upscale"})
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a tenant's configuration is to become, by the fields that differ.
+
+    Attributes:
+        tenant: fields of `packshot.model.Tenant`.
+        locations: fields of `packshot.model.Location`, by location.
+        refreshed: locations of which every picture is to be rendered anew.
+        refreshed_packs: packs of which every picture is to be rendered anew.
+    """
+
+    tenant: Mapping[str, Any] = field(default_factory=dict)
+    locations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    refreshed: frozenset[str] = frozenset()
+    refreshed_packs: frozenset[str] = frozenset()
+
+
+def changed_locations(known: Mapping[str, Location], change: Change) -> dict[str, Location]:
+    """Return the tenant's locations as they would be."""
+    return {name: _changed(location, change) for name, location in known.items()}
+
+
+def _changed(location: Location, change: Change) -> Location:
+    fields = change.locations.get(location.name, {})
+    return replace(location, **fields, revision=location.revision + (location.name in change.refreshed))
+
+
+def under(snapshot: Snapshot, change: Change) -> Snapshot:
+    """Return the snapshot as it would be under the change."""
+    slots = snapshot.slots
+    if snapshot.pack.id in change.refreshed_packs:
+        held = ((name, snapshot.slot(name)) for name in snapshot.locations)
+        slots = {name: replace(slot, revision=slot.revision + 1) for name, slot in held}
+    return replace(
+        snapshot,
+        tenant=replace(snapshot.tenant, **change.tenant),
+        locations=changed_locations(snapshot.locations, change),
+        slots=slots,
+    )
+
+
+def touched_locations(known: Mapping[str, Location], change: Change) -> tuple[str, ...] | None:
+    """Return the locations at which the change may give pictures other keys; None: at any.
+
+    A fallback that changes also touches every location whose chain leads through it.
+    """
+    if change.tenant or change.refreshed_packs:
+        return None
+    touched = set(change.locations) | change.refreshed
+    moved = {name for name, fields in change.locations.items() if "fallback" in fields}
+    if moved:
+        after = changed_locations(known, change)
+        touched |= {name for name in known if moved & {*chain(known, name), *chain(after, name)}}
+    return tuple(sorted(touched))
+
+
+def chain(known: Mapping[str, Location], start: str) -> Iterable[str]:
+    """Yield a location and those it falls back to, in order, none twice."""
+    seen: set[str] = set()
+    following: str | None = start
+    while following is not None and following not in seen and following in known:
+        seen.add(following)
+        yield following
+        following = known[following].fallback
+
+
+def merged(older: Change, newer: Change) -> Change:
+    """Return one change that does what both do, the newer one where they differ."""
+    names = {*older.locations, *newer.locations}
+    return Change(
+        tenant={**older.tenant, **newer.tenant},
+        locations={name: {**older.locations.get(name, {}), **newer.locations.get(name, {})} for name in names},
+        refreshed=older.refreshed | newer.refreshed,
+        refreshed_packs=older.refreshed_packs | newer.refreshed_packs,
+    )
