@@ -1,0 +1,119 @@
+"""The processes that run until they are stopped: the server, and the worker of the scaled-out case."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.commands.shell import DEFAULT_PORT, DOWN, REFUSED, check_stores, opened, read_settings, stop, workers_lock
+
+if TYPE_CHECKING:
+    from packshot.settings import Settings
+
+app = typer.Typer()
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
+) -> None:
+    """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
+    import uvicorn
+
+    from packshot.settings import admin_token
+    from pregen.queue import QueueBell, make_broker
+    from pregen.worker import Pregen
+    from serve.app import create_app, working
+    from serve.over_http import LARGEST_BODY
+
+    settings = read_settings()
+    with _alone(settings), opened(settings) as site:
+        check_stores(site)
+        broker, token = make_broker(settings), admin_token(settings)
+        site.sweep_incoming()
+        if settings.redis_url is None:
+            pregen = Pregen(site, broker)
+            application = create_app(site, broker, pregen, token, lifespan=working(pregen))
+        else:
+            application = create_app(site, broker, QueueBell(broker), token)
+        _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
+        uvicorn.run(
+            application,
+            host=host,
+            port=port,
+            log_level=settings.log_level,
+            timeout_graceful_shutdown=10,
+            # Whom to believe is a setting of ours, and the application sees to it.
+            proxy_headers=False,
+            ws="websockets-sansio",
+            ws_max_size=LARGEST_BODY,
+        )
+
+
+@app.command()
+def worker(
+    processes: Annotated[int | None, typer.Option(min=1, help="Render processes; one more than cores.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Packs at once from each queue; one a core.")] = None,
+) -> None:
+    """Run jobs from the queue that PACKSHOT_REDIS_URL names. Start any number, on any machine."""
+    import signal
+    import threading
+
+    from pregen.queue import make_broker
+    from pregen.worker import Pregen
+
+    settings = read_settings()
+    if settings.redis_url is None:
+        stop("A worker needs PACKSHOT_REDIS_URL; without it, `packshot serve` runs the jobs itself.", REFUSED)
+    if processes is not None:
+        settings = settings.model_copy(update={"render_processes": processes})
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with opened(settings) as site:
+        check_stores(site)
+        site.sweep_incoming()
+        pregen = Pregen(site, make_broker(settings), threads=threads)
+        pregen.start()
+        typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")
+        # In steps: a wait without end would keep signals from being heard on some systems.
+        while not ended.wait(1.0):
+            pass
+        pregen.stop()
+
+
+@contextmanager
+def _alone(settings: "Settings") -> Iterator[None]:
+    """Hold the data folder's lock, unless a queue lets many processes run the jobs."""
+    from filelock import Timeout
+
+    if settings.redis_url is not None:
+        yield
+        return
+    lock = workers_lock(settings)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        stop(f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA.", DOWN)
+    with lock:
+        yield
+
+
+def _greet(settings: "Settings", origin: str, token: str | None) -> None:
+    token_line = token or "(as set in PACKSHOT_ADMIN_TOKEN)"
+    where = f'"Authorization": "Bearer {token_line}"'
+    typer.echo(
+        f"""
+Packshot serves {settings.data.resolve()} on {origin}
+
+  front page    {origin}/
+  admin API     {origin}/graphql   (GraphiQL in a browser; header {{{where}}})
+  admin token   {token_line}
+
+  try           curl -s {origin}/graphql -H 'Authorization: Bearer {token_line}' \\
+                  -H 'Content-Type: application/json' \\
+                  -d '{{"query": "{{ packs {{ nodes {{ id stableUrl }} }} }}"}}'
+"""
+    )

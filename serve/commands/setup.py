@@ -1,0 +1,116 @@
+"""What an installation is set up and examined with: samples, the database's schema, passwords, the doctor."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from serve.commands.shell import (
+    DEFAULT_PORT,
+    DOWN,
+    REFUSED,
+    WITH_FAILURES,
+    check_stores,
+    database_away,
+    opened,
+    own_origin,
+    read_settings,
+    sentence,
+    stop,
+    workers_lock,
+)
+
+app = typer.Typer()
+
+
+@app.command()
+def demo(
+    pictures: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, hidden=True)] = None,
+    image: Annotated[list[Path] | None, typer.Option(exists=True, dir_okay=False, help="Use these pictures.")] = None,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing where there are packs already.")] = False,
+    url: Annotated[str, typer.Option(help="Where the server answers.")] = f"http://127.0.0.1:{DEFAULT_PORT}",
+) -> None:
+    """Fill the installation with sample packs and print what to open."""
+    from filelock import Timeout
+    from rich.console import Console
+
+    from pregen.bell import SilentBell
+    from pregen.queue import make_broker
+    from pregen.worker import Pregen
+    from resolvers import packs
+    from resolvers.caller import Caller
+    from serve.demo import fill, tour
+
+    settings, console = read_settings(), Console()
+    lock = workers_lock(settings)
+    # Where a server holds the lock, it finds the orders that are written here.
+    with suppress(Timeout):
+        lock.acquire(timeout=0)
+    with opened(settings) as site:
+        pregen = Pregen(site, make_broker(settings)) if lock.is_locked or settings.redis_url else None
+        origin = own_origin(settings, settings.tenant, url)
+        caller = Caller(site, pregen or SilentBell(), settings.tenant, "demo", origin)
+        if if_empty and packs.list_packs(caller, first=1).total:
+            return
+        if pregen is not None:
+            check_stores(site)
+            pregen.start()
+        try:
+            # `--image a.jpg b.jpg` leaves all but the first as arguments.
+            result = fill(caller, [*(image or []), *(pictures or [])], console)
+            tour(caller, result.pack_ids, console)
+        finally:
+            if pregen is not None:
+                pregen.stop()
+            lock.release()
+    for path, error in result.refused:
+        typer.echo(f"{path}: {sentence(error)}", err=True)
+    if result.refused or result.failed:
+        raise typer.Exit(WITH_FAILURES)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the current schema."""
+    from packshot.catalog import migrate as migrations
+    from packshot.catalog.transaction import Catalog, DatabaseFault
+
+    catalog = Catalog(read_settings().effective_database_url)
+    try:
+        if not migrations.is_current(catalog):
+            migrations.upgrade(catalog)
+    except DatabaseFault as fault:
+        stop(database_away(fault), DOWN)
+    finally:
+        catalog.close()
+    typer.echo("The database is current.")
+
+
+@app.command(name="basic-user")
+def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> None:
+    """Read a password on standard input and print NAME:hash, for PACKSHOT_BASIC_USERS."""
+    import getpass
+    import sys
+
+    from argon2 import PasswordHasher
+
+    if not name or ":" in name or name.split() != [name]:
+        stop("A name has no colon and no blanks.", REFUSED)
+    typed = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if not typed:
+        stop("The password is empty.", REFUSED)
+    typer.echo(f"{name}:{PasswordHasher().hash(typed)}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check settings, database, stores, queue and codecs, and say how to mend what is wrong."""
+    from serve.doctor import examine
+
+    ill = False
+    for finding in examine(read_settings()):
+        typer.echo(f"{'ok  ' if finding.fault is None else 'FAIL'} {finding.part}: {finding.fault or finding.detail}")
+        ill = ill or finding.fault is not None
+    if ill:
+        raise typer.Exit(DOWN)

@@ -1,0 +1,159 @@
+"""What every command shares: how it opens the installation, what it prints, how it ends."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from packshot.errors import PackshotError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+    from packshot.catalog.transaction import DatabaseFault
+    from packshot.settings import Settings
+    from packshot.site import Site
+    from resolvers.caller import Caller
+
+REFUSED, WITH_FAILURES, DOWN = 1, 3, 4
+DEFAULT_PORT = 8000
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+OfTenant = Annotated[
+    str | None, typer.Option("--tenant", metavar="NAME", help="Whose; PACKSHOT_TENANT unless it is said.")
+]
+
+
+class Commands(TyperGroup):
+    """Ends a command that was refused with one line that says why."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PackshotError as error:
+            stop(sentence(error), REFUSED)
+
+
+def stop(message: str, code: int) -> NoReturn:
+    """Say why on standard error and end with that exit code."""
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def sentence(error: Exception) -> str:
+    """Return what a refusal says, with what was expected and what was got."""
+    expected, got = getattr(error, "expected", None), getattr(error, "got", None)
+    details = [f"expected {expected}"] * (expected is not None) + [f"got {got}"] * (got is not None)
+    return f"{error} ({', '.join(details)})" if details else str(error)
+
+
+def database_away(fault: "DatabaseFault") -> str:
+    """Return what there is to say where the database does not do what it was asked."""
+    return f"The database does not answer: {str(fault.orig).strip()}"
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on one line; moments as UTC with `Z`, as the admin API has them."""
+    import orjson
+
+    typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z).decode())
+
+
+def read_settings() -> "Settings":
+    """Read the settings and make the data folder, or end with what is wrong with them."""
+    from packshot.settings import BadSettings, load_settings
+
+    try:
+        settings = load_settings()
+        settings.data.mkdir(parents=True, exist_ok=True)
+    except BadSettings as error:
+        stop(str(error), REFUSED)
+    except OSError as error:
+        stop(f"The data folder cannot be made: {error}", REFUSED)
+    return settings
+
+
+def workers_lock(settings: "Settings") -> "FileLock":
+    """Return the data folder's lock, which belongs to whoever runs the jobs of this folder."""
+    from filelock import FileLock
+
+    return FileLock(settings.data / "lock")
+
+
+@contextmanager
+def opened(settings: "Settings") -> Iterator["Site"]:
+    """Open the installation, with its database current and its tenant made; end where the database is away."""
+    import logging
+
+    from packshot.catalog import migrate
+    from packshot.catalog.tenants import ensure_tenant
+    from packshot.catalog.transaction import DatabaseFault
+    from packshot.site import open_site
+
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("alembic", "dramatiq", "botocore", "urllib3"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for caveat in settings.caveats:
+        logging.getLogger(__name__).warning("%s", caveat)
+    site = open_site(settings)
+    try:
+        if not migrate.is_current(site.catalog):
+            if not site.catalog.is_sqlite:
+                stop("The database is not at the current schema: run `packshot migrate`.", DOWN)
+            migrate.upgrade(site.catalog)
+        with site.catalog.write(settings.tenant) as tx:
+            ensure_tenant(tx)
+        yield site
+    except DatabaseFault as fault:
+        stop(database_away(fault), DOWN)
+    finally:
+        site.close()
+
+
+def check_stores(site: "Site") -> None:
+    """End where a store overwrites, which would let a late render replace a newer one."""
+    import logging
+
+    from packshot.storage.check import check_store
+
+    for store in () if site.settings.s3_bucket_variants is None else (site.originals, site.variants):
+        try:
+            if faults := check_store(store):
+                stop(" ".join(faults), DOWN)
+        except OSError as error:
+            # Crops and locations can be edited all the same, and work resumes when it is back.
+            logging.getLogger(__name__).warning("the store is away: %s", error)
+
+
+@contextmanager
+def calling(tenant: str | None) -> Iterator["Caller"]:
+    """Open the installation beside whatever serves it, on behalf of whoever types; rows only are written.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    import getpass
+
+    from packshot.catalog.tenants import get_tenant
+    from pregen.bell import Bell, SilentBell
+    from pregen.queue import QueueBell, make_broker
+    from resolvers.caller import Caller
+
+    settings = read_settings()
+    with opened(settings) as site:
+        name = tenant or settings.tenant
+        with site.catalog.read(name) as tx:
+            get_tenant(tx)
+        broker = make_broker(settings)
+        bell: Bell = SilentBell() if settings.redis_url is None else QueueBell(broker)
+        try:
+            yield Caller(site, bell, name, f"cli:{getpass.getuser()}", own_origin(settings, name))
+        finally:
+            broker.close()
+
+
+def own_origin(settings: "Settings", tenant: str, url: str = f"http://127.0.0.1:{DEFAULT_PORT}") -> str:
+    """Return what stands before every URL that a command prints, `url` where nothing is set."""
+    return (settings.public_url or url.rstrip("/")).replace("{tenant}", tenant)
