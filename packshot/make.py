@@ -7,20 +7,22 @@ from itertools import groupby
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Made, Refused
 from packshot.catalog.transaction import Tx
-from packshot.errors import PackshotError
+from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Size
 from packshot.model import Snapshot
 from packshot.render.lanes import Pulse
 from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
-from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, Stored
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
 from packshot.variants.resolve import Target, planned_all, shown_at
 
 log = logging.getLogger(__name__)
 
 # A put may take as long as its store is patient; with this on top a worker's lease outlasts it.
 HEARTBEAT_SECONDS = 5.0
+
+LOST = Unrenderable("The original is missing from its store; upload it again.")
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -32,6 +34,7 @@ def make_variants(
     *,
     planned: bool,
     heartbeat: Callable[[], None] | None = None,
+    refuse_lost: bool = False,
 ) -> list[Made | Refused]:
     """Put the variants into the store; each original is decoded once.
 
@@ -41,9 +44,11 @@ def make_variants(
     Args:
         planned: whether the targets belong to what is rendered ahead of time.
         heartbeat: called every few seconds meanwhile; what it raises ends the work.
+        refuse_lost: an original that its store says it has not, or only damaged, is the
+            refusal of its variants; else it is raised, as if it might still come back.
 
     Raises:
-        NoSuchObject: an original is not in its store.
+        NoSuchObject, DamagedObject: an original is not in its store as it was put.
     """
     if not targets:
         return []
@@ -56,11 +61,17 @@ def make_variants(
         alike = list(group)
         key = original_key(alike[0].key.tenant, sha256)
         pulse.beat_if_due()
-        with site.originals.as_file(key) as original:
-            drawings = [target.drawing for target in alike]
-            rendered = site.renderer.render(
-                original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=HEARTBEAT_SECONDS
-            )
+        try:
+            with site.originals.as_file(key) as original:
+                drawings = [target.drawing for target in alike]
+                rendered = site.renderer.render(
+                    original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=HEARTBEAT_SECONDS
+                )
+        except (NoSuchObject, DamagedObject):
+            if not refuse_lost:
+                raise
+            log.error("the original %s is lost; whoever has the picture must upload it again", key)
+            rendered = [LOST] * len(alike)
         for target, result in zip(alike, rendered, strict=True):
             pulse.beat_if_due()
             outcomes.append(_put(site, target, result))

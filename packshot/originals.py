@@ -1,5 +1,6 @@
 """From a file on this machine, or an address, to a tenant's original: decoded in full, kept by content."""
 
+import hashlib
 import secrets
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from packshot.fetch import fetch, parse_allowed
 from packshot.model import Original
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
-from packshot.storage.base import AlreadyThere, Metadata
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, ObjectStore
 
 
 def keep_original(
@@ -36,15 +37,31 @@ def keep_original(
         dominant_color=facts.dominant_color,
         quality=facts.quality,
     )
+    key, metadata = original_key(tenant, sha256), Metadata(original.media_type, None, ())
     try:
-        stored = site.originals.put(original_key(tenant, sha256), source, Metadata(original.media_type, None, ()))
+        stored = site.originals.put(key, source, metadata)
     except AlreadyThere:
-        return original
+        if _holds(site.originals, key, sha256):
+            return original
+        site.originals.delete(key)
+        stored = site.originals.put(key, source, metadata)
     if stored.sha256 != sha256:
         # What was probed and what was copied must be one; bytes that changed in between are neither.
         site.originals.delete(stored.key)
         raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
     return original
+
+
+def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
+    """Whether a store has an object as it was put: whoever uploads a picture again may do so to mend it."""
+    try:
+        with store.open(key) as opened:
+            digest = hashlib.sha256()
+            for chunk in opened:
+                digest.update(chunk)
+    except (NoSuchObject, DamagedObject):
+        return False
+    return digest.hexdigest() == sha256
 
 
 def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.INTERACTIVE) -> Original:

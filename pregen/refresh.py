@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 PORTION = 32
 
 
+# So often a store may say that it has no such original before it is believed: a folder that is not mounted says so too.
+LOST_AFTER_OUTAGES = 5
 # Seconds between the attempts to put a pack off while the database is away.
 PAUSES = (1.0, 2.0, 4.0)
 
@@ -129,8 +131,9 @@ def _render_portion(
 ) -> dict[str, Made | Refused]:
     outcomes: dict[str, Made | Refused] = {}
     attempts = {str(target.key): _attempts(work, target) for target in missing}
+    refuse_lost = work.claim.outages >= LOST_AFTER_OUTAGES
     while missing:
-        made = make_variants(site, missing, lane, planned=True, heartbeat=renew)
+        made = make_variants(site, missing, lane, planned=True, heartbeat=renew, refuse_lost=refuse_lost)
         outcomes |= {str(outcome.key): outcome for outcome in made}
         refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
         for key in refused:

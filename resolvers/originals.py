@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from packshot.catalog import fetches, packs
+from packshot.catalog import fetches, ledger, packs
 from packshot.catalog.jobs import Job
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Forbidden, PackshotError
@@ -57,6 +57,8 @@ def set_original(
         packs.keep_original(tx, original)
         packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+        # Of the same picture too, whose bytes may have been lost.
+        ledger.retry_failures(tx, [pack_id])
         caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
     ring_for(caller, [pack_id])

@@ -47,6 +47,7 @@ class Claim:
     Attributes:
         seq: finishing brings the pack's `rendered_seq` to this number.
         verify: the store is to be looked into, not only the ledger.
+        outages: how often in a row the pack was put off since it was ordered.
     """
 
     pack_id: str
@@ -54,6 +55,7 @@ class Claim:
     seq: int
     priority: Priority
     verify: bool
+    outages: int = 0
 
 
 def place_orders(tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool) -> None:
@@ -110,7 +112,7 @@ def claim(tx: Tx, pack_id: str) -> Claim | None:
         return None
     token = secrets.token_hex(16)
     tx.connection.execute(sa.update(orders).where(*here).values(lease_token=token, lease_until=tx.now + LEASE))
-    return Claim(pack_id, token, row.wanted_seq, Priority(row.priority), row.verify)
+    return Claim(pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages)
 
 
 def renew(tx: Tx, held: Claim) -> bool:

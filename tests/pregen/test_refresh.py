@@ -21,9 +21,9 @@ from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.render.pool import Lane
 from pregen import dispatch
-from pregen.refresh import refresh_pack
+from pregen.refresh import LOST_AFTER_OUTAGES, refresh_pack
 from resolvers import jobs, packs
-from tests.pictures import photo
+from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
 
 
@@ -389,3 +389,41 @@ def test_a_large_pack_is_kept_in_portions_and_left_for_a_newer_order(
     assert sum(calls) == 4 + 9, "two portions of the old state, all of the new one"
     entries = playground.entries(pack_id)
     assert all(entries[key].state is VariantState.READY for key in playground.planned(pack_id))
+
+
+def test_an_original_that_is_lost_ends_its_job_and_says_what_to_do(playground: Playground) -> None:
+    playground.location("thumb", width=160, height=90)
+    lost, kept = jpeg(photo(300, 200)), jpeg(photo(200, 300))
+    pack_id = playground.pack(picture=lost)
+    job = playground.show(pack_id, "thumb", kept)
+    playground.site.originals.delete(f"{TENANT}/{sha256(lost).hexdigest()}")
+    playground.run_jobs()
+    assert playground.job(job).state is JobState.RUNNING, "a folder that is not mounted lacks everything"
+    for _ in range(LOST_AFTER_OUTAGES):
+        _let_pass(playground, orders.LONGEST_PAUSE)
+        playground.run_jobs()
+    job = playground.job(job)
+    assert (job.state, job.done, job.failed) == (JobState.PARTIAL, 6, 3)
+    (failure,) = jobs.list_failures(playground.caller, job.id, first=5, after=None).items
+    assert (failure.location, failure.code) == ("main", ErrorCode.UNRENDERABLE)
+    assert failure.message == "The original is missing from its store; upload it again."
+    again = playground.show(pack_id, "main", lost)
+    playground.run_jobs()
+    assert playground.job(again).state is JobState.SUCCEEDED
+    assert all(playground.site.variants.head(key) for key in playground.planned(pack_id))
+
+
+def test_a_store_that_is_away_blames_no_picture(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_id = playground.pack()
+
+    def away(key: str) -> Any:
+        raise OSError("the store is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(playground.site.originals, "as_file", away)
+        for _ in range(LOST_AFTER_OUTAGES + 2):
+            playground.run_jobs()
+            _let_pass(playground, orders.LONGEST_PAUSE)
+    assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
+    playground.run_jobs()
+    assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}

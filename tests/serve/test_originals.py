@@ -94,6 +94,18 @@ def test_a_store_of_its_own_gives_the_original_itself(
     assert httpx.get(url.replace(original.sha256, "0" * 64)).status_code == 403
 
 
+def test_a_picture_that_is_uploaded_again_mends_a_damaged_original(playground: Playground, tmp_path: Path) -> None:
+    data = jpeg(photo(50, 20))
+    original = _kept(playground.site, tmp_path, data)
+    key = f"default/{original.sha256}"
+    body = playground.site.originals.local_path(key)
+    assert body is not None
+    for damaged in (data[:-9] + bytes(9), data[:100]):
+        body.write_bytes(damaged)
+        assert _kept(playground.site, tmp_path, data) == original
+        assert playground.site.originals.get(key)[0] == data
+
+
 def _kept(site: Any, folder: Path, data: bytes) -> Original:
     path = folder / "picture"
     path.write_bytes(data)
