@@ -35,6 +35,7 @@ class Caller:
         subject: who it is, for `createdBy` and `changedBy`.
         origin: scheme and host before every URL returned, without a slash at the end.
         expires_at: when its token ends; None: never.
+        token_id: the API token that it came with, which may be revoked; None: it came otherwise.
         once: the call at hand, where it is to be made once.
     """
 
@@ -45,6 +46,7 @@ class Caller:
     origin: str
     scopes: frozenset[Scope] = EVERYTHING
     expires_at: datetime | None = None
+    token_id: str | None = None
     once: Once | None = None
 
     @contextmanager

@@ -106,6 +106,7 @@ class SocketContext(Context):
 
     Attributes:
         connection_params: what that message said; set by Strawberry.
+        closing: closes the socket when its token ends or is revoked.
     """
 
     def __init__(self, connection: WebSocket, watch: Watch, patient: anyio.CapacityLimiter, budgets: Budgets) -> None:
@@ -114,7 +115,7 @@ class SocketContext(Context):
         self.watch = watch
         self.patient = patient
         self.budgets = budgets
-        self.closing: asyncio.TimerHandle | None = None
+        self.closing: asyncio.Task[None] | None = None
 
     def admit(self, caller: Caller) -> None:
         """Say who it is."""

@@ -15,7 +15,7 @@ from schema.nodes import load_pack
 from schema.packs import Pack
 from schema.refusals import refused
 from schema.scopes import Requires
-from schema.watching import Subject
+from schema.watching import Subject, token_subject
 
 
 @strawberry.type(
@@ -66,5 +66,5 @@ async def _follow(info: Info, subject: Subject) -> AsyncGenerator[Any, None]:
         caller.check(Scope.READ)
     except PackshotError as error:
         raise refused(error) from None
-    async for value in info.context.watch.follow(subject, caller.expires_at):
+    async for value in info.context.watch.follow(subject, caller.expires_at, token_subject(caller)):
         yield value

@@ -10,18 +10,24 @@ from typing import Any, Literal, TypeAlias
 import anyio.to_thread
 
 from packshot.site import Site
+from resolvers.caller import Caller
 from resolvers.watching import read_subjects
 
 INTERVAL_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
-Subject: TypeAlias = tuple[Literal["job", "pack"], str, str]
+Subject: TypeAlias = tuple[Literal["job", "pack", "token"], str, str]
 _UNSEEN: Any = object()
 
 
+def token_subject(caller: Caller) -> Subject | None:
+    """Return what to follow to learn that the caller's token is revoked; None: it has none that can be."""
+    return None if caller.token_id is None else ("token", caller.tenant, caller.token_id)
+
+
 class Watch:
-    """Tells whoever follows a job or a pack how it is, now and whenever that changes. One for an application."""
+    """Tells whoever follows something how it is, now and whenever that changes. One for an application."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -31,34 +37,43 @@ class Watch:
         self._looked = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
 
-    async def follow(self, subject: Subject, until: datetime | None) -> AsyncGenerator[Any, None]:
+    async def follow(
+        self, subject: Subject, until: datetime | None, token: Subject | None = None
+    ) -> AsyncGenerator[Any, None]:
         """Yield what `read_subjects` says of the subject: at once, then when it differs, at most twice a second.
 
-        Ends when there is no such thing any more, and at `until`, when a token ends.
+        Ends when there is no such thing any more, at `until`, when a token ends,
+        and when `token` is revoked.
         """
-        self._followers[subject] += 1
+        listened = {subject} if token is None else {subject, token}
+        self._followers.update(listened)
         self._start()
         shown = _UNSEEN
         try:
             # Asks for itself at first: what others have seen may be half a second old.
-            self._seen.pop(subject, None)
+            for each in listened:
+                self._seen.pop(each, None)
             async with asyncio.timeout(None if until is None else (until - datetime.now(UTC)).total_seconds()):
-                while (value := await self._differing(subject, shown)) is not None:
+                while (value := await self._differing(subject, shown, token)) is not None:
                     yield value
                     shown = value
                     await asyncio.sleep(INTERVAL_SECONDS)
         except TimeoutError:
             return
         finally:
-            self._followers[subject] -= 1
-            if not self._followers[subject]:
-                del self._followers[subject]
-                self._seen.pop(subject, None)
+            for each in listened:
+                self._followers[each] -= 1
+                if not self._followers[each]:
+                    del self._followers[each]
+                    self._seen.pop(each, None)
 
-    async def _differing(self, subject: Subject, shown: Any) -> Any:
+    async def _differing(self, subject: Subject, shown: Any, token: Subject | None) -> Any:
+        def revoked() -> bool:
+            return self._seen.get(token, _UNSEEN) is None if token is not None else False
+
         async with self._looked:
-            await self._looked.wait_for(lambda: self._seen.get(subject, shown) != shown)
-            return self._seen[subject]
+            await self._looked.wait_for(lambda: revoked() or self._seen.get(subject, shown) != shown)
+            return None if revoked() else self._seen[subject]
 
     def _start(self) -> None:
         self._wake.set()

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens, JWTs and passwords of the admin side, and from where they may come."""
+"""Who is asking: the admin's token, API tokens, JWTs and passwords of the admin side, and from where they may come."""
 
 import binascii
 import hmac
@@ -15,12 +15,14 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.requests import HTTPConnection
 
+from packshot.catalog.tokens import PREFIX
 from packshot.errors import NotFound
 from packshot.model import NAME
 from packshot.settings import split_list
 from packshot.site import Site
 from pregen.bell import Bell
 from resolvers.caller import Caller, Scope
+from serve.tokens import Tokens
 
 # Machines' clocks differ a little.
 LEEWAY_SECONDS = 30
@@ -48,10 +50,11 @@ class Gate:
         self._trusted = [ip_network(text) for text in split_list(settings.trusted_ips)]
         users = settings.basic_users.get_secret_value() if settings.basic_users else ""
         self._passwords = Passwords(dict(user.split(":", 1) for user in users.split()))
+        self._tokens = Tokens(site)
         self._jwks = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
 
     def admit(self, connection: HTTPConnection, authorization: str | None = None) -> Caller:
-        """Return the caller. Blocks: a key set may be fetched, a password be hashed.
+        """Return the caller. Blocks: a token may be looked up, a key set be fetched, a password be hashed.
 
         Args:
             authorization: what a WebSocket's client said instead of the header.
@@ -81,17 +84,35 @@ class Gate:
             return replace(known, subject=self._passwords.user(credentials))
         if scheme not in BEARER:
             raise Unauthenticated
+        known = (
+            self._by_token(known, credentials) if credentials.startswith(PREFIX) else self._by_jwt(known, credentials)
+        )
+        if named not in (None, known.tenant):
+            raise NotFound("There is no such tenant.", field=("tenant",), got=named)
+        return replace(known, origin=origin(self.site, connection, known.tenant))
+
+    def _by_token(self, known: Caller, secret: str) -> Caller:
+        token = self._tokens.find(secret)
+        if token is None:
+            raise Unauthenticated
+        return replace(
+            known,
+            tenant=token.tenant,
+            subject=f"token:{token.name}",
+            scopes=frozenset(scope for scope in Scope if scope.value in token.scopes),
+            expires_at=token.expires_at,
+            token_id=token.id,
+        )
+
+    def _by_jwt(self, known: Caller, credentials: str) -> Caller:
         claims = self._verify(credentials)
         tenant = claims.get("tenant", self.site.settings.tenant)
         if not isinstance(tenant, str) or not NAME.fullmatch(tenant):
             raise Unauthenticated
-        if named not in (None, tenant):
-            raise NotFound("There is no such tenant.", field=("tenant",), got=named)
         return replace(
             known,
             tenant=tenant,
             subject=str(claims.get("sub", "unnamed")),
-            origin=origin(self.site, connection, tenant),
             scopes=frozenset(scope for scope in Scope if scope.value in _scopes(claims)),
             expires_at=_moment(claims["exp"]),
         )

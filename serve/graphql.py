@@ -23,7 +23,7 @@ from packshot.errors import PackshotError
 from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
-from schema.watching import Watch
+from schema.watching import Watch, token_subject
 from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated
 
@@ -69,10 +69,8 @@ class AdminGraphQL(GraphQL[Context, None]):
             context.admit(await anyio.to_thread.run_sync(admit))
         except (Unauthenticated, Insecure, PackshotError):
             raise ConnectionRejectionError from None
-        if context.caller.expires_at is not None:
-            seconds = (context.caller.expires_at - datetime.now(UTC)).total_seconds()
-            loop = asyncio.get_running_loop()
-            context.closing = loop.call_later(seconds, lambda: loop.create_task(_close(context.connection)))
+        if context.caller.expires_at is not None or context.caller.token_id is not None:
+            context.closing = asyncio.create_task(_close_with_token(context))
         return {}
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
@@ -144,9 +142,15 @@ class AdminGraphQL(GraphQL[Context, None]):
         )
 
 
-async def _close(connection: WebSocket) -> None:
+async def _close_with_token(context: SocketContext) -> None:
+    token, expires_at = token_subject(context.caller), context.caller.expires_at
+    if token is not None:
+        async for _ in context.watch.follow(token, expires_at):
+            pass
+    elif expires_at is not None:
+        await asyncio.sleep((expires_at - datetime.now(UTC)).total_seconds())
     with suppress(RuntimeError):  # It is closed already.
-        await connection.close(4401, "The token has ended")
+        await context.connection.close(4401, "The token has ended")
 
 
 def _wants_graphiql(request: Request) -> bool:

@@ -68,3 +68,11 @@ def serving(data: Path, *, ready: int = 200, **settings: str) -> Iterator[Server
         server.client.close()
         if server.process.stdout is not None:
             server.process.stdout.close()
+
+
+def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run one command over a data folder."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
+    command = [sys.executable, "-c", "from serve.cli import main; main()", *arguments]
+    environ |= {"PACKSHOT_DATA": str(data)} | settings
+    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)

@@ -16,7 +16,7 @@ import pytest
 
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
-from tests.server import TOKEN, serving
+from tests.server import TOKEN, packshot, serving
 from tests.servers.host import Host, giving
 
 
@@ -117,14 +117,6 @@ def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
         second = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 4
     assert "Another packshot process" in second.stderr
-
-
-def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run one command over a data folder."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
-    command = [sys.executable, "-c", "from serve.cli import main; main()", *arguments]
-    environ |= {"PACKSHOT_DATA": str(data)} | settings
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_path: Path) -> None:

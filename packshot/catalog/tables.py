@@ -348,6 +348,33 @@ deliveries = sa.Table(
     sa.Index("ix_deliveries_due", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
 )
 
+_NOT_REVOKED = sa.text("revoked_at IS NULL")
+
+tokens = sa.Table(
+    "tokens",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", NAME, nullable=False),
+    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, which is kept nowhere"),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_by", sa.Text),
+    sa.Column("expires_at", Moment),
+    sa.Column("revoked_at", Moment),
+    sa.Column("last_used_at", Moment, comment="to the day"),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.UniqueConstraint("sha256"),
+    sa.Index(
+        "uq_tokens_live_name",
+        "tenant_id",
+        "name",
+        unique=True,
+        sqlite_where=_NOT_REVOKED,
+        postgresql_where=_NOT_REVOKED,
+    ),
+)
+
 # Work that one process of many does at a time.
 leases = sa.Table(
     "leases",

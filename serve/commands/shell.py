@@ -1,6 +1,6 @@
 """What every command shares: how it opens the installation, what it prints, how it ends."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from packshot.catalog.transaction import DatabaseFault
     from packshot.settings import Settings
     from packshot.site import Site
+    from pregen.bell import Bell
     from resolvers.caller import Caller
 
 REFUSED, WITH_FAILURES, DOWN = 1, 3, 4
@@ -55,10 +56,18 @@ def database_away(fault: "DatabaseFault") -> str:
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on one line; moments as UTC with `Z`, as the admin API has them."""
+    """Print one JSON document on one line; moments as UTC with `Z`."""
     import orjson
 
     typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z).decode())
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their head, as wide as what is in them, so that lines can be searched and cut."""
+    lines = [[cell.upper() for cell in head], *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def read_settings() -> "Settings":
@@ -137,21 +146,31 @@ def calling(tenant: str | None) -> Iterator["Caller"]:
     import getpass
 
     from packshot.catalog.tenants import get_tenant
-    from pregen.bell import Bell, SilentBell
-    from pregen.queue import QueueBell, make_broker
     from resolvers.caller import Caller
 
     settings = read_settings()
-    with opened(settings) as site:
+    with opened(settings) as site, _bell(settings) as bell:
         name = tenant or settings.tenant
         with site.catalog.read(name) as tx:
             get_tenant(tx)
-        broker = make_broker(settings)
-        bell: Bell = SilentBell() if settings.redis_url is None else QueueBell(broker)
-        try:
-            yield Caller(site, bell, name, f"cli:{getpass.getuser()}", own_origin(settings, name))
-        finally:
-            broker.close()
+        yield Caller(site, bell, name, f"cli:{getpass.getuser()}", own_origin(settings, name))
+
+
+@contextmanager
+def _bell(settings: "Settings") -> Iterator["Bell"]:
+    from pregen.bell import SilentBell
+
+    if settings.redis_url is None:
+        # Whoever runs the jobs looks into the database every second.
+        yield SilentBell()
+        return
+    from pregen.queue import QueueBell, make_broker
+
+    broker = make_broker(settings)
+    try:
+        yield QueueBell(broker)
+    finally:
+        broker.close()
 
 
 def own_origin(settings: "Settings", tenant: str, url: str = f"http://127.0.0.1:{DEFAULT_PORT}") -> str:

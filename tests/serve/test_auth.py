@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import jwt
 import pytest
+import sqlalchemy as sa
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import SecretStr
@@ -23,8 +25,11 @@ from starlette.testclient import TestClient
 from packshot.catalog.tenants import ensure_tenant
 from packshot.settings import Settings
 from pregen.queue import make_broker
+from resolvers import tokens
+from serve import tokens as door
 from serve.app import create_app
-from tests.playground import Playground
+from tests.admin import wait_for
+from tests.playground import TENANT, Playground
 from tests.serve.conftest import TOKEN
 
 KEY = "0123456789abcdef0123456789abcdef"
@@ -268,3 +273,87 @@ def test_a_jwt_with_odd_claims_is_no_bug(playground: Playground, claims: dict[st
 def test_basic_is_refused_where_nobody_may_use_it(playground: Playground) -> None:
     with serving(playground) as client:
         assert ask(client, "Basic " + base64.b64encode(b"ann:secret").decode()).status_code == 401
+
+
+def issue(playground: Playground, name: str = "ci", *, tenant: str = TENANT, **values: Any) -> tuple[str, str]:
+    """Make an API token; return its id and its secret."""
+    caller = replace(playground.caller, tenant=tenant)
+    made, secret = tokens.create_token(caller, name, values.pop("scopes", ["read", "packs:write"]), **values)
+    return made.id, secret
+
+
+def test_an_api_token_has_its_tenant_name_scopes_and_end(playground: Playground) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=90)
+    with serving(playground) as client:
+        _, secret = issue(playground, tenant="films", expires_at=ends)
+        for scheme in ("Bearer", "VimondAuth"):
+            assert ask(client, f"{scheme} {secret}").json()["data"]["viewer"] == {
+                "tenant": {"name": "films"},
+                "subject": "token:ci",
+                "scopes": ["packs:write", "read"],
+                "expiresAt": ends.strftime("%Y-%m-%dT%H:%M:%S.000000Z"),
+            }
+        assert ask(client, f"Basic {secret}").status_code == 401
+        create = "mutation { createPack { pack { id } userErrors { code } } }"
+        assert ask(client, f"Bearer {secret}", create).json()["data"]["createPack"]["pack"]
+        regenerate = 'mutation { regenerate(scope: {tenant: "tenant:films"}) { userErrors { code expected got } } }'
+        assert ask(client, f"Bearer {secret}", regenerate).json()["data"]["regenerate"]["userErrors"] == [
+            {"code": "FORBIDDEN", "expected": "jobs:write", "got": "packs:write read"}
+        ]
+
+
+def test_an_api_token_that_is_wrong_or_over_lets_nobody_in(playground: Playground) -> None:
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        token_id, secret = issue(playground)
+        for wrong in (secret[:-1], secret + "A", secret.upper(), secret.removeprefix("pst_"), "pst_", token_id):
+            assert ask(client, f"Bearer {wrong}").status_code == 401
+        _, short = issue(playground, "short", expires_at=datetime.now(UTC) + timedelta(seconds=1))
+        assert ask(client, f"Bearer {short}").status_code == 200
+        # Although it is among those that are believed for a while.
+        wait_for(lambda: ask(client, f"Bearer {short}").status_code == 401)
+        assert ask(client, f"Bearer {secret}").status_code == 200
+
+
+def test_a_revoked_api_token_is_believed_no_longer_than_said(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    @sa.event.listens_for(playground.site.catalog.engine, "before_cursor_execute")
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "FROM tokens" in statement:
+            asked.append(statement)
+
+    assert door.BELIEVED_SECONDS <= 5
+    monkeypatch.setattr(door, "BELIEVED_SECONDS", 3600)
+    with serving(playground) as client:
+        token_id, secret = issue(playground)
+        assert [ask(client, f"Bearer {secret}").status_code for _ in range(3)] == [200] * 3
+        assert len(asked) == 1
+        tokens.revoke_token(playground.caller, token_id)
+        assert ask(client, f"Bearer {secret}").status_code == 200
+        monkeypatch.setattr(door, "BELIEVED_SECONDS", 0)
+        assert ask(client, f"Bearer {secret}").status_code == 401
+        assert ask(client, f"Bearer {TOKEN}").status_code == 200
+
+
+def test_the_host_must_agree_with_an_api_token(playground: Playground) -> None:
+    with serving(playground, tenant_domain="images.example", base_url="http://films.images.example") as client:
+        _, ours = issue(playground, tenant="films")
+        _, theirs = issue(playground)
+        assert ask(client, f"Bearer {ours}").json()["data"]["viewer"]["tenant"] == {"name": "films"}
+        other = ask(client, f"Bearer {theirs}")
+        assert (other.status_code, other.json()["errors"][0]["extensions"]["code"]) == (404, "NOT_FOUND")
+
+
+def test_a_database_that_cannot_be_written_lets_api_tokens_in_and_says_so(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise sa.exc.OperationalError("UPDATE tokens", {}, Exception("database or disk is full"))
+
+    monkeypatch.setattr(tokens.tokens, "note_use", full)
+    with serving(playground) as client:
+        _, secret = issue(playground)
+        assert ask(client, f"Bearer {secret}").status_code == 200
+    assert "could not be noted" in caplog.text

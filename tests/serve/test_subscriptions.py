@@ -17,7 +17,7 @@ from schema import watching
 from schema.watching import Watch
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
-from tests.server import TOKEN, Server, serving
+from tests.server import TOKEN, Server, packshot, serving
 
 KEY = "0123456789abcdef0123456789abcdef"
 JOB = "subscription($id: ID!) { jobProgress(id: $id) { state total done skipped } }"
@@ -138,6 +138,41 @@ def test_a_socket_ends_with_its_token_and_has_its_scopes(server: Server) -> None
         message = receive(connection)
         errors = message["payload"]["errors"] if message["type"] == "next" else message["payload"]
         assert errors[0]["extensions"]["code"] == "FORBIDDEN"
+
+
+def new_token(server: Server, name: str) -> tuple[str, str]:
+    """Make an API token that may read, as an operator does; return its id and its secret."""
+    made = packshot(server.data, "token", "create", name, "--scope", "read", "--json")
+    document = json.loads(made.stdout)
+    return document["id"], document["secret"]
+
+
+def test_a_socket_ends_when_its_api_token_is_revoked(server: Server) -> None:
+    pack_id, job_id = server.pack_showing(jpeg(photo(80, 60)))
+    server.wait_for_job(job_id)
+    token_id, secret = new_token(server, "socket")
+    with socket(server, f"Bearer {secret}") as quiet, socket(server, f"Bearer {secret}") as connection:
+        follow(connection, PACK, pack_id)
+        assert receive(connection)["type"] == "next"
+        assert packshot(server.data, "token", "revoke", token_id).returncode == 0
+        for each in (connection, quiet):
+            with pytest.raises(ConnectionClosed) as closed:
+                drain(each)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+
+
+def test_server_sent_events_end_when_their_api_token_is_revoked(server: Server) -> None:
+    pack_id, job_id = server.pack_showing(jpeg(photo(80, 60)))
+    server.wait_for_job(job_id)
+    token_id, secret = new_token(server, "events")
+    headers = {"Authorization": f"Bearer {secret}", "Accept": "text/event-stream"}
+    body = {"query": PACK, "variables": {"id": pack_id}}
+    with server.client.stream("POST", "/graphql", json=body, headers=headers) as answer:
+        parts = answer.iter_text()
+        assert "event: next" in next(parts)
+        assert packshot(server.data, "token", "revoke", token_id).returncode == 0
+        assert "event: complete" in "".join(parts)
 
 
 def test_a_job_is_followed_by_server_sent_events(server: Server) -> None:

@@ -1,0 +1,69 @@
+"""API tokens: create, list, revoke, and find whose secret was shown."""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from packshot.catalog import tokens
+from packshot.catalog.tokens import USE_NOTED, Token
+from packshot.catalog.transaction import DatabaseFault
+from packshot.errors import Invalid
+from packshot.site import Site
+from resolvers.caller import Caller, Scope
+
+log = logging.getLogger(__name__)
+
+
+def create_token(
+    caller: Caller, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
+) -> tuple[Token, str]:
+    """Make a token of the caller's tenant; return it and its secret, which nobody can read again.
+
+    Raises:
+        Invalid: no scope or an unknown one, a bad name, or an end that has passed.
+        Taken: a token that is not revoked has the name.
+        NotFound: there is no such tenant.
+    """
+    known = {scope.value for scope in Scope}
+    if not scopes or not set(scopes) <= known:
+        raise Invalid(
+            "A token has one scope or more.",
+            field=("scopes",),
+            expected=", ".join(sorted(known)),
+            got=", ".join(scopes) or "none",
+        )
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return tokens.create_token(tx, name, sorted(set(scopes)), expires_at=expires_at, by=caller.subject)
+
+
+def list_tokens(caller: Caller) -> list[Token]:
+    """Return the tenant's tokens, newest first."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return tokens.list_tokens(tx)
+
+
+def revoke_token(caller: Caller, token_id: str) -> Token:
+    """Let a token let nobody in any more.
+
+    Raises:
+        NotFound: there is no such token in this tenant.
+    """
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return tokens.revoke_token(tx, token_id)
+
+
+def find_token(site: Site, secret: str) -> Token | None:
+    """Return the token, of any tenant, with that secret, if it is good now; note once a day that it is used."""
+    with site.catalog.read("") as tx:
+        token = tokens.find_token(tx, tokens.digest_of(secret))
+    now = datetime.now(UTC)
+    if token is None or not token.is_good(now):
+        return None
+    if token.last_used_at is None or now - token.last_used_at > USE_NOTED:
+        try:
+            with site.catalog.write(token.tenant) as tx:
+                tokens.note_use(tx, token.id)
+        except DatabaseFault:
+            # Where nothing can be written, reading goes on.
+            log.warning("the use of token %s of %s could not be noted", token.name, token.tenant, exc_info=True)
+    return token

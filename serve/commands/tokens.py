@@ -1,0 +1,123 @@
+"""API tokens of the admin API: for programs, each with its own scopes and end."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
+
+if TYPE_CHECKING:
+    from packshot.catalog.tokens import Token
+
+app = typer.Typer(help="API tokens: each for one program, with its own scopes and end.", no_args_is_help=True)
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+
+
+def _lifetime(text: str) -> timedelta:
+    found = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text)
+    if found is None:
+        raise typer.BadParameter(f"expected a number with m, h, d or w, as 90d, got {text!r}")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@app.command(name="create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="Who uses it: 1 to 63 of a-z, 0-9 and '-'. Logs and jobs name it.")],
+    scope: Annotated[
+        list[str],
+        typer.Option(
+            metavar="SCOPE",
+            help="What it may do, once for each: read, locations:write, packs:write, uploads:write, jobs:write,"
+            " cdn:write.",
+        ),
+    ],
+    expires: Annotated[
+        timedelta | None,
+        typer.Option(parser=_lifetime, metavar="90d", help="When it ends: so many m, h, d or w from now. Not: never."),
+    ] = None,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print its secret, alone on standard output. It is kept nowhere, so this is the only time."""
+    from resolvers import tokens
+
+    with calling(tenant) as caller:
+        token, secret = tokens.create_token(
+            caller, name, scope, expires_at=None if expires is None else datetime.now(UTC) + expires
+        )
+    if as_json:
+        print_json(_document(token) | {"secret": secret})
+        return
+    ends = "never ends" if token.expires_at is None else f"ends {token.expires_at:%Y-%m-%d %H:%M} UTC"
+    typer.echo(
+        f"Token {token.id} of {token.tenant}: {', '.join(token.scopes)}; {ends}. Its secret, this once:", err=True
+    )
+    typer.echo(secret)
+
+
+@app.command(name="list")
+def list_tokens(tenant: OfTenant = None, as_json: AsJson = False) -> None:
+    """List the tenant's tokens, newest first. Secrets are not among what is known of them."""
+    from resolvers import tokens
+
+    with calling(tenant) as caller:
+        found = tokens.list_tokens(caller)
+    if as_json:
+        print_json([_document(token) for token in found])
+        return
+    print_table(
+        ("id", "name", "state", "scopes", "expires", "last used", "created by"),
+        [
+            (
+                token.id,
+                token.name,
+                _state(token),
+                " ".join(token.scopes),
+                "never" if token.expires_at is None else f"{token.expires_at:%Y-%m-%d %H:%M}",
+                "never" if token.last_used_at is None else f"{token.last_used_at:%Y-%m-%d}",
+                token.created_by or "",
+            )
+            for token in found
+        ],
+    )
+
+
+@app.command(name="revoke")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="ID", help="The token's id, from `packshot token list`.")],
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a token let nobody in any more. Every process hears of it within five seconds."""
+    from resolvers import tokens
+
+    with calling(tenant) as caller:
+        token = tokens.revoke_token(caller, token_id)
+    if as_json:
+        print_json(_document(token))
+        return
+    typer.echo(f"Token {token.id} ({token.name}) is revoked. It lets nobody in five seconds from now.")
+
+
+def _state(token: "Token") -> str:
+    if token.revoked_at is not None:
+        return "revoked"
+    return "good" if token.is_good(datetime.now(UTC)) else "ended"
+
+
+def _document(token: "Token") -> dict[str, Any]:
+    return {
+        "id": token.id,
+        "tenant": token.tenant,
+        "name": token.name,
+        "state": _state(token),
+        "scopes": token.scopes,
+        "createdAt": token.created_at,
+        "createdBy": token.created_by,
+        "expiresAt": token.expires_at,
+        "revokedAt": token.revoked_at,
+        "lastUsedAt": token.last_used_at,
+    }
