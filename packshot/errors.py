@@ -19,6 +19,8 @@ class ErrorCode(StrEnum):
     CYCLE = "CYCLE"
     FORBIDDEN = "FORBIDDEN"
     VERSION_CONFLICT = "VERSION_CONFLICT"
+    FORCE_REQUIRED = "FORCE_REQUIRED"
+    PLAN_STALE = "PLAN_STALE"
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     LIMIT = "LIMIT"
     BAD_STATE = "BAD_STATE"
@@ -135,6 +137,26 @@ class VersionConflict(PackshotError):
         super().__init__(message, **details)
         self.current_version = current_version
         self.current_id = current_id
+
+
+class ForceRequired(PackshotError):
+    """The change alters pictures that are shown; with `force` it is done all the same.
+
+    Attributes:
+        plan: what the change would cost, a `resolvers.plans.LocationPlan`.
+    """
+
+    code = ErrorCode.FORCE_REQUIRED
+
+    def __init__(self, message: str, *, plan: Any, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.plan = plan
+
+
+class PlanStale(PackshotError):
+    """The plan has expired, was made for another change, or the configuration has moved on since."""
+
+    code = ErrorCode.PLAN_STALE
 
 
 class IdempotencyMismatch(PackshotError):

@@ -72,6 +72,16 @@ def read_entries(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
     return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
 
 
+def read_ready(tx: Tx, pack_ids: Collection[str]) -> set[tuple[str, str, str, str]]:
+    """Return pack, location, fingerprint and plan of every variant of those packs that is there."""
+    statement = sa.select(variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan).where(
+        variants.c.tenant_id == tx.tenant,
+        variants.c.pack_id.in_(pack_ids),
+        variants.c.state == VariantState.READY.value,
+    )
+    return {(row.pack_id, row.location, row.fingerprint, row.plan) for row in tx.connection.execute(statement)}
+
+
 def _to_entry(row: Any) -> Entry:
     return Entry(
         key=f"{row.tenant_id}/{row.pack_id}/{row.location}/{row.fingerprint}/{row.plan}",

@@ -95,9 +95,7 @@ def put_location(
     known = get_locations(tx)
     old = known.get(name)
     _check_version(name, old, expected_version)
-    before = _DEFAULTS if old is None else _values(old)
-    wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
-    _check(name, wanted, known, limit, is_new=old is None)
+    before, wanted = apply_changes(known, name, changes, limit=limit)
     changed = frozenset(field for field in _DEFAULTS if wanted[field] != before[field])
     if old is not None and not changed:
         return old, changed
@@ -111,6 +109,25 @@ def put_location(
     location = get_location(tx, name)
     assert location is not None
     return location, changed
+
+
+def apply_changes(
+    known: Mapping[str, Location], name: str, changes: Mapping[str, Any], *, limit: Size
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a location's fields as they are, defaults where there is no such location, and as they would be.
+
+    Args:
+        known: every location of the tenant, by name.
+        changes, limit: see `put_location`.
+
+    Raises:
+        Invalid, Cycle, NotFound: see `put_location`.
+    """
+    old = known.get(name)
+    before = _DEFAULTS if old is None else _values(old)
+    wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
+    _check(name, wanted, known, limit, is_new=old is None)
+    return dict(before), wanted
 
 
 def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | None = None) -> bool:

@@ -13,6 +13,7 @@ from packshot.catalog import fetches, jobs, ledger, rows, webhooks
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
+from packshot.catalog.survey import keep_shape
 from packshot.catalog.tables import locations, orders, originals, pack_locations, packs, variants
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
 from packshot.catalog.webhooks import Event
@@ -145,6 +146,7 @@ def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
             modified_at=tx.now,
         )
     )
+    keep_shape(tx, pack_id)
     webhooks.tell(tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False})
     return pack_id
 
@@ -223,6 +225,7 @@ def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_ver
     if values:
         here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
         tx.connection.execute(sa.update(packs).where(*here).values(**values))
+    keep_shape(tx, pack_id)
 
 
 def delete_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> None:
@@ -254,6 +257,7 @@ def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> 
             set_={**values, "version": pack_locations.c.version + 1},
         )
     )
+    keep_shape(tx, pack_id)
 
 
 def get_original(tx: Tx, sha256: str) -> Original:

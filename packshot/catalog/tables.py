@@ -116,6 +116,8 @@ packs = sa.Table(
     sa.Column("include_all", sa.String(8), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("modified_at", Moment, nullable=False),
+    sa.Column("shape", sa.Text, comment="alike in packs of which the same is planned, whatever the configuration"),
+    sa.Column("shape_version", sa.Integer, comment="the pack's version when it had that shape"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.UniqueConstraint("tenant_id", "asset_id"),
     sa.UniqueConstraint("tenant_id", "external_id"),
@@ -382,4 +384,16 @@ leases = sa.Table(
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("holder", sa.String(32), nullable=False),
     sa.Column("until", Moment, nullable=False),
+)
+
+# What rendering costs on the machines of this installation, together; old figures fade.
+rates = sa.Table(
+    "rates",
+    metadata,
+    sa.Column("kind", sa.String(16), primary_key=True, comment="a format, or decoding"),
+    sa.Column("size", sa.SmallInteger, primary_key=True, comment="0 the smallest variants, each next up to four times"),
+    sa.Column("megapixels", sa.Double, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False, comment="of CPU time"),
+    sa.Column("bytes", sa.Double, nullable=False),
+    sa.Column("updated_at", Moment, nullable=False),
 )

@@ -1,0 +1,205 @@
+"""Which packs stand for all the others, so that a plan looks at hundreds however many there are.
+
+Every pack has a shape: a text of all that planning depends on, kept as a column
+by whoever edits the pack. Packs of one shape are planned once.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog import rows
+from packshot.catalog.tables import originals, pack_locations, packs
+from packshot.catalog.transaction import Tx
+from packshot.model import Location, Pack, PackLocation, Snapshot, Tenant
+
+# Shapes of which every pack is counted; of the rest, if there are more, a sample is.
+MOST_SHAPES = 512
+# Packs that are looked up in the ledger: the last modified ones, and so many of all others.
+NEWEST, SPREAD = 256, 256
+
+# Numbers that follow each other lie far apart when multiplied by this, modulo 2^32 (D. Knuth's multiplicative hash).
+_SCATTER, _SCATTERED = 2_654_435_761, 2**32
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """One pack, and how many it stands for, itself among them."""
+
+    pack_id: str
+    packs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """The packs that a plan looks at.
+
+    Attributes:
+        packs: how many the tenant has.
+        shapes: one pack for each shape, last modified first; together they stand for all.
+        newest: the last modified packs.
+        spread: some of all others, each as likely as any.
+        exact: every pack of the tenant is stood for by one of its own shape.
+    """
+
+    packs: int
+    shapes: Sequence[Stand]
+    newest: Sequence[str]
+    spread: Sequence[str]
+    exact: bool
+
+
+def keep_shape(tx: Tx, pack_id: str) -> None:
+    """Write down the shape that a pack has now; the last step of every edit."""
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    tx.connection.execute(sa.update(packs).where(*here).values(shape=_shape(tx), shape_version=packs.c.version))
+
+
+def _shape(tx: Tx) -> sa.ColumnElement[Any]:
+    slots, others = pack_locations.alias("s"), pack_locations.alias("t")
+    # Of two locations with one original it matters that it is one.
+    twin = (
+        sa.select(sa.func.min(others.c.location))
+        .where(others.c.tenant_id == slots.c.tenant_id, others.c.pack_id == slots.c.pack_id)
+        .where(others.c.original_sha256 == slots.c.original_sha256)
+        .scalar_subquery()
+    )
+    facts = (originals.c.width, originals.c.height, originals.c.format, originals.c.alpha, originals.c.frames)
+    own = (
+        slots.c.crop_left,
+        slots.c.crop_top,
+        slots.c.crop_right,
+        slots.c.crop_bottom,
+        slots.c.focus_x,
+        slots.c.focus_y,
+        slots.c.resize_gravity,
+        slots.c.include_all,
+    )
+    held = (
+        sa.select(sa.func.aggregate_strings(_text(slots.c.location, twin, *facts, *own), ";"))
+        .select_from(
+            slots.outerjoin(
+                originals,
+                sa.and_(originals.c.tenant_id == slots.c.tenant_id, originals.c.sha256 == slots.c.original_sha256),
+            )
+        )
+        .where(slots.c.tenant_id == packs.c.tenant_id, slots.c.pack_id == packs.c.id)
+        .correlate(packs)
+        .scalar_subquery()
+    )
+    text = _text(packs.c.main_location, packs.c.resize_gravity, packs.c.include_all, held)
+    return sa.func.md5(text) if tx.connection.dialect.name == "postgresql" else text
+
+
+def _text(*parts: Any) -> sa.ColumnElement[Any]:
+    spelled = [sa.func.coalesce(sa.cast(part, sa.Text), "") for part in parts]
+    text: sa.ColumnElement[Any] = spelled[0]
+    for part in spelled[1:]:
+        text = text.concat("|").concat(part)
+    return text
+
+
+def _key() -> sa.ColumnElement[Any]:
+    # Where a process of an earlier release made the last edit, nothing is known: such a pack stands for itself.
+    return sa.case((packs.c.shape_version == packs.c.version, packs.c.shape), else_=packs.c.id)
+
+
+def read_survey(tx: Tx) -> Survey:
+    """Return the packs that stand for all packs of the tenant: a few statements however many there are."""
+    mine = packs.c.tenant_id == tx.tenant
+    total = tx.connection.scalar(sa.select(sa.func.count()).select_from(packs).where(mine)) or 0
+    key = _key().label("key")
+    count, last = sa.func.count().label("alike"), sa.func.max(packs.c.sequence_number).label("last")
+    largest = tx.connection.execute(
+        sa.select(key, count, last).where(mine).group_by(key).order_by(count.desc(), last.desc()).limit(MOST_SHAPES)
+    ).all()
+    in_them = sum(row.alike for row in largest)
+    seen = sorted(((row.last, float(row.alike)) for row in largest), reverse=True)
+    if in_them < total:
+        others = _scattered(tx, total - in_them, ~_key().in_([row.key for row in largest]))
+        # Where chance took none of the few others, the largest stand for them too.
+        scale = (total - in_them) / len(others) if others else 0.0
+        if not others:
+            seen = [(seq, packs * total / in_them) for seq, packs in seen]
+        seen += [(seq, scale) for seq in others]
+    newest = tx.connection.execute(
+        sa.select(packs.c.id, packs.c.sequence_number)
+        .where(mine)
+        .order_by(packs.c.sequence_number.desc())
+        .limit(NEWEST)
+    ).all()
+    left = total - len(newest)
+    spread = _scattered(tx, left, packs.c.sequence_number < newest[-1].sequence_number) if left else []
+    ids = _ids(tx, {*(seq for seq, _ in seen), *spread})
+    return Survey(
+        total,
+        [Stand(ids[seq], weight) for seq, weight in seen],
+        [row.id for row in newest],
+        [ids[seq] for seq in spread],
+        in_them == total,
+    )
+
+
+def _scattered(tx: Tx, among: int, where: sa.ColumnElement[bool]) -> list[int]:
+    """Return the sequence numbers of about `SPREAD` packs, each as likely as any; of all where there are no more."""
+    scattered = (packs.c.sequence_number % 1_000_003 * _SCATTER) % _SCATTERED
+    chance = _SCATTERED * SPREAD // among
+    return list(
+        tx.connection.scalars(
+            sa.select(packs.c.sequence_number)
+            .where(packs.c.tenant_id == tx.tenant, where, scattered < chance)
+            .limit(2 * SPREAD)
+        )
+    )
+
+
+def _ids(tx: Tx, numbers: Collection[int]) -> dict[int, str]:
+    found = tx.connection.execute(
+        sa.select(packs.c.sequence_number, packs.c.id).where(
+            packs.c.tenant_id == tx.tenant, packs.c.sequence_number.in_(numbers)
+        )
+    )
+    return {row.sequence_number: row.id for row in found}
+
+
+def read_packs(
+    tx: Tx, pack_ids: Collection[str], tenant: Tenant, locations: Mapping[str, Location]
+) -> dict[str, Snapshot]:
+    """Return the snapshots of those packs, by id, under a configuration that is known already."""
+    source = packs.outerjoin(
+        pack_locations,
+        sa.and_(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id),
+    ).outerjoin(
+        originals,
+        sa.and_(
+            originals.c.tenant_id == pack_locations.c.tenant_id,
+            originals.c.sha256 == pack_locations.c.original_sha256,
+        ),
+    )
+    statement = sa.select(*rows.pack_columns(), *rows.slot_columns()).select_from(source)
+    found: dict[str, Pack] = {}
+    slots: dict[str, dict[str, PackLocation]] = {}
+    for row in tx.connection.execute(statement.where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))):
+        if row.p_id not in found:
+            found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
+        if row.s_pack_id is not None:
+            slots[row.p_id][row.s_location] = rows.to_slot(row)
+    return {id: Snapshot(tenant, locations, pack, slots[id]) for id, pack in found.items()}
+
+
+def is_shown_anywhere(tx: Tx, chain: Collection[str]) -> bool:
+    """Whether any pack shows something at the location whose fallback chain this is."""
+    slots = sa.select(pack_locations.c.pack_id).where(
+        pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
+    )
+    here = slots.where(pack_locations.c.location.in_(chain)).limit(1)
+    main = (
+        slots.join(
+            packs, sa.and_(packs.c.tenant_id == pack_locations.c.tenant_id, packs.c.id == pack_locations.c.pack_id)
+        )
+        .where(pack_locations.c.location == sa.func.coalesce(packs.c.main_location, "main"))
+        .limit(1)
+    )
+    return any(tx.connection.scalar(statement) is not None for statement in (here, main))

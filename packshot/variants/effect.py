@@ -1,0 +1,132 @@
+"""What a change of configuration does to the planned variants of one pack. All pure."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from packshot.geometry import Size
+from packshot.model import Format, Original, Snapshot
+from packshot.variants.request import RequestForm
+from packshot.variants.resolve import Target, planned, policy_for, resolve, shown_at
+
+_MOVING = frozenset({Format.WEBP, Format.GIF})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One planned variant, whichever pack it is of.
+
+    Attributes:
+        pixels: of the output, all frames together.
+        upscaled: the picture is enlarged beyond its own pixels.
+    """
+
+    plan: str
+    format: Format
+    pixels: int
+    upscaled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What one pack location shows, and which variants of it are planned, by their plan.
+
+    Attributes:
+        bare: the plan that the bare stable URL means.
+    """
+
+    original: Original
+    fingerprint: str
+    bare: str
+    variants: Mapping[str, Wanted]
+
+
+@dataclass(frozen=True, slots=True)
+class New:
+    """A variant that is planned under a change and not as things are."""
+
+    location: str
+    original: Original
+    fingerprint: str
+    wanted: Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a change does to one pack.
+
+    Attributes:
+        locations: where the bare stable URL gives something else, or anything new is planned.
+        new: what is planned and was not.
+        upscaled: at how many of the locations the picture is enlarged under the change.
+    """
+
+    locations: tuple[str, ...]
+    new: tuple[New, ...]
+    upscaled: int
+
+
+class Planner:
+    """Works out what is planned under one configuration, once for all packs that are alike.
+
+    Args:
+        limit: longest sides of a variant.
+    """
+
+    def __init__(self, limit: Size) -> None:
+        self._limit = limit
+        self._known: dict[tuple[object, ...], tuple[str, dict[str, Wanted]]] = {}
+
+    def at(self, snapshot: Snapshot, location: str) -> Standing | None:
+        """Return how one location of a pack stands; None: it shows nothing.
+
+        Every snapshot must have the same tenant and locations as the first.
+        """
+        shown = shown_at(snapshot, location)
+        if shown is None:
+            return None
+        # All that a plan can depend on beside the configuration.
+        kept, policy = shown.original, policy_for(snapshot, location)
+        alike = (
+            location,
+            (kept.width, kept.height, kept.format, kept.alpha, kept.frames),
+            (shown.crop, shown.focus, policy.gravity, policy.include_all),
+        )
+        if alike not in self._known:
+            bare = resolve(snapshot, RequestForm(location=location), limit=self._limit)
+            targets = planned(snapshot, location, limit=self._limit)
+            self._known[alike] = (
+                str(bare.key.plan),
+                {str(target.key.plan): _wanted(target) for target in targets},
+            )
+        return Standing(kept, shown.fingerprint, *self._known[alike])
+
+
+def _wanted(target: Target) -> Wanted:
+    size, format = target.drawing.size, target.drawing.format
+    frames = target.original.frames if target.original.moves and format in _MOVING else 1
+    return Wanted(str(target.key.plan), format, size.width * size.height * frames, target.upscaled)
+
+
+def effect_on(before: Iterable[tuple[str, Standing | None, Standing | None]]) -> Effect:
+    """Return what changes for a pack.
+
+    Args:
+        before: each location that may change, how it stands, and how it stands under the change.
+    """
+    locations: list[str] = []
+    new: list[New] = []
+    upscaled = 0
+    for location, live, then in before:
+        if then is None:
+            if live is not None:
+                locations.append(location)
+            continue
+        same = live is not None and live.fingerprint == then.fingerprint
+        there = live.variants if live is not None and same else {}
+        added = [wanted for plan, wanted in then.variants.items() if plan not in there]
+        if not added and live is not None and same and live.bare == then.bare:
+            continue
+        locations.append(location)
+        new += [New(location, then.original, then.fingerprint, wanted) for wanted in added]
+        upscaled += any(wanted.upscaled for wanted in then.variants.values())
+    return Effect(tuple(locations), tuple(new), upscaled)

@@ -1,0 +1,133 @@
+"""A plan says exactly what a change would do, as a walk over every pack finds it."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.tenants import get_tenant
+from packshot.geometry import Crop, Gravity
+from packshot.model import Focus, Format, FormatPolicy, IncludeAll, Location, Rendition, Snapshot
+from packshot.variants.change import Change, under
+from packshot.variants.request import RequestForm
+from packshot.variants.resolve import Target, planned, resolve, shown_at
+from resolvers import packs
+from resolvers.packs import SlotPatch
+from resolvers.plans import LocationPlan, plan_change, plan_location
+from tests.pictures import animated, cutout, photo, png
+from tests.playground import TENANT, Playground
+
+# What a person might do to `thumb`, `card` or the tenant.
+CHANGES: list[tuple[str, dict[str, Any]]] = [
+    ("thumb", {"width": 64, "height": 36}),
+    ("thumb", {"width": 300, "height": 300, "allow_upscale": True}),
+    ("thumb", {"resize_gravity": Gravity.NORTH}),
+    ("thumb", {"resize_gravity": Gravity.FOCUS}),
+    ("thumb", {"include_all": IncludeAll.TRUE}),
+    ("thumb", {"fallback": "poster"}),
+    ("thumb", {"fallback": None}),
+    ("card", {"fallback": None}),
+    ("card", {"fallback": "poster"}),
+    ("card", {"renditions": (Rendition(48, None), Rendition(90, 60, 2.0))}),
+    ("card", {"formats": (Format.JPEG,)}),
+    ("card", {"label": "Card"}),
+    ("card", {}),
+    ("main", {"width": 50}),
+    ("fresh", {"width": 40, "height": 40, "fallback": "thumb"}),
+]
+
+
+def zoo(playground: Playground) -> list[str]:
+    """Fill an installation with packs of many kinds, render them, and return their ids."""
+    playground.location("poster", width=40, height=60)
+    playground.location("thumb", width=64, height=36, fallback="main")
+    playground.location("card", width=60, height=60, fallback="thumb")
+    caller = playground.caller
+    plain = [playground.pack(picture=photo(300, 200)) for _ in range(3)]
+    tiny = playground.pack(picture=photo(30, 20))
+    cut = playground.pack(picture=png(cutout(200, 150)))
+    moving = playground.pack(picture=animated("GIF"))
+    own = playground.pack(picture=photo(300, 200))
+    playground.show(own, "thumb", photo(160, 90, seed=2))
+    elsewhere = playground.pack(picture=photo(120, 180, seed=3), at="poster", main_location="poster")
+    nowhere = packs.create_pack(caller, {}).pack.id
+    hidden = playground.pack(picture=photo(120, 180, seed=3), at="poster")
+    twin = playground.pack(picture=photo(300, 200))
+    playground.show(twin, "card", photo(300, 200))
+    playground.run_jobs()
+    # What was rendered by the size before is there still; of packs that are edited from now on, of no use.
+    playground.location("thumb", width=80, height=45)
+    playground.run_jobs()
+    packs.set_crop(caller, plain[1], "main", Crop(0.1, 0.0, 0.9, 0.5))
+    packs.set_crop(caller, plain[2], "thumb", Crop(0.0, 0.0, 1.0, 1.0))
+    packs.edit_slot(caller, cut, SlotPatch("thumb", {"focus": Focus(0.9, 0.1)}))
+    packs.edit_slot(caller, own, SlotPatch("thumb", {"resize_gravity": Gravity.SOUTH}))
+    packs.update_pack(caller, tiny, {"include_all": IncludeAll.TRUE, "resize_gravity": Gravity.EAST})
+    playground.run_jobs()
+    return [*plain, tiny, cut, moving, own, elsewhere, nowhere, hidden, twin]
+
+
+def walked(playground: Playground, pack_ids: list[str], change: Change, fresh: Location | None = None) -> Any:
+    """Count pack by pack what a change does: packs, render, reuse, upscaled."""
+    packs = render = reuse = upscaled = 0
+    for pack_id in pack_ids:
+        live = playground.snapshot(pack_id)
+        then = under(live, change)
+        if fresh is not None:
+            then = replace(then, locations={**then.locations, fresh.name: fresh})
+        ready = {key for key, entry in playground.entries(pack_id).items() if entry.state is VariantState.READY}
+        changes = False
+        for name in then.locations:
+            was, will = wanted(playground, live, name), wanted(playground, then, name)
+            new = will.keys() - was.keys()
+            if not new and bare(playground, live, name) == bare(playground, then, name):
+                continue
+            changes = True
+            render += len(new - ready)
+            reuse += len(new & ready)
+            upscaled += any(target.upscaled for target in will.values())
+        packs += changes
+    return packs, render, reuse, upscaled
+
+
+def wanted(playground: Playground, snapshot: Snapshot, name: str) -> Mapping[str, Target]:
+    return {str(target.key): target for target in planned(snapshot, name, limit=playground.site.limit)}
+
+
+def bare(playground: Playground, snapshot: Snapshot, name: str) -> str | None:
+    if name not in snapshot.locations or shown_at(snapshot, name) is None:
+        return None
+    return str(resolve(snapshot, RequestForm(location=name), limit=playground.site.limit).key)
+
+
+def figures(plan: LocationPlan) -> tuple[int, int, int, int]:
+    return plan.packs, plan.render, plan.reuse, plan.upscaled
+
+
+def test_a_plan_agrees_with_a_walk_over_every_pack(playground: Playground) -> None:
+    pack_ids = zoo(playground)
+    seen = []
+    for name, values in CHANGES:
+        fresh = None
+        if name == "fresh":
+            defaults = replace(playground.snapshot(pack_ids[0]).locations["poster"], name="fresh", version=0)
+            fresh = replace(defaults, **values)
+        change = Change(locations={} if fresh else {name: values})
+        plan = plan_location(playground.caller, name, values)
+        assert figures(plan) == walked(playground, pack_ids, change, fresh), (name, values)
+        seen.append(figures(plan))
+    assert sum(bool(packs) for packs, *_ in seen) > 9, "most of these changes do something"
+    assert sum(bool(reuse) for _, _, reuse, _ in seen) > 0
+    assert any(upscaled for *_, upscaled in seen)
+    for values in (
+        {"resize_gravity": Gravity.WEST},
+        {"include_all": True},
+        {"keep_credits": True},
+        {"format_policy": FormatPolicy.AUTO},
+        {"format_policy": FormatPolicy.WEBP},
+    ):
+        change = Change(tenant=values)
+        with playground.site.catalog.read(TENANT) as tx:
+            plan = plan_change(playground.site, tx, change, name=TENANT, base_version=get_tenant(tx).version)
+        assert plan.requires_force
+        assert figures(plan) == walked(playground, pack_ids, change), values
