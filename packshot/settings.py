@@ -132,6 +132,7 @@ Hosts = Annotated[
 ]
 Text = Annotated[str | None, _expected("a text")]
 Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
+Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
 OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
@@ -257,10 +258,16 @@ class Settings(BaseSettings):
     render_memory_bytes: Count = Field(
         default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."
     )
-    render_processes: OptionalCount = Field(
+    render_processes: Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
+OptionalCount = Field(
         default=None,
         description="Number of render processes."
         " Not set: one more than there are cores, so that an edit need not wait for bulk work.",
+    )
+    demand_threshold: Amount = Field(
+        default=100,
+        description="Requests of one kind at a location after which a regeneration renders it ahead of time too."
+        " 0: never.",
     )
     introspection: Switch = Field(
         default=True,

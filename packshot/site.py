@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from packshot.catalog.transaction import Catalog
+from packshot.cdn.base import Purger
+from packshot.cdn.none import NoPurger
 from packshot.geometry import Size
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
@@ -23,6 +25,7 @@ class Site:
         variants: by key; never overwritten.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
+        purger: the CDN in front, if any.
     """
 
     settings: Settings
@@ -32,6 +35,7 @@ class Site:
     uploads: ObjectStore
     renderer: Renderer
     incoming: Path
+    purger: Purger = NoPurger()
 
     @property
     def limit(self) -> Size:

@@ -91,7 +91,7 @@ class Fetcher:
 
     def _keep(self, tenant: str, held: Fetch, original: Original) -> None:
         with self._site.catalog.write(tenant) as tx:
-            packs.touch_pack(tx, held.pack_id)
+            packs.touch_pack(tx, held.pack_id, cause=f"an original fetched by job:{held.job_id}")
             packs.keep_original(tx, original)
             shown = {"original_sha256": original.sha256, "original_at": tx.now}
             packs.set_slot(tx, held.pack_id, held.location, shown)

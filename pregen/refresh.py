@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from packshot.catalog import jobs, ledger, orders, webhooks
+from packshot.catalog import demand, jobs, ledger, orders, webhooks
 from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
@@ -46,11 +46,16 @@ class Outdated(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is to be done with one pack, as it was at the claim."""
+    """What is to be done with one pack, as it was at the claim.
+
+    Attributes:
+        popular: what clients ask for so often that a regeneration renders it too.
+    """
 
     claim: Claim
     snapshot: Snapshot
     planned: tuple[Target, ...]
+    popular: tuple[Target, ...]
     entries: dict[str, Entry]
 
 
@@ -99,7 +104,9 @@ def _begin(site: Site, tenant: str, pack_id: str) -> Work | None:
         jobs.mark_started(tx, pack_id)
         snapshot = read_snapshot(tx, pack_id)
         entries = ledger.read_entries(tx, [pack_id])
-    return Work(claim, snapshot, planned_all(snapshot, limit=site.limit), entries)
+        threshold = site.settings.demand_threshold if claim.verify else 0
+        popular = demand.popular_targets(tx, snapshot, limit=site.limit, threshold=threshold)
+    return Work(claim, snapshot, planned_all(snapshot, limit=site.limit), popular, entries)
 
 
 def _render(site: Site, tenant: str, work: Work) -> dict[str, Made | Refused]:
@@ -111,7 +118,7 @@ def _render(site: Site, tenant: str, work: Work) -> dict[str, Made | Refused]:
                 raise LeaseLost
 
     outcomes: dict[str, Made | Refused] = {}
-    left = [target for target in work.planned if _is_missing(site, work, target)]
+    left = [target for target in (*work.planned, *work.popular) if _is_missing(site, work, target)]
     while left:
         portion, left = left[:PORTION], left[PORTION:]
         outcomes |= _render_portion(site, tenant, work, portion, lane, renew)
@@ -131,9 +138,8 @@ def _render_portion(
 ) -> dict[str, Made | Refused]:
     outcomes: dict[str, Made | Refused] = {}
     attempts = {str(target.key): _attempts(work, target) for target in missing}
-    refuse_lost = work.claim.outages >= LOST_AFTER_OUTAGES
     while missing:
-        made = make_variants(site, missing, lane, planned=True, heartbeat=renew, refuse_lost=refuse_lost)
+        made = _make(site, work, missing, lane, renew)
         outcomes |= {str(outcome.key): outcome for outcome in made}
         refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
         for key in refused:
@@ -145,6 +151,16 @@ def _render_portion(
             with site.catalog.write(tenant) as tx:
                 ledger.record(tx, [outcomes[str(target.key)] for target in missing])
     return outcomes
+
+
+def _make(
+    site: Site, work: Work, missing: list[Target], lane: Lane, renew: Callable[[], None]
+) -> list[Made | Refused]:
+    lost = work.claim.outages >= LOST_AFTER_OUTAGES
+    planned = [target for target in missing if target not in work.popular]
+    popular = [target for target in missing if target in work.popular]
+    made = make_variants(site, planned, lane, planned=True, heartbeat=renew, refuse_lost=lost)
+    return made + make_variants(site, popular, lane, planned=False, heartbeat=renew, refuse_lost=lost)
 
 
 def _attempts(work: Work, target: Target) -> int:
@@ -181,7 +197,7 @@ def _tally(
 ) -> tuple[dict[str, Counts], list[Failure]]:
     counts: defaultdict[str, Counts] = defaultdict(Counts)
     failures: dict[str, Failure] = {}
-    for target in work.planned:
+    for target in (*work.planned, *work.popular):
         key, location = str(target.key), target.key.location
         count, entry = counts[location], entries[key]
         count.total += 1

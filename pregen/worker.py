@@ -10,6 +10,7 @@ from packshot.catalog.orders import Priority
 from packshot.site import Site
 from pregen.dispatch import Dispatcher
 from pregen.fetcher import Fetcher
+from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, QueueBell
 from pregen.refresh import refresh_pack
 from pregen.tell import Teller
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 GRACE_SECONDS = 8.0
 # Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
 STOP_SECONDS = 12.0
+PURGE_SECONDS = 5.0
 # Bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
@@ -49,6 +51,7 @@ class Pregen(QueueBell):
         self._worker.queue_prefetch = places
         self._teller = Teller(site)
         self._fetcher = Fetcher(site, self)
+        self._purges = PurgeCarrier(site)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -60,6 +63,7 @@ class Pregen(QueueBell):
         self.dispatcher.start()
         self._teller.start()
         self._fetcher.start()
+        self._purges.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -72,18 +76,26 @@ class Pregen(QueueBell):
         # All are told before any is waited for, so that their waits do not add up.
         self._teller.stop()
         self._fetcher.stop()
+        self._purges.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
         self._fetcher.join()
+        self._purges.join(PURGE_SECONDS)
         closing.cancel()
         closing.join()
         self._broker.close()
+
+    def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
+        """Ask for a pack to be brought up to date, and have the copies purged that its edit has made old."""
+        self._purges.wake()
+        super().ring(tenant, pack_id, priority)
 
     def wake(self) -> None:
         """Look for due work now."""
         self.dispatcher.wake()
         self._fetcher.wake()
+        self._purges.wake()
 
     def _refresh(self, tenant: str, pack_id: str) -> None:
         try:

@@ -76,7 +76,7 @@ def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
     """
     taken = _take_originals(caller, new)
     with caller.write() as tx:
-        placed = _place(tx, new, taken, OnExisting.FAIL)
+        placed = _place(caller, tx, new, taken, OnExisting.FAIL)
         job_ids = _order(caller, tx, [placed], Priority.INTERACTIVE)
         caller.answer(pack=placed.pack_id)
         snapshot, job = read_snapshot(tx, placed.pack_id), None
@@ -112,7 +112,7 @@ def create_packs(
     with caller.write() as tx:
         done: list[_Placed] = []
         for new, taken in zip(inputs, found, strict=True):
-            placed = taken if isinstance(taken, PackshotError) else _try_to_place(tx, new, taken, on_existing)
+            placed = taken if isinstance(taken, PackshotError) else _try_to_place(caller, tx, new, taken, on_existing)
             if isinstance(placed, PackshotError):
                 outcomes.append(Outcome(error=placed))
             else:
@@ -179,17 +179,17 @@ def _try_to_take(caller: Caller, new: NewPack) -> dict[str, Original] | Packshot
 
 
 def _try_to_place(
-    tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting
+    caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting
 ) -> _Placed | PackshotError:
     try:
         # What is refused undoes this input alone.
         with tx.part():
-            return _place(tx, new, taken, on_existing)
+            return _place(caller, tx, new, taken, on_existing)
     except PackshotError as error:
         return error
 
 
-def _place(tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting) -> _Placed:
+def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting) -> _Placed:
     changed = bool(taken)
     try:
         with tx.part():
@@ -200,7 +200,7 @@ def _place(tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnE
         pack_id = error.existing_id
         if on_existing is OnExisting.SKIP:
             return _Placed(pack_id, {}, changed=False)
-        packs.update_pack(tx, pack_id, new.values)
+        packs.update_pack(tx, pack_id, new.values, cause=f"createPacks by {caller.subject}")
         changed = changed or bool(new.values.keys() & SHOWN_BY) or any(map(_columns, new.originals))
     urls = {}
     for index, original in enumerate(new.originals):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import jobs, locations
+from packshot.catalog import jobs, locations, purges
 from packshot.catalog.jobs import Job, JobKind
 from packshot.catalog.locations import LABEL_ONLY
 from packshot.catalog.orders import Priority
@@ -11,6 +11,7 @@ from packshot.catalog.pages import Page
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, Rendition
+from packshot.variants.change import FORCED
 from packshot.variants.resolve import DEFAULT_DPRS
 from resolvers.caller import Caller
 
@@ -65,6 +66,8 @@ def _put(
         tx, name, changes, limit=caller.site.limit, by=caller.subject, expected_version=expected_version
     )
     caller.answer(location=f"location:{name}")
+    if changed & FORCED and location.version > 1:
+        purges.order_configuration_purge(tx, name, cause=f"putLocation by {caller.subject}")
     if not changed - LABEL_ONLY:
         return location, None
     job = jobs.create_job(
@@ -84,6 +87,7 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
     with caller.write() as tx:
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
+        purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         if touched:
             job = jobs.create_job(tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, by=caller.subject)
             caller.answer(job=f"job:{job.id}")

@@ -52,7 +52,8 @@ def set_original(
         packs.check_location(tx, location, "location")
     original = take_original(caller, source)
     with caller.write() as tx:
-        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        cause = f"setOriginal by {caller.subject}"
+        packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         fetches.drop_fetch(tx, pack_id, location)
         packs.keep_original(tx, original)
         packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})

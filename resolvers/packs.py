@@ -90,7 +90,9 @@ def update_pack(
         NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.update_pack`.
     """
     with caller.write() as tx:
-        packs.update_pack(tx, pack_id, values, expected_version=expected_version)
+        packs.update_pack(
+            tx, pack_id, values, cause=f"updatePack by {caller.subject}", expected_version=expected_version
+        )
         caller.answer(pack=pack_id)
         job = None
         if values.keys() & SHOWN_BY:
@@ -110,7 +112,7 @@ def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = 
         VersionConflict: the pack has moved on from `expected_version`.
     """
     with caller.write() as tx:
-        packs.delete_pack(tx, pack_id, expected_version=expected_version)
+        packs.delete_pack(tx, pack_id, cause=f"deletePack by {caller.subject}", expected_version=expected_version)
         caller.answer(deleted_id=pack_id)
 
 
@@ -146,8 +148,9 @@ def edit_slots(
             )
     if not columns:
         raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
+    cause = f"edit of {', '.join(columns)} by {caller.subject}"
     with caller.write() as tx:
-        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         for patch in patches:
             try:
                 packs.set_slot(tx, pack_id, patch.location, columns[patch.location])
@@ -187,7 +190,8 @@ def remove_original(
     """
     caller.answer(pack_location=f"packLocation:{pack_id}:{location}")
     with caller.write() as tx:
-        packs.touch_pack(tx, pack_id, expected_version=expected_version)
+        cause = f"removeOriginal by {caller.subject}"
+        packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         packs.check_location(tx, location, "location")
         if read_snapshot(tx, pack_id).slot(location).original is None:
             raise BadState(

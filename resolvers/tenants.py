@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import jobs, tenants
+from packshot.catalog import jobs, purges, tenants
 from packshot.catalog.jobs import Job, JobKind
 from packshot.catalog.orders import Priority
 from packshot.model import Tenant
@@ -36,6 +36,7 @@ def update_tenant(
         tenant, changed = tenants.update_tenant(tx, values, expected_version=expected_version)
         caller.answer(tenant=f"tenant:{tenant.name}")
         if changed:
+            purges.order_configuration_purge(tx, None, cause=f"updateTenant by {caller.subject}")
             job = jobs.create_job(tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, by=caller.subject)
             caller.answer(job=f"job:{job.id}")
     if job is not None:

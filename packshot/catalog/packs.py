@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, jobs, ledger, rows, webhooks
+from packshot.catalog import fetches, jobs, ledger, purges, rows, webhooks
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -183,8 +183,13 @@ def check_location(tx: Tx, name: str, *field: str) -> None:
         raise NotFound(f"There is no location {name!r}.", field=field, expected=", ".join(sorted(known)), got=name)
 
 
-def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None, deleted: bool = False) -> None:
-    """Begin an edit of a pack: lock it, move its version and sequence number.
+def touch_pack(
+    tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, deleted: bool = False
+) -> None:
+    """Begin an edit of a pack: lock it, move its version and sequence number, and have its copies purged.
+
+    Args:
+        cause: what is edited by whom, as the purge tells it to people.
 
     Raises:
         NotFound: there is no such pack in this tenant.
@@ -210,9 +215,12 @@ def touch_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None, del
     )
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
     webhooks.tell(tx, Event.PACK_CHANGED, changed)
+    purges.order_pack_purge(tx, pack_id, cause=cause)
 
 
-def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_version: int | None = None) -> None:
+def update_pack(
+    tx: Tx, pack_id: str, values: Mapping[str, Any], *, cause: str, expected_version: int | None = None
+) -> None:
     """Set what holds for a whole pack; see `create_pack` for the values.
 
     Raises:
@@ -220,7 +228,7 @@ def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_ver
         Taken: another pack has that asset or external id.
         VersionConflict: the pack has moved on from `expected_version`.
     """
-    touch_pack(tx, pack_id, expected_version=expected_version)
+    touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
     _check_values(tx, values, own_id=pack_id)
     if values:
         here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
@@ -228,14 +236,14 @@ def update_pack(tx: Tx, pack_id: str, values: Mapping[str, Any], *, expected_ver
     keep_shape(tx, pack_id)
 
 
-def delete_pack(tx: Tx, pack_id: str, *, expected_version: int | None = None) -> None:
+def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None) -> None:
     """Forget a pack. The rows of its variants stay, as superseded: its blobs outlive it for a while.
 
     Raises:
         NotFound: there is no such pack in this tenant.
         VersionConflict: the pack has moved on from `expected_version`.
     """
-    touch_pack(tx, pack_id, expected_version=expected_version, deleted=True)
+    touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, pack_id, fingerprints={}, planned=[])
     jobs.drop_pack(tx, pack_id)
     fetches.drop_fetch(tx, pack_id)

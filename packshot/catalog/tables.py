@@ -377,6 +377,50 @@ tokens = sa.Table(
     ),
 )
 
+# Copies in a CDN that are to be removed, by tag; each first at once, then again when that is complete.
+purges = sa.Table(
+    "purges",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("scope", sa.Text, nullable=False, comment="what is purged, for people"),
+    sa.Column("cause", sa.Text, nullable=False, comment="why, for people"),
+    sa.Column("tags", sa.JSON, nullable=False),
+    sa.Column("tags_sha256", SHA256, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("round", sa.SmallInteger, nullable=False, comment="1: the first purge, 2: the one after it"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("outages", sa.Integer, nullable=False),
+    sa.Column("provider_id", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("requested_at", Moment, nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("sent_at", Moment, comment="when this round's purge was taken; null: it is still to be sent"),
+    sa.Column("first_done_at", Moment),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", Moment),
+    sa.Column("finished_at", Moment),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index(None, "tenant_id", "requested_at", "id"),
+    # Of what has not been begun, one row for the same tags is enough.
+    sa.Index(
+        "uq_purges_queued", "tenant_id", "tags_sha256", unique=True, sqlite_where=_QUEUED, postgresql_where=_QUEUED
+    ),
+    sa.Index("ix_purges_due", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+)
+
+# What the fallback had to render: not by picture, but by what was asked for.
+demand = sa.Table(
+    "demand",
+    metadata,
+    _tenant(),
+    sa.Column("location", NAME, primary_key=True),
+    sa.Column("format", sa.String(8), primary_key=True, comment="what was drawn"),
+    sa.Column("request", sa.Text, primary_key=True, comment="the request form without its location"),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("last_requested_at", Moment, nullable=False),
+)
+
 # Work that one process of many does at a time.
 leases = sa.Table(
     "leases",

@@ -67,7 +67,22 @@ class Target:
     def tags(self) -> tuple[str, ...]:
         """Purge tags: the tenant, the pack, and every location consulted."""
         tenant, pack = self.key.tenant, self.key.pack
-        return (f"t:{tenant}", f"p:{tenant}:{pack}", *(f"l:{tenant}:{name}" for name in self.consulted))
+        return tenant_tag(tenant), pack_tag(tenant, pack), *(location_tag(tenant, name) for name in self.consulted)
+
+
+def tenant_tag(tenant: str) -> str:
+    """Return the purge tag of all that a tenant shows."""
+    return f"t:{tenant}"
+
+
+def pack_tag(tenant: str, pack_id: str) -> str:
+    """Return the purge tag of all that a pack shows."""
+    return f"p:{tenant}:{pack_id}"
+
+
+def location_tag(tenant: str, name: str) -> str:
+    """Return the purge tag of all whose resolution looked at a location."""
+    return f"l:{tenant}:{name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +195,7 @@ def _target(
     full = bool(form.skip_crop) and shown.crop is not None and not shown.crop.is_full
     original = Size(kept.width, kept.height)
     region = crop_box(original, None if full else shown.crop)
-    fitted = fit(region.size, _request(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
+    fitted = fit(region.size, asked_size(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
     size = fitted.size
     corner = min(_rounded((form.rounded_corners or 0) * fitted.scale), min(size) // 2)
     if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
@@ -247,16 +262,18 @@ def _quality(form: RequestForm, format: Format, original: Original) -> int | Non
     return default if own is None else own
 
 
-def _request(form: RequestForm, config: Location) -> Request:
+def asked_size(form: RequestForm, config: Location) -> Request:
+    """Return the box that a request asks for at a location; requests of equal boxes give equal sizes."""
     width, height = form.width, form.height
     ratio = Fraction(config.width, config.height) if config.width and config.height else None
+    one_sided = (width is None) != (height is None)
     if width is None and height is None:
         width, height = config.width, config.height
     return Request(
         width,
         height,
         scale=Fraction(form.dpr) if form.dpr is not None else Fraction(1),
-        ratio=ratio if form.location_ratio else None,
+        ratio=ratio if form.location_ratio and one_sided else None,
     )
 
 

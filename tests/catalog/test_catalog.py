@@ -124,7 +124,7 @@ def test_tenants_do_not_see_each_other(playground: Playground) -> None:
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
         with pytest.raises(NotFound):
-            packs.touch_pack(tx, pack_id)
+            packs.touch_pack(tx, pack_id, cause="a test")
         assert packs.list_packs(tx, first=10, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC).total == 0
 
 

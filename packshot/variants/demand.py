@@ -1,0 +1,104 @@
+"""What clients ask for that is not rendered ahead of time, in the terms of renditions. All pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from fractions import Fraction
+
+from packshot.geometry import Request, half_up
+from packshot.model import Format, Location, Rendition
+from packshot.variants.request import RequestForm, parse_request
+from packshot.variants.resolve import DEFAULT_DPRS, DEFAULT_FORMATS, asked_size, rendition_form
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for at one location, whichever pack it was of.
+
+    Attributes:
+        request: the request form without its location, as a query string.
+        format: what was drawn; the same request may give another format for another pack.
+    """
+
+    tenant: str
+    location: str
+    format: Format
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How often something was asked for and had to be rendered, and when last."""
+
+    asked: Asked
+    requests: int
+    last_requested_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """The same by the numbers of a rendition.
+
+    Attributes:
+        parameters: what the request said that no rendition of that size says, as a query string.
+    """
+
+    width: int | None
+    height: int | None
+    dpr: float
+    parameters: str
+    format: Format
+    requests: int
+    last_requested_at: datetime
+
+
+def summarise(config: Location, counted: Iterable[Counted]) -> list[Demand]:
+    """Return what was asked for at a location and is not rendered ahead of time there, most requested first.
+
+    Different spellings of one request are taken together.
+    """
+    found: dict[tuple[Request, str, Format], Demand] = {}
+    planned = _planned_boxes(config)
+    formats = config.formats or DEFAULT_FORMATS
+    for one in counted:
+        form = parse_request(one.asked.request)
+        size, parameters = asked_size(form, config), _parameters(form, config)
+        if not parameters and one.asked.format in formats and _box(size) in planned:
+            continue
+        demand = Demand(
+            size.width, size.height, float(size.scale), parameters, one.asked.format, one.requests, one.last_requested_at
+        )
+        place = (size, parameters, one.asked.format)
+        found[place] = _together(found[place], demand) if place in found else demand
+    return sorted(found.values(), key=lambda demand: (-demand.requests, demand.parameters, demand.width or 0))
+
+
+def _together(one: Demand, other: Demand) -> Demand:
+    last = max(one.last_requested_at, other.last_requested_at)
+    return replace(one, requests=one.requests + other.requests, last_requested_at=last)
+
+
+def _parameters(form: RequestForm, config: Location) -> str:
+    rest = replace(form, location=None, width=None, height=None, dpr=None, format=None, location_ratio=None)
+    size = asked_size(form, config)
+    # A rendition's missing side follows the location's ratio; a request's does so only if it says so.
+    if size != asked_size(_like(size), config):
+        rest = replace(rest, location_ratio=False)
+    return rest.query()
+
+
+def _like(size: Request) -> RequestForm:
+    return rendition_form(Rendition(size.width, size.height, float(size.scale)))
+
+
+def _planned_boxes(config: Location) -> set[tuple[object, ...]]:
+    renditions = config.renditions
+    if renditions is None:
+        renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
+    return {_box(asked_size(rendition_form(rendition), config)) for rendition in renditions}
+
+
+def _box(size: Request) -> tuple[object, ...]:
+    """Return what of a size decides how large the variant is: 320 x 180 at a dpr of 2 is 640 x 360."""
+    sides = tuple(None if side is None else half_up(side * size.scale) for side in (size.width, size.height))
+    return (*sides, size.ratio, size.scale if sides == (None, None) else Fraction(1))
