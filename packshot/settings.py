@@ -258,8 +258,7 @@ class Settings(BaseSettings):
     render_memory_bytes: Count = Field(
         default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."
     )
-    render_processes: Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
-OptionalCount = Field(
+    render_processes: OptionalCount = Field(
         default=None,
         description="Number of render processes."
         " Not set: one more than there are cores, so that an edit need not wait for bulk work.",

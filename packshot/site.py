@@ -2,7 +2,7 @@
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from packshot.catalog.transaction import Catalog
@@ -35,7 +35,7 @@ class Site:
     uploads: ObjectStore
     renderer: Renderer
     incoming: Path
-    purger: Purger = NoPurger()
+    purger: Purger = field(default_factory=NoPurger)
 
     @property
     def limit(self) -> Size:
@@ -76,6 +76,7 @@ def open_site(settings: Settings) -> Site:
         **open_stores(settings),
         renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
+        purger=NoPurger(),
     )
 
 

@@ -72,10 +72,11 @@ class PurgeCarrier:
                 for claim in batch:
                     self._send([claim])
                 return
-            log.error("purge %s is refused: %s", batch[0].id, error)  # noqa: TRY400 - what it says is all there is
+            log.error("purge %s is refused: %s", batch[0].id, error)
             with self._site.catalog.write("") as tx:
                 purges.give_up(tx, batch[0], _shown(error))
         except Exception as error:
+            log.exception("putting %d purges off after an outage", len(batch))
             self._put_off(batch, error, None)
         else:
             self._ask(batch, provider_id)
@@ -85,6 +86,7 @@ class PurgeCarrier:
         try:
             complete = self._purger.is_complete(provider_id)
         except Exception as error:
+            log.exception("cannot learn how far the purge %s is", provider_id)
             self._put_off(batch, error, provider_id)
             return
         with self._site.catalog.write("") as tx:
@@ -95,7 +97,6 @@ class PurgeCarrier:
                     purges.note_open(tx, claim, provider_id)
 
     def _put_off(self, batch: Sequence[Claim], error: Exception, provider_id: str | None) -> None:
-        log.error("putting %d purges off after an outage", len(batch), exc_info=error)
         with self._site.catalog.write("") as tx:
             for claim in batch:
                 purges.put_off(tx, claim, _shown(error), provider_id=provider_id)

@@ -153,9 +153,7 @@ def _render_portion(
     return outcomes
 
 
-def _make(
-    site: Site, work: Work, missing: list[Target], lane: Lane, renew: Callable[[], None]
-) -> list[Made | Refused]:
+def _make(site: Site, work: Work, missing: list[Target], lane: Lane, renew: Callable[[], None]) -> list[Made | Refused]:
     lost = work.claim.outages >= LOST_AFTER_OUTAGES
     planned = [target for target in missing if target not in work.popular]
     popular = [target for target in missing if target in work.popular]

@@ -14,8 +14,9 @@ from strawberry.dataloader import DataLoader
 
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
+from packshot.catalog.purges import Purge
 from packshot.model import Location, Snapshot
-from resolvers import jobs, locations, packs
+from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
 from schema.budgets import Budgets
 from schema.watching import Watch
@@ -31,6 +32,7 @@ class Loaders:
         self.snapshots: DataLoader[str, Snapshot | None] = _loader(partial(packs.load_snapshots, caller))
         self.entries: DataLoader[str, dict[str, Entry] | None] = _loader(partial(_entries_by_pack, caller))
         self.jobs: DataLoader[str, Job | None] = _loader(partial(jobs.get_jobs, caller))
+        self.purges: DataLoader[str, Purge | None] = _loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = _loader(partial(locations.get_locations, caller))
         self.pack_counts: DataLoader[str, int | None] = _loader(partial(locations.count_packs, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=_compute, cache=False)

@@ -15,11 +15,12 @@ from schema.jobs import Job
 from schema.locations import ImageLocation
 from schema.packs import Pack, PackLocation
 from schema.pictures import Variant
+from schema.purges import Purge
 from schema.refusals import read
 from schema.tenants import Tenant
 from schema.webhooks import Webhook, WebhookDelivery
 
-_JOB_ID = re.compile(r"[0-9a-f]{24}")
+_ROW_ID = re.compile(r"[0-9a-f]{24}")
 
 
 async def load_node(info: Info, id: str) -> Node | None:
@@ -43,8 +44,13 @@ async def _load_location(info: Info, name: str) -> ImageLocation | None:
 
 
 async def _load_job(info: Info, id: str) -> Job | None:
-    job = await info.context.loaders.jobs.load(id) if _JOB_ID.fullmatch(id) else None
+    job = await info.context.loaders.jobs.load(id) if _ROW_ID.fullmatch(id) else None
     return None if job is None else Job.of(job)
+
+
+async def _load_purge(info: Info, id: str) -> Purge | None:
+    purge = await info.context.loaders.purges.load(id) if _ROW_ID.fullmatch(id) else None
+    return None if purge is None else Purge.of(purge)
 
 
 async def _load_tenant(info: Info, name: str) -> Tenant | None:
@@ -91,6 +97,7 @@ _LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
     "job": _load_job,
     "location": _load_location,
     "packLocation": _load_slot,
+    "purge": _load_purge,
     "tenant": _load_tenant,
     "variant": _load_variant,
     "webhook": _load_webhook,

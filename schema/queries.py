@@ -8,7 +8,6 @@ import strawberry
 from packshot.catalog.jobs import JobState as CoreState
 from packshot.model import NAME, PACK_ID
 from resolvers import jobs, locations, packs, tenants, webhooks
-from resolvers.caller import Scope
 from schema.context import Info
 from schema.enums import JobState, PackOrder, core
 from schema.inputs import given
@@ -19,16 +18,15 @@ from schema.nodes import load_node, load_pack
 from schema.pack_inputs import PackBy, PackFilter
 from schema.packs import Pack
 from schema.paging import After, Connection, First, check_length, connect
+from schema.purges import PurgeQuery
 from schema.refusals import read
-from schema.scopes import Needs
+from schema.scopes import READS
 from schema.tenants import Tenant, Viewer
 from schema.webhooks import Webhook
 
-READS = Needs(Scope.READ)
-
 
 @strawberry.type(description="What can be read.")
-class Query:
+class Query(PurgeQuery):
     @strawberry.field(description="Who is asking, and what the token allows.")
     async def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller

@@ -48,3 +48,6 @@ class Needs(FieldExtension):
             )
             return info.return_type.of_type(user_errors=[told])  # type: ignore[union-attr]
         return await next_(source, info, **arguments)
+
+
+READS = Needs(Scope.READ)

@@ -5,6 +5,7 @@ most is kept, and what was asked for last, so that something new can get a count
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ ROWS_AT_ONCE = 500
 def add_requests(tx: Tx, counted: Sequence[Counted]) -> None:
     """Add to the counts of any tenants, and drop what a location's bounds leave no room for."""
     # In one order, so that processes that add the same wait for each other instead of deadlocking.
-    in_order = sorted(counted, key=lambda one: (one.asked.tenant, one.asked.location, one.asked.format, one.asked.request))
+    in_order = sorted(counted, key=lambda one: astuple(one.asked))
     for start in range(0, len(in_order), ROWS_AT_ONCE):
         _add(tx, in_order[start : start + ROWS_AT_ONCE])
     _trim(tx, {(one.asked.tenant, one.asked.location) for one in counted})

@@ -183,9 +183,7 @@ def check_location(tx: Tx, name: str, *field: str) -> None:
         raise NotFound(f"There is no location {name!r}.", field=field, expected=", ".join(sorted(known)), got=name)
 
 
-def touch_pack(
-    tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, deleted: bool = False
-) -> None:
+def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, deleted: bool = False) -> None:
     """Begin an edit of a pack: lock it, move its version and sequence number, and have its copies purged.
 
     Args:

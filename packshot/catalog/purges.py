@@ -161,9 +161,7 @@ def _claim(tx: Tx, row: Any) -> Claim:
     tx.connection.execute(
         sa.update(purges).where(purges.c.tenant_id == row.tenant_id, purges.c.id == row.id).values(**values)
     )
-    return Claim(
-        row.tenant_id, row.id, tuple(row.tags), row.round, row.provider_id if taken else None, outages, token
-    )
+    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, row.provider_id if taken else None, outages, token)
 
 
 def note_open(tx: Tx, held: Claim, provider_id: str) -> None:

@@ -66,7 +66,13 @@ def summarise(config: Location, counted: Iterable[Counted]) -> list[Demand]:
         if not parameters and one.asked.format in formats and _box(size) in planned:
             continue
         demand = Demand(
-            size.width, size.height, float(size.scale), parameters, one.asked.format, one.requests, one.last_requested_at
+            size.width,
+            size.height,
+            float(size.scale),
+            parameters,
+            one.asked.format,
+            one.requests,
+            one.last_requested_at,
         )
         place = (size, parameters, one.asked.format)
         found[place] = _together(found[place], demand) if place in found else demand

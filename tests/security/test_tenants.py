@@ -41,6 +41,7 @@ NOBODYS = {
     "tenant": "tenant:nobody",
     "webhook": "webhook:0123456789abcdef01234567",
     "delivery": "delivery:0123456789abcdef01234567",
+    "purge": "purge:0123456789abcdef01234567",
     "key": "a key of nobody",
 }
 
@@ -49,7 +50,7 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "viewer": [("{ viewer { tenant { version } } }", {})],
     "node": [
         ("query($id: ID!) { node(id: $id) { __typename id } }", {"id": f"{{{name}}}"})
-        for name in ("pack", "job", "tenant", "webhook", "delivery", "slot", "variant", "place")
+        for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "slot", "variant", "place")
     ],
     "nodes": [("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", {"ids": ["{pack}", "{job}", "{slot}", "{variant}"]})],
     "location": [("query($name: String!) { location(name: $name) { id } }", {"name": "{location}"})],
@@ -73,6 +74,10 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "jobs": [
         ("{ jobs { totalCount } }", {}),
         ("query($at: String) { jobs(after: $at) { totalCount nodes { id } } }", {"at": "{jobs_cursor}"}),
+    ],
+    "purges": [
+        ("{ purges { totalCount } }", {}),
+        ("query($at: String) { purges(after: $at) { totalCount nodes { id } } }", {"at": "{purges_cursor}"}),
     ],
     "webhooks": [("{ webhooks { id url } }", {})],
     "updateTenant": [(f"mutation {{ updateTenant(input: {{keepCredits: true}}) {{ {REFUSED} }} }}", {})],
@@ -262,12 +267,12 @@ def _nobodys(theirs: dict[str, Any]) -> dict[str, Any]:
     """Return the same with what nobody has in every place, also within ids and cursors."""
 
     def swap(text: str) -> str:
-        for name in ("pack", "job", "location"):
-            text = text.replace(theirs[name].removeprefix("job:"), NOBODYS[name].removeprefix("job:"))
+        for name in ("pack", "job", "purge", "location"):
+            text = text.replace(theirs[name].rpartition(":")[2], NOBODYS[name].rpartition(":")[2])
         return text
 
     composed = {name: swap(theirs[name]) for name in ("slot", "variant", "place")}
-    for name in ("packs_cursor", "jobs_cursor", "locations_cursor"):
+    for name in ("packs_cursor", "jobs_cursor", "purges_cursor", "locations_cursor"):
         plain = base64.urlsafe_b64decode(theirs[name] + "=" * (-len(theirs[name]) % 4)).decode()
         composed[name] = base64.urlsafe_b64encode(swap(plain).encode()).decode().rstrip("=")
     return NOBODYS | composed
@@ -300,7 +305,7 @@ def tenants(playground: Playground) -> Iterator[Tenants]:
         seen = ask(
             """query($id: ID!) { pack(by: {id: $id}) { location(name: "secret-place") { id variants { id } } }
               packs { edges { cursor } } locations { edges { cursor } } jobs { edges { cursor node { id } } }
-              webhooks { id deliveries { nodes { id } } } }""",
+              purges { edges { cursor node { id } } } webhooks { id deliveries { nodes { id } } } }""",
             id=pack_id,
         )
         tenants.theirs = {
@@ -316,9 +321,11 @@ def tenants(playground: Playground) -> Iterator[Tenants]:
             "variant": seen["pack"]["location"]["variants"][0]["id"],
             "webhook": seen["webhooks"][0]["id"],
             "delivery": seen["webhooks"][0]["deliveries"]["nodes"][0]["id"],
+            "purge": seen["purges"]["edges"][0]["node"]["id"],
             "key": "a key of ours",
             "packs_cursor": seen["packs"]["edges"][-1]["cursor"],
             "jobs_cursor": seen["jobs"]["edges"][-1]["cursor"],
+            "purges_cursor": seen["purges"]["edges"][-1]["cursor"],
             "locations_cursor": seen["locations"]["edges"][0]["cursor"],
         }
         yield tenants
@@ -343,7 +350,7 @@ def test_what_is_anothers_answers_like_what_does_not_exist(tenants: Tenants) -> 
 
 def test_the_attempts_succeed_for_whom_it_all_belongs_to(tenants: Tenants) -> None:
     """So that the others are not refused for another reason."""
-    for name in ("pack", "job", "tenant", "webhook", "delivery", "slot", "variant", "place"):
+    for name in ("pack", "job", "tenant", "webhook", "delivery", "purge", "slot", "variant", "place"):
         _, text = tenants.ask(TENANT, *ATTEMPTS["node"][0][:1], {"id": tenants.theirs[name]})
         assert json.loads(text)["data"]["node"]["id"] == tenants.theirs[name]
 
