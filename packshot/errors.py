@@ -100,6 +100,10 @@ class NotFound(PackshotError):
     code = ErrorCode.NOT_FOUND
 
 
+class Gone(NotFound):
+    """The pack was erased: it is not found, and never will be again."""
+
+
 class Taken(PackshotError):
     """A value that must be unique belongs to something else already."""
 

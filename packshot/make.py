@@ -1,11 +1,11 @@
 """Making variants: announce, render, put. Pregeneration and the fallback both come here."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
-from packshot.catalog import ledger
-from packshot.catalog.ledger import Made, Refused
+from packshot.catalog import collection, ledger
+from packshot.catalog.ledger import Current, Made, Refused
 from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Size
@@ -15,6 +15,7 @@ from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
+from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all, shown_at
 
 log = logging.getLogger(__name__)
@@ -48,12 +49,15 @@ def make_variants(
             refusal of its variants; else it is raised, as if it might still come back.
 
     Raises:
+        Gone: the pack was erased.
         NoSuchObject, DamagedObject: an original is not in its store as it was put.
     """
     if not targets:
         return []
     with site.catalog.write(targets[0].key.tenant) as tx:
-        ledger.announce(tx, [target.key for target in targets], planned=planned)
+        collecting = ledger.announce(tx, [target.key for target in targets], planned=planned)
+    for announced in collecting:
+        _reclaim(site, announced, planned=planned)
     pulse = Pulse(heartbeat, HEARTBEAT_SECONDS)
     outcomes: list[Made | Refused] = []
     in_order = sorted(targets, key=lambda target: target.original.sha256)
@@ -78,11 +82,35 @@ def make_variants(
     return outcomes
 
 
+def current_variants(snapshot: Snapshot, locations: Collection[str] | None = None, *, limit: Size) -> Current:
+    """Return what the URLs of a pack give, as it is, at those locations; None: at all of the tenant."""
+    names = [name for name in snapshot.locations if locations is None or name in locations]
+    shown = ((name, shown_at(snapshot, name)) for name in names)
+    planned = (target.key for name in names for target in planned_all(snapshot, name, limit=limit))
+    return Current(
+        frozenset((name, found.fingerprint) for name, found in shown if found is not None),
+        frozenset((key.location, key.fingerprint, str(key.plan)) for key in planned),
+    )
+
+
 def supersede_outdated(tx: Tx, snapshot: Snapshot, *, limit: Size) -> None:
     """Mark in the ledger which variants of a pack its URLs give no longer, and unmark those that they give again."""
-    shown = {name: found.fingerprint for name in snapshot.locations if (found := shown_at(snapshot, name)) is not None}
-    current = [target.key for target in planned_all(snapshot, limit=limit)]
-    ledger.supersede(tx, snapshot.pack.id, fingerprints=shown, planned=current)
+    ledger.supersede(tx, snapshot.pack.id, current_variants(snapshot, limit=limit))
+
+
+def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
+    """End the collection of a variant that is made again: its blob goes, and its row stays.
+
+    Under the row's lock, so that the collector cannot delete what is put afterwards.
+    """
+    columns = (key.pack, key.location, key.fingerprint, str(key.plan))
+    with site.catalog.write(key.tenant) as tx:
+        if collection.lock_collecting(tx, columns, wait=True):
+            site.variants.delete(str(key))
+            collection.begin_anew(tx, columns, planned=planned)
+            return
+        # The collector was faster, and took the row with it; or somebody else began anew.
+        ledger.announce(tx, [key], planned=planned)
 
 
 def find_variant(site: Site, key: str) -> Stored | None:

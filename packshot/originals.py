@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from pathlib import Path
 
+from packshot.catalog import packs
 from packshot.errors import ChecksumMismatch
 from packshot.fetch import fetch, parse_allowed
 from packshot.model import Original
@@ -37,6 +38,9 @@ def keep_original(
         dominant_color=facts.dominant_color,
         quality=facts.quality,
     )
+    # First, so that nothing is in the store that the catalog does not know, and nobody collects it meanwhile.
+    with site.catalog.write(tenant) as tx:
+        packs.announce_original(tx, original)
     key, metadata = original_key(tenant, sha256), Metadata(original.media_type, None, ())
     try:
         stored = site.originals.put(key, source, metadata)

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
@@ -136,6 +137,7 @@ Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
 OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
+Days = Annotated[float, Field(ge=0, le=36_500), _expected("a number of days, 0 or more")]
 Switch = Annotated[bool, _expected("on or off")]
 Level = Annotated[
     Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), _expected("debug, info, warning or error")
@@ -268,6 +270,11 @@ class Settings(BaseSettings):
         description="Requests of one kind at a location after which a regeneration renders it ahead of time too."
         " 0: never.",
     )
+    grace_days: Days = Field(
+        default=30.0,
+        description="Days that replaced pictures and what deleted packs showed stay in the store;"
+        " so long a location's change can be undone without rendering.",
+    )
     introspection: Switch = Field(
         default=True,
         description="Whether GraphQL tells its schema, and suggests names in errors: `on` or `off`."
@@ -295,6 +302,11 @@ class Settings(BaseSettings):
     def effective_render_processes(self) -> int:
         """How many render processes there are, where the setting leaves it open too."""
         return self.render_processes or (os.cpu_count() or 1) + 1
+
+    @property
+    def grace(self) -> timedelta:
+        """How long what is superseded stays."""
+        return timedelta(days=self.grace_days)
 
     @property
     def caveats(self) -> tuple[str, ...]:

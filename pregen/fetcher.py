@@ -92,7 +92,7 @@ class Fetcher:
     def _keep(self, tenant: str, held: Fetch, original: Original) -> None:
         with self._site.catalog.write(tenant) as tx:
             packs.touch_pack(tx, held.pack_id, cause=f"an original fetched by job:{held.job_id}")
-            packs.keep_original(tx, original)
+            packs.keep_original(tx, held.pack_id, original)
             shown = {"original_sha256": original.sha256, "original_at": tx.now}
             packs.set_slot(tx, held.pack_id, held.location, shown)
             orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, verify=False)

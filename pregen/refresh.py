@@ -197,11 +197,12 @@ def _tally(
     failures: dict[str, Failure] = {}
     for target in (*work.planned, *work.popular):
         key, location = str(target.key), target.key.location
-        count, entry = counts[location], entries[key]
+        count, entry = counts[location], entries.get(key)
         count.total += 1
         if isinstance(outcomes.get(key), Made):
             count.done += 1
-        elif entry.state is VariantState.READY:
+        # Without a row it was superseded and collected meanwhile: nobody wants it any more.
+        elif entry is None or entry.state is VariantState.READY:
             count.skipped += 1
         else:
             count.failed += 1

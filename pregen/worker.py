@@ -8,6 +8,7 @@ from dramatiq import Broker
 
 from packshot.catalog.orders import Priority
 from packshot.site import Site
+from pregen.collector import Collector
 from pregen.dispatch import Dispatcher
 from pregen.fetcher import Fetcher
 from pregen.purger import PurgeCarrier
@@ -22,6 +23,7 @@ GRACE_SECONDS = 8.0
 # Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
 STOP_SECONDS = 12.0
 PURGE_SECONDS = 5.0
+COLLECTOR_SECONDS = 1.0
 # Bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
@@ -52,6 +54,7 @@ class Pregen(QueueBell):
         self._teller = Teller(site)
         self._fetcher = Fetcher(site, self)
         self._purges = PurgeCarrier(site)
+        self._collector = Collector(site)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -64,6 +67,7 @@ class Pregen(QueueBell):
         self._teller.start()
         self._fetcher.start()
         self._purges.start()
+        self._collector.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -77,11 +81,13 @@ class Pregen(QueueBell):
         self._teller.stop()
         self._fetcher.stop()
         self._purges.stop()
+        self._collector.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
         self._fetcher.join()
         self._purges.join(PURGE_SECONDS)
+        self._collector.join(COLLECTOR_SECONDS)
         closing.cancel()
         closing.join()
         self._broker.close()

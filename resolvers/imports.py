@@ -207,7 +207,7 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
         columns = _columns(original)
         if (here := taken.get(original.location)) is not None:
             fetches.drop_fetch(tx, pack_id, original.location)
-            packs.keep_original(tx, here)
+            packs.keep_original(tx, pack_id, here)
             columns |= {"original_sha256": here.sha256, "original_at": tx.now}
         elif original.source.url is not None:
             urls[original.location] = original.source.url

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import tombstones
 from packshot.catalog.tables import variants
 from packshot.catalog.transaction import Tx
 from packshot.errors import ErrorCode, PackshotError
@@ -29,6 +30,11 @@ class VariantState(StrEnum):
     PENDING = "pending"
     READY = "ready"
     FAILED = "failed"
+    # About to be deleted; nobody but the collector and whoever makes it anew sees it.
+    COLLECTING = "collecting"
+
+
+_UNTOUCHED = (VariantState.READY.value, VariantState.COLLECTING.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +72,30 @@ class Refused:
     error: PackshotError
 
 
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What a pack's URLs give now.
+
+    Attributes:
+        shown: location and fingerprint of whatever they show.
+        planned: location, fingerprint and plan of what is rendered ahead of time.
+    """
+
+    shown: frozenset[tuple[str, str]]
+    planned: frozenset[tuple[str, str, str]]
+
+    def has(self, location: str, fingerprint: str, plan: str, *, planned: bool) -> bool:
+        """Whether a variant is current; one that was never planned is while its picture is shown."""
+        return (location, fingerprint) in self.shown and (not planned or (location, fingerprint, plan) in self.planned)
+
+
 def read_entries(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
-    """Return all rows of those packs, by key."""
-    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+    """Return all rows of those packs, by key; what is being collected is not there any more."""
+    statement = (
+        sa.select(variants)
+        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+        .where(variants.c.state != VariantState.COLLECTING.value)
+    )
     return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
 
 
@@ -109,13 +136,22 @@ def _here(key: Key) -> sa.ColumnElement[bool]:
     return sa.and_(*(variants.c[name] == value for name, value in _columns(key).items()))
 
 
-def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
-    """Write rows for variants about to be made; rows that are there stay, but count as planned."""
+def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
+    """Write rows for variants about to be made; rows that are there stay, but count as planned.
+
+    Returns those that are being collected: end their collection first.
+
+    Raises:
+        Gone: a pack of them was erased.
+    """
+    tombstones.refuse_erased(tx, {key.pack for key in keys})
+    collecting: list[Key] = []
     for start in range(0, len(keys), ROWS_AT_ONCE):
-        _announce(tx, keys[start : start + ROWS_AT_ONCE], planned=planned)
+        collecting += _announce(tx, keys[start : start + ROWS_AT_ONCE], planned=planned)
+    return collecting
 
 
-def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
+def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     fresh = {"state": VariantState.PENDING.value, "planned": planned, "attempts": 0, "created_at": tx.now}
     statement = tx.insert(variants).values([_columns(key) | fresh for key in keys])
     primary = [column.name for column in variants.primary_key]
@@ -124,13 +160,21 @@ def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> None:
     else:
         statement = statement.on_conflict_do_nothing(index_elements=primary)
     tx.connection.execute(statement)
+    packs = {key.pack for key in keys}
+    found = tx.connection.execute(
+        sa.select(variants)
+        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(packs))
+        .where(variants.c.state == VariantState.COLLECTING.value)
+    )
+    collecting = {(row.pack_id, row.location, row.fingerprint, row.plan) for row in found}
+    return [key for key in keys if (key.pack, key.location, key.fingerprint, str(key.plan)) in collecting]
 
 
 def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
     """Write down how making each variant ended.
 
     A refusal counts as an attempt; at the third the variant is FAILED. It never
-    touches a variant that is READY.
+    touches a variant that is READY, and nothing touches one that is being collected.
     """
     for outcome in outcomes:
         if isinstance(outcome, Made):
@@ -143,12 +187,13 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
                 "error": None,
                 "rendered_at": tx.now,
             }
-            tx.connection.execute(sa.update(variants).where(_here(outcome.key)).values(**values))
+            there = variants.c.state != VariantState.COLLECTING.value
+            tx.connection.execute(sa.update(variants).where(_here(outcome.key), there).values(**values))
             continue
         attempts = variants.c.attempts + 1
         tx.connection.execute(
             sa.update(variants)
-            .where(_here(outcome.key), variants.c.state != VariantState.READY.value)
+            .where(_here(outcome.key), variants.c.state.not_in(_UNTOUCHED))
             .values(
                 attempts=attempts,
                 error_code=outcome.error.code.value,
@@ -168,19 +213,17 @@ def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
     )
 
 
-def supersede(tx: Tx, pack_id: str, *, fingerprints: dict[str, str], planned: Sequence[Key]) -> None:
-    """Mark what the pack's URLs no longer give, and unmark what they give again.
-
-    Args:
-        fingerprints: the current fingerprint of each location that shows something.
-        planned: every planned variant of the pack as it is now.
-    """
-    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id)
+def supersede(tx: Tx, pack_id: str, now: Current) -> None:
+    """Mark what the pack's URLs no longer give, and unmark what they give again; `Current.has` in SQL."""
+    here = (
+        variants.c.tenant_id == tx.tenant,
+        variants.c.pack_id == pack_id,
+        variants.c.state != VariantState.COLLECTING.value,
+    )
     pairs = sa.tuple_(variants.c.location, variants.c.fingerprint)
-    shown = pairs.in_(list(fingerprints.items()))
     plans = sa.tuple_(variants.c.location, variants.c.fingerprint, variants.c.plan)
-    wanted = plans.in_([(key.location, key.fingerprint, str(key.plan)) for key in planned])
-    current = sa.and_(shown, sa.or_(~variants.c.planned, wanted))
+    wanted = plans.in_(list(now.planned))
+    current = sa.and_(pairs.in_(list(now.shown)), sa.or_(~variants.c.planned, wanted))
     tx.connection.execute(
         sa.update(variants).where(*here, variants.c.superseded_at.is_(None), ~current).values(superseded_at=tx.now)
     )

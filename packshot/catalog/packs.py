@@ -10,11 +10,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import fetches, jobs, ledger, purges, rows, webhooks
-from packshot.catalog.ledger import VariantState
+from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.survey import keep_shape
-from packshot.catalog.tables import locations, orders, originals, pack_locations, packs, variants
+from packshot.catalog.tables import locations, orders, originals, pack_locations, pack_originals, packs, variants
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
 from packshot.catalog.webhooks import Event
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict
@@ -242,7 +242,7 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
         VersionConflict: the pack has moved on from `expected_version`.
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
-    ledger.supersede(tx, pack_id, fingerprints={}, planned=[])
+    ledger.supersede(tx, pack_id, Current(frozenset(), frozenset()))
     jobs.drop_pack(tx, pack_id)
     fetches.drop_fetch(tx, pack_id)
     tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))
@@ -281,8 +281,11 @@ def get_original(tx: Tx, sha256: str) -> Original:
     return rows.to_original(row)
 
 
-def keep_original(tx: Tx, original: Original) -> None:
-    """Record an original by its content; one that is known already gains only what was not known of it."""
+def announce_original(tx: Tx, original: Original) -> None:
+    """Record an original by its content before its bytes are put; one that is known gains what was not known of it.
+
+    Until a pack location shows it, its grace period counts from now.
+    """
     learnt = ("thumbhash", "dominant_color", "quality")
     statement = tx.insert(originals).values(
         tenant_id=tx.tenant,
@@ -297,10 +300,25 @@ def keep_original(tx: Tx, original: Original) -> None:
         dominant_color=original.dominant_color,
         quality=original.quality,
         created_at=tx.now,
+        unused_since=tx.now,
     )
     tx.connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "sha256"],
-            set_={name: sa.func.coalesce(originals.c[name], statement.excluded[name]) for name in learnt},
+            set_={name: sa.func.coalesce(originals.c[name], statement.excluded[name]) for name in learnt}
+            | {"unused_since": sa.case((originals.c.unused_since.is_(None), sa.null()), else_=tx.now)},
         )
     )
+
+
+def keep_original(tx: Tx, pack_id: str, original: Original) -> None:
+    """Keep an original that was announced from being collected, as a location of that pack is about to show it.
+
+    Raises:
+        OSError: it was collected or erased since it was announced; its bytes are gone.
+    """
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == original.sha256)
+    if not tx.connection.execute(sa.update(originals).where(*here).values(unused_since=None)).rowcount:
+        raise OSError(f"The original {original.sha256} was removed while it was about to be shown.")
+    statement = tx.insert(pack_originals).values(tenant_id=tx.tenant, pack_id=pack_id, sha256=original.sha256)
+    tx.connection.execute(statement.on_conflict_do_nothing())

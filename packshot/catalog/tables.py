@@ -126,6 +126,8 @@ packs = sa.Table(
     sa.Index(None, "tenant_id", "sequence_number"),
 )
 
+_UNUSED = sa.text("unused_since IS NOT NULL")
+
 originals = sa.Table(
     "originals",
     metadata,
@@ -141,7 +143,21 @@ originals = sa.Table(
     sa.Column("dominant_color", sa.String(7)),
     sa.Column("quality", sa.SmallInteger, comment="1 to 100, of a JPEG; null: not known"),
     sa.Column("created_at", Moment, nullable=False),
+    sa.Column("unused_since", Moment, comment="null while a pack location shows it"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index("ix_originals_unused", "unused_since", sqlite_where=_UNUSED, postgresql_where=_UNUSED),
+)
+
+# Every original that a pack ever showed, so that erasing the pack finds those it shows no longer.
+# No foreign key to packs: one that is deleted can be erased afterwards.
+pack_originals = sa.Table(
+    "pack_originals",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("sha256", SHA256, primary_key=True),
+    sa.ForeignKeyConstraint(["tenant_id", "sha256"], ["originals.tenant_id", "originals.sha256"], ondelete="CASCADE"),
+    sa.Index(None, "tenant_id", "sha256"),
 )
 
 pack_locations = sa.Table(
@@ -168,6 +184,9 @@ pack_locations = sa.Table(
     sa.Index(None, "tenant_id", "original_sha256"),
 )
 
+_SUPERSEDED = sa.text("superseded_at IS NOT NULL")
+_COLLECTING = sa.text("state = 'collecting'")
+
 # No foreign key to packs: blobs outlive a deleted pack for the grace period.
 variants = sa.Table(
     "variants",
@@ -187,6 +206,8 @@ variants = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("rendered_at", Moment),
     sa.Column("superseded_at", Moment),
+    sa.Index("ix_variants_superseded", "superseded_at", sqlite_where=_SUPERSEDED, postgresql_where=_SUPERSEDED),
+    sa.Index("ix_variants_collecting", "tenant_id", sqlite_where=_COLLECTING, postgresql_where=_COLLECTING),
 )
 
 _PENDING = sa.text("wanted_seq > rendered_seq")
@@ -301,6 +322,35 @@ fetches = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
     sa.Index(None, "priority", "due_at"),
+    sa.Index(None, "tenant_id", "job_id"),
+)
+
+# Packs that were erased: their URLs are gone for good, and nothing is made for them again.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("erased_by", sa.Text, nullable=False),
+    sa.Column("erased_at", Moment, nullable=False),
+)
+
+# Erasures still to be carried out; a row that is done with is gone.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    _tenant(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("job_id", sa.String(32), nullable=False),
+    sa.Column("originals", sa.JSON, nullable=False, comment="sha256 of every original that the pack ever showed"),
+    sa.Column("passes", sa.SmallInteger, nullable=False, comment="how often all of it was erased"),
+    sa.Column("outages", sa.Integer, nullable=False),
+    sa.Column("due_at", Moment, nullable=False),
+    sa.Column("lease_token", sa.String(32)),
+    sa.Column("lease_until", Moment),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+    sa.Index(None, "due_at"),
     sa.Index(None, "tenant_id", "job_id"),
 )
 

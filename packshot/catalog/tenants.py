@@ -25,6 +25,11 @@ def get_tenant(tx: Tx) -> Tenant:
     return rows.to_tenant(row)
 
 
+def list_tenants(tx: Tx) -> list[str]:
+    """Return the name of every tenant."""
+    return list(tx.connection.scalars(sa.select(tenants.c.id).order_by(tenants.c.id)))
+
+
 def ensure_tenant(tx: Tx) -> bool:
     """Make the transaction's tenant unless it is there; return whether it was made."""
     check_name(tx.tenant, "tenant")
