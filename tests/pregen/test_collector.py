@@ -251,7 +251,7 @@ def test_an_original_is_never_shown_without_its_bytes(playground: Playground, co
 
 def _show(playground: Playground, pack_id: str, original: Original) -> None:
     with playground.site.catalog.write(TENANT) as tx:
-        packs.touch_pack(tx, pack_id)
+        packs.touch_pack(tx, pack_id, cause="a test")
         packs.keep_original(tx, pack_id, original)
         packs.set_slot(tx, pack_id, "main", {"original_sha256": original.sha256, "original_at": tx.now})
 
@@ -272,7 +272,7 @@ def test_an_edit_that_is_under_way_is_waited_for(playground: Playground) -> None
 
     collecting = threading.Thread(target=run)
     with playground.site.catalog.write(TENANT) as tx:
-        packs.touch_pack(tx, pack_id)
+        packs.touch_pack(tx, pack_id, cause="a test")
         packs.set_slot(tx, pack_id, "main", dict.fromkeys(("crop_left", "crop_top", "crop_right", "crop_bottom")))
         collecting.start()
         begun.wait()
