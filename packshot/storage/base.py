@@ -183,6 +183,14 @@ class ObjectStore(Protocol):
         """Remove the object; nothing happens where there is none."""
         ...
 
+    def erase(self, place: str) -> int:
+        """Remove an object, or of "a/b/" every one whose key begins so, beyond recovery; return how many there were.
+
+        Every version that the store keeps goes, and what a put that broke off left
+        there. What is put meanwhile may stay.
+        """
+        ...
+
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 

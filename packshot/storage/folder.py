@@ -9,7 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -114,6 +114,25 @@ class FolderStore:
                 if file.is_file():
                     os.unlink(file)
                     sync_folder(file.parent)
+
+    def erase(self, place: str) -> int:
+        """Remove an object, or of "a/b/" all that is in that folder, and the folder; return how many objects it was."""
+        if not place.endswith("/"):
+            was_there = self.local_path(place) is not None
+            self.delete(place)
+            return int(was_there)
+        folder = self._path(place.removesuffix("/"))
+        keys = list(self.list(place))
+        for key in keys:
+            self.delete(key)
+        # What is left are sidecars of puts that were killed, and folders, the innermost first.
+        for left in sorted(folder.rglob("*"), reverse=True):
+            with suppress(FileNotFoundError):
+                left.rmdir() if left.is_dir() else left.unlink()
+        with suppress(FileNotFoundError):
+            folder.rmdir()
+            sync_folder(folder.parent)
+        return len(keys)
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.

@@ -8,8 +8,9 @@ whenever its bytes are read.
 import errno
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -34,6 +35,7 @@ from packshot.storage.direct import Direct
 from packshot.storage.s3_client import Damaged, S3Client, status_of
 
 PAGE_KEYS = 1000  # No store lists more at a time.
+_MOST = {"list_object_versions": "MaxKeys", "list_multipart_uploads": "MaxUploads"}
 # A body in memory is sent by one call that has `connect_seconds` for all of it; of a file, each part has.
 _SENT_AT_ONCE_BYTES = 1 << 18
 
@@ -156,6 +158,30 @@ class S3Store:
         place = self._place(key)
         self._s3.call(f"delete {key}", lambda client: client.delete_object(**place))
 
+    def erase(self, place: str) -> int:
+        """Remove an object, or of "a/b/" every one whose key begins so, with all versions; return how many there were.
+
+        Needs s3:ListBucketVersions, s3:DeleteObjectVersion, s3:ListBucketMultipartUploads and
+        s3:AbortMultipartUpload as well.
+
+        Raises:
+            OSError: an outage; or the store or the credentials do not allow it.
+        """
+        check_key(place.removesuffix("/"))
+        prefix = self._prefix + place
+        keys: set[str] = set()
+        # A store without versions lists each object as its only one.
+        for answer in self._pages("list_object_versions", prefix, ("KeyMarker", "VersionIdMarker")):
+            for item in (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())):
+                if item["Key"] == prefix or prefix.endswith("/"):
+                    keys.add(item["Key"])
+                    self._delete_version(item["Key"], item["VersionId"])
+        for answer in self._pages("list_multipart_uploads", prefix, ("KeyMarker", "UploadIdMarker")):
+            for item in answer.get("Uploads", ()):
+                if item["Key"] == prefix or prefix.endswith("/"):
+                    self._abort(item["Key"], item["UploadId"])
+        return len(keys)
+
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 
@@ -214,6 +240,28 @@ class S3Store:
             raise
         return Opened(stored, _Body(answer["Body"], stored))
 
+    def _pages(self, operation: str, prefix: str, markers: tuple[str, str]) -> Iterator[dict[str, Any]]:
+        question: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, _MOST[operation]: PAGE_KEYS}
+        while True:
+            answer = self._s3.call(f"{operation} {prefix}", partial(_ask, operation, question))
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            question |= {marker: answer[f"Next{marker}"] for marker in markers if answer.get(f"Next{marker}")}
+
+    def _delete_version(self, key: str, version: str) -> None:
+        place = {"Bucket": self._bucket, "Key": key, "VersionId": version}
+        self._s3.call(f"delete {key}", lambda client: client.delete_object(**place))
+
+    def _abort(self, key: str, upload: str) -> None:
+        place = {"Bucket": self._bucket, "Key": key, "UploadId": upload}
+
+        def attempt(client: Any) -> None:
+            with suppress(client.exceptions.NoSuchUpload):
+                client.abort_multipart_upload(**place)
+
+        self._s3.call(f"abort an upload of {key}", attempt)
+
     def _listed(self, prefix: str) -> Iterator[str]:
         question: dict[str, Any] = {"Bucket": self._bucket, "Prefix": self._prefix + prefix, "MaxKeys": PAGE_KEYS}
         while True:
@@ -225,6 +273,11 @@ class S3Store:
             if not answer["IsTruncated"]:
                 return
             question["ContinuationToken"] = answer["NextContinuationToken"]
+
+
+def _ask(operation: str, question: dict[str, Any], client: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = getattr(client, operation)(**question)
+    return answer
 
 
 class _Body:

@@ -299,6 +299,34 @@ class StoreContract:
         for key in keys:
             assert_whole(store, key)
 
+    def test_what_is_erased_is_gone_and_nothing_else(self, store: ObjectStore) -> None:
+        under = ["t/p/main/f1/a.jpg", "t/p/main/f1/b.avif", "t/p/thumb/f2/a.jpg"]
+        beside = ["t/p-2/a", "t/p2/a", "t/pa", "other/p/main/f1/a.jpg"]
+        for key in (*under, *beside):
+            put_tagged(store, key, key.encode())
+        assert store.erase("t/p/") == 3
+        assert list(store.list("")) == sorted(beside)
+        assert store.erase("t/p/") == 0
+        assert store.erase("t/pa") == 1
+        assert store.erase("t/absent") == 0
+        assert list(store.list("t/")) == ["t/p-2/a", "t/p2/a"]
+        for key in under:
+            assert wins(store, key, b"put anew")
+            assert_whole(store, key)
+
+    def test_erasing_a_key_leaves_those_that_begin_like_it(self, store: ObjectStore) -> None:
+        for key in ("t/a", "t/a-b", "t/ab"):
+            put_tagged(store, key, b"picture")
+        assert store.erase("t/a") == 1
+        assert list(store.list("")) == ["t/a-b", "t/ab"]
+
+    @pytest.mark.parametrize("place", ["/", "", "a//", "../a/", "a/../b/", "A/"])
+    def test_only_a_key_or_a_folder_of_keys_can_be_erased(self, store: ObjectStore, place: str) -> None:
+        put_tagged(store, "a/b", b"picture")
+        with pytest.raises(ValueError, match="Key"):
+            store.erase(place)
+        assert store.head("a/b") is not None
+
     def test_readers_see_whole_objects_while_they_come_and_go(self, store: ObjectStore) -> None:
         ended = time.monotonic() + 2
         seen = 0

@@ -239,3 +239,12 @@ def test_no_key_leads_out_of_the_folder_or_onto_a_sidecar(key: str, root: Path) 
         store.delete(key)
     assert os.listdir(root) == ["inner"]
     assert list(store.list("")) == []
+
+
+def test_erasing_takes_what_killed_puts_and_deletes_left(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    store.put("t/p/main/a", b"picture", PLAIN)
+    store.put("t/p/main/b", b"picture", PLAIN)
+    (tmp_path / "t/p/main/b").unlink()  # As a delete that was killed between the two.
+    assert store.erase("t/p/") == 1
+    assert list((tmp_path / "t").iterdir()) == []

@@ -453,3 +453,33 @@ def test_a_server_that_is_stopped_and_started_again_has_what_was_put(s3: Seaweed
                 small = store.put("b", b"body", PLAIN)
     finally:
         server.kill()
+
+
+def test_erasing_takes_every_version_and_uploads_that_broke_off(s3: Seaweed, tmp_path: Path) -> None:
+    bucket, client = s3.new_bucket(), raw_client(s3)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    store = S3Store(bucket, prefix="i/", endpoint_url=s3.endpoint_url)
+    for key in ("t/p/main/a", "t/p/main/b", "t/q/main/a"):
+        store.put(key, b"first", PLAIN)
+        store.delete(key)
+        store.put(key, b"second", PLAIN)
+    store.delete("t/p/main/b")
+    client.create_multipart_upload(Bucket=bucket, Key="i/t/p/main/c")
+    client.create_multipart_upload(Bucket=bucket, Key="i/t/q/main/c")
+    assert store.erase("t/p/") == 2
+    left = client.list_object_versions(Bucket=bucket)
+    versions = [*left.get("Versions", ()), *left.get("DeleteMarkers", ())]
+    assert {item["Key"] for item in versions} == {"i/t/q/main/a"}
+    assert len(versions) == 3
+    assert [item["Key"] for item in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())] == ["i/t/q/main/c"]
+
+
+def test_erasing_asks_page_by_page(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    bucket, client = s3.new_bucket(), raw_client(s3)
+    store = S3Store(bucket, prefix="i/", endpoint_url=s3.endpoint_url)
+    keys = [f"t/p/main/{number:04}" for number in range(12)]
+    for key in keys:
+        client.put_object(Bucket=bucket, Key=f"i/{key}", Body=b"")
+    monkeypatch.setattr(s3_module, "PAGE_KEYS", 5)
+    assert store.erase("t/p/") == 12
+    assert client.list_objects_v2(Bucket=bucket).get("Contents", []) == []
