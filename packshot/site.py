@@ -23,6 +23,7 @@ class Site:
     Attributes:
         originals: by content, `<tenant>/<sha256>`; never overwritten.
         variants: by key; never overwritten.
+        tombstones: of packs that were erased, `<tenant>/<pack>`; never deleted.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
         purger: the CDN in front, if any.
@@ -33,6 +34,7 @@ class Site:
     originals: ObjectStore
     variants: ObjectStore
     uploads: ObjectStore
+    tombstones: ObjectStore
     renderer: Renderer
     incoming: Path
     purger: Purger = field(default_factory=NoPurger)
@@ -81,9 +83,11 @@ def open_site(settings: Settings) -> Site:
 
 
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:
-    """Open the stores of originals, variants and uploads, by these names."""
+    """Open the stores of originals, variants, uploads and tombstones, by these names."""
     if settings.s3_bucket_originals is None or settings.s3_bucket_variants is None:
-        folders = {name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads")}
+        folders = {
+            name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads", "tombstones")
+        }
         for folder in folders.values():
             folder.sweep()
         return dict(folders)
@@ -105,6 +109,7 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
         # As in the immutable URL, so that a CDN finds the object under the path that it was asked for.
         "variants": bucket(settings.s3_bucket_variants, "i/"),
         "uploads": bucket(settings.s3_bucket_originals, "uploads/"),
+        "tombstones": bucket(settings.s3_bucket_originals, "tombstones/"),
     }
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import fetches, jobs, leases, once, orders, purges, uploads, webhooks
+from packshot.catalog import erasures, fetches, jobs, leases, once, orders, purges, uploads, webhooks
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
@@ -70,6 +70,7 @@ class Dispatcher:
             leases.drop_all(tx)
             orders.free_leases(tx)
             fetches.free_leases(tx)
+            erasures.free_leases(tx)
             purges.free_leases(tx)
 
     def _guard(self, step: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ from packshot.catalog.orders import Priority
 from packshot.site import Site
 from pregen.collector import Collector
 from pregen.dispatch import Dispatcher
+from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
 from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, QueueBell
@@ -23,7 +24,7 @@ GRACE_SECONDS = 8.0
 # Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
 STOP_SECONDS = 12.0
 PURGE_SECONDS = 5.0
-COLLECTOR_SECONDS = 1.0
+KEEPING_SECONDS = 1.0
 # Bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
@@ -55,6 +56,7 @@ class Pregen(QueueBell):
         self._fetcher = Fetcher(site, self)
         self._purges = PurgeCarrier(site)
         self._collector = Collector(site)
+        self._eraser = Eraser(site)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -68,6 +70,7 @@ class Pregen(QueueBell):
         self._fetcher.start()
         self._purges.start()
         self._collector.start()
+        self._eraser.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -82,12 +85,14 @@ class Pregen(QueueBell):
         self._fetcher.stop()
         self._purges.stop()
         self._collector.stop()
+        self._eraser.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
         self._fetcher.join()
         self._purges.join(PURGE_SECONDS)
-        self._collector.join(COLLECTOR_SECONDS)
+        self._collector.join(KEEPING_SECONDS)
+        self._eraser.join(KEEPING_SECONDS)
         closing.cancel()
         closing.join()
         self._broker.close()
@@ -101,6 +106,7 @@ class Pregen(QueueBell):
         """Look for due work now."""
         self.dispatcher.wake()
         self._fetcher.wake()
+        self._eraser.wake()
         self._purges.wake()
 
     def _refresh(self, tenant: str, pack_id: str) -> None:

@@ -87,9 +87,15 @@ class JobKind(Enum):
     LOCATION_CHANGE = _value("LOCATION_CHANGE", "A location was created or changed.")
     IMPORT = _value("IMPORT", "Originals of new packs are fetched. It counts those, not variants.")
     PURGE = _value("PURGE", "CDN copies are removed.")
-    ERASE = _value("ERASE", "A pack's bytes are removed for good.")
-    COLLECT = _value("COLLECT", "Superseded variants are removed after their grace period.")
-    SCRUB = _value("SCRUB", "Stored bytes are compared with the ledger.")
+    ERASE = _value(
+        "ERASE", "A pack's bytes are removed for good. It counts blobs; skipped are originals that others show."
+    )
+    COLLECT = _value(
+        "COLLECT", "What is superseded is removed after its grace period. Skipped is what is needed again."
+    )
+    SCRUB = _value(
+        "SCRUB", "Stored bytes are compared with the ledger. Done is what was mended, skipped what was right."
+    )
 
 
 @strawberry.enum(description="How a job stands.")

@@ -11,6 +11,7 @@ from resolvers import imports, jobs, locations, originals, packs, previews, tena
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Activation, OnExisting, Priority, RegenerateMode, core
+from schema.erasing import EraseMutation
 from schema.inputs import given
 from schema.jobs import Job, JobScope
 from schema.locations import ImageLocation, LocationInput, RenditionInput, location_id
@@ -42,7 +43,7 @@ LocationName = Annotated[str, strawberry.argument(description="The location's na
 
 
 @strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
-class Mutation:
+class Mutation(EraseMutation):
     @strawberry.mutation(
         description="Change what applies where nothing else is said. For now it goes live at once and needs no force.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],

@@ -13,7 +13,7 @@ from starlette.routing import Route
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Invalid, NotFound
 from packshot.make import FOREVER, find_variant
-from packshot.model import PACK_ID, Format
+from packshot.model import PACK_ID, Format, Snapshot
 from packshot.site import Site
 from packshot.storage.base import Stored
 from packshot.variants.key import Key, parse_key
@@ -21,6 +21,7 @@ from packshot.variants.request import RequestForm, parse_request
 from packshot.variants.resolve import Target, negotiates, resolve, retarget
 from serve.auth import tenant_of_host
 from serve.bodies import read_chunks
+from serve.erased import Erased
 from serve.fallback import Fallback
 
 # No purger is configured yet, so shared caches may keep a stable URL for a minute.
@@ -51,6 +52,7 @@ class Images:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._fallback = Fallback(site)
+        self._erased = Erased(site)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
@@ -72,7 +74,7 @@ class Images:
             raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
         if tenant_of_host(self._site, request) not in (None, key.tenant):
             raise NotFound("There is no such picture.", expected="a picture of the host's tenant", got=text)
-        stored = await anyio.to_thread.run_sync(find_variant, self._site, str(key), limiter=self._threads)
+        stored = await anyio.to_thread.run_sync(self._find_stored, key, limiter=self._threads)
         if stored is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
@@ -80,9 +82,20 @@ class Images:
             stored = await self._fallback.fetch(target)
         return await self._answer(request, stored, {"Cache-Control": FOREVER})
 
+    def _find_stored(self, key: Key) -> Stored | None:
+        self._erased.refuse_under_way(key.tenant, key.pack)
+        return find_variant(self._site, str(key))
+
     def _retarget(self, key: Key) -> Target:
-        with self._site.catalog.read(key.tenant) as tx:
-            return retarget(read_snapshot(tx, key.pack), key, limit=self._site.limit)
+        return retarget(self._read(key.tenant, key.pack), key, limit=self._site.limit)
+
+    def _read(self, tenant: str, pack_id: str) -> Snapshot:
+        with self._site.catalog.read(tenant) as tx:
+            try:
+                return read_snapshot(tx, pack_id)
+            except NotFound:
+                self._erased.refuse_erased(tx, pack_id)
+                raise
 
     async def stable(self, request: Request) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
@@ -115,8 +128,7 @@ class Images:
         return await self._answer(request, found.stored, headers)
 
     def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
-        with self._site.catalog.read(tenant) as tx:
-            snapshot = read_snapshot(tx, pack_id)
+        snapshot = self._read(tenant, pack_id)
         target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
         return Found(target, find_variant(self._site, str(target.key)), negotiates(snapshot, form))
 

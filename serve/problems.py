@@ -5,7 +5,7 @@ import logging
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from packshot.errors import ErrorCode, PackshotError
+from packshot.errors import ErrorCode, Gone, PackshotError
 from packshot.render.pool import Overloaded
 
 log = logging.getLogger(__name__)
@@ -50,10 +50,11 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
 async def refuse(request: Request, error: Exception) -> Response:
     """Answer a refusal; registered for `PackshotError`."""
     assert isinstance(error, PackshotError)
+    gone = isinstance(error, Gone)
     return problem(
-        STATUS[error.code],
+        410 if gone else STATUS[error.code],
         error.message,
-        code=error.code.value,
+        code="GONE" if gone else error.code.value,
         parameter=".".join(error.field).replace("_", "-") or None,
         expected=error.expected,
         got=error.got,

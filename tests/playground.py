@@ -27,6 +27,7 @@ from packshot.storage.folder import FolderStore
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.dispatch import Dispatcher
+from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
 from pregen.refresh import refresh_pack
 from resolvers import locations, originals, packs, uploads
@@ -62,6 +63,7 @@ class Playground:
             originals=FolderStore(folder / "originals"),
             variants=FolderStore(folder / "variants"),
             uploads=FolderStore(folder / "uploads"),
+            tombstones=FolderStore(folder / "tombstones"),
             renderer=renderer,
             incoming=folder / "incoming",
         )
@@ -72,6 +74,7 @@ class Playground:
         self.bell = RecordingBell()
         self.caller = Caller(self.site, self.bell, TENANT, "tester", "http://test")
         self.dispatcher = Dispatcher(self.site, self.bell.ring, bulk_places=2)
+        self.eraser = Eraser(self.site)
         self.fetcher = Fetcher(self.site, self.bell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:

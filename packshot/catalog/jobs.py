@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import fetches, job_failures, job_items, jobs, orders, pack_locations, packs
+from packshot.catalog.tables import erasures, fetches, job_failures, job_items, jobs, orders, pack_locations, packs
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 from packshot.errors import ErrorCode, NotFound
@@ -29,6 +29,9 @@ class JobKind(StrEnum):
     REGENERATE = "regenerate"
     LOCATION_CHANGE = "location_change"
     IMPORT = "import"
+    ERASE = "erase"
+    COLLECT = "collect"
+    SCRUB = "scrub"
 
 
 class JobState(StrEnum):
@@ -307,6 +310,11 @@ def close_finished(tx: Tx, job_ids: Sequence[str]) -> None:
         .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
         .exists()
     )
+    open_erasures = (
+        sa.select(erasures.c.job_id)
+        .where(erasures.c.tenant_id == jobs.c.tenant_id, erasures.c.job_id == jobs.c.id)
+        .exists()
+    )
     state = sa.case(
         (jobs.c.failed == 0, JobState.SUCCEEDED.value),
         (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
@@ -315,7 +323,7 @@ def close_finished(tx: Tx, job_ids: Sequence[str]) -> None:
     ended = tx.connection.execute(
         sa.update(jobs)
         .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids))
-        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_(None), ~open_items, ~open_fetches)
+        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_(None), ~open_items, ~open_fetches, ~open_erasures)
         .values(state=state, finished_at=tx.now)
         .returning(jobs)
     )

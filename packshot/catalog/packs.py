@@ -51,6 +51,12 @@ def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = 
     return found
 
 
+def exists(tx: Tx, pack_id: str) -> bool:
+    """Whether there is such a pack in this tenant."""
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    return tx.connection.execute(sa.select(packs.c.id).where(*here)).first() is not None
+
+
 def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
     """Return the version of those packs that there are and how far they are rendered, by tenant and id."""
     if not places:

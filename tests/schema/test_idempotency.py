@@ -35,6 +35,7 @@ OTHERS = {
     "updateTenant": "(input: {resizeGravity: SOUTH}",
     "updatePack": "(id: $pack, input: {assetId: 5}",
     "deletePack": "(id: $pack",
+    "erasePack": '(id: $pack, reason: "the rights have ended"',
     "removeOriginal": '(packId: $pack, location: "main"',
     "updatePackLocation": '(packId: $pack, location: "main", input: {focus: {x: 0.5, y: 0}}',
     "updatePackLocations": '(packId: $pack, inputs: [{location: "main", resizeGravity: NORTH}]',
@@ -45,6 +46,7 @@ ANSWERS = {
     "updateTenant": "tenant { id version } job { id }",
     "updatePack": "pack { id version } job { id }",
     "deletePack": "deletedId",
+    "erasePack": "job { id }",
     "deleteLocation": "deletedId deletedName job { id }",
     "addRendition": "location { id version } job { id }",
     "updatePackLocations": "pack { id version } job { id }",
@@ -95,6 +97,7 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
     ):
         calls.append((other(name), {"pack": pack_id}))
     calls += [(other("deleteLocation"), {"pack": pack_id}), (other("deletePack"), {"pack": pack_id})]
+    calls.append((other("erasePack"), {"pack": pack_id}))
     tried = {document.partition("{")[2].partition("(")[0].strip() for document, _ in calls}
     assert tried == {name for name, field in mutations().items() if "idempotencyKey" in field.args}
     for number, (document, variables) in enumerate(calls):

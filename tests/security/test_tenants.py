@@ -135,6 +135,12 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ),
     ],
     "deletePack": [(f"mutation($p: ID!) {{ deletePack(id: $p) {{ deletedId {REFUSED} }} }}", {"p": "{pack}"})],
+    "erasePack": [
+        (
+            f'mutation($p: ID!) {{ erasePack(id: $p, reason: "rights") {{ job {{ id }} {REFUSED} }} }}',
+            {"p": "{pack}"},
+        )
+    ],
     "createUpload": [
         (
             f"""mutation($k: String!) {{
