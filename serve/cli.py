@@ -2,7 +2,7 @@
 
 import typer
 
-from serve.commands import serving, setup, tenants, tokens
+from serve.commands import keeping, serving, setup, tenants, tokens
 from serve.commands.shell import Commands
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
 )
 app.add_typer(serving.app)
 app.add_typer(setup.app)
+app.add_typer(keeping.app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(tokens.app, name="token")
 

@@ -280,6 +280,10 @@ def _ask(operation: str, question: dict[str, Any], client: Any) -> dict[str, Any
     return answer
 
 
+class _WrongBytes(Damaged, DamagedObject):
+    """All bytes came, and are not those that were put."""
+
+
 class _Body:
     """The body of an answer, measured and digested while it is read."""
 
@@ -306,7 +310,7 @@ class _Body:
         if not self._left:
             self._ended = True
             if self._digest.hexdigest() != self._stored.sha256:
-                raise Damaged(f"{self._stored.key}: the bytes are not those that were put")
+                raise _WrongBytes(f"{self._stored.key}: the bytes are not those that were put")
         return chunk
 
     def close(self) -> None:

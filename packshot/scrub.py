@@ -1,0 +1,269 @@
+"""Scrubbing: the store and the ledger side by side, both ways, and each put right by the other.
+
+Both are walked in the order of pack ids, a few packs at a time, so memory stays
+flat. The ledger is read after the store was listed, and whatever looks wrong is
+looked at again under a lock before it is touched.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from itertools import groupby, islice
+
+from packshot.catalog import collection, inspection
+from packshot.catalog.inspection import Claimed
+from packshot.catalog.snapshots import read_snapshots
+from packshot.errors import Invalid
+from packshot.make import current_variants
+from packshot.site import Site, original_key
+from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
+from packshot.variants.key import parse_key
+
+PACKS_AT_ONCE = 50
+# Stores answer many questions at a time faster than one after the other.
+THREADS = 8
+# A blob whose row is just being written, or was just deleted, is no orphan.
+YOUNG = timedelta(hours=1)
+MOST_PLACES = 100
+
+
+class Fault(StrEnum):
+    """What is wrong with an object."""
+
+    MISSING = "missing"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An original that pack locations show and nothing can make again.
+
+    Attributes:
+        places: pack and location of those that show it, a hundred at the most.
+    """
+
+    sha256: str
+    fault: Fault
+    places: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """What was found, and put right unless it was a dry run.
+
+    Attributes:
+        variants, originals: how many were looked at.
+        missing, wrong: variants that are not in the store as the ledger has them.
+        orphans: blobs that the ledger does not know.
+        unknown_originals: bytes of originals that the catalog does not know; they are left alone.
+        ordered: packs that are rendered again.
+        lost: originals that somebody has to upload again.
+    """
+
+    variants: int = 0
+    originals: int = 0
+    missing: int = 0
+    wrong: int = 0
+    orphans: int = 0
+    unknown_originals: int = 0
+    ordered: int = 0
+    lost: list[Lost] = field(default_factory=list)
+
+    @property
+    def found(self) -> int:
+        """How many variants and blobs were not right."""
+        return self.missing + self.wrong + self.orphans
+
+
+def scrub(
+    site: Site,
+    tenant: str,
+    *,
+    deep: bool,
+    mend: bool,
+    seen: Callable[[Scrubbed], None] = lambda _: None,
+) -> Scrubbed:
+    """Compare all that is stored of a tenant with the ledger.
+
+    Args:
+        deep: read every byte, not only what the store says of it.
+        mend: put right what can be.
+        seen: told every few packs how far it is.
+
+    Raises:
+        OSError: the store is away.
+    """
+    result = Scrubbed()
+    walk = _side_by_side(site, tenant)
+    with ThreadPoolExecutor(THREADS) as threads:
+        while packs := dict(islice(walk, PACKS_AT_ONCE)):
+            _scrub_packs(site, tenant, packs, result, threads, deep=deep, mend=mend)
+            seen(result)
+        _scrub_originals(site, tenant, result, threads, deep=deep, seen=seen)
+    return result
+
+
+def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield every pack that the store or the ledger knows, with the keys that the store has of it."""
+    listed = groupby(site.variants.list(f"{tenant}/"), key=lambda key: key.split("/")[1])
+    claimed = inspection.walk_packs(site.catalog, tenant)
+    group, pack_id = next(listed, None), next(claimed, None)
+    while group is not None or pack_id is not None:
+        if group is not None and (pack_id is None or group[0] <= pack_id):
+            name, keys = group[0], list(group[1])
+            if name == pack_id:
+                pack_id = next(claimed, None)
+            yield name, keys
+            group = next(listed, None)
+        elif pack_id is not None:
+            yield pack_id, []
+            pack_id = next(claimed, None)
+
+
+def _scrub_packs(
+    site: Site,
+    tenant: str,
+    packs: dict[str, list[str]],
+    result: Scrubbed,
+    threads: ThreadPoolExecutor,
+    *,
+    deep: bool,
+    mend: bool,
+) -> None:
+    with site.catalog.read(tenant) as tx:
+        rows = inspection.read_claimed(tx, list(packs))
+    ready = {key: row for key, row in rows.items() if row.ready}
+
+    def look(key: str) -> Fault | None:
+        row = ready[key]
+        return find_fault(site.variants, key, row.bytes, row.sha256, deep=deep)
+
+    faults = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
+    result.variants += len(rows)
+    result.missing += sum(fault is Fault.MISSING for fault in faults.values())
+    result.wrong += sum(fault is Fault.WRONG for fault in faults.values())
+    unknown = [key for keys in packs.values() for key in keys if key not in rows]
+    orphans = [
+        key for key, old in zip(unknown, threads.map(lambda key: _is_old(site, key), unknown), strict=True) if old
+    ]
+    result.orphans += len(orphans)
+    if not mend:
+        return
+    for pack_id, keys in groupby(faults, key=lambda key: rows[key].pack_id):
+        result.ordered += _mend(site, tenant, pack_id, {key: (rows[key], faults[key]) for key in keys})
+    for key in orphans:
+        _drop_orphan(site, tenant, key)
+
+
+def find_fault(store: ObjectStore, key: str, size: int | None, digest: str | None, *, deep: bool) -> Fault | None:
+    """Return what is wrong with an object that should have that size and SHA-256; None: nothing.
+
+    Raises:
+        OSError: the store is away.
+    """
+    try:
+        stored = store.head(key)
+        if stored is None:
+            return Fault.MISSING
+        if (stored.size, stored.sha256) != (size, digest):
+            return Fault.WRONG
+        # Twice where need be, as bytes may have been changed on their way.
+        if deep and _read_digest(store, key) != digest and _read_digest(store, key) != digest:
+            return Fault.WRONG
+    except NoSuchObject:
+        return Fault.MISSING
+    except DamagedObject:
+        return Fault.WRONG
+    return None
+
+
+def _read_digest(store: ObjectStore, key: str) -> str | None:
+    digest = sha256()
+    try:
+        with store.open(key) as opened:
+            for chunk in opened:
+                digest.update(chunk)
+    except DamagedObject:
+        return None
+    return digest.hexdigest()
+
+
+def _is_old(site: Site, key: str) -> bool:
+    try:
+        stored = site.variants.head(key)
+    except DamagedObject:
+        return True
+    return stored is not None and datetime.now(UTC) - stored.modified_at > YOUNG
+
+
+def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed, Fault]]) -> bool:
+    """Have what is current made again, and forget the rest; return whether the pack was ordered."""
+    with site.catalog.write(tenant) as tx:
+        snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
+        current = None if snapshot is None else current_variants(snapshot, limit=site.limit)
+        # What was never planned is made again when somebody asks for it.
+        again = [
+            row
+            for row, _ in found.values()
+            if current is not None
+            and row.planned
+            and current.has(row.location, row.fingerprint, row.plan, planned=True)
+        ]
+        inspection.lock_pack(tx, pack_id, order=bool(again))
+        corrected = inspection.disown(tx, again, again=True)
+        corrected += inspection.disown(tx, [row for row, _ in found.values() if row not in again], again=False)
+        for key, (row, fault) in found.items():
+            if fault is Fault.WRONG and row in corrected:
+                # Within the rows' locks: whoever makes it again puts it after this.
+                site.variants.delete(key)
+    return bool(again)
+
+
+def _drop_orphan(site: Site, tenant: str, key: str) -> None:
+    try:
+        parsed = parse_key(key)
+    except Invalid:
+        # Nothing of ours; no URL leads to it.
+        site.variants.delete(key)
+        return
+    with site.catalog.write(tenant) as tx:
+        claimed = inspection.claim_orphan(tx, parsed)
+    if claimed:
+        columns = (parsed.pack, parsed.location, parsed.fingerprint, str(parsed.plan))
+        with site.catalog.write(tenant) as tx:
+            if collection.lock_collecting(tx, columns, wait=True):
+                site.variants.delete(key)
+                collection.forget_variant(tx, columns)
+
+
+def _scrub_originals(
+    site: Site,
+    tenant: str,
+    result: Scrubbed,
+    threads: ThreadPoolExecutor,
+    *,
+    deep: bool,
+    seen: Callable[[Scrubbed], None],
+) -> None:
+    def look(original: tuple[str, int]) -> Fault | None:
+        digest, size = original
+        return find_fault(site.originals, original_key(tenant, digest), size, digest, deep=deep)
+
+    walk = inspection.walk_originals(site.catalog, tenant)
+    while portion := list(islice(walk, PACKS_AT_ONCE)):
+        for (digest, _), fault in zip(portion, threads.map(look, portion), strict=True):
+            if fault is not None:
+                with site.catalog.read(tenant) as tx:
+                    places = inspection.list_places(tx, digest, limit=MOST_PLACES)
+                # Whoever showed it may have been faster than this look.
+                if places:
+                    result.lost.append(Lost(digest, fault, places))
+        result.originals += len(portion)
+        seen(result)
+    listed = site.originals.list(f"{tenant}/")
+    while names := [key.partition("/")[2] for key in islice(listed, inspection.PORTION)]:
+        with site.catalog.read(tenant) as tx:
+            result.unknown_originals += len(set(names) - inspection.find_known_originals(tx, names))

@@ -1,0 +1,118 @@
+"""Keeping what is stored in order: collect what nobody needs any more, compare the store with the ledger."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from serve.commands.shell import DOWN, WITH_FAILURES, AsJson, OfTenant, calling, print_json, stop
+
+app = typer.Typer()
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+@app.command()
+def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = False) -> None:
+    """Delete what was replaced longer than PACKSHOT_GRACE_DAYS ago, now instead of bit by bit."""
+    from packshot.collect import Collected, survey
+    from resolvers import keeping
+
+    with calling(tenant) as caller, _store_answering():
+        due = survey(caller.site, caller.tenant)
+        job = None
+        total = due
+        if not dry_run:
+            with _progress("collecting", due.variants + due.originals, shown=not as_json) as move:
+
+                def seen(so_far: Collected) -> None:
+                    move(so_far.variants + so_far.originals)
+
+                total, job = keeping.collect(caller, seen)
+    if as_json:
+        print_json({"dryRun": dry_run, "job": job and f"job:{job.id}", **_camel(asdict(total))})
+        return
+    verb = "would go" if dry_run else "went"
+    typer.echo(
+        f"{total.variants} variants and {total.originals} originals {verb}, {total.bytes} bytes; "
+        f"{total.kept} were needed again."
+    )
+
+
+@app.command()
+def scrub(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte, not only what the store says of it.")] = False,
+    dry_run: DryRun = False,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the stores with the ledger and put right what can be; exit 3 where an original is lost."""
+    from packshot import scrub as scrubbing
+    from packshot.catalog import inspection
+    from resolvers import keeping
+
+    with calling(tenant) as caller, _store_answering():
+        with caller.site.catalog.read(caller.tenant) as tx:
+            expected = inspection.count_variants(tx)
+        with _progress("comparing", expected, shown=not as_json) as move:
+
+            def seen(so_far: scrubbing.Scrubbed) -> None:
+                move(so_far.variants)
+
+            job = None
+            if dry_run:
+                result = scrubbing.scrub(caller.site, caller.tenant, deep=deep, mend=False, seen=seen)
+            else:
+                result, job = keeping.scrub_tenant(caller, deep=deep, seen=seen)
+    lost = [
+        {
+            "sha256": one.sha256,
+            "fault": one.fault.value,
+            "packLocations": [f"packLocation:{pack_id}:{location}" for pack_id, location in one.places],
+        }
+        for one in result.lost
+    ]
+    if as_json:
+        print_json({"dryRun": dry_run, "job": job and f"job:{job.id}", **_camel(asdict(result)), "lost": lost})
+    else:
+        ordered = "" if dry_run else f" {result.ordered} packs are rendered again."
+        typer.echo(
+            f"{result.variants} variants and {result.originals} originals looked at: {result.missing} missing, "
+            f"{result.wrong} wrong, {result.orphans} without a row.{ordered}"
+        )
+        if result.unknown_originals:
+            typer.echo(f"{result.unknown_originals} originals are in the store that the catalog does not know; kept.")
+    for one in result.lost:
+        pack_id, location = one.places[0]
+        more = f" and {len(one.places) - 1} more" if len(one.places) > 1 else ""
+        what = f"The original {one.sha256} is {one.fault.value}"
+        typer.echo(f"{what}: upload it again, for {location} of {pack_id}{more}.", err=True)
+    if result.lost or (dry_run and result.found):
+        raise typer.Exit(WITH_FAILURES)
+
+
+def _camel(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values under names as the admin API has them."""
+    return {name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])): value for name, value in values.items()}
+
+
+@contextmanager
+def _store_answering() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        stop(f"The store does not answer, and the rest is left: {error}", DOWN)
+
+
+@contextmanager
+def _progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how far it is on standard error; gives what is told the number done so far."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as progress:
+        task = progress.add_task(what, total=total)
+        yield lambda done: progress.update(task, completed=done)
