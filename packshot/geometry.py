@@ -7,6 +7,7 @@ computed once comes out the same when it is computed again from its result.
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -196,6 +197,8 @@ class Fit:
     scale: Fraction
 
 
+# Every format of a size asks for the same.
+@lru_cache(maxsize=256)
 def fit(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, limit: Size) -> Fit:
     """Return how large a variant is.
 

@@ -76,6 +76,7 @@ def make_variants(
                 raise
             log.error("the original %s is lost; whoever has the picture must upload it again", key)
             rendered = [LOST] * len(alike)
+        _count(site, alike, rendered)
         for target, result in zip(alike, rendered, strict=True):
             pulse.beat_if_due()
             outcomes.append(_put(site, target, result))
@@ -91,6 +92,15 @@ def current_variants(snapshot: Snapshot, locations: Collection[str] | None = Non
         frozenset((name, found.fingerprint) for name, found in shown if found is not None),
         frozenset((key.location, key.fingerprint, str(key.plan)) for key in planned),
     )
+
+
+def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | PackshotError]) -> None:
+    """Take note of what rendering took, for plans."""
+    for target, result in zip(targets, results, strict=True):
+        if isinstance(result, Rendered):
+            site.tally.add(target.drawing.format, target.pixels, result.seconds, len(result.data))
+            if result.decoding_seconds:
+                site.tally.add_decoding(target.original.width * target.original.height, result.decoding_seconds)
 
 
 def supersede_outdated(tx: Tx, snapshot: Snapshot, *, limit: Size) -> None:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
 from packshot.cdn.none import NoPurger
@@ -27,6 +28,7 @@ class Site:
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
         purger: the CDN in front, if any.
+        tally: what this process has rendered and not yet written down.
     """
 
     settings: Settings
@@ -38,6 +40,7 @@ class Site:
     renderer: Renderer
     incoming: Path
     purger: Purger = field(default_factory=NoPurger)
+    tally: Tally = field(default_factory=Tally)
 
     @property
     def limit(self) -> Size:

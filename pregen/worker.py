@@ -12,6 +12,7 @@ from pregen.collector import Collector
 from pregen.dispatch import Dispatcher
 from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
+from pregen.learn import Learner
 from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, QueueBell
 from pregen.refresh import refresh_pack
@@ -57,6 +58,7 @@ class Pregen(QueueBell):
         self._purges = PurgeCarrier(site)
         self._collector = Collector(site)
         self._eraser = Eraser(site)
+        self._learner = Learner(site)
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -71,6 +73,7 @@ class Pregen(QueueBell):
         self._purges.start()
         self._collector.start()
         self._eraser.start()
+        self._learner.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -86,6 +89,7 @@ class Pregen(QueueBell):
         self._purges.stop()
         self._collector.stop()
         self._eraser.stop()
+        self._learner.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
@@ -93,6 +97,7 @@ class Pregen(QueueBell):
         self._purges.join(PURGE_SECONDS)
         self._collector.join(KEEPING_SECONDS)
         self._eraser.join(KEEPING_SECONDS)
+        self._learner.join()
         closing.cancel()
         closing.join()
         self._broker.close()

@@ -17,6 +17,7 @@ from schema.limits import MAX_TOKENS, Limits, OneOperation, StorableVariables, V
 from schema.masking import MaskBugs
 from schema.mutations import Mutation
 from schema.pictures import Variant
+from schema.plans import ForceRequired
 from schema.queries import Query
 from schema.reticence import Reticence
 from schema.scalars import SCALARS
@@ -48,7 +49,7 @@ schema = _Schema(
     mutation=Mutation,
     subscription=Subscription,
     # Reachable through an interface alone.
-    types=[InputError, VersionConflict, Taken, Variant],
+    types=[InputError, VersionConflict, ForceRequired, Taken, Variant],
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
         MaskBugs,

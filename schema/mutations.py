@@ -32,6 +32,7 @@ from schema.payloads import (
     WebhookPayload,
     payload,
 )
+from schema.planning import PlanMutation
 from schema.scalars import URL
 from schema.scopes import Needs
 from schema.tenants import Tenant, TenantInput
@@ -43,7 +44,7 @@ LocationName = Annotated[str, strawberry.argument(description="The location's na
 
 
 @strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
-class Mutation(EraseMutation):
+class Mutation(EraseMutation, PlanMutation):
     @strawberry.mutation(
         description="Change what applies where nothing else is said. For now it goes live at once and needs no force.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],

@@ -25,6 +25,7 @@ from schema.jobs import Job
 from schema.locations import ImageLocation
 from schema.nodes import load_node
 from schema.packs import Pack, PackLocation
+from schema.plans import ForceRequired, LocationPlan
 from schema.refusals import field_path
 from schema.scalars import URL
 from schema.tenants import Tenant
@@ -65,6 +66,12 @@ class LocationPayload:
     job: Job | None = strawberry.field(
         default=None, description="The job that renders what it asks for; null: nothing."
     )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="What a change would cost.")
+class PlanPayload:
+    plan: LocationPlan | None = strawberry.field(default=None, description="The plan.")
     user_errors: list[UserError] = _user_errors()
 
 
@@ -177,7 +184,7 @@ async def payload(
         answer = before.answer
     except PackshotError as error:
         # Of what the core names, only these are arguments beside `input`.
-        beside = error.field[:1] in (("expected_version",), ("idempotency_key",))
+        beside = error.field[:1] in (("expected_version",), ("idempotency_key",), ("force",), ("plan_id",))
         path = error.field if beside else (*under, *error.field)
         return kind(user_errors=[await _user_error(info, error, path)])
     try:
@@ -253,4 +260,7 @@ async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -
         )
     if isinstance(error, errors.Taken) and (existing := await load_node(info, error.existing_id)):
         return Taken(code=code, message=message, field=field, expected=error.expected, got=error.got, existing=existing)
+    if isinstance(error, errors.ForceRequired):
+        plan = LocationPlan.of(error.plan)
+        return ForceRequired(code=code, message=message, field=field, expected=error.expected, got=error.got, plan=plan)
     return InputError(code=code, message=message, field=field, expected=error.expected, got=error.got)

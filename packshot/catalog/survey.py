@@ -15,11 +15,6 @@ from packshot.catalog.tables import originals, pack_locations, packs
 from packshot.catalog.transaction import Tx
 from packshot.model import Location, Pack, PackLocation, Snapshot, Tenant
 
-# Shapes of which every pack is counted; of the rest, if there are more, a sample is.
-MOST_SHAPES = 512
-# Packs that are looked up in the ledger: the last modified ones, and so many of all others.
-NEWEST, SPREAD = 256, 256
-
 # Numbers that follow each other lie far apart when multiplied by this, modulo 2^32 (D. Knuth's multiplicative hash).
 _SCATTER, _SCATTERED = 2_654_435_761, 2**32
 
@@ -37,27 +32,24 @@ class Survey:
     """The packs that a plan looks at.
 
     Attributes:
-        packs: how many the tenant has.
-        shapes: one pack for each shape, last modified first; together they stand for all.
+        shapes: packs of different shapes, last modified first; together they stand for all.
         newest: the last modified packs.
         spread: some of all others, each as likely as any.
-        exact: every pack of the tenant is stood for by one of its own shape.
     """
 
-    packs: int
     shapes: Sequence[Stand]
     newest: Sequence[str]
     spread: Sequence[str]
-    exact: bool
 
 
 def keep_shape(tx: Tx, pack_id: str) -> None:
     """Write down the shape that a pack has now; the last step of every edit."""
     here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    tx.connection.execute(sa.update(packs).where(*here).values(shape=_shape(tx), shape_version=packs.c.version))
+    tx.connection.execute(sa.update(packs).where(*here).values(shape=shape(tx), shape_version=packs.c.version))
 
 
-def _shape(tx: Tx) -> sa.ColumnElement[Any]:
+def shape(tx: Tx) -> sa.ColumnElement[Any]:
+    """Return the expression of a pack's shape, for an UPDATE of packs."""
     slots, others = pack_locations.alias("s"), pack_locations.alias("t")
     # Of two locations with one original it matters that it is one.
     twin = (
@@ -106,51 +98,59 @@ def _key() -> sa.ColumnElement[Any]:
     return sa.case((packs.c.shape_version == packs.c.version, packs.c.shape), else_=packs.c.id)
 
 
-def read_survey(tx: Tx) -> Survey:
-    """Return the packs that stand for all packs of the tenant: a few statements however many there are."""
+def read_survey(tx: Tx, most: int) -> Survey:
+    """Return the packs that stand for all packs of the tenant: a few statements however many there are.
+
+    Args:
+        most: up to so many shapes every pack counts; of more, the larger half of that number, and a
+            sample of half as many other packs. The other two samples have half as many packs each.
+    """
     mine = packs.c.tenant_id == tx.tenant
     total = tx.connection.scalar(sa.select(sa.func.count()).select_from(packs).where(mine)) or 0
     key = _key().label("key")
     count, last = sa.func.count().label("alike"), sa.func.max(packs.c.sequence_number).label("last")
     largest = tx.connection.execute(
-        sa.select(key, count, last).where(mine).group_by(key).order_by(count.desc(), last.desc()).limit(MOST_SHAPES)
+        sa.select(key, count, last).where(mine).group_by(key).order_by(count.desc(), last.desc()).limit(most + 1)
     ).all()
-    in_them = sum(row.alike for row in largest)
-    seen = sorted(((row.last, float(row.alike)) for row in largest), reverse=True)
-    if in_them < total:
-        others = _scattered(tx, total - in_them, ~_key().in_([row.key for row in largest]))
-        # Where chance took none of the few others, the largest stand for them too.
-        scale = (total - in_them) / len(others) if others else 0.0
-        if not others:
-            seen = [(seq, packs * total / in_them) for seq, packs in seen]
-        seen += [(seq, scale) for seq in others]
+    if len(largest) > most:
+        largest = largest[: most // 2]
+    counted = sum(row.alike for row in largest)
+    seen = [(row.last, float(row.alike)) for row in largest]
+    if counted < total:
+        seen += _others(tx, most // 4, total - counted, [row.key for row in largest])
     newest = tx.connection.execute(
         sa.select(packs.c.id, packs.c.sequence_number)
         .where(mine)
         .order_by(packs.c.sequence_number.desc())
-        .limit(NEWEST)
+        .limit(most // 2)
     ).all()
-    left = total - len(newest)
-    spread = _scattered(tx, left, packs.c.sequence_number < newest[-1].sequence_number) if left else []
-    ids = _ids(tx, {*(seq for seq, _ in seen), *spread})
+    older = total - len(newest)
+    spread = _scattered(tx, most // 2, older, packs.c.sequence_number < newest[-1].sequence_number) if older else []
+    ids = _ids(tx, {*(number for number, _ in seen), *spread})
     return Survey(
-        total,
-        [Stand(ids[seq], weight) for seq, weight in seen],
+        [Stand(ids[number], weight) for number, weight in sorted(seen, reverse=True)],
         [row.id for row in newest],
-        [ids[seq] for seq in spread],
-        in_them == total,
+        [ids[number] for number in spread],
     )
 
 
-def _scattered(tx: Tx, among: int, where: sa.ColumnElement[bool]) -> list[int]:
-    """Return the sequence numbers of about `SPREAD` packs, each as likely as any; of all where there are no more."""
+def _others(tx: Tx, some: int, count: int, keys: Sequence[str]) -> list[tuple[int, float]]:
+    """Return some of the packs of other shapes than these, with how many of the `count` each stands for."""
+    other = ~_key().in_(keys)
+    # Where chance took none, for want of many, the first few are as good.
+    found = _scattered(tx, some, count, other) or _scattered(tx, some, 1, other)
+    return [(number, count / len(found)) for number in found]
+
+
+def _scattered(tx: Tx, some: int, among: int, where: sa.ColumnElement[bool]) -> list[int]:
+    """Return the sequence numbers of about `some` packs, each as likely as any; of all where there are no more."""
     scattered = (packs.c.sequence_number % 1_000_003 * _SCATTER) % _SCATTERED
-    chance = _SCATTERED * SPREAD // among
+    chance = _SCATTERED * some // among
     return list(
         tx.connection.scalars(
             sa.select(packs.c.sequence_number)
             .where(packs.c.tenant_id == tx.tenant, where, scattered < chance)
-            .limit(2 * SPREAD)
+            .limit(2 * some)
         )
     )
 

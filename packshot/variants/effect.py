@@ -8,8 +8,6 @@ from packshot.model import Format, Original, Snapshot
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, planned, policy_for, resolve, shown_at
 
-_MOVING = frozenset({Format.WEBP, Format.GIF})
-
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -102,9 +100,7 @@ class Planner:
 
 
 def _wanted(target: Target) -> Wanted:
-    size, format = target.drawing.size, target.drawing.format
-    frames = target.original.frames if target.original.moves and format in _MOVING else 1
-    return Wanted(str(target.key.plan), format, size.width * size.height * frames, target.upscaled)
+    return Wanted(str(target.key.plan), target.drawing.format, target.pixels, target.upscaled)
 
 
 def effect_on(before: Iterable[tuple[str, Standing | None, Standing | None]]) -> Effect:

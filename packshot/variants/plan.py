@@ -8,6 +8,7 @@ original, and is all that the renderer is told.
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 from packshot.errors import Invalid
 from packshot.geometry import (
@@ -164,6 +165,7 @@ def anchor_for(gravity: Gravity, mode: Mode, focus: Focus | None, original: Size
     return gravity.anchor
 
 
+@lru_cache(maxsize=256)
 def layout(region: Box, size: Size, mode: Mode, anchor: Anchor) -> tuple[Box, Box]:
     """Return what to sample of the original, and where in the output it goes."""
     if mode is Mode.CROP:

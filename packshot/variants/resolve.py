@@ -64,6 +64,12 @@ class Target:
     upscaled: bool
 
     @property
+    def pixels(self) -> int:
+        """Pixels of the output, all frames together."""
+        moves = self.original.moves and self.drawing.format in (Format.WEBP, Format.GIF)
+        return self.drawing.size.width * self.drawing.size.height * (self.original.frames if moves else 1)
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """Purge tags: the tenant, the pack, and every location consulted."""
         tenant, pack = self.key.tenant, self.key.pack
