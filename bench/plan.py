@@ -144,7 +144,7 @@ def _write(tx: Tx, rows: list[tuple[str, str, str]]) -> int:
         tx.connection.execute(sa.insert(variants), [dict(zip(columns, (*row, *values), strict=True)) for row in rows])
         return len(rows)
     cursor = tx.connection.connection.cursor()
-    with cursor.copy(f"COPY variants ({', '.join(columns)}) FROM STDIN") as copy:  # type: ignore[attr-defined]
+    with cursor.copy(f"COPY variants ({', '.join(columns)}) FROM STDIN") as copy:
         for row in rows:
             copy.write_row((*row, *values))
     return len(rows)

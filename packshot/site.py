@@ -81,6 +81,7 @@ def open_site(settings: Settings) -> Site:
         **open_stores(settings),
         renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
+        tally=Tally(),
         purger=NoPurger(),
     )
 

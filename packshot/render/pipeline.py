@@ -8,7 +8,7 @@ import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from PIL import Image
@@ -43,8 +43,8 @@ class Rendered:
     data: bytes
     width: int
     height: int
-    seconds: float = 0.0
-    decoding_seconds: float = 0.0
+    seconds: float = field(default=0.0, compare=False)
+    decoding_seconds: float = field(default=0.0, compare=False)
 
 
 def _unheard(pixels: int) -> None:

@@ -91,6 +91,16 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
             {"i": {"name": "mine", "width": 10, "fallback": "{location}"}},
         ),
     ],
+    "planLocation": [
+        (
+            f"mutation($i: LocationInput!) {{ planLocation(input: $i) {{ plan {{ baseVersion packs }} {REFUSED} }} }}",
+            {"i": {"name": "{location}", "width": 10}},
+        ),
+        (
+            f"mutation($i: LocationInput!) {{ planLocation(input: $i) {{ plan {{ packs }} {REFUSED} }} }}",
+            {"i": {"name": "mine", "width": 10, "fallback": "{location}"}},
+        ),
+    ],
     "deleteLocation": [
         (f"mutation($n: String!) {{ deleteLocation(name: $n) {{ deletedId {REFUSED} }} }}", {"n": "{location}"}),
     ],
