@@ -226,7 +226,7 @@ def _configuration(tx: Tx, change: Change) -> _Configuration:
     pictures = replace(
         change, locations={name: values for name, values in fields.items() if values.keys() - LABEL_ONLY}
     )
-    touched = touched_locations({**known, **after}, pictures)
+    touched = touched_locations({**after, **known}, pictures)
     return _Configuration(tenant, known, change, after, sorted(after) if touched is None else touched)
 
 

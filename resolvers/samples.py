@@ -1,6 +1,5 @@
 """Samples of a plan: a few packs as they look and as they would look, drawn before the answer is given."""
 
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -8,20 +7,17 @@ from packshot.catalog import ledger
 from packshot.catalog.locations import get_locations
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
-from packshot.errors import Limit
+from packshot.errors import Gone, Limit
 from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
 from packshot.render.pool import Lane
 from packshot.site import Site
-from packshot.storage.base import NoSuchObject
 from packshot.variants.change import under
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve, shown_at
 from resolvers.caller import Caller
 from resolvers.plans import MOST_SAMPLES, LocationPlan, locations_after
 from resolvers.urls import immutable_url
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +34,7 @@ def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]
 
     They are stored under the very keys that they will have: the change need not
     draw them again, and if it is never made they count as superseded. A pack that
-    cannot be rendered is passed over, and so is one that was edited meanwhile and
-    has nothing to show.
+    cannot be rendered is passed over, and so is one that is gone by now.
 
     Raises:
         Limit: fewer than 1 or more than 16.
@@ -80,9 +75,8 @@ def _make(site: Site, target: Target) -> bool:
     if find_variant(site, str(target.key)) is not None:
         return True
     try:
-        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False)
-    except NoSuchObject:
-        log.warning("no sample of pack %s: its original is not in the store", target.key.pack)
+        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False, refuse_lost=True)
+    except Gone:
         return False
     with site.catalog.write(target.key.tenant) as tx:
         ledger.record(tx, outcomes)
