@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import jobs, locations, purges
+from packshot.catalog import demand, jobs, locations, purges
 from packshot.catalog.jobs import Job, JobKind
 from packshot.catalog.locations import LABEL_ONLY
 from packshot.catalog.orders import Priority
@@ -12,6 +12,7 @@ from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, Rendition
 from packshot.variants.change import FORCED
+from packshot.variants.demand import Demand, summarise
 from packshot.variants.resolve import DEFAULT_DPRS
 from resolvers.caller import Caller
 
@@ -39,6 +40,13 @@ def count_packs(caller: Caller, names: list[str]) -> dict[str, int]:
     """Return how many packs have an original of their own at each location."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return locations.count_packs(tx, names)
+
+
+def list_demand(caller: Caller, names: list[str]) -> dict[str, list[Demand]]:
+    """Return what clients ask for at each location and is not rendered ahead of time, most requested first."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        known, counted = locations.get_locations(tx), demand.read_demand(tx, names)
+    return {name: summarise(known[name], counted[name]) for name in names if name in known}
 
 
 def put_location(

@@ -16,6 +16,7 @@ from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
 from packshot.catalog.purges import Purge
 from packshot.model import Location, Snapshot
+from packshot.variants.demand import Demand
 from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
 from schema.budgets import Budgets
@@ -35,6 +36,7 @@ class Loaders:
         self.purges: DataLoader[str, Purge | None] = _loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = _loader(partial(locations.get_locations, caller))
         self.pack_counts: DataLoader[str, int | None] = _loader(partial(locations.count_packs, caller))
+        self.demand: DataLoader[str, list[Demand] | None] = _loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=_compute, cache=False)
 
     async def compute(self, act: Callable[[], T]) -> T:

@@ -6,11 +6,16 @@ from typing import Any
 import strawberry
 
 from packshot import model
+from packshot.catalog.pages import check_first
+from packshot.variants import demand as variants
 from packshot.variants.resolve import DEFAULT_DPRS, DEFAULT_FORMATS
 from schema.context import Info
 from schema.enums import Gravity, ImageFormat, IncludeAll, graphql_gravity
 from schema.inputs import given, sent
 from schema.interfaces import Node
+from schema.paging import First
+from schema.refusals import refusing
+from schema.scalars import Long
 
 
 def location_id(name: str) -> strawberry.ID:
@@ -23,6 +28,36 @@ class Rendition:
     width: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the location's ratio.")
     height: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the location's ratio.")
     dpr: float = strawberry.field(description="Device pixel ratio; multiplies both sides.")
+
+
+@strawberry.type(
+    description="What clients ask for at a location by its stable URLs and is not rendered ahead of time."
+    " Where `parameters` is empty, `addRendition` with these numbers changes that."
+)
+class Demand:
+    width: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the ratio.")
+    height: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the ratio.")
+    dpr: float = strawberry.field(description="Device pixel ratio; multiplies both sides.")
+    parameters: str = strawberry.field(
+        description="What the URLs say that no rendition of this size does, as a query string in normal form."
+    )
+    format: ImageFormat = strawberry.field(description="What was drawn.")
+    requests: Long = strawberry.field(
+        description="How often that had to be rendered; what is stored already is not counted."
+    )
+    last_requested_at: datetime = strawberry.field(description="When that was last.")
+
+    @classmethod
+    def of(cls, demand: variants.Demand) -> "Demand":
+        return cls(
+            width=demand.width,
+            height=demand.height,
+            dpr=demand.dpr,
+            parameters=demand.parameters,
+            format=ImageFormat[demand.format.name],
+            requests=Long(demand.requests),
+            last_requested_at=demand.last_requested_at,
+        )
 
 
 @strawberry.type(description="A tenant-wide named slot with a default size and resize behaviour.")
@@ -57,6 +92,16 @@ class ImageLocation(Node):
     @strawberry.field(description="How many packs have an original of their own here.")
     async def pack_count(self, info: Info) -> int:
         return await info.context.loaders.pack_counts.load(self.name) or 0
+
+    @strawberry.field(
+        description="What clients ask for here and is not rendered ahead of time, most requested first."
+        " `regenerate` renders the most popular of it too."
+    )
+    async def demand(self, info: Info, first: First = 10) -> list[Demand]:
+        with refusing():
+            check_first(first)
+        found = await info.context.loaders.demand.load(self.name) or []
+        return [Demand.of(one) for one in found[:first]]
 
     @classmethod
     def of(cls, location: model.Location) -> "ImageLocation":

@@ -1,7 +1,7 @@
 """The application: every endpoint in one Starlette app."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.resources import files
 
 import anyio.to_thread
@@ -22,6 +22,7 @@ from pregen.bell import Bell
 from pregen.worker import Pregen
 from serve import problems
 from serve.auth import Gate, Insecure
+from serve.demand import DemandCounter
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
@@ -35,12 +36,13 @@ def create_app(
     """Return the application; `token` is the admin's."""
     gate = Gate(site, bell, token)
     graphql = AdminGraphQL(gate)
+    demand = DemandCounter(site)
     return Starlette(
         routes=[
             Route("/", front_page),
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),
-            *Images(site).routes,
+            *Images(site, demand).routes,
             *Uploads(site, gate).routes,
             *Originals(site, gate).routes,
             *Health(site, broker).routes,
@@ -55,8 +57,23 @@ def create_app(
             Exception: problems.broken,
         },
         middleware=[Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies))],
-        lifespan=lifespan,
+        lifespan=counting(demand, lifespan),
     )
+
+
+def counting(demand: DemandCounter, within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
+    """Return a lifespan in which demand is counted, around another one if there is any."""
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        demand.start()
+        try:
+            async with nullcontext() if within is None else within(app):
+                yield
+        finally:
+            await anyio.to_thread.run_sync(demand.stop)
+
+    return lifespan
 
 
 def working(pregen: Pregen) -> Lifespan[Starlette]:

@@ -1,6 +1,7 @@
 """Rendering on demand: what pregeneration did not make yet, or never will."""
 
 import asyncio
+from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
@@ -31,8 +32,11 @@ class Fallback:
         # Apart from the threads that answer everything else, which must not wait for pixels.
         self._threads = anyio.CapacityLimiter(THREADS)
 
-    async def fetch(self, target: Target) -> Stored:
+    async def fetch(self, target: Target, rendered: Callable[[], None] | None = None) -> Stored:
         """Return the stored variant, made now if it is missing.
+
+        Args:
+            rendered: called when it has been made for this caller; who else waits for it is not told.
 
         Raises:
             Unrenderable, RenderTimeout: the original cannot be drawn so.
@@ -41,13 +45,16 @@ class Fallback:
         key = str(target.key)
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.create_task(self._fly(target))
+            flight = asyncio.create_task(self._fly(target, rendered))
             self._flights[key] = flight
             flight.add_done_callback(lambda _: self._flights.pop(key))
         return await asyncio.shield(flight)
 
-    async def _fly(self, target: Target) -> Stored:
-        return await anyio.to_thread.run_sync(_make, self._site, target, limiter=self._threads)
+    async def _fly(self, target: Target, rendered: Callable[[], None] | None) -> Stored:
+        stored = await anyio.to_thread.run_sync(_make, self._site, target, limiter=self._threads)
+        if rendered is not None:
+            rendered()
+        return stored
 
 
 def _make(site: Site, target: Target) -> Stored:

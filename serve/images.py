@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from email.utils import format_datetime, parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -18,9 +19,10 @@ from packshot.site import Site
 from packshot.storage.base import Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
-from packshot.variants.resolve import Target, negotiates, resolve, retarget
+from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
 from serve.auth import tenant_of_host
 from serve.bodies import read_chunks
+from serve.demand import DemandCounter
 from serve.erased import Erased
 from serve.fallback import Fallback
 
@@ -39,18 +41,24 @@ THREADS = 40
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a stable URL means now, and the stored variant where it is there already."""
+    """What a stable URL means now, and the stored variant where it is there already.
+
+    Attributes:
+        planned: it is rendered ahead of time; only known where it is not there.
+    """
 
     target: Target
     stored: Stored | None
     varies: bool
+    planned: bool = False
 
 
 class Images:
     """Serves variants from the store, and renders what is missing."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, demand: DemandCounter) -> None:
         self._site = site
+        self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
         # A store that is silent may hold these threads, but none that the admin side needs.
@@ -110,7 +118,8 @@ class Images:
         for _ in range(RESTARTS):
             if found.stored is not None:
                 break
-            stored = await self._fallback.fetch(found.target)
+            rendered = None if found.planned else partial(self._demand.count, form, found.target)
+            stored = await self._fallback.fetch(found.target, rendered)
             again = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
             # The bytes are of the key that was asked for only if no edit came in between.
             found = replace(found, stored=stored) if again.target.key == found.target.key else again
@@ -130,7 +139,11 @@ class Images:
     def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
         snapshot = self._read(tenant, pack_id)
         target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
-        return Found(target, find_variant(self._site, str(target.key)), negotiates(snapshot, form))
+        varies, stored = negotiates(snapshot, form), find_variant(self._site, str(target.key))
+        if stored is not None:
+            return Found(target, stored, varies)
+        ahead = planned(snapshot, target.key.location, limit=self._site.limit)
+        return Found(target, None, varies, any(one.key == target.key for one in ahead))
 
     async def _answer(self, request: Request, stored: Stored, headers: dict[str, str]) -> Response:
         etag = f'"{stored.sha256[:32]}"'

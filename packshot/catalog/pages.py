@@ -51,8 +51,7 @@ def fetch_page(
         Limit: `first` is not from 1 to 100.
         Invalid: `after` is no cursor of this listing.
     """
-    if not 1 <= first <= LARGEST_PAGE:
-        raise Limit("That page size is not possible.", field=("first",), expected=f"1 to {LARGEST_PAGE}", got=first)
+    check_first(first)
     total = tx.connection.scalar(sa.select(sa.func.count()).select_from(statement.subquery())) or 0
     keys = [column.label(f"_key_{index}") for index, column in enumerate(order.columns)]
     paged = statement.add_columns(*keys).limit(first + 1)
@@ -69,6 +68,12 @@ def fetch_page(
         has_previous=after is not None,
         total=total,
     )
+
+
+def check_first(first: int) -> None:
+    """Raise `Limit` unless that many can be asked for at once."""
+    if not 1 <= first <= LARGEST_PAGE:
+        raise Limit("That page size is not possible.", field=("first",), expected=f"1 to {LARGEST_PAGE}", got=first)
 
 
 def _encode(values: Sequence[Any]) -> str:
