@@ -13,7 +13,7 @@ from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, Rendition
 from packshot.variants.change import FORCED
 from packshot.variants.demand import Demand, summarise
-from packshot.variants.resolve import DEFAULT_DPRS
+from packshot.variants.resolve import effective_renditions
 from resolvers.caller import Caller
 
 
@@ -117,10 +117,8 @@ def add_rendition(caller: Caller, name: str, rendition: Rendition) -> tuple[Loca
         location = locations.get_location(tx, name)
         if location is None:
             raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
-        renditions = location.renditions
-        if renditions is None:
-            # What was meant where nothing was said goes on being meant.
-            renditions = tuple(Rendition(location.width, location.height, dpr) for dpr in DEFAULT_DPRS)
+        # What was meant where nothing was said goes on being meant.
+        renditions = effective_renditions(location)
         changes = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
         try:
             location, job = _put(caller, tx, name, changes, None)

@@ -11,13 +11,13 @@ from html import escape
 from packshot.catalog.ledger import Entry, VariantState
 from packshot.errors import Invalid, Limit, NotFound, PackshotError
 from packshot.geometry import Size
-from packshot.model import Format, Location, Original, Rendition, Snapshot
+from packshot.model import Format, Location, Original, Snapshot
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import (
-    DEFAULT_DPRS,
     Target,
     common_format,
     default_formats,
+    effective_renditions,
     planned,
     rendition_form,
     resolve,
@@ -259,10 +259,7 @@ def _default(snapshot: Snapshot, config: Location, original: Original, limit: Si
 def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
     if wanted.widths is not None:
         return [RequestForm(width=width, location_ratio=True) for width in wanted.widths]
-    renditions = config.renditions
-    if renditions is None:
-        renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
-    return [rendition_form(rendition) for rendition in renditions]
+    return [rendition_form(rendition) for rendition in effective_renditions(config)]
 
 
 def _formats(config: Location, original: Original, wanted: Wanted) -> Sequence[Format]:

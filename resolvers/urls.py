@@ -26,3 +26,8 @@ def upload_url(origin: str, tenant: str, upload_id: str) -> str:
 def original_url(origin: str, key: str, expires: int, signature: str) -> str:
     """Where an original can be read until `expires`, in seconds since 1970, by the application itself."""
     return f"{origin}/originals/{key}?expires={expires}&signature={signature}"
+
+
+def report_url(origin: str, tenant: str, job_id: str, expires: int, signature: str) -> str:
+    """Where a job's failures can be read as CSV until `expires`, in seconds since 1970."""
+    return f"{origin}/reports/{tenant}/{job_id}.csv?expires={expires}&signature={signature}"

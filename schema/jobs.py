@@ -6,7 +6,7 @@ import strawberry
 
 from packshot.catalog import jobs as catalog
 from packshot.catalog.pages import LARGEST_PAGE, Page
-from resolvers import jobs
+from resolvers import jobs, reports
 from schema.context import Info
 from schema.enums import ErrorCode, JobKind, JobState, Priority
 from schema.inputs import given
@@ -15,7 +15,7 @@ from schema.locations import ImageLocation
 from schema.packs import Pack, PackLocation
 from schema.paging import After, Connection, First, connect
 from schema.refusals import read
-from schema.scalars import Long
+from schema.scalars import URL, Long
 
 
 @strawberry.type(description="One pack location that could not be rendered, by its image's own fault.")
@@ -81,6 +81,12 @@ class Job(Node):
         caller, job_id = info.context.caller, self.core.id
         page = await read(lambda: jobs.list_failures(caller, job_id, first=first, after=given(after)))
         return connect(page, JobFailure.of)
+
+    @strawberry.field(
+        description="The failures as CSV, for the morning hand-over; signed, for 15 minutes. Null: there are none."
+    )
+    def report_url(self, info: Info) -> URL | None:
+        return URL(reports.sign_report(info.context.caller, self.core.id)) if self.core.failed else None
 
     @classmethod
     def of(cls, job: catalog.Job) -> "Job":

@@ -8,7 +8,7 @@ import strawberry
 from packshot import model
 from packshot.catalog.pages import check_first
 from packshot.variants import demand as variants
-from packshot.variants.resolve import DEFAULT_DPRS, DEFAULT_FORMATS
+from packshot.variants.resolve import DEFAULT_FORMATS, effective_renditions
 from schema.context import Info
 from schema.enums import Gravity, ImageFormat, IncludeAll, graphql_gravity
 from schema.inputs import given, sent
@@ -106,9 +106,7 @@ class ImageLocation(Node):
     @classmethod
     def of(cls, location: model.Location) -> "ImageLocation":
         """Return the GraphQL value; unset renditions and formats are shown as what they default to."""
-        renditions = location.renditions
-        if renditions is None:
-            renditions = tuple(model.Rendition(location.width, location.height, dpr) for dpr in DEFAULT_DPRS)
+        renditions = effective_renditions(location)
         return cls(
             id=location_id(location.name),
             version=location.version,

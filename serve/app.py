@@ -27,6 +27,7 @@ from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
 from serve.originals import Originals
+from serve.reports import Reports
 from serve.uploads import Uploads
 
 
@@ -45,6 +46,7 @@ def create_app(
             *Images(site, demand).routes,
             *Uploads(site, gate).routes,
             *Originals(site, gate).routes,
+            *Reports(site, gate).routes,
             *Health(site, broker).routes,
         ],
         exception_handlers={

@@ -14,6 +14,7 @@ from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, Rendition, check_name
+from packshot.variants.resolve import effective_renditions
 
 LABEL_ONLY = frozenset({"label"})
 MOST_RENDITIONS = 32
@@ -242,8 +243,11 @@ def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], 
             expected=f"at most {MOST_RENDITIONS}",
             got=len(wanted["renditions"]),
         )
+    # A location without a size has its pictures' own ahead of time, which no client can ask for by numbers.
+    kept = () if is_new else effective_renditions(known[name])
     for index, rendition in enumerate(wanted["renditions"] or ()):
-        _check_rendition(rendition, limit, ("renditions", str(index)))
+        if rendition not in kept:
+            _check_rendition(rendition, limit, ("renditions", str(index)))
     for field in ("renditions", "formats"):
         items = wanted[field]
         if items is not None and (not items or len(set(items)) != len(items)):

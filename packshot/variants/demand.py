@@ -8,7 +8,7 @@ from fractions import Fraction
 from packshot.geometry import Request, half_up
 from packshot.model import Format, Location, Rendition
 from packshot.variants.request import RequestForm, parse_request
-from packshot.variants.resolve import DEFAULT_DPRS, DEFAULT_FORMATS, asked_size, rendition_form
+from packshot.variants.resolve import DEFAULT_FORMATS, asked_size, effective_renditions, rendition_form
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def summarise(config: Location, counted: Iterable[Counted]) -> list[Demand]:
     Different spellings of one request are taken together.
     """
     found: dict[tuple[Request, str, Format], Demand] = {}
-    planned = _planned_boxes(config)
+    planned = {_box(asked_size(rendition_form(rendition), config)) for rendition in effective_renditions(config)}
     formats = config.formats or DEFAULT_FORMATS
     for one in counted:
         form = parse_request(one.asked.request)
@@ -95,13 +95,6 @@ def _parameters(form: RequestForm, config: Location) -> str:
 
 def _like(size: Request) -> RequestForm:
     return rendition_form(Rendition(size.width, size.height, float(size.scale)))
-
-
-def _planned_boxes(config: Location) -> set[tuple[object, ...]]:
-    renditions = config.renditions
-    if renditions is None:
-        renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
-    return {_box(asked_size(rendition_form(rendition), config)) for rendition in renditions}
 
 
 def _box(size: Request) -> tuple[object, ...]:

@@ -352,13 +352,17 @@ def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size)
 
 
 def _planned_forms(config: Location, original: Original) -> Iterator[tuple[RequestForm, Format]]:
-    renditions = config.renditions
-    if renditions is None:
-        renditions = tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
-    for rendition in renditions:
+    for rendition in effective_renditions(config):
         form = rendition_form(rendition)
         for format in config.formats or default_formats(original):
             yield form, format
+
+
+def effective_renditions(config: Location) -> tuple[Rendition, ...]:
+    """Return a location's renditions, where it names none too."""
+    if config.renditions is not None:
+        return config.renditions
+    return tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
 
 
 def rendition_form(rendition: Rendition) -> RequestForm:

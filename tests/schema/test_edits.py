@@ -228,6 +228,15 @@ def test_a_rendition_is_added_once(api: Api, playground: Playground) -> None:
     assert api.refusal(ADD, location="nowhere", rendition={"width": 5})["code"] == "NOT_FOUND"
 
 
+def test_a_rendition_is_added_to_a_location_without_a_size(api: Api, playground: Playground) -> None:
+    added = api.payload(ADD, location="main", rendition={"width": 15})["location"]["renditions"]
+    assert [(r["width"], r["dpr"]) for r in added] == [(None, 1), (None, 2), (15, 1)]
+    assert len(playground.planned(playground.pack())) == 3 * 3 - 3, "a picture cannot be had at twice its own size"
+    playground.location("main", width=300)
+    refused = api.refusal(ADD, location="main", rendition={"dpr": 3})
+    assert (refused["code"], refused["field"]) == ("INVALID", ["rendition", "width"])
+
+
 def test_packs_with_nothing_to_show_are_found_with_fallbacks_counted(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     playground.location("tall", width=10, height=30, fallback="cover")

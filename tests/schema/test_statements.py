@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
 from packshot.catalog import packs as rows
+from packshot.catalog.demand import add_requests
 from packshot.catalog.transaction import Catalog
+from packshot.model import Format
+from packshot.variants.demand import Asked, Counted
 from resolvers import packs
 from tests.schema.api import Api
 
@@ -71,6 +75,24 @@ def test_nodes_of_every_kind_are_read_in_batches(api: Api) -> None:
         found = api.data("query N($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=ids)["nodes"]
     assert [node["id"] for node in found] == ids
     assert len([text for text in seen if text != "BEGIN"]) == 3
+
+
+def test_the_demand_of_a_page_of_locations_is_read_at_once(api: Api) -> None:
+    demand = "{ locations { nodes { name demand(first: 3) { width requests } } } }"
+    with statements(api.playground.site.catalog) as one:
+        api.data(demand)
+    for number in range(20):
+        name = f"place-{number}"
+        api.playground.location(name, width=320)
+        asked = Asked(api.caller.tenant, name, Format.JPEG, "width=50&height=50")
+        with api.playground.site.catalog.write("default") as tx:
+            add_requests(tx, [Counted(asked, number + 1, datetime.now(UTC))])
+    with statements(api.playground.site.catalog) as many:
+        nodes = api.data(demand)["locations"]["nodes"]
+    assert len(many) == len(one)
+    assert [node["demand"] for node in nodes if node["name"] == "place-7"] == [[{"width": 50, "requests": 8}]]
+    refused = api.error("{ locations { nodes { demand(first: 101) { width } } } }")
+    assert (refused["extensions"]["code"], refused["extensions"]["field"]) == ("LIMIT", ["first"])
 
 
 def test_a_list_of_good_jobs_asks_for_no_failures(api: Api) -> None:

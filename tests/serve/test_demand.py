@@ -240,7 +240,7 @@ ASKED = ["width=64&height=64", "width=32&height=32&dpr=2&format=jpeg", "width=50
 def test_a_rendition_with_its_numbers_ends_a_demand(playground: Playground, query: str) -> None:
     playground.location("thumb", width=60, height=40)
     pack_id = playground.pack()
-    get(playground, f"location=thumb&{query}", "location=thumb&width=33&blur=1", pack_id=pack_id)
+    get(playground, f"location=thumb&{query}", "location=thumb&width=33&height=33&blur=1", pack_id=pack_id)
     first, other = sorted(listed(playground, "thumb"), key=lambda row: row.parameters)
     assert (first.parameters, other.parameters) == ("", "blur=1")
     asked = Rendition(first.width, first.height, first.dpr)
@@ -273,3 +273,26 @@ def test_a_tenant_sees_its_own_demand_alone(playground: Playground) -> None:
         ensure_tenant(tx)
     remember(playground, "width=50", 3, tenant="films")
     assert listed(playground) == []
+
+
+DEMAND = """{ location(name: "main") { demand(first: 1) {
+  width height dpr parameters format requests lastRequestedAt } } }"""
+
+
+def test_graphql_shows_the_most_requested_first(playground: Playground) -> None:
+    remember(playground, "width=50&blur=1", 3)
+    remember(playground, "width=60&height=40&dpr=1.5", 4, Format.AVIF)
+    with serving(playground) as client:
+        body = {"query": DEMAND}
+        answer = client.post("/graphql", json=body, headers={"Authorization": f"Bearer {TOKEN}"}).json()
+    assert answer["data"]["location"]["demand"] == [
+        {
+            "width": 60,
+            "height": 40,
+            "dpr": 1.5,
+            "parameters": "",
+            "format": "AVIF",
+            "requests": 4,
+            "lastRequestedAt": "2026-01-01T00:00:00.000000Z",
+        }
+    ]

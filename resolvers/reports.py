@@ -1,0 +1,74 @@
+"""Reports: a job's failures as a table, by an address that was signed a moment ago."""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import astuple
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+from packshot.catalog import jobs
+from packshot.catalog.reports import read_report
+from packshot.errors import NotFound
+from packshot.site import Site
+from resolvers.caller import Caller
+from resolvers.signing import is_signed, sign
+from resolvers.urls import report_url
+
+LIFETIME = timedelta(minutes=15)
+ROWS_AT_ONCE = 500
+COLUMNS = ("pack id", "asset id", "external id", "location", "code", "message", "attempts")
+# What a spreadsheet takes for the beginning of a formula, also after blanks.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+
+
+def sign_report(caller: Caller, job_id: str) -> str:
+    """Return where a job's failures can be read for fifteen minutes by whoever has the address."""
+    expires = int((datetime.now(UTC) + LIFETIME).timestamp())
+    signature = sign(caller.site, _signed(caller.tenant, job_id, expires))
+    return report_url(caller.origin, caller.tenant, job_id, expires, signature)
+
+
+def open_report(site: Site, tenant: str, job_id: str, expires: str, signature: str) -> Iterator[str]:
+    """Return the report that a signed address names, piece by piece, as CSV (RFC 4180).
+
+    Raises:
+        NotFound: it was not signed here, its time is over, or there is no such job any more.
+    """
+    absent = NotFound("There is no such report.", expected="a new address from `Job.reportUrl`")
+    if not is_signed(site, _signed(tenant, job_id, expires), signature):
+        raise absent
+    if int(expires) <= datetime.now(UTC).timestamp():
+        raise absent
+    with site.catalog.read(tenant) as tx:
+        if job_id not in jobs.get_jobs(tx, [job_id]):
+            raise absent
+    return _write(site, tenant, job_id)
+
+
+def _signed(tenant: str, job_id: str, expires: int | str) -> str:
+    return f"report {tenant}/{job_id} {expires}"
+
+
+def _write(site: Site, tenant: str, job_id: str) -> Iterator[str]:
+    yield _line(COLUMNS)
+    last = None
+    while True:
+        # No transaction is held open while a slow client reads.
+        with site.catalog.read(tenant) as tx:
+            rows = read_report(tx, job_id, after=last, limit=ROWS_AT_ONCE)
+        if not rows:
+            return
+        yield "".join(_line(astuple(row)) for row in rows)
+        last = rows[-1]
+
+
+def _line(values: tuple[object, ...]) -> str:
+    line = StringIO()
+    csv.writer(line).writerow([_harmless(value) for value in values])
+    return line.getvalue()
+
+
+def _harmless(value: object) -> object:
+    """Return a text so that no spreadsheet runs it: ids and messages may come from anybody."""
+    is_formula = isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA))
+    return f"'{value}" if is_formula else value
