@@ -152,10 +152,14 @@ def _delete(site: Site, tenant: str, one: Superseded) -> bool:
 def collect_originals(site: Site, tenant: str, *, limit: int = PORTION) -> Collected:
     """Collect up to `limit` originals of a tenant that nothing has shown for the grace period."""
     total = Collected()
-    with site.catalog.write(tenant) as tx:
-        collection.note_unused_originals(tx)
+    # Read first: that takes a while where there are many, and writers on SQLite queue.
+    with site.catalog.read(tenant) as tx:
+        newly = collection.find_newly_unused(tx)
         before = tx.now - max(site.settings.grace, ORIGINALS_LEAST_GRACE)
         unused = collection.list_unused_originals(tx, before, limit=limit)
+    if newly:
+        with site.catalog.write(tenant) as tx:
+            collection.note_unused(tx, newly)
     for sha256, size in unused:
         if _delete_original(site, tenant, sha256, before):
             total.originals += 1

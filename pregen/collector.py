@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 LEASE = "collector"
 LEASE_TIME = timedelta(minutes=5)
 # Seconds between portions while there is something to collect, and between looks while there is nothing.
-PAUSE, LONG_PAUSE = 60.0, 600.0
+PAUSE, LONG_PAUSE = 10.0, 600.0
 
 
 class Collector:

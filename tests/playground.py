@@ -72,10 +72,15 @@ class Playground:
         with self.site.catalog.write(TENANT) as tx:
             ensure_tenant(tx)
         self.bell = RecordingBell()
-        self.caller = Caller(self.site, self.bell, TENANT, "tester", "http://test")
-        self.dispatcher = Dispatcher(self.site, self.bell.ring, bulk_places=2)
-        self.eraser = Eraser(self.site)
-        self.fetcher = Fetcher(self.site, self.bell)
+        self.use(self.site)
+
+    def use(self, site: Site) -> None:
+        """Go on with other parts, such as stores of another kind."""
+        self.site = site
+        self.caller = Caller(site, self.bell, TENANT, "tester", "http://test")
+        self.dispatcher = Dispatcher(site, self.bell.ring, bulk_places=2)
+        self.eraser = Eraser(site)
+        self.fetcher = Fetcher(site, self.bell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""

@@ -55,6 +55,24 @@ def test_what_was_acknowledged_survives_kill_nine_and_what_was_ordered_is_render
             assert server.check_variants(pack_id) == 9
 
 
+def test_an_erasure_cut_off_by_kill_nine_goes_on_and_the_pack_stays_gone(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        pack_id, job_id = server.pack_showing(jpeg(photo(600, 400)))
+        server.wait_for_job(job_id)
+        url = server.client.get(f"/api/v2/img/{pack_id}").headers["content-location"]
+        payload = server.do("erasePack", f'id: "{pack_id}", reason: "the rights have ended"', "job { id }")
+        server.end(signal.SIGKILL)
+    with serving(tmp_path, PACKSHOT_LOG_LEVEL="info") as server:
+        for path in (url, f"/api/v2/img/{pack_id}"):
+            wait_for(lambda path=path: server.client.get(path).status_code == 410)
+        wait_for(lambda: not any(path.is_file() for path in tmp_path.glob(f"variants/*/{pack_id}/**/*")))
+        wait_for(lambda: not any(path.is_file() for path in tmp_path.glob("originals/default/*")))
+        (job,) = server.ask("query($id: ID!) { job(id: $id) { kind state } }", id=payload["job"]["id"]).values()
+        assert job["kind"] == "ERASE"
+        assert job["state"] == "RUNNING", "it is done once more when nobody can be late"
+        assert "the rights have ended" in (tmp_path / "tombstones" / "default" / pack_id).read_text()
+
+
 def test_an_import_cut_off_by_kill_nine_goes_on_where_it_was(tmp_path: Path, host: Host) -> None:
     asked, gone = threading.Event(), threading.Event()
 

@@ -158,13 +158,23 @@ def read_retired(tx: Tx, since: datetime) -> dict[str, list[tuple[Location, date
     return found
 
 
-def note_unused_originals(tx: Tx) -> None:
-    """Note of some of the tenant's originals that they are shown nowhere since now."""
-    here = originals.c.tenant_id == tx.tenant
-    statement = sa.select(originals.c.sha256).where(here, originals.c.unused_since.is_(None), ~_is_shown())
+def find_newly_unused(tx: Tx) -> list[str]:
+    """Return some of the tenant's originals that are shown nowhere, and of which that is not noted yet."""
+    return list(tx.connection.scalars(sa.select(originals.c.sha256).where(*_newly_unused(tx)).limit(_AT_ONCE)))
+
+
+def note_unused(tx: Tx, digests: Sequence[str]) -> None:
+    """Note of those originals that they are shown nowhere since now, where that is still so."""
+    these = originals.c.sha256.in_(digests)
     # One that is locked is about to be shown.
-    found = tx.connection.scalars(statement.limit(_AT_ONCE).with_for_update(skip_locked=True)).all()
-    tx.connection.execute(sa.update(originals).where(here, originals.c.sha256.in_(found)).values(unused_since=tx.now))
+    statement = sa.select(originals.c.sha256).where(these, *_newly_unused(tx)).with_for_update(skip_locked=True)
+    found = tx.connection.scalars(statement).all()
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(found))
+    tx.connection.execute(sa.update(originals).where(*here).values(unused_since=tx.now))
+
+
+def _newly_unused(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    return originals.c.tenant_id == tx.tenant, originals.c.unused_since.is_(None), ~_is_shown()
 
 
 def _is_shown() -> sa.ColumnElement[bool]:

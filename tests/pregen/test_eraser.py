@@ -3,11 +3,13 @@
 import logging
 import shutil
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import boto3.session
 import pytest
 import sqlalchemy as sa
 
@@ -16,15 +18,20 @@ from packshot.catalog import collection, erasures, tombstones
 from packshot.catalog.jobs import JobKind, JobState
 from packshot.catalog.tables import erasures as erasure_table
 from packshot.catalog.tables import originals, pack_originals, variants
+from packshot.collect import collect_all
 from packshot.errors import Gone, Invalid, NotFound
 from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.originals import keep_original
 from packshot.render.pool import Lane, Renderer
+from packshot.scrub import scrub
+from packshot.storage.s3 import S3Store
 from resolvers import packs as pack_calls
 from resolvers.erasing import erase_pack
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
+from tests.pregen.test_collector import pass_days
+from tests.servers.seaweed import Seaweed
 
 
 def let_pass(playground: Playground, duration: timedelta) -> None:
@@ -266,3 +273,40 @@ def test_a_tombstone_that_cannot_be_read_still_erases(
     assert erase.replay_tombstones(playground.site) == 1
     finish(playground)
     assert list(playground.site.variants.list("")) == []
+
+
+def test_on_s3_no_version_is_left_and_scrubbing_and_collecting_see_the_same(
+    tmp_path: Path, renderer: Renderer, s3: Seaweed
+) -> None:
+    bucket = s3.new_bucket()
+    client = boto3.session.Session().client("s3", endpoint_url=s3.endpoint_url, region_name="us-east-1")
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    playground = Playground(tmp_path / "data", renderer)
+    stores = {
+        name: S3Store(bucket, prefix=f"{name}/", scratch=tmp_path, endpoint_url=s3.endpoint_url)
+        for name in ("originals", "variants", "uploads", "tombstones")
+    }
+    playground.use(replace(playground.site, **stores))
+    try:
+        pack_id, other = playground.pack(picture=photo(60, 40)), playground.pack(picture=photo(30, 40))
+        playground.run_jobs()
+        playground.site.variants.delete(next(iter(playground.planned(other))))
+        found = scrub(playground.site, TENANT, deep=True, mend=True)
+        assert (found.variants, found.missing, found.wrong, found.orphans, found.lost) == (6, 1, 0, 0, [])
+        playground.run_jobs()
+        assert scrub(playground.site, TENANT, deep=True, mend=False).found == 0
+        before = set(playground.planned(other))
+        pack_calls.set_crop(playground.caller, other, "main", Crop(0, 0, 1, 0.5))
+        playground.run_jobs()
+        pass_days(playground, 31)
+        assert collect_all(playground.site, TENANT).variants == 3
+        assert not before & set(playground.site.variants.list(""))
+        erase_pack(playground.caller, pack_id, "rights")
+        finish(playground)
+        listed = client.list_object_versions(Bucket=bucket)
+        versions = [*listed.get("Versions", ()), *listed.get("DeleteMarkers", ())]
+        assert [item["Key"] for item in versions if pack_id in item["Key"]] == [f"tombstones/{TENANT}/{pack_id}"]
+        assert len([item for item in versions if item["Key"].startswith("originals/")]) == 1
+        assert all(playground.site.variants.head(key) for key in playground.planned(other))
+    finally:
+        playground.site.catalog.close()
