@@ -1,0 +1,1 @@
+"""What `bench/bulk` measures: one module a question."""
