@@ -50,10 +50,10 @@ class Admin:
     def put_location(self, name: str, width: int, height: int) -> None:
         self.do("putLocation", f'input: {{name: "{name}", width: {width}, height: {height}}}', "location { name }")
 
-    def pack_showing(self, data: bytes) -> tuple[str, str]:
+    def pack_showing(self, data: bytes, *, media_type: str = "image/jpeg") -> tuple[str, str]:
         """Make a pack that shows a picture; return its id and the job that renders it."""
         pack_id = self.do("createPack", "input: {}", "pack { id }")["pack"]["id"]
-        upload = self.announce(data)
+        upload = self.announce(data, media_type=media_type)
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         assert self.client.put(upload["url"], content=data, headers=headers).status_code == 200
         job = self.do(
@@ -65,12 +65,13 @@ class Admin:
         )["job"]
         return pack_id, job["id"]
 
-    def announce(self, data: bytes) -> Any:
+    def announce(self, data: bytes, *, media_type: str = "image/jpeg") -> Any:
         return self.do(
             "createUpload",
-            'input: {mediaType: "image/jpeg", bytes: $bytes, method: ONE_TIME_TOKEN}',
+            "input: {mediaType: $media, bytes: $bytes, method: ONE_TIME_TOKEN}",
             "upload { id url headers { name value } }",
             bytes=("Long!", len(data)),
+            media=("String!", media_type),
         )["upload"]
 
     def wait_for_job(self, job_id: str, seconds: float = PATIENCE) -> Any:

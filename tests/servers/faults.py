@@ -3,9 +3,10 @@
 import http.client
 import socket
 import struct
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -79,14 +80,14 @@ class Proxy:
 
     Attributes:
         seen: method and path of every request, in their order.
-        always: the fault of every request for which none is planned.
+        always: the fault of every request for which none is planned, or what draws one for each.
         drops_conditions: requests go on without `If-None-Match`, signed again with `credentials`.
     """
 
     upstream: str
     endpoint_url: str = ""
     seen: list[str] = field(default_factory=list)
-    always: Fault | None = None
+    always: Fault | Callable[[], Fault | None] | None = None
     drops_conditions: bool = False
     credentials: Credentials | None = None
     ended: threading.Event = field(default_factory=threading.Event)
@@ -100,7 +101,7 @@ class Proxy:
         try:
             return self._planned.popleft()
         except IndexError:
-            return self.always
+            return self.always() if callable(self.always) else self.always
 
 
 @contextmanager
@@ -112,9 +113,7 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
         pass
 
     Handler.proxy = proxy
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.block_on_close = False
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     proxy.endpoint_url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -125,6 +124,16 @@ def faulty_proxy(upstream: str) -> Iterator[Proxy]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    block_on_close = False
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that was killed or a store that is away: the other side sees its connection end."""
+        if not isinstance(sys.exc_info()[1], OSError | http.client.HTTPException):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Handler(BaseHTTPRequestHandler):

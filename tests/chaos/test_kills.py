@@ -1,0 +1,106 @@
+"""Workers are killed at random while crops are edited: every variant is there in the end, and right.
+
+A short form by default. `PACKSHOT_CHAOS_KILLS` says how many kills, and
+`PACKSHOT_CHAOS_JOBS` over how many crop edits, each of which is a job.
+"""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.admin import Admin
+from tests.chaos.evidence import check_cluster_store, wait_until_idle
+from tests.pictures import jpeg, photo
+from tests.server import serving
+from tests.servers.cluster import Cluster
+
+KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "5"))
+JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "50"))
+PACKS = max(5, JOBS // 10)
+# A worker that is killed at once has done nothing that could be lost.
+LONGEST_LIFE_SECONDS = 3.0
+IDLE_SECONDS = 120.0
+
+pytestmark = pytest.mark.timeout(300 + KILLS * 10 + PACKS * 5)
+
+
+def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Admin], tmp_path: Path) -> None:
+    chance = random.Random(20)  # noqa: S311 - the same kills each time
+    originals = [jpeg(photo(320, 240, seed=number)) for number in range(PACKS)]
+    packs = [admins[number % 2].pack_showing(data)[0] for number, data in enumerate(originals)]
+    edits = [(chance.randrange(PACKS), _crop(chance)) for _ in range(JOBS)]
+    jobs = []
+    busy = 0
+    began = time.monotonic()
+    for kill in range(KILLS):
+        for number, crop in edits[kill * JOBS // KILLS : (kill + 1) * JOBS // KILLS]:
+            jobs.append(_set_crop(chance.choice(admins), packs[number], crop))
+        time.sleep(chance.uniform(0, LONGEST_LIFE_SECONDS))
+        busy += _unfinished(admins[0]) > 0
+        victim = chance.choice(cluster.workers)
+        cluster.kill(victim)
+        cluster.start(victim)
+    last = time.monotonic()
+    wait_until_idle(admins[0], IDLE_SECONDS)
+    idle = time.monotonic()
+    assert len(jobs) == JOBS
+    # Else they were killed while they had nothing to do.
+    assert busy > KILLS // 2
+    for job_id in jobs:
+        job = admins[0].wait_for_job(job_id)
+        assert (job["state"], job["failed"]) == ("SUCCEEDED", 0)
+    variants = sum(admins[1].check_variants(pack_id) for pack_id in packs)
+    objects = check_cluster_store(cluster)
+    compared = _compare_with_undisturbed(admins[0], packs, originals, dict(edits), tmp_path)
+    assert compared == variants
+    print(
+        f"\n{KILLS} kills ({busy} with work open) over {JOBS} jobs on {PACKS} packs in {last - began:.0f} s; idle "
+        f"{idle - last:.0f} s later; {variants} variants and {objects} objects right"
+    )
+
+
+def _compare_with_undisturbed(
+    admin: Admin, packs: list[str], originals: list[bytes], crops: dict[int, str], folder: Path
+) -> int:
+    """Make the same packs in an installation of its own that nobody disturbs, and compare every variant's bytes."""
+    compared = 0
+    with serving(folder) as quiet:
+        for name, width, height in (("thumb", 320, 180), ("cover", 200, 300)):
+            quiet.put_location(name, width, height)
+        for number, (pack_id, data) in enumerate(zip(packs, originals, strict=True)):
+            twin, _ = quiet.pack_showing(data)
+            if number in crops:
+                _set_crop(quiet, twin, crops[number])
+            theirs = {_name(variant["url"]): variant["url"] for variant in quiet.variants(twin)}
+            ours = {_name(variant["url"]): variant["url"] for variant in admin.variants(pack_id)}
+            assert ours.keys() == theirs.keys()
+            for name, url in ours.items():
+                assert admin.client.get(url).content == quiet.client.get(theirs[name]).content
+                compared += 1
+    return compared
+
+
+def _name(url: str) -> str:
+    """Return a variant's key from its location on: the same for the same picture of any pack."""
+    return url.split("/i/")[1].split("/", 2)[2]
+
+
+def _set_crop(admin: Admin, pack_id: str, crop: str) -> str:
+    job_id: str = admin.do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {crop}', "job { id }")["job"][
+        "id"
+    ]
+    return job_id
+
+
+def _unfinished(admin: Admin) -> int:
+    count: int = admin.ask("{ jobs(first: 1, states: [QUEUED, RUNNING]) { totalCount } }")["jobs"]["totalCount"]
+    return count
+
+
+def _crop(chance: random.Random) -> str:
+    left, top = chance.uniform(0, 0.4), chance.uniform(0, 0.4)
+    side = chance.uniform(0.3, 0.6)
+    return f"{{topLeftX: {left}, topLeftY: {top}, bottomRightX: {left + side}, bottomRightY: {top + side}}}"

@@ -1,0 +1,156 @@
+"""The store answers errors, resets, stalls and truncates at random: no wrong picture goes out or stays behind.
+
+A short form by default. `PACKSHOT_CHAOS_FAULT_SECONDS` says how long the store goes wrong.
+"""
+
+import os
+import random
+import threading
+import time
+from collections import Counter
+from io import BytesIO
+
+import httpx2 as httpx
+import pytest
+from PIL import Image
+
+from tests.admin import Admin
+from tests.chaos.evidence import check_cluster_store, wait_until_idle
+from tests.pictures import jpeg, photo
+from tests.servers.cluster import Cluster
+from tests.servers.faults import Answer, Fault, Reset, Stall, Truncate
+
+SECONDS = float(os.environ.get("PACKSHOT_CHAOS_FAULT_SECONDS", "10"))
+PACKS = 6
+# Within it a store that is silent or fails becomes an answer: the store's own patience, three times in a render,
+# which looks for a variant, reads an original and puts what was drawn.
+DEADLINE_SECONDS = 150.0
+FAULTS: tuple[Fault, ...] = (
+    Answer(500, "InternalError"),
+    Answer(503, "SlowDown"),
+    Reset(),
+    Reset(done=True),
+    Truncate(0),
+    Truncate(700),
+    Stall(),
+    Stall(700),
+)
+# A stall costs the ten seconds that the store is waited for, so there are few of them.
+WEIGHTS = (6, 6, 6, 6, 4, 4, 1, 1)
+ODDS = 0.25
+
+pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
+
+
+def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admins: list[Admin]) -> None:
+    chance = random.Random(7)  # noqa: S311 - the same faults each time
+    drawn: Counter[str] = Counter()
+    packs = [admins[0].pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(PACKS)]
+    for _, job_id in packs:
+        assert admins[0].wait_for_job(job_id)["state"] == "SUCCEEDED"
+    assert cluster.proxy is not None
+
+    def draw() -> Fault | None:
+        if chance.random() > ODDS:
+            return None
+        fault = chance.choices(FAULTS, WEIGHTS)[0]
+        drawn[type(fault).__name__] += 1
+        return fault
+
+    stop = threading.Event()
+    readers = [_Reader(admins[number % 2].base, [pack for pack, _ in packs], number, stop) for number in range(3)]
+    cluster.proxy.always = draw
+    for reader in readers:
+        reader.start()
+    try:
+        jobs = []
+        ended = time.monotonic() + SECONDS
+        while time.monotonic() < ended:
+            # Edits do not need the store, so each is acknowledged.
+            left, top = chance.uniform(0, 0.5), chance.uniform(0, 0.5)
+            crop = f"{{topLeftX: {left}, topLeftY: {top}, bottomRightX: {left + 0.5}, bottomRightY: {top + 0.5}}}"
+            pack_id = chance.choice(packs)[0]
+            edit = chance.choice(admins).do(
+                "setCrop", f'packId: "{pack_id}", location: "thumb", crop: {crop}', "job { id }"
+            )
+            jobs.append(edit["job"]["id"])
+            time.sleep(0.5)
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+        cluster.proxy.always = None
+    assert [wrong for reader in readers for wrong in reader.wrong] == []
+    answers = sum((reader.answers for reader in readers), Counter())
+    assert answers[200] > 0
+    assert drawn.keys() == {"Answer", "Reset", "Truncate", "Stall"} or SECONDS < 5
+    wait_until_idle(admins[0], 180)
+    for job_id in jobs:
+        job = admins[0].wait_for_job(job_id)
+        assert (job["state"], job["failed"]) == ("SUCCEEDED", 0)
+    variants = sum(admins[0].check_variants(pack_id) for pack_id, _ in packs)
+    objects = check_cluster_store(cluster)
+    print(f"\n{SECONDS:.0f} s of {dict(drawn)}: answers {dict(answers)}; {variants} variants, {objects} objects right")
+
+
+def test_a_store_that_only_fails_is_asked_a_few_times_and_not_for_ever(cluster: Cluster, admins: list[Admin]) -> None:
+    pack_id, job_id = admins[0].pack_showing(jpeg(photo(480, 360, seed=40)))
+    admins[0].wait_for_job(job_id)
+    wait_until_idle(admins[0], 180)
+    proxy = cluster.proxy
+    assert proxy is not None
+    proxy.always = Answer(503, "SlowDown")
+    try:
+        before = len(proxy.seen)
+        answer = admins[0].client.get(f"/api/v2/img/{pack_id}?location=thumb&width=31")
+        asked = len(proxy.seen) - before
+        assert answer.status_code >= 500
+        assert answer.headers["content-type"] == "application/problem+json"
+        # One object was looked for: once, and three times more.
+        assert 2 <= asked <= 4
+    finally:
+        proxy.always = None
+    assert admins[0].client.get(f"/api/v2/img/{pack_id}?location=thumb&width=31").status_code == 200
+
+
+class _Reader(threading.Thread):
+    """Asks for pictures, most of which nobody has rendered yet, and checks every answer.
+
+    Attributes:
+        answers: how often each status came.
+        wrong: what is no whole picture and no clean refusal either.
+    """
+
+    def __init__(self, base: str, packs: list[str], seed: int, stop: threading.Event) -> None:
+        super().__init__()
+        self.answers: Counter[int] = Counter()
+        self.wrong: list[str] = []
+        self._packs = packs
+        self._chance = random.Random(seed)  # noqa: S311
+        self._stop_asking = stop
+        self._client = httpx.Client(base_url=base, timeout=DEADLINE_SECONDS)
+
+    def run(self) -> None:
+        with self._client:
+            while not self._stop_asking.is_set():
+                self._ask()
+
+    def _ask(self) -> None:
+        width = self._chance.randint(20, 300)
+        url = f"/api/v2/img/{self._chance.choice(self._packs)}?width={width}&skip-crop=true&format=jpeg"
+        try:
+            answer = self._client.get(url)
+        except httpx.HTTPError as error:
+            self.wrong.append(f"{url}: {error!r}")
+            return
+        self.answers[answer.status_code] += 1
+        if answer.status_code >= 500:
+            if answer.headers["content-type"] != "application/problem+json":
+                self.wrong.append(f"{url}: {answer.status_code} {answer.headers['content-type']}")
+            return
+        try:
+            with Image.open(BytesIO(answer.content)) as picture:
+                picture.load()
+                assert picture.width == width
+        except (OSError, AssertionError) as error:
+            self.wrong.append(f"{url}: {answer.status_code}, {len(answer.content)} bytes: {error!r}")
