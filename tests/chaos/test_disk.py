@@ -1,0 +1,102 @@
+"""The disk of an embedded installation is full: clean errors, nothing lost, and it goes on when there is room.
+
+It needs a small file system of its own, which only root can mount, on Linux.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+
+from tests.admin import wait_for
+from tests.chaos.evidence import check_folder_store, wait_until_idle
+from tests.chaos.load import check_acknowledged, loaded
+from tests.pictures import jpeg, photo
+from tests.server import serving
+
+MEGABYTES = 24
+BLOCK_BYTES = 4096
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of `MEGABYTES`, which is full when they are used up."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system, on Linux")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={MEGABYTES}m", "packshot-chaos", folder], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_survived(small_disk: Path) -> None:
+    data = small_disk / "data"
+    with serving(data) as server:
+        server.put_location("thumb", 320, 180)
+        packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
+        wait_until_idle(server, 60)
+        warm = f"/api/v2/img/{packs[0][0]}?location=thumb"
+        cold = f"/api/v2/img/{packs[1][0]}?location=thumb"
+        crop = "{topLeftX: 0.25, topLeftY: 0, bottomRightX: 0.75, bottomRightY: 1}"
+        with loaded([server], warm=warm, cold=cold) as load:
+            wait_for(lambda: len(load.acknowledged) > 10)
+            edits = [
+                server.do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {crop}', "job { id }")["job"]["id"]
+                for pack_id, _ in packs
+            ]
+            _fill(small_disk)
+            # Cold pictures find no room, and in the end not even a row does.
+            wait_for(lambda: any(kind == "cold" and status >= 500 for kind, status in load.pictures))
+            wait_for(lambda: load.refused)
+            refused_upload = _try_upload(server.base, server.token, jpeg(photo(800, 600, seed=9)))
+            (small_disk / "filler").unlink()
+            before, pictures = len(load.acknowledged), load.pictures["cold", 200]
+            wait_for(lambda: len(load.acknowledged) > before + 10)
+            wait_for(lambda: load.pictures["cold", 200] > pictures)
+        assert load.wrong == []
+        assert {status for kind, status in load.pictures if kind == "warm"} == {200}
+        assert refused_upload >= 400
+        wait_until_idle(server, 120)
+        for job_id in edits:
+            assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
+        check_acknowledged(server, load)
+        for pack_id, _ in packs:
+            assert server.check_variants(pack_id)
+        objects = check_folder_store(data)
+    # What was killed or failed half-way is not found after a start either.
+    with serving(data) as server:
+        check_acknowledged(server, load)
+    print(f"\nfull disk: refused {dict(load.refused)}, pictures {dict(load.pictures)}, {objects} objects right")
+
+
+def _fill(disk: Path) -> None:
+    """Use up all that is free."""
+    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(BLOCK_BYTES))
+
+
+def _try_upload(base: str, token: str, data: bytes) -> int:
+    """Announce and send bytes for which there is no room, and return the status that says so."""
+    query = f'mutation {{ createUpload(input: {{mediaType: "image/jpeg", bytes: {len(data)}, method: ONE_TIME_TOKEN}}) \
+        {{ upload {{ url headers {{ name value }} }} }} }}'
+    with httpx.Client(base_url=base, timeout=60) as client:
+        answer = client.post("/graphql", json={"query": query}, headers={"Authorization": f"Bearer {token}"})
+        found = answer.json()
+        if found.get("errors"):
+            return 500
+        upload = found["data"]["createUpload"]["upload"]
+        headers = {header["name"]: header["value"] for header in upload["headers"]}
+        return client.put(upload["url"], content=data, headers=headers).status_code
