@@ -16,7 +16,7 @@ from packshot.errors import Invalid, NotFound
 from packshot.make import FOREVER, find_variant
 from packshot.model import PACK_ID, Format, Snapshot
 from packshot.site import Site
-from packshot.storage.base import Stored
+from packshot.storage.base import CHUNK_BYTES, Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
 from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
@@ -156,6 +156,10 @@ class Images:
         headers |= {"Content-Length": str(stored.size), "Content-Type": stored.metadata.content_type}
         if request.method == "HEAD":
             return Response(headers=headers)
+        if stored.size <= CHUNK_BYTES:
+            # As a whole, so that a store which breaks off is asked again and never spoils an answer that has begun.
+            data, _ = await anyio.to_thread.run_sync(self._site.variants.get, stored.key, limiter=self._threads)
+            return Response(data, headers=headers)
         opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key, limiter=self._threads)
         return StreamingResponse(read_chunks(opened, self._bodies), headers=headers)
 

@@ -97,4 +97,6 @@ async def broken(request: Request, error: Exception) -> Response:
     """Answer an outage or a bug; the log has the traceback under the same id."""
     reference = f"{id(error):x}"
     log.error("error %s at %s %s", reference, request.method, request.url.path, exc_info=error)
-    return problem(500, "Something went wrong on our side.", code="INTERNAL", reference=reference)
+    # The server ends the connection after an error; a client that is not told sends its next request into the void.
+    headers = {"Connection": "close"}
+    return problem(500, "Something went wrong on our side.", headers=headers, code="INTERNAL", reference=reference)

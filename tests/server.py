@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ class Server(Admin):
         self.settings = settings
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", TOKEN)
+        self.printed = tempfile.NamedTemporaryFile(prefix="packshot-server-")  # noqa: SIM115 - `serving` closes it
         self.process = self._start()
         self._wait_until_ready(ready)
 
@@ -33,7 +35,8 @@ class Server(Admin):
         environ |= {"PACKSHOT_DATA": str(self.data), "PACKSHOT_ADMIN_TOKEN": TOKEN, "PACKSHOT_LOG_LEVEL": "warning"}
         environ |= self.settings
         command = [sys.executable, "-c", "from serve.cli import main; main()", "serve", "--port", str(self.port)]
-        return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        # Not a pipe, which holds the server up when it is full and nobody reads.
+        return subprocess.Popen(command, env=environ, stdout=self.printed, stderr=subprocess.STDOUT)
 
     def _wait_until_ready(self, status: int) -> None:
         def ready() -> bool:
@@ -46,14 +49,14 @@ class Server(Admin):
         wait_for(ready)
 
     def output(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.read().decode()
+        """Return what the server has printed so far."""
+        return Path(self.printed.name).read_text()
 
     def end(self, how: signal.Signals) -> str:
         """End the server by a signal and return what it printed."""
         self.process.send_signal(how)
-        output, _ = self.process.communicate(timeout=30)
-        return output.decode()
+        self.process.wait(timeout=30)
+        return self.output()
 
 
 @contextmanager
@@ -66,8 +69,7 @@ def serving(data: Path, *, ready: int = 200, **settings: str) -> Iterator[Server
         if server.process.poll() is None:
             server.end(signal.SIGKILL)
         server.client.close()
-        if server.process.stdout is not None:
-            server.process.stdout.close()
+        server.printed.close()
 
 
 def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -348,6 +348,27 @@ def test_a_failing_store_is_a_masked_error(
     assert answer.status_code == 500
     assert answer.json()["reference"]
     assert "secret" not in answer.text
+    # The server ends the connection after it, and says so.
+    assert answer.headers["connection"] == "close"
+
+
+def test_a_picture_that_breaks_off_on_its_way_from_the_store_is_no_answer_that_breaks_off(
+    client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = playground.site.variants
+    real, faults = store.get, [OSError("the store broke off")]
+
+    def get(key: str) -> Any:
+        if faults:
+            raise faults.pop()
+        return real(key)
+
+    monkeypatch.setattr(store, "local_path", lambda key: None)
+    monkeypatch.setattr(store, "get", get)
+    assert client.get(f"/api/v2/img/{pack_id}?location=thumb").status_code == 500
+    whole = client.get(f"/api/v2/img/{pack_id}?location=thumb")
+    assert (whole.status_code, picture(whole.content).size) == (200, (160, 90))
+    assert int(whole.headers["content-length"]) == len(whole.content)
 
 
 def test_a_stable_url_that_goes_back_to_an_older_picture_is_not_unchanged(
