@@ -1,4 +1,4 @@
-"""What the chaos tests look at: pictures that say which edit they show, and what is in a store."""
+"""What the chaos tests look at in the end: that all work is done, and that store and ledger agree."""
 
 from collections.abc import Iterator
 from hashlib import sha256
@@ -7,44 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3.session
-import numpy as np
 import sqlalchemy as sa
 from PIL import Image
 
 from tests.admin import Admin, wait_for
-from tests.pictures import png
 from tests.servers.cluster import Cluster
 from tests.servers.seaweed import REGION
-
-# A chart is a square of squares, each of a colour of its own; so many a side, so many pixels each.
-SIDE = 32
-CELL_PIXELS = 16
-CELLS = SIDE * SIDE
-_STEP = 256 // SIDE
-
-
-def chart() -> bytes:
-    """Draw a PNG of `CELLS` squares; `cell_shown` tells from any cut-out which one it is."""
-    rows, columns = np.mgrid[0 : SIDE * CELL_PIXELS, 0 : SIDE * CELL_PIXELS] // CELL_PIXELS
-    pixels = np.stack([columns * _STEP, rows * _STEP, np.full_like(rows, 128)], axis=-1).astype("uint8")
-    return png(Image.fromarray(pixels))
-
-
-def cell_crop(cell: int) -> str:
-    """Return the crop, as GraphQL has it, that shows one square of the chart and nothing else."""
-    row, column = divmod(cell, SIDE)
-    edges = {"topLeftX": column, "topLeftY": row, "bottomRightX": column + 1, "bottomRightY": row + 1}
-    return "{" + ", ".join(f"{name}: {edge / SIDE}" for name, edge in edges.items()) + "}"
-
-
-def cell_shown(data: bytes) -> tuple[int, tuple[int, int]]:
-    """Return which square of the chart a picture shows, and its size in pixels."""
-    with Image.open(BytesIO(data)) as picture:
-        size = picture.size
-        middle = picture.convert("RGB").getpixel((size[0] // 2, size[1] // 2))
-    assert isinstance(middle, tuple)
-    column, row = (round(middle[channel] / _STEP) for channel in (0, 1))
-    return row * SIDE + column, size
 
 
 def wait_until_idle(admin: Admin, seconds: float) -> None:

@@ -62,6 +62,8 @@ class Cluster:
         self._parts.callback(self.postgres.stop)
         self.valkey_port = free_port()
         self.start("valkey")
+        # Whichever runs by then: it may have been killed and started again.
+        self._parts.callback(lambda: self.valkey.terminate())
         self.s3 = Seaweed(self.folder / "s3")
         self.s3.start()
         self._parts.callback(self.s3.stop)
@@ -154,7 +156,6 @@ class Cluster:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self.valkey.terminate()
         self._parts.close()
 
 

@@ -1,0 +1,126 @@
+"""Pictures that say which edit they show, those who edit them, and those who look."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+
+import httpx2 as httpx
+import numpy as np
+from PIL import Image
+
+from tests.admin import Admin
+from tests.pictures import png
+
+# A chart is a square of squares, each of a colour of its own; so many a side, so many pixels each.
+SIDE = 32
+CELL_PIXELS = 16
+CELLS = SIDE * SIDE
+_STEP = 256 // SIDE
+
+
+def chart() -> bytes:
+    """Draw a PNG of `CELLS` squares; `cell_shown` tells from any cut-out which one it is."""
+    rows, columns = np.mgrid[0 : SIDE * CELL_PIXELS, 0 : SIDE * CELL_PIXELS] // CELL_PIXELS
+    pixels = np.stack([columns * _STEP, rows * _STEP, np.full_like(rows, 128)], axis=-1).astype("uint8")
+    return png(Image.fromarray(pixels))
+
+
+def cell_crop(cell: int) -> str:
+    """Return the crop, as GraphQL has it, that shows one square of the chart and nothing else."""
+    row, column = divmod(cell, SIDE)
+    edges = {"topLeftX": column, "topLeftY": row, "bottomRightX": column + 1, "bottomRightY": row + 1}
+    return "{" + ", ".join(f"{name}: {edge / SIDE}" for name, edge in edges.items()) + "}"
+
+
+def cell_shown(data: bytes) -> tuple[int, tuple[int, int]]:
+    """Return which square of the chart a picture shows, and its size in pixels."""
+    with Image.open(BytesIO(data)) as picture:
+        size = picture.size
+        middle = picture.convert("RGB").getpixel((size[0] // 2, size[1] // 2))
+    assert isinstance(middle, tuple)
+    column, row = (round(middle[channel] / _STEP) for channel in (0, 1))
+    return row * SIDE + column, size
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An acknowledged edit: which square it shows, as which version, and when the answer was there."""
+
+    pack_id: str
+    cell: int
+    version: int
+    answered_at: float
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a reader saw, of which size in pixels, and when it asked and had the answer; seconds since 1970."""
+
+    pack_id: str
+    cell: int
+    size: tuple[int, int]
+    began_at: float
+    ended_at: float
+
+
+def edit_cell(admin: Admin, pack_id: str, cell: int) -> Edit:
+    """Have a pack's location `cell` show one square of the chart."""
+    arguments = f'packId: "{pack_id}", location: "cell", crop: {cell_crop(cell)}'
+    version = admin.do("setCrop", arguments, "packLocation { version }")["packLocation"]["version"]
+    return Edit(pack_id, cell, version, time.time())
+
+
+def look(client: httpx.Client, pack_id: str) -> Sight:
+    """Ask for what a pack's location `cell` shows, by its stable URL."""
+    began_at = time.time()
+    answer = client.get(f"/api/v2/img/{pack_id}?location=cell")
+    assert answer.status_code == 200, answer.text
+    cell, size = cell_shown(answer.content)
+    return Sight(pack_id, cell, size, began_at, time.time())
+
+
+def late_sights(edits: Sequence[Edit], sights: Sequence[Sight]) -> list[Sight]:
+    """Return those sights that show an older edit than the newest that was acknowledged before the reader asked."""
+    by_cell = {edit.cell: edit for edit in edits}
+
+    def newest(sight: Sight) -> int:
+        return max(e.version for e in edits if e.pack_id == sight.pack_id and e.answered_at <= sight.began_at)
+
+    return [sight for sight in sights if by_cell[sight.cell].version < newest(sight)]
+
+
+def last_edits(edits: Sequence[Edit]) -> Iterable[Edit]:
+    """Return the last edit of each pack."""
+    return {edit.pack_id: edit for edit in sorted(edits, key=lambda edit: edit.version)}.values()
+
+
+class Crowd:
+    """Threads that edit or look until they are stopped; what one of them fails of is kept."""
+
+    def __init__(self) -> None:
+        self.faults: list[BaseException] = []
+        self.stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def add(self, act: Callable[[random.Random], None], seed: int) -> threading.Thread:
+        """Start a thread that does this with a source of chance of its own."""
+
+        def guarded() -> None:
+            try:
+                act(random.Random(seed))  # noqa: S311 - the same choices each time
+            except BaseException as fault:  # noqa: BLE001 - asserted to be none by the test
+                self.faults.append(fault)
+
+        thread = threading.Thread(target=guarded)
+        thread.start()
+        self._threads.append(thread)
+        return thread
+
+    def stop(self) -> None:
+        """Have all end, and wait for them."""
+        self.stopping.set()
+        for thread in self._threads:
+            thread.join()
