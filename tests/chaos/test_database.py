@@ -17,7 +17,7 @@ from tests.pictures import jpeg, photo
 from tests.server import serving
 from tests.servers.cluster import Cluster
 
-AWAY_SECONDS = float(os.environ.get("PACKSHOT_CHAOS_AWAY_SECONDS", "4"))
+AWAY_SECONDS = float(os.environ.get("PACKSHOT_CHAOS_AWAY_SECONDS", "2"))
 # Longer than a writer waits for the lock, so that some are refused.
 LOCKED_SECONDS = 12.0
 
