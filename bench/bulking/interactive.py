@@ -35,9 +35,9 @@ def interactive(packs: int, edits: int, photos: Path | None, scratch: Path) -> s
     command = f"bench/bulk interactive --packs {packs} --edits {edits}{shown}"
     return f"""{circumstances(command, f"Pillow {PIL.__version__}")}
 
-Seconds from the answer to a crop edit until every planned variant of that pack location is READY, while a job renders a
-new location for all of {packs} packs, one edit after the other with {PAUSE_SECONDS} s between. The last column is how
-many variants the bulk jobs rendered meanwhile.
+Seconds from the answer to a crop edit until every planned variant of that pack location is READY and its first purge is
+issued, while a job renders a new location for all of {packs} packs; one edit after the other with {PAUSE_SECONDS} s
+between. The last column is how many variants the bulk jobs rendered meanwhile.
 
 {table(["installation", "p95", "bar", "p50", "longest", "bulk variants"], rows)}"""
 
@@ -72,6 +72,8 @@ def _measure(admin: Admin, packs: int, edits: int, photos: Path | None) -> tuple
         edit = admin.do("setCrop", f'packId: "{pack_id}", location: "card", crop: {crop}', "job { id }")
         answered = time.monotonic()
         assert _final_state(admin, edit["job"]["id"]) == "SUCCEEDED"
+        while not _is_purged(admin, pack_id):
+            time.sleep(POLL_SECONDS)
         seconds.append(time.monotonic() - answered)
         time.sleep(PAUSE_SECONDS)
     return seconds, bulk.rendered()
@@ -103,6 +105,13 @@ class _Bulk:
 def _state(admin: Admin, job_id: str) -> str:
     state: str = admin.ask("query($id: ID!) { job(id: $id) { state } }", id=job_id)["job"]["state"]
     return state
+
+
+def _is_purged(admin: Admin, pack_id: str) -> bool:
+    """Whether the first purge that the pack's last edit asked for has been issued."""
+    orders = admin.ask("{ purges(first: 20) { nodes { scope attempts } } }")["purges"]["nodes"]
+    # The newest come first.
+    return next(order["attempts"] > 0 for order in orders if order["scope"] == f"pack {pack_id}")
 
 
 def _final_state(admin: Admin, job_id: str) -> str:

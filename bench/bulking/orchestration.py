@@ -174,7 +174,6 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
     original = keep_original(site, TENANT, path, sha256=sha256(data).hexdigest(), size=len(data))
     put_location(caller, "card", {"width": 320, "height": 180, "fallback": "main"})
     with site.catalog.write(TENANT) as tx:
-        packs.keep_original(tx, original)
         ids = [secrets.token_hex(12) for _ in range(count)]
         common = {"tenant_id": TENANT, "version": 1, "include_all": IncludeAll.UNSET.value}
         for start in range(0, count, ROWS_AT_ONCE):
@@ -185,6 +184,8 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
             tx.connection.execute(sa.insert(tables.packs), numbered)
             slots = [shown | {"pack_id": id, "revision": 0} for id in portion]
             tx.connection.execute(sa.insert(tables.pack_locations), slots)
+        # It holds the original for all of them.
+        packs.keep_original(tx, ids[0], original)
     with site.catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         # As autovacuum does within minutes of such an import.
         connection.execute(sa.text("ANALYZE"))

@@ -19,9 +19,11 @@ from tests.servers.cluster import Cluster
 
 KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "5"))
 JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "50"))
-PACKS = max(5, JOBS // 10)
-# A worker that is killed at once has done nothing that could be lost.
-LONGEST_LIFE_SECONDS = 3.0
+# A killed worker holds up to four of them for a minute; the others must have some left.
+PACKS = max(16, JOBS // 10)
+# A worker that is killed before it has done anything loses nothing: so long a variant is waited for.
+PROGRESS_SECONDS = 10.0 if KILLS >= 50 else 3.0
+LONGEST_PAUSE_SECONDS = 1.0
 IDLE_SECONDS = 120.0
 
 pytestmark = pytest.mark.timeout(300 + KILLS * 10 + PACKS * 5)
@@ -33,12 +35,13 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     packs = [admins[number % 2].pack_showing(data)[0] for number, data in enumerate(originals)]
     edits = [(chance.randrange(PACKS), _crop(chance)) for _ in range(JOBS)]
     jobs = []
-    busy = 0
+    busy = at_work = 0
     began = time.monotonic()
     for kill in range(KILLS):
         for number, crop in edits[kill * JOBS // KILLS : (kill + 1) * JOBS // KILLS]:
             jobs.append(_set_crop(chance.choice(admins), packs[number], crop))
-        time.sleep(chance.uniform(0, LONGEST_LIFE_SECONDS))
+        at_work += _wait_for_a_variant(cluster)
+        time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
         busy += _unfinished(admins[0]) > 0
         victim = chance.choice(cluster.workers)
         cluster.kill(victim)
@@ -49,6 +52,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     assert len(jobs) == JOBS
     # Else they were killed while they had nothing to do.
     assert busy > KILLS // 2
+    assert at_work > 0
     for job_id in jobs:
         job = admins[0].wait_for_job(job_id)
         assert (job["state"], job["failed"]) == ("SUCCEEDED", 0)
@@ -57,9 +61,20 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     compared = _compare_with_undisturbed(admins[0], packs, originals, dict(edits), tmp_path)
     assert compared == variants
     print(
-        f"\n{KILLS} kills ({busy} with work open) over {JOBS} jobs on {PACKS} packs in {last - began:.0f} s; idle "
+        f"\n{KILLS} kills ({busy} with work open, {at_work} right after a variant) over {JOBS} jobs on {PACKS} packs in {last - began:.0f} s; idle "
         f"{idle - last:.0f} s later; {variants} variants and {objects} objects right"
     )
+
+
+def _wait_for_a_variant(cluster: Cluster) -> bool:
+    """Wait until a worker puts one more variant into the store; False: none does for a while."""
+    assert cluster.proxy is not None
+    known, deadline = len(cluster.proxy.seen), time.monotonic() + PROGRESS_SECONDS
+    while time.monotonic() < deadline:
+        if any(line.startswith("PUT /variants/") for line in cluster.proxy.seen[known:]):
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def _compare_with_undisturbed(

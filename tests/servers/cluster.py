@@ -24,7 +24,8 @@ from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres
 from tests.servers.seaweed import Seaweed
 
-PATIENCE = 60.0
+# A machine that does much else takes long to start eight processes.
+PATIENCE = 180.0
 PORTS = (8000, 8001)
 COMMAND = [sys.executable, "-c", "from serve.cli import main; main()"]
 
