@@ -61,8 +61,8 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     compared = _compare_with_undisturbed(admins[0], packs, originals, dict(edits), tmp_path)
     assert compared == variants
     print(
-        f"\n{KILLS} kills ({busy} with work open, {at_work} right after a variant) over {JOBS} jobs on {PACKS} packs in {last - began:.0f} s; idle "
-        f"{idle - last:.0f} s later; {variants} variants and {objects} objects right"
+        f"\n{KILLS} kills ({busy} with work open, {at_work} right after a variant) over {JOBS} jobs on {PACKS} packs "
+        f"in {last - began:.0f} s; idle {idle - last:.0f} s later; {variants} variants and {objects} objects right"
     )
 
 
