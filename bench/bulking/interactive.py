@@ -111,7 +111,8 @@ def _is_purged(admin: Admin, pack_id: str) -> bool:
     """Whether the first purge that the pack's last edit asked for has been issued."""
     orders = admin.ask("{ purges(first: 20) { nodes { scope attempts } } }")["purges"]["nodes"]
     # The newest come first.
-    return next(order["attempts"] > 0 for order in orders if order["scope"] == f"pack {pack_id}")
+    attempts: int = next(order["attempts"] for order in orders if order["scope"] == f"pack {pack_id}")
+    return attempts > 0
 
 
 def _final_state(admin: Admin, job_id: str) -> str:
