@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.bulking.interactive import interactive
 from bench.bulking.orchestration import orchestration
+from bench.bulking.undo import undo
 from bench.report import publish
 
 
@@ -19,6 +20,8 @@ def main() -> None:
     beside.add_argument("--photos", type=Path, help="folder of photographs; drawn ones otherwise")
     beside.add_argument("--packs", type=int, default=60)
     beside.add_argument("--edits", type=int, default=100)
+    back = questions.add_parser("undo", help="what undoing a location's change renders")
+    back.add_argument("--packs", type=int, default=200)
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
@@ -26,6 +29,8 @@ def main() -> None:
         scratch.chmod(0o755)
         if chosen.question == "orchestration":
             text = orchestration(chosen.packs, scratch)
+        elif chosen.question == "undo":
+            text = undo(chosen.packs, scratch)
         else:
             text = interactive(chosen.packs, chosen.edits, chosen.photos, scratch)
     publish(f"bench/bulk {chosen.question}", text, write=not chosen.print_only)

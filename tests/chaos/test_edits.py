@@ -17,11 +17,11 @@ from tests.chaos.charts import CELLS, Crowd, Edit, Sight, cell_shown, chart, edi
 from tests.chaos.evidence import wait_until_idle
 from tests.servers.cluster import Cluster
 
-EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "100")), CELLS)
+EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "64")), CELLS)
 WRITERS = 8
 READERS = 2
 PACKS = 4
-HELD_UP_SECONDS = 2.0
+HELD_UP_SECONDS = 1.0
 
 pytestmark = pytest.mark.timeout(240 + EDITS)
 
