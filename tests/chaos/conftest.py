@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.admin import Admin
+from tests.chaos.evidence import put_locations
 from tests.servers.cluster import Cluster, running
 from tests.servers.ports import free_port
 
@@ -20,8 +21,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def admins(cluster: Cluster) -> Iterator[list[Admin]]:
     """A client of each application, and two locations."""
     clients = [Admin(f"http://127.0.0.1:{port}", cluster.token) for port in cluster.ports]
-    clients[0].put_location("thumb", 320, 180)
-    clients[0].put_location("cover", 200, 300)
+    put_locations(clients[0])
     yield clients
     for admin in clients:
         admin.client.close()

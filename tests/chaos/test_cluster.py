@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.admin import Admin, wait_for
+from tests.chaos.evidence import wait_until_idle
 from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
 
@@ -40,8 +41,9 @@ def _is_ready(variant: dict[str, str]) -> bool:
 
 def check_all(admin: Admin, packs: list[tuple[str, str]]) -> int:
     """Wait for every job; then fetch every variant and compare it. Return how many there are."""
+    wait_until_idle(admin, PATIENCE)
     for _, job_id in packs:
-        job = admin.wait_for_job(job_id, PATIENCE)
+        job = admin.wait_for_job(job_id)
         assert (job["state"], job["failed"]) == ("SUCCEEDED", 0)
     return sum(admin.check_variants(pack_id) for pack_id, _ in packs)
 

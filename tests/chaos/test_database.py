@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.admin import Admin, wait_for
-from tests.chaos.evidence import check_cluster_store, check_folder_store, wait_until_idle
+from tests.chaos.evidence import check_cluster_store, check_folder_store, put_locations, wait_until_idle
 from tests.chaos.load import check_acknowledged, loaded
 from tests.pictures import jpeg, photo
 from tests.server import serving
@@ -52,7 +52,7 @@ def test_postgresql_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -
 
 def test_sqlite_is_locked_by_somebody_else(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
-        server.put_location("thumb", 320, 180)
+        put_locations(server)
         packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
         warm = f"/api/v2/img/{packs[0][0]}?location=thumb"
         assert server.client.get(warm).status_code == 200

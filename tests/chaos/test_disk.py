@@ -14,7 +14,7 @@ import httpx2 as httpx
 import pytest
 
 from tests.admin import wait_for
-from tests.chaos.evidence import check_folder_store, wait_until_idle
+from tests.chaos.evidence import check_folder_store, put_locations, wait_until_idle
 from tests.chaos.load import check_acknowledged, loaded
 from tests.pictures import jpeg, photo
 from tests.server import serving
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_is_survived(small_disk: Path) -> None:
     data = small_disk / "data"
     with serving(data) as server:
-        server.put_location("thumb", 320, 180)
+        put_locations(server)
         packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
         wait_until_idle(server, 60)
         warm = f"/api/v2/img/{packs[0][0]}?location=thumb"

@@ -13,7 +13,19 @@ import httpx2 as httpx
 import pytest
 
 from tests.admin import Admin
-from tests.chaos.charts import CELLS, Crowd, Edit, Sight, cell_shown, chart, edit_cell, last_edits, late_sights, look
+from tests.chaos.charts import (
+    CELLS,
+    Crowd,
+    Edit,
+    Sight,
+    cell_shown,
+    chart,
+    edit_cell,
+    last_edits,
+    late_sights,
+    look,
+    put_cell,
+)
 from tests.chaos.evidence import wait_until_idle
 from tests.servers.cluster import Cluster
 
@@ -27,7 +39,7 @@ pytestmark = pytest.mark.timeout(240 + EDITS)
 
 
 def test_no_reader_sees_an_older_picture_and_the_last_edit_wins(cluster: Cluster, admins: list[Admin]) -> None:
-    admins[0].put_location("cell", 12, 12)
+    put_cell(admins[0], 12)
     packs = [admins[0].pack_showing(chart(), media_type="image/png")[0] for _ in range(PACKS)]
     # One that the readers can tell, before there is any reader.
     edits = [edit_cell(admins[0], pack_id, cell) for cell, pack_id in enumerate(packs)]

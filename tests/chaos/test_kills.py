@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.admin import Admin
-from tests.chaos.evidence import check_cluster_store, wait_until_idle
+from tests.chaos.evidence import check_cluster_store, put_locations, unfinished_jobs, wait_until_idle
 from tests.pictures import jpeg, photo
 from tests.server import serving
 from tests.servers.cluster import Cluster
@@ -42,7 +42,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
             jobs.append(_set_crop(chance.choice(admins), packs[number], crop))
         at_work += _wait_for_a_variant(cluster)
         time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
-        busy += _unfinished(admins[0]) > 0
+        busy += unfinished_jobs(admins[0]) > 0
         victim = chance.choice(cluster.workers)
         cluster.kill(victim)
         cluster.start(victim)
@@ -83,8 +83,7 @@ def _compare_with_undisturbed(
     """Make the same packs in an installation of its own that nobody disturbs, and compare every variant's bytes."""
     compared = 0
     with serving(folder) as quiet:
-        for name, width, height in (("thumb", 320, 180), ("cover", 200, 300)):
-            quiet.put_location(name, width, height)
+        put_locations(quiet)
         for number, (pack_id, data) in enumerate(zip(packs, originals, strict=True)):
             twin, _ = quiet.pack_showing(data)
             if number in crops:
@@ -108,11 +107,6 @@ def _set_crop(admin: Admin, pack_id: str, crop: str) -> str:
         "id"
     ]
     return job_id
-
-
-def _unfinished(admin: Admin) -> int:
-    count: int = admin.ask("{ jobs(first: 1, states: [QUEUED, RUNNING]) { totalCount } }")["jobs"]["totalCount"]
-    return count
 
 
 def _crop(chance: random.Random) -> str:
