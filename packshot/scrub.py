@@ -15,7 +15,9 @@ from itertools import groupby, islice
 
 from packshot.catalog import collection, inspection
 from packshot.catalog.inspection import Claimed
+from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import next_sequence
 from packshot.errors import Invalid
 from packshot.make import current_variants
 from packshot.site import Site, original_key
@@ -212,7 +214,9 @@ def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed,
             and row.planned
             and current.has(row.location, row.fingerprint, row.plan, planned=True)
         ]
-        inspection.lock_pack(tx, pack_id, order=bool(again))
+        if again:
+            # The order before the variants, as the end of a refresh takes them.
+            place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, verify=False)
         corrected = inspection.disown(tx, again, again=True)
         corrected += inspection.disown(tx, [row for row, _ in found.values() if row not in again], again=False)
         for key, (row, fault) in found.items():

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables import originals, pack_locations, variants
-from packshot.catalog.transaction import Catalog, Tx, next_sequence
+from packshot.catalog.transaction import Catalog, Tx
 from packshot.variants.key import Key
 
 PORTION = 500
@@ -76,12 +75,6 @@ def read_claimed(tx: Tx, pack_ids: Collection[str]) -> dict[str, Claimed]:
         for row in found
     )
     return {"/".join((tx.tenant, *one.columns)): one for one in rows}
-
-
-def lock_pack(tx: Tx, pack_id: str, *, order: bool) -> None:
-    """Begin to correct a pack's rows; with `order` the pack is ordered, before its rows as everywhere."""
-    if order:
-        place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, verify=False)
 
 
 def disown(tx: Tx, found: Sequence[Claimed], *, again: bool) -> list[Claimed]:
