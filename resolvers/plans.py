@@ -1,13 +1,13 @@
 """Plans: what a change of configuration would cost, before anybody makes it.
 
-Packs are counted by their shapes and the ledger is asked about a bounded number
-of them: the packs' shapes are gone over in the database, and only hundreds of packs
-are read, however many there are (docs/decisions/0010-plans-count-shapes.md). Up to 512 packs, or shapes of packs, every count is exact. Of more shapes the largest 256
-are counted, and the others are told from a fair sample of 128 packs. What is there
-already is looked up for the 256 packs that were modified last and for 256 others;
-the ratio among those holds for the rest. So it is exact where none or all of it is
-there, and where no others than those were edited since it was made. A change that
-touches several locations looks at fewer packs, 128 shapes at the least.
+The database groups the packs by their shapes, and only hundreds of packs are read
+however many there are (docs/decisions/0010-plans-count-shapes.md). Up to 512 packs,
+or shapes of packs, every count is exact. Of more shapes the largest 256 are counted,
+and the others are told from a fair sample of 128 packs. What is there already is
+looked up for the 256 packs that were modified last and for 256 others; the ratio
+among those holds for the rest. So it is exact where none or all of it is there, and
+where no others than those were edited since it was made. A change that touches
+several locations looks at fewer packs, 128 shapes at the least.
 """
 
 import hashlib
