@@ -2,7 +2,7 @@
 
 The database groups the packs by their shapes, and only hundreds of packs are read
 however many there are (docs/decisions/0010-plans-count-shapes.md). Up to 512 packs,
-or shapes of packs, every count is exact. Of more shapes the largest 256 are counted,
+or shapes of packs, every count is exact. Of more shapes the commonest 128 are counted,
 and the others are told from a fair sample of 128 packs. What is there already is
 looked up for the 256 packs that were modified last and for 256 others; the ratio
 among those holds for the rest. So it is exact where none or all of it is there, and

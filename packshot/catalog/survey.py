@@ -15,6 +15,7 @@ from packshot.catalog.tables import originals, pack_locations, packs
 from packshot.catalog.transaction import Tx
 from packshot.model import Location, Pack, PackLocation, Snapshot, Tenant
 
+_LARGEST_SAMPLE = 20_000
 # Numbers that follow each other lie far apart when multiplied by this, modulo 2^32 (D. Knuth's multiplicative hash).
 _SCATTER, _SCATTERED = 2_654_435_761, 2**32
 
@@ -102,8 +103,8 @@ def read_survey(tx: Tx, most: int) -> Survey:
     """Return the packs that stand for all packs of the tenant: a few statements however many there are.
 
     Args:
-        most: up to so many shapes every pack counts; of more, the larger half of that number, and a
-            sample of half as many other packs. The other two samples have half as many packs each.
+        most: up to so many shapes every pack counts; of more, the commonest quarter of that number, and as
+            many other packs by chance. The other two samples have half as many packs each.
     """
     mine = packs.c.tenant_id == tx.tenant
     total = tx.connection.scalar(sa.select(sa.func.count()).select_from(packs).where(mine)) or 0
@@ -113,46 +114,40 @@ def read_survey(tx: Tx, most: int) -> Survey:
         sa.select(key, count, last).where(mine).group_by(key).order_by(count.desc(), last.desc()).limit(most + 1)
     ).all()
     if len(largest) > most:
-        largest = largest[: most // 2]
-    counted = sum(row.alike for row in largest)
-    seen = [(row.last, float(row.alike)) for row in largest]
-    if counted < total:
-        seen += _others(tx, most // 4, total - counted, [row.key for row in largest])
+        largest = largest[: most // 4]
+    seen = {row.last: float(row.alike) for row in largest}
+    others = total - sum(row.alike for row in largest)
     newest = tx.connection.execute(
         sa.select(packs.c.id, packs.c.sequence_number)
         .where(mine)
         .order_by(packs.c.sequence_number.desc())
         .limit(most // 2)
     ).all()
-    older = total - len(newest)
-    spread = _scattered(tx, most // 2, older, packs.c.sequence_number < newest[-1].sequence_number) if older else []
-    ids = _ids(tx, {*(number for number, _ in seen), *spread})
+    # As large as it takes to meet the others often enough, where they are not too few to matter.
+    enough = most if not others else max(most, min(_LARGEST_SAMPLE, most // 4 * total // others))
+    sample = _sample(tx, enough, total) if total else []
+    known = {row.key for row in largest}
+    met = [row.sequence_number for row in sample if row.key not in known][: most // 4] if others else []
+    if others and not met:
+        seen = {number: alike * total / (total - others) for number, alike in seen.items()}
+    seen |= {number: others / len(met) for number in met}
+    spread = [row.sequence_number for row in sample if row.sequence_number < newest[-1].sequence_number][: most // 2]
+    ids = _ids(tx, {*seen, *spread})
     return Survey(
-        [Stand(ids[number], weight) for number, weight in sorted(seen, reverse=True)],
+        [Stand(ids[number], seen[number]) for number in sorted(seen, reverse=True)],
         [row.id for row in newest],
         [ids[number] for number in spread],
     )
 
 
-def _others(tx: Tx, some: int, count: int, keys: Sequence[str]) -> list[tuple[int, float]]:
-    """Return some of the packs of other shapes than these, with how many of the `count` each stands for."""
-    other = ~_key().in_(keys)
-    # Where chance took none, for want of many, the first few are as good.
-    found = _scattered(tx, some, count, other) or _scattered(tx, some, 1, other)
-    return [(number, count / len(found)) for number in found]
-
-
-def _scattered(tx: Tx, some: int, among: int, where: sa.ColumnElement[bool]) -> list[int]:
-    """Return the sequence numbers of about `some` packs, each as likely as any; of all where there are no more."""
+def _sample(tx: Tx, some: int, among: int) -> Sequence[Any]:
+    """Return about `some` packs in no order, each as likely as any; all where there are no more."""
     scattered = (packs.c.sequence_number % 1_000_003 * _SCATTER) % _SCATTERED
-    chance = _SCATTERED * some // among
-    return list(
-        tx.connection.scalars(
-            sa.select(packs.c.sequence_number)
-            .where(packs.c.tenant_id == tx.tenant, where, scattered < chance)
-            .limit(2 * some)
-        )
-    )
+    return tx.connection.execute(
+        sa.select(packs.c.sequence_number, _key().label("key"))
+        .where(packs.c.tenant_id == tx.tenant, scattered < _SCATTERED * some // among)
+        .order_by(scattered)
+    ).all()
 
 
 def _ids(tx: Tx, numbers: Collection[int]) -> dict[int, str]:
