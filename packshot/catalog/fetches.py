@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import jobs
+from packshot.catalog import items
 from packshot.catalog.jobs import Counts, Failure, Job
 from packshot.catalog.orders import Priority
 from packshot.catalog.tables import fetches
@@ -64,7 +64,7 @@ def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None
         for (pack_id, location), url in urls.items()
     ]
     tx.connection.execute(sa.insert(fetches), rows)
-    jobs.count(tx, job.id, Counts(total=len(rows)))
+    items.count(tx, job.id, Counts(total=len(rows)))
 
 
 def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
@@ -77,7 +77,7 @@ def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
         here.append(fetches.c.location == location)
     dropped = tx.connection.execute(sa.delete(fetches).where(*here).returning(fetches.c.job_id)).scalars()
     for job_id in sorted(dropped.all()):
-        jobs.count(tx, job_id, Counts(skipped=1))
+        items.count(tx, job_id, Counts(skipped=1))
 
 
 def is_due(tx: Tx) -> bool:
@@ -127,7 +127,7 @@ def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:
     if not tx.connection.execute(ended).rowcount:
         return False
     counts = Counts(done=1) if failure is None else Counts(failed=1)
-    jobs.count(tx, held.job_id, counts, () if failure is None else (failure,))
+    items.count(tx, held.job_id, counts, () if failure is None else (failure,))
     return True
 
 

@@ -58,8 +58,13 @@ class Claim:
     outages: int = 0
 
 
-def place_orders(tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool) -> None:
-    """Order that these packs be brought up to date; `seq` is the order's number."""
+def place_orders(
+    tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool, job_only: bool = False
+) -> None:
+    """Order that these packs be brought up to date; `seq` is the order's number.
+
+    With `job_only` nobody but jobs wants it: it can be held and withdrawn with them.
+    """
     if not pack_ids:
         return
     due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE else timedelta(0))
@@ -72,6 +77,7 @@ def place_orders(tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, 
                 "rendered_seq": 0,
                 "priority": priority.value,
                 "verify": verify,
+                "job_only": job_only,
                 "due_at": due_at,
                 "outages": 0,
             }
@@ -92,6 +98,8 @@ def place_orders(tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, 
                     (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
                 ),
                 "verify": sa.or_(fresh.verify, orders.c.verify),
+                "job_only": sa.and_(fresh.job_only, sa.or_(idle, orders.c.job_only)),
+                "held": False,
                 "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
                 "outages": 0,
             },
@@ -104,7 +112,7 @@ def claim(tx: Tx, pack_id: str) -> Claim | None:
     here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
     row = tx.connection.execute(
         sa.select(orders)
-        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq)
+        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held)
         .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
         .with_for_update(skip_locked=True)
     ).first()
@@ -117,14 +125,14 @@ def claim(tx: Tx, pack_id: str) -> Claim | None:
 
 def renew(tx: Tx, held: Claim) -> bool:
     """Prolong a lease; False: it has passed on to someone else."""
-    return bool(tx.connection.execute(_held(tx, held).values(lease_until=tx.now + LEASE)).rowcount)
+    return bool(tx.connection.execute(_leased(tx, held).values(lease_until=tx.now + LEASE)).rowcount)
 
 
 def finish(tx: Tx, held: Claim) -> bool:
     """Say that the pack is as it was wanted at the claim; False: the lease has passed on."""
     return bool(
         tx.connection.execute(
-            _held(tx, held).values(
+            _leased(tx, held).values(
                 rendered_seq=held.seq,
                 verify=sa.and_(orders.c.verify, orders.c.wanted_seq > held.seq),
                 due_at=tx.now,
@@ -136,9 +144,21 @@ def finish(tx: Tx, held: Claim) -> bool:
     )
 
 
+def is_wanted(tx: Tx, held: Claim) -> bool | None:
+    """Whether the work under a claim is still for somebody; False: the lease is gone; None: there is a newer order."""
+    row = tx.connection.execute(
+        sa.select(orders.c.lease_token, orders.c.wanted_seq).where(
+            orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id
+        )
+    ).first()
+    if row is None or row.lease_token != held.token:
+        return False
+    return None if row.wanted_seq > held.seq else True
+
+
 def hand_back(tx: Tx, held: Claim) -> bool:
     """Give a pack back for a newer order; False: there is none, and the pack is kept."""
-    newer = _held(tx, held).where(orders.c.wanted_seq > held.seq)
+    newer = _leased(tx, held).where(orders.c.wanted_seq > held.seq)
     return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
 
 
@@ -156,11 +176,11 @@ def put_off(tx: Tx, held: Claim) -> None:
     )
     pause = min(timedelta(seconds=2 ** min(outages + 1, 10)), LONGEST_PAUSE)
     tx.connection.execute(
-        _held(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
+        _leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
     )
 
 
-def _held(tx: Tx, held: Claim) -> sa.Update:
+def _leased(tx: Tx, held: Claim) -> sa.Update:
     return sa.update(orders).where(
         orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id, orders.c.lease_token == held.token
     )
@@ -171,7 +191,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
     due = (
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now)
+        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now, ~orders.c.held)
         .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
@@ -200,8 +220,24 @@ def put_back(tx: Tx, unrung: Sequence[Due]) -> None:
 
 def count_pending(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants wait or are being worked on."""
-    pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)
+    pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
     return tx.connection.scalar(sa.select(sa.func.count()).select_from(orders).where(*pending)) or 0
+
+
+def is_any_edit_pending(tx: Tx) -> bool:
+    """Whether the tenant has an edit that is not rendered yet."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    return tx.connection.execute(sa.select(orders.c.pack_id).where(*here).limit(1)).first() is not None
+
+
+def hurry_edits(tx: Tx) -> None:
+    """Make interactive work of every edit of the tenant that is not rendered yet."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    tx.connection.execute(
+        sa.update(orders)
+        .where(*here, orders.c.priority != Priority.INTERACTIVE.value)
+        .values(priority=Priority.INTERACTIVE.value, due_at=tx.now)
+    )
 
 
 def count_in_work(tx: Tx, priority: Priority) -> int:

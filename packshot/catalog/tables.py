@@ -58,6 +58,9 @@ tenants = sa.Table(
     sa.Column("format_policy", sa.String(16), nullable=False),
     sa.Column("keep_credits", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Moment, nullable=False),
+    sa.Column(
+        "unmarked_after", PACK, comment="packs after this id may have superseded variants not marked; null: none"
+    ),
 )
 
 # Apart from `tenants`, whose row edits only share: this one every writer locks
@@ -225,11 +228,16 @@ orders = sa.Table(
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
     sa.Column("outages", sa.Integer, nullable=False),
+    sa.Column("job_only", sa.Boolean, nullable=False, server_default=sa.false(), comment="jobs want it, and no edit"),
+    sa.Column(
+        "held", sa.Boolean, nullable=False, server_default=sa.false(), comment="every job that wants it is paused"
+    ),
     sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
     sa.Index("ix_orders_pending", "priority", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
 )
 
 _OPEN = sa.text("finished_at IS NULL")
+_FINISHED = sa.text("finished_at IS NOT NULL")
 
 jobs = sa.Table(
     "jobs",
@@ -239,13 +247,22 @@ jobs = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
-    sa.Column("location", NAME, comment="the job counts the variants of this location; null: of all"),
+    sa.Column("location", NAME, comment="what it is about, for people; null: all of them"),
+    sa.Column(
+        "scope", sa.JSON(none_as_null=True), comment="the job counts the variants of these locations; null: of all"
+    ),
     sa.Column("verify", sa.Boolean, nullable=False),
     sa.Column("cursor", sa.BigInteger, comment="packs below this sequence number are still to be admitted; null: none"),
+    sa.Column("packs", sa.BigInteger, nullable=False, server_default="0", comment="to go through, at its beginning"),
+    sa.Column("packs_seen", sa.BigInteger, nullable=False, server_default="0", comment="of these, admitted"),
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("done", sa.BigInteger, nullable=False),
     sa.Column("skipped", sa.BigInteger, nullable=False),
     sa.Column("failed", sa.BigInteger, nullable=False),
+    sa.Column("rate", sa.Double, comment="variants a second of late"),
+    sa.Column("rate_at", Moment, comment="since when `rate_done` is counted"),
+    sa.Column("rate_done", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("admitted_at", Moment, comment="when its last portion was let in"),
     sa.Column("created_by", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("started_at", Moment),
@@ -265,11 +282,32 @@ job_items = sa.Table(
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Integer, nullable=False),
+    sa.Column(
+        "again", sa.Boolean, nullable=False, server_default=sa.false(), comment="only what failed is counted anew"
+    ),
+    sa.Column("done", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("skipped", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failed", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("grown", sa.Integer, nullable=False, server_default="0", comment="how many more than `total` there were"),
     sa.Column("finished_at", Moment),
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
     sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
     sa.Index("ix_job_items_open_pack", "tenant_id", "pack_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
-    sa.Index("ix_job_items_open_job", "tenant_id", "job_id", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    sa.Index("ix_job_items_finished", "finished_at", sqlite_where=_FINISHED, postgresql_where=_FINISHED),
+)
+
+# The one change of configuration that a tenant may have in preparation, as only the fields that differ.
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    _tenant(),
+    sa.Column("job_id", sa.String(32), nullable=False),
+    sa.Column("location", NAME, comment="whose change it is; null: the tenant's, or nobody's"),
+    sa.Column("change", sa.JSON, nullable=False),
+    sa.Column("accepted", sa.Boolean, nullable=False, comment="it goes live although some variants failed"),
+    sa.Column("prepared_at", Moment, comment="when the last pack was prepared"),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
 )
 
 job_failures = sa.Table(

@@ -1,0 +1,300 @@
+"""A job's items: one a pack, each with the number of the order that it waits for.
+
+Whatever finishes that pack at or beyond that number finishes the item, so an
+edit's render also moves the bulk job that wanted the same pack. A finished item
+carries its counts; they are added to the job in batches, not one row lock a pack.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog import webhooks
+from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState
+from packshot.catalog.orders import place_orders
+from packshot.catalog.tables import candidates, fetches, job_failures, job_items, jobs, orders, packs, pack_locations
+from packshot.catalog.transaction import Tx, next_sequence
+from packshot.catalog.webhooks import Event
+
+# Over so long the rate of a job is taken.
+RATE_WINDOW = timedelta(seconds=10)
+ROWS_AT_ONCE = 500
+_OPEN_STATES = [state.value for state in ACTIVE]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How one pack's variants ended, by location, and what could not be rendered."""
+
+    counts: Mapping[str, Counts]
+    failures: Sequence[Failure]
+
+
+def admit(
+    tx: Tx,
+    job: Job,
+    totals: Mapping[str, int],
+    *,
+    cursor: int | None = None,
+    seen: int = 0,
+    there: int = 0,
+    job_only: bool = False,
+) -> None:
+    """Order packs on behalf of a job.
+
+    Orders are locked before the job is, as a worker that finishes a pack does it.
+
+    Args:
+        totals: how many variants the job wants of each pack.
+        cursor: where the next portion begins; None: this is the last one.
+        seen: how many packs were gone through for it.
+        there: variants of packs that need no order, as all of theirs are there.
+        job_only: only jobs want it, so that the orders end with them.
+    """
+    _order(tx, job, totals, job_only=job_only)
+    values = {
+        "total": jobs.c.total + sum(totals.values()) + there,
+        "skipped": jobs.c.skipped + there,
+        "cursor": cursor,
+        "packs_seen": jobs.c.packs_seen + seen,
+        "admitted_at": tx.now,
+    }
+    tx.connection.execute(_this(tx, job.id).values(**values))
+    close_finished(tx, [job.id])
+
+
+def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
+    """Order packs of which something failed once more; the rest of them is not counted again."""
+    _order(tx, job, dict.fromkeys(pack_ids, 0), job_only=True, again=True)
+
+
+def _order(tx: Tx, job: Job, totals: Mapping[str, int], *, job_only: bool, again: bool = False) -> None:
+    if not totals:
+        return
+    seq, pack_ids = next_sequence(tx), sorted(totals)
+    for start in range(0, len(pack_ids), ROWS_AT_ONCE):
+        portion = pack_ids[start : start + ROWS_AT_ONCE]
+        common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "again": again}
+        fresh = [{**common, "pack_id": pack_id, "total": totals[pack_id]} for pack_id in portion]
+        place_orders(tx, portion, seq, job.priority, verify=job.verify, job_only=job_only)
+        tx.connection.execute(sa.insert(job_items), fresh)
+
+
+def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
+    """Return the job's next packs to admit, last modified first, and its cursor after them."""
+    has_original = (
+        sa.select(pack_locations.c.pack_id)
+        .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
+        .where(pack_locations.c.original_sha256.is_not(None))
+        .exists()
+    )
+    found = tx.connection.execute(
+        sa.select(packs.c.id, packs.c.sequence_number)
+        .where(packs.c.tenant_id == tx.tenant, packs.c.sequence_number < job.cursor, has_original)
+        .order_by(packs.c.sequence_number.desc())
+        .limit(size)
+    ).all()
+    return [row.id for row in found], found[-1].sequence_number if len(found) == size else None
+
+
+def unadmitted_jobs(tx: Tx) -> list[tuple[str, str]]:
+    """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
+    statement = (
+        sa.select(jobs.c.tenant_id, jobs.c.id)
+        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
+        .order_by(sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at), jobs.c.id)
+    )
+    first: dict[str, str] = {}
+    for row in tx.connection.execute(statement):
+        first.setdefault(row.tenant_id, row.id)
+    return list(first.items())
+
+
+def mark_started(tx: Tx, pack_id: str) -> None:
+    """Note that work on a pack began, in every job that waits for it."""
+    waiting = sa.select(job_items.c.job_id).where(
+        job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.finished_at.is_(None)
+    )
+    # A job that another worker is just about to start needs no second start.
+    queued = tx.connection.scalars(
+        sa.select(jobs.c.id)
+        .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(waiting), jobs.c.state == JobState.QUEUED.value)
+        .order_by(jobs.c.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if queued:
+        tx.connection.execute(
+            sa.update(jobs)
+            .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(queued))
+            .values(state=JobState.RUNNING.value, started_at=tx.now)
+        )
+
+
+def settle(tx: Tx, pack_id: str, seq: int, live: Ended, prepared: Mapping[str, Ended]) -> None:
+    """Finish a pack's items in every job whose order `seq` has reached.
+
+    Args:
+        live: how what the pack's URLs give now ended.
+        prepared: how what they are to give ended, by the job that prepares it.
+    """
+    waiting = tx.connection.execute(
+        sa.select(job_items.c.job_id, job_items.c.total, job_items.c.again, jobs.c.scope)
+        .join(jobs, sa.and_(jobs.c.tenant_id == job_items.c.tenant_id, jobs.c.id == job_items.c.job_id))
+        .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id)
+        .where(job_items.c.finished_at.is_(None), job_items.c.seq <= seq)
+        .order_by(job_items.c.job_id)
+    ).all()
+    for item in waiting:
+        ended = prepared.get(item.job_id, live)
+        relevant = [count for name, count in ended.counts.items() if item.scope is None or name in item.scope]
+        done, failed = sum(count.done for count in relevant), sum(count.failed for count in relevant)
+        skipped = 0 if item.again else sum(count.skipped for count in relevant)
+        tx.connection.execute(
+            sa.update(job_items)
+            .where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == item.job_id)
+            .where(job_items.c.pack_id == pack_id)
+            .values(
+                finished_at=tx.now,
+                done=done,
+                skipped=skipped,
+                failed=failed,
+                grown=done + skipped + failed - item.total,
+            )
+        )
+        note_failures(tx, item.job_id, [f for f in ended.failures if item.scope is None or f.location in item.scope])
+
+
+def fold_finished(tx: Tx) -> None:
+    """Add what finished items of all tenants carry to their jobs, and close those that wait for nothing more."""
+    finished = sa.delete(job_items).where(job_items.c.finished_at.is_not(None)).returning(job_items)
+    _fold(tx, tx.connection.execute(finished).all())
+
+
+def _fold(tx: Tx, finished: Sequence[Any]) -> None:
+    sums: dict[tuple[str, str], Counts] = {}
+    last: dict[tuple[str, str], datetime] = {}
+    for row in finished:
+        place = (row.tenant_id, row.job_id)
+        count = sums.setdefault(place, Counts())
+        count.done += row.done
+        count.skipped += row.skipped
+        count.failed += row.failed
+        count.total += row.grown
+        last[place] = max(row.finished_at, last.get(place, row.finished_at))
+    for (tenant, job_id), count in sorted(sums.items(), key=lambda entry: entry[0]):
+        here = replace(tx, tenant=tenant)
+        _add(here, job_id, count, last[tenant, job_id])
+        close_finished(here, [job_id])
+
+
+def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
+    row = tx.connection.execute(
+        sa.select(jobs.c.rate_at, jobs.c.rate_done, jobs.c.started_at)
+        .where(jobs.c.tenant_id == tx.tenant, jobs.c.id == job_id)
+        .with_for_update(key_share=True)
+    ).one()
+    since = row.rate_at or row.started_at or tx.now
+    ended, elapsed = row.rate_done + count.done + count.skipped + count.failed, heartbeat_at - since
+    rate = {"rate_at": since, "rate_done": ended}
+    if elapsed >= RATE_WINDOW:
+        rate = {"rate": ended / elapsed.total_seconds(), "rate_at": heartbeat_at, "rate_done": 0}
+    added = {name: jobs.c[name] + getattr(count, name) for name in ("total", "done", "skipped", "failed")}
+    tx.connection.execute(_this(tx, job_id).values(**added, **rate, heartbeat_at=heartbeat_at))
+
+
+def count(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
+    """Add what became of originals to an import's counts, and end it with its last one."""
+    added = {name: jobs.c[name] + getattr(counts, name) for name in ("total", "done", "skipped", "failed")}
+    tx.connection.execute(_this(tx, job_id).values(**added, heartbeat_at=tx.now))
+    note_failures(tx, job_id, failures)
+    close_finished(tx, [job_id])
+
+
+def mark_running(tx: Tx, job_id: str) -> None:
+    """Note that work on an import began."""
+    queued = _this(tx, job_id).where(jobs.c.state == JobState.QUEUED.value)
+    tx.connection.execute(queued.values(state=JobState.RUNNING.value, started_at=tx.now))
+
+
+def drop_pack(tx: Tx, pack_id: str) -> None:
+    """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
+    # Orders are locked before jobs are, as a worker that finishes a pack does it.
+    tx.connection.execute(sa.delete(orders).where(*here))
+    dropped = tx.connection.execute(
+        sa.delete(job_items)
+        .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id)
+        .returning(job_items)
+    ).all()
+    _fold(tx, [item for item in dropped if item.finished_at is not None])
+    still_open = sorted((item.job_id, item.total) for item in dropped if item.finished_at is None)
+    for job_id, total in still_open:
+        tx.connection.execute(_this(tx, job_id).values(total=jobs.c.total - total))
+    close_finished(tx, [job_id for job_id, _ in still_open])
+
+
+def note_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
+    """Write down what could not be rendered; a pack location's last failure counts."""
+    for failure in failures:
+        why = {"code": failure.code.value, "message": failure.message, "attempts": failure.attempts}
+        place = {
+            "tenant_id": tx.tenant,
+            "job_id": job_id,
+            "pack_id": failure.pack_id,
+            "location": failure.location,
+        }
+        statement = tx.insert(job_failures).values(**place, **why)
+        tx.connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=why))
+
+
+def has_items(tx: Tx, job_id: str) -> bool:
+    """Whether a job waits for any pack, or for a finished one to be counted."""
+    found = sa.select(job_items.c.job_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
+    return tx.connection.execute(found.limit(1)).first() is not None
+
+
+def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
+    """Put those jobs that wait for nothing more into their final state.
+
+    A job that prepares a change waits for the switch.
+    """
+    if not job_ids:
+        return
+    of_job = (job_items.c.tenant_id == jobs.c.tenant_id, job_items.c.job_id == jobs.c.id)
+    items = sa.select(job_items.c.job_id).where(*of_job).exists()
+    open_fetches = (
+        sa.select(fetches.c.job_id)
+        .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
+        .exists()
+    )
+    prepares = (
+        sa.select(candidates.c.job_id)
+        .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
+        .exists()
+    )
+    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~prepares)
+
+
+def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
+    """Put open jobs into a final state, by their counts unless it is given, and tell of it."""
+    by_counts = sa.case(
+        (jobs.c.failed == 0, JobState.SUCCEEDED.value),
+        (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
+        else_=JobState.FAILED.value,
+    )
+    ended = tx.connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), *which)
+        .values(state=by_counts if state is None else state.value, finished_at=tx.now, cursor=None)
+        .returning(jobs)
+    )
+    for row in ended.all():
+        counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
+        webhooks.tell(tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts})
+
+
+def _this(tx: Tx, job_id: str) -> sa.Update:
+    return sa.update(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id == job_id)
