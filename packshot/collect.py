@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from packshot.catalog import collection
+from packshot.catalog.candidates import read_candidate
 from packshot.catalog.collection import Superseded
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
@@ -19,6 +20,7 @@ from packshot.make import current_variants
 from packshot.model import Location, Snapshot
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject
+from packshot.variants.change import Change, views
 from packshot.variants.resolve import shown_at
 
 PORTION = 100
@@ -60,12 +62,14 @@ def judge(
     found: Sequence[Superseded],
     snapshots: Mapping[str, Snapshot],
     retired: Mapping[str, Sequence[tuple[Location, datetime]]],
+    change: Change | None = None,
     *,
     limit: Size,
 ) -> Verdict:
     """Tell superseded variants that nobody needs from those that are current or promised.
 
     Args:
+        change: what is being prepared; what it will give is current as well.
         snapshots: of their packs, as they are now; a pack that is absent is deleted.
         retired: earlier versions of locations that can still be put back, and until when each was live.
     """
@@ -76,7 +80,7 @@ def judge(
         snapshot = snapshots.get(one.pack_id)
         if snapshot is None:
             collect.append(one)
-        elif _gives(snapshot, one, limit):
+        elif any(_gives(view, one, limit) for view in views(snapshot, change)):
             current.append(one)
         elif (until := _promised_until(snapshot, one, retired, limit)) is not None:
             promised.setdefault(until, []).append(one)
@@ -109,7 +113,9 @@ def _promised_until(
 
 def _judge(tx: Tx, site: Site, found: Sequence[Superseded], before: datetime) -> Verdict:
     snapshots = read_snapshots(tx, {one.pack_id for one in found})
-    return judge(found, snapshots, collection.read_retired(tx, before), limit=site.limit)
+    candidate = read_candidate(tx)
+    change = None if candidate is None else candidate.change
+    return judge(found, snapshots, collection.read_retired(tx, before), change, limit=site.limit)
 
 
 def collect_portion(site: Site, tenant: str) -> Collected:

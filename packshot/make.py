@@ -2,9 +2,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import reduce
 from itertools import groupby
+from operator import or_
 
 from packshot.catalog import collection, ledger
+from packshot.catalog.candidates import read_candidate
 from packshot.catalog.ledger import Current, Made, Refused
 from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError, Unrenderable
@@ -15,6 +18,7 @@ from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
+from packshot.variants.change import views
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all, shown_at
 
@@ -35,6 +39,7 @@ def make_variants(
     *,
     planned: bool,
     heartbeat: Callable[[], None] | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
     refuse_lost: bool = False,
 ) -> list[Made | Refused]:
     """Put the variants into the store; each original is decoded once.
@@ -44,7 +49,7 @@ def make_variants(
 
     Args:
         planned: whether the targets belong to what is rendered ahead of time.
-        heartbeat: called every few seconds meanwhile; what it raises ends the work.
+        heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
         refuse_lost: an original that its store says it has not, or only damaged, is the
             refusal of its variants; else it is raised, as if it might still come back.
 
@@ -58,7 +63,7 @@ def make_variants(
         collecting = ledger.announce(tx, [target.key for target in targets], planned=planned)
     for announced in collecting:
         _reclaim(site, announced, planned=planned)
-    pulse = Pulse(heartbeat, HEARTBEAT_SECONDS)
+    pulse = Pulse(heartbeat, heartbeat_seconds)
     outcomes: list[Made | Refused] = []
     in_order = sorted(targets, key=lambda target: target.original.sha256)
     for sha256, group in groupby(in_order, key=lambda target: target.original.sha256):
@@ -69,7 +74,7 @@ def make_variants(
             with site.originals.as_file(key) as original:
                 drawings = [target.drawing for target in alike]
                 rendered = site.renderer.render(
-                    original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=HEARTBEAT_SECONDS
+                    original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=heartbeat_seconds
                 )
         except (NoSuchObject, DamagedObject):
             if not refuse_lost:
@@ -104,8 +109,14 @@ def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | P
 
 
 def supersede_outdated(tx: Tx, snapshot: Snapshot, *, limit: Size) -> None:
-    """Mark in the ledger which variants of a pack its URLs give no longer, and unmark those that they give again."""
-    ledger.supersede(tx, snapshot.pack.id, current_variants(snapshot, limit=limit))
+    """Mark in the ledger which variants of a pack its URLs give no longer, and unmark those that they give again.
+
+    What they are to give under a change that is being prepared counts as well.
+    """
+    candidate = read_candidate(tx)
+    seen = views(snapshot, None if candidate is None else candidate.change)
+    now = reduce(or_, (current_variants(view, limit=limit) for view in seen))
+    ledger.supersede(tx, snapshot.pack.id, now)
 
 
 def _reclaim(site: Site, key: Key, *, planned: bool) -> None:

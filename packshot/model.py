@@ -128,6 +128,31 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class LocationVersion:
+    """What a location was, is, or is about to be.
+
+    Attributes:
+        active_from: when it went live; None: it is being prepared.
+        active_to: when another one took its place; None: it is live, or not yet.
+        changed_by: who asked for it; None: not known, or a change elsewhere did.
+    """
+
+    version: int
+    label: str | None
+    width: int | None
+    height: int | None
+    fallback: str | None
+    resize_gravity: Gravity | None
+    include_all: IncludeAll
+    allow_upscale: bool
+    renditions: tuple[Rendition, ...] | None
+    formats: tuple[Format, ...] | None
+    active_from: datetime | None
+    active_to: datetime | None
+    changed_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Original:
     """An uploaded picture, known by its content.
 

@@ -11,12 +11,24 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import erasures, fetches, jobs, leases, once, orders, purges, uploads, webhooks
+from packshot.catalog import (
+    candidates,
+    erasures,
+    fetches,
+    items,
+    leases,
+    once,
+    orders,
+    purges,
+    tenants,
+    uploads,
+    webhooks,
+)
 from packshot.catalog.orders import Due, Priority
-from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.site import Site
-from packshot.variants.resolve import planned_all
+from pregen.activate import activate_if_ready, mark_portion
+from pregen.admit import admit_portion
 from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -85,10 +97,17 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
-            open_jobs = jobs.unadmitted_jobs(tx)
+            items.fold_finished(tx)
+            open_jobs = items.unadmitted_jobs(tx)
+            prepared = candidates.list_candidates(tx)
+            unmarked = tenants.unmarked_tenants(tx)
         for tenant, job_id in open_jobs:
             # One job that cannot be let in must not keep the others' work waiting.
             self._guard(partial(self._admit, tenant, job_id))
+        for tenant, candidate in prepared:
+            self._guard(partial(activate_if_ready, self._site, tenant, candidate.job_id))
+        for tenant in unmarked:
+            self._guard(partial(mark_portion, self._site, tenant))
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
@@ -124,13 +143,7 @@ class Dispatcher:
         with self._site.catalog.write(tenant) as tx:
             if not self._mine(tx) or orders.count_pending(tx, Priority.BULK) >= BULK_WAITING:
                 return
-            job = jobs.get_job(tx, job_id)
-            pack_ids, cursor = jobs.next_portion(tx, job, PORTION)
-            totals = {
-                pack_id: len(planned_all(snapshot, job.location, limit=self._site.limit))
-                for pack_id, snapshot in read_snapshots(tx, pack_ids).items()
-            }
-            jobs.admit(tx, job, totals, cursor=cursor)
+            admit_portion(tx, job_id, PORTION, limit=self._site.limit)
 
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:

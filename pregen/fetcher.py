@@ -6,7 +6,7 @@ what is due is in the database, so they need no queue.
 
 import logging
 
-from packshot.catalog import fetches, jobs, orders, packs
+from packshot.catalog import fetches, items, orders, packs
 from packshot.catalog.fetches import Fetch
 from packshot.catalog.jobs import Failure
 from packshot.catalog.orders import Priority
@@ -77,7 +77,7 @@ class Fetcher:
         lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK
         try:
             with self._site.catalog.write(tenant) as tx:
-                jobs.mark_running(tx, held.job_id)
+                items.mark_running(tx, held.job_id)
             original = fetch_original(self._site, tenant, held.url, lane=lane)
             self._keep(tenant, held, original)
         except Superseded:

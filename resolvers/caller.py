@@ -57,7 +57,7 @@ class Caller:
             AnsweredBefore: this call was made before, and its change with it.
             IdempotencyMismatch: its key belongs to another call.
         """
-        with self.site.catalog.write(self.tenant) as tx:
+        with self.site.catalog.edit(self.tenant) as tx:
             if self.once is not None:
                 begin_once(tx, self.once)
             yield tx

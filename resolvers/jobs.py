@@ -1,17 +1,28 @@
 """Jobs: start one, and see how far it is."""
 
 from collections.abc import Sequence
+from enum import StrEnum
 
-from packshot.catalog import jobs, ledger, packs
+from packshot.catalog import control, jobs, ledger, locations, packs
 from packshot.catalog.jobs import Failure, Job, JobKind, JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
 from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import hold_configuration
 from packshot.errors import Limit, NotFound
+from packshot.variants.change import Change
+from resolvers import changes
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
 
 MOST_PACKS = 100
+
+
+class RegenerateMode(StrEnum):
+    """What a regeneration renders: what is missing, or everything anew."""
+
+    MISSING = "missing"
+    REFRESH = "refresh"
 
 
 def get_jobs(caller: Caller, job_ids: Sequence[str]) -> dict[str, Job]:
@@ -32,12 +43,15 @@ def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None)
         return jobs.list_failures(tx, job_id, first=first, after=after)
 
 
-def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority) -> Job:
-    """Order whatever the ledger or the store lacks of these packs; failed ones are tried again.
+def regenerate_packs(
+    caller: Caller, pack_ids: Sequence[str], priority: Priority, mode: RegenerateMode = RegenerateMode.MISSING
+) -> Job:
+    """Order what is missing of these packs, or all of it anew; what failed is tried again.
 
     Raises:
         Limit: no pack, or more than 100.
         NotFound: one of them is no pack of this tenant; nothing is ordered then.
+        BadState: all anew, while another change is being prepared.
     """
     wanted = list(dict.fromkeys(pack_ids))
     if not 1 <= len(wanted) <= MOST_PACKS:
@@ -48,6 +62,8 @@ def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority
             got=len(wanted),
         )
     with caller.write() as tx:
+        if mode is RegenerateMode.REFRESH:
+            hold_configuration(tx)
         known = read_snapshots(tx, wanted)
         for index, pack_id in enumerate(wanted):
             if pack_id not in known:
@@ -57,26 +73,82 @@ def regenerate_packs(caller: Caller, pack_ids: Sequence[str], priority: Priority
                     expected="a pack of this tenant",
                     got=pack_id,
                 )
-        # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
-        job = order_packs(tx, caller.site, wanted, by=caller.subject, priority=priority, verify=True)
-        ledger.retry_failures(tx, wanted)
+        if mode is RegenerateMode.REFRESH:
+            change = Change(refreshed_packs=frozenset(wanted))
+            job = changes.refresh(caller, tx, change, priority=priority, location=None)
+        else:
+            # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
+            job = order_packs(tx, caller.site, wanted, by=caller.subject, priority=priority, verify=True, job_only=True)
+            ledger.retry_failures(tx, wanted)
         caller.answer(job=f"job:{job.id}")
     ring_for(caller, wanted, priority)
     return job
 
 
-def regenerate_tenant(caller: Caller, location: str | None, priority: Priority) -> Job:
-    """Order whatever the ledger or the store lacks of every pack, at one location or at all.
+def regenerate_tenant(
+    caller: Caller, location: str | None, priority: Priority, mode: RegenerateMode = RegenerateMode.MISSING
+) -> Job:
+    """Order what is missing of every pack, at one location or at all, or all of it anew.
 
     Raises:
         NotFound: no such location in this tenant.
+        BadState: all anew, while another change is being prepared.
     """
     with caller.write() as tx:
         if location is not None:
             packs.check_location(tx, location, "scope", "location")
-        job = jobs.create_job(
-            tx, JobKind.REGENERATE, priority, location=location, verify=True, whole_tenant=True, by=caller.subject
-        )
+        if mode is RegenerateMode.REFRESH:
+            hold_configuration(tx)
+            names = locations.get_locations(tx) if location is None else [location]
+            change = Change(refreshed=frozenset(names))
+            job = changes.refresh(caller, tx, change, priority=priority, location=location)
+        else:
+            job = jobs.create_job(
+                tx,
+                JobKind.REGENERATE,
+                priority,
+                location=location,
+                scope=None if location is None else [location],
+                verify=True,
+                whole_tenant=True,
+                by=caller.subject,
+            )
         caller.answer(job=f"job:{job.id}")
+    caller.bell.wake()
+    return job
+
+
+def pause_job(caller: Caller, job_id: str) -> Job:
+    """Stop the work of a job where it is; see `packshot.catalog.control.pause`."""
+    with caller.write() as tx:
+        return control.pause(tx, job_id)
+
+
+def resume_job(caller: Caller, job_id: str) -> Job:
+    """Go on with a paused job; see `packshot.catalog.control.resume`."""
+    with caller.write() as tx:
+        job = control.resume(tx, job_id)
+    caller.bell.wake()
+    return job
+
+
+def cancel_job(caller: Caller, job_id: str) -> Job:
+    """End a job; see `packshot.catalog.control.cancel`."""
+    with caller.write() as tx:
+        return control.cancel(tx, job_id)
+
+
+def retry_failures(caller: Caller, job_id: str) -> Job:
+    """Try once more what a job could not render; see `packshot.catalog.control.retry_failures`."""
+    with caller.write() as tx:
+        job = control.retry_failures(tx, job_id)
+    caller.bell.wake()
+    return job
+
+
+def activate_job(caller: Caller, job_id: str, *, accept_failures: bool = False) -> Job:
+    """Let a prepared change go live although something failed; see `packshot.catalog.control.accept`."""
+    with caller.write() as tx:
+        job = control.accept(tx, job_id, failures=accept_failures)
     caller.bell.wake()
     return job

@@ -1,20 +1,36 @@
-"""Locations: read, create, change."""
+"""Locations: read, create, change, undo."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from packshot.catalog import demand, jobs, locations, purges
+from packshot.catalog import candidates, demand, jobs, locations, purges
+from packshot.catalog.candidates import Candidate
 from packshot.catalog.jobs import Job, JobKind
-from packshot.catalog.locations import LABEL_ONLY
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
+from packshot.catalog.tenants import mark_later
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import NotFound, PackshotError
-from packshot.model import Location, Rendition
-from packshot.variants.change import FORCED
+from packshot.model import Location, LocationVersion, Rendition
+from packshot.variants.change import Change, changed_locations
 from packshot.variants.demand import Demand, summarise
 from packshot.variants.resolve import effective_renditions
+from resolvers import changes
 from resolvers.caller import Caller
+from resolvers.changes import Consent
+from resolvers.plans import LocationPlan
+
+NO_CONSENT = Consent()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """A location as it is now, the job that renders its change, and the plan that change had, if any."""
+
+    location: Location
+    job: Job | None
+    plan: LocationPlan | None = None
 
 
 def get_location(caller: Caller, name: str) -> Location | None:
@@ -23,7 +39,7 @@ def get_location(caller: Caller, name: str) -> Location | None:
         return locations.get_location(tx, name)
 
 
-def get_locations(caller: Caller, names: list[str]) -> dict[str, Location]:
+def get_locations(caller: Caller, names: Sequence[str]) -> dict[str, Location]:
     """Return those locations of the tenant that there are, by name."""
     with caller.site.catalog.read(caller.tenant) as tx:
         known = locations.get_locations(tx)
@@ -34,6 +50,18 @@ def list_locations(caller: Caller, *, first: int, after: str | None) -> Page[Loc
     """Return a page of the tenant's locations by name."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return locations.list_locations(tx, first=first, after=after)
+
+
+def list_versions(caller: Caller, name: str, *, first: int, after: str | None) -> Page[LocationVersion]:
+    """Return a page of a location's versions, the live one first."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return locations.list_versions(tx, name, first=first, after=after)
+
+
+def get_candidate(caller: Caller) -> Candidate | None:
+    """Return the change that is being prepared for the tenant."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return candidates.read_candidate(tx)
 
 
 def count_packs(caller: Caller, names: list[str]) -> dict[str, int]:
@@ -50,39 +78,93 @@ def list_demand(caller: Caller, names: list[str]) -> dict[str, list[Demand]]:
 
 
 def put_location(
-    caller: Caller, name: str, changes: Mapping[str, Any], *, expected_version: int | None = None
-) -> tuple[Location, Job | None]:
-    """Create or change a location; return it and the job that renders what it now asks for.
+    caller: Caller,
+    name: str,
+    values: Mapping[str, Any],
+    consent: Consent = NO_CONSENT,
+    *,
+    expected_version: int | None = None,
+) -> Changed:
+    """Create or change a location.
 
-    A change applies at once; until a variant is rendered ahead of time again,
-    the fallback renders it. A change of the label alone needs no job.
+    What only adds variants, or words, goes live at once. What alters pictures
+    that packs show needs force, and is prepared beside what is live unless it is
+    to go live at once; then the fallback renders what is not ready. A location
+    of which a change is being prepared goes on from what it is to become.
 
     Raises:
-        Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.put_location`.
+        Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.read_changes`.
+        ForceRequired, PlanStale, BadState: see `resolvers.changes.apply`.
     """
     with caller.write() as tx:
-        location, job = _put(caller, tx, name, changes, expected_version)
-    if job is not None:
+        hold_configuration(tx)
+        changed = _put(caller, tx, name, values, consent, expected_version)
+    return _rung(caller, changed)
+
+
+def rollback_location(
+    caller: Caller, name: str, to_version: int, consent: Consent = NO_CONSENT, *, expected_version: int | None = None
+) -> Changed:
+    """Make a location what it was in an earlier version; it goes live as any change does.
+
+    Until that version's `freeUntil` only packs that were edited or made since are rendered.
+
+    Raises:
+        NotFound: no such location or version, or its fallback is gone.
+        Invalid, Cycle, VersionConflict: see `packshot.catalog.locations.read_changes`.
+        ForceRequired, BadState: see `resolvers.changes.apply`.
+    """
+    with caller.write() as tx:
+        hold_configuration(tx)
+        version = locations.get_version(tx, name, to_version)
+        changed = _put(caller, tx, name, locations.values_of(version), consent, expected_version)
+    return _rung(caller, changed)
+
+
+def _rung(caller: Caller, changed: Changed) -> Changed:
+    if changed.job is not None:
         caller.bell.wake()
-    return location, job
+    return changed
 
 
 def _put(
-    caller: Caller, tx: Tx, name: str, changes: Mapping[str, Any], expected_version: int | None
-) -> tuple[Location, Job | None]:
-    location, changed = locations.put_location(
-        tx, name, changes, limit=caller.site.limit, by=caller.subject, expected_version=expected_version
-    )
+    caller: Caller, tx: Tx, name: str, values: Mapping[str, Any], consent: Consent, expected_version: int | None
+) -> Changed:
+    limit, known, candidate = caller.site.limit, locations.get_locations(tx), candidates.read_candidate(tx)
     caller.answer(location=f"location:{name}")
-    if changed & FORCED and location.version > 1:
-        purges.order_configuration_purge(tx, name, cause=f"putLocation by {caller.subject}")
-    if not changed - LABEL_ONLY:
-        return location, None
-    job = jobs.create_job(
-        tx, JobKind.LOCATION_CHANGE, Priority.BULK, location=name, whole_tenant=True, by=caller.subject
+    to_be = known if candidate is None else changed_locations(known, candidate.change)
+    fields = locations.read_changes(to_be, name, values, limit=limit, expected_version=expected_version)
+    if candidate is not None:
+        # It must fit what is live as well: it may have to live with that for a while.
+        locations.read_changes(known, name, fields, limit=limit)
+    job, plan = None, None
+    if name not in known:
+        locations.create_location(tx, name, fields, by=caller.subject)
+        job = _creation(caller, tx, name)
+    elif fields:
+        change, cause = Change(locations={name: fields}), f"putLocation by {caller.subject}"
+        job, plan = changes.apply(caller, tx, change, location=name, consent=consent, cause=cause)
+    elif candidate is not None and name in candidate.change.locations:
+        # Asked for once more: it is under way.
+        job = jobs.get_job(tx, candidate.job_id)
+    if job is not None:
+        caller.answer(job=f"job:{job.id}")
+    location = locations.get_location(tx, name)
+    assert location is not None
+    return Changed(location, job, plan)
+
+
+def _creation(caller: Caller, tx: Tx, name: str) -> Job:
+    return jobs.create_job(
+        tx,
+        JobKind.LOCATION_CHANGE,
+        Priority.BULK,
+        location=name,
+        scope=[name],
+        whole_tenant=True,
+        activated=True,
+        by=caller.subject,
     )
-    caller.answer(job=f"job:{job.id}")
-    return location, job
 
 
 def delete_location(caller: Caller, name: str, *, force: bool, expected_version: int | None = None) -> Job | None:
@@ -90,21 +172,27 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
 
     Raises:
         NotFound, BadState, InUse, VersionConflict: see `packshot.catalog.locations.delete_location`.
+        BadState: a change is being prepared.
     """
     job = None
     with caller.write() as tx:
+        hold_configuration(tx)
+        candidates.check_free(tx)
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
+        mark_later(tx)
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         if touched:
-            job = jobs.create_job(tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, by=caller.subject)
+            job = jobs.create_job(
+                tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, activated=True, by=caller.subject
+            )
             caller.answer(job=f"job:{job.id}")
     if job is not None:
         caller.bell.wake()
     return job
 
 
-def add_rendition(caller: Caller, name: str, rendition: Rendition) -> tuple[Location, Job | None]:
+def add_rendition(caller: Caller, name: str, rendition: Rendition) -> Changed:
     """Have one more size of a location rendered ahead of time; one that is there already changes nothing.
 
     Raises:
@@ -119,14 +207,12 @@ def add_rendition(caller: Caller, name: str, rendition: Rendition) -> tuple[Loca
             raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
         # What was meant where nothing was said goes on being meant.
         renditions = effective_renditions(location)
-        changes = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
+        values = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
         try:
-            location, job = _put(caller, tx, name, changes, None)
+            changed = _put(caller, tx, name, values, NO_CONSENT, None)
         except PackshotError as error:
             if error.field[:1] == ("renditions",):
                 # The one that was added, whichever place it has.
                 error.field = ("rendition", *error.field[2:])
             raise
-    if job is not None:
-        caller.bell.wake()
-    return location, job
+    return _rung(caller, changed)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from packshot.catalog import jobs
+from packshot.catalog import items, jobs
 from packshot.catalog.jobs import Job, JobKind
 from packshot.catalog.orders import Priority
 from packshot.catalog.snapshots import read_snapshots
@@ -20,15 +20,18 @@ def order_packs(
     by: str,
     priority: Priority = Priority.INTERACTIVE,
     verify: bool = False,
+    job_only: bool = False,
 ) -> Job:
     """Write a job that brings these packs up to date, and their orders.
 
     It exists exactly when the change that needs it does. After the commit the
-    caller rings; should that be lost, the dispatcher rings again.
+    caller rings; should that be lost, the dispatcher rings again. With `job_only`
+    nothing was changed that needs it, so that the orders end with the job.
     """
     job = jobs.create_job(tx, JobKind.REGENERATE, priority, verify=verify, by=by)
     snapshots = read_snapshots(tx, pack_ids)
-    jobs.admit(tx, job, {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()})
+    totals = {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()}
+    items.admit(tx, job, totals, job_only=job_only)
     return jobs.get_job(tx, job.id)
 
 

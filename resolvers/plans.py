@@ -18,15 +18,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from packshot.catalog import ledger
-from packshot.catalog.locations import LABEL_ONLY, apply_changes, get_locations
+from packshot.catalog.locations import get_locations, read_changes
 from packshot.catalog.rates import Rates, read_rates
 from packshot.catalog.survey import Survey, is_shown_anywhere, read_packs, read_survey
 from packshot.catalog.tenants import get_tenant
 from packshot.catalog.transaction import Tx
 from packshot.errors import PlanStale
-from packshot.model import IncludeAll, Location, Snapshot, Tenant, check_name
+from packshot.model import IncludeAll, Location, Snapshot, Tenant
 from packshot.site import Site
-from packshot.variants.change import FORCED, Change, chain, changed_locations, touched_locations, under
+from packshot.variants.change import FORCED, LABEL_ONLY, Change, chain, changed_locations, touched_locations, under
 from packshot.variants.effect import Effect, New, Planner, effect_on
 from resolvers.caller import Caller
 from resolvers.signing import is_signed, sign
@@ -122,13 +122,11 @@ def plan_location(caller: Caller, name: str, changes: Mapping[str, Any]) -> Loca
     """Return what `put_location` with these changes would cost; nothing is changed.
 
     Raises:
-        Invalid, Cycle, NotFound: see `packshot.catalog.locations.put_location`.
+        Invalid, Cycle, NotFound: see `packshot.catalog.locations.read_changes`.
     """
-    check_name(name, "name")
     with caller.site.catalog.read(caller.tenant) as tx:
         known = get_locations(tx)
-        before, wanted = apply_changes(known, name, changes, limit=caller.site.limit)
-        differing = {field: value for field, value in wanted.items() if value != before[field]}
+        differing = read_changes(known, name, changes, limit=caller.site.limit)
         old = known.get(name)
         return plan_change(
             caller.site,

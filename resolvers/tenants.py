@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import jobs, purges, tenants
-from packshot.catalog.jobs import Job, JobKind
-from packshot.catalog.orders import Priority
+from packshot.catalog import candidates, tenants
+from packshot.catalog.jobs import Job
+from packshot.catalog.transaction import hold_configuration
 from packshot.model import Tenant
+from packshot.variants.change import Change
+from resolvers import changes
 from resolvers.caller import Caller
+from resolvers.changes import Consent
 
 
 def get_tenant(caller: Caller) -> Tenant:
@@ -21,24 +24,30 @@ def get_tenant(caller: Caller) -> Tenant:
 
 
 def update_tenant(
-    caller: Caller, values: Mapping[str, Any], *, expected_version: int | None = None
+    caller: Caller, values: Mapping[str, Any], *, force: bool = False, expected_version: int | None = None
 ) -> tuple[Tenant, Job | None]:
     """Set what applies where nothing else is said; return the tenant and the job that renders what changes.
 
-    A change applies at once; until a variant is rendered ahead of time again,
-    the fallback renders it.
+    It goes live as a location's change does: with force where packs show
+    anything, and once every pack is rendered under it.
 
     Raises:
-        NotFound, VersionConflict: see `packshot.catalog.tenants.update_tenant`.
+        NotFound, VersionConflict: see `packshot.catalog.tenants.read_changes`.
+        ForceRequired, BadState: see `resolvers.changes.apply`.
     """
-    job = None
     with caller.write() as tx:
-        tenant, changed = tenants.update_tenant(tx, values, expected_version=expected_version)
+        hold_configuration(tx)
+        tenant, candidate = tenants.get_tenant(tx), candidates.read_candidate(tx)
         caller.answer(tenant=f"tenant:{tenant.name}")
-        if changed:
-            purges.order_configuration_purge(tx, None, cause=f"updateTenant by {caller.subject}")
-            job = jobs.create_job(tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, by=caller.subject)
+        pending = {} if candidate is None else candidate.change.tenant
+        fields = tenants.read_changes(tenant, values, pending, expected_version=expected_version)
+        job = None
+        if fields:
+            consent, cause = Consent(force=force), f"updateTenant by {caller.subject}"
+            job, _ = changes.apply(caller, tx, Change(tenant=fields), location=None, consent=consent, cause=cause)
+        if job is not None:
             caller.answer(job=f"job:{job.id}")
+        tenant = tenants.get_tenant(tx)
     if job is not None:
         caller.bell.wake()
     return tenant, job

@@ -7,7 +7,8 @@ import strawberry
 
 from packshot import geometry, model
 from packshot.catalog import jobs, ledger, orders, packs, uploads
-from resolvers import imports
+from resolvers import changes, imports
+from resolvers import jobs as jobs_resolvers
 
 E = TypeVar("E", bound=Enum)
 
@@ -72,6 +73,9 @@ class Priority(Enum):
 @strawberry.enum(description="What `regenerate` renders.")
 class RegenerateMode(Enum):
     MISSING = _value("MISSING", "What the ledger or the store lacks.")
+    REFRESH = _value(
+        "REFRESH", "Everything anew, by the renderer of this release; the old stays live until the new is ready."
+    )
 
 
 @strawberry.enum(description="How a variant stands.")
@@ -143,7 +147,7 @@ class ErrorCode(Enum):
     CYCLE = _value("CYCLE", "A fallback chain would lead back to itself.")
     FORBIDDEN = _value("FORBIDDEN", "The token's scopes do not allow it.")
     VERSION_CONFLICT = _value("VERSION_CONFLICT", "The object has moved on from the expected version.")
-    FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change affects packs in use and needs `force`.")
+    FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change alters pictures that packs show, and needs `force`.")
     PLAN_STALE = _value("PLAN_STALE", "What was planned no longer holds.")
     IDEMPOTENCY_MISMATCH = _value("IDEMPOTENCY_MISMATCH", "That key came before with other arguments.")
     LIMIT = _value("LIMIT", "A list or page is longer than allowed.")
@@ -169,6 +173,8 @@ _CORE: dict[type[Enum], type[Enum]] = {
     FormatPolicy: model.FormatPolicy,
     UploadMethod: uploads.UploadMethod,
     OnExisting: imports.OnExisting,
+    Activation: changes.Activation,
+    RegenerateMode: jobs_resolvers.RegenerateMode,
 }
 
 

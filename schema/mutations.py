@@ -5,29 +5,25 @@ from typing import Annotated
 import strawberry
 
 from packshot.catalog.jobs import Job as CoreJob
-from packshot.errors import NotFound
 from packshot.model import Snapshot
-from resolvers import imports, jobs, locations, originals, packs, previews, tenants, uploads, webhooks
+from resolvers import imports, originals, packs, previews, uploads, webhooks
 from resolvers.caller import Caller, Scope
 from schema.context import Info
-from schema.enums import Activation, OnExisting, Priority, RegenerateMode, core
+from schema.enums import OnExisting, core
 from schema.erasing import EraseMutation
 from schema.inputs import given
-from schema.jobs import Job, JobScope
-from schema.locations import ImageLocation, LocationInput, RenditionInput, location_id
+from schema.job_mutations import JobMutation
+from schema.jobs import Job
+from schema.location_mutations import LocationMutation, LocationName
 from schema.pack_inputs import CropInput, PackInput, PackLocationInput, PackLocationPatch
 from schema.packs import Pack, PackLocation
 from schema.payloads import (
-    DeleteLocationPayload,
     DeletePackPayload,
     ExpectedVersion,
     IdempotencyKey,
-    JobPayload,
-    LocationPayload,
     PackLocationPayload,
     PackPayload,
     PacksPayload,
-    TenantPayload,
     UploadPayload,
     WebhookPayload,
     payload,
@@ -35,100 +31,14 @@ from schema.payloads import (
 from schema.planning import PlanMutation
 from schema.scalars import URL
 from schema.scopes import Needs
-from schema.tenants import Tenant, TenantInput
 from schema.uploads import OriginalSource, Upload, UploadInput
 from schema.webhooks import Webhook
 
 PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
-LocationName = Annotated[str, strawberry.argument(description="The location's name.")]
 
 
 @strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
-class Mutation(EraseMutation, PlanMutation):
-    @strawberry.mutation(
-        description="Change what applies where nothing else is said. For now it goes live at once and needs no force.",
-        extensions=[Needs(Scope.LOCATIONS_WRITE)],
-    )
-    async def update_tenant(
-        self,
-        info: Info,
-        input: Annotated[TenantInput, strawberry.argument(description="What to change.")],
-        force: Annotated[
-            bool, strawberry.argument(description="Let a change of packs in use happen. For now it always does.")
-        ] = False,
-        expected_version: ExpectedVersion = strawberry.UNSET,
-        idempotency_key: IdempotencyKey = strawberry.UNSET,
-    ) -> TenantPayload | None:
-        def act(caller: Caller) -> TenantPayload:
-            expected = given(expected_version)
-            tenant, job = tenants.update_tenant(caller, input.values(), expected_version=expected)
-            return TenantPayload(tenant=Tenant.of(tenant), job=None if job is None else Job.of(job))
-
-        return await payload(info, TenantPayload, act, under=("input",), key=idempotency_key)
-
-    @strawberry.mutation(
-        description="Create or change a location. For now every change goes live at once and needs no force; "
-        "the fallback renders what is not ready yet.",
-        extensions=[Needs(Scope.LOCATIONS_WRITE)],
-    )
-    async def put_location(
-        self,
-        info: Info,
-        input: Annotated[LocationInput, strawberry.argument(description="What to set.")],
-        force: Annotated[
-            bool, strawberry.argument(description="Let a change of packs in use happen. For now it always does.")
-        ] = False,
-        activation: Annotated[
-            Activation, strawberry.argument(description="When it goes live. For now always at once.")
-        ] = Activation.WHEN_READY,
-        expected_version: ExpectedVersion = strawberry.UNSET,
-        idempotency_key: IdempotencyKey = strawberry.UNSET,
-    ) -> LocationPayload | None:
-        def act(caller: Caller) -> LocationPayload:
-            location, job = locations.put_location(
-                caller, input.name, input.changes(), expected_version=given(expected_version)
-            )
-            return LocationPayload(location=ImageLocation.of(location), job=None if job is None else Job.of(job))
-
-        return await payload(info, LocationPayload, act, under=("input",), key=idempotency_key)
-
-    @strawberry.mutation(
-        description="Delete a location. One that packs or other locations use needs force, and the refusal says which.",
-        extensions=[Needs(Scope.LOCATIONS_WRITE)],
-    )
-    async def delete_location(
-        self,
-        info: Info,
-        name: LocationName,
-        force: Annotated[bool, strawberry.argument(description="Delete it although it is used.")] = False,
-        expected_version: ExpectedVersion = strawberry.UNSET,
-        idempotency_key: IdempotencyKey = strawberry.UNSET,
-    ) -> DeleteLocationPayload | None:
-        def act(caller: Caller) -> DeleteLocationPayload:
-            job = locations.delete_location(caller, name, force=force, expected_version=given(expected_version))
-            return DeleteLocationPayload(
-                deleted_id=location_id(name), deleted_name=name, job=None if job is None else Job.of(job)
-            )
-
-        return await payload(info, DeleteLocationPayload, act, key=idempotency_key)
-
-    @strawberry.mutation(
-        description="Have one more size of a location rendered ahead of time; one that is there changes nothing.",
-        extensions=[Needs(Scope.LOCATIONS_WRITE)],
-    )
-    async def add_rendition(
-        self,
-        info: Info,
-        location: LocationName,
-        rendition: Annotated[RenditionInput, strawberry.argument(description="The size.")],
-        idempotency_key: IdempotencyKey = strawberry.UNSET,
-    ) -> LocationPayload | None:
-        def act(caller: Caller) -> LocationPayload:
-            changed, job = locations.add_rendition(caller, location, rendition.to_core())
-            return LocationPayload(location=ImageLocation.of(changed), job=None if job is None else Job.of(job))
-
-        return await payload(info, LocationPayload, act, key=idempotency_key)
-
+class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation):
     @strawberry.mutation(
         description="Make a pack, with its originals or without; it has nothing to show until there is one.",
         extensions=[Needs(Scope.PACKS_WRITE)],
@@ -331,29 +241,6 @@ class Mutation(EraseMutation, PlanMutation):
         return await payload(info, PackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Order what is missing to be rendered; what failed before is tried again.",
-        extensions=[Needs(Scope.JOBS_WRITE)],
-    )
-    async def regenerate(
-        self,
-        info: Info,
-        scope: Annotated[JobScope, strawberry.argument(description="Of which packs and locations.")],
-        mode: Annotated[RegenerateMode, strawberry.argument(description="What to render.")] = RegenerateMode.MISSING,
-        priority: Annotated[Priority, strawberry.argument(description="Who waits for it.")] = Priority.BULK,
-        idempotency_key: IdempotencyKey = strawberry.UNSET,
-    ) -> JobPayload | None:
-        def act(caller: Caller) -> JobPayload:
-            urgency = core(priority)
-            if scope.pack_ids is not None:
-                return JobPayload(job=Job.of(jobs.regenerate_packs(caller, scope.pack_ids.value, urgency)))
-            if scope.tenant is not None:
-                _check_tenant(caller, scope.tenant.value)
-            location = None if scope.location is None else scope.location.value
-            return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, urgency)))
-
-        return await payload(info, JobPayload, act, key=idempotency_key)
-
-    @strawberry.mutation(
         description="Have an address told what happens: pack.changed, variants.ready, job.finished.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
@@ -397,10 +284,3 @@ class Mutation(EraseMutation, PlanMutation):
 def _slot_payload(location: str, snapshot: Snapshot, job: CoreJob) -> PackLocationPayload:
     slot = PackLocation.of(snapshot, location)
     return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
-
-
-def _check_tenant(caller: Caller, tenant_id: str) -> None:
-    own = f"tenant:{caller.tenant}"
-    if tenant_id != own:
-        # Another tenant's name answers like one that nobody has.
-        raise NotFound("There is no such tenant.", field=("scope", "tenant"), expected=own, got=tenant_id)

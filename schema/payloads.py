@@ -63,6 +63,9 @@ class TenantPayload:
 @strawberry.type(description="A location that was created or changed.")
 class LocationPayload:
     location: ImageLocation | None = strawberry.field(default=None, description="The location as it is now.")
+    plan: LocationPlan | None = strawberry.field(
+        default=None, description="What it costs, where it alters pictures that packs show."
+    )
     job: Job | None = strawberry.field(
         default=None, description="The job that renders what it asks for; null: nothing."
     )

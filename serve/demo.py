@@ -87,7 +87,7 @@ def fill(caller: Caller, images: Sequence[Path], console: Console) -> Filled:
         known = locations.get_location(caller, name)
         # `main` is born without a size; whatever somebody gave it stays.
         if known is None or (name == "main" and known.version == 1):
-            _, job = locations.put_location(caller, name, changes)
+            job = locations.put_location(caller, name, changes).job
             waiting += [job.id] if job else []
     filled = Filled()
     for number, sample in enumerate(samples(images)):

@@ -32,10 +32,12 @@ from pregen.fetcher import Fetcher
 from pregen.refresh import refresh_pack
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
+from resolvers.changes import Activation, Consent
 from resolvers.originals import Source
 from tests.pictures import jpeg, photo
 
 TENANT = "default"
+AT_ONCE = Consent(force=True, activation=Activation.IMMEDIATE)
 
 
 class RecordingBell:
@@ -93,8 +95,8 @@ class Playground:
         return upload.id
 
     def location(self, name: str, **changes: Any) -> Job | None:
-        """Put a location and return the job that its change needs."""
-        return locations.put_location(self.caller, name, changes)[1]
+        """Put a location, at once, and return the job that its change needs."""
+        return locations.put_location(self.caller, name, changes, AT_ONCE).job
 
     def pack(self, *, picture: Image.Image | bytes | None = None, at: str = "main", **values: Any) -> str:
         """Make a pack that shows a picture, and return its id; nothing is rendered yet."""

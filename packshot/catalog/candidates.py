@@ -6,17 +6,18 @@ so that an edit is rendered under both configurations or after the switch.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import rows
 from packshot.catalog.tables import candidates
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState
 from packshot.geometry import Gravity
-from packshot.model import Format, FormatPolicy, IncludeAll, Rendition
+from packshot.model import FormatPolicy, IncludeAll
 from packshot.variants.change import Change
 
 
@@ -97,7 +98,7 @@ def _to_candidate(row: Any) -> Candidate:
 def _dump(change: Change) -> dict[str, Any]:
     return {
         "tenant": dict(change.tenant),
-        "locations": {name: dump_fields(fields) for name, fields in change.locations.items()},
+        "locations": {name: rows.dump_fields(fields) for name, fields in change.locations.items()},
         "refreshed": sorted(change.refreshed),
         "refreshed_packs": sorted(change.refreshed_packs),
     }
@@ -112,16 +113,6 @@ def _load(kept: Mapping[str, Any]) -> Change:
     )
 
 
-def dump_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a location's fields as JSON can keep them."""
-    kept = dict(fields)
-    if kept.get("renditions") is not None:
-        kept["renditions"] = [asdict(item) for item in kept["renditions"]]
-    if kept.get("formats") is not None:
-        kept["formats"] = [item.value for item in kept["formats"]]
-    return kept
-
-
 def _fields(kept: Mapping[str, Any], converters: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
     return {
         name: converters[name](value) if value is not None and name in converters else value
@@ -133,6 +124,6 @@ _OF_TENANT: dict[str, Callable[[Any], Any]] = {"resize_gravity": Gravity, "forma
 _OF_LOCATION: dict[str, Callable[[Any], Any]] = {
     "resize_gravity": Gravity,
     "include_all": IncludeAll,
-    "renditions": lambda items: tuple(Rendition(**item) for item in items),
-    "formats": lambda items: tuple(Format(item) for item in items),
+    "renditions": rows.to_renditions,
+    "formats": rows.to_formats,
 }

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState
 from packshot.catalog.orders import place_orders
-from packshot.catalog.tables import candidates, fetches, job_failures, job_items, jobs, orders, packs, pack_locations
+from packshot.catalog.tables import candidates, erasures, fetches, job_failures, job_items, jobs, orders, pack_locations, packs
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 
@@ -270,12 +270,17 @@ def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
         .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
         .exists()
     )
+    open_erasures = (
+        sa.select(erasures.c.job_id)
+        .where(erasures.c.tenant_id == jobs.c.tenant_id, erasures.c.job_id == jobs.c.id)
+        .exists()
+    )
     prepares = (
         sa.select(candidates.c.job_id)
         .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
         .exists()
     )
-    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~prepares)
+    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, ~prepares)
 
 
 def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:

@@ -42,9 +42,7 @@ class JobState(StrEnum):
 
 
 ACTIVE = frozenset({JobState.QUEUED, JobState.RUNNING})
-FINAL = frozenset(
-    {JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED}
-)
+FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Job:
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds until the end at the rate so far; None before there is a rate or while nothing is done, 0 at the end."""
+        """Seconds until the end at that rate; None before there is one or while nothing is done, 0 at the end."""
         if self.state in FINAL:
             return 0
         rate = self.variants_per_second if self.state in ACTIVE else None
@@ -179,6 +177,20 @@ def create_job(
         )
     )
     return get_job(tx, job_id)
+
+
+def set_state(tx: Tx, job_id: str, state: JobState) -> None:
+    """Put an open job into another open state."""
+    tx.connection.execute(_this(tx, job_id).values(state=state.value))
+
+
+def mark_activated(tx: Tx, job_id: str) -> None:
+    """Note that the change which a job prepared is live."""
+    tx.connection.execute(_this(tx, job_id).values(activated_at=tx.now))
+
+
+def _this(tx: Tx, job_id: str) -> sa.Update:
+    return sa.update(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id == job_id)
 
 
 def get_jobs(tx: Tx, job_ids: Sequence[str]) -> dict[str, Job]:

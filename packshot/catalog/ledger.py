@@ -74,7 +74,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What a pack's URLs give now.
+    """What a pack's URLs give.
 
     Attributes:
         shown: location and fingerprint of whatever they show.
@@ -83,6 +83,9 @@ class Current:
 
     shown: frozenset[tuple[str, str]]
     planned: frozenset[tuple[str, str, str]]
+
+    def __or__(self, other: "Current") -> "Current":
+        return Current(self.shown | other.shown, self.planned | other.planned)
 
     def has(self, location: str, fingerprint: str, plan: str, *, planned: bool) -> bool:
         """Whether a variant is current; one that was never planned is while its picture is shown."""

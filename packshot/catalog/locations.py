@@ -1,7 +1,6 @@
 """Locations and their versions: every change is a new version, the old one is kept."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,13 +9,12 @@ from packshot.catalog import rows
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.snapshots import live_version
 from packshot.catalog.tables import location_versions, locations, pack_locations, packs
-from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
-from packshot.model import IncludeAll, Location, Rendition, check_name
+from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
 from packshot.variants.resolve import effective_renditions
 
-LABEL_ONLY = frozenset({"label"})
 MOST_RENDITIONS = 32
 LONGEST_LABEL = 255
 # Every location consulted is a purge tag of the picture, and a store keeps a bounded number of bytes of them.
@@ -70,18 +68,18 @@ def count_packs(tx: Tx, names: list[str]) -> dict[str, int]:
     return {name: found.get(name, 0) for name in names}
 
 
-def put_location(
-    tx: Tx,
+def read_changes(
+    known: Mapping[str, Location],
     name: str,
     changes: Mapping[str, Any],
     *,
     limit: Size,
-    by: str | None = None,
     expected_version: int | None = None,
-) -> tuple[Location, frozenset[str]]:
-    """Create or change a location; return it and the fields that really changed.
+) -> dict[str, Any]:
+    """Return those fields of a location that really change; of one that is not there, all of them.
 
     Args:
+        known: the tenant's locations, as they are or as they will be.
         changes: the fields to set, by name; None clears one.
         limit: longest sides a location may ask for.
 
@@ -92,43 +90,63 @@ def put_location(
         VersionConflict: the location has moved on from `expected_version`.
     """
     check_name(name, "name")
-    hold_configuration(tx)
-    known = get_locations(tx)
     old = known.get(name)
     _check_version(name, old, expected_version)
-    before, wanted = apply_changes(known, name, changes, limit=limit)
-    changed = frozenset(field for field in _DEFAULTS if wanted[field] != before[field])
-    if old is not None and not changed:
-        return old, changed
-    if old is None:
-        tx.connection.execute(
-            sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=1, revision=0, added_at=tx.now)
-        )
-        _insert_version(tx, name, 1, wanted, by=by)
-    else:
-        _write_version(tx, old, wanted, by=by)
-    location = get_location(tx, name)
-    assert location is not None
-    return location, changed
-
-
-def apply_changes(
-    known: Mapping[str, Location], name: str, changes: Mapping[str, Any], *, limit: Size
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a location's fields as they are, defaults where there is no such location, and as they would be.
-
-    Args:
-        known: every location of the tenant, by name.
-        changes, limit: see `put_location`.
-
-    Raises:
-        Invalid, Cycle, NotFound: see `put_location`.
-    """
-    old = known.get(name)
-    before = _DEFAULTS if old is None else _values(old)
+    before = _DEFAULTS if old is None else values_of(old)
     wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
     _check(name, wanted, known, limit, is_new=old is None)
-    return dict(before), wanted
+    return wanted if old is None else {field: wanted[field] for field in _DEFAULTS if wanted[field] != before[field]}
+
+
+def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Make a location of all its fields; the caller holds the configuration."""
+    tx.connection.execute(
+        sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=1, revision=0, added_at=tx.now)
+    )
+    _insert_version(tx, name, 1, values, by=by)
+
+
+def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Make a new version of a location live, of which these fields differ; the caller holds the configuration."""
+    _write_version(tx, old, values_of(old) | dict(fields), by=by)
+
+
+def refresh_locations(tx: Tx, names: Collection[str]) -> None:
+    """Give every picture of these locations another key; the caller holds the configuration."""
+    here = (locations.c.tenant_id == tx.tenant, locations.c.name.in_(names))
+    tx.connection.execute(sa.update(locations).where(*here).values(revision=locations.c.revision + 1))
+
+
+def list_versions(tx: Tx, name: str, *, first: int, after: str | None) -> Page[LocationVersion]:
+    """Return a page of a location's versions, the live one first."""
+    statement = sa.select(location_versions).where(
+        location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name
+    )
+    order = Order((location_versions.c.version,), descending=True)
+    return fetch_page(tx, statement, order, rows.to_version, first=first, after=after)
+
+
+def get_version(tx: Tx, name: str, version: int) -> LocationVersion:
+    """Return one version of a location.
+
+    Raises:
+        NotFound: there is no such location in this tenant, or it never had such a version.
+    """
+    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
+    row = tx.connection.execute(
+        sa.select(location_versions).where(*here, location_versions.c.version == version)
+    ).first()
+    if row is None:
+        known = tx.connection.scalars(sa.select(location_versions.c.version).where(*here)).all()
+        if not known:
+            raise NotFound(f"There is no location {name!r}.", field=("name",), got=name)
+        raise NotFound(
+            f"The location {name!r} has no such version.",
+            field=("to_version",),
+            expected=f"{min(known)} to {max(known)}",
+            got=version,
+        )
+    return rows.to_version(row)
 
 
 def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | None = None) -> bool:
@@ -143,7 +161,6 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
         InUse: packs or locations use it, and `force` is not set.
         VersionConflict: the location has moved on from `expected_version`.
     """
-    hold_configuration(tx)
     known = get_locations(tx)
     if name not in known:
         raise NotFound(f"There is no location {name!r}.", field=("name",), expected=", ".join(known), got=name)
@@ -164,7 +181,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
             f"The location {name!r} is in use. {'; '.join(touched)}.", field=("force",), expected="true", got="false"
         )
     for dependent in dependents:
-        _write_version(tx, known[dependent], _values(known[dependent]) | {"fallback": None}, by=None)
+        _write_version(tx, known[dependent], values_of(known[dependent]) | {"fallback": None}, by=None)
     tx.connection.execute(sa.delete(pack_locations).where(*here))
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
@@ -188,7 +205,8 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
         )
 
 
-def _values(location: Location) -> dict[str, Any]:
+def values_of(location: Location | LocationVersion) -> dict[str, Any]:
+    """Return what a location is, by field."""
     return {field: getattr(location, field) for field in _DEFAULTS}
 
 
@@ -211,18 +229,14 @@ def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str 
 def _insert_version(tx: Tx, name: str, version: int, values: Mapping[str, Any], *, by: str | None) -> None:
     tx.connection.execute(
         sa.insert(location_versions).values(
-            tenant_id=tx.tenant, name=name, version=version, active_from=tx.now, changed_by=by, **_to_columns(values)
+            tenant_id=tx.tenant,
+            name=name,
+            version=version,
+            active_from=tx.now,
+            changed_by=by,
+            **rows.dump_fields(values),
         )
     )
-
-
-def _to_columns(values: Mapping[str, Any]) -> dict[str, Any]:
-    renditions, formats = values["renditions"], values["formats"]
-    return {
-        **values,
-        "renditions": None if renditions is None else [asdict(item) for item in renditions],
-        "formats": None if formats is None else [item.value for item in formats],
-    }
 
 
 def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], limit: Size, *, is_new: bool) -> None:
@@ -285,20 +299,20 @@ def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Locatio
     following = {other: location.fallback for other, location in known.items()} | {name: fallback}
     # A chain through this location grows with it, wherever it begins.
     for start in following:
-        chain: list[str] = [start]
-        while (after := following[chain[-1]]) is not None:
-            if after in chain:
+        seen: list[str] = [start]
+        while (after := following[seen[-1]]) is not None:
+            if after in seen:
                 raise Cycle(
                     "The fallback would come back to where it started.",
                     field=("fallback",),
                     expected="a chain that ends",
-                    got=" -> ".join([*chain, after]),
+                    got=" -> ".join([*seen, after]),
                 )
-            chain.append(after)
-        if len(chain) > LONGEST_CHAIN:
+            seen.append(after)
+        if len(seen) > LONGEST_CHAIN:
             raise Invalid(
                 "The fallback chain would be too long.",
                 field=("fallback",),
                 expected=f"at most {LONGEST_CHAIN} locations",
-                got=" -> ".join(chain),
+                got=" -> ".join(seen),
             )

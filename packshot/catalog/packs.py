@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, jobs, ledger, purges, rows, webhooks
+from packshot.catalog import fetches, items, ledger, purges, rows, webhooks
 from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -249,7 +249,7 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, pack_id, Current(frozenset(), frozenset()))
-    jobs.drop_pack(tx, pack_id)
+    items.drop_pack(tx, pack_id)
     fetches.drop_fetch(tx, pack_id)
     tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))
 

@@ -1,6 +1,7 @@
 """From rows to the values of `packshot.model`, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from packshot.model import (
     FormatPolicy,
     IncludeAll,
     Location,
+    LocationVersion,
     Original,
     Pack,
     PackLocation,
@@ -70,12 +72,48 @@ def to_location(row: Row) -> Location:
         resize_gravity=gravity(row.v_resize_gravity),
         include_all=IncludeAll(row.v_include_all),
         allow_upscale=row.v_allow_upscale,
-        renditions=None if row.v_renditions is None else tuple(Rendition(**item) for item in row.v_renditions),
-        formats=None if row.v_formats is None else tuple(Format(item) for item in row.v_formats),
+        renditions=to_renditions(row.v_renditions),
+        formats=to_formats(row.v_formats),
         revision=row.l_revision,
         added_at=row.l_added_at,
         updated_at=row.v_active_from,
     )
+
+
+def to_version(row: Row) -> LocationVersion:
+    return LocationVersion(
+        version=row.version,
+        label=row.label,
+        width=row.width,
+        height=row.height,
+        fallback=row.fallback,
+        resize_gravity=gravity(row.resize_gravity),
+        include_all=IncludeAll(row.include_all),
+        allow_upscale=row.allow_upscale,
+        renditions=to_renditions(row.renditions),
+        formats=to_formats(row.formats),
+        active_from=row.active_from,
+        active_to=row.active_to,
+        changed_by=row.changed_by,
+    )
+
+
+def to_renditions(kept: list[dict[str, Any]] | None) -> tuple[Rendition, ...] | None:
+    return None if kept is None else tuple(Rendition(**item) for item in kept)
+
+
+def to_formats(kept: list[str] | None) -> tuple[Format, ...] | None:
+    return None if kept is None else tuple(Format(item) for item in kept)
+
+
+def dump_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a location's fields as its columns, and JSON, keep them."""
+    kept = dict(fields)
+    if kept.get("renditions") is not None:
+        kept["renditions"] = [asdict(item) for item in kept["renditions"]]
+    if kept.get("formats") is not None:
+        kept["formats"] = [item.value for item in kept["formats"]]
+    return kept
 
 
 def to_pack(row: Row) -> Pack:

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import location_versions, locations, sequences, tenants
-from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.catalog.tables import location_versions, locations, packs, sequences, tenants
+from packshot.catalog.transaction import Tx
 from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
@@ -65,34 +65,52 @@ def ensure_tenant(tx: Tx) -> bool:
     return True
 
 
-def update_tenant(
-    tx: Tx, values: Mapping[str, Any], *, expected_version: int | None = None
-) -> tuple[Tenant, frozenset[str]]:
-    """Set what applies where nothing else is said; return the tenant and the fields that really changed.
-
-    Args:
-        values: resize_gravity, include_all, format_policy, keep_credits. Each change may give every
-            variant another key: ordering them is the caller's work.
+def read_changes(
+    tenant: Tenant, values: Mapping[str, Any], pending: Mapping[str, Any], *, expected_version: int | None = None
+) -> dict[str, Any]:
+    """Return those of the values that differ from the tenant's, or from those that it is to get.
 
     Raises:
-        NotFound: there is no such tenant.
         VersionConflict: the tenant has moved on from `expected_version`.
     """
-    hold_configuration(tx)
-    old = get_tenant(tx)
-    if expected_version not in (None, old.version):
+    if expected_version not in (None, tenant.version):
         raise VersionConflict(
             "The tenant has moved on.",
             field=("expected_version",),
-            expected=str(old.version),
+            expected=str(tenant.version),
             got=expected_version,
-            current_version=old.version,
-            current_id=f"tenant:{old.name}",
+            current_version=tenant.version,
+            current_id=f"tenant:{tenant.name}",
         )
-    changed = frozenset(field for field, value in values.items() if getattr(old, field) != value)
-    if not changed:
-        return old, changed
+    return {field: value for field, value in values.items() if pending.get(field, getattr(tenant, field)) != value}
+
+
+def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Set what applies where nothing else is said: resize_gravity, include_all, format_policy, keep_credits.
+
+    The caller holds the configuration. Ordering the variants that look different then is its work too.
+    """
     tx.connection.execute(
         sa.update(tenants).where(tenants.c.id == tx.tenant).values(**values, version=tenants.c.version + 1)
     )
-    return get_tenant(tx), changed
+
+
+def mark_later(tx: Tx) -> None:
+    """Note that the configuration changed, and what is superseded by that is still to be marked, pack by pack."""
+    tx.connection.execute(sa.update(tenants).where(tenants.c.id == tx.tenant).values(unmarked_after=""))
+
+
+def unmarked_tenants(tx: Tx) -> list[str]:
+    """Return the tenants of which packs are still to be marked."""
+    return list(tx.connection.scalars(sa.select(tenants.c.id).where(tenants.c.unmarked_after.is_not(None))))
+
+
+def next_unmarked(tx: Tx, size: int) -> list[str]:
+    """Return the next packs to mark, and note that they are; the last portion is shorter than `size`."""
+    after = sa.select(tenants.c.unmarked_after).where(tenants.c.id == tx.tenant).scalar_subquery()
+    found = tx.connection.scalars(
+        sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id > after).order_by(packs.c.id).limit(size)
+    ).all()
+    last = found[-1] if len(found) == size else None
+    tx.connection.execute(sa.update(tenants).where(tenants.c.id == tx.tenant).values(unmarked_after=last))
+    return list(found)

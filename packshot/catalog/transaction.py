@@ -7,7 +7,7 @@ the database's busy timeout, which lets some wait for seconds.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,6 +86,7 @@ class Catalog:
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writing = self.engine
         self._writers = threading.Lock()
+        self._edits = threading.Lock()
 
     @contextmanager
     def read(self, tenant: str) -> Iterator[Tx]:
@@ -104,6 +105,35 @@ class Catalog:
         ):
             yield Tx(connection, tenant, self._now(connection))
 
+    @contextmanager
+    def edit(self, tenant: str) -> Iterator[Tx]:
+        """Open a transaction to write what somebody edits; it waits while edits are held."""
+        if self.is_sqlite:
+            with self._edits:
+                pass
+        with self.write(tenant) as tx:
+            yield tx
+
+    @contextmanager
+    def hold_edits(self, tenant: str, is_calm: Callable[[], bool], seconds: float) -> Iterator[Tx]:
+        """Open a transaction that has the tenant's configuration alone, with no edit beside it.
+
+        Args:
+            is_calm: looked at again and again before the transaction goes on, until it says so.
+            seconds: how long edits are held at most while it does not.
+        """
+        if self.is_sqlite:
+            # A writing transaction would keep out those who are to become calm.
+            with self._edits:
+                _wait_until(is_calm, seconds)
+                with self.write(tenant) as tx:
+                    yield tx
+            return
+        with self.write(tenant) as tx:
+            hold_configuration(tx)
+            _wait_until(is_calm, seconds)
+            yield tx
+
     def _now(self, connection: sa.Connection) -> datetime:
         if self.is_sqlite:
             return datetime.now(UTC)
@@ -117,6 +147,12 @@ class Catalog:
         while isinstance(pool, sa.QueuePool) and pool.checkedout() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.engine.dispose()
+
+
+def _wait_until(is_calm: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_calm() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

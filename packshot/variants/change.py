@@ -8,10 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from packshot.geometry import Size
 from packshot.model import Location, Snapshot
+from packshot.variants.resolve import Target, planned
 
 # What alters pictures that are there already; the rest only adds variants, or words.
 FORCED = frozenset({"width", "height", "fallback", "resize_gravity", "include_all", "allow_upscale"})
+LABEL_ONLY = frozenset({"label"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,11 @@ def under(snapshot: Snapshot, change: Change) -> Snapshot:
     )
 
 
+def views(snapshot: Snapshot, change: Change | None) -> tuple[Snapshot, ...]:
+    """Return the snapshot as it is, and as it would be under the change if there is one."""
+    return (snapshot,) if change is None else (snapshot, under(snapshot, change))
+
+
 def touched_locations(known: Mapping[str, Location], change: Change) -> tuple[str, ...] | None:
     """Return the locations at which the change may give pictures other keys; None: at any.
 
@@ -89,3 +97,10 @@ def merged(older: Change, newer: Change) -> Change:
         refreshed=older.refreshed | newer.refreshed,
         refreshed_packs=older.refreshed_packs | newer.refreshed_packs,
     )
+
+
+def planned_under(snapshot: Snapshot, change: Change, *, limit: Size) -> tuple[Target, ...]:
+    """Return what is rendered ahead of time of one pack under a change, at the locations that it touches."""
+    touched, changed = touched_locations(snapshot.locations, change), under(snapshot, change)
+    names = changed.locations if touched is None else touched
+    return tuple(target for name in names for target in planned(changed, name, limit=limit))

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from packshot.catalog.tenants import ensure_tenant, update_tenant
+from packshot.catalog.tenants import ensure_tenant
+from resolvers import tenants
 from tests.schema.api import REGENERATE, Api
 
 NODES = "query Nodes($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }"
@@ -64,8 +65,7 @@ def test_the_tenant_says_what_applies_where_nothing_else_is_said(api: Api) -> No
         "keepCredits": False,
     }
     assert api.data(query)["node"] == tenant
-    with api.playground.site.catalog.write("default") as tx:
-        update_tenant(tx, {"keep_credits": True})
+    tenants.update_tenant(api.caller, {"keep_credits": True})
     assert api.data(query)["node"] == {**tenant, "version": 2, "keepCredits": True}
 
 

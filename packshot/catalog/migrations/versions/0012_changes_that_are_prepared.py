@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from alembic import op
 
-revision: str = "0008"
-down_revision: str | None = "0007"
+revision: str = "0012"
+down_revision: str | None = "0011"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
@@ -33,8 +33,8 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("admitted_at", sa.DateTime(timezone=True), nullable=True, comment=let_in))
     _flag("job_items", "again", "only what failed is counted anew")
     for name in _COUNTS:
-        comment = _GROWN if name == "grown" else None
-        op.add_column("job_items", sa.Column(name, sa.Integer(), nullable=False, server_default="0", comment=comment))
+        what = _GROWN if name == "grown" else None
+        op.add_column("job_items", sa.Column(name, sa.Integer(), nullable=False, server_default="0", comment=what))
     # What is finished by now was counted by the release before.
     op.execute("DELETE FROM job_items WHERE finished_at IS NOT NULL")
     if op.get_bind().dialect.name == "postgresql":

@@ -1,0 +1,60 @@
+"""Making a change of configuration live."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from packshot.catalog import locations, purges, tenants
+from packshot.catalog.tables import pack_locations, packs
+from packshot.catalog.transaction import Tx
+from packshot.model import IncludeAll, Location
+from packshot.variants.change import FORCED, Change
+
+
+def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
+    """Let the tenant's URLs give what they give under the change; the caller holds the configuration.
+
+    Whatever else was edited since the change was asked for stays as it is.
+
+    Args:
+        by: who asked for it.
+        cause: what did, for the purges that it needs.
+    """
+    known = locations.get_locations(tx)
+    if change.tenant:
+        tenants.write_tenant(tx, change.tenant)
+    for name, fields in change.locations.items():
+        locations.change_location(tx, known[name], fields, by=by)
+    if change.refreshed:
+        locations.refresh_locations(tx, change.refreshed)
+    if change.refreshed_packs:
+        _refresh_packs(tx, change.refreshed_packs, list(known))
+    tenants.mark_later(tx)
+    _order_purges(tx, change, known, cause)
+
+
+def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
+    altered = {name for name, fields in change.locations.items() if fields.keys() & FORCED} | change.refreshed
+    if change.tenant or change.refreshed >= known.keys():
+        purges.order_configuration_purge(tx, None, cause=cause)
+        return
+    for name in sorted(altered):
+        purges.order_configuration_purge(tx, name, cause=cause)
+    for pack_id in sorted(change.refreshed_packs):
+        purges.order_pack_purge(tx, pack_id, cause=cause)
+
+
+def _refresh_packs(tx: Tx, pack_ids: frozenset[str], names: list[str]) -> None:
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+    there = tx.connection.scalars(sa.select(packs.c.id).where(*here).order_by(packs.c.id)).all()
+    common = {"tenant_id": tx.tenant, "version": 0, "include_all": IncludeAll.UNSET.value, "revision": 1}
+    for pack_id in there:
+        fresh = [{**common, "pack_id": pack_id, "location": name} for name in names]
+        tx.connection.execute(
+            tx.insert(pack_locations)
+            .values(fresh)
+            .on_conflict_do_update(
+                index_elements=["tenant_id", "pack_id", "location"],
+                set_={"revision": pack_locations.c.revision + 1},
+            )
+        )

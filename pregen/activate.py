@@ -1,0 +1,75 @@
+"""The switch: a prepared change goes live in one transaction, and what it replaces is marked afterwards."""
+
+import logging
+from datetime import timedelta
+
+from packshot.catalog import candidates, items, jobs, orders, tenants
+from packshot.catalog.candidates import Candidate
+from packshot.catalog.configuration import make_live
+from packshot.catalog.jobs import ACTIVE, JobState
+from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import Tx
+from packshot.make import supersede_outdated
+from packshot.site import Site
+
+log = logging.getLogger(__name__)
+
+# So long a prepared change waits for a moment in which no edit is being rendered.
+PATIENCE = timedelta(seconds=10)
+# So long edits are held after that; what is left over becomes interactive work.
+HOLD_SECONDS = 2.0
+# Packs whose superseded variants are marked at a time.
+PORTION = 50
+
+
+def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
+    """Let a change go live if every pack is prepared, or have it wait for a person if something failed."""
+    with site.catalog.write(tenant) as tx:
+        candidate = _prepared(tx, job_id)
+        if candidate is None:
+            return
+        if jobs.get_job(tx, job_id).failed and not candidate.accepted:
+            jobs.set_state(tx, job_id, JobState.AWAITING_ACTIVATION)
+            return
+        since = candidate.prepared_at or tx.now
+        if candidate.prepared_at is None:
+            candidates.alter_candidate(tx, prepared_at=tx.now)
+        if orders.is_any_edit_pending(tx) and tx.now - since < PATIENCE:
+            return
+    with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
+        # Cancelled or replaced meanwhile, or an edit's order has come in and failed: looked at once more.
+        candidate = _prepared(tx, job_id)
+        if candidate is not None:
+            _switch(tx, candidate)
+
+
+def _is_any_edit_pending(site: Site, tenant: str) -> bool:
+    with site.catalog.read(tenant) as tx:
+        return orders.is_any_edit_pending(tx)
+
+
+def _prepared(tx: Tx, job_id: str) -> Candidate | None:
+    candidate = candidates.read_candidate(tx)
+    if candidate is None or candidate.job_id != job_id:
+        return None
+    job = jobs.get_job(tx, job_id)
+    if job.state not in ACTIVE or job.cursor is not None or items.has_items(tx, job_id):
+        return None
+    return candidate
+
+
+def _switch(tx: Tx, candidate: Candidate) -> None:
+    job = jobs.get_job(tx, candidate.job_id)
+    make_live(tx, candidate.change, by=job.created_by, cause=f"job:{job.id}")
+    candidates.drop_candidate(tx)
+    orders.hurry_edits(tx)
+    jobs.mark_activated(tx, job.id)
+    items.close_finished(tx, [job.id])
+    log.info("the change of job %s is live", job.id)
+
+
+def mark_portion(site: Site, tenant: str) -> None:
+    """Mark what a change of configuration has superseded, of a few packs."""
+    with site.catalog.write(tenant) as tx:
+        for snapshot in read_snapshots(tx, tenants.next_unmarked(tx, PORTION)).values():
+            supersede_outdated(tx, snapshot, limit=site.limit)

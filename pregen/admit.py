@@ -1,0 +1,50 @@
+"""Letting a job's packs in: how many variants it wants of each, and which need no work at all."""
+
+from collections.abc import Mapping, Sequence
+
+from packshot.catalog import items, ledger
+from packshot.catalog.candidates import read_candidate
+from packshot.catalog.jobs import Job, get_job
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import Tx
+from packshot.geometry import Size
+from packshot.variants.change import planned_under
+from packshot.variants.resolve import Target, planned
+
+
+def admit_portion(tx: Tx, job_id: str, size: int, *, limit: Size) -> None:
+    """Let the next packs of a job in, last modified first."""
+    job = get_job(tx, job_id)
+    if job.cursor is None:
+        return
+    pack_ids, cursor = items.next_portion(tx, job, size)
+    totals, there = wanted_of(tx, job, pack_ids, limit=limit)
+    items.admit(tx, job, totals, cursor=cursor, seen=len(pack_ids), there=there, job_only=True)
+
+
+def wanted_of(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
+    """Return how many variants a job wants of each pack that needs work, and how many of the others are there.
+
+    A change that is prepared needs no work on a pack of which all is rendered
+    already: so undoing one only visits what was edited since.
+    """
+    candidate = read_candidate(tx)
+    snapshots = read_snapshots(tx, pack_ids)
+    if candidate is None or candidate.job_id != job.id:
+        counted = {
+            pack_id: sum(len(planned(snapshot, name, limit=limit)) for name in job.scope or snapshot.locations)
+            for pack_id, snapshot in snapshots.items()
+        }
+        return {pack_id: total for pack_id, total in counted.items() if total}, 0
+    entries = ledger.read_entries(tx, pack_ids)
+    ready = {key for key, entry in entries.items() if entry.state is VariantState.READY}
+    totals: dict[str, int] = {}
+    there = 0
+    for pack_id, snapshot in snapshots.items():
+        targets: tuple[Target, ...] = planned_under(snapshot, candidate.change, limit=limit)
+        if all(str(target.key) in ready for target in targets):
+            there += len(targets)
+        else:
+            totals[pack_id] = len(targets)
+    return totals, there

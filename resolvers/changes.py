@@ -1,0 +1,179 @@
+"""How a change of configuration goes live: refused with its plan, at once, or prepared beside what is live."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from packshot.catalog import candidates, control, items, jobs, locations, tenants
+from packshot.catalog.candidates import Candidate
+from packshot.catalog.configuration import make_live
+from packshot.catalog.jobs import Job, JobKind, JobState
+from packshot.catalog.orders import Priority
+from packshot.catalog.transaction import Tx, next_sequence
+from packshot.errors import ForceRequired
+from packshot.model import Location, Tenant
+from packshot.variants.change import FORCED, LABEL_ONLY, Change, merged, touched_locations
+from pregen.admit import wanted_of
+from resolvers.caller import Caller
+from resolvers.plans import LocationPlan, check_plan, plan_change
+
+
+class Activation(StrEnum):
+    """When a change of what packs show goes live."""
+
+    WHEN_READY = "when_ready"
+    IMMEDIATE = "immediate"
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What the caller says to a change of what packs show.
+
+    Attributes:
+        plan_id: the plan that was looked at; None: none was.
+    """
+
+    force: bool = False
+    plan_id: str | None = None
+    activation: Activation = Activation.WHEN_READY
+
+
+def apply(
+    caller: Caller, tx: Tx, change: Change, *, location: str | None, consent: Consent, cause: str
+) -> tuple[Job | None, LocationPlan | None]:
+    """Make a change live, or begin to prepare it; return the job that renders it, and its plan where it had one.
+
+    The caller holds the configuration.
+
+    Args:
+        location: whose change it is; None: the tenant's.
+        cause: what asked for it, for the purges.
+
+    Raises:
+        ForceRequired: it alters pictures that are shown, and `consent` does not say force.
+        PlanStale: the plan was for something else.
+        BadState: another change is being prepared.
+    """
+    if not _alters(change):
+        _settle_in_candidate(tx, change)
+        return _make_live(caller, tx, change, location, cause), None
+    plan = _plan(caller, tx, change, location)
+    if consent.plan_id is not None:
+        check_plan(caller.site, tx, consent.plan_id, plan.name, change)
+    if not plan.requires_force:
+        _settle_in_candidate(tx, change)
+        return _make_live(caller, tx, change, location, cause), plan
+    if not consent.force:
+        raise ForceRequired(
+            "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
+        )
+    candidate = candidates.read_candidate(tx)
+    if candidate is not None:
+        change = _still_different(tx, _in_place_of(tx, candidate, change, location))
+    if consent.activation is Activation.IMMEDIATE or not (change.tenant or change.locations):
+        return _make_live(caller, tx, change, location, cause), plan
+    return _prepare(caller, tx, change, location), plan
+
+
+def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cause: str) -> Job | None:
+    scope = touched_locations(locations.get_locations(tx), change)
+    make_live(tx, change, by=caller.subject, cause=cause)
+    if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
+        return None
+    return jobs.create_job(
+        tx,
+        JobKind.LOCATION_CHANGE,
+        Priority.BULK,
+        location=location,
+        scope=scope,
+        whole_tenant=True,
+        activated=True,
+        by=caller.subject,
+    )
+
+
+def _prepare(caller: Caller, tx: Tx, change: Change, location: str | None) -> Job:
+    scope = touched_locations(locations.get_locations(tx), change)
+    job = jobs.create_job(
+        tx,
+        JobKind.LOCATION_CHANGE,
+        Priority.BULK,
+        location=location,
+        scope=scope,
+        whole_tenant=True,
+        by=caller.subject,
+    )
+    candidates.begin_candidate(tx, job.id, change, location=location)
+    return job
+
+
+def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, location: str | None) -> Job:
+    """Begin to render what is there anew, beside what is live; the caller holds the configuration.
+
+    Raises:
+        BadState: another change is being prepared.
+    """
+    candidates.check_free(tx)
+    pack_ids = sorted(change.refreshed_packs)
+    known = locations.get_locations(tx)
+    job = jobs.create_job(
+        tx,
+        JobKind.REGENERATE,
+        priority,
+        location=location,
+        scope=touched_locations(known, change),
+        whole_tenant=not pack_ids,
+        by=caller.subject,
+    )
+    candidates.begin_candidate(tx, job.id, change, location=None)
+    if pack_ids:
+        totals, there = wanted_of(tx, job, pack_ids, limit=caller.site.limit)
+        items.admit(tx, job, totals, there=there, job_only=True)
+    return jobs.get_job(tx, job.id)
+
+
+def _alters(change: Change) -> bool:
+    return bool(change.tenant) or any(FORCED & fields.keys() for fields in change.locations.values())
+
+
+def _plan(caller: Caller, tx: Tx, change: Change, location: str | None) -> LocationPlan:
+    if location is None:
+        tenant = tenants.get_tenant(tx)
+        return plan_change(caller.site, tx, change, name=tenant.name, base_version=tenant.version)
+    base = locations.get_locations(tx)[location]
+    return plan_change(caller.site, tx, change, name=location, base_version=base.version)
+
+
+def _in_place_of(tx: Tx, candidate: Candidate, change: Change, location: str | None) -> Change:
+    """Put a newer change of the same thing in a candidate's place: what it does not name stays as it was to become."""
+    if candidate.change.refreshed or candidate.change.refreshed_packs or candidate.location != location:
+        raise candidates.in_the_way(candidate)
+    # As whoever ends a job does it: the packs that it waits for are let go in one piece.
+    next_sequence(tx)
+    control.drop(tx, candidate.job_id, JobState.SUPERSEDED)
+    return merged(candidate.change, change)
+
+
+def _still_different(tx: Tx, change: Change) -> Change:
+    known, tenant = locations.get_locations(tx), tenants.get_tenant(tx)
+    fields = {name: _differing(known[name], wanted) for name, wanted in change.locations.items()}
+    return Change(
+        tenant=_differing(tenant, change.tenant), locations={name: kept for name, kept in fields.items() if kept}
+    )
+
+
+def _differing(held: Location | Tenant, wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in wanted.items() if getattr(held, name) != value}
+
+
+def _settle_in_candidate(tx: Tx, change: Change) -> None:
+    """Let what is set at once stay set when a candidate of the same location goes live."""
+    candidate = candidates.read_candidate(tx)
+    if candidate is None:
+        return
+    left = {
+        name: {field: value for field, value in fields.items() if field not in change.locations.get(name, {})}
+        for name, fields in candidate.change.locations.items()
+    }
+    candidates.alter_candidate(tx, change=replace(candidate.change, locations=left))

@@ -1,0 +1,93 @@
+"""Mutations of jobs: start one, stop it, let it go on."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import strawberry
+
+from packshot.catalog.jobs import Job as CoreJob
+from packshot.errors import NotFound
+from resolvers import jobs
+from resolvers.caller import Caller, Scope
+from schema.context import Info
+from schema.enums import Priority, RegenerateMode, core
+from schema.jobs import Job, JobScope
+from schema.payloads import IdempotencyKey, JobPayload, payload
+from schema.scopes import Needs
+
+JobId = Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
+
+
+@strawberry.type
+class JobMutation:
+    @strawberry.mutation(
+        description="Order what is missing to be rendered, or everything anew; what failed before is tried again.",
+        extensions=[Needs(Scope.JOBS_WRITE)],
+    )
+    async def regenerate(
+        self,
+        info: Info,
+        scope: Annotated[JobScope, strawberry.argument(description="Of which packs and locations.")],
+        mode: Annotated[RegenerateMode, strawberry.argument(description="What to render.")] = RegenerateMode.MISSING,
+        priority: Annotated[Priority, strawberry.argument(description="Who waits for it.")] = Priority.BULK,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> JobPayload | None:
+        def act(caller: Caller) -> JobPayload:
+            how = core(priority), core(mode)
+            if scope.pack_ids is not None:
+                return JobPayload(job=Job.of(jobs.regenerate_packs(caller, scope.pack_ids.value, *how)))
+            if scope.tenant is not None:
+                _check_tenant(caller, scope.tenant.value)
+            location = None if scope.location is None else scope.location.value
+            return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, *how)))
+
+        return await payload(info, JobPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Let a prepared change go live although some of its variants could not be rendered.",
+        extensions=[Needs(Scope.JOBS_WRITE)],
+    )
+    async def activate_job(
+        self,
+        info: Info,
+        id: JobId,
+        accept_failures: Annotated[
+            bool, strawberry.argument(description="Go live without what could not be rendered.")
+        ] = False,
+    ) -> JobPayload | None:
+        return await _control(
+            info, id, lambda caller, job: jobs.activate_job(caller, job, accept_failures=accept_failures)
+        )
+
+    @strawberry.mutation(
+        description="Stop the work of a job where it is. Edits go on being rendered.",
+        extensions=[Needs(Scope.JOBS_WRITE)],
+    )
+    async def pause_job(self, info: Info, id: JobId) -> JobPayload | None:
+        return await _control(info, id, jobs.pause_job)
+
+    @strawberry.mutation(description="Go on with a paused job.", extensions=[Needs(Scope.JOBS_WRITE)])
+    async def resume_job(self, info: Info, id: JobId) -> JobPayload | None:
+        return await _control(info, id, jobs.resume_job)
+
+    @strawberry.mutation(
+        description="End a job. What it rendered stays; a change that it prepares never goes live.",
+        extensions=[Needs(Scope.JOBS_WRITE)],
+    )
+    async def cancel_job(self, info: Info, id: JobId) -> JobPayload | None:
+        return await _control(info, id, jobs.cancel_job)
+
+    @strawberry.mutation(description="Try once more what a job could not render.", extensions=[Needs(Scope.JOBS_WRITE)])
+    async def retry_job_failures(self, info: Info, id: JobId) -> JobPayload | None:
+        return await _control(info, id, jobs.retry_failures)
+
+
+async def _control(info: Info, id: str, act: Callable[[Caller, str], CoreJob]) -> JobPayload:
+    return await payload(info, JobPayload, lambda caller: JobPayload(job=Job.of(act(caller, id.removeprefix("job:")))))
+
+
+def _check_tenant(caller: Caller, tenant_id: str) -> None:
+    own = f"tenant:{caller.tenant}"
+    if tenant_id != own:
+        # Another tenant's name answers like one that nobody has.
+        raise NotFound("There is no such tenant.", field=("scope", "tenant"), expected=own, got=tenant_id)
