@@ -59,13 +59,12 @@ def _prepared(tx: Tx, job_id: str) -> Candidate | None:
 
 
 def _switch(tx: Tx, candidate: Candidate) -> None:
-    job = jobs.get_job(tx, candidate.job_id)
-    make_live(tx, candidate.change, by=job.created_by, cause=f"job:{job.id}")
+    make_live(tx, candidate.change, by=candidate.created_by, cause=f"job:{candidate.job_id}")
     candidates.drop_candidate(tx)
     orders.hurry_edits(tx)
-    jobs.mark_activated(tx, job.id)
-    items.close_finished(tx, [job.id])
-    log.info("the change of job %s is live", job.id)
+    jobs.mark_activated(tx, candidate.job_id)
+    items.close_finished(tx, [candidate.job_id])
+    log.info("the change of job %s is live", candidate.job_id)
 
 
 def mark_portion(site: Site, tenant: str) -> None:

@@ -61,17 +61,20 @@ def apply(
     plan = _plan(caller, tx, change, location)
     if consent.plan_id is not None:
         check_plan(caller.site, tx, consent.plan_id, plan.name, change)
-    if not plan.requires_force:
-        _settle_in_candidate(tx, change)
-        return _make_live(caller, tx, change, location, cause), plan
-    if not consent.force:
+    if plan.requires_force and not consent.force:
         raise ForceRequired(
             "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
         )
     candidate = candidates.read_candidate(tx)
+    is_newer = candidate is not None and _is_of(candidate, location)
+    if not plan.requires_force and not is_newer:
+        _settle_in_candidate(tx, change)
+        return _make_live(caller, tx, change, location, cause), plan
     if candidate is not None:
         change = _still_different(tx, _in_place_of(tx, candidate, change, location))
-    if consent.activation is Activation.IMMEDIATE or not (change.tenant or change.locations):
+        if not (change.tenant or change.locations):
+            return None, plan
+    if consent.activation is Activation.IMMEDIATE:
         return _make_live(caller, tx, change, location, cause), plan
     return _prepare(caller, tx, change, location), plan
 
@@ -104,7 +107,7 @@ def _prepare(caller: Caller, tx: Tx, change: Change, location: str | None) -> Jo
         whole_tenant=True,
         by=caller.subject,
     )
-    candidates.begin_candidate(tx, job.id, change, location=location)
+    candidates.begin_candidate(tx, job.id, change, location=location, by=caller.subject)
     return job
 
 
@@ -126,7 +129,7 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
         whole_tenant=not pack_ids,
         by=caller.subject,
     )
-    candidates.begin_candidate(tx, job.id, change, location=None)
+    candidates.begin_candidate(tx, job.id, change, location=None, by=caller.subject)
     if pack_ids:
         totals, there = wanted_of(tx, job, pack_ids, limit=caller.site.limit)
         items.admit(tx, job, totals, there=there, job_only=True)
@@ -145,9 +148,14 @@ def _plan(caller: Caller, tx: Tx, change: Change, location: str | None) -> Locat
     return plan_change(caller.site, tx, change, name=location, base_version=base.version)
 
 
+def _is_of(candidate: Candidate, location: str | None) -> bool:
+    """Whether it changes that location; None: the tenant's defaults."""
+    return bool(candidate.change.tenant) if location is None else location in candidate.change.locations
+
+
 def _in_place_of(tx: Tx, candidate: Candidate, change: Change, location: str | None) -> Change:
     """Put a newer change of the same thing in a candidate's place: what it does not name stays as it was to become."""
-    if candidate.change.refreshed or candidate.change.refreshed_packs or candidate.location != location:
+    if not _is_of(candidate, location):
         raise candidates.in_the_way(candidate)
     # As whoever ends a job does it: the packs that it waits for are let go in one piece.
     next_sequence(tx)

@@ -64,6 +64,21 @@ def get_candidate(caller: Caller) -> Candidate | None:
         return candidates.read_candidate(tx)
 
 
+def is_pending(candidate: Candidate, name: str) -> bool:
+    """Whether a candidate changes that location."""
+    return name in candidate.change.locations
+
+
+def pending_version(candidate: Candidate, location: Location) -> LocationVersion | None:
+    """Return what a location is about to be; None: nothing else."""
+    if not is_pending(candidate, location.name):
+        return None
+    values = locations.values_of(changed_locations({location.name: location}, candidate.change)[location.name])
+    return LocationVersion(
+        **values, version=location.version + 1, active_from=None, active_to=None, changed_by=candidate.created_by
+    )
+
+
 def count_packs(caller: Caller, names: list[str]) -> dict[str, int]:
     """Return how many packs have an original of their own at each location."""
     with caller.site.catalog.read(caller.tenant) as tx:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import candidates, tenants
+from packshot.catalog import candidates, jobs, tenants
 from packshot.catalog.jobs import Job
 from packshot.catalog.transaction import hold_configuration
 from packshot.model import Tenant
@@ -41,7 +41,8 @@ def update_tenant(
         caller.answer(tenant=f"tenant:{tenant.name}")
         pending = {} if candidate is None else candidate.change.tenant
         fields = tenants.read_changes(tenant, values, pending, expected_version=expected_version)
-        job = None
+        # Asked for once more, it is under way.
+        job = jobs.get_job(tx, candidate.job_id) if candidate is not None and values and pending else None
         if fields:
             consent, cause = Consent(force=force), f"updateTenant by {caller.subject}"
             job, _ = changes.apply(caller, tx, Change(tenant=fields), location=None, consent=consent, cause=cause)

@@ -12,6 +12,7 @@ import strawberry
 from starlette.websockets import WebSocket
 from strawberry.dataloader import DataLoader
 
+from packshot.catalog.candidates import Candidate
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
 from packshot.catalog.purges import Purge
@@ -35,6 +36,7 @@ class Loaders:
         self.jobs: DataLoader[str, Job | None] = _loader(partial(jobs.get_jobs, caller))
         self.purges: DataLoader[str, Purge | None] = _loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = _loader(partial(locations.get_locations, caller))
+        self.candidate: DataLoader[str, Candidate | None] = _loader(partial(_candidate, caller))
         self.pack_counts: DataLoader[str, int | None] = _loader(partial(locations.count_packs, caller))
         self.demand: DataLoader[str, list[Demand] | None] = _loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=_compute, cache=False)
@@ -66,6 +68,12 @@ def _outcome(act: Callable[[], Any]) -> Any:
         return act()
     except Exception as error:  # noqa: BLE001 - the loader raises it where it belongs
         return error
+
+
+def _candidate(caller: Caller, keys: list[str]) -> dict[str, Candidate]:
+    # A tenant has one at the most.
+    found = locations.get_candidate(caller)
+    return {} if found is None else dict.fromkeys(keys, found)
 
 
 def _entries_by_pack(caller: Caller, pack_ids: list[str]) -> dict[str, dict[str, Entry]]:

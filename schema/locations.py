@@ -1,7 +1,7 @@
 """Locations: the tenant-wide named slots."""
 
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import strawberry
 
@@ -9,13 +9,17 @@ from packshot import model
 from packshot.catalog.pages import check_first
 from packshot.variants import demand as variants
 from packshot.variants.resolve import DEFAULT_FORMATS, effective_renditions
+from resolvers import locations
 from schema.context import Info
 from schema.enums import Gravity, ImageFormat, IncludeAll, graphql_gravity
 from schema.inputs import given, sent
 from schema.interfaces import Node
-from schema.paging import First
-from schema.refusals import refusing
+from schema.paging import After, Connection, First, connect
+from schema.refusals import read, refusing
 from schema.scalars import Long
+
+if TYPE_CHECKING:
+    from schema.jobs import Job
 
 
 def location_id(name: str) -> strawberry.ID:
@@ -60,6 +64,54 @@ class Demand:
         )
 
 
+def _renditions(held: model.Location | model.LocationVersion) -> list[Rendition]:
+    return [Rendition(width=item.width, height=item.height, dpr=item.dpr) for item in effective_renditions(held)]
+
+
+def _formats(held: model.Location | model.LocationVersion) -> list[ImageFormat]:
+    return [ImageFormat[item.name] for item in held.formats or DEFAULT_FORMATS]
+
+
+@strawberry.type(description="What a location was, is, or is about to be; see `ImageLocation` for the fields.")
+class LocationVersion:
+    version: int = strawberry.field(description="Which version; of one that is prepared, the one it will be.")
+    label: str | None = strawberry.field(description="What people call it.")
+    width: int | None = strawberry.field(description="Default width in pixels.")
+    height: int | None = strawberry.field(description="Default height in pixels.")
+    fallback: str | None = strawberry.field(description="The name of the location whose picture is shown instead.")
+    resize_gravity: Gravity | None = strawberry.field(description="Where a crop is anchored.")
+    use_resize_include_all: IncludeAll = strawberry.field(description="Whether the whole picture is shown.")
+    allow_upscale: bool = strawberry.field(description="Whether a picture may be enlarged.")
+    renditions: list[Rendition] = strawberry.field(description="What is rendered ahead of time.")
+    formats: list[ImageFormat] = strawberry.field(description="In which formats that is.")
+    active_from: datetime | None = strawberry.field(description="When it went live; null: it is being prepared.")
+    active_to: datetime | None = strawberry.field(description="When another version took its place; null: it is live.")
+    changed_by: str | None = strawberry.field(description="Who asked for it.")
+    free_until: datetime | None = strawberry.field(
+        description="Until then going back to it renders only packs that were edited or made since; "
+        "null: it was not replaced yet."
+    )
+
+    @classmethod
+    def of(cls, version: model.LocationVersion, grace: timedelta) -> "LocationVersion":
+        return cls(
+            version=version.version,
+            label=version.label,
+            width=version.width,
+            height=version.height,
+            fallback=version.fallback,
+            resize_gravity=graphql_gravity(version.resize_gravity),
+            use_resize_include_all=IncludeAll[version.include_all.name],
+            allow_upscale=version.allow_upscale,
+            renditions=_renditions(version),
+            formats=_formats(version),
+            active_from=version.active_from,
+            active_to=version.active_to,
+            changed_by=version.changed_by,
+            free_until=None if version.active_to is None else version.active_to + grace,
+        )
+
+
 @strawberry.type(description="A tenant-wide named slot with a default size and resize behaviour.")
 class ImageLocation(Node):
     version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
@@ -81,6 +133,7 @@ class ImageLocation(Node):
     added_at: datetime = strawberry.field(description="When it was created.")
     updated_at: datetime = strawberry.field(description="When its present version went live.")
     fallback_name: strawberry.Private[str | None]
+    core: strawberry.Private[model.Location]
 
     @strawberry.field(description="The location whose picture is shown where a pack has none here.")
     async def fallback(self, info: Info) -> "ImageLocation | None":
@@ -103,10 +156,33 @@ class ImageLocation(Node):
         found = await info.context.loaders.demand.load(self.name) or []
         return [Demand.of(one) for one in found[:first]]
 
+    @strawberry.field(description="What it is about to be, while a change is being prepared.")
+    async def pending(self, info: Info) -> LocationVersion | None:
+        candidate = await info.context.loaders.candidate.load("")
+        version = None if candidate is None else locations.pending_version(candidate, self.core)
+        return None if version is None else LocationVersion.of(version, info.context.caller.site.settings.grace)
+
+    @strawberry.field(description="The job that prepares that change.")
+    async def pending_job(self, info: Info) -> Annotated["Job", strawberry.lazy("schema.jobs")] | None:
+        from schema.jobs import Job
+
+        candidate = await info.context.loaders.candidate.load("")
+        if candidate is None or not locations.is_pending(candidate, self.name):
+            return None
+        job = await info.context.loaders.jobs.load(candidate.job_id)
+        return None if job is None else Job.of(job)
+
+    @strawberry.field(description="What it is and was, the live version first; `rollbackLocation` goes back to one.")
+    async def history(
+        self, info: Info, first: First = 10, after: After = strawberry.UNSET
+    ) -> Connection[LocationVersion]:
+        caller, name = info.context.caller, self.name
+        page = await read(lambda: locations.list_versions(caller, name, first=first, after=given(after)))
+        return connect(page, lambda version: LocationVersion.of(version, caller.site.settings.grace))
+
     @classmethod
     def of(cls, location: model.Location) -> "ImageLocation":
         """Return the GraphQL value; unset renditions and formats are shown as what they default to."""
-        renditions = effective_renditions(location)
         return cls(
             id=location_id(location.name),
             version=location.version,
@@ -117,11 +193,12 @@ class ImageLocation(Node):
             resize_gravity=graphql_gravity(location.resize_gravity),
             use_resize_include_all=IncludeAll[location.include_all.name],
             allow_upscale=location.allow_upscale,
-            renditions=[Rendition(width=item.width, height=item.height, dpr=item.dpr) for item in renditions],
-            formats=[ImageFormat[item.name] for item in location.formats or DEFAULT_FORMATS],
+            renditions=_renditions(location),
+            formats=_formats(location),
             added_at=location.added_at,
             updated_at=location.updated_at,
             fallback_name=location.fallback,
+            core=location,
         )
 
 

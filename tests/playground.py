@@ -87,10 +87,10 @@ class Playground:
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""
         upload, token = uploads.create_upload(self.caller, media_type=media_type, size=len(data), sha256=sha256)
-        begun = uploads.begin_upload(self.site, TENANT, upload.id, token)
+        begun = uploads.begin_upload(self.site, self.caller.tenant, upload.id, token)
         path = self.site.incoming / upload.id
         path.write_bytes(data)
-        uploads.finish_upload(self.site, TENANT, begun, path)
+        uploads.finish_upload(self.site, self.caller.tenant, begun, path)
         path.unlink()
         return upload.id
 

@@ -28,6 +28,7 @@ class Candidate:
     Attributes:
         location: whose change it is; None: the tenant's own, or a new rendering.
         accepted: it goes live although some variants could not be rendered.
+        created_by: who asked for it.
         prepared_at: when the last pack was prepared; None: not yet.
     """
 
@@ -35,6 +36,7 @@ class Candidate:
     location: str | None
     change: Change
     accepted: bool
+    created_by: str | None
     prepared_at: datetime | None
 
 
@@ -65,7 +67,7 @@ def in_the_way(candidate: Candidate) -> BadState:
     )
 
 
-def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None) -> None:
+def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
     """Write the tenant's candidate; the caller holds the configuration and has seen that there is none."""
     tx.connection.execute(
         sa.insert(candidates).values(
@@ -74,6 +76,7 @@ def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None
             location=location,
             change=_dump(change),
             accepted=False,
+            created_by=by,
             created_at=tx.now,
         )
     )
@@ -92,7 +95,7 @@ def drop_candidate(tx: Tx) -> None:
 
 
 def _to_candidate(row: Any) -> Candidate:
-    return Candidate(row.job_id, row.location, _load(row.change), row.accepted, row.prepared_at)
+    return Candidate(row.job_id, row.location, _load(row.change), row.accepted, row.created_by, row.prepared_at)
 
 
 def _dump(change: Change) -> dict[str, Any]:

@@ -306,6 +306,7 @@ candidates = sa.Table(
     sa.Column("change", sa.JSON, nullable=False),
     sa.Column("accepted", sa.Boolean, nullable=False, comment="it goes live although some variants failed"),
     sa.Column("prepared_at", Moment, comment="when the last pack was prepared"),
+    sa.Column("created_by", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
 )

@@ -13,6 +13,7 @@ USER_ERRORS = """userErrors {
   __typename code message field expected got
   ... on VersionConflict { currentVersion current { __typename id } }
   ... on Taken { existing { __typename id } }
+  ... on ForceRequired { plan { name packs } }
 }"""
 
 PUT_LOCATION = f"""

@@ -43,7 +43,7 @@ LISTED = "query($filter: PackFilter) { packs(filter: $filter) { nodes { id } tot
 
 
 TENANT_UPDATE = f"""mutation Tenant($input: TenantInput!, $expectedVersion: Int) {{
-  updateTenant(input: $input, expectedVersion: $expectedVersion) {{
+  updateTenant(input: $input, force: true, expectedVersion: $expectedVersion) {{
     tenant {{ version resizeGravity useResizeIncludeAll formatPolicy keepCredits }} job {{ id }} {USER_ERRORS} }} }}"""
 
 
@@ -282,15 +282,20 @@ def test_a_tenant_changes_where_something_was_sent_and_its_pictures_follow(api: 
     playground.run_jobs()
     before = set(playground.planned(pack_id))
     change = {"useResizeIncludeAll": True, "formatPolicy": "WEBP", "keepCredits": True, "resizeGravity": "NORTH"}
+    prepared = api.payload(TENANT_UPDATE, input=change)
+    assert prepared["tenant"]["version"] == 1, "it goes live once all is rendered"
+    assert set(playground.planned(pack_id)) == before
+    assert api.payload(TENANT_UPDATE, input=change)["job"] == prepared["job"], "it is under way"
+    playground.run_jobs()
     changed = api.payload(TENANT_UPDATE, input=change)
     assert changed["tenant"] == {"version": 2, **change}
+    assert changed["job"] is None
     after = set(playground.planned(pack_id))
     assert not before & after
-    playground.run_jobs()
     assert after <= set(playground.entries(pack_id))
-    again = api.payload(TENANT_UPDATE, input=change)
-    assert (again["tenant"]["version"], again["job"]) == (2, None)
-    reset = api.payload(TENANT_UPDATE, input=dict.fromkeys(change))
+    api.payload(TENANT_UPDATE, input=dict.fromkeys(change))
+    playground.run_jobs()
+    reset = api.payload(TENANT_UPDATE, input={})
     assert reset["tenant"] == {
         "version": 3,
         "useResizeIncludeAll": False,

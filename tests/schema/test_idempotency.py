@@ -32,7 +32,7 @@ PUT = """mutation Put($key: String, $width: Int) {
 REGENERATE = """mutation Again($key: String, $scope: JobScope!) {
   regenerate(scope: $scope, idempotencyKey: $key) { job { id } userErrors { code field } } }"""
 OTHERS = {
-    "updateTenant": "(input: {resizeGravity: SOUTH}",
+    "updateTenant": "(input: {resizeGravity: SOUTH}, force: true",
     "updatePack": "(id: $pack, input: {assetId: 5}",
     "deletePack": "(id: $pack",
     "erasePack": '(id: $pack, reason: "the rights have ended"',
@@ -41,6 +41,7 @@ OTHERS = {
     "updatePackLocations": '(packId: $pack, inputs: [{location: "main", resizeGravity: NORTH}]',
     "deleteLocation": '(name: "thumb"',
     "addRendition": '(location: "thumb", rendition: {width: 4}',
+    "rollbackLocation": '(name: "thumb", toVersion: 1, force: true',
 }
 ANSWERS = {
     "updateTenant": "tenant { id version } job { id }",
@@ -49,6 +50,7 @@ ANSWERS = {
     "erasePack": "job { id }",
     "deleteLocation": "deletedId deletedName job { id }",
     "addRendition": "location { id version } job { id }",
+    "rollbackLocation": "location { id version } job { id }",
     "updatePackLocations": "pack { id version } job { id }",
 }
 FETCHED = {"location": "main", "source": {"url": "http://host.invalid/a.jpg"}}
@@ -92,6 +94,7 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
         "updatePackLocation",
         "updatePackLocations",
         "addRendition",
+        "rollbackLocation",
         "removeOriginal",
         "updateTenant",
     ):

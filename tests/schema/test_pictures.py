@@ -127,7 +127,7 @@ def test_every_part_of_a_picture_without_arguments_is_rendered_ahead_of_time(api
 
 
 def test_a_location_can_have_gif_and_a_gravity_that_looks_at_the_picture(api: Api) -> None:
-    put = """mutation L($input: LocationInput!) { putLocation(input: $input) {
+    put = """mutation L($input: LocationInput!) { putLocation(input: $input, force: true, activation: IMMEDIATE) {
       location { resizeGravity formats } userErrors { code } } }"""
     pack_id = api.playground.pack(picture=photo(900, 300))
     for gravity in ("SMART", "FOCUS"):

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.Column("change", sa.JSON(), nullable=False),
         sa.Column("accepted", sa.Boolean(), nullable=False, comment="it goes live although some variants failed"),
         sa.Column("prepared_at", sa.DateTime(timezone=True), nullable=True, comment="when the last pack was prepared"),
+        sa.Column("created_by", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], name=op.f("fk_candidates_jobs"), ondelete="CASCADE"

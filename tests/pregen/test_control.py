@@ -1,0 +1,199 @@
+"""Jobs are stopped, resumed and ended, and no edit with them."""
+
+from dataclasses import replace
+
+import pytest
+
+from packshot.catalog import orders
+from packshot.catalog.jobs import Job, JobState
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.orders import Priority
+from packshot.catalog.tenants import ensure_tenant
+from packshot.errors import BadState, NotFound
+from packshot.geometry import Crop
+from pregen import dispatch
+from pregen.refresh import refresh_pack
+from resolvers import jobs, packs
+from resolvers.caller import Caller
+from tests.pictures import jpeg, photo
+from tests.playground import TENANT, Playground
+
+SMALL = jpeg(photo(16, 12))
+
+
+def regenerate(playground: Playground, *pack_ids: str) -> Job:
+    """Order what is missing of these packs, or of all."""
+    if pack_ids:
+        return jobs.regenerate_packs(playground.caller, pack_ids, Priority.BULK)
+    return jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
+
+
+def lose(playground: Playground, pack_id: str) -> None:
+    """Take a pack's blobs away, so that a regeneration has something to render."""
+    for key in playground.planned(pack_id):
+        playground.site.variants.delete(key)
+
+
+def is_there(playground: Playground, pack_id: str) -> bool:
+    return all(playground.site.variants.head(key) is not None for key in playground.planned(pack_id))
+
+
+def is_pending(playground: Playground) -> bool:
+    with playground.site.catalog.read(TENANT) as tx:
+        return orders.count_pending(tx, Priority.BULK) > 0
+
+
+@pytest.fixture
+def lost(playground: Playground) -> list[str]:
+    """Three packs that were rendered and whose blobs are gone."""
+    pack_ids = [playground.pack(picture=SMALL) for _ in range(3)]
+    playground.run_jobs()
+    for pack_id in pack_ids:
+        lose(playground, pack_id)
+    return pack_ids
+
+
+def test_a_paused_job_stands_still_and_goes_on_where_it_was(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground)
+    playground.dispatcher.tick()
+    assert jobs.pause_job(playground.caller, job.id).state is JobState.PAUSED
+    # What was rung for before is not begun any more.
+    playground.run_jobs()
+    assert not any(is_there(playground, pack_id) for pack_id in lost)
+    assert playground.job(job).eta_seconds is None
+    assert jobs.resume_job(playground.caller, job.id).state is JobState.QUEUED
+    playground.run_jobs()
+    assert all(is_there(playground, pack_id) for pack_id in lost)
+    done = playground.job(job)
+    assert (done.state, done.total, done.done) == (JobState.SUCCEEDED, 9, 9)
+
+
+def test_a_paused_job_lets_in_no_packs(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground)
+    jobs.pause_job(playground.caller, job.id)
+    playground.run_jobs()
+    assert playground.job(job).cursor is not None
+    assert not is_pending(playground)
+
+
+def test_pausing_takes_the_work_away_from_whoever_is_at_it(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground, lost[0])
+    with playground.site.catalog.write(TENANT) as tx:
+        held = orders.claim(tx, lost[0])
+    assert held is not None
+    jobs.pause_job(playground.caller, job.id)
+    with playground.site.catalog.write(TENANT) as tx:
+        assert orders.is_wanted(tx, held) is False
+        assert not orders.finish(tx, held)
+        assert orders.claim(tx, lost[0]) is None
+
+
+def test_edits_go_on_while_a_job_of_their_pack_is_paused_or_cancelled(playground: Playground, lost: list[str]) -> None:
+    for stop in (jobs.pause_job, jobs.cancel_job):
+        job = regenerate(playground)
+        playground.dispatcher.tick()
+        stop(playground.caller, job.id)
+        packs.set_crop(playground.caller, lost[0], "main", Crop(0, 0, 0.5, 0.5 if stop is jobs.pause_job else 1))
+        playground.run_jobs()
+        states = {
+            entry.state for key, entry in playground.entries(lost[0]).items() if key in playground.planned(lost[0])
+        }
+        assert states == {VariantState.READY}
+        if stop is jobs.pause_job:
+            jobs.cancel_job(playground.caller, job.id)
+
+
+def test_an_edit_before_a_job_is_not_stopped_with_it(playground: Playground) -> None:
+    pack_id = playground.pack(picture=SMALL)
+    job = regenerate(playground, pack_id)
+    jobs.cancel_job(playground.caller, job.id)
+    refresh_pack(playground.site, TENANT, pack_id)
+    assert is_there(playground, pack_id)
+
+
+def test_a_pack_that_another_job_wants_is_not_stopped_with_the_first(playground: Playground, lost: list[str]) -> None:
+    first, second = regenerate(playground, *lost), regenerate(playground, lost[0])
+    jobs.cancel_job(playground.caller, first.id)
+    playground.run_jobs()
+    assert [is_there(playground, pack_id) for pack_id in lost] == [True, False, False]
+    assert playground.job(second).state is JobState.SUCCEEDED
+
+
+def test_a_cancelled_job_ends_at_once_and_for_good(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground)
+    playground.dispatcher.tick()
+    cancelled = jobs.cancel_job(playground.caller, job.id)
+    assert (cancelled.state, cancelled.cursor) == (JobState.CANCELLED, None)
+    assert cancelled.finished_at is not None
+    assert not is_pending(playground)
+    playground.run_jobs()
+    assert not any(is_there(playground, pack_id) for pack_id in lost)
+    for act in (jobs.cancel_job, jobs.pause_job, jobs.resume_job, jobs.retry_failures, jobs.activate_job):
+        with pytest.raises(BadState):
+            act(playground.caller, job.id)
+    # The packs can be ordered again.
+    again = regenerate(playground)
+    playground.run_jobs()
+    assert (playground.job(again).state, playground.job(again).done) == (JobState.SUCCEEDED, 9)
+
+
+def test_another_tenants_job_is_not_found(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground)
+    with playground.site.catalog.write("other") as tx:
+        ensure_tenant(tx)
+    stranger = Caller(playground.site, playground.bell, "other", "stranger", "http://test")
+    for act in (jobs.cancel_job, jobs.pause_job, jobs.resume_job, jobs.retry_failures, jobs.activate_job):
+        with pytest.raises(NotFound):
+            act(stranger, job.id)
+    assert playground.job(job).state is JobState.QUEUED
+
+
+def test_failures_are_tried_again_without_counting_the_rest_twice(playground: Playground) -> None:
+    playground.location("thumb", width=8, fallback="main")
+    good, bad = playground.pack(picture=SMALL), playground.pack(picture=jpeg(photo(20, 10)))
+    original = playground.snapshot(bad).slot("main").original
+    assert original is not None
+    key = f"{TENANT}/{original.sha256}"
+    data, stored = playground.site.originals.get(key)
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, b"no picture", stored.metadata)
+    job = regenerate(playground)
+    playground.run_jobs()
+    failed = playground.job(job)
+    assert (failed.state, failed.total, failed.failed) == (JobState.PARTIAL, 18, 9)
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, data, stored.metadata)
+    jobs.retry_failures(playground.caller, job.id)
+    playground.run_jobs()
+    done = playground.job(job)
+    assert (done.state, done.total, done.failed) == (JobState.SUCCEEDED, 18, 0)
+    assert done.done + done.skipped == 18
+    assert is_there(playground, bad)
+    assert is_there(playground, good)
+
+
+def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "PORTION", 1)
+    monkeypatch.setattr(dispatch, "BULK_WAITING", 1)
+    with playground.site.catalog.write("other") as tx:
+        ensure_tenant(tx)
+    mine = playground.caller
+    callers = [mine, replace(mine, tenant="other")]
+    for caller in callers:
+        playground.caller = caller
+        for _ in range(3):
+            playground.show(packs.create_pack(caller, {}).pack.id, "main", SMALL)
+    playground.caller = mine
+    for caller in callers:
+        jobs.regenerate_tenant(caller, None, Priority.BULK)
+    while playground.bell.rings:
+        tenant, pack_id, _ = playground.bell.rings.popleft()
+        refresh_pack(playground.site, tenant, pack_id)
+    served = []
+    for _ in range(6):
+        playground.dispatcher.tick()
+        while playground.bell.rings:
+            tenant, pack_id, _ = playground.bell.rings.popleft()
+            served.append(tenant)
+            refresh_pack(playground.site, tenant, pack_id)
+    assert served in ([TENANT, "other"] * 3, ["other", TENANT] * 3)
