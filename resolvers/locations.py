@@ -15,7 +15,7 @@ from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, LocationVersion, Rendition
 from packshot.variants.change import Change, changed_locations
 from packshot.variants.demand import Demand, summarise
-from packshot.variants.resolve import effective_renditions
+from packshot.variants.draft import effective_renditions
 from resolvers import changes
 from resolvers.caller import Caller
 from resolvers.changes import Consent

@@ -12,17 +12,9 @@ from packshot.catalog.ledger import Entry, VariantState
 from packshot.errors import Invalid, Limit, NotFound, PackshotError
 from packshot.geometry import Size
 from packshot.model import Format, Location, Original, Snapshot
+from packshot.variants.draft import common_format, default_formats, effective_renditions, rendition_form
 from packshot.variants.request import RequestForm
-from packshot.variants.resolve import (
-    Target,
-    common_format,
-    default_formats,
-    effective_renditions,
-    planned,
-    rendition_form,
-    resolve,
-    shown_at,
-)
+from packshot.variants.resolve import Target, planned, resolve, shown_at
 from resolvers.urls import immutable_url
 
 MOST_WIDTHS = 32

@@ -11,7 +11,8 @@ from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
 from packshot.render.pool import Lane
 from packshot.site import Site
-from packshot.variants.resolve import Target, common_format, planned, shown_at
+from packshot.variants.draft import common_format
+from packshot.variants.resolve import Target, planned, shown_at
 from resolvers.caller import Caller
 from resolvers.packs import check_crop
 from resolvers.urls import immutable_url

@@ -8,7 +8,7 @@ import strawberry
 from packshot import model
 from packshot.catalog.pages import check_first
 from packshot.variants import demand as variants
-from packshot.variants.resolve import DEFAULT_FORMATS, effective_renditions
+from packshot.variants.draft import DEFAULT_FORMATS, effective_renditions
 from resolvers import locations
 from schema.context import Info
 from schema.enums import Gravity, ImageFormat, IncludeAll, graphql_gravity

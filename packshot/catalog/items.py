@@ -15,7 +15,17 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState
 from packshot.catalog.orders import place_orders
-from packshot.catalog.tables import candidates, erasures, fetches, job_failures, job_items, jobs, orders, pack_locations, packs
+from packshot.catalog.tables import (
+    candidates,
+    erasures,
+    fetches,
+    job_failures,
+    job_items,
+    jobs,
+    orders,
+    pack_locations,
+    packs,
+)
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from packshot.geometry import Request, half_up
 from packshot.model import Format, Location, Rendition
+from packshot.variants.draft import DEFAULT_FORMATS, asked_size, effective_renditions, rendition_form
 from packshot.variants.request import RequestForm, parse_request
-from packshot.variants.resolve import DEFAULT_FORMATS, asked_size, effective_renditions, rendition_form
 
 
 @dataclass(frozen=True, slots=True)

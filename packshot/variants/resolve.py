@@ -4,29 +4,15 @@ Which original, which crop, which policy and where each came from: the rules of
 the contract, as pure functions over one snapshot.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from decimal import Decimal
-from fractions import Fraction
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
-from packshot.model import (
-    Focus,
-    Format,
-    FormatPolicy,
-    IncludeAll,
-    Location,
-    Original,
-    Rendition,
-    Snapshot,
-)
+from packshot.geometry import Crop, Size
+from packshot.model import Focus, Format, IncludeAll, Location, Original, Snapshot
+from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, planned_drafts
 from packshot.variants.key import Key, fingerprint
-from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing
-from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, QualityChoice, RequestForm
-
-DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
-DEFAULT_DPRS = (1.0, 2.0)
+from packshot.variants.plan import Drawing
+from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +75,6 @@ def pack_tag(tenant: str, pack_id: str) -> str:
 def location_tag(tenant: str, name: str) -> str:
     """Return the purge tag of all whose resolution looked at a location."""
     return f"l:{tenant}:{name}"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What applies to one pack location, and where each value came from."""
-
-    gravity: Gravity
-    gravity_from: str
-    include_all: bool
-    include_all_from: str
 
 
 def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str, ...]]:
@@ -190,137 +166,24 @@ def resolve(
             expected="a location with an original, a fallback with one, or a main location with one",
             got=name,
         )
-    return _target(snapshot, config, shown, form, limit, format or _format(snapshot, shown.original, form, accept))
+    look = _look(snapshot, config, shown)
+    return _target(snapshot, config, shown, draft(look, form, limit, format or format_for(look, form, accept)))
 
 
-def _target(
-    snapshot: Snapshot, config: Location, shown: Shown, form: RequestForm, limit: Size, format: Format
-) -> Target:
-    policy, kept = policy_for(snapshot, config.name), shown.original
-    mode = form.resize_mode or (Mode.INCLUDE_ALL if policy.include_all else Mode.CROP)
-    full = bool(form.skip_crop) and shown.crop is not None and not shown.crop.is_full
-    original = Size(kept.width, kept.height)
-    region = crop_box(original, None if full else shown.crop)
-    fitted = fit(region.size, asked_size(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
-    size = fitted.size
-    corner = min(_rounded((form.rounded_corners or 0) * fitted.scale), min(size) // 2)
-    if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
-        format = Format.PNG
-    if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
-        # Padding that nobody sees is what includeAll gives.
-        mode = Mode.INCLUDE_ALL
-    gravity = form.resize_gravity or policy.gravity
-    plan = Plan(
-        *size,
-        mode,
-        canonical_gravity(gravity, region, size, mode, shown.focus, original),
-        full,
-        _background(form, format) if _shows_background(mode, format, kept, region, size) else None,
-        _quality(form, format, kept),
-        format,
-        blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
-        corner=corner,
-        credits=snapshot.tenant.keep_credits,
-    )
-    key = Key(snapshot.tenant.name, snapshot.pack.id, config.name, shown.fingerprint, plan)
-    drawn = drawing(plan, original, shown.crop, shown.focus)
-    return Target(key, kept, shown.source, shown.consulted, drawn, _is_enlarged(drawn))
+def _look(snapshot: Snapshot, config: Location, shown: Shown) -> Look:
+    faceless = replace(shown.original, sha256="", bytes=0, thumbhash=None, dominant_color=None)
+    policy, tenant = policy_for(snapshot, config.name), snapshot.tenant
+    return Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
 
 
-def _rounded(value: Fraction) -> int:
-    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
-
-
-def _is_enlarged(drawn: Drawing) -> bool:
-    sampled = cover_size(drawn.box.size, drawn.size) if drawn.smart else drawn.box.size
-    return drawn.placed.width > sampled.width or drawn.placed.height > sampled.height
-
-
-def _alpha(colour: str | None) -> str:
-    return (colour or "")[6:] or "ff"
-
-
-def _shows_background(mode: Mode, format: Format, original: Original, region: Box, size: Size) -> bool:
-    if original.alpha:
-        return mode is Mode.CANVAS or not format.has_alpha
-    return mode is Mode.CANVAS and contain(region.size, size) != size
-
-
-def _background(form: RequestForm, format: Format) -> str:
-    colour, alpha = (form.background or _WHITE)[:6], _alpha(form.background)
-    if alpha == "ff":
-        return colour
-    if format.has_alpha:
-        return colour + alpha
-    # Half transparent under an opaque picture means: on white.
-    weight = int(alpha, 16)
-    mixed = (_rounded(Fraction(part * weight + 255 * (255 - weight), 255)) for part in bytes.fromhex(colour))
-    return bytes(mixed).hex()
-
-
-def _quality(form: RequestForm, format: Format, original: Original) -> int | None:
-    default = DEFAULT_QUALITY.get(format)
-    if default is None or form.quality is None:
-        return default
-    if form.quality is not QualityChoice.AUTO:
-        return form.quality
-    own = original.quality if format is Format.JPEG else None
-    return default if own is None else own
-
-
-def asked_size(form: RequestForm, config: Location) -> Request:
-    """Return the box that a request asks for at a location; requests of equal boxes give equal sizes."""
-    width, height = form.width, form.height
-    ratio = Fraction(config.width, config.height) if config.width and config.height else None
-    one_sided = (width is None) != (height is None)
-    if width is None and height is None:
-        width, height = config.width, config.height
-    return Request(
-        width,
-        height,
-        scale=Fraction(form.dpr) if form.dpr is not None else Fraction(1),
-        ratio=ratio if form.location_ratio and one_sided else None,
-    )
-
-
-def _format(snapshot: Snapshot, original: Original, form: RequestForm, accept: frozenset[Format]) -> Format:
-    choice = form.format or _POLICY_CHOICE[snapshot.tenant.format_policy]
-    if choice is None:
-        own = _ORIGINAL_FORMATS.get(original.format)
-        if original.format == "gif" and original.moves:
-            own = Format.GIF
-        return own or (Format.PNG if original.alpha else Format.JPEG)
-    if choice is not FormatChoice.AUTO:
-        return Format(choice.value)
-    best = (format for format in default_formats(original) if format in accept)
-    return next(best, common_format(original))
-
-
-def common_format(original: Original) -> Format:
-    """Return the format in which every browser shows all of a picture: its motion, else its alpha."""
-    if original.moves:
-        return Format.GIF
-    return Format.PNG if original.alpha else Format.JPEG
-
-
-def default_formats(original: Original) -> tuple[Format, ...]:
-    """Return the formats in which a picture is offered where nothing else is said, best first."""
-    if original.moves:
-        # AVIF is written as a still picture.
-        return Format.WEBP, Format.GIF
-    return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)
+def _target(snapshot: Snapshot, config: Location, shown: Shown, drafted: Draft) -> Target:
+    key = Key(snapshot.tenant.name, snapshot.pack.id, config.name, shown.fingerprint, drafted.plan)
+    return Target(key, shown.original, shown.source, shown.consulted, drafted.drawing, drafted.upscaled)
 
 
 def negotiates(snapshot: Snapshot, form: RequestForm) -> bool:
     """Whether the answer depends on what the client accepts (`Vary: Accept`)."""
-    return (form.format or _POLICY_CHOICE[snapshot.tenant.format_policy]) is FormatChoice.AUTO
-
-
-_WHITE = "ffffff"
-_ORIGINAL_FORMATS = {"jpeg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
-_POLICY_CHOICE: dict[FormatPolicy, FormatChoice | None] = {
-    policy: None if policy is FormatPolicy.ORIGINAL else FormatChoice(policy.value) for policy in FormatPolicy
-}
+    return (form.format or POLICY_CHOICE[snapshot.tenant.format_policy]) is FormatChoice.AUTO
 
 
 def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, ...]:
@@ -332,47 +195,14 @@ def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, 
     config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
     if config is None or shown is None:
         return ()
-    targets: dict[str, Target] = {}
-    for form, format in _planned_forms(config, shown.original):
-        target = _target(snapshot, config, shown, form, limit, format)
-        targets.setdefault(str(target.key), target)
-    bare = resolve(snapshot, RequestForm(location=location), limit=limit)
-    targets.setdefault(str(bare.key), bare)
-    if snapshot.tenant.format_policy is FormatPolicy.AUTO:
-        for format in (Format.AVIF, Format.WEBP):
-            target = resolve(snapshot, RequestForm(location=location), limit=limit, accept=frozenset({format}))
-            targets.setdefault(str(target.key), target)
-    return tuple(targets.values())
+    drafts = planned_drafts(_look(snapshot, config, shown), limit)
+    return tuple(_target(snapshot, config, shown, drafted) for drafted in drafts)
 
 
 def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size) -> tuple[Target, ...]:
     """Return the planned variants of one pack at one location; None: at every one of the tenant."""
     names = snapshot.locations if location is None else [location]
     return tuple(target for name in names for target in planned(snapshot, name, limit=limit))
-
-
-def _planned_forms(config: Location, original: Original) -> Iterator[tuple[RequestForm, Format]]:
-    for rendition in effective_renditions(config):
-        form = rendition_form(rendition)
-        for format in config.formats or default_formats(original):
-            yield form, format
-
-
-def effective_renditions(config: Location) -> tuple[Rendition, ...]:
-    """Return a location's renditions, where it names none too."""
-    if config.renditions is not None:
-        return config.renditions
-    return tuple(Rendition(config.width, config.height, dpr) for dpr in DEFAULT_DPRS)
-
-
-def rendition_form(rendition: Rendition) -> RequestForm:
-    """Return the request that a rendition stands for."""
-    return RequestForm(
-        width=rendition.width,
-        height=rendition.height,
-        location_ratio=True,
-        dpr=Decimal(str(rendition.dpr)),
-    )
 
 
 def _offered(format: Format, config: Location, original: Original) -> bool:
@@ -398,6 +228,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
     # Of what the tenant changed for every picture, the old spelling leads to the new.
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits)
     # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
+    look = _look(snapshot, config, shown)
     boxes = [(plan.width, plan.height), (plan.width, None), (None, plan.height)]
     candidates = []
     for width, height in boxes:
@@ -412,7 +243,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
             blur=plan.blur,
             background=plan.background,
         )
-        target = _target(snapshot, config, shown, form, limit, plan.format)
+        target = _target(snapshot, config, shown, draft(look, form, limit, plan.format))
         if target.key == replace(key, plan=plan):
             return target
         candidates.append(target)

@@ -1,0 +1,225 @@
+"""Drafts: how one pack location is drawn for a request, apart from which pack it is of.
+
+Most packs of a tenant look alike to this: originals of a few sizes, no crop, no
+policy of their own. So what is rendered ahead of time is worked out once for
+all that are alike.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from functools import lru_cache
+
+from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
+from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
+from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing
+from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
+
+DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
+DEFAULT_DPRS = (1.0, 2.0)
+# So many looks are remembered; each takes some kilobytes.
+LOOKS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What applies to one pack location, and where each value came from."""
+
+    gravity: Gravity
+    gravity_from: str
+    include_all: bool
+    include_all_from: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that drafts depend on beside the request.
+
+    Attributes:
+        original: what is known of it apart from which one it is.
+    """
+
+    config: Location
+    policy: Policy
+    original: Original
+    crop: Crop | None
+    focus: Focus | None
+    format_policy: FormatPolicy
+    credits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """One variant without the pack that it is of.
+
+    Attributes:
+        upscaled: the picture itself is enlarged; only where its location allows it.
+    """
+
+    plan: Plan
+    drawing: Drawing
+    upscaled: bool
+
+
+def draft(look: Look, form: RequestForm, limit: Size, format: Format) -> Draft:
+    """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some."""
+    kept, config = look.original, look.config
+    mode = form.resize_mode or (Mode.INCLUDE_ALL if look.policy.include_all else Mode.CROP)
+    full = bool(form.skip_crop) and look.crop is not None and not look.crop.is_full
+    original = Size(kept.width, kept.height)
+    region = crop_box(original, None if full else look.crop)
+    fitted = fit(region.size, asked_size(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
+    size = fitted.size
+    corner = min(_rounded((form.rounded_corners or 0) * fitted.scale), min(size) // 2)
+    if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
+        format = Format.PNG
+    if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
+        # Padding that nobody sees is what includeAll gives.
+        mode = Mode.INCLUDE_ALL
+    gravity = form.resize_gravity or look.policy.gravity
+    plan = Plan(
+        *size,
+        mode,
+        canonical_gravity(gravity, region, size, mode, look.focus, original),
+        full,
+        _background(form, format) if _shows_background(mode, format, kept, region, size) else None,
+        _quality(form, format, kept),
+        format,
+        blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
+        corner=corner,
+        credits=look.credits,
+    )
+    drawn = drawing(plan, original, look.crop, look.focus)
+    return Draft(plan, drawn, _is_enlarged(drawn))
+
+
+@lru_cache(maxsize=LOOKS)
+def planned_drafts(look: Look, limit: Size) -> tuple[Draft, ...]:
+    """Return what is rendered ahead of time, without doubles: renditions by formats, and what no parameter gives."""
+    drafts = [draft(look, form, limit, format) for form, format in _planned_forms(look.config, look.original)]
+    bare = RequestForm(location=look.config.name)
+    drafts.append(draft(look, bare, limit, format_for(look, bare, frozenset())))
+    if look.format_policy is FormatPolicy.AUTO:
+        for format in (Format.AVIF, Format.WEBP):
+            drafts.append(draft(look, bare, limit, format_for(look, bare, frozenset({format}))))
+    found: dict[Plan, Draft] = {}
+    for drafted in drafts:
+        found.setdefault(drafted.plan, drafted)
+    return tuple(found.values())
+
+
+def _rounded(value: Fraction) -> int:
+    return (2 * value.numerator + value.denominator) // (2 * value.denominator)
+
+
+def _is_enlarged(drawn: Drawing) -> bool:
+    sampled = cover_size(drawn.box.size, drawn.size) if drawn.smart else drawn.box.size
+    return drawn.placed.width > sampled.width or drawn.placed.height > sampled.height
+
+
+def _alpha(colour: str | None) -> str:
+    return (colour or "")[6:] or "ff"
+
+
+def _shows_background(mode: Mode, format: Format, original: Original, region: Box, size: Size) -> bool:
+    if original.alpha:
+        return mode is Mode.CANVAS or not format.has_alpha
+    return mode is Mode.CANVAS and contain(region.size, size) != size
+
+
+def _background(form: RequestForm, format: Format) -> str:
+    colour, alpha = (form.background or _WHITE)[:6], _alpha(form.background)
+    if alpha == "ff":
+        return colour
+    if format.has_alpha:
+        return colour + alpha
+    # Half transparent under an opaque picture means: on white.
+    weight = int(alpha, 16)
+    mixed = (_rounded(Fraction(part * weight + 255 * (255 - weight), 255)) for part in bytes.fromhex(colour))
+    return bytes(mixed).hex()
+
+
+def _quality(form: RequestForm, format: Format, original: Original) -> int | None:
+    default = DEFAULT_QUALITY.get(format)
+    if default is None or form.quality is None:
+        return default
+    if form.quality is not QualityChoice.AUTO:
+        return form.quality
+    own = original.quality if format is Format.JPEG else None
+    return default if own is None else own
+
+
+def asked_size(form: RequestForm, config: Location) -> Request:
+    """Return the box that a request asks for at a location; requests of equal boxes give equal sizes."""
+    width, height = form.width, form.height
+    ratio = Fraction(config.width, config.height) if config.width and config.height else None
+    one_sided = (width is None) != (height is None)
+    if width is None and height is None:
+        width, height = config.width, config.height
+    return Request(
+        width,
+        height,
+        scale=Fraction(form.dpr) if form.dpr is not None else Fraction(1),
+        ratio=ratio if form.location_ratio and one_sided else None,
+    )
+
+
+def format_for(look: Look, form: RequestForm, accept: frozenset[Format]) -> Format:
+    """Return the format that a request gets from a client that accepts those of AVIF and WebP."""
+    original, choice = look.original, form.format or POLICY_CHOICE[look.format_policy]
+    if choice is None:
+        own = _ORIGINAL_FORMATS.get(original.format)
+        if original.format == "gif" and original.moves:
+            own = Format.GIF
+        return own or (Format.PNG if original.alpha else Format.JPEG)
+    if choice is not FormatChoice.AUTO:
+        return Format(choice.value)
+    best = (format for format in default_formats(original) if format in accept)
+    return next(best, common_format(original))
+
+
+def common_format(original: Original) -> Format:
+    """Return the format in which every browser shows all of a picture: its motion, else its alpha."""
+    if original.moves:
+        return Format.GIF
+    return Format.PNG if original.alpha else Format.JPEG
+
+
+def default_formats(original: Original) -> tuple[Format, ...]:
+    """Return the formats in which a picture is offered where nothing else is said, best first."""
+    if original.moves:
+        # AVIF is written as a still picture.
+        return Format.WEBP, Format.GIF
+    return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)
+
+
+_WHITE = "ffffff"
+_ORIGINAL_FORMATS = {"jpeg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
+POLICY_CHOICE: dict[FormatPolicy, FormatChoice | None] = {
+    policy: None if policy is FormatPolicy.ORIGINAL else FormatChoice(policy.value) for policy in FormatPolicy
+}
+
+
+def _planned_forms(config: Location, original: Original) -> Iterator[tuple[RequestForm, Format]]:
+    for rendition in effective_renditions(config):
+        form = rendition_form(rendition)
+        for format in config.formats or default_formats(original):
+            yield form, format
+
+
+def effective_renditions(held: Location | LocationVersion) -> tuple[Rendition, ...]:
+    """Return a location's renditions, where it names none too."""
+    if held.renditions is not None:
+        return held.renditions
+    return tuple(Rendition(held.width, held.height, dpr) for dpr in DEFAULT_DPRS)
+
+
+def rendition_form(rendition: Rendition) -> RequestForm:
+    """Return the request that a rendition stands for."""
+    return RequestForm(
+        width=rendition.width,
+        height=rendition.height,
+        location_ratio=True,
+        dpr=Decimal(str(rendition.dpr)),
+    )
