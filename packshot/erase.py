@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from packshot.catalog import collection, erasures, jobs, packs, tombstones
+from packshot.catalog import collection, erasures, items, jobs, packs, tombstones
 from packshot.catalog.erasures import Erasure
 from packshot.catalog.jobs import Counts, Job, JobKind
 from packshot.catalog.orders import LEASE, Priority
@@ -96,7 +96,7 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
 def erase(site: Site, held: Erasure) -> None:
     """Erase all that is stored of a pack, and note it; harmless to repeat."""
     with site.catalog.write(held.tenant) as tx:
-        jobs.mark_running(tx, held.job_id)
+        items.mark_running(tx, held.job_id)
     erased = _erase_bytes(site, held)
     last = held.passes > 0
     with site.catalog.write(held.tenant) as tx:

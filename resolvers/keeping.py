@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from packshot.catalog import jobs
+from packshot.catalog import items, jobs
 from packshot.catalog.jobs import Counts, Failure, Job, JobKind
 from packshot.catalog.orders import Priority
 from packshot.collect import Collected, collect_all
@@ -50,6 +50,6 @@ def _note(caller: Caller, kind: JobKind, counts: Counts, failures: list[Failure]
     # Written when the round is over: one that is killed leaves no job that runs for ever.
     with caller.site.catalog.write(caller.tenant) as tx:
         job = jobs.create_job(tx, kind, Priority.BULK, by=caller.subject)
-        jobs.mark_running(tx, job.id)
-        jobs.count(tx, job.id, counts, failures or ())
+        items.mark_running(tx, job.id)
+        items.count(tx, job.id, counts, failures or ())
         return jobs.get_job(tx, job.id)

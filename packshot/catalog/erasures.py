@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from packshot.catalog import jobs
+from packshot.catalog import items
 from packshot.catalog.jobs import Counts, Job
 from packshot.catalog.tables import erasures, pack_locations, pack_originals, packs, tombstones, uploads, variants
 from packshot.catalog.transaction import Tx
@@ -116,7 +116,7 @@ def end_pass(tx: Tx, held: Erasure, counts: Counts, *, again_after: timedelta | 
             .values(passes=held.passes + 1, outages=0, due_at=tx.now + again_after, lease_token=None, lease_until=None)
         ).rowcount
     if done:
-        jobs.count(tx, held.job_id, counts)
+        items.count(tx, held.job_id, counts)
     return bool(done)
 
 

@@ -13,7 +13,7 @@ from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
-from packshot.variants.resolve import effective_renditions
+from packshot.variants.draft import effective_renditions
 
 MOST_RENDITIONS = 32
 LONGEST_LABEL = 255
