@@ -39,6 +39,8 @@ SWEEP_TICKS = 60
 PORTION = 100
 # Bulk packs that may wait in the orders before a job's next portion is let in.
 BULK_WAITING = 500
+# So often each tenant gets its turn in one tick.
+ROUNDS = 10
 RINGS_A_TICK = 100
 # Interactive packs that may be rung for or in work at a time: rung again and
 # again, more of them would fill the queue faster than workers empty it.
@@ -98,12 +100,9 @@ class Dispatcher:
             if not self._mine(tx):
                 return
             items.fold_finished(tx)
-            open_jobs = items.unadmitted_jobs(tx)
             prepared = candidates.list_candidates(tx)
             unmarked = tenants.unmarked_tenants(tx)
-        for tenant, job_id in open_jobs:
-            # One job that cannot be let in must not keep the others' work waiting.
-            self._guard(partial(self._admit, tenant, job_id))
+        self._admit_in_turn()
         for tenant, candidate in prepared:
             self._guard(partial(activate_if_ready, self._site, tenant, candidate.job_id))
         for tenant in unmarked:
@@ -139,11 +138,22 @@ class Dispatcher:
                     orders.put_back(tx, due[number:])
                 return
 
+    def _admit_in_turn(self) -> None:
+        """Let bulk work in while there is room: a portion of one job of each tenant, and again."""
+        for _ in range(ROUNDS):
+            with self._site.catalog.read("") as tx:
+                room = BULK_WAITING - orders.count_pending(tx, Priority.BULK)
+                open_jobs = items.unadmitted_jobs(tx) if room > 0 else []
+            if not open_jobs:
+                return
+            for tenant, job_id in open_jobs:
+                # One job that cannot be let in must not keep the others' work waiting.
+                self._guard(partial(self._admit, tenant, job_id))
+
     def _admit(self, tenant: str, job_id: str) -> None:
         with self._site.catalog.write(tenant) as tx:
-            if not self._mine(tx) or orders.count_pending(tx, Priority.BULK) >= BULK_WAITING:
-                return
-            admit_portion(tx, job_id, PORTION, limit=self._site.limit)
+            if self._mine(tx) and orders.count_pending(tx, Priority.BULK) < BULK_WAITING:
+                admit_portion(tx, job_id, PORTION, limit=self._site.limit)
 
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:

@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from packshot.catalog import jobs as job_rows
-from packshot.catalog import ledger, migrate
+from packshot.catalog import items, ledger, migrate
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
 from packshot.catalog.orders import Priority
@@ -115,11 +115,15 @@ class Playground:
             while self.fetcher.step():
                 pass
             self.dispatcher.tick()
-            if not self.bell.rings:
+            if not self.bell.rings and not self._is_work_left():
                 return
             while self.bell.rings:
                 tenant, pack_id, _ = self.bell.rings.popleft()
                 refresh_pack(self.site, tenant, pack_id)
+
+    def _is_work_left(self) -> bool:
+        with self.site.catalog.read("") as tx:
+            return bool(items.unadmitted_jobs(tx))
 
     def snapshot(self, pack_id: str) -> Snapshot:
         with self.site.catalog.read(TENANT) as tx:
