@@ -10,8 +10,8 @@ from typing import Any
 from PIL import Image
 from pydantic import SecretStr
 
-from packshot.catalog import jobs as job_rows
 from packshot.catalog import items, ledger, migrate
+from packshot.catalog import jobs as job_rows
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
 from packshot.catalog.orders import Priority
