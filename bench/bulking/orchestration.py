@@ -234,7 +234,7 @@ def _watch(
         time.sleep(0.5)
         with caller.site.catalog.read(TENANT) as tx:
             job = jobs.get_job(tx, job.id)
-            finished = _finished(tx.connection, job.id)
+            finished = _finished(tx.connection)
         if job.state in FINAL or (not readings and finished >= early_packs):
             spent = [_cpu_seconds(process) - start for process, start in zip(processes, before, strict=True)]
             seconds, megabytes = time.monotonic() - began, worker.memory_info().rss / 1e6
@@ -243,9 +243,9 @@ def _watch(
     return readings[0], readings[-1]
 
 
-def _finished(connection: sa.Connection, job_id: str) -> int:
-    items = tables.job_items.c
-    done = sa.select(sa.func.count()).where(items.job_id == job_id, items.finished_at.is_not(None))
+def _finished(connection: sa.Connection) -> int:
+    orders = tables.orders.c
+    done = sa.select(sa.func.count()).where(orders.rendered_seq >= orders.wanted_seq)
     return connection.scalar(done) or 0
 
 
