@@ -2,7 +2,7 @@
 
 import typer
 
-from serve.commands import keeping, serving, setup, tenants, tokens
+from serve.commands import jobs, keeping, location_changes, locations, regeneration, serving, setup, tenants, tokens
 from serve.commands.shell import Commands
 
 app = typer.Typer(
@@ -14,8 +14,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(serving.app)
+app.add_typer(regeneration.app)
 app.add_typer(setup.app)
 app.add_typer(keeping.app)
+app.add_typer(jobs.app, name="jobs")
+locations.app.add_typer(location_changes.app)
+app.add_typer(locations.app, name="location")
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(tokens.app, name="token")
 

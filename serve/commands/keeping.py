@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from serve.commands.shell import DOWN, WITH_FAILURES, AsJson, OfTenant, calling, print_json, stop
+from serve.commands.shell import WITH_FAILURES, AsJson, OfTenant, calling, print_json, store_answering
 
 app = typer.Typer()
 
@@ -20,7 +20,7 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
     from packshot.collect import Collected, survey
     from resolvers import keeping
 
-    with calling(tenant) as caller, _store_answering():
+    with calling(tenant) as caller, store_answering():
         due = survey(caller.site, caller.tenant)
         job = None
         total = due
@@ -53,7 +53,7 @@ def scrub(
     from packshot.catalog import inspection
     from resolvers import keeping
 
-    with calling(tenant) as caller, _store_answering():
+    with calling(tenant) as caller, store_answering():
         with caller.site.catalog.read(caller.tenant) as tx:
             expected = inspection.count_variants(tx)
         with _progress("comparing", expected, shown=not as_json) as move:
@@ -96,14 +96,6 @@ def scrub(
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values under names as the admin API has them."""
     return {name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])): value for name, value in values.items()}
-
-
-@contextmanager
-def _store_answering() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        stop(f"The store does not answer, and the rest is left: {error}", DOWN)
 
 
 @contextmanager

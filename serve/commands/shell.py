@@ -173,6 +173,15 @@ def _bell(settings: "Settings") -> Iterator["Bell"]:
         broker.close()
 
 
+@contextmanager
+def store_answering() -> Iterator[None]:
+    """End where the store is away, which is no refusal and no bug."""
+    try:
+        yield
+    except OSError as error:
+        stop(f"The store does not answer, and the rest is left: {error}", DOWN)
+
+
 def own_origin(settings: "Settings", tenant: str, url: str = f"http://127.0.0.1:{DEFAULT_PORT}") -> str:
     """Return what stands before every URL that a command prints, `url` where nothing is set."""
     return (settings.public_url or url.rstrip("/")).replace("{tenant}", tenant)

@@ -1,0 +1,212 @@
+"""Following a job to its end: by a bar on a terminal, by lines elsewhere, by JSON for programs."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+import typer
+
+from packshot.errors import NotFound
+from serve.commands.shell import REFUSED, WITH_FAILURES, print_json, stop
+
+if TYPE_CHECKING:
+    from packshot.catalog.jobs import Job
+    from resolvers.caller import Caller
+
+# By state: where there is nothing more to follow, and what a script is told of it.
+ENDS = {
+    "succeeded": 0,
+    "partial": WITH_FAILURES,
+    "failed": WITH_FAILURES,
+    "awaiting_activation": WITH_FAILURES,
+    "cancelled": REFUSED,
+    "superseded": REFUSED,
+}
+LOOK_SECONDS = 0.5
+LINE_SECONDS = 10.0
+# So long nobody takes it up before the reader is asked whether anybody works.
+UNTAKEN_SECONDS = 10.0
+# So long a database may be away while a job is followed.
+PATIENCE_SECONDS = 60.0
+
+
+def follow(caller: "Caller", job_id: str, *, as_json: bool) -> NoReturn:
+    """Show a job until it ends, or waits for a person, and end with the exit code for how it ended.
+
+    Ctrl-C ends the following only.
+
+    Raises:
+        NotFound: there is no such job in this tenant.
+    """
+    try:
+        job = _show(caller, job_id, as_json=as_json)
+    except KeyboardInterrupt:
+        stop(f"Detached. The job goes on; `packshot jobs watch job:{job_id}` follows it again.", 0)
+    if not as_json:
+        typer.echo(describe(job))
+    if ENDS[job.state] == WITH_FAILURES:
+        typer.echo(_advice(job), err=True)
+    raise typer.Exit(ENDS[job.state])
+
+
+def _show(caller: "Caller", job_id: str, *, as_json: bool) -> "Job":
+    seen: tuple[Any, ...] | None = None
+    began, asked = time.monotonic(), False
+    with _display(as_json=as_json) as display:
+        for job in _states(caller, job_id):
+            now = (job.state, job.total, job.done, job.skipped, job.failed)
+            if now != seen:
+                display.show(job)
+                seen = now
+            if ENDS.get(job.state) is not None:
+                return job
+            if job.state == "queued" and not asked and time.monotonic() - began > UNTAKEN_SECONDS:
+                asked = True
+                typer.echo("Nobody has taken the job up yet: is `packshot serve` or a worker running?", err=True)
+    raise AssertionError("a job is followed until it ends")
+
+
+def _states(caller: "Caller", job_id: str) -> Iterator["Job"]:
+    """Yield the job now and twice a second; a database that is away for a moment only delays it."""
+    from packshot.catalog.transaction import DatabaseFault
+    from resolvers import jobs
+
+    away_since: float | None = None
+    while True:
+        try:
+            found = jobs.get_jobs(caller, [job_id])
+        except DatabaseFault:
+            if away_since is None:
+                away_since = time.monotonic()
+                typer.echo("The database does not answer; asking again.", err=True)
+            elif time.monotonic() - away_since > PATIENCE_SECONDS:
+                raise
+        else:
+            away_since = None
+            if job_id not in found:
+                raise NotFound("There is no such job.", field=("id",), expected="a job of this tenant", got=job_id)
+            yield found[job_id]
+        time.sleep(LOOK_SECONDS)
+
+
+class _Display(Protocol):
+    def show(self, job: "Job") -> None:
+        """Show how a job is, which differs from before."""
+        ...
+
+
+def _display(*, as_json: bool) -> AbstractContextManager[_Display]:
+    if as_json:
+        return nullcontext(_JsonLines())
+    if sys.stdout.isatty():
+        return _Bar()
+    return nullcontext(_Lines())
+
+
+class _JsonLines:
+    def show(self, job: "Job") -> None:
+        print_json(document(job))
+        sys.stdout.flush()
+
+
+class _Lines:
+    """A line for each state, and between them one now and then."""
+
+    def __init__(self) -> None:
+        self._state = ""
+        self._printed = 0.0
+
+    def show(self, job: "Job") -> None:
+        if job.state in ENDS:
+            return  # The last line is printed by whoever follows.
+        if job.state != self._state or time.monotonic() - self._printed > LINE_SECONDS:
+            self._state, self._printed = job.state, time.monotonic()
+            typer.echo(describe(job))
+            sys.stdout.flush()
+
+
+class _Bar:
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("variants  {task.fields[pace]}"),
+            TimeElapsedColumn(),
+        )
+        self._task = self._progress.add_task("queued", total=None, pace="")
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, job: "Job") -> None:
+        self._progress.update(
+            self._task,
+            description=job.state.value.replace("_", " "),
+            completed=_ended(job),
+            total=job.total or None,
+            pace=_pace(job),
+        )
+
+
+def describe(job: "Job") -> str:
+    """Return one line on how a job is."""
+    parts = [f"{_ended(job)} of {job.total} variants", *filter(None, [_pace(job)])]
+    return f"job:{job.id} {job.state.value.replace('_', ' ')}: {', '.join(parts)}"
+
+
+def _pace(job: "Job") -> str:
+    parts = []
+    if job.state not in ENDS:
+        if job.variants_per_second is not None:
+            parts.append(f"{job.variants_per_second:.1f}/s")
+        if job.eta_seconds is not None:
+            parts.append(f"{job.eta_seconds // 60}:{job.eta_seconds % 60:02} left")
+    if job.failed:
+        parts.append(f"{job.failed} failed")
+    return ", ".join(parts)
+
+
+def _ended(job: "Job") -> int:
+    return job.done + job.skipped + job.failed
+
+
+def _advice(job: "Job") -> str:
+    see = f"`packshot jobs show job:{job.id}` says what could not be rendered"
+    if job.state != "awaiting_activation":
+        return f"{see}; `packshot jobs retry job:{job.id}` tries that again."
+    return (
+        f"The change is not live. {see}; then `packshot jobs retry job:{job.id}`,"
+        f" `packshot jobs activate job:{job.id} --accept-failures`, or `packshot jobs cancel job:{job.id}`."
+    )
+
+
+def document(job: "Job") -> dict[str, Any]:
+    """Return a job as JSON has it, with the names of the admin API."""
+    return {
+        "id": f"job:{job.id}",
+        "kind": job.kind.value.upper(),
+        "state": job.state.value.upper(),
+        "priority": job.priority.name,
+        "location": job.location,
+        "total": job.total,
+        "done": job.done,
+        "skipped": job.skipped,
+        "failed": job.failed,
+        "variantsPerSecond": job.variants_per_second,
+        "etaSeconds": job.eta_seconds,
+        "createdBy": job.created_by,
+        "createdAt": job.created_at,
+        "startedAt": job.started_at,
+        "heartbeatAt": job.heartbeat_at,
+        "activatedAt": job.activated_at,
+        "finishedAt": job.finished_at,
+    }

@@ -1,0 +1,174 @@
+"""Changes of a location: what one would cost, making it, and undoing it."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from serve.commands import following, plans
+from serve.commands import location_options as options
+from serve.commands.locations import document
+from serve.commands.shell import REFUSED, AsJson, OfTenant, calling, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from packshot.errors import ForceRequired
+    from resolvers.caller import Caller
+    from resolvers.changes import Consent
+    from resolvers.locations import Changed
+
+app = typer.Typer()
+
+Force = Annotated[bool, typer.Option("--force", help="Although it alters pictures that are shown.")]
+Immediate = Annotated[
+    bool, typer.Option("--immediate", help="Live at once, and rendered on demand; not: when all is rendered.")
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Follow the job. Ctrl-C detaches.")]
+Expected = Annotated[
+    int | None, typer.Option("--expected-version", help="Refuse if it has moved on from this version.")
+]
+
+
+@app.command(name="plan")
+def plan_location(
+    name: options.Name,
+    label: options.Label = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    fallback: options.Fallback = None,
+    no_fallback: options.NoFallback = False,
+    gravity: options.GravityOption = None,
+    include_all: options.IncludeAllOption = None,
+    allow_upscale: options.AllowUpscale = None,
+    formats: options.Formats = None,
+    renditions: options.Renditions = None,
+    clear: options.Clear = None,
+    samples: Annotated[int, typer.Option(min=0, max=16, help="How many packs to draw before and after.")] = 4,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a change would do and cost. Nothing is changed but that the samples are stored."""
+    from resolvers import plans as planning
+
+    said = options.Said(
+        label, width, height, fallback, no_fallback, gravity, include_all, allow_upscale, formats, renditions, clear
+    )
+    changes = said.changes()
+    with calling(tenant) as caller:
+        plan = planning.plan_location(caller, name, changes)
+        drawn = plans.draw_samples(caller, plan, samples)
+    if as_json:
+        print_json(plans.document(plan, drawn))
+    else:
+        plans.print_plan(plan, drawn)
+
+
+@app.command(name="put")
+def put_location(
+    name: options.Name,
+    label: options.Label = None,
+    width: options.Width = None,
+    height: options.Height = None,
+    fallback: options.Fallback = None,
+    no_fallback: options.NoFallback = False,
+    gravity: options.GravityOption = None,
+    include_all: options.IncludeAllOption = None,
+    allow_upscale: options.AllowUpscale = None,
+    formats: options.Formats = None,
+    renditions: options.Renditions = None,
+    clear: options.Clear = None,
+    force: Force = False,
+    plan: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only if it is what this plan said, and nothing moved on since.")
+    ] = None,
+    immediate: Immediate = False,
+    expected_version: Expected = None,
+    watch: Watch = False,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create or change a location. What alters pictures that are shown needs --force; its plan is printed without."""
+    from resolvers import locations
+
+    said = options.Said(
+        label, width, height, fallback, no_fallback, gravity, include_all, allow_upscale, formats, renditions, clear
+    )
+    changes = said.changes()
+    with calling(tenant) as caller:
+        _change(
+            caller,
+            lambda: locations.put_location(
+                caller, name, changes, _consent(force, plan, immediate), expected_version=expected_version
+            ),
+            watch=watch,
+            as_json=as_json,
+        )
+
+
+@app.command(name="rollback")
+def rollback_location(
+    name: options.Name,
+    to: Annotated[int, typer.Option(metavar="VERSION", help="A version that `location history` lists.")],
+    force: Force = False,
+    immediate: Immediate = False,
+    expected_version: Expected = None,
+    watch: Watch = False,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a location what it was. What is stored of that is not rendered again."""
+    from resolvers import locations
+
+    with calling(tenant) as caller:
+        _change(
+            caller,
+            lambda: locations.rollback_location(
+                caller, name, to, _consent(force, None, immediate), expected_version=expected_version
+            ),
+            watch=watch,
+            as_json=as_json,
+        )
+
+
+def _consent(force: bool, plan_id: str | None, immediate: bool) -> "Consent":
+    from resolvers.changes import Activation, Consent
+
+    return Consent(force, plan_id, Activation.IMMEDIATE if immediate else Activation.WHEN_READY)
+
+
+def _change(caller: "Caller", act: "Callable[[], Changed]", *, watch: bool, as_json: bool) -> None:
+    from packshot.errors import ForceRequired
+
+    try:
+        changed = act()
+    except ForceRequired as error:
+        _show_refused(error, as_json=as_json)
+        raise typer.Exit(REFUSED) from None
+    if watch and changed.job is not None:
+        following.follow(caller, changed.job.id, as_json=as_json)
+    _show_changed(changed, as_json=as_json)
+
+
+def _show_refused(error: "ForceRequired", *, as_json: bool) -> None:
+    if as_json:
+        print_json({"code": error.code.value, "message": error.message, "plan": plans.document(error.plan)})
+    else:
+        plans.print_plan(error.plan)
+    typer.echo(f"{error.message} To make it all the same: --force --plan {error.plan.id}", err=True)
+
+
+def _show_changed(changed: "Changed", *, as_json: bool) -> None:
+    location, job = changed.location, changed.job
+    if as_json:
+        print_json(
+            {
+                "location": document(location),
+                "job": None if job is None else following.document(job),
+                "plan": None if changed.plan is None else plans.document(changed.plan),
+            }
+        )
+        return
+    typer.echo(f"{location.name} is at version {location.version}.")
+    if job is not None:
+        what = "The change goes live when it is rendered" if job.activated_at is None else "The change is live"
+        typer.echo(f"{what}: {following.describe(job)}\n`packshot jobs watch job:{job.id}` follows it.")

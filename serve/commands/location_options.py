@@ -1,0 +1,118 @@
+"""What `location plan` and `location put` can say of a location, and how it is read."""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from packshot.geometry import Gravity
+from packshot.model import Format, IncludeAll, Rendition
+
+_RENDITION = re.compile(r"(?P<width>[0-9]{0,5})x(?P<height>[0-9]{0,5})(?:@(?P<dpr>[0-9]+(?:\.[0-9]+)?))?")
+
+
+class Clearable(StrEnum):
+    """What can be set back to what holds where nothing is said."""
+
+    LABEL = "label"
+    WIDTH = "width"
+    HEIGHT = "height"
+    GRAVITY = "gravity"
+    INCLUDE_ALL = "include-all"
+    FORMATS = "formats"
+    RENDITIONS = "renditions"
+
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The location's name.")]
+Label = Annotated[str | None, typer.Option(help="What people call it.")]
+Width = Annotated[int | None, typer.Option(help="Its width in pixels.")]
+Height = Annotated[int | None, typer.Option(help="Its height in pixels.")]
+Fallback = Annotated[str | None, typer.Option(metavar="NAME", help="What is shown where a pack has nothing here.")]
+NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Nothing is shown there.")]
+GravityOption = Annotated[Gravity | None, typer.Option("--gravity", help="Where a crop is anchored.")]
+IncludeAllOption = Annotated[
+    IncludeAll | None, typer.Option("--include-all", help="Whether pictures are shown whole, with padding.")
+]
+AllowUpscale = Annotated[
+    bool | None, typer.Option("--allow-upscale/--no-allow-upscale", help="Whether pictures may be enlarged.")
+]
+Formats = Annotated[str | None, typer.Option(metavar="avif,webp,…", help="In which formats it is rendered ahead.")]
+Renditions = Annotated[
+    str | None,
+    typer.Option(metavar="640x360@2,320x,…", help="In which sizes, besides its own; @2 multiplies both sides."),
+]
+Clear = Annotated[
+    list[Clearable] | None,
+    typer.Option(metavar="FIELD", help="Set back to its default: " + ", ".join(Clearable) + "; once for each."),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The options of one command, as they were given."""
+
+    label: str | None
+    width: int | None
+    height: int | None
+    fallback: str | None
+    no_fallback: bool
+    gravity: Gravity | None
+    include_all: IncludeAll | None
+    allow_upscale: bool | None
+    formats: str | None
+    renditions: str | None
+    clear: list[Clearable] | None
+
+    def changes(self) -> dict[str, Any]:
+        """Return the fields to set, by the core's names; None sets one back.
+
+        Raises:
+            typer.BadParameter: options contradict each other, or one cannot be read.
+        """
+        given: dict[str, Any] = {
+            "label": self.label,
+            "width": self.width,
+            "height": self.height,
+            "fallback": self.fallback,
+            "resize_gravity": self.gravity,
+            "include_all": self.include_all,
+            "allow_upscale": self.allow_upscale,
+            "formats": None if self.formats is None else read_formats(self.formats),
+            "renditions": None if self.renditions is None else read_renditions(self.renditions),
+        }
+        changes = {field: value for field, value in given.items() if value is not None}
+        cleared = {
+            "resize_gravity" if each is Clearable.GRAVITY else each.replace("-", "_") for each in self.clear or ()
+        }
+        cleared |= {"fallback"} if self.no_fallback else set()
+        if both := sorted(cleared & changes.keys()):
+            raise typer.BadParameter(f"{', '.join(both)}: expected a value or none, got both")
+        return changes | dict.fromkeys(cleared)
+
+
+def read_formats(text: str) -> tuple[Format, ...]:
+    """Return the formats in a list with commas between them."""
+    known = [format.value for format in Format]
+    names = [name.strip().lower() for name in text.split(",")]
+    if unknown := [name for name in names if name not in known]:
+        raise typer.BadParameter(f"--formats: expected some of {', '.join(known)}, got {unknown[0]!r}")
+    return tuple(Format(name) for name in names)
+
+
+def read_renditions(text: str) -> tuple[Rendition, ...]:
+    """Return the sizes in a list with commas between them: 640x360, 640x, x360, each perhaps with @2.
+
+    >>> read_renditions("640x360@2, 320x")
+    (Rendition(width=640, height=360, dpr=2.0), Rendition(width=320, height=None, dpr=1.0))
+    """
+    return tuple(_rendition(item.strip()) for item in text.split(","))
+
+
+def _rendition(text: str) -> Rendition:
+    found = _RENDITION.fullmatch(text)
+    if found is None or text.startswith(("x@", "x,")) or text == "x":
+        raise typer.BadParameter(f"--renditions: expected 640x360, 640x or x360, each perhaps with @2, got {text!r}")
+    width, height, dpr = found["width"], found["height"], found["dpr"]
+    return Rendition(int(width) if width else None, int(height) if height else None, float(dpr) if dpr else 1.0)
