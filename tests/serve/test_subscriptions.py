@@ -98,12 +98,12 @@ def test_what_there_is_not_cannot_be_followed(server: Server, query: str) -> Non
 
 
 def test_queries_on_one_socket_read_anew(server: Server) -> None:
-    query = '{ location(name: "fresh") { width } }'
+    query = '{ location(name: "fresh") { label } }'
     with socket(server) as connection:
-        for width in (10, 20):
-            server.put_location("fresh", width, 10)
-            connection.send(json.dumps({"type": "subscribe", "id": str(width), "payload": {"query": query}}))
-            assert receive(connection)["payload"]["data"] == {"location": {"width": width}}
+        for label in ("ten", "twenty"):
+            server.do("putLocation", f'input: {{name: "fresh", width: 10, label: "{label}"}}', "location { name }")
+            connection.send(json.dumps({"type": "subscribe", "id": label, "payload": {"query": query}}))
+            assert receive(connection)["payload"]["data"] == {"location": {"label": label}}
             assert receive(connection)["type"] == "complete"
 
 
