@@ -16,7 +16,7 @@ from tests.chaos.evidence import wait_until_idle
 from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
 
-PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "9"))
+PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "6"))
 PATIENCE = 120.0 + 10.0 * PACKS
 S3_AWAY_SECONDS = 30.0 if PACKS >= 50 else 5.0
 

@@ -18,7 +18,7 @@ from tests.chaos.charts import CELLS, Crowd, Sight, chart, edit_cell, last_edits
 from tests.chaos.evidence import check_folder_store, wait_until_idle
 from tests.server import serving
 
-PACKS = int(os.environ.get("PACKSHOT_CHAOS_LOCATION_PACKS", "40"))
+PACKS = int(os.environ.get("PACKSHOT_CHAOS_LOCATION_PACKS", "24"))
 EDITED = max(4, PACKS // 10)
 OLD, NEW = (8, 8), (12, 12)
 PAUSE_SECONDS = 0.1
