@@ -33,36 +33,52 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 def make_variants(
+    site: Site, targets: Sequence[Target], lane: Lane, *, planned: bool, refuse_lost: bool = False
+) -> list[Made | Refused]:
+    """Announce variants and draw them; see `announce` and `draw_variants`."""
+    announce(site, targets, planned=planned)
+    return draw_variants(site, targets, lane, refuse_lost=refuse_lost)
+
+
+def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
+    """Write into the ledger that variants of one tenant are about to be made.
+
+    Args:
+        planned: whether they belong to what is rendered ahead of time.
+
+    Raises:
+        Gone: a pack of them was erased.
+    """
+    if not targets:
+        return
+    with site.catalog.write(targets[0].key.tenant) as tx:
+        collecting = ledger.announce(tx, [target.key for target in targets], planned=planned)
+    for announced in collecting:
+        _reclaim(site, announced, planned=planned)
+
+
+def draw_variants(
     site: Site,
     targets: Sequence[Target],
     lane: Lane,
     *,
-    planned: bool,
     heartbeat: Callable[[], None] | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     refuse_lost: bool = False,
 ) -> list[Made | Refused]:
-    """Put the variants into the store; each original is decoded once.
+    """Put announced variants into the store; each original is decoded once.
 
     The caller records the outcomes in the ledger, in the transaction that fits
     it. Whatever is in the store already is taken for the variant, as it is.
 
     Args:
-        planned: whether the targets belong to what is rendered ahead of time.
         heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
         refuse_lost: an original that its store says it has not, or only damaged, is the
             refusal of its variants; else it is raised, as if it might still come back.
 
     Raises:
-        Gone: the pack was erased.
         NoSuchObject, DamagedObject: an original is not in its store as it was put.
     """
-    if not targets:
-        return []
-    with site.catalog.write(targets[0].key.tenant) as tx:
-        collecting = ledger.announce(tx, [target.key for target in targets], planned=planned)
-    for announced in collecting:
-        _reclaim(site, announced, planned=planned)
     pulse = Pulse(heartbeat, heartbeat_seconds)
     outcomes: list[Made | Refused] = []
     in_order = sorted(targets, key=lambda target: target.original.sha256)

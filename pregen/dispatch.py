@@ -7,7 +7,7 @@ dispatches at a time, by a lease; when it ends, the next one takes over.
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -36,9 +36,14 @@ log = logging.getLogger(__name__)
 LEASE = "dispatcher"
 LEASE_TIME = timedelta(seconds=5)
 SWEEP_TICKS = 60
-PORTION = 100
+PORTION = 200
 # Bulk packs that may wait in the orders before a job's next portion is let in.
-BULK_WAITING = 500
+BULK_WAITING = 1000
+# Of so many that wait, one batch; and so many packs are in it at the most.
+SPREAD = 32
+BATCH = 32
+# Ticks are no closer than this, however often work ends.
+GAP_SECONDS = 0.2
 # So often each tenant gets its turn in one tick.
 ROUNDS = 10
 RINGS_A_TICK = 100
@@ -46,15 +51,15 @@ RINGS_A_TICK = 100
 # again, more of them would fill the queue faster than workers empty it.
 INTERACTIVE_PLACES = 500
 
-Ring = Callable[[str, str, Priority], None]
+Ring = Callable[[str, Sequence[str], Priority], None]
 
 
 class Dispatcher:
     """A thread that keeps workers busy with what the database says is due.
 
     Args:
-        ring: what asks a worker for one pack.
-        bulk_places: how many bulk packs may be rung for or in work at a time.
+        ring: what asks a worker for some packs of a tenant.
+        bulk_places: how many batches of bulk packs may be in work at a time.
     """
 
     def __init__(self, site: Site, ring: Ring, *, bulk_places: int) -> None:
@@ -63,7 +68,7 @@ class Dispatcher:
         self._bulk_places = bulk_places
         self._holder = secrets.token_hex(16)
         self._ticks = 0
-        self._loop = Loop("dispatcher", self.tick)
+        self._loop = Loop("dispatcher", self.tick, gap=GAP_SECONDS)
 
     def start(self) -> None:
         self._loop.start()
@@ -112,10 +117,11 @@ class Dispatcher:
                 return
             room = INTERACTIVE_PLACES - orders.count_in_work(tx, Priority.INTERACTIVE)
             due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, RINGS_A_TICK)))
-            room = self._bulk_places - orders.count_in_work(tx, Priority.BULK)
-            if room > 0:
-                due += orders.take_due(tx, Priority.BULK, limit=room)
-        self._ring_for(due)
+            size = min(BATCH, max(1, orders.count_pending(tx, Priority.BULK) // SPREAD))
+            # One more than is in work waits in the queue, so that nobody waits for the next tick.
+            room = 2 * self._bulk_places * size - orders.count_in_work(tx, Priority.BULK)
+            bulk = orders.take_due(tx, Priority.BULK, limit=room) if room > 0 else []
+        self._ring_for([[order] for order in due] + list(_batches(bulk, size)))
         self._ticks += 1
         if self._ticks % SWEEP_TICKS == 1:
             self._guard(self._sweep_uploads)
@@ -128,14 +134,15 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             leases.drop_lease(tx, LEASE, self._holder)
 
-    def _ring_for(self, due: list[Due]) -> None:
-        for number, order in enumerate(due):
+    def _ring_for(self, batches: list[list[Due]]) -> None:
+        for number, batch in enumerate(batches):
             try:
-                self._ring(order.tenant, order.pack_id, order.priority)
+                self._ring(batch[0].tenant, [order.pack_id for order in batch], batch[0].priority)
             except Exception:
-                log.exception("the queue takes no message; %d packs stay due", len(due) - number)
+                left = [order for later in batches[number:] for order in later]
+                log.exception("the queue takes no message; %d packs stay due", len(left))
                 with self._site.catalog.write("") as tx:
-                    orders.put_back(tx, due[number:])
+                    orders.put_back(tx, left)
                 return
 
     def _admit_in_turn(self) -> None:
@@ -168,3 +175,12 @@ class Dispatcher:
             self._site.uploads.delete(f"{tenant}/{upload_id}")
             with self._site.catalog.write(tenant) as tx:
                 uploads.forget_upload(tx, upload_id)
+
+
+def _batches(due: list[Due], size: int) -> Iterator[list[Due]]:
+    of_tenant: dict[str, list[Due]] = {}
+    for order in due:
+        of_tenant.setdefault(order.tenant, []).append(order)
+    for alike in of_tenant.values():
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]

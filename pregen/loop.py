@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 TICK_SECONDS = 1.0
@@ -18,11 +19,13 @@ class Loop:
     Args:
         name: of the thread, and in the log.
         step: what is done; True: there is more, and the next one follows at once.
+        gap: seconds from one step to the next at least, however often it is woken.
     """
 
-    def __init__(self, name: str, step: Callable[[], bool | None]) -> None:
+    def __init__(self, name: str, step: Callable[[], bool | None], *, gap: float = 0.0) -> None:
         self._name = name
         self._step = step
+        self._gap = gap
         self._wake = threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -55,3 +58,5 @@ class Loop:
                 log.exception("the %s could not take its step", self._name)
             if not more:
                 self._wake.wait(TICK_SECONDS)
+            if self._gap and not self._stopping:
+                time.sleep(self._gap)

@@ -7,6 +7,7 @@ message and no work is lost: the dispatcher rings again for whatever is due.
 import logging
 import os
 import time
+from collections.abc import Sequence
 
 # Read by Dramatiq when it is imported; a worker sets its own number afterwards.
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
@@ -20,6 +21,8 @@ from packshot.settings import Settings
 log = logging.getLogger(__name__)
 
 ACTOR = "refresh_pack"
+# Between the packs of one message, so that it stays one text as it always was.
+SEPARATOR = ","
 QUEUES = {Priority.INTERACTIVE: "interactive", Priority.BULK: "bulk"}
 
 # A worker that has not been heard of for so long is dead; its messages go back.
@@ -86,15 +89,19 @@ class QueueBell:
         if time.monotonic() < self._away_until:
             return
         try:
-            self.send(tenant, pack_id, priority)
+            self.send(tenant, [pack_id], priority)
         except Exception:
             self._away_until = time.monotonic() + SILENT_SECONDS
             log.warning("the queue is away; the dispatcher will ring for pack %s and others", pack_id, exc_info=True)
 
-    def send(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Put the message into the queue, or raise what the queue raises."""
+    def send(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
+        """Put a message for some packs into the queue, or raise what the queue raises."""
         message: Message[None] = Message(
-            queue_name=QUEUES[priority], actor_name=ACTOR, args=(tenant, pack_id), kwargs={}, options={}
+            queue_name=QUEUES[priority],
+            actor_name=ACTOR,
+            args=(tenant, SEPARATOR.join(pack_ids)),
+            kwargs={},
+            options={},
         )
         self._broker.enqueue(message)
 

@@ -1,26 +1,27 @@
-"""Bringing one pack's planned variants up to its current state.
+"""Bringing packs' planned variants up to their current state, a batch of bulk work at a time.
 
 Harmless to repeat, at any time, by any number of workers: the claim lets one
-at a time work on a pack, and whoever lost the lease cannot finish anything.
+at a time work on a pack, and whoever lost the lease cannot finish anything. The
+database is asked for a whole batch at once; each pack is decoded and drawn by itself.
 """
 
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from packshot.catalog import demand, items, ledger, orders, webhooks
+from packshot.catalog import demand, items, ledger, orders, tenants, webhooks
 from packshot.catalog.candidates import Candidate, read_candidate
-from packshot.catalog.items import Ended
+from packshot.catalog.items import Ended, Finished
 from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
-from packshot.catalog.snapshots import read_snapshot
-from packshot.catalog.transaction import DatabaseFault
+from packshot.catalog.snapshots import read_snapshot, read_snapshots
+from packshot.catalog.transaction import DatabaseFault, Tx
 from packshot.catalog.webhooks import Event
-from packshot.make import find_variant, make_variants, supersede_outdated
+from packshot.errors import Gone
+from packshot.make import announce, draw_variants, find_variant, supersede_outdated
 from packshot.render.lanes import Pulse
 from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
@@ -32,13 +33,16 @@ log = logging.getLogger(__name__)
 
 # So many variants are drawn before they are kept, and a newer order is looked for.
 PORTION = 32
-# So often a worker looks whether its bulk work is still wanted: an edit of the same pack waits for it.
+# So often a worker looks whether what it is at is still wanted: an edit may have taken it over.
 LOOK_SECONDS = 0.5
 RENEW_SECONDS = 5.0
-
+# Finished packs of a batch are written down together, at the latest after this.
+FINISH_SECONDS = 1.0
+# After so many outages in a row nothing else of a batch is tried.
+MOST_OUTAGES = 3
 # So often a store may say that it has no such original before it is believed: a folder that is not mounted says so too.
 LOST_AFTER_OUTAGES = 5
-# Seconds between the attempts to put a pack off while the database is away.
+# Seconds between the attempts to put packs off while the database is away.
 PAUSES = (1.0, 2.0, 4.0)
 
 
@@ -55,6 +59,7 @@ class Work:
     """What is to be done with one pack, as it was at the claim.
 
     Attributes:
+        configured: which configuration that was.
         planned: what its URLs give now.
         popular: what clients ask for so often that a regeneration renders it too.
         candidate: the change that is being prepared for its tenant.
@@ -63,6 +68,7 @@ class Work:
     """
 
     claim: Claim
+    configured: int
     planned: tuple[Target, ...]
     popular: tuple[Target, ...]
     candidate: Candidate | None
@@ -70,148 +76,237 @@ class Work:
     entries: dict[str, Entry]
 
 
+Outcomes = dict[str, Made | Refused]
+
+
 def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
-    """Render what one pack's order asks for, until nothing is ordered any more.
+    """Render what one pack's order asks for, until nothing is ordered any more; see `refresh_packs`."""
+    refresh_packs(site, tenant, [pack_id])
 
-    An outage puts the pack off and is logged; it counts against no image.
+
+def refresh_packs(site: Site, tenant: str, pack_ids: Sequence[str]) -> None:
+    """Render what the orders of some packs ask for, until nothing is ordered any more.
+
+    An outage puts a pack off and is logged; it counts against no image.
     """
-    while (work := _begin(site, tenant, pack_id)) is not None:
-        try:
-            outcomes = _render(site, tenant, work)
-            _end(site, tenant, work, outcomes)
-        except Outdated:
-            continue
-        except LeaseLost:
-            log.info("the work on pack %s is not wanted any more", pack_id)
-            return
-        except RendererClosed:
-            # This process is about to end; another one, or this one's successor, goes on.
-            _put_off(site, tenant, work.claim)
-            return
-        except Exception:
-            log.exception("putting pack %s off after an outage", pack_id)
-            _put_off(site, tenant, work.claim)
+    while works := _begin(site, tenant, pack_ids):
+        if not _Batch(site, tenant, works).run():
             return
 
 
-def _put_off(site: Site, tenant: str, claim: Claim) -> None:
-    # It may be the database that was away; without this the pack would wait for its lease to run out.
-    for pause in (*PAUSES, None):
-        try:
-            with site.catalog.write(tenant) as tx:
-                orders.put_off(tx, claim)
-            return
-        except DatabaseFault:
-            if pause is None:
-                raise
-            time.sleep(pause)
-
-
-def _begin(site: Site, tenant: str, pack_id: str) -> Work | None:
+def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
     with site.catalog.write(tenant) as tx:
-        claim = orders.claim(tx, pack_id)
-        if claim is None:
-            return None
-        items.mark_started(tx, pack_id)
-        snapshot = read_snapshot(tx, pack_id)
-        candidate = read_candidate(tx)
-        entries = ledger.read_entries(tx, [pack_id])
-        threshold = site.settings.demand_threshold if claim.verify else 0
-        popular = demand.popular_targets(tx, snapshot, limit=site.limit, threshold=threshold)
-    live = planned_all(snapshot, limit=site.limit)
-    prepared = () if candidate is None else planned_under(snapshot, candidate.change, limit=site.limit)
-    return Work(claim, live, popular, candidate, prepared, entries)
+        claims = orders.claim(tx, pack_ids)
+        if not claims:
+            return []
+        claimed = [claim.pack_id for claim in claims]
+        items.mark_started(tx, claimed)
+        snapshots = read_snapshots(tx, claimed)
+        candidate, configured = read_candidate(tx), tenants.count_configurations(tx)
+        entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+        for key, entry in ledger.read_entries(tx, claimed).items():
+            entries[key.split("/")[1]][key] = entry
+        wide = any(claim.verify for claim in claims)
+        popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wide else ()
+    works = []
+    for claim in sorted(claims, key=lambda claim: -claim.seq):
+        snapshot = snapshots[claim.pack_id]
+        live = planned_all(snapshot, limit=site.limit)
+        often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
+        then = () if candidate is None else planned_under(snapshot, candidate.change, limit=site.limit)
+        works.append(Work(claim, configured, live, often, candidate, then, entries[claim.pack_id]))
+    return works
 
 
-class _Heart:
-    """Looks whether the work is still wanted, and renews the lease."""
+class _Batch:
+    """Some packs of one claim, drawn one after the other and written down together."""
 
-    def __init__(self, site: Site, tenant: str, claim: Claim) -> None:
-        self._site, self._tenant, self._claim = site, tenant, claim
+    def __init__(self, site: Site, tenant: str, works: Sequence[Work]) -> None:
+        self._site, self._tenant = site, tenant
+        self._open = {work.claim.pack_id: work for work in works}
+        self._done: list[tuple[Work, Outcomes]] = []
+        self._lost: set[str] = set()
+        self._written_at = time.monotonic()
+        self._looking = Pulse(self._look, LOOK_SECONDS)
         self._renewal = Pulse(self._renew, RENEW_SECONDS)
 
-    def beat(self) -> None:
-        if self._claim.priority is Priority.BULK:
-            with self._site.catalog.read(self._tenant) as tx:
-                wanted = orders.is_wanted(tx, self._claim)
-            if wanted is False:
-                raise LeaseLost
-            if wanted is None:
-                self._hand_back()
+    def run(self) -> bool:
+        """Work the batch off; False: an outage or the end of this process has stopped it."""
+        try:
+            missing = {pack_id: list(_portions(self._site, work)) for pack_id, work in self._open.items()}
+            self._lose(missing)
+            self._announce(missing)
+            if not self._draw_all(missing):
+                return False
+            self._write_down()
+        except RendererClosed:
+            # This process is about to end; another one, or this one's successor, goes on.
+            self._put_off(self._open.values())
+            return False
+        except Exception:
+            log.exception("putting %d packs off after an outage", len(self._open))
+            self._put_off(self._open.values())
+            return False
+        return True
+
+    def _draw_all(self, missing: dict[str, list[list[Target]]]) -> bool:
+        outages = 0
+        for pack_id, portions in missing.items():
+            work = self._open[pack_id]
+            if pack_id in self._lost:
+                del self._open[pack_id]
+                continue
+            try:
+                self._done.append((work, self._draw(work, portions)))
+                outages = 0
+            except LeaseLost:
+                log.info("the work on pack %s is not wanted any more", pack_id)
+                del self._open[pack_id]
+            except Outdated:
+                del self._open[pack_id]
+            except RendererClosed:
+                raise
+            except Exception:
+                log.exception("putting pack %s off after an outage", pack_id)
+                self._put_off([work])
+                del self._open[pack_id]
+                outages += 1
+                if outages == MOST_OUTAGES or len(missing) == 1:
+                    self._write_down()
+                    self._let_go()
+                    return False
+            if time.monotonic() - self._written_at > FINISH_SECONDS:
+                self._write_down()
+        return True
+
+    def _lose(self, missing: dict[str, list[list[Target]]]) -> None:
+        # What is to be made although the ledger has it, the store had lost.
+        keys = {pack_id: {str(t.key) for portion in portions for t in portion} for pack_id, portions in missing.items()}
+        lost = [
+            entry
+            for pack_id, work in self._open.items()
+            for key, entry in work.entries.items()
+            if entry.state is VariantState.READY and key in keys[pack_id]
+        ]
+        if lost:
+            with self._site.catalog.write(self._tenant) as tx:
+                ledger.lose(tx, lost)
+
+    def _announce(self, missing: dict[str, list[list[Target]]]) -> None:
+        for wide in (True, False):
+            wanted = {
+                pack_id: [t for portion in portions for t in portion if (t in self._open[pack_id].popular) is not wide]
+                for pack_id, portions in missing.items()
+            }
+            try:
+                announce(self._site, [target for targets in wanted.values() for target in targets], planned=wide)
+            except Gone:
+                for pack_id, targets in wanted.items():
+                    try:
+                        announce(self._site, targets, planned=wide)
+                    except Gone:
+                        self._lost.add(pack_id)
+
+    def _draw(self, work: Work, portions: list[list[Target]]) -> Outcomes:
+        outcomes: Outcomes = {}
+        for number, portion in enumerate(portions, 1):
+            outcomes |= self._draw_portion(work, portion)
+            if number < len(portions):
+                with self._site.catalog.write(self._tenant) as tx:
+                    if not orders.renew(tx, [work.claim]):
+                        raise LeaseLost
+                    ledger.record(tx, [outcomes[str(target.key)] for target in portion])
+                    outdated = orders.hand_back(tx, work.claim)
+                if outdated:
+                    raise Outdated
+        return outcomes
+
+    def _draw_portion(self, work: Work, missing: list[Target]) -> Outcomes:
+        outcomes: Outcomes = {}
+        attempts = {str(target.key): _attempts(work, target) for target in missing}
+        lane = Lane.INTERACTIVE if work.claim.priority is Priority.INTERACTIVE else Lane.BULK
+        while missing:
+            made = draw_variants(
+                self._site,
+                missing,
+                lane,
+                heartbeat=lambda: self._beat(work),
+                heartbeat_seconds=LOOK_SECONDS,
+                refuse_lost=work.claim.outages >= LOST_AFTER_OUTAGES,
+            )
+            outcomes |= {str(outcome.key): outcome for outcome in made}
+            refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
+            for key in refused:
+                attempts[key] += 1
+            missing = [t for t in missing if str(t.key) in refused and attempts[str(t.key)] < ATTEMPTS]
+            if missing:
+                # Counted before the next try, so that a picture which kills its worker counts too.
+                with self._site.catalog.write(self._tenant) as tx:
+                    if not orders.renew(tx, [work.claim]):
+                        raise LeaseLost
+                    ledger.record(tx, [outcomes[str(target.key)] for target in missing])
+        return outcomes
+
+    def _beat(self, work: Work) -> None:
+        if work.claim.priority is Priority.BULK:
+            self._looking.beat_if_due()
         self._renewal.beat_if_due()
+        if work.claim.pack_id in self._lost:
+            raise LeaseLost
+
+    def _look(self) -> None:
+        with self._site.catalog.read(self._tenant) as tx:
+            self._lost |= self._open.keys() - orders.read_held(tx, self._claims())
 
     def _renew(self) -> None:
         with self._site.catalog.write(self._tenant) as tx:
-            if not orders.renew(tx, self._claim):
-                raise LeaseLost
+            self._lost |= self._open.keys() - orders.renew(tx, self._claims())
 
-    def _hand_back(self) -> None:
+    def _claims(self) -> list[Claim]:
+        return [work.claim for work in self._open.values()]
+
+    def _write_down(self) -> None:
+        """Finish the packs that are done, all in one transaction."""
+        self._written_at = time.monotonic()
+        if not self._done:
+            return
         with self._site.catalog.write(self._tenant) as tx:
-            if orders.hand_back(tx, self._claim):
-                raise Outdated
+            still = orders.finish(tx, [work.claim for work, _ in self._done])
+            _record(tx, self._site, [(w, o) for w, o in self._done if w.claim.pack_id in still], still)
+        for work, _ in self._done:
+            if work.claim.pack_id not in still:
+                log.info("the work on pack %s is not wanted any more", work.claim.pack_id)
+            del self._open[work.claim.pack_id]
+        self._done = []
 
+    def _let_go(self) -> None:
+        with self._site.catalog.write(self._tenant) as tx:
+            orders.let_go(tx, self._claims())
 
-def _render(site: Site, tenant: str, work: Work) -> dict[str, Made | Refused]:
-    lane = Lane.INTERACTIVE if work.claim.priority is Priority.INTERACTIVE else Lane.BULK
-    heart = _Heart(site, tenant, work.claim)
-    outcomes: dict[str, Made | Refused] = {}
-    left = list(_portions(site, work))
-    while left:
-        portion = left.pop(0)
-        outcomes |= _render_portion(site, tenant, work, portion, lane, heart.beat)
-        if left:
-            with site.catalog.write(tenant) as tx:
-                if not orders.renew(tx, work.claim):
-                    raise LeaseLost
-                ledger.record(tx, [outcomes[str(target.key)] for target in portion])
-                outdated = orders.hand_back(tx, work.claim)
-            if outdated:
-                raise Outdated
-    return outcomes
+    def _put_off(self, works: Iterable[Work]) -> None:
+        # It may be the database that was away; without this the packs would wait for their leases to run out.
+        claims = [work.claim for work in works]
+        for pause in (*PAUSES, None):
+            try:
+                with self._site.catalog.write(self._tenant) as tx:
+                    for claim in claims:
+                        orders.put_off(tx, claim)
+                return
+            except DatabaseFault:
+                if pause is None:
+                    raise
+                time.sleep(pause)
 
 
 def _portions(site: Site, work: Work) -> Iterator[list[Target]]:
-    # What is shown now first, by itself: an editor waits for it.
+    # What is shown now by itself: an editor waits for it.
     seen: set[str] = set()
-    for targets in (work.planned, work.popular, work.prepared):
-        fresh = {str(target.key): target for target in targets if str(target.key) not in seen}
+    for targets in ((*work.planned, *work.popular), work.prepared):
+        fresh = {key: target for target in targets if (key := str(target.key)) not in seen}
         seen |= fresh.keys()
-        missing = [target for target in fresh.values() if _is_missing(site, work, target)]
+        missing = [target for key, target in fresh.items() if _is_missing(site, work, key)]
         for start in range(0, len(missing), PORTION):
             yield missing[start : start + PORTION]
-
-
-def _render_portion(
-    site: Site, tenant: str, work: Work, missing: list[Target], lane: Lane, beat: Callable[[], None]
-) -> dict[str, Made | Refused]:
-    outcomes: dict[str, Made | Refused] = {}
-    attempts = {str(target.key): _attempts(work, target) for target in missing}
-    while missing:
-        made = _make(site, work, missing, lane, beat)
-        outcomes |= {str(outcome.key): outcome for outcome in made}
-        refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
-        for key in refused:
-            attempts[key] += 1
-        missing = [t for t in missing if str(t.key) in refused and attempts[str(t.key)] < ATTEMPTS]
-        if missing:
-            # Counted before the next try, so that a picture which kills its worker counts too.
-            beat()
-            with site.catalog.write(tenant) as tx:
-                ledger.record(tx, [outcomes[str(target.key)] for target in missing])
-    return outcomes
-
-
-def _make(site: Site, work: Work, missing: list[Target], lane: Lane, beat: Callable[[], None]) -> list[Made | Refused]:
-    make = partial(
-        make_variants,
-        site,
-        lane=lane,
-        heartbeat=beat,
-        heartbeat_seconds=LOOK_SECONDS,
-        refuse_lost=work.claim.outages >= LOST_AFTER_OUTAGES,
-    )
-    popular = [target for target in missing if target in work.popular]
-    return make([t for t in missing if t not in popular], planned=True) + make(popular, planned=False)
 
 
 def _attempts(work: Work, target: Target) -> int:
@@ -219,32 +314,66 @@ def _attempts(work: Work, target: Target) -> int:
     return 0 if entry is None else entry.attempts
 
 
-def _is_missing(site: Site, work: Work, target: Target) -> bool:
-    key = str(target.key)
+def _is_missing(site: Site, work: Work, key: str) -> bool:
     entry = work.entries.get(key)
     if entry is None or entry.state is VariantState.PENDING:
         return True
     return entry.state is VariantState.READY and work.claim.verify and find_variant(site, key) is None
 
 
-def _end(site: Site, tenant: str, work: Work, outcomes: dict[str, Made | Refused]) -> None:
-    pack_id = work.claim.pack_id
-    with site.catalog.write(tenant) as tx:
-        if not orders.finish(tx, work.claim):
-            raise LeaseLost
-        ledger.record(tx, outcomes.values())
-        entries = ledger.read_entries(tx, [pack_id])
-        # The pack may have been edited since the claim: what is current is decided as of now.
-        snapshot = read_snapshot(tx, pack_id)
-        supersede_outdated(tx, snapshot, limit=site.limit)
-        live = _tally((*work.planned, *work.popular), outcomes, entries)
-        prepared = {} if work.candidate is None else {work.candidate.job_id: _tally(work.prepared, outcomes, entries)}
-        items.settle(tx, pack_id, work.claim.seq, live, prepared)
-        if any(isinstance(outcome, Made) for outcome in outcomes.values()):
-            webhooks.tell(tx, Event.VARIANTS_READY, {"packId": pack_id, "failed": len(live.failures)})
+def _record(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_newest: dict[str, bool]) -> None:
+    """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
+    if not done:
+        return
+    ledger.record(tx, [outcome for _, outcomes in done for outcome in outcomes.values()])
+    # What was refused, and how often by now, stands in the ledger alone.
+    doubtful = [work.claim.pack_id for work, outcomes in done if _is_doubtful(work, outcomes)]
+    entries = ledger.read_entries(tx, doubtful) if doubtful else {}
+    configured = tenants.count_configurations(tx)
+    outdated: list[Entry] = []
+    again: list[Entry] = []
+    finished = {}
+    for work, outcomes in done:
+        pack_id = work.claim.pack_id
+        if work.configured != configured:
+            # Another configuration went live meanwhile: what is current is decided as of now.
+            supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
+        elif is_newest[pack_id]:
+            superseded, current = _marks(work)
+            outdated += superseded
+            again += current
+        live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
+        job = work.candidate
+        prepared = {} if job is None else {job.job_id: _tally(work.prepared, outcomes, work.entries | entries)}
+        finished[pack_id] = Finished(work.claim.seq, live, prepared)
+    ledger.mark(tx, outdated, superseded=True)
+    ledger.mark(tx, again, superseded=False)
+    items.settle(tx, finished)
+    made = (w.claim.pack_id for w, outcomes in done if any(isinstance(one, Made) for one in outcomes.values()))
+    told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
+    webhooks.tell_all(tx, Event.VARIANTS_READY, told)
 
 
-def _tally(targets: Sequence[Target], outcomes: dict[str, Made | Refused], entries: dict[str, Entry]) -> Ended:
+def _is_doubtful(work: Work, outcomes: Outcomes) -> bool:
+    failed = (entry.state is VariantState.FAILED for entry in work.entries.values())
+    return any(failed) or any(isinstance(outcome, Refused) for outcome in outcomes.values())
+
+
+def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:
+    """Return which of a pack's variants no URL gives any more, and which are given again."""
+    targets = (*work.planned, *work.prepared)
+    places = {(target.key.location, target.key.fingerprint) for target in targets}
+    wanted = {str(target.key) for target in targets}
+    outdated: list[Entry] = []
+    again: list[Entry] = []
+    for key, entry in work.entries.items():
+        is_current = entry.place[:2] in places and (not entry.planned or key in wanted)
+        if is_current is entry.superseded:
+            (again if is_current else outdated).append(entry)
+    return outdated, again
+
+
+def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:
     counts: defaultdict[str, Counts] = defaultdict(Counts)
     failures: dict[str, Failure] = {}
     for target in targets:

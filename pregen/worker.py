@@ -14,8 +14,8 @@ from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
 from pregen.learn import Learner
 from pregen.purger import PurgeCarrier
-from pregen.queue import ACTOR, QUEUES, QueueBell
-from pregen.refresh import refresh_pack
+from pregen.queue import ACTOR, QUEUES, SEPARATOR, QueueBell
+from pregen.refresh import refresh_packs
 from pregen.tell import Teller
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ GRACE_SECONDS = 8.0
 STOP_SECONDS = 12.0
 PURGE_SECONDS = 5.0
 KEEPING_SECONDS = 1.0
-# Bulk packs rung for at a time where many workers share one queue.
+# Batches of bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
 
@@ -114,10 +114,10 @@ class Pregen(QueueBell):
         self._eraser.wake()
         self._purges.wake()
 
-    def _refresh(self, tenant: str, pack_id: str) -> None:
+    def _refresh(self, tenant: str, pack_ids: str) -> None:
         try:
-            refresh_pack(self._site, tenant, pack_id)
+            refresh_packs(self._site, tenant, pack_ids.split(SEPARATOR))
         except Exception:
             # The ledger still says what is to be done; a dead letter would only fill memory.
-            log.exception("the catalog is out of reach; pack %s stays ordered", pack_id)
+            log.exception("the catalog is out of reach; packs stay ordered: %s", pack_ids)
         self.wake()

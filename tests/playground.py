@@ -1,7 +1,7 @@
 """A whole installation in a folder, driven step by step: no threads, no waiting, no HTTP."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +49,11 @@ class RecordingBell:
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
         self.rings.append((tenant, pack_id, priority))
 
+    def ring_all(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
+        """Take a message for some packs as one ring for each."""
+        for pack_id in pack_ids:
+            self.ring(tenant, pack_id, priority)
+
     def wake(self) -> None:
         """The test ticks the dispatcher itself."""
 
@@ -80,7 +85,7 @@ class Playground:
         """Go on with other parts, such as stores of another kind."""
         self.site = site
         self.caller = Caller(site, self.bell, TENANT, "tester", "http://test")
-        self.dispatcher = Dispatcher(site, self.bell.ring, bulk_places=2)
+        self.dispatcher = Dispatcher(site, self.bell.ring_all, bulk_places=2)
         self.eraser = Eraser(site)
         self.fetcher = Fetcher(site, self.bell)
 

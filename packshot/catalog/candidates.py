@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import candidates
+from packshot.catalog.tables import candidates, tenants
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState
 from packshot.geometry import Gravity
@@ -79,6 +79,14 @@ def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None
             created_by=by,
             created_at=tx.now,
         )
+    )
+    _count(tx)
+
+
+def _count(tx: Tx) -> None:
+    # Whoever is at a pack learns that what is current of it was decided anew.
+    tx.connection.execute(
+        sa.update(tenants).where(tenants.c.id == tx.tenant).values(configured=tenants.c.configured + 1)
     )
 
 

@@ -16,8 +16,9 @@ from packshot.errors import PackshotError
 from packshot.geometry import Size
 from packshot.model import Format, Snapshot
 from packshot.variants.demand import Asked, Counted
+from packshot.variants.key import Key
 from packshot.variants.request import parse_request
-from packshot.variants.resolve import Target, planned_all, resolve
+from packshot.variants.resolve import Target, resolve
 
 # Of one location.
 MOST_REQUESTED = 400
@@ -89,8 +90,8 @@ def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[Counted]]:
     return found
 
 
-def popular_targets(tx: Tx, snapshot: Snapshot, *, limit: Size, threshold: int) -> tuple[Target, ...]:
-    """Return a pack's variants, besides its planned ones, that are asked for often enough to be rendered ahead of time.
+def read_popular(tx: Tx, *, threshold: int) -> tuple[Asked, ...]:
+    """Return what clients of the tenant ask for often enough to be rendered ahead of time, by location.
 
     Args:
         threshold: how many requests are often enough, at each location; 0: none are.
@@ -102,22 +103,26 @@ def popular_targets(tx: Tx, snapshot: Snapshot, *, limit: Size, threshold: int) 
     )
     often = (
         sa.select(demand, rank.label("rank"))
-        .where(demand.c.tenant_id == tx.tenant, demand.c.location.in_(list(snapshot.locations)))
-        .where(demand.c.requests >= threshold)
+        .where(demand.c.tenant_id == tx.tenant, demand.c.requests >= threshold)
         .subquery()
     )
     rows = tx.connection.execute(
         sa.select(often).where(often.c.rank <= MOST_POPULAR).order_by(often.c.location, often.c.rank)
-    ).all()
-    if not rows:
-        return ()
-    found = {str(target.key): target for target in planned_all(snapshot, limit=limit)}
-    planned = set(found)
-    for row in rows:
-        target = _target(snapshot, _to_counted(row).asked, limit)
-        if target is not None:
-            found.setdefault(str(target.key), target)
-    return tuple(target for key, target in found.items() if key not in planned)
+    )
+    return tuple(_to_counted(row).asked for row in rows)
+
+
+def popular_targets(
+    popular: Sequence[Asked], snapshot: Snapshot, planned: Sequence[Target], *, limit: Size
+) -> tuple[Target, ...]:
+    """Return a pack's variants, besides its planned ones, that are asked for so often."""
+    known = {target.key for target in planned}
+    found: dict[Key, Target] = {}
+    for asked in popular:
+        target = _target(snapshot, asked, limit)
+        if target is not None and target.key not in known:
+            found.setdefault(target.key, target)
+    return tuple(found.values())
 
 
 def _target(snapshot: Snapshot, asked: Asked, limit: Size) -> Target | None:

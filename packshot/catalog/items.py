@@ -43,6 +43,21 @@ class Ended:
     failures: Sequence[Failure]
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A pack that is as it was wanted.
+
+    Attributes:
+        seq: the order that was reached.
+        live: how what its URLs give now ended.
+        prepared: how what they are to give ended, by the job that prepares it.
+    """
+
+    seq: int
+    live: Ended
+    prepared: Mapping[str, Ended]
+
+
 def admit(
     tx: Tx,
     job: Job,
@@ -123,10 +138,10 @@ def unadmitted_jobs(tx: Tx) -> list[tuple[str, str]]:
     return list(first.items())
 
 
-def mark_started(tx: Tx, pack_id: str) -> None:
-    """Note that work on a pack began, in every job that waits for it."""
+def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
+    """Note that work on packs began, in every job that waits for them."""
     waiting = sa.select(job_items.c.job_id).where(
-        job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.finished_at.is_(None)
+        job_items.c.tenant_id == tx.tenant, job_items.c.pack_id.in_(pack_ids), job_items.c.finished_at.is_(None)
     )
     # A job that another worker is just about to start needs no second start.
     queued = tx.connection.scalars(
@@ -143,38 +158,40 @@ def mark_started(tx: Tx, pack_id: str) -> None:
         )
 
 
-def settle(tx: Tx, pack_id: str, seq: int, live: Ended, prepared: Mapping[str, Ended]) -> None:
-    """Finish a pack's items in every job whose order `seq` has reached.
-
-    Args:
-        live: how what the pack's URLs give now ended.
-        prepared: how what they are to give ended, by the job that prepares it.
-    """
+def settle(tx: Tx, packs: Mapping[str, Finished]) -> None:
+    """Finish the items of packs, by id, in every job whose order they have reached."""
     waiting = tx.connection.execute(
-        sa.select(job_items.c.job_id, job_items.c.total, job_items.c.again, jobs.c.scope)
+        sa.select(
+            job_items.c.job_id,
+            job_items.c.pack_id,
+            job_items.c.seq,
+            job_items.c.total,
+            job_items.c.again,
+            jobs.c.scope,
+        )
         .join(jobs, sa.and_(jobs.c.tenant_id == job_items.c.tenant_id, jobs.c.id == job_items.c.job_id))
-        .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id)
-        .where(job_items.c.finished_at.is_(None), job_items.c.seq <= seq)
-        .order_by(job_items.c.job_id)
+        .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id.in_(list(packs)))
+        .where(job_items.c.finished_at.is_(None))
+        .order_by(job_items.c.job_id, job_items.c.pack_id)
     ).all()
+    rows: list[dict[str, Any]] = []
     for item in waiting:
-        ended = prepared.get(item.job_id, live)
+        finished = packs[item.pack_id]
+        if item.seq > finished.seq:
+            continue
+        ended = finished.prepared.get(item.job_id, finished.live)
         relevant = [count for name, count in ended.counts.items() if item.scope is None or name in item.scope]
         done, failed = sum(count.done for count in relevant), sum(count.failed for count in relevant)
         skipped = 0 if item.again else sum(count.skipped for count in relevant)
-        tx.connection.execute(
-            sa.update(job_items)
-            .where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == item.job_id)
-            .where(job_items.c.pack_id == pack_id)
-            .values(
-                finished_at=tx.now,
-                done=done,
-                skipped=skipped,
-                failed=failed,
-                grown=done + skipped + failed - item.total,
-            )
-        )
+        counts = {"done": done, "skipped": skipped, "failed": failed, "grown": done + skipped + failed - item.total}
+        rows.append({"b_job": item.job_id, "b_pack": item.pack_id, **counts})
         note_failures(tx, item.job_id, [f for f in ended.failures if item.scope is None or f.location in item.scope])
+    if rows:
+        statement = sa.update(job_items).where(job_items.c.tenant_id == tx.tenant)
+        statement = statement.where(
+            job_items.c.job_id == sa.bindparam("b_job"), job_items.c.pack_id == sa.bindparam("b_pack")
+        )
+        tx.connection.execute(statement.values(finished_at=tx.now), rows)
 
 
 def fold_finished(tx: Tx) -> None:

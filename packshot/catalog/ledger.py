@@ -43,6 +43,8 @@ class Entry:
 
     Attributes:
         attempts: how often it failed by the image's own fault.
+        planned: it was ever rendered ahead of time.
+        superseded: no URL gave it when its pack was last looked at.
     """
 
     key: str
@@ -53,6 +55,14 @@ class Entry:
     error_code: ErrorCode | None
     error: str | None
     rendered_at: datetime | None
+    planned: bool
+    superseded: bool
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Location, fingerprint and plan."""
+        _, _, location, fingerprint, plan = self.key.split("/")
+        return location, fingerprint, plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +132,8 @@ def _to_entry(row: Any) -> Entry:
         error_code=None if row.error_code is None else ErrorCode(row.error_code),
         error=row.error,
         rendered_at=row.rendered_at,
+        planned=row.planned,
+        superseded=row.superseded_at is not None,
     )
 
 
@@ -156,21 +168,49 @@ def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
 
 def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     fresh = {"state": VariantState.PENDING.value, "planned": planned, "attempts": 0, "created_at": tx.now}
-    statement = tx.insert(variants).values([_columns(key) | fresh for key in keys])
     primary = [column.name for column in variants.primary_key]
+    statement = tx.insert(variants)
     if planned:
         statement = statement.on_conflict_do_update(index_elements=primary, set_={"planned": True})
     else:
         statement = statement.on_conflict_do_nothing(index_elements=primary)
-    tx.connection.execute(statement)
+    tx.connection.execute(statement, [_columns(key) | fresh for key in keys])
     packs = {key.pack for key in keys}
     found = tx.connection.execute(
-        sa.select(variants)
+        sa.select(variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
         .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(packs))
         .where(variants.c.state == VariantState.COLLECTING.value)
-    )
-    collecting = {(row.pack_id, row.location, row.fingerprint, row.plan) for row in found}
+    ).all()
+    collecting = set(map(tuple, found))
     return [key for key in keys if (key.pack, key.location, key.fingerprint, str(key.plan)) in collecting]
+
+
+_PRIMARY = ("tenant_id", "pack_id", "location", "fingerprint", "plan")
+_BY_KEY = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY))
+
+
+def _bound(key: Key) -> dict[str, str]:
+    return {f"k_{name}": value for name, value in _columns(key).items()}
+
+
+def lose(tx: Tx, entries: Iterable[Entry]) -> None:
+    """Note that what was ready is not in the store any more."""
+    rows = [_bound_text(entry.key) for entry in entries]
+    if rows:
+        ready = variants.c.state == VariantState.READY.value
+        tx.connection.execute(_BY_KEY.where(ready).values(state=VariantState.PENDING.value), rows)
+
+
+def _bound_text(key: str) -> dict[str, str]:
+    return dict(zip([f"k_{name}" for name in _PRIMARY], key.split("/"), strict=True))
+
+
+def mark(tx: Tx, entries: Iterable[Entry], *, superseded: bool) -> None:
+    """Mark variants that no URL gives, or unmark them."""
+    rows = [_bound_text(entry.key) for entry in entries]
+    if rows:
+        untouched = variants.c.state != VariantState.COLLECTING.value
+        tx.connection.execute(_BY_KEY.where(untouched).values(superseded_at=tx.now if superseded else None), rows)
 
 
 def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
@@ -179,20 +219,18 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
     A refusal counts as an attempt; at the third the variant is FAILED. It never
     touches a variant that is READY, and nothing touches one that is being collected.
     """
-    for outcome in outcomes:
-        if isinstance(outcome, Made):
-            values: dict[str, Any] = {
-                "state": VariantState.READY.value,
-                "bytes": outcome.bytes,
-                "sha256": outcome.sha256,
-                "attempts": 0,
-                "error_code": None,
-                "error": None,
-                "rendered_at": tx.now,
-            }
-            there = variants.c.state != VariantState.COLLECTING.value
-            tx.connection.execute(sa.update(variants).where(_here(outcome.key), there).values(**values))
-            continue
+    kept = list(outcomes)
+    made = [outcome for outcome in kept if isinstance(outcome, Made)]
+    refused = [outcome for outcome in kept if isinstance(outcome, Refused)]
+    if made:
+        ready = {"attempts": 0, "error_code": None, "error": None, "rendered_at": tx.now}
+        tx.connection.execute(
+            _BY_KEY.where(variants.c.state != VariantState.COLLECTING.value).values(
+                state=VariantState.READY.value, bytes=sa.bindparam("b_bytes"), sha256=sa.bindparam("b_sha256"), **ready
+            ),
+            [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
+        )
+    for outcome in refused:
         attempts = variants.c.attempts + 1
         tx.connection.execute(
             sa.update(variants)

@@ -68,22 +68,17 @@ def place_orders(
     if not pack_ids:
         return
     due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE else timedelta(0))
-    statement = tx.insert(orders).values(
-        [
-            {
-                "tenant_id": tx.tenant,
-                "pack_id": pack_id,
-                "wanted_seq": seq,
-                "rendered_seq": 0,
-                "priority": priority.value,
-                "verify": verify,
-                "job_only": job_only,
-                "due_at": due_at,
-                "outages": 0,
-            }
-            for pack_id in pack_ids
-        ]
-    )
+    common = {
+        "tenant_id": tx.tenant,
+        "wanted_seq": seq,
+        "rendered_seq": 0,
+        "priority": priority.value,
+        "verify": verify,
+        "job_only": job_only,
+        "due_at": due_at,
+        "outages": 0,
+    }
+    statement = tx.insert(orders)
     fresh = statement.excluded
     idle = orders.c.wanted_seq <= orders.c.rendered_seq
     tx.connection.execute(
@@ -99,67 +94,91 @@ def place_orders(
                 ),
                 "verify": sa.or_(fresh.verify, orders.c.verify),
                 "job_only": sa.and_(fresh.job_only, sa.or_(idle, orders.c.job_only)),
-                "held": False,
+                "held": sa.false(),
                 "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
                 "outages": 0,
             },
-        )
+        ),
+        [common | {"pack_id": pack_id} for pack_id in pack_ids],
     )
 
 
-def claim(tx: Tx, pack_id: str) -> Claim | None:
-    """Take the lease of one pack; None: nothing is to be done, or someone is at it."""
-    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
-    row = tx.connection.execute(
-        sa.select(orders)
-        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held)
-        .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
+def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
+    """Take the leases of those packs of which something is to be done and nobody is at it.
+
+    An edit takes over from bulk work: whoever was at that finds its lease gone.
+    """
+    free = sa.or_(
+        orders.c.lease_until.is_(None),
+        orders.c.lease_until < tx.now,
+        sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value),
+    )
+    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
+    waiting = (
+        sa.select(orders.c.pack_id)
+        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, free)
+        .order_by(orders.c.pack_id)
         .with_for_update(skip_locked=True)
-    ).first()
-    if row is None:
-        return None
-    token = secrets.token_hex(16)
-    tx.connection.execute(sa.update(orders).where(*here).values(lease_token=token, lease_until=tx.now + LEASE))
-    return Claim(pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages)
-
-
-def renew(tx: Tx, held: Claim) -> bool:
-    """Prolong a lease; False: it has passed on to someone else."""
-    return bool(tx.connection.execute(_leased(tx, held).values(lease_until=tx.now + LEASE)).rowcount)
-
-
-def finish(tx: Tx, held: Claim) -> bool:
-    """Say that the pack is as it was wanted at the claim; False: the lease has passed on."""
-    return bool(
-        tx.connection.execute(
-            _leased(tx, held).values(
-                rendered_seq=held.seq,
-                verify=sa.and_(orders.c.verify, orders.c.wanted_seq > held.seq),
-                due_at=tx.now,
-                lease_token=None,
-                lease_until=None,
-                outages=0,
-            )
-        ).rowcount
     )
-
-
-def is_wanted(tx: Tx, held: Claim) -> bool | None:
-    """Whether the work under a claim is still for somebody; False: the lease is gone; None: there is a newer order."""
-    row = tx.connection.execute(
-        sa.select(orders.c.lease_token, orders.c.wanted_seq).where(
-            orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id
+    token = secrets.token_hex(16)
+    taken = tx.connection.execute(
+        sa.update(orders)
+        .where(orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(waiting))
+        .values(
+            lease_token=token,
+            lease_until=tx.now + LEASE,
+            lease_seq=orders.c.wanted_seq,
+            lease_bulk=orders.c.priority == Priority.BULK.value,
         )
-    ).first()
-    if row is None or row.lease_token != held.token:
-        return False
-    return None if row.wanted_seq > held.seq else True
+        .returning(orders)
+    )
+    return [
+        Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages)
+        for row in taken.all()
+    ]
+
+
+def renew(tx: Tx, held: Sequence[Claim]) -> set[str]:
+    """Prolong leases; return the packs whose lease was still held."""
+    kept = _leased(tx, held).values(lease_until=tx.now + LEASE).returning(orders.c.pack_id)
+    return set(tx.connection.scalars(kept))
+
+
+def finish(tx: Tx, held: Sequence[Claim]) -> dict[str, bool]:
+    """Say that packs are as they were wanted at their claim.
+
+    Returns the packs whose lease was still held, and whether nothing newer is wanted of them.
+    """
+    done = (
+        _leased(tx, held)
+        .values(
+            rendered_seq=orders.c.lease_seq,
+            verify=sa.and_(orders.c.verify, orders.c.wanted_seq > orders.c.lease_seq),
+            due_at=tx.now,
+            lease_token=None,
+            lease_until=None,
+            outages=0,
+        )
+        .returning(orders.c.pack_id, orders.c.wanted_seq, orders.c.rendered_seq)
+    )
+    return {row.pack_id: row.wanted_seq <= row.rendered_seq for row in tx.connection.execute(done)}
+
+
+def read_held(tx: Tx, held: Sequence[Claim]) -> set[str]:
+    """Return the packs whose lease is still held: not run out, taken over by an edit, or stopped with its job."""
+    found = sa.select(orders.c.pack_id).where(*_is_leased(tx, held))
+    return set(tx.connection.scalars(found))
 
 
 def hand_back(tx: Tx, held: Claim) -> bool:
     """Give a pack back for a newer order; False: there is none, and the pack is kept."""
-    newer = _leased(tx, held).where(orders.c.wanted_seq > held.seq)
+    newer = _leased(tx, [held]).where(orders.c.wanted_seq > orders.c.lease_seq)
     return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
+
+
+def let_go(tx: Tx, held: Sequence[Claim]) -> None:
+    """Give packs back that were not begun, to be worked on soon by whoever is free."""
+    tx.connection.execute(_leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now))
 
 
 def put_off(tx: Tx, held: Claim) -> None:
@@ -176,14 +195,18 @@ def put_off(tx: Tx, held: Claim) -> None:
     )
     pause = min(timedelta(seconds=2 ** min(outages + 1, 10)), LONGEST_PAUSE)
     tx.connection.execute(
-        _leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
+        _leased(tx, [held]).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
     )
 
 
-def _leased(tx: Tx, held: Claim) -> sa.Update:
-    return sa.update(orders).where(
-        orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id, orders.c.lease_token == held.token
-    )
+def _leased(tx: Tx, held: Sequence[Claim]) -> sa.Update:
+    return sa.update(orders).where(*_is_leased(tx, held))
+
+
+def _is_leased(tx: Tx, held: Sequence[Claim]) -> tuple[sa.ColumnElement[bool], ...]:
+    # Taken in one claim, they have one token.
+    tokens, pack_ids = {claim.token for claim in held}, [claim.pack_id for claim in held]
+    return orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids), orders.c.lease_token.in_(tokens)
 
 
 def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
@@ -198,10 +221,13 @@ def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
         .with_for_update(skip_locked=True)
     )
     found = tx.connection.execute(due).all()
+    of_tenant: dict[str, list[str]] = {}
     for row in found:
+        of_tenant.setdefault(row.tenant_id, []).append(row.pack_id)
+    for tenant, pack_ids in of_tenant.items():
         tx.connection.execute(
             sa.update(orders)
-            .where(orders.c.tenant_id == row.tenant_id, orders.c.pack_id == row.pack_id)
+            .where(orders.c.tenant_id == tenant, orders.c.pack_id.in_(pack_ids))
             .values(due_at=tx.now + RING_AGAIN)
         )
     return [Due(row.tenant_id, row.pack_id, priority) for row in found]

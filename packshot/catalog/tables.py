@@ -59,6 +59,9 @@ tenants = sa.Table(
     sa.Column("keep_credits", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column(
+        "configured", sa.BigInteger, nullable=False, server_default="0", comment="counts changes, prepared ones too"
+    ),
+    sa.Column(
         "unmarked_after", PACK, comment="packs after this id may have superseded variants not marked; null: none"
     ),
 )
@@ -228,6 +231,8 @@ orders = sa.Table(
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
     sa.Column("outages", sa.Integer, nullable=False),
+    sa.Column("lease_seq", sa.BigInteger, comment="what was wanted when the lease was taken"),
+    sa.Column("lease_bulk", sa.Boolean, nullable=False, server_default=sa.false(), comment="an edit may take it over"),
     sa.Column("job_only", sa.Boolean, nullable=False, server_default=sa.false(), comment="jobs want it, and no edit"),
     sa.Column(
         "held", sa.Boolean, nullable=False, server_default=sa.false(), comment="every job that wants it is paused"

@@ -97,7 +97,16 @@ def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
 
 def mark_later(tx: Tx) -> None:
     """Note that the configuration changed, and what is superseded by that is still to be marked, pack by pack."""
-    tx.connection.execute(sa.update(tenants).where(tenants.c.id == tx.tenant).values(unmarked_after=""))
+    tx.connection.execute(
+        sa.update(tenants)
+        .where(tenants.c.id == tx.tenant)
+        .values(unmarked_after="", configured=tenants.c.configured + 1)
+    )
+
+
+def count_configurations(tx: Tx) -> int:
+    """Return a number that is another one after every change of the configuration, a prepared one included."""
+    return tx.connection.scalar(sa.select(tenants.c.configured).where(tenants.c.id == tx.tenant)) or 0
 
 
 def unmarked_tenants(tx: Tx) -> list[str]:

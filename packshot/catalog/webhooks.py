@@ -138,22 +138,31 @@ def delete_webhook(tx: Tx, webhook_id: str) -> Webhook:
 
 def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
     """Order that whoever wants to know be told, once this transaction is committed."""
+    tell_all(tx, event, [data])
+
+
+def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
+    """Order that whoever wants to know be told each of these."""
+    if not happened:
+        return
     asked = tx.connection.execute(
         sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.active)
     ).all()
-    body = json.dumps({"type": event.value, "timestamp": tx.now.isoformat(), "data": dict(data)}, separators=(",", ":"))
     rows = [
         {
             "tenant_id": tx.tenant,
             "id": secrets.token_hex(12),
             "webhook_id": row.id,
             "event": event.value,
-            "body": body,
+            "body": json.dumps(
+                {"type": event.value, "timestamp": tx.now.isoformat(), "data": dict(data)}, separators=(",", ":")
+            ),
             "state": DeliveryState.QUEUED.value,
             "attempts": 0,
             "due_at": tx.now,
             "created_at": tx.now,
         }
+        for data in happened
         for row in asked
         if event.value in row.events
     ]

@@ -185,9 +185,9 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
             pregen.stop()
     assert not is_rendered(playground, pack_id)
     with playground.site.catalog.write(TENANT) as tx:
-        held = orders.claim(tx, pack_id)
-        assert held is not None, "its lease is free"
-        orders.put_off(tx, held)
+        held = orders.claim(tx, [pack_id])
+        assert held, "its lease is free"
+        orders.put_off(tx, held[0])
     with working(playground, settings):
         wait_for(lambda: is_rendered(playground, pack_id))
 
@@ -209,11 +209,11 @@ def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkey
             # Dramatiq would tell the queue that the message is done, again and again, for ten minutes.
             pregen.stop()
     with playground.site.catalog.write(TENANT) as tx:
-        assert orders.claim(tx, pack_id) is not None, "its lease is free"
+        assert orders.claim(tx, [pack_id]), "its lease is free"
 
 
 def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playground) -> None:
-    first, second = playground.dispatcher, dispatch.Dispatcher(playground.site, playground.bell.ring, bulk_places=2)
+    first, second = playground.dispatcher, dispatch.Dispatcher(playground.site, playground.bell.ring_all, bulk_places=2)
     first.tick()
     playground.location("thumb", width=10)
     playground.pack(picture=photo(16, 16))

@@ -18,6 +18,13 @@ _GROWN = "how many more than `total` there were"
 def upgrade() -> None:
     marking = "packs after this id may have superseded variants not marked; null: none"
     op.add_column("tenants", sa.Column("unmarked_after", sa.String(length=24), nullable=True, comment=marking))
+    counts = sa.Column(
+        "configured", sa.BigInteger(), nullable=False, server_default="0", comment="counts changes, prepared ones too"
+    )
+    op.add_column("tenants", counts)
+    leased = sa.Column("lease_seq", sa.BigInteger(), nullable=True, comment="what was wanted when the lease was taken")
+    op.add_column("orders", leased)
+    _flag("orders", "lease_bulk", "an edit may take it over")
     _flag("orders", "job_only", "jobs want it, and no edit")
     _flag("orders", "held", "every job that wants it is paused")
     counted = "the job counts the variants of these locations; null: of all"
@@ -89,8 +96,8 @@ def downgrade() -> None:
     for table, names in (
         ("job_items", ("again", *_COUNTS)),
         ("jobs", ("scope", "packs", "packs_seen", "rate", "rate_at", "rate_done", "admitted_at")),
-        ("orders", ("job_only", "held")),
-        ("tenants", ("unmarked_after",)),
+        ("orders", ("lease_seq", "lease_bulk", "job_only", "held")),
+        ("tenants", ("configured", "unmarked_after")),
     ):
         for name in names:
             op.drop_column(table, name)

@@ -1,0 +1,139 @@
+"""Bulk work is done in batches: few statements for many packs, and each pack by itself all the same."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from packshot.catalog import orders
+from packshot.catalog.jobs import JobState
+from packshot.catalog.ledger import VariantState
+from packshot.catalog.orders import Priority
+from packshot.geometry import Crop
+from pregen import dispatch
+from pregen.dispatch import Dispatcher
+from pregen.refresh import refresh_pack, refresh_packs
+from resolvers import jobs, packs
+from tests.pictures import jpeg, photo
+from tests.playground import TENANT, Playground
+
+SMALL = jpeg(photo(16, 12))
+
+
+def ordered(playground: Playground, count: int) -> list[str]:
+    """Make packs that are rendered, lose their blobs, and order what is missing; return their ids."""
+    pack_ids = [playground.pack(picture=jpeg(photo(16, 12, seed=seed))) for seed in range(count)]
+    playground.run_jobs()
+    for pack_id in pack_ids:
+        for key in playground.planned(pack_id):
+            playground.site.variants.delete(key)
+    jobs.regenerate_packs(playground.caller, pack_ids, Priority.BULK)
+    return pack_ids
+
+
+def there(playground: Playground, pack_ids: list[str]) -> list[bool]:
+    return [all(playground.site.variants.head(key) for key in playground.planned(pack_id)) for pack_id in pack_ids]
+
+
+@contextmanager
+def counting(playground: Playground) -> Iterator[list[str]]:
+    """Note every statement that is executed in the block."""
+    seen: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        seen.append(statement)
+
+    engine = playground.site.catalog.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", note)
+
+
+def test_statements_do_not_grow_with_the_batch(playground: Playground) -> None:
+    numbers = []
+    for count in (2, 8):
+        pack_ids = ordered(playground, count)
+        with counting(playground) as seen:
+            refresh_packs(playground.site, TENANT, pack_ids)
+        assert there(playground, pack_ids) == [True] * count
+        numbers.append(len(seen))
+    assert numbers[0] == numbers[1]
+
+
+def test_a_damaged_picture_fails_by_itself(playground: Playground) -> None:
+    pack_ids = ordered(playground, 3)
+    original = playground.snapshot(pack_ids[1]).slot("main").original
+    assert original is not None
+    key = f"{TENANT}/{original.sha256}"
+    _, stored = playground.site.originals.get(key)
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, b"no picture", stored.metadata)
+    refresh_packs(playground.site, TENANT, pack_ids)
+    playground.run_jobs()
+    assert there(playground, pack_ids) == [True, False, True]
+    job = jobs.list_jobs(playground.caller, first=1, after=None, states=None).items[0]
+    assert (job.state, job.failed) == (JobState.PARTIAL, 3)
+    states = {entry.state for entry in playground.entries(pack_ids[1]).values()}
+    assert states == {VariantState.FAILED}
+
+
+def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pregen.refresh.LOOK_SECONDS", 0.0)
+    pack_ids = ordered(playground, 3)
+    real = playground.site.renderer.render
+    edited = []
+
+    def render(*args: Any, **keywords: Any) -> Any:
+        if not edited:
+            edited.append(pack_ids[1])
+            packs.set_crop(playground.caller, pack_ids[1], "main", Crop(0, 0, 0.5, 1))
+            # What an editor waits for is done at once, beside the batch that holds the pack.
+            refresh_pack(playground.site, TENANT, pack_ids[1])
+            assert there(playground, [pack_ids[1]]) == [True]
+        return real(*args, **keywords)
+
+    monkeypatch.setattr(playground.site.renderer, "render", render)
+    refresh_packs(playground.site, TENANT, pack_ids)
+    assert edited
+    assert there(playground, pack_ids) == [True] * 3
+    playground.run_jobs()
+    open_jobs = jobs.list_jobs(playground.caller, first=5, after=None, states=[JobState.QUEUED, JobState.RUNNING])
+    assert open_jobs.total == 0
+
+
+def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_ids = ordered(playground, 6)
+    with monkeypatch.context() as patched:
+
+        def away(*_: Any) -> Any:
+            raise OSError("the store is away")
+
+        patched.setattr(playground.site.originals, "as_file", away)
+        refresh_packs(playground.site, TENANT, pack_ids)
+    with playground.site.catalog.write(TENANT) as tx:
+        free = orders.claim(tx, pack_ids)
+        assert len(free) == 6, "no lease is left behind"
+        assert sorted(claim.outages for claim in free) == [0, 0, 0, 1, 1, 1]
+        orders.let_go(tx, free)
+    refresh_packs(playground.site, TENANT, pack_ids)
+    assert there(playground, pack_ids) == [True] * 6
+
+
+def test_bulk_packs_are_rung_for_in_batches_of_one_tenant(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "SPREAD", 2)
+    pack_ids = ordered(playground, 6)
+    messages: list[tuple[str, list[str], Priority]] = []
+    playground.dispatcher.stop()
+    dispatcher = Dispatcher(playground.site, lambda t, ids, p: messages.append((t, list(ids), p)), bulk_places=4)
+    dispatcher.tick()
+    assert [len(ids) for _, ids, _ in messages] == [3, 3]
+    assert sorted(pack_id for _, ids, _ in messages for pack_id in ids) == sorted(pack_ids)
+    assert {priority for *_, priority in messages} == {Priority.BULK}
