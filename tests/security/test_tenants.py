@@ -198,6 +198,16 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         )
         for scope in ({"packIds": ["{pack}"]}, {"location": "{location}"}, {"tenant": "{tenant}"})
     ],
+    "rollbackLocation": [
+        (
+            f"mutation($n: String!) {{ rollbackLocation(name: $n, toVersion: 1, force: true) {{ {REFUSED} }} }}",
+            {"n": "{location}"},
+        ),
+    ],
+    **{
+        name: [(f"mutation($id: ID!) {{ {name}(id: $id) {{ job {{ id state }} {REFUSED} }} }}", {"id": "{job}"})]
+        for name in ("activateJob", "pauseJob", "resumeJob", "cancelJob", "retryJobFailures")
+    },
     "createWebhook": [
         (
             f"""mutation {{ createWebhook(url: "https://hooks.example/", events: ["pack.changed"]) {{
