@@ -11,7 +11,7 @@ from packshot.catalog.configuration import make_live
 from packshot.catalog.jobs import Job, JobKind, JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.transaction import Tx, next_sequence
-from packshot.errors import ForceRequired
+from packshot.errors import ForceRequired, PlanStale
 from packshot.model import Location, Tenant
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, merged, touched_locations
 from pregen.admit import wanted_of
@@ -39,14 +39,31 @@ class Consent:
     activation: Activation = Activation.WHEN_READY
 
 
+def foresee(caller: Caller, tx: Tx, change: Change, location: str | None) -> LocationPlan | None:
+    """Return what a change costs, in a transaction that only reads; None: it alters no picture.
+
+    A plan may take a second, and an edit must not wait for it: `apply` takes it
+    over unless the configuration has changed since.
+    """
+    return _plan(caller, tx, change, location) if _alters(change) else None
+
+
 def apply(
-    caller: Caller, tx: Tx, change: Change, *, location: str | None, consent: Consent, cause: str
+    caller: Caller,
+    tx: Tx,
+    change: Change,
+    foreseen: LocationPlan | None,
+    *,
+    location: str | None,
+    consent: Consent,
+    cause: str,
 ) -> tuple[Job | None, LocationPlan | None]:
     """Make a change live, or begin to prepare it; return the job that renders it, and its plan where it had one.
 
     The caller holds the configuration.
 
     Args:
+        foreseen: what `foresee` gave.
         location: whose change it is; None: the tenant's.
         cause: what asked for it, for the purges.
 
@@ -58,7 +75,9 @@ def apply(
     if not _alters(change):
         _settle_in_candidate(tx, change)
         return _make_live(caller, tx, change, location, cause), None
-    plan = _plan(caller, tx, change, location)
+    plan = foreseen
+    if plan is None or not _still_holds(caller, tx, plan, change):
+        plan = _plan(caller, tx, change, location)
     if consent.plan_id is not None:
         check_plan(caller.site, tx, consent.plan_id, plan.name, change)
     if plan.requires_force and not consent.force:
@@ -146,6 +165,14 @@ def _plan(caller: Caller, tx: Tx, change: Change, location: str | None) -> Locat
         return plan_change(caller.site, tx, change, name=tenant.name, base_version=tenant.version)
     base = locations.get_locations(tx)[location]
     return plan_change(caller.site, tx, change, name=location, base_version=base.version)
+
+
+def _still_holds(caller: Caller, tx: Tx, plan: LocationPlan, change: Change) -> bool:
+    try:
+        check_plan(caller.site, tx, plan.id, plan.name, change)
+    except PlanStale:
+        return False
+    return True
 
 
 def _is_of(candidate: Candidate, location: str | None) -> bool:

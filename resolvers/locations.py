@@ -1,6 +1,6 @@
 """Locations: read, create, change, undo."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,10 +111,7 @@ def put_location(
         Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.read_changes`.
         ForceRequired, PlanStale, BadState: see `resolvers.changes.apply`.
     """
-    with caller.write() as tx:
-        hold_configuration(tx)
-        changed = _put(caller, tx, name, values, consent, expected_version)
-    return _rung(caller, changed)
+    return _put(caller, name, lambda _: values, consent, expected_version, cause="putLocation")
 
 
 def rollback_location(
@@ -129,44 +126,68 @@ def rollback_location(
         Invalid, Cycle, VersionConflict: see `packshot.catalog.locations.read_changes`.
         ForceRequired, BadState: see `resolvers.changes.apply`.
     """
-    with caller.write() as tx:
-        hold_configuration(tx)
-        version = locations.get_version(tx, name, to_version)
-        changed = _put(caller, tx, name, locations.values_of(version), consent, expected_version)
-    return _rung(caller, changed)
 
+    def earlier(tx: Tx) -> Mapping[str, Any]:
+        return locations.values_of(locations.get_version(tx, name, to_version))
 
-def _rung(caller: Caller, changed: Changed) -> Changed:
-    if changed.job is not None:
-        caller.bell.wake()
-    return changed
+    return _put(caller, name, earlier, consent, expected_version, cause="rollbackLocation")
 
 
 def _put(
-    caller: Caller, tx: Tx, name: str, values: Mapping[str, Any], consent: Consent, expected_version: int | None
+    caller: Caller,
+    name: str,
+    wanted: Callable[[Tx], Mapping[str, Any]],
+    consent: Consent,
+    expected_version: int | None,
+    *,
+    cause: str,
 ) -> Changed:
+    foreseen = None
+    with caller.site.catalog.read(caller.tenant) as tx:
+        known, fields, _ = _read_change(caller, tx, name, wanted(tx), expected_version)
+        if fields and name in known:
+            foreseen = changes.foresee(caller, tx, Change(locations={name: fields}), name)
+    with caller.write() as tx:
+        hold_configuration(tx)
+        caller.answer(location=f"location:{name}")
+        known, fields, candidate = _read_change(caller, tx, name, wanted(tx), expected_version)
+        job, plan = None, None
+        if name not in known:
+            locations.create_location(tx, name, fields, by=caller.subject)
+            job = _creation(caller, tx, name)
+        elif fields:
+            job, plan = changes.apply(
+                caller,
+                tx,
+                Change(locations={name: fields}),
+                foreseen,
+                location=name,
+                consent=consent,
+                cause=f"{cause} by {caller.subject}",
+            )
+        elif candidate is not None and is_pending(candidate, name):
+            # Asked for once more: it is under way.
+            job = jobs.get_job(tx, candidate.job_id)
+        if job is not None:
+            caller.answer(job=f"job:{job.id}")
+        location = locations.get_location(tx, name)
+        assert location is not None
+    if job is not None:
+        caller.bell.wake()
+    return Changed(location, job, plan)
+
+
+def _read_change(
+    caller: Caller, tx: Tx, name: str, values: Mapping[str, Any], expected_version: int | None
+) -> tuple[Mapping[str, Location], dict[str, Any], Candidate | None]:
+    """Return the tenant's locations, what of one of them really changes, and the candidate."""
     limit, known, candidate = caller.site.limit, locations.get_locations(tx), candidates.read_candidate(tx)
-    caller.answer(location=f"location:{name}")
     to_be = known if candidate is None else changed_locations(known, candidate.change)
     fields = locations.read_changes(to_be, name, values, limit=limit, expected_version=expected_version)
     if candidate is not None:
         # It must fit what is live as well: it may have to live with that for a while.
         locations.read_changes(known, name, fields, limit=limit)
-    job, plan = None, None
-    if name not in known:
-        locations.create_location(tx, name, fields, by=caller.subject)
-        job = _creation(caller, tx, name)
-    elif fields:
-        change, cause = Change(locations={name: fields}), f"putLocation by {caller.subject}"
-        job, plan = changes.apply(caller, tx, change, location=name, consent=consent, cause=cause)
-    elif candidate is not None and name in candidate.change.locations:
-        # Asked for once more: it is under way.
-        job = jobs.get_job(tx, candidate.job_id)
-    if job is not None:
-        caller.answer(job=f"job:{job.id}")
-    location = locations.get_location(tx, name)
-    assert location is not None
-    return Changed(location, job, plan)
+    return known, fields, candidate
 
 
 def _creation(caller: Caller, tx: Tx, name: str) -> Job:
@@ -214,20 +235,20 @@ def add_rendition(caller: Caller, name: str, rendition: Rendition) -> Changed:
         NotFound: no such location in this tenant.
         Invalid: the rendition does not fit, or there are too many.
     """
-    with caller.write() as tx:
-        # So that of two additions at once neither is lost.
-        hold_configuration(tx)
+
+    def with_it(tx: Tx) -> Mapping[str, Any]:
         location = locations.get_location(tx, name)
         if location is None:
             raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
         # What was meant where nothing was said goes on being meant.
         renditions = effective_renditions(location)
-        values = {} if rendition in renditions else {"renditions": (*renditions, rendition)}
-        try:
-            changed = _put(caller, tx, name, values, NO_CONSENT, None)
-        except PackshotError as error:
-            if error.field[:1] == ("renditions",):
-                # The one that was added, whichever place it has.
-                error.field = ("rendition", *error.field[2:])
-            raise
-    return _rung(caller, changed)
+        return {} if rendition in renditions else {"renditions": (*renditions, rendition)}
+
+    try:
+        # It is read where the configuration is held, so that of two additions at once neither is lost.
+        return _put(caller, name, with_it, NO_CONSENT, None, cause="addRendition")
+    except PackshotError as error:
+        if error.field[:1] == ("renditions",):
+            # The one that was added, whichever place it has.
+            error.field = ("rendition", *error.field[2:])
+        raise

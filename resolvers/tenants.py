@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from packshot.catalog import candidates, jobs, tenants
+from packshot.catalog.candidates import Candidate
 from packshot.catalog.jobs import Job
-from packshot.catalog.transaction import hold_configuration
+from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.model import Tenant
 from packshot.variants.change import Change
 from resolvers import changes
@@ -35,20 +36,35 @@ def update_tenant(
         NotFound, VersionConflict: see `packshot.catalog.tenants.read_changes`.
         ForceRequired, BadState: see `resolvers.changes.apply`.
     """
+    foreseen = None
+    with caller.site.catalog.read(caller.tenant) as tx:
+        _, fields, _ = _read_change(tx, values, expected_version)
+        if fields:
+            foreseen = changes.foresee(caller, tx, Change(tenant=fields), None)
     with caller.write() as tx:
         hold_configuration(tx)
-        tenant, candidate = tenants.get_tenant(tx), candidates.read_candidate(tx)
+        tenant, fields, candidate = _read_change(tx, values, expected_version)
         caller.answer(tenant=f"tenant:{tenant.name}")
-        pending = {} if candidate is None else candidate.change.tenant
-        fields = tenants.read_changes(tenant, values, pending, expected_version=expected_version)
-        # Asked for once more, it is under way.
-        job = jobs.get_job(tx, candidate.job_id) if candidate is not None and values and pending else None
+        job = None
         if fields:
             consent, cause = Consent(force=force), f"updateTenant by {caller.subject}"
-            job, _ = changes.apply(caller, tx, Change(tenant=fields), location=None, consent=consent, cause=cause)
+            job, _ = changes.apply(
+                caller, tx, Change(tenant=fields), foreseen, location=None, consent=consent, cause=cause
+            )
+        elif candidate is not None and candidate.change.tenant and values:
+            # Asked for once more: it is under way.
+            job = jobs.get_job(tx, candidate.job_id)
         if job is not None:
             caller.answer(job=f"job:{job.id}")
         tenant = tenants.get_tenant(tx)
     if job is not None:
         caller.bell.wake()
     return tenant, job
+
+
+def _read_change(
+    tx: Tx, values: Mapping[str, Any], expected_version: int | None
+) -> tuple[Tenant, dict[str, Any], Candidate | None]:
+    tenant, candidate = tenants.get_tenant(tx), candidates.read_candidate(tx)
+    pending = {} if candidate is None else candidate.change.tenant
+    return tenant, tenants.read_changes(tenant, values, pending, expected_version=expected_version), candidate

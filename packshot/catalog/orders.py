@@ -67,7 +67,8 @@ def place_orders(
     """
     if not pack_ids:
         return
-    due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE else timedelta(0))
+    # An edit rings by itself; the dispatcher rings for what jobs want.
+    due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE and not job_only else timedelta(0))
     common = {
         "tenant_id": tx.tenant,
         "wanted_seq": seq,
