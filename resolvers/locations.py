@@ -213,8 +213,8 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
     job = None
     with caller.write() as tx:
         hold_configuration(tx)
-        candidates.check_free(tx)
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
+        candidates.check_free(tx)
         mark_later(tx)
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
