@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from packshot.catalog import items, ledger
 from packshot.catalog.candidates import read_candidate
-from packshot.catalog.jobs import Job, get_job
+from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
@@ -13,9 +13,8 @@ from packshot.variants.change import planned_under
 from packshot.variants.resolve import Target, planned
 
 
-def admit_portion(tx: Tx, job_id: str, size: int, *, limit: Size) -> None:
+def admit_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     """Let the next packs of a job in, last modified first."""
-    job = get_job(tx, job_id)
     if job.cursor is None:
         return
     pack_ids, cursor = items.next_portion(tx, job, size)

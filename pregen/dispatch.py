@@ -16,6 +16,7 @@ from packshot.catalog import (
     erasures,
     fetches,
     items,
+    jobs,
     leases,
     once,
     orders,
@@ -39,6 +40,8 @@ SWEEP_TICKS = 60
 PORTION = 200
 # Bulk packs that may wait in the orders before a job's next portion is let in.
 BULK_WAITING = 1000
+# A job that somebody waits for must not keep those who edit waiting.
+INTERACTIVE_WAITING = 25
 # Of so many that wait, one batch; and so many packs are in it at the most.
 SPREAD = 32
 BATCH = 32
@@ -146,11 +149,11 @@ class Dispatcher:
                 return
 
     def _admit_in_turn(self) -> None:
-        """Let bulk work in while there is room: a portion of one job of each tenant, and again."""
+        """Let jobs' packs in while there is room: a portion of one job of each tenant, and again."""
         for _ in range(ROUNDS):
             with self._site.catalog.read("") as tx:
-                room = BULK_WAITING - orders.count_pending(tx, Priority.BULK)
-                open_jobs = items.unadmitted_jobs(tx) if room > 0 else []
+                roomy = [priority for priority in Priority if _has_room(tx, priority)]
+                open_jobs = items.unadmitted_jobs(tx, *roomy)
             if not open_jobs:
                 return
             for tenant, job_id in open_jobs:
@@ -159,8 +162,10 @@ class Dispatcher:
 
     def _admit(self, tenant: str, job_id: str) -> None:
         with self._site.catalog.write(tenant) as tx:
-            if self._mine(tx) and orders.count_pending(tx, Priority.BULK) < BULK_WAITING:
-                admit_portion(tx, job_id, PORTION, limit=self._site.limit)
+            job = jobs.get_job(tx, job_id)
+            if self._mine(tx) and _has_room(tx, job.priority):
+                size = PORTION if job.priority is Priority.BULK else INTERACTIVE_WAITING
+                admit_portion(tx, job, size, limit=self._site.limit)
 
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:
@@ -184,3 +189,8 @@ def _batches(due: list[Due], size: int) -> Iterator[list[Due]]:
     for alike in of_tenant.values():
         for start in range(0, len(alike), size):
             yield alike[start : start + size]
+
+
+def _has_room(tx: Tx, priority: Priority) -> bool:
+    most = BULK_WAITING if priority is Priority.BULK else INTERACTIVE_WAITING
+    return orders.count_pending(tx, priority) < most

@@ -128,7 +128,7 @@ class Playground:
 
     def _is_work_left(self) -> bool:
         with self.site.catalog.read("") as tx:
-            return bool(items.unadmitted_jobs(tx))
+            return bool(items.unadmitted_jobs(tx, *Priority))
 
     def snapshot(self, pack_id: str) -> Snapshot:
         with self.site.catalog.read(TENANT) as tx:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from packshot.catalog import webhooks
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState
-from packshot.catalog.orders import place_orders
+from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables import (
     candidates,
     erasures,
@@ -125,11 +125,12 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
     return [row.id for row in found], found[-1].sequence_number if len(found) == size else None
 
 
-def unadmitted_jobs(tx: Tx) -> list[tuple[str, str]]:
+def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
     """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
     statement = (
         sa.select(jobs.c.tenant_id, jobs.c.id)
         .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
+        .where(jobs.c.priority.in_([priority.value for priority in priorities]))
         .order_by(sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at), jobs.c.id)
     )
     first: dict[str, str] = {}

@@ -109,15 +109,10 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
 
     An edit takes over from bulk work: whoever was at that finds its lease gone.
     """
-    free = sa.or_(
-        orders.c.lease_until.is_(None),
-        orders.c.lease_until < tx.now,
-        sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value),
-    )
     here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
     waiting = (
         sa.select(orders.c.pack_id)
-        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, free)
+        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
         .order_by(orders.c.pack_id)
         .with_for_update(skip_locked=True)
     )
@@ -137,6 +132,11 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
         Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages)
         for row in taken.all()
     ]
+
+
+def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
+    is_edited = sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value)
+    return sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now, is_edited)
 
 
 def renew(tx: Tx, held: Sequence[Claim]) -> set[str]:
@@ -215,8 +215,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
     due = (
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now, ~orders.c.held)
-        .where(sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now))
+        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now, ~orders.c.held, _is_free(tx))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
         .with_for_update(skip_locked=True)
