@@ -9,24 +9,21 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from packshot.catalog import demand, items, ledger, orders, tenants, webhooks
-from packshot.catalog.candidates import Candidate, read_candidate
-from packshot.catalog.items import Ended, Finished
-from packshot.catalog.jobs import Counts, Failure
-from packshot.catalog.ledger import ATTEMPTS, Entry, Made, Refused, VariantState
+from packshot.catalog import demand, items, ledger, orders, tenants
+from packshot.catalog.candidates import read_candidate
+from packshot.catalog.ledger import ATTEMPTS, Entry, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
-from packshot.catalog.snapshots import read_snapshot, read_snapshots
-from packshot.catalog.transaction import DatabaseFault, Tx
-from packshot.catalog.webhooks import Event
+from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.transaction import DatabaseFault
 from packshot.errors import Gone
-from packshot.make import announce, draw_variants, find_variant, supersede_outdated
+from packshot.make import announce, draw_variants, find_variant
 from packshot.render.lanes import Pulse
 from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
 from packshot.variants.change import planned_under
 from packshot.variants.resolve import Target, planned_all
+from pregen.outcome import Outcomes, Work, write_down
 
 log = logging.getLogger(__name__)
 
@@ -52,31 +49,6 @@ class LeaseLost(Exception):
 
 class Outdated(Exception):
     """The pack was edited meanwhile: what is left of the work would be for nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What is to be done with one pack, as it was at the claim.
-
-    Attributes:
-        configured: which configuration that was.
-        planned: what its URLs give now.
-        popular: what clients ask for so often that a regeneration renders it too.
-        candidate: the change that is being prepared for its tenant.
-        prepared: what its URLs are to give under that change, where it may differ.
-        entries: the ledger's rows, by key.
-    """
-
-    claim: Claim
-    configured: int
-    planned: tuple[Target, ...]
-    popular: tuple[Target, ...]
-    candidate: Candidate | None
-    prepared: tuple[Target, ...]
-    entries: dict[str, Entry]
-
-
-Outcomes = dict[str, Made | Refused]
 
 
 def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
@@ -272,7 +244,7 @@ class _Batch:
             return
         with self._site.catalog.write(self._tenant) as tx:
             still = orders.finish(tx, [work.claim for work, _ in self._done])
-            _record(tx, self._site, [(w, o) for w, o in self._done if w.claim.pack_id in still], still)
+            write_down(tx, self._site, [(w, o) for w, o in self._done if w.claim.pack_id in still], still)
         for work, _ in self._done:
             if work.claim.pack_id not in still:
                 log.info("the work on pack %s is not wanted any more", work.claim.pack_id)
@@ -319,74 +291,3 @@ def _is_missing(site: Site, work: Work, key: str) -> bool:
     if entry is None or entry.state is VariantState.PENDING:
         return True
     return entry.state is VariantState.READY and work.claim.verify and find_variant(site, key) is None
-
-
-def _record(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_newest: dict[str, bool]) -> None:
-    """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
-    if not done:
-        return
-    ledger.record(tx, [outcome for _, outcomes in done for outcome in outcomes.values()])
-    # What was refused, and how often by now, stands in the ledger alone.
-    doubtful = [work.claim.pack_id for work, outcomes in done if _is_doubtful(work, outcomes)]
-    entries = ledger.read_entries(tx, doubtful) if doubtful else {}
-    configured = tenants.count_configurations(tx)
-    outdated: list[Entry] = []
-    again: list[Entry] = []
-    finished = {}
-    for work, outcomes in done:
-        pack_id = work.claim.pack_id
-        if work.configured != configured:
-            # Another configuration went live meanwhile: what is current is decided as of now.
-            supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
-        elif is_newest[pack_id]:
-            superseded, current = _marks(work)
-            outdated += superseded
-            again += current
-        live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
-        job = work.candidate
-        prepared = {} if job is None else {job.job_id: _tally(work.prepared, outcomes, work.entries | entries)}
-        finished[pack_id] = Finished(work.claim.seq, live, prepared)
-    ledger.mark(tx, outdated, superseded=True)
-    ledger.mark(tx, again, superseded=False)
-    items.settle(tx, finished)
-    made = (w.claim.pack_id for w, outcomes in done if any(isinstance(one, Made) for one in outcomes.values()))
-    told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
-    webhooks.tell_all(tx, Event.VARIANTS_READY, told)
-
-
-def _is_doubtful(work: Work, outcomes: Outcomes) -> bool:
-    failed = (entry.state is VariantState.FAILED for entry in work.entries.values())
-    return any(failed) or any(isinstance(outcome, Refused) for outcome in outcomes.values())
-
-
-def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:
-    """Return which of a pack's variants no URL gives any more, and which are given again."""
-    targets = (*work.planned, *work.prepared)
-    places = {(target.key.location, target.key.fingerprint) for target in targets}
-    wanted = {str(target.key) for target in targets}
-    outdated: list[Entry] = []
-    again: list[Entry] = []
-    for key, entry in work.entries.items():
-        is_current = entry.place[:2] in places and (not entry.planned or key in wanted)
-        if is_current is entry.superseded:
-            (again if is_current else outdated).append(entry)
-    return outdated, again
-
-
-def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:
-    counts: defaultdict[str, Counts] = defaultdict(Counts)
-    failures: dict[str, Failure] = {}
-    for target in targets:
-        key, location = str(target.key), target.key.location
-        count, entry = counts[location], entries.get(key)
-        count.total += 1
-        if isinstance(outcomes.get(key), Made):
-            count.done += 1
-        # Without a row it was superseded and collected meanwhile: nobody wants it any more.
-        elif entry is None or entry.state is VariantState.READY:
-            count.skipped += 1
-        else:
-            count.failed += 1
-            assert entry.error_code is not None
-            failures[location] = Failure(target.key.pack, location, entry.error_code, entry.error or "", entry.attempts)
-    return Ended(dict(counts), list(failures.values()))

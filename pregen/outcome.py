@@ -1,0 +1,114 @@
+"""What is to be done with one pack, and writing down what became of it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from packshot.catalog import items, ledger, tenants, webhooks
+from packshot.catalog.candidates import Candidate
+from packshot.catalog.items import Ended, Finished
+from packshot.catalog.jobs import Counts, Failure
+from packshot.catalog.ledger import Entry, Made, Refused, VariantState
+from packshot.catalog.orders import Claim
+from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.transaction import Tx
+from packshot.catalog.webhooks import Event
+from packshot.make import supersede_outdated
+from packshot.site import Site
+from packshot.variants.resolve import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with one pack, as it was at the claim.
+
+    Attributes:
+        configured: which configuration that was.
+        planned: what its URLs give now.
+        popular: what clients ask for so often that a regeneration renders it too.
+        candidate: the change that is being prepared for its tenant.
+        prepared: what its URLs are to give under that change, where it may differ.
+        entries: the ledger's rows, by key.
+    """
+
+    claim: Claim
+    configured: int
+    planned: tuple[Target, ...]
+    popular: tuple[Target, ...]
+    candidate: Candidate | None
+    prepared: tuple[Target, ...]
+    entries: dict[str, Entry]
+
+
+Outcomes = dict[str, Made | Refused]
+
+
+def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_newest: dict[str, bool]) -> None:
+    """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
+    if not done:
+        return
+    ledger.record(tx, [outcome for _, outcomes in done for outcome in outcomes.values()])
+    # What was refused, and how often by now, stands in the ledger alone.
+    doubtful = [work.claim.pack_id for work, outcomes in done if _is_doubtful(work, outcomes)]
+    entries = ledger.read_entries(tx, doubtful) if doubtful else {}
+    configured = tenants.count_configurations(tx)
+    outdated: list[Entry] = []
+    again: list[Entry] = []
+    finished = {}
+    for work, outcomes in done:
+        pack_id = work.claim.pack_id
+        if work.configured != configured:
+            # Another configuration went live meanwhile: what is current is decided as of now.
+            supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
+        elif is_newest[pack_id]:
+            superseded, current = _marks(work)
+            outdated += superseded
+            again += current
+        live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
+        job = work.candidate
+        prepared = {} if job is None else {job.job_id: _tally(work.prepared, outcomes, work.entries | entries)}
+        finished[pack_id] = Finished(work.claim.seq, live, prepared)
+    ledger.mark(tx, outdated, superseded=True)
+    ledger.mark(tx, again, superseded=False)
+    items.settle(tx, finished)
+    made = (w.claim.pack_id for w, outcomes in done if any(isinstance(one, Made) for one in outcomes.values()))
+    told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
+    webhooks.tell_all(tx, Event.VARIANTS_READY, told)
+
+
+def _is_doubtful(work: Work, outcomes: Outcomes) -> bool:
+    failed = (entry.state is VariantState.FAILED for entry in work.entries.values())
+    return any(failed) or any(isinstance(outcome, Refused) for outcome in outcomes.values())
+
+
+def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:
+    """Return which of a pack's variants no URL gives any more, and which are given again."""
+    targets = (*work.planned, *work.prepared)
+    places = {(target.key.location, target.key.fingerprint) for target in targets}
+    wanted = {str(target.key) for target in targets}
+    outdated: list[Entry] = []
+    again: list[Entry] = []
+    for key, entry in work.entries.items():
+        is_current = entry.place[:2] in places and (not entry.planned or key in wanted)
+        if is_current is entry.superseded:
+            (again if is_current else outdated).append(entry)
+    return outdated, again
+
+
+def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:
+    counts: defaultdict[str, Counts] = defaultdict(Counts)
+    failures: dict[str, Failure] = {}
+    for target in targets:
+        key, location = str(target.key), target.key.location
+        count, entry = counts[location], entries.get(key)
+        count.total += 1
+        if isinstance(outcomes.get(key), Made):
+            count.done += 1
+        # Without a row it was superseded and collected meanwhile: nobody wants it any more.
+        elif entry is None or entry.state is VariantState.READY:
+            count.skipped += 1
+        else:
+            count.failed += 1
+            assert entry.error_code is not None
+            failures[location] = Failure(target.key.pack, location, entry.error_code, entry.error or "", entry.attempts)
+    return Ended(dict(counts), list(failures.values()))
