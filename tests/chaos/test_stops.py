@@ -31,13 +31,13 @@ class Clients:
     Attributes:
         answered: how many requests were answered whole.
         acknowledged: external ids of the packs that were made.
-        dropped: requests that were begun and got no whole answer.
+        dropped: requests that got no whole answer: when each was sent, and why.
     """
 
     def __init__(self, base: str, token: str, pack_id: str) -> None:
         self.answered = 0
         self.acknowledged: list[str] = []
-        self.dropped: list[str] = []
+        self.dropped: list[tuple[float, str]] = []
         self._base, self._token, self._pack_id = base, token, pack_id
         self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(CLIENTS)]
 
@@ -53,6 +53,7 @@ class Clients:
         chance = random.Random(number)  # noqa: S311
         act = self._edit if number % 2 else self._look
         while True:
+            sent = time.monotonic()
             try:
                 # A new connection each time: one that is kept may be closed while a request is on its way.
                 with httpx.Client(base_url=self._base, timeout=60) as client:
@@ -60,7 +61,7 @@ class Clients:
             except httpx.ConnectError:
                 return
             except (httpx.HTTPError, AssertionError) as error:
-                self.dropped.append(repr(error))
+                self.dropped.append((sent, repr(error)))
                 return
             self.answered += 1
 
@@ -90,7 +91,8 @@ def test_an_application_that_is_stopped_answers_what_it_has_begun(tmp_path: Path
         server.process.wait(GRACE_SECONDS)
         seconds = time.monotonic() - began
         clients.join()
-        assert clients.dropped == []
+        # What is sent afterwards may still find a connection that the system has taken and nobody will.
+        assert [why for sent, why in clients.dropped if sent < began] == []
         assert "Traceback" not in server.output()
     with serving(tmp_path) as server:
         wait_until_idle(server, 60)

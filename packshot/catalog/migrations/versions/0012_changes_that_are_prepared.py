@@ -27,6 +27,7 @@ def upgrade() -> None:
     _flag("orders", "lease_bulk", "an edit may take it over")
     _flag("orders", "job_only", "jobs want it, and no edit")
     _flag("orders", "held", "every job that wants it is paused")
+    _comment("what it is about, for people; null: all of them")
     counted = "the job counts the variants of these locations; null: of all"
     op.add_column("jobs", sa.Column("scope", sa.JSON(none_as_null=True), nullable=True, comment=counted))
     for name, comment in (("packs", "to go through, at its beginning"), ("packs_seen", "of these, admitted")):
@@ -82,7 +83,13 @@ def _flag(table: str, name: str, comment: str) -> None:
     op.add_column(table, sa.Column(name, sa.Boolean(), nullable=False, server_default=sa.false(), comment=comment))
 
 
+def _comment(text: str) -> None:
+    if op.get_bind().dialect.name == "postgresql":
+        op.alter_column("jobs", "location", existing_type=sa.String(63), existing_nullable=True, comment=text)
+
+
 def downgrade() -> None:
+    _comment("the job counts the variants of this location; null: of all")
     op.drop_table("candidates")
     op.drop_index("ix_job_items_finished", table_name="job_items")
     open_items = sa.text("finished_at IS NULL")
