@@ -271,14 +271,23 @@ class _Batch:
 
 
 def _portions(site: Site, work: Work) -> Iterator[list[Target]]:
-    # What is shown now by itself: an editor waits for it.
     seen: set[str] = set()
-    for targets in ((*work.planned, *work.popular), work.prepared):
+    for targets in _by_urgency(work):
         fresh = {key: target for target in targets if (key := str(target.key)) not in seen}
         seen |= fresh.keys()
         missing = [target for key, target in fresh.items() if _is_missing(site, work, key)]
         for start in range(0, len(missing), PORTION):
             yield missing[start : start + PORTION]
+
+
+def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
+    # An editor waits for what replaces pictures that were there, and for what is shown now; not for
+    # what a bulk job wants of the same pack, and not for what is being prepared.
+    if work.claim.priority is Priority.INTERACTIVE:
+        there = {entry.place[0] for entry in work.entries.values()}
+        yield [target for target in work.planned if target.key.location in there]
+    yield (*work.planned, *work.popular)
+    yield work.prepared
 
 
 def _attempts(work: Work, target: Target) -> int:

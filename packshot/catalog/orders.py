@@ -114,7 +114,8 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
         sa.select(orders.c.pack_id)
         .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
         .order_by(orders.c.pack_id)
-        .with_for_update(skip_locked=True)
+        # An edit's one message must not find its row locked for a moment, and be gone.
+        .with_for_update(skip_locked=len(pack_ids) > 1)
     )
     token = secrets.token_hex(16)
     taken = tx.connection.execute(
