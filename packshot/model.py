@@ -135,6 +135,7 @@ class LocationVersion:
         active_from: when it went live; None: it is being prepared.
         active_to: when another one took its place; None: it is live, or not yet.
         changed_by: who asked for it; None: not known, or a change elsewhere did.
+        spent: since then all was rendered anew, or the tenant's defaults changed: going back renders everything.
     """
 
     version: int
@@ -150,6 +151,7 @@ class LocationVersion:
     active_from: datetime | None
     active_to: datetime | None
     changed_by: str | None
+    spent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

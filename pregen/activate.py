@@ -70,5 +70,6 @@ def _switch(tx: Tx, candidate: Candidate) -> None:
 def mark_portion(site: Site, tenant: str) -> None:
     """Mark what a change of configuration has superseded, of a few packs."""
     with site.catalog.write(tenant) as tx:
-        for snapshot in read_snapshots(tx, tenants.next_unmarked(tx, PORTION)).values():
-            supersede_outdated(tx, snapshot, limit=site.limit)
+        snapshots = read_snapshots(tx, tenants.next_unmarked(tx, PORTION))
+        for pack_id in sorted(snapshots):
+            supersede_outdated(tx, snapshots[pack_id], limit=site.limit)

@@ -20,6 +20,7 @@ class Eraser:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._next_replay = 0.0
+        self._has_looked = False
         self._loop = Loop("eraser", self._tick)
 
     def start(self) -> None:
@@ -41,7 +42,9 @@ class Eraser:
         if time.monotonic() >= self._next_replay:
             self._next_replay = time.monotonic() + REPLAY_AGAIN
             replay_tombstones(self._site)
-            self._next_replay = time.monotonic() + REPLAY_PAUSE
+            # What was too young for the first look is old enough for the second.
+            self._next_replay = time.monotonic() + (REPLAY_PAUSE if self._has_looked else REPLAY_AGAIN)
+            self._has_looked = True
         return self.step()
 
     def step(self) -> bool:

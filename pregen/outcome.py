@@ -55,7 +55,8 @@ def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_new
     outdated: list[Entry] = []
     again: list[Entry] = []
     finished = {}
-    for work, outcomes in done:
+    # By id, as whoever marks packs after a change goes through them, so that the two never wait for each other.
+    for work, outcomes in sorted(done, key=lambda entry: entry[0].claim.pack_id):
         pack_id = work.claim.pack_id
         if work.configured != configured:
             # Another configuration went live meanwhile: what is current is decided as of now.

@@ -13,7 +13,7 @@ from packshot.catalog.orders import Priority
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import ForceRequired, PlanStale
 from packshot.model import Location, Tenant
-from packshot.variants.change import FORCED, LABEL_ONLY, Change, merged, touched_locations
+from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
 from pregen.admit import wanted_of
 from resolvers.caller import Caller
 from resolvers.plans import LocationPlan, check_plan, plan_change
@@ -45,7 +45,7 @@ def foresee(caller: Caller, tx: Tx, change: Change, location: str | None) -> Loc
     A plan may take a second, and an edit must not wait for it: `apply` takes it
     over unless the configuration has changed since.
     """
-    return _plan(caller, tx, change, location) if _alters(change) else None
+    return _plan(caller, tx, candidates.with_pending(tx, change, location), location) if _alters(change) else None
 
 
 def apply(
@@ -75,22 +75,23 @@ def apply(
     if not _alters(change):
         _settle_in_candidate(tx, change)
         return _make_live(caller, tx, change, location, cause), None
-    plan = foreseen
-    if plan is None or not _still_holds(caller, tx, plan, change):
-        plan = _plan(caller, tx, change, location)
+    whole, plan = candidates.with_pending(tx, change, location), foreseen
+    if plan is None or not _still_holds(caller, tx, plan, whole):
+        plan = _plan(caller, tx, whole, location)
     if consent.plan_id is not None:
-        check_plan(caller.site, tx, consent.plan_id, plan.name, change)
+        check_plan(caller.site, tx, consent.plan_id, plan.name, whole)
     if plan.requires_force and not consent.force:
         raise ForceRequired(
             "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
         )
     candidate = candidates.read_candidate(tx)
-    is_newer = candidate is not None and _is_of(candidate, location)
+    is_newer = candidate is not None and candidates.is_of(candidate, location)
     if not plan.requires_force and not is_newer:
         _settle_in_candidate(tx, change)
         return _make_live(caller, tx, change, location, cause), plan
     if candidate is not None:
-        change = _still_different(tx, _in_place_of(tx, candidate, change, location))
+        _supersede(tx, candidate, location)
+        change = _still_different(tx, whole)
         if not (change.tenant or change.locations):
             return None, plan
     if consent.activation is Activation.IMMEDIATE:
@@ -175,19 +176,13 @@ def _still_holds(caller: Caller, tx: Tx, plan: LocationPlan, change: Change) -> 
     return True
 
 
-def _is_of(candidate: Candidate, location: str | None) -> bool:
-    """Whether it changes that location; None: the tenant's defaults."""
-    return bool(candidate.change.tenant) if location is None else location in candidate.change.locations
-
-
-def _in_place_of(tx: Tx, candidate: Candidate, change: Change, location: str | None) -> Change:
-    """Put a newer change of the same thing in a candidate's place: what it does not name stays as it was to become."""
-    if not _is_of(candidate, location):
+def _supersede(tx: Tx, candidate: Candidate, location: str | None) -> None:
+    """Make room for a newer change of the same thing."""
+    if not candidates.is_of(candidate, location):
         raise candidates.in_the_way(candidate)
     # As whoever ends a job does it: the packs that it waits for are let go in one piece.
     next_sequence(tx)
     control.drop(tx, candidate.job_id, JobState.SUPERSEDED)
-    return merged(candidate.change, change)
 
 
 def _still_different(tx: Tx, change: Change) -> Change:

@@ -1,6 +1,6 @@
 """Locations: read, create, change, undo."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, LocationVersion, Rendition
 from packshot.variants.change import Change, changed_locations
 from packshot.variants.demand import Demand, summarise
-from packshot.variants.draft import effective_renditions
+from packshot.variants.draft import OWN_SIZE, effective_renditions
 from resolvers import changes
 from resolvers.caller import Caller
 from resolvers.changes import Consent
@@ -141,16 +141,17 @@ def _put(
     expected_version: int | None,
     *,
     cause: str,
+    own: Collection[Rendition] = (),
 ) -> Changed:
     foreseen = None
     with caller.site.catalog.read(caller.tenant) as tx:
-        known, fields, _ = _read_change(caller, tx, name, wanted(tx), expected_version)
+        known, fields, _ = _read_change(caller, tx, name, wanted(tx), own, expected_version)
         if fields and name in known:
             foreseen = changes.foresee(caller, tx, Change(locations={name: fields}), name)
     with caller.write() as tx:
         hold_configuration(tx)
         caller.answer(location=f"location:{name}")
-        known, fields, candidate = _read_change(caller, tx, name, wanted(tx), expected_version)
+        known, fields, candidate = _read_change(caller, tx, name, wanted(tx), own, expected_version)
         job, plan = None, None
         if name not in known:
             locations.create_location(tx, name, fields, by=caller.subject)
@@ -178,15 +179,20 @@ def _put(
 
 
 def _read_change(
-    caller: Caller, tx: Tx, name: str, values: Mapping[str, Any], expected_version: int | None
+    caller: Caller,
+    tx: Tx,
+    name: str,
+    values: Mapping[str, Any],
+    own: Collection[Rendition],
+    expected_version: int | None,
 ) -> tuple[Mapping[str, Location], dict[str, Any], Candidate | None]:
     """Return the tenant's locations, what of one of them really changes, and the candidate."""
     limit, known, candidate = caller.site.limit, locations.get_locations(tx), candidates.read_candidate(tx)
     to_be = known if candidate is None else changed_locations(known, candidate.change)
-    fields = locations.read_changes(to_be, name, values, limit=limit, expected_version=expected_version)
+    fields = locations.read_changes(to_be, name, values, limit=limit, own=own, expected_version=expected_version)
     if candidate is not None:
         # It must fit what is live as well: it may have to live with that for a while.
-        locations.read_changes(known, name, fields, limit=limit)
+        locations.read_changes(known, name, fields, limit=limit, own=own)
     return known, fields, candidate
 
 
@@ -236,17 +242,20 @@ def add_rendition(caller: Caller, name: str, rendition: Rendition) -> Changed:
         Invalid: the rendition does not fit, or there are too many.
     """
 
+    locations.check_rendition(rendition, caller.site.limit, ("rendition",))
+
     def with_it(tx: Tx) -> Mapping[str, Any]:
         location = locations.get_location(tx, name)
         if location is None:
             raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
-        # What was meant where nothing was said goes on being meant.
-        renditions = effective_renditions(location)
-        return {} if rendition in renditions else {"renditions": (*renditions, rendition)}
+        if rendition in effective_renditions(location):
+            return {}
+        # What was meant where nothing was said goes on being meant: the location's own size, whatever that will be.
+        return {"renditions": (*(location.renditions or OWN_SIZE), rendition)}
 
     try:
         # It is read where the configuration is held, so that of two additions at once neither is lost.
-        return _put(caller, name, with_it, NO_CONSENT, None, cause="addRendition")
+        return _put(caller, name, with_it, NO_CONSENT, None, cause="addRendition", own=OWN_SIZE)
     except PackshotError as error:
         if error.field[:1] == ("renditions",):
             # The one that was added, whichever place it has.

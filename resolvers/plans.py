@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from packshot.catalog import ledger
+from packshot.catalog.candidates import read_candidate, with_pending
 from packshot.catalog.locations import get_locations, read_changes
 from packshot.catalog.rates import Rates, read_rates
 from packshot.catalog.survey import Survey, is_shown_anywhere, read_packs, read_survey
@@ -109,6 +110,7 @@ class _Configuration:
 
     Attributes:
         touched: the locations at which pictures may change.
+        pending: the job that prepares another change; None: none does.
     """
 
     tenant: Tenant
@@ -116,22 +118,26 @@ class _Configuration:
     change: Change
     after: Mapping[str, Location]
     touched: Sequence[str]
+    pending: str | None
 
 
 def plan_location(caller: Caller, name: str, changes: Mapping[str, Any]) -> LocationPlan:
     """Return what `put_location` with these changes would cost; nothing is changed.
 
+    Of a location of which a change is being prepared, what that costs is part of it.
+
     Raises:
         Invalid, Cycle, NotFound: see `packshot.catalog.locations.read_changes`.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
-        known = get_locations(tx)
-        differing = read_changes(known, name, changes, limit=caller.site.limit)
+        known, candidate = get_locations(tx), read_candidate(tx)
+        to_be = known if candidate is None else changed_locations(known, candidate.change)
+        differing = read_changes(to_be, name, changes, limit=caller.site.limit)
         old = known.get(name)
         return plan_change(
             caller.site,
             tx,
-            Change(locations={name: differing}),
+            with_pending(tx, Change(locations={name: differing}), name),
             name=name,
             base_version=None if old is None else old.version,
         )
@@ -225,7 +231,9 @@ def _configuration(tx: Tx, change: Change) -> _Configuration:
         change, locations={name: values for name, values in fields.items() if values.keys() - LABEL_ONLY}
     )
     touched = touched_locations({**after, **known}, pictures)
-    return _Configuration(tenant, known, change, after, sorted(after) if touched is None else touched)
+    candidate = read_candidate(tx)
+    pending = None if candidate is None else candidate.job_id
+    return _Configuration(tenant, known, change, after, sorted(after) if touched is None else touched, pending)
 
 
 def locations_after(known: Mapping[str, Location], change: Change) -> dict[str, Location]:
@@ -376,9 +384,8 @@ def _signed(tenant: str, *parts: str) -> str:
 
 def _state_digest(configuration: _Configuration) -> str:
     known = configuration.known
-    return _digest(
-        [configuration.tenant.version, [(name, known[name].version, known[name].revision) for name in sorted(known)]]
-    )
+    versions = [(name, known[name].version, known[name].revision) for name in sorted(known)]
+    return _digest([configuration.tenant.version, versions, configuration.pending])
 
 
 def _change_digest(name: str, change: Change) -> str:

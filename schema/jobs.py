@@ -53,9 +53,9 @@ class Job(Node):
     done: Long = strawberry.field(description="How many were rendered.")
     skipped: Long = strawberry.field(description="How many were there already.")
     failed: Long = strawberry.field(description="How many could not be rendered.")
-    variants_per_second: float | None = strawberry.field(description="The rate so far.")
+    variants_per_second: float | None = strawberry.field(description="Variants a second, of late.")
     eta_seconds: int | None = strawberry.field(
-        description="Seconds until the end at that rate; null before there is one, 0 at the end."
+        description="Seconds until the end at that rate, 0 at the end; null before there is one or while nothing ends."
     )
     created_by: str | None = strawberry.field(description="Who asked for it.")
     created_at: datetime = strawberry.field(description="When it was asked for.")

@@ -89,7 +89,7 @@ class LocationVersion:
     changed_by: str | None = strawberry.field(description="Who asked for it.")
     free_until: datetime | None = strawberry.field(
         description="Until then going back to it renders only packs that were edited or made since; "
-        "null: it was not replaced yet."
+        "null: it was not replaced yet, or everything was rendered anew since."
     )
 
     @classmethod
@@ -108,7 +108,7 @@ class LocationVersion:
             active_from=version.active_from,
             active_to=version.active_to,
             changed_by=version.changed_by,
-            free_until=None if version.active_to is None else version.active_to + grace,
+            free_until=None if version.active_to is None or version.spent else version.active_to + grace,
         )
 
 

@@ -18,7 +18,7 @@ from packshot.catalog.transaction import Tx
 from packshot.errors import BadState
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll
-from packshot.variants.change import Change
+from packshot.variants.change import Change, merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,19 @@ def list_candidates(tx: Tx) -> list[tuple[str, Candidate]]:
     return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(candidates))]
 
 
+def is_of(candidate: Candidate, location: str | None) -> bool:
+    """Whether it changes that location; None: the tenant's defaults."""
+    return bool(candidate.change.tenant) if location is None else location in candidate.change.locations
+
+
+def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
+    """Return a change together with what is being prepared of the same thing: so they would go live."""
+    candidate = read_candidate(tx)
+    if candidate is None or not is_of(candidate, location):
+        return change
+    return merged(candidate.change, change)
+
+
 def check_free(tx: Tx) -> None:
     """Raise `BadState` if the tenant has a candidate; it says which job is in the way."""
     candidate = read_candidate(tx)
@@ -60,8 +73,9 @@ def check_free(tx: Tx) -> None:
 
 def in_the_way(candidate: Candidate) -> BadState:
     """Return the refusal of whoever wants what only one at a time may have."""
+    what = f"the location {candidate.location!r}" if candidate.location else "the whole tenant"
     return BadState(
-        "Another change of this tenant is being prepared.",
+        f"A change of {what} is being prepared.",
         expected=f"job:{candidate.job_id} to end, or to be cancelled",
         got="a change beside it",
     )

@@ -27,6 +27,9 @@ def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
         locations.change_location(tx, known[name], fields, by=by)
     if change.refreshed:
         locations.refresh_locations(tx, change.refreshed)
+        locations.spend_versions(tx, change.refreshed)
+    if change.tenant:
+        locations.spend_versions(tx, known.keys())
     if change.refreshed_packs:
         _refresh_packs(tx, change.refreshed_packs, list(known))
     tenants.mark_later(tx)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from packshot.catalog import candidates, items, ledger
 from packshot.catalog.jobs import ACTIVE, FINAL, Job, JobKind, JobState, get_job
-from packshot.catalog.tables import job_failures, job_items, jobs, orders
+from packshot.catalog.tables import job_failures, job_items, jobs, orders, packs
 from packshot.catalog.tenants import mark_later
 from packshot.catalog.transaction import Tx, hold_configuration, next_sequence
 from packshot.errors import BadState
@@ -66,6 +66,9 @@ def drop(tx: Tx, job_id: str, state: JobState) -> Job:
     if candidate is not None and candidate.job_id == job_id:
         candidates.drop_candidate(tx)
         mark_later(tx)
+    # What only jobs want that stand still stands still with them.
+    waits = ~_other_jobs_want(job_id, jobs.c.state != JobState.PAUSED.value)
+    _orders_of(tx, job_id, _other_jobs_want(job_id), waits, held=True, lease_token=None, lease_until=None)
     withdrawn = {"rendered_seq": orders.c.wanted_seq, "held": False, "lease_token": None, "lease_until": None}
     _orders_of(tx, job_id, ~_other_jobs_want(job_id), **withdrawn)
     tx.connection.execute(
@@ -90,21 +93,26 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     here = (job_failures.c.tenant_id == tx.tenant, job_failures.c.job_id == job_id)
     waiting = sa.select(job_items.c.pack_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
     found = sa.select(job_failures.c.pack_id).where(*here, job_failures.c.pack_id.not_in(waiting)).distinct()
-    pack_ids = tx.connection.scalars(found).all()
-    if not pack_ids or job.kind not in (JobKind.REGENERATE, JobKind.LOCATION_CHANGE):
+    failed = tx.connection.scalars(found).all()
+    if not failed or job.kind not in (JobKind.REGENERATE, JobKind.LOCATION_CHANGE):
         raise BadState(
             "This job has nothing to try again.",
             field=("id",),
             expected="a job that renders, with failures",
             got=f"{job.kind.value}, {job.failed} failed",
         )
-    items.admit_again(tx, job, pack_ids)
-    for start in range(0, len(pack_ids), items.ROWS_AT_ONCE):
-        portion = pack_ids[start : start + items.ROWS_AT_ONCE]
-        ledger.retry_failures(tx, portion)
+    for start in range(0, len(failed), items.ROWS_AT_ONCE):
+        portion = failed[start : start + items.ROWS_AT_ONCE]
+        # What was deleted meanwhile is not to be rendered any more, and fails no more either.
+        there = sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(portion))
+        pack_ids = tx.connection.scalars(there.order_by(packs.c.id)).all()
+        items.admit_again(tx, job, pack_ids)
+        ledger.retry_failures(tx, pack_ids)
         tx.connection.execute(sa.delete(job_failures).where(*here, job_failures.c.pack_id.in_(portion)))
     values = {"total": jobs.c.total - jobs.c.failed, "failed": 0, "finished_at": None}
-    return _set(tx, job_id, state=JobState.RUNNING.value, rate_at=tx.now, rate_done=0, **values)
+    _set(tx, job_id, state=JobState.RUNNING.value, rate_at=tx.now, rate_done=0, **values)
+    items.close_finished(tx, [job_id])
+    return get_job(tx, job_id)
 
 
 def accept(tx: Tx, job_id: str, *, failures: bool) -> Job:

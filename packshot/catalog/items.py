@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import webhooks
-from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState
+from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables import (
     candidates,
@@ -71,6 +71,7 @@ def admit(
     """Order packs on behalf of a job.
 
     Orders are locked before the job is, as a worker that finishes a pack does it.
+    Nothing is ordered if the job was stopped, or got this portion, meanwhile.
 
     Args:
         totals: how many variants the job wants of each pack.
@@ -79,7 +80,12 @@ def admit(
         there: variants of packs that need no order, as all of theirs are there.
         job_only: only jobs want it, so that the orders end with them.
     """
-    _order(tx, job, totals, job_only=job_only)
+    seq = next_sequence(tx)
+    # Whoever stops a job draws a number first: now it is known whether somebody has.
+    now = get_job(tx, job.id)
+    if now.state not in ACTIVE or now.cursor != job.cursor:
+        return
+    _order(tx, job, totals, seq, job_only=job_only)
     values = {
         "total": jobs.c.total + sum(totals.values()) + there,
         "skipped": jobs.c.skipped + there,
@@ -93,13 +99,11 @@ def admit(
 
 def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
     """Order packs of which something failed once more; the rest of them is not counted again."""
-    _order(tx, job, dict.fromkeys(pack_ids, 0), job_only=True, again=True)
+    _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, again=True)
 
 
-def _order(tx: Tx, job: Job, totals: Mapping[str, int], *, job_only: bool, again: bool = False) -> None:
-    if not totals:
-        return
-    seq, pack_ids = next_sequence(tx), sorted(totals)
+def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, again: bool = False) -> None:
+    pack_ids = sorted(totals)
     for start in range(0, len(pack_ids), ROWS_AT_ONCE):
         portion = pack_ids[start : start + ROWS_AT_ONCE]
         common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "again": again}

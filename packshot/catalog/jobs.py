@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import job_failures, jobs, packs
+from packshot.catalog.tables import job_failures, jobs, pack_locations
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import ErrorCode, NotFound
 
@@ -41,6 +41,8 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+# A job of which nothing has ended for so long is held up by something.
+STALLED = timedelta(seconds=60)
 ACTIVE = frozenset({JobState.QUEUED, JobState.RUNNING})
 FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED})
 
@@ -95,21 +97,24 @@ class Job:
 
     @property
     def variants_per_second(self) -> float | None:
-        """Variants a second of late; before there is such a figure, from the first claim to the last pack."""
-        if self.rate is not None:
+        """Variants a second of late; of a job that has ended, over all of its time."""
+        if self.rate is not None and self.finished_at is None:
             return self.rate
         if self.started_at is None or self.heartbeat_at is None or not self.ended:
             return None
-        seconds = (self.heartbeat_at - self.started_at).total_seconds()
+        seconds = ((self.finished_at or self.heartbeat_at) - self.started_at).total_seconds()
         return self.ended / seconds if seconds > 0 else None
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds until the end at that rate; None before there is one or while nothing is done, 0 at the end."""
+        """Seconds until the end at that rate, 0 at the end; None before there is a rate, and while nothing ends."""
         if self.state in FINAL:
             return 0
-        rate = self.variants_per_second if self.state in ACTIVE else None
-        return None if not rate else round(max(0, self.total - self.ended) / rate)
+        left, rate = self.total - self.ended, self.variants_per_second
+        stalls = self.heartbeat_at is None or datetime.now(UTC) - self.heartbeat_at > STALLED
+        if self.state not in ACTIVE or left <= 0 or not rate or stalls:
+            return None
+        return round(left / rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,9 @@ def create_job(
     job_id = secrets.token_hex(12)
     # Packs edited from now on bring themselves up to date.
     cursor = next_sequence(tx) if whole_tenant else None
-    there = sa.select(sa.func.count()).select_from(packs).where(packs.c.tenant_id == tx.tenant)
+    there = sa.select(sa.func.count(sa.distinct(pack_locations.c.pack_id))).where(
+        pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
+    )
     tx.connection.execute(
         sa.insert(jobs).values(
             tenant_id=tx.tenant,

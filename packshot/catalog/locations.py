@@ -74,11 +74,13 @@ def read_changes(
     changes: Mapping[str, Any],
     *,
     limit: Size,
+    own: Collection[Rendition] = (),
     expected_version: int | None = None,
 ) -> dict[str, Any]:
     """Return those fields of a location that really change; of one that is not there, all of them.
 
     Args:
+        own: renditions without numbers that may be among them.
         known: the tenant's locations, as they are or as they will be.
         changes: the fields to set, by name; None clears one.
         limit: longest sides a location may ask for.
@@ -94,7 +96,7 @@ def read_changes(
     _check_version(name, old, expected_version)
     before = _DEFAULTS if old is None else values_of(old)
     wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
-    _check(name, wanted, known, limit, is_new=old is None)
+    _check(name, wanted, known, limit, own, is_new=old is None)
     return wanted if old is None else {field: wanted[field] for field in _DEFAULTS if wanted[field] != before[field]}
 
 
@@ -115,6 +117,14 @@ def refresh_locations(tx: Tx, names: Collection[str]) -> None:
     """Give every picture of these locations another key; the caller holds the configuration."""
     here = (locations.c.tenant_id == tx.tenant, locations.c.name.in_(names))
     tx.connection.execute(sa.update(locations).where(*here).values(revision=locations.c.revision + 1))
+
+
+def spend_versions(tx: Tx, names: Collection[str]) -> None:
+    """Note that going back to an earlier version of these locations would render everything anew."""
+    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
+    tx.connection.execute(
+        sa.update(location_versions).where(*here, location_versions.c.active_to.is_not(None)).values(spent=True)
+    )
 
 
 def list_versions(tx: Tx, name: str, *, first: int, after: str | None) -> Page[LocationVersion]:
@@ -239,7 +249,15 @@ def _insert_version(tx: Tx, name: str, version: int, values: Mapping[str, Any], 
     )
 
 
-def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], limit: Size, *, is_new: bool) -> None:
+def _check(
+    name: str,
+    wanted: Mapping[str, Any],
+    known: Mapping[str, Location],
+    limit: Size,
+    own: Collection[Rendition],
+    *,
+    is_new: bool,
+) -> None:
     _check_sides(wanted["width"], wanted["height"], limit)
     if is_new and wanted["width"] is None and wanted["height"] is None:
         raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
@@ -258,10 +276,10 @@ def _check(name: str, wanted: Mapping[str, Any], known: Mapping[str, Location], 
             got=len(wanted["renditions"]),
         )
     # A location without a size has its pictures' own ahead of time, which no client can ask for by numbers.
-    kept = () if is_new else effective_renditions(known[name])
+    kept = () if is_new else (*own, *effective_renditions(known[name]), *(known[name].renditions or ()))
     for index, rendition in enumerate(wanted["renditions"] or ()):
         if rendition not in kept:
-            _check_rendition(rendition, limit, ("renditions", str(index)))
+            check_rendition(rendition, limit, ("renditions", str(index)))
     for field in ("renditions", "formats"):
         items = wanted[field]
         if items is not None and (not items or len(set(items)) != len(items)):
@@ -280,7 +298,8 @@ def _check_sides(width: int | None, height: int | None, limit: Size, *path: str)
             raise Invalid(f"That {side} is not possible.", field=(*path, side), expected=f"1 to {maximum}", got=value)
 
 
-def _check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -> None:
+def check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -> None:
+    """Raise `Invalid`, its field beginning with `path`, unless that can be rendered ahead of time."""
     _check_sides(rendition.width, rendition.height, limit, *path)
     if rendition.width is None and rendition.height is None:
         raise Invalid("A rendition needs a width or a height.", field=(*path, "width"), expected="a number of pixels")

@@ -105,6 +105,7 @@ location_versions = sa.Table(
     sa.Column("active_from", Moment, comment="null while a candidate is being prepared"),
     sa.Column("active_to", Moment),
     sa.Column("changed_by", sa.Text),
+    sa.Column("spent", sa.Boolean, nullable=False, server_default=sa.false(), comment="going back renders anew"),
     sa.ForeignKeyConstraint(["tenant_id", "name"], ["locations.tenant_id", "locations.name"], ondelete="CASCADE"),
 )
 

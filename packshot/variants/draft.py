@@ -18,6 +18,8 @@ from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
 DEFAULT_DPRS = (1.0, 2.0)
+# A location's own size, where it names no renditions.
+OWN_SIZE = tuple(Rendition(None, None, dpr) for dpr in DEFAULT_DPRS)
 # So many looks are remembered; each takes some kilobytes.
 LOOKS = 1024
 
@@ -209,10 +211,12 @@ def _planned_forms(config: Location, original: Original) -> Iterator[tuple[Reque
 
 
 def effective_renditions(held: Location | LocationVersion) -> tuple[Rendition, ...]:
-    """Return a location's renditions, where it names none too."""
-    if held.renditions is not None:
-        return held.renditions
-    return tuple(Rendition(held.width, held.height, dpr) for dpr in DEFAULT_DPRS)
+    """Return a location's renditions in its numbers, where it names none too."""
+    renditions = OWN_SIZE if held.renditions is None else held.renditions
+    return tuple(
+        Rendition(held.width, held.height, one.dpr) if one.width is None and one.height is None else one
+        for one in renditions
+    )
 
 
 def rendition_form(rendition: Rendition) -> RequestForm:

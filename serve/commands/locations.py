@@ -150,5 +150,5 @@ def _version_document(version: "LocationVersion", grace: timedelta) -> dict[str,
 
 
 def _free_until(version: "LocationVersion", grace: timedelta) -> datetime | None:
-    """Return until when going back to it renders nothing; None: it is live."""
-    return None if version.active_to is None else version.active_to + grace
+    """Return until when going back to it renders nothing; None: it is live, or all was rendered anew since."""
+    return None if version.active_to is None or version.spent else version.active_to + grace

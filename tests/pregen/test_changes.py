@@ -375,3 +375,42 @@ def _damage(playground: Playground, sha256: str) -> None:
     _, stored = playground.site.originals.get(key)
     playground.site.originals.delete(key)
     playground.site.originals.put(key, b"no picture at all", stored.metadata)
+
+
+def test_a_plan_takes_in_what_is_being_prepared_of_the_same_location(ready: Playground) -> None:
+    put(ready, width=50)
+    plan = plans.plan_location(ready.caller, "thumb", {"height": 20})
+    assert {(change.field, change.before, change.after) for change in plan.changes} == {
+        ("width", 40, 50),
+        ("height", 30, 20),
+    }
+    # Taking one half back alters what is shown by the other.
+    with pytest.raises(ForceRequired):
+        locations.put_location(ready.caller, "thumb", {"height": 20})
+    bound = Consent(force=True, plan_id=plan.id)
+    locations.put_location(ready.caller, "thumb", {"height": 20}, bound)
+    ready.run_jobs()
+    assert (location(ready).width, location(ready).height) == (50, 20)
+
+
+def test_a_plan_does_not_outlive_the_beginning_of_another_change(ready: Playground) -> None:
+    plan = plans.plan_location(ready.caller, "thumb", {"height": 20})
+    put(ready, width=50)
+    with pytest.raises(PlanStale):
+        locations.put_location(ready.caller, "thumb", {"height": 20}, Consent(force=True, plan_id=plan.id))
+
+
+def test_going_back_is_not_promised_to_be_free_once_all_was_rendered_anew(ready: Playground) -> None:
+    put(ready, width=50)
+    ready.run_jobs()
+    jobs.regenerate_tenant(ready.caller, "thumb", Priority.BULK, RegenerateMode.REFRESH)
+    ready.run_jobs()
+    first = locations.list_versions(ready.caller, "thumb", first=5, after=None).items[-1]
+    assert (first.version, first.spent) == (1, True)
+
+
+def test_an_added_rendition_leaves_the_rest_to_follow_the_locations_size(ready: Playground) -> None:
+    locations.add_rendition(ready.caller, "thumb", Rendition(13, None))
+    put(ready, width=50)
+    ready.run_jobs()
+    assert widths(ready, pack_ids(ready)[0]) == {50, 100, 13}

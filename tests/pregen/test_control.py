@@ -1,9 +1,11 @@
 """Jobs are stopped, resumed and ended, and no edit with them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 
+from packshot.catalog import jobs as job_rows
 from packshot.catalog import orders
 from packshot.catalog.jobs import Job, JobState
 from packshot.catalog.ledger import VariantState
@@ -12,6 +14,7 @@ from packshot.catalog.tenants import ensure_tenant
 from packshot.errors import BadState, NotFound
 from packshot.geometry import Crop
 from pregen import dispatch
+from pregen.admit import admit_portion
 from pregen.refresh import refresh_pack
 from resolvers import jobs, packs
 from resolvers.caller import Caller
@@ -197,3 +200,72 @@ def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeyp
             served.append(tenant)
             refresh_pack(playground.site, tenant, pack_id)
     assert served in ([TENANT, "other"] * 3, ["other", TENANT] * 3)
+
+
+def test_failures_of_a_pack_that_was_deleted_hold_up_no_retry(playground: Playground) -> None:
+    bad = [playground.pack(picture=jpeg(photo(20, 10, seed=seed))) for seed in (1, 2)]
+    for pack_id in bad:
+        original = playground.snapshot(pack_id).slot("main").original
+        assert original is not None
+        key = f"{TENANT}/{original.sha256}"
+        data, stored = playground.site.originals.get(key)
+        playground.site.originals.delete(key)
+        playground.site.originals.put(key, b"no picture", stored.metadata)
+    job = regenerate(playground)
+    playground.run_jobs()
+    assert playground.job(job).failed == 6
+    packs.delete_pack(playground.caller, bad[0])
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, data, stored.metadata)
+    jobs.retry_failures(playground.caller, job.id)
+    playground.run_jobs()
+    done = playground.job(job)
+    assert (done.state, done.failed) == (JobState.SUCCEEDED, 0)
+    assert is_there(playground, bad[1])
+
+
+def test_a_regeneration_of_all_gives_failed_variants_their_attempts_back(playground: Playground) -> None:
+    pack_id = playground.pack(picture=SMALL)
+    original = playground.snapshot(pack_id).slot("main").original
+    assert original is not None
+    key = f"{TENANT}/{original.sha256}"
+    data, stored = playground.site.originals.get(key)
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, b"no picture", stored.metadata)
+    playground.run_jobs()
+    assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.FAILED}
+    playground.site.originals.delete(key)
+    playground.site.originals.put(key, data, stored.metadata)
+    job = regenerate(playground)
+    playground.run_jobs()
+    assert playground.job(job).state is JobState.SUCCEEDED
+    assert is_there(playground, pack_id)
+
+
+@pytest.mark.parametrize("stop", [jobs.cancel_job, jobs.pause_job])
+def test_a_portion_that_is_let_in_while_its_job_is_stopped_is_not_ordered(
+    playground: Playground, lost: list[str], monkeypatch: pytest.MonkeyPatch, stop: Callable[[Caller, str], Job]
+) -> None:
+    job = regenerate(playground)
+    with playground.site.catalog.read(TENANT) as tx:
+        before = job_rows.get_job(tx, job.id)
+    stop(playground.caller, job.id)
+    # As the dispatcher would that read the job a moment before it was stopped.
+    with playground.site.catalog.write(TENANT) as tx:
+        admit_portion(tx, before, 10, limit=playground.site.limit)
+    assert not is_pending(playground)
+    stopped = playground.job(job)
+    assert stopped.counted == 0
+    assert stopped.state in (JobState.CANCELLED, JobState.PAUSED)
+
+
+def test_what_only_stopped_jobs_want_stands_still(playground: Playground, lost: list[str]) -> None:
+    first, second = regenerate(playground, *lost), regenerate(playground, *lost)
+    jobs.pause_job(playground.caller, first.id)
+    assert is_pending(playground), "the second job wants them too"
+    jobs.cancel_job(playground.caller, second.id)
+    assert not is_pending(playground)
+    jobs.resume_job(playground.caller, first.id)
+    playground.run_jobs()
+    assert all(is_there(playground, pack_id) for pack_id in lost)
+    assert playground.job(first).state is JobState.SUCCEEDED

@@ -24,6 +24,7 @@ def upgrade() -> None:
     op.add_column("tenants", counts)
     leased = sa.Column("lease_seq", sa.BigInteger(), nullable=True, comment="what was wanted when the lease was taken")
     op.add_column("orders", leased)
+    _flag("location_versions", "spent", "going back renders anew")
     _flag("orders", "lease_bulk", "an edit may take it over")
     _flag("orders", "job_only", "jobs want it, and no edit")
     _flag("orders", "held", "every job that wants it is paused")
@@ -104,6 +105,7 @@ def downgrade() -> None:
         ("job_items", ("again", *_COUNTS)),
         ("jobs", ("scope", "packs", "packs_seen", "rate", "rate_at", "rate_done", "admitted_at")),
         ("orders", ("lease_seq", "lease_bulk", "job_only", "held")),
+        ("location_versions", ("spent",)),
         ("tenants", ("configured", "unmarked_after")),
     ):
         for name in names:
