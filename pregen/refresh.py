@@ -284,7 +284,7 @@ def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
     # An editor waits for what replaces pictures that were there, and for what is shown now; not for
     # what a bulk job wants of the same pack, and not for what is being prepared.
     if work.claim.priority is Priority.INTERACTIVE:
-        there = {entry.place[0] for entry in work.entries.values()}
+        there = {entry.place[0] for entry in work.entries.values() if entry.state is VariantState.READY}
         yield [target for target in work.planned if target.key.location in there]
     yield (*work.planned, *work.popular)
     yield work.prepared

@@ -137,3 +137,28 @@ def test_bulk_packs_are_rung_for_in_batches_of_one_tenant(
     assert [len(ids) for _, ids, _ in messages] == [3, 3]
     assert sorted(pack_id for _, ids, _ in messages for pack_id in ids) == sorted(pack_ids)
     assert {priority for *_, priority in messages} == {Priority.BULK}
+
+
+def test_what_an_editor_waits_for_is_there_before_what_a_bulk_job_wants_of_the_same_pack(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    playground.location("thumb", width=8, fallback="main")
+    pack_id = playground.pack(picture=SMALL)
+    playground.run_jobs()
+    playground.location("cover", width=9, height=9, fallback="main")
+    playground.dispatcher.tick()
+    playground.bell.rings.clear()
+    real, drawn = playground.site.renderer.render, []
+
+    def render(original: Any, drawings: Any, *args: Any, **keywords: Any) -> Any:
+        if drawn:
+            edited = {key for key in playground.planned(pack_id) if "/thumb/" in key}
+            entries = playground.entries(pack_id)
+            assert {entries[key].state for key in edited} == {VariantState.READY}
+        drawn.append({drawing.size.width for drawing in drawings})
+        return real(original, drawings, *args, **keywords)
+
+    monkeypatch.setattr(playground.site.renderer, "render", render)
+    packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 0.5, 1))
+    refresh_pack(playground.site, TENANT, pack_id)
+    assert drawn == [{8}, {9, 12}]
