@@ -28,7 +28,7 @@ class Server(Admin):
         super().__init__(f"http://127.0.0.1:{self.port}", TOKEN)
         self.printed = tempfile.NamedTemporaryFile(prefix="packshot-server-")  # noqa: SIM115 - `serving` closes it
         self.process = self._start()
-        self._wait_until_ready(ready)
+        self.wait_until_ready(ready)
 
     def _start(self) -> subprocess.Popen[bytes]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
@@ -38,7 +38,7 @@ class Server(Admin):
         # Not a pipe, which holds the server up when it is full and nobody reads.
         return subprocess.Popen(command, env=environ, stdout=self.printed, stderr=subprocess.STDOUT)
 
-    def _wait_until_ready(self, status: int) -> None:
+    def wait_until_ready(self, status: int) -> None:
         def ready() -> bool:
             try:
                 return self.client.get("/readyz").status_code == status

@@ -18,7 +18,7 @@ from tests.chaos.evidence import check_cluster_store, wait_until_idle
 from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
 
-PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "6"))
+PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "4"))
 # A queue is a list of ids, and a hash of the messages by these.
 QUEUES = ("packshot:interactive", "packshot:bulk")
 PATIENCE = 120.0

@@ -29,7 +29,7 @@ from tests.chaos.charts import (
 from tests.chaos.evidence import wait_until_idle
 from tests.servers.cluster import Cluster
 
-EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "64")), CELLS)
+EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "40")), CELLS)
 WRITERS = 8
 READERS = 2
 PACKS = 4

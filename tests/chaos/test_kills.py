@@ -17,8 +17,8 @@ from tests.pictures import jpeg, photo
 from tests.server import serving
 from tests.servers.cluster import Cluster
 
-KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "5"))
-JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "50"))
+KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "3"))
+JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "30"))
 # A killed worker holds up to four of them for a minute; the others must have some left.
 PACKS = max(16, JOBS // 10)
 # A worker that is killed before it has done anything loses nothing: so long a variant is waited for.

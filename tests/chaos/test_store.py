@@ -20,7 +20,7 @@ from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
 from tests.servers.faults import Answer, Fault, Reset, Stall, Truncate
 
-SECONDS = float(os.environ.get("PACKSHOT_CHAOS_FAULT_SECONDS", "10"))
+SECONDS = float(os.environ.get("PACKSHOT_CHAOS_FAULT_SECONDS", "6"))
 PACKS = 6
 # Within it a store that is silent or fails becomes an answer: the store's own patience, three times in a render,
 # which looks for a variant, reads an original and puts what was drawn.

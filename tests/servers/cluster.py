@@ -55,7 +55,7 @@ class Cluster:
             subprocess.run([*COMMAND, "migrate"], env=self._environ, check=True, stdout=subprocess.DEVNULL)
             for name in self._commands:
                 self.start(name)
-            self._wait_until_ready()
+            self.wait_until_ready()
             undo.pop_all()
 
     def _start_servers(self) -> None:
@@ -134,7 +134,8 @@ class Cluster:
             refused = probe.connect_ex(("127.0.0.1", self.valkey_port)) == errno.ECONNREFUSED
         return ended + ["valkey"] * refused
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
+        """Wait until every application says that it is ready."""
         deadline = time.monotonic() + PATIENCE
         waiting = list(self.ports)
         while waiting:

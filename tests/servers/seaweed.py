@@ -79,7 +79,7 @@ class Seaweed:
                 start_new_session=True,
             )
         try:
-            self._wait_until_ready()
+            self.wait_until_ready()
         except BaseException:
             self.kill()
             raise
@@ -169,7 +169,7 @@ class Seaweed:
             config=Config(connect_timeout=1, read_timeout=10, retries={"total_max_attempts": 1}),
         )
 
-    def _wait_until_ready(self) -> None:
+    def wait_until_ready(self) -> None:
         """Return when an object was put: it answers before it can keep any."""
         assert self._process is not None
         admin = self._admin()
