@@ -47,7 +47,8 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
         put_locations(server)
         packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
         wait_until_idle(server, 60)
-        warm = f"/api/v2/img/{packs[0][0]}?location=thumb"
+        # Where nothing is edited, so that it needs no room.
+        warm = f"/api/v2/img/{packs[0][0]}?location=main"
         cold = f"/api/v2/img/{packs[1][0]}?location=thumb"
         crop = "{topLeftX: 0.25, topLeftY: 0, bottomRightX: 0.75, bottomRightY: 1}"
         with loaded([server], warm=warm, cold=cold) as load:
