@@ -18,7 +18,7 @@ from tests.server import serving
 from tests.servers.cluster import Cluster
 
 KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "3"))
-JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "30"))
+JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "60"))
 # A killed worker holds up to four of them for a minute; the others must have some left.
 PACKS = max(16, JOBS // 10)
 # A worker that is killed before it has done anything loses nothing: so long a variant is waited for.
@@ -51,7 +51,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     idle = time.monotonic()
     assert len(jobs) == JOBS
     # Else they were killed while they had nothing to do.
-    assert busy > KILLS // 2
+    assert busy >= KILLS // 3
     assert at_work > 0
     for job_id in jobs:
         job = admins[0].wait_for_job(job_id)
