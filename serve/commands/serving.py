@@ -1,7 +1,7 @@
 """The processes that run until they are stopped: the server, and the worker of the scaled-out case."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +26,7 @@ def serve(
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
+    from serve.last_calls import LastCalls
     from serve.over_http import LARGEST_BODY
 
     settings = read_settings()
@@ -39,7 +40,7 @@ def serve(
         else:
             application = create_app(site, broker, QueueBell(broker), token)
         _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
-        uvicorn.run(
+        config = uvicorn.Config(
             application,
             host=host,
             port=port,
@@ -50,6 +51,12 @@ def serve(
             ws="websockets-sansio",
             ws_max_size=LARGEST_BODY,
         )
+        server = LastCalls(config)
+        # Raised again once all is stopped, where Ctrl-C asked for it.
+        with suppress(KeyboardInterrupt):
+            server.run()
+        if not server.started:
+            raise typer.Exit(DOWN)
 
 
 @app.command()
