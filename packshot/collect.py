@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from packshot.catalog import collection
-from packshot.catalog.candidates import read_candidate
+from packshot.catalog.candidates import read_change
 from packshot.catalog.collection import Superseded
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
@@ -20,7 +20,7 @@ from packshot.make import current_variants
 from packshot.model import Location, Snapshot
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject
-from packshot.variants.change import Change, views
+from packshot.variants.change import Change
 from packshot.variants.resolve import shown_at
 
 PORTION = 100
@@ -80,7 +80,7 @@ def judge(
         snapshot = snapshots.get(one.pack_id)
         if snapshot is None:
             collect.append(one)
-        elif any(_gives(view, one, limit) for view in views(snapshot, change)):
+        elif _gives(snapshot, change, one, limit):
             current.append(one)
         elif (until := _promised_until(snapshot, one, retired, limit)) is not None:
             promised.setdefault(until, []).append(one)
@@ -89,8 +89,8 @@ def judge(
     return Verdict(collect, current, promised)
 
 
-def _gives(snapshot: Snapshot, one: Superseded, limit: Size) -> bool:
-    now = current_variants(snapshot, [one.location], limit=limit)
+def _gives(snapshot: Snapshot, change: Change | None, one: Superseded, limit: Size) -> bool:
+    now = current_variants(snapshot, change, one.location, limit=limit)
     return now.has(one.location, one.fingerprint, one.plan, planned=one.planned)
 
 
@@ -106,16 +106,14 @@ def _promised_until(
         for version, until in versions if name in snapshot.locations else ():
             earlier = replace(snapshot, locations={**snapshot.locations, name: version})
             shown = shown_at(earlier, one.location)
-            if shown is not None and shown.fingerprint == one.fingerprint and _gives(earlier, one, limit):
+            if shown is not None and shown.fingerprint == one.fingerprint and _gives(earlier, None, one, limit):
                 moments.append(until)
     return max(moments, default=None)
 
 
 def _judge(tx: Tx, site: Site, found: Sequence[Superseded], before: datetime) -> Verdict:
     snapshots = read_snapshots(tx, {one.pack_id for one in found})
-    candidate = read_candidate(tx)
-    change = None if candidate is None else candidate.change
-    return judge(found, snapshots, collection.read_retired(tx, before), change, limit=site.limit)
+    return judge(found, snapshots, collection.read_retired(tx, before), read_change(tx), limit=site.limit)
 
 
 def collect_portion(site: Site, tenant: str) -> Collected:

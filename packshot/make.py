@@ -2,13 +2,12 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from functools import reduce
 from itertools import groupby
-from operator import or_
 
 from packshot.catalog import collection, ledger
-from packshot.catalog.candidates import read_candidate
+from packshot.catalog.candidates import read_change
 from packshot.catalog.ledger import Current, Made, Refused
+from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Size
@@ -18,9 +17,9 @@ from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
-from packshot.variants.change import views
+from packshot.variants.change import Change, views
 from packshot.variants.key import Key
-from packshot.variants.resolve import Target, planned_all, shown_at
+from packshot.variants.resolve import Target, planned_all
 
 log = logging.getLogger(__name__)
 
@@ -104,15 +103,10 @@ def draw_variants(
     return outcomes
 
 
-def current_variants(snapshot: Snapshot, locations: Collection[str] | None = None, *, limit: Size) -> Current:
-    """Return what the URLs of a pack give, as it is, at those locations; None: at all of the tenant."""
-    names = [name for name in snapshot.locations if locations is None or name in locations]
-    shown = ((name, shown_at(snapshot, name)) for name in names)
-    planned = (target.key for name in names for target in planned_all(snapshot, name, limit=limit))
-    return Current(
-        frozenset((name, found.fingerprint) for name, found in shown if found is not None),
-        frozenset((key.location, key.fingerprint, str(key.plan)) for key in planned),
-    )
+def current_variants(snapshot: Snapshot, change: Change | None, location: str | None = None, *, limit: Size) -> Current:
+    """Return what the URLs of a pack give at one location, None: at all, or are to give under a change."""
+    seen = views(snapshot, change)
+    return Current.of(target.key for view in seen for target in planned_all(view, location, limit=limit))
 
 
 def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | PackshotError]) -> None:
@@ -124,15 +118,15 @@ def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | P
                 site.tally.add_decoding(target.original.width * target.original.height, result.decoding_seconds)
 
 
-def supersede_outdated(tx: Tx, snapshot: Snapshot, *, limit: Size) -> None:
-    """Mark in the ledger which variants of a pack its URLs give no longer, and unmark those that they give again.
+def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> None:
+    """Mark in the ledger which variants of packs their URLs give no longer, and unmark those that they give again.
 
     What they are to give under a change that is being prepared counts as well.
     """
-    candidate = read_candidate(tx)
-    seen = views(snapshot, None if candidate is None else candidate.change)
-    now = reduce(or_, (current_variants(view, limit=limit) for view in seen))
-    ledger.supersede(tx, snapshot.pack.id, now)
+    snapshots, change = read_snapshots(tx, pack_ids), read_change(tx)
+    # By id, as whoever else marks packs goes through them, so that two never wait for each other.
+    for pack_id in sorted(snapshots):
+        ledger.supersede(tx, pack_id, current_variants(snapshots[pack_id], change, limit=limit))
 
 
 def _reclaim(site: Site, key: Key, *, planned: bool) -> None:

@@ -14,6 +14,7 @@ from hashlib import sha256
 from itertools import groupby, islice
 
 from packshot.catalog import collection, inspection
+from packshot.catalog.candidates import read_change
 from packshot.catalog.inspection import Claimed
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.snapshots import read_snapshots
@@ -205,7 +206,7 @@ def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed,
     """Have what is current made again, and forget the rest; return whether the pack was ordered."""
     with site.catalog.write(tenant) as tx:
         snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
-        current = None if snapshot is None else current_variants(snapshot, limit=site.limit)
+        current = None if snapshot is None else current_variants(snapshot, read_change(tx), limit=site.limit)
         # What was never planned is made again when somebody asks for it.
         again = [
             row

@@ -7,7 +7,6 @@ from packshot.catalog import candidates, items, jobs, orders, tenants
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.configuration import make_live
 from packshot.catalog.jobs import ACTIVE, JobState
-from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.make import supersede_outdated
 from packshot.site import Site
@@ -37,7 +36,7 @@ def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
         if orders.is_any_edit_pending(tx) and tx.now - since < PATIENCE:
             return
     with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
-        # Cancelled or replaced meanwhile, or an edit's order has come in and failed: looked at once more.
+        # Cancelled or replaced meanwhile, or held up by an edit whose rendering has failed: looked at once more.
         candidate = _prepared(tx, job_id)
         if candidate is not None:
             _switch(tx, candidate)
@@ -70,6 +69,4 @@ def _switch(tx: Tx, candidate: Candidate) -> None:
 def mark_portion(site: Site, tenant: str) -> None:
     """Mark what a change of configuration has superseded, of a few packs."""
     with site.catalog.write(tenant) as tx:
-        snapshots = read_snapshots(tx, tenants.next_unmarked(tx, PORTION))
-        for pack_id in sorted(snapshots):
-            supersede_outdated(tx, snapshots[pack_id], limit=site.limit)
+        supersede_outdated(tx, tenants.next_unmarked(tx, PORTION), limit=site.limit)

@@ -8,9 +8,8 @@ from packshot.catalog import items, ledger, tenants, webhooks
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.items import Ended, Finished
 from packshot.catalog.jobs import Counts, Failure
-from packshot.catalog.ledger import Entry, Made, Refused, VariantState
+from packshot.catalog.ledger import Current, Entry, Made, Refused, VariantState
 from packshot.catalog.orders import Claim
-from packshot.catalog.snapshots import read_snapshot
 from packshot.catalog.transaction import Tx
 from packshot.catalog.webhooks import Event
 from packshot.make import supersede_outdated
@@ -54,13 +53,13 @@ def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_new
     configured = tenants.count_configurations(tx)
     outdated: list[Entry] = []
     again: list[Entry] = []
+    reconfigured: list[str] = []
     finished = {}
-    # By id, as whoever marks packs after a change goes through them, so that the two never wait for each other.
-    for work, outcomes in sorted(done, key=lambda entry: entry[0].claim.pack_id):
+    for work, outcomes in done:
         pack_id = work.claim.pack_id
         if work.configured != configured:
-            # Another configuration went live meanwhile: what is current is decided as of now.
-            supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
+            # Another configuration went live meanwhile.
+            reconfigured.append(pack_id)
         elif is_newest[pack_id]:
             superseded, current = _marks(work)
             outdated += superseded
@@ -69,6 +68,7 @@ def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_new
         job = work.candidate
         prepared = {} if job is None else {job.job_id: _tally(work.prepared, outcomes, work.entries | entries)}
         finished[pack_id] = Finished(work.claim.seq, live, prepared)
+    supersede_outdated(tx, reconfigured, limit=site.limit)
     ledger.mark(tx, outdated, superseded=True)
     ledger.mark(tx, again, superseded=False)
     items.settle(tx, finished)
@@ -84,13 +84,11 @@ def _is_doubtful(work: Work, outcomes: Outcomes) -> bool:
 
 def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:
     """Return which of a pack's variants no URL gives any more, and which are given again."""
-    targets = (*work.planned, *work.prepared)
-    places = {(target.key.location, target.key.fingerprint) for target in targets}
-    wanted = {str(target.key) for target in targets}
+    now = Current.of(target.key for target in (*work.planned, *work.prepared))
     outdated: list[Entry] = []
     again: list[Entry] = []
-    for key, entry in work.entries.items():
-        is_current = entry.place[:2] in places and (not entry.planned or key in wanted)
+    for entry in work.entries.values():
+        is_current = now.has(*entry.place, planned=entry.planned)
         if is_current is entry.superseded:
             (again if is_current else outdated).append(entry)
     return outdated, again
@@ -102,7 +100,6 @@ def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Ent
     for target in targets:
         key, location = str(target.key), target.key.location
         count, entry = counts[location], entries.get(key)
-        count.total += 1
         if isinstance(outcomes.get(key), Made):
             count.done += 1
         # Without a row it was superseded and collected meanwhile: nobody wants it any more.

@@ -72,7 +72,7 @@ def _draw(site: Site, tenant: str, pack_id: str, targets: list[Target]) -> None:
     outcomes = make_variants(site, missing, Lane.INTERACTIVE, planned=False)
     with site.catalog.write(tenant) as tx:
         ledger.record(tx, outcomes)
-        supersede_outdated(tx, read_snapshot(tx, pack_id), limit=site.limit)
+        supersede_outdated(tx, [pack_id], limit=site.limit)
     for outcome in outcomes:
         if isinstance(outcome, Refused):
             raise outcome.error

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from packshot.catalog import ledger
 from packshot.catalog.locations import get_locations
 from packshot.catalog.snapshots import read_snapshots
-from packshot.catalog.transaction import Tx
 from packshot.errors import Gone, Limit
 from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
@@ -80,11 +79,6 @@ def _make(site: Site, target: Target) -> bool:
         return False
     with site.catalog.write(target.key.tenant) as tx:
         ledger.record(tx, outcomes)
-        _mark(tx, site, target)
+        # The rows of a pack that was deleted meanwhile are left to whoever collects them.
+        supersede_outdated(tx, [target.key.pack], limit=site.limit)
     return isinstance(outcomes[0], ledger.Made)
-
-
-def _mark(tx: Tx, site: Site, target: Target) -> None:
-    # The rows of a pack that was deleted meanwhile are left to whoever collects them.
-    for snapshot in read_snapshots(tx, [target.key.pack]).values():
-        supersede_outdated(tx, snapshot, limit=site.limit)

@@ -46,6 +46,12 @@ def read_candidate(tx: Tx) -> Candidate | None:
     return None if row is None else _to_candidate(row)
 
 
+def read_change(tx: Tx) -> Change | None:
+    """Return what the tenant's candidate changes."""
+    candidate = read_candidate(tx)
+    return None if candidate is None else candidate.change
+
+
 def list_candidates(tx: Tx) -> list[tuple[str, Candidate]]:
     """Return the candidates of all tenants, each with its tenant."""
     return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(candidates))]

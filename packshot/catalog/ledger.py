@@ -94,8 +94,11 @@ class Current:
     shown: frozenset[tuple[str, str]]
     planned: frozenset[tuple[str, str, str]]
 
-    def __or__(self, other: "Current") -> "Current":
-        return Current(self.shown | other.shown, self.planned | other.planned)
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> "Current":
+        """Return what is current where these keys are planned: each picture shown has its bare one among them."""
+        planned = frozenset((key.location, key.fingerprint, str(key.plan)) for key in keys)
+        return cls(frozenset(place[:2] for place in planned), planned)
 
     def has(self, location: str, fingerprint: str, plan: str, *, planned: bool) -> bool:
         """Whether a variant is current; one that was never planned is while its picture is shown."""

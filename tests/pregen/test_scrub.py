@@ -21,7 +21,8 @@ from packshot.render.pool import Lane
 from packshot.scrub import Fault, Scrubbed, scrub
 from packshot.storage.base import Metadata
 from packshot.storage.sidecar import sidecar_path
-from resolvers import keeping, packs
+from resolvers import keeping, locations, packs
+from resolvers.changes import Consent
 from resolvers.jobs import list_failures
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
@@ -126,6 +127,28 @@ def test_what_is_missing_and_superseded_or_was_made_on_demand_is_forgotten(playg
     found = mend(playground)
     assert (found.missing, found.ordered) == (2, 0)
     assert not {old, str(target.key)} & set(playground.entries(pack_id))
+    assert_right(playground, pack_id)
+
+
+def test_what_is_missing_of_a_change_in_preparation_is_rendered_again(playground: Playground) -> None:
+    playground.location("thumb", width=16, height=9)
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    live = set(playground.planned(pack_id))
+    changed = locations.put_location(playground.caller, "thumb", {"width": 20}, Consent(force=True))
+    assert changed.job is not None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pregen.dispatch.activate_if_ready", lambda *_: None)
+        playground.run_jobs()
+        prepared = playground.entries(pack_id).keys() - live
+        assert prepared
+        for key in prepared:
+            playground.site.variants.delete(key)
+        assert (mend(playground).missing, mend(playground).missing) == (len(prepared), 0)
+        playground.run_jobs()
+        assert all(playground.site.variants.head(key) is not None for key in prepared)
+    playground.run_jobs()
+    assert playground.job(changed.job).state is JobState.SUCCEEDED
     assert_right(playground, pack_id)
 
 
