@@ -19,8 +19,8 @@ def admit_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
         return
     pack_ids, cursor = items.next_portion(tx, job, size)
     totals, there = wanted_of(tx, job, pack_ids, limit=limit)
-    items.admit(tx, job, totals, cursor=cursor, seen=len(pack_ids), there=there, job_only=True)
-    if job.verify:
+    admitted = items.admit(tx, job, totals, cursor=cursor, seen=len(pack_ids), there=there, job_only=True)
+    if admitted and job.verify:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
 

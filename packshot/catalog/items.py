@@ -67,8 +67,8 @@ def admit(
     seen: int = 0,
     there: int = 0,
     job_only: bool = False,
-) -> None:
-    """Order packs on behalf of a job.
+) -> bool:
+    """Order packs on behalf of a job; return whether it was done.
 
     Orders are locked before the job is, as a worker that finishes a pack does it.
     Nothing is ordered if the job was stopped, or got this portion, meanwhile.
@@ -84,7 +84,7 @@ def admit(
     # Whoever stops a job draws a number first: now it is known whether somebody has.
     now = get_job(tx, job.id)
     if now.state not in ACTIVE or now.cursor != job.cursor:
-        return
+        return False
     _order(tx, job, totals, seq, job_only=job_only)
     values = {
         "total": jobs.c.total + sum(totals.values()) + there,
@@ -95,6 +95,7 @@ def admit(
     }
     tx.connection.execute(_this(tx, job.id).values(**values))
     close_finished(tx, [job.id])
+    return True
 
 
 def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:

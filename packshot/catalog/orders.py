@@ -93,7 +93,7 @@ def place_orders(
                 "priority": sa.case(
                     (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
                 ),
-                "verify": sa.or_(fresh.verify, orders.c.verify),
+                "verify": sa.or_(fresh.verify, sa.and_(~idle, orders.c.verify)),
                 "job_only": sa.and_(fresh.job_only, sa.or_(idle, orders.c.job_only)),
                 "held": sa.false(),
                 "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
@@ -274,7 +274,7 @@ def count_in_work(tx: Tx, priority: Priority) -> int:
         tx.connection.scalar(
             sa.select(sa.func.count())
             .select_from(orders)
-            .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value)
+            .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
             .where(sa.or_(orders.c.lease_until > tx.now, rung))
         )
         or 0

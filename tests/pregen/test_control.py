@@ -15,7 +15,7 @@ from packshot.errors import BadState, NotFound
 from packshot.geometry import Crop
 from pregen import dispatch
 from pregen.admit import admit_portion
-from pregen.refresh import refresh_pack
+from pregen.refresh import refresh_packs
 from resolvers import jobs, packs
 from resolvers.caller import Caller
 from tests.pictures import jpeg, photo
@@ -110,7 +110,7 @@ def test_an_edit_before_a_job_is_not_stopped_with_it(playground: Playground) -> 
     pack_id = playground.pack(picture=SMALL)
     job = regenerate(playground, pack_id)
     jobs.cancel_job(playground.caller, job.id)
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     assert is_there(playground, pack_id)
 
 
@@ -191,14 +191,14 @@ def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeyp
         jobs.regenerate_tenant(caller, None, Priority.BULK)
     while playground.bell.rings:
         tenant, pack_id, _ = playground.bell.rings.popleft()
-        refresh_pack(playground.site, tenant, pack_id)
+        refresh_packs(playground.site, tenant, [pack_id])
     served = []
     for _ in range(6):
         playground.dispatcher.tick()
         while playground.bell.rings:
             tenant, pack_id, _ = playground.bell.rings.popleft()
             served.append(tenant)
-            refresh_pack(playground.site, tenant, pack_id)
+            refresh_packs(playground.site, tenant, [pack_id])
     assert served in ([TENANT, "other"] * 3, ["other", TENANT] * 3)
 
 
@@ -269,3 +269,21 @@ def test_what_only_stopped_jobs_want_stands_still(playground: Playground, lost: 
     playground.run_jobs()
     assert all(is_there(playground, pack_id) for pack_id in lost)
     assert playground.job(first).state is JobState.SUCCEEDED
+
+
+def test_what_a_cancelled_job_wanted_to_be_verified_no_edit_waits_for(playground: Playground, lost: list[str]) -> None:
+    jobs.cancel_job(playground.caller, regenerate(playground, *lost).id)
+    playground.show(lost[0], "main", SMALL)
+    with playground.site.catalog.write(TENANT) as tx:
+        claimed = orders.claim(tx, lost)
+    assert [(claim.pack_id, claim.verify) for claim in claimed] == [(lost[0], False)]
+
+
+def test_held_orders_leave_their_places_to_others(playground: Playground, lost: list[str]) -> None:
+    job = regenerate(playground)
+    playground.dispatcher.tick()
+    with playground.site.catalog.read(TENANT) as tx:
+        assert orders.count_in_work(tx, Priority.BULK) == len(lost)
+    jobs.pause_job(playground.caller, job.id)
+    with playground.site.catalog.read(TENANT) as tx:
+        assert orders.count_in_work(tx, Priority.BULK) == 0
