@@ -51,11 +51,6 @@ class Outdated(Exception):
     """The pack was edited meanwhile: what is left of the work would be for nobody."""
 
 
-def refresh_pack(site: Site, tenant: str, pack_id: str) -> None:
-    """Render what one pack's order asks for, until nothing is ordered any more; see `refresh_packs`."""
-    refresh_packs(site, tenant, [pack_id])
-
-
 def refresh_packs(site: Site, tenant: str, pack_ids: Sequence[str]) -> None:
     """Render what the orders of some packs ask for, until nothing is ordered any more.
 
@@ -78,8 +73,9 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         for key, entry in ledger.read_entries(tx, claimed).items():
             entries[key.split("/")[1]][key] = entry
-        wide = any(claim.verify for claim in claims)
-        popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wide else ()
+        # A regeneration renders what clients often ask for as well; an edit does not wait for that.
+        verifies = any(claim.verify for claim in claims)
+        popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if verifies else ()
     works = []
     for claim in sorted(claims, key=lambda claim: -claim.seq):
         snapshot = snapshots[claim.pack_id]
@@ -113,6 +109,7 @@ class _Batch:
             self._write_down()
         except RendererClosed:
             # This process is about to end; another one, or this one's successor, goes on.
+            self._write_down()
             self._put_off(self._open.values())
             return False
         except Exception:
@@ -165,17 +162,19 @@ class _Batch:
                 ledger.lose(tx, lost)
 
     def _announce(self, missing: dict[str, list[list[Target]]]) -> None:
-        for wide in (True, False):
+        for planned in (True, False):
             wanted = {
-                pack_id: [t for portion in portions for t in portion if (t in self._open[pack_id].popular) is not wide]
+                pack_id: [
+                    t for portion in portions for t in portion if (t not in self._open[pack_id].popular) is planned
+                ]
                 for pack_id, portions in missing.items()
             }
             try:
-                announce(self._site, [target for targets in wanted.values() for target in targets], planned=wide)
+                announce(self._site, [target for targets in wanted.values() for target in targets], planned=planned)
             except Gone:
                 for pack_id, targets in wanted.items():
                     try:
-                        announce(self._site, targets, planned=wide)
+                        announce(self._site, targets, planned=planned)
                     except Gone:
                         self._lost.add(pack_id)
 

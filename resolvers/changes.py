@@ -1,6 +1,6 @@
 """How a change of configuration goes live: refused with its plan, at once, or prepared beside what is live."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -104,6 +104,17 @@ def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cau
     make_live(tx, change, by=caller.subject, cause=cause)
     if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
         return None
+    return begin_job(caller, tx, location, scope, activated=True)
+
+
+def begin_job(caller: Caller, tx: Tx, location: str | None, scope: Sequence[str] | None, *, activated: bool) -> Job:
+    """Begin the job that renders a change of configuration, of all packs.
+
+    Args:
+        location: whose change it is; None: the tenant's.
+        scope: the locations whose pictures it may change; None: all.
+        activated: whether it is live already.
+    """
     return jobs.create_job(
         tx,
         JobKind.LOCATION_CHANGE,
@@ -111,22 +122,14 @@ def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cau
         location=location,
         scope=scope,
         whole_tenant=True,
-        activated=True,
+        activated=activated,
         by=caller.subject,
     )
 
 
 def _prepare(caller: Caller, tx: Tx, change: Change, location: str | None) -> Job:
     scope = touched_locations(locations.get_locations(tx), change)
-    job = jobs.create_job(
-        tx,
-        JobKind.LOCATION_CHANGE,
-        Priority.BULK,
-        location=location,
-        scope=scope,
-        whole_tenant=True,
-        by=caller.subject,
-    )
+    job = begin_job(caller, tx, location, scope, activated=False)
     candidates.begin_candidate(tx, job.id, change, location=location, by=caller.subject)
     return job
 

@@ -6,8 +6,7 @@ from typing import Any
 
 from packshot.catalog import candidates, demand, jobs, locations, purges
 from packshot.catalog.candidates import Candidate
-from packshot.catalog.jobs import Job, JobKind
-from packshot.catalog.orders import Priority
+from packshot.catalog.jobs import Job
 from packshot.catalog.pages import Page
 from packshot.catalog.tenants import mark_later
 from packshot.catalog.transaction import Tx, hold_configuration
@@ -155,7 +154,7 @@ def _put(
         job, plan = None, None
         if name not in known:
             locations.create_location(tx, name, fields, by=caller.subject)
-            job = _creation(caller, tx, name)
+            job = changes.begin_job(caller, tx, name, [name], activated=True)
         elif fields:
             job, plan = changes.apply(
                 caller,
@@ -196,19 +195,6 @@ def _read_change(
     return known, fields, candidate
 
 
-def _creation(caller: Caller, tx: Tx, name: str) -> Job:
-    return jobs.create_job(
-        tx,
-        JobKind.LOCATION_CHANGE,
-        Priority.BULK,
-        location=name,
-        scope=[name],
-        whole_tenant=True,
-        activated=True,
-        by=caller.subject,
-    )
-
-
 def delete_location(caller: Caller, name: str, *, force: bool, expected_version: int | None = None) -> Job | None:
     """Forget a location; return the job that renders what packs show instead, if any used it.
 
@@ -225,9 +211,7 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         if touched:
-            job = jobs.create_job(
-                tx, JobKind.LOCATION_CHANGE, Priority.BULK, whole_tenant=True, activated=True, by=caller.subject
-            )
+            job = changes.begin_job(caller, tx, None, None, activated=True)
             caller.answer(job=f"job:{job.id}")
     if job is not None:
         caller.bell.wake()

@@ -29,7 +29,7 @@ from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.dispatch import Dispatcher
 from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
-from pregen.refresh import refresh_pack
+from pregen.refresh import refresh_packs
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
 from resolvers.changes import Activation, Consent
@@ -124,7 +124,7 @@ class Playground:
                 return
             while self.bell.rings:
                 tenant, pack_id, _ = self.bell.rings.popleft()
-                refresh_pack(self.site, tenant, pack_id)
+                refresh_packs(self.site, tenant, [pack_id])
 
     def _is_work_left(self) -> bool:
         with self.site.catalog.read("") as tx:

@@ -8,7 +8,7 @@ from packshot.catalog.ledger import VariantState
 from packshot.make import find_variant
 from packshot.storage.base import Metadata
 from packshot.storage.s3 import S3Store
-from pregen.refresh import refresh_pack
+from pregen.refresh import refresh_packs
 from tests.pictures import photo
 from tests.playground import TENANT, Playground
 from tests.servers.seaweed import Seaweed
@@ -27,9 +27,9 @@ def test_an_object_that_somebody_else_put_under_a_key_is_replaced(
     pack_id = playground.pack(picture=photo(40, 30))
     taken = next(iter(playground.planned(pack_id)))
     raw_client(s3).put_object(Bucket=bucket, Key=f"foreign/{taken}", Body=b"something else")
-    refresh_pack(site, TENANT, pack_id)
+    refresh_packs(site, TENANT, [pack_id])
     assert find_variant(site, taken) is None, "put off, with the way made free"
-    refresh_pack(site, TENANT, pack_id)
+    refresh_packs(site, TENANT, [pack_id])
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
     stored = find_variant(site, taken)
     assert stored is not None

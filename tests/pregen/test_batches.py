@@ -14,7 +14,7 @@ from packshot.catalog.orders import Priority
 from packshot.geometry import Crop
 from pregen import dispatch
 from pregen.dispatch import Dispatcher
-from pregen.refresh import refresh_pack, refresh_packs
+from pregen.refresh import refresh_packs
 from resolvers import jobs, packs
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
@@ -92,7 +92,7 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
             edited.append(pack_ids[1])
             packs.set_crop(playground.caller, pack_ids[1], "main", Crop(0, 0, 0.5, 1))
             # What an editor waits for is done at once, beside the batch that holds the pack.
-            refresh_pack(playground.site, TENANT, pack_ids[1])
+            refresh_packs(playground.site, TENANT, [pack_ids[1]])
             assert there(playground, [pack_ids[1]]) == [True]
         return real(*args, **keywords)
 
@@ -160,5 +160,5 @@ def test_what_an_editor_waits_for_is_there_before_what_a_bulk_job_wants_of_the_s
 
     monkeypatch.setattr(playground.site.renderer, "render", render)
     packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 0.5, 1))
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     assert drawn == [{8}, {9, 12}]

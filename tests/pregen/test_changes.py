@@ -14,7 +14,7 @@ from packshot.errors import BadState, Cycle, ForceRequired, NotFound, PlanStale
 from packshot.geometry import Crop
 from packshot.model import Location, Rendition
 from pregen import activate
-from pregen.refresh import refresh_pack
+from pregen.refresh import refresh_packs
 from resolvers import jobs, locations, packs, plans, tenants
 from resolvers.changes import Consent
 from resolvers.jobs import RegenerateMode
@@ -356,7 +356,7 @@ def test_an_edit_that_never_ends_holds_a_change_up_only_for_a_while(
     monkeypatch.setattr(activate, "HOLD_SECONDS", 0.1)
     ready.dispatcher.tick()
     assert location(ready).width == 50
-    refresh_pack(ready.site, TENANT, pack_ids(ready)[0])
+    refresh_packs(ready.site, TENANT, pack_ids(ready)[:1])
     assert not any(missing(ready, id) for id in pack_ids(ready))
 
 

@@ -21,7 +21,7 @@ from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.render.pool import Lane
 from pregen import dispatch
-from pregen.refresh import LOST_AFTER_OUTAGES, refresh_pack
+from pregen.refresh import LOST_AFTER_OUTAGES, refresh_packs
 from resolvers import jobs, packs
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
@@ -90,7 +90,7 @@ def test_a_message_that_comes_five_times_does_the_work_once(playground: Playgrou
     playground.run_jobs()
     before = playground.entries(pack_id)
     for _ in range(5):
-        refresh_pack(playground.site, TENANT, pack_id)
+        refresh_packs(playground.site, TENANT, [pack_id])
     assert playground.entries(pack_id) == before
 
 
@@ -118,7 +118,7 @@ def test_work_left_by_a_dead_process_is_taken_up(playground: Playground) -> None
     pack_id = playground.pack()
     with playground.site.catalog.write(TENANT) as tx:
         assert orders.claim(tx, [pack_id])
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     assert playground.entries(pack_id) == {}, "the lease still holds"
     playground.dispatcher.free_leases()
     playground.run_jobs()
@@ -152,7 +152,7 @@ def test_a_slow_store_does_not_cost_the_lease(playground: Playground, monkeypatc
         return real(*args)
 
     monkeypatch.setattr(playground.site.variants, "put", put_slowly)
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
     assert len(playground.entries(pack_id)) == 3
 
@@ -170,7 +170,7 @@ def test_an_edit_while_its_pack_is_rendered_is_rendered_too(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(playground.site.renderer, "render", edit_meanwhile)
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     entries = playground.entries(pack_id)
     assert len(entries) == 6
     for key in playground.planned(pack_id):
@@ -188,7 +188,7 @@ def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
 
         outage.setattr(playground.site.variants, "put", fail)
         for _ in range(5):
-            refresh_pack(playground.site, TENANT, pack_id)
+            refresh_packs(playground.site, TENANT, [pack_id])
             _let_pass(playground, timedelta(minutes=2))
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
     playground.run_jobs()
@@ -213,7 +213,7 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
     with monkeypatch.context() as outage:
         outage.setattr(playground.site.variants, "put", fail)
         outage.setattr(orders, "put_off", put_off)
-        refresh_pack(playground.site, TENANT, pack_id)
+        refresh_packs(playground.site, TENANT, [pack_id])
     with playground.site.catalog.write(TENANT) as tx:
         assert orders.claim(tx, [pack_id]), "nobody has to wait for the lease to run out"
 
@@ -346,7 +346,7 @@ def test_a_killed_render_process_is_no_outage_of_the_others(playground: Playgrou
     pack_id = playground.pack(picture=photo(900, 900))
     with playground.limits(seconds=0.001) as hurried:
         started = time.monotonic()
-        refresh_pack(hurried, TENANT, pack_id)
+        refresh_packs(hurried, TENANT, [pack_id])
         assert time.monotonic() - started < 60
     assert {entry.error_code for entry in playground.entries(pack_id).values()} == {ErrorCode.RENDER_TIMEOUT}
     jobs.regenerate_packs(playground.caller, [pack_id], Priority.INTERACTIVE)
@@ -385,7 +385,7 @@ def test_a_large_pack_is_kept_in_portions_and_left_for_a_newer_order(
         return real(original, drawings, *args, **kwargs)
 
     monkeypatch.setattr(playground.site.renderer, "render", edit_after_the_first)
-    refresh_pack(playground.site, TENANT, pack_id)
+    refresh_packs(playground.site, TENANT, [pack_id])
     assert set(calls) <= {1, 2}
     assert sum(calls) == 4 + 9, "two portions of the old state, all of the new one"
     entries = playground.entries(pack_id)

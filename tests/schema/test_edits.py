@@ -8,7 +8,7 @@ import pytest
 from packshot.catalog.jobs import JobState
 from packshot.catalog.orders import Priority
 from packshot.geometry import Crop
-from pregen.refresh import refresh_pack
+from pregen.refresh import refresh_packs
 from resolvers import jobs as job_resolvers
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
@@ -103,7 +103,7 @@ def test_a_pack_can_be_deleted_while_it_is_rendered(
 
     with monkeypatch.context() as patched:
         patched.setattr(playground.site.renderer, "render", delete_meanwhile)
-        refresh_pack(playground.site, TENANT, pack_id)
+        refresh_packs(playground.site, TENANT, [pack_id])
     playground.run_jobs()
     assert api.data(PACK, id=pack_id)["pack"] is None
 
