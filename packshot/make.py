@@ -19,7 +19,7 @@ from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
 from packshot.variants.change import Change, views
 from packshot.variants.key import Key
-from packshot.variants.resolve import Target, planned_all
+from packshot.variants.resolve import Target, erase_tag, planned_all
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,8 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made |
     if isinstance(result, PackshotError):
         return Refused(target.key, result)
     key = str(target.key)
-    metadata = Metadata(target.drawing.format.media_type, FOREVER, target.tags)
+    tags = (erase_tag(target.key.tenant, target.key.pack),)
+    metadata = Metadata(target.drawing.format.media_type, FOREVER, tags)
     try:
         stored = site.variants.put(key, result.data, metadata)
     except AlreadyThere:

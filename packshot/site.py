@@ -9,9 +9,11 @@ from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
 from packshot.cdn.none import NoPurger
+from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Size
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
+from packshot.setting_types import split_list
 from packshot.settings import Settings
 from packshot.storage.base import ObjectStore
 from packshot.storage.folder import STALE_SECONDS, FolderStore
@@ -82,8 +84,15 @@ def open_site(settings: Settings) -> Site:
         renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
         tally=Tally(),
-        purger=NoPurger(),
+        purger=open_purger(settings),
     )
+
+
+def open_purger(settings: Settings) -> Purger:
+    """Return the purger of the CDN that is set; it speaks to nobody before it purges."""
+    if settings.cdn == "varnish":
+        return VarnishPurger([url.rstrip("/") for url in split_list(settings.varnish_urls)])
+    return NoPurger()
 
 
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:

@@ -65,7 +65,7 @@ class PurgeCarrier:
     def _send(self, batch: Sequence[Claim]) -> None:
         """Purge the tags of several orders in one call."""
         try:
-            provider_id = self._purger.purge(sorted(_tags(batch)))
+            provider_id = self._purger.purge(sorted(_tags(batch)), reference=batch[0].token, erasing=False)
         except PackshotError as error:
             if len(batch) > 1:
                 # One of them is at fault; the others must not fail with it.

@@ -16,7 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from packshot.errors import PackshotError
 from packshot.render.pool import Overloaded
-from packshot.settings import split_list
+from packshot.setting_types import split_list
 from packshot.site import Site
 from pregen.bell import Bell
 from pregen.worker import Pregen

@@ -18,7 +18,7 @@ from starlette.requests import HTTPConnection
 from packshot.catalog.tokens import PREFIX
 from packshot.errors import NotFound
 from packshot.model import NAME
-from packshot.settings import split_list
+from packshot.setting_types import split_list
 from packshot.site import Site
 from pregen.bell import Bell
 from resolvers.caller import Caller, Scope

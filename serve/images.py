@@ -19,15 +19,15 @@ from packshot.site import Site
 from packshot.storage.base import CHUNK_BYTES, Stored
 from packshot.variants.key import Key, parse_key
 from packshot.variants.request import RequestForm, parse_request
-from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
+from packshot.variants.resolve import Target, erase_tag, negotiates, planned, resolve, retarget
 from serve.auth import tenant_of_host
 from serve.bodies import read_chunks
 from serve.demand import DemandCounter
 from serve.erased import Erased
 from serve.fallback import Fallback
 
-# No purger is configured yet, so shared caches may keep a stable URL for a minute.
-STABLE = "public, max-age=60, s-maxage=60, stale-while-revalidate=60, stale-if-error=86400"
+# A day where a purge finds every copy, and a minute where nobody purges.
+STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
 COMMON = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",
@@ -61,6 +61,7 @@ class Images:
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
+        self._stable = STABLE.format(86_400 if site.purger.by_tags else 60)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
@@ -88,7 +89,8 @@ class Images:
             if target.key != key:
                 return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
             stored = await self._fallback.fetch(target)
-        return await self._answer(request, stored, {"Cache-Control": FOREVER})
+        tags = self._site.purger.headers([erase_tag(key.tenant, key.pack)])
+        return await self._answer(request, stored, {"Cache-Control": FOREVER} | tags)
 
     def _find_stored(self, key: Key) -> Stored | None:
         self._erased.refuse_under_way(key.tenant, key.pack)
@@ -126,10 +128,10 @@ class Images:
         if found.stored is None:
             raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
         headers = {
-            "Cache-Control": STABLE,
+            "Cache-Control": self._stable,
             "Content-Location": f"/i/{found.target.key}",
             "X-Packshot-Source": found.target.source,
-        }
+        } | self._site.purger.headers(found.target.tags)
         if found.varies:
             headers["Vary"] = "Accept"
         if found.target.upscaled:

@@ -74,6 +74,8 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_S3_ENDPOINT_URL": "http://s3.local:8333/",
         "PACKSHOT_S3_PUBLIC_ENDPOINT_URL": "http://s3.local:8333/",
         "PACKSHOT_S3_REGION": "eu-north-1",
+        "PACKSHOT_CDN": "Varnish",
+        "PACKSHOT_VARNISH_URLS": "http://10.0.0.5:6081, http://10.0.0.6:6081",
         "PACKSHOT_PUBLIC_URL": "https://{tenant}.images.example/base//",
         "PACKSHOT_TENANT": "films-2",
         "PACKSHOT_ADMIN_TOKEN": "s3cret",
@@ -112,6 +114,8 @@ def test_every_setting_can_be_set() -> None:
         s3_endpoint_url="http://s3.local:8333",
         s3_public_endpoint_url="http://s3.local:8333",
         s3_region="eu-north-1",
+        cdn="varnish",
+        varnish_urls="http://10.0.0.5:6081, http://10.0.0.6:6081",
         public_url="https://{tenant}.images.example/base",
         tenant="films-2",
         admin_token=SecretStr("s3cret"),
@@ -194,6 +198,7 @@ def test_an_empty_value_is_no_value() -> None:
         ("RENDER_TIMEOUT_SECONDS", "inf"),
         ("RENDER_MEMORY_BYTES", "lots"),
         ("RENDER_PROCESSES", "0"),
+        ("CDN", "akamai"),
         ("LOG_LEVEL", "trace"),
     ],
 )
@@ -218,6 +223,17 @@ def test_settings_that_need_each_other_are_told_together() -> None:
         "PACKSHOT_ADMIN_TOKEN: expected a token, as PACKSHOT_REDIS_URL is set, got nothing",
         "PACKSHOT_S3_BUCKET_ORIGINALS: expected a bucket's name, as the other one is set, got nothing",
     )
+
+
+def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
+    assert faults_of(PACKSHOT_CDN="varnish") == (
+        "PACKSHOT_VARNISH_URLS: expected a value, as PACKSHOT_CDN is varnish, got nothing",
+    )
+    assert faults_of(PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081") == (
+        "PACKSHOT_VARNISH_URLS: expected nothing, as PACKSHOT_CDN is none, got a value",
+    )
+    (fault,) = faults_of(PACKSHOT_CDN="varnish", PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081, 10.0.0.6:6081")
+    assert fault.startswith("PACKSHOT_VARNISH_URLS: expected addresses with commas between them")
 
 
 def test_a_name_in_another_case_is_unknown() -> None:

@@ -17,7 +17,7 @@ from packshot.variants.draft import effective_renditions
 
 MOST_RENDITIONS = 32
 LONGEST_LABEL = 255
-# Every location consulted is a purge tag of the picture, and a store keeps a bounded number of bytes of them.
+# Every location consulted is a purge tag of the answer, and a CDN keeps a bounded number of them (CloudFront 50).
 LONGEST_CHAIN = 8
 _DEFAULTS: dict[str, Any] = {
     "label": None,

@@ -7,11 +7,18 @@ from datetime import timedelta
 class NoPurger:
     """Removes nothing, at once. Caches that nobody purges keep a stable URL for a minute."""
 
+    by_tags = False
     most_tags = 1000
     repeat_after: timedelta | None = None
 
-    def purge(self, tags: Sequence[str]) -> str:
+    def headers(self, tags: Sequence[str]) -> dict[str, str]:
+        return {}
+
+    def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
         return "none"
 
     def is_complete(self, provider_id: str) -> bool:
         return True
+
+    def check(self) -> str:
+        return "none is set: caches keep stable URLs for a minute"

@@ -57,7 +57,7 @@ class Target:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Purge tags: the tenant, the pack, and every location consulted."""
+        """Purge tags of a stable URL that gives it: the tenant, the pack, and every location consulted."""
         tenant, pack = self.key.tenant, self.key.pack
         return tenant_tag(tenant), pack_tag(tenant, pack), *(location_tag(tenant, name) for name in self.consulted)
 
@@ -75,6 +75,11 @@ def pack_tag(tenant: str, pack_id: str) -> str:
 def location_tag(tenant: str, name: str) -> str:
     """Return the purge tag of all whose resolution looked at a location."""
     return f"l:{tenant}:{name}"
+
+
+def erase_tag(tenant: str, pack_id: str) -> str:
+    """Return the purge tag of what a pack's immutable URLs gave: those never go stale, but may have to go."""
+    return f"e:{tenant}:{pack_id}"
 
 
 def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str, ...]]:

@@ -32,6 +32,7 @@ from tests.servers.host import Host, giving
 class RecordingPurger:
     """A CDN that keeps what it is asked, is done when the test says so, and fails when told to."""
 
+    by_tags = True
     repeat_after = REPEAT_AFTER
 
     def __init__(self, most_tags: int = 30) -> None:
@@ -43,7 +44,13 @@ class RecordingPurger:
         self.asking_fault: BaseException | None = None
         self.refused: set[str] = set()
 
-    def purge(self, tags: Sequence[str]) -> str:
+    def headers(self, tags: Sequence[str]) -> dict[str, str]:
+        return {"Xkey": " ".join(tags)}
+
+    def check(self) -> str:
+        return "a CDN of this test"
+
+    def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
         if self.fault is not None:
             raise self.fault
         if self.refused & set(tags):
@@ -241,11 +248,11 @@ def test_an_edit_while_its_pack_is_purged_has_a_purge_of_its_own(front: Front) -
     edited: list[bool] = []
     real = front.purger.purge
 
-    def purge(tags: Sequence[str]) -> str:
+    def purge(tags: Sequence[str], **how: Any) -> str:
         if not edited:
             edited.append(True)
             front.edit(pack_id)
-        return real(tags)
+        return real(tags, **how)
 
     front.purger.purge = purge  # type: ignore[method-assign]
     front.carry()

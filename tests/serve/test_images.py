@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
@@ -12,10 +13,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from packshot.catalog.ledger import VariantState
+from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Crop
 from packshot.render.pool import Overloaded
+from pregen.queue import make_broker
 from resolvers import jobs, packs
 from resolvers.ordering import Priority
+from serve.app import create_app
 from serve.images import accepted_formats
 from tests.pictures import cutout, jpeg, photo, png
 from tests.playground import TENANT, Playground
@@ -48,6 +52,38 @@ def test_a_stable_url_gives_the_location_in_its_size(client: TestClient, pack_id
     assert int(answer.headers["content-length"]) == len(answer.content)
     assert "vary" not in answer.headers
     assert picture(answer.content).size == (160, 90)
+
+
+def test_without_a_cdn_to_purge_no_tags_are_told(client: TestClient, pack_id: str) -> None:
+    stable = client.get(f"/api/v2/img/{pack_id}?location=thumb")
+    for answer in (stable, client.get(stable.headers["content-location"])):
+        assert not {"xkey", "surrogate-key", "x-amz-meta-tags"} & set(answer.headers)
+
+
+def test_a_cdn_that_is_purged_learns_every_tag_and_keeps_stable_urls_for_a_day(
+    playground: Playground, pack_id: str
+) -> None:
+    site = replace(playground.site, purger=VarnishPurger([]))
+    app = create_app(site, make_broker(playground.settings), playground.bell, "test-token")
+    with TestClient(app, follow_redirects=False) as client:
+        stable = client.get(f"/api/v2/img/{pack_id}?location=thumb")
+        assert set(stable.headers["xkey"].split(" ")) == {
+            f"t:{TENANT}",
+            f"p:{TENANT}:{pack_id}",
+            f"l:{TENANT}:thumb",
+            f"l:{TENANT}:main",
+        }
+        assert stable.headers["cache-control"] == (
+            "public, max-age=60, s-maxage=86400, stale-while-revalidate=60, stale-if-error=86400"
+        )
+        immutable = client.get(stable.headers["content-location"])
+        assert immutable.headers["xkey"] == f"e:{TENANT}:{pack_id}", "never stale, so only an erasure takes it"
+        assert immutable.headers["cache-control"] == "public, max-age=31536000, immutable"
+        # A cache that asks again whether it may keep a copy learns the tags too; errors live for seconds.
+        for answer in (stable, immutable):
+            again = client.get(str(answer.url), headers={"If-None-Match": answer.headers["etag"]})
+            assert (again.status_code, again.headers["xkey"]) == (304, answer.headers["xkey"])
+        assert "xkey" not in client.get(f"/api/v2/img/{'0' * 24}").headers
 
 
 def test_an_enlarged_picture_says_so(client: TestClient, playground: Playground, pack_id: str) -> None:

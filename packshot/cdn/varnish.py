@@ -1,0 +1,73 @@
+"""Varnish with the module xkey: purges are requests that its VCL understands."""
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import urllib3
+
+from packshot.cdn.base import REPEAT_AFTER
+
+# Varnish takes 8 KiB a header line unless it is told otherwise; the name and the rest of the request are small.
+MOST_LINE_BYTES = 4096
+TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
+# Carried by no picture.
+_NOBODYS_TAG = "packshot-doctor"
+
+
+class VarnishPurger:
+    """Every Varnish there is, each asked by itself: `PURGE /` with the tags in a header, answered 200 when it is done.
+
+    `Xkey-Softpurge` marks copies as stale, so that they can still be shown while
+    Packshot is away; `Xkey-Purge` removes them. `infra/local-cdn` has a VCL for both.
+
+    Args:
+        urls: where each Varnish takes purges, `http://10.0.0.5:6081`.
+    """
+
+    by_tags = True
+    most_tags = 1000
+    repeat_after: timedelta | None = REPEAT_AFTER
+
+    def __init__(self, urls: Sequence[str]) -> None:
+        self._urls = tuple(urls)
+        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=TIMEOUT)
+
+    def headers(self, tags: Sequence[str]) -> dict[str, str]:
+        return {"Xkey": " ".join(tags)}
+
+    def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
+        """Purge at every Varnish; one that is away is an outage of all, and all are asked again."""
+        name = "Xkey-Purge" if erasing else "Xkey-Softpurge"
+        for portion in lines(tags, MOST_LINE_BYTES):
+            for url in self._urls:
+                self._ask(url, {name: portion})
+        return reference
+
+    def is_complete(self, provider_id: str) -> bool:
+        return True
+
+    def check(self) -> str:
+        for url in self._urls:
+            self._ask(url, {"Xkey-Softpurge": _NOBODYS_TAG})
+        return f"Varnish, {len(self._urls)} of {len(self._urls)} take purges"
+
+    def _ask(self, url: str, headers: dict[str, str]) -> None:
+        try:
+            answer = self._http.request("PURGE", f"{url}/", headers=headers)
+        except urllib3.exceptions.HTTPError as error:
+            raise OSError(f"{url} does not answer: start it, or correct PACKSHOT_VARNISH_URLS ({error})") from error
+        if answer.status != 200:
+            mend = "allow this machine in its acl, and give it the VCL of infra/local-cdn"
+            raise OSError(f"{url} answers a purge with {answer.status}: {mend}")
+
+
+def lines(tags: Sequence[str], most_bytes: int) -> Iterator[str]:
+    """Divide tags into lines of at most so many bytes, the tags of each with spaces between them."""
+    line = ""
+    for tag in tags:
+        if line and len(line) + 1 + len(tag) > most_bytes:
+            yield line
+            line = ""
+        line = f"{line} {tag}" if line else tag
+    if line:
+        yield line

@@ -1,0 +1,139 @@
+"""What values of settings look like: each type checks one, and its text says what was expected."""
+
+import re
+from collections.abc import Callable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from packshot.fetch import parse_allowed
+from packshot.model import NAME
+
+# JPEG and AVIF hold no more on a side.
+MAX_SIDE = 65_535
+VISIBLE = re.compile(r"[!-~]+")
+_USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
+
+
+def _only(fits: Callable[[Any], object]) -> AfterValidator:
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError("does not fit")  # Never shown: a fault says what its setting expects.
+        return value
+
+    return AfterValidator(check)
+
+
+def _public_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#]", value):
+        raise ValueError("does not fit")
+    return value.rstrip("/")
+
+
+def _database_url(value: str) -> str:
+    from sqlalchemy import make_url
+
+    if not value.startswith(("sqlite:///", "postgresql+psycopg://")):
+        raise ValueError("does not fit")
+    try:
+        make_url(value)
+    except Exception:  # noqa: BLE001 - whatever it stumbles on, and its text may hold the password
+        raise ValueError("does not fit") from None
+    return value
+
+
+def _redis_url(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    number = parts.path.strip("/")
+    if parts.scheme not in ("redis", "rediss") or (number and not number.isdecimal()) or parts.port == 0:
+        raise ValueError("does not fit")
+    return value
+
+
+def _networks(value: str) -> str:
+    for item in split_list(value):
+        ip_network(item)
+    return value
+
+
+def _allowed(value: str) -> str:
+    parse_allowed(value)
+    return value
+
+
+def split_list(value: str | None) -> list[str]:
+    """Return what stands between the commas of a setting."""
+    return [item.strip() for item in (value or "").split(",") if item.strip()]
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _expected(text: str) -> Any:
+    return Field(json_schema_extra={"expected": text})
+
+
+# A "?" would begin the query of the SQLite URL.
+Folder = Annotated[Path, _only(lambda path: "?" not in str(path)), _expected("a folder's path without '?'")]
+DatabaseUrl = Annotated[
+    Annotated[str, AfterValidator(_database_url)] | None,
+    _expected("sqlite:///path or postgresql+psycopg://user:password@host/name"),
+]
+RedisUrl = Annotated[
+    Annotated[SecretStr, AfterValidator(_redis_url)] | None,
+    _expected("redis://host:port/number"),
+]
+Bucket = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")] | None, _expected("a bucket's name")
+]
+Endpoint = Annotated[Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host without a query")]
+Endpoints = Annotated[
+    Annotated[str, _only(lambda value: [_public_url(url) for url in split_list(value)])] | None,
+    _expected("addresses with commas between them, http://10.0.0.5:6081"),
+]
+Cdn = Annotated[Literal["none", "varnish"], BeforeValidator(_lower), _expected("none or varnish")]
+Region = Annotated[str | None, _expected("a region's name")]
+PublicUrl = Annotated[
+    Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host/path without a query")
+]
+Name = Annotated[str, _only(NAME.fullmatch), _expected("1 to 63 of a-z, 0-9 and '-', not starting with '-'")]
+Token = Annotated[
+    Annotated[SecretStr, _only(lambda token: VISIBLE.fullmatch(token.get_secret_value()))] | None,
+    _expected("visible ASCII characters without spaces"),
+]
+Domain = Annotated[
+    Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")] | None,
+    _expected("a domain's name in lower case, images.example.com"),
+]
+# Shorter keys can be guessed from one token (RFC 7518, section 3.2).
+Key = Annotated[
+    Annotated[SecretStr, _only(lambda key: len(key.get_secret_value().encode()) >= 32)] | None,
+    _expected("at least 32 bytes"),
+]
+Users = Annotated[
+    Annotated[SecretStr, _only(lambda users: all(_USER.fullmatch(user) for user in users.get_secret_value().split()))]
+    | None,
+    _expected("name:hash pairs, as `packshot basic-user NAME` prints them, with blanks between them"),
+]
+Networks = Annotated[
+    Annotated[str, AfterValidator(_networks)] | None, _expected("addresses or networks with commas between them")
+]
+Hosts = Annotated[
+    Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks with commas between them")
+]
+Text = Annotated[str | None, _expected("a text")]
+Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
+Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
+OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
+Days = Annotated[float, Field(ge=0, le=36_500), _expected("a number of days, 0 or more")]
+Switch = Annotated[bool, _expected("on or off")]
+Level = Annotated[
+    Literal["debug", "info", "warning", "error"], BeforeValidator(_lower), _expected("debug, info, warning or error")
+]

@@ -1,0 +1,1 @@
+"""Purgers against CDNs."""
