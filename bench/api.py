@@ -26,6 +26,7 @@ from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.variants.resolve import planned_all
 from resolvers.pictures import Picture, Wanted, picture_at
+from resolvers.urls import Urls
 from schema.build import schema
 from schema.context import Context
 from tests.playground import TENANT, Playground
@@ -117,7 +118,7 @@ def _by_hand(playground: Playground, first: int) -> str:
     for pack in page.items:
         snapshot, shown = snapshots[pack.id], []
         for name in sorted(snapshot.locations):
-            picture = picture_at(snapshot, entries, Wanted(location=name), limit=site.limit, origin=origin)
+            picture = picture_at(snapshot, entries, Wanted(location=name), limit=site.limit, urls=Urls(origin))
             shown.append({"name": name, "picture": _plain(picture)})
         nodes.append({"id": pack.id, "version": pack.version, "locations": shown})
     return json.dumps({"packs": {"nodes": nodes}})

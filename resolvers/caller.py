@@ -11,6 +11,7 @@ from packshot.catalog.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
 from pregen.bell import Bell
+from resolvers.urls import Urls, urls_of
 
 
 class Scope(StrEnum):
@@ -68,6 +69,11 @@ class Caller:
         """Note, within `write`, by which ids this call's answer can be given again."""
         if self.once is not None:
             self.once.answer.update(ids)
+
+    @property
+    def urls(self) -> Urls:
+        """Where the tenant's pictures are found."""
+        return urls_of(self.site.settings, self.origin, self.tenant)
 
     def check(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the caller's token has that scope."""

@@ -15,7 +15,7 @@ from packshot.model import Format, Location, Original, Snapshot
 from packshot.variants.draft import common_format, default_formats, effective_renditions, rendition_form
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, planned, resolve, shown_at
-from resolvers.urls import immutable_url
+from resolvers.urls import Urls
 
 MOST_WIDTHS = 32
 MOST_SOURCES = 16
@@ -116,7 +116,7 @@ class _Part:
 
 
 def picture_at(
-    snapshot: Snapshot, entries: Mapping[str, Entry], wanted: Wanted, *, limit: Size, origin: str
+    snapshot: Snapshot, entries: Mapping[str, Entry], wanted: Wanted, *, limit: Size, urls: Urls
 ) -> Picture | None:
     """Return the picture of one location; None: it has nothing to show.
 
@@ -125,11 +125,11 @@ def picture_at(
         Invalid, Limit: a width that cannot be, or too many.
     """
     part = _part(snapshot, wanted, limit)
-    return None if part is None else _assemble([part], entries, origin)
+    return None if part is None else _assemble([part], entries, urls)
 
 
 def picture_of(
-    snapshot: Snapshot, entries: Mapping[str, Entry], sources: Sequence[Wanted], *, limit: Size, origin: str
+    snapshot: Snapshot, entries: Mapping[str, Entry], sources: Sequence[Wanted], *, limit: Size, urls: Urls
 ) -> Picture | None:
     """Return a picture of several locations, the first whose media query fits being shown.
 
@@ -152,24 +152,24 @@ def picture_of(
             raise error.at("sources", str(index)) from None
         if part is not None:
             parts.append(part)
-    return _assemble(parts, entries, origin) if parts else None
+    return _assemble(parts, entries, urls) if parts else None
 
 
-def _assemble(parts: Sequence[_Part], entries: Mapping[str, Entry], origin: str) -> Picture:
+def _assemble(parts: Sequence[_Part], entries: Mapping[str, Entry], urls: Urls) -> Picture:
     image = next((part for part in reversed(parts) if part.wanted.media is None), parts[-1]).default
     shown = [image, *(target for part in parts for target in part.targets)]
     return Picture(
-        src=immutable_url(origin, image.key),
+        src=urls.immutable(image.key),
         width=image.drawing.size.width,
         height=image.drawing.size.height,
-        sources=tuple(source for part in parts for source in _sources(part, origin)),
+        sources=tuple(source for part in parts for source in _sources(part, urls)),
         thumbhash=image.original.thumbhash,
         dominant_color=image.original.dominant_color,
         state=_state(shown, entries),
     )
 
 
-def _sources(part: _Part, origin: str) -> Iterable[PictureSource]:
+def _sources(part: _Part, urls: Urls) -> Iterable[PictureSource]:
     width, height = part.default.drawing.size
     for format in _ORDER:
         if format in part.offered:
@@ -178,8 +178,7 @@ def _sources(part: _Part, origin: str) -> Iterable[PictureSource]:
                 media=part.wanted.media,
                 sizes=part.wanted.sizes or f"(max-width: {width}px) 100vw, {width}px",
                 srcset=", ".join(
-                    f"{immutable_url(origin, target.key)} {target.drawing.size.width}w"
-                    for target in part.offered[format]
+                    f"{urls.immutable(target.key)} {target.drawing.size.width}w" for target in part.offered[format]
                 ),
                 width=width,
                 height=height,

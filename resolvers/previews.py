@@ -15,7 +15,6 @@ from packshot.variants.draft import common_format
 from packshot.variants.resolve import Target, planned, shown_at
 from resolvers.caller import Caller
 from resolvers.packs import check_crop
-from resolvers.urls import immutable_url
 
 
 def preview_crop(
@@ -49,7 +48,7 @@ def preview_crop(
         )
     targets = _previewed(snapshot, location, crop, site)
     _draw(site, caller.tenant, pack_id, targets)
-    return snapshot, [immutable_url(caller.origin, target.key) for target in targets]
+    return snapshot, [caller.urls.immutable(target.key) for target in targets]
 
 
 def _previewed(snapshot: Snapshot, location: str, crop: Crop, site: Site) -> list[Target]:

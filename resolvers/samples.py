@@ -16,7 +16,6 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve, shown_at
 from resolvers.caller import Caller
 from resolvers.plans import MOST_SAMPLES, LocationPlan, locations_after
-from resolvers.urls import immutable_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ def _bare(site: Site, snapshot: Snapshot, location: str) -> Target | None:
 def _draw(caller: Caller, before: Target | None, after: Target | None) -> Iterable[Sample]:
     if after is None or not all(_make(caller.site, target) for target in (before, after) if target is not None):
         return
-    shown = None if before is None else immutable_url(caller.origin, before.key)
-    yield Sample(after.key.pack, shown, immutable_url(caller.origin, after.key))
+    shown = None if before is None else caller.urls.immutable(before.key)
+    yield Sample(after.key.pack, shown, caller.urls.immutable(after.key))
 
 
 def _make(site: Site, target: Target) -> bool:

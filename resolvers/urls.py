@@ -1,21 +1,48 @@
 """The URLs that clients are given, each built in one place."""
 
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from packshot.settings import Settings
 from packshot.variants.key import Key
+
+# Before every stable URL's pack, and after it where the picture element is meant.
+STABLE, PICTURE = "/api/v2/img", "picture.json"
 
 # How the bytes of an upload prove that they are the announced ones.
 UPLOAD_TOKEN_HEADER = "X-Upload-Token"  # noqa: S105
 UPLOAD_TOKEN_FIELD = "token"  # noqa: S105
 
 
-def immutable_url(origin: str, key: Key | str) -> str:
-    """Where one variant is for good."""
-    return f"{origin}/i/{key}"
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Where a tenant's pictures are found.
+
+    Attributes:
+        origin: scheme and host before every URL, without a slash at the end.
+        place: `/<tenant>` where the origin does not name the tenant and it is not the default one, else empty.
+    """
+
+    origin: str
+    place: str = ""
+
+    def immutable(self, key: Key | str) -> str:
+        """Where one variant is for good."""
+        return f"{self.origin}/i/{key}"
+
+    def stable(self, pack_id: str, location: str | None = None) -> str:
+        """Where whatever a pack shows now is found, at one location or its main one."""
+        query = "" if location is None else f"?location={location}"
+        return f"{self.origin}{STABLE}{self.place}/{pack_id}{query}"
 
 
-def stable_url(origin: str, pack_id: str, location: str | None = None) -> str:
-    """Where whatever a pack shows now is found, at one location or its main one."""
-    query = "" if location is None else f"?location={location}"
-    return f"{origin}/api/v2/img/{pack_id}{query}"
+def urls_of(settings: Settings, origin: str, tenant: str) -> Urls:
+    """Return where a tenant's pictures are found under that origin."""
+    host = urlsplit(origin).hostname
+    named = tenant == settings.tenant or (
+        settings.tenant_domain is not None and host == f"{tenant}.{settings.tenant_domain}"
+    )
+    return Urls(origin, "" if named else f"/{tenant}")
 
 
 def upload_url(origin: str, tenant: str, upload_id: str) -> str:

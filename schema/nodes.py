@@ -77,7 +77,7 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
     target = None if snapshot is None else _current(snapshot, key, caller.site.limit)
     if entry is None and (snapshot is None or target is None or not _is_planned(snapshot, key, caller.site.limit)):
         return None
-    return Variant.of(key, entry, caller.origin, upscaled=target is not None and target.upscaled)
+    return Variant.of(key, entry, caller.urls, upscaled=target is not None and target.upscaled)
 
 
 async def _load_webhook(info: Info, id: str) -> Webhook | None:

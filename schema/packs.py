@@ -11,7 +11,6 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
 from resolvers.originals import sign_original
 from resolvers.pictures import picture_at, picture_of
-from resolvers.urls import immutable_url, stable_url
 from schema.context import Info
 from schema.enums import Gravity, IncludeAll, core, graphql_gravity
 from schema.inputs import given
@@ -110,7 +109,7 @@ class Pack(Node):
 
     @strawberry.field(description="Where what it shows now is always found. Add ?location=… to it. Never changes.")
     def stable_url(self, info: Info) -> URL:
-        return URL(stable_url(info.context.caller.origin, self.id))
+        return URL(info.context.caller.urls.stable(self.id))
 
     @strawberry.field(
         description="Different locations under different media queries; null where none has anything to show."
@@ -129,9 +128,9 @@ class Pack(Node):
             return None
         entries = await loaders.entries.load(self.id) or {}
         asked = [source.to_core() for source in sources]
-        limit, origin = caller.site.limit, caller.origin
+        limit, urls = caller.site.limit, caller.urls
         with refusing():
-            picture = await loaders.compute(lambda: picture_of(snapshot, entries, asked, limit=limit, origin=origin))
+            picture = await loaders.compute(lambda: picture_of(snapshot, entries, asked, limit=limit, urls=urls))
         return None if picture is None else Picture.of(picture)
 
     @classmethod
@@ -180,7 +179,7 @@ class PackLocation(Node):
 
     @strawberry.field(description="Where what is shown here now is always found. Never changes.")
     def stable_url(self, info: Info) -> URL:
-        return URL(stable_url(info.context.caller.origin, self.pack.id, self.name))
+        return URL(info.context.caller.urls.stable(self.pack.id, self.name))
 
     @strawberry.field(description="What `stableUrl` gives now. Immutable; null where there is nothing to show.")
     def current_url(self, info: Info) -> URL | None:
@@ -189,7 +188,7 @@ class PackLocation(Node):
             target = resolve(self.snapshot, RequestForm(location=self.name), limit=caller.site.limit)
         except NotFound:
             return None
-        return URL(immutable_url(caller.origin, target.key))
+        return URL(caller.urls.immutable(target.key))
 
     @strawberry.field(description="What is rendered ahead of time here, and how each stands.")
     async def variants(self, info: Info, formats: Formats = strawberry.UNSET) -> list[Variant]:
@@ -198,7 +197,7 @@ class PackLocation(Node):
         targets = await loaders.compute(lambda: planned(self.snapshot, self.name, limit=caller.site.limit))
         entries = await loaders.entries.load(self.pack.id) or {}
         return [
-            Variant.of(target.key, entries.get(str(target.key)), caller.origin, upscaled=target.upscaled)
+            Variant.of(target.key, entries.get(str(target.key)), caller.urls, upscaled=target.upscaled)
             for target in targets
             if wanted_formats is None or target.drawing.format in wanted_formats
         ]
@@ -216,11 +215,9 @@ class PackLocation(Node):
         caller, loaders = info.context.caller, info.context.loaders
         entries = await loaders.entries.load(self.pack.id) or {}
         asked = wanted(self.name, widths, formats, sizes)
-        limit, origin = caller.site.limit, caller.origin
+        limit, urls = caller.site.limit, caller.urls
         with refusing():
-            picture = await loaders.compute(
-                lambda: picture_at(self.snapshot, entries, asked, limit=limit, origin=origin)
-            )
+            picture = await loaders.compute(lambda: picture_at(self.snapshot, entries, asked, limit=limit, urls=urls))
         return None if picture is None else Picture.of(picture)
 
     @classmethod

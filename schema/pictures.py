@@ -8,7 +8,7 @@ import strawberry
 from packshot.catalog.ledger import Entry
 from packshot.variants.key import Key
 from resolvers import pictures
-from resolvers.urls import immutable_url
+from resolvers.urls import Urls
 from schema.enums import ImageFormat, VariantState, core
 from schema.inputs import given
 from schema.interfaces import Node
@@ -139,7 +139,7 @@ class Variant(Node):
     rendered_at: datetime | None = strawberry.field(description="When it was stored.")
 
     @classmethod
-    def of(cls, key: Key, entry: Entry | None, origin: str, *, upscaled: bool) -> "Variant":
+    def of(cls, key: Key, entry: Entry | None, urls: Urls, *, upscaled: bool) -> "Variant":
         """Return the GraphQL value; a planned variant without a row is pending."""
         return cls(
             id=strawberry.ID(f"variant:{key.pack}/{key.location}/{key.fingerprint}/{key.plan}"),
@@ -147,7 +147,7 @@ class Variant(Node):
             width=key.plan.width,
             height=key.plan.height,
             bytes=None if entry is None or entry.bytes is None else Long(entry.bytes),
-            url=URL(immutable_url(origin, key)),
+            url=URL(urls.immutable(key)),
             upscaled=upscaled,
             state=VariantState.PENDING if entry is None else VariantState[entry.state.name],
             error=None if entry is None else entry.error,

@@ -27,6 +27,7 @@ from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
 from serve.originals import Originals
+from serve.pictures import Pictures
 from serve.reports import Reports
 from serve.uploads import Uploads
 
@@ -43,6 +44,7 @@ def create_app(
             Route("/", front_page),
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),
+            *Pictures(site).routes,
             *Images(site, demand).routes,
             *Uploads(site, gate).routes,
             *Originals(site, gate).routes,

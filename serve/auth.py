@@ -13,7 +13,7 @@ from typing import Any
 import jwt
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 
 from packshot.catalog.tokens import PREFIX
 from packshot.errors import NotFound
@@ -21,6 +21,7 @@ from packshot.model import NAME
 from packshot.setting_types import split_list
 from packshot.site import Site
 from pregen.bell import Bell
+from resolvers.addresses import Address, read_address, tenant_of
 from resolvers.caller import Caller, Scope
 from serve.tokens import Tokens
 
@@ -221,14 +222,13 @@ def tenant_of_host(site: Site, connection: HTTPConnection) -> str | None:
     Raises:
         NotFound: the host is of the tenants' domain, and names what cannot be one.
     """
-    domain = site.settings.tenant_domain
-    host = (connection.url.hostname or "").lower()
-    if domain is None or not host.endswith(f".{domain}"):
-        return None
-    tenant = host.removesuffix(f".{domain}")
-    if not NAME.fullmatch(tenant):
-        raise NotFound("There is no such tenant.", field=("tenant",), got=tenant)
-    return tenant
+    return tenant_of(site.settings, connection.url.hostname)
+
+
+def address_of(site: Site, request: Request) -> Address:
+    """Return which picture a request is for; see `resolvers.addresses.read_address`."""
+    query = request.scope["query_string"].decode("latin-1")
+    return read_address(site.settings, request.url.hostname, request.scope["path"], query)
 
 
 def origin(site: Site, connection: HTTPConnection, tenant: str) -> str:

@@ -4,8 +4,10 @@ import threading
 import time
 
 from packshot.catalog import erasures, tombstones
+from packshot.catalog.snapshots import read_snapshot
 from packshot.catalog.transaction import DatabaseFault, Tx
-from packshot.errors import Gone
+from packshot.errors import Gone, NotFound
+from packshot.model import Snapshot
 from packshot.site import Site
 
 # Seconds for which what was read about erasures under way is believed; longer where the database is away.
@@ -46,10 +48,20 @@ class Erased:
             return
         self._until = time.monotonic() + FRESH
 
-    def refuse_erased(self, tx: Tx, pack_id: str) -> None:
-        """Raise `Gone` if a pack that is not in the catalog was erased."""
+
+def read_shown(tx: Tx, pack_id: str) -> Snapshot:
+    """Return the snapshot of a pack whose pictures somebody asks for.
+
+    Raises:
+        Gone: it was erased.
+        NotFound: there is no such pack in this tenant.
+    """
+    try:
+        return read_snapshot(tx, pack_id)
+    except NotFound:
         if tombstones.find_erased(tx, [pack_id]):
-            raise _gone(pack_id)
+            raise _gone(pack_id) from None
+        raise
 
 
 def _gone(pack_id: str) -> Gone:

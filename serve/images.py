@@ -11,29 +11,20 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from packshot.catalog.snapshots import read_snapshot
-from packshot.errors import Invalid, NotFound
-from packshot.make import FOREVER, find_variant
-from packshot.model import PACK_ID, Format, Snapshot
+from packshot.make import find_variant
+from packshot.model import Format, Snapshot
 from packshot.site import Site
 from packshot.storage.base import CHUNK_BYTES, Stored
-from packshot.variants.key import Key, parse_key
-from packshot.variants.request import RequestForm, parse_request
-from packshot.variants.resolve import Target, erase_tag, negotiates, planned, resolve, retarget
-from serve.auth import tenant_of_host
+from packshot.variants.key import Key
+from packshot.variants.request import RequestForm
+from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
+from serve.auth import address_of
 from serve.bodies import read_chunks
+from serve.caching import COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
-from serve.erased import Erased
+from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
 
-# A day where a purge finds every copy, and a minute where nobody purges.
-STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
-COMMON = {
-    "X-Content-Type-Options": "nosniff",
-    "Access-Control-Allow-Origin": "*",
-    "Cross-Origin-Resource-Policy": "cross-origin",
-    "Timing-Allow-Origin": "*",
-}
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
 THREADS = 40
@@ -61,13 +52,13 @@ class Images:
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
-        self._stable = STABLE.format(86_400 if site.purger.by_tags else 60)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
         self.routes = [
             Route("/i/{key:path}", self.immutable, methods=["GET"]),
             Route("/api/v2/img/{pack}", self.stable, methods=["GET"]),
+            Route("/api/v2/img/{tenant}/{pack}", self.stable, methods=["GET"]),
         ]
 
     async def immutable(self, request: Request) -> Response:
@@ -76,21 +67,15 @@ class Images:
         A key whose picture has been replaced is served while its blob exists;
         after that it leads to the current one, never to other bytes.
         """
-        text = request.path_params["key"]
-        try:
-            key = parse_key(text)
-        except Invalid as error:
-            raise NotFound("There is no such picture.", expected=error.expected, got=text) from None
-        if tenant_of_host(self._site, request) not in (None, key.tenant):
-            raise NotFound("There is no such picture.", expected="a picture of the host's tenant", got=text)
+        key = address_of(self._site, request).key
+        assert key is not None
         stored = await anyio.to_thread.run_sync(self._find_stored, key, limiter=self._threads)
         if stored is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
                 return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
             stored = await self._fallback.fetch(target)
-        tags = self._site.purger.headers([erase_tag(key.tenant, key.pack)])
-        return await self._answer(request, stored, {"Cache-Control": FOREVER} | tags)
+        return await self._answer(request, stored, describe_immutable(self._site, key))
 
     def _find_stored(self, key: Key) -> Stored | None:
         self._erased.refuse_under_way(key.tenant, key.pack)
@@ -101,20 +86,13 @@ class Images:
 
     def _read(self, tenant: str, pack_id: str) -> Snapshot:
         with self._site.catalog.read(tenant) as tx:
-            try:
-                return read_snapshot(tx, pack_id)
-            except NotFound:
-                self._erased.refuse_erased(tx, pack_id)
-                raise
+            return read_shown(tx, pack_id)
 
     async def stable(self, request: Request) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
-        form = parse_request(request.scope["query_string"].decode("latin-1"))
-        # What follows the first hyphen only tells caches apart.
-        pack_id = request.path_params["pack"].partition("-")[0]
-        if not PACK_ID.fullmatch(pack_id):
-            raise NotFound("There is no such pack.", field=("pack",), expected="24 lower-case hex digits", got=pack_id)
-        tenant = tenant_of_host(self._site, request) or self._site.settings.tenant
+        address = address_of(self._site, request)
+        tenant, pack_id, form = address.tenant, address.pack_id, address.form
+        assert isinstance(form, RequestForm)
         accept = accepted_formats(request.headers.get("accept", ""))
         found = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
         for _ in range(RESTARTS):
@@ -127,15 +105,7 @@ class Images:
             found = replace(found, stored=stored) if again.target.key == found.target.key else again
         if found.stored is None:
             raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
-        headers = {
-            "Cache-Control": self._stable,
-            "Content-Location": f"/i/{found.target.key}",
-            "X-Packshot-Source": found.target.source,
-        } | self._site.purger.headers(found.target.tags)
-        if found.varies:
-            headers["Vary"] = "Accept"
-        if found.target.upscaled:
-            headers["X-Packshot-Upscaled"] = "true"
+        headers = describe_stable(self._site, found.target, varies=found.varies)
         return await self._answer(request, found.stored, headers)
 
     def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:

@@ -10,6 +10,9 @@ from packshot.catalog.transaction import Tx
 from packshot.model import IncludeAll, Location
 from packshot.variants.change import FORCED, Change
 
+# What the answers of a location's URLs depend on: `picture.json` tells what is offered, too.
+SHOWN = FORCED | {"renditions", "formats"}
+
 
 def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
     """Let the tenant's URLs give what they give under the change; the caller holds the configuration.
@@ -37,7 +40,7 @@ def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
 
 
 def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
-    altered = {name for name, fields in change.locations.items() if fields.keys() & FORCED} | change.refreshed
+    altered = {name for name, fields in change.locations.items() if fields.keys() & SHOWN} | change.refreshed
     if change.tenant or change.refreshed >= known.keys():
         purges.order_configuration_purge(tx, None, cause=cause)
         return

@@ -21,6 +21,9 @@ T = TypeVar("T", bound=StrEnum)
 LARGEST_BLUR = 250
 LARGEST_DPR = 4
 
+# What opens a picture is never told again, in a refusal or a log.
+SECRETS = ("access-key", "signature")
+
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
@@ -85,23 +88,33 @@ def parse_request(query: str) -> RequestForm:
     Raises:
         Invalid: a broken escape, or a value that does not fit its parameter.
     """
-    found: dict[str, str] = {}
-    for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        name, value = _decode(name).lower(), _decode(value)
-        if name in _PARAMETERS:
-            found.setdefault(name, value)
-    values: dict[str, Any] = {n.replace("-", "_"): _PARAMETERS[n](v, n) for n, v in found.items()}
+    found = split_query(query)
+    values: dict[str, Any] = {n.replace("-", "_"): _PARAMETERS[n](found[n], n) for n in _PARAMETERS if n in found}
     return RequestForm(**values)
 
 
-def _decode(text: str) -> str:
+def split_query(query: str) -> dict[str, str]:
+    """Return the parameters of a query string, known or not, by their names in lower case.
+
+    Raises:
+        Invalid: a broken escape.
+    """
+    found: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        name = _decode(name).lower()
+        found.setdefault(name, _decode(value, shown=name not in SECRETS))
+    return found
+
+
+def _decode(text: str, *, shown: bool = True) -> str:
+    got = text if shown else None
     if _PERCENT.search(text):
-        raise Invalid("A percent sign must be followed by two hex digits.", expected="%XX", got=text)
+        raise Invalid("A percent sign must be followed by two hex digits.", expected="%XX", got=got)
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
-        raise Invalid("The query string must be UTF-8.", expected="UTF-8", got=text) from None
+        raise Invalid("The query string must be UTF-8.", expected="UTF-8", got=got) from None
 
 
 def _spell(value: object) -> str:

@@ -4,6 +4,7 @@ Which original, which crop, which policy and where each came from: the rules of
 the contract, as pure functions over one snapshot.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from packshot.errors import Invalid, NotFound
@@ -57,9 +58,13 @@ class Target:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Purge tags of a stable URL that gives it: the tenant, the pack, and every location consulted."""
-        tenant, pack = self.key.tenant, self.key.pack
-        return tenant_tag(tenant), pack_tag(tenant, pack), *(location_tag(tenant, name) for name in self.consulted)
+        """Purge tags of a stable URL that gives it."""
+        return purge_tags(self.key.tenant, self.key.pack, self.consulted)
+
+
+def purge_tags(tenant: str, pack_id: str, consulted: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of an answer: the tenant, the pack, and every location consulted for it."""
+    return tenant_tag(tenant), pack_tag(tenant, pack_id), *(location_tag(tenant, name) for name in consulted)
 
 
 def tenant_tag(tenant: str) -> str:
@@ -96,12 +101,31 @@ def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str,
             return following, tuple(consulted)
         config = snapshot.locations.get(following)
         following = config.fallback if config else None
-    main = snapshot.pack.main_location or "main"
+    main, _ = asked_location(snapshot, None)
     if main not in consulted:
         consulted.append(main)
         if snapshot.slot(main).original is not None:
             return main, tuple(consulted)
     return None, tuple(consulted)
+
+
+def asked_location(snapshot: Snapshot, name: str | None) -> tuple[str, str]:
+    """Return the location that a request means, and who says so: request, pack or default."""
+    if name:
+        return name, "request"
+    if snapshot.pack.main_location:
+        return snapshot.pack.main_location, "pack"
+    return "main", "default"
+
+
+def nothing_to_show(location: str) -> NotFound:
+    """Return the refusal to show a pack where neither it nor its fallbacks have an original."""
+    return NotFound(
+        "This pack has nothing to show there.",
+        field=("location",),
+        expected="a location with an original, a fallback with one, or a main location with one",
+        got=location,
+    )
 
 
 def shown_at(snapshot: Snapshot, location: str) -> Shown | None:
@@ -154,7 +178,7 @@ def resolve(
         NotFound: no such location, or nothing to show there.
         Invalid: a side beyond the limit.
     """
-    name = form.location or snapshot.pack.main_location or "main"
+    name, _ = asked_location(snapshot, form.location)
     config = snapshot.locations.get(name)
     if config is None:
         known = ", ".join(sorted(snapshot.locations))
@@ -165,12 +189,7 @@ def resolve(
             raise Invalid(f"The {side} is too large.", field=(side,), expected=f"at most {maximum}", got=value)
     shown = shown_at(snapshot, name)
     if shown is None:
-        raise NotFound(
-            "This pack has nothing to show there.",
-            field=("location",),
-            expected="a location with an original, a fallback with one, or a main location with one",
-            got=name,
-        )
+        raise nothing_to_show(name)
     look = _look(snapshot, config, shown)
     return _target(snapshot, config, shown, draft(look, form, limit, format or format_for(look, form, accept)))
 

@@ -1,0 +1,43 @@
+"""How long answers are kept, by whom, and how they are found again to be purged."""
+
+from collections.abc import Iterable
+
+from packshot.make import FOREVER
+from packshot.site import Site
+from packshot.variants.key import Key
+from packshot.variants.resolve import Target, erase_tag
+
+# A day where a purge finds every copy, and a minute where nobody purges.
+STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
+COMMON = {
+    "X-Content-Type-Options": "nosniff",
+    "Access-Control-Allow-Origin": "*",
+    "Cross-Origin-Resource-Policy": "cross-origin",
+    "Timing-Allow-Origin": "*",
+}
+
+
+def keep_stable(site: Site, tags: Iterable[str]) -> dict[str, str]:
+    """Return the headers by which caches keep what a stable URL gives, and purges find it."""
+    lifetime = STABLE.format(86_400 if site.purger.by_tags else 60)
+    return {"Cache-Control": lifetime} | site.purger.headers(list(tags))
+
+
+def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, str]:
+    """Return the headers of a stable URL's answer that depend on what it gives, and not on the bytes.
+
+    Args:
+        varies: the format was negotiated.
+    """
+    headers = keep_stable(site, target.tags)
+    headers |= {"Content-Location": f"/i/{target.key}", "X-Packshot-Source": target.source}
+    if varies:
+        headers["Vary"] = "Accept"
+    if target.upscaled:
+        headers["X-Packshot-Upscaled"] = "true"
+    return headers
+
+
+def describe_immutable(site: Site, key: Key) -> dict[str, str]:
+    """Return the headers of an immutable URL's answer that depend on its key, and not on the bytes."""
+    return {"Cache-Control": FOREVER} | site.purger.headers([erase_tag(key.tenant, key.pack)])

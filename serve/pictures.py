@@ -1,0 +1,106 @@
+"""`picture.json` beside every stable URL: what GraphQL's `picture` gives, for pages that have no token."""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from packshot.catalog import ledger
+from packshot.catalog.ledger import VariantState
+from packshot.site import Site
+from packshot.variants.picture_request import PictureForm
+from packshot.variants.resolve import asked_location, nothing_to_show, purge_tags, source_of
+from resolvers.addresses import Address
+from resolvers.pictures import Picture, PictureSource, Wanted, picture_at
+from resolvers.urls import PICTURE, Urls, urls_of
+from serve.auth import address_of, origin
+from serve.caching import COMMON, keep_stable
+from serve.erased import read_shown
+
+# What is being rendered will be stored in a moment, and no purge tells of that.
+PENDING = "public, max-age=2"
+THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture element, and the purge tags of what it was made from."""
+
+    picture: Picture
+    tags: tuple[str, ...]
+
+
+class Pictures:
+    """One endpoint, public: everything a page needs for one picture element."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._threads = anyio.CapacityLimiter(THREADS)
+        self.routes = [
+            Route(f"/api/v2/img/{{pack}}/{PICTURE}", self.send, methods=["GET"]),
+            Route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", self.send, methods=["GET"]),
+        ]
+
+    async def send(self, request: Request) -> Response:
+        """Answer with the picture element as JSON, by the names that GraphQL has for its fields."""
+        address = address_of(self._site, request)
+        urls = urls_of(self._site.settings, origin(self._site, request, address.tenant), address.tenant)
+        shown = await anyio.to_thread.run_sync(self._read, address, urls, limiter=self._threads)
+        body = orjson.dumps(document(shown.picture))
+        etag = f'"{sha256(body).hexdigest()[:32]}"'
+        ready = shown.picture.state is VariantState.READY
+        headers = COMMON | {"ETag": etag} | keep_stable(self._site, shown.tags)
+        if not ready:
+            headers["Cache-Control"] = PENDING
+        if is_known(request, etag):
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers, media_type="application/json")
+
+    def _read(self, address: Address, urls: Urls) -> Shown:
+        form = address.form
+        assert isinstance(form, PictureForm)
+        with self._site.catalog.read(address.tenant) as tx:
+            snapshot = read_shown(tx, address.pack_id)
+            entries = ledger.read_entries(tx, [address.pack_id])
+        location, _ = asked_location(snapshot, form.location)
+        wanted = Wanted(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
+        picture = picture_at(snapshot, entries, wanted, limit=self._site.limit, urls=urls)
+        if picture is None:
+            raise nothing_to_show(location)
+        _, consulted = source_of(snapshot, location)
+        return Shown(picture, purge_tags(address.tenant, address.pack_id, consulted))
+
+
+def is_known(request: Request, etag: str) -> bool:
+    """Whether the client has an answer with that tag already (RFC 9110, section 13.1.2)."""
+    known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+    return etag in known or "*" in known
+
+
+def document(picture: Picture) -> dict[str, object]:
+    """Return a picture as JSON has it."""
+    return {
+        "src": picture.src,
+        "width": picture.width,
+        "height": picture.height,
+        "sources": [_source(source) for source in picture.sources],
+        "thumbhash": picture.thumbhash,
+        "dominantColor": picture.dominant_color,
+        "state": picture.state.name,
+    }
+
+
+def _source(source: PictureSource) -> dict[str, object]:
+    return {
+        "mediaType": source.media_type,
+        "media": source.media,
+        "sizes": source.sizes,
+        "srcset": source.srcset,
+        "width": source.width,
+        "height": source.height,
+    }
