@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from packshot.catalog import collection, erasures, items, jobs, packs, tombstones
+from packshot.catalog import collection, erasures, items, jobs, packs, purges, tombstones
 from packshot.catalog.erasures import Erasure
 from packshot.catalog.jobs import Counts, Job, JobKind
 from packshot.catalog.orders import LEASE, Priority
@@ -85,6 +85,7 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
     if packs.exists(tx, pack_id):
         packs.delete_pack(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
     tombstones.set_tombstone(tx, tombstone)
+    purges.order_erasing_purge(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
     job = jobs.create_job(tx, JobKind.ERASE, Priority.INTERACTIVE, by=tombstone.erased_by)
     erasures.order_erasure(tx, pack_id, job, originals)
     log.info(
@@ -108,6 +109,8 @@ def erase(site: Site, held: Erasure) -> None:
         counts = Counts(total=done + kept, done=done, skipped=kept)
         if not erasures.end_pass(tx, held, counts, again_after=None if last else settling_time(site.settings)):
             return
+        # What was cached since the purge before this one was cached from what is gone by now.
+        purges.order_erasing_purge(tx, held.pack_id, cause=f"job:{held.job_id}, pass {held.passes + 1}")
     for sha256, showing in erased.shared.items():
         log.warning(
             "kept original %s of erased pack %s: packs %s show it too", sha256, held.pack_id, ", ".join(showing)

@@ -19,7 +19,8 @@ from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
 from packshot.variants.change import Change, views
 from packshot.variants.key import Key
-from packshot.variants.resolve import Target, erase_tag, planned_all
+from packshot.variants.resolve import Target, planned_all
+from packshot.variants.tags import erase_tag
 
 log = logging.getLogger(__name__)
 

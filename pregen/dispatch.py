@@ -20,6 +20,7 @@ from packshot.catalog import (
     leases,
     once,
     orders,
+    purge_batches,
     purges,
     tenants,
     uploads,
@@ -93,7 +94,7 @@ class Dispatcher:
             orders.free_leases(tx)
             fetches.free_leases(tx)
             erasures.free_leases(tx)
-            purges.free_leases(tx)
+            purge_batches.free_leases(tx)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

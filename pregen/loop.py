@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class Loop:
-    """Takes a step every second, and sooner when woken, until it is stopped.
+    """Takes a step every so often, and sooner when woken, until it is stopped.
 
     What a step raises is logged and no more: whatever it left undone is in the
     database, where the next step or another process finds it.
@@ -19,12 +19,16 @@ class Loop:
     Args:
         name: of the thread, and in the log.
         step: what is done; True: there is more, and the next one follows at once.
+        tick: seconds from a step that found nothing to the next.
         gap: seconds from one step to the next at least, however often it is woken.
     """
 
-    def __init__(self, name: str, step: Callable[[], bool | None], *, gap: float = 0.0) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], bool | None], *, tick: float = TICK_SECONDS, gap: float = 0.0
+    ) -> None:
         self._name = name
         self._step = step
+        self._tick = tick
         self._gap = gap
         self._wake = threading.Event()
         self._stopping = False
@@ -57,6 +61,6 @@ class Loop:
             except Exception:
                 log.exception("the %s could not take its step", self._name)
             if not more:
-                self._wake.wait(TICK_SECONDS)
+                self._wake.wait(self._tick)
             if self._gap and not self._stopping:
                 time.sleep(self._gap)

@@ -1,16 +1,15 @@
 """Carrying out purge orders: a thread that sends what is due to the CDN, and asks until it is done.
 
 All it knows is in the database. Killed at any point it leaves a lease that runs
-out, and the purge is sent again, which does no harm.
+out, and the same batch is sent again, which does no harm.
 """
 
 import logging
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Sequence
 
-from packshot.catalog import purges
-from packshot.catalog.purges import Claim
+from packshot.catalog import purge_batches
+from packshot.catalog.purge_batches import Batch
+from packshot.cdn.base import Busy
 from packshot.errors import PackshotError
 from packshot.site import Site
 from pregen.loop import Loop
@@ -19,6 +18,8 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 100
 LONGEST_ERROR = 500
+# With the second for which orders are collected, an edit's purge is sent well within two.
+TICK_SECONDS = 0.5
 
 
 class PurgeCarrier:
@@ -27,7 +28,7 @@ class PurgeCarrier:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._purger = site.purger
-        self._loop = Loop("purge carrier", self.step)
+        self._loop = Loop("purge carrier", self.step, tick=TICK_SECONDS)
 
     def start(self) -> None:
         self._loop.start()
@@ -40,82 +41,64 @@ class PurgeCarrier:
         """Wait a moment for what is being sent; the rest is sent again when its lease runs out."""
         self._loop.join(seconds)
 
-    def wake(self) -> None:
-        """Look now instead of at the next tick."""
-        self._loop.wake()
-
     def step(self) -> bool:
         """Carry on some of what is due; False: nothing is."""
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
         with self._site.catalog.read("") as tx:
-            if not purges.is_due(tx):
+            if not purge_batches.is_due(tx):
                 return False
         with self._site.catalog.write("") as tx:
-            claims = purges.claim_due(tx, limit=AT_ONCE)
-        taken: defaultdict[str, list[Claim]] = defaultdict(list)
-        for claim in claims:
-            if claim.provider_id is not None:
-                taken[claim.provider_id].append(claim)
-        for provider_id, batch in taken.items():
-            self._ask(batch, provider_id)
-        for batch in _batches([claim for claim in claims if claim.provider_id is None], self._purger.most_tags):
-            self._send(batch)
-        return bool(claims)
+            batches = purge_batches.claim_due(tx, limit=AT_ONCE, most_tags=self._purger.most_tags)
+        for batch in batches:
+            if batch.provider_id is not None:
+                self._ask(batch, batch.provider_id)
+        self._send([batch for batch in batches if batch.provider_id is None])
+        return bool(batches)
 
-    def _send(self, batch: Sequence[Claim]) -> None:
-        """Purge the tags of several orders in one call."""
-        try:
-            provider_id = self._purger.purge(sorted(_tags(batch)), reference=batch[0].token, erasing=False)
-        except PackshotError as error:
-            if len(batch) > 1:
-                # One of them is at fault; the others must not fail with it.
-                for claim in batch:
-                    self._send([claim])
+    def _send(self, batches: Sequence[Batch]) -> None:
+        for number, batch in enumerate(batches):
+            try:
+                provider_id = self._purger.purge(batch.tags, reference=batch.reference, erasing=batch.erasing)
+            except PackshotError as error:
+                self._refused(batch, error)
+            except Busy as busy:
+                log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
+                with self._site.catalog.write("") as tx:
+                    purge_batches.wait_for_room(tx, batch, _shown(busy))
+            except Exception as error:
+                # The rest would only wait for the same outage, one after the other.
+                left = batches[number:]
+                log.exception("putting %d purges off after an outage", sum(len(one.claims) for one in left))
+                with self._site.catalog.write("") as tx:
+                    for one in left:
+                        purge_batches.put_off(tx, one, _shown(error))
                 return
-            log.error("purge %s is refused: %s", batch[0].id, error)
-            with self._site.catalog.write("") as tx:
-                purges.give_up(tx, batch[0], _shown(error))
-        except Exception as error:
-            log.exception("putting %d purges off after an outage", len(batch))
-            self._put_off(batch, error, None)
-        else:
-            self._ask(batch, provider_id)
+            else:
+                self._ask(batch, provider_id)
 
-    def _ask(self, batch: Sequence[Claim], provider_id: str) -> None:
-        """Ask how far a purge is that the provider has taken, and note it."""
+    def _refused(self, batch: Batch, error: PackshotError) -> None:
+        if len(batch.claims) > 1:
+            # One of them is at fault; the others must not fail with it.
+            self._send(batch.divided())
+            return
+        log.error("purge %s is refused: %s", batch.claims[0].id, error)
+        with self._site.catalog.write("") as tx:
+            purge_batches.give_up(tx, batch, _shown(error))
+
+    def _ask(self, batch: Batch, provider_id: str) -> None:
+        """Ask how far a batch is that the provider has taken, and note it."""
         try:
             complete = self._purger.is_complete(provider_id)
         except Exception as error:
             log.exception("cannot learn how far the purge %s is", provider_id)
-            self._put_off(batch, error, provider_id)
+            with self._site.catalog.write("") as tx:
+                purge_batches.put_off(tx, batch, _shown(error), provider_id=provider_id)
             return
         with self._site.catalog.write("") as tx:
-            for claim in batch:
-                if complete:
-                    purges.note_complete(tx, claim, provider_id, repeat_after=self._purger.repeat_after)
-                else:
-                    purges.note_open(tx, claim, provider_id)
-
-    def _put_off(self, batch: Sequence[Claim], error: Exception, provider_id: str | None) -> None:
-        with self._site.catalog.write("") as tx:
-            for claim in batch:
-                purges.put_off(tx, claim, _shown(error), provider_id=provider_id)
-
-
-def _batches(claims: Sequence[Claim], most_tags: int) -> Iterator[list[Claim]]:
-    """Divide orders so that those of one call have few enough tags together."""
-    batch: list[Claim] = []
-    for claim in claims:
-        if batch and len(_tags([*batch, claim])) > most_tags:
-            yield batch
-            batch = []
-        batch.append(claim)
-    if batch:
-        yield batch
-
-
-def _tags(batch: Sequence[Claim]) -> set[str]:
-    return set(chain.from_iterable(claim.tags for claim in batch))
+            if complete:
+                purge_batches.note_complete(tx, batch, provider_id, repeat_after=self._purger.repeat_after)
+            else:
+                purge_batches.note_open(tx, batch, provider_id)
 
 
 def _shown(error: Exception) -> str:

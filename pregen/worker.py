@@ -102,17 +102,11 @@ class Pregen(QueueBell):
         closing.join()
         self._broker.close()
 
-    def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Ask for a pack to be brought up to date, and have the copies purged that its edit has made old."""
-        self._purges.wake()
-        super().ring(tenant, pack_id, priority)
-
     def wake(self) -> None:
         """Look for due work now."""
         self.dispatcher.wake()
         self._fetcher.wake()
         self._eraser.wake()
-        self._purges.wake()
 
     def _refresh(self, tenant: str, pack_ids: str) -> None:
         try:

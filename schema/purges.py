@@ -22,6 +22,10 @@ from schema.scopes import READS
 class Purge(Node):
     scope: str = strawberry.field(description="What is purged: a pack, a location or the tenant.")
     cause: str = strawberry.field(description="Why: the last change that asked for it before it was begun, and whose.")
+    erasing: bool = strawberry.field(
+        description="Whether the pack was erased: then nothing of it is kept to be shown for want of something newer,"
+        " and its immutable URLs are purged too."
+    )
     state: JobState = strawberry.field(
         description="QUEUED: not begun; RUNNING: begun, perhaps put off; SUCCEEDED: gone everywhere, twice;"
         " FAILED: refused, or given up after a day."
@@ -40,6 +44,7 @@ class Purge(Node):
             id=strawberry.ID(f"purge:{purge.id}"),
             scope=purge.scope,
             cause=purge.cause,
+            erasing=purge.erasing,
             state=JobState[purge.state.name],
             attempts=purge.attempts,
             provider_id=purge.provider_id,

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from packshot.make import FOREVER
 from packshot.site import Site
 from packshot.variants.key import Key
-from packshot.variants.resolve import Target, erase_tag
+from packshot.variants.resolve import Target
+from packshot.variants.tags import erase_tag
 
 # A day where a purge finds every copy, and a minute where nobody purges.
 STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"

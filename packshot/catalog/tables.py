@@ -482,6 +482,8 @@ purges = sa.Table(
     sa.Column("cause", sa.Text, nullable=False, comment="why, for people"),
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("tags_sha256", SHA256, nullable=False),
+    sa.Column("erasing", sa.Boolean, nullable=False, server_default=sa.false(), comment="must not be shown again"),
+    sa.Column("batch", sa.String(32), comment="what it is sent with; null: not decided"),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("round", sa.SmallInteger, nullable=False, comment="1: the first purge, 2: the one after it"),
     sa.Column("attempts", sa.Integer, nullable=False),

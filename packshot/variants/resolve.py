@@ -14,6 +14,7 @@ from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, f
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.plan import Drawing
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
+from packshot.variants.tags import location_tag, pack_tag, tenant_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +66,6 @@ class Target:
 def purge_tags(tenant: str, pack_id: str, consulted: Iterable[str]) -> tuple[str, ...]:
     """Return the tags of an answer: the tenant, the pack, and every location consulted for it."""
     return tenant_tag(tenant), pack_tag(tenant, pack_id), *(location_tag(tenant, name) for name in consulted)
-
-
-def tenant_tag(tenant: str) -> str:
-    """Return the purge tag of all that a tenant shows."""
-    return f"t:{tenant}"
-
-
-def pack_tag(tenant: str, pack_id: str) -> str:
-    """Return the purge tag of all that a pack shows."""
-    return f"p:{tenant}:{pack_id}"
-
-
-def location_tag(tenant: str, name: str) -> str:
-    """Return the purge tag of all whose resolution looked at a location."""
-    return f"l:{tenant}:{name}"
-
-
-def erase_tag(tenant: str, pack_id: str) -> str:
-    """Return the purge tag of what a pack's immutable URLs gave: those never go stale, but may have to go."""
-    return f"e:{tenant}:{pack_id}"
 
 
 def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str, ...]]:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog import purges
+from packshot.catalog import purge_batches, purges
 from packshot.catalog.purges import Purge, PurgeState
+from packshot.catalog.tables import erasures as erasure_table
 from packshot.catalog.tables import purges as purge_table
-from packshot.cdn.base import REPEAT_AFTER
+from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.errors import Invalid, PackshotError, VersionConflict
 from packshot.geometry import Crop, Gravity
 from packshot.model import Format, IncludeAll, Rendition
@@ -20,7 +21,7 @@ from packshot.variants.resolve import Target, resolve
 from pregen.purger import PurgeCarrier
 from pregen.queue import make_broker
 from pregen.worker import Pregen
-from resolvers import imports, locations, packs, tenants
+from resolvers import erasing, imports, locations, packs, tenants
 from resolvers.imports import NewOriginal, NewPack, OnExisting
 from resolvers.originals import Source
 from tests.admin import wait_for
@@ -38,6 +39,8 @@ class RecordingPurger:
     def __init__(self, most_tags: int = 30) -> None:
         self.most_tags = most_tags
         self.purged: list[list[str]] = []
+        self.references: list[str] = []
+        self.erased: list[bool] = []
         self.asked = 0
         self.slow = False
         self.fault: BaseException | None = None
@@ -51,11 +54,13 @@ class RecordingPurger:
         return "a CDN of this test"
 
     def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
+        self.references.append(reference)
         if self.fault is not None:
             raise self.fault
         if self.refused & set(tags):
             raise Invalid("That tag is refused.", got=" ".join(tags))
         self.purged.append(list(tags))
+        self.erased.append(erasing)
         return f"purge-{len(self.purged)}"
 
     def is_complete(self, provider_id: str) -> bool:
@@ -90,8 +95,18 @@ class Front:
             return {tag for tags in tx.connection.scalars(queued) for tag in tags}
 
     def carry(self) -> None:
+        """Carry out what is due, once what was ordered by now has been collected."""
+        self.collect()
         while self.carrier.step():
-            pass
+            self.collect()
+
+    def collect(self) -> None:
+        """Let the moment pass for which orders are collected."""
+        queued = purge_table.c.state == "queued"
+        with self.playground.site.catalog.write(TENANT) as tx:
+            for row in tx.connection.execute(sa.select(purge_table).where(queued)).all():
+                due_at = row.due_at - purges.COLLECTED_FOR
+                tx.connection.execute(sa.update(purge_table).where(purge_table.c.id == row.id).values(due_at=due_at))
 
     def settle(self) -> None:
         """Carry out what there is to the end, and forget it."""
@@ -243,6 +258,21 @@ def test_edits_within_a_moment_are_one_purge(front: Front) -> None:
     assert front.purger.purged == [[f"p:{TENANT}:{pack_id}"]]
 
 
+def test_orders_are_collected_for_a_second_and_edits_without_end_wait_no_longer(front: Front) -> None:
+    pack_id, other = front.playground.pack(), front.playground.pack()
+    assert not front.carrier.step(), "there may be more to come"
+    front.let_pass(purges.COLLECTED_FOR / 2)
+    front.edit(pack_id)
+    assert not front.carrier.step()
+    front.let_pass(purges.COLLECTED_FOR / 2)
+    late = front.playground.pack()
+    assert front.carrier.step()
+    (together,) = front.purger.purged
+    assert together == sorted(f"p:{TENANT}:{id}" for id in (pack_id, other, late)), (
+        "what is being collected comes along"
+    )
+
+
 def test_an_edit_while_its_pack_is_purged_has_a_purge_of_its_own(front: Front) -> None:
     pack_id = front.playground.pack()
     edited: list[bool] = []
@@ -270,7 +300,7 @@ def test_the_second_purge_comes_after_the_first_is_complete(front: Front) -> Non
     front.carry()
     assert front.purger.purged == [tags], "only asked again how far it is"
     front.purger.slow = False
-    front.let_pass(purges.LOOK_AGAIN)
+    front.let_pass(purge_batches.LOOK_AGAIN)
     front.carry()
     front.let_pass(REPEAT_AFTER - timedelta(seconds=2))
     front.carry()
@@ -331,7 +361,7 @@ def test_a_purge_that_is_never_complete_is_sent_again(front: Front) -> None:
     front.playground.pack()
     front.purger.slow = True
     front.carry()
-    front.let_pass(purges.PATIENCE)
+    front.let_pass(purge_batches.PATIENCE)
     front.carry()
     assert len(front.purger.purged) == 2
     assert front.row().attempts == 2
@@ -342,7 +372,7 @@ def test_a_purge_that_is_never_complete_is_sent_again(front: Front) -> None:
 def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
     front: Front, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purges, "MOST_OUTAGES", 3)
+    monkeypatch.setattr(purge_batches, "MOST_OUTAGES", 3)
     front.playground.pack()
     if fault == "away":
         front.purger.fault = OSError("the CDN is away")
@@ -350,11 +380,27 @@ def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
         front.purger.slow = True
     for _ in range(4):
         front.carry()
-        front.let_pass(purges.PATIENCE)
+        front.let_pass(purge_batches.PATIENCE)
     row = front.row()
     assert row.state is PurgeState.FAILED
     assert row.error is not None
     assert row.finished_at is not None
+
+
+def test_a_cdn_that_has_no_room_is_asked_for_as_long_as_it_takes(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(purge_batches, "MOST_OUTAGES", 3)
+    first = front.playground.pack()
+    front.purger.fault = Busy("3,000 are under way")
+    for attempt in range(1, 10):
+        front.carry()
+        row = front.row()
+        assert (row.state, row.attempts, row.error) == (PurgeState.RUNNING, attempt, "Busy: 3,000 are under way")
+        front.let_pass(purge_batches.ROOM_AFTER)
+    front.purger.fault = None
+    second = front.playground.pack()
+    front.carry()
+    assert front.purger.purged == [sorted(f"p:{TENANT}:{id}" for id in (first, second))], "it was not taken, so both go"
+    front.settle()
 
 
 def test_one_refused_purge_takes_no_other_with_it(front: Front) -> None:
@@ -364,6 +410,71 @@ def test_one_refused_purge_takes_no_other_with_it(front: Front) -> None:
     assert front.purger.purged == [[f"p:{TENANT}:{good}"]]
     states = {row.scope: row.state for row in front.rows()}
     assert states == {f"pack {good}": PurgeState.RUNNING, f"pack {bad}": PurgeState.FAILED}
+
+
+def test_what_may_have_been_taken_is_asked_for_again_as_it_was(front: Front) -> None:
+    """A provider that knows references purges once, although nobody heard it say so."""
+    for _ in range(3):
+        front.playground.pack()
+    front.purger.fault = OSError("the answer was lost")
+    front.carry()
+    for attempt in range(1, purge_batches.TOGETHER + 1):
+        front.let_pass(timedelta(seconds=2**attempt))
+        front.carry()
+    (first,) = set(front.purger.references)
+    assert len(front.purger.references) == purge_batches.TOGETHER + 1
+    front.let_pass(timedelta(minutes=1))
+    front.purger.fault = None
+    front.playground.pack()
+    front.carry()
+    assert [len(call) for call in front.purger.purged] == [4], "by and by it may go with others"
+    assert front.purger.references[-1] != first
+    front.settle()
+
+
+def test_killed_while_sending_it_asks_for_the_very_same_again(front: Front) -> None:
+    front.purger.most_tags = 2
+    tags = sorted(f"p:{TENANT}:{front.playground.pack()}" for _ in range(2))
+    front.purger.asking_fault = Killed()
+    with pytest.raises(Killed):
+        front.carry()
+    front.purger.asking_fault = None
+    front.let_pass(purge_batches.LEASE)
+    front.playground.pack()
+    front.carry()
+    first, again, other = front.purger.references
+    assert front.purger.purged[:2] == [tags, tags] or front.purger.purged[0] == front.purger.purged[2] == tags
+    assert first in (again, other)
+    assert len({first, again, other}) == 2
+    front.settle()
+    assert first not in front.purger.references[3:], "the second purge is another one"
+
+
+def test_what_is_erased_is_purged_for_good_and_by_itself(front: Front) -> None:
+    playground = front.playground
+    kept, gone = playground.pack(), playground.pack()
+    front.settle()
+    front.purger.erased.clear()
+    front.edit(kept)
+    erasing.erase_pack(playground.caller, gone, "the rights have ended")
+    front.carry()
+    asked = dict(zip(map(tuple, front.purger.purged), front.purger.erased, strict=True))
+    everything = (f"e:{TENANT}:{gone}", f"p:{TENANT}:{gone}")
+    assert asked == {everything: True, tuple(sorted([f"p:{TENANT}:{kept}", f"p:{TENANT}:{gone}"])): False}
+    front.settle()
+    front.purger.erased.clear()
+    assert playground.eraser.step()
+    front.carry()
+    assert (front.purger.purged, front.purger.erased) == ([list(everything)], [True]), "it was cached until then"
+    row = front.row()
+    assert (row.scope, row.erasing) == (f"pack {gone}, erased", True)
+    front.settle()
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(erasure_table).values(due_at=tx.now))
+    assert playground.eraser.step()
+    front.carry()
+    assert front.purger.purged == [list(everything)], "and once more when no late worker can have put it"
+    front.settle()
 
 
 class Killed(BaseException):
@@ -385,7 +496,7 @@ def test_a_process_killed_at_any_point_loses_no_purge(front: Front, point: str) 
     heir = Front(front.playground, front.purger)
     heir.carry()
     assert front.purger.purged == [], "the dead one's lease still holds"
-    heir.let_pass(purges.LEASE)
+    heir.let_pass(purge_batches.LEASE)
     heir.settle()
     front.edit(pack_id)
     front.purger.fault = Killed()
@@ -401,15 +512,15 @@ def test_who_lost_the_lease_ends_nothing(front: Front) -> None:
     front.playground.pack()
     catalog = front.playground.site.catalog
     with catalog.write("") as tx:
-        (zombie,) = purges.claim_due(tx, limit=10)
-        assert purges.claim_due(tx, limit=10) == []
-    front.let_pass(purges.LEASE)
+        (zombie,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
+        assert purge_batches.claim_due(tx, limit=10, most_tags=30) == []
+    front.let_pass(purge_batches.LEASE)
     with catalog.write("") as tx:
-        (heir,) = purges.claim_due(tx, limit=10)
-        purges.note_complete(tx, zombie, "purge-1", repeat_after=None)
+        (heir,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
+        purge_batches.note_complete(tx, zombie, "purge-1", repeat_after=None)
     assert front.row().state is PurgeState.RUNNING
     with catalog.write("") as tx:
-        purges.note_complete(tx, heir, "purge-2", repeat_after=None)
+        purge_batches.note_complete(tx, heir, "purge-2", repeat_after=None)
     assert (front.row().state, front.row().provider_id) == (PurgeState.SUCCEEDED, "purge-2")
 
 
@@ -418,9 +529,10 @@ def test_a_purge_is_not_begun_before_the_edit_that_shares_it_has_committed(front
     if catalog.is_sqlite:
         pytest.skip("on SQLite one writes at a time")
     pack_id = front.playground.pack()
+    front.collect()
     with catalog.write(TENANT) as edit:
         purges.order_pack_purge(edit, pack_id, cause="a later edit")
-        front.carry()
+        assert not front.carrier.step()
         assert front.purger.purged == []
     front.carry()
     assert len(front.purger.purged) == 1
@@ -429,6 +541,7 @@ def test_a_purge_is_not_begun_before_the_edit_that_shares_it_has_committed(front
 def test_without_a_cdn_a_purge_is_done_at_once(playground: Playground) -> None:
     front = Front(playground, RecordingPurger())
     playground.pack()
+    front.collect()
     assert PurgeCarrier(playground.site).step()
     row = front.row()
     assert (row.state, row.attempts, row.provider_id) == (PurgeState.SUCCEEDED, 1, "none")

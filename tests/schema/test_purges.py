@@ -3,10 +3,9 @@
 from dataclasses import replace
 
 from packshot.geometry import Crop
-from pregen.purger import PurgeCarrier
 from resolvers import packs
 from resolvers.caller import Scope
-from tests.pregen.test_purger import RecordingPurger
+from tests.pregen.test_purger import Front, RecordingPurger
 from tests.schema.api import Api
 
 PURGES = """query($first: Int, $after: String) { purges(first: $first, after: $after) {
@@ -32,7 +31,7 @@ def test_what_a_cdn_answers_is_seen_by_id(api: Api) -> None:
     purger = RecordingPurger()
     purger.fault = OSError("the CDN is away")
     packs.set_crop(api.caller, api.playground.pack(), "main", Crop(0, 0, 1, 0.5))
-    PurgeCarrier(replace(api.playground.site, purger=purger)).step()
+    Front(api.playground, purger).carry()
     (node,) = api.data(PURGES)["purges"]["nodes"]
     assert (node["state"], node["attempts"], node["error"]) == ("RUNNING", 1, "OSError: the CDN is away")
     assert api.data(NODE, id=node["id"])["node"]["error"] == node["error"]
