@@ -96,7 +96,14 @@ Endpoints = Annotated[
     Annotated[str, _only(lambda value: [_public_url(url) for url in split_list(value)])] | None,
     _expected("addresses with commas between them, http://10.0.0.5:6081"),
 ]
-Cdn = Annotated[Literal["none", "varnish"], BeforeValidator(_lower), _expected("none or varnish")]
+Cdn = Annotated[
+    Literal["none", "cloudfront", "fastly", "varnish"],
+    BeforeValidator(_lower),
+    _expected("none, cloudfront, fastly or varnish"),
+]
+PurgeBy = Annotated[Literal["tags", "paths"], BeforeValidator(_lower), _expected("tags or paths")]
+# It becomes a part of an address.
+Id = Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")] | None, _expected("an id of letters and digits")]
 Region = Annotated[str | None, _expected("a region's name")]
 PublicUrl = Annotated[
     Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host/path without a query")

@@ -25,12 +25,14 @@ from packshot.setting_types import (
     Endpoints,
     Folder,
     Hosts,
+    Id,
     Key,
     Level,
     Name,
     Networks,
     OptionalCount,
     PublicUrl,
+    PurgeBy,
     RedisUrl,
     Region,
     Seconds,
@@ -44,7 +46,7 @@ from packshot.storage.durable import make_folder, sync_folder, write_synced
 
 PREFIX = "PACKSHOT_"
 # A database URL may hold a password.
-_SECRET = ("admin_token", "basic_users", "database_url", "jwt_secret", "redis_url")
+_SECRET = ("admin_token", "basic_users", "database_url", "fastly_token", "jwt_secret", "redis_url")
 
 
 class BadSettings(Exception):
@@ -108,7 +110,20 @@ class Settings(BaseSettings):
     )
     cdn: Cdn = Field(
         default="none",
-        description="What caches pictures in front of Packshot and is purged: `varnish`, or `none`.",
+        description="What caches pictures in front of Packshot and is purged:"
+        " `cloudfront`, `fastly`, `varnish`, or `none`.",
+    )
+    cloudfront_distribution: Id = Field(
+        default=None,
+        description="With `cloudfront`: the distribution's id. Credentials come from the usual AWS chain.",
+    )
+    cloudfront_purge_by: PurgeBy = Field(
+        default="tags",
+        description="With `cloudfront`: `tags`, where its `CacheTagConfig` names `x-amz-meta-tags`, or `paths`.",
+    )
+    fastly_service: Id = Field(default=None, description="With `fastly`: the service's id.")
+    fastly_token: Token = Field(
+        default=None, description="With `fastly`: a token of its API with the scope `purge_select`."
     )
     varnish_urls: Endpoints = Field(
         default=None,
@@ -293,7 +308,13 @@ def _conflicts(settings: Settings) -> dict[str, str]:
 
 
 # What each kind of CDN needs, and no other may have.
-_OF_CDN = {"varnish_urls": "varnish"}
+_OF_CDN = {
+    "cloudfront_distribution": "cloudfront",
+    "cloudfront_purge_by": "cloudfront",
+    "fastly_service": "fastly",
+    "fastly_token": "fastly",
+    "varnish_urls": "varnish",
+}
 
 
 def _cdn_faults(settings: Settings) -> dict[str, str]:
@@ -302,7 +323,7 @@ def _cdn_faults(settings: Settings) -> dict[str, str]:
         name, value = PREFIX + field.upper(), getattr(settings, field)
         if kind == settings.cdn and value is None:
             faults[name] = f"{name}: expected a value, as {PREFIX}CDN is {kind}, got nothing"
-        elif kind != settings.cdn and value is not None:
+        elif kind != settings.cdn and value != Settings.model_fields[field].default:
             faults[name] = f"{name}: expected nothing, as {PREFIX}CDN is {settings.cdn}, got a value"
     return faults
 

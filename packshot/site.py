@@ -4,11 +4,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
 from packshot.cdn.none import NoPurger
+from packshot.cdn.surrogate import SurrogateKeyPurger
 from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Size
 from packshot.render.limits import Limits
@@ -90,6 +92,14 @@ def open_site(settings: Settings) -> Site:
 
 def open_purger(settings: Settings) -> Purger:
     """Return the purger of the CDN that is set; it speaks to nobody before it purges."""
+    if settings.cdn == "cloudfront" and settings.cloudfront_distribution is not None:
+        # Only here: botocore takes long to import, and not every installation has it.
+        from packshot.cdn.cloudfront import CloudFrontPurger
+
+        prefix, by_tags = urlsplit(settings.public_url or "").path, settings.cloudfront_purge_by == "tags"
+        return CloudFrontPurger(settings.cloudfront_distribution, by_tags=by_tags, prefix=prefix)
+    if settings.cdn == "fastly" and settings.fastly_service is not None and settings.fastly_token is not None:
+        return SurrogateKeyPurger(settings.fastly_service, settings.fastly_token.get_secret_value())
     if settings.cdn == "varnish":
         return VarnishPurger([url.rstrip("/") for url in split_list(settings.varnish_urls)])
     return NoPurger()

@@ -7,7 +7,7 @@ from packshot.catalog import migrate
 from packshot.catalog.transaction import Catalog, DatabaseFault
 from packshot.render.formats import codecs
 from packshot.settings import Settings
-from packshot.site import open_stores
+from packshot.site import open_purger, open_stores
 from packshot.storage.check import check_store
 from pregen.queue import is_reachable, make_broker
 
@@ -27,6 +27,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "database": lambda: _database(settings),
         "stores": lambda: _stores(settings),
         "queue": lambda: _queue(settings),
+        "cdn": lambda: _cdn(settings),
         "codecs": _codecs,
     }
     yield Finding("settings", "all fit")
@@ -78,6 +79,10 @@ def _queue(settings: Settings) -> Iterator[Finding]:
     finally:
         broker.close()
     yield Finding("queue", "Redis answers")
+
+
+def _cdn(settings: Settings) -> Iterator[Finding]:
+    yield Finding("cdn", open_purger(settings).check())
 
 
 def _codecs() -> Iterator[Finding]:

@@ -14,7 +14,8 @@ from packshot.catalog import ledger
 from packshot.catalog.ledger import VariantState
 from packshot.site import Site
 from packshot.variants.picture_request import PictureForm
-from packshot.variants.resolve import asked_location, nothing_to_show, purge_tags, source_of
+from packshot.variants.resolve import asked_location, nothing_to_show, source_of
+from packshot.variants.tags import purge_tags
 from resolvers.addresses import Address
 from resolvers.pictures import Picture, PictureSource, Wanted, picture_at
 from resolvers.urls import PICTURE, Urls, urls_of

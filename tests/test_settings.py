@@ -75,6 +75,10 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_S3_PUBLIC_ENDPOINT_URL": "http://s3.local:8333/",
         "PACKSHOT_S3_REGION": "eu-north-1",
         "PACKSHOT_CDN": "Varnish",
+        "PACKSHOT_CLOUDFRONT_DISTRIBUTION": "",
+        "PACKSHOT_CLOUDFRONT_PURGE_BY": "",
+        "PACKSHOT_FASTLY_SERVICE": "",
+        "PACKSHOT_FASTLY_TOKEN": "",
         "PACKSHOT_VARNISH_URLS": "http://10.0.0.5:6081, http://10.0.0.6:6081",
         "PACKSHOT_PUBLIC_URL": "https://{tenant}.images.example/base//",
         "PACKSHOT_TENANT": "films-2",
@@ -199,6 +203,9 @@ def test_an_empty_value_is_no_value() -> None:
         ("RENDER_MEMORY_BYTES", "lots"),
         ("RENDER_PROCESSES", "0"),
         ("CDN", "akamai"),
+        ("CLOUDFRONT_DISTRIBUTION", "E123/../.."),
+        ("CLOUDFRONT_PURGE_BY", "urls"),
+        ("FASTLY_TOKEN", "two words"),
         ("LOG_LEVEL", "trace"),
     ],
 )
@@ -232,6 +239,12 @@ def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
     assert faults_of(PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081") == (
         "PACKSHOT_VARNISH_URLS: expected nothing, as PACKSHOT_CDN is none, got a value",
     )
+    assert faults_of(PACKSHOT_CDN="fastly", PACKSHOT_CLOUDFRONT_PURGE_BY="paths", PACKSHOT_FASTLY_TOKEN="s3cret") == (
+        "PACKSHOT_CLOUDFRONT_PURGE_BY: expected nothing, as PACKSHOT_CDN is fastly, got a value",
+        "PACKSHOT_FASTLY_SERVICE: expected a value, as PACKSHOT_CDN is fastly, got nothing",
+    )
+    given = {"PACKSHOT_CDN": "cloudfront", "PACKSHOT_CLOUDFRONT_DISTRIBUTION": "E1A2B3"}
+    assert load_settings(given).cloudfront_purge_by == "tags"
     (fault,) = faults_of(PACKSHOT_CDN="varnish", PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081, 10.0.0.6:6081")
     assert fault.startswith("PACKSHOT_VARNISH_URLS: expected addresses with commas between them")
 

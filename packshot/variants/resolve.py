@@ -4,7 +4,6 @@ Which original, which crop, which policy and where each came from: the rules of
 the contract, as pure functions over one snapshot.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from packshot.errors import Invalid, NotFound
@@ -14,7 +13,7 @@ from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, f
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.plan import Drawing
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
-from packshot.variants.tags import location_tag, pack_tag, tenant_tag
+from packshot.variants.tags import purge_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +60,6 @@ class Target:
     def tags(self) -> tuple[str, ...]:
         """Purge tags of a stable URL that gives it."""
         return purge_tags(self.key.tenant, self.key.pack, self.consulted)
-
-
-def purge_tags(tenant: str, pack_id: str, consulted: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of an answer: the tenant, the pack, and every location consulted for it."""
-    return tenant_tag(tenant), pack_tag(tenant, pack_id), *(location_tag(tenant, name) for name in consulted)
 
 
 def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str, ...]]:

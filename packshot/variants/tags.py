@@ -1,5 +1,6 @@
 """Purge tags: what a CDN is told of each answer, so that it can forget it. In lower case: some ignore case."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -53,3 +54,8 @@ def location_tag(tenant: str, name: str) -> str:
 def erase_tag(tenant: str, pack_id: str) -> str:
     """Return the purge tag of what a pack's immutable URLs gave: those never go stale, but may have to go."""
     return f"e:{tenant}:{pack_id}"
+
+
+def purge_tags(tenant: str, pack_id: str, consulted: Iterable[str]) -> tuple[str, ...]:
+    """Return the tags of an answer: the tenant, the pack, and every location consulted for it."""
+    return tenant_tag(tenant), pack_tag(tenant, pack_id), *(location_tag(tenant, name) for name in consulted)

@@ -1,0 +1,119 @@
+"""CloudFront: invalidations by cache tag, or by path where a distribution keeps no tags."""
+
+import os
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from packshot.cdn.base import REPEAT_AFTER, Busy
+from packshot.cdn.paths import paths_of
+from packshot.errors import Invalid
+
+# As S3 gives back an object's metadata, so that the bucket and the application say the same.
+TAG_HEADER = "x-amz-meta-tags"
+# A distribution has room for 3,000 invalidation paths under way, tags included, and for 15 that end in `*`.
+MOST_WILDCARDS = 15
+_NO_ROOM = ("TooManyInvalidationsInProgress", "Throttling", "ThrottlingException", "RequestLimitExceeded")
+_REFUSED = ("InvalidArgument", "BatchTooLarge", "InvalidationBatchAlreadyExists")
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that stands for them"
+_MEND = {
+    "NoSuchDistribution": "there is no such distribution: correct PACKSHOT_CLOUDFRONT_DISTRIBUTION",
+    "AccessDenied": f"access denied: {_CREDENTIALS}, and allow cloudfront:CreateInvalidation, "
+    "cloudfront:GetInvalidation and cloudfront:GetDistributionConfig",
+    "InvalidClientTokenId": f"AWS does not know this access key: {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret key is not that of the access key: {_CREDENTIALS}",
+}
+
+T = TypeVar("T")
+
+
+class CloudFrontPurger:
+    """One distribution. Credentials come by the usual AWS chain.
+
+    With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`: then
+    one invalidation finds what the application gave and what the bucket gave. An
+    erasure is invalidated by its paths as well, as what was cached before tags were
+    configured carries none. Without, a change of a location is all stable URLs.
+
+    Args:
+        distribution: its id.
+        by_tags: whether it keeps tags.
+        prefix: the path of the public URL, before `/i/` and `/api/`; may contain `{tenant}`.
+        endpoint_url: of something that speaks CloudFront's protocol; None: AWS.
+    """
+
+    repeat_after: timedelta | None = REPEAT_AFTER
+
+    def __init__(self, distribution: str, *, by_tags: bool, prefix: str = "", endpoint_url: str | None = None) -> None:
+        self.by_tags = by_tags
+        # Half of a distribution's room, so that two batches fit; paths are few, whatever the tags.
+        self.most_tags = 1500 if by_tags else 1000
+        self._distribution = distribution
+        self._prefix = prefix
+        self._endpoint_url = endpoint_url
+        self._making = threading.Lock()
+        self._made: tuple[int, Any] | None = None
+
+    def headers(self, tags: Sequence[str]) -> dict[str, str]:
+        return {TAG_HEADER: ",".join(tags)} if self.by_tags else {}
+
+    def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
+        """Create an invalidation; the same reference for the same tags gives the one that was created before."""
+        items = [f"#{tag}" for tag in tags] if self.by_tags else []
+        if erasing or not self.by_tags:
+            items += paths_of(tags, prefix=self._prefix, most=MOST_WILDCARDS)
+        batch = {"Paths": {"Quantity": len(items), "Items": items}, "CallerReference": reference}
+        answer = self._call(
+            lambda client: client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)
+        )
+        return str(answer["Invalidation"]["Id"])
+
+    def is_complete(self, provider_id: str) -> bool:
+        answer = self._call(lambda client: client.get_invalidation(DistributionId=self._distribution, Id=provider_id))
+        return bool(answer["Invalidation"]["Status"] == "Completed")
+
+    def check(self) -> str:
+        answer = self._call(lambda client: client.get_distribution_config(Id=self._distribution))
+        config = answer["DistributionConfig"]
+        if not config["Enabled"]:
+            raise OSError(f"The distribution {self._distribution} is disabled: enable it.")
+        header = config.get("CacheTagConfig", {}).get("HeaderName")
+        if self.by_tags and str(header).lower() != TAG_HEADER:
+            mend = f"set it to {TAG_HEADER}, or PACKSHOT_CLOUDFRONT_PURGE_BY to paths"
+            raise OSError(f"The header of CacheTagConfig is {header or 'not set'}: {mend}.")
+        return f"CloudFront, purged by {'tags' if self.by_tags else 'paths'}"
+
+    def _call(self, act: Callable[[Any], T]) -> T:
+        try:
+            return act(self._client())
+        except ClientError as error:
+            raise self._translated(error) from error
+        except BotoCoreError as error:
+            raise OSError(f"CloudFront cannot be asked: {error}") from error
+
+    def _translated(self, error: ClientError) -> Exception:
+        code = error.response.get("Error", {}).get("Code", "")
+        said = error.response.get("Error", {}).get("Message") or code
+        if code in _NO_ROOM:
+            return Busy(f"CloudFront: {said}")
+        if code in _REFUSED:
+            return Invalid("CloudFront refuses the purge.", expected="what it takes", got=f"{code}: {said}")
+        return OSError(f"CloudFront: {_MEND.get(code) or f'{code}: {said}'}")
+
+    def _client(self) -> Any:
+        """Return this process's client; made when it is first needed, as most processes purge nothing."""
+        with self._making:
+            if self._made is None or self._made[0] != os.getpid():
+                session = botocore.session.Session()
+                retries = {"mode": "standard", "total_max_attempts": 2}
+                config = Config(connect_timeout=3, read_timeout=10, retries=retries)
+                client = session.create_client(
+                    "cloudfront", region_name="us-east-1", endpoint_url=self._endpoint_url, config=config
+                )
+                self._made = os.getpid(), client
+            return self._made[1]

@@ -1,0 +1,49 @@
+"""Tags say what they stand for, and are taken apart into what they were made of."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packshot.cdn.cloudfront import MOST_WILDCARDS
+from packshot.cdn.paths import paths_of
+from packshot.variants.tags import TagKind, erase_tag, location_tag, pack_tag, parse_tag, tenant_tag
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
+PACKS = st.from_regex(r"[0-9a-f]{24}", fullmatch=True)
+
+
+@given(NAMES, NAMES, PACKS)
+def test_a_tag_is_taken_apart_into_what_it_was_made_of(tenant: str, location: str, pack_id: str) -> None:
+    assert parse_tag(tenant_tag(tenant)) == (TagKind.TENANT, tenant, "")
+    assert parse_tag(pack_tag(tenant, pack_id)) == (TagKind.PACK, tenant, pack_id)
+    assert parse_tag(location_tag(tenant, location)) == (TagKind.LOCATION, tenant, location)
+    assert parse_tag(erase_tag(tenant, pack_id)) == (TagKind.ERASE, tenant, pack_id)
+
+
+@pytest.mark.parametrize("text", ["", "x:a:b", "pack"])
+def test_what_is_no_tag_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="TagKind"):
+        parse_tag(text)
+
+
+TAGS = st.one_of(
+    st.builds(tenant_tag, NAMES),
+    st.builds(location_tag, NAMES, NAMES),
+    st.builds(pack_tag, NAMES, PACKS),
+    st.builds(erase_tag, NAMES, PACKS),
+)
+
+
+@given(st.lists(TAGS, min_size=1, max_size=60), st.sampled_from(["", "/img", "/{tenant}/img"]))
+def test_the_paths_of_tags_cover_every_url_that_may_carry_one_and_are_never_too_many(
+    tags: list[str], prefix: str
+) -> None:
+    paths = paths_of(tags, prefix=prefix, most=MOST_WILDCARDS)
+    assert 1 <= len(paths) <= MOST_WILDCARDS
+    for text in tags:
+        kind, tenant, name = parse_tag(text)
+        base = prefix.replace("{tenant}", tenant)
+        pack_id = name if kind in (TagKind.PACK, TagKind.ERASE) else "0" * 24
+        stable = [f"{base}/api/v2/img/{pack_id}-7?location=a", f"{base}/api/v2/img/{tenant}/{pack_id}/picture.json"]
+        urls = [f"{base}/i/{tenant}/{pack_id}/main/0/x.jpg"] if kind is TagKind.ERASE else stable
+        assert all(any(url.startswith(path.removesuffix("*")) for path in paths) for url in urls), text
