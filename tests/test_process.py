@@ -17,6 +17,7 @@ import pytest
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
 from tests.server import TOKEN, packshot, serving
+from tests.servers import varnish
 from tests.servers.host import Host, giving
 
 
@@ -182,6 +183,13 @@ def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
     sick = packshot(tmp_path, "doctor", PACKSHOT_DATABASE_URL="postgresql+psycopg://127.0.0.1:1/packshot")
     assert sick.returncode == 4
     assert "FAIL database: does not answer: start it, or correct PACKSHOT_DATABASE_URL" in sick.stdout
+    with varnish.running() as well, varnish.running() as ill:
+        cdn = {"PACKSHOT_CDN": "varnish", "PACKSHOT_VARNISH_URLS": f"{well.url}, {ill.url}/"}
+        assert "ok   cdn: Varnish, 2 of 2 take purges" in packshot(tmp_path, "doctor", **cdn).stdout
+        ill.status = 403
+        mute = packshot(tmp_path, "doctor", **cdn)
+    assert mute.returncode == 4
+    assert f"FAIL cdn: OSError: {ill.url} answers a purge with 403: allow this machine" in mute.stdout
 
 
 def test_edits_go_on_where_the_store_is_away_at_the_start(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
 
 @app.command()
 def doctor() -> None:
-    """Check settings, database, stores, queue and codecs, and say how to mend what is wrong."""
+    """Check settings, database, stores, queue, CDN and codecs, and say how to mend what is wrong."""
     from serve.doctor import examine
 
     ill = False
