@@ -28,6 +28,8 @@ _WHOLE = re.compile(r"[0-9]{1,9}")
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Whatever else is in a URL is escaped (RFC 3986), and servers differ about what to make of it.
+_UNESCAPED = re.compile(r'[^!-"$-~]')
 
 
 class FormatChoice(StrEnum):
@@ -82,11 +84,12 @@ class RequestForm:
 def parse_request(query: str) -> RequestForm:
     """Read a query string as it stands in the URL.
 
-    Names are compared without case, of a repeated parameter the first counts,
-    unknown ones are ignored, percent escapes are decoded once and must be UTF-8.
+    Names are compared without case, that of ASCII; of a repeated parameter the
+    first counts, unknown ones are ignored, percent escapes are decoded once and
+    must be UTF-8. A CDN's edge does the same in JavaScript: infra/edge/route.js.
 
     Raises:
-        Invalid: a broken escape, or a value that does not fit its parameter.
+        Invalid: a broken escape, what should be escaped, or a value that does not fit its parameter.
     """
     found = split_query(query)
     values: dict[str, Any] = {n.replace("-", "_"): _PARAMETERS[n](found[n], n) for n in _PARAMETERS if n in found}
@@ -97,12 +100,14 @@ def split_query(query: str) -> dict[str, str]:
     """Return the parameters of a query string, known or not, by their names in lower case.
 
     Raises:
-        Invalid: a broken escape.
+        Invalid: a broken escape, or what should be escaped.
     """
+    if odd := _UNESCAPED.search(query):
+        raise Invalid("In a query string all but printable ASCII is escaped.", expected="%XX", got=odd[0])
     found: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        name = _decode(name).lower()
+        name = _lower(_decode(name))
         found.setdefault(name, _decode(value, shown=name not in SECRETS))
     return found
 
@@ -115,6 +120,11 @@ def _decode(text: str, *, shown: bool = True) -> str:
         return unquote_to_bytes(text).decode()
     except UnicodeDecodeError:
         raise Invalid("The query string must be UTF-8.", expected="UTF-8", got=got) from None
+
+
+def _lower(text: str) -> str:
+    # Other letters have a lower case too, but languages differ about it, and the Kelvin sign's would be a k.
+    return text.lower() if text.isascii() else text
 
 
 def _spell(value: object) -> str:
@@ -149,7 +159,7 @@ def _radius(value: str, name: str) -> int:
 
 
 def _quality(value: str, name: str) -> int | QualityChoice:
-    if value.lower() == QualityChoice.AUTO:
+    if _lower(value) == QualityChoice.AUTO:
         return QualityChoice.AUTO
     if not _WHOLE.fullmatch(value) or int(value) > 100:
         raise _refuse(name, "a whole number from 0 to 100, or auto", value)
@@ -176,7 +186,7 @@ def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:
 
     def convert(value: str, name: str) -> T:
         try:
-            return folded[value.lower()]
+            return folded[_lower(value)]
         except KeyError:
             raise _refuse(name, ", ".join(spellings), value) from None
 
@@ -185,7 +195,7 @@ def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:
 
 def _flag(value: str, name: str) -> bool:
     try:
-        return {"true": True, "false": False}[value.lower()]
+        return {"true": True, "false": False}[_lower(value)]
     except KeyError:
         raise _refuse(name, "true, false", value) from None
 

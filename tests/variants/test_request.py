@@ -107,6 +107,17 @@ def test_a_broken_escape_is_refused_even_in_an_unknown_parameter(query: str) -> 
         parse_request(query)
 
 
+@pytest.mark.parametrize("query", ["location=\u00e9", "x=\u00e9", "location=a b", "a#b", "location=\x00", "a\x7f"])
+def test_all_but_printable_ascii_must_be_escaped(query: str) -> None:
+    with pytest.raises(Invalid):
+        parse_request(query)
+
+
+def test_only_the_case_of_ascii_makes_no_difference() -> None:
+    # The lower case of the Kelvin sign is a plain k.
+    assert parse_request("bac%E2%84%AAground=x") == RequestForm()
+
+
 @given(st.text())
 def test_any_text_is_read_or_refused(query: str) -> None:
     try:

@@ -1,0 +1,200 @@
+// What a CDN's edge does with a request for a picture, before its cache is looked at. No data is needed.
+// The query string's rules are those of packshot/variants/request.py, which is the reference; vectors that run
+// through both keep them equal. ES5.1 with const, let, arrows and templates, for CloudFront Functions and njs.
+
+const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
+const HOST = /^([a-z0-9._-]*|\[[0-9a-f:.]*\])(:[0-9]*)?$/;
+const STABLE = /^\/api\/v2\/img(?:\/([a-z0-9][a-z0-9-]{0,62}))?\/([0-9a-f]{24})(-[A-Za-z0-9._~!$&'()*+,;=:@-]*)?(\/picture\.json)?$/;
+const IMMUTABLE = /^\/i\/([a-z0-9][a-z0-9-]{0,62})\/[0-9a-f]{24}\/[a-z0-9][a-z0-9-]{0,62}\/[0-9a-f]{24}\/w[a-z0-9.-]+\.[a-z]+$/;
+// They say who asks or what is to be told, not which picture; what carries one is never shared.
+const PERSONAL = ['access-key', 'expires', 'signature', 'explain'];
+
+function decoded(text) {
+    try {
+        return decodeURIComponent(text);
+    } catch (error) {
+        return null;
+    }
+}
+
+// Of ASCII alone: languages differ about the rest.
+function lower(text) {
+    return text.replace(/[A-Z]+/g, letters => letters.toLowerCase());
+}
+
+function escaped(value) {
+    return encodeURIComponent(value).replace(/[!'()*]/g, one => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+}
+
+function whole(least, most) {
+    return value => {
+        const fits = /^[0-9]{1,9}$/.test(value) && Number(value) >= least && Number(value) <= most;
+        return fits ? String(Number(value)) : null;
+    };
+}
+
+function decimal(least, most) {
+    return value => {
+        if (!/^[0-9]{1,9}(\.[0-9]{1,9})?$/.test(value) || Number(value) < least || Number(value) > most) {
+            return null;
+        }
+        const parts = value.split('.');
+        const fraction = (parts[1] || '').replace(/0+$/, '');
+        return String(Number(parts[0])) + (fraction && `.${fraction}`);
+    };
+}
+
+function choice(spellings) {
+    const folded = spellings.map(lower);
+    return value => {
+        const place = folded.indexOf(lower(value));
+        return place < 0 ? null : spellings[place];
+    };
+}
+
+function colour(value) {
+    return /^[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?$/.test(value) ? lower(value) : null;
+}
+
+function format(value) {
+    return lower(value) === 'jpg' ? 'jpeg' : choice(['auto', 'avif', 'webp', 'jpeg', 'png'])(value);
+}
+
+function quality(value) {
+    return lower(value) === 'auto' ? 'auto' : whole(0, 100)(value);
+}
+
+// In the order of the canonical query string.
+const PARAMETERS = [
+    ['location', escaped],
+    ['width', whole(1, 999999999)],
+    ['height', whole(1, 999999999)],
+    ['resize-mode', choice(['crop', 'includeAll', 'clip', 'cover', 'canvas', 'stretch'])],
+    ['resize-gravity', choice(['center', 'north', 'northeast', 'east', 'southeast', 'south', 'southwest', 'west',
+        'northwest', 'focus', 'smart'])],
+    ['skip-crop', choice(['true', 'false'])],
+    ['location-ratio', choice(['true', 'false'])],
+    ['rounded-corners', whole(0, 999999999)],
+    ['format', format],
+    ['quality', quality],
+    ['blur', decimal(0, 250)],
+    ['dpr', decimal(0.5, 4)],
+    ['background', colour]
+];
+
+// Return which of AVIF and WebP a header names; wildcards promise neither.
+function accepted(header) {
+    const found = lower(header).split(',').map(item => {
+        const parts = item.split(';').map(trimmed);
+        return parts.slice(1).some(isRefusal) ? '' : parts[0];
+    });
+    return ['image/avif', 'image/webp'].filter(type => found.indexOf(type) >= 0).join(',');
+}
+
+// Whether a parameter of a media type is q=0.
+function isRefusal(parameter) {
+    const end = parameter.indexOf('=');
+    if (end < 0 || trimmed(parameter.slice(0, end)) !== 'q') {
+        return false;
+    }
+    const weight = trimmed(parameter.slice(end + 1));
+    return weight !== '' && /^0*\.?0*$/.test(weight);
+}
+
+function trimmed(text) {
+    return text.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '');
+}
+
+// Return the canonical query string and the format that it names; null: a parameter does not fit.
+function requestForm(query) {
+    const values = {};
+    const refused = query.split('&').some(pair => {
+        const end = pair.indexOf('=');
+        const name = decoded(end < 0 ? pair : pair.slice(0, end));
+        const value = decoded(end < 0 ? '' : pair.slice(end + 1));
+        if (name === null || value === null) {
+            return true;
+        }
+        // With a mark before them, names that every object has are nothing special.
+        const key = `=${lower(name)}`;
+        if (values[key] === undefined) {
+            values[key] = value;
+        }
+        return false;
+    });
+    if (refused) {
+        return null;
+    }
+    const pairs = [];
+    let format = null;
+    const unfit = PARAMETERS.some(parameter => {
+        const given = values[`=${parameter[0]}`];
+        if (given === undefined) {
+            return false;
+        }
+        const spelled = parameter[1](given);
+        if (parameter[0] === 'format') {
+            format = spelled;
+        }
+        pairs.push(`${parameter[0]}=${spelled}`);
+        return spelled === null;
+    });
+    return unfit ? null : {query: pairs.join('&'), format: format};
+}
+
+// Return the tenant that a host names; '': it names none; null: it names what cannot be one, or is no host.
+function tenantOf(host, domain) {
+    const parts = HOST.exec(lower(host));
+    if (!parts) {
+        return null;
+    }
+    const suffix = `.${domain}`;
+    const start = parts[1].length - suffix.length;
+    if (domain === '' || start < 0 || parts[1].indexOf(suffix, start) !== start) {
+        return '';
+    }
+    const tenant = parts[1].slice(0, start);
+    return NAME.test(tenant) ? tenant : null;
+}
+
+function isPersonal(query) {
+    return query.split('&').some(pair => {
+        const name = decoded(pair.split('=')[0]);
+        return name !== null && PERSONAL.indexOf(lower(name)) >= 0;
+    });
+}
+
+// Return what to ask instead, of which a cache keeps one copy for each URL and `accept`.
+//   request: host, path and query as they stand in the URL, accept (header, lines joined by commas),
+//     keyed: whether an access key's header came with it
+//   settings: domain (of the tenants' hosts, or ''), tenant (where nothing names one)
+//   cache: false: hand it on as it came, and keep nothing; the application refuses what is wrong with it
+//   path: of a stable URL it has the tenant, whatever named it, and no cache buster
+//   accept: which of image/avif and image/webp count; '' also where they cannot make a difference
+function route(request, settings) {
+    const asItCame = {cache: false, path: request.path, query: request.query, accept: request.accept};
+    const named = tenantOf(request.host, settings.domain);
+    if (named === null || request.keyed || !/^[!-"$-~]*$/.test(request.query) || isPersonal(request.query)) {
+        return asItCame;
+    }
+    const immutable = IMMUTABLE.exec(request.path);
+    const stable = immutable || STABLE.exec(request.path);
+    const inPath = stable ? stable[1] : '';
+    if (!stable || (named && inPath && named !== inPath)) {
+        return asItCame;
+    }
+    if (immutable) {
+        return {cache: true, path: request.path, query: '', accept: ''};
+    }
+    const path = `/api/v2/img/${named || inPath || settings.tenant}/${stable[2]}${stable[4] || ''}`;
+    if (stable[4]) {
+        return {cache: true, path: path, query: request.query, accept: ''};
+    }
+    const form = requestForm(request.query);
+    if (form === null) {
+        return asItCame;
+    }
+    // Without a format the tenant's policy decides, which may be to negotiate.
+    const negotiable = form.format === null || form.format === 'auto';
+    return {cache: true, path: path, query: form.query, accept: negotiable ? accepted(request.accept) : ''};
+}
