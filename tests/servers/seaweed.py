@@ -11,7 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,10 +44,12 @@ class Seaweed:
 
     Args:
         folder: made when missing; nothing else may be in it.
+        public: what anybody may read, "bucket/prefix*".
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, public: Sequence[str] = ()) -> None:
         self.folder = folder.absolute()
+        self._public = [f"Read:{place}" for place in public]
         self.access_key, self.secret_key = "packshot-tests", secrets.token_hex(20)
         self.denied_key, self.denied_secret = "packshot-denied", secrets.token_hex(20)
         self._admin_secret = secrets.token_hex(20)
@@ -128,10 +130,13 @@ class Seaweed:
             ("packshot", self.access_key, self.secret_key, ["Read", "Write", "List"]),
             ("denied", self.denied_key, self.denied_secret, ["Read:another-bucket"]),
         ]
-        identities = [
+        identities: list[dict[str, Any]] = [
             {"name": name, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
             for name, key, secret, actions in known
         ]
+        if self._public:
+            # By this name it means whoever signs nothing.
+            identities.append({"name": "anonymous", "actions": self._public})
         path = self.folder / "identities.json"
         path.touch(0o600)
         path.write_text(json.dumps({"identities": identities}))
