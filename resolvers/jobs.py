@@ -8,8 +8,9 @@ from packshot.catalog.jobs import Failure, Job, JobKind, JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
 from packshot.catalog.snapshots import read_snapshots
-from packshot.catalog.transaction import hold_configuration
+from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import Limit, NotFound
+from packshot.model import Snapshot
 from packshot.variants.change import Change
 from resolvers import changes
 from resolvers.caller import Caller
@@ -53,26 +54,11 @@ def regenerate_packs(
         NotFound: one of them is no pack of this tenant; nothing is ordered then.
         BadState: all anew, while another change is being prepared.
     """
-    wanted = list(dict.fromkeys(pack_ids))
-    if not 1 <= len(wanted) <= MOST_PACKS:
-        raise Limit(
-            "That many packs cannot be named at once.",
-            field=("scope", "pack_ids"),
-            expected=f"1 to {MOST_PACKS}; for more, a location or the tenant",
-            got=len(wanted),
-        )
+    wanted = name_packs(pack_ids)
     with caller.write() as tx:
         if mode is RegenerateMode.REFRESH:
             hold_configuration(tx)
-        known = read_snapshots(tx, wanted)
-        for index, pack_id in enumerate(wanted):
-            if pack_id not in known:
-                raise NotFound(
-                    "There is no such pack.",
-                    field=("scope", "pack_ids", str(index)),
-                    expected="a pack of this tenant",
-                    got=pack_id,
-                )
+        read_named(tx, wanted)
         if mode is RegenerateMode.REFRESH:
             change = Change(refreshed_packs=frozenset(wanted))
             job = changes.refresh(caller, tx, change, priority=priority, location=None)
@@ -83,6 +69,41 @@ def regenerate_packs(
         caller.answer(job=f"job:{job.id}")
     ring_for(caller, wanted, priority)
     return job
+
+
+def name_packs(pack_ids: Sequence[str]) -> list[str]:
+    """Return the packs of a job's scope, each once.
+
+    Raises:
+        Limit: no pack, or more than 100.
+    """
+    wanted = list(dict.fromkeys(pack_ids))
+    if not 1 <= len(wanted) <= MOST_PACKS:
+        raise Limit(
+            "That many packs cannot be named at once.",
+            field=("scope", "pack_ids"),
+            expected=f"1 to {MOST_PACKS}; for more, a location or the tenant",
+            got=len(wanted),
+        )
+    return wanted
+
+
+def read_named(tx: Tx, wanted: Sequence[str]) -> dict[str, Snapshot]:
+    """Return the snapshots of the packs of a job's scope.
+
+    Raises:
+        NotFound: one of them is no pack of this tenant.
+    """
+    known = read_snapshots(tx, wanted)
+    for index, pack_id in enumerate(wanted):
+        if pack_id not in known:
+            raise NotFound(
+                "There is no such pack.",
+                field=("scope", "pack_ids", str(index)),
+                expected="a pack of this tenant",
+                got=pack_id,
+            )
+    return known
 
 
 def regenerate_tenant(

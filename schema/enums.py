@@ -90,7 +90,7 @@ class JobKind(Enum):
     REGENERATE = _value("REGENERATE", "Packs are brought up to date, after an edit or by `regenerate`.")
     LOCATION_CHANGE = _value("LOCATION_CHANGE", "A location was created or changed.")
     IMPORT = _value("IMPORT", "Originals of new packs are fetched. It counts those, not variants.")
-    PURGE = _value("PURGE", "CDN copies are removed.")
+    PURGE = _value("PURGE", "CDN copies are removed, by `purge`. It counts packs, or the location or tenant as one.")
     ERASE = _value(
         "ERASE", "A pack's bytes are removed for good. It counts blobs; skipped are originals that others show."
     )

@@ -6,12 +6,11 @@ from typing import Annotated
 import strawberry
 
 from packshot.catalog.jobs import Job as CoreJob
-from packshot.errors import NotFound
 from resolvers import jobs
 from resolvers.caller import Caller, Scope
 from schema.context import Info
 from schema.enums import Priority, RegenerateMode, core
-from schema.jobs import Job, JobScope
+from schema.jobs import Job, JobScope, check_tenant
 from schema.payloads import IdempotencyKey, JobPayload, payload
 from schema.scopes import Needs
 
@@ -37,7 +36,7 @@ class JobMutation:
             if scope.pack_ids is not None:
                 return JobPayload(job=Job.of(jobs.regenerate_packs(caller, scope.pack_ids.value, *how)))
             if scope.tenant is not None:
-                _check_tenant(caller, scope.tenant.value)
+                check_tenant(caller, scope.tenant.value)
             location = None if scope.location is None else scope.location.value
             return JobPayload(job=Job.of(jobs.regenerate_tenant(caller, location, *how)))
 
@@ -84,10 +83,3 @@ class JobMutation:
 
 async def _control(info: Info, id: str, act: Callable[[Caller, str], CoreJob]) -> JobPayload:
     return await payload(info, JobPayload, lambda caller: JobPayload(job=Job.of(act(caller, id.removeprefix("job:")))))
-
-
-def _check_tenant(caller: Caller, tenant_id: str) -> None:
-    own = f"tenant:{caller.tenant}"
-    if tenant_id != own:
-        # Another tenant's name answers like one that nobody has.
-        raise NotFound("There is no such tenant.", field=("scope", "tenant"), expected=own, got=tenant_id)

@@ -6,7 +6,9 @@ import strawberry
 
 from packshot.catalog import jobs as catalog
 from packshot.catalog.pages import LARGEST_PAGE, Page
+from packshot.errors import NotFound
 from resolvers import jobs, reports
+from resolvers.caller import Caller
 from schema.context import Info
 from schema.enums import ErrorCode, JobKind, JobState, Priority
 from schema.inputs import given
@@ -43,7 +45,8 @@ class JobFailure:
 
 
 @strawberry.type(
-    description="What was asked to be rendered, and how far it is. Counts are variants; of an IMPORT, originals."
+    description="What was asked to be rendered, and how far it is. Counts are variants; of an IMPORT, originals; of "
+    "a PURGE, what it names."
 )
 class Job(Node):
     kind: JobKind = strawberry.field(description="Why it is done.")
@@ -118,3 +121,10 @@ class JobScope:
     tenant: strawberry.Maybe[strawberry.ID] = strawberry.field(
         description="Every location of every pack: `tenant:<name>`, the token's own."
     )
+
+
+def check_tenant(caller: Caller, tenant_id: str) -> None:
+    """Raise `NotFound` unless that is the caller's own tenant; another's name answers like one that nobody has."""
+    own = f"tenant:{caller.tenant}"
+    if tenant_id != own:
+        raise NotFound("There is no such tenant.", field=("scope", "tenant"), expected=own, got=tenant_id)

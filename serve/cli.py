@@ -2,7 +2,18 @@
 
 import typer
 
-from serve.commands import jobs, keeping, location_changes, locations, regeneration, serving, setup, tenants, tokens
+from serve.commands import (
+    jobs,
+    keeping,
+    location_changes,
+    locations,
+    purging,
+    regeneration,
+    serving,
+    setup,
+    tenants,
+    tokens,
+)
 from serve.commands.shell import Commands
 
 app = typer.Typer(
@@ -17,6 +28,7 @@ app.add_typer(serving.app)
 app.add_typer(regeneration.app)
 app.add_typer(setup.app)
 app.add_typer(keeping.app)
+app.add_typer(purging.app)
 app.add_typer(jobs.app, name="jobs")
 locations.app.add_typer(location_changes.app)
 app.add_typer(locations.app, name="location")

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import webhooks
-from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job
+from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables import (
     candidates,
@@ -25,6 +25,7 @@ from packshot.catalog.tables import (
     orders,
     pack_locations,
     packs,
+    purges,
 )
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
@@ -308,12 +309,19 @@ def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
         .where(erasures.c.tenant_id == jobs.c.tenant_id, erasures.c.job_id == jobs.c.id)
         .exists()
     )
+    open_purges = (
+        sa.select(purges.c.job_id)
+        .where(purges.c.tenant_id == jobs.c.tenant_id, purges.c.job_id == jobs.c.id, purges.c.finished_at.is_(None))
+        .exists()
+    )
+    # Asked of those jobs alone that have any.
+    purged = sa.or_(jobs.c.kind != JobKind.PURGE.value, ~open_purges)
     prepares = (
         sa.select(candidates.c.job_id)
         .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
         .exists()
     )
-    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, ~prepares)
+    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, purged, ~prepares)
 
 
 def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:

@@ -22,6 +22,7 @@ class JobKind(StrEnum):
     REGENERATE = "regenerate"
     LOCATION_CHANGE = "location_change"
     IMPORT = "import"
+    PURGE = "purge"
     ERASE = "erase"
     COLLECT = "collect"
     SCRUB = "scrub"
@@ -148,6 +149,7 @@ def create_job(
     verify: bool = False,
     whole_tenant: bool = False,
     activated: bool = False,
+    total: int = 0,
     by: str | None = None,
 ) -> Job:
     """Write a job and return it.
@@ -174,7 +176,7 @@ def create_job(
             cursor=cursor,
             packs=(tx.connection.scalar(there) or 0) if whole_tenant else 0,
             packs_seen=0,
-            total=0,
+            total=total,
             done=0,
             skipped=0,
             failed=0,

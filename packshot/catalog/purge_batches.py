@@ -13,9 +13,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import items
+from packshot.catalog.jobs import Counts
 from packshot.catalog.purges import COLLECTED_FOR, PurgeState
 from packshot.catalog.tables import purges
 from packshot.catalog.transaction import Tx
+from packshot.variants.tags import parse_tag
 
 # Longer than a provider takes to accept what is claimed at once.
 LEASE = timedelta(seconds=90)
@@ -38,6 +41,7 @@ class Claim:
     Attributes:
         round: 1 for the first purge, 2 for the one after it.
         outages: how often in a row it came to nothing.
+        job_id: the job that ends with it.
     """
 
     tenant: str
@@ -46,6 +50,7 @@ class Claim:
     round: int
     outages: int
     token: str
+    job_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +165,9 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> Claim:
     tx.connection.execute(
         sa.update(purges).where(purges.c.tenant_id == row.tenant_id, purges.c.id == row.id).values(**values)
     )
-    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, token)
+    if row.job_id is not None:
+        items.mark_running(replace(tx, tenant=row.tenant_id), row.job_id)
+    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, token, row.job_id)
 
 
 def note_open(tx: Tx, batch: Batch, provider_id: str) -> None:
@@ -185,7 +192,8 @@ def note_complete(tx: Tx, batch: Batch, provider_id: str, *, repeat_after: timed
             values |= {"round": 2, "batch": None, "due_at": tx.now + repeat_after}
         else:
             values |= {"state": PurgeState.SUCCEEDED.value, "finished_at": tx.now}
-        _release(tx, held, **values)
+        if _release(tx, held, **values) and "finished_at" in values:
+            _end_job(tx, held, Counts(done=_named(held)))
 
 
 def wait_for_room(tx: Tx, batch: Batch, error: str) -> None:
@@ -222,20 +230,32 @@ def give_up(tx: Tx, batch: Batch, error: str) -> None:
 
 
 def _give_up(tx: Tx, held: Claim, error: str) -> None:
-    _release(tx, held, error=error, state=PurgeState.FAILED.value, finished_at=tx.now)
+    if _release(tx, held, error=error, state=PurgeState.FAILED.value, finished_at=tx.now):
+        _end_job(tx, held, Counts(failed=_named(held)))
+
+
+def _named(held: Claim) -> int:
+    """How many packs, locations or tenants it is about: a pack may have a second tag."""
+    return len({parse_tag(tag)[1:] for tag in held.tags})
+
+
+def _end_job(tx: Tx, held: Claim, counts: Counts) -> None:
+    if held.job_id is not None:
+        items.count(replace(tx, tenant=held.tenant), held.job_id, counts)
 
 
 def _taken(tx: Tx, provider_id: str) -> dict[str, Any]:
     return {"provider_id": provider_id, "sent_at": sa.func.coalesce(purges.c.sent_at, tx.now)}
 
 
-def _release(tx: Tx, held: Claim, **values: Any) -> None:
+def _release(tx: Tx, held: Claim, **values: Any) -> bool:
     # Against the lease: whoever came too late must not end what another has begun anew.
-    tx.connection.execute(
+    released = tx.connection.execute(
         sa.update(purges)
         .where(purges.c.tenant_id == held.tenant, purges.c.id == held.id, purges.c.lease_token == held.token)
         .values(lease_token=None, lease_until=None, **values)
     )
+    return bool(released.rowcount)
 
 
 def free_leases(tx: Tx) -> None:

@@ -82,11 +82,16 @@ def order_configuration_purge(tx: Tx, location: str | None, *, cause: str) -> No
         order_purge(tx, scope=f"location {location}", cause=cause, tags=[location_tag(tx.tenant, location)])
 
 
-def order_purge(tx: Tx, *, scope: str, cause: str, tags: Iterable[str], erasing: bool = False) -> None:
+def order_purge(
+    tx: Tx, *, scope: str, cause: str, tags: Iterable[str], erasing: bool = False, job_id: str | None = None
+) -> None:
     """Order that what carries one of the tags be purged.
 
     An order for the same tags that nobody has begun with will do, and gets this
     one's cause. One that was begun will not: it may have been sent before this change.
+
+    Args:
+        job_id: the job that ends with this purge, which therefore shares with no other.
     """
     known = sorted(set(tags))
     statement = tx.insert(purges).values(
@@ -95,7 +100,8 @@ def order_purge(tx: Tx, *, scope: str, cause: str, tags: Iterable[str], erasing:
         scope=scope,
         cause=cause,
         tags=known,
-        tags_sha256=hashlib.sha256(json.dumps(known).encode()).hexdigest(),
+        tags_sha256=hashlib.sha256(json.dumps([known, job_id] if job_id else known).encode()).hexdigest(),
+        job_id=job_id,
         erasing=erasing,
         state=PurgeState.QUEUED.value,
         round=1,

@@ -192,6 +192,7 @@ pack_locations = sa.Table(
 )
 
 _SUPERSEDED = sa.text("superseded_at IS NOT NULL")
+_SHOWN = sa.text("superseded_at IS NULL AND rendered_at IS NOT NULL")
 _COLLECTING = sa.text("state = 'collecting'")
 
 # No foreign key to packs: blobs outlive a deleted pack for the grace period.
@@ -214,6 +215,9 @@ variants = sa.Table(
     sa.Column("rendered_at", Moment),
     sa.Column("superseded_at", Moment),
     sa.Index("ix_variants_superseded", "superseded_at", sqlite_where=_SUPERSEDED, postgresql_where=_SUPERSEDED),
+    sa.Index(
+        "ix_variants_rendered", "tenant_id", "rendered_at", "pack_id", sqlite_where=_SHOWN, postgresql_where=_SHOWN
+    ),
     sa.Index("ix_variants_collecting", "tenant_id", sqlite_where=_COLLECTING, postgresql_where=_COLLECTING),
 )
 
@@ -483,6 +487,7 @@ purges = sa.Table(
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("tags_sha256", SHA256, nullable=False),
     sa.Column("erasing", sa.Boolean, nullable=False, server_default=sa.false(), comment="must not be shown again"),
+    sa.Column("job_id", sa.String(32), comment="of which it is all; null: it was not asked for by itself"),
     sa.Column("batch", sa.String(32), comment="what it is sent with; null: not decided"),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("round", sa.SmallInteger, nullable=False, comment="1: the first purge, 2: the one after it"),

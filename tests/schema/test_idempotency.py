@@ -31,6 +31,8 @@ PUT = """mutation Put($key: String, $width: Int) {
     location { id version width } job { id } userErrors { code field } } }"""
 REGENERATE = """mutation Again($key: String, $scope: JobScope!) {
   regenerate(scope: $scope, idempotencyKey: $key) { job { id } userErrors { code field } } }"""
+PURGE = """mutation Purge($key: String, $scope: JobScope!, $before: DateTime) {
+  purge(scope: $scope, renderedBefore: $before, idempotencyKey: $key) { job { id kind } userErrors { code field } } }"""
 OTHERS = {
     "updateTenant": "(input: {resizeGravity: SOUTH}, force: true",
     "updatePack": "(id: $pack, input: {assetId: 5}",
@@ -88,6 +90,8 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
         (PUT, {"width": 10}),
         (REGENERATE, {"scope": {"location": "thumb"}}),
         (REGENERATE, {"scope": {"packIds": [pack_id]}}),
+        (PURGE, {"scope": {"packIds": [pack_id]}}),
+        (PURGE, {"scope": {"packIds": [pack_id]}, "before": "2020-01-01T00:00:00Z"}),
     ]
     for name in (
         "updatePack",

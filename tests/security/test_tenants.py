@@ -198,6 +198,14 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         )
         for scope in ({"packIds": ["{pack}"]}, {"location": "{location}"}, {"tenant": "{tenant}"})
     ],
+    "purge": [
+        (
+            f"mutation($s: JobScope!) {{ purge(scope: $s{before}) {{ job {{ total }} {REFUSED} }} }}",
+            {"s": scope},
+        )
+        for scope in ({"packIds": ["{pack}"]}, {"location": "{location}"}, {"tenant": "{tenant}"})
+        for before in ("", ', renderedBefore: "2020-01-01T00:00:00Z"')
+    ],
     "rollbackLocation": [
         (
             f"mutation($n: String!) {{ rollbackLocation(name: $n, toVersion: 1, force: true) {{ {REFUSED} }} }}",
