@@ -18,7 +18,7 @@ from tests.server import serving
 from tests.servers.cluster import Cluster
 
 KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "3"))
-JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "60"))
+JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "45"))
 # A killed worker holds up to four of them for a minute; the others must have some left.
 PACKS = max(16, JOBS // 10)
 # A worker that is killed before it has done anything loses nothing: so long a variant is waited for.
@@ -90,6 +90,9 @@ def _compare_with_undisturbed(
                 _set_crop(quiet, twin, crops[number])
             theirs = {_name(variant["url"]): variant["url"] for variant in quiet.variants(twin)}
             ours = {_name(variant["url"]): variant["url"] for variant in admin.variants(pack_id)}
+            places = {name.split("/")[0] for name in theirs}
+            # Other tests may have given the cluster more locations.
+            ours = {name: url for name, url in ours.items() if name.split("/")[0] in places}
             assert ours.keys() == theirs.keys()
             for name, url in ours.items():
                 assert admin.client.get(url).content == quiet.client.get(theirs[name]).content
