@@ -16,7 +16,8 @@ from packshot.model import Location, Tenant
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
 from pregen.admit import wanted_of
 from resolvers.caller import Caller
-from resolvers.plans import LocationPlan, check_plan, plan_change
+from resolvers.plan_ids import check_plan
+from resolvers.plans import LocationPlan, plan_change
 
 
 class Activation(StrEnum):

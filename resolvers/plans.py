@@ -10,11 +10,9 @@ where no others than those were edited since it was made. A change that touches
 several locations looks at fewer packs, 128 shapes at the least.
 """
 
-import hashlib
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, is_dataclass, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from packshot.catalog import ledger
@@ -22,15 +20,13 @@ from packshot.catalog.candidates import read_candidate, with_pending
 from packshot.catalog.locations import get_locations, read_changes
 from packshot.catalog.rates import Rates, read_rates
 from packshot.catalog.survey import Survey, is_shown_anywhere, read_packs, read_survey
-from packshot.catalog.tenants import get_tenant
 from packshot.catalog.transaction import Tx
-from packshot.errors import PlanStale
-from packshot.model import IncludeAll, Location, Snapshot, Tenant
+from packshot.model import Snapshot
 from packshot.site import Site
-from packshot.variants.change import FORCED, LABEL_ONLY, Change, chain, changed_locations, touched_locations, under
+from packshot.variants.change import FORCED, LABEL_ONLY, Change, chain, changed_locations, under
 from packshot.variants.effect import Effect, New, Planner, effect_on
 from resolvers.caller import Caller
-from resolvers.signing import is_signed, sign
+from resolvers.plan_ids import Configuration, make_plan_id, read_configuration
 
 LIFETIME = timedelta(hours=1)
 MOST_SAMPLES = 16
@@ -40,7 +36,6 @@ _MOST_PLACES, _FEWEST_SHAPES = 512, 128
 _AHEAD_ONLY = frozenset({"label", "renditions", "formats"})
 # Once when a change goes live, and once more for what was on its way to the CDN then.
 _PURGES = 2
-_NEW = Location("", 0, None, None, None, None, None, IncludeAll.UNSET, False, None, None, 0, datetime.min, datetime.min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +99,6 @@ class _Work:
         return _Work(self.variants * factor, self.seconds * factor, self.bytes * factor)
 
 
-@dataclass(frozen=True, slots=True)
-class _Configuration:
-    """A tenant's configuration as it is and as it would be.
-
-    Attributes:
-        touched: the locations at which pictures may change.
-        pending: the job that prepares another change; None: none does.
-    """
-
-    tenant: Tenant
-    known: Mapping[str, Location]
-    change: Change
-    after: Mapping[str, Location]
-    touched: Sequence[str]
-    pending: str | None
-
-
 def plan_location(caller: Caller, name: str, changes: Mapping[str, Any]) -> LocationPlan:
     """Return what `put_location` with these changes would cost; nothing is changed.
 
@@ -151,12 +129,12 @@ def plan_change(site: Site, tx: Tx, change: Change, *, name: str, base_version: 
         name: the location that is changed, or the tenant where its defaults are.
         base_version: the version of either; None: it is a new location.
     """
-    configuration = _configuration(tx, change)
+    configuration = read_configuration(tx, change)
     change = configuration.change
     forced = _forced(tx, configuration)
     expires_at = (tx.now + LIFETIME).replace(microsecond=0)
     plan = LocationPlan(
-        id=_plan_id(site, tx.tenant, name, configuration, expires_at),
+        id=make_plan_id(site, tx.tenant, name, configuration, expires_at),
         name=name,
         base_version=base_version,
         requires_force=bool(forced),
@@ -178,70 +156,6 @@ def plan_change(site: Site, tx: Tx, change: Change, *, name: str, base_version: 
     return _with_costs(site, tx, configuration, plan)
 
 
-def check_plan(site: Site, tx: Tx, plan_id: str, name: str, change: Change) -> None:
-    """Raise `PlanStale` unless that plan was made for this change upon the configuration as it is now.
-
-    Args:
-        name, change: as they would be given to `plan_change`.
-    """
-    expected = "the id of a plan, `plan:…`"
-    parts = plan_id.removeprefix("plan:").split("-")
-    if not plan_id.startswith("plan:") or len(parts) != 4 or not parts[0].isdecimal():
-        raise PlanStale("That is no plan's id.", field=("plan_id",), expected=expected, got=plan_id)
-    expires, state, wanted, signature = parts
-    if not is_signed(site, _signed(tx.tenant, expires, state, wanted), signature):
-        raise PlanStale("That plan was not made here.", field=("plan_id",), expected=expected, got=plan_id)
-    if int(expires) <= tx.now.timestamp():
-        then = datetime.fromtimestamp(int(expires), UTC)
-        raise PlanStale(
-            "The plan has expired.", field=("plan_id",), expected="a plan of the last hour", got=f"valid until {then}"
-        )
-    configuration = _configuration(tx, change)
-    if state != _state_digest(configuration):
-        raise PlanStale(
-            "The configuration has moved on since it was planned.",
-            field=("plan_id",),
-            expected="a plan of the configuration as it is now",
-            got="one of an earlier configuration",
-        )
-    if wanted != _change_digest(name, configuration.change):
-        raise PlanStale(
-            "The plan is of another change.",
-            field=("plan_id",),
-            expected="the very values that were planned",
-            got=f"other values for {name!r}",
-        )
-
-
-def _configuration(tx: Tx, change: Change) -> _Configuration:
-    tenant, known = get_tenant(tx), get_locations(tx)
-    fields = {}
-    for name, values in change.locations.items():
-        old = known.get(name, _NEW)
-        differing = {field: value for field, value in values.items() if value != getattr(old, field)}
-        if differing or name not in known:
-            fields[name] = differing
-    change = replace(
-        change,
-        tenant={field: value for field, value in change.tenant.items() if value != getattr(tenant, field)},
-        locations=fields,
-    )
-    after = locations_after(known, change)
-    pictures = replace(
-        change, locations={name: values for name, values in fields.items() if values.keys() - LABEL_ONLY}
-    )
-    touched = touched_locations({**after, **known}, pictures)
-    candidate = read_candidate(tx)
-    pending = None if candidate is None else candidate.job_id
-    return _Configuration(tenant, known, change, after, sorted(after) if touched is None else touched, pending)
-
-
-def locations_after(known: Mapping[str, Location], change: Change) -> dict[str, Location]:
-    """Return the tenant's locations as they would be, those that the change would create among them."""
-    created = {name: replace(_NEW, name=name, **change.locations[name]) for name in change.locations.keys() - known}
-    return {**changed_locations(known, change), **created}
-
-
 def _touches_pictures(change: Change) -> bool:
     return bool(
         change.tenant
@@ -251,7 +165,7 @@ def _touches_pictures(change: Change) -> bool:
     )
 
 
-def _forced(tx: Tx, configuration: _Configuration) -> set[str]:
+def _forced(tx: Tx, configuration: Configuration) -> set[str]:
     """Return the fields that need force, those of the tenant as `tenant.<field>`: what is shown changes by them."""
     forced: set[str] = set()
     if configuration.change.tenant and is_shown_anywhere(tx, configuration.known.keys()):
@@ -263,7 +177,7 @@ def _forced(tx: Tx, configuration: _Configuration) -> set[str]:
     return forced
 
 
-def _field_changes(configuration: _Configuration, forced: set[str]) -> Iterable[FieldChange]:
+def _field_changes(configuration: Configuration, forced: set[str]) -> Iterable[FieldChange]:
     change = configuration.change
     for field, after in change.tenant.items():
         yield FieldChange(field, getattr(configuration.tenant, field), after, f"tenant.{field}" in forced)
@@ -274,7 +188,7 @@ def _field_changes(configuration: _Configuration, forced: set[str]) -> Iterable[
             yield FieldChange(field, before, after, f"{name}.{field}" in forced)
 
 
-def _count_tags(configuration: _Configuration) -> int:
+def _count_tags(configuration: Configuration) -> int:
     change = configuration.change
     if change.tenant:
         return 1
@@ -284,7 +198,7 @@ def _count_tags(configuration: _Configuration) -> int:
     return len(changed | change.refreshed)
 
 
-def _with_costs(site: Site, tx: Tx, configuration: _Configuration, plan: LocationPlan) -> LocationPlan:
+def _with_costs(site: Site, tx: Tx, configuration: Configuration, plan: LocationPlan) -> LocationPlan:
     survey = read_survey(tx, max(_FEWEST_SHAPES, _MOST_PLACES // max(1, len(configuration.touched))))
     rates = read_rates(tx)
     ids = {*(stand.pack_id for stand in survey.shapes), *survey.newest, *survey.spread}
@@ -312,7 +226,7 @@ def _with_costs(site: Site, tx: Tx, configuration: _Configuration, plan: Locatio
     )
 
 
-def _effects(site: Site, configuration: _Configuration, snapshots: Mapping[str, Snapshot]) -> dict[str, Effect]:
+def _effects(site: Site, configuration: Configuration, snapshots: Mapping[str, Snapshot]) -> dict[str, Effect]:
     live, then = Planner(site.limit), Planner(site.limit)
     found = {}
     for pack_id, snapshot in snapshots.items():
@@ -360,7 +274,7 @@ def _missing(tx: Tx, survey: Survey, effects: Mapping[str, Effect], rates: Rates
 
 
 def _candidates(
-    configuration: _Configuration, survey: Survey, effects: Mapping[str, Effect], name: str
+    configuration: Configuration, survey: Survey, effects: Mapping[str, Effect], name: str
 ) -> tuple[tuple[str, str], ...]:
     """Return packs of different shapes that change, last modified first, each with a location to show."""
     found = []
@@ -369,37 +283,3 @@ def _candidates(
         if locations:
             found.append((stand.pack_id, name if name in locations else locations[0]))
     return tuple(found[: 2 * MOST_SAMPLES])
-
-
-def _plan_id(site: Site, tenant: str, name: str, configuration: _Configuration, expires_at: datetime) -> str:
-    expires = str(int(expires_at.timestamp()))
-    state, wanted = _state_digest(configuration), _change_digest(name, configuration.change)
-    signature = sign(site, _signed(tenant, expires, state, wanted))
-    return f"plan:{expires}-{state}-{wanted}-{signature}"
-
-
-def _signed(tenant: str, *parts: str) -> str:
-    return " ".join(("plan", tenant, *parts))
-
-
-def _state_digest(configuration: _Configuration) -> str:
-    known = configuration.known
-    versions = [(name, known[name].version, known[name].revision) for name in sorted(known)]
-    return _digest([configuration.tenant.version, versions, configuration.pending])
-
-
-def _change_digest(name: str, change: Change) -> str:
-    return _digest([name, change.tenant, change.locations, sorted(change.refreshed), sorted(change.refreshed_packs)])
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
-
-
-def _plain(value: object) -> object:
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{value!r} has no plain form")

@@ -15,7 +15,8 @@ from packshot.variants.change import under
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve, shown_at
 from resolvers.caller import Caller
-from resolvers.plans import MOST_SAMPLES, LocationPlan, locations_after
+from resolvers.plan_ids import locations_after
+from resolvers.plans import MOST_SAMPLES, LocationPlan
 
 
 @dataclass(frozen=True, slots=True)

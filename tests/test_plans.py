@@ -20,7 +20,8 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, planned, resolve, shown_at
 from resolvers import packs, plans
 from resolvers.packs import SlotPatch
-from resolvers.plans import LocationPlan, check_plan, plan_change, plan_location
+from resolvers.plan_ids import check_plan
+from resolvers.plans import LocationPlan, plan_change, plan_location
 from tests.pictures import animated, cutout, photo, png
 from tests.playground import TENANT, Playground
 
