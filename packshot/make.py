@@ -16,7 +16,7 @@ from packshot.render.lanes import Pulse
 from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
-from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Stored
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Opened, Stored
 from packshot.variants.change import Change, views
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
@@ -149,6 +149,18 @@ def find_variant(site: Site, key: str) -> Stored | None:
     """Return the stored variant; None where there is none, or a damaged one, which is removed."""
     try:
         return site.variants.head(key)
+    except DamagedObject:
+        log.exception("the object %s is damaged; it is made again", key)
+        site.variants.delete(key)
+        return None
+
+
+def open_variant(site: Site, key: str) -> Opened | None:
+    """Open the stored variant; None where there is none, or a damaged one, which is removed."""
+    try:
+        return site.variants.open(key)
+    except NoSuchObject:
+        return None
     except DamagedObject:
         log.exception("the object %s is damaged; it is made again", key)
         site.variants.delete(key)

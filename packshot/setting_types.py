@@ -96,6 +96,12 @@ Endpoints = Annotated[
     Annotated[str, _only(lambda value: [_public_url(url) for url in split_list(value)])] | None,
     _expected("addresses with commas between them, http://10.0.0.5:6081"),
 ]
+Delivery = Annotated[
+    Literal["stream", "redirect", "accel"], BeforeValidator(_lower), _expected("stream, redirect or accel")
+]
+InternalPath = Annotated[
+    Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)+$")], _expected("a path with '/' at both ends, /_variants/")
+]
 Cdn = Annotated[
     Literal["none", "cloudfront", "fastly", "varnish"],
     BeforeValidator(_lower),
@@ -139,6 +145,7 @@ Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]
 OptionalCount = Annotated[Annotated[int, Field(ge=1)] | None, _expected("a whole number, 1 or more")]
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE), _expected(f"a whole number of pixels from 1 to {MAX_SIDE}")]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False), _expected("a number of seconds, 0 or more")]
+Duration = Annotated[float, Field(gt=0, allow_inf_nan=False), _expected("a number of seconds, more than 0")]
 Days = Annotated[float, Field(ge=0, le=36_500), _expected("a number of days, 0 or more")]
 Switch = Annotated[bool, _expected("on or off")]
 Level = Annotated[

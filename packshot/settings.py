@@ -20,12 +20,15 @@ from packshot.setting_types import (
     Count,
     DatabaseUrl,
     Days,
+    Delivery,
     Domain,
+    Duration,
     Endpoint,
     Endpoints,
     Folder,
     Hosts,
     Id,
+    InternalPath,
     Key,
     Level,
     Name,
@@ -107,6 +110,20 @@ class Settings(BaseSettings):
     )
     s3_region: Region = Field(
         default=None, description="Region of the buckets. Credentials come from the usual AWS chain."
+    )
+    delivery: Delivery = Field(
+        default="stream",
+        description="How the application answers a picture: `stream`, the bytes; `redirect`, stable URLs with a 302 to "
+        "the immutable one; `accel`, with `X-Accel-Redirect`, so that the nginx in front sends the bytes.",
+    )
+    accel_prefix: InternalPath = Field(
+        default="/_variants/",
+        description="With `accel`: the internal location of nginx under which the variants lie, `/` at both ends.",
+    )
+    render_queue_seconds: Duration = Field(
+        default=4.0,
+        description="Longest that pictures rendered on demand may wait for a process, as foretold; beyond it clients "
+        "are answered 503 and told when to come again.",
     )
     cdn: Cdn = Field(
         default="none",

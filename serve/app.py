@@ -15,7 +15,6 @@ from starlette.types import Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from packshot.errors import PackshotError
-from packshot.render.pool import Overloaded
 from packshot.setting_types import split_list
 from packshot.site import Site
 from pregen.bell import Bell
@@ -23,6 +22,7 @@ from pregen.worker import Pregen
 from serve import problems
 from serve.auth import Gate, Insecure
 from serve.demand import DemandCounter
+from serve.fallback import Overloaded
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images

@@ -8,12 +8,19 @@ import anyio.to_thread
 from packshot.storage.base import Opened
 
 
-async def read_chunks(opened: Opened, limiter: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
-    """Read a remote object piece by piece, and let go of it whatever happens to the client."""
+async def read_chunks(opened: Opened, part: range, limiter: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
+    """Read some bytes of an object piece by piece, and let go of it whatever happens to the client."""
+    position = 0
     try:
         chunks = iter(opened)
-        while (chunk := await anyio.to_thread.run_sync(next, chunks, None, limiter=limiter)) is not None:
-            yield chunk
+        while position < part.stop:
+            chunk = await anyio.to_thread.run_sync(next, chunks, None, limiter=limiter)
+            if chunk is None:
+                break
+            wanted = chunk[max(0, part.start - position) : part.stop - position]
+            position += len(chunk)
+            if wanted:
+                yield wanted
     finally:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(opened.close, limiter=limiter)

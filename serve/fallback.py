@@ -1,6 +1,7 @@
 """Rendering on demand: what pregeneration did not make yet, or never will."""
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import anyio
@@ -8,69 +9,98 @@ import anyio.to_thread
 
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Refused, VariantState
+from packshot.catalog.rates import Rates, read_rates
 from packshot.errors import ErrorCode, RenderTimeout, Unrenderable
-from packshot.make import find_variant, make_variants
+from packshot.make import make_variants
 from packshot.render.pool import Lane
 from packshot.site import Site
-from packshot.storage.base import Stored
 from packshot.variants.resolve import Target
 
-# Above what the renderer lets wait, so that it is the renderer that turns callers away.
-THREADS = 100
+# Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
+MOST_FLIGHTS = 200
+# What rendering costs here changes slowly.
+RATES_SECONDS = 60.0
+
+
+class Overloaded(Exception):
+    """More is to be rendered than can be soon.
+
+    Attributes:
+        seconds: after so many there will be room again.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds:.1f} s of rendering are waiting")
+        self.seconds = seconds
 
 
 class Fallback:
     """Makes missing variants, each once however many clients wait for it in this process.
 
     A client that goes away does not stop a render: others may wait for it, and
-    what comes out is kept either way.
+    what comes out is kept either way. How much may wait is bounded by the time
+    that it will take, foretold from the pixels and what such pixels took of late;
+    whoever comes beyond that is turned away before anything is done for them.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._flights: dict[str, asyncio.Task[Stored]] = {}
+        self._flights: dict[str, asyncio.Task[None]] = {}
+        self._seconds = 0.0
+        self._most_seconds = site.settings.render_queue_seconds * site.renderer.processes
+        self._rates, self._rates_due = Rates({}), 0.0
         # Apart from the threads that answer everything else, which must not wait for pixels.
-        self._threads = anyio.CapacityLimiter(THREADS)
+        self._threads = anyio.CapacityLimiter(MOST_FLIGHTS)
 
-    async def fetch(self, target: Target, rendered: Callable[[], None] | None = None) -> Stored:
-        """Return the stored variant, made now if it is missing.
+    async def make(self, target: Target, rendered: Callable[[], None] | None = None) -> None:
+        """Have a variant made that is missing.
 
         Args:
             rendered: called when it has been made for this caller; who else waits for it is not told.
 
         Raises:
             Unrenderable, RenderTimeout: the original cannot be drawn so.
-            Overloaded: too many wait already.
+            Overloaded: too much waits already; at once.
         """
         key = str(target.key)
         flight = self._flights.get(key)
         if flight is None:
+            seconds = self._foretell(target)
+            if (self._flights and self._seconds + seconds > self._most_seconds) or len(self._flights) >= MOST_FLIGHTS:
+                raise Overloaded(self._seconds / self._site.renderer.processes)
             flight = asyncio.create_task(self._fly(target, rendered))
             self._flights[key] = flight
-            flight.add_done_callback(lambda _: self._flights.pop(key))
-        return await asyncio.shield(flight)
+            self._seconds += seconds
+            flight.add_done_callback(lambda _: self._land(key, seconds))
+        await asyncio.shield(flight)
 
-    async def _fly(self, target: Target, rendered: Callable[[], None] | None) -> Stored:
-        stored = await anyio.to_thread.run_sync(_make, self._site, target, limiter=self._threads)
+    def _land(self, key: str, seconds: float) -> None:
+        del self._flights[key]
+        self._seconds -= seconds
+
+    def _foretell(self, target: Target) -> float:
+        """Return the CPU seconds that rendering will take, as far as that is known."""
+        original = target.original
+        variant, _ = self._rates.variant(target.drawing.format, target.pixels)
+        return self._rates.decoding(original.width * original.height) + variant
+
+    async def _fly(self, target: Target, rendered: Callable[[], None] | None) -> None:
+        await anyio.to_thread.run_sync(self._make, target, limiter=self._threads)
         if rendered is not None:
             rendered()
-        return stored
 
-
-def _make(site: Site, target: Target) -> Stored:
-    key, tenant = str(target.key), target.key.tenant
-    with site.catalog.read(tenant) as tx:
-        entry = ledger.read_entries(tx, [target.key.pack]).get(key)
-    if entry is not None and entry.state is VariantState.FAILED:
-        # It failed three times by its own fault; a fourth time would only cost as much again.
-        kind = RenderTimeout if entry.error_code is ErrorCode.RENDER_TIMEOUT else Unrenderable
-        raise kind(entry.error or "This picture cannot be rendered.")
-    (outcome,) = make_variants(site, [target], Lane.ON_DEMAND, planned=False)
-    with site.catalog.write(tenant) as tx:
-        ledger.record(tx, [outcome])
-    if isinstance(outcome, Refused):
-        raise outcome.error
-    stored = find_variant(site, key)
-    if stored is None:
-        raise OSError(f"The object {key} vanished after it was put.")
-    return stored
+    def _make(self, target: Target) -> None:
+        key, tenant = str(target.key), target.key.tenant
+        with self._site.catalog.read(tenant) as tx:
+            entry = ledger.read_entries(tx, [target.key.pack]).get(key)
+            if time.monotonic() >= self._rates_due:
+                self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
+        if entry is not None and entry.state is VariantState.FAILED:
+            # It failed three times by its own fault; a fourth time would only cost as much again.
+            kind = RenderTimeout if entry.error_code is ErrorCode.RENDER_TIMEOUT else Unrenderable
+            raise kind(entry.error or "This picture cannot be rendered.")
+        (outcome,) = make_variants(self._site, [target], Lane.ON_DEMAND, planned=False)
+        with self._site.catalog.write(tenant) as tx:
+            ledger.record(tx, [outcome])
+        if isinstance(outcome, Refused):
+            raise outcome.error

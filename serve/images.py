@@ -1,29 +1,26 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
-from dataclasses import dataclass, replace
-from email.utils import format_datetime, parsedate_to_datetime
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from packshot.make import find_variant
 from packshot.model import Format, Snapshot
 from packshot.site import Site
-from packshot.storage.base import CHUNK_BYTES, Stored
 from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
 from serve.auth import address_of
-from serve.bodies import read_chunks
 from serve.caching import COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
 from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
+from serve.sending import Conditions, Sendable, open_sendable, send
 
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
@@ -34,14 +31,14 @@ _BLANK = " \t"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a stable URL means now, and the stored variant where it is there already.
+    """What a stable URL means now, and the variant where it is there already.
 
     Attributes:
         planned: it is rendered ahead of time; only known where it is not there.
     """
 
     target: Target
-    stored: Stored | None
+    sendable: Sendable | None
     varies: bool
     planned: bool = False
 
@@ -54,6 +51,7 @@ class Images:
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
+        self._delivery = site.settings.delivery
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
@@ -71,17 +69,22 @@ class Images:
         """
         key = address_of(self._site, request).key
         assert key is not None
-        stored = await anyio.to_thread.run_sync(self._find_stored, key, limiter=self._threads)
-        if stored is None:
+        conditions = Conditions.of(request)
+        open_ = partial(self._open_immutable, key, conditions)
+        found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
+        if found is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
                 return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
-            stored = await self._fallback.fetch(target)
-        return await self._answer(request, stored, describe_immutable(self._site, key))
+            await self._fallback.make(target)
+            found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
+        if found is None:
+            raise OSError(f"The object {key} vanished after it was put.")
+        return self._answer(found, describe_immutable(self._site, key), stable=False)
 
-    def _find_stored(self, key: Key) -> Stored | None:
+    def _open_immutable(self, key: Key, conditions: Conditions) -> Sendable | None:
         self._erased.refuse_under_way(key.tenant, key.pack)
-        return find_variant(self._site, str(key))
+        return self._open(str(key), conditions, stable=False)
 
     def _retarget(self, key: Key) -> Target:
         return retarget(self._read(key.tenant, key.pack), key, limit=self._site.limit)
@@ -96,63 +99,46 @@ class Images:
         tenant, pack_id, form = address.tenant, address.pack_id, address.form
         assert isinstance(form, RequestForm)
         accept = accepted_formats(",".join(request.headers.getlist("accept")))
-        found = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
+        find = partial(self._find, tenant, pack_id, form, accept, Conditions.of(request))
+        found = await anyio.to_thread.run_sync(find, limiter=self._threads)
         for _ in range(RESTARTS):
-            if found.stored is not None:
+            if found.sendable is not None:
                 break
             rendered = None if found.planned else partial(self._demand.count, form, found.target)
-            stored = await self._fallback.fetch(found.target, rendered)
-            again = await anyio.to_thread.run_sync(self._find, tenant, pack_id, form, accept, limiter=self._threads)
-            # The bytes are of the key that was asked for only if no edit came in between.
-            found = replace(found, stored=stored) if again.target.key == found.target.key else again
-        if found.stored is None:
+            await self._fallback.make(found.target, rendered)
+            # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
+            found = await anyio.to_thread.run_sync(find, limiter=self._threads)
+        if found.sendable is None:
             raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
         headers = describe_stable(self._site, found.target, varies=found.varies)
-        return await self._answer(request, found.stored, headers)
+        return self._answer(found.sendable, headers, stable=True)
 
-    def _find(self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format]) -> Found:
+    def _find(
+        self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format], conditions: Conditions
+    ) -> Found:
         snapshot = self._read(tenant, pack_id)
         target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
-        varies, stored = negotiates(snapshot, form), find_variant(self._site, str(target.key))
-        if stored is not None:
-            return Found(target, stored, varies)
+        varies, sendable = negotiates(snapshot, form), self._open(str(target.key), conditions, stable=True)
+        if sendable is not None:
+            return Found(target, sendable, varies)
         ahead = planned(snapshot, target.key.location, limit=self._site.limit)
         return Found(target, None, varies, any(one.key == target.key for one in ahead))
 
-    async def _answer(self, request: Request, stored: Stored, headers: dict[str, str]) -> Response:
-        etag = f'"{stored.sha256[:32]}"'
-        headers = COMMON | headers | {"ETag": etag, "Last-Modified": format_datetime(stored.modified_at, usegmt=True)}
-        if is_unchanged(request, etag, stored):
-            return Response(status_code=304, headers=headers)
-        path: Path | None = self._site.variants.local_path(stored.key)
-        if path is not None:
-            return FileResponse(path, headers=headers, media_type=stored.metadata.content_type)
-        headers |= {"Content-Length": str(stored.size), "Content-Type": stored.metadata.content_type}
-        if request.method == "HEAD":
-            return Response(headers=headers)
-        if stored.size <= CHUNK_BYTES:
-            # As a whole, so that a store which breaks off is asked again and never spoils an answer that has begun.
-            data, _ = await anyio.to_thread.run_sync(self._site.variants.get, stored.key, limiter=self._threads)
-            return Response(data, headers=headers)
-        opened = await anyio.to_thread.run_sync(self._site.variants.open, stored.key, limiter=self._threads)
-        return StreamingResponse(read_chunks(opened, self._bodies), headers=headers)
+    def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
+        """Find a variant, and open it where this process is to send its bytes."""
+        if self._delivery == "stream" or (self._delivery == "redirect" and not stable):
+            return open_sendable(self._site, key, conditions)
+        stored = find_variant(self._site, key)
+        return None if stored is None else Sendable(stored, conditions.is_unchanged(stored))
 
-
-def is_unchanged(request: Request, etag: str, stored: Stored) -> bool:
-    """Whether the client has these bytes already (RFC 9110, section 13.1)."""
-    known = request.headers.get("if-none-match")
-    if known is not None:
-        tags = [tag.strip().removeprefix("W/") for tag in known.split(",")]
-        return etag in tags or "*" in tags
-    since = request.headers.get("if-modified-since")
-    if since is None:
-        return False
-    try:
-        moment = parsedate_to_datetime(since)
-    except (ValueError, OverflowError):
-        return False
-    # The very moment, not any later one: a stable URL can go back to an older blob.
-    return moment.tzinfo is not None and stored.modified_at.replace(microsecond=0) == moment
+    def _answer(self, sendable: Sendable, headers: dict[str, str], *, stable: bool) -> Response:
+        key = sendable.stored.key
+        headers = COMMON | headers
+        if self._delivery == "redirect" and stable:
+            return RedirectResponse(f"/i/{key}", 302, headers)
+        if self._delivery == "accel" and not sendable.unchanged:
+            headers["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
+        return send(sendable, headers, self._bodies)
 
 
 def accepted_formats(accept: str) -> frozenset[Format]:

@@ -51,4 +51,4 @@ class Originals:
         except NoSuchObject:
             raise absent from None
         headers = HEADERS | {"Content-Length": str(opened.stored.size), "Content-Type": original.media_type}
-        return StreamingResponse(read_chunks(opened, self._threads), headers=headers)
+        return StreamingResponse(read_chunks(opened, range(opened.stored.size), self._threads), headers=headers)

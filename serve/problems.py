@@ -1,12 +1,13 @@
 """Refusals as `application/problem+json` (RFC 9457): the one map from the error tree to HTTP."""
 
 import logging
+from math import ceil
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from packshot.errors import ErrorCode, Gone, PackshotError
-from packshot.render.pool import Overloaded
+from serve.fallback import Overloaded
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,6 @@ STATUS = {
     ErrorCode.UNRENDERABLE: 422,
     ErrorCode.RENDER_TIMEOUT: 504,
 }
-RETRY_AFTER_SECONDS = 2
 
 
 def problem(status: int, title: str, *, headers: dict[str, str] | None = None, **members: object) -> Response:
@@ -68,7 +68,7 @@ async def turn_away(request: Request, error: Exception) -> Response:
         503,
         "Too many pictures are being rendered right now.",
         code="OVERLOADED",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        headers={"Retry-After": str(max(1, ceil(error.seconds)))},
     )
 
 

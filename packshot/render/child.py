@@ -21,6 +21,8 @@ from packshot.render.pipeline import Rendered, render_all
 from packshot.render.probe import Facts, probe
 from packshot.variants.plan import Drawing
 
+NICENESS = 5
+
 OUT_OF_MEMORY = 97
 """The exit code of a process that had no memory left for a picture."""
 
@@ -37,6 +39,8 @@ def prepare(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.memory_bytes and not limits.watched:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
+    # Whoever answers clients goes first: a refusal or a stored picture must not wait for pixels.
+    os.nice(NICENESS)
     _silence_codecs()
     _die_with_parent()
 

@@ -16,10 +16,6 @@ class Lane(IntEnum):
     BULK = 2
 
 
-class Overloaded(Exception):
-    """As many on-demand renders wait as may wait; ask again a little later."""
-
-
 class RendererClosed(RuntimeError):
     """The renderer is shutting down, or its processes are being ended from outside."""
 
@@ -57,14 +53,11 @@ class Lanes:
     Args:
         slots: how many run at once. Bulk work leaves one of them free, so that
             an urgent render never waits for a whole pack; unless there is but one.
-        waiting: how many on-demand callers may wait. Their clients are told to
-            come again; the other lanes' callers are few, and wait.
     """
 
-    def __init__(self, slots: int, waiting: int) -> None:
+    def __init__(self, slots: int) -> None:
         self._slots = slots
         self._bulk_slots = max(1, slots - 1)
-        self._most_waiting = waiting
         self._changed = threading.Condition()
         self._numbers = count()
         self._waiting: set[_Ticket] = set()
@@ -76,7 +69,6 @@ class Lanes:
         """Wait for a place in `lane` and hold it for the block.
 
         Raises:
-            Overloaded: on demand, and too many wait already; at once.
             RendererClosed: closed before a place was free.
         """
         ticket = self._queue(lane)
@@ -102,11 +94,6 @@ class Lanes:
             ticket = (lane, next(self._numbers))
             self._waiting.add(ticket)
             self._admit()
-            if ticket in self._waiting and lane is Lane.ON_DEMAND:
-                ahead = sum(other[0] is Lane.ON_DEMAND for other in self._waiting) - 1
-                if ahead >= self._most_waiting:
-                    self._waiting.remove(ticket)
-                    raise Overloaded(f"{ahead} renders are waiting, as many as may wait")
             return ticket
 
     def _wait(self, ticket: _Ticket, pulse: Pulse) -> None:

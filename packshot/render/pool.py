@@ -17,14 +17,14 @@ from packshot.errors import PackshotError, RenderTimeout, Unrenderable
 from packshot.render import child
 from packshot.render.animation import MOVING
 from packshot.render.decode import check_length
-from packshot.render.lanes import Lane, Lanes, Overloaded, Pulse, RendererClosed
+from packshot.render.lanes import Lane, Lanes, Pulse, RendererClosed
 from packshot.render.limits import MOVING_PIXELS, Limits
 from packshot.render.pipeline import Rendered
 from packshot.render.probe import Facts
 from packshot.render.slot import Died, Slot, render_context
 from packshot.variants.plan import Drawing
 
-__all__ = ["Lane", "Overloaded", "Rendered", "Renderer", "RendererClosed"]
+__all__ = ["Lane", "Rendered", "Renderer", "RendererClosed"]
 
 # For starting a process and for the way there and back, in seconds. The limit
 # proper is kept inside the process; this is for one that hangs outside of it.
@@ -37,14 +37,14 @@ class Renderer:
     Args:
         processes: how many renders run at once; None: one a CPU, at least two, so
             that bulk work can leave one of them free.
-        waiting: how many on-demand callers may wait for a process.
     """
 
-    def __init__(self, limits: Limits, *, processes: int | None = None, waiting: int = 64) -> None:
+    def __init__(self, limits: Limits, *, processes: int | None = None) -> None:
         processes = processes or max(2, os.cpu_count() or 1)
         context = render_context()
         self._limits = limits
-        self._lanes = Lanes(processes, waiting)
+        self.processes = processes
+        self._lanes = Lanes(processes)
         self._slots = tuple(Slot(context, limits) for _ in range(processes))
         # Used from its end, so that few calls keep few processes warm.
         self._free = list(self._slots)
@@ -86,7 +86,6 @@ class Renderer:
                 place as well as for the result. What it raises ends the render.
 
         Raises:
-            Overloaded: on demand, and too many wait already.
             RendererClosed: closed, or ended from outside; ask again elsewhere.
             OSError: the file cannot be read.
         """

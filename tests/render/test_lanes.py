@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from packshot.render.lanes import Lane, Lanes, Overloaded, Pulse, RendererClosed
+from packshot.render.lanes import Lane, Lanes, Pulse, RendererClosed
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -63,8 +63,8 @@ class Crowd:
 
 
 @contextmanager
-def crowd(slots: int, waiting: int = 64) -> Iterator[Crowd]:
-    people = Crowd(Lanes(slots, waiting))
+def crowd(slots: int) -> Iterator[Crowd]:
+    people = Crowd(Lanes(slots))
     try:
         yield people
     finally:
@@ -107,26 +107,6 @@ def test_no_more_than_the_slots_run_at_once() -> None:
         people.runs("b", Lane.INTERACTIVE)
         people.waits("c", Lane.ON_DEMAND)
         assert people.log == ["a", "b"]
-
-
-def test_on_demand_callers_beyond_the_bound_are_turned_away_at_once() -> None:
-    with crowd(slots=1, waiting=2) as people:
-        people.runs("running", Lane.ON_DEMAND)
-        people.waits("1", Lane.ON_DEMAND)
-        people.waits("2", Lane.ON_DEMAND)
-        with pytest.raises(Overloaded), people.lanes.place(Lane.ON_DEMAND):
-            pytest.fail("it was let in")
-        people.waits("bulk is not bounded", Lane.BULK)
-        people.waits("nor is interactive", Lane.INTERACTIVE)
-        assert people.lanes.waiting() == 4
-
-
-def test_with_no_waiting_allowed_a_free_place_is_still_given() -> None:
-    lanes = Lanes(1, 0)
-    with lanes.place(Lane.ON_DEMAND), pytest.raises(Overloaded), lanes.place(Lane.ON_DEMAND):
-        pytest.fail("it was let in")
-    with lanes.place(Lane.ON_DEMAND):
-        assert lanes.waiting() == 0
 
 
 def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:

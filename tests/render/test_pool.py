@@ -22,7 +22,7 @@ from packshot.render.formats import ACCEPTED
 from packshot.render.lanes import Pulse
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
-from packshot.render.pool import Lane, Overloaded, Renderer, RendererClosed
+from packshot.render.pool import Lane, Renderer, RendererClosed
 from packshot.render.slot import Died, Slot, render_context
 from packshot.variants.plan import Drawing
 from tests import pictures
@@ -337,16 +337,6 @@ def test_the_heartbeat_goes_on_and_its_error_ends_the_render(renderer: Renderer)
     assert len(beats) == 3
     assert children() == []
     assert isinstance(renderer.render(NOISE, [SMALL], Lane.BULK)[0], Rendered)
-
-
-def test_on_demand_renders_beyond_the_bound_are_turned_away(tmp_path: Path) -> None:
-    with Renderer(Limits(), processes=1, waiting=0) as renderer:
-        stalled = Stalled(tmp_path, renderer)
-        with pytest.raises(Overloaded):
-            renderer.render(PHOTO, [SMALL], Lane.ON_DEMAND)
-        stalled.finish(PHOTO)
-        assert isinstance(stalled.result.result(30)[0], Rendered)
-        assert isinstance(renderer.render(PHOTO, [SMALL], Lane.ON_DEMAND)[0], Rendered)
 
 
 def test_many_threads_share_few_processes(renderer: Renderer) -> None:

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from packshot.catalog.ledger import VariantState
 from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Crop
-from packshot.render.pool import Overloaded
+from packshot.storage.base import Opened
 from pregen.queue import make_broker
 from resolvers import jobs, packs
 from resolvers.ordering import Priority
@@ -325,19 +325,6 @@ def test_identical_misses_are_rendered_once(
     assert len(contents) == 1
 
 
-def test_too_many_renders_at_once_are_turned_away(
-    client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*args: Any, **kwargs: Any) -> Any:
-        raise Overloaded
-
-    monkeypatch.setattr(playground.site.renderer, "render", full)
-    answer = client.get(f"/api/v2/img/{pack_id}?width=124")
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
-    assert answer.headers["cache-control"] == "no-store"
-
-
 @pytest.fixture
 def broken_pack(playground: Playground) -> Iterator[str]:
     """A pack whose original was damaged on disk after it was checked."""
@@ -379,7 +366,7 @@ def test_a_failing_store_is_a_masked_error(
     def fail(key: str) -> None:
         raise OSError("secret path")
 
-    monkeypatch.setattr(playground.site.variants, "head", fail)
+    monkeypatch.setattr(playground.site.variants, "open", fail)
     answer = client.get(f"/api/v2/img/{pack_id}")
     assert answer.status_code == 500
     assert answer.json()["reference"]
@@ -392,15 +379,26 @@ def test_a_picture_that_breaks_off_on_its_way_from_the_store_is_no_answer_that_b
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = playground.site.variants
-    real, faults = store.get, [OSError("the store broke off")]
+    get, open_, faults = store.get, store.open, [OSError("the store broke off again")]
 
-    def get(key: str) -> Any:
+    class Broken:
+        def read(self, size: int, /) -> bytes:
+            raise OSError("the store broke off")
+
+        def close(self) -> None:
+            pass
+
+    def broken(key: str) -> Opened:
+        with open_(key) as opened:
+            return Opened(opened.stored, Broken())
+
+    def get_at_last(key: str) -> Any:
         if faults:
             raise faults.pop()
-        return real(key)
+        return get(key)
 
-    monkeypatch.setattr(store, "local_path", lambda key: None)
-    monkeypatch.setattr(store, "get", get)
+    monkeypatch.setattr(store, "open", broken)
+    monkeypatch.setattr(store, "get", get_at_last)
     assert client.get(f"/api/v2/img/{pack_id}?location=thumb").status_code == 500
     whole = client.get(f"/api/v2/img/{pack_id}?location=thumb")
     assert (whole.status_code, picture(whole.content).size) == (200, (160, 90))
