@@ -125,6 +125,11 @@ class Settings(BaseSettings):
         description="Longest that pictures rendered on demand may wait for a process, as foretold; beyond it clients "
         "are answered 503 and told when to come again.",
     )
+    hot_bytes: Amount = Field(
+        default=64 * 1024**2,
+        description="Most bytes of often asked pictures that a process keeps in memory, each for 10 seconds; 0: none. "
+        "The default is 64 MiB.",
+    )
     cdn: Cdn = Field(
         default="none",
         description="What caches pictures in front of Packshot and is purged:"

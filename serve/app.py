@@ -41,11 +41,12 @@ def create_app(
     demand = DemandCounter(site)
     return Starlette(
         routes=[
+            # First, as they are looked through in this order.
+            *Pictures(site).routes,
+            *Images(site, demand).routes,
             Route("/", front_page),
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),
-            *Pictures(site).routes,
-            *Images(site, demand).routes,
             *Uploads(site, gate).routes,
             *Originals(site, gate).routes,
             *Reports(site, gate).routes,

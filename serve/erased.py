@@ -38,6 +38,10 @@ class Erased:
         if (tenant, pack_id) in self._under_way:
             raise _gone(pack_id)
 
+    def knows_nothing_of(self, tenant: str, pack_id: str) -> bool:
+        """Whether it is known, without asking anybody, that a pack is not being erased."""
+        return time.monotonic() < self._until and (tenant, pack_id) not in self._under_way
+
     def _look(self) -> None:
         self._until = time.monotonic() + PATIENT
         try:

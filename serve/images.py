@@ -1,5 +1,6 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +21,7 @@ from serve.caching import COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
 from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
+from serve.hot import Hot, Kept
 from serve.sending import Conditions, Sendable, open_sendable, send
 
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
@@ -51,6 +53,7 @@ class Images:
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
+        self._hot = Hot(site.settings.hot_bytes)
         self._delivery = site.settings.delivery
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
@@ -67,9 +70,14 @@ class Images:
         A key whose picture has been replaced is served while its blob exists;
         after that it leads to the current one, never to other bytes.
         """
+        conditions = Conditions.of(request)
+        # An immutable URL has no query, so whatever has one is looked at closely.
+        place = None if request.scope["query_string"] else (request.headers.get("host", ""), request.scope["path"])
+        hot = None if place is None else self._hot.get(place)
+        if hot is not None and self._erased.knows_nothing_of(hot.tenant, hot.pack):
+            return self._answer(hot.sendable, conditions, hot.headers, stable=False)
         key = address_of(self._site, request).key
         assert key is not None
-        conditions = Conditions.of(request)
         open_ = partial(self._open_immutable, key, conditions)
         found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
@@ -80,7 +88,10 @@ class Images:
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
-        return self._answer(found, describe_immutable(self._site, key), stable=False)
+        kept = Kept(found, describe_immutable(self._site, key), key.tenant, key.pack)
+        if place is not None and isinstance(found.body, bytes):
+            self._hot.put(place, kept)
+        return self._answer(found, conditions, kept.headers, stable=False)
 
     def _open_immutable(self, key: Key, conditions: Conditions) -> Sendable | None:
         self._erased.refuse_under_way(key.tenant, key.pack)
@@ -95,11 +106,11 @@ class Images:
 
     async def stable(self, request: Request) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
-        address = address_of(self._site, request)
+        address, conditions = address_of(self._site, request), Conditions.of(request)
         tenant, pack_id, form = address.tenant, address.pack_id, address.form
         assert isinstance(form, RequestForm)
         accept = accepted_formats(",".join(request.headers.getlist("accept")))
-        find = partial(self._find, tenant, pack_id, form, accept, Conditions.of(request))
+        find = partial(self._find, tenant, pack_id, form, accept, conditions)
         found = await anyio.to_thread.run_sync(find, limiter=self._threads)
         for _ in range(RESTARTS):
             if found.sendable is not None:
@@ -111,7 +122,7 @@ class Images:
         if found.sendable is None:
             raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
         headers = describe_stable(self._site, found.target, varies=found.varies)
-        return self._answer(found.sendable, headers, stable=True)
+        return self._answer(found.sendable, conditions, headers, stable=True)
 
     def _find(
         self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format], conditions: Conditions
@@ -129,16 +140,18 @@ class Images:
         if self._delivery == "stream" or (self._delivery == "redirect" and not stable):
             return open_sendable(self._site, key, conditions)
         stored = find_variant(self._site, key)
-        return None if stored is None else Sendable(stored, conditions.is_unchanged(stored))
+        return None if stored is None else Sendable(stored)
 
-    def _answer(self, sendable: Sendable, headers: dict[str, str], *, stable: bool) -> Response:
+    def _answer(
+        self, sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], *, stable: bool
+    ) -> Response:
         key = sendable.stored.key
-        headers = COMMON | headers
+        sent = {**COMMON, **headers}
         if self._delivery == "redirect" and stable:
-            return RedirectResponse(f"/i/{key}", 302, headers)
-        if self._delivery == "accel" and not sendable.unchanged:
-            headers["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
-        return send(sendable, headers, self._bodies)
+            return RedirectResponse(f"/i/{key}", 302, sent)
+        if self._delivery == "accel" and not conditions.is_unchanged(sendable.stored):
+            sent["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
+        return send(sendable, conditions, sent, self._bodies)
 
 
 def accepted_formats(accept: str) -> frozenset[Format]:

@@ -88,13 +88,10 @@ class Sendable:
 
     Attributes:
         body: all bytes of a small object, or a large one opened; None: none are wanted.
-        part: which of the bytes are wanted; None: all.
     """
 
     stored: Stored
-    unchanged: bool = False
     body: bytes | Opened | None = None
-    part: range | None = None
 
 
 def etag(stored: Stored) -> str:
@@ -112,42 +109,43 @@ def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | No
         stored = find_variant(site, key)
         if stored is None:
             return None
-        unchanged = conditions.is_unchanged(stored)
-        if conditions.head or unchanged:
-            return Sendable(stored, unchanged)
+        if conditions.head or conditions.is_unchanged(stored):
+            return Sendable(stored)
     opened = open_variant(site, key)
     if opened is None:
         return None
-    part = conditions.part(opened.stored)
     if opened.stored.size > CHUNK_BYTES:
-        return Sendable(opened.stored, body=opened, part=part)
+        return Sendable(opened.stored, opened)
     # As a whole, so that a store which breaks off is asked again and never spoils an answer that has begun.
     try:
         with opened:
             data = b"".join(opened)
     except OSError:
         data, _ = site.variants.get(key)
-    return Sendable(opened.stored, body=data, part=part)
+    return Sendable(opened.stored, data)
 
 
-def send(sendable: Sendable, headers: Mapping[str, str], limiter: anyio.CapacityLimiter) -> Response:
-    """Return the answer with these headers and those that follow from the object.
+def send(
+    sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], limiter: anyio.CapacityLimiter
+) -> Response:
+    """Return what answers these conditions, with these headers and those that follow from the object.
 
     Args:
         limiter: for the threads that read large objects.
     """
-    stored, part = sendable.stored, sendable.part
+    stored = sendable.stored
     headers = {
         **headers,
         "ETag": etag(stored),
         "Last-Modified": format_datetime(stored.modified_at, usegmt=True),
         "Accept-Ranges": "bytes",
     }
-    if sendable.unchanged:
+    if conditions.may_be_unchanged and conditions.is_unchanged(stored):
         return Response(status_code=304, headers=headers)
     headers["Content-Type"] = stored.metadata.content_type
-    if sendable.body is None:
+    if sendable.body is None or conditions.head:
         return Response(headers=headers | {"Content-Length": str(stored.size)})
+    part = conditions.part(stored)
     if part is not None and not part:
         if isinstance(sendable.body, Opened):
             sendable.body.close()

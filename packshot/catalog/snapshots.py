@@ -1,6 +1,8 @@
 """All that decides what packs' URLs give, in one statement however many packs."""
 
 from collections.abc import Collection
+from functools import cache
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,6 +17,25 @@ def read_snapshots(tx: Tx, pack_ids: Collection[str]) -> dict[str, Snapshot]:
     """Return the snapshots of those packs that there are, by id."""
     if not pack_ids:
         return {}
+    tenant = None
+    known: dict[str, Location] = {}
+    found: dict[str, Pack] = {}
+    slots: dict[str, dict[str, PackLocation]] = {}
+    for row in tx.connection.execute(_statement(), {"tenant": tx.tenant, "pack_ids": list(pack_ids)}):
+        tenant = tenant or rows.to_tenant(row)
+        if row.l_name not in known:
+            known[row.l_name] = rows.to_location(row)
+        if row.p_id not in found:
+            found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
+        if row.s_pack_id is not None:
+            slots[row.p_id][row.l_name] = rows.to_slot(row)
+    assert tenant is not None or not found
+    return {id: Snapshot(tenant, known, pack, slots[id]) for id, pack in found.items() if tenant is not None}
+
+
+@cache
+def _statement() -> sa.Select[Any]:
+    # Written once: putting it together takes as long as asking the database.
     slot_join = sa.and_(
         pack_locations.c.tenant_id == packs.c.tenant_id,
         pack_locations.c.pack_id == packs.c.id,
@@ -33,26 +54,13 @@ def read_snapshots(tx: Tx, pack_ids: Collection[str]) -> dict[str, Snapshot]:
             ),
         )
     )
-    statement = (
+    return (
         sa.select(*rows.tenant_columns(), *rows.location_columns(), *rows.pack_columns(), *rows.slot_columns())
         .select_from(source)
-        .where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+        .where(packs.c.tenant_id == sa.bindparam("tenant"))
+        .where(packs.c.id.in_(sa.bindparam("pack_ids", expanding=True)))
         .order_by(locations.c.name)
     )
-    tenant = None
-    known: dict[str, Location] = {}
-    found: dict[str, Pack] = {}
-    slots: dict[str, dict[str, PackLocation]] = {}
-    for row in tx.connection.execute(statement):
-        tenant = tenant or rows.to_tenant(row)
-        if row.l_name not in known:
-            known[row.l_name] = rows.to_location(row)
-        if row.p_id not in found:
-            found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
-        if row.s_pack_id is not None:
-            slots[row.p_id][row.l_name] = rows.to_slot(row)
-    assert tenant is not None or not found
-    return {id: Snapshot(tenant, known, pack, slots[id]) for id, pack in found.items() if tenant is not None}
 
 
 def read_snapshot(tx: Tx, pack_id: str) -> Snapshot:

@@ -1,0 +1,1 @@
+"""What clients of the pictures see: throughput, cold renders, storms and overload."""
