@@ -124,3 +124,27 @@ def test_who_goes_away_ends_no_render_that_others_wait_for(
     asyncio.run(two_of_whom_one_goes())
     assert gate.started == 1
     assert playground.site.variants.head(str(target.key)) is not None
+
+
+def test_five_hundred_clients_of_one_cold_picture_are_one_render(
+    playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renders: list[int] = []
+    real = playground.site.renderer.render
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        renders.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", counted)
+    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token")
+
+    async def storm() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver", timeout=60) as client:
+            return await asyncio.gather(*(client.get(f"/api/v2/img/{pack_id}?width=321") for _ in range(500)))
+
+    answers = asyncio.run(storm())
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert len(renders) == 1

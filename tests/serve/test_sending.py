@@ -11,8 +11,10 @@ from packshot.settings import Settings
 from packshot.site import Site
 from packshot.storage.base import Opened
 from pregen.queue import make_broker
+from resolvers import erasing
 from serve import sending
 from serve.app import create_app
+from tests.admin import wait_for
 from tests.pictures import photo
 from tests.playground import Playground
 
@@ -139,3 +141,38 @@ def test_a_web_server_in_front_is_told_what_to_send(playground: Playground, url:
         unchanged = client.get(url, headers={"If-None-Match": answer.headers["etag"]})
         assert unchanged.status_code == 304
         assert "x-accel-redirect" not in unchanged.headers
+
+
+def test_what_is_asked_for_again_comes_from_memory_and_not_after_it_was_erased(
+    playground: Playground, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(playground) as client:
+        key = client.get(url).headers["content-location"]
+        first = client.get(key)
+        with monkeypatch.context() as patched:
+            patched.setattr(playground.site.variants, "open", lambda key: pytest.fail("the store was asked"))
+            again = client.get(key)
+            part = client.get(key, headers={"Range": "bytes=1-3"})
+            unchanged = client.get(key, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
+        assert (part.status_code, part.content, unchanged.status_code) == (206, first.content[1:4], 304)
+        assert dict(again.headers) == dict(first.headers)
+        # Another process learns of an erasure within a second; this one at its next look.
+        erasing.erase_pack(playground.caller, key.split("/")[3], reason="a court order")
+        monkeypatch.setattr("serve.erased.FRESH", 0.0)
+        wait_for(lambda: client.get(key).status_code == 410)
+        assert client.get(key, headers={"If-None-Match": first.headers["etag"]}).status_code == 410
+
+
+def test_nothing_is_kept_in_memory_where_none_is_given(
+    playground: Playground, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with served(playground, hot_bytes=0) as client:
+        key = client.get(url).headers["content-location"]
+        assert client.get(key).status_code == client.get(key).status_code == 200
+        playground.site.variants.delete(key.removeprefix("/i/"))
+        opened = []
+        real = playground.site.variants.open
+        monkeypatch.setattr(playground.site.variants, "open", lambda key: opened.append(key) or real(key))
+        assert client.get(key).status_code == 200
+        assert opened
