@@ -20,7 +20,6 @@ from resolvers.jobs import name_packs, read_named
 
 # They go live together, and until then another change of configuration waits.
 MOST_AT_ONCE, AT_ONCE = 1000, 100
-_ROWS = 1000
 
 
 def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | None) -> Job:
@@ -104,7 +103,7 @@ def _choose(
     caller: Caller, tx: Tx, before: datetime, limit: int, pack_ids: Sequence[str] | None, location: str | None
 ) -> list[str]:
     chosen: list[str] = []
-    for portion in ages.iterate_oldest(tx, before, pack_ids=pack_ids, location=location, portion=_ROWS):
+    for portion in ages.iterate_oldest(tx, before, pack_ids=pack_ids, location=location, portion=max(limit, AT_ONCE)):
         snapshots, entries = read_snapshots(tx, portion), ledger.read_entries(tx, portion)
         old: dict[str, list[ledger.Entry]] = {}
         for entry in entries.values():

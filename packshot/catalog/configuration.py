@@ -46,21 +46,16 @@ def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: 
         return
     for name in sorted(altered):
         purges.order_configuration_purge(tx, name, cause=cause)
-    for pack_id in sorted(change.refreshed_packs):
-        purges.order_pack_purge(tx, pack_id, cause=cause)
+    purges.order_pack_purges(tx, change.refreshed_packs, cause=cause)
 
 
 def _refresh_packs(tx: Tx, pack_ids: frozenset[str], names: list[str]) -> None:
     here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
     there = tx.connection.scalars(sa.select(packs.c.id).where(*here).order_by(packs.c.id)).all()
     common = {"tenant_id": tx.tenant, "version": 0, "include_all": IncludeAll.UNSET.value, "revision": 1}
-    for pack_id in there:
-        fresh = [{**common, "pack_id": pack_id, "location": name} for name in names]
-        tx.connection.execute(
-            tx.insert(pack_locations)
-            .values(fresh)
-            .on_conflict_do_update(
-                index_elements=["tenant_id", "pack_id", "location"],
-                set_={"revision": pack_locations.c.revision + 1},
-            )
-        )
+    fresh = [{**common, "pack_id": pack_id, "location": name} for pack_id in there for name in names]
+    moved = tx.insert(pack_locations).on_conflict_do_update(
+        index_elements=["tenant_id", "pack_id", "location"], set_={"revision": pack_locations.c.revision + 1}
+    )
+    if fresh:
+        tx.connection.execute(moved, fresh)

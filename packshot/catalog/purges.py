@@ -25,6 +25,8 @@ from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 # What is ordered within it is one purge, and edits of one pack are one order.
 COLLECTED_FOR = timedelta(seconds=1)
 KEPT = timedelta(days=7)
+# So few that every CDN takes their tags in one call.
+PACKS_AT_ONCE = 100
 
 
 class PurgeState(StrEnum):
@@ -63,6 +65,15 @@ class Purge:
 def order_pack_purge(tx: Tx, pack_id: str, *, cause: str) -> None:
     """Order that whatever a pack shows be purged."""
     order_purge(tx, scope=f"pack {pack_id}", cause=cause, tags=[pack_tag(tx.tenant, pack_id)])
+
+
+def order_pack_purges(tx: Tx, pack_ids: Iterable[str], *, cause: str) -> None:
+    """Order that whatever some packs show be purged, however many, by few orders."""
+    wanted = sorted(pack_ids)
+    for begin in range(0, len(wanted), PACKS_AT_ONCE):
+        portion = wanted[begin : begin + PACKS_AT_ONCE]
+        scope = f"pack {portion[0]}" if len(portion) == 1 else f"{len(portion)} packs"
+        order_purge(tx, scope=scope, cause=cause, tags=[pack_tag(tx.tenant, pack_id) for pack_id in portion])
 
 
 def order_erasing_purge(tx: Tx, pack_id: str, *, cause: str) -> None:

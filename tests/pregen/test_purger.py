@@ -231,8 +231,9 @@ def test_what_alters_no_picture_is_not_purged(front: Front) -> None:
     playground.location("thumb", width=60, height=60)
     playground.location("thumb", label="Small")
     playground.location("thumb", width=60)
-    playground.location("thumb", formats=[Format.WEBP], renditions=[Rendition(30, 30)])
     assert front.rows() == []
+    playground.location("thumb", formats=[Format.WEBP], renditions=[Rendition(30, 30)])
+    assert front.tags() == {f"l:{TENANT}:thumb"}, "picture.json tells what is offered"
 
 
 def test_a_deleted_location_and_a_changed_tenant_are_purged(front: Front) -> None:
