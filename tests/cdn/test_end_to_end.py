@@ -25,8 +25,8 @@ from tests.servers.cluster import Cluster
 from tests.servers.local_cdn import LocalCdn
 from tests.servers.ports import free_port
 
-# The purge that catches slow fills comes after 2 s here instead of 20.
-PROGRAM = """
+# In the short form the purge that catches slow fills comes after 2 s instead of 20.
+SOON = """
 from datetime import timedelta
 from packshot.cdn.varnish import VarnishPurger
 from serve.cli import main
@@ -34,6 +34,7 @@ VarnishPurger.repeat_after = timedelta(seconds=2)
 main()
 """
 EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "40")), CELLS)
+PROGRAM = SOON if EDITS <= 40 else cluster.PROGRAM
 WRITERS, READERS, PACKS = 8, 2, 4
 # By the bars of the project no reader sees an older picture so long after an edit.
 LATEST_SECONDS = 30.0
