@@ -49,7 +49,7 @@ from packshot.storage.durable import make_folder, sync_folder, write_synced
 
 PREFIX = "PACKSHOT_"
 # A database URL may hold a password.
-_SECRET = ("admin_token", "basic_users", "database_url", "fastly_token", "jwt_secret", "redis_url")
+_SECRET = ("access_secret", "admin_token", "basic_users", "database_url", "fastly_token", "jwt_secret", "redis_url")
 
 
 class BadSettings(Exception):
@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         default=None,
         description="Bearer token with every scope."
         " Not set: made once and kept in the file `admin-token` in the data folder.",
+    )
+    access_secret: Token = Field(
+        default=None,
+        description="Encrypts access keys in the database. Not set: the admin token does; before that is changed,"
+        " set this to the old one.",
     )
     tenant_domain: Domain = Field(
         default=None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from packshot.access import Doors
 from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
@@ -18,6 +19,7 @@ from packshot.render.pool import Renderer
 from packshot.setting_types import split_list
 from packshot.settings import Settings
 from packshot.storage.base import ObjectStore
+from packshot.storage.divided import DividedStore
 from packshot.storage.folder import STALE_SECONDS, FolderStore
 
 
@@ -27,10 +29,11 @@ class Site:
 
     Attributes:
         originals: by content, `<tenant>/<sha256>`; never overwritten.
-        variants: by key; never overwritten.
+        variants: by key; never overwritten; of tenants that require access keys where no CDN looks.
         tombstones: of packs that were erased, `<tenant>/<pack>`; never deleted.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
+        doors: which tenants require access keys, and which.
         purger: the CDN in front, if any.
         tally: what this process has rendered and not yet written down.
     """
@@ -43,6 +46,7 @@ class Site:
     tombstones: ObjectStore
     renderer: Renderer
     incoming: Path
+    doors: Doors
     purger: Purger = field(default_factory=NoPurger)
     tally: Tally = field(default_factory=Tally)
 
@@ -79,10 +83,17 @@ def open_site(settings: Settings) -> Site:
         seconds=settings.render_timeout_seconds,
         memory_bytes=settings.render_memory_bytes,
     )
+    catalog = Catalog(settings.effective_database_url)
+    doors = Doors(catalog, settings)
+    stores = open_stores(settings)
     return Site(
         settings=settings,
-        catalog=Catalog(settings.effective_database_url),
-        **open_stores(settings),
+        catalog=catalog,
+        doors=doors,
+        originals=stores["originals"],
+        variants=divide(stores["variants"], stores["private variants"], doors),
+        uploads=stores["uploads"],
+        tombstones=stores["tombstones"],
         renderer=Renderer(limits, processes=settings.effective_render_processes),
         incoming=incoming,
         tally=Tally(),
@@ -105,12 +116,16 @@ def open_purger(settings: Settings) -> Purger:
     return NoPurger()
 
 
+def divide(public: ObjectStore, private: ObjectStore, doors: Doors) -> DividedStore:
+    """Return the store of variants: those of tenants that require access keys are private."""
+    return DividedStore(public, private, is_private=doors.is_private, was_private=doors.was_private)
+
+
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:
-    """Open the stores of originals, variants, uploads and tombstones, by these names."""
+    """Open the stores of originals, variants, private variants, uploads and tombstones, by these names."""
     if settings.s3_bucket_originals is None or settings.s3_bucket_variants is None:
-        folders = {
-            name: FolderStore(settings.data / name) for name in ("originals", "variants", "uploads", "tombstones")
-        }
+        names = ("originals", "variants", "private variants", "uploads", "tombstones")
+        folders = {name: FolderStore(settings.data / name.replace(" ", "-")) for name in names}
         for folder in folders.values():
             folder.sweep()
         return dict(folders)
@@ -131,6 +146,8 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
         "originals": bucket(settings.s3_bucket_originals, "originals/"),
         # As in the immutable URL, so that a CDN finds the object under the path that it was asked for.
         "variants": bucket(settings.s3_bucket_variants, "i/"),
+        # Under a path that no CDN asks for.
+        "private variants": bucket(settings.s3_bucket_variants, "private/"),
         "uploads": bucket(settings.s3_bucket_originals, "uploads/"),
         "tombstones": bucket(settings.s3_bucket_originals, "tombstones/"),
     }

@@ -73,7 +73,7 @@ class Caller:
     @property
     def urls(self) -> Urls:
         """Where the tenant's pictures are found."""
-        return urls_of(self.site.settings, self.origin, self.tenant)
+        return urls_of(self.site, self.origin, self.tenant)
 
     def check(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the caller's token has that scope."""

@@ -1,9 +1,12 @@
 """The URLs that clients are given, each built in one place."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from packshot.settings import Settings
+from packshot.access import sign
+from packshot.site import Site
 from packshot.variants.key import Key
 
 # Before every stable URL's pack, and after it where the picture element is meant.
@@ -21,28 +24,43 @@ class Urls:
     Attributes:
         origin: scheme and host before every URL, without a slash at the end.
         place: `/<tenant>` where the origin does not name the tenant and it is not the default one, else empty.
+        opened: adds to an immutable URL's path what opens it, where not everybody may look.
     """
 
     origin: str
     place: str = ""
+    opened: Callable[[str], str] = str
 
     def immutable(self, key: Key | str) -> str:
         """Where one variant is for good."""
-        return f"{self.origin}/i/{key}"
+        return f"{self.origin}{self.opened(f'/i/{key}')}"
 
     def stable(self, pack_id: str, location: str | None = None) -> str:
-        """Where whatever a pack shows now is found, at one location or its main one."""
+        """Where whatever a pack shows now is found, at one location or its main one; never signed, as it never ends."""
         query = "" if location is None else f"?location={location}"
         return f"{self.origin}{STABLE}{self.place}/{pack_id}{query}"
 
 
-def urls_of(settings: Settings, origin: str, tenant: str) -> Urls:
-    """Return where a tenant's pictures are found under that origin."""
+def urls_of(site: Site, origin: str, tenant: str, *, until: int | None = None) -> Urls:
+    """Return where a tenant's pictures are found under that origin.
+
+    Of a tenant that requires access keys immutable URLs are signed, so that pages and
+    consoles can show them: to the end of the next full hour, the same for an hour.
+
+    Args:
+        until: when they end at the latest, in seconds since 1970.
+    """
+    settings = site.settings
     host = urlsplit(origin).hostname
     named = tenant == settings.tenant or (
         settings.tenant_domain is not None and host == f"{tenant}.{settings.tenant_domain}"
     )
-    return Urls(origin, "" if named else f"/{tenant}")
+    place, key = "" if named else f"/{tenant}", site.doors.signing_key(tenant)
+    if key is None:
+        return Urls(origin, place)
+    ends = int(time.time()) // 3600 * 3600 + 2 * 3600
+    ends = ends if until is None else min(ends, until)
+    return Urls(origin, place, lambda path: f"{path}?{sign(key, tenant, path, '', ends)}")
 
 
 def upload_url(origin: str, tenant: str, upload_id: str) -> str:

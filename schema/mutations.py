@@ -32,6 +32,7 @@ from schema.planning import PlanMutation
 from schema.purging import PurgeMutation
 from schema.scalars import URL
 from schema.scopes import Needs
+from schema.signing import SigningMutation
 from schema.uploads import OriginalSource, Upload, UploadInput
 from schema.webhooks import Webhook
 
@@ -39,7 +40,7 @@ PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id
 
 
 @strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
-class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, PurgeMutation):
+class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, PurgeMutation, SigningMutation):
     @strawberry.mutation(
         description="Make a pack, with its originals or without; it has nothing to show until there is one.",
         extensions=[Needs(Scope.PACKS_WRITE)],

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import anyio.to_thread
@@ -137,6 +138,13 @@ class WebhookPayload:
     secret: str | None = strawberry.field(
         default=None, description="By which its owner verifies what it is told. Shown once, when it is created."
     )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A URL that was signed.")
+class UrlPayload:
+    url: URL | None = strawberry.field(default=None, description="The URL as it opens.")
+    expires_at: datetime | None = strawberry.field(default=None, description="Until when it does.")
     user_errors: list[UserError] = _user_errors()
 
 

@@ -20,8 +20,10 @@ from packshot.site import Site
 from pregen.bell import Bell
 from pregen.worker import Pregen
 from serve import problems
+from serve.access import Guard
 from serve.auth import Gate, Insecure
 from serve.demand import DemandCounter
+from serve.explain import Explainer
 from serve.fallback import Overloaded
 from serve.graphql import AdminGraphQL
 from serve.health import Health
@@ -39,11 +41,12 @@ def create_app(
     gate = Gate(site, bell, token)
     graphql = AdminGraphQL(gate)
     demand = DemandCounter(site)
+    guard = Guard(site, Explainer(site, gate))
     return Starlette(
         routes=[
             # First, as they are looked through in this order.
-            *Pictures(site).routes,
-            *Images(site, demand).routes,
+            *Pictures(site, guard).routes,
+            *Images(site, demand, guard).routes,
             Route("/", front_page),
             Route("/graphql", graphql),
             WebSocketRoute("/graphql", graphql),

@@ -54,29 +54,34 @@ class Gate:
         self._tokens = Tokens(site)
         self._jwks = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
 
-    def admit(self, connection: HTTPConnection, authorization: str | None = None) -> Caller:
+    def admit(
+        self, connection: HTTPConnection, authorization: str | None = None, *, tenant: str | None = None
+    ) -> Caller:
         """Return the caller. Blocks: a token may be looked up, a key set be fetched, a password be hashed.
 
         Args:
             authorization: what a WebSocket's client said instead of the header.
+            tenant: whom the path names, where the host names nobody.
 
         Raises:
             Insecure: without HTTPS from an address that is not trusted.
             Unauthenticated: no credentials, or wrong ones; nobody learns which.
-            NotFound: the host names another tenant than the token.
+            NotFound: the host or path names another tenant than the token.
         """
         self.check_secure(connection)
+        # So that URLs can be made without asking the database then.
+        self.site.doors.look()
         given = connection.headers.get("authorization", "") if authorization is None else authorization
         scheme, _, credentials = given.partition(" ")
-        return self._recognise(scheme.lower(), credentials.strip(), connection)
+        named = tenant_of_host(self.site, connection) or tenant
+        return self._recognise(scheme.lower(), credentials.strip(), connection, named)
 
     def check_secure(self, connection: HTTPConnection) -> None:
         """Raise `Insecure` for a request that strangers on the way could read."""
         if connection.url.scheme not in ("https", "wss") and not _is_within(connection, self._trusted):
             raise Insecure
 
-    def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection) -> Caller:
-        named = tenant_of_host(self.site, connection)
+    def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
         tenant = named or self.site.settings.tenant
         known = Caller(self.site, self._bell, tenant, "admin", origin(self.site, connection, tenant))
         if scheme in BEARER and _alike(credentials, self._admin_token):

@@ -10,6 +10,8 @@ from packshot.variants.tags import erase_tag
 
 # A day where a purge finds every copy, and a minute where nobody purges.
 STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
+# Of pictures that not everybody may see: no cache may keep what it would give to whoever asks next.
+PRIVATE = "private, no-store"
 COMMON = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",

@@ -3,6 +3,8 @@
 import typer
 
 from serve.commands import (
+    access,
+    explaining,
     jobs,
     keeping,
     location_changes,
@@ -29,6 +31,8 @@ app.add_typer(regeneration.app)
 app.add_typer(setup.app)
 app.add_typer(keeping.app)
 app.add_typer(purging.app)
+app.add_typer(explaining.app)
+app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")
 locations.app.add_typer(location_changes.app)
 app.add_typer(locations.app, name="location")

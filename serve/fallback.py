@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 from packshot.catalog import ledger
-from packshot.catalog.ledger import Refused, VariantState
+from packshot.catalog.ledger import Entry, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
 from packshot.errors import ErrorCode, RenderTimeout, Unrenderable
 from packshot.make import make_variants
@@ -95,12 +95,20 @@ class Fallback:
             entry = ledger.read_entries(tx, [target.key.pack]).get(key)
             if time.monotonic() >= self._rates_due:
                 self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
-        if entry is not None and entry.state is VariantState.FAILED:
-            # It failed three times by its own fault; a fourth time would only cost as much again.
-            kind = RenderTimeout if entry.error_code is ErrorCode.RENDER_TIMEOUT else Unrenderable
-            raise kind(entry.error or "This picture cannot be rendered.")
+        refuse_failed(entry)
         (outcome,) = make_variants(self._site, [target], Lane.ON_DEMAND, planned=False)
         with self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [outcome])
         if isinstance(outcome, Refused):
             raise outcome.error
+
+
+def refuse_failed(entry: Entry | None) -> None:
+    """Raise the refusal of a variant that failed three times by its own fault; a fourth time would cost as much again.
+
+    Raises:
+        Unrenderable, RenderTimeout: it did.
+    """
+    if entry is not None and entry.state is VariantState.FAILED:
+        kind = RenderTimeout if entry.error_code is ErrorCode.RENDER_TIMEOUT else Unrenderable
+        raise kind(entry.error or "This picture cannot be rendered.")

@@ -1,7 +1,7 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import anyio
@@ -16,19 +16,20 @@ from packshot.site import Site
 from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
-from serve.auth import address_of
+from resolvers.addresses import Address
+from resolvers.urls import Urls
+from serve.access import Guard
 from serve.caching import COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
 from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
 from serve.hot import Hot, Kept
+from serve.negotiation import accepted_by
 from serve.sending import Conditions, Sendable, open_sendable, send
 
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
 THREADS = 40
-# White space in a header (RFC 9110, section 5.6.3).
-_BLANK = " \t"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,10 @@ class Found:
 class Images:
     """Serves variants from the store, and renders what is missing."""
 
-    def __init__(self, site: Site, demand: DemandCounter) -> None:
+    def __init__(self, site: Site, demand: DemandCounter, guard: Guard) -> None:
         self._site = site
+        self._guard = guard
+        self._find_immutable = guard(self.immutable)
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
@@ -59,38 +62,46 @@ class Images:
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
         self.routes = [
-            Route("/i/{key:path}", self.immutable, methods=["GET"]),
-            Route("/api/v2/img/{pack}", self.stable, methods=["GET"]),
-            Route("/api/v2/img/{tenant}/{pack}", self.stable, methods=["GET"]),
+            Route("/i/{key:path}", self.recall, methods=["GET"]),
+            Route("/api/v2/img/{pack}", guard(self.stable), methods=["GET"]),
+            Route("/api/v2/img/{tenant}/{pack}", guard(self.stable), methods=["GET"]),
         ]
 
-    async def immutable(self, request: Request) -> Response:
+    async def recall(self, request: Request) -> Response:
+        """Answer an immutable URL by what was sent of late, if everybody may see it."""
+        hot = self._hot.get(_place(request))
+        if (
+            hot is not None
+            # An immutable URL has no query, so whatever has one is looked at closely.
+            and not request.scope["query_string"]
+            and self._guard.is_open(hot.tenant)
+            and self._erased.knows_nothing_of(hot.tenant, hot.pack)
+        ):
+            return self._answer(hot.sendable, Conditions.of(request), hot.headers, stable=False)
+        return await self._find_immutable(request)
+
+    async def immutable(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer an immutable URL: the bytes under that key, for a year.
 
         A key whose picture has been replaced is served while its blob exists;
         after that it leads to the current one, never to other bytes.
         """
-        conditions = Conditions.of(request)
-        # An immutable URL has no query, so whatever has one is looked at closely.
-        place = None if request.scope["query_string"] else (request.headers.get("host", ""), request.scope["path"])
-        hot = None if place is None else self._hot.get(place)
-        if hot is not None and self._erased.knows_nothing_of(hot.tenant, hot.pack):
-            return self._answer(hot.sendable, conditions, hot.headers, stable=False)
-        key = address_of(self._site, request).key
+        key, conditions = address.key, Conditions.of(request)
         assert key is not None
         open_ = partial(self._open_immutable, key, conditions)
         found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
-                return RedirectResponse(f"/i/{target.key}", 302, {"Cache-Control": "no-store"} | COMMON)
+                place = replace(urls, origin="").immutable(target.key)
+                return RedirectResponse(place, 302, {"Cache-Control": "no-store"} | COMMON)
             await self._fallback.make(target)
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
         kept = Kept(found, describe_immutable(self._site, key), key.tenant, key.pack)
-        if place is not None and isinstance(found.body, bytes):
-            self._hot.put(place, kept)
+        if not request.scope["query_string"] and isinstance(found.body, bytes) and self._guard.is_open(key.tenant):
+            self._hot.put(_place(request), kept)
         return self._answer(found, conditions, kept.headers, stable=False)
 
     def _open_immutable(self, key: Key, conditions: Conditions) -> Sendable | None:
@@ -104,12 +115,11 @@ class Images:
         with self._site.catalog.read(tenant) as tx:
             return read_shown(tx, pack_id)
 
-    async def stable(self, request: Request) -> Response:
+    async def stable(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
-        address, conditions = address_of(self._site, request), Conditions.of(request)
         tenant, pack_id, form = address.tenant, address.pack_id, address.form
         assert isinstance(form, RequestForm)
-        accept = accepted_formats(",".join(request.headers.getlist("accept")))
+        accept, conditions = accepted_by(request), Conditions.of(request)
         find = partial(self._find, tenant, pack_id, form, accept, conditions)
         found = await anyio.to_thread.run_sync(find, limiter=self._threads)
         for _ in range(RESTARTS):
@@ -137,37 +147,27 @@ class Images:
 
     def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
         """Find a variant, and open it where this process is to send its bytes."""
-        if self._delivery == "stream" or (self._delivery == "redirect" and not stable):
+        delivery = self._delivery_of(key)
+        if delivery == "stream" or (delivery == "redirect" and not stable):
             return open_sendable(self._site, key, conditions)
         stored = find_variant(self._site, key)
         return None if stored is None else Sendable(stored)
+
+    def _delivery_of(self, key: str) -> str:
+        # What is kept out of everybody's sight nobody but the application can send.
+        return "stream" if self._site.doors.was_private(key.partition("/")[0]) else self._delivery
 
     def _answer(
         self, sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], *, stable: bool
     ) -> Response:
         key = sendable.stored.key
-        sent = {**COMMON, **headers}
-        if self._delivery == "redirect" and stable:
+        sent, delivery = {**COMMON, **headers}, self._delivery_of(key)
+        if delivery == "redirect" and stable:
             return RedirectResponse(f"/i/{key}", 302, sent)
-        if self._delivery == "accel" and not conditions.is_unchanged(sendable.stored):
+        if delivery == "accel" and not conditions.is_unchanged(sendable.stored):
             sent["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
         return send(sendable, conditions, sent, self._bodies)
 
 
-def accepted_formats(accept: str) -> frozenset[Format]:
-    """Return which of AVIF and WebP an `Accept` header names; wildcards promise neither.
-
-    A CDN's edge does the same in JavaScript: infra/edge/route.js.
-    """
-    found = set()
-    for item in accept.lower().split(","):
-        media_type, *parameters = (part.strip(_BLANK) for part in item.split(";"))
-        refused = any(p.partition("=")[0].strip(_BLANK) == "q" and _is_zero(p.partition("=")[2]) for p in parameters)
-        if media_type in ("image/avif", "image/webp") and not refused:
-            found.add(Format(media_type.removeprefix("image/")))
-    return frozenset(found)
-
-
-def _is_zero(weight: str) -> bool:
-    weight = weight.strip(_BLANK)
-    return weight.strip("0") in ("", ".") and weight != ""
+def _place(request: Request) -> tuple[str, str]:
+    return request.headers.get("host", ""), request.scope["path"]

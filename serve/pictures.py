@@ -18,8 +18,8 @@ from packshot.variants.resolve import asked_location, nothing_to_show, source_of
 from packshot.variants.tags import purge_tags
 from resolvers.addresses import Address
 from resolvers.pictures import Picture, PictureSource, Wanted, picture_at
-from resolvers.urls import PICTURE, Urls, urls_of
-from serve.auth import address_of, origin
+from resolvers.urls import PICTURE, Urls
+from serve.access import Guard
 from serve.caching import COMMON, keep_stable
 from serve.erased import read_shown
 
@@ -39,18 +39,16 @@ class Shown:
 class Pictures:
     """One endpoint, public: everything a page needs for one picture element."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, guard: Guard) -> None:
         self._site = site
         self._threads = anyio.CapacityLimiter(THREADS)
         self.routes = [
-            Route(f"/api/v2/img/{{pack}}/{PICTURE}", self.send, methods=["GET"]),
-            Route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", self.send, methods=["GET"]),
+            Route(f"/api/v2/img/{{pack}}/{PICTURE}", guard(self.send), methods=["GET"]),
+            Route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", guard(self.send), methods=["GET"]),
         ]
 
-    async def send(self, request: Request) -> Response:
+    async def send(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer with the picture element as JSON, by the names that GraphQL has for its fields."""
-        address = address_of(self._site, request)
-        urls = urls_of(self._site.settings, origin(self._site, request, address.tenant), address.tenant)
         shown = await anyio.to_thread.run_sync(self._read, address, urls, limiter=self._threads)
         body = orjson.dumps(document(shown.picture))
         etag = f'"{sha256(body).hexdigest()[:32]}"'

@@ -2,6 +2,7 @@
 
 import logging
 from math import ceil
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -50,15 +51,21 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
 async def refuse(request: Request, error: Exception) -> Response:
     """Answer a refusal; registered for `PackshotError`."""
     assert isinstance(error, PackshotError)
+    told = tell(error)
+    return problem(told.pop("status"), told.pop("title"), **told)
+
+
+def tell(error: PackshotError) -> dict[str, Any]:
+    """Return the members of the problem document that a refusal is answered with."""
     gone = isinstance(error, Gone)
-    return problem(
-        410 if gone else STATUS[error.code],
-        error.message,
-        code="GONE" if gone else error.code.value,
-        parameter=".".join(error.field).replace("_", "-") or None,
-        expected=error.expected,
-        got=error.got,
-    )
+    return {
+        "title": error.message,
+        "status": 410 if gone else STATUS[error.code],
+        "code": "GONE" if gone else error.code.value,
+        "parameter": ".".join(error.field).replace("_", "-") or None,
+        "expected": error.expected,
+        "got": error.got,
+    }
 
 
 async def turn_away(request: Request, error: Exception) -> Response:

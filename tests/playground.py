@@ -10,6 +10,7 @@ from typing import Any
 from PIL import Image
 from pydantic import SecretStr
 
+from packshot.access import Doors
 from packshot.catalog import items, ledger, migrate
 from packshot.catalog import jobs as job_rows
 from packshot.catalog.jobs import Job
@@ -22,7 +23,7 @@ from packshot.model import Snapshot
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.settings import Settings
-from packshot.site import Site
+from packshot.site import Site, divide
 from packshot.storage.folder import FolderStore
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
@@ -64,11 +65,14 @@ class Playground:
     def __init__(self, folder: Path, renderer: Renderer, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(data=folder, admin_token=SecretStr("test-token"), **settings)
+        catalog = Catalog(self.settings.effective_database_url)
+        doors = Doors(catalog, self.settings)
         self.site = Site(
             settings=self.settings,
-            catalog=Catalog(self.settings.effective_database_url),
+            catalog=catalog,
+            doors=doors,
             originals=FolderStore(folder / "originals"),
-            variants=FolderStore(folder / "variants"),
+            variants=divide(FolderStore(folder / "variants"), FolderStore(folder / "private-variants"), doors),
             uploads=FolderStore(folder / "uploads"),
             tombstones=FolderStore(folder / "tombstones"),
             renderer=renderer,

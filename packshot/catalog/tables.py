@@ -64,6 +64,20 @@ tenants = sa.Table(
     sa.Column(
         "unmarked_after", PACK, comment="packs after this id may have superseded variants not marked; null: none"
     ),
+    sa.Column(
+        "keys_required",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="its pictures are shown only to who has an access key",
+    ),
+    sa.Column(
+        "private",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="its blobs are kept where no CDN looks",
+    ),
 )
 
 # Apart from `tenants`, whose row edits only share: this one every writer locks
@@ -474,6 +488,20 @@ tokens = sa.Table(
         sqlite_where=_NOT_REVOKED,
         postgresql_where=_NOT_REVOKED,
     ),
+)
+
+access_keys = sa.Table(
+    "access_keys",
+    metadata,
+    _tenant(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("name", NAME, nullable=False),
+    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, to find it when it is shown"),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the secret, encrypted; empty when it is revoked"),
+    sa.Column("created_at", Moment, nullable=False),
+    sa.Column("created_by", sa.Text),
+    sa.Column("revoked_at", Moment),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )
 
 # Copies in a CDN that are to be removed, by tag; each first at once, then again when that is complete.

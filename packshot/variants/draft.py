@@ -52,6 +52,41 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Choices:
+    """What applies to one request, and where each value came from: `request`, a level of `Policy`, or `default`.
+
+    Attributes:
+        format: None: the original's own.
+        quality: None: that of the format.
+    """
+
+    mode: Mode
+    mode_from: str
+    gravity: Gravity
+    gravity_from: str
+    format: FormatChoice | None
+    format_from: str
+    quality: int | QualityChoice | None
+    quality_from: str
+
+
+def choose(policy: Policy, format_policy: FormatPolicy, form: RequestForm) -> Choices:
+    """Return what applies to a request: what it says itself, else what holds where nothing is said."""
+    said = "request"
+    mode = form.resize_mode or (Mode.INCLUDE_ALL if policy.include_all else Mode.CROP)
+    return Choices(
+        mode=mode,
+        mode_from=policy.include_all_from if form.resize_mode is None else said,
+        gravity=form.resize_gravity or policy.gravity,
+        gravity_from=policy.gravity_from if form.resize_gravity is None else said,
+        format=form.format or POLICY_CHOICE[format_policy],
+        format_from="tenant" if form.format is None else said,
+        quality=form.quality,
+        quality_from="default" if form.quality is None else said,
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """One variant without the pack that it is of.
 
@@ -66,8 +101,8 @@ class Draft:
 
 def draft(look: Look, form: RequestForm, limit: Size, format: Format) -> Draft:
     """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some."""
-    kept, config = look.original, look.config
-    mode = form.resize_mode or (Mode.INCLUDE_ALL if look.policy.include_all else Mode.CROP)
+    kept, config, chosen = look.original, look.config, choose(look.policy, look.format_policy, form)
+    mode = chosen.mode
     full = bool(form.skip_crop) and look.crop is not None and not look.crop.is_full
     original = Size(kept.width, kept.height)
     region = crop_box(original, None if full else look.crop)
@@ -79,14 +114,13 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format) -> Draft:
     if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
         # Padding that nobody sees is what includeAll gives.
         mode = Mode.INCLUDE_ALL
-    gravity = form.resize_gravity or look.policy.gravity
     plan = Plan(
         *size,
         mode,
-        canonical_gravity(gravity, region, size, mode, look.focus, original),
+        canonical_gravity(chosen.gravity, region, size, mode, look.focus, original),
         full,
         _background(form, format) if _shows_background(mode, format, kept, region, size) else None,
-        _quality(form, format, kept),
+        _quality(chosen.quality, format, kept),
         format,
         blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
         corner=corner,
@@ -142,12 +176,12 @@ def _background(form: RequestForm, format: Format) -> str:
     return bytes(mixed).hex()
 
 
-def _quality(form: RequestForm, format: Format, original: Original) -> int | None:
+def _quality(asked: int | QualityChoice | None, format: Format, original: Original) -> int | None:
     default = DEFAULT_QUALITY.get(format)
-    if default is None or form.quality is None:
+    if default is None or asked is None:
         return default
-    if form.quality is not QualityChoice.AUTO:
-        return form.quality
+    if asked is not QualityChoice.AUTO:
+        return asked
     own = original.quality if format is Format.JPEG else None
     return default if own is None else own
 
@@ -169,7 +203,7 @@ def asked_size(form: RequestForm, config: Location) -> Request:
 
 def format_for(look: Look, form: RequestForm, accept: frozenset[Format]) -> Format:
     """Return the format that a request gets from a client that accepts those of AVIF and WebP."""
-    original, choice = look.original, form.format or POLICY_CHOICE[look.format_policy]
+    original, choice = look.original, choose(look.policy, look.format_policy, form).format
     if choice is None:
         own = _ORIGINAL_FORMATS.get(original.format)
         if original.format == "gif" and original.moves:

@@ -23,6 +23,7 @@ class Shown:
     Attributes:
         source: the location whose original is shown.
         consulted: every location that was looked at on the way, in order.
+        crop_from, focus_from: the location that has it; None: neither has one.
     """
 
     location: str
@@ -30,7 +31,9 @@ class Shown:
     consulted: tuple[str, ...]
     original: Original
     crop: Crop | None
+    crop_from: str | None
     focus: Focus | None
+    focus_from: str | None
     fingerprint: str
 
 
@@ -115,9 +118,10 @@ def shown_at(snapshot: Snapshot, location: str) -> Shown | None:
         return None
     own, giver = snapshot.slot(location), snapshot.slot(source)
     assert giver.original is not None
-    crop, focus = own.crop or giver.crop, own.focus or giver.focus
+    crop, crop_from = next(((slot.crop, slot.location) for slot in (own, giver) if slot.crop), (None, None))
+    focus, focus_from = next(((slot.focus, slot.location) for slot in (own, giver) if slot.focus), (None, None))
     digest = fingerprint(giver.original.sha256, crop, focus, config.revision + own.revision)
-    return Shown(location, source, consulted, giver.original, crop, focus, digest)
+    return Shown(location, source, consulted, giver.original, crop, crop_from, focus, focus_from, digest)
 
 
 def policy_for(snapshot: Snapshot, location: str) -> Policy:

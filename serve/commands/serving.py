@@ -20,6 +20,8 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
 ) -> None:
     """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
+    import logging
+
     import uvicorn
 
     from packshot.settings import admin_token
@@ -28,6 +30,7 @@ def serve(
     from serve.app import create_app, working
     from serve.last_calls import LastCalls
     from serve.over_http import LARGEST_BODY
+    from serve.redaction import Redaction
 
     settings = read_settings()
     with _alone(settings), opened(settings) as site:
@@ -51,6 +54,7 @@ def serve(
             ws="websockets-sansio",
             ws_max_size=LARGEST_BODY,
         )
+        logging.getLogger("uvicorn.access").addFilter(Redaction())
         server = LastCalls(config)
         # Raised again once all is stopped, where Ctrl-C asked for it.
         with suppress(KeyboardInterrupt):

@@ -16,7 +16,8 @@ app = typer.Typer(help="API tokens: each for one program, with its own scopes an
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
-def _lifetime(text: str) -> timedelta:
+def lifetime(text: str) -> timedelta:
+    """Read a span of time, as 90d or 12h."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text)
     if found is None:
         raise typer.BadParameter(f"expected a number with m, h, d or w, as 90d, got {text!r}")
@@ -36,7 +37,7 @@ def create_token(
     ],
     expires: Annotated[
         timedelta | None,
-        typer.Option(parser=_lifetime, metavar="90d", help="When it ends: so many m, h, d or w from now. Not: never."),
+        typer.Option(parser=lifetime, metavar="90d", help="When it ends: so many m, h, d or w from now. Not: never."),
     ] = None,
     tenant: OfTenant = None,
     as_json: AsJson = False,

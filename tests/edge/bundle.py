@@ -14,7 +14,7 @@ from packshot.settings import Settings
 from packshot.variants.request import FormatChoice, RequestForm
 from resolvers.addresses import read_address
 from resolvers.urls import PICTURE, STABLE
-from serve.images import accepted_formats
+from serve.negotiation import accepted_formats
 
 BUNDLE = Path(__file__).parents[2] / "infra" / "edge" / "bundle"
 DOMAIN, TENANT = "img.example", "default"

@@ -43,6 +43,8 @@ NOBODYS = {
     "delivery": "delivery:0123456789abcdef01234567",
     "purge": "purge:0123456789abcdef01234567",
     "key": "a key of nobody",
+    "stable_url": "http://testserver/api/v2/img/nobody/0123456789abcdef01234567",
+    "immutable_url": f"http://testserver/i/nobody/0123456789abcdef01234567/main/{'0' * 24}/w9-h9-crop-center-q80.jpg",
 }
 
 # By field: a document, and its variables by the names above. `own` is a pack of who asks.
@@ -229,6 +231,14 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "replayDelivery": [
         (f"mutation($id: ID!) {{ replayDelivery(id: $id) {{ webhook {{ id }} {REFUSED} }} }}", {"id": "{delivery}"})
     ],
+    "signUrl": [
+        (
+            f"""mutation($u: URL!) {{ signUrl(url: $u, expiresAt: "2999-01-01T00:00:00Z") {{
+              url expiresAt {REFUSED} }} }}""",
+            {"u": url},
+        )
+        for url in ("{stable_url}", "{immutable_url}")
+    ],
     "jobProgress": [("subscription($id: ID!) { jobProgress(id: $id) { state } }", {"id": "{job}"})],
     "packChanged": [("subscription($id: ID!) { packChanged(id: $id) { id } }", {"id": "{pack}"})],
 }
@@ -357,6 +367,8 @@ def tenants(playground: Playground) -> Iterator[Tenants]:
             "delivery": seen["webhooks"][0]["deliveries"]["nodes"][0]["id"],
             "purge": seen["purges"]["edges"][0]["node"]["id"],
             "key": "a key of ours",
+            "stable_url": f"http://testserver/api/v2/img/{TENANT}/{pack_id}",
+            "immutable_url": f"http://testserver/i/{next(iter(playground.planned(pack_id)))}",
             "packs_cursor": seen["packs"]["edges"][-1]["cursor"],
             "jobs_cursor": seen["jobs"]["edges"][-1]["cursor"],
             "purges_cursor": seen["purges"]["edges"][-1]["cursor"],

@@ -20,7 +20,7 @@ from pregen.queue import make_broker
 from resolvers import jobs, packs
 from resolvers.ordering import Priority
 from serve.app import create_app
-from serve.images import accepted_formats
+from serve.negotiation import accepted_formats
 from tests.pictures import cutout, jpeg, photo, png
 from tests.playground import TENANT, Playground
 

@@ -1,0 +1,181 @@
+"""Access keys: what opens the pictures of a tenant that does not show them to everybody.
+
+A key opens by being shown, or by having signed the URL. Its digest finds it when
+it is shown; to sign, the server needs the key itself, which the database keeps
+encrypted under a secret that the database does not have.
+"""
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from packshot.catalog.access_keys import Guarded, read_guarded
+from packshot.catalog.transaction import Catalog, DatabaseFault
+from packshot.settings import Settings, admin_token
+
+# So that a key that leaked into a text is found there, and known for what it is.
+PREFIX = "psk_"
+# Seconds for which is believed what was read of keys and of who requires them; longer where the database is away.
+FRESH, PATIENT = 1.0, 30.0
+_NONCE_BYTES = 12
+
+
+def make_secret() -> str:
+    """Return a new key: 256 random bits."""
+    return PREFIX + secrets.token_urlsafe(32)
+
+
+def digest_of(secret: str) -> str:
+    """Return by what a key that is shown is found."""
+    return sha256(secret.encode()).hexdigest()
+
+
+def sign(secret: str, tenant: str, path: str, query: str, expires: int) -> str:
+    """Return the parameters that open a URL until `expires`, in seconds since 1970.
+
+    Args:
+        path: as `Address.path` spells it: without tenant and cache buster.
+        query: the request form, as it spells itself.
+    """
+    return f"expires={expires}&signature={_signature(secret, tenant, path, query, str(expires))}"
+
+
+def is_signed(secret: str, tenant: str, path: str, query: str, expires: str, signature: str) -> bool:
+    """Whether that key signed that URL; takes as long whatever the signature is."""
+    return hmac.compare_digest(_signature(secret, tenant, path, query, expires).encode(), signature.encode())
+
+
+def _signature(secret: str, tenant: str, path: str, query: str, expires: str) -> str:
+    text = "\n".join(("packshot-url-1", tenant, path, query, expires))
+    return hmac.digest(secret.encode(), text.encode(), sha256).hex()
+
+
+def seal(settings: Settings, place: str, secret: str) -> bytes:
+    """Return a key as the database keeps it; `place` is the row it belongs to, and no other can hold it."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(_sealing_key(settings)).encrypt(nonce, secret.encode(), place.encode())
+
+
+def unseal(settings: Settings, place: str, sealed: bytes) -> str | None:
+    """Return the key that was sealed; None: under another secret than this installation has now."""
+    try:
+        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        return AESGCM(_sealing_key(settings)).decrypt(nonce, text, place.encode()).decode()
+    except InvalidTag:
+        return None
+
+
+@lru_cache(maxsize=8)
+def _sealing_key(settings: Settings) -> bytes:
+    own = settings.access_secret.get_secret_value() if settings.access_secret else admin_token(settings)
+    return HKDF(SHA256(), length=32, salt=None, info=b"packshot access keys").derive(own.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How a tenant's pictures are kept from everybody.
+
+    Attributes:
+        required: a key is; else the tenant's blobs are only still where nobody else gets at them.
+        digests: of every key that opens.
+        signing: every key that may have signed, newest first.
+    """
+
+    required: bool
+    digests: frozenset[str]
+    signing: tuple[str, ...]
+
+
+class Doors:
+    """Which tenants require keys, and which: read once a second, and only where somebody asks.
+
+    Threads may share it. Who is let in is decided by what was read last, even if the
+    database is away; where nothing was ever read, nobody is let in.
+    """
+
+    def __init__(self, catalog: Catalog, settings: Settings) -> None:
+        self._catalog = catalog
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._doors: Mapping[str, Door] | None = None
+        self._read_at = self._until = float("-inf")
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether what is known may be believed without asking the database."""
+        return self._doors is not None and time.monotonic() < self._until
+
+    def look(self) -> None:
+        """Read what is no longer fresh; one thread at a time does.
+
+        Raises:
+            DatabaseFault: the database is away, and nothing was read before.
+        """
+        if self.is_fresh or not self._lock.acquire(blocking=self._doors is None):
+            return
+        try:
+            if not self.is_fresh:
+                self._read()
+        except DatabaseFault:
+            if self._doors is None:
+                raise
+            self._until = time.monotonic() + PATIENT
+        finally:
+            self._lock.release()
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        with self._catalog.read("") as tx:
+            guarded = read_guarded(tx)
+        self._doors = {tenant: self._door(tenant, one) for tenant, one in guarded.items()}
+        self._read_at, self._until = began, began + FRESH
+
+    def _door(self, tenant: str, guarded: Guarded) -> Door:
+        keys = guarded.keys
+        opened = (unseal(self._settings, f"{tenant}/{key.id}", key.sealed) for key in keys)
+        return Door(
+            guarded.required, frozenset(key.sha256 for key in keys), tuple(text for text in opened if text is not None)
+        )
+
+    def find(self, tenant: str) -> Door | None:
+        """Return how a tenant's pictures are guarded, as was read last; None: everybody may look."""
+        if self._doors is None:
+            self.look()
+        assert self._doors is not None
+        door = self._doors.get(tenant)
+        return door if door is not None and door.required else None
+
+    def signing_key(self, tenant: str) -> str | None:
+        """Return the key that signs what a tenant's clients are told; None: nothing needs to be signed, or none can."""
+        door = self.find(tenant)
+        return door.signing[0] if door is not None and door.signing else None
+
+    def is_private(self, tenant: str) -> bool:
+        """Whether the tenant's blobs belong where no CDN looks, by what the database said within the last second.
+
+        Raises:
+            DatabaseFault: it is away, and says nothing.
+        """
+        if time.monotonic() - self._read_at >= FRESH:
+            with self._lock:
+                if time.monotonic() - self._read_at >= FRESH:
+                    self._read()
+        assert self._doors is not None
+        return tenant in self._doors
+
+    def was_private(self, tenant: str) -> bool:
+        """Whether that was so when it was read last."""
+        if self._doors is None:
+            self.look()
+        assert self._doors is not None
+        return tenant in self._doors

@@ -1,0 +1,103 @@
+"""Access keys, and URLs signed with them: for tenants that do not show their pictures to everybody."""
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
+from serve.commands.tokens import lifetime
+
+if TYPE_CHECKING:
+    from packshot.catalog.access_keys import AccessKey
+
+app = typer.Typer()
+keys = typer.Typer(help="Access keys: who has one may see the tenant's pictures.", no_args_is_help=True)
+app.add_typer(keys, name="access-key")
+
+
+@keys.command(name="create")
+def create_key(
+    name: Annotated[str, typer.Argument(help="Who uses it: 1 to 63 of a-z, 0-9 and '-'.")],
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an access key and print it, alone on standard output. It is not shown again."""
+    from resolvers import access
+
+    with calling(tenant) as caller:
+        key, secret = access.create_key(caller, name)
+    if as_json:
+        print_json(_document(key) | {"secret": secret})
+        return
+    typer.echo(f"Access key {key.id} of {key.tenant}. Here it is, this once:", err=True)
+    typer.echo(secret)
+
+
+@keys.command(name="list")
+def list_keys(tenant: OfTenant = None, as_json: AsJson = False) -> None:
+    """List the tenant's access keys, newest first, and never what they are."""
+    from resolvers import access
+
+    with calling(tenant) as caller:
+        found = access.list_keys(caller)
+    if as_json:
+        print_json([_document(key) for key in found])
+        return
+    print_table(
+        ("id", "name", "state", "created", "created by"),
+        [(key.id, key.name, _state(key), f"{key.created_at:%Y-%m-%d %H:%M}", key.created_by or "") for key in found],
+    )
+
+
+@keys.command(name="revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, from `packshot access-key list`.")],
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a key open nothing any more, nor what it has signed. Every process hears of it within a second."""
+    from resolvers import access
+
+    with calling(tenant) as caller:
+        key = access.revoke_key(caller, key_id)
+    if as_json:
+        print_json(_document(key))
+        return
+    typer.echo(f"Access key {key.id} ({key.name}) is revoked, and with it what it has signed.")
+
+
+@app.command(name="sign-url")
+def sign_url(
+    url: Annotated[str, typer.Argument(metavar="URL", help="An image URL of the tenant, whole or from its path on.")],
+    expires: Annotated[
+        timedelta, typer.Option(parser=lifetime, metavar="1h", help="How long it opens: so many m, h, d or w.")
+    ],
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print an image URL that opens without a key for a while, signed with the tenant's newest access key."""
+    from resolvers import access
+
+    with calling(tenant) as caller:
+        signed, ends = access.sign_url(caller, url, datetime.now(UTC) + expires)
+    if as_json:
+        print_json({"url": signed, "expiresAt": ends})
+        return
+    typer.echo(signed)
+
+
+def _state(key: "AccessKey") -> str:
+    return "good" if key.revoked_at is None else "revoked"
+
+
+def _document(key: "AccessKey") -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "tenant": key.tenant,
+        "name": key.name,
+        "state": _state(key),
+        "createdAt": key.created_at,
+        "createdBy": key.created_by,
+        "revokedAt": key.revoked_at,
+    }

@@ -1,0 +1,281 @@
+"""Why a URL gives what it gives, step by step: for whoever runs the installation, never for the public.
+
+The steps come from the very functions that answer the URL, so they cannot tell
+another story than it does.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import Enum
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from packshot.catalog import ledger
+from packshot.catalog.ledger import Entry
+from packshot.errors import Forbidden, Invalid, NotFound, PackshotError
+from packshot.model import Format, Location, Original, Snapshot
+from packshot.site import Site
+from packshot.storage.base import DamagedObject, Stored
+from packshot.variants.draft import choose, default_formats
+from packshot.variants.request import RequestForm, split_query
+from packshot.variants.resolve import (
+    asked_location,
+    negotiates,
+    planned,
+    policy_for,
+    resolve,
+    retarget,
+    shown_at,
+    source_of,
+)
+from resolvers.addresses import Address
+from resolvers.caller import Scope
+from resolvers.urls import Urls
+from serve import problems
+from serve.auth import Gate, Insecure, Unauthenticated
+from serve.caching import PRIVATE, describe_immutable, describe_stable
+from serve.erased import Erased, read_shown
+from serve.fallback import refuse_failed
+from serve.negotiation import accepted_by
+
+Document = dict[str, Any]
+# A question of a person's; it must not take threads from pictures.
+THREADS = 2
+
+
+class Explainer:
+    """Answers `?explain=1` of whoever may read the tenant; for anybody else it is no parameter at all."""
+
+    def __init__(self, site: Site, gate: Gate) -> None:
+        self._site = site
+        self._gate = gate
+        self._threads = anyio.CapacityLimiter(THREADS)
+
+    async def answer(self, request: Request, address: Address) -> Response | None:
+        """Return the explanation; None: none was asked for, or not by somebody who may have it.
+
+        A URL that is public must not answer otherwise to whoever adds a word to it,
+        nor tell by a 401 which tenants and tokens there are.
+        """
+        if not _asks(request):
+            return None
+        return await anyio.to_thread.run_sync(self._explain, request, address, limiter=self._threads)
+
+    def _explain(self, request: Request, address: Address) -> Response | None:
+        try:
+            caller = self._gate.admit(request, tenant=address.tenant)
+            caller.check(Scope.READ)
+        except (Unauthenticated, Insecure, Forbidden, NotFound):
+            return None
+        if caller.tenant != address.tenant:
+            return None
+        accept = accepted_by(request)
+        body = orjson.dumps(explain(self._site, address, caller.urls, accept), option=orjson.OPT_UTC_Z)
+        return Response(body, headers={"Cache-Control": PRIVATE}, media_type="application/json")
+
+
+def _asks(request: Request) -> bool:
+    query = request.scope["query_string"].decode("latin-1")
+    if "authorization" not in request.headers or "explain" not in query.lower():
+        return False
+    try:
+        return split_query(query).get("explain") == "1"
+    except Invalid:
+        return False
+
+
+def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] = frozenset()) -> Document:
+    """Return the steps from a URL to its answer, as JSON has them.
+
+    Where the URL is refused, `refusal` says why, and the steps before it are there.
+
+    Args:
+        accept: what the client can show, for a negotiated format.
+
+    Raises:
+        Invalid: the URL is of another kind.
+    """
+    if address.key is None and not isinstance(address.form, RequestForm):
+        raise Invalid(
+            "That URL is not explained.", field=("url",), expected="a stable or an immutable URL", got=address.path
+        )
+    told: Document = {
+        "kind": "stable" if address.key is None else "immutable",
+        "tenant": {"value": address.tenant, "from": address.named_by.value},
+        "pack": address.pack_id,
+        "keyRequired": site.doors.find(address.tenant) is not None,
+    }
+    steps = _stable_steps(site, address, urls, accept) if address.key is None else _immutable_steps(site, address, urls)
+    try:
+        for step in steps:
+            told |= step
+            if "headers" in step and told["keyRequired"]:
+                told["headers"] |= {"Cache-Control": PRIVATE}
+        told["answer"] = told.pop("answer")
+    except PackshotError as error:
+        told["refusal"] = {name: value for name, value in problems.tell(error).items() if value is not None}
+        told["answer"] = {"status": told["refusal"]["status"]}
+    return told
+
+
+def _stable_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Format]) -> Iterator[Document]:
+    form = address.form
+    assert isinstance(form, RequestForm)
+    yield {"request": form.query(), "accepts": sorted(accept)}
+    snapshot, entries = _read(site, address)
+    name, said_by = asked_location(snapshot, form.location)
+    yield {"location": {"value": name, "from": said_by}}
+    source, consulted = source_of(snapshot, name)
+    yield {"source": source, "consulted": list(consulted)}
+    if (shown := shown_at(snapshot, name)) is not None:
+        yield {
+            "original": _original(shown.original),
+            "crop": {"value": shown.crop and asdict(shown.crop), "from": shown.crop_from},
+            "focus": {"value": shown.focus and asdict(shown.focus), "from": shown.focus_from},
+            "policy": _policy(snapshot, snapshot.locations[name], shown.original, form),
+        }
+    target = resolve(snapshot, form, limit=site.limit, accept=accept)
+    key = target.key
+    yield {
+        "plan": str(key.plan),
+        "drawing": _plain(asdict(target.drawing)),
+        "upscaled": target.upscaled,
+        "plannedAhead": any(one.key == key for one in planned(snapshot, name, limit=site.limit)),
+        "fingerprint": key.fingerprint,
+        "key": str(key),
+        "immutableUrl": urls.immutable(key),
+    }
+    entry = entries.get(str(key))
+    stored = _look(site, str(key))
+    headers = describe_stable(site, target, varies=negotiates(snapshot, form))
+    yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
+    if stored is None:
+        refuse_failed(entry)
+    yield {"answer": {"status": 200, "by": "the store" if stored else "rendering it now"}}
+
+
+def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Document]:
+    key = address.key
+    assert key is not None
+    yield {
+        "location": {"value": key.location, "from": "path"},
+        "plan": str(key.plan),
+        "fingerprint": key.fingerprint,
+        "key": str(key),
+        "immutableUrl": urls.immutable(key),
+    }
+    Erased(site).refuse_under_way(key.tenant, key.pack)
+    with site.catalog.read(key.tenant) as tx:
+        entry = ledger.read_entries(tx, [key.pack]).get(str(key))
+    stored = _look(site, str(key))
+    yield {"ledger": _entry(entry), "stored": _stored(stored), "headers": describe_immutable(site, key)}
+    current = _current(site, address, urls, needed=stored is None)
+    yield current
+    if stored is not None:
+        yield {"answer": {"status": 200, "by": "the store"}}
+    elif current["current"]["key"] != str(key):
+        yield {"answer": {"status": 302, "by": "leading to the current picture"}}
+    else:
+        refuse_failed(entry)
+        yield {"answer": {"status": 200, "by": "rendering it now"}}
+
+
+def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Document:
+    """Return what has taken the place of a key, or that it is current; None where nothing has.
+
+    Raises:
+        NotFound: nothing has, and it is needed.
+    """
+    assert address.key is not None
+    try:
+        snapshot, _ = _read(site, address)
+        target = retarget(snapshot, address.key, limit=site.limit)
+    except NotFound:
+        if needed:
+            raise
+        return {"current": None}
+    return {
+        "current": {
+            "key": str(target.key),
+            "immutableUrl": urls.immutable(target.key),
+            "isThis": target.key == address.key,
+        }
+    }
+
+
+def _read(site: Site, address: Address) -> tuple[Snapshot, dict[str, Entry]]:
+    with site.catalog.read(address.tenant) as tx:
+        return read_shown(tx, address.pack_id), ledger.read_entries(tx, [address.pack_id])
+
+
+def _policy(snapshot: Snapshot, config: Location, original: Original, form: RequestForm) -> Document:
+    policy = policy_for(snapshot, config.name)
+    chosen = choose(policy, snapshot.tenant.format_policy, form)
+    formats = config.formats or default_formats(original)
+    return {
+        "includeAll": {"value": policy.include_all, "from": policy.include_all_from},
+        "mode": {"value": chosen.mode.value, "from": chosen.mode_from},
+        "gravity": {"value": chosen.gravity.value, "from": chosen.gravity_from},
+        "format": {"value": "original" if chosen.format is None else chosen.format.value, "from": chosen.format_from},
+        "quality": {
+            "value": "of the format" if chosen.quality is None else str(chosen.quality),
+            "from": chosen.quality_from,
+        },
+        "upscale": {"value": config.allow_upscale, "from": "location"},
+        "formats": {
+            "value": [format.value for format in formats],
+            "from": "default" if config.formats is None else "location",
+        },
+    }
+
+
+def _original(original: Original) -> Document:
+    return {
+        "sha256": original.sha256,
+        "width": original.width,
+        "height": original.height,
+        "mediaType": original.media_type,
+        "frames": original.frames,
+    }
+
+
+def _entry(entry: Entry | None) -> Document | None:
+    if entry is None:
+        return None
+    return {
+        "state": entry.state.name,
+        "attempts": entry.attempts,
+        "errorCode": entry.error_code,
+        "error": entry.error,
+        "planned": entry.planned,
+        "superseded": entry.superseded,
+        "renderedAt": entry.rendered_at,
+    }
+
+
+def _look(site: Site, key: str) -> Stored | None:
+    try:
+        return site.variants.head(key)
+    except DamagedObject:
+        # Who is asked for the picture removes it and makes it anew; a question changes nothing.
+        return None
+
+
+def _stored(stored: Stored | None) -> Document | None:
+    if stored is None:
+        return None
+    return {"bytes": stored.size, "sha256": stored.sha256, "modifiedAt": stored.modified_at}
+
+
+def _plain(value: Any) -> Any:
+    """Return what `asdict` gives with boxes and sizes by their names, as JSON keeps them."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    return value.value if isinstance(value, Enum) else value

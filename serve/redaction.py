@@ -1,0 +1,27 @@
+"""What is kept out of the access log: whatever in a URL opens something."""
+
+import logging
+import re
+
+from packshot.variants.request import SECRETS
+
+# Escapes may hide a name, so each of its characters may be one.
+_NAMES = "|".join(
+    "".join(f"(?:{re.escape(letter)}|%{ord(letter):02x}|%{ord(letter.upper()):02x})" for letter in name)
+    for name in SECRETS
+)
+_SECRET = re.compile(rf"([?&](?:{_NAMES})=)[^&\s]*", re.IGNORECASE)
+
+
+def redact(url: str) -> str:
+    """Return a URL without the values of access keys and signatures."""
+    return _SECRET.sub(r"\1[redacted]", url)
+
+
+class Redaction(logging.Filter):
+    """Redacts every text in a record of the access log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(redact(one) if isinstance(one, str) else one for one in record.args)
+        return True
