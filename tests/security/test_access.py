@@ -382,6 +382,33 @@ def test_while_the_database_is_away_the_door_stays_as_it_was(
         playground.site.doors.is_private(TENANT)
 
 
+def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
+    client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "FRESH", 1000)
+    url = f"/i/{next(iter(playground.planned(pack_id)))}"
+    for _ in range(3):
+        assert client.get(url).status_code == 200
+    _, secret = access.create_key(playground.caller, "web")
+    access.require_keys(playground.caller, required=True)
+    monkeypatch.setattr(playground.site.doors, "_until", 0)
+    for _ in range(3):
+        assert client.get(url).status_code == 403
+        assert client.get(url, headers={"X-Packshot-Access-Key": secret}).headers["cache-control"] == PRIVATE
+
+
+@pytest.mark.parametrize("delivery", ["accel", "redirect"])
+def test_what_nobody_else_can_send_the_application_sends_itself(
+    playground: Playground, pack_id: str, key: str, renewed: Any, delivery: str
+) -> None:
+    client, _ = renewed(delivery=delivery)
+    for url in urls_of(playground, pack_id):
+        answer = client.get(url, headers={"X-Packshot-Access-Key": key})
+        assert (answer.status_code, answer.headers["cache-control"]) == (200, PRIVATE)
+        assert "x-accel-redirect" not in answer.headers
+        assert answer.content
+
+
 def test_the_commands_make_require_sign_and_revoke(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
