@@ -135,15 +135,13 @@ def _is_taken(tx: Tx, row: Any) -> bool:
 
 
 def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, str], str]]:
-    """Name a batch for each order that has none: what is erased by itself, the rest as few as the tags allow."""
-    batch, tags = secrets.token_hex(12), set[str]()
+    """Name a batch for each order that has none: as few as the tags allow, those of erasures apart from the rest."""
+    open_batches: dict[bool, tuple[str, set[str]]] = {}
     for row in rows:
-        if row.erasing:
-            yield (row.tenant_id, row.id), secrets.token_hex(12)
-            continue
-        if tags and len(tags | set(row.tags)) > most_tags:
+        batch, tags = open_batches.get(row.erasing, ("", set()))
+        if not tags or len(tags | set(row.tags)) > most_tags:
             batch, tags = secrets.token_hex(12), set()
-        tags |= set(row.tags)
+        open_batches[row.erasing] = batch, tags | set(row.tags)
         yield (row.tenant_id, row.id), batch
 
 

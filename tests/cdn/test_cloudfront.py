@@ -210,3 +210,14 @@ def test_doctors_check_says_what_is_wrong_and_how_to_mend_it(
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     with pytest.raises(OSError, match="Unable to locate credentials"):
         purger_of(cloudfront).check()
+
+
+def test_many_packs_erased_at_once_leave_by_few_wildcards(cloudfront: CloudFront) -> None:
+    ids = [f"{number:024x}" for number in range(20)]
+    cloudfront.copies = {f"/i/{TENANT}/{id}/main/0/x.jpg": set() for id in ids}
+    cloudfront.copies |= {f"/api/v2/img/{id}": set() for id in ids}
+    cloudfront.copies["/i/other/x.jpg"] = set()
+    purger = purger_of(cloudfront)
+    tags = [f"{kind}:{TENANT}:{id}" for id in ids for kind in "pe"]
+    purger.is_complete(purger.purge(tags, reference="1", erasing=True))
+    assert set(cloudfront.copies) == {"/i/other/x.jpg"}

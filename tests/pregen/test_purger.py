@@ -456,7 +456,24 @@ def test_killed_while_sending_it_asks_for_the_very_same_again(front: Front) -> N
     assert first not in front.purger.references[3:], "the second purge is another one"
 
 
-def test_what_is_erased_is_purged_for_good_and_by_itself(front: Front) -> None:
+def test_what_is_erased_together_is_purged_together_and_apart_from_the_rest(front: Front) -> None:
+    playground = front.playground
+    kept, *gone = [playground.pack() for _ in range(3)]
+    front.settle()
+    front.purger.erased.clear()
+    front.edit(kept)
+    for pack_id in gone:
+        erasing.erase_pack(playground.caller, pack_id, "the rights have ended")
+    front.carry()
+    asked = {erased: set(tags) for tags, erased in zip(front.purger.purged, front.purger.erased, strict=True)}
+    assert len(front.purger.purged) == 2
+    assert asked == {
+        True: {f"{kind}:{TENANT}:{pack_id}" for pack_id in gone for kind in "ep"},
+        False: {f"p:{TENANT}:{pack_id}" for pack_id in (kept, *gone)},
+    }
+
+
+def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> None:
     playground = front.playground
     kept, gone = playground.pack(), playground.pack()
     front.settle()
