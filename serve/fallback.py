@@ -1,6 +1,7 @@
 """Rendering on demand: what pregeneration did not make yet, or never will."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 
@@ -19,7 +20,7 @@ from packshot.variants.resolve import Target
 # Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
 MOST_FLIGHTS = 200
 # What rendering costs here changes slowly.
-RATES_SECONDS = 60.0
+RATES_SECONDS = 10.0
 
 
 class Overloaded(Exception):
@@ -47,7 +48,9 @@ class Fallback:
         self._site = site
         self._flights: dict[str, asyncio.Task[None]] = {}
         self._seconds = 0.0
-        self._most_seconds = site.settings.render_queue_seconds * site.renderer.processes
+        # More processes than processors render no faster.
+        self._at_once = min(site.renderer.processes, os.cpu_count() or 1)
+        self._most_seconds = site.settings.render_queue_seconds * self._at_once
         self._rates, self._rates_due = Rates({}), 0.0
         # Apart from the threads that answer everything else, which must not wait for pixels.
         self._threads = anyio.CapacityLimiter(MOST_FLIGHTS)
@@ -56,7 +59,7 @@ class Fallback:
         """Have a variant made that is missing.
 
         Args:
-            rendered: called when it has been made for this caller; who else waits for it is not told.
+            rendered: called when it has been made for this caller, in a thread; who else waits for it is not told.
 
         Raises:
             Unrenderable, RenderTimeout: the original cannot be drawn so.
@@ -67,8 +70,9 @@ class Fallback:
         if flight is None:
             seconds = self._foretell(target)
             if (self._flights and self._seconds + seconds > self._most_seconds) or len(self._flights) >= MOST_FLIGHTS:
-                raise Overloaded(self._seconds / self._site.renderer.processes)
-            flight = asyncio.create_task(self._fly(target, rendered))
+                raise Overloaded(self._seconds / self._at_once)
+            making = anyio.to_thread.run_sync(self._make, target, rendered, limiter=self._threads)
+            flight = asyncio.create_task(making)
             self._flights[key] = flight
             self._seconds += seconds
             flight.add_done_callback(lambda _: self._land(key, seconds))
@@ -84,12 +88,7 @@ class Fallback:
         variant, _ = self._rates.variant(target.drawing.format, target.pixels)
         return self._rates.decoding(original.width * original.height) + variant
 
-    async def _fly(self, target: Target, rendered: Callable[[], None] | None) -> None:
-        await anyio.to_thread.run_sync(self._make, target, limiter=self._threads)
-        if rendered is not None:
-            rendered()
-
-    def _make(self, target: Target) -> None:
+    def _make(self, target: Target, rendered: Callable[[], None] | None) -> None:
         key, tenant = str(target.key), target.key.tenant
         with self._site.catalog.read(tenant) as tx:
             entry = ledger.read_entries(tx, [target.key.pack]).get(key)
@@ -101,6 +100,8 @@ class Fallback:
             ledger.record(tx, [outcome])
         if isinstance(outcome, Refused):
             raise outcome.error
+        if rendered is not None:
+            rendered()
 
 
 def refuse_failed(entry: Entry | None) -> None:

@@ -37,13 +37,13 @@ class Found:
     """What a stable URL means now, and the variant where it is there already.
 
     Attributes:
-        planned: it is rendered ahead of time; only known where it is not there.
+        snapshot: what it was told from, where the variant is not there.
     """
 
     target: Target
     sendable: Sendable | None
     varies: bool
-    planned: bool = False
+    snapshot: Snapshot | None = None
 
 
 class Images:
@@ -125,8 +125,7 @@ class Images:
         for _ in range(RESTARTS):
             if found.sendable is not None:
                 break
-            rendered = None if found.planned else partial(self._demand.count, form, found.target)
-            await self._fallback.make(found.target, rendered)
+            await self._fallback.make(found.target, partial(self._count, form, found))
             # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
             found = await anyio.to_thread.run_sync(find, limiter=self._threads)
         if found.sendable is None:
@@ -142,8 +141,14 @@ class Images:
         varies, sendable = negotiates(snapshot, form), self._open(str(target.key), conditions, stable=True)
         if sendable is not None:
             return Found(target, sendable, varies)
-        ahead = planned(snapshot, target.key.location, limit=self._site.limit)
-        return Found(target, None, varies, any(one.key == target.key for one in ahead))
+        return Found(target, None, varies, snapshot)
+
+    def _count(self, form: RequestForm, found: Found) -> None:
+        """Count what had to be rendered, and would not have been ahead of time."""
+        assert found.snapshot is not None
+        ahead = planned(found.snapshot, found.target.key.location, limit=self._site.limit)
+        if all(one.key != found.target.key for one in ahead):
+            self._demand.count(form, found.target)
 
     def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
         """Find a variant, and open it where this process is to send its bytes."""

@@ -87,7 +87,7 @@ class Sendable:
     """A stored object, and its bytes as far as they are wanted.
 
     Attributes:
-        body: all bytes of a small object, or a large one opened; None: none are wanted.
+        body: all bytes of a small object, or a large one opened; None: none are wanted here.
     """
 
     stored: Stored
@@ -143,8 +143,11 @@ def send(
     if conditions.may_be_unchanged and conditions.is_unchanged(stored):
         return Response(status_code=304, headers=headers)
     headers["Content-Type"] = stored.metadata.content_type
-    if sendable.body is None or conditions.head:
+    if conditions.head:
         return Response(headers=headers | {"Content-Length": str(stored.size)})
+    if sendable.body is None:
+        # Whoever stands in front has the bytes.
+        return Response(headers=headers)
     part = conditions.part(stored)
     if part is not None and not part:
         if isinstance(sendable.body, Opened):

@@ -58,9 +58,9 @@ class Bench:
 
     def nginx(self) -> Iterator[Row]:
         """The same with nginx in front, beside nginx with the plain file."""
-        with self.served(PACKSHOT_DELIVERY="accel", PACKSHOT_TRUSTED_PROXIES="127.0.0.1") as (server, pack_id):
+        with self.served(PACKSHOT_TRUSTED_PROXIES="127.0.0.1") as (server, pack_id):
             stable = f"/api/v2/img/{pack_id}?location=card&format=jpeg"
-            key = server.client.get(stable).headers["content-location"]
+            key = server.client.head(stable).headers["content-location"]
             files = self.folder / "files"
             files.mkdir(exist_ok=True)
             blob = server.data / "variants" / key.removeprefix("/i/")
@@ -118,8 +118,7 @@ class Bench:
         with self.served() as (server, pack_id):
             answers = storm(server.base, [f"/api/v2/img/{pack_id}?location=card&width=613&format=webp"] * 500)
             time.sleep(6)  # Until what was rendered on demand has been written down.
-            query = 'query { location(by: {name: "card"}) { demand(first: 5) { nodes { requests } } } }'
-            counted = server.ask(query)["location"]["demand"]["nodes"]
+            counted = server.ask('{ location(name: "card") { demand { requests } } }')["location"]["demand"]
         renders = sum(one["requests"] for one in counted)
         found = f"{renders} render, {answers.statuses()}, {len(answers.bodies)} kind of bytes, slowest"
         yield ["500 clients on one cold variant", f"{found} {answers.slowest(200):.2f} s", "1 render, 500 x 200"]

@@ -21,7 +21,7 @@ from packshot.render.pipeline import Rendered, render_all
 from packshot.render.probe import Facts, probe
 from packshot.variants.plan import Drawing
 
-NICENESS = 5
+NICENESS = 10
 
 OUT_OF_MEMORY = 97
 """The exit code of a process that had no memory left for a picture."""
