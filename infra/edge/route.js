@@ -10,6 +10,9 @@ const IMMUTABLE = /^\/i\/([a-z0-9][a-z0-9-]{0,62})\/[0-9a-f]{24}\/[a-z0-9][a-z0-
 const PERSONAL = ['access-key', 'expires', 'signature', 'explain'];
 
 function decoded(text) {
+    if (text.indexOf('%') < 0) {
+        return text;
+    }
     try {
         return decodeURIComponent(text);
     } catch (error) {
@@ -19,7 +22,7 @@ function decoded(text) {
 
 // Of ASCII alone: languages differ about the rest.
 function lower(text) {
-    return text.replace(/[A-Z]+/g, letters => letters.toLowerCase());
+    return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, letters => letters.toLowerCase()) : text;
 }
 
 function escaped(value) {
@@ -56,8 +59,10 @@ function colour(value) {
     return /^[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?$/.test(value) ? lower(value) : null;
 }
 
+const byName = choice(['auto', 'avif', 'webp', 'jpeg', 'png']);
+
 function format(value) {
-    return lower(value) === 'jpg' ? 'jpeg' : choice(['auto', 'avif', 'webp', 'jpeg', 'png'])(value);
+    return lower(value) === 'jpg' ? 'jpeg' : byName(value);
 }
 
 function quality(value) {
@@ -84,7 +89,8 @@ const PARAMETERS = [
 
 // Return which of AVIF and WebP a header names; wildcards promise neither.
 function accepted(header) {
-    const found = lower(header).split(',').map(item => {
+    const named = lower(header).split(',').filter(item => /image\/(avif|webp)/.test(item));
+    const found = named.map(item => {
         const parts = item.split(';').map(trimmed);
         return parts.slice(1).some(isRefusal) ? '' : parts[0];
     });
@@ -105,9 +111,12 @@ function trimmed(text) {
     return text.replace(/^[ \t]+/, '').replace(/[ \t]+$/, '');
 }
 
+const NAMES = PARAMETERS.map(parameter => parameter[0]);
+const FORMAT = NAMES.indexOf('format');
+
 // Return the canonical query string and the format that it names; null: a parameter does not fit.
 function requestForm(query) {
-    const values = {};
+    const given = [];
     const refused = query.split('&').some(pair => {
         const end = pair.indexOf('=');
         const name = decoded(end < 0 ? pair : pair.slice(0, end));
@@ -115,31 +124,19 @@ function requestForm(query) {
         if (name === null || value === null) {
             return true;
         }
-        // With a mark before them, names that every object has are nothing special.
-        const key = `=${lower(name)}`;
-        if (values[key] === undefined) {
-            values[key] = value;
+        const place = NAMES.indexOf(lower(name));
+        if (place >= 0 && given[place] === undefined) {
+            given[place] = value;
         }
         return false;
     });
-    if (refused) {
+    // What was not given is a hole, which `map` and `some` pass over and `filter` leaves out.
+    const spelled = given.map((value, place) => PARAMETERS[place][1](value));
+    if (refused || spelled.some(value => value === null)) {
         return null;
     }
-    const pairs = [];
-    let format = null;
-    const unfit = PARAMETERS.some(parameter => {
-        const given = values[`=${parameter[0]}`];
-        if (given === undefined) {
-            return false;
-        }
-        const spelled = parameter[1](given);
-        if (parameter[0] === 'format') {
-            format = spelled;
-        }
-        pairs.push(`${parameter[0]}=${spelled}`);
-        return spelled === null;
-    });
-    return unfit ? null : {query: pairs.join('&'), format: format};
+    const pairs = spelled.map((value, place) => `${NAMES[place]}=${value}`).filter(() => true);
+    return {query: pairs.join('&'), format: spelled[FORMAT]};
 }
 
 // Return the tenant that a host names; '': it names none; null: it names what cannot be one, or is no host.
@@ -158,6 +155,9 @@ function tenantOf(host, domain) {
 }
 
 function isPersonal(query) {
+    if (!/access-key|expires|signature|explain|%/i.test(query)) {
+        return false;
+    }
     return query.split('&').some(pair => {
         const name = decoded(pair.split('=')[0]);
         return name !== null && PERSONAL.indexOf(lower(name)) >= 0;
@@ -195,6 +195,6 @@ function route(request, settings) {
         return asItCame;
     }
     // Without a format the tenant's policy decides, which may be to negotiate.
-    const negotiable = form.format === null || form.format === 'auto';
+    const negotiable = form.format === undefined || form.format === 'auto';
     return {cache: true, path: path, query: form.query, accept: negotiable ? accepted(request.accept) : ''};
 }
