@@ -310,6 +310,33 @@ def test_pictures_go_on_while_every_application_is_down(
     assert kept(cdn, url) in ("miss", "hit")
 
 
+def test_pictures_of_a_tenant_that_requires_keys_are_shown_to_nobody_else(
+    installation: Cluster, cdn: LocalCdn, admin: Admin, pack_id: str
+) -> None:
+    stable = f"/api/v2/img/{pack_id}?location=thumb&format=png"
+    immutable = cdn.get(stable).headers["content-location"]
+    for path in (stable, immutable):
+        kept(cdn, path)
+        assert kept(cdn, path) == "hit"
+    with installation.command("access-key", "create", "web") as made:
+        key = made.communicate()[0].strip()
+    # Within a minute it looks once more after what late workers put; it is not waited for.
+    with installation.command("tenant", "require-keys", "default") as requiring:
+        assert requiring.stderr is not None
+        try:
+            wait_for(lambda: "Keys are required" in requiring.stderr.readline())
+            wait_until_purged(admin)
+            for path in (stable, immutable):
+                for _ in range(2):
+                    assert cdn.get(path).status_code == 403
+                    opened = cdn.get(path, X_Packshot_Access_Key=key)
+                    assert (opened.status_code, opened.headers["cache-control"]) == (200, "private, no-store")
+                    joint = "&" if "?" in path else "?"
+                    assert cdn.get(f"{path}{joint}access-key={key}").content == opened.content
+        finally:
+            requiring.kill()
+
+
 def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp_path: Path) -> None:
     if lacking := local_cdn.missing():
         pytest.skip(lacking)

@@ -125,6 +125,11 @@ class Cluster:
                 [*self._packshot, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
             )
 
+    def command(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start one of Packshot's commands beside the rest."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen([*self._packshot, *arguments], env=self._environ, stdout=pipe, stderr=pipe, text=True)
+
     def kill(self, name: str) -> None:
         """End one part as `kill -9` does."""
         if name == "valkey":
