@@ -24,6 +24,7 @@ def renderer() -> Iterator[Renderer]:
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     """A PostgreSQL server, started once for the whole run."""
     server = Postgres(tmp_path_factory.mktemp("postgres"))
+    server.hurry()
     yield server
     server.stop()
 

@@ -1,6 +1,8 @@
 """The others: bare Starlette, nginx, ipx and thumbor, each as its users start it."""
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -33,7 +35,8 @@ uvicorn.run(Starlette(routes=[Route("/i/{key:path}", answer)]), port=int(sys.arg
 
 @contextmanager
 def _running(command: list[str | Path], base: str, path: str, **options: Any) -> Iterator[str]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    options |= {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    process = subprocess.Popen(command, **options)
     try:
 
         def answers() -> bool:
@@ -46,7 +49,8 @@ def _running(command: list[str | Path], base: str, path: str, **options: Any) ->
         wait_for(answers)
         yield base
     finally:
-        process.terminate()
+        # With all that it has started.
+        os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 

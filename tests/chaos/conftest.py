@@ -10,14 +10,14 @@ from tests.servers.cluster import Cluster, running
 from tests.servers.ports import free_port
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two applications and two workers, with a proxy before the store that can go wrong."""
     with running(tmp_path_factory.mktemp("cluster"), ports=(free_port(), free_port()), faulty=True) as cluster:
         yield cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def admins(cluster: Cluster) -> Iterator[list[Admin]]:
     """A client of each application, and two locations."""
     clients = [Admin(f"http://127.0.0.1:{port}", cluster.token) for port in cluster.ports]

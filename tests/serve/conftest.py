@@ -12,6 +12,11 @@ from tests.playground import Playground
 TOKEN = "test-token"
 
 
+@pytest.fixture(params=["sqlite"])
+def database_url() -> None:
+    """The SQLite file: what is behind the endpoints is tried on every database in its own tests."""
+
+
 @pytest.fixture
 def client(playground: Playground) -> Iterator[TestClient]:
     """An HTTP client of the playground's application; bugs come out as 500, as for anybody."""

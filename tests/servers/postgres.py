@@ -65,6 +65,12 @@ class Postgres(RunningPostgres):
         migrate.upgrade(template)
         template.close()
 
+    def hurry(self) -> None:
+        """Let no commit wait for the disk: what is in here is gone after the tests anyway."""
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+            self._run(f"ALTER SYSTEM SET {setting} = off")
+        self._run("SELECT pg_reload_conf()")
+
     def _run(self, statement: str) -> None:
         with self._admin.connect() as connection:
             connection.execute(sa.text(statement))
