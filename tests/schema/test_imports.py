@@ -55,24 +55,26 @@ def hurry(api: Api) -> None:
 
 
 def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
-    for number in range(100):
+    # As many as one call takes; once is enough for that.
+    count = 100 if api.playground.site.catalog.is_sqlite else 20
+    for number in range(count):
         host.answers[f"/{number}.jpg"] = giving(jpeg(photo(20 + number, 16, seed=number)))
     inputs = [
-        {"externalId": f"asset-{number}", "originals": [by_url(host.url(f"/{number}.jpg"))]} for number in range(100)
+        {"externalId": f"asset-{number}", "originals": [by_url(host.url(f"/{number}.jpg"))]} for number in range(count)
     ]
     answer = api.payload(CREATE_MANY, inputs=inputs)
-    assert [one["userErrors"] for one in answer["results"]] == [[]] * 100
+    assert [one["userErrors"] for one in answer["results"]] == [[]] * count
     assert host.asked == [], "fetched after the answer"
     assert (answer["job"]["kind"], answer["job"]["state"]) == ("IMPORT", "QUEUED")
-    assert (answer["job"]["total"], answer["job"]["priority"]) == (100, "BULK")
+    assert (answer["job"]["total"], answer["job"]["priority"]) == (count, "BULK")
     assert {one["job"]["id"] for one in answer["results"]} == {answer["job"]["id"]}
     api.playground.run_jobs()
     job = api.data(JOB, id=answer["job"]["id"])["job"]
-    assert (job["state"], job["total"], job["done"], job["failed"]) == ("SUCCEEDED", 100, 100, 0)
+    assert (job["state"], job["total"], job["done"], job["failed"]) == ("SUCCEEDED", count, count, 0)
     for number, one in enumerate(answer["results"]):
         shown = api.data(WIDTH, id=one["pack"]["id"])["pack"]["location"]
         assert shown == {"original": {"width": 20 + number}, "picture": {"state": "READY"}}
-    assert len(host.asked) == 100
+    assert len(host.asked) == count
     assert list(api.playground.site.incoming.iterdir()) == []
 
 
