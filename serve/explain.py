@@ -171,7 +171,7 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
     }
     Erased(site).refuse_under_way(key.tenant, key.pack)
     with site.catalog.read(key.tenant) as tx:
-        entry = ledger.read_entries(tx, [key.pack]).get(str(key))
+        entry = ledger.read_entry(tx, key)
     stored = _look(site, str(key))
     yield {"ledger": _entry(entry), "stored": _stored(stored), "headers": describe_immutable(site, key)}
     current = _current(site, address, urls, needed=stored is None)

@@ -89,9 +89,9 @@ class Fallback:
         return self._rates.decoding(original.width * original.height) + variant
 
     def _make(self, target: Target, rendered: Callable[[], None] | None) -> None:
-        key, tenant = str(target.key), target.key.tenant
+        tenant = target.key.tenant
         with self._site.catalog.read(tenant) as tx:
-            entry = ledger.read_entries(tx, [target.key.pack]).get(key)
+            entry = ledger.read_entry(tx, target.key)
             if time.monotonic() >= self._rates_due:
                 self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
         refuse_failed(entry)

@@ -115,6 +115,13 @@ def read_entries(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
     return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
 
 
+def read_entry(tx: Tx, key: Key) -> Entry | None:
+    """Return one variant's row; None where there is none, or it is being collected."""
+    statement = sa.select(variants).where(_here(key), variants.c.state != VariantState.COLLECTING.value)
+    row = tx.connection.execute(statement).first()
+    return None if row is None else _to_entry(row)
+
+
 def read_ready(tx: Tx, pack_ids: Collection[str]) -> set[tuple[str, str, str, str]]:
     """Return pack, location, fingerprint and plan of every variant of those packs that is there."""
     statement = sa.select(variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan).where(
