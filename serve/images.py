@@ -121,17 +121,24 @@ class Images:
         assert isinstance(form, RequestForm)
         accept, conditions = accepted_by(request), Conditions.of(request)
         find = partial(self._find, tenant, pack_id, form, accept, conditions)
-        found = await anyio.to_thread.run_sync(find, limiter=self._threads)
+        found = made = await anyio.to_thread.run_sync(find, limiter=self._threads)
         for _ in range(RESTARTS):
             if found.sendable is not None:
                 break
             await self._fallback.make(found.target, partial(self._count, form, found))
             # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
-            found = await anyio.to_thread.run_sync(find, limiter=self._threads)
-        if found.sendable is None:
-            raise OSError(f"Pack {pack_id} was edited {RESTARTS} times while its picture was rendered.")
-        headers = describe_stable(self._site, found.target, varies=found.varies)
-        return self._answer(found.sendable, conditions, headers, stable=True)
+            made, found = found, await anyio.to_thread.run_sync(find, limiter=self._threads)
+        if found.sendable is not None:
+            headers = describe_stable(self._site, found.target, varies=found.varies)
+            return self._answer(found.sendable, conditions, headers, stable=True)
+        # Edited faster than it can be rendered. What was made last was right after the question came in, so it
+        # is an answer to that; but to nobody else's.
+        open_ = partial(self._open, str(made.target.key), conditions, stable=True)
+        sendable = await anyio.to_thread.run_sync(open_, limiter=self._threads)
+        if sendable is None:
+            raise OSError(f"The object {made.target.key} vanished after it was put.")
+        headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
+        return self._answer(sendable, conditions, headers, stable=True)
 
     def _find(
         self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format], conditions: Conditions

@@ -20,6 +20,7 @@ from pregen.queue import make_broker
 from resolvers import jobs, packs
 from resolvers.ordering import Priority
 from serve.app import create_app
+from serve.images import RESTARTS
 from serve.negotiation import accepted_formats
 from tests.pictures import cutout, jpeg, photo, png
 from tests.playground import TENANT, Playground
@@ -177,6 +178,28 @@ def test_an_edit_while_its_picture_is_rendered_starts_the_answer_over(
     monkeypatch.setattr(playground.site.renderer, "render", edit_meanwhile)
     answer = client.get(f"/api/v2/img/{pack_id}?width=77")
     assert answer.headers["content-location"] == f"/i/{playground.target(pack_id, 'width=77').key}"
+
+
+def test_a_picture_that_is_edited_faster_than_it_is_rendered_is_answered_and_kept_by_nobody(
+    client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = playground.site.renderer.render
+    keys: list[str] = []
+
+    def edit_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        keys.append(f"/i/{playground.target(pack_id, 'width=77').key}")
+        packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 0.3 + 0.05 * len(keys)))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(playground.site.renderer, "render", edit_meanwhile)
+    answer = client.get(f"/api/v2/img/{pack_id}?width=77")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert answer.headers["content-location"] == keys[-1]
+    assert len(keys) == RESTARTS
+    monkeypatch.undo()
+    after = client.get(f"/api/v2/img/{pack_id}?width=77")
+    assert after.headers["cache-control"].startswith("public")
+    assert after.headers["content-location"] not in keys
 
 
 def test_conditions_ranges_and_head(client: TestClient, pack_id: str) -> None:
