@@ -62,14 +62,17 @@ def require_keys(caller: Caller, *, required: bool) -> None:
             purges.order_purge(tx, scope="tenant", cause=cause, tags=[tenant_tag(caller.tenant)], erasing=True)
 
 
-def withdraw(caller: Caller, seen: Callable[[int], None] = lambda _: None) -> int:
+def withdraw(caller: Caller, seen: Callable[[int], None] = lambda _: None, *, again: bool = False) -> int:
     """Move a tenant's blobs to where no CDN looks, and have copies of them purged; return how many there were.
+
+    Copies are purged of blobs that were moved before as well: everybody could see them while no keys were required.
 
     Harmless to repeat. It is complete when nobody puts any more by what was known before:
     `packshot.access.FRESH` and a put's time after keys were required.
 
     Args:
         seen: told how many were moved, after each.
+        again: what was there a moment ago was purged then; only what is found now is.
 
     Raises:
         OSError: the store is away.
@@ -77,11 +80,13 @@ def withdraw(caller: Caller, seen: Callable[[int], None] = lambda _: None) -> in
     store = caller.site.variants
     assert isinstance(store, DividedStore)
     moved = 0
-    for pack_id, keys in groupby(store.public.list(f"{caller.tenant}/"), key=lambda key: key.split("/")[1]):
+    listed = (store.public if again else store).list(f"{caller.tenant}/")
+    for pack_id, keys in groupby(listed, key=lambda key: key.split("/")[1]):
         for key in keys:
-            store.withdraw(key)
-            moved += 1
-            seen(moved)
+            if again or store.public.head(key) is not None:
+                store.withdraw(key)
+                moved += 1
+                seen(moved)
         with caller.write() as tx:
             tags, cause = [erase_tag(caller.tenant, pack_id)], f"access keys by {caller.subject}"
             purges.order_purge(tx, scope=f"pack {pack_id}, withdrawn", cause=cause, tags=tags, erasing=True)

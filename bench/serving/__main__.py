@@ -67,14 +67,12 @@ class Bench:
             (files / "picture.jpg").write_bytes(blob.read_bytes())
             port, plain = free_port(), free_port()
             values = {"LISTEN": port, "UPSTREAM": f"127.0.0.1:{server.port}", "DATA": server.data.resolve()}
-            conf = peers.packshot_conf(values | {"CACHE": self.folder / "cache"})
+            conf = peers.packshot_conf(values)
             conf += f"\nserver {{ listen {plain}; sendfile on; tcp_nopush on; root {files}; }}"
             with peers.nginx(self.folder / "nginx", conf, stable, port) as base:
                 direct = _best(lambda: self._rate(f"http://127.0.0.1:{plain}/picture.jpg"))
                 immutable = _best(lambda: self._rate(base + key))
-                cached = _best(lambda: self._rate(base + stable))
         yield ["warm, immutable URL through nginx, beside nginx with the file", *_ratio(immutable, direct, 0.9)]
-        yield ["warm, stable URL through nginx's cache, the same", *_ratio(cached, direct, 0.9)]
 
     def _rate(self, url: str) -> float:
         seen = hammer(url, connections=CONNECTIONS, seconds=self.seconds)

@@ -49,7 +49,7 @@ def require_keys(
                 f"Keys are required, and {moved} variants are withdrawn. In {settled:.0f} s the last are.", err=True
             )
             time.sleep(settled)
-            moved += access.withdraw(caller)
+            moved += access.withdraw(caller, again=True)
     if as_json:
         print_json({"tenant": name, "keysRequired": not off, "withdrawn": moved})
     elif off:

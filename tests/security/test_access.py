@@ -276,6 +276,14 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     assert open_to_all.status_code == 200
     assert open_to_all.headers["cache-control"].startswith("public")
     assert list(store.public.list("")) == []
+    # Keys again: nothing is to be moved, but what everybody could see meanwhile is in a CDN once more.
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.delete(purges))
+    access.require_keys(playground.caller, required=True)
+    assert access.withdraw(playground.caller) == 0
+    with playground.site.catalog.read(TENANT) as tx:
+        rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
+    assert {tag for row in rows for tag in row.tags} == {f"t:{TENANT}", f"e:{TENANT}:{pack_id}"}
 
 
 def test_other_tenants_are_shown_as_before(client: TestClient, playground: Playground, pack_id: str) -> None:
