@@ -159,7 +159,7 @@ def _take_originals(caller: Caller, new: NewPack) -> dict[str, Original]:
                 )
             seen.add(original.location)
             _columns(original)
-            if original.source.upload_id is not None:
+            if original.source.url is None:
                 taken[original.location] = take_original(caller, original.source)
         except PackshotError as error:
             raise error.at("originals", str(index)) from None

@@ -1,14 +1,16 @@
 """Originals: set one from an upload or an address, and say where its bytes can be read."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from packshot.catalog import fetches, ledger, packs
 from packshot.catalog.jobs import Job
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Forbidden, PackshotError
 from packshot.model import Original, Snapshot
-from packshot.originals import fetch_original
+from packshot.originals import fetch_original, keep_original
 from packshot.site import Site, original_key
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
@@ -24,10 +26,15 @@ CACHE_CONTROL = "private, no-store"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an original comes from: one of the two."""
+    """Where an original comes from: one of the three.
+
+    Attributes:
+        received: a file of this machine that came with the call itself; it is gone afterwards.
+    """
 
     upload_id: str | None = None
     url: str | None = None
+    received: Path | None = None
 
 
 def set_original(
@@ -73,6 +80,8 @@ def take_original(caller: Caller, source: Source) -> Original:
         PackshotError: as `set_original` says; its field begins with `source`.
     """
     try:
+        if source.received is not None:
+            return keep_file(caller, source.received)
         if source.url is None:
             assert source.upload_id is not None
             return check_upload(caller, source.upload_id)
@@ -82,6 +91,17 @@ def take_original(caller: Caller, source: Source) -> Original:
             raise error.at("url") from None
     except PackshotError as error:
         raise error.at("source") from None
+
+
+def keep_file(caller: Caller, path: Path) -> Original:
+    """Check a picture in a file, keep its bytes by content, and return what they are.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return keep_original(caller.site, caller.tenant, path, sha256=digest, size=path.stat().st_size)
 
 
 def sign_original(caller: Caller, original: Original) -> str:

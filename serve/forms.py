@@ -9,7 +9,6 @@ from starlette.requests import Request
 
 from packshot.errors import Invalid
 
-FILE = "file"
 # Of all that comes before the file: fields, headers and boundaries.
 MOST_FIELD_BYTES = 1 << 16
 
@@ -17,11 +16,15 @@ MOST_FIELD_BYTES = 1 << 16
 class Form:
     """One request's form. Ask for `fields`, then for `file`.
 
+    Args:
+        file: the name of the part with the file.
+
     Raises:
         Invalid: the request has no form in it.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, file: str = "file") -> None:
+        self._file = file
         kind, options = parse_options_header(request.headers.get("content-type"))
         if kind != b"multipart/form-data" or b"boundary" not in options:
             raise Invalid("That is no form.", expected="multipart/form-data", got=kind.decode("latin-1"))
@@ -70,7 +73,7 @@ class Form:
     async def _read(self) -> None:
         chunk = await anext(self._stream, b"")
         if not chunk:
-            raise Invalid("The form ended early.", expected=f"fields, then the part {FILE!r} to its end")
+            raise Invalid("The form ended early.", expected=f"fields, then the part {self._file!r} to its end")
         try:
             self._parser.write(chunk)
         except FormParserError as error:
@@ -94,7 +97,7 @@ class Form:
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:
-        self._began = self._began or self._part == FILE
+        self._began = self._began or self._part == self._file
 
     def _read_data(self, data: bytes, start: int, end: int) -> None:
         if self._ended:

@@ -1,9 +1,7 @@
-"""Receiving uploads: straight to disk, never whole in memory, never more than announced."""
+"""Receiving announced uploads: the bytes of each with its one-time token."""
 
-import secrets
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -13,12 +11,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from packshot.catalog.uploads import Upload
-from packshot.errors import NotFound, TooLarge
+from packshot.errors import NotFound
 from packshot.site import Site
 from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
 from serve.auth import Gate, tenant_of_host
 from serve.forms import Form
+from serve.receiving import announced_bytes, receive
 
 THREADS = 16
 
@@ -38,8 +37,7 @@ class Uploads:
         """Take an upload's bytes as the body. The token is used up even if the attempt fails."""
         self._gate.check_secure(request)
         upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""))
-        announced = request.headers.get("content-length", "")
-        return await self._receive(request, upload, request.stream(), int(announced) if announced.isdecimal() else 0)
+        return await self._receive(request, upload, request.stream(), announced_bytes(request))
 
     async def post(self, request: Request) -> Response:
         """Take an upload's bytes as the file of a form, with the token in a field before it."""
@@ -61,35 +59,16 @@ class Uploads:
     async def _receive(
         self, request: Request, upload: Upload, chunks: AsyncIterator[bytes], announced: int
     ) -> Response:
-        tenant, path = request.path_params["tenant"], self._site.incoming / secrets.token_hex(16)
+        tenant = request.path_params["tenant"]
         try:
-            await self._write(chunks, upload, path, announced)
-            done = await self._run(uploads.finish_upload, tenant, upload, path)
+            async with receive(chunks, self._site.incoming, most=upload.max_bytes, announced=announced) as path:
+                done = await self._run(uploads.finish_upload, tenant, upload, path)
         except BaseException:
             # Cancelled or refused: either way the one attempt is over, and says so.
             with anyio.CancelScope(shield=True):
                 await self._run(uploads.fail_upload, tenant, upload.id)
             raise
-        finally:
-            path.unlink(missing_ok=True)
         return JSONResponse({"id": done.id, "bytes": done.bytes, "sha256": done.sha256})
 
     async def _run(self, act: Callable[..., Upload | None], *args: Any) -> Any:
         return await anyio.to_thread.run_sync(partial(act, self._site, *args), limiter=self._threads)
-
-    async def _write(self, chunks: AsyncIterator[bytes], upload: Upload, path: Path, announced: int) -> None:
-        if announced > upload.max_bytes:
-            raise _too_large(upload, str(announced))
-        received = 0
-        async with await anyio.open_file(path, "xb") as file:
-            async for chunk in chunks:
-                received += len(chunk)
-                if received > upload.max_bytes:
-                    raise _too_large(upload, f"more than {upload.max_bytes}")
-                await file.write(chunk)
-
-
-def _too_large(upload: Upload, got: str) -> TooLarge:
-    return TooLarge(
-        "More bytes came than were announced.", field=("bytes",), expected=f"at most {upload.max_bytes}", got=got
-    )

@@ -60,7 +60,8 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     objects = check_cluster_store(cluster)
     compared = _compare_with_undisturbed(admins[0], packs, originals, dict(edits), tmp_path)
     # Every pack has the same variants; those of locations that other tests made have no twin to compare with.
-    assert compared % PACKS == 0 and 0 < compared <= variants
+    assert compared % PACKS == 0
+    assert 0 < compared <= variants
     print(
         f"\n{KILLS} kills ({busy} with work open, {at_work} right after a variant) over {JOBS} jobs on {PACKS} packs "
         f"in {last - began:.0f} s; idle {idle - last:.0f} s later; {variants} variants and {objects} objects right"
