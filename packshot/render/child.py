@@ -19,12 +19,15 @@ from packshot.render.decode import check_length
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
 from packshot.render.probe import Facts, probe
+from packshot.render.recent import Recent
 from packshot.variants.plan import Drawing
 
 NICENESS = 10
 
 OUT_OF_MEMORY = 97
 """The exit code of a process that had no memory left for a picture."""
+
+_recent = Recent()
 
 
 def prepare(limits: Limits) -> None:
@@ -85,7 +88,7 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
         except PackshotError as refusal:
             return [copy.copy(refusal) for _ in drawings]
         wind(0)
-        return list(render_all(data, drawings, limits, wind))
+        return list(render_all(data, drawings, limits, wind, _recent.levels_of(data, limits)))
 
 
 def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:

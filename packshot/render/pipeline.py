@@ -52,7 +52,11 @@ def _unheard(pixels: int) -> None:
 
 
 def render_all(
-    original: bytes, drawings: Sequence[Drawing], limits: Limits, begin: Callable[[int], None] = _unheard
+    original: bytes,
+    drawings: Sequence[Drawing],
+    limits: Limits,
+    begin: Callable[[int], None] = _unheard,
+    levels: Levels | None = None,
 ) -> Iterator[Rendered | PackshotError]:
     """Decode `original` now, and return an iterator of one outcome per drawing.
 
@@ -62,12 +66,13 @@ def render_all(
 
     Args:
         begin: called before each drawing with the pixels of all its frames; 0: it stands still.
+        levels: of this original, perhaps with some decoded already; None: there are none.
 
     Raises:
         MemoryError: the process has no room; here, or from the iterator.
     """
     began = time.process_time()
-    levels = levels_of(original, limits)
+    levels = levels_of(original, limits) if levels is None else levels
     try:
         # Before the rest is looked at, so that a damaged original is refused once.
         levels.at(_level(drawings[0]) if drawings else 1)

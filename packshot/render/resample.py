@@ -39,7 +39,10 @@ class Levels:
     Attributes:
         whole: decodes the original.
         half: decodes it to half its size, rounded up, where its format has a way to; else None.
+        spare: pixels of levels that may stay although nobody is known to need them any more.
     """
+
+    spare = 0
 
     def __init__(self, whole: Callable[[], Decoded], half: Callable[[], Decoded] | None = None) -> None:
         self.whole = whole
@@ -75,15 +78,21 @@ class Levels:
         return self._made[factor]
 
     def release(self, wanted: Iterable[int]) -> None:
-        """Drop every level that those `wanted` do not need; it is made anew if it is asked for after all."""
-        wanted = set(wanted)
+        """Drop levels that those `wanted` do not need; they are made anew if they are asked for after all."""
+        wanted, made = set(wanted), self._made
         if self.half is None:
             # Made now, so that the original need not stay for it.
             self._made = {factor: self.at(factor) for factor in wanted}
         else:
             # Levels beyond the half are made of the half, none of the whole.
             last = max(wanted, default=0)
-            self._made = {factor: made for factor, made in self._made.items() if factor in wanted or 1 < factor < last}
+            self._made = {factor: level for factor, level in made.items() if factor in wanted or 1 < factor < last}
+        spare = self.spare
+        for factor, level in made.items():
+            pixels = level.picture.width * level.picture.height
+            if factor not in self._made and pixels <= spare:
+                self._made[factor] = level
+                spare -= pixels
 
     def sample(self, box: Box, size: Size) -> Image.Image:
         """Return what lies at `box` of the upright original, `size` large, in mode RGB or RGBA.
