@@ -42,7 +42,7 @@ def create_app(
     graphql = AdminGraphQL(gate)
     demand = DemandCounter(site)
     guard = Guard(site, Explainer(site, gate))
-    return Starlette(
+    app = Starlette(
         routes=[
             # First, as they are looked through in this order.
             *Pictures(site, guard).routes,
@@ -67,6 +67,9 @@ def create_app(
         middleware=[Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies))],
         lifespan=counting(demand, lifespan),
     )
+    # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.
+    app.router.redirect_slashes = False
+    return app
 
 
 def counting(demand: DemandCounter, within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:

@@ -15,6 +15,8 @@ PRIVATE = "private, no-store"
 COMMON = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",
+    # Of scripts elsewhere; what else they may read, every answer has.
+    "Access-Control-Expose-Headers": "Content-Location, ETag, X-Packshot-Source, X-Packshot-Upscaled",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Timing-Allow-Origin": "*",
 }

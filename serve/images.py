@@ -8,7 +8,6 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Route
 
 from packshot.make import find_variant
 from packshot.model import Format, Snapshot
@@ -25,6 +24,7 @@ from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
 from serve.hot import Hot, Kept
 from serve.negotiation import accepted_by
+from serve.reading import readable
 from serve.sending import Conditions, Sendable, open_sendable, send
 
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
@@ -61,10 +61,11 @@ class Images:
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
+        stable = guard(self.stable)
         self.routes = [
-            Route("/i/{key:path}", self.recall, methods=["GET"]),
-            Route("/api/v2/img/{pack}", guard(self.stable), methods=["GET"]),
-            Route("/api/v2/img/{tenant}/{pack}", guard(self.stable), methods=["GET"]),
+            readable("/i/{key:path}", self.recall),
+            readable("/api/v2/img/{pack}", stable),
+            readable("/api/v2/img/{tenant}/{pack}", stable),
         ]
 
     async def recall(self, request: Request) -> Response:

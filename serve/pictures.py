@@ -8,7 +8,6 @@ import anyio.to_thread
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from packshot.catalog import ledger
 from packshot.catalog.ledger import VariantState
@@ -22,6 +21,7 @@ from resolvers.urls import PICTURE, Urls
 from serve.access import Guard
 from serve.caching import COMMON, keep_stable
 from serve.erased import read_shown
+from serve.reading import readable
 
 # What is being rendered will be stored in a moment, and no purge tells of that.
 PENDING = "public, max-age=2"
@@ -42,9 +42,10 @@ class Pictures:
     def __init__(self, site: Site, guard: Guard) -> None:
         self._site = site
         self._threads = anyio.CapacityLimiter(THREADS)
+        send = guard(self.send)
         self.routes = [
-            Route(f"/api/v2/img/{{pack}}/{PICTURE}", guard(self.send), methods=["GET"]),
-            Route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", guard(self.send), methods=["GET"]),
+            readable(f"/api/v2/img/{{pack}}/{PICTURE}", send),
+            readable(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", send),
         ]
 
     async def send(self, request: Request, address: Address, urls: Urls) -> Response:

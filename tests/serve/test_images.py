@@ -216,7 +216,36 @@ def test_conditions_ranges_and_head(client: TestClient, pack_id: str) -> None:
     head = client.head(url)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == full.headers["content-length"]
-    assert client.post(url).status_code == 405
+    refused = client.post(url)
+    assert (refused.status_code, set(refused.headers["allow"].split(", "))) == (405, {"GET", "HEAD", "OPTIONS"})
+
+
+def test_a_page_of_another_origin_may_read_pictures_with_whatever_headers_that_takes(
+    client: TestClient, pack_id: str
+) -> None:
+    stable = client.get(f"/api/v2/img/{pack_id}?location=thumb")
+    key = stable.headers["content-location"]
+    for url in (
+        key,
+        f"/api/v2/img/{pack_id}",
+        f"/api/v2/img/{TENANT}/{pack_id}",
+        f"/api/v2/img/{pack_id}/picture.json",
+    ):
+        asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "GET"}
+        asked["Access-Control-Request-Headers"] = "x-packshot-access-key, range"
+        preflight = client.options(url, headers=asked)
+        assert (preflight.status_code, preflight.content) == (204, b"")
+        assert preflight.headers["access-control-allow-origin"] == "*"
+        allowed = preflight.headers["access-control-allow-headers"].lower().split(", ")
+        assert {"range", "if-none-match", "x-packshot-access-key", "x-vimond-access-key"} <= set(allowed)
+        shown = client.get(url, headers={"Origin": "https://shop.example"}).headers["access-control-expose-headers"]
+        assert {"ETag", "Content-Location", "X-Packshot-Source"} <= set(shown.split(", "))
+
+
+def test_a_path_with_a_slash_too_much_leads_nowhere(client: TestClient, pack_id: str) -> None:
+    answer = client.get(f"/api/v2/img/{pack_id}/")
+    assert answer.status_code == 404
+    assert answer.json()["status"] == 404
 
 
 def test_auto_negotiates_and_says_so(client: TestClient, pack_id: str) -> None:
