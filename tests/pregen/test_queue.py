@@ -26,6 +26,8 @@ from tests.pictures import photo
 from tests.playground import TENANT, Playground
 
 PATIENCE = 60.0
+# What asks for Valkey by itself, with the database that goes with it.
+scaled_out = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,10 @@ def valkey() -> Iterator[ValkeyServer]:
     server.stop()
 
 
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture
 def settings(request: pytest.FixtureRequest, playground: Playground) -> Settings:
-    """The playground's settings with each kind of queue."""
-    if request.param == "memory":
+    """The playground's settings with the queue that goes with its database in each way to run."""
+    if playground.settings.database_url is None:
         return playground.settings
     valkey: ValkeyServer = request.getfixturevalue("valkey")
     valkey.client().flushall()
@@ -107,6 +109,7 @@ def test_packs_are_worked_on_side_by_side(
     assert not together.broken
 
 
+@scaled_out
 def test_a_flushed_queue_loses_no_work(
     playground: Playground, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +124,7 @@ def test_a_flushed_queue_loses_no_work(
     assert all(len(playground.entries(pack_id)) == 3 for pack_id in pack_ids)
 
 
+@scaled_out
 def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back(playground: Playground) -> None:
     server = ValkeyServer()
     server.start()
@@ -141,6 +145,7 @@ def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back
     server.stop()
 
 
+@scaled_out
 def test_a_silent_queue_is_asked_once_for_many_packs(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     server = ValkeyServer()
     server.start()
@@ -192,6 +197,7 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
         wait_for(lambda: is_rendered(playground, pack_id))
 
 
+@scaled_out
 def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     server = ValkeyServer()
     server.start()
