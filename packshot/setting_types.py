@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from packshot.fetch import parse_allowed
 from packshot.model import NAME
 
+PREFIX = "PACKSHOT_"
 # JPEG and AVIF hold no more on a side.
 MAX_SIDE = 65_535
 VISIBLE = re.compile(r"[!-~]+")

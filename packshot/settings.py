@@ -12,7 +12,9 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from packshot.setting_conflicts import conflicts
 from packshot.setting_types import (
+    PREFIX,
     VISIBLE,
     Amount,
     Bucket,
@@ -47,7 +49,6 @@ from packshot.setting_types import (
 )
 from packshot.storage.durable import make_folder, sync_folder, write_synced
 
-PREFIX = "PACKSHOT_"
 # A database URL may hold a password.
 _SECRET = ("access_secret", "admin_token", "basic_users", "database_url", "fastly_token", "jwt_secret", "redis_url")
 
@@ -307,52 +308,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as refused:
         faults |= dict(_fault(error) for error in refused.errors())
     if settings is not None:
-        faults |= _conflicts(settings)
+        faults |= conflicts(settings)
     # Raised out here, since inside it would carry pydantic's error, and that the values.
     if settings is None or faults:
         raise BadSettings(*(faults[name] for name in sorted(faults)))
     return settings
-
-
-def _conflicts(settings: Settings) -> dict[str, str]:
-    faults = {}
-    buckets = {"S3_BUCKET_ORIGINALS": settings.s3_bucket_originals, "S3_BUCKET_VARIANTS": settings.s3_bucket_variants}
-    if any(buckets.values()):
-        for name, bucket in buckets.items():
-            if bucket is None:
-                faults[PREFIX + name] = (
-                    f"{PREFIX}{name}: expected a bucket's name, as the other one is set, got nothing"
-                )
-    if settings.jwt_secret is not None and settings.jwks_url is not None:
-        name = f"{PREFIX}JWKS_URL"
-        faults[name] = f"{name}: expected nothing, as {PREFIX}JWT_SECRET is set, got an address"
-    faults |= _cdn_faults(settings)
-    if settings.redis_url is not None and settings.admin_token is None:
-        # Made by each process for itself, the tokens would differ.
-        name = f"{PREFIX}ADMIN_TOKEN"
-        faults[name] = f"{name}: expected a token, as {PREFIX}REDIS_URL is set, got nothing"
-    return faults
-
-
-# What each kind of CDN needs, and no other may have.
-_OF_CDN = {
-    "cloudfront_distribution": "cloudfront",
-    "cloudfront_purge_by": "cloudfront",
-    "fastly_service": "fastly",
-    "fastly_token": "fastly",
-    "varnish_urls": "varnish",
-}
-
-
-def _cdn_faults(settings: Settings) -> dict[str, str]:
-    faults = {}
-    for field, kind in _OF_CDN.items():
-        name, value = PREFIX + field.upper(), getattr(settings, field)
-        if kind == settings.cdn and value is None:
-            faults[name] = f"{name}: expected a value, as {PREFIX}CDN is {kind}, got nothing"
-        elif kind != settings.cdn and value != Settings.model_fields[field].default:
-            faults[name] = f"{name}: expected nothing, as {PREFIX}CDN is {settings.cdn}, got a value"
-    return faults
 
 
 def admin_token(settings: Settings) -> str:

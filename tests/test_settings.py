@@ -259,6 +259,27 @@ def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
     assert fault.startswith("PACKSHOT_VARNISH_URLS: expected addresses with commas between them")
 
 
+def test_what_scales_out_says_what_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = {
+        "PACKSHOT_DATABASE_URL": "postgresql+psycopg://db/packshot",
+        "PACKSHOT_REDIS_URL": "redis://queue",
+        "PACKSHOT_ADMIN_TOKEN": "secret-token",
+        "PACKSHOT_S3_BUCKET_ORIGINALS": "acme-originals",
+        "PACKSHOT_S3_BUCKET_VARIANTS": "acme-variants",
+        "PACKSHOT_CDN": "cloudfront",
+        "PACKSHOT_CLOUDFRONT_DISTRIBUTION": "E1ABCDEF2GHIJ3",
+    }
+    load_settings(environ)
+    # As `importlib` has it of what is not there.
+    monkeypatch.setattr("packshot.setting_conflicts.find_spec", lambda name: None)
+    with pytest.raises(BadSettings) as refused:
+        load_settings(environ)
+    named = [line.partition(":")[0].removeprefix("PACKSHOT_") for line in refused.value.args]
+    assert named == ["CDN", "DATABASE_URL", "REDIS_URL", "S3_BUCKET_ORIGINALS"]
+    assert all("expected packshot[scale] to be installed, got no package " in line for line in refused.value.args)
+    load_settings({})
+
+
 def test_a_name_in_another_case_is_unknown() -> None:
     assert faults_of(packshot_data="/srv") == (
         "packshot_data: expected the name of a setting, perhaps PACKSHOT_DATA, got an unknown one",
