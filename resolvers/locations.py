@@ -45,6 +45,12 @@ def get_locations(caller: Caller, names: Sequence[str]) -> dict[str, Location]:
     return {name: known[name] for name in names if name in known}
 
 
+def all_locations(caller: Caller) -> list[Location]:
+    """Return every location of the tenant, by name; a tenant has tens of them, not thousands."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return list(locations.get_locations(tx).values())
+
+
 def list_locations(caller: Caller, *, first: int, after: str | None) -> Page[Location]:
     """Return a page of the tenant's locations by name."""
     with caller.site.catalog.read(caller.tenant) as tx:

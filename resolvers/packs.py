@@ -10,9 +10,10 @@ from packshot.catalog.ledger import Entry
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.pages import Page
 from packshot.catalog.snapshots import read_snapshot, read_snapshots
+from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
-from packshot.model import Focus, IncludeAll, Pack, Snapshot
+from packshot.model import NAME, Focus, IncludeAll, Pack, Snapshot
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
 
@@ -69,33 +70,48 @@ def load_entries(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Entry]:
         return ledger.read_entries(tx, pack_ids)
 
 
-def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
+def create_pack(caller: Caller, values: Mapping[str, Any], slots: Sequence[SlotPatch] = ()) -> Snapshot:
     """Make a pack; it has nothing to show yet, so nothing is rendered.
 
+    Args:
+        slots: what to set of its pack locations, each once.
+
     Raises:
-        Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack`.
+        Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack` and `edit_slots`.
     """
+    columns = _columns_of(slots)
     with caller.write() as tx:
         pack_id = packs.create_pack(tx, values)
+        _set_slots(tx, pack_id, slots, columns)
         caller.answer(pack=pack_id)
         return read_snapshot(tx, pack_id)
 
 
 def update_pack(
-    caller: Caller, pack_id: str, values: Mapping[str, Any], *, expected_version: int | None = None
+    caller: Caller,
+    pack_id: str,
+    values: Mapping[str, Any],
+    slots: Sequence[SlotPatch] = (),
+    *,
+    expected_version: int | None = None,
 ) -> tuple[Snapshot, Job | None]:
     """Set what holds for a whole pack, and order its variants if any may look different now.
 
+    Args:
+        slots: what to set of its pack locations besides, each once.
+
     Raises:
-        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.update_pack`.
+        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.update_pack` and `edit_slots`.
     """
+    columns = _columns_of(slots)
     with caller.write() as tx:
         packs.update_pack(
             tx, pack_id, values, cause=f"updatePack by {caller.subject}", expected_version=expected_version
         )
+        _set_slots(tx, pack_id, slots, columns)
         caller.answer(pack=pack_id)
         job = None
-        if values.keys() & SHOWN_BY:
+        if slots or values.keys() & SHOWN_BY:
             job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
             caller.answer(job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
@@ -133,7 +149,23 @@ def edit_slots(
         NotFound: no such pack or location in this tenant.
         VersionConflict: the pack has moved on from `expected_version`.
     """
-    columns = {}
+    columns = _columns_of(patches)
+    if not columns:
+        raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
+    # What cannot be a location is refused below; not every database could keep its name until then.
+    cause = f"edit of {', '.join(filter(NAME.fullmatch, columns))} by {caller.subject}"
+    with caller.write() as tx:
+        packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
+        _set_slots(tx, pack_id, patches, columns)
+        job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
+        caller.answer(pack=pack_id, job=f"job:{job.id}")
+        snapshot = read_snapshot(tx, pack_id)
+    ring_for(caller, [pack_id])
+    return snapshot, job
+
+
+def _columns_of(patches: Sequence[SlotPatch]) -> dict[str, dict[str, Any]]:
+    columns: dict[str, dict[str, Any]] = {}
     for index, patch in enumerate(patches):
         try:
             columns[patch.location] = slot_columns(patch.values)
@@ -146,21 +178,15 @@ def edit_slots(
                 expected="each location once",
                 got=patch.location,
             )
-    if not columns:
-        raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
-    cause = f"edit of {', '.join(columns)} by {caller.subject}"
-    with caller.write() as tx:
-        packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
-        for patch in patches:
-            try:
-                packs.set_slot(tx, pack_id, patch.location, columns[patch.location])
-            except PackshotError as error:
-                raise error.at(*patch.at) from None
-        job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-        caller.answer(pack=pack_id, job=f"job:{job.id}")
-        snapshot = read_snapshot(tx, pack_id)
-    ring_for(caller, [pack_id])
-    return snapshot, job
+    return columns
+
+
+def _set_slots(tx: Tx, pack_id: str, patches: Sequence[SlotPatch], columns: Mapping[str, Mapping[str, Any]]) -> None:
+    for patch in patches:
+        try:
+            packs.set_slot(tx, pack_id, patch.location, columns[patch.location])
+        except PackshotError as error:
+            raise error.at(*patch.at) from None
 
 
 def edit_slot(

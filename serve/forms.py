@@ -17,13 +17,13 @@ class Form:
     """One request's form. Ask for `fields`, then for `file`.
 
     Args:
-        file: the name of the part with the file.
+        file: the name of the part with the file; None: the first that has a file's name, whatever its own is.
 
     Raises:
         Invalid: the request has no form in it.
     """
 
-    def __init__(self, request: Request, file: str = "file") -> None:
+    def __init__(self, request: Request, file: str | None = "file") -> None:
         self._file = file
         kind, options = parse_options_header(request.headers.get("content-type"))
         if kind != b"multipart/form-data" or b"boundary" not in options:
@@ -43,6 +43,7 @@ class Form:
         )
         self._fields: dict[str, str] = {}
         self._part, self._header_name, self._header_value, self._data = "", b"", b"", b""
+        self._named = False
         self._size = 0
         self._chunks: deque[bytes] = deque()
         self._began = self._ended = False
@@ -73,14 +74,15 @@ class Form:
     async def _read(self) -> None:
         chunk = await anext(self._stream, b"")
         if not chunk:
-            raise Invalid("The form ended early.", expected=f"fields, then the part {self._file!r} to its end")
+            part = "a file" if self._file is None else f"the part {self._file!r}"
+            raise Invalid("The form ended early.", expected=f"fields, then {part} to its end")
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise Invalid("That is no form.", expected="multipart/form-data", got=error) from None
 
     def _begin_part(self) -> None:
-        self._part, self._data = "", b""
+        self._part, self._data, self._named = "", b"", False
 
     def _read_name(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)
@@ -94,10 +96,11 @@ class Form:
         if self._header_name.lower() == b"content-disposition":
             _, options = parse_options_header(self._header_value)
             self._part = options.get(b"name", b"").decode("utf-8", "replace")
+            self._named = b"filename" in options
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:
-        self._began = self._began or self._part == self._file
+        self._began = self._began or (self._named if self._file is None else self._part == self._file)
 
     def _read_data(self, data: bytes, start: int, end: int) -> None:
         if self._ended:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serve import plan_documents
 from serve.commands import following, plans
 from serve.commands import location_options as options
 from serve.commands.locations import document
@@ -58,7 +59,7 @@ def plan_location(
         plan = planning.plan_location(caller, name, changes)
         drawn = plans.draw_samples(caller, plan, samples)
     if as_json:
-        print_json(plans.document(plan, drawn))
+        print_json(plan_documents.document(plan, drawn))
     else:
         plans.print_plan(plan, drawn)
 
@@ -151,7 +152,7 @@ def _change(caller: "Caller", act: "Callable[[], Changed]", *, watch: bool, as_j
 
 def _show_refused(error: "ForceRequired", *, as_json: bool) -> None:
     if as_json:
-        print_json({"code": error.code.value, "message": error.message, "plan": plans.document(error.plan)})
+        print_json({"code": error.code.value, "message": error.message, "plan": plan_documents.document(error.plan)})
     else:
         plans.print_plan(error.plan)
     typer.echo(f"{error.message} To make it all the same: --force --plan {error.plan.id}", err=True)
@@ -164,7 +165,7 @@ def _show_changed(changed: "Changed", *, as_json: bool) -> None:
             {
                 "location": document(location),
                 "job": None if job is None else following.document(job),
-                "plan": None if changed.plan is None else plans.document(changed.plan),
+                "plan": None if changed.plan is None else plan_documents.document(changed.plan),
             }
         )
         return

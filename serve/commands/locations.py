@@ -8,8 +8,9 @@ import typer
 from packshot.errors import NotFound
 from serve.commands import location_options as options
 from serve.commands import plans
-from serve.commands.plans import plain, spell
+from serve.commands.plans import spell
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
+from serve.plan_documents import FIELDS, plain
 
 if TYPE_CHECKING:
     from packshot.model import Location, LocationVersion
@@ -23,16 +24,10 @@ app = typer.Typer(
 @app.command(name="list")
 def list_locations(tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """List the tenant's locations by name."""
-    from packshot.catalog.pages import LARGEST_PAGE
     from resolvers import locations
 
-    found: list[Location] = []
     with calling(tenant) as caller:
-        after, more = None, True
-        while more:
-            page = locations.list_locations(caller, first=LARGEST_PAGE, after=after)
-            found += page.items
-            more, after = page.has_next, page.cursors[-1]
+        found = locations.all_locations(caller)
     if as_json:
         print_json([document(location) for location in found])
         return
@@ -66,7 +61,7 @@ def show_location(name: options.Name, tenant: OfTenant = None, as_json: AsJson =
     pending = candidate.change.locations.get(name) if candidate is not None else None
     job = f"job:{candidate.job_id}" if candidate is not None and pending else None
     if as_json:
-        changes = {plans.FIELDS.get(field, field): plain(value) for field, value in (pending or {}).items()}
+        changes = {FIELDS.get(field, field): plain(value) for field, value in (pending or {}).items()}
         print_json(document(location) | {"packCount": packs, "pending": changes or None, "pendingJob": job})
         return
     typer.echo(f"{name}, version {location.version}, since {location.updated_at:%Y-%m-%d %H:%M} UTC")
@@ -134,8 +129,8 @@ def _moment(value: Any) -> str:
 
 
 def _fields(location: "Location | LocationVersion") -> dict[str, Any]:
-    names = ("label", "width", "height", "fallback", *plans.FIELDS, "renditions", "formats")
-    return {plans.FIELDS.get(name, name): plain(getattr(location, name)) for name in names}
+    names = ("label", "width", "height", "fallback", *FIELDS, "renditions", "formats")
+    return {FIELDS.get(name, name): plain(getattr(location, name)) for name in names}
 
 
 def document(location: "Location") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Plans of a change of a location, as a person reads them and as a program does."""
+"""Plans of a change of a location, as a person reads them."""
 
 import sys
 from collections.abc import Sequence
@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from resolvers.plans import LocationPlan
     from resolvers.samples import Sample
 
-# By the core's names: as options and as the admin API have them.
+# As options, by the core's names.
 OPTIONS = {"resize_gravity": "gravity", "include_all": "include-all", "allow_upscale": "allow-upscale"}
-FIELDS = {"resize_gravity": "resizeGravity", "include_all": "useResizeIncludeAll", "allow_upscale": "allowUpscale"}
 
 
 def draw_samples(caller: "Caller", plan: "LocationPlan", wanted: int) -> list["Sample"]:
@@ -56,47 +55,6 @@ def print_plan(plan: "LocationPlan", samples: Sequence["Sample"] = ()) -> None:
         typer.echo(f"    before {sample.before or 'nothing'}\n    after  {sample.after}")
     typer.echo(f"  plan id        {plan.id}  (good until {plan.expires_at:%Y-%m-%d %H:%M} UTC)")
     sys.stdout.flush()
-
-
-def document(plan: "LocationPlan", samples: Sequence["Sample"] | None = None) -> dict[str, Any]:
-    """Return a plan as JSON has it, with the names of the admin API."""
-    found = {
-        "id": plan.id,
-        "name": plan.name,
-        "baseVersion": plan.base_version,
-        "requiresForce": plan.requires_force,
-        "changes": [
-            {
-                "field": FIELDS.get(change.field, change.field),
-                "before": plain(change.before),
-                "after": plain(change.after),
-                "requiresForce": change.requires_force,
-            }
-            for change in plan.changes
-        ],
-        "packs": plan.packs,
-        "render": plan.render,
-        "reuse": plan.reuse,
-        "upscaled": plan.upscaled,
-        "cpuSeconds": plan.cpu_seconds,
-        "wallSeconds": plan.wall_seconds,
-        "bytes": plan.bytes,
-        "purgeRequests": plan.purge_requests,
-        "expiresAt": plan.expires_at,
-    }
-    if samples is None:
-        return found
-    drawn = [{"packId": each.pack_id, "before": each.before, "after": each.after} for each in samples]
-    return found | {"samples": drawn}
-
-
-def plain(value: Any) -> Any:
-    """Return a field's value as JSON has it."""
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, Rendition):
-        return {"width": value.width, "height": value.height, "dpr": value.dpr}
-    return value.upper() if hasattr(value, "value") else value
 
 
 def spell(value: Any) -> str:
