@@ -31,6 +31,7 @@ from serve.images import Images
 from serve.originals import Originals
 from serve.pictures import Pictures
 from serve.reports import Reports
+from serve.rest.face import RestAdmin
 from serve.uploads import Uploads
 
 
@@ -53,6 +54,7 @@ def create_app(
             *Uploads(site, gate).routes,
             *Originals(site, gate).routes,
             *Reports(site, gate).routes,
+            *RestAdmin(site, gate).routes,
             *Health(site, broker).routes,
         ],
         exception_handlers={

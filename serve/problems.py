@@ -20,6 +20,8 @@ STATUS = {
     ErrorCode.CYCLE: 409,
     ErrorCode.FORBIDDEN: 403,
     ErrorCode.VERSION_CONFLICT: 409,
+    ErrorCode.FORCE_REQUIRED: 409,
+    ErrorCode.PLAN_STALE: 409,
     ErrorCode.IDEMPOTENCY_MISMATCH: 422,
     ErrorCode.LIMIT: 400,
     ErrorCode.BAD_STATE: 409,

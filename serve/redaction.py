@@ -5,16 +5,18 @@ import re
 
 from packshot.variants.request import SECRETS
 
+# An address to fetch from may have been signed.
+FETCHED = "imageurl"
 # Escapes may hide a name, so each of its characters may be one.
 _NAMES = "|".join(
     "".join(f"(?:{re.escape(letter)}|%{ord(letter):02x}|%{ord(letter.upper()):02x})" for letter in name)
-    for name in SECRETS
+    for name in (*SECRETS, FETCHED)
 )
 _SECRET = re.compile(rf"([?&](?:{_NAMES})=)[^&\s]*", re.IGNORECASE)
 
 
 def redact(url: str) -> str:
-    """Return a URL without the values of access keys and signatures."""
+    """Return a URL without the values of access keys and signatures, and without an address in it."""
     return _SECRET.sub(r"\1[redacted]", url)
 
 

@@ -1,0 +1,70 @@
+"""Bodies of calls: a JSON object of bounded size, or a picture that goes straight to disk."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+
+from packshot.errors import Invalid, TooLarge
+from packshot.site import Site
+from serve.forms import Form
+from serve.receiving import announced_bytes, receive
+
+LARGEST_OBJECT = 1 << 16
+
+
+async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, Any]:
+    """Return the JSON object that a request has as its body, whatever it calls it.
+
+    Args:
+        may_lack: no body is an empty object.
+
+    Raises:
+        TooLarge: it is longer than 64 KiB.
+        Invalid: it is no JSON object. Old clients look for `[Invalid Json]`.
+    """
+    body = b""
+    if announced_bytes(request) <= LARGEST_OBJECT:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LARGEST_OBJECT:
+                break
+    if max(announced_bytes(request), len(body)) > LARGEST_OBJECT:
+        raise TooLarge("That document is too large.", field=("body",), expected=f"at most {LARGEST_OBJECT} bytes")
+    if not body and may_lack:
+        return {}
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _no_object(f"{error}" if body else "nothing") from None
+    if not isinstance(found, dict):
+        raise _no_object({list: "a list"}.get(type(found), "a single value"))
+    return found
+
+
+def _no_object(got: str) -> Invalid:
+    return Invalid(
+        "[Invalid Json] The body is no JSON object.", field=("body",), expected="an object such as {}", got=got
+    )
+
+
+@asynccontextmanager
+async def receive_picture(request: Request, site: Site) -> AsyncIterator[Path]:
+    """Write a picture to a file that is gone afterwards: the first file of a form, or else the body itself.
+
+    Raises:
+        Invalid: the form is malformed, or has no file in it.
+        TooLarge: more bytes come than an original may have, or are said to.
+    """
+    most = site.settings.max_upload_bytes
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        form = Form(request, file=None)
+        await form.fields()
+        chunks, announced = form.file(), 0
+    else:
+        chunks, announced = request.stream(), announced_bytes(request)
+    async with receive(chunks, site.incoming, most=most, announced=announced) as path:
+        yield path

@@ -1,0 +1,87 @@
+"""Core values as the old service's clients know them. What is not set is left out, as a JVM service leaves it out."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from packshot.geometry import Crop
+from packshot.model import IncludeAll, Location, PackLocation, Snapshot
+from resolvers.plans import LocationPlan
+from serve import plan_documents
+
+
+def config(location: Location) -> dict[str, Any]:
+    """Return a location as `imageLocationConfig` has it."""
+    return _said(
+        name=location.name,
+        label=location.label,
+        width=location.width,
+        height=location.height,
+        fallback=location.fallback,
+        resizeGravity=_spelled(location.resize_gravity),
+        useResizeIncludeAll=_spelled(location.include_all),
+        added=moment(location.added_at),
+        updated=moment(location.updated_at),
+    )
+
+
+def pack(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a pack as `imagePack` has it: of its locations those with an original or something set."""
+    pack = snapshot.pack
+    return _said(
+        id=pack.id,
+        assetId=pack.asset_id,
+        mainImageLocation=pack.main_location,
+        imageLocations={name: slot(each) for name, each in sorted(snapshot.slots.items()) if _says(each)},
+        useResizeIncludeAll=_spelled(pack.include_all),
+        resizeGravity=_spelled(pack.resize_gravity),
+        tenant=snapshot.tenant.name,
+        created=moment(pack.created_at),
+        modified=moment(pack.modified_at),
+        sequenceNumber=pack.sequence_number,
+    )
+
+
+def stamped_pack(snapshot: Snapshot) -> dict[str, Any]:
+    """Return a pack under an id that no cache knows yet: `<pack>-<unix ms>`."""
+    modified = snapshot.pack.modified_at
+    return pack(snapshot) | {"id": f"{snapshot.pack.id}-{int(modified.timestamp() * 1000)}"}
+
+
+def slot(slot: PackLocation) -> dict[str, Any]:
+    """Return what is set of one pack location."""
+    return _said(
+        cropInfo=None if slot.crop is None else crop(slot.crop),
+        useResizeIncludeAll=_spelled(slot.include_all),
+        resizeGravity=_spelled(slot.resize_gravity),
+    )
+
+
+def crop(crop: Crop) -> dict[str, float]:
+    """Return a crop by the names of its corners."""
+    return {"topLeftX": crop.left, "topLeftY": crop.top, "bottomRightX": crop.right, "bottomRightY": crop.bottom}
+
+
+def plan(plan: LocationPlan) -> dict[str, Any]:
+    """Return what a change would cost."""
+    return plan_documents.document(plan, spell=_spelled) | {"expiresAt": moment(plan.expires_at)}
+
+
+def moment(value: datetime) -> str:
+    """Spell a moment with milliseconds and `Z`."""
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def _says(slot: PackLocation) -> bool:
+    said = (slot.original, slot.crop, slot.resize_gravity)
+    return any(each is not None for each in said) or slot.include_all is not IncludeAll.UNSET
+
+
+def _said(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, IncludeAll):
+        return value.value.upper()
+    return value.value if isinstance(value, StrEnum) else plan_documents.plain(value)

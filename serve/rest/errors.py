@@ -1,0 +1,109 @@
+"""Refusals and faults as the old service's clients read them: JSON with an id."""
+
+import logging
+import secrets
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
+from serve import problems
+from serve.rest import documents
+
+log = logging.getLogger(__name__)
+
+# A picture that cannot be drawn in time and an address that gives none are the client's; nothing is broken here.
+STATUS = {ErrorCode.RENDER_TIMEOUT: 422, ErrorCode.FETCH_FAILED: 422}
+# By the core's names; all others are the same in both.
+NAMES = {
+    "pack_id": "id",
+    "asset_id": "assetId",
+    "main_location": "mainImageLocation",
+    "resize_gravity": "resizeGravity",
+    "include_all": "useResizeIncludeAll",
+    "crop": "cropInfo",
+    "top_left_x": "topLeftX",
+    "top_left_y": "topLeftY",
+    "bottom_right_x": "bottomRightX",
+    "bottom_right_y": "bottomRightY",
+    "url": "imageUrl",
+    "bytes": "body",
+}
+HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response:
+    """Return a JSON answer that nobody keeps."""
+    return Response(orjson.dumps(document), status, HEADERS | (headers or {}), media_type="application/json")
+
+
+def refusal(status: int, message: str, code: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
+    """Return an error document; members that are None are left out."""
+    told = {"id": secrets.token_hex(8), "status": status, "code": code, "message": message, **members}
+    return answer(status, {name: value for name, value in told.items() if value is not None}, headers)
+
+
+def refuse(error: PackshotError) -> Response:
+    """Answer a refusal of the core: the same members as anywhere, by the names of this face."""
+    told = problems.tell(error)
+    # Where a picture comes from is not said by a field here.
+    path = [NAMES.get(name, name) for name in error.field if name != "source"]
+    return refusal(
+        STATUS.get(error.code, told["status"]),
+        error.message,
+        told["code"],
+        parameter=".".join(path) or None,
+        expected=error.expected,
+        got=error.got,
+        plan=documents.plan(error.plan) if isinstance(error, ForceRequired) else None,
+        existing=error.existing_id if isinstance(error, Taken) else None,
+    )
+
+
+def unauthenticated(*, knows_passwords: bool) -> Response:
+    """Answer a request without valid credentials; a JVM client sends a password only where it is asked for one."""
+    challenge = 'Bearer realm="packshot"' + (', Basic realm="packshot", charset="UTF-8"' if knows_passwords else "")
+    expected = "Authorization: Bearer … or Basic …" if knows_passwords else "Authorization: Bearer …"
+    return refusal(
+        401,
+        "The admin API needs valid credentials.",
+        "UNAUTHENTICATED",
+        {"WWW-Authenticate": challenge},
+        expected=expected,
+    )
+
+
+def insecure() -> Response:
+    """Answer a request that strangers on the way could have read."""
+    expected = "https://, or a client in PACKSHOT_TRUSTED_IPS"
+    return refusal(403, "The admin API needs HTTPS.", "INSECURE", expected=expected)
+
+
+def elsewhere() -> Response:
+    """Answer a page of another site, which could use a password that the browser remembers."""
+    return refusal(
+        403, "Pages of other sites cannot use the admin API.", "FORBIDDEN", expected="no browser, or this site"
+    )
+
+
+def nowhere(request: Request) -> Response:
+    """Answer a path that leads nowhere."""
+    return refusal(404, "There is nothing under this path.", "NOT_FOUND", got=request.url.path)
+
+
+def not_allowed(request: Request, allowed: list[str]) -> Response:
+    """Answer a method that the path does not have."""
+    allow = ", ".join(allowed)
+    message = "This path does not take that method."
+    return refusal(405, message, "METHOD_NOT_ALLOWED", {"Allow": allow}, expected=allow, got=request.method)
+
+
+def broken(request: Request, error: Exception) -> Response:
+    """Answer an outage or a bug; the log has the traceback under the same id."""
+    reference = secrets.token_hex(8)
+    log.error("error %s at %s %s", reference, request.method, request.url.path, exc_info=error)
+    return answer(
+        500, {"id": reference, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
+    )

@@ -1,0 +1,113 @@
+"""The routes of the REST admin face: every one reads a call, has it done in a thread, and answers JSON."""
+
+from collections.abc import Iterable
+from functools import partial
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from packshot.errors import PackshotError
+from packshot.model import NAME
+from packshot.site import Site
+from resolvers.caller import Caller
+from serve.auth import Gate, Insecure, Unauthenticated
+from serve.rest import errors
+from serve.rest.bodies import read_object, receive_picture
+from serve.rest.calls import Call, Operation, Takes
+from serve.rest.openapi import describe
+from serve.rest.table import OPERATIONS
+
+THREADS = PATIENT_THREADS = 16
+# A page of another site may send forms with a password that the browser remembers. Programs say nothing of it.
+OWN_PAGES = ("none", "same-origin")
+
+
+class RestAdmin:
+    """`/adminAPI/…`, and the purges of the unified platform's path."""
+
+    def __init__(self, site: Site, gate: Gate) -> None:
+        self._site = site
+        self._gate = gate
+        self._threads = anyio.CapacityLimiter(THREADS)
+        # A store or another host that is silent may hold these threads, but none that other edits need.
+        self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
+        self._description = describe()
+        paths: dict[str, list[Operation]] = {}
+        for operation in OPERATIONS:
+            paths.setdefault(operation.path, []).append(operation)
+        self.routes = [
+            Route("/adminAPI/openapi.json", self.describe, methods=["GET"]),
+            *(Route(path, Place(self, operations)) for path, operations in paths.items()),
+            Route("/adminAPI/{rest:path}", Place(self, ())),
+        ]
+
+    async def describe(self, request: Request) -> Response:
+        """Answer with the description of the API, to anybody."""
+        headers = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
+        return errors.answer(200, self._description, headers)
+
+    async def answer(self, request: Request, operation: Operation) -> Response:
+        """Do what a request asks for, and answer it or say why not."""
+        try:
+            return await self._do(request, operation)
+        except PackshotError as error:
+            return errors.refuse(error)
+        except Unauthenticated:
+            return errors.unauthenticated(knows_passwords=self._site.settings.basic_users is not None)
+        except Insecure:
+            return errors.insecure()
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
+            return errors.broken(request, error)
+
+    async def _do(self, request: Request, operation: Operation) -> Response:
+        named = request.path_params.get("tenant", "")
+        # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
+        admit = partial(self._gate.admit, request, tenant=named if NAME.fullmatch(named) else None)
+        caller = await anyio.to_thread.run_sync(admit, limiter=self._threads)
+        if request.headers.get("sec-fetch-site", "none") not in OWN_PAGES:
+            return errors.elsewhere()
+        for scope in operation.scopes:
+            caller.check(scope)
+        if operation.takes is Takes.PICTURE:
+            async with receive_picture(request, self._site) as picture:
+                return await self._act(operation, self._call(request, caller, picture=picture))
+        if operation.takes is Takes.NOTHING:
+            return await self._act(operation, self._call(request, caller))
+        body = await read_object(request, may_lack=operation.takes is Takes.MAYBE_OBJECT)
+        return await self._act(operation, self._call(request, caller, body=body))
+
+    def _call(self, request: Request, caller: Caller, **came: object) -> Call:
+        # The first of a repeated parameter counts, as in image URLs.
+        query = dict(reversed(request.query_params.multi_items()))
+        return Call(caller, request.path_params, query, **came)  # type: ignore[arg-type]
+
+    async def _act(self, operation: Operation, call: Call) -> Response:
+        limiter = self._patient if operation.patient else self._threads
+        return errors.answer(operation.status, await anyio.to_thread.run_sync(operation.act, call, limiter=limiter))
+
+
+class Place:
+    """One path: its methods, and refusals in JSON for all others."""
+
+    def __init__(self, face: RestAdmin, operations: Iterable[Operation]) -> None:
+        self._face = face
+        self._operations = {operation.method: operation for operation in operations}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        # What GET answers HEAD answers without its body, which the server leaves out.
+        operation = self._operations.get("GET" if request.method == "HEAD" else request.method)
+        if operation is not None:
+            response = await self._face.answer(request, operation)
+        elif self._operations:
+            allowed = [*self._operations, *(["HEAD"] if "GET" in self._operations else [])]
+            response = errors.not_allowed(request, sorted(allowed))
+        else:
+            response = errors.nowhere(request)
+        await response(scope, receive, send)

@@ -1,0 +1,150 @@
+"""Reading a JSON object field by field: what is absent is left out, what does not fit is named."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from packshot.errors import Invalid, PackshotError
+from packshot.geometry import Crop, Gravity
+from packshot.model import IncludeAll
+from resolvers.packs import SlotPatch
+from schema.scalars import MAX_LONG
+
+T = TypeVar("T")
+Reader: TypeAlias = Callable[[Any], Any]
+
+KINDS = {type(None): "null", bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list"}
+GRAVITIES = {gravity.value: gravity for gravity in Gravity}
+INCLUDE_ALL = {each.value: each for each in IncludeAll}
+CORNERS = ("topLeftX", "topLeftY", "bottomRightX", "bottomRightY")
+
+
+def read(body: Mapping[str, Any], readers: Mapping[str, tuple[str, Reader]]) -> dict[str, Any]:
+    """Return the fields that the client sent, as core values by the core's names; other fields say nothing.
+
+    Args:
+        readers: by the field's name, the core's name and what reads a value.
+
+    Raises:
+        Invalid: a value does not fit; its field begins with the field's name.
+    """
+    found = {}
+    for name, (core, reader) in readers.items():
+        if name in body:
+            try:
+                found[core] = reader(body[name])
+            except PackshotError as error:
+                raise error.at(name) from None
+    return found
+
+
+def nullable(reader: Callable[[Any], T]) -> Callable[[Any], T | None]:
+    """Return a reader that lets null through, which clears."""
+    return lambda value: None if value is None else reader(value)
+
+
+def text(value: Any) -> str:
+    """Read a text that a database can keep."""
+    if not isinstance(value, str):
+        raise _unfit("a text", value)
+    if "\0" in value:
+        raise Invalid("A text has no NUL character in it.", expected="a text without \\u0000", got=value)
+    return value
+
+
+def whole(value: Any) -> int:
+    """Read a whole number; 640.0 is one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise _unfit("a whole number", value)
+    if abs(value) > MAX_LONG:
+        raise Invalid("That number is too large.", expected=f"within ±{MAX_LONG}", got=value)
+    return value
+
+
+def number(value: Any) -> float:
+    """Read a finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _unfit("a number", value)
+    return float(value)
+
+
+def gravity(value: Any) -> Gravity:
+    """Read `north`, however it is capitalised and hyphenated: `NORTH_EAST` and `north-east` are `northeast`."""
+    plain = text(value).lower().replace("-", "").replace("_", "")
+    if plain not in GRAVITIES:
+        raise Invalid("That is no gravity.", expected=", ".join(GRAVITIES), got=value)
+    return GRAVITIES[plain]
+
+
+def include_all(value: Any) -> IncludeAll:
+    """Read UNSET, TRUE or FALSE, in any case; null is UNSET, and JSON's own true and false are taken too."""
+    spelled = "unset" if value is None else str(value).lower() if isinstance(value, bool | str) else ""
+    if spelled not in INCLUDE_ALL:
+        raise _unfit("UNSET, TRUE or FALSE", value)
+    return INCLUDE_ALL[spelled]
+
+
+def crop(value: Any) -> Crop:
+    """Read the four corners of a rectangle, each a number; whether it lies on the picture is judged later."""
+    corners = dict(read(an_object(value), {name: (name, number) for name in CORNERS}))
+    for name in CORNERS:
+        if name not in corners:
+            raise Invalid("A crop has four numbers.", field=(name,), expected=", ".join(CORNERS), got="nothing")
+    return Crop(*(corners[name] for name in CORNERS))
+
+
+def an_object(value: Any) -> dict[str, Any]:
+    """Read a JSON object."""
+    if not isinstance(value, dict):
+        raise _unfit("an object", value)
+    return value
+
+
+SLOT: dict[str, tuple[str, Reader]] = {
+    "cropInfo": ("crop", nullable(crop)),
+    "useResizeIncludeAll": ("include_all", include_all),
+    "resizeGravity": ("resize_gravity", nullable(gravity)),
+}
+PACK: dict[str, tuple[str, Reader]] = {
+    "assetId": ("asset_id", nullable(whole)),
+    "mainImageLocation": ("main_location", nullable(text)),
+    "useResizeIncludeAll": ("include_all", include_all),
+    "resizeGravity": ("resize_gravity", nullable(gravity)),
+}
+LOCATION: dict[str, tuple[str, Reader]] = {
+    "label": ("label", nullable(text)),
+    "width": ("width", nullable(whole)),
+    "height": ("height", nullable(whole)),
+    "fallback": ("fallback", nullable(text)),
+    "resizeGravity": ("resize_gravity", nullable(gravity)),
+    "useResizeIncludeAll": ("include_all", include_all),
+}
+
+
+def slots(body: Mapping[str, Any]) -> list[SlotPatch]:
+    """Return what a pack's `imageLocations` say of its locations; one of which nothing is said is left alone.
+
+    Raises:
+        Invalid: a value does not fit.
+    """
+    found = []
+    try:
+        for name, said in an_object(body.get("imageLocations", {})).items():
+            try:
+                values = read(an_object(said), SLOT)
+            except PackshotError as error:
+                raise error.at(name) from None
+            if values:
+                found.append(SlotPatch(name, values, at=("imageLocations", name)))
+    except PackshotError as error:
+        raise error.at("imageLocations") from None
+    return found
+
+
+def _unfit(expected: str, value: Any) -> Invalid:
+    got = KINDS.get(type(value), "an object")
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        got = f"{got}, {value!r}"
+    return Invalid("That value does not fit.", expected=expected, got=got)

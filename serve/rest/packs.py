@@ -1,0 +1,113 @@
+"""Packs, their locations and their originals: what is asked, read and passed on."""
+
+import re
+
+from packshot.errors import Invalid
+from resolvers import originals, packs
+from resolvers.originals import Source
+from resolvers.packs import SlotPatch
+from schema.scalars import MAX_LONG
+from serve.rest import documents, fields
+from serve.rest.calls import Call, Document, no_pack
+
+ASSET_ID = re.compile(r"[0-9]{1,16}")
+
+
+def create_pack(call: Call) -> Document:
+    """Make a pack.
+
+    Raises:
+        PackshotError: see `resolvers.packs.create_pack`.
+    """
+    values = fields.read(call.body, fields.PACK)
+    return documents.pack(packs.create_pack(call.caller, values, fields.slots(call.body)))
+
+
+def get_pack(call: Call) -> Document:
+    """Return a pack by its id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _load(call, call.pack_id)
+
+
+def get_pack_via_asset(call: Call) -> Document:
+    """Return the pack of an asset.
+
+    Raises:
+        NotFound: there is none.
+    """
+    named = call.path["assetId"]
+    asset_id = int(named) if ASSET_ID.fullmatch(named) else None
+    found = None
+    if asset_id is not None and asset_id <= MAX_LONG:
+        found = packs.find_pack(call.caller, asset_id=asset_id)
+    if found is None:
+        raise no_pack(named)
+    return _load(call, found)
+
+
+def put_pack(call: Call) -> Document:
+    """Change what holds for a pack, and what its `imageLocations` say of its locations.
+
+    Raises:
+        PackshotError: see `resolvers.packs.update_pack`.
+    """
+    values, slots = fields.read(call.body, fields.PACK), fields.slots(call.body)
+    return documents.pack(packs.update_pack(call.caller, call.pack_id, values, slots)[0])
+
+
+def put_slot(call: Call) -> Document:
+    """Change one location of a pack.
+
+    Raises:
+        PackshotError: see `resolvers.packs.edit_slot`.
+    """
+    patch = SlotPatch(call.path["location"], fields.read(call.body, fields.SLOT))
+    return documents.pack(packs.edit_slot(call.caller, call.pack_id, patch)[0])
+
+
+def delete_pack(call: Call) -> Document:
+    """Forget a pack.
+
+    Raises:
+        NotFound: there is none.
+    """
+    packs.delete_pack(call.caller, call.pack_id)
+    return {"id": call.pack_id}
+
+
+def upload(call: Call) -> Document:
+    """Make the bytes that came with the call the original of one location of a pack.
+
+    Raises:
+        PackshotError: see `resolvers.originals.set_original`.
+    """
+    assert call.picture is not None
+    return _set_original(call, Source(received=call.picture))
+
+
+def fetch_image(call: Call) -> Document:
+    """Make what an address gives the original of one location of a pack.
+
+    Raises:
+        Invalid: no address is given.
+        PackshotError: see `resolvers.originals.set_original`.
+    """
+    url = call.query.get("imageUrl")
+    if not url:
+        raise Invalid("There is no address to fetch.", field=("url",), expected="?imageUrl=https://…", got="nothing")
+    return _set_original(call, Source(url=url))
+
+
+def _set_original(call: Call, source: Source) -> Document:
+    snapshot, _ = originals.set_original(call.caller, call.pack_id, call.path["location"], source)
+    return documents.stamped_pack(snapshot)
+
+
+def _load(call: Call, pack_id: str) -> Document:
+    found = packs.load_snapshots(call.caller, [pack_id]).get(pack_id)
+    if found is None:
+        raise no_pack(call.path.get("id", pack_id))
+    return documents.pack(found)

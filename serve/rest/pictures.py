@@ -1,0 +1,97 @@
+"""The image endpoints as the description of the API has them; `serve.images` and `serve.pictures` serve them."""
+
+from typing import Any
+
+from packshot.geometry import Gravity
+from packshot.model import Format
+from resolvers.urls import PICTURE, STABLE
+from serve.rest.schemas import LOCATION_NAME, PACK, ref
+
+_FLAG = {"type": "boolean"}
+_PIXELS = {"type": "integer", "minimum": 1}
+_MODES = ["crop", "includeAll", "clip", "cover", "canvas", "stretch"]
+# By name: schema, meaning, example.
+_OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "location": (LOCATION_NAME, "Default: the pack's main location, else `main`.", "portal-cover"),
+    "width": (_PIXELS, "In pixels; without a height the picture's ratio is kept.", 300),
+    "height": (_PIXELS, "In pixels; without a width the picture's ratio is kept.", 450),
+    "location-ratio": (_FLAG, "The missing side follows the location's ratio instead.", True),
+    "dpr": ({"type": "number", "minimum": 0.5, "maximum": 4}, "Multiplies both sides, corners and blur.", 2),
+    "resize-mode": ({"type": "string", "enum": _MODES}, "How the picture meets the box.", "includeAll"),
+    "resize-gravity": (
+        {"type": "string", "enum": [each.value for each in Gravity]},
+        "Which part a crop keeps, and where a padded picture stands.",
+        "north",
+    ),
+    "skip-crop": (_FLAG, "Ignore the stored crop.", True),
+    "rounded-corners": ({"type": "integer", "minimum": 0}, "Radius in pixels.", 24),
+    "background": ({"type": "string", "pattern": "^([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"}, "rrggbb or rrggbbaa.", "1a1a1a"),
+    "blur": ({"type": "number", "minimum": 0, "maximum": 250}, "Standard deviation in pixels.", 12.5),
+    "format": ({"type": "string", "enum": ["auto", "avif", "webp", "jpeg", "png"]}, "Default: the original's.", "auto"),
+    "quality": ({"type": "integer", "minimum": 0, "maximum": 100}, "Of JPEG, WebP and AVIF; or `auto`.", 80),
+    "region": ({"type": "string"}, "Ignored.", "no-1"),
+    "date": ({"type": "string"}, "Ignored.", "1662654467834"),
+}
+_OF_PICTURE: dict[str, tuple[dict[str, Any], str, Any]] = {
+    "location": _OF_IMAGE["location"],
+    "widths": ({"type": "string"}, "In pixels, with commas between them.", "320,640"),
+    "formats": ({"type": "string"}, "Of avif, webp, jpeg, png, gif, with commas between them.", "avif,jpeg"),
+    "sizes": ({"type": "string"}, "As in HTML.", "100vw"),
+}
+_REFUSALS = (400, 403, 404, 410, 500)
+_UNRENDERED = {
+    416: "No byte of the range.",
+    422: "It cannot be rendered.",
+    503: "Come later.",
+    504: "It takes too long.",
+}
+
+
+def describe() -> dict[str, Any]:
+    """Return the paths of the image endpoints."""
+    pictures = {format.media_type: {"schema": {"type": "string", "format": "binary"}} for format in Format}
+    rendered = {
+        "200": {"description": "The picture.", "content": pictures},
+        "206": {"description": "A part of it.", "content": pictures},
+        "302": {"description": "With `PACKSHOT_DELIVERY=redirect`: to the immutable URL."},
+        "304": {"description": "The client has it already."},
+        **{str(status): _problem(told) for status, told in _UNRENDERED.items()},
+    }
+    whole = {
+        "200": {"description": "The picture element.", "content": {"application/json": {"schema": ref("Picture")}}},
+        "304": {"description": "The client has it already."},
+    }
+    return {
+        f"{STABLE}/{{id}}": _operation("getImage", "A picture, always the latest.", _OF_IMAGE, rendered),
+        f"{STABLE}/{{id}}/{PICTURE}": _operation(
+            "getPicture", "All that a page needs for one `<picture>`.", _OF_PICTURE, whole
+        ),
+    }
+
+
+def _operation(
+    id: str, summary: str, query: dict[str, tuple[dict[str, Any], str, Any]], answers: dict[str, Any]
+) -> dict[str, Any]:
+    named = [
+        {"name": name, "in": "query", "schema": schema, "description": told, "example": example}
+        for name, (schema, told, example) in query.items()
+    ]
+    pack: dict[str, Any] = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
+        "get": {
+            "operationId": id,
+            "summary": summary,
+            "tags": ["Pictures"],
+            "parameters": [
+                pack | {"example": f"{PACK}-1662654467834", "description": "After the first hyphen: a cache buster."},
+                *named,
+            ],
+            # Not every tenant wants a key.
+            "security": [{}, {"accessKey": []}, {"vimondAccessKey": []}],
+            "responses": answers | {str(status): _problem("A refusal.") for status in _REFUSALS},
+        }
+    }
+
+
+def _problem(told: str) -> dict[str, Any]:
+    return {"description": told, "content": {"application/problem+json": {"schema": ref("Problem")}}}
