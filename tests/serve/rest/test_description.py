@@ -1,0 +1,119 @@
+"""The description of the API, and schemathesis trying whether a running server does what it says."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema_rs import Draft202012Validator
+from schemathesis import GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from starlette.testclient import TestClient
+
+from serve.rest.openapi import describe
+from serve.rest.schemas import SCHEMAS
+from tests.pictures import jpeg, photo
+from tests.server import TOKEN, Server, serving
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+DESCRIBED = [result.ok() for result in schemathesis.openapi.from_dict(describe()).get_all_operations()]
+ATTEMPTS = [
+    pytest.param(operation, mode, id=f"{operation.label} {mode.value}")
+    for operation in DESCRIBED
+    for mode in GenerationMode
+    # What takes nothing cannot be given anything wrong.
+    if mode is GenerationMode.POSITIVE or operation.label != "GET /adminAPI/imageLocationConfigs"
+]
+AUTHORISED = {"Authorization": f"Bearer {TOKEN}"}
+EXAMPLES = 25
+
+
+@pytest.fixture
+def database_url() -> None:
+    """SQLite will do: the other tests of the face hold for both."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    # Nothing of this may be fetched from anywhere, and what is rendered is small.
+    with serving(tmp_path_factory.mktemp("rest") / "data") as server:
+        yield server
+
+
+def something_there(server: Server) -> dict[str, str]:
+    """Make a location, and a pack that shows something; return the path of both."""
+    client = server.client
+    location = "/adminAPI/imageLocationConfig/there?force=true"
+    assert client.put(location, json={"width": 30, "fallback": None}, headers=AUTHORISED).status_code == 200
+    pack_id = client.post("/adminAPI/imagePacks", json={}, headers=AUTHORISED).json()["id"]
+    path = f"/adminAPI/imagePack/{pack_id}/main/upload"
+    assert client.post(path, content=jpeg(photo(60, 40)), headers=AUTHORISED).status_code == 200
+    return {"id": pack_id, "name": "there", "location": "there", "tenant": "default"}
+
+
+@pytest.mark.parametrize(("operation", "mode"), ATTEMPTS)
+def test_the_running_server_answers_as_it_is_described(server: Server, operation: Any, mode: GenerationMode) -> None:
+    known = something_there(server)
+    session = requests.Session()
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), there=st.sampled_from([(), ("id",), tuple(known)]))
+    def attempt(case: Any, there: tuple[str, ...]) -> None:
+        for name in set(there) & set(case.path_parameters or {}):
+            case.path_parameters[name] = known[name]
+        case.call_and_validate(base_url=server.base, session=session, headers=AUTHORISED, checks=CHECKS)
+
+    with session:
+        attempt()
+
+
+def test_the_description_is_served_to_anybody_as_it_was_made(client: TestClient) -> None:
+    answer = client.get("/adminAPI/openapi.json")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.json() == describe()
+    assert answer.json()["openapi"].startswith("3.1")
+
+
+def test_every_example_fits_its_schema() -> None:
+    root = {"components": {"schemas": SCHEMAS}}
+    for name, schema in SCHEMAS.items():
+        validator = Draft202012Validator({**root, "$ref": f"#/components/schemas/{name}"}, validate_formats=True)
+        for example in schema.get("examples", []):
+            validator.validate(example)
+    for path, methods in describe()["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation["parameters"]:
+                assert "example" in parameter, (method, path, parameter["name"])
+                Draft202012Validator(parameter["schema"]).validate(parameter["example"])
+
+
+def test_every_path_that_is_described_is_routed_and_no_other_of_the_face(client: TestClient) -> None:
+    described = {(path, method.upper()) for path, methods in describe()["paths"].items() for method in methods}
+    for path, method in described:
+        named = re.sub(r"{\w+}", "x", path)
+        told = client.request(method, named, headers={"Sec-Fetch-Site": "none"})
+        # Nobody said who they are, or there is no such pack; a path that leads nowhere is told otherwise.
+        assert told.status_code == (401 if "-lof/" in named or "adminAPI" in named else 404), path
+        assert "There is nothing under this path." not in told.text
