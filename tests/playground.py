@@ -1,10 +1,10 @@
 """A whole installation in a folder, driven step by step: no threads, no waiting, no HTTP."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +26,7 @@ from packshot.model import Snapshot
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.settings import Settings
-from packshot.site import Site, divide
+from packshot.site import Site, divide, original_key
 from packshot.storage.folder import FolderStore
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
@@ -139,6 +139,20 @@ class Playground:
         """Set a pack location's original."""
         data = picture if isinstance(picture, bytes) else jpeg(picture)
         return originals.set_original(self.caller, pack_id, location, Source(upload_id=self.upload(data)))[1]
+
+    def spoil(self, pack_id: str) -> Callable[[], None]:
+        """Put something else in the place of the bytes that a pack shows at `main`; what is returned undoes it."""
+        original = self.snapshot(pack_id).slot("main").original
+        assert original is not None
+        key, store = original_key(TENANT, original.sha256), self.site.originals
+        data, stored = store.get(key)
+
+        def put(content: bytes) -> None:
+            store.delete(key)
+            store.put(key, content, stored.metadata)
+
+        put(b"no picture")
+        return partial(put, data)
 
     def run_jobs(self) -> None:
         """Do all that is ordered, as the worker would."""

@@ -68,12 +68,7 @@ def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypat
 
 def test_a_damaged_picture_fails_by_itself(playground: Playground) -> None:
     pack_ids = ordered(playground, 3)
-    original = playground.snapshot(pack_ids[1]).slot("main").original
-    assert original is not None
-    key = f"{TENANT}/{original.sha256}"
-    _, stored = playground.site.originals.get(key)
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, b"no picture", stored.metadata)
+    playground.spoil(pack_ids[1])
     refresh_packs(playground.site, TENANT, pack_ids)
     playground.run_jobs()
     assert there(playground, pack_ids) == [True, False, True]

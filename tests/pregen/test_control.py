@@ -154,18 +154,12 @@ def test_another_tenants_job_is_not_found(playground: Playground, lost: list[str
 def test_failures_are_tried_again_without_counting_the_rest_twice(playground: Playground) -> None:
     playground.location("thumb", width=8, fallback="main")
     good, bad = playground.pack(picture=SMALL), playground.pack(picture=jpeg(photo(20, 10)))
-    original = playground.snapshot(bad).slot("main").original
-    assert original is not None
-    key = f"{TENANT}/{original.sha256}"
-    data, stored = playground.site.originals.get(key)
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, b"no picture", stored.metadata)
+    restore = playground.spoil(bad)
     job = regenerate(playground)
     playground.run_jobs()
     failed = playground.job(job)
     assert (failed.state, failed.total, failed.failed) == (JobState.PARTIAL, 18, 9)
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, data, stored.metadata)
+    restore()
     jobs.retry_failures(playground.caller, job.id)
     playground.run_jobs()
     done = playground.job(job)
@@ -204,19 +198,12 @@ def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeyp
 
 def test_failures_of_a_pack_that_was_deleted_hold_up_no_retry(playground: Playground) -> None:
     bad = [playground.pack(picture=jpeg(photo(20, 10, seed=seed))) for seed in (1, 2)]
-    for pack_id in bad:
-        original = playground.snapshot(pack_id).slot("main").original
-        assert original is not None
-        key = f"{TENANT}/{original.sha256}"
-        data, stored = playground.site.originals.get(key)
-        playground.site.originals.delete(key)
-        playground.site.originals.put(key, b"no picture", stored.metadata)
+    _, restore = [playground.spoil(pack_id) for pack_id in bad]
     job = regenerate(playground)
     playground.run_jobs()
     assert playground.job(job).failed == 6
     packs.delete_pack(playground.caller, bad[0])
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, data, stored.metadata)
+    restore()
     jobs.retry_failures(playground.caller, job.id)
     playground.run_jobs()
     done = playground.job(job)
@@ -226,16 +213,10 @@ def test_failures_of_a_pack_that_was_deleted_hold_up_no_retry(playground: Playgr
 
 def test_a_regeneration_of_all_gives_failed_variants_their_attempts_back(playground: Playground) -> None:
     pack_id = playground.pack(picture=SMALL)
-    original = playground.snapshot(pack_id).slot("main").original
-    assert original is not None
-    key = f"{TENANT}/{original.sha256}"
-    data, stored = playground.site.originals.get(key)
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, b"no picture", stored.metadata)
+    restore = playground.spoil(pack_id)
     playground.run_jobs()
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.FAILED}
-    playground.site.originals.delete(key)
-    playground.site.originals.put(key, data, stored.metadata)
+    restore()
     job = regenerate(playground)
     playground.run_jobs()
     assert playground.job(job).state is JobState.SUCCEEDED
