@@ -15,6 +15,21 @@ from packshot.model import NAME
 PREFIX = "PACKSHOT_"
 # JPEG and AVIF hold no more on a side.
 MAX_SIDE = 65_535
+# First segments of the application's own paths.
+OWN_PATHS = (
+    "adminapi",
+    "api",
+    "graphql",
+    "healthz",
+    "i",
+    "images",
+    "metrics",
+    "originals",
+    "readyz",
+    "reports",
+    "robots.txt",
+    "uploads",
+)
 VISIBLE = re.compile(r"[!-~]+")
 _USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
 
@@ -75,6 +90,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _live_prefix(value: object) -> object:
+    return None if value == "off" else value
+
+
 def _expected(text: str) -> Any:
     return Field(json_schema_extra={"expected": text})
 
@@ -102,6 +121,17 @@ Delivery = Annotated[
 ]
 InternalPath = Annotated[
     Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)+$")], _expected("a path with '/' at both ends, /_variants/")
+]
+# Not under what is something else already.
+LivePrefix = Annotated[
+    Annotated[
+        str,
+        Field(pattern=r"^(/[A-Za-z0-9._~-]+)+$"),
+        _only(lambda path: path.split("/")[1].lower() not in OWN_PATHS),
+    ]
+    | None,
+    BeforeValidator(_live_prefix),
+    _expected("a path that nothing else has, /live, or off"),
 ]
 Cdn = Annotated[
     Literal["none", "cloudfront", "fastly", "varnish"],

@@ -33,6 +33,7 @@ from packshot.setting_types import (
     InternalPath,
     Key,
     Level,
+    LivePrefix,
     Name,
     Networks,
     OptionalCount,
@@ -157,6 +158,27 @@ class Settings(BaseSettings):
         description="What every URL that GraphQL returns begins with; may contain `{tenant}`."
         " Not set: the origin of the request.",
     )
+    live_prefix: LivePrefix = Field(
+        default="/live",
+        description="Path under which live resize answers; `off`: under none.",
+    )
+    live_host: Domain = Field(
+        default=None,
+        description="Host at whose root live resize answers, so that its old clients change nothing but the host name.",
+    )
+    live_originals: Switch = Field(
+        default=True,
+        description="Whether live resize gives out the original itself, with its metadata: `on` or `off`.",
+    )
+    redirect_max_age: Amount = Field(
+        default=60,
+        description="Seconds for which a redirect of live resize may be kept: with `PACKSHOT_PUBLIC_URL` set, that to a"
+        " picture which is stored already, and that from beyond the greatest size to within.",
+    )
+    allow_indexing: Switch = Field(
+        default=False,
+        description="Whether search engines may index what live resize gives, as `robots.txt` says: `on` or `off`.",
+    )
     tenant: Name = Field(default="default", description="Tenant where a request names none.")
     admin_token: Token = Field(
         default=None,
@@ -256,6 +278,11 @@ class Settings(BaseSettings):
     def effective_render_processes(self) -> int:
         """How many render processes there are, where the setting leaves it open too."""
         return self.render_processes or (os.cpu_count() or 1) + 1
+
+    @property
+    def live(self) -> bool:
+        """Whether there is live resize."""
+        return self.live_prefix is not None or self.live_host is not None
 
     @property
     def grace(self) -> timedelta:

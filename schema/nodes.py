@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Size
 from packshot.model import NAME, PACK_ID, Snapshot
+from packshot.site import Site
 from packshot.variants.key import Key, parse_key
 from packshot.variants.resolve import Target, planned, retarget
 from resolvers import tenants, webhooks
@@ -74,7 +75,7 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
     entries = await info.context.loaders.entries.load(key.pack) or {}
     entry = entries.get(str(key))
     snapshot = await info.context.loaders.snapshots.load(key.pack)
-    target = None if snapshot is None else _current(snapshot, key, caller.site.limit)
+    target = None if snapshot is None else _current(caller.site, snapshot, key)
     if entry is None and (snapshot is None or target is None or not _is_planned(snapshot, key, caller.site.limit)):
         return None
     return Variant.of(key, entry, caller.urls, upscaled=target is not None and target.upscaled)
@@ -104,10 +105,10 @@ _LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
 }
 
 
-def _current(snapshot: Snapshot, key: Key, limit: Size) -> Target | None:
+def _current(site: Site, snapshot: Snapshot, key: Key) -> Target | None:
     """Return what `key` means now; None: its picture has been replaced."""
     try:
-        target = retarget(snapshot, key, limit=limit)
+        target = retarget(snapshot, key, limit=site.limit, live=site.settings.live)
     except NotFound:
         return None
     return target if target.key == key else None

@@ -194,7 +194,7 @@ def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Docum
     assert address.key is not None
     try:
         snapshot, _ = _read(site, address)
-        target = retarget(snapshot, address.key, limit=site.limit)
+        target = retarget(snapshot, address.key, limit=site.limit, live=site.settings.live)
     except NotFound:
         if needed:
             raise

@@ -1,6 +1,6 @@
 """The image endpoints: immutable URLs by key, stable URLs by pack."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,6 +30,22 @@ from serve.sending import Conditions, Sendable, open_sendable, send
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
 THREADS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which picture of which pack is to be shown as it is at this moment.
+
+    Attributes:
+        upscale: it is enlarged where that takes it, whether its location allows that or not.
+        lead: gives the answer instead of the bytes, where the variant was there before.
+    """
+
+    tenant: str
+    pack_id: str
+    form: RequestForm
+    upscale: bool = False
+    lead: Callable[[Target], Response] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +126,7 @@ class Images:
         return self._open(str(key), conditions, stable=False)
 
     def _retarget(self, key: Key) -> Target:
-        return retarget(self._read(key.tenant, key.pack), key, limit=self._site.limit)
+        return retarget(self._read(key.tenant, key.pack), key, limit=self._site.limit, live=self._site.settings.live)
 
     def _read(self, tenant: str, pack_id: str) -> Snapshot:
         with self._site.catalog.read(tenant) as tx:
@@ -118,15 +134,21 @@ class Images:
 
     async def stable(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
-        tenant, pack_id, form = address.tenant, address.pack_id, address.form
-        assert isinstance(form, RequestForm)
+        assert isinstance(address.form, RequestForm)
+        return await self.show(request, Asked(address.tenant, address.pack_id, address.form))
+
+    async def show(self, request: Request, asked: Asked) -> Response:
+        """Answer with the variant that is meant at this moment; it is made where it is missing."""
         accept, conditions = accepted_by(request), Conditions.of(request)
-        find = partial(self._find, tenant, pack_id, form, accept, conditions)
+        find = partial(self._find, asked, accept, conditions)
         found = made = await anyio.to_thread.run_sync(find, limiter=self._threads)
+        if found.sendable is not None and asked.lead is not None:
+            return asked.lead(found.target)
+        find = partial(self._find, replace(asked, lead=None), accept, conditions)
         for _ in range(RESTARTS):
             if found.sendable is not None:
                 break
-            await self._fallback.make(found.target, partial(self._count, form, found))
+            await self._fallback.make(found.target, partial(self._count, asked, found))
             # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
             made, found = found, await anyio.to_thread.run_sync(find, limiter=self._threads)
         if found.sendable is not None:
@@ -141,22 +163,29 @@ class Images:
         headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
         return self._answer(sendable, conditions, headers, stable=True)
 
-    def _find(
-        self, tenant: str, pack_id: str, form: RequestForm, accept: frozenset[Format], conditions: Conditions
-    ) -> Found:
-        snapshot = self._read(tenant, pack_id)
-        target = resolve(snapshot, form, limit=self._site.limit, accept=accept)
-        varies, sendable = negotiates(snapshot, form), self._open(str(target.key), conditions, stable=True)
+    def _find(self, asked: Asked, accept: frozenset[Format], conditions: Conditions) -> Found:
+        snapshot = self._read(asked.tenant, asked.pack_id)
+        target = resolve(snapshot, asked.form, limit=self._site.limit, accept=accept, upscale=asked.upscale)
+        varies = negotiates(snapshot, asked.form)
+        if asked.lead is None:
+            sendable = self._open(str(target.key), conditions, stable=True)
+        else:
+            # Whoever is led elsewhere gets the bytes there.
+            stored = find_variant(self._site, str(target.key))
+            sendable = None if stored is None else Sendable(stored)
         if sendable is not None:
             return Found(target, sendable, varies)
         return Found(target, None, varies, snapshot)
 
-    def _count(self, form: RequestForm, found: Found) -> None:
+    def _count(self, asked: Asked, found: Found) -> None:
         """Count what had to be rendered, and would not have been ahead of time."""
         assert found.snapshot is not None
+        if asked.upscale and found.target.upscaled:
+            # Ahead of time only what a location allows is rendered.
+            return
         ahead = planned(found.snapshot, found.target.key.location, limit=self._site.limit)
         if all(one.key != found.target.key for one in ahead):
-            self._demand.count(form, found.target)
+            self._demand.count(asked.form, found.target)
 
     def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
         """Find a variant, and open it where this process is to send its bytes."""

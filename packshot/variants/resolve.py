@@ -4,14 +4,16 @@ Which original, which crop, which policy and where each came from: the rules of
 the contract, as pure functions over one snapshot.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Crop, Size
+from packshot.geometry import Crop, Gravity, Size
 from packshot.model import Focus, Format, IncludeAll, Location, Original, Snapshot
 from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, planned_drafts
 from packshot.variants.key import Key, fingerprint
-from packshot.variants.plan import Drawing
+from packshot.variants.live_request import EXTENSIONS, FITS
+from packshot.variants.plan import Drawing, Plan
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
 from packshot.variants.tags import purge_tags
 
@@ -145,6 +147,7 @@ def resolve(
     limit: Size,
     accept: frozenset[Format] = frozenset(),
     format: Format | None = None,
+    upscale: bool = False,
 ) -> Target:
     """Return the variant that a request means, now.
 
@@ -152,6 +155,7 @@ def resolve(
         limit: longest allowed sides of a variant; larger requests are refused.
         accept: formats the client can show, for `format=auto`.
         format: this one, whatever the request says; GIF has no name in a request.
+        upscale: small pictures are enlarged, whether the location allows it or not.
 
     Raises:
         NotFound: no such location, or nothing to show there.
@@ -170,6 +174,8 @@ def resolve(
     if shown is None:
         raise nothing_to_show(name)
     look = _look(snapshot, config, shown)
+    if upscale:
+        look = _enlarging(look)
     return _target(snapshot, config, shown, draft(look, form, limit, format or format_for(look, form, accept)))
 
 
@@ -177,6 +183,10 @@ def _look(snapshot: Snapshot, config: Location, shown: Shown) -> Look:
     faceless = replace(shown.original, sha256="", bytes=0, thumbhash=None, dominant_color=None)
     policy, tenant = policy_for(snapshot, config.name), snapshot.tenant
     return Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
+
+
+def _enlarging(look: Look) -> Look:
+    return replace(look, config=replace(look.config, allow_upscale=True))
 
 
 def _target(snapshot: Snapshot, config: Location, shown: Shown, drafted: Draft) -> Target:
@@ -213,12 +223,15 @@ def _offered(format: Format, config: Location, original: Original) -> bool:
     return format is not Format.GIF or original.moves or format in (config.formats or ())
 
 
-def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
+def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -> Target:
     """Return today's variant for a key's location and plan.
 
     For a key that some request still gives, the result carries that very key;
     for one whose picture has been replaced, the one that took its place. So
     only plans that a request can mean are ever rendered.
+
+    Args:
+        live: live URLs are such requests, too; they enlarge pictures of any location.
 
     Raises:
         NotFound: the location shows nothing any more, or no request gives such a plan.
@@ -230,10 +243,24 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant changed for every picture, the old spelling leads to the new.
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits)
-    # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
     look = _look(snapshot, config, shown)
-    boxes = [(plan.width, plan.height), (plan.width, None), (None, plan.height)]
     candidates = []
+    # Live URLs name a pack by its external id, and show its main location.
+    live = live and snapshot.pack.external_id is not None and key.location == asked_location(snapshot, None)[0]
+    for drafted in _drafts_of(plan, look, limit, live=live):
+        target = _target(snapshot, config, shown, drafted)
+        if target.key == replace(key, plan=plan):
+            return target
+        candidates.append(target)
+    if shown.fingerprint == key.fingerprint:
+        raise NotFound("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
+    return next((target for target in candidates if target.key.plan == plan), candidates[0])
+
+
+def _drafts_of(plan: Plan, look: Look, limit: Size, *, live: bool) -> Iterator[Draft]:
+    """Yield what the requests give that may have led to a plan."""
+    # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
+    boxes = [(plan.width, plan.height), (plan.width, None), (None, plan.height)]
     for width, height in boxes:
         form = RequestForm(
             width=width,
@@ -246,10 +273,16 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size) -> Target:
             blur=plan.blur,
             background=plan.background,
         )
-        target = _target(snapshot, config, shown, draft(look, form, limit, plan.format))
-        if target.key == replace(key, plan=plan):
-            return target
-        candidates.append(target)
-    if shown.fingerprint == key.fingerprint:
-        raise NotFound("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
-    return candidates[0]
+        yield draft(look, form, limit, plan.format)
+    if not live or plan.mode not in FITS.values() or plan.format not in EXTENSIONS.values():
+        return
+    for width, height in boxes:
+        form = RequestForm(
+            width=width,
+            height=height,
+            resize_mode=plan.mode,
+            resize_gravity=Gravity.CENTER,
+            quality=plan.quality,
+            blur=plan.blur,
+        )
+        yield draft(_enlarging(look), form, limit, plan.format)

@@ -11,6 +11,7 @@ from packshot.errors import Invalid, NotFound
 from packshot.geometry import Box, Crop, Gravity, Mode, Size
 from packshot.model import Focus, Format, FormatPolicy, IncludeAll, Rendition, Snapshot
 from packshot.variants.key import parse_key
+from packshot.variants.live_request import EXTENSIONS, FITS, LiveForm, parse_live_request
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm, parse_request
 from packshot.variants.resolve import Target, planned, planned_all, policy_for, resolve, retarget, shown_at, source_of
 from tests.variants.samples import PACK, TENANT, location, original, slot, snapshot
@@ -468,3 +469,72 @@ def test_a_made_up_plan_is_never_drawn() -> None:
     ):
         with pytest.raises(NotFound):
             retarget(snap, replace(key, plan=made_up), limit=LIMIT)
+
+
+live_forms = st.builds(
+    LiveForm,
+    image_id=st.just("film"),
+    extension=st.sampled_from(sorted(EXTENSIONS)),
+    size=st.builds(Size, st.integers(1, 4096), st.integers(1, 4096)),
+    fit=st.sampled_from(sorted(FITS.values())),
+    blur=st.booleans(),
+    quality=st.integers(0, 100) | st.just(QualityChoice.AUTO),
+)
+
+
+def named(snap: Snapshot) -> Snapshot:
+    """Give a snapshot's pack the id by which live URLs name it."""
+    return replace(snap, pack=replace(snap.pack, external_id="film"))
+
+
+@given(snapshots.map(named), live_forms)
+def test_every_key_that_a_live_url_gives_can_be_made_from_the_key_alone(snap: Snapshot, form: LiveForm) -> None:
+    target = resolve(snap, form.request, limit=LIMIT, upscale=True)
+    assert retarget(snap, parse_key(str(target.key)), limit=LIMIT, live=True) == target
+
+
+@given(snapshots, live_forms)
+def test_a_live_url_gives_the_box_that_it_names_however_small_the_picture(snap: Snapshot, form: LiveForm) -> None:
+    assert form.size is not None
+    size = resolve(snap, form.request, limit=LIMIT, upscale=True).drawing.size
+    if form.fit in (Mode.CROP, Mode.CANVAS):
+        assert size == form.size
+    elif form.fit is Mode.CLIP:
+        assert size.width <= form.size.width
+        assert size.height <= form.size.height
+        assert size.width == form.size.width or size.height == form.size.height
+    else:
+        # A minimum, as far as a variant may be that large.
+        assert (size.width >= form.size.width and size.height >= form.size.height) or max(size) == 4096
+
+
+def test_where_no_live_url_is_no_key_enlarges() -> None:
+    snap = named(snapshot(slot("main", original=original("a", 40, 30))))
+    key = resolve(snap, parse_live_request("film_400_300.jpg", "").request, limit=LIMIT, upscale=True).key
+    assert key.plan.width == 400
+    assert retarget(snap, key, limit=LIMIT, live=True).key == key
+    for nameless, live in ((snap, False), (replace(snap, pack=PACK), True)):
+        with pytest.raises(NotFound):
+            retarget(nameless, key, limit=LIMIT, live=live)
+
+
+def test_a_key_enlarges_only_what_a_live_url_can_ask_for() -> None:
+    snap = named(snapshot(THUMB, slot("main", original=original("a", 40, 30))))
+    key = resolve(snap, parse_live_request("film_400_400.jpg", "fit=crop").request, limit=LIMIT, upscale=True).key
+    for made_up in (
+        replace(key, location="thumb"),
+        replace(key, plan=replace(key.plan, gravity=Gravity.WEST)),
+        replace(key, plan=replace(key.plan, mode=Mode.STRETCH)),
+        replace(key, plan=replace(key.plan, mode=Mode.CANVAS, background="ff0000")),
+        replace(key, plan=replace(key.plan, corner=5, format=Format.PNG, quality=None)),
+        replace(key, plan=replace(key.plan, width=5000)),
+    ):
+        with pytest.raises(NotFound):
+            retarget(snap, made_up, limit=LIMIT, live=True)
+
+
+def test_a_replaced_enlargement_leads_to_one_of_the_same_shape() -> None:
+    before, after = (named(snapshot(slot("main", original=original(digit, 40, 30)))) for digit in "ab")
+    form = parse_live_request("film_400_300.jpg", "").request
+    old, new = (resolve(snap, form, limit=LIMIT, upscale=True) for snap in (before, after))
+    assert retarget(after, old.key, limit=LIMIT, live=True) == new

@@ -1,0 +1,161 @@
+"""Live URLs: what their one segment and their query mean."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from packshot.errors import Invalid, NotFound
+from packshot.geometry import Gravity, Mode, Size
+from packshot.variants.live_request import (
+    EXTENSIONS,
+    FITS,
+    LiveForm,
+    check_image_id,
+    parse_live_request,
+    strip_extension,
+)
+from packshot.variants.request import FormatChoice, QualityChoice
+
+ids = st.from_regex(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]{0,30}", fullmatch=True)
+sizes = st.builds(Size, st.integers(1, 99_999), st.integers(1, 99_999))
+forms = st.builds(
+    LiveForm,
+    image_id=ids | st.text(min_size=1, max_size=8).filter(lambda text: "/" not in text and "\n" not in text),
+    extension=st.sampled_from(sorted(EXTENSIONS)),
+    size=sizes,
+    fit=st.sampled_from(sorted(FITS.values())),
+    blur=st.booleans(),
+    quality=st.integers(0, 100) | st.just(QualityChoice.AUTO),
+)
+LIMIT = Size(4096, 4096)
+
+
+def parse(name: str, query: str = "") -> LiveForm:
+    return parse_live_request(name, query)
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id", "size"),
+    [
+        ("sfsdf_1040_1040.png", "sfsdf", (1040, 1040)),
+        ("sfsdf_1040_1040_2x.png", "sfsdf", (2080, 2080)),
+        ("sfsdf_104_10_13x.png", "sfsdf", (1352, 130)),
+        ("a_33_21_1.5x.jpg", "a", (50, 32)),
+        ("a_10_10_0.01x.jpg", "a", (1, 1)),
+        ("a_b_c_10_20.jpg", "a_b_c", (10, 20)),
+        ("a_100_200_10_20.jpg", "a_100_200", (10, 20)),
+        ("a_10_20_2x_30_40.jpg", "a_10_20_2x", (30, 40)),
+        ("a.b.png_10_20.jpg", "a.b.png", (10, 20)),
+        ("_1_2.jpg", None, None),
+        ("a_2x.jpg", None, None),
+        ("a_100.jpg", None, None),
+        ("a_-1_100.jpg", None, None),
+        ("a_1e3_100.jpg", None, None),
+        ("a.b.jpg", None, None),
+    ],
+)
+def test_dimensions_are_read_from_the_right(name: str, image_id: str | None, size: tuple[int, int] | None) -> None:
+    form = parse(name)
+    assert form.size == size
+    assert form.image_id == (image_id or name.rpartition(".")[0])
+
+
+def test_what_is_drawn_is_said_in_full_and_independent_of_the_locations_policies() -> None:
+    form = parse("a_10_20.jpg").request
+    assert (form.width, form.height, form.resize_mode, form.resize_gravity) == (10, 20, Mode.CLIP, Gravity.CENTER)
+    assert (form.format, form.quality, form.blur) == (FormatChoice.JPEG, QualityChoice.AUTO, None)
+    form = parse("a_10_20.jpe", "fit=CROP&blur=true&quality=0").request
+    assert (form.resize_mode, form.quality, form.blur) == (Mode.CROP, 0, 7)
+
+
+@pytest.mark.parametrize("extension", ["png", "webp", "avif"])
+def test_quality_says_nothing_to_other_formats_than_jpeg(extension: str) -> None:
+    assert parse(f"a_10_20.{extension}", "quality=5").request == parse(f"a_10_20.{extension}").request
+
+
+def test_extensions_are_compared_without_case() -> None:
+    assert parse("a_10_20.JPG") == parse("a_10_20.jpg")
+    assert {parse(f"a_1_1.{extension}").request.format for extension in ("jpg", "jpeg", "jfif", "jpe")} == {
+        FormatChoice.JPEG
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "field"),
+    [
+        ("a_1_1.gif", "", "ext"),
+        ("a.mp4", "", "ext"),
+        ("a_0_1.jpg", "", "width"),
+        ("a_1_0.jpg", "", "height"),
+        ("a_1_1_0x.jpg", "", "scale"),
+        ("a_1_1_0.0x.jpg", "", "scale"),
+        ("a_1234567890_1.jpg", "", "width"),
+        ("a_1_1.jpg", "fit=fill", "fit"),
+        ("a_1_1.jpg", "blur=7", "blur"),
+        ("a_1_1.jpg", "quality=101", "quality"),
+        ("a_1_1.jpg", "quality=-1", "quality"),
+        ("a_1_1.jpg", "quality=best", "quality"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(name: str, query: str, field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse(name, query)
+    assert refused.value.field == (field,)
+    assert refused.value.expected
+
+
+@pytest.mark.parametrize("name", ["", "a", "a_10_10", ".jpg", "a."])
+def test_what_has_no_extension_is_no_image(name: str) -> None:
+    with pytest.raises(NotFound):
+        parse(name)
+
+
+@given(forms)
+def test_a_form_reads_back_from_its_spelling(form: LiveForm) -> None:
+    from urllib.parse import unquote
+
+    assert parse(unquote(form.name), form.query()) == form
+
+
+@given(forms)
+def test_what_is_beyond_the_limit_becomes_an_equal_request_within(form: LiveForm) -> None:
+    within = form.within(LIMIT)
+    assert form.size is not None
+    assert within.size is not None
+    assert within.size.width <= LIMIT.width
+    assert within.size.height <= LIMIT.height
+    assert within.within(LIMIT) is within
+    if form.fit in (Mode.CROP, Mode.CANVAS) and within is not form:
+        # As close as whole pixels come to the ratio.
+        exact = within.size.width * form.size.height / form.size.width
+        assert abs(within.size.height - exact) <= 1 + form.size.height / form.size.width or within.size.height == 1
+
+
+def test_a_crop_keeps_its_ratio_and_a_bound_on_one_side_leaves_the_other() -> None:
+    assert parse("a_8192_100.jpg", "fit=crop").within(LIMIT).size == (4096, 50)
+    assert parse("a_8192_100.jpg").within(LIMIT).size == (4096, 100)
+    assert parse("a_3000_3000_2x.jpg").within(LIMIT).size == (4096, 4096)
+
+
+@pytest.mark.parametrize("name", ["test", "a_b", "a_100", "a-b~c", "2024.05", "movie.mp4", "a_2x", "x" * 200, "_x"])
+def test_ids_that_every_url_form_leaves_alone_are_taken(name: str) -> None:
+    assert check_image_id(name) == name
+    for form in (parse(f"{name}_10_20_2x.jpg"), parse(f"{name}.png")):
+        assert form.image_id == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "token", "robots.txt", "a.jpg", "a.PNG", "a_1_1", "a_1_1_2x", "a/b", "a b", "ä", ".", "..", ".a", "x" * 201,
+     "a\n", "a?b", "a%2f"],
+)  # fmt: skip
+def test_ids_that_do_not_fit_are_refused_with_the_rule(name: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        check_image_id(name)
+    assert "200 letters" in str(refused.value.expected)
+
+
+def test_only_a_pictures_extension_is_taken_off() -> None:
+    assert [strip_extension(name) for name in ("a.jpg", "a.b.WEBP", "a.b", "a", "a.gif")] == [
+        "a", "a.b", "a.b", "a", "a.gif",
+    ]  # fmt: skip
