@@ -9,12 +9,16 @@ from packshot.errors import Invalid, NotFound
 from packshot.model import NAME, PACK_ID
 from packshot.settings import Settings
 from packshot.variants.key import Key, parse_key
+from packshot.variants.live_request import LiveForm, parse_live_request
 from packshot.variants.picture_request import PictureForm, parse_picture_request
 from packshot.variants.request import RequestForm, parse_request
 from resolvers.urls import PICTURE, STABLE
 
 _STABLE = re.compile(rf"{STABLE}(/(?P<tenant>[^/]+))??/(?P<pack>[^/]+?)(?P<picture>/{re.escape(PICTURE)})?")
-FORMS = "/api/v2/img/<pack>, /api/v2/img/<tenant>/<pack>, /picture.json after either, or /i/<key>"
+_LIVE_NAME = re.compile(r"[^/]+")
+# At the root of a host only what has a dot is an image.
+_ROOT_NAME = re.compile(r"[^/]+\.[^/]+")
+FORMS = "/api/v2/img/<pack>, /api/v2/img/<tenant>/<pack>, /picture.json after either, a live URL, or /i/<key>"
 
 
 class NamedBy(StrEnum):
@@ -30,15 +34,15 @@ class Address:
     """What a URL of an image endpoint names.
 
     Attributes:
-        pack_id: whose picture; its form is checked, not whether there is one.
-        form: what its query asks for; None: an immutable URL, which has none.
+        pack_id: whose picture; its form is checked, not whether there is one. Empty where a live URL has another id.
+        form: what it asks for; None: an immutable URL, whose key says that.
         key: of an immutable URL.
     """
 
     tenant: str
     named_by: NamedBy
     pack_id: str
-    form: RequestForm | PictureForm | None = None
+    form: RequestForm | PictureForm | LiveForm | None = None
     key: Key | None = None
 
     @property
@@ -46,6 +50,8 @@ class Address:
         """The path in its one spelling, without tenant and cache buster, as it is signed."""
         if self.key is not None:
             return f"/i/{self.key}"
+        if isinstance(self.form, LiveForm):
+            return f"/live/{self.form.name}"
         return f"{STABLE}/{self.pack_id}" + (f"/{PICTURE}" if isinstance(self.form, PictureForm) else "")
 
     @property
@@ -91,6 +97,9 @@ def read_address(settings: Settings, host: str | None, path: str, query: str) ->
     named = tenant_of(settings, host)
     if path.startswith("/i/"):
         return _immutable(named, path.removeprefix("/i/"))
+    if (name := _live_name(settings, host, path)) is not None:
+        by = NamedBy.DEFAULT if named is None else NamedBy.HOST
+        return Address(named or settings.tenant, by, "", parse_live_request(name, query))
     match = _STABLE.fullmatch(path)
     if match is None:
         raise _no_address(path)
@@ -105,6 +114,17 @@ def read_address(settings: Settings, host: str | None, path: str, query: str) ->
         tenant, by = match["tenant"], NamedBy.PATH
     form = parse_request(query) if match["picture"] is None else parse_picture_request(query)
     return Address(tenant, by, pack_id, form)
+
+
+def _live_name(settings: Settings, host: str | None, path: str) -> str | None:
+    """Return the segment that says what a live URL asks for; None: it is no live URL."""
+    prefix = settings.live_prefix
+    if prefix is not None and path.startswith(f"{prefix}/"):
+        name = path.removeprefix(f"{prefix}/")
+        return name if _LIVE_NAME.fullmatch(name) else None
+    if settings.live_host is not None and (host or "").lower() == settings.live_host:
+        return path.removeprefix("/") if _ROOT_NAME.fullmatch(path.removeprefix("/")) else None
+    return None
 
 
 def _immutable(named: str | None, text: str) -> Address:

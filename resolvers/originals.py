@@ -26,15 +26,17 @@ CACHE_CONTROL = "private, no-store"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an original comes from: one of the three.
+    """Where an original comes from: one of the four.
 
     Attributes:
         received: a file of this machine that came with the call itself; it is gone afterwards.
+        kept: one that was checked, and is kept by its content already.
     """
 
     upload_id: str | None = None
     url: str | None = None
     received: Path | None = None
+    kept: Original | None = None
 
 
 def set_original(
@@ -79,6 +81,8 @@ def take_original(caller: Caller, source: Source) -> Original:
     Raises:
         PackshotError: as `set_original` says; its field begins with `source`.
     """
+    if source.kept is not None:
+        return source.kept
     try:
         if source.received is not None:
             return keep_file(caller, source.received)

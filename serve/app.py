@@ -28,6 +28,7 @@ from serve.fallback import Overloaded
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
+from serve.live.routes import Live
 from serve.originals import Originals
 from serve.pictures import Pictures
 from serve.reports import Reports
@@ -43,20 +44,24 @@ def create_app(
     graphql = AdminGraphQL(gate)
     demand = DemandCounter(site)
     guard = Guard(site, Explainer(site, gate))
+    images = Images(site, demand, guard)
+    live = Live(site, images, guard, gate, bell)
+    routes = [
+        # First, as they are looked through in this order.
+        *Pictures(site, guard).routes,
+        *images.routes,
+        *live.routes,
+        Route("/", front_page),
+        Route("/graphql", graphql),
+        WebSocketRoute("/graphql", graphql),
+        *Uploads(site, gate).routes,
+        *Originals(site, gate).routes,
+        *Reports(site, gate).routes,
+        *RestAdmin(site, gate).routes,
+        *Health(site, broker).routes,
+    ]
     app = Starlette(
-        routes=[
-            # First, as they are looked through in this order.
-            *Pictures(site, guard).routes,
-            *Images(site, demand, guard).routes,
-            Route("/", front_page),
-            Route("/graphql", graphql),
-            WebSocketRoute("/graphql", graphql),
-            *Uploads(site, gate).routes,
-            *Originals(site, gate).routes,
-            *Reports(site, gate).routes,
-            *RestAdmin(site, gate).routes,
-            *Health(site, broker).routes,
-        ],
+        routes=[*live.host(routes), *routes],
         exception_handlers={
             PackshotError: problems.refuse,
             Overloaded: problems.turn_away,

@@ -30,6 +30,8 @@ LEEWAY_SECONDS = 30
 # Never `none`, and never a secret where a public key is meant.
 PUBLIC_KEY_ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 BEARER = ("bearer", "vimondauth")
+# By these a proxy tells whom it speaks for.
+FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
 
 class Unauthenticated(Exception):
@@ -80,6 +82,14 @@ class Gate:
         """Raise `Insecure` for a request that strangers on the way could read."""
         if connection.url.scheme not in ("https", "wss") and not _is_within(connection, self._trusted):
             raise Insecure
+
+    def is_near(self, connection: HTTPConnection) -> bool:
+        """Whether a request is a trusted address's own, which is not asked who it is where that is said.
+
+        What a proxy brings whose word nobody asked for is not: the address is the proxy's then, not the client's.
+        """
+        forwarded = any(name in connection.headers for name in FORWARDED)
+        return _is_within(connection, self._trusted) and not (forwarded and self.site.settings.trusted_proxies is None)
 
     def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
         tenant = named or self.site.settings.tenant

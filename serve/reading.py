@@ -1,6 +1,6 @@
 """Routes that pages of any origin may read from: GET, HEAD, and the preflight in which a browser asks first."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,11 +19,11 @@ ALLOWED = {
 }
 
 
-def readable(path: str, endpoint: Endpoint) -> Route:
-    """Return the route of one path of pictures."""
+def readable(path: str, endpoint: Endpoint, allowed: Mapping[str, str] = ALLOWED) -> Route:
+    """Return the route of one path of pictures; `allowed` answers a preflight."""
 
     async def answer(request: Request) -> Response:
         # The same for all, so no picture is looked for.
-        return Response(status_code=204, headers=ALLOWED) if request.method == "OPTIONS" else await endpoint(request)
+        return Response(status_code=204, headers=allowed) if request.method == "OPTIONS" else await endpoint(request)
 
     return Route(path, answer, methods=["GET", "OPTIONS"])

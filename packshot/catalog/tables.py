@@ -358,6 +358,9 @@ uploads = sa.Table(
     sa.Column("method", sa.String(16), comment="how the bytes are sent; null: with a one-time token"),
     sa.Column("media_type", sa.String(127), nullable=False),
     sa.Column("max_bytes", sa.BigInteger, nullable=False),
+    sa.Column(
+        "image_id", sa.String(255), comment="the live image it is bound to; null: none, it was announced by GraphQL"
+    ),
     sa.Column("expected_sha256", SHA256),
     sa.Column("sha256", SHA256),
     sa.Column("bytes", sa.BigInteger),

@@ -2,6 +2,7 @@
 
 import hmac
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -24,6 +25,7 @@ class UploadState(StrEnum):
     RECEIVING = "receiving"
     RECEIVED = "received"
     FAILED = "failed"
+    USED = "used"
 
 
 class UploadMethod(StrEnum):
@@ -39,7 +41,9 @@ class Upload:
     """One announced upload.
 
     Attributes:
-        state: of one that is sent to the store itself always OPEN; the store says what came.
+        state: of one that is sent to the store itself always OPEN; the store says what came. Of one that is
+            bound to an image USED once its attempt began: that makes an image of its bytes, or drops them.
+        image_id: of the live image that it is bound to; None: its bytes are for whatever `setOriginal` says.
         expected_sha256: what the client said the bytes would be; None: it did not.
         sha256, bytes: what was received; None before.
     """
@@ -53,6 +57,7 @@ class Upload:
     sha256: str | None
     bytes: int | None
     expires_at: datetime
+    image_id: str | None = None
 
 
 def new_upload_id() -> str:
@@ -68,7 +73,8 @@ def create_upload(
     method: UploadMethod,
     media_type: str,
     max_bytes: int,
-    expected_sha256: str | None,
+    expected_sha256: str | None = None,
+    image_id: str | None = None,
 ) -> Upload:
     """Announce an upload; of its token only the digest is kept."""
     tx.connection.execute(
@@ -81,6 +87,7 @@ def create_upload(
             media_type=media_type,
             max_bytes=max_bytes,
             expected_sha256=expected_sha256,
+            image_id=image_id,
             created_at=tx.now,
             expires_at=tx.now + LIFETIME,
         )
@@ -108,16 +115,20 @@ def _row(tx: Tx, upload_id: str, *, lock: bool = False) -> Any:
     return row
 
 
-def begin_receiving(tx: Tx, upload_id: str, token: str) -> Upload:
+def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> Upload:
     """Use up an upload's token.
 
+    Args:
+        image_ids: the live images that may be meant; None: none is.
+
     Raises:
-        NotFound: no such upload, or not its token; nobody learns which.
+        NotFound: no such upload, not its token, or another image's; nobody learns which.
         BadState: the token was used before.
         UploadExpired: the fifteen minutes are over.
     """
     row = _row(tx, upload_id, lock=True)
-    if not hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest()):
+    is_right = hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest())
+    if not is_right or row.image_id not in image_ids:
         raise NotFound(
             "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
         )
@@ -126,7 +137,8 @@ def begin_receiving(tx: Tx, upload_id: str, token: str) -> Upload:
             "This upload's token was used already.", field=("upload_id",), expected="a new upload", got=row.state
         )
     check_not_expired(tx, _to_upload(row))
-    _set(tx, upload_id, state=UploadState.RECEIVING.value)
+    state = UploadState.RECEIVING if row.image_id is None else UploadState.USED
+    _set(tx, upload_id, state=state.value)
     return _to_upload(row)
 
 
@@ -185,4 +197,5 @@ def _to_upload(row: Any) -> Upload:
         sha256=row.sha256,
         bytes=row.bytes,
         expires_at=row.expires_at,
+        image_id=row.image_id,
     )

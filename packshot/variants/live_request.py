@@ -13,7 +13,7 @@ from typing import TypeVar
 from urllib.parse import quote
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Gravity, Mode, Size, half_up
+from packshot.geometry import Box, Crop, Gravity, Mode, Size, half_up
 from packshot.model import Format
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm, parse_request, split_query
 
@@ -40,8 +40,8 @@ ID_RULE = (
 RESERVED = ("token", "graphql", "robots.txt")
 FORMS = "<id>_<width>_<height>.<ext>, <id>_<width>_<height>_<scale>x.<ext> or <id>.<ext>"
 
-_NAME = re.compile(r"(?P<stem>[^/]+)\.(?P<extension>[^./]+)")
-_SIZED = re.compile(r"(?P<id>.+)_(?P<width>[0-9]+)_(?P<height>[0-9]+)(_(?P<scale>[0-9]+(\.[0-9]+)?)x)?", re.DOTALL)
+_NAME = re.compile(r"(?P<stem>[^/\x00-\x1f\x7f]+)\.(?P<extension>[^./]+)")
+_SIZED = re.compile(r"(?P<id>.+)_(?P<width>[0-9]+)_(?P<height>[0-9]+)(_(?P<scale>[0-9]+(\.[0-9]+)?)x)?")
 _ID = re.compile(rf"(?!\.)[A-Za-z0-9._~-]{{1,{LONGEST_ID}}}")
 _MOST_DIGITS = 9
 
@@ -125,12 +125,12 @@ def parse_live_request(name: str, query: str) -> LiveForm:
         raise Invalid(
             "Images are not given in that format.", field=("ext",), expected=", ".join(EXTENSIONS), got=extension
         )
+    found = split_query(query)
     sized = _SIZED.fullmatch(match["stem"])
     if sized is None:
         return LiveForm(image_id=match["stem"], extension=extension)
     scale = Fraction(_number(sized["scale"] or "1", "scale", "a number above 0"))
     width, height = (_number(sized[side], side, "a whole number of pixels from 1") for side in ("width", "height"))
-    found = split_query(query)
     # The same spellings as of stable URLs, and the same refusals.
     said = parse_request("&".join(f"{key}={quote(found[key])}" for key in ("quality",) if key in found))
     return LiveForm(
@@ -184,3 +184,44 @@ def strip_extension(name: str) -> str:
     """
     stem, dot, extension = name.rpartition(".")
     return stem if dot and extension.lower() in EXTENSIONS else name
+
+
+def parse_upload_crop(query: str) -> Box | None:
+    """Read `x`, `y`, `width` and `height` of an upload's query string: pixels of the upright picture; None: no crop.
+
+    Raises:
+        Invalid: not all four are given, or one is no whole number.
+    """
+    found = split_query(query)
+    given = [name for name in ("x", "y", "width", "height") if name in found]
+    if not given:
+        return None
+    if len(given) < 4:
+        raise Invalid("A crop needs all four.", expected="x, y, width and height", got=", ".join(given))
+    x, y, width, height = (_pixels(found[name], name) for name in given)
+    return Box(x, y, width, height)
+
+
+def _pixels(text: str, name: str) -> int:
+    least = 1 if name in ("width", "height") else 0
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) < least:
+        expected = f"a whole number of pixels from {least}, in plain digits"
+        raise Invalid(f"The parameter {name} does not fit.", field=(name,), expected=expected, got=text)
+    return int(text)
+
+
+def crop_of(box: Box, picture: Size) -> Crop:
+    """Return a box of a picture as a crop, which `crop_box` turns into that very box again.
+
+    Raises:
+        Invalid: it juts out.
+    """
+    right, bottom = box.left + box.width, box.top + box.height
+    if right > picture.width or bottom > picture.height:
+        raise Invalid(
+            "The crop is not within the picture.",
+            field=("width",) if right > picture.width else ("height",),
+            expected=f"x + width at most {picture.width}, y + height at most {picture.height}",
+            got=f"{right} and {bottom}",
+        )
+    return Crop(box.left / picture.width, box.top / picture.height, right / picture.width, bottom / picture.height)

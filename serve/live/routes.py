@@ -1,0 +1,77 @@
+"""Where live resize is found: under a path of the application, and at the root of a host of its own."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Host, Route, Router
+
+from packshot.site import Site
+from pregen.bell import Bell
+from serve import reading
+from serve.access import Guard
+from serve.auth import Gate
+from serve.images import Images
+from serve.live.images import LiveImages
+from serve.live.uploads import TOKEN_HEADER, LiveUploads
+from serve.reading import readable
+
+
+# Under one name an image is read and, from pages of any origin that hold a token, uploaded.
+ALLOWED = reading.ALLOWED | {
+    "Allow": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
+    "Access-Control-Allow-Headers": f"{reading.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
+}
+
+
+class Live:
+    """Every route of live resize.
+
+    Attributes:
+        routes: those under the prefix, and the robots.txt of the application, where search engines look for it.
+    """
+
+    def __init__(self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell) -> None:
+        self._site = site
+        self._images = LiveImages(site, images, guard)
+        self._uploads = LiveUploads(site, gate, bell)
+        prefix = site.settings.live_prefix
+        self.routes: list[BaseRoute] = [] if prefix is None else [*self._first(prefix), *self._last(prefix)]
+        if prefix is not None:
+            self.routes.append(Route("/robots.txt", _robots(site, f"{prefix}/")))
+
+    def host(self, others: Sequence[BaseRoute]) -> list[BaseRoute]:
+        """Return the route to the host that has live resize at its root, if there is one.
+
+        Args:
+            others: of the application; they are found there as well, where no name of an image hides them.
+        """
+        host = self._site.settings.live_host
+        inside = [*self._first(""), *others, *self._last("")]
+        return [] if host is None else [Host(host, Router(inside, redirect_slashes=False))]
+
+    def _first(self, prefix: str) -> list[BaseRoute]:
+        return [
+            Route(f"{prefix}/robots.txt", _robots(self._site, "/")),
+            Route(f"{prefix}/token", self._uploads.create_token, methods=["POST"]),
+            readable(f"{prefix}/{{stem}}.{{extension}}", self._images.get, ALLOWED),
+        ]
+
+    def _last(self, prefix: str) -> list[BaseRoute]:
+        # Only what has a dot can be an image, so nothing else of the application is hidden by one.
+        return [Route(f"{prefix}/{{name}}", self._upload, methods=["POST", "OPTIONS"])]
+
+    async def _upload(self, request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=ALLOWED)
+        return await self._uploads.upload(request)
+
+
+def _robots(site: Site, hidden: str) -> Callable[[Request], Awaitable[Response]]:
+    rule = "Allow: /" if site.settings.allow_indexing else f"Disallow: {hidden}"
+
+    async def robots(request: Request) -> Response:
+        return PlainTextResponse(f"User-agent: *\n{rule}\n", headers={"Cache-Control": "public, max-age=3600"})
+
+    return robots

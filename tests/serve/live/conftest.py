@@ -1,0 +1,36 @@
+"""Clients of live resize, under the prefix and at a host of its own, with one set of settings or another."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from packshot.settings import Settings
+from pregen.queue import make_broker
+from serve.app import create_app
+from tests.playground import Playground
+from tests.serve.conftest import TOKEN
+
+NEAR, FAR = ("127.0.0.1", 50_000), ("203.0.113.9", 50_000)
+
+Opening = Callable[..., TestClient]
+"""Settings by name, besides `here`, from where the client comes, and parts of the site, to a client."""
+
+
+@pytest.fixture
+def opening(playground: Playground) -> Iterator[Opening]:
+    """Open clients of the same installation under other settings."""
+    with ExitStack() as stack:
+
+        def open_(*, here: tuple[str, int] = NEAR, base: str = "http://testserver", **changes: Any) -> TestClient:
+            parts = {name: changes.pop(name) for name in ("purger", "renderer") if name in changes}
+            settings = Settings(**playground.settings.model_dump() | changes)
+            site = replace(playground.with_settings(settings), **parts)
+            app = create_app(site, make_broker(settings), playground.bell, TOKEN)
+            client = TestClient(app, base, raise_server_exceptions=False, follow_redirects=False, client=here)
+            return stack.enter_context(client)
+
+        yield open_

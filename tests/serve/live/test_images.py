@@ -1,0 +1,355 @@
+"""What clients of live resize get: sizes, fits, redirects, originals."""
+
+from datetime import UTC, datetime
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from packshot.cdn.varnish import VarnishPurger
+from packshot.geometry import Crop, Gravity
+from resolvers import access, erasing, packs
+from resolvers.originals import Source, set_original
+from tests.pictures import GREY, animated, corners, cutout, exif, jpeg, markers, photo, png, turned
+from tests.playground import Playground
+from tests.serve.live.conftest import FAR, Opening
+
+CDN = "https://cdn.example"
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def film(playground: Playground) -> str:
+    """An image of 600x400 by the id `film`; returns its pack's."""
+    return playground.pack(picture=corners(600, 400), external_id="film")
+
+
+def picture(content: bytes) -> Image.Image:
+    image = Image.open(BytesIO(content))
+    image.load()
+    return image
+
+
+@pytest.mark.parametrize(
+    ("url", "size"),
+    [
+        ("film_300_300.jpg", (300, 200)),
+        ("film_300_300_2x.jpg", (600, 400)),
+        ("film_100_100_1.5x.jpg", (150, 100)),
+        ("film_60_60_13x.jpg", (780, 520)),
+        ("film_100_100.jpg?fit=clip", (100, 67)),
+        ("film_100_100.jpg?fit=crop", (100, 100)),
+        ("film_100_100.jpg?fit=canvas", (100, 100)),
+        ("film_100_100.jpg?fit=cover", (150, 100)),
+        ("film_1200_1200.jpg", (1200, 800)),
+        ("film_900_900.jpg?fit=crop", (900, 900)),
+        ("film_100_100_2x.jpg?FIT=Crop&unknown=1", (200, 200)),
+    ],
+)
+def test_an_image_is_given_in_the_box_that_the_url_names(
+    client: TestClient, film: str, url: str, size: tuple[int, int]
+) -> None:
+    answer = client.get(f"/live/{url}")
+    assert answer.status_code == 200, answer.text
+    assert picture(answer.content).size == size
+    assert answer.headers["content-type"] == "image/jpeg"
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cache-control"].startswith("public, max-age=60, s-maxage=60,")
+    assert "vary" not in answer.headers
+    assert (answer.headers.get("x-packshot-upscaled") == "true") == (max(size) > 600 or min(size) > 400)
+
+
+@pytest.mark.parametrize(
+    ("extension", "kind"),
+    [("jpg", "JPEG"), ("jpeg", "JPEG"), ("jfif", "JPEG"), ("jpe", "JPEG"), ("PNG", "PNG"), ("webp", "WEBP"),
+     ("avif", "AVIF")],
+)  # fmt: skip
+def test_the_extension_names_the_format(client: TestClient, film: str, extension: str, kind: str) -> None:
+    assert picture(client.get(f"/live/film_60_60.{extension}").content).format == kind
+
+
+def test_a_crop_is_centred_whatever_the_location_says(client: TestClient, playground: Playground, film: str) -> None:
+    playground.location("main", resize_gravity=Gravity.WEST)
+    image = picture(client.get("/live/film_400_400.png?fit=crop").content).convert("RGB")
+    left, top, right, bottom = markers(600, 400)[255, 0, 255]
+    red, green, blue = image.getpixel(((left + right) // 2 - 100, (top + bottom) // 2))
+    assert (red > 250, green < 5, blue > 250) == (True, True, True)
+    assert image.getpixel((2, 200)) == GREY
+
+
+def test_a_canvas_is_white_around_the_centred_picture(client: TestClient, film: str) -> None:
+    for extension in ("jpg", "png"):
+        image = picture(client.get(f"/live/film_300_300.{extension}?fit=canvas").content).convert("RGBA")
+        for y in (0, 48, 252, 299):
+            assert min(image.getpixel((150, y))) >= 253, (extension, y)
+        assert max(image.getpixel((150, 70))[:3]) < 150
+
+
+def test_transparency_is_white_in_jpeg_and_kept_in_png(client: TestClient, playground: Playground) -> None:
+    playground.pack(picture=png(cutout(80, 80)), external_id="logo")
+    assert picture(client.get("/live/logo_80_80.jpg").content).convert("RGB").getpixel((1, 1)) == (255, 255, 255)
+    assert picture(client.get("/live/logo_80_80.png").content).convert("RGBA").getpixel((1, 1))[3] == 0
+
+
+def test_blur_makes_neighbours_alike(client: TestClient, film: str) -> None:
+    def edge(url: str) -> int:
+        row = picture(client.get(url).content).convert("RGB")
+        side = markers(600, 400)[255, 0, 0][2]
+        return abs(row.getpixel((side - 2, 5))[1] - row.getpixel((side + 1, 5))[1])
+
+    assert edge("/live/film_600_400.png") > 100
+    assert edge("/live/film_600_400.png?blur=false") > 100
+    assert edge("/live/film_600_400.png?blur=true") < 30
+
+
+def test_quality_is_that_of_the_original_unless_a_number_is_given(client: TestClient, playground: Playground) -> None:
+    for quality in (40, 90):
+        playground.pack(picture=jpeg(photo(300, 200), quality=quality, subsampling="4:2:0"), external_id=f"q{quality}")
+    low, high = (client.get(f"/live/q{quality}_200_200.jpg").content for quality in (40, 90))
+    assert len(low) * 2 < len(high)
+    assert client.get("/live/q90_200_200.jpg?quality=auto").content == high
+    assert client.get("/live/q90_200_200.jpg?quality=90").content == high
+    assert len(client.get("/live/q90_200_200.jpg?quality=10").content) < len(low)
+    assert client.get("/live/q90_200_200.webp?quality=1").content == client.get("/live/q90_200_200.webp").content
+
+
+def test_a_stored_crop_is_what_is_resized(client: TestClient, playground: Playground, film: str) -> None:
+    packs.set_crop(playground.caller, film, "main", Crop(0, 0, 0.5, 1))
+    assert picture(client.get("/live/film_100_100.jpg").content).size == (75, 100)
+
+
+def test_the_packs_main_location_is_shown(client: TestClient, playground: Playground, film: str) -> None:
+    playground.location("hero", width=50, height=50)
+    playground.show(film, "hero", photo(90, 30))
+    packs.update_pack(playground.caller, film, {"main_location": "hero"})
+    answer = client.get("/live/film_45_45.jpg")
+    assert picture(answer.content).size == (45, 15)
+    assert answer.headers["x-packshot-source"] == "hero"
+
+
+def test_ids_may_hold_what_looks_like_anything_else(client: TestClient, playground: Playground) -> None:
+    for image_id in ("a_b_10", "a.b.png", "film 42", "straße_7", "100_100"):
+        playground.pack(picture=photo(40, 40), external_id=image_id)
+        answer = client.get(f"/live/{image_id}_20_20.png")
+        assert (answer.status_code, picture(answer.content).size) == (200, (20, 20))
+
+
+def test_an_enlarged_picture_is_found_by_its_immutable_url_although_its_blob_is_gone(
+    client: TestClient, playground: Playground, film: str
+) -> None:
+    answer = client.get("/live/film_1200_1200.jpg?blur=true")
+    place = answer.headers["content-location"]
+    playground.site.variants.delete(place.removeprefix("/i/"))
+    again = client.get(place)
+    assert again.status_code == 200, again.text
+    assert again.content == answer.content
+    assert client.get(place.replace("w1200", "w5000")).status_code == 404
+
+
+def test_a_replaced_picture_is_shown_at_once(client: TestClient, playground: Playground, film: str) -> None:
+    before = client.get("/live/film_30_30.jpg")
+    playground.show(film, "main", photo(300, 400))
+    after = client.get("/live/film_30_30.jpg")
+    assert picture(after.content).size == (23, 30)
+    assert before.headers["etag"] != after.headers["etag"]
+    gone = client.get(before.headers["content-location"])
+    assert gone.status_code == 200, "as long as its blob is there"
+
+
+def test_head_ranges_and_conditions_are_answered_as_for_other_images(client: TestClient, film: str) -> None:
+    for url in ("/live/film_30_30.jpg", "/live/film.jpg"):
+        whole = client.get(url)
+        head = client.head(url)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-length"] == str(len(whole.content))
+        part = client.get(url, headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, whole.content[10:20])
+        same = client.get(url, headers={"If-None-Match": whole.headers["etag"]})
+        assert (same.status_code, same.content) == (304, b"")
+        assert client.get(url, headers={"Range": "bytes=99999999-"}).status_code == 416
+
+
+@pytest.mark.parametrize(
+    ("url", "status", "code"),
+    [
+        ("film_10_10.gif", 400, "INVALID"),
+        ("film_10_10.mp4", 400, "INVALID"),
+        ("film_0_10.jpg", 400, "INVALID"),
+        ("film_10_10.jpg?fit=fill", 400, "INVALID"),
+        ("film_10_10.jpg?quality=200", 400, "INVALID"),
+        ("film_10_10.jpg?blur=%ff", 400, "INVALID"),
+        ("film.jpg?a=%zz", 400, "INVALID"),
+        ("absent_10_10.jpg", 404, "NOT_FOUND"),
+        ("absent.jpg", 404, "NOT_FOUND"),
+        ("film%00_10_10.jpg", 404, "NOT_FOUND"),
+        ("film_10_.jpg", 404, "NOT_FOUND"),
+        ("FILM_10_10.jpg", 404, "NOT_FOUND"),
+        ("a/b_10_10.jpg", 404, "NOT_FOUND"),
+    ],
+)
+def test_what_cannot_be_answered_says_why(client: TestClient, film: str, url: str, status: int, code: str) -> None:
+    answer = client.get(f"/live/{url}")
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_a_pack_without_a_picture_has_nothing_to_show(client: TestClient, playground: Playground) -> None:
+    packs.create_pack(playground.caller, {"external_id": "empty"})
+    for url in ("/live/empty_10_10.jpg", "/live/empty.jpg"):
+        assert client.get(url).status_code == 404
+
+
+def test_an_erased_image_is_gone(client: TestClient, playground: Playground, film: str) -> None:
+    assert client.get("/live/film_10_10.jpg").status_code == 200
+    erasing.erase_pack(playground.caller, film, "asked to")
+    for url in ("/live/film_10_10.jpg", "/live/film.jpg"):
+        assert client.get(url).status_code == 404
+
+
+def test_only_with_a_cdns_origin_what_is_stored_already_is_a_redirect(opening: Opening, film: str) -> None:
+    client = opening(public_url=CDN, redirect_max_age=300, purger=VarnishPurger(["http://127.0.0.1:1"]))
+    fresh = client.get("/live/film_100_100.jpg")
+    assert fresh.status_code == 200
+    stored = client.get("/live/film_100_100.jpg")
+    assert (stored.status_code, stored.content) == (307, b"")
+    assert stored.headers["location"] == CDN + fresh.headers["content-location"]
+    assert stored.headers["cache-control"] == "max-age=300"
+    tags = next(name for name in fresh.headers if fresh.headers[name].startswith("t:"))
+    assert stored.headers[tags] == fresh.headers[tags], "so that a purge finds it"
+    assert client.head("/live/film_100_100.jpg").status_code == 307
+    bytes_there = client.get(stored.headers["location"].removeprefix(CDN))
+    assert bytes_there.content == fresh.content
+
+    plain = opening()
+    assert plain.get("/live/film_100_100.jpg").status_code == 200
+
+
+def test_an_edit_is_not_led_to_the_old_picture(opening: Opening, playground: Playground, film: str) -> None:
+    client = opening(public_url=CDN)
+    client.get("/live/film_50_50.jpg")
+    old = client.get("/live/film_50_50.jpg").headers["location"]
+    playground.show(film, "main", photo(50, 50))
+    assert client.get("/live/film_50_50.jpg").status_code == 200, "rendered anew"
+    assert client.get("/live/film_50_50.jpg").headers["location"] != old
+
+
+def test_beyond_the_greatest_size_leads_to_the_equal_request_within(opening: Opening, film: str) -> None:
+    client = opening(max_width=500, max_height=400, redirect_max_age=9)
+    for url, place in {
+        "/live/film_1000_1000.jpg?fit=crop&quality=50": "film_400_400.jpg?fit=crop&quality=50",
+        "/live/film_250_100_4x.png": "film_500_400.png",
+        "/live/film_600_300.webp?fit=canvas&a=b": "film_500_250.webp?fit=canvas&a=b",
+        "/live/a%20b%C3%A9_600_10.jpg": "a%20b%C3%A9_500_10.jpg",
+    }.items():
+        answer = client.get(url)
+        assert (answer.status_code, answer.headers["location"]) == (307, place)
+        assert "500 x 400" in answer.headers["x-redirect-info"]
+        assert answer.headers["cache-control"] == "max-age=9"
+    followed = client.get("/live/film_1000_1000.jpg?fit=crop", follow_redirects=True)
+    assert picture(followed.content).size == (400, 400)
+    assert picture(client.get("/live/film_500_400.jpg?fit=cover").content).size == (500, 333), "as large as may be"
+
+
+def test_the_original_is_given_byte_for_byte_in_its_own_type(client: TestClient, playground: Playground) -> None:
+    sideways = turned(photo(60, 40), 6)
+    files: dict[str, tuple[bytes, str]] = {
+        "jpg": (jpeg(sideways, exif=exif(6)), "image/jpeg"),
+        "png": (png(cutout(30, 30)), "image/png"),
+        "gif": (animated("GIF"), "image/gif"),
+    }
+    for name, (data, kind) in files.items():
+        pack_id = playground.pack(picture=data, external_id=f"own-{name}")
+        packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 0.5))
+        answer = client.get(f"/live/own-{name}.jpg?blur=true&fit=crop")
+        assert (answer.content, answer.headers["content-type"]) == (data, kind)
+        assert answer.headers["cache-control"].startswith("public, max-age=60,")
+        assert answer.headers["last-modified"]
+
+
+def test_originals_can_be_kept_in_the_house(opening: Opening, film: str) -> None:
+    client = opening(live_originals=False)
+    assert client.get("/live/film.jpg").status_code == 404
+    assert client.get("/live/film_20_20.jpg").status_code == 200
+
+
+def test_originals_are_found_by_their_tags(opening: Opening, film: str) -> None:
+    client = opening(purger=VarnishPurger(["http://127.0.0.1:1"]))
+    sized, original = (client.get(f"/live/{name}") for name in ("film_9_9.jpg", "film.jpg"))
+    tags = next(name for name in sized.headers if f"p:default:{film}" in sized.headers[name])
+    assert original.headers[tags] == sized.headers[tags]
+
+
+def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, playground: Playground, film: str) -> None:
+    _, secret = access.create_key(playground.caller, "site")
+    access.require_keys(playground.caller, required=True)
+    client = opening(public_url=CDN, max_width=100, max_height=100)
+    for url in ("film_10_10.jpg", "film_500_500.jpg", "film.jpg", "absent_10_10.jpg", "absent.jpg"):
+        answer = client.get(f"/live/{url}")
+        assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN"), url
+        assert answer.headers["cache-control"] == "no-store"
+    for _ in range(2):
+        shown = client.get("/live/film_10_10.jpg", headers={"X-Packshot-Access-Key": secret})
+        assert shown.status_code == 200, "no CDN has it, so nobody is led there"
+        assert shown.headers["cache-control"] == "private, no-store"
+    assert client.get(f"/live/film.jpg?access-key={secret}").status_code == 200
+    signed, _ = access.sign_url(playground.caller, f"{CDN}/live/film_010_10.jpg?fit=crop", LATER)
+    assert client.get(signed.removeprefix(CDN)).status_code == 200
+    assert client.get(signed.removeprefix(CDN).replace("010_10", "11_11")).status_code == 403
+
+
+def test_a_host_of_its_own_has_live_resize_at_its_root_and_all_else_as_before(opening: Opening, film: str) -> None:
+    client = opening(live_host="img.example", live_prefix=None, base="http://img.example:8000")
+    answer = client.get("/film_20_20.jpg")
+    assert answer.status_code == 200
+    assert client.get(answer.headers["content-location"]).content == answer.content
+    assert client.get("/film.jpg").status_code == 200
+    assert client.get("/healthz").status_code == 200
+    assert client.post("/graphql", json={"query": "{__typename}"}).status_code == 401
+    assert client.get("/live/film_20_20.jpg").status_code == 404
+    elsewhere = opening(live_host="img.example", live_prefix=None)
+    assert elsewhere.get("/film_20_20.jpg").status_code == 404
+    assert opening(live_host="img.example", base="http://img.example").get("/live/film_20_20.jpg").status_code == 200
+
+
+def test_another_prefix_and_none(opening: Opening, film: str) -> None:
+    client = opening(live_prefix="/old/images")
+    assert client.get("/old/images/film_20_20.jpg").status_code == 200
+    assert client.get("/live/film_20_20.jpg").status_code == 404
+    off = opening(live_prefix=None)
+    for url in ("/live/film_20_20.jpg", "/live/film.jpg", "/robots.txt"):
+        assert off.get(url).status_code == 404
+    assert off.post("/live/token", json={"id": "a"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "rules"),
+    [
+        ({}, "testserver", {"/robots.txt": "Disallow: /live/", "/live/robots.txt": "Disallow: /"}),
+        ({"allow_indexing": True}, "testserver", {"/robots.txt": "Allow: /", "/live/robots.txt": "Allow: /"}),
+        ({"live_host": "img.example"}, "img.example", {"/robots.txt": "Disallow: /"}),
+    ],
+)
+def test_search_engines_are_told(opening: Opening, settings: dict[str, Any], host: str, rules: dict[str, str]) -> None:
+    client = opening(base=f"http://{host}", here=FAR, **settings)
+    for path, rule in rules.items():
+        answer = client.get(path)
+        assert answer.text.splitlines() == ["User-agent: *", rule]
+        assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_a_tenant_of_a_host_has_images_of_its_own(opening: Opening, playground: Playground, film: str) -> None:
+    client = opening(tenant_domain="images.example", base="http://films.images.example")
+    assert client.get("/live/film_20_20.jpg").status_code == 404
+    assert opening(tenant_domain="images.example").get("/live/film_20_20.jpg").status_code == 200
+
+
+def test_a_lost_original_is_said_to_be(client: TestClient, playground: Playground, film: str) -> None:
+    original = playground.snapshot(film).slot("main").original
+    assert original is not None
+    playground.site.originals.delete(f"default/{original.sha256}")
+    assert client.get("/live/film.jpg").status_code == 404
+    assert client.head("/live/film.jpg").status_code == 404
+    set_original(playground.caller, film, "main", Source(upload_id=playground.upload(jpeg(corners(600, 400)))))
+    assert client.get("/live/film.jpg").status_code == 200

@@ -1,0 +1,283 @@
+"""Tokens and uploads of live images, as clients send them."""
+
+from io import BytesIO
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+from starlette.testclient import TestClient
+
+from packshot.catalog.tables import originals, packs, uploads
+from packshot.catalog.uploads import UploadState
+from packshot.errors import BadState, NotFound
+from packshot.geometry import Crop
+from resolvers import tokens
+from resolvers.caller import Scope
+from resolvers.originals import Source, set_original
+from resolvers.uploads import begin_upload
+from tests.pictures import corners, exif, jpeg, markers, photo, png, turned
+from tests.playground import TENANT, Playground
+from tests.serve.conftest import TOKEN
+from tests.serve.live.conftest import FAR, Opening
+
+PICTURE = jpeg(photo(64, 48))
+
+
+def token_for(client: TestClient, image_id: str) -> str:
+    answer = client.post("/live/token", json={"id": image_id})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["token"])
+
+
+def send(
+    client: TestClient, path: str, token: str | None, data: bytes = PICTURE, field: str = "image"
+) -> httpx.Response:
+    headers = {} if token is None else {"X-Token": token}
+    return client.post(f"/live/{path}", headers=headers, files={field: ("holiday.jpg", data)})
+
+
+def taken(playground: Playground) -> set[str]:
+    """Return every id that an image has."""
+    with playground.site.catalog.read(TENANT) as tx:
+        return set(tx.connection.scalars(sa.select(packs.c.external_id)))
+
+
+def test_an_uploaded_image_is_shown_by_its_id(client: TestClient, playground: Playground) -> None:
+    answer = send(client, "test.jpg", token_for(client, "test"))
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"status": "OK", "id": "test", "original_height": 48, "original_width": 64}
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert client.get("/live/test.jpg").content == PICTURE
+    with Image.open(BytesIO(client.get("/live/test_32_32.png").content)) as image:
+        assert image.size == (32, 24)
+    assert list(playground.site.incoming.iterdir()) == []
+    playground.run_jobs()
+    assert playground.entries(pack_of(playground, "test")), (
+        "its variants are rendered ahead of time, as every pack's are"
+    )
+
+
+def pack_of(playground: Playground, image_id: str) -> str:
+    with playground.site.catalog.read(TENANT) as tx:
+        return str(tx.connection.scalar(sa.select(packs.c.id).where(packs.c.external_id == image_id)))
+
+
+@pytest.mark.parametrize(
+    ("image_id", "path"),
+    [("plain", "plain"), ("a.b", "a.b"), ("a.b", "a.b.jpeg"), ("movie.mp4", "movie.mp4"), ("a_b", "a_b.PNG"),
+     ("anim", "anim.gif"), ("7", "7.webp"), ("scan", "scan.tiff")],
+)  # fmt: skip
+def test_an_extension_may_follow_the_id_or_not(client: TestClient, image_id: str, path: str) -> None:
+    answer = send(client, path, token_for(client, image_id))
+    assert (answer.status_code, answer.json().get("id")) == (200, image_id)
+
+
+def test_a_number_is_an_id_too(client: TestClient) -> None:
+    assert client.post("/live/token", content=b'{"id": 42}').status_code == 200
+    assert client.post("/live/token", json={"id": True}).status_code == 400
+
+
+@pytest.mark.parametrize("body", [b"", b"id=test", b"[]", b'"test"', b"{}", b'{"id": null}', b"[" * 60_000, b"\xff"])
+def test_what_names_no_image_is_told_how_to(client: TestClient, body: bytes) -> None:
+    answer = client.post("/live/token", content=body)
+    assert (answer.status_code, answer.json()["expected"]) == (400, '{"id": "holiday"}')
+    assert client.post("/live/token", content=b" " * 70_000).status_code == 413
+
+
+@pytest.mark.parametrize("image_id", ["", "token", "a.jpg", "a_10_10", "a_10_10_2x", "a/b", "a b", "ü", "x" * 201])
+def test_a_name_that_does_not_fit_is_refused_with_the_rule(client: TestClient, image_id: str) -> None:
+    answer = client.post("/live/token", json={"id": image_id})
+    assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, "INVALID", "id")
+    assert "letters, digits" in answer.json()["expected"]
+    sized = send(client, "a_10_10.jpg", "whatever")
+    assert (sized.status_code, sized.json()["parameter"]) == (400, "id")
+
+
+def test_a_token_opens_one_id_once(client: TestClient, playground: Playground) -> None:
+    token = token_for(client, "one")
+    for wrong in (None, "", "guess", token + "x", token.replace(".", ""), "0" * 24 + "." + token.partition(".")[2]):
+        assert send(client, "one.jpg", wrong).status_code == 403
+    assert send(client, "two.jpg", token).status_code == 403
+    assert taken(playground) == set()
+    assert send(client, "one.jpg", token).status_code == 200
+    again = send(client, "one.jpg", token)
+    assert (again.status_code, again.json()["code"]) == (403, "FORBIDDEN")
+
+
+@pytest.mark.parametrize(
+    ("data", "query", "field", "status"),
+    [
+        (b"no picture at all", "", "image", 415),
+        (b"", "", "image", 415),
+        (PICTURE[: len(PICTURE) // 2], "", "image", 422),
+        (PICTURE, "", "file", 400),
+        (PICTURE, "?x=1&y=1&width=10", "image", 400),
+        (PICTURE, "?x=1&y=1&width=10&height=0", "image", 400),
+        (PICTURE, "?x=-1&y=1&width=10&height=10", "image", 400),
+        (PICTURE, "?x=60&y=0&width=10&height=10", "image", 400),
+        (PICTURE, "?x=0&y=40&width=10&height=10", "image", 400),
+    ],
+)
+def test_a_failed_upload_uses_up_its_token_and_leaves_the_id_free(
+    client: TestClient, playground: Playground, data: bytes, query: str, field: str, status: int
+) -> None:
+    token = token_for(client, "test")
+    failed = send(client, f"test.jpg{query}", token, data, field)
+    assert failed.status_code == status, failed.text
+    assert failed.headers["content-type"] == "application/problem+json"
+    assert send(client, "test.jpg", token).status_code == 403
+    assert (taken(playground), list(playground.site.incoming.iterdir())) == (set(), [])
+    assert send(client, "test.jpg", token_for(client, "test")).status_code == 200
+
+
+def test_a_crop_beyond_the_picture_says_how_large_that_is(client: TestClient) -> None:
+    answer = send(client, "test.jpg?x=60&y=0&width=10&height=10", token_for(client, "test")).json()
+    assert (answer["expected"], answer["got"]) == ("x + width at most 64, y + height at most 48", "70 and 10")
+
+
+def test_more_bytes_than_an_original_may_have_are_not_taken(opening: Opening, playground: Playground) -> None:
+    client = opening(max_upload_bytes=1000)
+    for size in (1001, 100_000):
+        answer = send(client, "big.jpg", token_for(client, "big"), b"\xff" * size)
+        assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
+    assert list(playground.site.incoming.iterdir()) == []
+
+
+def test_an_expired_token_is_refused(client: TestClient, playground: Playground) -> None:
+    token = token_for(client, "late")
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(uploads).values(expires_at=tx.now))
+    answer = send(client, "late.jpg", token)
+    assert (answer.status_code, taken(playground)) == (403, set())
+    assert "expired" in answer.json()["got"]
+
+
+def test_an_id_that_is_taken_gets_no_token_and_no_second_image(client: TestClient, playground: Playground) -> None:
+    tokens_out = [token_for(client, "busy") for _ in range(3)]
+    assert send(client, "busy.jpg", tokens_out[1]).status_code == 200
+    for token in (tokens_out[0], tokens_out[2]):
+        answer = send(client, "busy.jpg", token, jpeg(photo(20, 20)))
+        assert (answer.status_code, answer.json()["got"]) == (403, "busy")
+    refused = client.post("/live/token", json={"id": "busy"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "FORBIDDEN")
+    assert client.get("/live/busy.jpg").content == PICTURE
+    playground.pack(picture=photo(9, 9), external_id="made-by-graphql")
+    assert client.post("/live/token", json={"id": "made-by-graphql"}).status_code == 403
+
+
+def test_a_crop_on_upload_is_of_the_upright_picture_and_leaves_the_original_whole(
+    client: TestClient, playground: Playground
+) -> None:
+    upright = corners(120, 80)
+    data = jpeg(turned(upright, 6), exif=exif(6))
+    left, top, right, bottom = markers(120, 80)[0, 160, 0]
+    query = f"?x={left}&y={top}&width={right - left}&height={bottom - top}"
+    answer = send(client, f"turned.jpg{query}", token_for(client, "turned"), data)
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["original_width"], answer.json()["original_height"]) == (right - left, bottom - top)
+    with Image.open(BytesIO(client.get("/live/turned_50_50.png?fit=crop").content)) as image:
+        assert image.size == (50, 50)
+        red, green, blue = image.convert("RGB").getpixel((25, 25))
+    assert (red < 40, green > 140, blue < 40) == (True, True, True)
+    assert client.get("/live/turned.jpg").content == data
+    crop = playground.snapshot(pack_of(playground, "turned")).slot("main").crop
+    assert crop == Crop(left / 120, top / 80, right / 120, bottom / 80)
+
+
+def test_a_crop_of_all_is_no_crop(client: TestClient) -> None:
+    answer = send(client, "all.jpg?x=0&y=0&width=64&height=48", token_for(client, "all"))
+    assert answer.json()["original_width"] == 64
+    assert client.get("/live/all_64_64.jpg").status_code == 200
+
+
+def test_tokens_are_for_trusted_addresses_or_for_who_may_upload(opening: Opening, playground: Playground) -> None:
+    far = opening(here=FAR, base="https://testserver")
+    body = {"id": "x"}
+    stranger = far.post("/live/token", json=body)
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "UNAUTHENTICATED")
+    assert stranger.headers["www-authenticate"].startswith("Bearer")
+    assert far.post("/live/token", json=body, headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    for scope, status in ((Scope.UPLOADS_WRITE, 200), (Scope.READ, 403)):
+        secret = tokens.create_token(playground.caller, scope.name.lower().replace("_", "-"), [scope])[1]
+        assert far.post("/live/token", json=body, headers={"Authorization": f"Bearer {secret}"}).status_code == status
+    wrong = opening().post("/live/token", json=body, headers={"Authorization": "Bearer wrong"})
+    assert wrong.status_code == 401, "whoever says who they are is asked"
+    plain = opening(here=FAR).post("/live/token", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert (plain.status_code, plain.json()["code"]) == (403, "INSECURE")
+    trusted = opening(here=FAR, trusted_ips="203.0.113.0/24")
+    assert trusted.post("/live/token", json=body).status_code == 200
+
+
+def test_a_proxy_that_nobody_trusts_is_no_trusted_address(opening: Opening) -> None:
+    forwarded = {"X-Forwarded-For": "127.0.0.1"}
+    assert opening().post("/live/token", json={"id": "x"}, headers=forwarded).status_code == 401
+    behind = opening(trusted_proxies="127.0.0.1")
+    for client_address, status in (("203.0.113.9", 401), ("::1", 200)):
+        headers = {"X-Forwarded-For": client_address, "X-Forwarded-Proto": "https"}
+        assert behind.post("/live/token", json={"id": "x"}, headers=headers).status_code == status
+
+
+def test_an_upload_needs_no_more_than_its_token_but_needs_https_from_afar(opening: Opening) -> None:
+    near = opening()
+    insecure = send(opening(here=FAR), "a.jpg", token_for(near, "a"))
+    assert (insecure.status_code, insecure.json()["code"]) == (403, "INSECURE")
+    assert send(opening(here=FAR, base="https://testserver"), "a.jpg", token_for(near, "a")).status_code == 200
+
+
+def test_the_two_kinds_of_uploads_are_kept_apart(client: TestClient, playground: Playground) -> None:
+    upload_id, _, secret = token_for(client, "live").partition(".")
+    with pytest.raises(NotFound):
+        begin_upload(playground.site, TENANT, upload_id, secret)
+    assert send(client, "live.jpg", f"{upload_id}.{secret}").status_code == 200
+    other = playground.pack(picture=photo(9, 9))
+    with pytest.raises(BadState):
+        set_original(playground.caller, other, "main", Source(upload_id=upload_id))
+
+
+def test_of_a_token_only_its_digest_is_kept(client: TestClient, playground: Playground) -> None:
+    token = token_for(client, "secret")
+    with playground.site.catalog.read(TENANT) as tx:
+        row: Any = tx.connection.execute(sa.select(uploads)).one()
+    assert row.image_id == "secret"
+    assert row.state == UploadState.OPEN.value
+    assert token.partition(".")[2] not in str(row)
+
+
+def test_a_host_of_its_own_takes_uploads_at_its_root(opening: Opening) -> None:
+    client = opening(live_host="img.example", live_prefix=None, base="http://img.example")
+    token = client.post("/token", json={"id": "film"}).json()["token"]
+    answer = client.post("/film", headers={"X-Token": token}, files={"image": ("a.png", png(photo(30, 20)))})
+    assert answer.json()["original_width"] == 30
+    assert client.get("/film_15_15.webp").status_code == 200
+
+
+def test_the_same_picture_by_two_ids_is_kept_once(client: TestClient, playground: Playground) -> None:
+    for image_id in ("one", "two"):
+        assert send(client, image_id, token_for(client, image_id)).status_code == 200
+    with playground.site.catalog.read(TENANT) as tx:
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(originals)) == 1
+
+
+@pytest.mark.parametrize("path", ["/live/a.jpg", "/live/a_10_10.jpg", "/live/a"])
+def test_pages_of_any_origin_may_upload_with_a_token_and_show_images(client: TestClient, path: str) -> None:
+    answer = client.options(path, headers={"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"})
+    assert answer.status_code == 204
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "X-Token" in answer.headers["access-control-allow-headers"]
+
+
+def test_pages_of_other_origins_read_no_token(client: TestClient) -> None:
+    answer = client.post("/live/token", content=b'{"id": "a"}', headers={"Origin": "https://shop.example"})
+    assert answer.status_code == 200
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
+    for path in ("/live/a.jpg", "/live/token", "/live/a"):
+        for method in ("PUT", "DELETE", "PATCH"):
+            assert client.request(method, path).status_code == 405
+    assert client.get("/live/a").status_code == 405
+    assert client.get("/live/").status_code == 404
