@@ -16,7 +16,6 @@ from serve.live.images import LiveImages
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
 from serve.reading import readable
 
-
 # Under one name an image is read and, from pages of any origin that hold a token, uploaded.
 ALLOWED = reading.ALLOWED | {
     "Allow": "GET, HEAD, POST, OPTIONS",
