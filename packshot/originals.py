@@ -56,6 +56,12 @@ def keep_original(
     return original
 
 
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
     """Whether a store has an object as it was put: whoever uploads a picture again may do so to mend it."""
     try:

@@ -17,7 +17,7 @@ from packshot.model import Focus, Original, Snapshot
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
 from resolvers.originals import Source, take_original
-from resolvers.packs import SHOWN_BY, slot_columns
+from resolvers.packs import SHOWN_BY, SlotPatch, slot_columns
 
 MOST_PACKS = 100
 
@@ -42,10 +42,17 @@ class NewOriginal:
 
 @dataclass(frozen=True, slots=True)
 class NewPack:
-    """One pack to be made; the values are those of `packshot.catalog.packs.create_pack`."""
+    """One pack to be made; the values are those of `packshot.catalog.packs.create_pack`.
+
+    Attributes:
+        overrides: of pack locations, with an original or without, as `resolvers.packs.SlotPatch` has them.
+        id: of a pack that moves here from another service; None: a new one.
+    """
 
     values: Mapping[str, Any]
     originals: Sequence[NewOriginal] = ()
+    overrides: Sequence[SlotPatch] = ()
+    id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,15 +200,16 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
     changed = bool(taken)
     try:
         with tx.part():
-            pack_id = packs.create_pack(tx, new.values)
+            pack_id = packs.create_pack(tx, new.values, id=new.id)
     except Taken as error:
-        if on_existing is OnExisting.FAIL:
+        # Whoever brings an id of its own means that pack, and no other that has its asset.
+        if on_existing is OnExisting.FAIL or new.id not in (None, error.existing_id):
             raise
         pack_id = error.existing_id
         if on_existing is OnExisting.SKIP:
             return _Placed(pack_id, {}, changed=False)
         packs.update_pack(tx, pack_id, new.values, cause=f"createPacks by {caller.subject}")
-        changed = changed or bool(new.values.keys() & SHOWN_BY) or any(map(_columns, new.originals))
+        changed = changed or bool(new.values.keys() & SHOWN_BY or new.overrides) or any(map(_columns, new.originals))
     urls = {}
     for index, original in enumerate(new.originals):
         columns = _columns(original)
@@ -215,6 +223,11 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
             packs.set_slot(tx, pack_id, original.location, columns)
         except PackshotError as error:
             raise error.at("originals", str(index)) from None
+    for index, patch in enumerate(new.overrides):
+        try:
+            packs.set_slot(tx, pack_id, patch.location, slot_columns(patch.values))
+        except PackshotError as error:
+            raise error.at("overrides", str(index)) from None
     return _Placed(pack_id, urls, changed)
 
 

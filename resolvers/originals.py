@@ -1,6 +1,5 @@
 """Originals: set one from an upload or an address, and say where its bytes can be read."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,7 @@ from packshot.catalog.jobs import Job
 from packshot.catalog.snapshots import read_snapshot
 from packshot.errors import Forbidden, PackshotError
 from packshot.model import Original, Snapshot
-from packshot.originals import fetch_original, keep_original
+from packshot.originals import digest_file, fetch_original, keep_original
 from packshot.site import Site, original_key
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
@@ -103,9 +102,7 @@ def keep_file(caller: Caller, path: Path) -> Original:
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return keep_original(caller.site, caller.tenant, path, sha256=digest, size=path.stat().st_size)
+    return keep_original(caller.site, caller.tenant, path, sha256=digest_file(path), size=path.stat().st_size)
 
 
 def sign_original(caller: Caller, original: Original) -> str:

@@ -5,6 +5,7 @@ import typer
 from serve.commands import (
     access,
     explaining,
+    importing,
     jobs,
     keeping,
     location_changes,
@@ -34,6 +35,7 @@ app.add_typer(purging.app)
 app.add_typer(explaining.app)
 app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(importing.app, name="import")
 locations.app.add_typer(location_changes.app)
 app.add_typer(locations.app, name="location")
 app.add_typer(tenants.app, name="tenant")

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, items, ledger, purges, rows, webhooks
+from packshot.catalog import fetches, items, ledger, purges, rows, tombstones, webhooks
 from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -18,7 +18,7 @@ from packshot.catalog.tables import locations, orders, originals, pack_locations
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
 from packshot.catalog.webhooks import Event
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict
-from packshot.model import IncludeAll, Original, Pack
+from packshot.model import PACK_ID, IncludeAll, Original, Pack
 
 
 class PackOrder(Enum):
@@ -49,6 +49,15 @@ def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = 
         sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, column == value)
     )
     return found
+
+
+def find_packs(tx: Tx, *, external_ids: Sequence[str]) -> dict[str, str]:
+    """Return the ids of those packs that there are, by external id."""
+    here = (packs.c.tenant_id == tx.tenant, packs.c.external_id.in_(external_ids))
+    return {
+        row.external_id: row.id
+        for row in tx.connection.execute(sa.select(packs.c.external_id, packs.c.id).where(*here))
+    }
 
 
 def exists(tx: Tx, pack_id: str) -> bool:
@@ -126,21 +135,26 @@ def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
     return chosen[state]
 
 
-def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
+def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> str:
     """Make a pack and return its id.
 
     Args:
         values: asset_id, external_id, main_location, resize_gravity, include_all.
+        id: of a pack that moves here and had it before; None: a new one.
 
     Raises:
-        Taken: another pack has that asset or external id.
+        Taken: another pack has that id, asset id or external id.
+        Invalid: that is no id of a pack.
+        Gone: the pack that had this id was erased, and nothing of it is to come back.
         NotFound: the main location is no location of this tenant.
     """
     share_configuration(tx)
     # Before the check: the counter's lock keeps two like asset ids from passing it together.
     seq = next_sequence(tx)
+    if id is not None:
+        _check_id(tx, id)
     _check_values(tx, values, own_id=None)
-    pack_id = secrets.token_hex(12)
+    pack_id = id or secrets.token_hex(12)
     tx.connection.execute(
         sa.insert(packs).values(
             **{"include_all": IncludeAll.UNSET.value, **values},
@@ -155,6 +169,14 @@ def create_pack(tx: Tx, values: Mapping[str, Any]) -> str:
     keep_shape(tx, pack_id)
     webhooks.tell(tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False})
     return pack_id
+
+
+def _check_id(tx: Tx, id: str) -> None:
+    if not PACK_ID.fullmatch(id):
+        raise Invalid("That is no id of a pack.", field=("id",), expected="24 lower-case hex digits", got=id)
+    tombstones.refuse_erased(tx, [id])
+    if exists(tx, id):
+        raise Taken("There is a pack with that id.", field=("id",), expected="another id", got=id, existing_id=id)
 
 
 def _check_values(tx: Tx, values: Mapping[str, Any], *, own_id: str | None) -> None:

@@ -1,13 +1,11 @@
 """Keeping what is stored in order: collect what nobody needs any more, compare the store with the ledger."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from serve.commands.shell import WITH_FAILURES, AsJson, OfTenant, calling, print_json, store_answering
+from serve.commands.shell import WITH_FAILURES, AsJson, OfTenant, calling, print_json, progress, store_answering
 
 app = typer.Typer()
 
@@ -25,7 +23,7 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
         job = None
         total = due
         if not dry_run:
-            with _progress("collecting", due.variants + due.originals, shown=not as_json) as move:
+            with progress("collecting", due.variants + due.originals, shown=not as_json) as move:
 
                 def seen(so_far: Collected) -> None:
                     move(so_far.variants + so_far.originals)
@@ -56,7 +54,7 @@ def scrub(
     with calling(tenant) as caller, store_answering():
         with caller.site.catalog.read(caller.tenant) as tx:
             expected = inspection.count_variants(tx)
-        with _progress("comparing", expected, shown=not as_json) as move:
+        with progress("comparing", expected, shown=not as_json) as move:
 
             def seen(so_far: scrubbing.Scrubbed) -> None:
                 move(so_far.variants)
@@ -96,15 +94,3 @@ def scrub(
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values under names as the admin API has them."""
     return {name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])): value for name, value in values.items()}
-
-
-@contextmanager
-def _progress(what: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how far it is on standard error; gives what is told the number done so far."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda done: progress.update(task, completed=done)

@@ -1,6 +1,6 @@
 """What every command shares: how it opens the installation, what it prints, how it ends."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -180,6 +180,22 @@ def store_answering() -> Iterator[None]:
         yield
     except OSError as error:
         stop(f"The store does not answer, and the rest is left: {error}", DOWN)
+
+
+@contextmanager
+def progress(what: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Show how far it is on standard error; gives what is told the number done so far.
+
+    Args:
+        total: how many there are; None: nobody knows.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def own_origin(settings: "Settings", tenant: str, url: str = f"http://127.0.0.1:{DEFAULT_PORT}") -> str:

@@ -1,0 +1,1 @@
+"""Moving here from the services that Packshot takes the place of."""

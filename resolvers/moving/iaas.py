@@ -1,0 +1,142 @@
+"""Taking over the live-resize service: the folder of its originals, and what its database remembers."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packshot.catalog import packs as pack_rows
+from packshot.catalog import tombstones
+from packshot.catalog.iaas import IaasDatabase, Rendered
+from packshot.catalog.snapshots import read_snapshots
+from packshot.errors import PackshotError
+from packshot.model import Snapshot
+from resolvers.caller import Caller
+from resolvers.imports import MOST_PACKS, NewOriginal, NewPack
+from resolvers.moving.old_files import name_of, walk
+from resolvers.moving.report import Report, portions, side_by_side
+from resolvers.moving.vimond_documents import check_text, map_pack_id
+from resolvers.moving.writing import Arrival, foresee, is_same, write
+from resolvers.originals import Source
+
+# As many as one call makes: each is one job.
+IMAGES_AT_ONCE = MOST_PACKS
+SIZES = 20
+# Of a new pack; an image of the service is what a pack shows at its main location.
+LOCATION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the live-resize service is taken over.
+
+    Attributes:
+        force: an image that has another original here gets that of the folder.
+    """
+
+    force: bool = False
+    dry_run: bool = False
+    threads: int = 2
+
+
+def count_files(folder: Path) -> int:
+    """Return how many files there are to look at.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return sum(1 for _ in walk(folder))
+
+
+def move_images(
+    caller: Caller,
+    folder: Path,
+    options: Options,
+    report: Report,
+    *,
+    seen: Callable[[Report, int], None],
+) -> None:
+    """Make a pack of each original in a folder, some at once; its name is the pack's external id.
+
+    The service gives an id once, so that an image which is here with another original is left as it is.
+
+    Raises:
+        OSError: a store or the folder is away.
+    """
+
+    def take(paths: Sequence[Path]) -> Report:
+        part = Report()
+        _take(caller, paths, options, part)
+        return part
+
+    side_by_side(take, portions(walk(folder), IMAGES_AT_ONCE), report, threads=options.threads, seen=seen)
+
+
+def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None:
+    """Report the images that the old service has rendered and that are not here.
+
+    Raises:
+        BadState: it is another database.
+        DatabaseFault: it is away.
+    """
+    for ids in database.rendered_ids():
+        with caller.site.catalog.read(caller.tenant) as tx:
+            known = pack_rows.find_packs(tx, external_ids=ids)
+        for id in ids:
+            if id not in known:
+                report.left("image", id, "The database knows it, and it is not here after the move.", "MISSING")
+
+
+def most_rendered(database: IaasDatabase) -> list[Rendered]:
+    """Return the sizes that the old service has rendered of most images."""
+    return database.most_rendered(SIZES)
+
+
+def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Report) -> None:
+    found: dict[str, Path] = {}
+    for path in paths:
+        id = name_of(path.name)
+        try:
+            check_text(id, "id")
+        except PackshotError as error:
+            report.left("image", ascii(str(path)), error)
+            continue
+        if id in found:
+            report.left("image", id, f"There are two files of it, {found[id]} and {path}; the first is taken.", "TWICE")
+            continue
+        if not os.access(path, os.R_OK):
+            report.left("image", id, f"The file {path} cannot be read.", "UNREADABLE")
+            continue
+        found[id] = path
+    with caller.site.catalog.read(caller.tenant) as tx:
+        known = pack_rows.find_packs(tx, external_ids=list(found))
+        snapshots = read_snapshots(tx, list(known.values()))
+        erased = tombstones.find_erased(tx, [map_pack_id(id, "iaas") for id in found])
+    arrivals = []
+    for id, path in found.items():
+        if map_pack_id(id, "iaas") in erased:
+            report.left("image", id, "It was erased here, and does not come back.", "ERASED")
+            continue
+        arrival = _compare(id, path, snapshots.get(known.get(id, "")), options, report)
+        if arrival is not None:
+            arrivals.append(arrival)
+    (foresee(arrivals, report) if options.dry_run else write(caller, arrivals, report))
+
+
+def _compare(id: str, path: Path, here: Snapshot | None, options: Options, report: Report) -> Arrival | None:
+    """Return what is to be written of one image; None: it is here, or is left as it is."""
+    location = LOCATION if here is None else here.pack.main_location or LOCATION
+    original = NewOriginal(location, Source(received=path))
+    if here is None:
+        # Always the same id, so that one that is erased is known should it come again.
+        new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"))
+        return Arrival(id, new, what="image")
+    kept = here.slot(location).original
+    if is_same(path, kept, here, location):
+        report.counts["packsUnchanged"] += 1
+        return None
+    if kept is not None and not options.force:
+        why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
+        report.left("image", id, why, "TAKEN")
+        return None
+    return Arrival(id, NewPack({}, [original], id=here.pack.id), what="image", exists=True)

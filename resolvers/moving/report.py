@@ -1,0 +1,144 @@
+"""What a move has done, what of it somebody should know, and what could not be taken."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from typing import TypeVar
+
+from packshot.errors import PackshotError
+
+# Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
+MOST_KEPT = 1000
+
+T = TypeVar("T")
+
+
+class Kind(StrEnum):
+    """What a finding says of its subject."""
+
+    LEFT = "left"  # It could not be taken.
+    MAPPED = "mapped"  # It has another name or id here.
+    NOTED = "noted"  # It was taken, and differs from what it was.
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that somebody should know.
+
+    Attributes:
+        what: location, pack, original, or image (of the live-resize service).
+        id: as the old service or the folder has it; of an original, `<pack>/<location>`.
+        code: for programs: that of a refusal, or a word of this package.
+        to: of what is mapped, its name or id here.
+    """
+
+    kind: Kind
+    what: str
+    id: str
+    code: str
+    message: str
+    to: str | None = None
+
+
+@dataclass(slots=True)
+class Report:
+    """Counts and findings of a move, or of a part of it.
+
+    Attributes:
+        counts: by name, such as `packsCreated`.
+        found: how many findings there are of each kind; `findings` holds the first of them.
+        jobs: what renders what was taken.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    found: Counter[Kind] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+    jobs: Counter[str] = field(default_factory=Counter)
+
+    def left(self, what: str, id: str, why: PackshotError | str, code: str | None = None) -> None:
+        """Note what could not be taken and why."""
+        self.add(Finding(Kind.LEFT, what, id, code or _code(why), sentence(why)))
+
+    def noted(self, what: str, id: str, code: str, message: str) -> None:
+        """Note what was taken and differs from what it was."""
+        self.add(Finding(Kind.NOTED, what, id, code, message))
+
+    def mapped(self, what: str, id: str, to: str, message: str) -> None:
+        """Note what has another name or id here."""
+        self.add(Finding(Kind.MAPPED, what, id, "MAPPED", message, to))
+
+    def add(self, finding: Finding) -> None:
+        self.found[finding.kind] += 1
+        if self.found[finding.kind] <= MOST_KEPT:
+            self.findings.append(finding)
+
+    def of(self, kind: Kind) -> list[Finding]:
+        """Return the first findings of a kind, in the order in which they were made."""
+        return [finding for finding in self.findings if finding.kind is kind]
+
+    def take(self, part: "Report") -> None:
+        """Add what a part of the move has done."""
+        self.counts.update(part.counts)
+        self.jobs.update(part.jobs)
+        beyond = part.found - Counter(finding.kind for finding in part.findings)
+        for finding in part.findings:
+            self.add(finding)
+        self.found.update(beyond)
+
+
+def sentence(why: PackshotError | str) -> str:
+    """Return what a refusal says, with what was expected and what was got."""
+    if isinstance(why, str):
+        return why
+    details = [f"expected {why.expected}"] * (why.expected is not None) + [f"got {why.got}"] * (why.got is not None)
+    return f"{why.message} ({', '.join(details)})" if details else why.message
+
+
+def _code(why: PackshotError | str) -> str:
+    return "LEFT" if isinstance(why, str) else why.code.value
+
+
+def portions(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    """Yield lists of up to `size` items; no more than one is held."""
+    while portion := list(islice(items, size)):
+        yield portion
+
+
+def side_by_side(
+    work: Callable[[Sequence[T]], Report],
+    batches: Iterator[list[T]],
+    total: Report,
+    *,
+    threads: int,
+    seen: Callable[[Report, int], None],
+) -> None:
+    """Do batch after batch, some of them at once, and add what they report to `total`.
+
+    What one of them raises ends the rest before they begin, and is raised when those under way are done.
+
+    Args:
+        seen: called in this thread after each batch, with what it reports and how many items it had.
+    """
+    running: dict[Future[Report], int] = {}
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            while True:
+                for batch in islice(batches, threads - len(running)):
+                    running[pool.submit(work, batch)] = len(batch)
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    size = running.pop(future)
+                    part = future.result()
+                    total.take(part)
+                    seen(part, size)
+        except BaseException:
+            # What the others have written is told as well.
+            for future in wait(running).done:
+                if future.exception() is None:
+                    total.take(future.result())
+                    seen(future.result(), running[future])
+            raise
