@@ -21,9 +21,9 @@ class Command:
             "PACKSHOT_LOG_LEVEL": "warning",
         }
 
-    def run(self, *arguments: str, code: int = 0) -> Result:
+    def run(self, *arguments: str, code: int = 0, input: str | None = None) -> Result:
         """Run one command, which must end with that exit code and without a traceback."""
-        result = CliRunner().invoke(app, list(arguments), env=self.environ)
+        result = CliRunner().invoke(app, list(arguments), input=input, env=self.environ)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == code, result.output
         return result

@@ -346,7 +346,7 @@ def test_the_command_takes_packs_assets_and_a_range(
     assert told["jobCount"] >= 1
     lines = [json.loads(line) for line in findings.read_text().splitlines()]
     assert [line["kind"] for line in lines].count("left") == told["leftCount"] == 2
-    result = command.run("import", "vimond", "--url", old.url, "--assets", str(assets), code=3)
+    result = command.run("import", "vimond", "--url", old.url, "--assets", "-", code=3, input="102\n999")
     assert "Packs: 0 created, 0 changed, 1 unchanged." in result.stdout
     assert "location Portal_Cover is portal-cover here" in result.stdout
     assert "asset 999: The old service has none of that id." in result.stderr
@@ -362,6 +362,7 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     command = Command(playground)
     here = ("import", "vimond", "--url")
     assert "expected two numbers" in command.run(*here, old.url, "--asset-range", "5", code=2).stderr
+    assert "There is no file" in command.run(*here, old.url, "--packs", "nowhere", code=2).stderr
     assert "does not let us in" in command.run(*here, old.url, code=1).stderr
     refused = command.run(*here, f"http://{USER}:secret@127.0.0.1:1", code=1)
     assert "VIMOND_BASIC" in refused.stderr

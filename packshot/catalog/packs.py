@@ -154,7 +154,7 @@ def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> 
     if id is not None:
         _check_id(tx, id)
     _check_values(tx, values, own_id=None)
-    pack_id = id or secrets.token_hex(12)
+    pack_id = secrets.token_hex(12) if id is None else id
     tx.connection.execute(
         sa.insert(packs).values(
             **{"include_all": IncludeAll.UNSET.value, **values},

@@ -37,6 +37,7 @@ app = typer.Typer(
 
 # Of what could not be taken, so many lines are printed.
 SHOWN = 20
+STANDARD_INPUT = Path("-")
 GO_ON = "What was taken is kept; the same command goes on from there."
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")]
@@ -55,11 +56,11 @@ def vimond(
     url: Annotated[str, typer.Option(metavar="URL", help="The old image service, as https://host.")],
     packs: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, allow_dash=True, help="Ids of packs, one a line; -: standard input."),
+        typer.Option(metavar="FILE", allow_dash=True, help="Ids of packs, one a line; -: standard input."),
     ] = None,
     assets: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", exists=True, allow_dash=True, help="Ids of assets whose packs are taken."),
+        typer.Option(metavar="FILE", allow_dash=True, help="Ids of assets whose packs are taken."),
     ] = None,
     asset_range: Annotated[
         str | None, typer.Option(metavar="A-B", help="Every asset from A to B; those without a pack do not matter.")
@@ -162,6 +163,9 @@ def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> 
 
     if packs is not None and packs == assets:
         raise typer.BadParameter("--packs and --assets cannot come from one file.")
+    for path in filter(None, (packs, assets)):
+        if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
+            raise typer.BadParameter(f"There is no file {str(path)!r}.")
     first, last = _range(asset_range)
     counted = [_count(path) for path in (packs, assets) if path is not None]
     named = chain(
@@ -193,7 +197,7 @@ def _lines(path: Path | None) -> Iterator[str]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    if str(path) == "-":
+    if path == STANDARD_INPUT:
         yield sys.stdin
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -332,7 +336,8 @@ def _summary(report: "Report", *, dry_run: bool) -> Iterator[str]:
         how = ", as the old service draws them for clients, not as they were uploaded" * bool(
             counts["originalsRendered"]
         )
-        yield f"Originals: {counts['originalsTaken']} taken{how}."
+        # Which of them are a fallback's, only their bytes tell.
+        yield f"Originals: {'at most ' * dry_run}{counts['originalsTaken']} taken{how}."
     for name, what in (
         ("shownByFallback", "pack locations show the same as their fallback, and have no original of their own here"),
         ("packsWithoutPicture", "packs have no picture"),

@@ -19,8 +19,9 @@ from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.tables import location_versions, originals
 from packshot.catalog.tables import packs as pack_table
 from packshot.catalog.tenants import ensure_tenant, get_tenant
+from packshot.catalog.tombstones import Tombstone, set_tombstone
 from packshot.catalog.transaction import Catalog
-from packshot.errors import Cycle, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
+from packshot.errors import Cycle, Gone, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
 from packshot.model import Format, Rendition
 from resolvers import jobs as job_resolvers
@@ -230,6 +231,26 @@ def test_asset_and_external_ids_belong_to_one_pack(playground: Playground) -> No
             pack_resolvers.create_pack(playground.caller, values)
         assert refusal.value.existing_id == first
     assert pack_resolvers.list_packs(playground.caller, first=10).total == 1
+
+
+def test_whoever_moves_here_may_say_which_id_a_pack_has(playground: Playground) -> None:
+    known, erased = "62e89a0ce4b0003c6f22b5a3", "f" * 24
+    with playground.site.catalog.write(TENANT) as tx:
+        assert packs.create_pack(tx, {}, id=known) == known
+        set_tombstone(tx, Tombstone(TENANT, erased, "asked to", "tester", tx.now))
+    refused = {
+        known: Taken,
+        known.upper(): Invalid,
+        known[1:]: Invalid,
+        f"{known}-1": Invalid,
+        "": Invalid,
+        erased: Gone,
+    }
+    for id, error in refused.items():
+        with playground.site.catalog.write(TENANT) as tx, pytest.raises(error):
+            packs.create_pack(tx, {}, id=id)
+    with playground.site.catalog.read(TENANT) as tx:
+        assert [packs.exists(tx, id) for id in refused] == [True] + [False] * 5
 
 
 @pytest.mark.parametrize(
