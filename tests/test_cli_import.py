@@ -457,10 +457,14 @@ def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: 
     (folder / "none").write_bytes(b"")
     (folder / "portrait_2").write_bytes(jpeg(photo(41, 61)))
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(jpeg(photo(10, 10)))
+    (folder / "at_100_100").write_bytes(jpeg(photo(14, 14)))
     (folder / "twice.jpg").write_bytes(jpeg(photo(12, 12)))
     (folder / "twice.png").write_bytes(png(photo(12, 12)))
     os.utime(folder / "ab" / "portrait_2.PNG", (0, 0))
-    left = said(move_folder(playground, folder))
+    report = move_folder(playground, folder)
+    left = said(report)
+    assert list(said(report, Kind.NOTED)) == ["image at_100_100"]
+    assert packs.find_pack(playground.caller, external_id="at_100_100") is not None
     names = {name.rpartition("/")[2] for name in left}
     assert {"image holiday", "image notes.txt", "image none", "image portrait_2", "image twice"} <= {*left}
     assert any("caf" in name for name in names)

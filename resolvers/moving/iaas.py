@@ -11,6 +11,7 @@ from packshot.catalog.iaas import IaasDatabase, Rendered
 from packshot.catalog.snapshots import read_snapshots
 from packshot.errors import PackshotError
 from packshot.model import Snapshot
+from packshot.variants.live_request import parse_live_request
 from resolvers.caller import Caller
 from resolvers.imports import MOST_PACKS, NewOriginal, NewPack
 from resolvers.moving.old_files import name_of, walk
@@ -92,6 +93,19 @@ def most_rendered(database: IaasDatabase) -> list[Rendered]:
     return database.most_rendered(SIZES)
 
 
+def is_reachable(id: str) -> bool:
+    """Whether live URLs can ask for an image of that id, as it is and in a size.
+
+    >>> is_reachable("portrait_2"), is_reachable("portrait_100_100")
+    (True, False)
+    """
+    try:
+        forms = [parse_live_request(f"{id}{end}.jpg", "") for end in ("", "_1_1")]
+    except PackshotError:
+        return False
+    return all(form.image_id == id for form in forms) and forms[0].size is None
+
+
 def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Report) -> None:
     found: dict[str, Path] = {}
     for path in paths:
@@ -114,6 +128,9 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
         erased = tombstones.find_erased(tx, [map_pack_id(id, "iaas") for id in found])
     arrivals = []
     for id, path in found.items():
+        if not is_reachable(id):
+            why = "No live URL spells that id; other URLs show it by its pack's id."
+            report.noted("image", id, "UNREACHABLE", why)
         if map_pack_id(id, "iaas") in erased:
             report.left("image", id, "It was erased here, and does not come back.", "ERASED")
             continue

@@ -143,15 +143,21 @@ def in_order(locations: Mapping[str, OldLocation], report: Report) -> list[OldLo
             continue
         chain = _chain(fallbacks, fallback)
         if fallback not in locations:
-            why = f"Its fallback {fallback!r} is no location; it has none here."
+            code, why = "NOT_FOUND", f"Its fallback {fallback!r} is no location; it has none here."
         elif name in chain:
-            why = f"Its fallback leads back to it, {' -> '.join([name, *chain[: chain.index(name) + 1]])}; left out."
+            code, why = (
+                "CYCLE",
+                f"Its fallback leads back to it, {' -> '.join([name, *chain[: chain.index(name) + 1]])}; left out.",
+            )
         elif _longest_to(fallbacks, name) + len(chain) > LONGEST_CHAIN:
-            why = f"Its fallback {fallback!r} makes a chain of more than {LONGEST_CHAIN} locations; left out."
+            code, why = (
+                "LIMIT",
+                f"Its fallback {fallback!r} makes a chain of more than {LONGEST_CHAIN} locations; left out.",
+            )
         else:
             fallbacks[name] = fallback
             continue
-        report.left("fallback", name, why)
+        report.left("fallback", name, why, code)
     ordered = sorted(locations, key=lambda name: (len(_chain(fallbacks, name)), name))
     return [
         OldLocation(name, {**locations[name].values, "fallback": fallbacks.get(name)}, locations[name].updated)
