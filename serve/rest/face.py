@@ -22,8 +22,6 @@ from serve.rest.openapi import describe
 from serve.rest.table import OPERATIONS
 
 THREADS = PATIENT_THREADS = 16
-# A page of another site may send forms with a password that the browser remembers. Programs say nothing of it.
-OWN_PAGES = ("none", "same-origin")
 
 
 class RestAdmin:
@@ -70,7 +68,7 @@ class RestAdmin:
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
         admit = partial(self._gate.admit, request, tenant=named if NAME.fullmatch(named) else None)
         caller = await anyio.to_thread.run_sync(admit, limiter=self._threads)
-        if request.headers.get("sec-fetch-site", "none") not in OWN_PAGES:
+        if is_elsewhere(request):
             return errors.elsewhere()
         for scope in operation.scopes:
             caller.check(scope)
@@ -90,6 +88,17 @@ class RestAdmin:
     async def _act(self, operation: Operation, call: Call) -> Response:
         limiter = self._patient if operation.patient else self._threads
         return errors.answer(operation.status, await anyio.to_thread.run_sync(operation.act, call, limiter=limiter))
+
+
+def is_elsewhere(request: Request) -> bool:
+    """Whether a page of another site asks, which may send forms with a password that the browser remembers.
+
+    Browsers say so in `Sec-Fetch-Site`, or to a server without HTTPS in `Origin` alone. Programs say nothing of it.
+    """
+    site, page = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    if site is not None:
+        return site not in ("none", "same-origin")
+    return page is not None and page.partition("://")[2] != request.url.netloc
 
 
 class Place:

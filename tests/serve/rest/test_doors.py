@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from resolvers import packs
 from schema.build import sdl
+from serve.redaction import redact
 from serve.rest.calls import Takes
 from serve.rest.table import OPERATIONS
 from tests.playground import Playground
@@ -109,9 +110,18 @@ def test_strangers_need_https(playground: Playground) -> None:
 
 def test_pages_of_other_sites_cannot_use_a_password_that_the_browser_remembers(playground: Playground) -> None:
     with serving(playground) as client:
-        for site, status in (("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)):
-            headers = {"Authorization": f"Bearer {TOKEN}", "Sec-Fetch-Site": site}
-            assert client.post("/adminAPI/imagePacks", json={}, headers=headers).status_code == status
+        elsewhere, here = "http://testserver.example", "http://testserver"
+        for said, status in (
+            ({"Sec-Fetch-Site": "cross-site"}, 403),
+            ({"Sec-Fetch-Site": "same-site"}, 403),
+            ({"Sec-Fetch-Site": "same-origin", "Origin": elsewhere}, 200),
+            ({"Sec-Fetch-Site": "none"}, 200),
+            ({"Origin": elsewhere}, 403),
+            ({"Origin": "null"}, 403),
+            ({"Origin": here}, 200),
+        ):
+            headers = {"Authorization": f"Bearer {TOKEN}", **said}
+            assert client.post("/adminAPI/imagePacks", json={}, headers=headers).status_code == status, said
 
 
 def test_the_host_names_the_tenant(playground: Playground) -> None:
@@ -169,6 +179,13 @@ def test_a_path_that_leads_nowhere_is_told_in_json(rest: Rest) -> None:
 def test_every_error_has_an_id_of_its_own(rest: Rest) -> None:
     ids = {rest.get(f"imagePack/{'0' * 24}", status=404)["id"] for _ in range(10)}
     assert len(ids) == 10
+
+
+def test_an_address_to_fetch_from_is_kept_out_of_the_access_log() -> None:
+    path = "/adminAPI/imagePack/0/main/fetchImage"
+    for name in ("imageUrl", "imageurl", "image%55rl", "%69mageUrl"):
+        logged = redact(f"{path}?{name}=https%3A//host.example/a%3Fsignature=secret&force=true")
+        assert logged == f"{path}?{name}=[redacted]&force=true"
 
 
 def test_a_fault_is_masked_and_in_the_log_under_its_id(
