@@ -129,7 +129,7 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
     arrivals = []
     for id, path in found.items():
         if not is_reachable(id):
-            why = "No live URL spells that id; other URLs show it by its pack's id."
+            why = "Not every live URL can spell that id; stable URLs show it by its pack's."
             report.noted("image", id, "UNREACHABLE", why)
         if map_pack_id(id, "iaas") in erased:
             report.left("image", id, "It was erased here, and does not come back.", "ERASED")

@@ -38,7 +38,7 @@ def name_of(file_name: str) -> str:
 def walk(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder and those within it, in no order; hidden ones and links to folders are passed over.
 
-    However many there are, the names of one folder's folders are held, no more.
+    However many there are, only the folders that are still to be read are held.
 
     Raises:
         OSError: a folder cannot be read.

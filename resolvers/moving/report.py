@@ -60,7 +60,7 @@ class Report:
 
     def left(self, what: str, id: str, why: PackshotError | str, code: str | None = None) -> None:
         """Note what could not be taken and why."""
-        self.add(Finding(Kind.LEFT, what, id, code or _code(why), sentence(why)))
+        self.add(Finding(Kind.LEFT, what, _spelled(id), code or _code(why), _spelled(sentence(why))))
 
     def noted(self, what: str, id: str, code: str, message: str) -> None:
         """Note what was taken and differs from what it was."""
@@ -95,6 +95,11 @@ def sentence(why: PackshotError | str) -> str:
         return why
     details = [f"expected {why.expected}"] * (why.expected is not None) + [f"got {why.got}"] * (why.got is not None)
     return f"{why.message} ({', '.join(details)})" if details else why.message
+
+
+def _spelled(text: str) -> str:
+    """Return a text that can be written: halves of characters are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _code(why: PackshotError | str) -> str:

@@ -268,6 +268,6 @@ def _number(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
     if value is None or value == 0:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
         raise Invalid("That is no number of pixels.", field=(name,), expected="a whole number", got=value)
-    return value
+    return int(value)

@@ -113,11 +113,11 @@ class VimondService:
             NotFound: it has no such pack.
             Forbidden, Invalid, Away: as `locations` says.
         """
-        return self._document(f"/adminAPI/imagePack/{quote(id, safe='')}")
+        return self._document(f"/adminAPI/imagePack/{quote(id, safe='', errors='replace')}")
 
     def pack_of_asset(self, asset_id: str) -> Any:
         """Return the document of an asset's pack; see `pack`."""
-        return self._document(f"/adminAPI/imagePackViaAsset/{quote(asset_id, safe='')}")
+        return self._document(f"/adminAPI/imagePackViaAsset/{quote(asset_id, safe='', errors='replace')}")
 
     def picture(self, pack_id: str, location: str, into: Path, *, width: int, max_bytes: int) -> None:
         """Receive what a client gets at a location into a new file, as little processed as a URL can ask for.

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
@@ -198,6 +199,8 @@ def _lines(path: Path | None) -> Iterator[str]:
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
     if path == STANDARD_INPUT:
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
         yield sys.stdin
         return
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -246,6 +249,7 @@ def _ending(
     report: "Report", path: Path | None, *, as_json: bool, dry_run: bool
 ) -> Iterator[Callable[["Report"], None]]:
     """Give what writes findings to the report's file; where the move breaks off, tell what was done until then."""
+    from packshot.catalog.transaction import DatabaseFault
     from resolvers.moving.vimond_service import Away
 
     def cut(message: str, code: int) -> NoReturn:
@@ -259,6 +263,10 @@ def _ending(
             cut(f"The old service is away: {error}.", DOWN)
         except KeyboardInterrupt:
             cut("Stopped.", REFUSED)
+        except (OSError, DatabaseFault):
+            # What is away is told by whoever opened it.
+            _print(report, as_json=as_json, dry_run=dry_run)
+            raise
 
 
 @contextmanager
@@ -352,7 +360,9 @@ def _summary(report: "Report", *, dry_run: bool) -> Iterator[str]:
 def _print_findings(report: "Report", kind: "Kind", *, err: bool) -> None:
     for finding in report.of(kind)[:SHOWN]:
         to = f" is {finding.to} here" if finding.to is not None else ""
-        typer.echo(f"  {finding.what} {finding.id}{to}: {finding.message}", err=err)
+        line = f"  {finding.what} {finding.id}{to}: {finding.message}"
+        # Names that others chose are shown, and do nothing to the terminal.
+        typer.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line), err=err)
     if (more := report.found[kind] - SHOWN) > 0:
         typer.echo(f"  and {more} more; --report FILE has all of them.", err=err)
 
