@@ -21,9 +21,11 @@ from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
 from packshot.originals import digest_file
 from resolvers import erasing, packs
-from resolvers.moving import iaas, vimond, vimond_service
+from resolvers.moving import iaas, vimond_service
 from resolvers.moving.report import Kind, Report
 from resolvers.moving.vimond_documents import map_names, map_pack_id
+from resolvers.moving.vimond_locations import Options, move_locations
+from resolvers.moving.vimond_packs import Named, move_packs, plain_id
 from resolvers.moving.vimond_service import Credentials, VimondService
 from tests.command import Command
 from tests.pictures import jpeg, photo, png
@@ -96,12 +98,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> Report:
     """Take over an old service as the command does."""
     service, report = VimondService(old.url, LETS_IN, threads=4), Report()
-    chosen = vimond.Options(**options)
-    places = vimond.move_locations(playground.caller, service, chosen, report)
+    chosen = Options(**options)
+    places = move_locations(playground.caller, service, chosen, report)
     folder = playground.settings.data / "importing"
     folder.mkdir(exist_ok=True)
-    named = iter([vimond.Named(vimond.plain_id(id)) for id in ids])
-    vimond.move_packs(playground.caller, service, places, named, chosen, report, folder=folder, seen=lambda *_: None)
+    named = iter([Named(plain_id(id)) for id in ids])
+    move_packs(playground.caller, service, places, named, chosen, report, folder=folder, seen=lambda *_: None)
     service.close()
     assert not list(folder.iterdir())
     return report
@@ -238,6 +240,21 @@ def test_what_was_left_is_taken_once_it_is_there(playground: Playground, old: Ol
     assert playground.snapshot(FILM).slot("thumb").crop is not None
     report = move(playground, old, FILM)
     assert (said(report), report.counts["packsChanged"], report.counts["originalsTaken"]) == ({}, 1, 2)
+
+
+@ON_ONE
+def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: Playground, old: OldService) -> None:
+    # That of the main location does not come; what is shown at the others might be the same.
+    old.bad_days[f"/api/v2/img/{FILM}"] = deque([500] * 5)
+    left = said(move(playground, old, FILM))
+    assert "cannot be told without that at 'main'" in left[f"original {FILM}/thumb"]
+    assert [playground.snapshot(FILM).slot(name).original for name in ("main", "thumb", "portal-cover")] == [None] * 3
+    assert said(move(playground, old, FILM)) == {}
+    film = playground.snapshot(FILM)
+    assert [film.slot(name).original is None for name in ("main", "thumb", "portal-cover")] == [False, False, True]
+    # What an editor puts here afterwards is no reason to take the fallback's picture for the location's own.
+    playground.show(FILM, "thumb", photo(50, 50))
+    assert (said(move(playground, old, FILM)), playground.snapshot(FILM).slot("portal-cover").original) == ({}, None)
 
 
 @ON_ONE
@@ -394,7 +411,7 @@ def test_a_killed_run_goes_on_where_it_was(
     command, pictures = Command(playground), "/api/v2/img/"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
     environ |= {name: value for name, value in command.environ.items() if value is not None}
-    program = f"from resolvers.moving import vimond\nvimond.PACKS_AT_ONCE = 3\n{PROGRAM}"
+    program = f"from resolvers.moving import vimond_packs\nvimond_packs.PACKS_AT_ONCE = 3\n{PROGRAM}"
     # Its second portion has begun, and its last picture does not come.
     old.held.add(f"{pictures}{many[5]}")
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environ) as killed:

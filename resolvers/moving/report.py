@@ -12,6 +12,8 @@ from packshot.errors import PackshotError
 
 # Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
 MOST_KEPT = 1000
+# What is here differs and was changed later than at the old service.
+NEWER_HERE = "NEWER_HERE"
 
 T = TypeVar("T")
 

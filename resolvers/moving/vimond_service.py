@@ -5,6 +5,7 @@ address, unlike what clients name. What it answers is believed no more than an u
 """
 
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
-from urllib3.util import make_headers
 
 from packshot.errors import FetchFailed, Forbidden, Invalid, NotFound, TooLarge
 
@@ -69,7 +69,9 @@ class Credentials:
     def admin_headers(self) -> Mapping[str, str]:
         if self.token is not None:
             return {"Authorization": f"Bearer {self.token}"}
-        return make_headers(basic_auth=self.basic) if self.basic is not None else {}
+        if self.basic is not None:
+            return {"Authorization": f"Basic {b64encode(self.basic.encode()).decode()}"}
+        return {}
 
     @property
     def picture_headers(self) -> Mapping[str, str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from packshot.catalog.iaas import Rendered
     from resolvers.caller import Caller
     from resolvers.moving.report import Finding, Kind, Report
-    from resolvers.moving.vimond import Named
+    from resolvers.moving.vimond_packs import Named
     from resolvers.moving.vimond_service import Credentials
 
 app = typer.Typer(
@@ -95,22 +95,21 @@ def vimond(
     Credentials come from the environment: VIMOND_TOKEN (bearer), or VIMOND_BASIC (name:password); VIMOND_ACCESS_KEY
     for pictures.
     """
-    from resolvers.moving import vimond
     from resolvers.moving.report import Report
+    from resolvers.moving.vimond_locations import Options, move_locations
+    from resolvers.moving.vimond_packs import move_packs
     from resolvers.moving.vimond_service import VimondService
 
     named, total = _named(packs, assets, asset_range)
     credentials = _credentials()
     with calling(tenant) as caller, _scratch(caller) as folder, store_answering():
-        options = vimond.Options(originals, width or caller.site.settings.max_width, force, dry_run, threads)
+        options = Options(originals, width or caller.site.settings.max_width, force, dry_run, threads)
         service, report = VimondService(url, credentials, threads=threads), Report()
         with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
-            places = vimond.move_locations(caller, service, options, report)
+            places = move_locations(caller, service, options, report)
             told(report)
             with progress("packs", total, shown=not as_json) as move:
-                vimond.move_packs(
-                    caller, service, places, named, options, report, folder=folder, seen=_counting(told, move)
-                )
+                move_packs(caller, service, places, named, options, report, folder=folder, seen=_counting(told, move))
         service.close()
     _finish(report, as_json=as_json, dry_run=dry_run)
 
@@ -160,7 +159,7 @@ def iaas(
 
 def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> tuple[Iterator["Named"], int | None]:
     """Return the packs that are asked for, and how many those are; None: nobody knows yet."""
-    from resolvers.moving.vimond import Named, plain_id
+    from resolvers.moving.vimond_packs import Named, plain_id
 
     if packs is not None and packs == assets:
         raise typer.BadParameter("--packs and --assets cannot come from one file.")
