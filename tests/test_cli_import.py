@@ -48,7 +48,7 @@ def old() -> Iterator[OldService]:
     """An old service with what such services have, and some of what they should not."""
     with old_service() as service:
         service.config("main", width=1920, height=1080, label="Main picture")
-        service.config("thumb", width=320, height=180, fallback="main", resizeGravity="north")
+        service.config("thumb", width=320, height=180, fallback="main", resizeGravity="NORTH")
         service.config("Portal_Cover", width=300, height=450, fallback="thumb", useResizeIncludeAll="TRUE")
         service.config("Thumb", width=100)
         service.pack(
@@ -57,7 +57,7 @@ def old() -> Iterator[OldService]:
             resizeGravity="south",
             locations={
                 "main": {},
-                "thumb": {"cropInfo": CROP, "useResizeIncludeAll": "FALSE", "resizeGravity": "west"},
+                "thumb": {"cropInfo": CROP, "useResizeIncludeAll": "FALSE", "resizeGravity": "south-west"},
                 "Portal_Cover": {"cropInfo": {"topLeftX": 0, "topLeftY": 0, "bottomRightX": 0.5, "bottomRightY": 1}},
             },
         )
@@ -146,13 +146,15 @@ def test_locations_and_packs_come_over_with_their_ids(playground: Playground, ol
     assert (places["main"].label, places["thumb"].resize_gravity) == ("Main picture", Gravity.NORTH)
     assert places["portal-cover"].include_all is IncludeAll.TRUE
     assert (film.pack.asset_id, film.pack.external_id, film.pack.resize_gravity) == (101, None, Gravity.SOUTH)
+    # What its age and number were there is not told here.
+    assert (film.pack.created_at.year > 2022, film.pack.sequence_number > 0) == (True, True)
     thumb = film.slot("thumb")
     assert thumb.original is not None
     # The whole picture in its own ratio: not cropped, and not the location's 320 x 180.
     assert (thumb.original.width, thumb.original.height) == (400, 300)
     assert (thumb.crop, thumb.resize_gravity, thumb.include_all) == (
         Crop(0.1, 0.05, 0.9, 0.95),
-        Gravity.WEST,
+        Gravity.SOUTHWEST,
         IncludeAll.FALSE,
     )
     # Only a crop was set there; the picture is that of its fallback.
@@ -330,6 +332,8 @@ def test_originals_come_from_a_copy_of_the_bucket(playground: Playground, old: O
     (bucket / FILM).mkdir(parents=True)
     (bucket / FILM / "main.jpg").write_bytes(old.uploaded[FILM, "main"])
     (bucket / FILM / "thumb").write_bytes(b"")
+    (bucket / FILM / "Thumb.png").write_bytes(png(photo(9, 9)))
+    (bucket / FILM / "unknown").write_bytes(png(photo(9, 9)))
     (bucket / SHOW).mkdir()
     (bucket / SHOW / "thumb").write_bytes(png(photo(30, 20)))
     report = move(playground, old, FILM, SHOW, originals=bucket)
@@ -337,7 +341,9 @@ def test_originals_come_from_a_copy_of_the_bucket(playground: Playground, old: O
     assert main is not None
     assert main.sha256 == digest_file(bucket / FILM / "main.jpg")
     assert report.counts["originalsRendered"] == 0
-    assert set(said(report)) == {f"original {FILM}/thumb", f"original {FILM}/Portal_Cover"}
+    assert set(said(report)) == {f"original {FILM}/{name}" for name in ("thumb", "Portal_Cover", "unknown")}
+    # The document does not name it; the file is evidence enough.
+    assert playground.snapshot(FILM).slot(map_names(["thumb", "Thumb"])["Thumb"]).original is not None
     assert not any(path.startswith("/api/v2") for path in old.asked)
     assert (bucket / FILM / "main.jpg").exists()
     assert not move(playground, old, FILM, SHOW, originals=bucket).jobs

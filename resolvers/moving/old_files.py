@@ -10,19 +10,19 @@ EXTENSIONS = frozenset(
 )
 
 
-def find_file(folder: Path, pack_id: str, location: str) -> Path | None:
-    """Return the file `<pack>/<location>`, with the extension of a picture or without; None: there is none.
+def files_of(folder: Path, pack_id: str) -> dict[str, Path]:
+    """Return a pack's files `<pack>/<location>`, with the extension of a picture or without, by location.
 
-    What comes from another service does not lead out of the folder.
+    An id, which comes from another service, does not lead out of the folder.
     """
-    if not (_is_plain(pack_id) and _is_plain(location)):
-        return None
+    if pack_id in ("", ".", "..") or any(letter in pack_id for letter in "/\\\0"):
+        return {}
     try:
         with os.scandir(folder / pack_id) as entries:
-            named = sorted(entry.path for entry in entries if name_of(entry.name) == location and entry.is_file())
+            found = sorted(entry.path for entry in entries if entry.is_file() and not entry.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    return Path(named[0]) if named else None
+        return {}
+    return {name_of(os.path.basename(path)): Path(path) for path in reversed(found)}
 
 
 def name_of(file_name: str) -> str:
@@ -53,7 +53,3 @@ def walk(folder: Path) -> Iterator[Path]:
                     waiting.append(Path(entry.path))
                 elif entry.is_file():
                     yield Path(entry.path)
-
-
-def _is_plain(name: str) -> bool:
-    return name not in ("", ".", "..") and not any(letter in name for letter in "/\\\0")

@@ -19,6 +19,7 @@ from resolvers.moving.report import Report
 from resolvers.packs import check_crop
 
 LONGEST_NAME = 63
+_COMPASS = [one.value for one in Gravity if one not in (Gravity.FOCUS, Gravity.SMART)]
 _CORNERS = ("topLeftX", "topLeftY", "bottomRightX", "bottomRightY")
 # Halves of characters, which JSON can spell and file names can hold, and what PostgreSQL keeps in no text.
 _UNKEPT = re.compile("[\\x00\\ud800-\\udfff]")
@@ -180,21 +181,17 @@ def _longest_to(fallbacks: Mapping[str, str], name: str) -> int:
 
 
 def _behaviour(fields: Mapping[str, Any]) -> dict[str, Any]:
-    gravity = _text(fields, "resizeGravity")
-    include_all = fields.get("useResizeIncludeAll")
+    gravity, include_all = _text(fields, "resizeGravity"), fields.get("useResizeIncludeAll")
+    # In whichever spelling of the nine names it stands there.
+    plain = re.sub("[-_ ]", "", gravity or "unset").lower()
     spelled = "UNSET" if include_all is None else str(include_all).upper()
-    compass = [one.value for one in Gravity if one not in (Gravity.FOCUS, Gravity.SMART)]
-    if gravity is not None and gravity.lower() not in (*compass, "unset"):
-        raise Invalid("That gravity is not known.", field=("resizeGravity",), expected=", ".join(compass), got=gravity)
+    if plain not in (*_COMPASS, "unset"):
+        raise Invalid("That gravity is not known.", field=("resizeGravity",), expected=", ".join(_COMPASS), got=gravity)
     if spelled not in IncludeAll.__members__:
         raise Invalid(
             "That is no choice.", field=("useResizeIncludeAll",), expected="UNSET, TRUE or FALSE", got=include_all
         )
-    known = gravity is not None and gravity.lower() != "unset"
-    return {
-        "resize_gravity": Gravity(gravity.lower()) if gravity is not None and known else None,
-        "include_all": IncludeAll[spelled],
-    }
+    return {"resize_gravity": None if plain == "unset" else Gravity(plain), "include_all": IncludeAll[spelled]}
 
 
 def _override(fields: Mapping[str, Any]) -> dict[str, Any]:

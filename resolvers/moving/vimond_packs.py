@@ -15,11 +15,11 @@ from packshot.model import PACK_ID, Snapshot
 from resolvers import packs
 from resolvers.caller import Caller
 from resolvers.imports import NewOriginal, NewPack
-from resolvers.moving.old_files import find_file
+from resolvers.moving.old_files import files_of
 from resolvers.moving.report import NEWER_HERE, Report, portions, side_by_side
 from resolvers.moving.vimond_documents import OldPack, map_pack_id, read_pack
 from resolvers.moving.vimond_locations import Options, Places
-from resolvers.moving.vimond_pictures import PackPictures, keep_ours, own_places, place
+from resolvers.moving.vimond_pictures import PackPictures, keep_ours, place
 from resolvers.moving.vimond_service import Away, VimondService
 from resolvers.moving.writing import Arrival, foresee, is_same, write
 from resolvers.originals import Source
@@ -200,11 +200,16 @@ class _PackMove:
         self, folder: Path, old: OldPack, here: Snapshot | None, report: Report, *, keeps_ours: bool
     ) -> list[NewOriginal]:
         """Return those originals among the files of the old bucket that are not here yet."""
-        originals = []
-        for location, name in own_places(old, self._places):
-            path = find_file(folder, old.id, location)
-            if path is None:
-                report.left("original", place(old, location), "There is no file of it in the folder.", "NOT_FOUND")
+        originals, files = [], files_of(folder, old.id)
+        for location in old.overrides:
+            if location in files or self._places.here(location) is None:
+                continue
+            report.left("original", place(old, location), "There is no file of it in the folder.", "NOT_FOUND")
+        for location, path in files.items():
+            name = self._places.here(location)
+            if name is None:
+                if location not in old.overrides:
+                    self._here(old, location, "original", report)
                 continue
             if not os.access(path, os.R_OK):
                 report.left("original", place(old, location), f"The file {path} cannot be read.", "UNREADABLE")
