@@ -11,6 +11,7 @@ from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
 from packshot.cdn.none import NoPurger
+from packshot.cdn.paths import live_paths
 from packshot.cdn.surrogate import SurrogateKeyPurger
 from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Size
@@ -108,7 +109,8 @@ def open_purger(settings: Settings) -> Purger:
         from packshot.cdn.cloudfront import CloudFrontPurger
 
         prefix, by_tags = urlsplit(settings.public_url or "").path, settings.cloudfront_purge_by == "tags"
-        return CloudFrontPurger(settings.cloudfront_distribution, by_tags=by_tags, prefix=prefix)
+        live = live_paths(settings.live_prefix, settings.live_host)
+        return CloudFrontPurger(settings.cloudfront_distribution, by_tags=by_tags, prefix=prefix, live=live)
     if settings.cdn == "fastly" and settings.fastly_service is not None and settings.fastly_token is not None:
         return SurrogateKeyPurger(settings.fastly_service, settings.fastly_token.get_secret_value())
     if settings.cdn == "varnish":

@@ -38,23 +38,33 @@ class CloudFrontPurger:
     With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`: then
     one invalidation finds what the application gave and what the bucket gave. An
     erasure is invalidated by its paths as well, as what was cached before tags were
-    configured carries none. Without, a change of a location is all stable URLs.
+    configured carries none. Without, a change of a location is all stable URLs, and any change all live ones.
 
     Args:
         distribution: its id.
         by_tags: whether it keeps tags.
         prefix: the path of the public URL, before `/i/` and `/api/`; may contain `{tenant}`.
+        live: paths that cover every live URL.
         endpoint_url: of something that speaks CloudFront's protocol; None: AWS.
     """
 
     repeat_after: timedelta | None = REPEAT_AFTER
 
-    def __init__(self, distribution: str, *, by_tags: bool, prefix: str = "", endpoint_url: str | None = None) -> None:
+    def __init__(
+        self,
+        distribution: str,
+        *,
+        by_tags: bool,
+        prefix: str = "",
+        live: Sequence[str] = (),
+        endpoint_url: str | None = None,
+    ) -> None:
         self.by_tags = by_tags
         # Half of a distribution's room, so that two batches fit; paths are few, whatever the tags.
         self.most_tags = 1500 if by_tags else 1000
         self._distribution = distribution
         self._prefix = prefix
+        self._live = live
         self._endpoint_url = endpoint_url
         self._making = threading.Lock()
         self._made: tuple[int, Any] | None = None
@@ -66,7 +76,7 @@ class CloudFrontPurger:
         """Create an invalidation; the same reference for the same tags gives the one that was created before."""
         items = [f"#{tag}" for tag in tags] if self.by_tags else []
         if erasing or not self.by_tags:
-            items += paths_of(tags, prefix=self._prefix, most=MOST_WILDCARDS)
+            items += paths_of(tags, prefix=self._prefix, most=MOST_WILDCARDS, live=self._live)
         batch = {"Paths": {"Quantity": len(items), "Items": items}, "CallerReference": reference}
         answer = self._call(
             lambda client: client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)

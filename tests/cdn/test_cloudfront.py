@@ -12,6 +12,8 @@ from packshot.catalog.purges import PurgeState
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.cdn.cloudfront import CloudFrontPurger
 from packshot.errors import Invalid
+from packshot.settings import Settings
+from packshot.site import open_purger
 from pregen.purger import PurgeCarrier
 from resolvers import erasing
 from tests.playground import TENANT, Playground
@@ -221,3 +223,22 @@ def test_many_packs_erased_at_once_leave_by_few_wildcards(cloudfront: CloudFront
     tags = [f"{kind}:{TENANT}:{id}" for id in ids for kind in "pe"]
     purger.is_complete(purger.purge(tags, reference="1", erasing=True))
     assert set(cloudfront.copies) == {"/i/other/x.jpg"}
+
+
+def test_by_paths_an_edit_takes_live_urls_along(cloudfront: CloudFront) -> None:
+    settings = Settings(
+        cdn="cloudfront",
+        cloudfront_distribution=cloudfront.distribution,
+        cloudfront_purge_by="paths",
+        public_url="https://cdn.example/img",
+        live_prefix="/old",
+    )
+    purger = open_purger(settings)
+    assert isinstance(purger, CloudFrontPurger)
+    purger._endpoint_url = cloudfront.url
+    cloudfront.copies = {
+        path: set() for path in ("/img/old/film_10_10.jpg", "/img/i/x/y.jpg", f"/img/api/v2/img/{PACK}")
+    }
+    purger.purge([f"p:{TENANT}:{PACK}"], reference="1", erasing=False)
+    cloudfront.finish()
+    assert set(cloudfront.copies) == {"/img/i/x/y.jpg"}
