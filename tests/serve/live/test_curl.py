@@ -1,6 +1,7 @@
 """The examples of live resize's old documentation, run with curl; only host, port and file names are others."""
 
 import json
+import re
 import shlex
 import shutil
 import signal
@@ -17,6 +18,8 @@ from PIL import Image
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo, png
 from tests.server import Server, serving
+
+PAGE = Path(__file__).parents[3] / "docs" / "live-resize.md"
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
@@ -89,6 +92,18 @@ def test_the_quick_way_to_send_images(server: Server, folder: Path) -> None:
     assert json.loads(said)["original_width"] == 64
     status, headers, body = get(server, folder, "/IMG_7419.png")
     assert (status, headers["content-type"], body) == (200, "image/png", (folder / "IMG_7419.PNG").read_bytes())
+
+
+def test_the_example_of_the_page_about_live_resize(server: Server, folder: Path) -> None:
+    script = re.search(
+        r"<!-- run by tests/serve/live/test_curl.py -->\n```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
+    )
+    assert script is not None
+    (folder / "photo.jpg").write_bytes(jpeg(photo(160, 120)))
+    said = shell(server, folder, f"SERVER=http://localhost:{server.port}\n{script[1]}")
+    assert json.loads(said) == {"status": "OK", "id": "holiday", "original_height": 120, "original_width": 160}
+    with Image.open(folder / "small.webp") as image:
+        assert (image.size, image.format) == ((600, 600), "WEBP")
 
 
 @pytest.fixture

@@ -1,19 +1,21 @@
 """What clients of live resize get: sizes, fits, redirects, originals."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
+from packshot.catalog.tables import variants
 from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Crop, Gravity
-from resolvers import access, erasing, packs
+from resolvers import access, erasing, packs, purging
 from resolvers.originals import Source, set_original
 from tests.pictures import GREY, animated, corners, cutout, exif, jpeg, markers, photo, png, turned
-from tests.playground import Playground
+from tests.playground import TENANT, Playground
 from tests.serve.live.conftest import FAR, Opening
 
 CDN = "https://cdn.example"
@@ -353,3 +355,19 @@ def test_a_lost_original_is_said_to_be(client: TestClient, playground: Playgroun
     assert client.head("/live/film.jpg").status_code == 404
     set_original(playground.caller, film, "main", Source(upload_id=playground.upload(jpeg(corners(600, 400)))))
     assert client.get("/live/film.jpg").status_code == 200
+
+
+def test_what_was_rendered_before_a_date_is_rendered_again(
+    client: TestClient, playground: Playground, film: str
+) -> None:
+    playground.run_jobs()
+    old = client.get("/live/film_33_33.jpg").headers["content-location"]
+    assert client.get("/live/film_33_33.jpg").headers["content-location"] == old
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(variants).values(rendered_at=tx.now - timedelta(days=9000)))
+    before = datetime(2016, 9, 1, tzinfo=UTC)
+    assert purging.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
+    playground.run_jobs()
+    new = client.get("/live/film_33_33.jpg")
+    assert (new.status_code, new.headers["content-location"] != old) == (200, True)
+    assert purging.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is None
