@@ -391,6 +391,10 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     assert "VIMOND_BASIC" in refused.stderr
     assert "secret" not in refused.stderr
     monkeypatch.setenv("VIMOND_BASIC", f"{USER}:{PASSWORD}")
+    old.wants_key = True
+    (tmp_path / "ids").write_text(SHOW)
+    shut = command.run(*here, old.url, "--packs", str(tmp_path / "ids"), code=3)
+    assert "or its key in VIMOND_ACCESS_KEY, got 403" in shut.stderr
     assert "The old service is away" in command.run(*here, "http://127.0.0.1:1", code=4).stderr
     many = [pack_id(str(number)) for number in range(12)]
     for id in many:

@@ -129,7 +129,7 @@ class VimondService:
 
         Raises:
             NotFound: it has nothing to show there.
-            FetchFailed: it refuses.
+            FetchFailed: it refuses, as without an access key where the tenant requires one.
             TooLarge: more bytes than `max_bytes`.
             Away: it does not answer.
         """
@@ -138,9 +138,16 @@ class VimondService:
         def receive() -> None:
             into.unlink(missing_ok=True)
             with self._answer(f"/api/v2/img/{quote(pack_id, safe='')}?{query}", self._picture_headers) as response:
-                if response.status in (403, 404, 410):
-                    # A bucket that may not be listed says 403 of what is not there.
+                if response.status in (404, 410):
                     raise NotFound("The old service has no picture there.", expected="status 200", got=response.status)
+                if response.status in (401, 403):
+                    # Or, of a bucket that may not be listed, there is none.
+                    raise FetchFailed(
+                        "The old service does not show the picture.",
+                        expected="one that needs no key, or its key in VIMOND_ACCESS_KEY",
+                        got=response.status,
+                        may_pass=False,
+                    )
                 _expect_ok(response)
                 _receive(response, into, max_bytes)
 
