@@ -308,6 +308,7 @@ def test_locations_in_use_are_changed_with_force_only(playground: Playground, ol
     assert playground.snapshot(FILM).locations["thumb"].width == 200
 
 
+@ON_ONE
 def test_erased_packs_and_assets_of_others_stay_as_they_are(playground: Playground, old: OldService) -> None:
     mine = playground.pack(picture=photo(20, 20), asset_id=102)
     before = playground.snapshot(mine)
@@ -473,6 +474,7 @@ def test_a_dry_run_of_a_folder_does_nothing(playground: Playground, folder: Path
     assert (report.counts["packsCreated"], dump(playground.site.catalog) == before) == (3, True)
 
 
+@ON_ONE
 def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: Path) -> None:
     move_folder(playground, folder)
     erased = packs.find_pack(playground.caller, external_id="holiday")
@@ -523,6 +525,7 @@ def old_database(postgres: Postgres) -> Iterator[str]:
         yield url.replace("postgresql+psycopg", "postgresql")
 
 
+@ON_ONE
 def test_the_old_database_tells_which_sizes_mattered_and_what_is_missing(
     playground: Playground, folder: Path, old_database: str
 ) -> None:
