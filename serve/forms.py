@@ -27,20 +27,23 @@ class Form:
         self._file = file
         kind, options = parse_options_header(request.headers.get("content-type"))
         if kind != b"multipart/form-data" or b"boundary" not in options:
-            raise Invalid("That is no form.", expected="multipart/form-data", got=kind.decode("latin-1"))
+            raise _no_form(kind.decode("latin-1"))
         self._stream = request.stream()
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin_part,
-                "on_header_field": self._read_name,
-                "on_header_value": self._read_value,
-                "on_header_end": self._end_header,
-                "on_headers_finished": self._end_headers,
-                "on_part_data": self._read_data,
-                "on_part_end": self._end_part,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": self._begin_part,
+                    "on_header_field": self._read_name,
+                    "on_header_value": self._read_value,
+                    "on_header_end": self._end_header,
+                    "on_headers_finished": self._end_headers,
+                    "on_part_data": self._read_data,
+                    "on_part_end": self._end_part,
+                },
+            )
+        except FormParserError as error:
+            raise _no_form(error) from None
         self._fields: dict[str, str] = {}
         self._part, self._header_name, self._header_value, self._data = "", b"", b"", b""
         self._named = False
@@ -79,7 +82,7 @@ class Form:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise Invalid("That is no form.", expected="multipart/form-data", got=error) from None
+            raise _no_form(error) from None
 
     def _begin_part(self) -> None:
         self._part, self._data, self._named = "", b"", False
@@ -96,7 +99,7 @@ class Form:
         if self._header_name.lower() == b"content-disposition":
             _, options = parse_options_header(self._header_value)
             self._part = options.get(b"name", b"").decode("utf-8", "replace")
-            self._named = b"filename" in options
+            self._named = bool(options.get(b"filename"))
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:
@@ -121,3 +124,7 @@ class Form:
         self._size += size
         if self._size > MOST_FIELD_BYTES:
             raise Invalid("The form has too much before its file.", expected=f"at most {MOST_FIELD_BYTES} bytes")
+
+
+def _no_form(got: object) -> Invalid:
+    return Invalid("That is no form.", expected="multipart/form-data", got=got)

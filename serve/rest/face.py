@@ -1,7 +1,8 @@
 """The routes of the REST admin face: every one reads a call, has it done in a thread, and answers JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeAlias
 
 import anyio
 import anyio.to_thread
@@ -21,6 +22,9 @@ from serve.rest.calls import Call, Operation, Takes
 from serve.rest.openapi import describe
 from serve.rest.table import OPERATIONS
 
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+DESCRIPTION = "/adminAPI/openapi.json"
 THREADS = PATIENT_THREADS = 16
 
 
@@ -34,13 +38,12 @@ class RestAdmin:
         # A store or another host that is silent may hold these threads, but none that other edits need.
         self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
         self._description = describe()
-        paths: dict[str, list[Operation]] = {}
+        places: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe}}
         for operation in OPERATIONS:
-            paths.setdefault(operation.path, []).append(operation)
+            places.setdefault(operation.path, {})[operation.method] = partial(self.answer, operation)
+        # Last what leads nowhere, so that this too is told as all else.
         self.routes = [
-            Route("/adminAPI/openapi.json", self.describe, methods=["GET"]),
-            *(Route(path, Place(self, operations)) for path, operations in paths.items()),
-            Route("/adminAPI/{rest:path}", Place(self, ())),
+            Route(path, Place(answers)) for path, answers in (places | {"/adminAPI/{rest:path}": {}}).items()
         ]
 
     async def describe(self, request: Request) -> Response:
@@ -48,10 +51,10 @@ class RestAdmin:
         headers = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
         return errors.answer(200, self._description, headers)
 
-    async def answer(self, request: Request, operation: Operation) -> Response:
+    async def answer(self, operation: Operation, request: Request) -> Response:
         """Do what a request asks for, and answer it or say why not."""
         try:
-            return await self._do(request, operation)
+            return await self._do(operation, request)
         except PackshotError as error:
             return errors.refuse(error)
         except Unauthenticated:
@@ -63,7 +66,7 @@ class RestAdmin:
         except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
             return errors.broken(request, error)
 
-    async def _do(self, request: Request, operation: Operation) -> Response:
+    async def _do(self, operation: Operation, request: Request) -> Response:
         named = request.path_params.get("tenant", "")
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
         admit = partial(self._gate.admit, request, tenant=named if NAME.fullmatch(named) else None)
@@ -104,18 +107,17 @@ def is_elsewhere(request: Request) -> bool:
 class Place:
     """One path: its methods, and refusals in JSON for all others."""
 
-    def __init__(self, face: RestAdmin, operations: Iterable[Operation]) -> None:
-        self._face = face
-        self._operations = {operation.method: operation for operation in operations}
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = answers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         # What GET answers HEAD answers without its body, which the server leaves out.
-        operation = self._operations.get("GET" if request.method == "HEAD" else request.method)
-        if operation is not None:
-            response = await self._face.answer(request, operation)
-        elif self._operations:
-            allowed = [*self._operations, *(["HEAD"] if "GET" in self._operations else [])]
+        answer = self._answers.get("GET" if request.method == "HEAD" else request.method)
+        if answer is not None:
+            response = await answer(request)
+        elif self._answers:
+            allowed = {*self._answers, *(["HEAD"] if "GET" in self._answers else [])}
             response = errors.not_allowed(request, sorted(allowed))
         else:
             response = errors.nowhere(request)

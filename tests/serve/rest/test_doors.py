@@ -159,7 +159,7 @@ def test_a_body_has_64_kib_at_the_most(rest: Rest, operation: Any) -> None:
 
 
 def test_a_path_takes_its_own_methods_alone_and_says_which(client: TestClient) -> None:
-    methods: dict[str, set[str]] = {}
+    methods = {"/adminAPI/openapi.json": {"GET"}}
     for operation in OPERATIONS:
         methods.setdefault(operation.path, set()).add(operation.method)
     for path, known in methods.items():

@@ -104,6 +104,7 @@ def test_a_second_upload_takes_the_place_of_the_first_and_crops_stay(
         ({"files": {"image": ("a.jpg", b"")}}, 415, "UNSUPPORTED_MEDIA"),
         ({"data": {"image": "no file"}, "files": {}}, 415, "UNSUPPORTED_MEDIA"),
         ({"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}}, 400, "INVALID"),
+        ({"content": b"--", "headers": {"Content-Type": f"multipart/form-data; boundary={'b' * 300}"}}, 400, "INVALID"),
         ({"content": b"no form", "headers": {"Content-Type": "Multipart/Form-Data; boundary=b"}}, 400, "INVALID"),
     ],
 )
