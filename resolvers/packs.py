@@ -13,7 +13,7 @@ from packshot.catalog.snapshots import read_snapshot, read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
-from packshot.model import NAME, Focus, IncludeAll, Pack, Snapshot
+from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
 
@@ -152,8 +152,7 @@ def edit_slots(
     columns = _columns_of(patches)
     if not columns:
         raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
-    # What cannot be a location is refused below; not every database could keep its name until then.
-    cause = f"edit of {', '.join(filter(NAME.fullmatch, columns))} by {caller.subject}"
+    cause = f"edit of {', '.join(columns)} by {caller.subject}"
     with caller.write() as tx:
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         _set_slots(tx, pack_id, patches, columns)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from packshot.errors import Invalid, NotFound
-from packshot.model import PACK_ID
+from packshot.model import NAME, PACK_ID
 from resolvers.caller import Caller, Scope
 
 Document: TypeAlias = dict[str, Any] | list[dict[str, Any]]
@@ -52,6 +52,18 @@ class Call:
         if not PACK_ID.fullmatch(pack_id):
             raise no_pack(named)
         return pack_id
+
+    @property
+    def location(self) -> str:
+        """The location that the path names.
+
+        Raises:
+            NotFound: none can have that name.
+        """
+        name = self.path["location"]
+        if not NAME.fullmatch(name):
+            raise NotFound(f"There is no location {name!r}.", field=("location",), got=name)
+        return name
 
     @property
     def force(self) -> bool:

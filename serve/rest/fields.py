@@ -133,6 +133,7 @@ def slots(body: Mapping[str, Any]) -> list[SlotPatch]:
     try:
         for name, said in an_object(body.get("imageLocations", {})).items():
             try:
+                text(name)
                 values = read(an_object(said), SLOT)
             except PackshotError as error:
                 raise error.at(name) from None

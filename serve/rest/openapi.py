@@ -85,7 +85,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         "tags": ["REST admin"],
         "parameters": given,
         "responses": {
-            str(operation.status): {"description": "Done.", "content": _json(operation.answer)},
+            str(operation.status): {"description": "Done.", "content": _json(operation.answer, shown=True)},
             **{
                 str(status): {"description": told[status], "content": _json("Error")}
                 for status in sorted({*operation.refusals, *ALWAYS})
@@ -104,8 +104,10 @@ def _body(operation: Operation) -> dict[str, Any]:
         raw = {kind: {"schema": binary} for kind in ("image/jpeg", "image/png", "application/octet-stream")}
         return {"required": True, "content": raw | {"multipart/form-data": form}}
     assert operation.body is not None
-    return {"required": operation.takes is Takes.OBJECT, "content": _json(operation.body)}
+    return {"required": operation.takes is Takes.OBJECT, "content": _json(operation.body, shown=True)}
 
 
-def _json(name: str) -> dict[str, Any]:
-    return {"application/json": {"schema": ref(name)}}
+def _json(name: str, *, shown: bool = False) -> dict[str, Any]:
+    """Return the content of that schema, with its example where one is to be shown: of an error it would be any."""
+    content = {"schema": ref(name)}
+    return {"application/json": content | ({"example": SCHEMAS[name]["examples"][0]} if shown else {})}

@@ -64,7 +64,7 @@ def put_slot(call: Call) -> Document:
     Raises:
         PackshotError: see `resolvers.packs.edit_slot`.
     """
-    patch = SlotPatch(call.path["location"], fields.read(call.body, fields.SLOT))
+    patch = SlotPatch(call.location, fields.read(call.body, fields.SLOT))
     return documents.pack(packs.edit_slot(call.caller, call.pack_id, patch)[0])
 
 
@@ -102,7 +102,7 @@ def fetch_image(call: Call) -> Document:
 
 
 def _set_original(call: Call, source: Source) -> Document:
-    snapshot, _ = originals.set_original(call.caller, call.pack_id, call.path["location"], source)
+    snapshot, _ = originals.set_original(call.caller, call.pack_id, call.location, source)
     return documents.stamped_pack(snapshot)
 
 

@@ -38,6 +38,14 @@ _OF_PICTURE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "formats": ({"type": "string"}, "Of avif, webp, jpeg, png, gif, with commas between them.", "avif,jpeg"),
     "sizes": ({"type": "string"}, "As in HTML.", "100vw"),
 }
+# The parts of an immutable URL, as other answers tell them.
+_KEY = {
+    "tenant": "default",
+    "pack": PACK,
+    "location": "portal-cover",
+    "fingerprint": "0123456789abcdef01234567",
+    "plan": "w300-h450-crop-north-q80.jpg",
+}
 _REFUSALS = (400, 403, 404, 410, 500)
 _UNRENDERED = {
     416: "No byte of the range.",
@@ -63,10 +71,20 @@ def describe() -> dict[str, Any]:
     }
     return {
         f"{STABLE}/{{id}}": _operation("getImage", "A picture, always the latest.", _OF_IMAGE, rendered),
+        f"/i/{'/'.join(f'{{{name}}}' for name in _KEY)}": _immutable(rendered),
         f"{STABLE}/{{id}}/{PICTURE}": _operation(
             "getPicture", "All that a page needs for one `<picture>`.", _OF_PICTURE, whole
         ),
     }
+
+
+def _immutable(rendered: dict[str, Any]) -> dict[str, Any]:
+    named = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
+        for name, example in _KEY.items()
+    ]
+    described = _operation("getImmutableImage", "One picture, for good.", {}, rendered)
+    return {"get": described["get"] | {"parameters": named}}
 
 
 def _operation(

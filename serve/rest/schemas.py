@@ -110,7 +110,11 @@ SCHEMAS: dict[str, Schema] = {
         required=("name", "useResizeIncludeAll", "added", "updated"),
         closed=True,
     ),
-    "ImageLocationConfigs": {"type": "array", "items": ref("ImageLocationConfig")},
+    "ImageLocationConfigs": {
+        "type": "array",
+        "items": ref("ImageLocationConfig"),
+        "examples": [[{"name": "portal-cover", **CONFIG, "added": MOMENT, "updated": MOMENT}]],
+    },
     "DeletedImageLocationConfig": record(
         {"name": "portal-cover"}, {"name": LOCATION_NAME}, required=("name",), closed=True
     ),
