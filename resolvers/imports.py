@@ -227,7 +227,7 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
         try:
             packs.set_slot(tx, pack_id, patch.location, slot_columns(patch.values))
         except PackshotError as error:
-            raise error.at("overrides", str(index)) from None
+            raise error.at(*(patch.at or ("overrides", str(index)))) from None
     return _Placed(pack_id, urls, changed)
 
 

@@ -70,19 +70,14 @@ def load_entries(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Entry]:
         return ledger.read_entries(tx, pack_ids)
 
 
-def create_pack(caller: Caller, values: Mapping[str, Any], slots: Sequence[SlotPatch] = ()) -> Snapshot:
+def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
     """Make a pack; it has nothing to show yet, so nothing is rendered.
 
-    Args:
-        slots: what to set of its pack locations, each once.
-
     Raises:
-        Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack` and `edit_slots`.
+        Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack`.
     """
-    columns = _columns_of(slots)
     with caller.write() as tx:
         pack_id = packs.create_pack(tx, values)
-        _set_slots(tx, pack_id, slots, columns)
         caller.answer(pack=pack_id)
         return read_snapshot(tx, pack_id)
 

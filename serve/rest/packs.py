@@ -3,7 +3,8 @@
 import re
 
 from packshot.errors import Invalid
-from resolvers import originals, packs
+from resolvers import imports, originals, packs
+from resolvers.imports import NewPack
 from resolvers.originals import Source
 from resolvers.packs import SlotPatch
 from schema.scalars import MAX_LONG
@@ -17,10 +18,10 @@ def create_pack(call: Call) -> Document:
     """Make a pack.
 
     Raises:
-        PackshotError: see `resolvers.packs.create_pack`.
+        PackshotError: see `resolvers.imports.create_pack`.
     """
-    values = fields.read(call.body, fields.PACK)
-    return documents.pack(packs.create_pack(call.caller, values, fields.slots(call.body)))
+    new = NewPack(fields.read(call.body, fields.PACK), overrides=fields.slots(call.body))
+    return documents.pack(imports.create_pack(call.caller, new)[0])
 
 
 def get_pack(call: Call) -> Document:
