@@ -4,6 +4,7 @@ from typing import Any
 
 from packshot.geometry import Gravity
 from packshot.model import Format
+from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice
 from resolvers.urls import PICTURE, STABLE
 from serve.rest.schemas import LOCATION_NAME, PACK, ref
 
@@ -16,7 +17,7 @@ _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "width": (_PIXELS, "In pixels; without a height the picture's ratio is kept.", 300),
     "height": (_PIXELS, "In pixels; without a width the picture's ratio is kept.", 450),
     "location-ratio": (_FLAG, "The missing side follows the location's ratio instead.", True),
-    "dpr": ({"type": "number", "minimum": 0.5, "maximum": 4}, "Multiplies both sides, corners and blur.", 2),
+    "dpr": ({"type": "number", "minimum": 0.5, "maximum": LARGEST_DPR}, "Multiplies both sides, corners and blur.", 2),
     "resize-mode": ({"type": "string", "enum": _MODES}, "How the picture meets the box.", "includeAll"),
     "resize-gravity": (
         {"type": "string", "enum": [each.value for each in Gravity]},
@@ -26,9 +27,13 @@ _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "skip-crop": (_FLAG, "Ignore the stored crop.", True),
     "rounded-corners": ({"type": "integer", "minimum": 0}, "Radius in pixels.", 24),
     "background": ({"type": "string", "pattern": "^([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"}, "rrggbb or rrggbbaa.", "1a1a1a"),
-    "blur": ({"type": "number", "minimum": 0, "maximum": 250}, "Standard deviation in pixels.", 12.5),
-    "format": ({"type": "string", "enum": ["auto", "avif", "webp", "jpeg", "png"]}, "Default: the original's.", "auto"),
-    "quality": ({"type": "integer", "minimum": 0, "maximum": 100}, "Of JPEG, WebP and AVIF; or `auto`.", 80),
+    "blur": ({"type": "number", "minimum": 0, "maximum": LARGEST_BLUR}, "Standard deviation in pixels.", 12.5),
+    "format": ({"type": "string", "enum": [each.value for each in FormatChoice]}, "Default: the original's.", "auto"),
+    "quality": (
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 100}, {"const": "auto"}]},
+        "Of JPEG, WebP and AVIF; `auto`: of a JPEG the original's own.",
+        80,
+    ),
     "region": ({"type": "string"}, "Ignored.", "no-1"),
     "date": ({"type": "string"}, "Ignored.", "1662654467834"),
 }

@@ -1,7 +1,8 @@
 """The description of the API, and schemathesis trying whether a running server does what it says."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
+from packshot.variants.picture_request import PictureForm, parse_picture_request
+from packshot.variants.request import RequestForm, parse_request
 from serve.rest.openapi import describe
 from serve.rest.schemas import SCHEMAS
 from tests.pictures import jpeg, photo
@@ -118,6 +121,26 @@ def test_every_example_fits_its_schema() -> None:
             for parameter in operation["parameters"]:
                 assert "example" in parameter, (method, path, parameter["name"])
                 Draft202012Validator(parameter["schema"]).validate(parameter["example"])
+
+
+def test_the_image_endpoints_are_described_with_the_parameters_that_they_read() -> None:
+    kinds: list[tuple[str, Any, Callable[[str], Any]]] = [
+        ("/api/v2/img/{id}", RequestForm, parse_request),
+        ("/api/v2/img/{id}/picture.json", PictureForm, parse_picture_request),
+    ]
+    for path, form, parse in kinds:
+        described = {
+            each["name"]: each for each in describe()["paths"][path]["get"]["parameters"] if each["in"] == "query"
+        }
+        read = {field.name.replace("_", "-") for field in fields(form)}
+        # What is read of neither is told too, since old clients send it.
+        assert described.keys() - {"region", "date"} == read
+        for name in read:
+            schema = described[name]["schema"]
+            limits = [schema[limit] for limit in ("minimum", "maximum") if limit in schema]
+            for value in (described[name]["example"], *schema.get("enum", ()), *limits):
+                spelled = str(value).lower() if isinstance(value, bool) else str(value)
+                assert getattr(parse(f"{name}={spelled}"), name.replace("-", "_")) is not None
 
 
 def test_every_path_that_is_described_is_routed_and_no_other_of_the_face(client: TestClient) -> None:
