@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Route, Router
 
+from packshot.errors import NotFound
 from packshot.site import Site
+from packshot.variants.live_request import FORMS
 from pregen.bell import Bell
 from serve import reading
 from serve.access import Guard
@@ -59,12 +61,14 @@ class Live:
 
     def _last(self, prefix: str) -> list[BaseRoute]:
         # Only what has a dot can be an image, so nothing else of the application is hidden by one.
-        return [Route(f"{prefix}/{{name}}", self._upload, methods=["POST", "OPTIONS"])]
+        return [Route(f"{prefix}/{{name}}", self._answer, methods=["GET", "POST", "OPTIONS"])]
 
-    async def _upload(self, request: Request) -> Response:
+    async def _answer(self, request: Request) -> Response:
+        if request.method == "POST":
+            return await self._uploads.upload(request)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=ALLOWED)
-        return await self._uploads.upload(request)
+        raise NotFound("There is no such image.", expected=FORMS, got=request.path_params["name"])
 
 
 def _robots(site: Site, hidden: str) -> Callable[[Request], Awaitable[Response]]:

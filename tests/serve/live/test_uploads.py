@@ -279,5 +279,6 @@ def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
     for path in ("/live/a.jpg", "/live/token", "/live/a"):
         for method in ("PUT", "DELETE", "PATCH"):
             assert client.request(method, path).status_code == 405
-    assert client.get("/live/a").status_code == 405
-    assert client.get("/live/").status_code == 404
+    for path in ("/live/a", "/live/token", "/live/"):
+        assert client.get(path).status_code == 404
+    assert "<id>_<width>_<height>.<ext>" in client.get("/live/a").json()["expected"]
