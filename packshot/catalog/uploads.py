@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.tables import uploads
+from packshot.catalog.tenants import get_tenant
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, NotFound, UploadExpired
 
@@ -76,7 +77,12 @@ def create_upload(
     expected_sha256: str | None = None,
     image_id: str | None = None,
 ) -> Upload:
-    """Announce an upload; of its token only the digest is kept."""
+    """Announce an upload; of its token only the digest is kept.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    get_tenant(tx)
     tx.connection.execute(
         sa.insert(uploads).values(
             tenant_id=tx.tenant,

@@ -49,7 +49,7 @@ class LiveUploads:
                 "Tokens are not given to everybody.",
                 headers={"WWW-Authenticate": 'Bearer realm="packshot"'},
                 code="UNAUTHENTICATED",
-                expected=f"Authorization: Bearer …, or a client in PACKSHOT_TRUSTED_IPS; see {Scope.UPLOADS_WRITE}",
+                expected=f"a client in PACKSHOT_TRUSTED_IPS, or a bearer token with the scope {Scope.UPLOADS_WRITE}",
             )
         image_id = _read_id(await _read_body(request))
         token = await self._run(live.create_token, self._site, tenant, image_id)

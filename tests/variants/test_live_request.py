@@ -7,13 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from packshot.errors import Invalid, NotFound
-from packshot.geometry import Gravity, Mode, Size
+from packshot.geometry import Box, Gravity, Mode, Size, crop_box
 from packshot.variants.live_request import (
     EXTENSIONS,
     FITS,
     LiveForm,
     check_image_id,
+    crop_of,
     parse_live_request,
+    parse_upload_crop,
     strip_extension,
 )
 from packshot.variants.request import FormatChoice, QualityChoice
@@ -159,3 +161,17 @@ def test_only_a_pictures_extension_is_taken_off() -> None:
     assert [strip_extension(name) for name in ("a.jpg", "a.b.WEBP", "a.b", "a", "a.gif")] == [
         "a", "a.b", "a.b", "a", "a.gif",
     ]  # fmt: skip
+
+
+@given(st.data(), st.integers(1, 65_535), st.integers(1, 65_535))
+def test_a_crop_in_pixels_is_those_very_pixels(data: st.DataObject, width: int, height: int) -> None:
+    left, top = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
+    box = Box(left, top, data.draw(st.integers(1, width - left)), data.draw(st.integers(1, height - top)))
+    query = f"x={box.left}&y={box.top}&width={box.width}&height={box.height}"
+    assert parse_upload_crop(query) == box
+    assert crop_box(Size(width, height), crop_of(box, Size(width, height))) == box
+
+
+def test_without_numbers_there_is_no_crop_on_upload() -> None:
+    assert parse_upload_crop("") is None
+    assert parse_upload_crop("a=b") is None

@@ -282,3 +282,10 @@ def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
     for path in ("/live/a", "/live/token", "/live/"):
         assert client.get(path).status_code == 404
     assert "<id>_<width>_<height>.<ext>" in client.get("/live/a").json()["expected"]
+
+
+def test_a_host_that_names_no_tenant_there_is_gives_no_token(opening: Opening) -> None:
+    client = opening(tenant_domain="images.example", base="http://films.images.example")
+    for headers in ({}, {"Authorization": f"Bearer {TOKEN}"}):
+        answer = client.post("/live/token", json={"id": "x"}, headers=headers)
+        assert (answer.status_code, answer.json()["parameter"]) == (404, "tenant")
