@@ -124,7 +124,8 @@ class Settings(BaseSettings):
     )
     render_queue_seconds: Duration = Field(
         default=4.0,
-        description="Longest that pictures rendered on demand may wait for a process, as foretold; beyond it clients "
+        description="Longest that pictures rendered on demand may wait for a process, as foretold by what such "
+        "pictures took of late; beyond it clients "
         "are answered 503 and told when to come again.",
     )
     hot_bytes: Amount = Field(

@@ -147,7 +147,8 @@ def tenant_of(settings: Settings, host: str | None) -> str | None:
     Raises:
         NotFound: the host is of the tenants' domain, and names what cannot be one.
     """
-    domain, host = settings.tenant_domain, (host or "").lower()
+    # A name with a dot at its end is the same name (RFC 1034, section 3.1).
+    domain, host = settings.tenant_domain, (host or "").lower().removesuffix(".")
     if domain is None or not host.endswith(f".{domain}"):
         return None
     tenant = host.removesuffix(f".{domain}")

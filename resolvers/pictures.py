@@ -14,7 +14,7 @@ from packshot.geometry import Size
 from packshot.model import Format, Location, Original, Snapshot
 from packshot.variants.draft import common_format, default_formats, effective_renditions, rendition_form
 from packshot.variants.request import RequestForm
-from packshot.variants.resolve import Target, planned, resolve, shown_at
+from packshot.variants.resolve import Target, is_offered, planned, resolve, shown_at
 from resolvers.urls import Urls
 
 MOST_WIDTHS = 32
@@ -254,7 +254,10 @@ def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
 
 
 def _formats(config: Location, original: Original, wanted: Wanted) -> Sequence[Format]:
-    return wanted.formats or config.formats or default_formats(original)
+    if wanted.formats is None:
+        return config.formats or default_formats(original)
+    # A source that leads nowhere would be the one that some browser takes.
+    return [format for format in wanted.formats if is_offered(format, config, original)]
 
 
 def _same_shape(target: Target, default: Target) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from packshot.access import sign
+from packshot.settings import Settings
 from packshot.site import Site
 from packshot.variants.key import Key
 
@@ -39,6 +40,12 @@ class Urls:
         """Where whatever a pack shows now is found, at one location or its main one; never signed, as it never ends."""
         query = "" if location is None else f"?location={location}"
         return f"{self.origin}{STABLE}{self.place}/{pack_id}{query}"
+
+
+def immutable_path(settings: Settings, key: Key | str) -> str:
+    """The path of an immutable URL, under the folder at which the installation is known."""
+    folder = urlsplit(settings.public_url or "").path.replace("{tenant}", str(key).partition("/")[0])
+    return f"{folder}/i/{key}"
 
 
 def urls_of(site: Site, origin: str, tenant: str, *, until: int | None = None) -> Urls:

@@ -7,6 +7,7 @@ from packshot.site import Site
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target
 from packshot.variants.tags import erase_tag
+from resolvers.urls import immutable_path
 
 # A day where a purge finds every copy, and a minute where nobody purges.
 STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
@@ -16,7 +17,7 @@ COMMON = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",
     # Of scripts elsewhere; what else they may read, every answer has.
-    "Access-Control-Expose-Headers": "Content-Location, ETag, X-Packshot-Source, X-Packshot-Upscaled",
+    "Access-Control-Expose-Headers": "Content-Location, Content-Range, ETag, X-Packshot-Source, X-Packshot-Upscaled",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Timing-Allow-Origin": "*",
 }
@@ -35,7 +36,7 @@ def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, st
         varies: the format was negotiated.
     """
     headers = keep_stable(site, target.tags)
-    headers |= {"Content-Location": f"/i/{target.key}", "X-Packshot-Source": target.source}
+    headers |= {"Content-Location": immutable_path(site.settings, target.key), "X-Packshot-Source": target.source}
     if varies:
         headers["Vary"] = "Accept"
     if target.upscaled:

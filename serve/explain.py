@@ -156,6 +156,9 @@ def _stable_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Fo
     yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
     if stored is None:
         refuse_failed(entry)
+    if site.settings.delivery == "redirect" and not site.doors.was_private(address.tenant):
+        yield {"answer": {"status": 302, "by": "leading to the immutable URL"}}
+        return
     yield {"answer": {"status": 200, "by": "the store" if stored else "rendering it now"}}
 
 
@@ -179,7 +182,8 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
     if stored is not None:
         yield {"answer": {"status": 200, "by": "the store"}}
     elif current["current"]["key"] != str(key):
-        yield {"answer": {"status": 302, "by": "leading to the current picture"}}
+        leading = {"status": 302, "by": "leading to the current picture"}
+        yield {"headers": {"Cache-Control": "no-store"}, "answer": leading}
     else:
         refuse_failed(entry)
         yield {"answer": {"status": 200, "by": "rendering it now"}}

@@ -11,7 +11,7 @@ import anyio.to_thread
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Entry, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
-from packshot.errors import ErrorCode, RenderTimeout, Unrenderable
+from packshot.errors import ErrorCode, PackshotError, RenderTimeout, Unrenderable
 from packshot.make import make_variants
 from packshot.render.pool import Lane
 from packshot.site import Site
@@ -99,9 +99,16 @@ class Fallback:
         with self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [outcome])
         if isinstance(outcome, Refused):
-            raise outcome.error
+            raise _unrenderable(outcome.error)
         if rendered is not None:
             rendered()
+
+
+def _unrenderable(error: PackshotError) -> PackshotError:
+    """Return the refusal of whoever asks for a picture: what was uploaded long ago is not in their request."""
+    if isinstance(error, RenderTimeout | Unrenderable):
+        return error
+    return Unrenderable(error.message, expected=error.expected, got=error.got)
 
 
 def refuse_failed(entry: Entry | None) -> None:

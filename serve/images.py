@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -16,7 +17,7 @@ from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
 from resolvers.addresses import Address
-from resolvers.urls import Urls
+from resolvers.urls import Urls, immutable_path
 from serve.access import Guard
 from serve.caching import COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
@@ -110,7 +111,7 @@ class Images:
         if found is None:
             target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
             if target.key != key:
-                place = replace(urls, origin="").immutable(target.key)
+                place = replace(urls, origin=urlsplit(urls.origin).path).immutable(target.key)
                 return RedirectResponse(place, 302, {"Cache-Control": "no-store"} | COMMON)
             await self._fallback.make(target)
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
@@ -139,7 +140,8 @@ class Images:
 
     async def show(self, request: Request, asked: Asked) -> Response:
         """Answer with the variant that is meant at this moment; it is made where it is missing."""
-        accept, conditions = accepted_by(request), Conditions.of(request)
+        # A stable URL may give another picture within the second that a date is of.
+        accept, conditions = accepted_by(request), Conditions.of(request).without_dates()
         find = partial(self._find, asked, accept, conditions)
         found = made = await anyio.to_thread.run_sync(find, limiter=self._threads)
         if found.sendable is not None and asked.lead is not None:
@@ -205,7 +207,7 @@ class Images:
         key = sendable.stored.key
         sent, delivery = {**COMMON, **headers}, self._delivery_of(key)
         if delivery == "redirect" and stable:
-            return RedirectResponse(f"/i/{key}", 302, sent)
+            return RedirectResponse(immutable_path(self._site.settings, key), 302, sent)
         if delivery == "accel" and not conditions.is_unchanged(sendable.stored):
             sent["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
         return send(sendable, conditions, sent, self._bodies)

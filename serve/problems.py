@@ -44,7 +44,12 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
     return JSONResponse(
         body,
         status,
-        {"Cache-Control": keep, "X-Content-Type-Options": "nosniff", "Access-Control-Allow-Origin": "*"}
+        {
+            "Cache-Control": keep,
+            "X-Content-Type-Options": "nosniff",
+            "Access-Control-Allow-Origin": "*",
+            "Access-Control-Expose-Headers": "Content-Range, Retry-After",
+        }
         | (headers or {}),
         media_type="application/problem+json",
     )

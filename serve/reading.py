@@ -13,7 +13,7 @@ ALLOWED = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
     # What a client of pictures has reason to send, and browsers do not send unasked.
-    "Access-Control-Allow-Headers": "If-None-Match, If-Modified-Since, If-Match, If-Unmodified-Since, If-Range, Range, "
+    "Access-Control-Allow-Headers": "If-None-Match, If-Modified-Since, If-Range, Range, "
     "X-Packshot-Access-Key, X-vimond-access-key",
     "Access-Control-Max-Age": "86400",
 }

@@ -161,8 +161,9 @@ class Bench:
             answers = open_loop(
                 server.base, [f"{path}{400 + n % 500}&quality={1 + n // 500}" for n in range(wanted)], 4 * capacity
             )
+        statuses = answers.statuses().replace(" x 0", " x health")
         found = (
-            f"{capacity:.1f} renders/s asked for at {4 * capacity:.0f}/s: {answers.statuses()} (0: health);"
+            f"{capacity:.1f} renders/s asked for at {4 * capacity:.0f}/s: {statuses};"
             f" 503 within {answers.slowest(503, 0.99) * 1000:.0f} ms (99 %), {answers.slowest(503) * 1000:.0f} (all);"
             f" health within {answers.slowest(0, 0.99) * 1000:.0f}, {answers.slowest(0) * 1000:.0f} ms;"
             f" 200 within {answers.slowest(200):.1f} s"

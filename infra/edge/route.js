@@ -146,11 +146,13 @@ function tenantOf(host, domain) {
         return null;
     }
     const suffix = `.${domain}`;
-    const start = parts[1].length - suffix.length;
-    if (domain === '' || start < 0 || parts[1].indexOf(suffix, start) !== start) {
+    // A name with a dot at its end is the same name.
+    const name = parts[1].replace(/\.$/, '');
+    const start = name.length - suffix.length;
+    if (domain === '' || start < 0 || name.indexOf(suffix, start) !== start) {
         return '';
     }
-    const tenant = parts[1].slice(0, start);
+    const tenant = name.slice(0, start);
     return NAME.test(tenant) ? tenant : null;
 }
 

@@ -88,7 +88,10 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
         except PackshotError as refusal:
             return [copy.copy(refusal) for _ in drawings]
         wind(0)
-        return list(render_all(data, drawings, limits, wind, _recent.levels_of(data, limits)))
+        try:
+            return list(render_all(data, drawings, limits, wind, _recent.levels_of(data, limits)))
+        finally:
+            _recent.settle()
 
 
 def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:

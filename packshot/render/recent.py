@@ -11,6 +11,8 @@ from packshot.render.resample import Levels, levels_of
 
 # Of decoded pixels, 4 bytes each; and of the file, which further levels are decoded from.
 MOST_PIXELS, MOST_BYTES = 8_000_000, 8 * 2**20
+# Small levels that outlive a larger one hold on to the memory that it had, as they lie behind it.
+LARGEST_LEVEL = 16_000_000
 
 
 class Recent:
@@ -32,3 +34,10 @@ class Recent:
             levels.spare = MOST_PIXELS
             self._digest, self._levels = digest, levels
         return self._levels
+
+    def settle(self) -> None:
+        """Let go of what is not worth its memory until somebody asks for more."""
+        if self._levels is not None:
+            self._levels.release(())
+            if self._levels.most > LARGEST_LEVEL:
+                self._levels = None

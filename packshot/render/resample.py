@@ -40,9 +40,11 @@ class Levels:
         whole: decodes the original.
         half: decodes it to half its size, rounded up, where its format has a way to; else None.
         spare: pixels of levels that may stay although nobody is known to need them any more.
+        most: pixels of the largest level that was ever made.
     """
 
     spare = 0
+    most = 0
 
     def __init__(self, whole: Callable[[], Decoded], half: Callable[[], Decoded] | None = None) -> None:
         self.whole = whole
@@ -75,6 +77,7 @@ class Levels:
                     larger, picture=_halved(larger.picture), whole=larger.whole or Size(*larger.picture.size)
                 )
             self._made[factor] = level
+            self.most = max(self.most, level.picture.width * level.picture.height)
         return self._made[factor]
 
     def release(self, wanted: Iterable[int]) -> None:

@@ -218,7 +218,8 @@ def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size)
     return tuple(target for name in names for target in planned(snapshot, name, limit=limit))
 
 
-def _offered(format: Format, config: Location, original: Original) -> bool:
+def is_offered(format: Format, config: Location, original: Original) -> bool:
+    """Whether a location gives a picture in that format at all."""
     # A request has no word for GIF: it is given where a picture moves, or the location wants it.
     return format is not Format.GIF or original.moves or format in (config.formats or ())
 
@@ -239,7 +240,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -
     config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
     if config is None or shown is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
-    if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not _offered(key.plan.format, config, shown.original):
+    if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant changed for every picture, the old spelling leads to the new.
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits)

@@ -70,7 +70,7 @@ class LiveImages:
         return Response(status_code=307, headers={"Location": place, **kept, **headers, **COMMON})
 
     async def _send_original(self, request: Request, tenant: str, image_id: str) -> Response:
-        conditions = Conditions.of(request)
+        conditions = Conditions.of(request).without_dates()
         open_ = partial(self._open_original, tenant, image_id, conditions)
         sendable, headers = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         return send(sendable, conditions, {**COMMON, **headers}, self._threads)

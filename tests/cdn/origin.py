@@ -69,7 +69,7 @@ class Origin:
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
 
-            do_HEAD = do_GET  # noqa: N815 - as the base class has it
+            do_HEAD = do_OPTIONS = do_GET  # noqa: N815 - as the base class has it
 
             def log_message(self, *_: Any) -> None:
                 pass

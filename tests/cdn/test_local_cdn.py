@@ -118,12 +118,25 @@ def test_clients_are_told_what_is_for_them(stand_in: StandIn) -> None:
 
 
 def test_head_range_and_conditions(stand_in: StandIn) -> None:
-    both(stand_in, lambda _: picture(b"0123456789", "all"))
+    date = "Sat, 21 Nov 2026 12:00:00 GMT"
+    both(stand_in, lambda _: picture(b"0123456789", "all", Last_Modified=date))
     head = stand_in.cdn.client.head(URL)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "10")
     part = stand_in.cdn.get(URL, Range="bytes=2-4")
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
     assert stand_in.cdn.get(URL, If_None_Match=part.headers["etag"]).status_code == 304
+    # What is no plain range is ignored, as by the application.
+    for odd in ("bytes=0-1,5-6", "bytes=5-2", "lines=0-1", "bytes = 0-1", "bytes=-999999999999999999999"):
+        assert (stand_in.cdn.get(URL, Range=odd).status_code, odd) == (200, odd)
+    assert stand_in.cdn.get(URL, Range="bytes=5-5").content == b"5"
+    absent = stand_in.cdn.get(URL, Range="bytes=10-")
+    assert (absent.status_code, absent.headers["content-type"]) == (416, "application/problem+json")
+    assert absent.headers.get_list("cache-control") == ["no-store"]
+    assert (absent.json()["status"], absent.headers["content-range"]) == (416, "bytes */10")
+    # A date proves nothing of what may have changed within its second.
+    assert stand_in.cdn.get(URL, If_Modified_Since=date).status_code == 200
+    assert stand_in.cdn.get(URL, Range="bytes=2-4", If_Range=date).content == b"0123456789"
+    assert stand_in.cdn.get(URL, Range="bytes=2-4", If_Range=part.headers["etag"]).status_code == 206
     assert len(stand_in.app.seen + stand_in.other.seen) == 1
     # Whole, even where the first one wanted a part.
     first = stand_in.cdn.get(f"{URL}?width=7", Range="bytes=8-")
@@ -290,6 +303,15 @@ def test_an_immutable_url_comes_straight_from_the_bucket(stand_in: StandIn) -> N
     # What erasing purges finds it, by the tags that are the object's metadata.
     assert stand_in.cdn.purge("e:default:1") == 1
     assert stand_in.cdn.get(KEY).headers["x-packshot-cache"] == "miss"
+
+
+def test_preflights_are_the_applications_business(stand_in: StandIn) -> None:
+    both(stand_in, lambda _: Answer(b"", 204, {"Access-Control-Allow-Headers": "Range"}))
+    for url in (KEY, URL):
+        answer = stand_in.cdn.client.options(url, headers={"Access-Control-Request-Method": "GET"})
+        assert (answer.status_code, answer.headers["access-control-allow-headers"]) == (204, "Range")
+        assert answer.headers["x-packshot-cache"] == "pass"
+    assert asked(stand_in.bucket) == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, None])

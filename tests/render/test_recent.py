@@ -74,3 +74,22 @@ def test_what_is_large_is_not_kept(decodings: list[bool], monkeypatch: pytest.Mo
     for width in (250, 200):
         draw(original, width, kept)
     assert decodings == [True, True]
+
+
+def test_between_renders_little_is_kept(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    original = pictures.png(pictures.photo(*SOURCE))
+    # Room for what is halved, and not for the whole.
+    monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
+    kept = Recent()
+    # As one that ends early, whose levels are not released on the way.
+    kept.levels_of(original, LIMITS).at(2)
+    kept.settle()
+    draw(original, 200, kept)
+    assert decodings == [False]
+    draw(original, 800, kept)
+    assert decodings == [False, False]
+    kept.settle()
+    monkeypatch.setattr(recent, "LARGEST_LEVEL", SOURCE.width * SOURCE.height - 1)
+    kept.settle()
+    draw(original, 200, kept)
+    assert decodings == [False, False, False]

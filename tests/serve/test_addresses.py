@@ -82,6 +82,12 @@ def test_a_host_and_a_path_must_not_disagree(hosts: TestClient, films: str) -> N
         assert hosts.get(path, headers={"Host": f"books.{DOMAIN}"}).status_code == 404
 
 
+def test_a_host_with_a_dot_at_its_end_is_the_same_host(hosts: TestClient, films: str) -> None:
+    for host in (f"films.{DOMAIN}.", f"FILMS.{DOMAIN}"):
+        assert hosts.get(f"/api/v2/img/{films}", headers={"Host": host}).status_code == 200
+    assert hosts.get(f"/api/v2/img/{films}", headers={"Host": f"films.{DOMAIN}.."}).status_code == 404
+
+
 def test_the_public_url_names_the_tenant_only_where_its_host_does(playground: Playground) -> None:
     for public, domain, expected in (
         ("https://{tenant}.images.example", DOMAIN, f"https://films.images.example/api/v2/img/{PACK}"),

@@ -148,6 +148,7 @@ def test_a_replaced_picture_and_one_that_is_gone(client: TestClient, playground:
     playground.site.variants.delete(old["key"])
     told = ask(client, f"/i/{old['key']}")
     assert (told["answer"]["status"], told["stored"]) == (302, None)
+    assert told["headers"] == {"Cache-Control": client.get(f"/i/{old['key']}").headers["cache-control"]}
     assert client.get(f"/i/{old['key']}").headers["location"] == f"/i/{told['current']['key']}"
 
 

@@ -76,6 +76,18 @@ def test_it_is_kept_like_a_stable_url_once_all_is_rendered(
     assert pending.headers["cache-control"] == "public, max-age=2"
 
 
+def test_formats_that_a_picture_is_not_given_in_are_left_out(client: TestClient, pack_id: str) -> None:
+    url = f"/api/v2/img/{pack_id}/picture.json?location=thumb&widths=40"
+    for formats, left in (("gif,jpeg,webp", ["image/webp", "image/jpeg"]), ("gif", ["image/jpeg"])):
+        found = client.get(f"{url}&formats={formats}").json()
+        assert [source["mediaType"] for source in found["sources"]] == left
+        urls = [
+            found["src"],
+            *(each.split()[0] for source in found["sources"] for each in source["srcset"].split(", ")),
+        ]
+        assert {client.get(url.removeprefix("http://testserver")).status_code for url in urls} == {200}
+
+
 def test_who_has_it_already_is_not_sent_it_again(client: TestClient, pack_id: str) -> None:
     url = f"/api/v2/img/{pack_id}/picture.json"
     etag = client.get(url).headers["etag"]

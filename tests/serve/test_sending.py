@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from packshot.geometry import Crop
 from packshot.settings import Settings
 from packshot.site import Site
 from packshot.storage.base import Opened
 from pregen.queue import make_broker
-from resolvers import erasing
+from resolvers import erasing, packs
 from serve import sending
 from serve.app import create_app
 from tests.admin import wait_for
 from tests.pictures import photo
-from tests.playground import Playground
+from tests.playground import TENANT, Playground
 
 
 @pytest.fixture
@@ -42,7 +43,8 @@ def served(playground: Playground, **settings: Any) -> Iterator[TestClient]:
     """Give a client of the same installation under other settings."""
     changed = playground.with_settings(Settings(**playground.settings.model_dump() | settings))
     app = create_app(changed, make_broker(changed.settings), playground.bell, "test-token")
-    with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
+    here = ("127.0.0.1", 50_000)
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
         yield client
 
 
@@ -89,8 +91,9 @@ def test_a_part_that_there_is_not_is_a_problem_document(client: TestClient, url:
 
 def test_a_part_is_sent_only_of_the_bytes_that_the_client_has(client: TestClient, url: str, size: str) -> None:
     whole = client.get(url)
-    for same in (whole.headers["etag"], whole.headers["last-modified"]):
-        assert client.get(url, headers={"Range": "bytes=0-9", "If-Range": same}).status_code == 206
+    immutable = whole.headers["content-location"]
+    for at, same in ((url, whole.headers["etag"]), (immutable, client.get(immutable).headers["last-modified"])):
+        assert client.get(at, headers={"Range": "bytes=0-9", "If-Range": same}).status_code == 206
     for other in ('"another"', f"W/{whole.headers['etag']}", "Thu, 01 Jan 2099 00:00:00 GMT", "yesterday"):
         answer = client.get(url, headers={"Range": "bytes=0-9", "If-Range": other})
         assert (answer.status_code, answer.content) == (200, whole.content)
@@ -123,11 +126,30 @@ def test_stable_urls_lead_to_immutable_ones_where_it_is_set(playground: Playgrou
         assert answer.headers["location"] == answer.headers["content-location"]
         # It is cached and purged as the picture would be.
         assert answer.headers["cache-control"].startswith("public, max-age=60, s-maxage=60,")
+        admin = {"Authorization": "Bearer test-token"}
+        assert client.get(f"{url}&explain=1", headers=admin).json()["answer"]["status"] == 302
         picture = client.get(answer.headers["location"])
         assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
         assert client.head(url).status_code == 302
         # What is not there yet is there when the client comes for it.
         assert client.get(client.get(f"{url}&width=97").headers["location"]).status_code == 200
+
+
+def test_where_pictures_are_under_a_folder_nothing_leads_out_of_it(playground: Playground, url: str) -> None:
+    known = {"public_url": "https://{tenant}.shop.example/art/{tenant}"}
+    folder = f"/art/{TENANT}"
+    with served(playground, **known) as client:
+        old = client.get(url).headers["content-location"]
+        assert old.startswith(f"{folder}/i/{TENANT}/")
+    key = old.removeprefix(f"{folder}/i/")
+    packs.set_crop(playground.caller, key.split("/")[1], "main", Crop(0, 0, 0.5, 0.5))
+    playground.site.variants.delete(key)
+    with served(playground, **known, delivery="redirect") as client:
+        new = client.get(url).headers["location"]
+        assert new.startswith(f"{folder}/i/{TENANT}/")
+        assert new != old
+        replaced = client.get(f"/i/{key}")
+        assert (replaced.status_code, replaced.headers["location"]) == (302, new)
 
 
 def test_a_web_server_in_front_is_told_what_to_send(playground: Playground, url: str) -> None:
