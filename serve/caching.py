@@ -44,6 +44,16 @@ def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, st
     return headers
 
 
+def leads_to_cdn(site: Site, tenant: str) -> bool:
+    """Whether live URLs of what is stored lead to a CDN; what not everybody may see is at none."""
+    return site.settings.public_url is not None and site.doors.find(tenant) is None
+
+
+def describe_redirect(site: Site, tags: Iterable[str] = ()) -> dict[str, str]:
+    """Return the headers by which caches keep a live URL's redirect, and purges find it."""
+    return {"Cache-Control": f"max-age={site.settings.redirect_max_age}"} | site.purger.headers(list(tags))
+
+
 def describe_immutable(site: Site, key: Key) -> dict[str, str]:
     """Return the headers of an immutable URL's answer that depend on its key, and not on the bytes."""
     return {"Cache-Control": FOREVER} | site.purger.headers([erase_tag(key.tenant, key.pack)])

@@ -5,7 +5,7 @@ another story than it does.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import Any
 
@@ -22,6 +22,7 @@ from packshot.model import Format, Location, Original, Snapshot
 from packshot.site import Site
 from packshot.storage.base import DamagedObject, Stored
 from packshot.variants.draft import choose, default_formats
+from packshot.variants.live_request import LiveForm
 from packshot.variants.request import RequestForm, split_query
 from packshot.variants.resolve import (
     asked_location,
@@ -33,12 +34,13 @@ from packshot.variants.resolve import (
     shown_at,
     source_of,
 )
+from resolvers import live
 from resolvers.addresses import Address
 from resolvers.caller import Scope
 from resolvers.urls import Urls
 from serve import problems
 from serve.auth import Gate, Insecure, Unauthenticated
-from serve.caching import PRIVATE, describe_immutable, describe_stable
+from serve.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, leads_to_cdn
 from serve.erased import Erased, read_shown
 from serve.fallback import refuse_failed
 from serve.negotiation import accepted_by
@@ -100,17 +102,20 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
     Raises:
         Invalid: the URL is of another kind.
     """
-    if address.key is None and not isinstance(address.form, RequestForm):
-        raise Invalid(
-            "That URL is not explained.", field=("url",), expected="a stable or an immutable URL", got=address.path
-        )
+    is_live = isinstance(address.form, LiveForm) and address.form.size is not None
+    if address.key is None and not is_live and not isinstance(address.form, RequestForm):
+        expected = "a stable or an immutable URL, or a live one with a size"
+        raise Invalid("That URL is not explained.", field=("url",), expected=expected, got=address.path)
     told: Document = {
-        "kind": "stable" if address.key is None else "immutable",
+        "kind": "immutable" if address.key is not None else "live" if is_live else "stable",
         "tenant": {"value": address.tenant, "from": address.named_by.value},
         "pack": address.pack_id,
         "keyRequired": site.doors.find(address.tenant) is not None,
     }
-    steps = _stable_steps(site, address, urls, accept) if address.key is None else _immutable_steps(site, address, urls)
+    if address.key is not None:
+        steps = _immutable_steps(site, address, urls)
+    else:
+        steps = _live_steps(site, address, urls) if is_live else _stable_steps(site, address, urls, accept)
     try:
         for step in steps:
             told |= step
@@ -123,7 +128,24 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
     return told
 
 
-def _stable_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Format]) -> Iterator[Document]:
+def _live_steps(site: Site, address: Address, urls: Urls) -> Iterator[Document]:
+    form = address.form
+    assert isinstance(form, LiveForm)
+    yield {"image": form.image_id}
+    within = form.within(site.limit)
+    if within is not form:
+        yield {"answer": {"status": 307, "by": f"leading to the equal request within bounds, {within.name}"}}
+        return
+    with site.catalog.read(address.tenant) as tx:
+        pack_id = live.find_pack(tx, form.image_id)
+    yield {"pack": pack_id}
+    meant = replace(address, pack_id=pack_id, form=form.request)
+    yield from _stable_steps(site, meant, urls, frozenset(), is_live=True)
+
+
+def _stable_steps(
+    site: Site, address: Address, urls: Urls, accept: frozenset[Format], *, is_live: bool = False
+) -> Iterator[Document]:
     form = address.form
     assert isinstance(form, RequestForm)
     yield {"request": form.query(), "accepts": sorted(accept)}
@@ -137,9 +159,9 @@ def _stable_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Fo
             "original": _original(shown.original),
             "crop": {"value": shown.crop and asdict(shown.crop), "from": shown.crop_from},
             "focus": {"value": shown.focus and asdict(shown.focus), "from": shown.focus_from},
-            "policy": _policy(snapshot, snapshot.locations[name], shown.original, form),
+            "policy": _policy(snapshot, snapshot.locations[name], shown.original, form, is_live=is_live),
         }
-    target = resolve(snapshot, form, limit=site.limit, accept=accept)
+    target = resolve(snapshot, form, limit=site.limit, accept=accept, upscale=is_live)
     key = target.key
     yield {
         "plan": str(key.plan),
@@ -152,10 +174,16 @@ def _stable_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Fo
     }
     entry = entries.get(str(key))
     stored = _look(site, str(key))
+    leads = is_live and stored is not None and leads_to_cdn(site, address.tenant)
     headers = describe_stable(site, target, varies=negotiates(snapshot, form))
+    if leads:
+        headers = describe_redirect(site, target.tags)
     yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
     if stored is None:
         refuse_failed(entry)
+    if leads:
+        yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
+        return
     if site.settings.delivery == "redirect" and not site.doors.was_private(address.tenant):
         yield {"answer": {"status": 302, "by": "leading to the immutable URL"}}
         return
@@ -217,7 +245,7 @@ def _read(site: Site, address: Address) -> tuple[Snapshot, dict[str, Entry]]:
         return read_shown(tx, address.pack_id), ledger.read_entries(tx, [address.pack_id])
 
 
-def _policy(snapshot: Snapshot, config: Location, original: Original, form: RequestForm) -> Document:
+def _policy(snapshot: Snapshot, config: Location, original: Original, form: RequestForm, *, is_live: bool) -> Document:
     policy = policy_for(snapshot, config.name)
     chosen = choose(policy, snapshot.tenant.format_policy, form)
     formats = config.formats or default_formats(original)
@@ -230,7 +258,7 @@ def _policy(snapshot: Snapshot, config: Location, original: Original, form: Requ
             "value": "of the format" if chosen.quality is None else str(chosen.quality),
             "from": chosen.quality_from,
         },
-        "upscale": {"value": config.allow_upscale, "from": "location"},
+        "upscale": {"value": config.allow_upscale or is_live, "from": "request" if is_live else "location"},
         "formats": {
             "value": [format.value for format in formats],
             "from": "default" if config.formats is None else "location",

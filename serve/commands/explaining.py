@@ -12,7 +12,7 @@ app = typer.Typer()
 
 @app.command()
 def explain(
-    url: Annotated[str, typer.Argument(metavar="URL", help="A stable or immutable URL, whole or from its path on.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="A stable, immutable or live URL, whole or by its path.")],
     accept: Annotated[
         str, typer.Option(metavar="TYPES", help="The client's Accept header, where the format is negotiated.")
     ] = "",

@@ -17,7 +17,7 @@ from resolvers import live
 from resolvers.addresses import Address
 from resolvers.urls import Urls
 from serve.access import Guard
-from serve.caching import COMMON, keep_stable
+from serve.caching import COMMON, describe_redirect, keep_stable, leads_to_cdn
 from serve.erased import read_shown
 from serve.images import Asked, Images
 from serve.sending import Conditions, Sendable, send
@@ -45,9 +45,7 @@ class LiveImages:
         if within is not form:
             return self._lead_within(request, within)
         pack_id = await anyio.to_thread.run_sync(self._find, address.tenant, form.image_id, limiter=self._threads)
-        # What not everybody may see is at no CDN.
-        leads = self._site.settings.public_url is not None and self._site.doors.find(address.tenant) is None
-        lead = partial(self._lead_to_cdn, urls) if leads else None
+        lead = partial(self._lead_to_cdn, urls) if leads_to_cdn(self._site, address.tenant) else None
         return await self._images.show(request, Asked(address.tenant, pack_id, form.request, upscale=True, lead=lead))
 
     def _find(self, tenant: str, image_id: str) -> str:
@@ -55,19 +53,14 @@ class LiveImages:
             return live.find_pack(tx, image_id)
 
     def _lead_to_cdn(self, urls: Urls, target: Target) -> Response:
-        tags = self._site.purger.headers(list(target.tags))
-        return self._redirect(urls.immutable(target.key), tags)
+        return _redirect(urls.immutable(target.key), describe_redirect(self._site, target.tags))
 
     def _lead_within(self, request: Request, within: LiveForm) -> Response:
         query, limit = request.scope["query_string"].decode("latin-1"), self._site.limit
         # Relative, as nobody knows under which folder a CDN has this one.
         place = within.name + (f"?{query}" if query else "")
         said = f"Images are at most {limit.width} x {limit.height} pixels large. This leads to the equal one within."
-        return self._redirect(place, {"X-Redirect-Info": said})
-
-    def _redirect(self, place: str, headers: dict[str, str]) -> Response:
-        kept = {"Cache-Control": f"max-age={self._site.settings.redirect_max_age}"}
-        return Response(status_code=307, headers={"Location": place, **kept, **headers, **COMMON})
+        return _redirect(place, {"X-Redirect-Info": said, **describe_redirect(self._site)})
 
     async def _send_original(self, request: Request, tenant: str, image_id: str) -> Response:
         conditions = Conditions.of(request).without_dates()
@@ -97,3 +90,7 @@ class LiveImages:
         except NoSuchObject:
             raise NotFound("The original is missing from its store.", expected="another image", got=image_id) from None
         return Sendable(opened.stored, opened), headers
+
+
+def _redirect(place: str, headers: dict[str, str]) -> Response:
+    return Response(status_code=307, headers={"Location": place, **headers, **COMMON})

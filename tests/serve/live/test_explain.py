@@ -1,0 +1,52 @@
+"""Why a live URL gives what it gives: the same story as its answer."""
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.command import Command
+from tests.pictures import photo
+from tests.playground import Playground
+from tests.serve.conftest import TOKEN
+from tests.serve.live.conftest import Opening
+
+ADMIN = {"Authorization": f"Bearer {TOKEN}"}
+
+
+@pytest.fixture
+def film(playground: Playground) -> str:
+    return playground.pack(picture=photo(60, 40), external_id="film")
+
+
+def test_the_steps_end_in_the_answer(client: TestClient, film: str) -> None:
+    url = "/live/film_120_120.jpg?fit=crop&explain=1"
+    told = client.get(url, headers=ADMIN).json()
+    assert (told["kind"], told["image"], told["pack"]) == ("live", "film", film)
+    assert told["policy"]["upscale"] == {"value": True, "from": "request"}
+    assert told["answer"] == {"status": 200, "by": "rendering it now"}
+    shown = client.get(url)
+    assert shown.headers["content-location"] == "/i/" + told["key"]
+    assert {name.lower() for name in told["headers"]} <= shown.headers.keys()
+    assert client.get(url, headers=ADMIN).json()["answer"]["by"] == "the store"
+
+
+def test_redirects_are_told_too(opening: Opening, film: str) -> None:
+    client = opening(public_url="https://cdn.example", max_width=100)
+    url = "/live/film_90_90.jpg?explain=1"
+    client.get(url)
+    told, answer = client.get(url, headers=ADMIN).json(), client.get(url)
+    assert told["answer"]["status"] == answer.status_code == 307
+    assert told["immutableUrl"] == answer.headers["location"]
+    assert told["headers"] == {"Cache-Control": answer.headers["cache-control"]}
+    beyond = client.get("/live/film_200_50.png?explain=1", headers=ADMIN).json()
+    assert beyond["answer"] == {"status": 307, "by": "leading to the equal request within bounds, film_100_50.png"}
+
+
+def test_what_is_refused_says_why(client: TestClient, film: str) -> None:
+    told = client.get("/live/absent_9_9.jpg?explain=1", headers=ADMIN).json()
+    assert (told["image"], told["refusal"]["status"]) == ("absent", 404)
+    assert client.get("/live/film.jpg?explain=1", headers=ADMIN).status_code == 400
+
+
+def test_the_command_explains_live_urls(playground: Playground, film: str) -> None:
+    told = Command(playground).json("explain", "https://images.example/live/film_30_30_2x.png")
+    assert (told["kind"], told["plan"]) == ("live", "w60-h40-clip-center.png")
