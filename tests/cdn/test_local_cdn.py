@@ -176,6 +176,16 @@ def test_clients_cannot_purge(stand_in: StandIn) -> None:
         assert stand_in.cdn.get(path).status_code == 404
 
 
+def test_live_urls_are_passed_on_as_they_came_and_nothing_is_uploaded(stand_in: StandIn) -> None:
+    path = "/live/a%20b_10_10_2x.jpg?fit=crop&Quality=7"
+    for _ in range(2):
+        answer = stand_in.cdn.client.get(path, headers={"X-Packshot-Cache": "1"})
+        assert (answer.content, answer.headers["x-packshot-cache"]) == (path.encode(), "pass")
+    assert asked(stand_in.app, stand_in.other) == [path] * 2
+    for method, place in (("POST", "/live/token"), ("POST", "/live/a.jpg"), ("PURGE", "/live/a_1_1.jpg")):
+        assert stand_in.cdn.client.request(method, place, headers={"Xkey-Purge": "all"}).status_code == 405
+
+
 def test_a_purge_from_elsewhere_is_refused(tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_CDN_PURGERS", "192.0.2.0/24 2001:db8::1")
     with local_cdn.running(tmp_path / "cdn", [stand_in.app.url]) as cdn:

@@ -175,3 +175,17 @@ def test_a_crop_in_pixels_is_those_very_pixels(data: st.DataObject, width: int, 
 def test_without_numbers_there_is_no_crop_on_upload() -> None:
     assert parse_upload_crop("") is None
     assert parse_upload_crop("a=b") is None
+
+
+segments = st.lists(st.sampled_from("a_.x0129-%/é\0 2") | st.sampled_from(sorted(EXTENSIONS)), max_size=14).map("".join)
+
+
+@given(
+    st.text(max_size=20) | segments, st.text(max_size=20) | st.sampled_from(["fit=crop", "quality=%31", "blur=TRUE"])
+)
+def test_whatever_is_asked_for_is_understood_or_refused(name: str, query: str) -> None:
+    for read in (parse_live_request, lambda name, _: check_image_id(name), lambda _, query: parse_upload_crop(query)):
+        try:
+            read(name, query)
+        except (Invalid, NotFound) as refused:
+            assert refused.expected  # noqa: PT017 - whether it is refused depends on what was drawn
