@@ -53,7 +53,8 @@ class PackshotError(Exception):
         self.message = message
         self.field = field
         self.expected = expected
-        self.got = None if got is None else _short(str(got))
+        # JSON has no lone surrogate, though what a client sent may spell one.
+        self.got = None if got is None else _short(str(got)).encode(errors="replace").decode()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Refusals travel from the render processes; the default would lose the keywords.

@@ -23,9 +23,9 @@ from packshot.originals import digest_file
 from resolvers import erasing, packs
 from resolvers.moving import iaas, vimond_service
 from resolvers.moving.report import Kind, Report
-from resolvers.moving.vimond_documents import map_names, map_pack_id
+from resolvers.moving.vimond_documents import map_names, map_pack_id, plain_id
 from resolvers.moving.vimond_locations import Options, move_locations
-from resolvers.moving.vimond_packs import Named, move_packs, plain_id
+from resolvers.moving.vimond_packs import Named, move_packs
 from resolvers.moving.vimond_service import Credentials, VimondService
 from tests.command import Command
 from tests.pictures import jpeg, photo, png
@@ -265,6 +265,17 @@ def test_errors_that_pass_are_waited_for(playground: Playground, old: OldService
     old.bad_days[f"/adminAPI/imagePack/{FILM}"] = deque([500, 429])
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([0, 504])
     assert said(move(playground, old, FILM)) == {}
+    assert playground.snapshot(FILM).slot("main").original is not None
+
+
+@ON_ONE
+def test_a_pack_that_is_not_shown_is_left_and_one_with_a_cache_buster_in_its_id_keeps_it(
+    playground: Playground, old: OldService
+) -> None:
+    old.packs[FILM]["id"] = f"{FILM}-1662654467834"
+    old.bad_days[f"/adminAPI/imagePack/{EMPTY}"] = deque([403])
+    left = said(move(playground, old, EMPTY, FILM))
+    assert "got 403" in left[f"pack {EMPTY}"]
     assert playground.snapshot(FILM).slot("main").original is not None
 
 

@@ -98,7 +98,17 @@ def read_pack(document: Any) -> OldPack:
         except PackshotError as error:
             faults.append((name, error))
     modified = _moment(fields.get("modified"))
-    return OldPack(_name(fields, "id"), values, main_location, overrides, modified, tuple(faults))
+    return OldPack(plain_id(_name(fields, "id")), values, main_location, overrides, modified, tuple(faults))
+
+
+def plain_id(text: str) -> str:
+    """Return a pack's id without the cache buster that URLs append; ids of another kind are left as they are.
+
+    >>> plain_id("62e89a0ce4b0003c6f22b5a3-1662654467834")
+    '62e89a0ce4b0003c6f22b5a3'
+    """
+    before = text.partition("-")[0]
+    return before if PACK_ID.fullmatch(before) else text
 
 
 def map_names(names: Iterable[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from packshot.catalog import tombstones
 from packshot.errors import Forbidden, NotFound, PackshotError
-from packshot.model import PACK_ID, Snapshot
+from packshot.model import Snapshot
 from resolvers import packs
 from resolvers.caller import Caller
 from resolvers.imports import NewOriginal, NewPack
@@ -43,16 +43,6 @@ class Named:
     id: str
     of_asset: bool = False
     may_lack: bool = False
-
-
-def plain_id(text: str) -> str:
-    """Return a pack's id without the cache buster that URLs append; ids of another kind are left as they are.
-
-    >>> plain_id("62e89a0ce4b0003c6f22b5a3-1662654467834")
-    '62e89a0ce4b0003c6f22b5a3'
-    """
-    before = text.partition("-")[0]
-    return before if PACK_ID.fullmatch(before) else text
 
 
 def move_packs(

@@ -113,13 +113,16 @@ class VimondService:
 
         Raises:
             NotFound: it has no such pack.
+            FetchFailed: it does not show this one.
             Forbidden, Invalid, Away: as `locations` says.
         """
-        return self._document(f"/adminAPI/imagePack/{quote(id, safe='', errors='replace')}")
+        return self._document(f"/adminAPI/imagePack/{quote(id, safe='', errors='replace')}", one_of_many=True)
 
     def pack_of_asset(self, asset_id: str) -> Any:
         """Return the document of an asset's pack; see `pack`."""
-        return self._document(f"/adminAPI/imagePackViaAsset/{quote(asset_id, safe='', errors='replace')}")
+        return self._document(
+            f"/adminAPI/imagePackViaAsset/{quote(asset_id, safe='', errors='replace')}", one_of_many=True
+        )
 
     def picture(self, pack_id: str, location: str, into: Path, *, width: int, max_bytes: int) -> None:
         """Receive what a client gets at a location into a new file, as little processed as a URL can ask for.
@@ -157,9 +160,14 @@ class VimondService:
     def _picture_headers(self) -> Mapping[str, str]:
         return {"Accept": "image/*", **self._credentials.picture_headers}
 
-    def _document(self, path: str) -> Any:
+    def _document(self, path: str, *, one_of_many: bool = False) -> Any:
         def ask() -> Any:
             with self._answer(path, {"Accept": "application/json", **self._credentials.admin_headers}) as response:
+                if response.status == 403 and one_of_many:
+                    # By the same credentials it showed its locations.
+                    raise FetchFailed(
+                        "The old service does not show it.", expected="status 200", got=403, may_pass=False
+                    )
                 if response.status in (401, 403):
                     raise Forbidden(
                         "The old service does not let us in.",

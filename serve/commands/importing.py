@@ -159,7 +159,8 @@ def iaas(
 
 def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> tuple[Iterator["Named"], int | None]:
     """Return the packs that are asked for, and how many those are; None: nobody knows yet."""
-    from resolvers.moving.vimond_packs import Named, plain_id
+    from resolvers.moving.vimond_documents import plain_id
+    from resolvers.moving.vimond_packs import Named
 
     if packs is not None and packs == assets:
         raise typer.BadParameter("--packs and --assets cannot come from one file.")

@@ -25,7 +25,7 @@ def purge(
     rendered_before: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
+            formats=["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
             metavar="DATE",
             help="Render anew, and then purge, what was rendered before this moment (UTC).",
         ),

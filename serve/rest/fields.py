@@ -124,21 +124,21 @@ LOCATION: dict[str, tuple[str, Reader]] = {
 
 
 def slots(body: Mapping[str, Any]) -> list[SlotPatch]:
-    """Return what a pack's `imageLocations` say of its locations; one of which nothing is said is left alone.
+    """Return what a pack's `imageLocations` say of its locations; one of which nothing, or null, is said is left alone.
 
     Raises:
         Invalid: a value does not fit.
     """
-    found = []
+    found, said = [], body.get("imageLocations")
     try:
-        for name, said in an_object(body.get("imageLocations", {})).items():
+        for name, values in an_object({} if said is None else said).items():
             try:
                 text(name)
-                values = read(an_object(said), SLOT)
+                patch = {} if values is None else read(an_object(values), SLOT)
             except PackshotError as error:
                 raise error.at(name) from None
-            if values:
-                found.append(SlotPatch(name, values, at=("imageLocations", name)))
+            if patch:
+                found.append(SlotPatch(name, patch, at=("imageLocations", name)))
     except PackshotError as error:
         raise error.at("imageLocations") from None
     return found

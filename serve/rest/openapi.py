@@ -33,7 +33,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "id": {"schema": _TEXT, "example": PACK, "description": "The pack; what follows the first hyphen is ignored."},
     "name": {"schema": LOCATION_NAME, "example": "portal-cover", "description": "The location."},
     "location": {"schema": LOCATION_NAME, "example": "main", "description": "The location."},
-    "assetId": {"schema": {"type": "integer", "minimum": 0}, "example": 4711, "description": "The asset."},
+    "assetId": {"schema": {"type": "integer"}, "example": 4711, "description": "The asset."},
     "tenant": {"schema": _TEXT, "example": "default", "description": "The caller's own tenant."},
     "env": {"schema": _TEXT, "example": "eu-north-1-prod", "description": "Any; it makes no difference."},
     "force": {"schema": {"type": "boolean"}, "example": True, "description": "Do it although packs show it."},

@@ -11,7 +11,7 @@ from schema.scalars import MAX_LONG
 from serve.rest import documents, fields
 from serve.rest.calls import Call, Document, no_pack
 
-ASSET_ID = re.compile(r"[0-9]{1,16}")
+ASSET_ID = re.compile(r"-?[0-9]{1,16}")
 
 
 def create_pack(call: Call) -> Document:
@@ -42,7 +42,7 @@ def get_pack_via_asset(call: Call) -> Document:
     named = call.path["assetId"]
     asset_id = int(named) if ASSET_ID.fullmatch(named) else None
     found = None
-    if asset_id is not None and asset_id <= MAX_LONG:
+    if asset_id is not None and abs(asset_id) <= MAX_LONG:
         found = packs.find_pack(call.caller, asset_id=asset_id)
     if found is None:
         raise no_pack(named)

@@ -54,15 +54,17 @@ def counting(playground: Playground) -> Iterator[list[str]]:
 
 
 def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a busy machine the longer batch would look once more how things stand.
-    monkeypatch.setattr("pregen.refresh.LOOK_SECONDS", 3600.0)
+    # On a busy machine the longer batch would look, renew and write once more.
+    for name in ("LOOK_SECONDS", "RENEW_SECONDS", "FINISH_SECONDS"):
+        monkeypatch.setattr(f"pregen.refresh.{name}", 3600.0)
     numbers = []
     for count in (2, 8):
         pack_ids = ordered(playground, count)
         with counting(playground) as seen:
             refresh_packs(playground.site, TENANT, pack_ids)
         assert there(playground, pack_ids) == [True] * count
-        numbers.append(len(seen))
+        # Who may see the pictures is looked up once a second, whatever else is done.
+        numbers.append(len([statement for statement in seen if "access_keys" not in statement]))
     assert numbers[0] == numbers[1]
 
 

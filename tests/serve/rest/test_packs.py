@@ -71,6 +71,8 @@ def test_a_pack_is_found_by_its_asset(rest: Rest) -> None:
     assert rest.get("imagePackViaAsset/4711") == made
     taken = rest.post("imagePacks", {"assetId": 4711}, status=409)
     assert (taken["code"], taken["parameter"], taken["existing"]) == ("TAKEN", "assetId", made["id"])
+    odd = rest.post("imagePacks", {"assetId": -78})
+    assert rest.get("imagePackViaAsset/-78") == odd
     for absent in ("4712", "0", "-1", "x", "4711.0", "9" * 16, "9" * 30, "%D9%A4", "%00"):
         assert rest.get(f"imagePackViaAsset/{absent}", status=404)["code"] == "NOT_FOUND"
 
@@ -111,6 +113,10 @@ def test_a_packs_locations_are_changed_with_the_pack_all_or_nothing(rest: Rest, 
     }
     playground.run_jobs()
     assert playground.entries(pack_id).keys() > playground.planned(pack_id).keys() != before, "rendered anew"
+    for nothing in (None, {}, {"main": None}):
+        again = rest.put(f"imagePack/{pack_id}", {"imageLocations": nothing})
+        assert again["imageLocations"] == told["imageLocations"]
+        told = again
     body = {"resizeGravity": "west", "imageLocations": {"main": {"cropInfo": CROP}, "nowhere": {"cropInfo": CROP}}}
     refused = rest.put(f"imagePack/{pack_id}", body, status=404)
     assert refused["parameter"] == "imageLocations.nowhere.location"
@@ -169,8 +175,8 @@ def test_a_crop_that_does_not_fit_is_named_and_changes_nothing(
         ({"mainImageLocation": "nowhere"}, 404, "mainImageLocation"),
         ({"mainImageLocation": "\0"}, 400, "mainImageLocation"),
         ({"imageLocations": []}, 400, "imageLocations"),
-        ({"imageLocations": None}, 400, "imageLocations"),
-        ({"imageLocations": {"main": None}}, 400, "imageLocations.main"),
+        ({"imageLocations": ""}, 400, "imageLocations"),
+        ({"imageLocations": {"main": []}}, 400, "imageLocations.main"),
         ({"imageLocations": {"nowhere": {"cropInfo": None}}}, 404, "imageLocations.nowhere.location"),
         ({"imageLocations": {"\0": {"cropInfo": None}}}, 400, "imageLocations.\0"),
     ],
