@@ -10,6 +10,7 @@ from packshot.catalog import access_keys, purges
 from packshot.catalog.access_keys import AccessKey
 from packshot.errors import BadState, Invalid, NotFound
 from packshot.storage.divided import DividedStore
+from packshot.variants.live_request import LiveForm
 from packshot.variants.tags import erase_tag, tenant_tag
 from resolvers.addresses import read_url
 from resolvers.caller import Caller
@@ -97,13 +98,21 @@ def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datet
     """Return an image URL of the tenant that opens until then, whatever it asks for, and that moment.
 
     Raises:
-        Invalid: that is no image URL, or the moment is past.
+        Invalid: that is no image URL, it leads to a smaller picture, or the moment is past.
         NotFound: it is another tenant's.
         BadState: there is no access key to sign with.
     """
     address = read_url(caller.site.settings, url)
     if address.tenant != caller.tenant:
         raise NotFound("There is no such picture.", field=("url",), expected="a URL of this tenant")
+    form, limit = address.form, caller.site.limit
+    if isinstance(form, LiveForm) and (within := form.within(limit)) is not form:
+        raise Invalid(
+            "That URL leads to the equal one within the greatest size, which its signature would not open.",
+            field=("url",),
+            expected=within.name,
+            got=form.name,
+        )
     expires = int(expires_at.timestamp())
     if expires <= datetime.now(UTC).timestamp():
         raise Invalid(

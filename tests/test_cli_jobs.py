@@ -19,6 +19,11 @@ FIELDS = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=["sqlite"])
+def database_url() -> None:
+    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+
+
 @pytest.fixture
 def command(playground: Playground) -> Command:
     return Command(playground)

@@ -10,6 +10,11 @@ from tests.test_cli_jobs import broken_pack
 SIZES = ("--width", "40", "--height", "20")
 
 
+@pytest.fixture(params=["sqlite"])
+def database_url() -> None:
+    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+
+
 @pytest.fixture
 def command(playground: Playground) -> Command:
     return Command(playground)

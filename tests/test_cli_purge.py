@@ -13,6 +13,11 @@ from tests.pictures import photo
 from tests.playground import TENANT, Playground
 
 
+@pytest.fixture(params=["sqlite"])
+def database_url() -> None:
+    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+
+
 @pytest.fixture
 def command(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.setattr(following, "LOOK_SECONDS", 0.01)

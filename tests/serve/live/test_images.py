@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from packshot.catalog.tables import variants
 from packshot.cdn.varnish import VarnishPurger
+from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity
 from resolvers import access, erasing, packs, purging
 from resolvers.originals import Source, set_original
@@ -296,6 +297,10 @@ def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, pla
         assert shown.status_code == 200, "no CDN has it, so nobody is led there"
         assert shown.headers["cache-control"] == "private, no-store"
     assert client.get(f"/live/film.jpg?access-key={secret}").status_code == 200
+    with pytest.raises(Invalid) as refused:
+        # It would lead to where its signature is another URL's.
+        access.sign_url(playground.caller, f"{CDN}/live/film_9000_10.jpg", LATER)
+    assert refused.value.expected == "film_4096_10.jpg"
     signed, _ = access.sign_url(playground.caller, f"{CDN}/live/film_010_10.jpg?fit=crop", LATER)
     assert client.get(signed.removeprefix(CDN)).status_code == 200
     assert client.get(signed.removeprefix(CDN).replace("010_10", "11_11")).status_code == 403
