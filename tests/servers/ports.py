@@ -4,8 +4,9 @@ import os
 import socket
 from itertools import count
 
-# Below those that the kernel gives to connections, which would take one between its choice and its use.
-FIRST, SPAN, WORKERS = 20_000, 1000, 12
+# Below those that the kernel gives to connections, which would take one between its choice and its use, and above
+# those of the S3 servers.
+FIRST, SPAN, WORKERS = 22_000, 800, 12
 # Processes that test side by side have a span each.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
 # Runs side by side begin apart.
