@@ -260,30 +260,25 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -
 
 def _drafts_of(plan: Plan, look: Look, limit: Size, *, live: bool) -> Iterator[Draft]:
     """Yield what the requests give that may have led to a plan."""
-    # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
-    boxes = [(plan.width, plan.height), (plan.width, None), (None, plan.height)]
-    for width, height in boxes:
-        form = RequestForm(
-            width=width,
-            height=height,
-            resize_mode=plan.mode,
-            resize_gravity=plan.gravity,
-            skip_crop=plan.full,
-            rounded_corners=plan.corner,
-            quality=plan.quality,
-            blur=plan.blur,
-            background=plan.background,
+    asked = [
+        (
+            look,
+            RequestForm(
+                resize_mode=plan.mode,
+                resize_gravity=plan.gravity,
+                skip_crop=plan.full,
+                rounded_corners=plan.corner,
+                quality=plan.quality,
+                blur=plan.blur,
+                background=plan.background,
+            ),
         )
-        yield draft(look, form, limit, plan.format)
-    if not live or plan.mode not in FITS.values() or plan.format not in EXTENSIONS.values():
-        return
-    for width, height in boxes:
-        form = RequestForm(
-            width=width,
-            height=height,
-            resize_mode=plan.mode,
-            resize_gravity=Gravity.CENTER,
-            quality=plan.quality,
-            blur=plan.blur,
-        )
-        yield draft(_enlarging(look), form, limit, plan.format)
+    ]
+    if live and plan.mode in FITS.values() and plan.format in EXTENSIONS.values():
+        # Of all else a live URL has no word.
+        form = RequestForm(resize_mode=plan.mode, resize_gravity=Gravity.CENTER, quality=plan.quality, blur=plan.blur)
+        asked.append((_enlarging(look), form))
+    for seen, form in asked:
+        # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
+        for width, height in ((plan.width, plan.height), (plan.width, None), (None, plan.height)):
+            yield draft(seen, replace(form, width=width, height=height), limit, plan.format)
