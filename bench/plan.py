@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from bench.report import circumstances, publish, table
 from packshot.catalog.locations import get_locations
 from packshot.catalog.survey import read_packs, shape
-from packshot.catalog.tables import packs, variants
+from packshot.catalog.tables.artwork import packs, variants
 from packshot.catalog.tenants import get_tenant
 from packshot.catalog.transaction import Tx
 from packshot.geometry import Gravity

@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import tombstones
-from packshot.catalog.tables import metadata
+from packshot.catalog.tables.columns import metadata
 from packshot.catalog.transaction import Catalog
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll

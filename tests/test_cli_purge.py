@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables import purges as purge_table
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
+from packshot.catalog.tables.work import purges as purge_table
 from serve.commands import following
 from tests.command import Command
 from tests.pictures import photo

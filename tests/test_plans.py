@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from packshot.catalog import packs as rows
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import packs as packs_table
+from packshot.catalog.tables.artwork import packs as packs_table
 from packshot.catalog.tenants import ensure_tenant, get_tenant
 from packshot.errors import PlanStale
 from packshot.geometry import Crop, Gravity

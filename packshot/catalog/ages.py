@@ -6,7 +6,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from packshot.catalog.transaction import Tx
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import candidates, tenants
+from packshot.catalog.tables.artwork import tenants
+from packshot.catalog.tables.work import candidates
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState
 from packshot.geometry import Gravity

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from packshot.catalog import rows
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import location_versions, locations, originals, pack_locations, variants
+from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, variants
 from packshot.catalog.transaction import Tx
 from packshot.model import Location
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from packshot.catalog import locations, purges, tenants
-from packshot.catalog.tables import pack_locations, packs
+from packshot.catalog.tables.artwork import pack_locations, packs
 from packshot.catalog.transaction import Tx
 from packshot.model import IncludeAll, Location
 from packshot.variants.change import FORCED, Change

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from packshot.catalog import candidates, items, ledger
 from packshot.catalog.jobs import ACTIVE, FINAL, Job, JobKind, JobState, get_job
-from packshot.catalog.tables import job_failures, job_items, jobs, orders, packs
+from packshot.catalog.tables.artwork import packs
+from packshot.catalog.tables.work import job_failures, job_items, jobs, orders
 from packshot.catalog.tenants import mark_later
 from packshot.catalog.transaction import Tx, hold_configuration, next_sequence
 from packshot.errors import BadState

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import demand
+from packshot.catalog.tables.work import demand
 from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError
 from packshot.geometry import Size

@@ -13,7 +13,9 @@ import sqlalchemy as sa
 
 from packshot.catalog import items
 from packshot.catalog.jobs import Counts, Job
-from packshot.catalog.tables import erasures, pack_locations, pack_originals, packs, tombstones, uploads, variants
+from packshot.catalog.tables.artwork import pack_locations, pack_originals, packs, variants
+from packshot.catalog.tables.clients import uploads
+from packshot.catalog.tables.work import erasures, tombstones
 from packshot.catalog.transaction import Tx
 
 # Longer than erasing one pack takes, even from a slow store.

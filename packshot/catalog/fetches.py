@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from packshot.catalog import items
 from packshot.catalog.jobs import Counts, Failure, Job
 from packshot.catalog.orders import Priority
-from packshot.catalog.tables import fetches
+from packshot.catalog.tables.work import fetches
 from packshot.catalog.transaction import Tx
 
 # Longer than a fetch and a look at what came take together.

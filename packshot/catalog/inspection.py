@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import originals, pack_locations, variants
+from packshot.catalog.tables.artwork import originals, pack_locations, variants
 from packshot.catalog.transaction import Catalog, Tx
 from packshot.variants.key import Key
 

@@ -15,18 +15,8 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.orders import Priority, place_orders
-from packshot.catalog.tables import (
-    candidates,
-    erasures,
-    fetches,
-    job_failures,
-    job_items,
-    jobs,
-    orders,
-    pack_locations,
-    packs,
-    purges,
-)
+from packshot.catalog.tables.artwork import pack_locations, packs
+from packshot.catalog.tables.work import candidates, erasures, fetches, job_failures, job_items, jobs, orders, purges
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 

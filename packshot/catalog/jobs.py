@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import job_failures, jobs, pack_locations
+from packshot.catalog.tables.artwork import pack_locations
+from packshot.catalog.tables.work import job_failures, jobs
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import ErrorCode, NotFound
 

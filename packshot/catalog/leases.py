@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import leases
+from packshot.catalog.tables.work import leases
 from packshot.catalog.transaction import Tx
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import tombstones
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from packshot.catalog.transaction import Tx
 from packshot.errors import ErrorCode, PackshotError
 from packshot.variants.key import Key

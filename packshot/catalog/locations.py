@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from packshot.catalog import rows
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.snapshots import live_version
-from packshot.catalog.tables import location_versions, locations, pack_locations, packs
+from packshot.catalog.tables.artwork import location_versions, locations, pack_locations, packs
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import answers
+from packshot.catalog.tables.clients import answers
 from packshot.catalog.transaction import Tx
 from packshot.errors import IdempotencyMismatch
 

@@ -13,7 +13,7 @@ from enum import IntEnum
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import orders
+from packshot.catalog.tables.work import orders
 from packshot.catalog.transaction import Tx
 
 LEASE = timedelta(seconds=60)

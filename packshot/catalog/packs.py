@@ -14,7 +14,8 @@ from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.survey import keep_shape
-from packshot.catalog.tables import locations, orders, originals, pack_locations, pack_originals, packs, variants
+from packshot.catalog.tables.artwork import locations, originals, pack_locations, pack_originals, packs, variants
+from packshot.catalog.tables.work import orders
 from packshot.catalog.transaction import Tx, next_sequence, share_configuration
 from packshot.catalog.webhooks import Event
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from packshot.catalog import items
 from packshot.catalog.jobs import Counts
 from packshot.catalog.purges import COLLECTED_FOR, PurgeState
-from packshot.catalog.tables import purges
+from packshot.catalog.tables.work import purges
 from packshot.catalog.transaction import Tx
 from packshot.variants.tags import parse_tag
 

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import purges
+from packshot.catalog.tables.work import purges
 from packshot.catalog.transaction import Tx
 from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import rates
+from packshot.catalog.tables.work import rates
 from packshot.catalog.transaction import Tx
 from packshot.model import Format
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import job_failures, packs
+from packshot.catalog.tables.artwork import packs
+from packshot.catalog.tables.work import job_failures
 from packshot.catalog.transaction import Tx
 
 

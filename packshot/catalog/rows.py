@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import location_versions, locations, originals, pack_locations, packs, tenants
+from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, packs, tenants
 from packshot.geometry import Crop, Gravity
 from packshot.model import (
     Focus,

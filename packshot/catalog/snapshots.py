@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import location_versions, locations, originals, pack_locations, packs, tenants
+from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, packs, tenants
 from packshot.catalog.transaction import Tx
 from packshot.errors import NotFound
 from packshot.model import Location, Pack, PackLocation, Snapshot

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import originals, pack_locations, packs
+from packshot.catalog.tables.artwork import originals, pack_locations, packs
 from packshot.catalog.transaction import Tx
 from packshot.model import Location, Pack, PackLocation, Snapshot, Tenant
 

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.tables import location_versions, locations, packs, sequences, tenants
+from packshot.catalog.tables.artwork import location_versions, locations, packs, sequences, tenants
 from packshot.catalog.transaction import Tx
 from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Gravity

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import tokens
+from packshot.catalog.tables.clients import tokens
 from packshot.catalog.transaction import Tx, share_configuration
 from packshot.errors import Invalid, NotFound, Taken
 from packshot.model import check_name

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import tombstones
+from packshot.catalog.tables.work import tombstones
 from packshot.catalog.transaction import Tx
 from packshot.errors import Gone
 

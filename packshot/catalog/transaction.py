@@ -1,7 +1,7 @@
 """The engine, and the two kinds of transaction: reading and writing.
 
 SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that
-none none fails half-way, and queue on a lock inside the process before they meet
+none fails half-way, and queue on a lock inside the process before they meet
 the database's busy timeout, which lets some wait for seconds.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from packshot.catalog.tables import sequences, tenants
+from packshot.catalog.tables.artwork import sequences, tenants
 from packshot.errors import NotFound
 
 # What every fault of the database or the way to it is raised as.

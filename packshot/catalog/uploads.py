@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.tables import uploads
+from packshot.catalog.tables.clients import uploads
 from packshot.catalog.tenants import get_tenant
 from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, NotFound, UploadExpired

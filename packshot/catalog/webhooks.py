@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.tables import deliveries, webhooks
+from packshot.catalog.tables.work import deliveries, webhooks
 from packshot.catalog.transaction import Tx
 from packshot.errors import Limit, NotFound
 

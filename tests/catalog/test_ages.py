@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import ages
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from tests.playground import TENANT, Playground
 
 MOMENT = datetime(2026, 1, 1, tzinfo=UTC)

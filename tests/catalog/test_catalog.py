@@ -16,8 +16,8 @@ from packshot.catalog import locations, migrate, packs
 from packshot.catalog.jobs import JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
-from packshot.catalog.tables import location_versions, originals
-from packshot.catalog.tables import packs as pack_table
+from packshot.catalog.tables.artwork import location_versions, originals
+from packshot.catalog.tables.artwork import packs as pack_table
 from packshot.catalog.tenants import ensure_tenant, get_tenant
 from packshot.catalog.tombstones import Tombstone, set_tombstone
 from packshot.catalog.transaction import Catalog

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables import packs
+from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tenants import ensure_tenant
 from packshot.errors import Forbidden, PackshotError
 from packshot.geometry import Box

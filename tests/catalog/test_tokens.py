@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables import tokens as table
+from packshot.catalog.tables.clients import tokens as table
 from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.tokens import digest_of
 from packshot.errors import Invalid, NotFound, Taken

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import uploads as rows
-from packshot.catalog.tables import uploads as upload_table
+from packshot.catalog.tables.clients import uploads as upload_table
 from packshot.errors import (
     BadState,
     ChecksumMismatch,

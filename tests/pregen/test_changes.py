@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from packshot.catalog.jobs import Job, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
-from packshot.catalog.tables import variants as variant_table
+from packshot.catalog.tables.artwork import variants as variant_table
 from packshot.errors import BadState, Cycle, ForceRequired, NotFound, PlanStale
 from packshot.geometry import Crop
 from packshot.model import Location, Rendition

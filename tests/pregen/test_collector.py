@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from packshot import collect
 from packshot.catalog import collection, packs
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import location_versions, originals, variants
+from packshot.catalog.tables.artwork import location_versions, originals, variants
 from packshot.catalog.transaction import hold_configuration
 from packshot.collect import Collected, collect_all, collect_originals, survey
 from packshot.geometry import Crop

@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from packshot import erase
 from packshot.catalog import collection, erasures, tombstones
 from packshot.catalog.jobs import JobKind, JobState
-from packshot.catalog.tables import erasures as erasure_table
-from packshot.catalog.tables import originals, pack_originals, variants
+from packshot.catalog.tables.artwork import originals, pack_originals, variants
+from packshot.catalog.tables.work import erasures as erasure_table
 from packshot.collect import collect_all
 from packshot.errors import Gone, Invalid, NotFound
 from packshot.geometry import Crop

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from packshot.catalog import purge_batches, purges
 from packshot.catalog.purges import Purge, PurgeState
-from packshot.catalog.tables import erasures as erasure_table
-from packshot.catalog.tables import purges as purge_table
+from packshot.catalog.tables.work import erasures as erasure_table
+from packshot.catalog.tables.work import purges as purge_table
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.errors import Invalid, PackshotError, VersionConflict
 from packshot.geometry import Crop, Gravity

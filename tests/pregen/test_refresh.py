@@ -14,8 +14,8 @@ from packshot.catalog import orders
 from packshot.catalog.jobs import JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
-from packshot.catalog.tables import orders as order_table
-from packshot.catalog.tables import variants as variant_table
+from packshot.catalog.tables.artwork import variants as variant_table
+from packshot.catalog.tables.work import orders as order_table
 from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.make import make_variants

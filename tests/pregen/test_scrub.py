@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from packshot import scrub as scrubbing
 from packshot.catalog.jobs import JobKind, JobState
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.make import make_variants

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from graphql import GraphQLField
 
-from packshot.catalog.tables import answers
+from packshot.catalog.tables.clients import answers
 from resolvers.caller import Caller
 from schema.build import schema
 from tests.pictures import jpeg, photo

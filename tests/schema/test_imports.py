@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog.fetches import claim_due
-from packshot.catalog.tables import fetches
+from packshot.catalog.tables.work import fetches
 from packshot.render.pool import Renderer
 from pregen.fetcher import Fetcher
 from tests.pictures import jpeg, photo

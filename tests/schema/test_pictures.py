@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from packshot.catalog.tables import tenants
+from packshot.catalog.tables.artwork import tenants
 from packshot.geometry import Gravity
 from packshot.model import Format, IncludeAll, Rendition
 from tests.pictures import cutout, photo, png

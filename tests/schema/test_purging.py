@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from packshot.errors import Invalid
 from packshot.geometry import Crop
 from resolvers import packs, purging

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables import uploads as upload_rows
+from packshot.catalog.tables.clients import uploads as upload_rows
 from tests.pictures import jpeg, photo
 from tests.schema.api import CREATE_PACK, PUT_LOCATION, REGENERATE, SET_CROP, SET_ORIGINAL, Api, crop
 

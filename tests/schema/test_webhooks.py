@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from packshot.catalog import webhooks
-from packshot.catalog.tables import deliveries
+from packshot.catalog.tables.work import deliveries
 from packshot.geometry import Crop
 from packshot.settings import Settings
 from pregen.tell import Teller

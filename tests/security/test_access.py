@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from packshot import access as doors
-from packshot.catalog.tables import purges
+from packshot.catalog.tables.work import purges
 from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.transaction import Catalog
 from packshot.errors import BadState, Invalid, Limit, NotFound

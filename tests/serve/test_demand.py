@@ -14,8 +14,8 @@ from packshot.catalog import demand as demand_rows
 from packshot.catalog.demand import MOST_RECENT, MOST_REQUESTED, add_requests
 from packshot.catalog.jobs import Job, JobState
 from packshot.catalog.orders import Priority
-from packshot.catalog.tables import demand as demand_table
-from packshot.catalog.tables import variants as variant_table
+from packshot.catalog.tables.artwork import variants as variant_table
+from packshot.catalog.tables.work import demand as demand_table
 from packshot.catalog.tenants import ensure_tenant
 from packshot.model import Format, Rendition
 from packshot.variants.demand import Asked, Counted, Demand

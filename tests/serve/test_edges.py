@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from packshot.catalog import migrate
-from packshot.catalog.tables import uploads as upload_table
+from packshot.catalog.tables.clients import uploads as upload_table
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
 from tests.serve.conftest import TOKEN

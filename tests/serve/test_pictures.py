@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from packshot.catalog.tables import purges
+from packshot.catalog.tables.work import purges
 from packshot.geometry import Crop
 from packshot.model import Format
 from packshot.variants.picture_request import PictureForm, parse_picture_request

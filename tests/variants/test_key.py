@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packshot.catalog import tables
+from packshot.catalog.tables.artwork import variants
 from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity, Mode
 from packshot.model import Focus, Format
@@ -110,7 +110,7 @@ def test_the_longest_plan_fits_its_column() -> None:
         999999, 999999, Mode.INCLUDE_ALL, Gravity.NORTHEAST, True, "ffffff80", 100, Format.WEBP, Decimal("1000.25"),
         999999, True,
     )  # fmt: skip
-    plan_column = tables.variants.c.plan.type
+    plan_column = variants.c.plan.type
     assert isinstance(plan_column, sa.String)
     assert len(str(longest)) <= (plan_column.length or 0)
 

@@ -4,7 +4,11 @@ from typing import Any, Literal
 
 from alembic import context
 
-from packshot.catalog.tables import Moment, metadata
+from packshot.catalog.tables import artwork, clients, work
+from packshot.catalog.tables.columns import Moment, metadata
+
+# Each of these fills `metadata` with its tables.
+ROOMS = (artwork, clients, work)
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
-from packshot.catalog.tables import variants
+from packshot.catalog.tables.artwork import variants
 from packshot.cdn.varnish import VarnishPurger
 from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity

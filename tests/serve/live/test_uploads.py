@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
-from packshot.catalog.tables import originals, packs, uploads
+from packshot.catalog.tables.artwork import originals, packs
+from packshot.catalog.tables.clients import uploads
 from packshot.catalog.uploads import UploadState
 from packshot.errors import BadState, NotFound
 from packshot.geometry import Crop

@@ -1,246 +1,15 @@
-"""Every table, written for SQLite and PostgreSQL alike.
-
-`tenant_id` is the tenant's name and leads every key. Enumerations are stored
-as their lower-case values, moments as UTC.
-"""
-
-from datetime import UTC, datetime
-from typing import Any
+"""What is to be done, how far it is, and what was measured on the way."""
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Dialect
 
-metadata = sa.MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-class Moment(sa.TypeDecorator[datetime]):
-    """An aware UTC datetime; SQLite has no time zones, so it stores them naive."""
-
-    impl = sa.DateTime(timezone=True)
-    cache_ok = True
-
-    @property
-    def python_type(self) -> type[datetime]:
-        return datetime
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _tenant() -> sa.Column[str]:
-    return sa.Column("tenant_id", sa.String(63), primary_key=True)
-
-
-NAME, PACK, SHA256 = sa.String(63), sa.String(24), sa.String(64)
-
-tenants = sa.Table(
-    "tenants",
-    metadata,
-    sa.Column("id", NAME, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("resize_gravity", sa.String(16), nullable=False),
-    sa.Column("include_all", sa.Boolean, nullable=False),
-    sa.Column("format_policy", sa.String(16), nullable=False),
-    sa.Column("keep_credits", sa.Boolean, nullable=False, server_default=sa.false()),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column(
-        "configured", sa.BigInteger, nullable=False, server_default="0", comment="counts changes, prepared ones too"
-    ),
-    sa.Column(
-        "unmarked_after", PACK, comment="packs after this id may have superseded variants not marked; null: none"
-    ),
-    sa.Column(
-        "keys_required",
-        sa.Boolean,
-        nullable=False,
-        server_default=sa.false(),
-        comment="its pictures are shown only to who has an access key",
-    ),
-    sa.Column(
-        "private",
-        sa.Boolean,
-        nullable=False,
-        server_default=sa.false(),
-        comment="its blobs are kept where no CDN looks",
-    ),
-)
-
-# Apart from `tenants`, whose row edits only share: this one every writer locks
-# to the end of its transaction, so numbers become visible in their order.
-sequences = sa.Table(
-    "sequences",
-    metadata,
-    _tenant(),
-    sa.Column("value", sa.BigInteger, nullable=False),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-)
-
-locations = sa.Table(
-    "locations",
-    metadata,
-    _tenant(),
-    sa.Column("name", NAME, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False, comment="the live row of location_versions"),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column("added_at", Moment, nullable=False),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-)
-
-location_versions = sa.Table(
-    "location_versions",
-    metadata,
-    _tenant(),
-    sa.Column("name", NAME, primary_key=True),
-    sa.Column("version", sa.Integer, primary_key=True),
-    sa.Column("label", sa.Text),
-    sa.Column("width", sa.Integer),
-    sa.Column("height", sa.Integer),
-    sa.Column("fallback", NAME),
-    sa.Column("resize_gravity", sa.String(16)),
-    sa.Column("include_all", sa.String(8), nullable=False),
-    sa.Column("allow_upscale", sa.Boolean, nullable=False),
-    sa.Column("renditions", sa.JSON(none_as_null=True)),
-    sa.Column("formats", sa.JSON(none_as_null=True)),
-    sa.Column("active_from", Moment, comment="null while a candidate is being prepared"),
-    sa.Column("active_to", Moment),
-    sa.Column("changed_by", sa.Text),
-    sa.Column("spent", sa.Boolean, nullable=False, server_default=sa.false(), comment="going back renders anew"),
-    sa.ForeignKeyConstraint(["tenant_id", "name"], ["locations.tenant_id", "locations.name"], ondelete="CASCADE"),
-)
-
-packs = sa.Table(
-    "packs",
-    metadata,
-    _tenant(),
-    sa.Column("id", PACK, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("sequence_number", sa.BigInteger, nullable=False),
-    sa.Column("asset_id", sa.BigInteger),
-    sa.Column("external_id", sa.String(255)),
-    sa.Column("main_location", NAME),
-    sa.Column("resize_gravity", sa.String(16)),
-    sa.Column("include_all", sa.String(8), nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("modified_at", Moment, nullable=False),
-    sa.Column("shape", sa.Text, comment="alike in packs of which the same is planned, whatever the configuration"),
-    sa.Column("shape_version", sa.Integer, comment="the pack's version when it had that shape"),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-    sa.UniqueConstraint("tenant_id", "asset_id"),
-    sa.UniqueConstraint("tenant_id", "external_id"),
-    sa.Index(None, "tenant_id", "created_at", "id"),
-    sa.Index(None, "tenant_id", "modified_at", "id"),
-    sa.Index(None, "tenant_id", "sequence_number"),
-)
-
-_UNUSED = sa.text("unused_since IS NOT NULL")
-
-originals = sa.Table(
-    "originals",
-    metadata,
-    _tenant(),
-    sa.Column("sha256", SHA256, primary_key=True),
-    sa.Column("width", sa.Integer, nullable=False),
-    sa.Column("height", sa.Integer, nullable=False),
-    sa.Column("bytes", sa.BigInteger, nullable=False),
-    sa.Column("format", sa.String(16), nullable=False),
-    sa.Column("alpha", sa.Boolean, nullable=False),
-    sa.Column("frames", sa.Integer, nullable=False),
-    sa.Column("thumbhash", sa.String(64)),
-    sa.Column("dominant_color", sa.String(7)),
-    sa.Column("quality", sa.SmallInteger, comment="1 to 100, of a JPEG; null: not known"),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("unused_since", Moment, comment="null while a pack location shows it"),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-    sa.Index("ix_originals_unused", "unused_since", sqlite_where=_UNUSED, postgresql_where=_UNUSED),
-)
-
-# Every original that a pack ever showed, so that erasing the pack finds those it shows no longer.
-# No foreign key to packs: one that is deleted can be erased afterwards.
-pack_originals = sa.Table(
-    "pack_originals",
-    metadata,
-    _tenant(),
-    sa.Column("pack_id", PACK, primary_key=True),
-    sa.Column("sha256", SHA256, primary_key=True),
-    sa.ForeignKeyConstraint(["tenant_id", "sha256"], ["originals.tenant_id", "originals.sha256"], ondelete="CASCADE"),
-    sa.Index(None, "tenant_id", "sha256"),
-)
-
-pack_locations = sa.Table(
-    "pack_locations",
-    metadata,
-    _tenant(),
-    sa.Column("pack_id", PACK, primary_key=True),
-    sa.Column("location", NAME, primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("original_sha256", SHA256),
-    sa.Column("original_at", Moment),
-    sa.Column("crop_left", sa.Double),
-    sa.Column("crop_top", sa.Double),
-    sa.Column("crop_right", sa.Double),
-    sa.Column("crop_bottom", sa.Double),
-    sa.Column("focus_x", sa.Double),
-    sa.Column("focus_y", sa.Double),
-    sa.Column("resize_gravity", sa.String(16)),
-    sa.Column("include_all", sa.String(8), nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
-    sa.ForeignKeyConstraint(["tenant_id", "original_sha256"], ["originals.tenant_id", "originals.sha256"]),
-    sa.Index(None, "tenant_id", "location", "pack_id"),
-    sa.Index(None, "tenant_id", "original_sha256"),
-)
-
-_SUPERSEDED = sa.text("superseded_at IS NOT NULL")
-_SHOWN = sa.text("superseded_at IS NULL AND rendered_at IS NOT NULL")
-_COLLECTING = sa.text("state = 'collecting'")
-
-# No foreign key to packs: blobs outlive a deleted pack for the grace period.
-variants = sa.Table(
-    "variants",
-    metadata,
-    _tenant(),
-    sa.Column("pack_id", PACK, primary_key=True),
-    sa.Column("location", NAME, primary_key=True),
-    sa.Column("fingerprint", sa.String(24), primary_key=True),
-    sa.Column("plan", sa.String(128), primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("planned", sa.Boolean, nullable=False),
-    sa.Column("bytes", sa.BigInteger),
-    sa.Column("sha256", SHA256),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("error_code", sa.String(32)),
-    sa.Column("error", sa.Text),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("rendered_at", Moment),
-    sa.Column("superseded_at", Moment),
-    sa.Index("ix_variants_superseded", "superseded_at", sqlite_where=_SUPERSEDED, postgresql_where=_SUPERSEDED),
-    sa.Index(
-        "ix_variants_rendered", "tenant_id", "rendered_at", "pack_id", sqlite_where=_SHOWN, postgresql_where=_SHOWN
-    ),
-    sa.Index("ix_variants_collecting", "tenant_id", sqlite_where=_COLLECTING, postgresql_where=_COLLECTING),
-)
+from packshot.catalog.tables.columns import NAME, PACK, SHA256, Moment, metadata, tenant_key
 
 _PENDING = sa.text("wanted_seq > rendered_seq")
 
 orders = sa.Table(
     "orders",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("wanted_seq", sa.BigInteger, nullable=False),
     sa.Column("rendered_seq", sa.BigInteger, nullable=False),
@@ -266,7 +35,7 @@ _FINISHED = sa.text("finished_at IS NOT NULL")
 jobs = sa.Table(
     "jobs",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("state", sa.String(32), nullable=False),
@@ -301,7 +70,7 @@ jobs = sa.Table(
 job_items = sa.Table(
     "job_items",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("job_id", sa.String(32), primary_key=True),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("seq", sa.BigInteger, nullable=False),
@@ -324,7 +93,7 @@ job_items = sa.Table(
 candidates = sa.Table(
     "candidates",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("job_id", sa.String(32), nullable=False),
     sa.Column("location", NAME, comment="whose change it is; null: the tenant's, or nobody's"),
     sa.Column("change", sa.JSON, nullable=False),
@@ -338,7 +107,7 @@ candidates = sa.Table(
 job_failures = sa.Table(
     "job_failures",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("job_id", sa.String(32), primary_key=True),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("location", NAME, primary_key=True),
@@ -348,33 +117,11 @@ job_failures = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
 )
 
-uploads = sa.Table(
-    "uploads",
-    metadata,
-    _tenant(),
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("token_sha256", SHA256, nullable=False),
-    sa.Column("method", sa.String(16), comment="how the bytes are sent; null: with a one-time token"),
-    sa.Column("media_type", sa.String(127), nullable=False),
-    sa.Column("max_bytes", sa.BigInteger, nullable=False),
-    sa.Column(
-        "image_id", sa.String(255), comment="the live image it is bound to; null: none, it was announced by GraphQL"
-    ),
-    sa.Column("expected_sha256", SHA256),
-    sa.Column("sha256", SHA256),
-    sa.Column("bytes", sa.BigInteger),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("expires_at", Moment, nullable=False),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-    sa.Index(None, "expires_at"),
-)
-
 # Originals still to be fetched, one for a pack location; a row that is done with is gone.
 fetches = sa.Table(
     "fetches",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("location", NAME, primary_key=True),
     sa.Column("job_id", sa.String(32), nullable=False),
@@ -395,7 +142,7 @@ fetches = sa.Table(
 tombstones = sa.Table(
     "tombstones",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("erased_by", sa.Text, nullable=False),
@@ -406,7 +153,7 @@ tombstones = sa.Table(
 erasures = sa.Table(
     "erasures",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("job_id", sa.String(32), nullable=False),
     sa.Column("originals", sa.JSON, nullable=False, comment="sha256 of every original that the pack ever showed"),
@@ -420,22 +167,10 @@ erasures = sa.Table(
     sa.Index(None, "tenant_id", "job_id"),
 )
 
-# What calls with an idempotency key were answered.
-answers = sa.Table(
-    "answers",
-    metadata,
-    _tenant(),
-    sa.Column("id", SHA256, primary_key=True),
-    sa.Column("body", SHA256, nullable=False),
-    sa.Column("answer", sa.JSON, nullable=False),
-    sa.Column("expires_at", Moment, nullable=False),
-    sa.Index(None, "expires_at"),
-)
-
 webhooks = sa.Table(
     "webhooks",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("events", sa.JSON, nullable=False),
@@ -450,7 +185,7 @@ _QUEUED = sa.text("state = 'queued'")
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("webhook_id", sa.String(32), nullable=False),
     sa.Column("event", sa.String(32), nullable=False),
@@ -466,52 +201,11 @@ deliveries = sa.Table(
     sa.Index("ix_deliveries_due", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
 )
 
-_NOT_REVOKED = sa.text("revoked_at IS NULL")
-
-tokens = sa.Table(
-    "tokens",
-    metadata,
-    _tenant(),
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("name", NAME, nullable=False),
-    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, which is kept nowhere"),
-    sa.Column("scopes", sa.JSON, nullable=False),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("created_by", sa.Text),
-    sa.Column("expires_at", Moment),
-    sa.Column("revoked_at", Moment),
-    sa.Column("last_used_at", Moment, comment="to the day"),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-    sa.UniqueConstraint("sha256"),
-    sa.Index(
-        "uq_tokens_live_name",
-        "tenant_id",
-        "name",
-        unique=True,
-        sqlite_where=_NOT_REVOKED,
-        postgresql_where=_NOT_REVOKED,
-    ),
-)
-
-access_keys = sa.Table(
-    "access_keys",
-    metadata,
-    _tenant(),
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("name", NAME, nullable=False),
-    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, to find it when it is shown"),
-    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the secret, encrypted; empty when it is revoked"),
-    sa.Column("created_at", Moment, nullable=False),
-    sa.Column("created_by", sa.Text),
-    sa.Column("revoked_at", Moment),
-    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
-)
-
 # Copies in a CDN that are to be removed, by tag; each first at once, then again when that is complete.
 purges = sa.Table(
     "purges",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("scope", sa.Text, nullable=False, comment="what is purged, for people"),
     sa.Column("cause", sa.Text, nullable=False, comment="why, for people"),
@@ -546,7 +240,7 @@ purges = sa.Table(
 demand = sa.Table(
     "demand",
     metadata,
-    _tenant(),
+    tenant_key(),
     sa.Column("location", NAME, primary_key=True),
     sa.Column("format", sa.String(8), primary_key=True, comment="what was drawn"),
     sa.Column("request", sa.Text, primary_key=True, comment="the request form without its location"),
