@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
@@ -11,6 +13,31 @@ from tests.playground import Playground
 from tests.servers.host import Host, hosting
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
+
+
+# Files whose tests share a cluster, as starting one takes longer than most of them: two clusters, about as long in use.
+CLUSTERS = {
+    "tests/chaos/test_kills.py": "cluster-1",
+    "tests/chaos/test_edits.py": "cluster-1",
+    "tests/chaos/test_duplicates.py": "cluster-1",
+    "tests/chaos/test_cluster.py": "cluster-2",
+    "tests/chaos/test_database.py": "cluster-2",
+    "tests/chaos/test_stops.py": "cluster-2",
+    "tests/chaos/test_store.py": "cluster-2",
+}
+
+
+class Shares(LoadFileScheduling):
+    """Hands out tests file by file, and files that share a cluster to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return CLUSTERS.get(file, file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
+    """Say in what shares tests are handed out, in place of `--dist`."""
+    return Shares(config, log)
 
 
 @pytest.fixture(scope="session")
