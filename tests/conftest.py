@@ -14,16 +14,15 @@ from tests.servers.host import Host, hosting
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
 
-
 # Files whose tests share a cluster, as starting one takes longer than most of them: two clusters, about as long in use.
 CLUSTERS = {
     "tests/chaos/test_kills.py": "cluster-1",
     "tests/chaos/test_edits.py": "cluster-1",
     "tests/chaos/test_duplicates.py": "cluster-1",
+    "tests/chaos/test_store.py": "cluster-1",
     "tests/chaos/test_cluster.py": "cluster-2",
     "tests/chaos/test_database.py": "cluster-2",
     "tests/chaos/test_stops.py": "cluster-2",
-    "tests/chaos/test_store.py": "cluster-2",
 }
 
 

@@ -120,3 +120,11 @@ def check_acknowledged(admin: Admin, load: Load) -> None:
         portion = load.acknowledged[start : start + 100]
         query = "query($ids: [String!]) { packs(first: 100, filter: {externalIds: $ids}) { totalCount } }"
         assert admin.ask(query, ids=portion)["packs"]["totalCount"] == len(portion)
+
+
+def crop(admin: Admin, pack_id: str) -> str:
+    """Show the middle of a pack's picture at `thumb`, and return the job that draws it."""
+    middle = "{topLeftX: 0.25, topLeftY: 0.25, bottomRightX: 0.75, bottomRightY: 0.75}"
+    edit = admin.do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {middle}', "job { id }")
+    job_id: str = edit["job"]["id"]
+    return job_id

@@ -1,25 +1,20 @@
-"""The database is away, or locked by somebody else, under load: clean errors, nothing lost, no help needed.
+"""PostgreSQL is away under load: clean errors, nothing lost, no help needed.
 
 A short form by default. `PACKSHOT_CHAOS_AWAY_SECONDS` says how long PostgreSQL is away.
 """
 
 import os
-import sqlite3
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.admin import Admin, wait_for
-from tests.chaos.evidence import check_cluster_store, check_folder_store, put_locations, wait_until_idle
-from tests.chaos.load import check_acknowledged, loaded
+from tests.chaos.evidence import check_cluster_store, wait_until_idle
+from tests.chaos.load import check_acknowledged, crop, loaded
 from tests.pictures import jpeg, photo
-from tests.server import serving
 from tests.servers.cluster import Cluster
 
 AWAY_SECONDS = float(os.environ.get("PACKSHOT_CHAOS_AWAY_SECONDS", "2"))
-# Longer than a writer waits for the lock, so that some are refused.
-LOCKED_SECONDS = 12.0
 
 pytestmark = pytest.mark.timeout(300 + AWAY_SECONDS)
 
@@ -30,7 +25,7 @@ def test_postgresql_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -
     assert admins[0].client.get(warm).status_code == 200
     with loaded(admins, warm=warm, cold=f"/api/v2/img/{packs[1][0]}?location=thumb") as load:
         wait_for(lambda: len(load.acknowledged) > 20)
-        edits = [_crop(admins[number % 2], pack_id) for number, (pack_id, _) in enumerate(packs)]
+        edits = [crop(admins[number % 2], pack_id) for number, (pack_id, _) in enumerate(packs)]
         cluster.kill("postgres")
         time.sleep(AWAY_SECONDS)
         cluster.start("postgres")
@@ -48,41 +43,3 @@ def test_postgresql_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -
     print(
         f"\nPostgreSQL away for {AWAY_SECONDS:.0f} s: {len(load.acknowledged)} packs made, refused {dict(load.refused)}"
     )
-
-
-def test_sqlite_is_locked_by_somebody_else(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
-        put_locations(server)
-        packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
-        warm = f"/api/v2/img/{packs[0][0]}?location=thumb"
-        assert server.client.get(warm).status_code == 200
-        with loaded([server], warm=warm, cold=f"/api/v2/img/{packs[1][0]}?location=thumb") as load:
-            wait_for(lambda: len(load.acknowledged) > 20)
-            edits = [_crop(server, pack_id) for pack_id, _ in packs]
-            other = sqlite3.connect(tmp_path / "packshot.db", isolation_level=None, timeout=30)
-            other.execute("BEGIN IMMEDIATE")
-            time.sleep(LOCKED_SECONDS)
-            other.execute("ROLLBACK")
-            other.close()
-            before = len(load.acknowledged)
-            wait_for(lambda: len(load.acknowledged) > before + 20)
-        assert load.wrong == []
-        # Who only reads does not wait for who writes.
-        assert {status for (kind, status), _ in load.pictures.items() if kind == "warm"} == {200}
-        wait_until_idle(server, 120)
-        for job_id in [job_id for _, job_id in packs] + edits:
-            assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
-        check_acknowledged(server, load)
-        for pack_id, _ in packs:
-            assert server.check_variants(pack_id)
-        check_folder_store(tmp_path)
-        print(
-            f"\nSQLite locked for {LOCKED_SECONDS:.0f} s: refused {dict(load.refused)}, pictures {dict(load.pictures)}"
-        )
-
-
-def _crop(admin: Admin, pack_id: str) -> str:
-    crop = "{topLeftX: 0.25, topLeftY: 0.25, bottomRightX: 0.75, bottomRightY: 0.75}"
-    edit = admin.do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {crop}', "job { id }")
-    job_id: str = edit["job"]["id"]
-    return job_id
