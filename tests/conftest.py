@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from tests.playground import Playground
 from tests.servers.host import Host, hosting
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
+
+# A shell's background job, as a suite may be run, and all that it starts are deaf to Ctrl-C, which some tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Files whose tests share a cluster, as starting one takes longer than most of them: two clusters, about as long in use.
 CLUSTERS = {
