@@ -205,6 +205,8 @@ def _is_old(site: Site, key: str) -> bool:
 def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed, Fault]]) -> bool:
     """Have what is current made again, and forget the rest; return whether the pack was ordered."""
     with site.catalog.write(tenant) as tx:
+        # Whoever deletes a pack draws one too: what is there now stays until the end.
+        seq = next_sequence(tx)
         snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
         current = None if snapshot is None else current_variants(snapshot, read_change(tx), limit=site.limit)
         # What was never planned is made again when somebody asks for it.
@@ -217,7 +219,7 @@ def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed,
         ]
         if again:
             # The order before the variants, as the end of a refresh takes them.
-            place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, verify=False)
+            place_orders(tx, [pack_id], seq, Priority.BULK, verify=False)
         corrected = inspection.disown(tx, again, again=True)
         corrected += inspection.disown(tx, [row for row, _ in found.values() if row not in again], again=False)
         for key, (row, fault) in found.items():

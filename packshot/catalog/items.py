@@ -5,7 +5,7 @@ edit's render also moves the bulk job that wanted the same pack. A finished item
 carries its counts; they are added to the job in batches, not one row lock a pack.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -62,7 +62,7 @@ def admit(
     """Order packs on behalf of a job; return whether it was done.
 
     Orders are locked before the job is, as a worker that finishes a pack does it.
-    Nothing is ordered if the job was stopped, or got this portion, meanwhile.
+    Nothing is ordered if the job was stopped, or got this portion, meanwhile, and of no pack that was deleted.
 
     Args:
         totals: how many variants the job wants of each pack.
@@ -76,6 +76,8 @@ def admit(
     now = get_job(tx, job.id)
     if now.state not in ACTIVE or now.cursor != job.cursor:
         return False
+    # Whoever deletes a pack draws one too: what is there now stays until the end.
+    totals = {pack_id: totals[pack_id] for pack_id in _still_there(tx, sorted(totals))}
     _order(tx, job, totals, seq, job_only=job_only)
     values = {
         "total": jobs.c.total + sum(totals.values()) + there,
@@ -102,6 +104,12 @@ def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: b
         fresh = [{**common, "pack_id": pack_id, "total": totals[pack_id]} for pack_id in portion]
         place_orders(tx, portion, seq, job.priority, verify=job.verify, job_only=job_only)
         tx.connection.execute(sa.insert(job_items), fresh)
+
+
+def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
+    for start in range(0, len(pack_ids), ROWS_AT_ONCE):
+        here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_AT_ONCE]))
+        yield from tx.connection.scalars(sa.select(packs.c.id).where(*here))
 
 
 def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:

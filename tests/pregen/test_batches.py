@@ -63,7 +63,7 @@ def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypat
         with counting(playground) as seen:
             refresh_packs(playground.site, TENANT, pack_ids)
         assert there(playground, pack_ids) == [True] * count
-        # Who may see the pictures is looked up once a second, whatever else is done.
+        # Who may see the pictures is looked up once a second, whatever else is done, in a transaction of its own.
         numbers.append(len([statement for statement in seen if "access_keys" not in statement]))
     assert numbers[0] == numbers[1]
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from packshot.catalog import items, orders
 from packshot.catalog import jobs as job_rows
-from packshot.catalog import orders
 from packshot.catalog.jobs import Job, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
@@ -209,6 +210,35 @@ def test_failures_of_a_pack_that_was_deleted_hold_up_no_retry(playground: Playgr
     done = playground.job(job)
     assert (done.state, done.failed) == (JobState.SUCCEEDED, 0)
     assert is_there(playground, bad[1])
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "all"])
+def test_a_pack_that_is_deleted_while_it_is_ordered_holds_up_no_other(
+    playground: Playground,
+    lost: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    named: bool,
+) -> None:
+    real = items.admit
+
+    def admit(*args: Any, **kwargs: Any) -> bool:
+        # By somebody else, after the packs were read. On SQLite nobody else can write by then.
+        monkeypatch.setattr(items, "admit", real)
+        packs.delete_pack(playground.caller, lost[1])
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(items, "admit", admit)
+    job = regenerate(playground, *(lost if named else []))
+    playground.dispatcher.tick()
+    playground.run_jobs()
+    ended = playground.job(job)
+    assert (ended.state, ended.total, ended.done, ended.failed) == (JobState.SUCCEEDED, 6, 6, 0)
+    assert is_there(playground, lost[0])
+    assert is_there(playground, lost[2])
+    assert caplog.text == ""
 
 
 def test_a_regeneration_of_all_gives_failed_variants_their_attempts_back(playground: Playground) -> None:
