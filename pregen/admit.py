@@ -19,7 +19,7 @@ def admit_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
         return
     pack_ids, cursor = items.next_portion(tx, job, size)
     totals, there = wanted_of(tx, job, pack_ids, limit=limit)
-    admitted = items.admit(tx, job, totals, cursor=cursor, seen=len(pack_ids), there=there, job_only=True)
+    admitted = items.admit(tx, job, totals, cursor=cursor, portion=pack_ids, there=there, job_only=True)
     if admitted and job.verify:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
@@ -32,7 +32,8 @@ def wanted_of(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tupl
     already: so undoing one only visits what was edited since.
     """
     candidate = read_candidate(tx)
-    snapshots = read_snapshots(tx, pack_ids)
+    known = read_snapshots(tx, pack_ids)
+    snapshots = {pack_id: known[pack_id] for pack_id in pack_ids if pack_id in known}
     if candidate is None or candidate.job_id != job.id:
         counted = {
             pack_id: sum(len(planned(snapshot, name, limit=limit)) for name in job.scope or snapshot.locations)

@@ -16,13 +16,25 @@ from packshot.catalog import webhooks
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables.artwork import pack_locations, packs
-from packshot.catalog.tables.work import candidates, erasures, fetches, job_failures, job_items, jobs, orders, purges
+from packshot.catalog.tables.work import (
+    candidates,
+    erasures,
+    fetches,
+    job_failures,
+    job_items,
+    job_strays,
+    jobs,
+    orders,
+    purges,
+)
 from packshot.catalog.transaction import Tx, next_sequence
 from packshot.catalog.webhooks import Event
 
 # Over so long the rate of a job is taken.
 RATE_WINDOW = timedelta(seconds=10)
 ROWS_AT_ONCE = 500
+# No pack is below it: only strays are left.
+_BELOW_ALL = 0
 _OPEN_STATES = [state.value for state in ACTIVE]
 
 
@@ -55,7 +67,7 @@ def admit(
     totals: Mapping[str, int],
     *,
     cursor: int | None = None,
-    seen: int = 0,
+    portion: Sequence[str] = (),
     there: int = 0,
     job_only: bool = False,
 ) -> bool:
@@ -65,9 +77,9 @@ def admit(
     Nothing is ordered if the job was stopped, or got this portion, meanwhile, and of no pack that was deleted.
 
     Args:
-        totals: how many variants the job wants of each pack.
+        totals: how many variants the job wants of each pack, in the order in which they are to be rendered.
         cursor: where the next portion begins; None: this is the last one.
-        seen: how many packs were gone through for it.
+        portion: the packs that were gone through for it.
         there: variants of packs that need no order, as all of theirs are there.
         job_only: only jobs want it, so that the orders end with them.
     """
@@ -77,16 +89,19 @@ def admit(
     if now.state not in ACTIVE or now.cursor != job.cursor:
         return False
     # Whoever deletes a pack draws one too: what is there now stays until the end.
-    totals = {pack_id: totals[pack_id] for pack_id in _still_there(tx, sorted(totals))}
+    there_still = set(_still_there(tx, list(totals)))
+    totals = {pack_id: total for pack_id, total in totals.items() if pack_id in there_still}
     _order(tx, job, totals, seq, job_only=job_only)
     values = {
         "total": jobs.c.total + sum(totals.values()) + there,
         "skipped": jobs.c.skipped + there,
         "cursor": cursor,
-        "packs_seen": jobs.c.packs_seen + seen,
+        "packs_seen": jobs.c.packs_seen + len(portion),
         "admitted_at": tx.now,
     }
     tx.connection.execute(_this(tx, job.id).values(**values))
+    if portion:
+        _forget_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
     close_finished(tx, [job.id])
     return True
 
@@ -96,8 +111,13 @@ def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
     _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, again=True)
 
 
+def _forget_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
+    here = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
+    tx.connection.execute(sa.delete(job_strays).where(*here, *which))
+
+
 def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, again: bool = False) -> None:
-    pack_ids = sorted(totals)
+    pack_ids = list(totals)
     for start in range(0, len(pack_ids), ROWS_AT_ONCE):
         portion = pack_ids[start : start + ROWS_AT_ONCE]
         common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "again": again}
@@ -112,8 +132,25 @@ def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
         yield from tx.connection.scalars(sa.select(packs.c.id).where(*here))
 
 
+def note_stray(tx: Tx, pack_id: str, position: int) -> None:
+    """Keep a pack that an edit moves for those jobs that have not come to it; the edit has its number by now.
+
+    Args:
+        position: the pack's sequence number until then.
+    """
+    unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
+        jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
+    )
+    strays = tx.insert(job_strays).from_select(["tenant_id", "job_id", "pack_id"], unseen)
+    tx.connection.execute(strays.on_conflict_do_nothing())
+
+
 def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
-    """Return the job's next packs to admit, last modified first, and its cursor after them."""
+    """Return the job's next packs to admit and its cursor after them.
+
+    The last modified come first; after all of them those that were edited since the job began, and before it came
+    to them.
+    """
     has_original = (
         sa.select(pack_locations.c.pack_id)
         .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
@@ -126,7 +163,19 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
         .order_by(packs.c.sequence_number.desc())
         .limit(size)
     ).all()
-    return [row.id for row in found], found[-1].sequence_number if len(found) == size else None
+    if len(found) == size:
+        return [row.id for row in found], found[-1].sequence_number
+    room = size - len(found)
+    strays = tx.connection.scalars(
+        sa.select(packs.c.id)
+        .join(job_strays, sa.and_(job_strays.c.tenant_id == packs.c.tenant_id, job_strays.c.pack_id == packs.c.id))
+        .where(job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job.id, has_original)
+        .order_by(packs.c.sequence_number.desc())
+        .limit(room)
+    ).all()
+    # One that was moved between the two statements is in both.
+    portion = list(dict.fromkeys([*(row.id for row in found), *strays]))
+    return portion, _BELOW_ALL if len(strays) == room else None
 
 
 def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
@@ -336,6 +385,7 @@ def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -
         .returning(jobs)
     )
     for row in ended.all():
+        _forget_strays(tx, row.id)
         counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
         webhooks.tell(tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts})
 

@@ -159,7 +159,7 @@ def create_job(
     the caller does, in the same transaction.
     """
     job_id = secrets.token_hex(12)
-    # Packs edited from now on bring themselves up to date.
+    # Packs edited from now on are kept for it as strays, those made from now on bring themselves up to date.
     cursor = next_sequence(tx) if whole_tenant else None
     there = sa.select(sa.func.count(sa.distinct(pack_locations.c.pack_id))).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
+from operator import itemgetter
 
 import sqlalchemy as sa
 
@@ -61,7 +62,7 @@ class Claim:
 def place_orders(
     tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool, job_only: bool = False
 ) -> None:
-    """Order that these packs be brought up to date; `seq` is the order's number.
+    """Order that these packs be brought up to date, the first of them first; `seq` is the order's number.
 
     With `job_only` nobody but jobs wants it: it can be held and withdrawn with them.
     """
@@ -76,9 +77,14 @@ def place_orders(
         "priority": priority.value,
         "verify": verify,
         "job_only": job_only,
-        "due_at": due_at,
         "outages": 0,
     }
+    rows = [
+        common | {"pack_id": pack_id, "due_at": due_at + timedelta(microseconds=place)}
+        for place, pack_id in enumerate(pack_ids)
+    ]
+    # In one order, so that two who order the same wait for each other instead of deadlocking.
+    rows.sort(key=itemgetter("pack_id"))
     statement = tx.insert(orders)
     fresh = statement.excluded
     idle = orders.c.wanted_seq <= orders.c.rendered_seq
@@ -100,7 +106,7 @@ def place_orders(
                 "outages": 0,
             },
         ),
-        [common | {"pack_id": pack_id} for pack_id in pack_ids],
+        rows,
     )
 
 

@@ -224,9 +224,11 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     """
     share_configuration(tx)
     here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    version: int | None = tx.connection.scalar(sa.select(packs.c.version).where(*here).with_for_update(key_share=True))
-    if version is None:
+    wanted = sa.select(packs.c.version, packs.c.sequence_number).where(*here).with_for_update(key_share=True)
+    row = tx.connection.execute(wanted).first()
+    if row is None:
         raise NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=pack_id)
+    version: int = row.version
     if expected_version not in (None, version):
         raise VersionConflict(
             "The pack has moved on.",
@@ -240,6 +242,7 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
+    items.note_stray(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
     webhooks.tell(tx, Event.PACK_CHANGED, changed)
     purges.order_pack_purge(tx, pack_id, cause=cause)

@@ -89,6 +89,18 @@ job_items = sa.Table(
     sa.Index("ix_job_items_finished", "finished_at", sqlite_where=_FINISHED, postgresql_where=_FINISHED),
 )
 
+# Packs that an edit moved past a job's cursor before the job came to them: it takes them last.
+job_strays = sa.Table(
+    "job_strays",
+    metadata,
+    tenant_key(),
+    sa.Column("job_id", sa.String(32), primary_key=True),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
+    sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
+    sa.Index(None, "tenant_id", "pack_id"),
+)
+
 # The one change of configuration that a tenant may have in preparation, as only the fields that differ.
 candidates = sa.Table(
     "candidates",
