@@ -22,6 +22,7 @@ from schema.scopes import READS
 class Purge(Node):
     scope: str = strawberry.field(description="What is purged: a pack, a location or the tenant.")
     cause: str = strawberry.field(description="Why: the last change that asked for it before it was begun, and whose.")
+    tags: list[str] = strawberry.field(description="What carries one of these is purged.")
     erasing: bool = strawberry.field(
         description="Whether the pack was erased: then nothing of it is kept to be shown for want of something newer,"
         " and its immutable URLs are purged too."
@@ -36,7 +37,10 @@ class Purge(Node):
         description="What went wrong since a purge was last complete; null: nothing did."
     )
     requested_at: datetime = strawberry.field(description="When it was asked for.")
-    finished_at: datetime | None = strawberry.field(description="When it ended.")
+    first_completed_at: datetime | None = strawberry.field(
+        description="When the first purge had reached every cache; the second follows it. null: it has not."
+    )
+    finished_at: datetime | None = strawberry.field(description="When it ended: when the second was complete too.")
 
     @classmethod
     def of(cls, purge: catalog.Purge) -> "Purge":
@@ -44,12 +48,14 @@ class Purge(Node):
             id=strawberry.ID(f"purge:{purge.id}"),
             scope=purge.scope,
             cause=purge.cause,
+            tags=list(purge.tags),
             erasing=purge.erasing,
             state=JobState[purge.state.name],
             attempts=purge.attempts,
             provider_id=purge.provider_id,
             error=purge.error,
             requested_at=purge.requested_at,
+            first_completed_at=purge.first_done_at,
             finished_at=purge.finished_at,
         )
 

@@ -44,21 +44,25 @@ class Purge:
 
     Attributes:
         scope, cause: what is purged and why, for people.
+        tags: what carries one of them is purged.
         erasing: it must not be shown again, not even for want of something newer.
         attempts: how often a provider was asked to purge, for the first or the second time.
         provider_id: what the provider calls the last purge that it took.
         error: what went wrong since a purge was last complete; None: nothing did.
+        first_done_at: when the first of its two purges was complete; None: it is not.
     """
 
     id: str
     scope: str
     cause: str
+    tags: tuple[str, ...]
     erasing: bool
     state: PurgeState
     attempts: int
     provider_id: str | None
     error: str | None
     requested_at: datetime
+    first_done_at: datetime | None
     finished_at: datetime | None
 
 
@@ -156,11 +160,13 @@ def _to_purge(row: Any) -> Purge:
         id=row.id,
         scope=row.scope,
         cause=row.cause,
+        tags=tuple(row.tags),
         erasing=row.erasing,
         state=PurgeState(row.state),
         attempts=row.attempts,
         provider_id=row.provider_id,
         error=row.error,
         requested_at=row.requested_at,
+        first_done_at=row.first_done_at,
         finished_at=row.finished_at,
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from packshot.cdn.base import REPEAT_AFTER
 from packshot.geometry import Crop
 from resolvers import packs
 from resolvers.caller import Scope
@@ -10,7 +11,7 @@ from tests.schema.api import Api
 
 PURGES = """query($first: Int, $after: String) { purges(first: $first, after: $after) {
   totalCount pageInfo { hasNextPage endCursor }
-  nodes { id scope cause state attempts providerId error requestedAt finishedAt }
+  nodes { id scope cause tags state attempts providerId error requestedAt firstCompletedAt finishedAt }
 } }"""
 NODE = "query($id: ID!) { node(id: $id) { id ... on Purge { scope state error } } }"
 
@@ -24,7 +25,22 @@ def test_purges_are_listed_newest_first_and_tell_how_they_stand(api: Api) -> Non
     assert [node["scope"] for node in rest] == [f"pack {pack_ids[0]}"]
     (node,) = rest
     assert (node["state"], node["cause"], node["attempts"]) == ("QUEUED", "setOriginal by tester", 0)
-    assert (node["providerId"], node["error"], node["finishedAt"]) == (None, None, None)
+    assert node["tags"] == [f"p:default:{pack_ids[0]}"]
+    assert (node["providerId"], node["error"], node["firstCompletedAt"], node["finishedAt"]) == (None, None, None, None)
+
+
+def test_the_first_and_the_second_purge_are_told_apart(api: Api) -> None:
+    api.playground.pack()
+    front = Front(api.playground, RecordingPurger())
+    front.carry()
+    (first,) = api.data(PURGES)["purges"]["nodes"]
+    assert (first["state"], first["attempts"], first["finishedAt"]) == ("RUNNING", 1, None)
+    assert first["firstCompletedAt"] >= first["requestedAt"]
+    front.let_pass(REPEAT_AFTER)
+    front.carry()
+    (second,) = api.data(PURGES)["purges"]["nodes"]
+    assert (second["state"], second["attempts"]) == ("SUCCEEDED", 2)
+    assert second["finishedAt"] is not None
 
 
 def test_what_a_cdn_answers_is_seen_by_id(api: Api) -> None:
