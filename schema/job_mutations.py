@@ -59,7 +59,8 @@ class JobMutation:
         )
 
     @strawberry.mutation(
-        description="Stop the work of a job where it is. Edits go on being rendered.",
+        description="Stop the work of a job that renders where it is; no other can be paused. "
+        "Edits go on being rendered.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def pause_job(self, info: Info, id: JobId) -> JobPayload | None:
@@ -70,7 +71,8 @@ class JobMutation:
         return await _control(info, id, jobs.resume_job)
 
     @strawberry.mutation(
-        description="End a job. What it rendered stays; a change that it prepares never goes live.",
+        description="End a job that renders, or an import; no other can be cancelled. What it rendered or fetched "
+        "stays; a change that it prepares never goes live.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def cancel_job(self, info: Info, id: JobId) -> JobPayload | None:

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from resolvers import jobs
+from resolvers.erasing import erase_pack
 from serve.commands import following
 from tests.command import Command
 from tests.pictures import jpeg, photo
@@ -151,6 +152,15 @@ def test_a_job_is_paused_resumed_and_cancelled(playground: Playground, command: 
     for verb in ("pause", "resume", "cancel", "retry", "activate"):
         command.run("jobs", verb, job["id"], code=1)
         assert "no such job" in command.run("jobs", verb, "job:" + "0" * 24, code=1).stderr
+
+
+def test_what_erases_is_neither_paused_nor_cancelled(playground: Playground, command: Command) -> None:
+    job = f"job:{erase_pack(playground.caller, playground.pack(), 'rights').id}"
+    for verb in ("pause", "resume", "cancel"):
+        told = command.run("jobs", verb, job, code=1).stderr
+        assert "(expected a job that renders" in told
+        assert told.endswith("got ERASE)\n")
+    assert command.json("jobs", "show", job)["state"] == "QUEUED"
 
 
 def test_failures_are_tried_again(playground: Playground, command: Command) -> None:

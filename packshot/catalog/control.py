@@ -1,13 +1,17 @@
 """Stopping, resuming and ending jobs.
 
 Orders are held or withdrawn before the job is written, in the order in which a
-worker locks them; and the tenant's sequence is drawn first, so that nobody
-admits the same packs for another job in between.
+worker locks them, and what is to be fetched between the two, as a fetcher does;
+and the tenant's sequence is drawn first, so that nobody admits the same packs for
+another job in between.
+
+Only rendering can be paused. Fetching can be cancelled too; what purges, erases
+or looks after the stores goes on to its end, since half of it would help nobody.
 """
 
 import sqlalchemy as sa
 
-from packshot.catalog import candidates, items, ledger
+from packshot.catalog import candidates, fetches, items, ledger
 from packshot.catalog.jobs import ACTIVE, FINAL, Job, JobKind, JobState, get_job
 from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import job_failures, job_items, jobs, orders
@@ -16,6 +20,7 @@ from packshot.catalog.transaction import Tx, hold_configuration, next_sequence
 from packshot.errors import BadState
 
 _OPEN = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED, JobState.AWAITING_ACTIVATION)
+_RENDERS = frozenset({JobKind.REGENERATE, JobKind.LOCATION_CHANGE})
 
 
 def pause(tx: Tx, job_id: str) -> Job:
@@ -23,9 +28,10 @@ def pause(tx: Tx, job_id: str) -> Job:
 
     Raises:
         NotFound: there is no such job in this tenant.
-        BadState: it is not under way.
+        BadState: it does not render, or is not under way.
     """
     next_sequence(tx)
+    _check_renders(tx, job_id, "paused")
     _check(tx, job_id, *ACTIVE)
     others = _other_jobs_want(job_id, jobs.c.state != JobState.PAUSED.value)
     _orders_of(tx, job_id, ~others, held=True, lease_token=None, lease_until=None)
@@ -37,9 +43,10 @@ def resume(tx: Tx, job_id: str) -> Job:
 
     Raises:
         NotFound: there is no such job in this tenant.
-        BadState: it is not paused.
+        BadState: it does not render, or is not paused.
     """
     next_sequence(tx)
+    _check_renders(tx, job_id, "resumed")
     job = _check(tx, job_id, JobState.PAUSED)
     _orders_of(tx, job_id, held=False, due_at=tx.now)
     state = JobState.QUEUED if job.started_at is None else JobState.RUNNING
@@ -49,14 +56,17 @@ def resume(tx: Tx, job_id: str) -> Job:
 
 
 def cancel(tx: Tx, job_id: str) -> Job:
-    """End a job; what it rendered stays, and a change that it prepares never goes live.
+    """End a job; what it rendered or fetched stays, and a change that it prepares never goes live.
 
     Raises:
         NotFound: there is no such job in this tenant.
-        BadState: it has ended.
+        BadState: it neither renders nor fetches, or has ended.
     """
     hold_configuration(tx)
     next_sequence(tx)
+    kind = get_job(tx, job_id).kind
+    if kind not in _RENDERS | {JobKind.IMPORT}:
+        raise _of_other_kind(kind, "cancelled", "a job that renders, or one that fetches originals")
     _check(tx, job_id, *_OPEN)
     return drop(tx, job_id, JobState.CANCELLED)
 
@@ -77,6 +87,7 @@ def drop(tx: Tx, job_id: str, state: JobState) -> Job:
         .where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
         .where(job_items.c.finished_at.is_(None))
     )
+    fetches.drop_fetches_of(tx, job_id)
     items.end(tx, jobs.c.id == job_id, state=state)
     return get_job(tx, job_id)
 
@@ -95,7 +106,7 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     waiting = sa.select(job_items.c.pack_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
     found = sa.select(job_failures.c.pack_id).where(*here, job_failures.c.pack_id.not_in(waiting)).distinct()
     failed = tx.connection.scalars(found).all()
-    if not failed or job.kind not in (JobKind.REGENERATE, JobKind.LOCATION_CHANGE):
+    if not failed or job.kind not in _RENDERS:
         raise BadState(
             "This job has nothing to try again.",
             field=("id",),
@@ -133,6 +144,16 @@ def accept(tx: Tx, job_id: str, *, failures: bool) -> Job:
         )
     candidates.alter_candidate(tx, accepted=True)
     return _set(tx, job_id, state=JobState.RUNNING.value)
+
+
+def _check_renders(tx: Tx, job_id: str, what: str) -> None:
+    kind = get_job(tx, job_id).kind
+    if kind not in _RENDERS:
+        raise _of_other_kind(kind, what, "a job that renders")
+
+
+def _of_other_kind(kind: JobKind, what: str, expected: str) -> BadState:
+    return BadState(f"A job of this kind cannot be {what}.", field=("id",), expected=expected, got=kind.value.upper())
 
 
 def _check(tx: Tx, job_id: str, *states: JobState) -> Job:

@@ -80,6 +80,14 @@ def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
         items.count(tx, job_id, Counts(skipped=1))
 
 
+def drop_fetches_of(tx: Tx, job_id: str) -> None:
+    """Let nobody fetch for a job any more that is about to be ended; its counts stay as they are.
+
+    Whoever is at one of them finds that it is nobody's by now, and undoes what it set.
+    """
+    tx.connection.execute(sa.delete(fetches).where(fetches.c.tenant_id == tx.tenant, fetches.c.job_id == job_id))
+
+
 def is_due(tx: Tx) -> bool:
     """Whether `claim_due` would find any."""
     return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx)).limit(1)).first() is not None

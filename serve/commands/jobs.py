@@ -127,7 +127,7 @@ def watch_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -
 
 @app.command(name="pause")
 def pause_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Stop a job where it is; edits go on being rendered."""
+    """Stop a job that renders where it is; edits go on being rendered."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -161,7 +161,7 @@ def activate_job(
 
 @app.command(name="cancel")
 def cancel_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """End a job. What it rendered stays; a change that it prepares never goes live."""
+    """End a job that renders, or an import. What it made stays; a change that it prepares never goes live."""
     from resolvers import jobs
 
     with calling(tenant) as caller:

@@ -1,7 +1,10 @@
 """Packs with their originals, a hundred at a time: each by itself, fetched after the answer."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,9 @@ mutation One($input: PackInput) {{
 }}"""
 JOB = """query Job($id: ID!) { job(id: $id) { kind state total done skipped failed
   failures(first: 100) { nodes { code message attempts pack { id } packLocation { name } } } } }"""
+VERSION = "query Version($id: ID!) { pack(by: {id: $id}) { version } }"
+CANCEL = f"""mutation Cancel($id: ID!) {{
+  cancelJob(id: $id) {{ job {{ state total done skipped failed }} {USER_ERRORS} }} }}"""
 WIDTH = """query Width($id: ID!) { pack(by: {id: $id}) { location(name: "main") {
   original { width } picture { state } } } }"""
 
@@ -236,3 +242,113 @@ def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: 
         tx.connection.execute(sa.update(fetches).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "SUCCEEDED"
+
+
+def widths(api: Api, made: Any) -> list[int | None]:
+    """Return how wide the original is that each of the packs shows; None: it shows none."""
+    shown = [api.data(WIDTH, id=one["pack"]["id"])["pack"]["location"]["original"] for one in made["results"]]
+    return [None if original is None else original["width"] for original in shown]
+
+
+def test_a_cancelled_import_fetches_nothing_more(api: Api, host: Host) -> None:
+    for number in range(3):
+        host.answers[f"/{number}"] = giving(jpeg(photo(20 + number, 16)))
+    inputs = [{"externalId": f"e{number}", "originals": [by_url(host.url(f"/{number}"))]} for number in range(3)]
+    made = api.payload(CREATE_MANY, inputs=inputs)
+    assert api.playground.fetcher.step()
+    ended = {"state": "CANCELLED", "total": 3, "done": 1, "skipped": 0, "failed": 0}
+    assert api.payload(CANCEL, id=made["job"]["id"])["job"] == ended
+    api.playground.run_jobs()
+    assert len(host.asked) == 1
+    assert len([width for width in widths(api, made) if width is not None]) == 1, "what was fetched stays"
+    assert ended.items() <= api.data(JOB, id=made["job"]["id"])["job"].items()
+    again = api.payload(CREATE_MANY, inputs=inputs, onExisting="UPDATE")
+    api.playground.run_jobs()
+    assert api.data(JOB, id=again["job"]["id"])["job"]["done"] == 3
+    assert widths(api, again) == [20, 21, 22]
+
+
+def picture(handler: BaseHTTPRequestHandler) -> None:
+    giving(jpeg(photo(40, 20)))(handler)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_away"),
+    [
+        (picture, False),
+        (giving(b"no picture"), False),
+        (lambda handler: handler.send_error(404), False),
+        (lambda handler: handler.send_error(503), False),
+        (picture, True),
+    ],
+    ids=["fetched", "no picture", "will not pass", "may pass", "our outage"],
+)
+def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
+    api: Api,
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Callable[[BaseHTTPRequestHandler], None],
+    is_away: bool,
+) -> None:
+    told = []
+
+    def cancel_first(handler: BaseHTTPRequestHandler) -> None:
+        told.append(api.payload(CANCEL, id=made["job"]["id"])["job"])
+        answer(handler)
+
+    def away(*_: object) -> None:
+        raise OSError("the store is away")
+
+    host.answers |= {"/a": picture, "/b": cancel_first}
+    made = api.payload(CREATE_MANY, inputs=[{"originals": [by_url(host.url(path))]} for path in ("/a", "/b")])
+    for url in ("/a", "/b"):
+        with api.playground.site.catalog.write(TENANT) as tx:
+            # One of them at a time, in this order.
+            later = sa.case((fetches.c.url.endswith(url), tx.now), else_=tx.now + timedelta(hours=1))
+            tx.connection.execute(sa.update(fetches).values(due_at=later))
+        with monkeypatch.context() as patched:
+            if url == "/b" and is_away:
+                patched.setattr(type(api.playground.site.originals), "put", away)
+            assert api.playground.fetcher.step()
+    ended = {"state": "CANCELLED", "total": 2, "done": 1, "skipped": 0, "failed": 0}
+    assert told == [ended]
+    api.playground.run_jobs()
+    job = api.data(JOB, id=made["job"]["id"])["job"]
+    assert job == {"kind": "IMPORT", **ended, "failures": {"nodes": []}}
+    assert widths(api, made) == [40, None]
+    versions = [api.data(VERSION, id=one["pack"]["id"])["pack"]["version"] for one in made["results"]]
+    assert versions[1] == made["results"][1]["pack"]["version"], "as if it had never been edited"
+    with api.playground.site.catalog.read(TENANT) as tx:
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(fetches)) == 0
+
+
+def test_an_import_that_is_cancelled_while_many_fetch_counts_what_was_fetched(api: Api, host: Host) -> None:
+    count, halfway, stopped = 12, threading.Event(), threading.Event()
+
+    def answer(handler: BaseHTTPRequestHandler) -> None:
+        if len(host.asked) > count // 2:
+            # The others are on their way while it is cancelled.
+            stopped.wait(30)
+        elif len(host.asked) > count // 4:
+            halfway.set()
+        picture(handler)
+
+    host.answers |= {f"/{number}": answer for number in range(count)}
+    inputs = [{"originals": [by_url(host.url(f"/{number}"))]} for number in range(count)]
+    made = api.payload(CREATE_MANY, inputs=inputs)
+
+    def fetch_all() -> None:
+        while api.playground.fetcher.step():
+            pass
+
+    with ThreadPoolExecutor(4) as threads:
+        at_work = [threads.submit(fetch_all) for _ in range(3)]
+        assert halfway.wait(30)
+        cancelled = api.payload(CANCEL, id=made["job"]["id"])["job"]
+        stopped.set()
+        for one in at_work:
+            one.result()
+    fetched = len([width for width in widths(api, made) if width is not None])
+    assert cancelled == {"state": "CANCELLED", "total": count, "done": fetched, "skipped": 0, "failed": 0}
+    assert 0 < fetched < count
+    assert cancelled.items() <= api.data(JOB, id=made["job"]["id"])["job"].items()
