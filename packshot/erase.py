@@ -67,7 +67,7 @@ def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str
         )
     with site.catalog.read(tenant) as tx:
         if not erasures.is_known(tx, pack_id):
-            raise no_such_pack(pack_id)
+            raise NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=pack_id)
         originals = erasures.find_originals(tx, pack_id)
     tombstone = Tombstone(tenant, pack_id, reason.strip(), by, datetime.now(UTC))
     text = json.dumps({**asdict(tombstone), "erased_at": tombstone.erased_at.isoformat(), "originals": originals})
@@ -149,11 +149,6 @@ def _erase_bytes(site: Site, held: Erasure) -> Erased:
             originals += site.originals.erase(key)
             collection.forget_original(tx, sha256)
     return Erased(variants, originals, shared)
-
-
-def no_such_pack(pack_id: str) -> NotFound:
-    """Return the refusal to erase what is not there."""
-    return NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=pack_id)
 
 
 def settling_time(settings: Settings) -> timedelta:

@@ -2,7 +2,7 @@
 
 from packshot.catalog import tombstones
 from packshot.catalog.jobs import Job
-from packshot.erase import no_such_pack, order_erasure, set_tombstone
+from packshot.erase import order_erasure, set_tombstone
 from resolvers.caller import Caller
 
 
@@ -12,11 +12,11 @@ def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
     Raises:
         Invalid: the reason is empty or too long.
         NotFound: there is no such pack in this tenant.
+        Gone: it was erased before.
     """
     tombstone, originals = set_tombstone(caller.site, caller.tenant, pack_id, reason=reason, by=caller.subject)
     with caller.write() as tx:
-        if tombstones.find_erased(tx, [pack_id]):
-            raise no_such_pack(pack_id)
+        tombstones.refuse_erased(tx, [pack_id], field=("id",))
         job = order_erasure(tx, tombstone, originals)
         caller.answer(job=f"job:{job.id}")
     caller.bell.wake()

@@ -40,11 +40,14 @@ def find_erased(tx: Tx, pack_ids: Collection[str]) -> set[str]:
     return set(tx.connection.scalars(sa.select(tombstones.c.pack_id).where(*here)))
 
 
-def refuse_erased(tx: Tx, pack_ids: Collection[str]) -> None:
+def refuse_erased(tx: Tx, pack_ids: Collection[str], *, field: tuple[str, ...] = ("pack_id",)) -> None:
     """Refuse ids that belonged to erased packs; whoever brings packs with ids of their own asks this first.
+
+    Args:
+        field: where the ids were given.
 
     Raises:
         Gone: one of them was erased.
     """
     for pack_id in sorted(find_erased(tx, pack_ids)):
-        raise Gone("This pack was erased.", field=("pack_id",), expected="a pack that was never erased", got=pack_id)
+        raise Gone("This pack was erased.", field=field, expected="a pack that was never erased", got=pack_id)

@@ -144,9 +144,10 @@ def test_a_deleted_pack_can_be_erased_and_an_erased_or_unknown_one_not(playgroun
     erase_pack(playground.caller, pack_id, "rights")
     finish(playground)
     assert list(playground.site.variants.list("")) == list(playground.site.originals.list("")) == []
-    for absent in (pack_id, "0" * 24):
-        with pytest.raises(NotFound):
-            erase_pack(playground.caller, absent, "rights")
+    with pytest.raises(Gone):
+        erase_pack(playground.caller, pack_id, "rights")
+    with pytest.raises(NotFound, match="no such pack"):
+        erase_pack(playground.caller, "0" * 24, "rights")
     assert list(playground.site.tombstones.list("")) == [f"{TENANT}/{pack_id}"]
 
 

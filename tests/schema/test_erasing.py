@@ -1,5 +1,8 @@
 """erasePack as a client sees it."""
 
+from dataclasses import replace
+
+from packshot.catalog.tenants import ensure_tenant
 from tests.playground import Playground
 from tests.pregen.test_eraser import finish
 from tests.schema.api import Api
@@ -31,4 +34,21 @@ def test_refusals_name_the_argument_and_change_nothing(api: Api, playground: Pla
     assert error["code"] == "NOT_FOUND"
     assert list(playground.site.tombstones.list("")) == []
     api.payload(ERASE, id=pack_id, reason="rights")
-    assert api.refusal(ERASE, id=pack_id, reason="rights")["code"] == "NOT_FOUND", "it is erased already"
+
+
+def test_a_pack_that_was_erased_is_not_erased_again_and_the_refusal_says_why(api: Api, playground: Playground) -> None:
+    pack_id = playground.pack()
+    job = api.payload(ERASE, id=pack_id, reason="rights")["job"]
+    for _ in ("while it goes on", "when all is gone"):
+        error = api.refusal(ERASE, id=pack_id, reason="rights")
+        assert (error["code"], error["message"]) == ("NOT_FOUND", "This pack was erased.")
+        assert (error["field"], error["got"]) == (["id"], pack_id)
+        finish(playground)
+    assert api.data("{ jobs { totalCount } }")["jobs"]["totalCount"] == 2, "that of the picture, and that one"
+    assert api.data(JOB, id=job["id"])["job"]["state"] == "SUCCEEDED"
+    with playground.site.catalog.write("other") as tx:
+        ensure_tenant(tx)
+    stranger = Api(playground)
+    stranger.caller = replace(playground.caller, tenant="other")
+    told = [stranger.refusal(ERASE, id=id, reason="rights") for id in (pack_id, "0" * 24)]
+    assert {error["message"] for error in told} == {"There is no such pack."}, "as if it had never been"
