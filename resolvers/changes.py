@@ -73,14 +73,13 @@ def apply(
         PlanStale: the plan was for something else.
         BadState: another change is being prepared.
     """
+    check_seen(caller, tx, change, location, consent)
     if not _alters(change):
         _settle_in_candidate(tx, change)
         return _make_live(caller, tx, change, location, cause), None
     whole, plan = candidates.with_pending(tx, change, location), foreseen
     if plan is None or not _still_holds(caller, tx, plan, whole):
         plan = _plan(caller, tx, whole, location)
-    if consent.plan_id is not None:
-        check_plan(caller.site, tx, consent.plan_id, plan.name, whole)
     if plan.requires_force and not consent.force:
         raise ForceRequired(
             "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
@@ -98,6 +97,14 @@ def apply(
     if consent.activation is Activation.IMMEDIATE:
         return _make_live(caller, tx, change, location, cause), plan
     return _prepare(caller, tx, change, location), plan
+
+
+def check_seen(caller: Caller, tx: Tx, change: Change, location: str | None, consent: Consent) -> None:
+    """Raise `PlanStale` if a plan was looked at that is not the one of this change upon what holds now."""
+    if consent.plan_id is None:
+        return
+    name = tenants.get_tenant(tx).name if location is None else location
+    check_plan(caller.site, tx, consent.plan_id, name, candidates.with_pending(tx, change, location))
 
 
 def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cause: str) -> Job | None:

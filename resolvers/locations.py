@@ -157,7 +157,10 @@ def _put(
         hold_configuration(tx)
         caller.answer(location=f"location:{name}")
         known, fields, candidate = _read_change(caller, tx, name, wanted(tx), own, expected_version)
-        job, plan = None, None
+        job, plan, change = None, None, Change(locations={name: fields})
+        if name not in known or not fields:
+            # What changes nothing that is shown is bound to its plan all the same.
+            changes.check_seen(caller, tx, change, name, consent)
         if name not in known:
             locations.create_location(tx, name, fields, by=caller.subject)
             job = changes.begin_job(caller, tx, name, [name], activated=True)
@@ -165,7 +168,7 @@ def _put(
             job, plan = changes.apply(
                 caller,
                 tx,
-                Change(locations={name: fields}),
+                change,
                 foreseen,
                 location=name,
                 consent=consent,

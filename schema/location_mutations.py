@@ -65,7 +65,10 @@ class LocationMutation:
         force: Force = False,
         plan_id: Annotated[
             strawberry.ID | None,
-            strawberry.argument(description="The plan that was looked at; refused if it does not hold any more."),
+            strawberry.argument(
+                description="The plan that was looked at; refused if it does not hold any more, also where no force is "
+                "needed."
+            ),
         ] = strawberry.UNSET,
         activation: When = Activation.WHEN_READY,
         expected_version: ExpectedVersion = strawberry.UNSET,

@@ -145,6 +145,17 @@ def test_a_label_needs_neither_force_nor_a_job(command: Command, pack_id: str) -
     assert command.run("location", "put", "thumb", "--label", "Tiny").stdout == "thumb is at version 3.\n"
 
 
+def test_a_plan_binds_what_needs_no_force_too(command: Command, pack_id: str) -> None:
+    sides = ("--width", "50", "--height", "50")
+    for name, options in (("thumb", ("--label", "Small")), ("cover", sides)):
+        refused = command.run("location", "put", name, *options, "--plan", "plan:garbage", code=1)
+        assert "no plan's id" in refused.stderr
+        plan = command.json("location", "plan", name, *options, "--samples", "0")["id"]
+        other = command.run("location", "put", name, "--width", "70", *sides[2:], "--plan", plan, code=1)
+        assert "another change" in other.stderr
+        assert command.json("location", "put", name, *options, "--plan", plan)["location"]["name"] == name
+
+
 def test_a_change_that_something_fails_for_waits_for_a_person(playground: Playground, command: Command) -> None:
     command.run("location", "put", "thumb", "--width", "64", "--height", "36", "--fallback", "main")
     good, bad = playground.pack(picture=photo(300, 200)), broken_pack(playground)

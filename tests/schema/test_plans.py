@@ -24,6 +24,12 @@ mutation Plan($input: LocationInput!) {{
     {USER_ERRORS}
   }}
 }}"""
+PUT = f"""
+mutation Put($input: LocationInput!, $force: Boolean! = false, $planId: ID) {{
+  putLocation(input: $input, force: $force, planId: $planId) {{
+    location {{ name version label }} job {{ id }} plan {{ id }} {USER_ERRORS} }}
+}}"""
+LOCATIONS = "{ locations { nodes { name version label width height } } jobs { totalCount } }"
 SAMPLES = f"""
 mutation Plan($input: LocationInput!, $first: Int! = 4) {{
   planLocation(input: $input) {{
@@ -194,3 +200,67 @@ def test_what_rendering_took_is_learnt(api: Api) -> None:
     assert (seconds, size) == pytest.approx(
         (measured.seconds / measured.megapixels * 0.06, measured.bytes / measured.megapixels * 0.06)
     )
+
+
+FREE = [
+    ({"label": "Small"}, {"label": "Tiny"}),
+    ({"renditions": [{"width": 20}]}, {"renditions": [{"width": 30}]}),
+    ({"formats": ["JPEG"]}, {"formats": ["JPEG", "WEBP"]}),
+    # What is so already.
+    ({"width": 64}, {"label": "Small"}),
+]
+
+
+@pytest.mark.parametrize(("planned", "other"), FREE)
+def test_what_needs_no_force_is_bound_to_its_plan_too(api: Api, planned: Any, other: Any) -> None:
+    api.playground.location("thumb", width=64, height=36)
+    api.playground.pack(at="thumb")
+    seen = plan(api, name="thumb", **planned)
+    assert not seen["requiresForce"]
+    before = api.data(LOCATIONS)
+    for values, plan_id in [
+        (planned, "plan:garbage"),
+        (planned, ""),
+        (other, seen["id"]),
+        (planned, plan(api, name="main", **planned)["id"]),
+    ]:
+        error = api.refusal(PUT, input={"name": "thumb", **values}, planId=plan_id)
+        assert (error["code"], error["field"]) == ("PLAN_STALE", ["planId"])
+    assert api.data(LOCATIONS) == before
+    put = api.payload(PUT, input={"name": "thumb", **planned}, planId=seen["id"])
+    assert put["location"]["version"] == (1 if "width" in planned else 2)
+
+
+def test_a_location_is_created_as_it_was_planned_or_not_at_all(api: Api) -> None:
+    api.playground.pack()
+    seen = plan(api, name="cover", width=50, height=50)
+    before = api.data(LOCATIONS)
+    for values, plan_id in [
+        ({"width": 70, "height": 50}, seen["id"]),
+        ({"width": 50, "height": 50, "fallback": "main"}, seen["id"]),
+        ({"width": 50, "height": 50}, "plan:garbage"),
+        ({"width": 50, "height": 50}, plan(api, name="poster", width=50, height=50)["id"]),
+    ]:
+        error = api.refusal(PUT, input={"name": "cover", **values}, planId=plan_id)
+        assert (error["code"], error["field"]) == ("PLAN_STALE", ["planId"])
+    assert api.data(LOCATIONS) == before
+    assert api.payload(PUT, input={"name": "cover", "width": 50, "height": 50}, planId=seen["id"])["job"] is not None
+    error = api.refusal(PUT, input={"name": "cover", "width": 50, "height": 50}, planId=seen["id"])
+    assert error["code"] == "PLAN_STALE", "it was planned as a new one"
+    again = plan(api, name="cover", width=50, height=50)
+    assert (again["baseVersion"], again["changes"]) == (1, [])
+    put = api.payload(PUT, input={"name": "cover", "width": 50, "height": 50}, planId=again["id"])
+    assert (put["location"]["version"], put["job"]) == (1, None)
+
+
+def test_what_is_under_way_already_can_be_put_once_more_with_a_plan_of_it(api: Api) -> None:
+    api.playground.location("thumb", width=64, height=36)
+    api.playground.pack(at="thumb")
+    wanted = {"name": "thumb", "width": 80}
+    first = plan(api, **wanted)["id"]
+    job = api.payload(PUT, input=wanted, force=True, planId=first)["job"]
+    assert api.refusal(PUT, input=wanted, force=True, planId=first)["code"] == "PLAN_STALE"
+    again = plan(api, **wanted)["id"]
+    assert api.payload(PUT, input=wanted, planId=again)["job"] == job
+    labelled = plan(api, name="thumb", label="Small")["id"]
+    assert api.refusal(PUT, input={"name": "thumb", "label": "Tiny"}, planId=labelled)["code"] == "PLAN_STALE"
