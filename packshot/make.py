@@ -1,5 +1,6 @@
 """Making variants: announce, render, put. Pregeneration and the fallback both come here."""
 
+import errno
 import logging
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
@@ -78,6 +79,7 @@ def draw_variants(
 
     Raises:
         NoSuchObject, DamagedObject: an original is not in its store as it was put.
+        OSError: a store is away; so is one that should have an original and has none at all.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)
     outcomes: list[Made | Refused] = []
@@ -95,6 +97,7 @@ def draw_variants(
         except (NoSuchObject, DamagedObject):
             if not refuse_lost:
                 raise
+            _check_not_empty(site)
             log.error("the original %s is lost; whoever has the picture must upload it again", key)
             rendered = [LOST] * len(alike)
         _count(site, alike, rendered)
@@ -108,6 +111,14 @@ def current_variants(snapshot: Snapshot, change: Change | None, location: str | 
     """Return what the URLs of a pack give at one location, None: at all, or are to give under a change."""
     seen = views(snapshot, change)
     return Current.of(target.key for view in seen for target in planned_all(view, location, limit=limit))
+
+
+def _check_not_empty(site: Site) -> None:
+    # A process that was started without the mount has made itself a new store there.
+    if next(iter(site.originals.list("")), None) is None:
+        raise OSError(
+            errno.EIO, "The store of originals is taken to be away: expected those that the ledger has, got none at all"
+        )
 
 
 def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | PackshotError]) -> None:

@@ -37,8 +37,9 @@ RENEW_SECONDS = 5.0
 FINISH_SECONDS = 1.0
 # After so many outages in a row nothing else of a batch is tried.
 MOST_OUTAGES = 3
-# So often a store may say that it has no such original before it is believed: a folder that is not mounted says so too.
-LOST_AFTER_OUTAGES = 5
+# So often in a row a store may say that it has no such original before it is believed: for about six minutes, in which
+# whoever is moving originals, or putting them back, can end.
+LOST_AFTER_OUTAGES = 10
 # Seconds between the attempts to put packs off while the database is away.
 PAUSES = (1.0, 2.0, 4.0)
 

@@ -140,8 +140,9 @@ class ObjectStore(Protocol):
     """Bytes under keys. Every method may be called from any thread or process.
 
     Every method raises `ValueError` for a key that breaks the rules of
-    `check_key`, and `OSError` for an outage. A key must not also be the folder
-    of another key ("a" beside "a/b"): some stores cannot keep both.
+    `check_key`, and `OSError` for an outage: a store that is away never says
+    that it has no such object. A key must not also be the folder of another key
+    ("a" beside "a/b"): some stores cannot keep both.
     """
 
     @property
@@ -202,7 +203,7 @@ class ObjectStore(Protocol):
     def local_path(self, key: str) -> Path | None:
         """Return a file on this machine to read the body from, for `sendfile`.
 
-        None if the store is remote or the object absent; `open` tells which.
+        None if the store is remote or away, or the object absent; `open` tells which.
         """
         ...
 

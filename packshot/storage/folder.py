@@ -5,6 +5,7 @@ its body does, and its body is linked into place last and removed first; a
 sidecar without a body is a put or delete that was killed.
 """
 
+import errno
 import fcntl
 import os
 import time
@@ -39,6 +40,8 @@ class FolderStore:
 
     Threads and processes may share the folder. It needs a file system with hard
     links and `flock`; a network share between machines is what S3 is better at.
+    A root that is gone, or another folder than was opened (a mount point without
+    its mount), is an outage, `OSError`: nobody may take its objects for missing.
 
     Args:
         root: the folder; made when missing. Nothing else should write to it.
@@ -140,6 +143,7 @@ class FolderStore:
         Holds the names of one folder after the other in memory.
         """
         above, slash, start = check_prefix(prefix).rpartition("/")
+        self._check_here()
         return _walk(self.root / above, above + slash, start)
 
     def local_path(self, key: str) -> Path | None:
@@ -156,6 +160,7 @@ class FolderStore:
         """
         path = self.local_path(key)
         if path is None:
+            self._check_here()
             raise NoSuchObject(key)
         yield path
 
@@ -178,12 +183,20 @@ class FolderStore:
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
+    def _check_here(self) -> None:
+        # Only asked when something was not found. The root alone would not do: a mount point stays when its
+        # mount goes, but the folder of locks is the store's own, and lies there from the first moment on.
+        if not self._locks.is_dir():
+            found = "a folder that is not this store's" if self.root.is_dir() else "no folder"
+            raise OSError(errno.EIO, f"The store is away: expected its folder, got {found}", str(self.root))
+
     def _open(self, key: str) -> tuple[BinaryIO, Stored]:
         path = self._path(key)
         while True:
             try:
                 file = path.open("rb")
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                self._check_here()
                 raise NoSuchObject(key) from None
             try:
                 stored = read_sidecar(key, path, file)

@@ -1,9 +1,11 @@
 """Pregeneration: every planned variant comes to be, once, whatever happens on the way."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.render.pool import Lane
+from packshot.storage.folder import FolderStore
 from pregen import dispatch
 from pregen.refresh import LOST_AFTER_OUTAGES, refresh_packs
 from resolvers import jobs, packs
@@ -428,3 +431,27 @@ def test_a_store_that_is_away_blames_no_picture(playground: Playground, monkeypa
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
     playground.run_jobs()
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_originals_that_are_away_are_an_outage_however_long_and_come_back_by_themselves(
+    playground: Playground, *, restarted: bool
+) -> None:
+    pack_id = playground.pack()
+    job = playground.show(pack_id, "main", photo(300, 200))
+    folder = playground.settings.data / "originals"
+    away = folder.rename(folder.with_name("away"))
+    if restarted:
+        # A process that starts makes what it does not find, in the mount point too.
+        playground.use(replace(playground.site, originals=FolderStore(folder)))
+    for _ in range(LOST_AFTER_OUTAGES + 2):
+        playground.run_jobs()
+        _let_pass(playground, orders.LONGEST_PAUSE)
+    assert playground.job(job).state is JobState.RUNNING
+    assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
+    if restarted:
+        rmtree(folder)
+    away.rename(folder)
+    playground.run_jobs()
+    assert playground.job(job).state is JobState.SUCCEEDED
+    assert all(playground.site.variants.head(key) for key in playground.planned(pack_id))

@@ -174,6 +174,54 @@ def test_a_damaged_object_is_an_outage_and_not_absent(root: Path, sidecar: bytes
     store.put("a", b"body", PLAIN)
 
 
+@pytest.mark.parametrize("mount_point", [False, True])
+def test_a_store_whose_folder_is_away_says_so_and_never_that_it_has_no_such_object(
+    root: Path, *, mount_point: bool
+) -> None:
+    store = FolderStore(root)
+    store.put("a/b", b"body", PLAIN)
+    away = root.rename(root.with_name("away"))
+    if mount_point:
+        root.mkdir()
+
+    def as_file(key: str) -> Path:
+        with store.as_file(key) as path:
+            return path
+
+    asked: list[Callable[[], object]] = [
+        *(partial(ask, "a/b") for ask in (store.get, store.head, store.open, as_file, store.delete, store.erase)),
+        lambda: list(store.list("a/")),
+        lambda: store.erase("a/"),
+        lambda: store.put("c", b"body", PLAIN),
+    ]
+    for ask in asked:
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - whichever it is, the caller tries again
+            ask()
+        assert not isinstance(refused.value, NoSuchObject)
+    found = "a folder that is not this store's" if mount_point else "no folder"
+    with pytest.raises(OSError, match=f"expected its folder, got {found}.*{root}"):
+        store.head("a/b")
+    if mount_point:
+        root.rmdir()
+    away.rename(root)
+    assert store.get("a/b")[0] == b"body"
+    assert store.head("c") is None
+
+
+def test_an_object_is_found_without_asking_for_the_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FolderStore(root)
+    store.put("a", b"body", PLAIN)
+    asked: list[Path] = []
+    real = Path.is_dir
+    monkeypatch.setattr(Path, "is_dir", lambda path, **how: asked.append(path) or real(path, **how))
+    assert store.get("a")[0] == b"body"
+    assert store.head("a") is not None
+    with store.as_file("a"), store.open("a"):
+        assert asked == []
+    assert store.head("b") is None
+    assert asked
+
+
 def test_a_truncated_body_is_an_outage(root: Path) -> None:
     store = FolderStore(root)
     store.put("a", b"body", PLAIN)
