@@ -42,20 +42,35 @@ class Work:
 Outcomes = dict[str, Made | Refused]
 
 
-def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_newest: dict[str, bool]) -> None:
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What became of one pack.
+
+    Attributes:
+        outcomes: the last one of each variant that was drawn, by key.
+        unrecorded: those of them that the ledger does not have yet; it counts each time it is told of a refusal.
+    """
+
+    work: Work
+    outcomes: Outcomes
+    unrecorded: Outcomes
+
+
+def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, bool]) -> None:
     """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
     if not done:
         return
-    ledger.record(tx, [outcome for _, outcomes in done for outcome in outcomes.values()])
+    ledger.record(tx, [outcome for drawn in done for outcome in drawn.unrecorded.values()])
     # What was refused, and how often by now, stands in the ledger alone.
-    doubtful = [work.claim.pack_id for work, outcomes in done if _is_doubtful(work, outcomes)]
+    doubtful = [drawn.work.claim.pack_id for drawn in done if _is_doubtful(drawn)]
     entries = ledger.read_entries(tx, doubtful) if doubtful else {}
     configured = tenants.count_configurations(tx)
     outdated: list[Entry] = []
     again: list[Entry] = []
     reconfigured: list[str] = []
     finished = {}
-    for work, outcomes in done:
+    for drawn in done:
+        work, outcomes = drawn.work, drawn.outcomes
         pack_id = work.claim.pack_id
         if work.configured != configured:
             # Another configuration went live meanwhile.
@@ -72,14 +87,14 @@ def write_down(tx: Tx, site: Site, done: Sequence[tuple[Work, Outcomes]], is_new
     ledger.mark(tx, outdated, superseded=True)
     ledger.mark(tx, again, superseded=False)
     items.settle(tx, finished)
-    made = (w.claim.pack_id for w, outcomes in done if any(isinstance(one, Made) for one in outcomes.values()))
+    made = (d.work.claim.pack_id for d in done if any(isinstance(one, Made) for one in d.outcomes.values()))
     told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
     webhooks.tell_all(tx, Event.VARIANTS_READY, told)
 
 
-def _is_doubtful(work: Work, outcomes: Outcomes) -> bool:
-    failed = (entry.state is VariantState.FAILED for entry in work.entries.values())
-    return any(failed) or any(isinstance(outcome, Refused) for outcome in outcomes.values())
+def _is_doubtful(drawn: Drawn) -> bool:
+    failed = (entry.state is VariantState.FAILED for entry in drawn.work.entries.values())
+    return any(failed) or any(isinstance(outcome, Refused) for outcome in drawn.outcomes.values())
 
 
 def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:

@@ -23,7 +23,7 @@ from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
 from packshot.variants.change import planned_under
 from packshot.variants.resolve import Target, planned_all
-from pregen.outcome import Outcomes, Work, write_down
+from pregen.outcome import Drawn, Outcomes, Work, write_down
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class _Batch:
     def __init__(self, site: Site, tenant: str, works: Sequence[Work]) -> None:
         self._site, self._tenant = site, tenant
         self._open = {work.claim.pack_id: work for work in works}
-        self._done: list[tuple[Work, Outcomes]] = []
+        self._done: list[Drawn] = []
         self._lost: set[str] = set()
         self._written_at = time.monotonic()
         self._looking = Pulse(self._look, LOOK_SECONDS)
@@ -127,7 +127,7 @@ class _Batch:
                 del self._open[pack_id]
                 continue
             try:
-                self._done.append((work, self._draw(work, portions)))
+                self._done.append(self._draw(work, portions))
                 outages = 0
             except LeaseLost:
                 log.info("the work on pack %s is not wanted any more", pack_id)
@@ -179,19 +179,21 @@ class _Batch:
                     except Gone:
                         self._lost.add(pack_id)
 
-    def _draw(self, work: Work, portions: list[list[Target]]) -> Outcomes:
+    def _draw(self, work: Work, portions: list[list[Target]]) -> Drawn:
         outcomes: Outcomes = {}
+        last: Outcomes = {}
         for number, portion in enumerate(portions, 1):
-            outcomes |= self._draw_portion(work, portion)
+            last = self._draw_portion(work, portion)
+            outcomes |= last
             if number < len(portions):
                 with self._site.catalog.write(self._tenant) as tx:
                     if not orders.renew(tx, [work.claim]):
                         raise LeaseLost
-                    ledger.record(tx, [outcomes[str(target.key)] for target in portion])
+                    ledger.record(tx, last.values())
                     outdated = orders.hand_back(tx, work.claim)
                 if outdated:
                     raise Outdated
-        return outcomes
+        return Drawn(work, outcomes, last)
 
     def _draw_portion(self, work: Work, missing: list[Target]) -> Outcomes:
         outcomes: Outcomes = {}
@@ -243,12 +245,13 @@ class _Batch:
         if not self._done:
             return
         with self._site.catalog.write(self._tenant) as tx:
-            still = orders.finish(tx, [work.claim for work, _ in self._done])
-            write_down(tx, self._site, [(w, o) for w, o in self._done if w.claim.pack_id in still], still)
-        for work, _ in self._done:
-            if work.claim.pack_id not in still:
-                log.info("the work on pack %s is not wanted any more", work.claim.pack_id)
-            del self._open[work.claim.pack_id]
+            still = orders.finish(tx, [drawn.work.claim for drawn in self._done])
+            write_down(tx, self._site, [drawn for drawn in self._done if drawn.work.claim.pack_id in still], still)
+        for drawn in self._done:
+            pack_id = drawn.work.claim.pack_id
+            if pack_id not in still:
+                log.info("the work on pack %s is not wanted any more", pack_id)
+            del self._open[pack_id]
         self._done = []
 
     def _let_go(self) -> None:

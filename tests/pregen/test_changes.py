@@ -414,3 +414,13 @@ def test_an_added_rendition_leaves_the_rest_to_follow_the_locations_size(ready: 
     put(ready, width=50)
     ready.run_jobs()
     assert widths(ready, pack_ids(ready)[0]) == {50, 100, 13}
+
+
+def test_an_edit_that_fails_while_a_change_is_prepared_is_counted_once(ready: Playground) -> None:
+    put(ready, width=50)
+    pack_id = ready.pack()
+    ready.spoil(pack_id)
+    edit = packs.set_crop(ready.caller, pack_id, "main", Crop(0, 0, 0.5, 1))[1]
+    ready.run_jobs()
+    failures = jobs.list_failures(ready.caller, edit.id, first=5, after=None).items
+    assert {failure.location: failure.attempts for failure in failures} == {"main": 3, "thumb": 3}

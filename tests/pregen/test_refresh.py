@@ -455,3 +455,16 @@ def test_originals_that_are_away_are_an_outage_however_long_and_come_back_by_the
     playground.run_jobs()
     assert playground.job(job).state is JobState.SUCCEEDED
     assert all(playground.site.variants.head(key) for key in playground.planned(pack_id))
+
+
+def test_an_attempt_of_a_pack_in_portions_is_counted_once(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pregen.refresh.PORTION", 2)
+    pack_id = playground.pack()
+    playground.spoil(pack_id)
+    playground.run_jobs()
+    job = jobs.list_jobs(playground.caller, first=1, after=None, states=None).items[0]
+    (failure,) = jobs.list_failures(playground.caller, job.id, first=5, after=None).items
+    assert (job.failed, failure.attempts) == (3, 3)
+    assert {entry.attempts for entry in playground.entries(pack_id).values()} == {3}
