@@ -19,6 +19,8 @@ MOST_RENDITIONS = 32
 LONGEST_LABEL = 255
 # Every location consulted is a purge tag of the answer, and a CDN keeps a bounded number of them (CloudFront 50).
 LONGEST_CHAIN = 8
+# Columns of a pack location that are null until somebody sets them.
+_GIVEN = ("original_sha256", "crop_left", "focus_x", "resize_gravity")
 _DEFAULTS: dict[str, Any] = {
     "label": None,
     "width": None,
@@ -181,7 +183,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
     here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
     mains = (packs.c.tenant_id == tx.tenant, packs.c.main_location == name)
     used = {
-        "packs with something set there": _count(tx, pack_locations, *here),
+        "packs with something set there": _count(tx, pack_locations, *here, _is_set()),
         "packs whose main location it is": _count(tx, packs, *mains),
         f"fallback of {', '.join(dependents)}": len(dependents),
     }
@@ -196,6 +198,12 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
     return bool(touched)
+
+
+def _is_set() -> sa.ColumnElement[bool]:
+    """Whether somebody has set anything in a pack location; rendering it anew leaves a row with a revision alone."""
+    given = [pack_locations.c[name].is_not(None) for name in _GIVEN]
+    return sa.or_(*given, pack_locations.c.include_all != IncludeAll.UNSET.value)
 
 
 def _count(tx: Tx, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:

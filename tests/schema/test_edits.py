@@ -4,9 +4,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from packshot.catalog.jobs import JobState
 from packshot.catalog.orders import Priority
+from packshot.catalog.tables.artwork import pack_locations
 from packshot.geometry import Crop
 from pregen.refresh import refresh_packs
 from resolvers import jobs as job_resolvers
@@ -214,6 +216,39 @@ def test_an_unused_location_is_deleted_without_force_and_main_never(api: Api, pl
     assert api.refusal(DELETE_LOCATION, name="cover")["code"] == "NOT_FOUND"
     refused = api.refusal(DELETE_LOCATION, name="main", force=True)
     assert (refused["code"], refused["field"]) == ("BAD_STATE", ["name"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"crop": crop(0.1, 0, 1, 1)},
+        {"focus": {"x": 0.5, "y": 0.2}},
+        {"resizeGravity": "NORTH"},
+        {"useResizeIncludeAll": "TRUE"},
+    ],
+    ids=lambda values: next(iter(values)),
+)
+def test_a_location_is_in_use_where_something_is_set_and_not_where_packs_were_rendered_anew(
+    api: Api, playground: Playground, values: dict[str, Any]
+) -> None:
+    for name in ("cover", "tall"):
+        playground.location(name, width=20, height=30, fallback="main")
+    pack_id, other = playground.pack(), playground.pack(picture=photo(20, 30, seed=4))
+    api.payload(EDIT, pack=pack_id, location="cover", input=values)
+    # Set and taken back: nothing is set there any more.
+    api.payload(EDIT, pack=pack_id, location="tall", input=values)
+    api.payload(EDIT, pack=pack_id, location="tall", input=dict.fromkeys(values))
+    playground.run_jobs()
+    anew = job_resolvers.RegenerateMode.REFRESH
+    job = job_resolvers.regenerate_packs(playground.caller, [pack_id, other], Priority.BULK, anew)
+    playground.run_jobs()
+    assert playground.job(job).state is JobState.SUCCEEDED
+    refused = api.refusal(DELETE_LOCATION, name="cover")
+    assert refused["message"] == "The location 'cover' is in use. packs with something set there: 1."
+    assert api.payload(DELETE_LOCATION, name="tall")["job"] is None
+    with playground.site.catalog.read(TENANT) as tx:
+        left = tx.connection.scalars(sa.select(pack_locations.c.location).distinct())
+        assert set(left) == {"cover", "main"}
 
 
 def test_a_rendition_is_added_once(api: Api, playground: Playground) -> None:
