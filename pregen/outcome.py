@@ -27,6 +27,7 @@ class Work:
         popular: what clients ask for so often that a regeneration renders it too.
         candidate: the change that is being prepared for its tenant.
         prepared: what its URLs are to give under that change, where it may differ.
+        popular_then: what clients ask for so often, under that change.
         entries: the ledger's rows, by key.
     """
 
@@ -36,6 +37,7 @@ class Work:
     popular: tuple[Target, ...]
     candidate: Candidate | None
     prepared: tuple[Target, ...]
+    popular_then: tuple[Target, ...]
     entries: dict[str, Entry]
 
 
@@ -80,8 +82,8 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
             outdated += superseded
             again += current
         live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
-        job = work.candidate
-        prepared = {} if job is None else {job.job_id: _tally(work.prepared, outcomes, work.entries | entries)}
+        job, then = work.candidate, (*work.prepared, *work.popular_then)
+        prepared = {} if job is None else {job.job_id: _tally(then, outcomes, work.entries | entries)}
         finished[pack_id] = Finished(work.claim.seq, live, prepared)
     supersede_outdated(tx, reconfigured, limit=site.limit)
     ledger.mark(tx, outdated, superseded=True)

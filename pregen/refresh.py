@@ -11,17 +11,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
 from packshot.catalog import demand, items, ledger, orders, tenants
-from packshot.catalog.candidates import read_candidate
+from packshot.catalog.candidates import Candidate, read_candidate
 from packshot.catalog.ledger import ATTEMPTS, Entry, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import DatabaseFault
 from packshot.errors import Gone
+from packshot.geometry import Size
 from packshot.make import announce, draw_variants, find_variant
+from packshot.model import Snapshot
 from packshot.render.lanes import Pulse
 from packshot.render.pool import Lane, RendererClosed
 from packshot.site import Site
-from packshot.variants.change import planned_under
+from packshot.variants.change import planned_under, touched_locations, under
+from packshot.variants.demand import Asked
+from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
 from pregen.outcome import Drawn, Outcomes, Work, write_down
 
@@ -74,17 +78,31 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
         for key, entry in ledger.read_entries(tx, claimed).items():
             entries[key.split("/")[1]][key] = entry
-        # A regeneration renders what clients often ask for as well; an edit does not wait for that.
-        verifies = any(claim.verify for claim in claims)
-        popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if verifies else ()
+        # A regeneration renders what clients often ask for as well, and so does a change that gives all pictures
+        # other keys; an edit does not wait for that.
+        wants_popular = candidate is not None or any(claim.verify for claim in claims)
+        popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wants_popular else ()
     works = []
     for claim in sorted(claims, key=lambda claim: -claim.seq):
         snapshot = snapshots[claim.pack_id]
         live = planned_all(snapshot, limit=site.limit)
         often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
-        then = () if candidate is None else planned_under(snapshot, candidate.change, limit=site.limit)
-        works.append(Work(claim, configured, live, often, candidate, then, entries[claim.pack_id]))
+        then, often_then = _prepared(snapshot, candidate, popular, site.limit)
+        works.append(Work(claim, configured, live, often, candidate, then, often_then, entries[claim.pack_id]))
     return works
+
+
+def _prepared(
+    snapshot: Snapshot, candidate: Candidate | None, popular: Sequence[Asked], limit: Size
+) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+    """Return what is planned of a pack under the change that is being prepared, and what is popular."""
+    if candidate is None:
+        return (), ()
+    change = candidate.change
+    then = planned_under(snapshot, change, limit=limit)
+    touched = touched_locations(snapshot.locations, change)
+    asked = [one for one in popular if touched is None or one.location in touched]
+    return then, demand.popular_targets(asked, under(snapshot, change), then, limit=limit)
 
 
 class _Batch:
@@ -163,11 +181,10 @@ class _Batch:
                 ledger.lose(tx, lost)
 
     def _announce(self, missing: dict[str, list[list[Target]]]) -> None:
+        ahead = {pack_id: _ahead_of_time(work) for pack_id, work in self._open.items()}
         for planned in (True, False):
             wanted = {
-                pack_id: [
-                    t for portion in portions for t in portion if (t not in self._open[pack_id].popular) is planned
-                ]
+                pack_id: [t for portion in portions for t in portion if (t.key in ahead[pack_id]) is planned]
                 for pack_id, portions in missing.items()
             }
             try:
@@ -290,7 +307,11 @@ def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
         there = {entry.place[0] for entry in work.entries.values() if entry.state is VariantState.READY}
         yield [target for target in work.planned if target.key.location in there]
     yield (*work.planned, *work.popular)
-    yield work.prepared
+    yield (*work.prepared, *work.popular_then)
+
+
+def _ahead_of_time(work: Work) -> set[Key]:
+    return {target.key for target in (*work.planned, *work.prepared)}
 
 
 def _attempts(work: Work, target: Target) -> int:

@@ -17,11 +17,14 @@ from packshot.catalog.orders import Priority
 from packshot.catalog.tables.artwork import variants as variant_table
 from packshot.catalog.tables.work import demand as demand_table
 from packshot.catalog.tenants import ensure_tenant
+from packshot.geometry import Gravity
 from packshot.model import Format, Rendition
 from packshot.variants.demand import Asked, Counted, Demand
 from packshot.variants.request import parse_request
 from pregen.queue import make_broker
 from resolvers import jobs, locations
+from resolvers.changes import Consent
+from resolvers.jobs import RegenerateMode
 from serve import demand
 from serve.app import create_app
 from serve.demand import DemandCounter
@@ -193,6 +196,55 @@ def test_a_regeneration_renders_what_is_popular_too(playground: Playground) -> N
     assert rows(playground)["width=60&height=40"] == 500, "found, not rendered"
     again = regenerate(playground, pack_id)
     assert (again.done, again.skipped) == (0, len(planned) + 2)
+
+
+@pytest.mark.parametrize("anew", ["all", "location", "packs", "change"])
+def test_what_is_popular_is_there_again_in_the_moment_everything_is_new(playground: Playground, anew: str) -> None:
+    playground.location("thumb", width=40, height=30, fallback="main")
+    pack_id = playground.pack(picture=photo(120, 90))
+    other = playground.pack(picture=photo(30, 90))
+    playground.run_jobs()
+    remember(playground, "width=20", 100, location="thumb")
+    remember(playground, "width=60", 100)
+    remember(playground, "width=61", 99)
+    regenerate(playground, pack_id)
+    before = popular(playground, pack_id)
+    refresh, names = RegenerateMode.REFRESH, {"main", "thumb"}
+    match anew:
+        case "all":
+            job = jobs.regenerate_tenant(playground.caller, None, Priority.BULK, refresh)
+        case "location":
+            job, names = jobs.regenerate_tenant(playground.caller, "thumb", Priority.BULK, refresh), {"thumb"}
+        case "packs":
+            job = jobs.regenerate_packs(playground.caller, [pack_id, other], Priority.INTERACTIVE, refresh)
+        case _:
+            changed = locations.put_location(
+                playground.caller, "thumb", {"fallback": None, "resize_gravity": Gravity.NORTH}, Consent(force=True)
+            ).job
+            assert changed is not None
+            job, names = changed, {"thumb"}
+            playground.show(pack_id, "thumb", photo(90, 70))
+    playground.run_jobs()
+    done = playground.job(job)
+    assert done.state is JobState.SUCCEEDED
+    assert done.done + done.skipped + done.failed == done.total
+    assert done.failed == 0
+    after = popular(playground, pack_id)
+    assert {name for name in before if before[name] != after[name]} == names
+    entries = playground.entries(pack_id)
+    for name, key in after.items():
+        assert playground.site.variants.head(key) is not None, name
+        assert (entries[key].planned, entries[key].superseded) == (False, False)
+    assert not any("w61" in key for key in entries)
+    with serving(playground) as client:
+        assert client.get(f"/api/v2/img/{pack_id}?width=20&location=thumb").status_code == 200
+    assert rows(playground)["width=20"] == 100, "found, not rendered"
+
+
+def popular(playground: Playground, pack_id: str) -> dict[str, str]:
+    """Return the keys of what the tests have asked for so often, by location."""
+    asked = {"thumb": "width=20&location=thumb", "main": "width=60"}
+    return {name: str(playground.target(pack_id, query).key) for name, query in asked.items()}
 
 
 def test_an_edit_renders_nothing_for_its_popularity(playground: Playground) -> None:
