@@ -64,7 +64,8 @@ def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypat
             refresh_packs(playground.site, TENANT, pack_ids)
         assert there(playground, pack_ids) == [True] * count
         # Who may see the pictures is looked up once a second, whatever else is done, in a transaction of its own.
-        numbers.append(len([statement for statement in seen if "access_keys" not in statement]))
+        # SQLite's BEGIN of a transaction that only reads is a statement, too.
+        numbers.append(len([one for one in seen if "access_keys" not in one and one != "BEGIN"]))
     assert numbers[0] == numbers[1]
 
 
