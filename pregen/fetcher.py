@@ -108,4 +108,6 @@ class Fetcher:
         with self._site.catalog.write(tenant) as tx:
             if isinstance(error, FetchFailed) and error.may_pass and fetches.try_again(tx, held):
                 return
+            # As whoever drops several fetches of a job has drawn one: the two would wait for each other otherwise.
+            next_sequence(tx)
             fetches.finish(tx, held, failure)

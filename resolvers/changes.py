@@ -112,6 +112,11 @@ def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cau
     make_live(tx, change, by=caller.subject, cause=cause)
     if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
         return None
+    # What they have left is to be drawn by what is live now, by the new job.
+    for older in jobs.running_changes(tx, location):
+        if scope is None or (older.scope is not None and set(older.scope) <= set(scope)):
+            next_sequence(tx)
+            control.drop(tx, older.id, JobState.SUPERSEDED)
     return begin_job(caller, tx, location, scope, activated=True)
 
 

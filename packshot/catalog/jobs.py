@@ -238,6 +238,15 @@ def list_jobs(tx: Tx, *, first: int, after: str | None, states: Sequence[JobStat
     return fetch_page(tx, statement, order, _to_job, first=first, after=after)
 
 
+def running_changes(tx: Tx, location: str | None) -> list[Job]:
+    """Return the open jobs that render a change of a location, or of the tenant, which is live already."""
+    here = (jobs.c.tenant_id == tx.tenant, jobs.c.kind == JobKind.LOCATION_CHANGE.value, jobs.c.finished_at.is_(None))
+    found = sa.select(jobs).where(
+        *here, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location)
+    )
+    return [_to_job(row) for row in tx.connection.execute(found)]
+
+
 def list_failures(tx: Tx, job_id: str, *, first: int, after: str | None) -> Page[Failure]:
     """Return a page of a job's failures."""
     statement = sa.select(job_failures).where(job_failures.c.tenant_id == tx.tenant, job_failures.c.job_id == job_id)

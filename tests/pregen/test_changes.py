@@ -424,3 +424,37 @@ def test_an_edit_that_fails_while_a_change_is_prepared_is_counted_once(ready: Pl
     ready.run_jobs()
     failures = jobs.list_failures(ready.caller, edit.id, first=5, after=None).items
     assert {failure.location: failure.attempts for failure in failures} == {"main": 3, "thumb": 3}
+
+
+def test_a_newer_change_takes_the_place_of_one_that_is_live_and_still_rendering(ready: Playground) -> None:
+    first = ready.location("thumb", width=50)
+    ready.dispatcher.tick()
+    tenant, pack_id, _ = ready.bell.rings.popleft()
+    refresh_packs(ready.site, tenant, [pack_id])
+    ready.bell.rings.clear()
+    # Of another location: it goes on.
+    other = ready.location("main", renditions=[Rendition(20, None)])
+    second = ready.location("thumb", width=60)
+    assert first is not None
+    assert second is not None
+    assert other is not None
+    assert ready.job(first).state is JobState.SUPERSEDED
+    ready.run_jobs()
+    for job in (second, other):
+        ended = ready.job(job)
+        assert (ended.state, ended.done + ended.skipped) == (JobState.SUCCEEDED, ended.total)
+    assert {id: missing(ready, id) for id in pack_ids(ready)} == {id: set() for id in pack_ids(ready)}
+    old = ready.job(first)
+    assert old.done + old.skipped + old.failed <= old.total
+
+
+def test_a_change_of_more_locations_than_the_newer_one_is_not_superseded(ready: Playground) -> None:
+    ready.location("cover", width=20, fallback="thumb")
+    ready.run_jobs()
+    first = ready.location("thumb", fallback=None)
+    second = ready.location("thumb", width=50)
+    assert first is not None
+    assert second is not None
+    assert set(ready.job(first).scope or ()) == {"thumb", "cover"}
+    ready.run_jobs()
+    assert [ready.job(job).state for job in (first, second)] == [JobState.SUCCEEDED, JobState.SUCCEEDED]
