@@ -82,8 +82,8 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         # other keys; an edit does not wait for that.
         wants_popular = candidate is not None or any(claim.verify for claim in claims)
         popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wants_popular else ()
-    works = []
-    for claim in sorted(claims, key=lambda claim: -claim.seq):
+    works, places = [], {pack_id: place for place, pack_id in enumerate(pack_ids)}
+    for claim in sorted(claims, key=lambda claim: (-claim.seq, places[claim.pack_id])):
         snapshot = snapshots[claim.pack_id]
         live = planned_all(snapshot, limit=site.limit)
         often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()

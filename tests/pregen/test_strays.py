@@ -1,7 +1,8 @@
 """Jobs over every pack: those that are edited before their turn are not lost to it, and the newest come first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,7 +12,10 @@ from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
 from packshot.catalog.tables.work import job_strays
 from packshot.geometry import Crop
-from pregen import dispatch
+from packshot.make import draw_variants
+from packshot.site import Site
+from packshot.variants.resolve import Target
+from pregen import dispatch, refresh
 from resolvers import jobs, locations, packs
 from resolvers.changes import Consent
 from tests.pictures import photo
@@ -145,3 +149,23 @@ def test_the_packs_that_were_edited_last_are_rendered_first(playground: Playgrou
     playground.dispatcher.tick()
     assert [pack_id for _, pack_id, _ in playground.bell.rings] == [pack.id for pack in newest]
     assert [pack.id for pack in newest] == [pack_ids[0], pack_ids[2], pack_ids[3], pack_ids[1]]
+
+
+def test_a_batch_is_rendered_in_the_order_in_which_it_was_rung_for(
+    playground: Playground, pack_ids: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for pack_id in pack_ids:
+        for key in playground.planned(pack_id):
+            playground.site.variants.delete(key)
+    jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
+    playground.dispatcher.tick()
+    rung = [pack_id for _, pack_id, _ in playground.bell.rings]
+    drawn: list[str] = []
+
+    def draw(site: Site, targets: Sequence[Target], *args: Any, **kwargs: Any) -> Any:
+        drawn.extend(target.key.pack for target in targets)
+        return draw_variants(site, targets, *args, **kwargs)
+
+    monkeypatch.setattr(refresh, "draw_variants", draw)
+    refresh.refresh_packs(playground.site, TENANT, rung)
+    assert list(dict.fromkeys(drawn)) == rung == pack_ids[::-1]
