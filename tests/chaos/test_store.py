@@ -7,7 +7,7 @@ import os
 import random
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from io import BytesIO
 
 import httpx2 as httpx
@@ -38,6 +38,8 @@ FAULTS: tuple[Fault, ...] = (
 # A stall costs the ten seconds that the store is waited for, so there are few of them.
 WEIGHTS = (6, 6, 6, 6, 4, 4, 1, 1)
 ODDS = 0.25
+# One of each kind comes first, as a short run may be over before chance has been through them.
+FIRST: tuple[Fault, ...] = (Answer(503, "SlowDown"), Reset(done=True), Truncate(700), Stall())
 
 pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
 
@@ -45,6 +47,7 @@ pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
 def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admins: list[Admin]) -> None:
     chance = random.Random(7)  # noqa: S311 - the same faults each time
     drawn: Counter[str] = Counter()
+    first = deque(FIRST)
     packs = [admins[0].pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(PACKS)]
     for _, job_id in packs:
         assert admins[0].wait_for_job(job_id)["state"] == "SUCCEEDED"
@@ -53,7 +56,10 @@ def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admi
     def draw() -> Fault | None:
         if chance.random() > ODDS:
             return None
-        fault = chance.choices(FAULTS, WEIGHTS)[0]
+        try:
+            fault = first.popleft()
+        except IndexError:
+            fault = chance.choices(FAULTS, WEIGHTS)[0]
         drawn[type(fault).__name__] += 1
         return fault
 
@@ -83,7 +89,7 @@ def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admi
     assert [wrong for reader in readers for wrong in reader.wrong] == []
     answers = sum((reader.answers for reader in readers), Counter())
     assert answers[200] > 0
-    assert drawn.keys() == {"Answer", "Reset", "Truncate", "Stall"} or SECONDS < 5
+    assert drawn.keys() == {"Answer", "Reset", "Truncate", "Stall"}
     wait_until_idle(admins[0], 180)
     for job_id in jobs:
         job = admins[0].wait_for_job(job_id)
