@@ -9,6 +9,8 @@ Only rendering can be paused. Fetching can be cancelled too; what purges, erases
 or looks after the stores goes on to its end, since half of it would help nobody.
 """
 
+from collections.abc import Collection
+
 import sqlalchemy as sa
 
 from packshot.catalog import candidates, fetches, items, ledger
@@ -31,7 +33,7 @@ def pause(tx: Tx, job_id: str) -> Job:
         BadState: it does not render, or is not under way.
     """
     next_sequence(tx)
-    _check_renders(tx, job_id, "paused")
+    _check_kind(tx, job_id, _RENDERS, "paused", "a job that renders")
     _check(tx, job_id, *ACTIVE)
     others = _other_jobs_want(job_id, jobs.c.state != JobState.PAUSED.value)
     _orders_of(tx, job_id, ~others, held=True, lease_token=None, lease_until=None)
@@ -46,7 +48,7 @@ def resume(tx: Tx, job_id: str) -> Job:
         BadState: it does not render, or is not paused.
     """
     next_sequence(tx)
-    _check_renders(tx, job_id, "resumed")
+    _check_kind(tx, job_id, _RENDERS, "resumed", "a job that renders")
     job = _check(tx, job_id, JobState.PAUSED)
     _orders_of(tx, job_id, held=False, due_at=tx.now)
     state = JobState.QUEUED if job.started_at is None else JobState.RUNNING
@@ -64,9 +66,9 @@ def cancel(tx: Tx, job_id: str) -> Job:
     """
     hold_configuration(tx)
     next_sequence(tx)
-    kind = get_job(tx, job_id).kind
-    if kind not in _RENDERS | {JobKind.IMPORT}:
-        raise _of_other_kind(kind, "cancelled", "a job that renders, or one that fetches originals")
+    _check_kind(
+        tx, job_id, _RENDERS | {JobKind.IMPORT}, "cancelled", "a job that renders, or one that fetches originals"
+    )
     _check(tx, job_id, *_OPEN)
     return drop(tx, job_id, JobState.CANCELLED)
 
@@ -146,14 +148,11 @@ def accept(tx: Tx, job_id: str, *, failures: bool) -> Job:
     return _set(tx, job_id, state=JobState.RUNNING.value)
 
 
-def _check_renders(tx: Tx, job_id: str, what: str) -> None:
+def _check_kind(tx: Tx, job_id: str, kinds: Collection[JobKind], what: str, expected: str) -> None:
     kind = get_job(tx, job_id).kind
-    if kind not in _RENDERS:
-        raise _of_other_kind(kind, what, "a job that renders")
-
-
-def _of_other_kind(kind: JobKind, what: str, expected: str) -> BadState:
-    return BadState(f"A job of this kind cannot be {what}.", field=("id",), expected=expected, got=kind.value.upper())
+    if kind not in kinds:
+        got = kind.value.upper()
+        raise BadState(f"A job of this kind cannot be {what}.", field=("id",), expected=expected, got=got)
 
 
 def _check(tx: Tx, job_id: str, *states: JobState) -> Job:

@@ -117,13 +117,12 @@ def _forget_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
 
 
 def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, again: bool = False) -> None:
-    pack_ids = list(totals)
-    for start in range(0, len(pack_ids), ROWS_AT_ONCE):
-        portion = pack_ids[start : start + ROWS_AT_ONCE]
+    if totals:
+        # All at once: orders of several portions would not be locked in one order.
+        place_orders(tx, list(totals), seq, job.priority, verify=job.verify, job_only=job_only)
         common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "again": again}
-        fresh = [{**common, "pack_id": pack_id, "total": totals[pack_id]} for pack_id in portion]
-        place_orders(tx, portion, seq, job.priority, verify=job.verify, job_only=job_only)
-        tx.connection.execute(sa.insert(job_items), fresh)
+        items = [{**common, "pack_id": pack_id, "total": total} for pack_id, total in totals.items()]
+        tx.connection.execute(sa.insert(job_items), items)
 
 
 def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
