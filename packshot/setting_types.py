@@ -30,6 +30,13 @@ OWN_PATHS = (
     "robots.txt",
     "uploads",
 )
+# A secret below these can be guessed, or was typed by hand.
+MIN_SECRET_LENGTH = 24
+MIN_SECRET_SYMBOLS = 8
+STRONG_SECRET = (
+    f"at least {MIN_SECRET_LENGTH} characters that nobody can guess, {MIN_SECRET_SYMBOLS} of them different;"
+    " `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints such a value"
+)
 VISIBLE = re.compile(r"[!-~]+")
 _USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
 
@@ -45,7 +52,8 @@ def _only(fits: Callable[[Any], object]) -> AfterValidator:
 
 def _public_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#]", value):
+    # A name and password would be sent to whoever is told the address.
+    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#@]", value):
         raise ValueError("does not fit")
     return value.rstrip("/")
 
@@ -79,6 +87,15 @@ def _networks(value: str) -> str:
 def _allowed(value: str) -> str:
     parse_allowed(value)
     return value
+
+
+def is_guessable(secret: str) -> bool:
+    """Whether a secret is too short, or has too few different characters, to keep strangers out.
+
+    >>> is_guessable("x" * 40), is_guessable("app-0123456789abcdef0123")
+    (True, False)
+    """
+    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_SYMBOLS
 
 
 def split_list(value: str | None) -> list[str]:

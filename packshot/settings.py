@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from packshot.setting_conflicts import conflicts
 from packshot.setting_types import (
     PREFIX,
+    STRONG_SECRET,
     VISIBLE,
     Amount,
     Bucket,
@@ -47,6 +48,7 @@ from packshot.setting_types import (
     Text,
     Token,
     Users,
+    is_guessable,
 )
 from packshot.storage.durable import make_folder, sync_folder, write_synced
 
@@ -183,13 +185,13 @@ class Settings(BaseSettings):
     tenant: Name = Field(default="default", description="Tenant where a request names none.")
     admin_token: Token = Field(
         default=None,
-        description="Bearer token with every scope."
+        description="Bearer token with every scope: at least 24 characters that nobody can guess."
         " Not set: made once and kept in the file `admin-token` in the data folder.",
     )
     access_secret: Token = Field(
         default=None,
-        description="Encrypts access keys in the database. Not set: the admin token does; before that is changed,"
-        " set this to the old one.",
+        description="Encrypts access keys in the database: at least 24 characters that nobody can guess. Not set: the"
+        " admin token does; before that is changed, set this to the old one.",
     )
     tenant_domain: Domain = Field(
         default=None,
@@ -349,7 +351,7 @@ def admin_token(settings: Settings) -> str:
     Processes that start together agree on one token.
 
     Raises:
-        BadSettings: the file that keeps it is no token.
+        BadSettings: the file that keeps it holds no token, or a weak one.
         OSError: the file cannot be read or written.
     """
     if settings.admin_token is not None:
@@ -360,6 +362,10 @@ def admin_token(settings: Settings) -> str:
     token = path.read_text(encoding="utf-8", errors="replace").strip()
     if not VISIBLE.fullmatch(token):
         raise BadSettings(f"{path}: expected visible ASCII characters without spaces, got something else")
+    if is_guessable(token):
+        raise BadSettings(
+            f"{path}: expected {STRONG_SECRET}, got a value that is not shown; delete the file to have a token made"
+        )
     return token
 
 
@@ -391,5 +397,7 @@ def _fault(error: ErrorDetails) -> tuple[str, str]:
     variable = PREFIX + field.upper()
     extra = Settings.model_fields[field].json_schema_extra
     expected = extra["expected"] if isinstance(extra, dict) else error["msg"]
-    got = "a value that is not shown" if field in _SECRET else repr(str(error["input"])[:100])
+    # An address may hold a password wherever one is mistyped.
+    is_secret = field in _SECRET or "@" in str(error["input"])
+    got = "a value that is not shown" if is_secret else repr(str(error["input"])[:100])
     return variable, f"{variable}: expected {expected}, got {got}"

@@ -82,7 +82,7 @@ class Playground:
 
     def __init__(self, folder: Path, renderer: Renderer, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.settings = Settings(data=folder, admin_token=SecretStr("test-token"), **settings)
+        self.settings = Settings(data=folder, admin_token=SecretStr("test-token-0123456789abcdef"), **settings)
         if self.settings.database_url is None and not (folder / "packshot.db").exists():
             (folder / "packshot.db").write_bytes(_migrated())
         catalog = Catalog(self.settings.effective_database_url)

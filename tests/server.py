@@ -14,7 +14,7 @@ import httpx2 as httpx
 from tests.admin import Admin, wait_for
 from tests.servers.ports import free_port
 
-TOKEN = "process-test-token"
+TOKEN = "process-test-token-0123456789"
 PATIENCE = 60.0
 PROGRAM = "from serve.cli import main; main()"
 

@@ -16,9 +16,10 @@ import pytest
 
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
-from tests.server import TOKEN, packshot, serving
+from tests.server import PROGRAM, TOKEN, packshot, serving
 from tests.servers import varnish
 from tests.servers.host import Host, giving
+from tests.servers.ports import free_port
 
 
 def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None:
@@ -127,6 +128,32 @@ def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path:
         assert (answer.status_code, answer.json()["code"]) == (409, "BAD_STATE")
         _, job_id = server.pack_showing(data)
         assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
+
+
+def test_a_generated_admin_token_is_not_printed_where_the_output_is_a_log(tmp_path: Path) -> None:
+    with serving(tmp_path, PACKSHOT_ADMIN_TOKEN="", PACKSHOT_LOG_LEVEL="debug") as server:
+        token = (tmp_path / "admin-token").read_text().strip()
+        assert server.client.post("/graphql", headers={"Authorization": f"Bearer {token}"}).status_code == 415
+        output = server.end(signal.SIGTERM)
+    assert token not in output
+    assert f"in the file {tmp_path / 'admin-token'}" in output
+
+
+def test_a_generated_admin_token_is_printed_on_a_terminal(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
+    environ |= {"PACKSHOT_DATA": str(tmp_path)}
+    command = [sys.executable, "-c", PROGRAM, "serve", "--port", str(free_port())]
+    printed = b""
+    with subprocess.Popen(command, env=environ, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        try:
+            while b"stableUrl" not in printed and (read := os.read(ours, 4096)):
+                printed += read
+        finally:
+            process.kill()
+            os.close(ours)
+    assert (tmp_path / "admin-token").read_text().strip() in printed.decode()
 
 
 def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:

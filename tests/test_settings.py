@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import secrets
 import stat
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -15,6 +16,9 @@ from sqlalchemy import make_url
 
 from packshot.settings import BadSettings, Settings, admin_token, load_settings
 
+ADMIN_TOKEN = "an-admin-token-0123456789"
+ACCESS_SECRET = "an-access-secret-0123456789"
+JWT_SECRET = "a-secret-of-32-bytes-or-more-0123456789"
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 ROW = re.compile(r"\| `(?P<variable>PACKSHOT_[A-Z0-9_]+)` \| (?P<default>[^|]+) \| (?P<meaning>[^|]+) \|")
 
@@ -91,10 +95,10 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_REDIRECT_MAX_AGE": "0",
         "PACKSHOT_ALLOW_INDEXING": "on",
         "PACKSHOT_TENANT": "films-2",
-        "PACKSHOT_ADMIN_TOKEN": "s3cret",
-        "PACKSHOT_ACCESS_SECRET": "secret",
+        "PACKSHOT_ADMIN_TOKEN": ADMIN_TOKEN,
+        "PACKSHOT_ACCESS_SECRET": ACCESS_SECRET,
         "PACKSHOT_TENANT_DOMAIN": "images.example",
-        "PACKSHOT_JWT_SECRET": "k" * 32,
+        "PACKSHOT_JWT_SECRET": JWT_SECRET,
         "PACKSHOT_JWKS_URL": "",
         "PACKSHOT_JWT_ISSUER": "https://login.example",
         "PACKSHOT_JWT_AUDIENCE": "packshot",
@@ -141,10 +145,10 @@ def test_every_setting_can_be_set() -> None:
         redirect_max_age=0,
         allow_indexing=True,
         tenant="films-2",
-        admin_token=SecretStr("s3cret"),
+        admin_token=SecretStr(ADMIN_TOKEN),
         tenant_domain="images.example",
-        jwt_secret=SecretStr("k" * 32),
-        access_secret=SecretStr("secret"),
+        jwt_secret=SecretStr(JWT_SECRET),
+        access_secret=SecretStr(ACCESS_SECRET),
         jwt_issuer="https://login.example",
         jwt_audience="packshot",
         basic_users=SecretStr("ann:$argon2id$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA"),
@@ -279,7 +283,7 @@ def test_what_scales_out_says_what_is_to_be_installed(monkeypatch: pytest.Monkey
     environ = {
         "PACKSHOT_DATABASE_URL": "postgresql+psycopg://db/packshot",
         "PACKSHOT_REDIS_URL": "redis://queue",
-        "PACKSHOT_ADMIN_TOKEN": "secret-token",
+        "PACKSHOT_ADMIN_TOKEN": ADMIN_TOKEN,
         "PACKSHOT_S3_BUCKET_ORIGINALS": "acme-originals",
         "PACKSHOT_S3_BUCKET_VARIANTS": "acme-variants",
         "PACKSHOT_CDN": "cloudfront",
@@ -313,6 +317,8 @@ def test_no_secret_is_ever_shown() -> None:
     assert "hush" not in str(invalid.value)
     good = Settings(admin_token=SecretStr("hush"), database_url="postgresql+psycopg://me:hush@db/packshot")
     assert "hush" not in repr(good)
+    for name in ("JWKS_URL", "PUBLIC_URL", "S3_ENDPOINT_URL", "VARNISH_URLS"):
+        assert "hush" not in " ".join(faults_of(**{f"PACKSHOT_{name}": "https://me:hush@keys.example/jwks"}))
 
 
 def test_settings_are_frozen_and_travel_to_other_processes() -> None:
@@ -355,8 +361,30 @@ def test_an_admin_token_is_made_once_for_the_owners_eyes(tmp_path: Path) -> None
 
 
 def test_an_admin_token_written_by_hand_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "admin-token").write_text("  by-hand\r\n")
-    assert admin_token(Settings(data=tmp_path)) == "by-hand"
+    (tmp_path / "admin-token").write_text(f"  {ADMIN_TOKEN}\r\n")
+    assert admin_token(Settings(data=tmp_path)) == ADMIN_TOKEN
+
+
+def test_a_file_with_a_weak_token_is_refused_without_showing_it(tmp_path: Path) -> None:
+    (tmp_path / "admin-token").write_text("letmein")
+    with pytest.raises(BadSettings, match="admin-token: expected at least 24 characters") as refused:
+        admin_token(Settings(data=tmp_path))
+    assert "letmein" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["ADMIN_TOKEN", "ACCESS_SECRET", "JWT_SECRET"])
+@pytest.mark.parametrize("value", ["x", "hunter2", "0123456789abcdef0123456"[:23], "k" * 64, "abcabc" * 10])
+def test_a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_a_good_one(name: str, value: str) -> None:
+    (fault,) = faults_of(**{f"PACKSHOT_{name}": value})
+    assert fault.startswith(f"PACKSHOT_{name}: expected at least ")
+    assert name == "JWT_SECRET" or "secrets.token_urlsafe(32)" in fault
+    assert value not in fault.removeprefix(f"PACKSHOT_{name}") or value == "x"
+
+
+@pytest.mark.parametrize("value", ["app-token-0123456789abcdef0123456789", secrets.token_urlsafe(32)])
+def test_a_long_secret_is_taken_whatever_it_looks_like(value: str) -> None:
+    settings = load_settings({"PACKSHOT_ADMIN_TOKEN": value, "PACKSHOT_ACCESS_SECRET": value})
+    assert admin_token(settings) == value
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"\xff\xfe"])

@@ -1,5 +1,7 @@
 """The processes that run until they are stopped: the server, and the worker of the scaled-out case."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
@@ -42,7 +44,7 @@ def serve(
             application = create_app(site, broker, pregen, token, lifespan=working(pregen))
         else:
             application = create_app(site, broker, QueueBell(broker), token)
-        _greet(settings, f"http://{host}:{port}", None if settings.admin_token else token)
+        _greet(settings, f"http://{host}:{port}", token)
         config = uvicorn.Config(
             application,
             host=host,
@@ -112,9 +114,9 @@ def _alone(settings: "Settings") -> Iterator[None]:
         yield
 
 
-def _greet(settings: "Settings", origin: str, token: str | None) -> None:
-    token_line = token or "(as set in PACKSHOT_ADMIN_TOKEN)"
-    where = f'"Authorization": "Bearer {token_line}"'
+def _greet(settings: "Settings", origin: str, token: str) -> None:
+    token_line, bearer = _show_token(settings, token, is_terminal=sys.stdout.isatty())
+    where = '"Authorization": "Bearer <admin token>"'
     typer.echo(
         f"""
 Packshot serves {settings.data.resolve()} on {origin}
@@ -123,8 +125,21 @@ Packshot serves {settings.data.resolve()} on {origin}
   admin API     {origin}/graphql   (GraphiQL in a browser; header {{{where}}})
   admin token   {token_line}
 
-  try           curl -s {origin}/graphql -H 'Authorization: Bearer {token_line}' \\
+  try           curl -s {origin}/graphql -H "Authorization: Bearer {bearer}" \\
                   -H 'Content-Type: application/json' \\
                   -d '{{"query": "{{ packs {{ nodes {{ id stableUrl }} }} }}"}}'
 """
     )
+
+
+def _show_token(settings: "Settings", token: str, *, is_terminal: bool) -> tuple[str, str]:
+    """Return how the greeting names the admin token: for a person, and inside the double quotes of a shell command.
+
+    The token itself appears only on a terminal: the standard output of a service is its log, which others read.
+    """
+    if settings.admin_token is not None:
+        return "as set in PACKSHOT_ADMIN_TOKEN", "$PACKSHOT_ADMIN_TOKEN"
+    if is_terminal:
+        return token, token
+    path = settings.data.resolve() / "admin-token"
+    return f"in the file {path}", f"$(cat {shlex.quote(str(path))})"

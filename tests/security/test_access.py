@@ -360,12 +360,14 @@ def test_a_new_admin_token_keeps_keys_and_with_the_old_as_secret_signatures(
 ) -> None:
     url = f"/api/v2/img/{pack_id}"
     signed, _ = access.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
-    client, caller = renewed(admin_token=SecretStr("another-token"))
+    client, caller = renewed(admin_token=SecretStr("another-token-0123456789abcdef"))
     assert client.get(url, headers={"X-Packshot-Access-Key": key}).status_code == 200
     assert client.get(signed).status_code == 403
     with pytest.raises(BadState, match="can be read"):
         access.sign_url(caller, url, datetime.now(UTC) + SOON)
-    client, caller = renewed(admin_token=SecretStr("another-token"), access_secret=SecretStr("test-token"))
+    client, caller = renewed(
+        admin_token=SecretStr("another-token-0123456789abcdef"), access_secret=SecretStr("test-token-0123456789abcdef")
+    )
     assert client.get(signed).status_code == 200
     access.sign_url(caller, url, datetime.now(UTC) + SOON)
 

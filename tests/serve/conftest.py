@@ -9,7 +9,7 @@ from pregen.queue import make_broker
 from serve.app import create_app
 from tests.playground import Playground
 
-TOKEN = "test-token"
+TOKEN = "test-token-0123456789abcdef"
 
 
 @pytest.fixture(params=["sqlite"])

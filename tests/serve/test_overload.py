@@ -56,7 +56,9 @@ def pack_id(playground: Playground) -> str:
 def served(playground: Playground, seconds: float) -> Iterator[TestClient]:
     """Give a client of an application that lets so many seconds of rendering wait for each process."""
     settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
-    app = create_app(playground.with_settings(settings), make_broker(settings), playground.bell, "test-token")
+    app = create_app(
+        playground.with_settings(settings), make_broker(settings), playground.bell, "test-token-0123456789abcdef"
+    )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
 
@@ -137,7 +139,7 @@ def test_five_hundred_clients_of_one_cold_picture_are_one_render(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(playground.site.renderer, "render", counted)
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token")
+    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token-0123456789abcdef")
 
     async def storm() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)

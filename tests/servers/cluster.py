@@ -223,11 +223,13 @@ def main() -> None:
 def _greeting(cluster: Cluster) -> str:
     processes = "\n".join(f"    {name:<10} pid {process.pid}" for name, process in cluster.processes.items())
     applications = "\n".join(f"    http://127.0.0.1:{port}/" for port in cluster.ports)
+    # Standard output that is no terminal is a log.
+    token = cluster.token if sys.stdout.isatty() else f"in the file {cluster.folder / 'admin-token'}"
     return f"""
   applications
 {applications}
   admin token
-    {cluster.token}
+    {token}
   processes, to be killed at will
 {processes}
     {"valkey":<10} port {cluster.valkey_port}
