@@ -7,17 +7,19 @@ from packshot.catalog.pages import Page
 from packshot.catalog.webhooks import Delivery, Event, Webhook
 from packshot.errors import Invalid, PackshotError
 from packshot.fetch import check_address
-from resolvers.caller import Caller
+from resolvers.caller import Caller, Scope
 
 
 def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Webhook, str]:
     """Have an address told of events; return the webhook and the secret by which it can verify them.
 
     Raises:
+        Forbidden: the token lacks `read`; what the address is told of is reading.
         FetchBlocked: that is no address of http or https.
         Invalid: no event, or one that there is not.
         Limit: the tenant has as many webhooks as it may have.
     """
+    caller.check(Scope.READ)
     try:
         check_address(url)
     except PackshotError as error:

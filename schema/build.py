@@ -22,6 +22,7 @@ from schema.queries import Query
 from schema.reticence import Reticence
 from schema.scalars import SCALARS
 from schema.subscriptions import Subscription
+from schema.visibility import require_read
 
 
 class _Schema(strawberry.Schema):
@@ -64,6 +65,7 @@ schema = _Schema(
         Costs,
     ],
 )
+require_read(schema)
 
 
 def sdl() -> str:

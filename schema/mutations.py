@@ -243,7 +243,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Have an address told what happens: pack.changed, variants.ready, job.finished.",
+        description="Have an address told what happens: pack.changed, variants.ready, job.finished. The token needs "
+        "`read` too, as the address learns what happens to every pack.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_webhook(

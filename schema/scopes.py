@@ -1,4 +1,7 @@
-"""What each field needs of the caller's token, checked before anything else and told in the schema."""
+"""What each root field needs of the caller's token, checked before anything else and told in the schema.
+
+`schema.visibility` says which fields below them need `read` too.
+"""
 
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -2,12 +2,18 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packshot.geometry import Crop
 from packshot.model import IncludeAll, Location, PackLocation, Snapshot
 from resolvers.plans import LocationPlan
 from serve import plan_documents
+
+if TYPE_CHECKING:
+    from serve.rest.calls import Document
+
+# What a token without the scope `read` is told of what it wrote; `schema.visibility` has the same for GraphQL.
+WITHOUT_READ = frozenset({"id", "name", "tenant", "job", "sequenceNumber"})
 
 
 def config(location: Location) -> dict[str, Any]:
@@ -65,6 +71,22 @@ def crop(crop: Crop) -> dict[str, float]:
 def plan(plan: LocationPlan) -> dict[str, Any]:
     """Return what a change would cost."""
     return plan_documents.document(plan, spell=_spelled) | {"expiresAt": moment(plan.expires_at)}
+
+
+def without_read(document: "Document") -> dict[str, Any]:
+    """Return those members of an answer that a token without the scope `read` may see.
+
+    >>> without_read({"id": "4f1c", "sequenceNumber": 7, "assetId": 12})
+    {'id': '4f1c', 'sequenceNumber': 7}
+    """
+    assert isinstance(document, dict), "only what is read is a list"
+    return {name: value for name, value in document.items() if name in WITHOUT_READ}
+
+
+def plan_without_read(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan without what is set now, which somebody else may have set."""
+    changes = [{name: value for name, value in each.items() if name != "before"} for each in document["changes"]]
+    return document | {"changes": changes}
 
 
 def moment(value: datetime) -> str:

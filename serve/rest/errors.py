@@ -45,9 +45,14 @@ def refusal(status: int, message: str, code: str, headers: dict[str, str] | None
     return answer(status, {name: value for name, value in told.items() if value is not None}, headers)
 
 
-def refuse(error: PackshotError) -> Response:
-    """Answer a refusal of the core: the same members as anywhere, by the names of this face."""
+def refuse(error: PackshotError, *, reads: bool = True) -> Response:
+    """Answer a refusal of the core: the same members as anywhere, by the names of this face.
+
+    Args:
+        reads: whether the caller's token has the scope `read`.
+    """
     told = problems.tell(error)
+    plan = documents.plan(error.plan) if isinstance(error, ForceRequired) else None
     # Where a picture comes from is not said by a field here.
     path = [NAMES.get(name, name) for name in error.field if name != "source"]
     return refusal(
@@ -57,7 +62,7 @@ def refuse(error: PackshotError) -> Response:
         parameter=".".join(path) or None,
         expected=error.expected,
         got=error.got,
-        plan=documents.plan(error.plan) if isinstance(error, ForceRequired) else None,
+        plan=plan if plan is None or reads else documents.plan_without_read(plan),
         existing=error.existing_id if isinstance(error, Taken) else None,
     )
 

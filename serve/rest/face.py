@@ -15,8 +15,9 @@ from packshot.errors import PackshotError
 from packshot.model import NAME
 from packshot.site import Site
 from resolvers.caller import Caller
+from resolvers.caller import Scope as Rights
 from serve.auth import Gate, Insecure, Unauthenticated
-from serve.rest import errors
+from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
 from serve.rest.calls import Call, Operation, Takes
 from serve.rest.openapi import describe
@@ -90,7 +91,12 @@ class RestAdmin:
 
     async def _act(self, operation: Operation, call: Call) -> Response:
         limiter = self._patient if operation.patient else self._threads
-        return errors.answer(operation.status, await anyio.to_thread.run_sync(operation.act, call, limiter=limiter))
+        reads = Rights.READ in call.caller.scopes
+        try:
+            document = await anyio.to_thread.run_sync(operation.act, call, limiter=limiter)
+        except PackshotError as error:
+            return errors.refuse(error, reads=reads)
+        return errors.answer(operation.status, document if reads else documents.without_read(document))
 
 
 def is_elsewhere(request: Request) -> bool:

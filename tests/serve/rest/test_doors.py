@@ -15,6 +15,7 @@ from schema.build import sdl
 from serve.redaction import redact
 from serve.rest.calls import Takes
 from serve.rest.table import OPERATIONS
+from tests.pictures import jpeg, photo
 from tests.playground import Playground
 from tests.serve.conftest import TOKEN
 from tests.serve.rest.conftest import Rest
@@ -147,6 +148,36 @@ def test_the_path_of_a_purge_names_the_tenant_where_the_host_names_none(playgrou
         for headers in (films, {"Authorization": f"Bearer {TOKEN}"}):
             assert client.delete(f"/eu-lof/images/films/{pack_id}", headers=headers).status_code == 202
             assert client.delete(f"/eu-lof/images/default/{pack_id}", headers=headers).status_code == 404
+
+
+def test_a_token_that_may_not_read_is_told_ids_and_names_alone(playground: Playground) -> None:
+    playground.location("thumb", width=20, height=10, label="secret label")
+    pack_id = playground.pack(asset_id=7)
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+
+        def send(method: str, path: str, scope: str, **sent: Any) -> Any:
+            headers = {"Authorization": f"Bearer {token(scope=scope)}"}
+            return client.request(method, f"/adminAPI/{path}", headers=headers, **sent).json()
+
+        packs, both = "packs:write", "packs:write uploads:write"
+        picture = {"content": jpeg(photo(60, 40))}
+        for method, path, scope, sent, seen in (
+            ("POST", "imagePacks", packs, {"json": {}}, {"id", "tenant", "sequenceNumber"}),
+            ("PUT", f"imagePack/{pack_id}", packs, {"json": {}}, {"id", "tenant", "sequenceNumber"}),
+            ("PUT", f"imagePack/{pack_id}/main", packs, {"json": {}}, {"id", "tenant", "sequenceNumber"}),
+            ("POST", f"imagePack/{pack_id}/main/upload", both, picture, {"id", "tenant", "sequenceNumber"}),
+            ("PUT", "imageLocationConfig/thumb", "locations:write", {"json": {}}, {"name"}),
+            ("DELETE", f"images/default/{pack_id}", "cdn:write", {}, {"job", "id", "tenant"}),
+            ("DELETE", f"imagePack/{pack_id}", packs, {}, {"id"}),
+        ):
+            assert set(send(method, path, scope, **sent)) == seen, path
+        taken = send("POST", "imagePacks", packs, json={"assetId": 7})
+        assert "secret" not in str(taken)
+        playground.pack(at="thumb")
+        body = {"json": {"width": 30}}
+        blind = send("PUT", "imageLocationConfig/thumb", "locations:write", **body)["plan"]["changes"]
+        told = send("PUT", "imageLocationConfig/thumb", "locations:write read", **body)["plan"]["changes"]
+        assert [{**each, "before": 20} for each in blind] == told
 
 
 @pytest.mark.parametrize("operation", [each for each in OPERATIONS if each.body], ids=lambda each: each.id)
