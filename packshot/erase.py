@@ -24,6 +24,7 @@ from packshot.errors import Invalid, NotFound
 from packshot.settings import Settings
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject
+from packshot.storage.write_check import is_check
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,8 @@ def replay_tombstones(site: Site) -> int:
     So it is after a backup was restored, or where a process died between the two.
     """
     ordered = 0
-    for tenant, keys in groupby(site.tombstones.list(""), key=lambda key: key.partition("/")[0]):
+    found = (key for key in site.tombstones.list("") if not is_check(key))
+    for tenant, keys in groupby(found, key=lambda key: key.partition("/")[0]):
         with site.catalog.read(tenant) as tx:
             known = tenant in list_tenants(tx)
         if not known:

@@ -18,6 +18,7 @@ from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Opened, Stored
+from packshot.storage.write_check import is_check
 from packshot.variants.change import Change, views
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
@@ -115,7 +116,7 @@ def current_variants(snapshot: Snapshot, change: Change | None, location: str | 
 
 def _check_not_empty(site: Site) -> None:
     # A process that was started without the mount has made itself a new store there.
-    if next(iter(site.originals.list("")), None) is None:
+    if all(is_check(key) for key in site.originals.list("")):
         raise OSError(
             errno.EIO, "The store of originals is taken to be away: expected those that the ledger has, got none at all"
         )

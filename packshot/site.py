@@ -56,6 +56,14 @@ class Site:
         """Longest sides of a variant."""
         return Size(self.settings.max_width, self.settings.max_height)
 
+    @property
+    def stores(self) -> dict[str, ObjectStore]:
+        """Every store apart, by the names that `open_stores` gives them."""
+        apart = {"variants": self.variants}
+        if isinstance(self.variants, DividedStore):
+            apart = {"variants": self.variants.public, "private variants": self.variants.private}
+        return {"originals": self.originals, **apart, "uploads": self.uploads, "tombstones": self.tombstones}
+
     def sweep_incoming(self) -> None:
         """Remove what a process that was killed had in its hands.
 

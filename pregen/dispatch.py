@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 
+from packshot import faults
 from packshot.catalog import (
     candidates,
     erasures,
@@ -28,14 +29,16 @@ from packshot.catalog import (
 )
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.transaction import Tx
+from packshot.catalog.work_state import DISPATCHER
 from packshot.site import Site
 from pregen.activate import activate_if_ready, mark_portion
 from pregen.admit import admit_portion
 from pregen.loop import Loop
+from pregen.queue import QueueFull
 
 log = logging.getLogger(__name__)
 
-LEASE = "dispatcher"
+LEASE = DISPATCHER
 LEASE_TIME = timedelta(seconds=5)
 SWEEP_TICKS = 60
 PORTION = 200
@@ -64,11 +67,15 @@ class Dispatcher:
     Args:
         ring: what asks a worker for some packs of a tenant.
         bulk_places: how many batches of bulk packs may be in work at a time.
+        can_ring: whether the queue carries messages; while it does not, workers take due orders by themselves.
     """
 
-    def __init__(self, site: Site, ring: Ring, *, bulk_places: int) -> None:
+    def __init__(
+        self, site: Site, ring: Ring, *, bulk_places: int, can_ring: Callable[[], bool] = lambda: True
+    ) -> None:
         self._site = site
         self._ring = ring
+        self._can_ring = can_ring
         self._bulk_places = bulk_places
         self._holder = secrets.token_hex(16)
         self._ticks = 0
@@ -116,20 +123,24 @@ class Dispatcher:
             self._guard(partial(activate_if_ready, self._site, tenant, candidate.job_id))
         for tenant in unmarked:
             self._guard(partial(mark_portion, self._site, tenant))
+        if self._can_ring():
+            self._ring_for_due()
+        self._ticks += 1
+        if self._ticks % SWEEP_TICKS == 1:
+            self._guard(self._sweep_uploads)
+            self._guard(self._sweep_answers)
+
+    def _ring_for_due(self) -> None:
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
             room = INTERACTIVE_PLACES - orders.count_in_work(tx, Priority.INTERACTIVE)
             due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, RINGS_A_TICK)))
-            size = min(BATCH, max(1, orders.count_pending(tx, Priority.BULK) // SPREAD))
+            size = batch_size(tx)
             # One more than is in work waits in the queue, so that nobody waits for the next tick.
             room = 2 * self._bulk_places * size - orders.count_in_work(tx, Priority.BULK)
             bulk = orders.take_due(tx, Priority.BULK, limit=room) if room > 0 else []
-        self._ring_for([[order] for order in due] + list(_batches(bulk, size)))
-        self._ticks += 1
-        if self._ticks % SWEEP_TICKS == 1:
-            self._guard(self._sweep_uploads)
-            self._guard(self._sweep_answers)
+        self._ring_for([[order] for order in due] + list(split_by_tenant(bulk, size)))
 
     def _mine(self, tx: Tx) -> bool:
         return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)
@@ -142,12 +153,17 @@ class Dispatcher:
         for number, batch in enumerate(batches):
             try:
                 self._ring(batch[0].tenant, [order.pack_id for order in batch], batch[0].priority)
-            except Exception:
-                left = [order for later in batches[number:] for order in later]
-                log.exception("the queue takes no message; %d packs stay due", len(left))
-                with self._site.catalog.write("") as tx:
-                    orders.put_back(tx, left)
+            except QueueFull:
+                self._put_back(batches[number:])
                 return
+            except Exception as error:  # noqa: BLE001 - whatever the queue raises is recorded
+                faults.count(log, error, "the queue takes no message; packs stay due")
+                self._put_back(batches[number:])
+                return
+
+    def _put_back(self, batches: list[list[Due]]) -> None:
+        with self._site.catalog.write("") as tx:
+            orders.put_back(tx, [order for batch in batches for order in batch])
 
     def _admit_in_turn(self) -> None:
         """Let jobs' packs in while there is room: a portion of one job of each tenant, and again."""
@@ -183,7 +199,13 @@ class Dispatcher:
                 uploads.forget_upload(tx, upload_id)
 
 
-def _batches(due: list[Due], size: int) -> Iterator[list[Due]]:
+def batch_size(tx: Tx) -> int:
+    """Return how many bulk packs are worked on as one batch: more, the more of them wait."""
+    return min(BATCH, max(1, orders.count_pending(tx, Priority.BULK) // SPREAD))
+
+
+def split_by_tenant(due: Sequence[Due], size: int) -> Iterator[list[Due]]:
+    """Yield batches of at most `size` packs, each of one tenant."""
     of_tenant: dict[str, list[Due]] = {}
     for order in due:
         of_tenant.setdefault(order.tenant, []).append(order)

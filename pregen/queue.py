@@ -11,12 +11,16 @@ from collections.abc import Sequence
 
 # Read by Dramatiq when it is imported; a worker sets its own number afterwards.
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
+# Half of it is the most messages fetched at a time. Known beforehand, it need not be asked of a server
+# that may be silent, while every other thread waits for the answer.
+os.environ.setdefault("dramatiq_lua_max_stack", "1998")
 
 from dramatiq import Broker, Message
 from dramatiq.brokers.stub import StubBroker
 
 from packshot.catalog.orders import Priority
 from packshot.settings import Settings
+from pregen.queue_state import QueueState
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +29,8 @@ ACTOR = "refresh_pack"
 SEPARATOR = ","
 QUEUES = {Priority.INTERACTIVE: "interactive", Priority.BULK: "bulk"}
 
-# A worker that has not been heard of for so long is dead; its messages go back.
-HEARTBEAT_MILLISECONDS = 15_000
-# Dramatiq gives a dead worker's messages back only when maintenance runs, by
-# default with one command in a thousand: too rarely for a quiet night.
-MAINTENANCE_IN_A_MILLION = 50_000
+# A queue in which so many messages wait is not rung: the dispatcher rings later for what is still due.
+MAX_WAITING = 2_000
 # So long a queue that was away is not rung: an edit of a hundred packs waits for it once.
 SILENT_SECONDS = 5.0
 
@@ -44,30 +45,19 @@ def make_broker(settings: Settings) -> Broker:
     if settings.redis_url is None:
         broker = StubBroker(middleware=[])
     else:
-        import redis
-        from dramatiq.brokers.redis import RedisBroker
-        from redis.backoff import NoBackoff
-        from redis.retry import Retry
+        # Only here: not every installation has Redis.
+        from pregen.redis_queue import ObservedRedisBroker
 
-        # A queue that is away must not hold up the edit that rings; by default
-        # the client would try again for many seconds.
-        client = redis.Redis.from_url(
-            settings.redis_url.get_secret_value(),
-            socket_connect_timeout=1,
-            socket_timeout=2,
-            # A connection that was cut is made anew; a queue that is silent is not asked twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
-        broker = RedisBroker(  # type: ignore[no-untyped-call]
-            client=client,
-            middleware=[],
-            namespace="packshot",
-            heartbeat_timeout=HEARTBEAT_MILLISECONDS,
-            maintenance_chance=MAINTENANCE_IN_A_MILLION,
-        )
+        for queue in QUEUES.values():
+            logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})").addFilter(_is_no_retry)
+        broker = ObservedRedisBroker(settings.redis_url.get_secret_value(), QueueState())
     for queue in QUEUES.values():
         broker.declare_queue(queue)
     return broker
+
+
+class QueueFull(Exception):
+    """So many messages wait that another one would not be read sooner than the dispatcher rings again."""
 
 
 class QueueBell:
@@ -90,12 +80,21 @@ class QueueBell:
             return
         try:
             self.send(tenant, [pack_id], priority)
+        except QueueFull:
+            return
         except Exception:
             self._away_until = time.monotonic() + SILENT_SECONDS
             log.warning("the queue is away; the dispatcher will ring for pack %s and others", pack_id, exc_info=True)
 
     def send(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
-        """Put a message for some packs into the queue, or raise what the queue raises."""
+        """Put a message for some packs into the queue.
+
+        Raises:
+            QueueFull: enough messages wait already.
+            Exception: what the queue raises.
+        """
+        if _count_waiting(self._broker, QUEUES[priority]) >= MAX_WAITING:
+            raise QueueFull
         message: Message[None] = Message(
             queue_name=QUEUES[priority],
             actor_name=ACTOR,
@@ -109,7 +108,14 @@ class QueueBell:
         """Do nothing: the dispatcher may be another process, and looks within a second."""
 
 
-def is_reachable(broker: Broker) -> bool:
-    """Whether the queue answers; one in memory always does."""
-    client = getattr(broker, "client", None)
-    return client is None or bool(client.ping())
+def _is_no_retry(record: logging.LogRecord) -> bool:
+    """Drop what Dramatiq logs at each of many attempts: `QueueState` logs once that the queue fails."""
+    return not record.msg.startswith(("Consumer encountered a connection error", "Failed to post_process_message"))
+
+
+def _count_waiting(broker: Broker, queue: str) -> int:
+    if isinstance(broker, StubBroker):
+        in_memory: int = broker.queues[queue].qsize()
+        return in_memory
+    waiting: int = broker.count_waiting(queue)  # type: ignore[attr-defined]
+    return waiting

@@ -2,6 +2,8 @@
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dramatiq
 from dramatiq import Broker
@@ -15,8 +17,12 @@ from pregen.fetcher import Fetcher
 from pregen.learn import Learner
 from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, SEPARATOR, QueueBell
+from pregen.queue_state import QueueState
 from pregen.refresh import refresh_packs
 from pregen.tell import Teller
+
+if TYPE_CHECKING:
+    from pregen.direct_work import DirectWork
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +53,11 @@ class Pregen(QueueBell):
         self._broker = broker
         self._alone = site.settings.redis_url is None
         places = threads or max(1, site.settings.effective_render_processes - 1)
-        dramatiq.actor(actor_name=ACTOR, queue_name=QUEUES[Priority.INTERACTIVE], broker=broker)(self._refresh)
-        self.dispatcher = Dispatcher(site, self.send, bulk_places=places if self._alone else BULK_RINGS)
+        dramatiq.actor(actor_name=ACTOR, queue_name=QUEUES[Priority.INTERACTIVE], broker=broker)(self._refresh_named)
+        self._direct = None if self._alone else _open_direct_work(site, broker, self._refresh, self._is_idle, places)
+        self.dispatcher = Dispatcher(
+            site, self.send, bulk_places=places if self._alone else BULK_RINGS, can_ring=self._can_ring
+        )
         self._worker = dramatiq.Worker(broker, worker_threads=2 * places, worker_timeout=100)
         # No message waits in a process that is busy while another one is free;
         # and bulk work takes half of the threads at the most.
@@ -60,6 +69,7 @@ class Pregen(QueueBell):
         self._eraser = Eraser(site)
         self._learner = Learner(site)
         self._stopped = threading.Event()
+        self._working, self._working_lock = 0, threading.Lock()
 
     def start(self) -> None:
         """Start working on whatever is due, what an earlier process left included."""
@@ -74,6 +84,8 @@ class Pregen(QueueBell):
         self._collector.start()
         self._eraser.start()
         self._learner.start()
+        if self._direct is not None:
+            self._direct.start()
 
     def stop(self) -> None:
         """Stop taking work; wait a moment for what is being done, and hand the rest back."""
@@ -90,6 +102,8 @@ class Pregen(QueueBell):
         self._collector.stop()
         self._eraser.stop()
         self._learner.stop()
+        if self._direct is not None:
+            self._direct.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
@@ -98,6 +112,9 @@ class Pregen(QueueBell):
         self._collector.join(KEEPING_SECONDS)
         self._eraser.join(KEEPING_SECONDS)
         self._learner.join()
+        if self._direct is not None:
+            # It had as long as the threads of the queue, which stopped beside it.
+            self._direct.join(KEEPING_SECONDS)
         closing.cancel()
         closing.join()
         self._broker.close()
@@ -108,10 +125,36 @@ class Pregen(QueueBell):
         self._fetcher.wake()
         self._eraser.wake()
 
-    def _refresh(self, tenant: str, pack_ids: str) -> None:
+    def _can_ring(self) -> bool:
+        state: QueueState | None = getattr(self._broker, "state", None)
+        return state is None or not state.is_failing()
+
+    def _is_idle(self) -> bool:
+        return self._working == 0
+
+    def _refresh_named(self, tenant: str, pack_ids: str) -> None:
+        self._refresh(tenant, pack_ids.split(SEPARATOR))
+
+    def _refresh(self, tenant: str, pack_ids: Sequence[str]) -> None:
+        with self._working_lock:
+            self._working += 1
         try:
-            refresh_packs(self._site, tenant, pack_ids.split(SEPARATOR))
+            refresh_packs(self._site, tenant, pack_ids)
         except Exception:
             # The ledger still says what is to be done; a dead letter would only fill memory.
-            log.exception("the catalog is out of reach; packs stay ordered: %s", pack_ids)
+            log.exception("the catalog is out of reach; packs stay ordered: %s", ", ".join(pack_ids))
+        finally:
+            with self._working_lock:
+                self._working -= 1
         self.wake()
+
+
+def _open_direct_work(
+    site: Site, broker: Broker, refresh: Callable[[str, Sequence[str]], None], is_idle: Callable[[], bool], places: int
+) -> "DirectWork":
+    # Only here: not every installation has Redis.
+    from pregen.direct_work import DirectWork
+    from pregen.redis_queue import ObservedRedisBroker
+
+    assert isinstance(broker, ObservedRedisBroker)
+    return DirectWork(site, refresh, broker, is_idle, places=places)

@@ -1,7 +1,7 @@
-"""Examining each part of an installation, and saying how to mend what is wrong."""
+"""Examining each part of an installation, and saying what to do about what is wrong."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
 
 from packshot.catalog import migrate
 from packshot.catalog.transaction import Catalog, DatabaseFault
@@ -9,16 +9,9 @@ from packshot.render.formats import codecs
 from packshot.settings import Settings
 from packshot.site import open_purger, open_stores
 from packshot.storage.check import check_store
-from pregen.queue import is_reachable, make_broker
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found of one part; `fault` says what is wrong and how to mend it."""
-
-    part: str
-    detail: str
-    fault: str | None = None
+from pregen.queue import make_broker
+from serve import checks
+from serve.findings import Finding, Problem, Status, problem_of
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -28,65 +21,70 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "stores": lambda: _stores(settings),
         "queue": lambda: _queue(settings),
         "cdn": lambda: _cdn(settings),
+        "disk": lambda: _disk(settings),
         "codecs": _codecs,
     }
     yield Finding("settings", "all fit")
+    for caveat in settings.caveats:
+        yield Finding("settings", caveat)
     for part, look in parts.items():
         try:
             yield from look()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            yield Finding(part, "", f"{type(error).__name__}: {error}")
+            yield Finding(part, problems=(problem_of(error),))
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    catalog = Catalog(settings.effective_database_url)
-    try:
-        current = migrate.is_current(catalog)
-    except DatabaseFault as fault:
-        mend = "start it, or correct PACKSHOT_DATABASE_URL"
-        yield Finding("database", "", f"does not answer: {mend} ({str(fault.orig).strip()})")
-        return
-    finally:
-        catalog.close()
-    if catalog.is_sqlite:
-        yield Finding("database", "sqlite, current" if current else "sqlite, made current by the next command")
-    else:
-        yield Finding("database", "postgresql, current", None if current else "run `packshot migrate`")
-    for caveat in settings.caveats:
-        yield Finding("settings", caveat)
+    with closing(Catalog(settings.effective_database_url)) as catalog:
+        try:
+            if not migrate.is_current(catalog) and catalog.is_sqlite:
+                yield Finding("database", "sqlite, made current by the next command")
+                return
+            found = checks.check_database(catalog)
+            yield found
+            if found.status is not Status.OK:
+                return
+        except DatabaseFault as fault:
+            yield Finding("database", problems=(problem_of(fault),))
+            return
+        for name, check in (("database_writes", checks.check_database_writes), ("workers", checks.check_workers)):
+            try:
+                yield check(catalog)
+            except DatabaseFault as fault:
+                yield Finding(name, problems=(problem_of(fault),))
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
     for name, store in open_stores(settings).items():
         try:
-            fault = " ".join(check_store(store)) or None
+            problems = tuple(Problem(*_divide(fault)) for fault in check_store(store))
         except OSError as error:
-            fault = f"The store is away: {error}."
-        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", fault)
+            problems = (problem_of(error),)
+        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", problems)
+
+
+def _divide(sentence: str) -> tuple[str, str]:
+    """Return a sentence's fault and its cure, which follows a colon."""
+    reason, _, cure = sentence.rstrip(".").partition(": ")
+    return reason, cure or "look into the log of the store"
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:
-    if settings.redis_url is None:
-        yield Finding("queue", "in memory: `packshot serve` runs the jobs")
-        return
-    broker = make_broker(settings)
-    try:
-        is_reachable(broker)
-    except Exception as error:  # noqa: BLE001 - whatever it is out by, the way to mend it is the same
-        mend = "start it, or correct PACKSHOT_REDIS_URL"
-        yield Finding("queue", "", f"Redis does not answer: {mend} ({type(error).__name__})")
-        return
-    finally:
-        broker.close()
-    yield Finding("queue", "Redis answers")
+    with closing(make_broker(settings)) as broker:
+        yield checks.check_queue(broker)
 
 
 def _cdn(settings: Settings) -> Iterator[Finding]:
-    yield Finding("cdn", open_purger(settings).check())
+    yield checks.check_cdn(open_purger(settings))
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    yield checks.check_space("data_folder", settings.data)
+    yield checks.check_temporary_space()
 
 
 def _codecs() -> Iterator[Finding]:
     found = codecs()
     missing = [name for name, there in found.items() if not there]
-    fault = f"Pillow was built without {', '.join(missing)}: install its wheel" if missing else None
-    yield Finding("codecs", ", ".join(found), fault)
+    cure = f"install the wheel of Pillow; this one was built without {', '.join(missing)}"
+    yield Finding("codecs", ", ".join(found), (Problem("some are missing", cure),) if missing else ())

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import anyio
 import anyio.to_thread
@@ -11,70 +13,145 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from packshot.catalog.migrate import is_current
+from packshot import faults
 from packshot.site import Site
-from pregen.queue import is_reachable
+from packshot.storage.write_check import WriteCheck
+from serve import checks
+from serve.findings import Finding, Problem, Status, problem_of
 
+# Seconds after which a check that has not ended counts as failed.
 PATIENCE_SECONDS = 5.0
+# Seconds that an answer waits for a check of a soft dependency; then the last finding has to do.
+SOFT_PATIENCE_SECONDS = 1.0
+# Seconds a finding counts: what is cheap is checked again soon; what is failing too, so that its return shows.
+CHEAP_SECONDS, FAILING_SECONDS = 1.0, 2.0
+WRITE_SECONDS = 3.0
+# Of a store elsewhere every request may cost money, and so may every question to a CDN.
+REMOTE_READ_SECONDS, REMOTE_WRITE_SECONDS = 5.0, 20.0
+CDN_SECONDS = RENDERING_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
 
 class Probe:
-    """Asks one part how it is: once at a time, however many want to know, and in a thread of its own.
+    """Checks one part: once at a time, however many want to know, in a thread of its own, and not again at once.
 
     So neither strangers who ask all day nor a part that is silent take what others need.
+
+    Args:
+        part: its name.
+        check: returns the finding, or raises what the part raises.
+        seconds: how long a finding counts.
     """
 
-    def __init__(self, name: str, ask: Callable[[], str]) -> None:
-        self._name = name
-        self._ask = ask
+    def __init__(self, part: str, check: Callable[[], Finding], *, seconds: float, is_hard: bool = False) -> None:
+        self.part = part
+        self.is_hard = is_hard
+        self._check = check
+        self._seconds = seconds
         self._limiter = anyio.CapacityLimiter(1)
-        self._asking: asyncio.Task[str] | None = None
+        self._checking: asyncio.Task[Finding] | None = None
+        self._found: Finding | None = None
+        self._found_until = self._began = 0.0
+        self._status = Status.OK
 
-    async def answer(self) -> str:
-        """Return "ok", or what is wrong."""
-        if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._run())
-        asking = self._asking
-        done, _ = await asyncio.wait({asking}, timeout=PATIENCE_SECONDS)
-        return asking.result() if done else f"no answer within {PATIENCE_SECONDS:g} seconds"
+    async def finding(self) -> Finding:
+        """Return what was found lately, or is found now."""
+        if self._found is not None and time.monotonic() < self._found_until:
+            return self._found
+        if self._checking is None or self._checking.done():
+            self._checking, self._began = asyncio.create_task(self._run()), time.monotonic()
+        checking, left = self._checking, self._began + PATIENCE_SECONDS - time.monotonic()
+        wait = left if self.is_hard else min(left, SOFT_PATIENCE_SECONDS)
+        done, _ = await asyncio.wait({checking}, timeout=max(0.0, wait))
+        if done:
+            return checking.result()
+        if time.monotonic() >= self._began + PATIENCE_SECONDS:
+            return self._unchecked(f"no answer within {PATIENCE_SECONDS:g} seconds", Status.FAILING)
+        return self._found or self._unchecked("not known yet", Status.DEGRADED)
 
-    async def _run(self) -> str:
+    async def _run(self) -> Finding:
+        found = await anyio.to_thread.run_sync(self._look, limiter=self._limiter)
+        self._found = found
+        soon = found.status is not Status.OK
+        self._found_until = time.monotonic() + (min(self._seconds, FAILING_SECONDS) if soon else self._seconds)
+        return found
+
+    def _look(self) -> Finding:
         try:
-            return await anyio.to_thread.run_sync(self._ask, limiter=self._limiter)
-        except Exception:
+            found = self._check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
             # Anybody may ask, and the text may name hosts and users: it is for the log.
-            log.exception("the %s is not ready", self._name)
-            return "no answer; the log says why"
+            problem = problem_of(error)
+            if problem.is_unforeseen:
+                faults.count(log, error, "a check failed")
+            found = Finding(self.part, problems=(problem,), is_hard=self.is_hard)
+        self._log(found)
+        return found
+
+    def _log(self, found: Finding) -> None:
+        """Log that the part fails, or works again, once for each change."""
+        if found.status is self._status:
+            return
+        self._status = found.status
+        if found.problems:
+            log.warning("%s is %s: %s", self.part, found.status, "; ".join(map(str, found.problems)))
+        else:
+            log.warning("%s works again", self.part)
+
+    def _unchecked(self, reason: str, status: Status) -> Finding:
+        problem = Problem(reason, "look into the log of this process", status)
+        return Finding(self.part, problems=(problem,), is_hard=self.is_hard)
 
 
 class Health:
-    """`/healthz` touches nothing; `/readyz` asks the database, the store and the queue."""
+    """`/healthz` touches nothing; `/readyz` checks every part that an application uses, and fails for hard ones."""
 
     def __init__(self, site: Site, broker: Broker) -> None:
-        self._site = site
-        self._broker = broker
-        asks = {"database": self._database, "store": self._store, "queue": self._queue}
-        self._probes = {name: Probe(name, ask) for name, ask in asks.items()}
+        self._probes = list(_probes(site, broker))
         self.routes = [Route("/healthz", self.alive), Route("/readyz", self.ready)]
 
     async def alive(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
     async def ready(self, request: Request) -> Response:
-        answers = await asyncio.gather(*(probe.answer() for probe in self._probes.values()))
-        results = dict(zip(self._probes, answers, strict=True))
-        ready = all(result == "ok" for result in results.values())
-        return JSONResponse(results, 200 if ready else 503, {"Cache-Control": "no-store"})
+        found = await asyncio.gather(*(probe.finding() for probe in self._probes))
+        is_ready = not any(each.is_hard and each.status is Status.FAILING for each in found)
+        is_whole = all(each.status is Status.OK for each in found)
+        body = {
+            "status": "ready" if is_whole else "degraded" if is_ready else "unavailable",
+            "dependencies": {each.part: _document(each) for each in found},
+        }
+        return JSONResponse(body, 200 if is_ready else 503, {"Cache-Control": "no-store"})
 
-    def _database(self) -> str:
-        return "ok" if is_current(self._site.catalog) else "not migrated: run `packshot migrate`"
 
-    def _store(self) -> str:
-        # Any answer but an error will do; there is no such object.
-        self._site.variants.head("readyz/probe")
-        return "ok"
+def _document(found: Finding) -> dict[str, str | None]:
+    reasons = "; ".join(problem.reason for problem in found.problems)
+    return {"status": found.status.value, "kind": "hard" if found.is_hard else "soft", "reason": reasons or None}
 
-    def _queue(self) -> str:
-        return "ok" if is_reachable(self._broker) else "no answer"
+
+def _probes(site: Site, broker: Broker) -> Iterator[Probe]:
+    """Yield a probe for each part.
+
+    Hard is only what no picture can be served without. The rest can be away while what is stored is served, and an
+    application that a load balancer takes out of service for it would serve nothing at all.
+    """
+    catalog, stores = site.catalog, site.stores
+    is_local = site.settings.s3_bucket_variants is None
+    read_seconds = CHEAP_SECONDS if is_local else REMOTE_READ_SECONDS
+    write_seconds = WRITE_SECONDS if is_local else REMOTE_WRITE_SECONDS
+    yield Probe("database", partial(checks.check_database, catalog), seconds=CHEAP_SECONDS, is_hard=True)
+    yield Probe("database_writes", partial(checks.check_database_writes, catalog), seconds=WRITE_SECONDS)
+    yield Probe(
+        "variants", partial(checks.check_reading, "variants", stores["variants"]), seconds=read_seconds, is_hard=True
+    )
+    for name, store in stores.items():
+        part = "variants_writes" if name == "variants" else name.replace(" ", "_")
+        yield Probe(part, partial(checks.check_writing, part, WriteCheck(store)), seconds=write_seconds)
+    yield Probe("queue", partial(checks.check_queue, broker), seconds=FAILING_SECONDS)
+    yield Probe("workers", partial(checks.check_workers, catalog), seconds=CHEAP_SECONDS)
+    yield Probe("rendering", partial(checks.check_rendering, site.renderer), seconds=RENDERING_SECONDS)
+    yield Probe("cdn", partial(checks.check_cdn, site.purger), seconds=CDN_SECONDS)
+    space = partial(checks.check_space, "data_folder", site.settings.data)
+    yield Probe("data_folder", space, seconds=CHEAP_SECONDS)
+    yield Probe("temporary_folder", checks.check_temporary_space, seconds=CHEAP_SECONDS)

@@ -217,12 +217,16 @@ def _is_leased(tx: Tx, held: Sequence[Claim]) -> tuple[sa.ColumnElement[bool], .
     return orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids), orders.c.lease_token.in_(tokens)
 
 
-def take_due(tx: Tx, priority: Priority, *, limit: int) -> list[Due]:
-    """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off."""
+def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[Due]:
+    """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off.
+
+    Args:
+        overdue: only packs whose bell has been due for so long.
+    """
     due = (
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now, ~orders.c.held, _is_free(tx))
+        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now - overdue, ~orders.c.held, _is_free(tx))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
         .with_for_update(skip_locked=True)

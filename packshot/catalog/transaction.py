@@ -48,6 +48,14 @@ class Tx:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
         return (postgresql if self.connection.dialect.name == "postgresql" else sqlite).insert(table)
 
+    def database_now(self) -> datetime:
+        """Return the moment by the clock of the database, by which leases are written; `now` of a reader is this
+        machine's, to spare a statement."""
+        if self.connection.dialect.name == "sqlite":
+            return self.now
+        moment: datetime = self.connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
+        return moment.astimezone(UTC)
+
     @contextmanager
     def part(self) -> Iterator[None]:
         """Open a part of the transaction that is undone by itself when it raises."""

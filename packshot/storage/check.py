@@ -5,11 +5,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from uuid import uuid4
 
-from packshot.storage.base import AlreadyThere, Metadata, NoSuchObject, ObjectStore, Stored
-
-# No tenant's name has a dot in it.
-FOLDER = "packshot.check"
-_METADATA = Metadata("application/octet-stream", "no-store", ("packshot", "t:check"))
+from packshot.storage.base import AlreadyThere, NoSuchObject, ObjectStore, Stored
+from packshot.storage.write_check import CHECK_METADATA, FOLDER
 
 
 def check_store(store: ObjectStore) -> list[str]:
@@ -30,7 +27,7 @@ def _faults(store: ObjectStore, key: str) -> Iterator[str]:
         if store.head(key) is not None:
             yield "The store knows an object by a name made up just now: is the answer from a store at all?"
             return
-        stored = store.put(key, body, _METADATA)
+        stored = store.put(key, body, CHECK_METADATA)
     except AlreadyThere:
         yield "The store says that a name made up just now is taken: is the answer from a store at all?"
         return
@@ -64,7 +61,7 @@ def _faults_of_reading(store: ObjectStore, stored: Stored, body: bytes) -> Itera
 
 def _faults_of_overwriting(store: ObjectStore, key: str, body: bytes) -> Iterator[str]:
     with suppress(AlreadyThere):
-        store.put(key, body[::-1], _METADATA)
+        store.put(key, body[::-1], CHECK_METADATA)
         yield (
             "The store ignores If-None-Match and overwrites what is there: use one that does conditional writes"
             " (AWS S3, SeaweedFS, MinIO, Cloudflare R2), and no proxy that drops the header."

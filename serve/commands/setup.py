@@ -107,10 +107,13 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
 def doctor() -> None:
     """Check settings, database, stores, queue, CDN and codecs, and say how to mend what is wrong."""
     from serve.doctor import examine
+    from serve.findings import Status
 
-    ill = False
+    words = {Status.OK: "ok  ", Status.DEGRADED: "warn", Status.FAILING: "FAIL"}
+    is_failing = False
     for finding in examine(read_settings()):
-        typer.echo(f"{'ok  ' if finding.fault is None else 'FAIL'} {finding.part}: {finding.fault or finding.detail}")
-        ill = ill or finding.fault is not None
-    if ill:
+        told = "; ".join(map(str, finding.problems)) or finding.detail
+        typer.echo(f"{words[finding.status]} {finding.part.replace('_', ' ')}: {told}")
+        is_failing = is_failing or finding.status is Status.FAILING
+    if is_failing:
         raise typer.Exit(DOWN)

@@ -19,7 +19,8 @@ from packshot.geometry import Crop
 from packshot.render.pool import Lane, Renderer
 from packshot.settings import Settings
 from pregen import dispatch
-from pregen.queue import QueueBell, is_reachable, make_broker
+from pregen.queue import QueueBell, make_broker
+from pregen.queue_check import find_problems
 from pregen.worker import Pregen
 from resolvers import packs
 from tests.pictures import photo
@@ -141,7 +142,7 @@ def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back
         server = ValkeyServer(port=port)
         server.start()
         wait_for(lambda: is_rendered(playground, pack_id))
-    assert is_reachable(make_broker(settings))
+    assert find_problems(make_broker(settings))[1] == []
     server.stop()
 
 
@@ -164,7 +165,7 @@ def test_a_silent_queue_is_asked_once_for_many_packs(playground: Playground, mon
     monkeypatch.setattr(bell, "_away_until", 0.0)
     bell.ring(TENANT, "0" * 24, Priority.INTERACTIVE)
     assert len(asked) == 2
-    assert is_reachable(make_broker(settings))
+    assert find_problems(make_broker(settings))[1] == []
     server.stop()
 
 

@@ -1,7 +1,5 @@
 """Uploads, tokens, health and the front page over HTTP."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -10,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from packshot.catalog import migrate
 from packshot.catalog.tables.clients import uploads as upload_table
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
@@ -117,45 +114,3 @@ def test_a_browser_gets_graphiql_and_the_front_page(client: TestClient) -> None:
     front = client.get("/")
     assert front.headers["content-type"].startswith("text/html")
     assert "Packshot" in front.text
-
-
-def test_health_tells_what_is_wrong(client: TestClient, playground: Playground) -> None:
-    assert client.get("/healthz").json() == {"status": "alive"}
-    assert client.get("/readyz").json() == {"database": "ok", "store": "ok", "queue": "ok"}
-    migrate.downgrade(playground.site.catalog, "0001")
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json() == {"database": "not migrated: run `packshot migrate`", "store": "ok", "queue": "ok"}
-
-
-def test_health_tells_strangers_nothing_of_hosts_and_users(
-    client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def away(key: str) -> None:
-        raise OSError("connection to store.internal refused for user ann")
-
-    monkeypatch.setattr(playground.site.variants, "head", away)
-    answer = client.get("/readyz")
-    assert answer.status_code == 503
-    assert answer.json() == {"database": "ok", "store": "no answer; the log says why", "queue": "ok"}
-    assert "store.internal" in caplog.text
-
-
-def test_a_silent_store_is_asked_once_however_many_want_to_know(
-    client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    ended = threading.Event()
-
-    def silent(key: str) -> None:
-        asked.append(key)
-        ended.wait(60)
-
-    monkeypatch.setattr("serve.health.PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr(playground.site.variants, "head", silent)
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda _: client.get("/readyz"), range(60)))
-    assert {answer.status_code for answer in answers} == {503}
-    assert {answer.json()["store"] for answer in answers} == {"no answer within 0.2 seconds"}
-    assert len(asked) == 1
-    ended.set()

@@ -1,0 +1,122 @@
+"""What an outage is, told from the exception: its kind, a reason for anybody, and what an operator does about it."""
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from packshot.catalog.transaction import DatabaseFault
+
+
+class OutageKind(StrEnum):
+    """Why something that is set up rightly does not work."""
+
+    STORAGE_FULL = "storage_full"
+    READ_ONLY = "read_only"
+    NO_RIGHTS = "no_rights"
+    BUSY = "busy"
+    DAMAGED = "damaged"
+    AWAY = "away"
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """An outage that was recognised.
+
+    Attributes:
+        reason: for anybody, without host names and users; begins in lower case.
+        cure: what an operator does about it.
+    """
+
+    kind: OutageKind
+    reason: str
+    cure: str
+
+
+_FULL = Outage(OutageKind.STORAGE_FULL, "no room is left for what is written", "make room on its disk")
+_QUOTA = Outage(OutageKind.STORAGE_FULL, "the quota is used up", "raise the quota, or make room")
+_READ_ONLY = Outage(OutageKind.READ_ONLY, "read-only", "mount it writable")
+_READ_ONLY_DATABASE = Outage(
+    OutageKind.READ_ONLY,
+    "read-only",
+    "name the primary in PACKSHOT_DATABASE_URL, or let its user write",
+)
+_NO_RIGHTS = Outage(OutageKind.NO_RIGHTS, "permission is denied", "give the user that runs Packshot the right to")
+_BUSY = Outage(OutageKind.BUSY, "held by another process for long", "look for a command or a migration that hangs")
+_DAMAGED = Outage(OutageKind.DAMAGED, "the database file is damaged", "restore the last backup")
+_BROKEN_DISK = Outage(OutageKind.DAMAGED, "the disk fails", "look into the system's log, and replace the disk")
+_TOO_MANY = Outage(OutageKind.BUSY, "too many connections are open", "raise the limit of connections of the database")
+_AWAY = Outage(OutageKind.AWAY, "does not answer", "start it, or correct PACKSHOT_DATABASE_URL")
+_STARTING = Outage(OutageKind.AWAY, "still starting or stopping", "wait until it has started")
+_FILES = Outage(OutageKind.BUSY, "too many files are open", "raise the limit of open files (ulimit -n)")
+
+_BY_ERRNO = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _QUOTA,
+    errno.EROFS: _READ_ONLY,
+    errno.EACCES: _NO_RIGHTS,
+    errno.EPERM: _NO_RIGHTS,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+}
+_BY_SQLITE = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_READONLY: _READ_ONLY_DATABASE,
+    sqlite3.SQLITE_BUSY: _BUSY,
+    sqlite3.SQLITE_LOCKED: _BUSY,
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: _DAMAGED,
+    sqlite3.SQLITE_IOERR: _BROKEN_DISK,
+    sqlite3.SQLITE_CANTOPEN: Outage(
+        OutageKind.AWAY, "the database file cannot be opened", "check that the data folder is mounted and writable"
+    ),
+}
+# Of PostgreSQL, by the first characters of the state; the longest that fits counts.
+_BY_STATE = {
+    "53100": _FULL,
+    "53300": _TOO_MANY,
+    "53": Outage(OutageKind.STORAGE_FULL, "the database is out of resources", "look into the log of the database"),
+    "25006": _READ_ONLY_DATABASE,
+    "42501": _NO_RIGHTS,
+    "28": Outage(OutageKind.NO_RIGHTS, "refuses the user or the password", "correct PACKSHOT_DATABASE_URL"),
+    "3D000": Outage(OutageKind.AWAY, "there is no such database", "create it, or correct PACKSHOT_DATABASE_URL"),
+    "57P": _STARTING,
+    "55P03": _BUSY,
+    "57014": _BUSY,
+    "08": _AWAY,
+}
+
+
+def recognise(error: BaseException) -> Outage | None:
+    """Return what outage an exception, or one that it was raised from, stands for; None: it is no known one."""
+    for each in _chain(error):
+        if isinstance(each, DatabaseFault):
+            return _of_database(each)
+        if isinstance(each, OSError) and (known := _BY_ERRNO.get(each.errno or 0)):
+            return known
+    return None
+
+
+def _of_database(fault: DatabaseFault) -> Outage | None:
+    original = fault.orig
+    if isinstance(original, sqlite3.Error):
+        # SQLite on a full disk may say that writing failed before it says that there is no room.
+        return _BY_SQLITE.get(getattr(original, "sqlite_errorcode", 0) & 0xFF)
+    state = getattr(original, "sqlstate", None)
+    if state is None:
+        # The connection was lost, or none could be made.
+        return _AWAY if isinstance(fault, sa.exc.OperationalError | sa.exc.InterfaceError) else None
+    fitting = [start for start in _BY_STATE if state.startswith(start)]
+    return _BY_STATE[max(fitting, key=len)] if fitting else None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
