@@ -1,14 +1,20 @@
-"""Log unforeseen exceptions: one traceback for each kind of fault and minute, an id for each fault."""
+"""Log unforeseen exceptions: one traceback for each kind and minute, an id for each fault, and how many there were."""
 
+import atexit
 import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
+
+from packshot.errors import PackshotError
+from packshot.outages import find_absent
 
 WINDOW_SECONDS = 60.0
 MAX_KINDS = 256
+MAX_LINES = 50  # of single faults of one kind in a window; the rest is counted
 
 
 @dataclass(slots=True)
@@ -16,20 +22,30 @@ class _Kind:
     """One kind of fault in its current window.
 
     Attributes:
+        log: where the number of faults is written when the window ends.
+        level: of that line.
         error_id: of the fault whose traceback was logged.
+        summary: what was logged first, in one line.
         since: monotonic seconds when the window began.
-        count: faults of this kind in the window after the first one.
+        count: faults of this kind in the window.
+        unlogged: those of them that have no line of their own.
     """
 
+    log: logging.Logger
+    level: int
     error_id: str
+    summary: str
     since: float
     count: int = 0
+    unlogged: int = 0
 
 
 class FaultLog:
     """Bounds what repeated faults write into the log. Thread-safe.
 
     Two faults are of one kind when the same message is logged for the same type of exception raised at the same line.
+    An outage has one traceback, however many messages tell of it.
+    When a window ends, one line says how many faults of the kind there were.
 
     Args:
         window: seconds in which the traceback of one kind is logged once.
@@ -38,55 +54,141 @@ class FaultLog:
     def __init__(self, window: float = WINDOW_SECONDS) -> None:
         self._window = window
         self._lock = threading.Lock()
-        self._kinds: OrderedDict[tuple[object, ...], _Kind] = OrderedDict()
+        self._kinds: OrderedDict[Hashable, _Kind] = OrderedDict()
+        self._outages: OrderedDict[Hashable, tuple[str, float]] = OrderedDict()
+        self._timer: threading.Timer | None = None
 
     def record(self, log: logging.Logger, error: BaseException, message: str, *args: object) -> str:
         """Log one fault in one line and return its id, which a person can search the log for.
 
-        The first fault of a kind in a window also has its traceback. A later one names the id of the first.
+        The first fault of a kind in a window also has its traceback. A later one names the id of the first. After
+        `MAX_LINES` of a kind, a fault has no line of its own; its id is the first one's id and a number. An exception
+        that was recorded before keeps its id and has no second line.
         """
-        error_id = secrets.token_hex(8)
-        kind, is_first, before = self._count(error, message, error_id)
-        if is_first:
-            note = f" ({before} more of this kind since error id {kind.error_id})" if before else ""
-            kind.error_id = error_id
-            log.error(f"error id %s: {message}{note}", error_id, *args, exc_info=error)
-        else:
-            log.error(
-                f"error id %s: {message}: %s (traceback at error id %s)",
-                error_id,
-                *args,
-                summarise(error),
-                kind.error_id,
-            )
-        return error_id
+        return self._log(log, error, message, args, MAX_LINES)
 
     def count(self, log: logging.Logger, error: BaseException, message: str, *args: object) -> None:
         """Log a fault that a loop meets again and again: the first of a kind in a window, then only their number."""
-        error_id = secrets.token_hex(8)
-        kind, is_first, before = self._count(error, message, error_id)
-        if is_first:
-            note = f" ({before} more of this kind since error id {kind.error_id})" if before else ""
-            kind.error_id = error_id
-            log.error(f"error id %s: {message}{note}", error_id, *args, exc_info=error)
+        self._log(log, error, message, args, 1)
 
-    def _count(self, error: BaseException, message: str, error_id: str) -> tuple[_Kind, bool, int]:
-        """Return the fault's kind, whether its window begins now, and how many the last window left unlogged."""
-        key = (type(error), _origin(error), message)
-        now = time.monotonic()
+    def _log(
+        self, log: logging.Logger, error: BaseException, message: str, args: tuple[object, ...], limit: int
+    ) -> str:
+        if (known := logged_id(error)) is not None:
+            return known
+        error_id = secrets.token_hex(8)
+        key = (type(error), origin(error), message)
+        kind, count = self._enter(key, log, error_id, message, args, error, limit=limit)
+        if count > limit:
+            error_id = f"{kind.error_id}-{count}"
+        elif (traced := self._traced(error, error_id, kind)) == error_id:
+            log.error(f"error id %s: {message}", error_id, *args, exc_info=error, extra={"is_fault": True})
+        else:
+            text = f"error id %s: {message}: %s (traceback at error id %s)"
+            log.error(text, error_id, *args, summarise(error), traced, extra={"is_fault": True})
+        _mark(error, error_id)
+        return error_id
+
+    def _traced(self, error: BaseException, error_id: str, kind: _Kind) -> str:
+        """Return the id whose line has the traceback; of an outage there is one, whoever meets it."""
+        if find_absent(error) is None:
+            return kind.error_id
+        now, key = time.monotonic(), (type(error), origin(error))
         with self._lock:
-            kind = self._kinds.pop(key, None)
-            is_first, before = kind is None or now - kind.since >= self._window, 0
+            traced, since = self._outages.get(key, ("", 0.0))
+            if not traced or now - since >= self._window:
+                self._outages.pop(key, None)
+                traced, self._outages[key] = error_id, (error_id, now)
+            if len(self._outages) > MAX_KINDS:
+                self._outages.popitem(last=False)
+        return traced
+
+    def admit(self, record: logging.LogRecord, limit: int) -> bool:
+        """Whether a record that another library wrote is among the first `limit` of its place in a window."""
+        error = record.exc_info[1] if record.exc_info else None
+        place = (record.name, record.pathname, record.lineno)
+        kind = place if error is None else (*place, type(error), origin(error))
+        log = logging.getLogger(record.name)
+        level = record.levelno
+        _, count = self._enter(kind, log, "", record.getMessage(), (), error, limit=limit, level=level)
+        return count <= limit
+
+    def end_windows(self, *, older_than: float = 0.0) -> None:
+        """Log the number of faults of every kind whose window is that many seconds old, and forget the kind."""
+        latest = time.monotonic() - older_than
+        with self._lock:
+            keys = [key for key, kind in self._kinds.items() if kind.since <= latest]
+            ended = [self._kinds.pop(key) for key in keys]
+        _log_counts(ended)
+
+    def forget(self) -> None:
+        """Forget every kind without a word, as a new process does."""
+        with self._lock:
+            self._kinds.clear()
+            self._outages.clear()
+
+    def _enter(
+        self,
+        key: Hashable,
+        log: logging.Logger,
+        error_id: str,
+        message: str,
+        args: tuple[object, ...],
+        error: BaseException | None,
+        *,
+        limit: int,
+        level: int = logging.ERROR,
+    ) -> tuple[_Kind, int]:
+        """Count a fault; return its kind and the number of its faults in the current window, this one included."""
+        self.end_windows(older_than=self._window)
+        evicted = []
+        with self._lock:
+            kind = self._kinds.get(key)
             if kind is None:
-                kind = _Kind(error_id, now)
-            elif is_first:
-                before, kind.since, kind.count = kind.count, now, 0
-            else:
-                kind.count += 1
-            self._kinds[key] = kind
-            while len(self._kinds) > MAX_KINDS:
-                self._kinds.popitem(last=False)
-            return kind, is_first, before
+                text = " ".join((message % args if args else message).split())[:200]
+                summary = text if error is None else f"{text}: {summarise(error)}"
+                kind = self._kinds[key] = _Kind(log, level, error_id, summary, time.monotonic())
+            kind.count += 1
+            count = kind.count
+            kind.unlogged += count > limit
+            if len(self._kinds) > MAX_KINDS:
+                evicted.append(self._kinds.popitem(last=False)[1])
+            if self._timer is None and self._window > 0:
+                self._start_timer()
+        _log_counts(evicted)
+        return kind, count
+
+    def _start_timer(self) -> None:
+        self._timer = threading.Timer(self._window, self._tick)
+        self._timer.name, self._timer.daemon = "fault counts", True
+        self._timer.start()
+
+    def _tick(self) -> None:
+        self.end_windows(older_than=self._window / 2)
+        with self._lock:
+            self._timer = None
+            if self._kinds:
+                self._start_timer()
+
+
+def _log_counts(ended: list[_Kind]) -> None:
+    for kind in ended:
+        if kind.unlogged:
+            since = f" since error id {kind.error_id}" if kind.error_id else ""
+            text = "%d more of this kind%s in %.0f seconds: %s"
+            seconds = time.monotonic() - kind.since
+            kind.log.log(kind.level, text, kind.unlogged, since, seconds, kind.summary, extra={"is_fault": True})
+
+
+def logged_id(error: BaseException | None) -> str | None:
+    """Return the id under which this very exception was logged; None: it was not."""
+    return getattr(error, "_packshot_error_id", None)
+
+
+def _mark(error: BaseException, error_id: str) -> None:
+    # A refusal's attributes are stored with its job.
+    if not isinstance(error, PackshotError):
+        error._packshot_error_id = error_id  # type: ignore[attr-defined]
 
 
 def summarise(error: BaseException, limit: int = 300) -> str:
@@ -95,7 +197,8 @@ def summarise(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _origin(error: BaseException) -> tuple[str, int] | None:
+def origin(error: BaseException) -> tuple[str, int] | None:
+    """Return the file and line that raised an exception; None: it was not raised."""
     trace = error.__traceback__
     if trace is None:
         return None
@@ -107,3 +210,4 @@ def _origin(error: BaseException) -> tuple[str, int] | None:
 FAULTS = FaultLog()
 record = FAULTS.record
 count = FAULTS.count
+atexit.register(FAULTS.end_windows)

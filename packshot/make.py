@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
+from packshot import faults
 from packshot.catalog import collection, ledger
 from packshot.catalog.candidates import read_change
 from packshot.catalog.ledger import Current, Made, Refused
@@ -161,8 +162,8 @@ def find_variant(site: Site, key: str) -> Stored | None:
     """Return the stored variant; None where there is none, or a damaged one, which is removed."""
     try:
         return site.variants.head(key)
-    except DamagedObject:
-        log.exception("the object %s is damaged; it is made again", key)
+    except DamagedObject as error:
+        faults.record(log, error, "the object %s is damaged; it is rendered again", key)
         site.variants.delete(key)
         return None
 
@@ -173,8 +174,8 @@ def open_variant(site: Site, key: str) -> Opened | None:
         return site.variants.open(key)
     except NoSuchObject:
         return None
-    except DamagedObject:
-        log.exception("the object %s is damaged; it is made again", key)
+    except DamagedObject as error:
+        faults.record(log, error, "the object %s is damaged; it is rendered again", key)
         site.variants.delete(key)
         return None
 

@@ -8,7 +8,9 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from packshot.catalog.transaction import DatabaseFault
+from packshot.catalog.transaction import DatabaseFault, is_database_away
+
+RETRY_SECONDS = 5  # after which a client may try again
 
 
 class OutageKind(StrEnum):
@@ -120,3 +122,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
+
+
+def find_absent(error: BaseException | None) -> str | None:
+    """Return what does not answer and so may answer later, for a client; None: the error is no outage.
+
+    An `OSError` comes from a store, from a disk, or from another service such as the one that has the keys of JWTs.
+    """
+    seen = set[int]()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if is_database_away(error):
+            return "the database"
+        if isinstance(error, OSError):
+            return "a store or another service"
+        error = error.__cause__
+    return None

@@ -106,9 +106,9 @@ class Dispatcher:
     def _guard(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is logged
             # The next tick, or the next process, finds everything in the database.
-            log.exception("the dispatcher could not do its work")
+            faults.count(log, error, "the dispatcher could not do its work")
 
     def tick(self) -> None:
         """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""

@@ -3,6 +3,7 @@
 import logging
 import time
 
+from packshot import faults
 from packshot.catalog import erasures
 from packshot.erase import erase, replay_tombstones
 from packshot.site import Site
@@ -58,8 +59,8 @@ class Eraser:
             return False
         try:
             erase(self._site, held)
-        except Exception:
-            log.exception("putting the erasure of pack %s off after an outage", held.pack_id)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            faults.record(log, error, "the erasure of pack %s is postponed", held.pack_id)
             with self._site.catalog.write(held.tenant) as tx:
                 erasures.put_off(tx, held)
         return True

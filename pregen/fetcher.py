@@ -6,6 +6,7 @@ what is due is in the database, so they need no queue.
 
 import logging
 
+from packshot import faults
 from packshot.catalog import fetches, items, orders, packs
 from packshot.catalog.fetches import Fetch
 from packshot.catalog.jobs import Failure
@@ -84,8 +85,8 @@ class Fetcher:
             log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
         except PackshotError as error:
             self._refuse(tenant, held, error)
-        except Exception:
-            log.exception("putting the original for pack %s off after an outage", held.pack_id)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            faults.record(log, error, "the fetch of the original for pack %s is postponed", held.pack_id)
             with self._site.catalog.write(tenant) as tx:
                 fetches.put_off(tx, held)
 

@@ -3,6 +3,7 @@
 import logging
 import time
 
+from packshot import faults
 from packshot.catalog.rates import write_rates
 from packshot.catalog.transaction import DatabaseFault
 from packshot.site import Site
@@ -34,8 +35,8 @@ class Learner:
         self._loop.join()
         try:
             learn(self._site)
-        except DatabaseFault:
-            log.warning("what rendering took of late could not be written down", exc_info=True)
+        except DatabaseFault as error:
+            faults.count(log, error, "the measured cost of renders could not be stored")
 
     def _step(self) -> None:
         if time.monotonic() >= self._due:

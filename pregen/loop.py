@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from packshot import faults
+
 TICK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -58,8 +60,8 @@ class Loop:
             more = False
             try:
                 more = bool(self._step())
-            except Exception:
-                log.exception("the %s could not take its step", self._name)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                faults.count(log, error, f"the {self._name} could not take its step")
             if not more:
                 self._wake.wait(self._tick)
             if self._gap and not self._stopping:

@@ -7,6 +7,7 @@ out, and the same batch is sent again, which does no harm.
 import logging
 from collections.abc import Sequence
 
+from packshot import faults
 from packshot.catalog import purge_batches
 from packshot.catalog.purge_batches import Batch
 from packshot.cdn.base import Busy
@@ -65,10 +66,10 @@ class PurgeCarrier:
                 log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
                 with self._site.catalog.write("") as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is logged
                 # The rest would only wait for the same outage, one after the other.
                 left = batches[number:]
-                log.exception("putting %d purges off after an outage", sum(len(one.claims) for one in left))
+                faults.count(log, error, "purges are postponed, now %d", sum(len(one.claims) for one in left))
                 with self._site.catalog.write("") as tx:
                     for one in left:
                         purge_batches.put_off(tx, one, _shown(error))
@@ -89,8 +90,8 @@ class PurgeCarrier:
         """Ask how far a batch is that the provider has taken, and note it."""
         try:
             complete = self._purger.is_complete(provider_id)
-        except Exception as error:
-            log.exception("cannot learn how far the purge %s is", provider_id)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            faults.count(log, error, "the state of purges cannot be read, now of %s", provider_id)
             with self._site.catalog.write("") as tx:
                 purge_batches.put_off(tx, batch, _shown(error), provider_id=provider_id)
             return

@@ -18,6 +18,7 @@ os.environ.setdefault("dramatiq_lua_max_stack", "1998")
 from dramatiq import Broker, Message
 from dramatiq.brokers.stub import StubBroker
 
+from packshot import faults
 from packshot.catalog.orders import Priority
 from packshot.settings import Settings
 from pregen.queue_state import QueueState
@@ -82,9 +83,9 @@ class QueueBell:
             self.send(tenant, [pack_id], priority)
         except QueueFull:
             return
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is logged
             self._away_until = time.monotonic() + SILENT_SECONDS
-            log.warning("the queue is away; the dispatcher will ring for pack %s and others", pack_id, exc_info=True)
+            faults.count(log, error, "the queue is away; the dispatcher sends for pack %s and others", pack_id)
 
     def send(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
         """Put a message for some packs into the queue.

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
+from packshot import faults
 from packshot.catalog import demand, items, ledger, orders, tenants
 from packshot.catalog.candidates import Candidate, read_candidate
 from packshot.catalog.ledger import ATTEMPTS, Entry, Refused, VariantState
@@ -131,8 +132,8 @@ class _Batch:
             self._write_down()
             self._put_off(self._open.values())
             return False
-        except Exception:
-            log.exception("putting %d packs off after an outage", len(self._open))
+        except Exception as error:  # noqa: BLE001 - it is logged
+            faults.count(log, error, "packs are postponed, now %d", len(self._open))
             self._put_off(self._open.values())
             return False
         return True
@@ -154,8 +155,8 @@ class _Batch:
                 del self._open[pack_id]
             except RendererClosed:
                 raise
-            except Exception:
-                log.exception("putting pack %s off after an outage", pack_id)
+            except Exception as error:  # noqa: BLE001 - it is logged
+                faults.record(log, error, "pack %s is postponed", pack_id)
                 self._put_off([work])
                 del self._open[pack_id]
                 outages += 1

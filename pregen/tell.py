@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook as Signer
 
+from packshot import faults
 from packshot.catalog import webhooks
 from packshot.catalog.webhooks import Claim
 from packshot.errors import PackshotError
@@ -75,8 +76,8 @@ class Teller:
     def _tell(self, tenant: str, claim: Claim) -> None:
         try:
             self._send(tenant, claim)
-        except Exception:
-            log.exception("webhook delivery %s could not be ended; it is due again when its lease runs out", claim.id)
+        except Exception as error:  # noqa: BLE001 - it is logged
+            faults.record(log, error, "webhook delivery %s stays due until its lease expires", claim.id)
         finally:
             with self._lock:
                 self._telling[tenant, claim.webhook_id] -= 1

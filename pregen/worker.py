@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import dramatiq
 from dramatiq import Broker
 
+from packshot import faults
 from packshot.catalog.orders import Priority
 from packshot.site import Site
 from pregen.collector import Collector
@@ -140,9 +141,9 @@ class Pregen(QueueBell):
             self._working += 1
         try:
             refresh_packs(self._site, tenant, pack_ids)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - it is logged
             # The ledger still says what is to be done; a dead letter would only fill memory.
-            log.exception("the catalog is out of reach; packs stay ordered: %s", ", ".join(pack_ids))
+            faults.count(log, error, "packs stay ordered, %s and others", pack_ids[0])
         finally:
             with self._working_lock:
                 self._working -= 1

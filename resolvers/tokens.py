@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from packshot import faults
 from packshot.catalog import tokens
 from packshot.catalog.tokens import USE_NOTED, Token
 from packshot.catalog.transaction import DatabaseFault
@@ -63,7 +64,7 @@ def find_token(site: Site, secret: str) -> Token | None:
         try:
             with site.catalog.write(token.tenant) as tx:
                 tokens.note_use(tx, token.id)
-        except DatabaseFault:
+        except DatabaseFault as error:
             # Where nothing can be written, reading goes on.
-            log.warning("the use of token %s of %s could not be noted", token.name, token.tenant, exc_info=True)
+            faults.count(log, error, "the use of token %s of %s could not be noted", token.name, token.tenant)
     return token

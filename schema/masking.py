@@ -1,34 +1,55 @@
-"""Bugs are logged in full and shown as an id only; whatever was refused on purpose is shown."""
+"""Mask bugs and outages: the log has them in full, the client an id; refusals are shown as they are."""
 
 import logging
-import secrets
 
 from graphql import GraphQLError
 from strawberry.extensions import MaskErrors
+
+from packshot import faults
+from packshot.outages import find_absent
+
+INTERNAL, UNAVAILABLE = "INTERNAL", "UNAVAILABLE"
 
 log = logging.getLogger(__name__)
 
 
 class MaskBugs(MaskErrors):
-    """Replaces what nobody raised on purpose by an id, under which the log has the traceback."""
+    """Replaces what is no refusal by an id, under which the log has the traceback."""
 
     def __init__(self) -> None:
         super().__init__(should_mask_error=is_bug)
 
     def anonymise_error(self, error: GraphQLError) -> GraphQLError:
-        error_id = secrets.token_hex(8)
-        log.error("error id %s at %s", error_id, error.path, exc_info=error.original_error)
+        """Log an error and return the one that the client is shown."""
+        cause = _cause(error)
+        assert cause is not None
+        away = find_absent(cause)
+        if away is None:
+            error_id = faults.record(log, cause, "bug in GraphQL at %s", _path(error))
+            message, code = f"Something went wrong on our side; error id {error_id}.", INTERNAL
+        else:
+            error_id = faults.record(log, cause, "%s is away in GraphQL at %s", away, _path(error))
+            message, code = f"{away.capitalize()} is away; error id {error_id}.", UNAVAILABLE
         return GraphQLError(
-            f"Something went wrong on our side; error id {error_id}.",
+            message,
             nodes=error.nodes,
             path=error.path,
-            extensions={"code": "INTERNAL", "errorId": error_id},
+            extensions={"code": code, "errorId": error_id},
         )
 
 
 def is_bug(error: GraphQLError) -> bool:
     """Whether an error came from anything but a `GraphQLError`, however deep it was wrapped."""
+    return _cause(error) is not None
+
+
+def _cause(error: GraphQLError) -> BaseException | None:
     cause: BaseException | None = error
     while isinstance(cause, GraphQLError):
         cause = cause.original_error
-    return cause is not None
+    return cause
+
+
+def _path(error: GraphQLError) -> str:
+    """Return the fields on the way to an error, at most 200 characters; places in lists are left out."""
+    return ".".join(part for part in error.path or () if isinstance(part, str))[:200]

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import anyio.to_thread
 
+from packshot import faults
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.watching import read_subjects
@@ -86,9 +87,9 @@ class Watch:
             subjects = list(self._followers)
             try:
                 found = await anyio.to_thread.run_sync(read_subjects, self._site, subjects)
-            except Exception:
+            except Exception as error:  # noqa: BLE001 - it is logged
                 # The next look, in half a second, may find the database back.
-                log.exception("followed jobs and packs cannot be read")
+                faults.count(log, error, "followed jobs and packs cannot be read")
             else:
                 async with self._looked:
                     self._seen |= {subject: found.get(subject) for subject in subjects if subject in self._followers}

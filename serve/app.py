@@ -8,7 +8,7 @@ import anyio.to_thread
 from dramatiq import Broker
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
@@ -24,6 +24,7 @@ from serve.access import Guard
 from serve.auth import Gate, Insecure
 from serve.demand import DemandCounter
 from serve.explain import Explainer
+from serve.failures import Failures
 from serve.fallback import Overloaded
 from serve.graphql import AdminGraphQL
 from serve.health import Health
@@ -66,12 +67,13 @@ def create_app(
             PackshotError: problems.refuse,
             Overloaded: problems.turn_away,
             Insecure: problems.insecure,
-            ClientDisconnect: problems.gone,
             404: problems.not_found,
             405: problems.not_allowed,
-            Exception: problems.broken,
         },
-        middleware=[Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies))],
+        middleware=[
+            Middleware(Failures),
+            Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
+        ],
         lifespan=counting(demand, lifespan),
     )
     # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.

@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from packshot import faults
 from packshot.catalog.demand import add_requests
 from packshot.catalog.transaction import DatabaseFault
 from packshot.site import Site
@@ -59,8 +60,8 @@ class DemandCounter:
         self._loop.join()
         try:
             self.write()
-        except DatabaseFault:
-            log.exception("the database is away; what was asked for in the last seconds is not counted")
+        except DatabaseFault as error:
+            faults.count(log, error, "the demand of the last seconds could not be stored")
 
     def _step(self) -> None:
         if time.monotonic() - self._written >= SECONDS:

@@ -10,9 +10,9 @@ import anyio
 import anyio.to_thread
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
@@ -20,12 +20,14 @@ from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_
 from strawberry.types import ExecutionResult
 
 from packshot.errors import PackshotError
+from packshot.outages import RETRY_SECONDS
 from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.watching import Watch, token_subject
 from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated
+from serve.graphql_socket import Socket, SocketHandler
 
 PATIENT_THREADS = 16
 
@@ -41,6 +43,8 @@ class AdminGraphQL(GraphQL[Context, None]):
     """`POST /graphql` for programs, GraphiQL at `GET /graphql` for people."""
 
     request_adapter_class = _Request
+    websocket_adapter_class = Socket
+    graphql_transport_ws_handler_class = SocketHandler
 
     def __init__(self, gate: Gate) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
@@ -97,6 +101,10 @@ class AdminGraphQL(GraphQL[Context, None]):
             return over_http.insecure(request)
         except PackshotError as error:
             return over_http.refuse(request, error)
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
+            return over_http.fail(request, error)
 
     def should_render_graphql_ide(self, request: Any) -> bool:
         """Who is to see GraphiQL has seen it by now."""
@@ -114,6 +122,8 @@ class AdminGraphQL(GraphQL[Context, None]):
         result = await super().execute_single(request, request_adapter, sub_response, context, root_value, request_data)
         sub_response.media_type = over_http.media_type(request)
         sub_response.status_code = over_http.status_of(result, sub_response.media_type)
+        if sub_response.status_code == 503:
+            sub_response.headers["Retry-After"] = str(RETRY_SECONDS)
         if context.retry_after_seconds is not None:
             sub_response.status_code = 429
             sub_response.headers["Retry-After"] = str(context.retry_after_seconds)
@@ -149,7 +159,7 @@ async def _close_with_token(context: SocketContext) -> None:
             pass
     elif expires_at is not None:
         await asyncio.sleep((expires_at - datetime.now(UTC)).total_seconds())
-    with suppress(RuntimeError):  # It is closed already.
+    with suppress(RuntimeError, OSError, WebSocketDisconnect):  # It is closed already.
         await context.connection.close(4401, "The token has ended")
 
 

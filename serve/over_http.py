@@ -1,5 +1,7 @@
 """GraphQL over HTTP: its media types, its statuses, and what is refused before it is a document."""
 
+import logging
+
 import orjson
 from cross_web import HTTPException
 from starlette.requests import Request
@@ -8,8 +10,13 @@ from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
+from packshot import faults
 from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
+from packshot.outages import RETRY_SECONDS, find_absent
+from schema.masking import INTERNAL, UNAVAILABLE
 from serve import problems
+
+log = logging.getLogger(__name__)
 
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
@@ -88,8 +95,17 @@ def is_request_error(result: ExecutionResult) -> bool:
     return result.data is None and bool(result.errors) and all(error.path is None for error in result.errors or ())
 
 
+def is_unavailable(result: ExecutionResult) -> bool:
+    """Whether the database or a store is away, and so nothing of the operation came about."""
+    # The name of a root type is known without them.
+    came = [value for value in (result.data or {}).values() if value not in (None, "Query", "Mutation")]
+    return not came and any((error.extensions or {}).get("code") == UNAVAILABLE for error in result.errors or ())
+
+
 def status_of(result: ExecutionResult, media: str) -> int:
     """Return the status of an answer; `application/json` knows no other than 200 for a document at fault."""
+    if is_unavailable(result):
+        return 503
     return 400 if media == RESPONSE and is_request_error(result) else 200
 
 
@@ -101,10 +117,11 @@ def refusal(
     *,
     expected: str | None = None,
     got: str | None = None,
+    error_id: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer what was no operation at all; the status is the same in both media types."""
-    details = {"code": code, "expected": expected, "got": got}
+    details = {"code": code, "expected": expected, "got": got, "errorId": error_id}
     error = {"message": message, "extensions": {name: value for name, value in details.items() if value is not None}}
     return answer(orjson.dumps({"errors": [error]}), status, media_type(request), headers)
 
@@ -169,3 +186,15 @@ def insecure(request: Request) -> Response:
         "INSECURE",
         expected="https://, or a client in PACKSHOT_TRUSTED_IPS",
     )
+
+
+def fail(request: Request, error: Exception) -> Response:
+    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    away = find_absent(error)
+    if away is None:
+        error_id = faults.record(log, error, "bug before GraphQL")
+        message = f"Something went wrong on our side; error id {error_id}."
+        return refusal(request, 500, message, INTERNAL, error_id=error_id)
+    error_id = faults.record(log, error, "%s is away before GraphQL", away)
+    message, headers = f"{away.capitalize()} is away; error id {error_id}.", {"Retry-After": str(RETRY_SECONDS)}
+    return refusal(request, 503, message, UNAVAILABLE, error_id=error_id, headers=headers)

@@ -3,11 +3,15 @@
 import logging
 from math import ceil
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
+from packshot import faults
 from packshot.errors import ErrorCode, Gone, PackshotError
+from packshot.outages import RETRY_SECONDS, find_absent
 from serve.fallback import Overloaded
 
 log = logging.getLogger(__name__)
@@ -91,11 +95,6 @@ async def insecure(request: Request, error: Exception) -> Response:
     return problem(403, "This needs HTTPS.", code="INSECURE", expected="https://, or a client in PACKSHOT_TRUSTED_IPS")
 
 
-async def gone(request: Request, error: Exception) -> Response:
-    """Answer a client that went away while it was sending; nobody reads this."""
-    return problem(400, "The request ended early.")
-
-
 async def not_found(request: Request, error: Exception) -> Response:
     """Answer a path that leads nowhere."""
     return problem(404, "There is nothing under this path.", code="NOT_FOUND", got=request.url.path)
@@ -107,10 +106,17 @@ async def not_allowed(request: Request, error: Exception) -> Response:
     return problem(405, "This path does not take that method.", headers=headers, got=request.method)
 
 
-async def broken(request: Request, error: Exception) -> Response:
-    """Answer an outage or a bug; the log has the traceback under the same id."""
-    reference = f"{id(error):x}"
-    log.error("error %s at %s %s", reference, request.method, request.url.path, exc_info=error)
-    # The server ends the connection after an error; a client that is not told sends its next request into the void.
-    headers = {"Connection": "close"}
-    return problem(500, "Something went wrong on our side.", headers=headers, code="INTERNAL", reference=reference)
+def fail(request: Request, error: Exception) -> Response:
+    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    away = find_absent(error)
+    if away is None:
+        reference = faults.record(log, error, "bug at %s %s", request.method, shown_path(request.scope))
+        return problem(500, "Something went wrong on our side.", code="INTERNAL", reference=reference)
+    reference = faults.record(log, error, "%s is away at %s %s", away, request.method, shown_path(request.scope))
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    return problem(503, f"{away.capitalize()} is away.", headers=headers, code="UNAVAILABLE", reference=reference)
+
+
+def shown_path(scope: Scope) -> str:
+    """Return the request's path as a log can show it: in ASCII, on one line, at most 200 characters."""
+    return quote(scope["path"])[:200]

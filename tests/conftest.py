@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
+from packshot import faults
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from tests.playground import Playground
@@ -41,6 +42,12 @@ class Shares(LoadFileScheduling):
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
     """Say in what shares tests are handed out, in place of `--dist`."""
     return Shares(config, log)
+
+
+@pytest.fixture(autouse=True)
+def fresh_fault_log() -> None:
+    """What one test logged hides no traceback from the next."""
+    faults.FAULTS.forget()
 
 
 @pytest.fixture(scope="session")

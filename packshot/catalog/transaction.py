@@ -22,6 +22,9 @@ from packshot.errors import NotFound
 # What every fault of the database or the way to it is raised as.
 DatabaseFault = sa.exc.DBAPIError
 
+# Errors of the database that repeat whenever the statement does; SQLite has one code for all of them.
+_SQLITE_ERROR = 1
+
 BUSY_SECONDS = 10
 # In milliseconds: no statement and no wait for a lock holds a request up for ever,
 # and a process that hangs in the middle of a transaction loses it.
@@ -30,6 +33,16 @@ _POSTGRESQL_OPTIONS = (
 )
 # A database whose machine vanished is noticed in half a minute, not when the kernel gives up.
 _KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+
+
+def is_database_away(error: BaseException) -> bool:
+    """Whether the database or the way to it is at fault, so that the same may work later."""
+    if isinstance(error, sa.exc.TimeoutError):
+        return True  # All connections of the pool are in use.
+    if isinstance(error, sa.exc.OperationalError):
+        code = getattr(error.orig, "sqlite_errorcode", None)
+        return code is None or code & 0xFF != _SQLITE_ERROR
+    return isinstance(error, sa.exc.InterfaceError | sa.exc.InternalError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,7 @@ class Catalog:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
-            self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS})
+            self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
             self._reading: sa.Engine = self.engine
@@ -84,6 +97,8 @@ class Catalog:
             # A connection that a restart of the server has cut is replaced before it is used.
             self.engine = sa.create_engine(
                 self.url,
+                # An error's text goes to the log, and parameters hold secrets.
+                hide_parameters=True,
                 pool_size=connections,
                 max_overflow=0,
                 pool_timeout=BUSY_SECONDS,

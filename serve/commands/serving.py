@@ -22,8 +22,6 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
 ) -> None:
     """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
-    import logging
-
     import uvicorn
 
     from packshot.settings import admin_token
@@ -32,7 +30,6 @@ def serve(
     from serve.app import create_app, working
     from serve.last_calls import LastCalls
     from serve.over_http import LARGEST_BODY
-    from serve.redaction import Redaction
 
     settings = read_settings()
     with _alone(settings), opened(settings) as site:
@@ -50,13 +47,14 @@ def serve(
             host=host,
             port=port,
             log_level=settings.log_level,
+            # Every logger writes as `serve.log_setup` says.
+            log_config=None,
             timeout_graceful_shutdown=10,
             # Whom to believe is a setting of ours, and the application sees to it.
             proxy_headers=False,
             ws="websockets-sansio",
             ws_max_size=LARGEST_BODY,
         )
-        logging.getLogger("uvicorn.access").addFilter(Redaction())
         server = LastCalls(config)
         # Raised again once all is stopped, where Ctrl-C asked for it.
         with suppress(KeyboardInterrupt):

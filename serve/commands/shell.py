@@ -100,10 +100,9 @@ def opened(settings: "Settings") -> Iterator["Site"]:
     from packshot.catalog.tenants import ensure_tenant
     from packshot.catalog.transaction import DatabaseFault
     from packshot.site import open_site
+    from serve import log_setup
 
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for chatty in ("alembic", "dramatiq", "botocore", "urllib3"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    log_setup.configure(settings.log_level)
     for caveat in settings.caveats:
         logging.getLogger(__name__).warning("%s", caveat)
     site = open_site(settings)

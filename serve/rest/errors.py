@@ -8,7 +8,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from packshot import faults
 from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
+from packshot.outages import RETRY_SECONDS, find_absent
 from serve import problems
 from serve.rest import documents
 
@@ -105,10 +107,13 @@ def not_allowed(request: Request, allowed: list[str]) -> Response:
     return refusal(405, message, "METHOD_NOT_ALLOWED", {"Allow": allow}, expected=allow, got=request.method)
 
 
-def broken(request: Request, error: Exception) -> Response:
-    """Answer an outage or a bug; the log has the traceback under the same id."""
-    reference = secrets.token_hex(8)
-    log.error("error %s at %s %s", reference, request.method, request.url.path, exc_info=error)
-    return answer(
-        500, {"id": reference, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
-    )
+def fail(request: Request, error: Exception) -> Response:
+    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    away, place = find_absent(error), (request.method, problems.shown_path(request.scope))
+    if away is None:
+        error_id = faults.record(log, error, "bug at %s %s", *place)
+        told = {"id": error_id, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
+        return answer(500, told)
+    error_id = faults.record(log, error, "%s is away at %s %s", away, *place)
+    told = {"id": error_id, "status": 503, "code": "UNAVAILABLE", "message": f"{away.capitalize()} is away."}
+    return answer(503, told, {"Retry-After": str(RETRY_SECONDS)})

@@ -65,7 +65,7 @@ class RestAdmin:
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
-            return errors.broken(request, error)
+            return errors.fail(request, error)
 
     async def _do(self, operation: Operation, request: Request) -> Response:
         named = request.path_params.get("tenant", "")

@@ -219,15 +219,22 @@ def test_an_address_to_fetch_from_is_kept_out_of_the_access_log() -> None:
         assert logged == f"{path}?{name}=[redacted]&force=true"
 
 
+@pytest.mark.parametrize(("kind", "status", "code"), [(OSError, 503, "UNAVAILABLE"), (RuntimeError, 500, "INTERNAL")])
 def test_a_fault_is_masked_and_in_the_log_under_its_id(
-    rest: Rest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    rest: Rest,
+    kind: type[Exception],
+    status: int,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: Any) -> None:
-        raise OSError("secret path")
+        raise kind("secret path")
 
     monkeypatch.setattr(packs, "load_snapshots", fail)
     with caplog.at_level(logging.ERROR):
-        told = rest.get(f"imagePack/{'0' * 24}", status=500)
+        told = rest.get(f"imagePack/{'0' * 24}", status=status)
+    assert told["code"] == code
     assert "secret" not in str(told)
     (record,) = [record for record in caplog.records if told["id"] in record.getMessage()]
     assert record.exc_info is not None

@@ -1,0 +1,86 @@
+"""GraphQL over a WebSocket: check each message, and treat a connection that has ended as ended."""
+
+import logging
+from typing import Any, TypeGuard
+
+from starlette.websockets import WebSocketDisconnect, WebSocketState
+from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.http.exceptions import WebSocketDisconnected
+from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+
+from packshot import faults
+from schema.context import Context
+
+MAX_REASON_BYTES = 123  # of a close frame (RFC 6455, section 5.5)
+
+log = logging.getLogger(__name__)
+
+
+class Socket(ASGIWebSocketAdapter):
+    """A WebSocket that may be closed at any moment, by either side."""
+
+    async def send_json(self, message: Any) -> None:
+        """Send a message.
+
+        Raises:
+            WebSocketDisconnected: the connection has ended.
+        """
+        try:
+            await super().send_json(message)
+        except (RuntimeError, OSError) as error:
+            if self._is_open():
+                raise
+            raise WebSocketDisconnected from error
+
+    async def close(self, code: int, reason: str) -> None:
+        """Close the connection, unless it has ended; a reason that is too long is shortened."""
+        if not self._is_open():
+            return
+        short = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
+        try:
+            await super().close(code, short)
+        except (RuntimeError, OSError, WebSocketDisconnect):
+            if self._is_open():
+                raise
+
+    def _is_open(self) -> bool:
+        return WebSocketState.DISCONNECTED not in (self.ws.application_state, self.ws.client_state)
+
+
+class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
+    """Refuses messages that the protocol graphql-transport-ws does not have, with the close code 4400."""
+
+    async def handle_message(self, message: object) -> None:
+        """Act on one message of the client."""
+        fault = _find_fault(message)
+        if fault is None:
+            await super().handle_message(message)  # type: ignore[arg-type]
+        else:
+            await self.handle_invalid_message(fault)
+
+    async def handle_task_exception(self, error: Exception) -> None:
+        """Log what an operation raised."""
+        if not isinstance(error, WebSocketDisconnected):
+            faults.record(log, error, "an operation on a WebSocket failed")
+
+
+def _find_fault(message: object) -> str | None:
+    """Return what is wrong with a message, for its sender; None: nothing."""
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        return 'Expected an object with "type"'
+    payload = message.get("payload")
+    if message["type"] in ("subscribe", "complete") and not _is_text(message.get("id")):
+        return 'Expected "id", a text'
+    if message["type"] != "subscribe":
+        return None
+    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+        return 'Expected "payload", an object with "query"'
+    if not isinstance(payload.get("variables"), dict | None):
+        return 'Expected "variables", an object or null'
+    if not isinstance(payload.get("operationName"), str | None):
+        return 'Expected "operationName", a text or null'
+    return None
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != ""
