@@ -5,7 +5,7 @@ from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxTokensLimiter, ParserCache
+from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
@@ -13,7 +13,7 @@ from strawberry.types.graphql import OperationType
 from schema.cost import Costs
 from schema.fresh import FreshReads
 from schema.interfaces import InputError, Taken, VersionConflict
-from schema.limits import MAX_TOKENS, Limits, OneOperation, StorableVariables, Validate
+from schema.limits import MAX_TOKENS, Limits, OneOperation, Parse, StorableVariables, Validate
 from schema.masking import MaskBugs
 from schema.mutations import Mutation
 from schema.pictures import Variant
@@ -57,7 +57,7 @@ schema = _Schema(
         FreshReads,
         Reticence,
         _tokens,
-        ParserCache,
+        Parse,
         Validate,
         Limits,
         OneOperation,

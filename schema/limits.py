@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from typing import Any
 
 from graphql import (
@@ -17,7 +18,7 @@ from graphql import (
     ValidationContext,
     ValidationRule,
 )
-from strawberry.extensions import AddValidationRules, SchemaExtension, ValidationCache
+from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
 
 MAX_DEPTH = 15
 MAX_ALIASES = 50
@@ -28,6 +29,19 @@ MAX_REPEATED = 200
 
 # No database keeps these in text; PostgreSQL refuses the first, UTF-8 the others.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class Parse(ParserCache):
+    """Parses a document once; one that cannot be parsed is left to Strawberry, which answers why.
+
+    What the cache raises itself would end a stream without an answer.
+    """
+
+    def on_parse(self) -> Iterator[None]:
+        context = self.execution_context
+        with suppress(GraphQLError, RecursionError):
+            context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        yield
 
 
 class Validate(ValidationCache):

@@ -3,7 +3,9 @@
 import logging
 
 from graphql import GraphQLError
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaskErrors
+from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from packshot import faults
 from packshot.outages import find_absent
@@ -23,6 +25,8 @@ class MaskBugs(MaskErrors):
         """Log an error and return the one that the client is shown."""
         cause = _cause(error)
         assert cause is not None
+        if error.path is None and (refusal := _refuse_document(cause)) is not None:
+            return refusal
         away = find_absent(cause)
         if away is None:
             error_id = faults.record(log, cause, "bug in GraphQL at %s", _path(error))
@@ -36,6 +40,17 @@ class MaskBugs(MaskErrors):
             path=error.path,
             extensions={"code": code, "errorId": error_id},
         )
+
+
+def _refuse_document(cause: BaseException) -> GraphQLError | None:
+    """Return what the client is told of a document that it wrote wrongly; None: the client is not at fault."""
+    if isinstance(cause, RecursionError):
+        return GraphQLError("The document is nested too deep.", extensions={"code": "LIMIT"})
+    if isinstance(cause, MissingQueryError):
+        return GraphQLError("The request has no `query`.", extensions={"code": "INVALID"})
+    if isinstance(cause, CannotGetOperationTypeError):
+        return GraphQLError(cause.as_http_error_reason(), extensions={"code": "INVALID"})
+    return None
 
 
 def is_bug(error: GraphQLError) -> bool:
