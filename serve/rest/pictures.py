@@ -51,7 +51,7 @@ _KEY = {
     "fingerprint": "0123456789abcdef01234567",
     "plan": "w300-h450-crop-north-q80.jpg",
 }
-_REFUSALS = (400, 403, 404, 410, 500)
+_REFUSALS = (400, 403, 404, 410, 500, 503)
 _UNRENDERED = {
     416: "No byte of the range.",
     422: "It cannot be rendered.",
