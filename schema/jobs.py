@@ -56,9 +56,15 @@ class Job(Node):
     done: Long = strawberry.field(description="How many were rendered.")
     skipped: Long = strawberry.field(description="How many were there already.")
     failed: Long = strawberry.field(description="How many could not be rendered.")
-    variants_per_second: float | None = strawberry.field(description="Variants a second, of late.")
+    variants_per_second: float | None = strawberry.field(
+        description="Variants a second over the minute that ends now; of a job that has ended, over all its time. "
+        "Null before one has ended and while the job is stopped."
+    )
     eta_seconds: int | None = strawberry.field(
         description="Seconds until the end at that rate, 0 at the end; null before there is one or while nothing ends."
+    )
+    stalled_reason: str | None = strawberry.field(
+        description="Why nothing of it ends although it is open, for a person: no worker is running. Null otherwise."
     )
     created_by: str | None = strawberry.field(description="Who asked for it.")
     created_at: datetime = strawberry.field(description="When it was asked for.")
@@ -104,6 +110,7 @@ class Job(Node):
             failed=Long(job.failed),
             variants_per_second=job.variants_per_second,
             eta_seconds=job.eta_seconds,
+            stalled_reason=job.stalled_reason,
             created_by=job.created_by,
             created_at=job.created_at,
             started_at=job.started_at,

@@ -41,6 +41,7 @@ WITHOUT_READ: dict[str, frozenset[str] | None] = {
             "failed",
             "variantsPerSecond",
             "etaSeconds",
+            "stalledReason",
             "createdAt",
             "startedAt",
             "heartbeatAt",

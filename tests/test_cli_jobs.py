@@ -1,12 +1,14 @@
 """`packshot jobs` and `packshot regenerate`: for people, for programs, by exit code."""
 
 import json
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from packshot.catalog.jobs import NO_WORKER
 from resolvers import jobs
 from resolvers.erasing import erase_pack
 from serve.commands import following
@@ -16,7 +18,7 @@ from tests.playground import TENANT, Playground
 
 FIELDS = {
     "id", "kind", "state", "priority", "location", "total", "done", "skipped", "failed", "variantsPerSecond",
-    "etaSeconds", "createdBy", "createdAt", "startedAt", "heartbeatAt", "activatedAt", "finishedAt",
+    "etaSeconds", "stalledReason", "createdBy", "createdAt", "startedAt", "heartbeatAt", "activatedAt", "finishedAt",
 }  # fmt: skip
 
 
@@ -197,7 +199,7 @@ def test_following_outlasts_a_database_that_is_away_for_a_moment(
     assert "gone away" in command.run("jobs", "watch", job["id"], code=4).stderr
 
 
-def test_a_job_that_nobody_takes_up_makes_the_reader_look_for_a_worker(
+def test_whoever_follows_a_job_is_told_once_that_no_worker_is_running(
     playground: Playground, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     playground.pack(picture=photo(64, 48))
@@ -210,7 +212,8 @@ def test_a_job_that_nobody_takes_up_makes_the_reader_look_for_a_worker(
         return real(*arguments)
 
     monkeypatch.setattr(jobs, "get_jobs", work_at_last)
-    monkeypatch.setattr(following, "UNTAKEN_SECONDS", 0)
+    monkeypatch.setattr("packshot.catalog.jobs.QUIET", timedelta(0))
+    assert "stalled" in command.run("jobs", "show", job["id"]).stdout
     ended = command.run("jobs", "watch", job["id"])
-    assert ended.stderr == "Nobody has taken the job up yet: is `packshot serve` or a worker running?\n"
+    assert ended.stderr == f"{NO_WORKER}\n"
     assert [line.split(":")[1].split()[-1] for line in ended.stdout.splitlines()] == ["queued", "succeeded"]

@@ -2,18 +2,20 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog.job_rates import current_rate
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.tables.artwork import pack_locations
 from packshot.catalog.tables.work import job_failures, jobs
 from packshot.catalog.transaction import Tx, next_sequence
+from packshot.catalog.work_state import read_work_state
 from packshot.errors import ErrorCode, NotFound
 
 
@@ -43,8 +45,11 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"
 
 
-# A job of which nothing has ended for so long is held up by something.
-STALLED = timedelta(seconds=60)
+# A job of which nothing has ended for so long is asked why.
+QUIET = timedelta(seconds=15)
+NO_WORKER = "No worker is running. Start `packshot worker`, or `packshot serve` where PACKSHOT_REDIS_URL is not set."
+# Collecting and scrubbing may be done by a command instead.
+_BY_WORKERS = frozenset(JobKind) - {JobKind.COLLECT, JobKind.SCRUB}
 ACTIVE = frozenset({JobState.QUEUED, JobState.RUNNING})
 FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED})
 
@@ -60,7 +65,8 @@ class Job:
         cursor: packs below this sequence number are still to be let in; None: none.
         packs, packs_seen: how many there were to go through at its beginning, and how many were let in.
         counted: variants of the packs let in so far.
-        rate: variants a second of late; None: not known yet.
+        rate: variants a second over the window that ends now; None: not known yet.
+        stalled_reason: why nothing of it ends although it is open; None: it goes on, or why is not known.
     """
 
     id: str
@@ -84,6 +90,7 @@ class Job:
     heartbeat_at: datetime | None
     activated_at: datetime | None
     finished_at: datetime | None
+    stalled_reason: str | None = None
 
     @property
     def total(self) -> int:
@@ -99,12 +106,12 @@ class Job:
 
     @property
     def variants_per_second(self) -> float | None:
-        """Variants a second of late; of a job that has ended, over all of its time."""
-        if self.rate is not None and self.finished_at is None:
+        """Variants a second at the moment; of a job that has ended, over all of its time; None while it is stopped."""
+        if self.state in ACTIVE:
             return self.rate
-        if self.started_at is None or self.heartbeat_at is None or not self.ended:
+        if self.state not in FINAL or not self.ended or self.started_at is None or self.finished_at is None:
             return None
-        seconds = ((self.finished_at or self.heartbeat_at) - self.started_at).total_seconds()
+        seconds = (self.finished_at - self.started_at).total_seconds()
         return self.ended / seconds if seconds > 0 else None
 
     @property
@@ -113,8 +120,7 @@ class Job:
         if self.state in FINAL:
             return 0
         left, rate = self.total - self.ended, self.variants_per_second
-        stalls = self.heartbeat_at is None or datetime.now(UTC) - self.heartbeat_at > STALLED
-        if self.state not in ACTIVE or left <= 0 or not rate or stalls:
+        if self.state not in ACTIVE or left <= 0 or not rate or self.stalled_reason is not None:
             return None
         return round(left / rate)
 
@@ -206,15 +212,15 @@ def _this(tx: Tx, job_id: str) -> sa.Update:
 def get_jobs(tx: Tx, job_ids: Sequence[str]) -> dict[str, Job]:
     """Return those jobs of the tenant that there are, by id."""
     found = tx.connection.execute(sa.select(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids)))
-    return {row.id: _to_job(row) for row in found}
+    return {job.id: job for job in _to_jobs(tx, found.all())}
 
 
 def get_jobs_anywhere(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Job]:
     """Return those jobs that there are, by tenant and id."""
     if not places:
         return {}
-    found = tx.connection.execute(sa.select(jobs).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places)))
-    return {(row.tenant_id, row.id): _to_job(row) for row in found}
+    found = tx.connection.execute(sa.select(jobs).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places))).all()
+    return {(row.tenant_id, row.id): job for row, job in zip(found, _to_jobs(tx, found), strict=True)}
 
 
 def get_job(tx: Tx, job_id: str) -> Job:
@@ -235,7 +241,8 @@ def list_jobs(tx: Tx, *, first: int, after: str | None, states: Sequence[JobStat
     if states is not None:
         statement = statement.where(jobs.c.state.in_([state.value for state in states]))
     order = Order((jobs.c.created_at, jobs.c.id), descending=True)
-    return fetch_page(tx, statement, order, _to_job, first=first, after=after)
+    page = fetch_page(tx, statement, order, lambda row: row, first=first, after=after)
+    return replace(page, items=tuple(_to_jobs(tx, page.items)))
 
 
 def running_changes(tx: Tx, location: str | None) -> list[Job]:
@@ -244,7 +251,7 @@ def running_changes(tx: Tx, location: str | None) -> list[Job]:
     found = sa.select(jobs).where(
         *here, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location)
     )
-    return [_to_job(row) for row in tx.connection.execute(found)]
+    return _to_jobs(tx, tx.connection.execute(found).all())
 
 
 def list_failures(tx: Tx, job_id: str, *, first: int, after: str | None) -> Page[Failure]:
@@ -258,7 +265,23 @@ def _to_failure(row: Any) -> Failure:
     return Failure(row.pack_id, row.location, ErrorCode(row.code), row.message, row.attempts)
 
 
-def _to_job(row: Any) -> Job:
+def _to_jobs(tx: Tx, rows: Sequence[Any]) -> list[Job]:
+    """Return jobs as they are at this moment, by the clock of the database."""
+    if not any(row.finished_at is None for row in rows):
+        return [_to_job(row, tx.now) for row in rows]
+    now = tx.database_now()
+    found = [_to_job(row, now) for row in rows]
+    quiet = [job for job in found if job.kind in _BY_WORKERS and job.state in ACTIVE and _is_quiet(job, now)]
+    if quiet and not read_work_state(tx).has_worker:
+        return [replace(job, stalled_reason=NO_WORKER) if job in quiet else job for job in found]
+    return found
+
+
+def _is_quiet(job: Job, now: datetime) -> bool:
+    return now - (job.heartbeat_at or job.started_at or job.created_at) > QUIET
+
+
+def _to_job(row: Any, now: datetime) -> Job:
     return Job(
         id=row.id,
         kind=JobKind(row.kind),
@@ -274,7 +297,7 @@ def _to_job(row: Any) -> Job:
         done=row.done,
         skipped=row.skipped,
         failed=row.failed,
-        rate=row.rate,
+        rate=current_rate(row, now),
         created_by=row.created_by,
         created_at=row.created_at,
         started_at=row.started_at,

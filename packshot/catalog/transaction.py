@@ -51,11 +51,13 @@ class Tx:
 
     Attributes:
         now: the moment of the transaction; every row it writes carries this one.
+        by_own_clock: `now` is by this machine's clock, although the database has another one.
     """
 
     connection: sa.Connection
     tenant: str
     now: datetime
+    by_own_clock: bool = False
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
@@ -64,7 +66,7 @@ class Tx:
     def database_now(self) -> datetime:
         """Return the moment by the clock of the database, by which leases are written; `now` of a reader is this
         machine's, to spare a statement."""
-        if self.connection.dialect.name == "sqlite":
+        if not self.by_own_clock:
             return self.now
         moment: datetime = self.connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
         return moment.astimezone(UTC)
@@ -115,7 +117,7 @@ class Catalog:
     def read(self, tenant: str) -> Iterator[Tx]:
         """Open a transaction that sees one state of the database and changes nothing."""
         with self._reading.connect() as connection, connection.begin() as transaction:
-            yield Tx(connection, tenant, datetime.now(UTC))
+            yield Tx(connection, tenant, datetime.now(UTC), by_own_clock=not self.is_sqlite)
             transaction.rollback()
 
     @contextmanager

@@ -26,8 +26,6 @@ ENDS = {
 }
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 10.0
-# So long nobody takes it up before the reader is asked whether anybody works.
-UNTAKEN_SECONDS = 10.0
 # So long a database may be away while a job is followed.
 PATIENCE_SECONDS = 60.0
 
@@ -53,18 +51,19 @@ def follow(caller: "Caller", job_id: str, *, as_json: bool) -> NoReturn:
 
 def _show(caller: "Caller", job_id: str, *, as_json: bool) -> "Job":
     seen: tuple[Any, ...] | None = None
-    began, asked = time.monotonic(), False
+    stalled: str | None = None
     with _display(as_json=as_json) as display:
         for job in _states(caller, job_id):
-            now = (job.state, job.total, job.done, job.skipped, job.failed)
+            # The pace ages while nothing ends, which is worth showing too.
+            now = (job.state, job.total, job.done, job.skipped, job.failed, job.variants_per_second, job.stalled_reason)
             if now != seen:
                 display.show(job)
                 seen = now
+            if job.stalled_reason is not None and job.stalled_reason != stalled:
+                typer.echo(job.stalled_reason, err=True)
+            stalled = job.stalled_reason
             if ENDS.get(job.state) is not None:
                 return job
-            if job.state == "queued" and not asked and time.monotonic() - began > UNTAKEN_SECONDS:
-                asked = True
-                typer.echo("Nobody has taken the job up yet: is `packshot serve` or a worker running?", err=True)
     raise AssertionError("a job is followed until it ends")
 
 
@@ -172,6 +171,8 @@ def _pace(job: "Job") -> str:
             parts.append(f"{job.eta_seconds // 60}:{job.eta_seconds % 60:02} left")
     if job.failed:
         parts.append(f"{job.failed} failed")
+    if job.stalled_reason is not None:
+        parts.append("stalled")
     return ", ".join(parts)
 
 
@@ -203,6 +204,7 @@ def document(job: "Job") -> dict[str, Any]:
         "failed": job.failed,
         "variantsPerSecond": job.variants_per_second,
         "etaSeconds": job.eta_seconds,
+        "stalledReason": job.stalled_reason,
         "createdBy": job.created_by,
         "createdAt": job.created_at,
         "startedAt": job.started_at,

@@ -37,8 +37,8 @@ NODES = (
     "WebhookDelivery: id",
     "Variant: id",
     "Purge: id",
-    "Job: id kind state priority total done skipped failed variantsPerSecond etaSeconds createdAt startedAt heartbeatAt"
-    " activatedAt finishedAt",
+    "Job: id kind state priority total done skipped failed variantsPerSecond etaSeconds stalledReason createdAt"
+    " startedAt heartbeatAt activatedAt finishedAt",
 )
 PLAN = (
     "LocationPlan: id name baseVersion requiresForce packs render reuse upscaled cpuSeconds wallSeconds bytes"
