@@ -211,7 +211,7 @@ def _this(tx: Tx, job_id: str) -> sa.Update:
 
 def get_jobs(tx: Tx, job_ids: Sequence[str]) -> dict[str, Job]:
     """Return those jobs of the tenant that there are, by id."""
-    found = tx.connection.execute(sa.select(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids)))
+    found = tx.connection.execute(_jobs(tx).where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids)))
     return {job.id: job for job in _to_jobs(tx, found.all())}
 
 
@@ -219,7 +219,7 @@ def get_jobs_anywhere(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[s
     """Return those jobs that there are, by tenant and id."""
     if not places:
         return {}
-    found = tx.connection.execute(sa.select(jobs).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places))).all()
+    found = tx.connection.execute(_jobs(tx).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places))).all()
     return {(row.tenant_id, row.id): job for row, job in zip(found, _to_jobs(tx, found), strict=True)}
 
 
@@ -237,7 +237,7 @@ def get_job(tx: Tx, job_id: str) -> Job:
 
 def list_jobs(tx: Tx, *, first: int, after: str | None, states: Sequence[JobState] | None) -> Page[Job]:
     """Return a page of jobs, newest first."""
-    statement = sa.select(jobs).where(jobs.c.tenant_id == tx.tenant)
+    statement = _jobs(tx).where(jobs.c.tenant_id == tx.tenant)
     if states is not None:
         statement = statement.where(jobs.c.state.in_([state.value for state in states]))
     order = Order((jobs.c.created_at, jobs.c.id), descending=True)
@@ -248,9 +248,7 @@ def list_jobs(tx: Tx, *, first: int, after: str | None, states: Sequence[JobStat
 def running_changes(tx: Tx, location: str | None) -> list[Job]:
     """Return the open jobs that render a change of a location, or of the tenant, which is live already."""
     here = (jobs.c.tenant_id == tx.tenant, jobs.c.kind == JobKind.LOCATION_CHANGE.value, jobs.c.finished_at.is_(None))
-    found = sa.select(jobs).where(
-        *here, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location)
-    )
+    found = _jobs(tx).where(*here, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location))
     return _to_jobs(tx, tx.connection.execute(found).all())
 
 
@@ -265,15 +263,21 @@ def _to_failure(row: Any) -> Failure:
     return Failure(row.pack_id, row.location, ErrorCode(row.code), row.message, row.attempts)
 
 
+def _jobs(tx: Tx) -> sa.Select[Any]:
+    """Select jobs with the moment of the selection."""
+    return sa.select(jobs, tx.clock.label("read_at"))
+
+
 def _to_jobs(tx: Tx, rows: Sequence[Any]) -> list[Job]:
-    """Return jobs as they are at this moment, by the clock of the database."""
-    if not any(row.finished_at is None for row in rows):
-        return [_to_job(row, tx.now) for row in rows]
-    now = tx.database_now()
-    found = [_to_job(row, now) for row in rows]
-    quiet = [job for job in found if job.kind in _BY_WORKERS and job.state in ACTIVE and _is_quiet(job, now)]
+    """Return jobs as they are at the moment of their selection."""
+    found = [_to_job(row) for row in rows]
+    quiet = [
+        job.id
+        for job, row in zip(found, rows, strict=True)
+        if job.kind in _BY_WORKERS and job.state in ACTIVE and _is_quiet(job, row.read_at)
+    ]
     if quiet and not read_work_state(tx).has_worker:
-        return [replace(job, stalled_reason=NO_WORKER) if job in quiet else job for job in found]
+        return [replace(job, stalled_reason=NO_WORKER) if job.id in quiet else job for job in found]
     return found
 
 
@@ -281,7 +285,7 @@ def _is_quiet(job: Job, now: datetime) -> bool:
     return now - (job.heartbeat_at or job.started_at or job.created_at) > QUIET
 
 
-def _to_job(row: Any, now: datetime) -> Job:
+def _to_job(row: Any) -> Job:
     return Job(
         id=row.id,
         kind=JobKind(row.kind),
@@ -297,7 +301,7 @@ def _to_job(row: Any, now: datetime) -> Job:
         done=row.done,
         skipped=row.skipped,
         failed=row.failed,
-        rate=current_rate(row, now),
+        rate=current_rate(row, row.read_at),
         created_by=row.created_by,
         created_at=row.created_at,
         started_at=row.started_at,

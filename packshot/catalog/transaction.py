@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from packshot.catalog.tables.artwork import sequences, tenants
+from packshot.catalog.tables.columns import Moment
 from packshot.errors import NotFound
 
 # What every fault of the database or the way to it is raised as.
@@ -63,13 +64,13 @@ class Tx:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
         return (postgresql if self.connection.dialect.name == "postgresql" else sqlite).insert(table)
 
-    def database_now(self) -> datetime:
-        """Return the moment by the clock of the database, by which leases are written; `now` of a reader is this
-        machine's, to spare a statement."""
-        if not self.by_own_clock:
-            return self.now
-        moment: datetime = self.connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
-        return moment.astimezone(UTC)
+    @property
+    def clock(self) -> sa.ColumnElement[datetime]:
+        """The moment by the clock that leases and heartbeats are written by, for a statement that compares them.
+
+        The database's own where it has one: `now` of a reader is this machine's, to spare a statement.
+        """
+        return sa.func.now(type_=Moment()) if self.by_own_clock else sa.literal(self.now, Moment())
 
     @contextmanager
     def part(self) -> Iterator[None]:

@@ -46,11 +46,12 @@ class WorkState:
 
 def read_work_state(tx: Tx) -> WorkState:
     """Return the state of the work of all tenants."""
-    now = tx.database_now()
+    now = tx.clock
     pending = orders.c.wanted_seq > orders.c.rendered_seq
     is_free = sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < now)
     row = tx.connection.execute(
         sa.select(
+            now.label("now"),
             sa.select(sa.func.max(leases.c.until)).where(leases.c.name == DISPATCHER).scalar_subquery().label("until"),
             sa.select(sa.func.max(orders.c.lease_until)).where(pending).scalar_subquery().label("leased"),
             sa.select(sa.func.min(orders.c.due_at))
@@ -59,7 +60,7 @@ def read_work_state(tx: Tx) -> WorkState:
             .label("due"),
         )
     ).one()
-    return WorkState(now, row.until, row.leased, row.due)
+    return WorkState(row.now, row.until, row.leased, row.due)
 
 
 def check_write(tx: Tx, token: str) -> None:

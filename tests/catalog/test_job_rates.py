@@ -107,8 +107,8 @@ def test_a_job_whose_workers_died_has_no_pace_and_says_so(playground: Playground
 
 def test_a_job_that_is_quiet_while_a_worker_lives_is_not_said_to_have_none(playground: Playground) -> None:
     job = _open_job(playground)
-    with playground.site.catalog.read("") as tx:
-        then = tx.database_now() - timedelta(seconds=100)
+    with playground.site.catalog.write("") as tx:
+        then = tx.now - timedelta(seconds=100)
     assert _age(playground, job, heartbeat_at=then).stalled_reason is None
 
 
