@@ -10,7 +10,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from packshot.errors import PackshotError
-from packshot.outages import find_absent
+from packshot.outages import explain_outage, is_understood
 
 WINDOW_SECONDS = 60.0
 MAX_KINDS = 256
@@ -44,7 +44,7 @@ class FaultLog:
     """Bounds what repeated faults write into the log. Thread-safe.
 
     Two faults are of one kind when the same message is logged for the same type of exception raised at the same line.
-    An outage has one traceback, however many messages tell of it.
+    An outage has one traceback, however many messages tell of it; a full disk and a read-only database have none.
     When a window ends, one line says how many faults of the kind there were.
 
     Args:
@@ -81,6 +81,8 @@ class FaultLog:
         kind, count = self._enter(key, log, error_id, message, args, error, limit=limit)
         if count > limit:
             error_id = f"{kind.error_id}-{count}"
+        elif is_understood(error):
+            log.error(f"error id %s: {message}: %s", error_id, *args, summarise(error), extra={"is_fault": True})
         elif (traced := self._traced(error, error_id, kind)) == error_id:
             log.error(f"error id %s: {message}", error_id, *args, exc_info=error, extra={"is_fault": True})
         else:
@@ -91,7 +93,7 @@ class FaultLog:
 
     def _traced(self, error: BaseException, error_id: str, kind: _Kind) -> str:
         """Return the id whose line has the traceback; of an outage there is one, whoever meets it."""
-        if find_absent(error) is None:
+        if explain_outage(error) is None:
             return kind.error_id
         now, key = time.monotonic(), (type(error), origin(error))
         with self._lock:

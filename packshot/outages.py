@@ -49,7 +49,9 @@ _READ_ONLY_DATABASE = Outage(
 _NO_RIGHTS = Outage(OutageKind.NO_RIGHTS, "permission is denied", "give the user that runs Packshot the right to")
 _BUSY = Outage(OutageKind.BUSY, "held by another process for long", "look for a command or a migration that hangs")
 _DAMAGED = Outage(OutageKind.DAMAGED, "the database file is damaged", "restore the last backup")
-_BROKEN_DISK = Outage(OutageKind.DAMAGED, "the disk fails", "look into the system's log, and replace the disk")
+_BROKEN_DISK = Outage(
+    OutageKind.DAMAGED, "its disk cannot be read or written", "look for free room, and into the log of the system"
+)
 _TOO_MANY = Outage(OutageKind.BUSY, "too many connections are open", "raise the limit of connections of the database")
 _AWAY = Outage(OutageKind.AWAY, "does not answer", "start it, or correct PACKSHOT_DATABASE_URL")
 _STARTING = Outage(OutageKind.AWAY, "still starting or stopping", "wait until it has started")
@@ -66,6 +68,8 @@ _BY_ERRNO = {
 }
 _BY_SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
+    # The shared memory beside the file is to grow, which only a full disk forbids.
+    sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY_DATABASE,
     sqlite3.SQLITE_BUSY: _BUSY,
     sqlite3.SQLITE_LOCKED: _BUSY,
@@ -76,6 +80,8 @@ _BY_SQLITE = {
         OutageKind.AWAY, "the database file cannot be opened", "check that the data folder is mounted and writable"
     ),
 }
+# What an operator and a client are told apart from an outage of everything.
+_SAID = frozenset({OutageKind.STORAGE_FULL, OutageKind.READ_ONLY})
 # Of PostgreSQL, by the first characters of the state; the longest that fits counts.
 _BY_STATE = {
     "53100": _FULL,
@@ -94,7 +100,7 @@ _BY_STATE = {
 
 def recognise(error: BaseException) -> Outage | None:
     """Return what outage an exception, or one that it was raised from, stands for; None: it is no known one."""
-    for each in _chain(error):
+    for each in _causes(error):
         if isinstance(each, DatabaseFault):
             return _of_database(each)
         if isinstance(each, OSError) and (known := _BY_ERRNO.get(each.errno or 0)):
@@ -105,8 +111,8 @@ def recognise(error: BaseException) -> Outage | None:
 def _of_database(fault: DatabaseFault) -> Outage | None:
     original = fault.orig
     if isinstance(original, sqlite3.Error):
-        # SQLite on a full disk may say that writing failed before it says that there is no room.
-        return _BY_SQLITE.get(getattr(original, "sqlite_errorcode", 0) & 0xFF)
+        code = getattr(original, "sqlite_errorcode", 0)
+        return _BY_SQLITE.get(code) or _BY_SQLITE.get(code & 0xFF)
     state = getattr(original, "sqlstate", None)
     if state is None:
         # The connection was lost, or none could be made.
@@ -115,26 +121,40 @@ def _of_database(fault: DatabaseFault) -> Outage | None:
     return _BY_STATE[max(fitting, key=len)] if fitting else None
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def explain_outage(error: BaseException | None) -> str | None:
+    """Return in a clause, for a client, why something does not work now and may work later; None: it is no outage.
+
+    An `OSError` comes from a store, from a disk, or from another service such as the one that has the keys of JWTs.
+    """
+    for each in () if error is None else _causes(error):
+        if is_database_away(each):
+            return _clause(each, "the database is away")
+        if isinstance(each, OSError):
+            return _clause(each, "a store or another service is away")
+    return None
+
+
+def is_understood(error: BaseException) -> bool:
+    """Whether an outage is wholly explained by what `recognise` says, so that nobody needs its traceback."""
+    outage = recognise(error)
+    return outage is not None and outage.kind in _SAID
+
+
+def _clause(error: BaseException, otherwise: str) -> str:
+    outage = recognise(error)
+    if outage is None or outage.kind not in _SAID:
+        return otherwise
+    subject = "the database" if isinstance(error, DatabaseFault) else "the store"
+    return {
+        OutageKind.STORAGE_FULL: "no room is left for what is to be written",
+        OutageKind.READ_ONLY: f"{subject} is read-only",
+    }[outage.kind]
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:
         seen.add(id(current))
         yield current
-        current = current.__cause__ or current.__context__
-
-
-def find_absent(error: BaseException | None) -> str | None:
-    """Return what does not answer and so may answer later, for a client; None: the error is no outage.
-
-    An `OSError` comes from a store, from a disk, or from another service such as the one that has the keys of JWTs.
-    """
-    seen = set[int]()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if is_database_away(error):
-            return "the database"
-        if isinstance(error, OSError):
-            return "a store or another service"
-        error = error.__cause__
-    return None
+        current = current.__cause__

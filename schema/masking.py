@@ -8,7 +8,7 @@ from strawberry.extensions import MaskErrors
 from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from packshot import faults
-from packshot.outages import find_absent
+from packshot.outages import explain_outage
 
 INTERNAL, UNAVAILABLE = "INTERNAL", "UNAVAILABLE"
 
@@ -27,13 +27,13 @@ class MaskBugs(MaskErrors):
         assert cause is not None
         if error.path is None and (refusal := _refuse_document(cause)) is not None:
             return refusal
-        away = find_absent(cause)
+        away = explain_outage(cause)
         if away is None:
             error_id = faults.record(log, cause, "bug in GraphQL at %s", _path(error))
             message, code = f"Something went wrong on our side; error id {error_id}.", INTERNAL
         else:
-            error_id = faults.record(log, cause, "%s is away in GraphQL at %s", away, _path(error))
-            message, code = f"{away.capitalize()} is away; error id {error_id}.", UNAVAILABLE
+            error_id = faults.record(log, cause, "%s in GraphQL at %s", away, _path(error))
+            message, code = f"{away[0].upper()}{away[1:]}; error id {error_id}.", UNAVAILABLE
         return GraphQLError(
             message,
             nodes=error.nodes,

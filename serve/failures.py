@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from packshot import faults
-from packshot.outages import find_absent
+from packshot.outages import explain_outage
 from serve import problems
 
 INTERNAL_ERROR, TRY_AGAIN_LATER = 1011, 1013  # close codes of WebSockets
@@ -53,7 +53,7 @@ class Failures:
             await self._close(error, send)
 
     async def _close(self, error: Exception, send: Send) -> None:
-        code = INTERNAL_ERROR if find_absent(error) is None else TRY_AGAIN_LATER
+        code = INTERNAL_ERROR if explain_outage(error) is None else TRY_AGAIN_LATER
         try:
             await send({"type": "websocket.close", "code": code})
         except (OSError, RuntimeError):

@@ -12,7 +12,7 @@ from strawberry.types.graphql import OperationType
 
 from packshot import faults
 from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
-from packshot.outages import RETRY_SECONDS, find_absent
+from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.masking import INTERNAL, UNAVAILABLE
 from serve import problems
 
@@ -190,11 +190,11 @@ def insecure(request: Request) -> Response:
 
 def fail(request: Request, error: Exception) -> Response:
     """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
-    away = find_absent(error)
+    away = explain_outage(error)
     if away is None:
         error_id = faults.record(log, error, "bug before GraphQL")
         message = f"Something went wrong on our side; error id {error_id}."
         return refusal(request, 500, message, INTERNAL, error_id=error_id)
-    error_id = faults.record(log, error, "%s is away before GraphQL", away)
-    message, headers = f"{away.capitalize()} is away; error id {error_id}.", {"Retry-After": str(RETRY_SECONDS)}
+    error_id = faults.record(log, error, "%s before GraphQL", away)
+    message, headers = f"{away[0].upper()}{away[1:]}; error id {error_id}.", {"Retry-After": str(RETRY_SECONDS)}
     return refusal(request, 503, message, UNAVAILABLE, error_id=error_id, headers=headers)

@@ -11,7 +11,7 @@ from starlette.types import Scope
 
 from packshot import faults
 from packshot.errors import ErrorCode, Gone, PackshotError
-from packshot.outages import RETRY_SECONDS, find_absent
+from packshot.outages import RETRY_SECONDS, explain_outage
 from serve.fallback import Overloaded
 
 log = logging.getLogger(__name__)
@@ -108,13 +108,13 @@ async def not_allowed(request: Request, error: Exception) -> Response:
 
 def fail(request: Request, error: Exception) -> Response:
     """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
-    away = find_absent(error)
+    away = explain_outage(error)
     if away is None:
         reference = faults.record(log, error, "bug at %s %s", request.method, shown_path(request.scope))
         return problem(500, "Something went wrong on our side.", code="INTERNAL", reference=reference)
-    reference = faults.record(log, error, "%s is away at %s %s", away, request.method, shown_path(request.scope))
+    reference = faults.record(log, error, "%s at %s %s", away, request.method, shown_path(request.scope))
     headers = {"Retry-After": str(RETRY_SECONDS)}
-    return problem(503, f"{away.capitalize()} is away.", headers=headers, code="UNAVAILABLE", reference=reference)
+    return problem(503, f"{away[0].upper()}{away[1:]}.", headers=headers, code="UNAVAILABLE", reference=reference)
 
 
 def shown_path(scope: Scope) -> str:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from packshot import faults
 from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
-from packshot.outages import RETRY_SECONDS, find_absent
+from packshot.outages import RETRY_SECONDS, explain_outage
 from serve import problems
 from serve.rest import documents
 
@@ -109,11 +109,11 @@ def not_allowed(request: Request, allowed: list[str]) -> Response:
 
 def fail(request: Request, error: Exception) -> Response:
     """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
-    away, place = find_absent(error), (request.method, problems.shown_path(request.scope))
+    away, place = explain_outage(error), (request.method, problems.shown_path(request.scope))
     if away is None:
         error_id = faults.record(log, error, "bug at %s %s", *place)
         told = {"id": error_id, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
         return answer(500, told)
-    error_id = faults.record(log, error, "%s is away at %s %s", away, *place)
-    told = {"id": error_id, "status": 503, "code": "UNAVAILABLE", "message": f"{away.capitalize()} is away."}
+    error_id = faults.record(log, error, "%s at %s %s", away, *place)
+    told = {"id": error_id, "status": 503, "code": "UNAVAILABLE", "message": f"{away[0].upper()}{away[1:]}."}
     return answer(503, told, {"Retry-After": str(RETRY_SECONDS)})

@@ -61,6 +61,7 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
             # Cold pictures find no room, and in the end not even a row does.
             wait_for(lambda: any(kind == "cold" and status >= 500 for kind, status in load.pictures))
             wait_for(lambda: load.refused)
+            found = wait_for(lambda: _degraded(server.client))
             refused_upload = _try_upload(server.base, server.token, jpeg(photo(800, 600, seed=9)))
             (small_disk / "filler").unlink()
             before, pictures = len(load.acknowledged), load.pictures["cold", 200]
@@ -68,7 +69,12 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
             wait_for(lambda: load.pictures["cold", 200] > pictures)
         assert load.wrong == []
         assert {status for kind, status in load.pictures if kind == "warm"} == {200}
-        assert refused_upload >= 400
+        assert refused_upload == 503
+        # Pictures that are stored are served, so no load balancer is to take this application away.
+        assert found["database"] == found["variants"] == "ok"
+        assert found["data_folder"] == "failing"
+        wait_for(lambda: server.client.get("/readyz").json()["status"] == "ready")
+        assert "Traceback" not in server.output()
         wait_until_idle(server, 120)
         for job_id in edits:
             assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
@@ -80,6 +86,14 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
     with serving(data) as server:
         check_acknowledged(server, load)
     print(f"\nfull disk: refused {dict(load.refused)}, pictures {dict(load.pictures)}, {objects} objects right")
+
+
+def _degraded(client: httpx.Client) -> dict[str, str]:
+    """Return the status of every dependency once one that writes is noticed to fail; the application stays ready."""
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    found = {name: each["status"] for name, each in answer.json()["dependencies"].items()}
+    return found if found["variants_writes"] == found["database_writes"] == "failing" else {}
 
 
 def _fill(disk: Path) -> None:
@@ -97,7 +111,8 @@ def _try_upload(base: str, token: str, data: bytes) -> int:
         answer = client.post("/graphql", json={"query": query}, headers={"Authorization": f"Bearer {token}"})
         found = answer.json()
         if found.get("errors"):
-            return 500
+            assert "no room is left" in answer.text.lower()
+            return answer.status_code
         upload = found["data"]["createUpload"]["upload"]
         headers = {header["name"]: header["value"] for header in upload["headers"]}
         return client.put(upload["url"], content=data, headers=headers).status_code
