@@ -31,6 +31,10 @@ def find_pack(tx: Tx, image_id: str) -> str:
     return pack_id
 
 
+class WrongToken(Forbidden):
+    """No token of that image."""
+
+
 def create_token(site: Site, tenant: str, image_id: str) -> str:
     """Return a token by which one image can be uploaded within fifteen minutes, in one attempt.
 
@@ -70,11 +74,17 @@ def use_token(site: Site, tenant: str, name: str, token: str) -> Upload:
     upload_id, _, secret = token.partition(".")
     # What follows an id's last dot may be of the id; the token knows.
     meant = [name, name.rpartition(".")[0]]
+    with site.catalog.read(tenant) as tx:
+        try:
+            # A wrong token takes no place among those who write.
+            uploads.check_token(tx, upload_id, secret, image_ids=meant)
+        except NotFound:
+            raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
     with site.catalog.write(tenant) as tx:
         try:
             upload = uploads.begin_receiving(tx, upload_id, secret, image_ids=meant)
         except NotFound:
-            raise Forbidden("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
+            raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
         except (BadState, UploadExpired) as error:
             raise Forbidden("This token is used up.", expected=TOKEN_EXPECTED, got=error.got) from None
     with site.catalog.read(tenant) as tx:

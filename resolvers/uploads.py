@@ -108,6 +108,9 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
     Raises:
         NotFound, BadState, UploadExpired: see `packshot.catalog.uploads.begin_receiving`.
     """
+    with site.catalog.read(tenant) as tx:
+        # A wrong token takes no place among those who write.
+        uploads.check_token(tx, upload_id, token)
     with site.catalog.write(tenant) as tx:
         return uploads.begin_receiving(tx, upload_id, token)
 

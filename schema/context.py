@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-import anyio
-import anyio.to_thread
 import strawberry
 from starlette.websockets import WebSocket
 from strawberry.dataloader import DataLoader
@@ -21,6 +19,7 @@ from packshot.variants.demand import Demand
 from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
 from schema.budgets import Budgets
+from schema.threads import ThreadPool, Threads
 from schema.watching import Watch
 
 T = TypeVar("T")
@@ -30,16 +29,17 @@ V = TypeVar("V")
 class Loaders:
     """Reads by id that are collected for one turn of the event loop and made as one."""
 
-    def __init__(self, caller: Caller) -> None:
-        self.snapshots: DataLoader[str, Snapshot | None] = _loader(partial(packs.load_snapshots, caller))
-        self.entries: DataLoader[str, dict[str, Entry] | None] = _loader(partial(_entries_by_pack, caller))
-        self.jobs: DataLoader[str, Job | None] = _loader(partial(jobs.get_jobs, caller))
-        self.purges: DataLoader[str, Purge | None] = _loader(partial(purges.get_purges, caller))
-        self.locations: DataLoader[str, Location | None] = _loader(partial(locations.get_locations, caller))
-        self.candidate: DataLoader[str, Candidate | None] = _loader(partial(_candidate, caller))
-        self.pack_counts: DataLoader[str, int | None] = _loader(partial(locations.count_packs, caller))
-        self.demand: DataLoader[str, list[Demand] | None] = _loader(partial(locations.list_demand, caller))
-        self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=_compute, cache=False)
+    def __init__(self, caller: Caller, threads: ThreadPool) -> None:
+        self._run = partial(threads.run, tenant=caller.tenant)
+        self.snapshots: DataLoader[str, Snapshot | None] = self._loader(partial(packs.load_snapshots, caller))
+        self.entries: DataLoader[str, dict[str, Entry] | None] = self._loader(partial(_entries_by_pack, caller))
+        self.jobs: DataLoader[str, Job | None] = self._loader(partial(jobs.get_jobs, caller))
+        self.purges: DataLoader[str, Purge | None] = self._loader(partial(purges.get_purges, caller))
+        self.locations: DataLoader[str, Location | None] = self._loader(partial(locations.get_locations, caller))
+        self.candidate: DataLoader[str, Candidate | None] = self._loader(partial(_candidate, caller))
+        self.pack_counts: DataLoader[str, int | None] = self._loader(partial(locations.count_packs, caller))
+        self.demand: DataLoader[str, list[Demand] | None] = self._loader(partial(locations.list_demand, caller))
+        self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=self._compute, cache=False)
 
     async def compute(self, act: Callable[[], T]) -> T:
         """Run `act`, which reads nothing, off the event loop: with all others of this turn in one thread.
@@ -50,17 +50,15 @@ class Loaders:
         result: T = await self._work.load(act)
         return result
 
+    def _loader(self, read: Callable[[list[str]], Mapping[str, V]]) -> DataLoader[str, V | None]:
+        async def load(keys: list[str]) -> list[V | None]:
+            found = await self._run(read, keys)
+            return [found.get(key) for key in keys]
 
-def _loader(read: Callable[[list[str]], Mapping[str, V]]) -> DataLoader[str, V | None]:
-    async def load(keys: list[str]) -> list[V | None]:
-        found = await anyio.to_thread.run_sync(read, keys)
-        return [found.get(key) for key in keys]
+        return DataLoader(load_fn=load)
 
-    return DataLoader(load_fn=load)
-
-
-async def _compute(acts: list[Callable[[], Any]]) -> list[Any]:
-    return await anyio.to_thread.run_sync(lambda: [_outcome(act) for act in acts])
+    async def _compute(self, acts: list[Callable[[], Any]]) -> list[Any]:
+        return await self._run(lambda: [_outcome(act) for act in acts])
 
 
 def _outcome(act: Callable[[], Any]) -> Any:
@@ -88,7 +86,7 @@ class Context:
 
     Attributes:
         watch: how jobs and packs are followed; one for the application.
-        patient: threads for what may wait long for a store; None: the same as for all else.
+        threads: pools for blocking work; one set for the application.
         budgets: how much each caller may still ask for; one for the application.
         retry_after_seconds: set where too little was left.
     """
@@ -99,18 +97,18 @@ class Context:
         self,
         caller: Caller,
         watch: Watch | None = None,
-        patient: anyio.CapacityLimiter | None = None,
+        threads: Threads | None = None,
         budgets: Budgets | None = None,
     ) -> None:
         self.caller = caller
         self.watch = watch or Watch(caller.site)
-        self.patient = patient
+        self.threads = threads or Threads()
         self.budgets = budgets or Budgets(caller.site.settings)
-        self.loaders = Loaders(caller)
+        self.forget()
 
     def forget(self) -> None:
         """Read everything anew from here on, as after a mutation."""
-        self.loaders = Loaders(self.caller)
+        self.loaders = Loaders(self.caller, self.threads.resolvers)
 
 
 class SocketContext(Context):
@@ -121,11 +119,11 @@ class SocketContext(Context):
         closing: closes the socket when its token ends or is revoked.
     """
 
-    def __init__(self, connection: WebSocket, watch: Watch, patient: anyio.CapacityLimiter, budgets: Budgets) -> None:
+    def __init__(self, connection: WebSocket, watch: Watch, threads: Threads, budgets: Budgets) -> None:
         self.connection = connection
         self.connection_params: dict[str, Any] | None = None
         self.watch = watch
-        self.patient = patient
+        self.threads = threads
         self.budgets = budgets
         self.closing: asyncio.Task[None] | None = None
 

@@ -32,4 +32,5 @@ class EraseMutation:
         def act(caller: Caller) -> JobPayload:
             return JobPayload(job=Job.of(erasing.erase_pack(caller, id, reason)))
 
-        return await payload(info, JobPayload, act, key=idempotency_key, patient=True)
+        threads = info.context.threads.rendering
+        return await payload(info, JobPayload, act, key=idempotency_key, threads=threads)

@@ -88,7 +88,7 @@ class Job(Node):
             none: Page[catalog.Failure] = Page((), (), has_next=False, has_previous=False, total=0)
             return connect(none, JobFailure.of)
         caller, job_id = info.context.caller, self.core.id
-        page = await read(lambda: jobs.list_failures(caller, job_id, first=first, after=given(after)))
+        page = await read(info, lambda: jobs.list_failures(caller, job_id, first=first, after=given(after)))
         return connect(page, JobFailure.of)
 
     @strawberry.field(

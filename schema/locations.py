@@ -177,7 +177,7 @@ class ImageLocation(Node):
         self, info: Info, first: First = 10, after: After = strawberry.UNSET
     ) -> Connection[LocationVersion]:
         caller, name = info.context.caller, self.name
-        page = await read(lambda: locations.list_versions(caller, name, first=first, after=given(after)))
+        page = await read(info, lambda: locations.list_versions(caller, name, first=first, after=given(after)))
         return connect(page, lambda version: LocationVersion.of(version, caller.site.settings.grace))
 
     @classmethod

@@ -56,7 +56,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
             snapshot, job = imports.create_pack(caller, imports.NewPack({}) if asked is None else asked.to_core())
             return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
 
-        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, patient=True)
+        threads = info.context.threads.rendering
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
         description="Make up to 100 packs with their originals: each succeeds or is refused by itself, in one "
@@ -77,7 +78,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
             outcomes, job = imports.create_packs(caller, wanted, core(on_existing))
             return PacksPayload(outcomes=outcomes, job=None if job is None else Job.of(job))
 
-        return await payload(info, PacksPayload, act, key=idempotency_key, patient=True)
+        threads = info.context.threads.rendering
+        return await payload(info, PacksPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(description="Change what holds for a whole pack.", extensions=[Needs(Scope.PACKS_WRITE)])
     async def update_pack(
@@ -152,7 +154,9 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
                 location, *originals.set_original(caller, pack_id, location, came_from, expected_version=expected)
             )
 
-        return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=True)
+        pools = info.context.threads
+        threads = pools.rendering if source.url is None else pools.fetching
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
         description="Set the crop of one pack location; the full rectangle says there is none.",
@@ -181,7 +185,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
             patch = packs.SlotPatch(location, {"crop": crop.to_core()})
             return _slot_payload(location, *packs.edit_slot(caller, pack_id, patch, expected_version=expected))
 
-        return await payload(info, PackLocationPayload, act, key=idempotency_key, patient=dry_run)
+        threads = info.context.threads.rendering if dry_run else None
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
         description="Take a pack location's own original away; its crop and the rest stay.",

@@ -57,7 +57,7 @@ async def _load_purge(info: Info, id: str) -> Purge | None:
 async def _load_tenant(info: Info, name: str) -> Tenant | None:
     caller = info.context.caller
     # Another tenant's id is one that nobody has.
-    return Tenant.of(await read(lambda: tenants.get_tenant(caller))) if name == caller.tenant else None
+    return Tenant.of(await read(info, lambda: tenants.get_tenant(caller))) if name == caller.tenant else None
 
 
 async def _load_slot(info: Info, rest: str) -> PackLocation | None:
@@ -83,13 +83,13 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
 
 async def _load_webhook(info: Info, id: str) -> Webhook | None:
     caller = info.context.caller
-    found = await read(lambda: webhooks.get_webhook(caller, id))
+    found = await read(info, lambda: webhooks.get_webhook(caller, id))
     return None if found is None else Webhook.of(found)
 
 
 async def _load_delivery(info: Info, id: str) -> WebhookDelivery | None:
     caller = info.context.caller
-    found = await read(lambda: webhooks.get_delivery(caller, id))
+    found = await read(info, lambda: webhooks.get_delivery(caller, id))
     return None if found is None else WebhookDelivery.of(found)
 
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-import anyio.to_thread
 import strawberry
 from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, print_ast
 
@@ -27,9 +26,10 @@ from schema.locations import ImageLocation
 from schema.nodes import load_node
 from schema.packs import Pack, PackLocation
 from schema.plans import ForceRequired, LocationPlan
-from schema.refusals import field_path
+from schema.refusals import field_path, run_in
 from schema.scalars import URL
 from schema.tenants import Tenant
+from schema.threads import ThreadPool
 from schema.uploads import Upload
 from schema.webhooks import Webhook
 
@@ -176,7 +176,7 @@ async def payload(
     *,
     under: tuple[str, ...] = (),
     key: str | None = None,
-    patient: bool = False,
+    threads: ThreadPool | None = None,
 ) -> P:
     """Run a mutation in a thread and return its payload, or one that says why it was refused.
 
@@ -184,13 +184,12 @@ async def payload(
         kind: makes a payload of its fields by name.
         under: the argument that holds the values, where the core's paths begin within it.
         key: the client's idempotency key; a call that was made before is answered again.
-        patient: whether `act` may wait long for a store.
+        threads: which `act` takes; those of the database unless it may wait long for something else.
     """
     # Mutations run one after another, so nothing is read again before this one is done.
     info.context.forget()
     try:
-        limiter = info.context.patient if patient else None
-        return await anyio.to_thread.run_sync(_run, info, act, given(key), limiter=limiter)
+        return await run_in(info, threads or info.context.threads.resolvers, _run, info, act, given(key))
     except AnsweredBefore as before:
         answer = before.answer
     except PackshotError as error:
@@ -245,7 +244,7 @@ def _spelled(node: ValueNode, variables: Mapping[str, Any]) -> object:
 
 async def _load(info: Info, name: str, id: str) -> object:
     if name == "upload":
-        return await anyio.to_thread.run_sync(_load_upload, info.context.caller, id)
+        return await run_in(info, info.context.threads.resolvers, _load_upload, info.context.caller, id)
     if name == "outcomes":
         return load_outcomes(id)
     return id if name.startswith("deleted_") else await load_node(info, id)

@@ -12,7 +12,7 @@ from resolvers.urls import Urls
 from schema.enums import ImageFormat, VariantState, core
 from schema.inputs import given
 from schema.interfaces import Node
-from schema.refusals import read
+from schema.refusals import refusing
 from schema.scalars import URL, Long
 
 Widths = Annotated[
@@ -60,7 +60,8 @@ class Picture:
         alt: Annotated[str, strawberry.argument(description="What the picture shows, for who cannot see it.")],
         loading: Annotated[str, strawberry.argument(description="lazy or eager.")] = "lazy",
     ) -> str:
-        return await read(lambda: self.core.html(alt, loading))
+        with refusing():
+            return self.core.html(alt, loading)
 
     @classmethod
     def of(cls, picture: pictures.Picture) -> "Picture":

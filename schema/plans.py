@@ -5,7 +5,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Annotated, Any
 
-import anyio.to_thread
 import strawberry
 
 from packshot import model
@@ -13,7 +12,7 @@ from resolvers import plans, samples
 from schema.context import Info
 from schema.interfaces import UserError
 from schema.packs import Pack
-from schema.refusals import field_path, refusing
+from schema.refusals import field_path, refusing, run_in
 from schema.scalars import URL, Long
 
 
@@ -97,9 +96,7 @@ class LocationPlan:
         caller = info.context.caller
         with refusing():
             # Drawn before the answer is given, so it may take long.
-            drawn = await anyio.to_thread.run_sync(
-                lambda: samples.draw_samples(caller, self.core, first), limiter=info.context.patient
-            )
+            drawn = await run_in(info, info.context.threads.rendering, samples.draw_samples, caller, self.core, first)
         return [
             PlanSample(
                 pack_id=sample.pack_id,

@@ -68,5 +68,5 @@ class PurgeQuery:
     )
     async def purges(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[Purge]:
         caller = info.context.caller
-        page = await read(lambda: purges.list_purges(caller, first=first, after=given(after)))
+        page = await read(info, lambda: purges.list_purges(caller, first=first, after=given(after)))
         return connect(page, Purge.of)

@@ -55,4 +55,5 @@ class PurgeMutation:
             job = purging.refresh_older(caller, before, limit=most, pack_ids=pack_ids, location=location)
             return JobPayload(job=None if job is None else Job.of(job))
 
-        return await payload(info, JobPayload, act, key=idempotency_key, patient=True)
+        threads = info.context.threads.rendering
+        return await payload(info, JobPayload, act, key=idempotency_key, threads=threads)

@@ -30,7 +30,7 @@ class Query(PurgeQuery):
     @strawberry.field(description="Who is asking, and what the token allows.")
     async def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller
-        tenant = await read(lambda: tenants.get_tenant(caller))
+        tenant = await read(info, lambda: tenants.get_tenant(caller))
         return Viewer(
             tenant=Tenant.of(tenant),
             subject=caller.subject,
@@ -53,7 +53,7 @@ class Query(PurgeQuery):
         info: Info,
         ids: Annotated[list[strawberry.ID], strawberry.argument(description="Up to 100 objects' ids.")],
     ) -> list[Node | None]:
-        await read(lambda: check_length(ids, "ids"))
+        await read(info, lambda: check_length(ids, "ids"))
         return await asyncio.gather(*(load_node(info, id) for id in ids))
 
     @strawberry.field(description="One location; null: there is none of that name.", extensions=[READS])
@@ -68,7 +68,7 @@ class Query(PurgeQuery):
         self, info: Info, first: First = 50, after: After = strawberry.UNSET
     ) -> Connection[ImageLocation]:
         caller = info.context.caller
-        page = await read(lambda: locations.list_locations(caller, first=first, after=given(after)))
+        page = await read(info, lambda: locations.list_locations(caller, first=first, after=given(after)))
         return connect(page, ImageLocation.of)
 
     @strawberry.field(description="One pack; null: there is none.", extensions=[READS])
@@ -80,7 +80,7 @@ class Query(PurgeQuery):
             return await load_pack(info, by.id.value) if PACK_ID.fullmatch(by.id.value) else None
         asset_id = None if by.asset_id is None else by.asset_id.value
         external_id = None if by.external_id is None else by.external_id.value
-        found = await read(lambda: packs.find_pack(caller, asset_id=asset_id, external_id=external_id))
+        found = await read(info, lambda: packs.find_pack(caller, asset_id=asset_id, external_id=external_id))
         return None if found is None else await load_pack(info, found)
 
     @strawberry.field(description="The tenant's packs.", extensions=[READS])
@@ -96,9 +96,10 @@ class Query(PurgeQuery):
     ) -> Connection[Pack]:
         caller, asked = info.context.caller, given(filter) or PackFilter()
         page = await read(
+            info,
             lambda: packs.list_packs(
                 caller, first=first, after=given(after), filter=asked.to_core(), order=core(order_by)
-            )
+            ),
         )
         return connect(page, Pack.of)
 
@@ -122,10 +123,10 @@ class Query(PurgeQuery):
         caller, chosen = info.context.caller, given(states)
         # States that no job can be in yet match none.
         known = None if chosen is None else [core(state) for state in chosen if state.name in CoreState.__members__]
-        page = await read(lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known))
+        page = await read(info, lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known))
         return connect(page, Job.of)
 
     @strawberry.field(description="The tenant's webhooks, oldest first.", extensions=[READS])
     async def webhooks(self, info: Info) -> list[Webhook]:
         caller = info.context.caller
-        return [Webhook.of(webhook) for webhook in await read(lambda: webhooks.list_webhooks(caller))]
+        return [Webhook.of(webhook) for webhook in await read(info, lambda: webhooks.list_webhooks(caller))]

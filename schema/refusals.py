@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import anyio.to_thread
 from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
 from packshot.errors import PackshotError
+from schema.threads import ComeLater, ThreadPool
+
+if TYPE_CHECKING:
+    from schema.context import Info
 
 T = TypeVar("T")
 
@@ -21,14 +24,30 @@ def field_path(field: tuple[str, ...]) -> list[str]:
     return [_NAMES.get(name) or to_camel_case(name) for name in field]
 
 
-async def read(act: Callable[[], T]) -> T:
+async def read(info: "Info", act: Callable[[], T]) -> T:
     """Run `act` in a thread for a query; a refusal becomes a top-level error with its code.
 
     Raises:
         GraphQLError: the core refused; `extensions` says code, field, expected and got.
     """
+    context = info.context
     with refusing():
-        return await anyio.to_thread.run_sync(act)
+        return await context.threads.resolvers.run(act, tenant=context.caller.tenant)
+
+
+async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args: Any) -> T:
+    """Run `act` in a thread of that pool, on account of the caller's tenant.
+
+    Raises:
+        GraphQLError: too much of the tenant waits for these threads; nothing was changed.
+    """
+    context = info.context
+    try:
+        return await threads.run(act, *args, tenant=context.caller.tenant)
+    except ComeLater as error:
+        context.retry_after_seconds = error.retry_after
+        extensions = {"code": error.code, "retryAfterSeconds": error.retry_after}
+        raise GraphQLError(error.message, extensions=extensions) from None
 
 
 @contextmanager

@@ -7,12 +7,11 @@ from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
-import anyio.to_thread
-
 from packshot import faults
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.watching import read_subjects
+from schema.threads import ThreadPool, Threads
 
 INTERVAL_SECONDS = 0.5
 
@@ -30,8 +29,9 @@ def token_subject(caller: Caller) -> Subject | None:
 class Watch:
     """Tells whoever follows something how it is, now and whenever that changes. One for an application."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, threads: ThreadPool | None = None) -> None:
         self._site = site
+        self._threads = threads or Threads().watching
         self._followers: Counter[Subject] = Counter()
         self._seen: dict[Subject, Any] = {}
         self._wake = asyncio.Event()
@@ -86,7 +86,7 @@ class Watch:
             self._wake.clear()
             subjects = list(self._followers)
             try:
-                found = await anyio.to_thread.run_sync(read_subjects, self._site, subjects)
+                found = await self._threads.run(read_subjects, self._site, subjects)
             except Exception as error:  # noqa: BLE001 - it is logged
                 # The next look, in half a second, may find the database back.
                 faults.count(log, error, "followed jobs and packs cannot be read")

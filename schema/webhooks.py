@@ -53,7 +53,7 @@ class Webhook(Node):
         self, info: Info, first: First = 20, after: After = strawberry.UNSET
     ) -> Connection[WebhookDelivery]:
         caller, webhook_id = info.context.caller, self.core.id
-        page = await read(lambda: webhooks.list_deliveries(caller, webhook_id, first=first, after=given(after)))
+        page = await read(info, lambda: webhooks.list_deliveries(caller, webhook_id, first=first, after=given(after)))
         return connect(page, WebhookDelivery.of)
 
     @classmethod

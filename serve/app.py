@@ -19,6 +19,7 @@ from packshot.setting_types import split_list
 from packshot.site import Site
 from pregen.bell import Bell
 from pregen.worker import Pregen
+from schema.threads import ComeLater, Threads
 from serve import problems
 from serve.access import Guard
 from serve.auth import Gate, Insecure
@@ -29,6 +30,7 @@ from serve.fallback import Overloaded
 from serve.graphql import AdminGraphQL
 from serve.health import Health
 from serve.images import Images
+from serve.jwks import KeySet
 from serve.live.routes import Live
 from serve.originals import Originals
 from serve.pictures import Pictures
@@ -41,12 +43,13 @@ def create_app(
     site: Site, broker: Broker, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None
 ) -> Starlette:
     """Return the application; `token` is the admin's."""
-    gate = Gate(site, bell, token)
-    graphql = AdminGraphQL(gate)
+    threads = Threads()
+    gate = Gate(site, bell, token, threads)
+    graphql = AdminGraphQL(gate, threads)
     demand = DemandCounter(site)
     guard = Guard(site, Explainer(site, gate))
     images = Images(site, demand, guard)
-    live = Live(site, images, guard, gate, bell)
+    live = Live(site, images, guard, gate, bell, threads)
     routes = [
         # First, as they are looked through in this order.
         *Pictures(site, guard).routes,
@@ -55,10 +58,10 @@ def create_app(
         Route("/", front_page),
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
-        *Uploads(site, gate).routes,
+        *Uploads(site, gate, threads).routes,
         *Originals(site, gate).routes,
         *Reports(site, gate).routes,
-        *RestAdmin(site, gate).routes,
+        *RestAdmin(site, gate, threads).routes,
         *Health(site, broker).routes,
     ]
     app = Starlette(
@@ -66,6 +69,7 @@ def create_app(
         exception_handlers={
             PackshotError: problems.refuse,
             Overloaded: problems.turn_away,
+            ComeLater: problems.come_later,
             Insecure: problems.insecure,
             404: problems.not_found,
             405: problems.not_allowed,
@@ -74,7 +78,7 @@ def create_app(
             Middleware(Failures),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
         ],
-        lifespan=counting(demand, lifespan),
+        lifespan=counting(demand, refreshing(gate.keys, lifespan)),
     )
     # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.
     app.router.redirect_slashes = False
@@ -92,6 +96,23 @@ def counting(demand: DemandCounter, within: Lifespan[Starlette] | None) -> Lifes
                 yield
         finally:
             await anyio.to_thread.run_sync(demand.stop)
+
+    return lifespan
+
+
+def refreshing(keys: KeySet | None, within: Lifespan[Starlette] | None) -> Lifespan[Starlette] | None:
+    """Return a lifespan in which the key set of JWTs is refreshed, around another one if there is any."""
+    if keys is None:
+        return within
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        keys.start()
+        try:
+            async with nullcontext() if within is None else within(app):
+                yield
+        finally:
+            await keys.stop()
 
     return lifespan
 

@@ -1,18 +1,12 @@
 """Who is asking: the admin's token, API tokens, JWTs and passwords of the admin side, and from where they may come."""
 
-import binascii
 import hmac
-import secrets
-from base64 import b64decode
 from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 import jwt
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from starlette.requests import HTTPConnection, Request
 
 from packshot.catalog.tokens import PREFIX
@@ -23,6 +17,10 @@ from packshot.site import Site
 from pregen.bell import Bell
 from resolvers.addresses import Address, read_address, tenant_of
 from resolvers.caller import Caller, Scope
+from schema.threads import Threads
+from serve.backoff import TokenBackoff, network_of
+from serve.jwks import KeySet
+from serve.passwords import Passwords, WrongPassword
 from serve.tokens import Tokens
 
 # Machines' clocks differ a little.
@@ -38,28 +36,38 @@ class Unauthenticated(Exception):
     """No credentials came with the request, or wrong ones."""
 
 
+class UnknownToken(Exception):
+    """A token that this installation did not issue and does not trust."""
+
+
 class Insecure(Exception):
     """The request came without HTTPS, from where that is not trusted."""
 
 
 class Gate:
-    """Lets in whoever can say who they are, over HTTPS or from a trusted address."""
+    """Authenticates requests that come over HTTPS or from a trusted address.
 
-    def __init__(self, site: Site, bell: Bell, admin_token: str) -> None:
+    Attributes:
+        backoff: for wrong tokens of every kind.
+    """
+
+    def __init__(self, site: Site, bell: Bell, admin_token: str, threads: Threads | None = None) -> None:
         self.site = site
+        self.backoff = TokenBackoff()
+        self._threads = threads or Threads()
         self._bell = bell
         self._admin_token = admin_token
         settings = site.settings
         self._trusted = [ip_network(text) for text in split_list(settings.trusted_ips)]
         users = settings.basic_users.get_secret_value() if settings.basic_users else ""
-        self._passwords = Passwords(dict(user.split(":", 1) for user in users.split()))
+        self._passwords = Passwords(dict(user.split(":", 1) for user in users.split()), self._threads.passwords)
         self._tokens = Tokens(site)
-        self._jwks = jwt.PyJWKClient(settings.jwks_url, timeout=5) if settings.jwks_url else None
+        self.keys = KeySet(site, settings.jwks_url) if settings.jwks_url else None
 
-    def admit(
+    async def admit(
         self, connection: HTTPConnection, authorization: str | None = None, *, tenant: str | None = None
     ) -> Caller:
-        """Return the caller. Blocks: a token may be looked up, a key set be fetched, a password be hashed.
+        """Return the caller. A known token needs no thread; a lookup and a password's hash have threads of their own.
 
         Args:
             authorization: what a WebSocket's client said instead of the header.
@@ -69,14 +77,16 @@ class Gate:
             Insecure: without HTTPS from an address that is not trusted.
             Unauthenticated: no credentials, or wrong ones; nobody learns which.
             NotFound: the host or path names another tenant than the token.
+            ComeLater: too many wrong credentials came from there, or they cannot be checked now.
         """
         self.check_secure(connection)
         # So that URLs can be made without asking the database then.
-        self.site.doors.look()
+        if not self.site.doors.is_fresh:
+            await self._threads.lookups.run(self.site.doors.look)
         given = connection.headers.get("authorization", "") if authorization is None else authorization
         scheme, _, credentials = given.partition(" ")
         named = tenant_of_host(self.site, connection) or tenant
-        return self._recognise(scheme.lower(), credentials.strip(), connection, named)
+        return await self._recognise(scheme.lower(), credentials.strip(), connection, named)
 
     def check_secure(self, connection: HTTPConnection) -> None:
         """Raise `Insecure` for a request that strangers on the way could read."""
@@ -91,26 +101,39 @@ class Gate:
         forwarded = any(name in connection.headers for name in FORWARDED)
         return _is_within(connection, self._trusted) and not (forwarded and self.site.settings.trusted_proxies is None)
 
-    def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
+    async def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
         tenant = named or self.site.settings.tenant
         known = Caller(self.site, self._bell, tenant, "admin", origin(self.site, connection, tenant))
-        if scheme in BEARER and _alike(credentials, self._admin_token):
-            return known
+        address = address_of_client(connection)
         if scheme == "basic":
-            return replace(known, subject=self._passwords.user(credentials))
-        if scheme not in BEARER:
+            try:
+                return replace(known, subject=await self._passwords.user(credentials, address))
+            except WrongPassword:
+                raise Unauthenticated from None
+        if scheme not in BEARER or not credentials:
             raise Unauthenticated
-        known = (
-            self._by_token(known, credentials) if credentials.startswith(PREFIX) else self._by_jwt(known, credentials)
-        )
+        try:
+            if _alike(credentials, self._admin_token):
+                caller = known
+            elif credentials.startswith(PREFIX):
+                caller = await self._by_token(known, credentials)
+            else:
+                caller = await self._by_jwt(known, credentials)
+        except UnknownToken:
+            self.backoff.failed(address)
+            raise Unauthenticated from None
+        self.backoff.passed(address)
+        if caller is known:
+            return known
+        known = caller
         if named not in (None, known.tenant):
             raise NotFound("There is no such tenant.", field=("tenant",), got=named)
         return replace(known, origin=origin(self.site, connection, known.tenant))
 
-    def _by_token(self, known: Caller, secret: str) -> Caller:
-        token = self._tokens.find(secret)
+    async def _by_token(self, known: Caller, secret: str) -> Caller:
+        token = self._tokens.recent(secret) or await self._threads.lookups.run(self._tokens.find, secret)
         if token is None:
-            raise Unauthenticated
+            raise UnknownToken
         return replace(
             known,
             tenant=token.tenant,
@@ -120,8 +143,8 @@ class Gate:
             token_id=token.id,
         )
 
-    def _by_jwt(self, known: Caller, credentials: str) -> Caller:
-        claims = self._verify(credentials)
+    async def _by_jwt(self, known: Caller, credentials: str) -> Caller:
+        claims = await self._verify(credentials)
         tenant = claims.get("tenant", self.site.settings.tenant)
         if not isinstance(tenant, str) or not NAME.fullmatch(tenant):
             raise Unauthenticated
@@ -133,16 +156,18 @@ class Gate:
             expires_at=_moment(claims["exp"]),
         )
 
-    def _verify(self, token: str) -> dict[str, Any]:
+    async def _verify(self, token: str) -> dict[str, Any]:
         settings = self.site.settings
         try:
             if settings.jwt_secret is not None:
                 key: Any = settings.jwt_secret.get_secret_value()
                 algorithms = ["HS256"]
-            elif self._jwks is not None:
-                key, algorithms = self._jwks.get_signing_key_from_jwt(token), PUBLIC_KEY_ALGORITHMS
+            elif self.keys is not None:
+                key, algorithms = await self.keys.find(_key_id(token)), PUBLIC_KEY_ALGORITHMS
             else:
-                raise Unauthenticated
+                raise UnknownToken
+            if key is None:
+                raise UnknownToken
             return jwt.decode(
                 token,
                 key,
@@ -152,58 +177,33 @@ class Gate:
                 leeway=LEEWAY_SECONDS,
                 options={"require": ["exp"]},
             )
-        except jwt.PyJWKClientConnectionError as error:
-            # Nobody's token is wrong because the key server is away.
-            raise OSError(f"The key set at PACKSHOT_JWKS_URL cannot be fetched: {error}") from error
+        except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError):
+            # Signed by whoever may sign: no guess, and a client that renews its token is not to be held up.
+            raise Unauthenticated from None
         except jwt.PyJWTError:
-            raise Unauthenticated from None
-
-
-class Passwords:
-    """Checks HTTP Basic credentials against Argon2 hashes; what was right once is not hashed again."""
-
-    def __init__(self, hashes: dict[str, str]) -> None:
-        self._hashes = hashes
-        self._hasher = PasswordHasher()
-        # Hashed for nobody, so that an unknown name takes as long as a wrong password.
-        self._decoy = self._hasher.hash(secrets.token_hex(16)) if hashes else ""
-        self._secret = secrets.token_bytes(32)
-        self._right: dict[str, bytes] = {}
-
-    def user(self, credentials: str) -> str:
-        """Return the name in Base64 credentials whose password is right.
-
-        Raises:
-            Unauthenticated: it is not.
-        """
-        if not self._hashes:
-            raise Unauthenticated
-        name, password = _decode_basic(credentials)
-        digest = hmac.digest(self._secret, password.encode(), sha256)
-        if name in self._right and hmac.compare_digest(self._right[name], digest):
-            return name
-        try:
-            self._hasher.verify(self._hashes.get(name, self._decoy), password)
-        except (VerificationError, InvalidHashError):
-            raise Unauthenticated from None
-        if name not in self._hashes:
-            raise Unauthenticated
-        self._right[name] = digest
-        return name
-
-
-def _decode_basic(credentials: str) -> tuple[str, str]:
-    try:
-        name, colon, password = b64decode(credentials, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        raise Unauthenticated from None
-    if not colon:
-        raise Unauthenticated
-    return name, password
+            raise UnknownToken from None
 
 
 def _alike(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode(), other.encode())
+
+
+def _key_id(token: str) -> object:
+    """Return which key a JWT says it is signed by.
+
+    Raises:
+        UnknownToken: its algorithm is not one of public keys, so no key is looked for.
+        jwt.PyJWTError: it is no JWT.
+    """
+    header = jwt.get_unverified_header(token)
+    if header.get("alg") not in PUBLIC_KEY_ALGORITHMS:
+        raise UnknownToken
+    return header.get("kid")
+
+
+def address_of_client(connection: HTTPConnection) -> str:
+    """Return by what a client's wrong credentials are counted; behind trusted proxies the address that they forward."""
+    return network_of(None if connection.client is None else connection.client.host)
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:

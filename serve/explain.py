@@ -36,8 +36,9 @@ from packshot.variants.resolve import (
 )
 from resolvers import live
 from resolvers.addresses import Address
-from resolvers.caller import Scope
+from resolvers.caller import Caller, Scope
 from resolvers.urls import Urls
+from schema.threads import ComeLater
 from serve import problems
 from serve.auth import Gate, Insecure, Unauthenticated
 from serve.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, leads_to_cdn
@@ -66,16 +67,16 @@ class Explainer:
         """
         if not _asks(request):
             return None
-        return await anyio.to_thread.run_sync(self._explain, request, address, limiter=self._threads)
-
-    def _explain(self, request: Request, address: Address) -> Response | None:
         try:
-            caller = self._gate.admit(request, tenant=address.tenant)
+            caller = await self._gate.admit(request, tenant=address.tenant)
             caller.check(Scope.READ)
-        except (Unauthenticated, Insecure, Forbidden, NotFound):
+        except (Unauthenticated, Insecure, Forbidden, NotFound, ComeLater):
             return None
         if caller.tenant != address.tenant:
             return None
+        return await anyio.to_thread.run_sync(self._explain, request, address, caller, limiter=self._threads)
+
+    def _explain(self, request: Request, address: Address, caller: Caller) -> Response:
         accept = accepted_by(request)
         body = orjson.dumps(explain(self._site, address, caller.urls, accept), option=orjson.OPT_UTC_Z)
         return Response(body, headers={"Cache-Control": PRIVATE}, media_type="application/json")

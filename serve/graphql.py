@@ -3,11 +3,8 @@
 import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
@@ -24,12 +21,11 @@ from packshot.outages import RETRY_SECONDS
 from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
+from schema.threads import ComeLater, Threads
 from schema.watching import Watch, token_subject
 from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated
 from serve.graphql_socket import Socket, SocketHandler
-
-PATIENT_THREADS = 16
 
 
 class _Request(StarletteRequestAdapter):
@@ -46,32 +42,30 @@ class AdminGraphQL(GraphQL[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Gate, threads: Threads) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
         super().__init__(schema, graphql_ide="graphiql", subscription_protocols=protocols)
         self._watch: Watch | None = None
         self._gate = gate
-        # A store that is silent may hold these threads, but none that other edits need.
-        self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
+        self._threads = threads
         self._budgets = Budgets(gate.site.settings)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
-        watch = self._watch = self._watch or Watch(self._gate.site)
+        watch = self._watch = self._watch or Watch(self._gate.site, self._threads.watching)
         if isinstance(request, WebSocket):
-            return SocketContext(request, watch, self._patient, self._budgets)
-        caller = await anyio.to_thread.run_sync(self._gate.admit, request)
-        return Context(caller, watch, self._patient, self._budgets)
+            return SocketContext(request, watch, self._threads, self._budgets)
+        caller = await self._gate.admit(request)
+        return Context(caller, watch, self._threads, self._budgets)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object]:
         """Let a WebSocket in by `connectionParams.authorization`, and close it when that ends."""
         assert isinstance(context, SocketContext)
         given = (context.connection_params or {}).get("authorization", "")
         try:
-            admit = partial(self._gate.admit, context.connection, str(given))
-            context.admit(await anyio.to_thread.run_sync(admit))
-        except (Unauthenticated, Insecure, PackshotError):
+            context.admit(await self._gate.admit(context.connection, str(given)))
+        except (Unauthenticated, Insecure, ComeLater, PackshotError):
             raise ConnectionRejectionError from None
         if context.caller.expires_at is not None or context.caller.token_id is not None:
             context.closing = asyncio.create_task(_close_with_token(context))
@@ -99,6 +93,8 @@ class AdminGraphQL(GraphQL[Context, None]):
             return over_http.unauthenticated(request)
         except Insecure:
             return over_http.insecure(request)
+        except ComeLater as error:
+            return over_http.come_later(request, error)
         except PackshotError as error:
             return over_http.refuse(request, error)
         except ClientDisconnect:
@@ -125,7 +121,9 @@ class AdminGraphQL(GraphQL[Context, None]):
         if sub_response.status_code == 503:
             sub_response.headers["Retry-After"] = str(RETRY_SECONDS)
         if context.retry_after_seconds is not None:
-            sub_response.status_code = 429
+            # What was done before the refusal stands, and its answer is one.
+            if not any((result.data or {}).values()):
+                sub_response.status_code = 429
             sub_response.headers["Retry-After"] = str(context.retry_after_seconds)
         return result
 

@@ -14,6 +14,7 @@ from packshot import faults
 from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
 from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.masking import INTERNAL, UNAVAILABLE
+from schema.threads import ComeLater
 from serve import problems
 
 log = logging.getLogger(__name__)
@@ -175,6 +176,12 @@ def unauthenticated(request: Request) -> Response:
         expected="Authorization: Bearer …",
         headers={"WWW-Authenticate": 'Bearer realm="packshot"'},
     )
+
+
+def come_later(request: Request, error: ComeLater) -> Response:
+    """Answer a request that is not served now, with the time when it may be."""
+    headers = {"Retry-After": str(error.retry_after)}
+    return refusal(request, error.status, error.message, error.code, headers=headers)
 
 
 def insecure(request: Request) -> Response:

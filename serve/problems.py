@@ -12,6 +12,7 @@ from starlette.types import Scope
 from packshot import faults
 from packshot.errors import ErrorCode, Gone, PackshotError
 from packshot.outages import RETRY_SECONDS, explain_outage
+from schema.threads import ComeLater
 from serve.fallback import Overloaded
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,13 @@ async def turn_away(request: Request, error: Exception) -> Response:
         code="OVERLOADED",
         headers={"Retry-After": str(max(1, ceil(error.seconds)))},
     )
+
+
+async def come_later(request: Request, error: Exception) -> Response:
+    """Answer a request that is not served now, with the time when it may be."""
+    assert isinstance(error, ComeLater)
+    headers = {"Retry-After": str(error.retry_after)}
+    return problem(error.status, error.message, code=error.code, headers=headers)
 
 
 async def insecure(request: Request, error: Exception) -> Response:

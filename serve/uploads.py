@@ -1,11 +1,9 @@
 """Receiving announced uploads: the bytes of each with its one-time token."""
 
 from collections.abc import AsyncIterator, Callable
-from functools import partial
 from typing import Any
 
 import anyio
-import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -15,21 +13,19 @@ from packshot.errors import NotFound
 from packshot.site import Site
 from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
-from serve.auth import Gate, tenant_of_host
+from schema.threads import Threads
+from serve.auth import Gate, address_of_client, tenant_of_host
 from serve.forms import Form
 from serve.receiving import announced_bytes, receive
-
-THREADS = 16
 
 
 class Uploads:
     """One endpoint: the bytes of one upload with its one-time token, by PUT the raw body, by POST a form."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
+    def __init__(self, site: Site, gate: Gate, threads: Threads) -> None:
         self._site = site
         self._gate = gate
-        # A store that is silent may hold these threads, but none that the admin side needs.
-        self._threads = anyio.CapacityLimiter(THREADS)
+        self._threads = threads.receiving
         path = "/uploads/{tenant}/{id}"
         self.routes = [Route(path, self.put, methods=["PUT"]), Route(path, self.post, methods=["POST"])]
 
@@ -53,7 +49,11 @@ class Uploads:
             raise NotFound(
                 "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
             )
-        begun: Upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
+        try:
+            begun: Upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
+        except NotFound:
+            self._gate.backoff.failed(address_of_client(request))
+            raise
         return begun
 
     async def _receive(
@@ -71,4 +71,5 @@ class Uploads:
         return JSONResponse({"id": done.id, "bytes": done.bytes, "sha256": done.sha256})
 
     async def _run(self, act: Callable[..., Upload | None], *args: Any) -> Any:
-        return await anyio.to_thread.run_sync(partial(act, self._site, *args), limiter=self._threads)
+        # `args` begin with the tenant.
+        return await self._threads.run(act, self._site, *args, tenant=args[0])

@@ -133,11 +133,7 @@ def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection
         UploadExpired: the fifteen minutes are over.
     """
     row = _row(tx, upload_id, lock=True)
-    is_right = hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest())
-    if not is_right or row.image_id not in image_ids:
-        raise NotFound(
-            "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
-        )
+    _check_token(row, upload_id, token, image_ids)
     if row.state != UploadState.OPEN.value:
         raise BadState(
             "This upload's token was used already.", field=("upload_id",), expected="a new upload", got=row.state
@@ -146,6 +142,19 @@ def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection
     state = UploadState.RECEIVING if row.image_id is None else UploadState.USED
     _set(tx, upload_id, state=state.value)
     return _to_upload(row)
+
+
+def check_token(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> None:
+    """Raise `NotFound` as `begin_receiving` does, and change nothing."""
+    _check_token(_row(tx, upload_id), upload_id, token, image_ids)
+
+
+def _check_token(row: Any, upload_id: str, token: str, image_ids: Collection[str | None]) -> None:
+    is_right = hmac.compare_digest(row.token_sha256, sha256(token.encode()).hexdigest())
+    if not is_right or row.image_id not in image_ids:
+        raise NotFound(
+            "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
+        )
 
 
 def check_not_expired(tx: Tx, upload: Upload) -> None:

@@ -10,6 +10,7 @@ from packshot.errors import NotFound
 from packshot.site import Site
 from packshot.variants.live_request import FORMS
 from pregen.bell import Bell
+from schema.threads import Threads
 from serve import reading
 from serve.access import Guard
 from serve.auth import Gate
@@ -33,10 +34,10 @@ class Live:
         routes: those under the prefix, and the robots.txt of the application, where search engines look for it.
     """
 
-    def __init__(self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell) -> None:
+    def __init__(self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell, threads: Threads) -> None:
         self._site = site
         self._images = LiveImages(site, images, guard)
-        self._uploads = LiveUploads(site, gate, bell)
+        self._uploads = LiveUploads(site, gate, bell, threads)
         prefix = site.settings.live_prefix
         self.routes: list[BaseRoute] = [] if prefix is None else [*self._first(prefix), *self._last(prefix)]
         if prefix is not None:

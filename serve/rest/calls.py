@@ -23,6 +23,14 @@ class Takes(Enum):
     PICTURE = "a picture's bytes, or a form with a file"
 
 
+class Work(Enum):
+    """What an operation spends its time on."""
+
+    EDITS = "the database"
+    PICTURES = "pictures and the store"
+    FETCHES = "another host"
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call.
@@ -86,7 +94,7 @@ class Operation:
         id: its name in the description.
         scopes: what the token must have, as the mutations of GraphQL that do the same want it.
         act: does it; runs in a thread, and may raise any refusal.
-        patient: it may wait long for a store or another host.
+        work: what it spends its time on, which decides whose threads it takes.
         body, answer: names of schemas; of what is taken and of what is answered.
         query: names of the parameters that it looks at.
         refusals: statuses of its refusals, besides those that every operation has.
@@ -104,7 +112,7 @@ class Operation:
     query: tuple[str, ...] = ()
     refusals: tuple[int, ...] = ()
     status: int = 200
-    patient: bool = False
+    work: Work = Work.EDITS
 
 
 def no_pack(named: str) -> NotFound:

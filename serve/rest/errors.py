@@ -11,6 +11,7 @@ from starlette.responses import Response
 from packshot import faults
 from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
 from packshot.outages import RETRY_SECONDS, explain_outage
+from schema.threads import ComeLater
 from serve import problems
 from serve.rest import documents
 
@@ -80,6 +81,11 @@ def unauthenticated(*, knows_passwords: bool) -> Response:
         {"WWW-Authenticate": challenge},
         expected=expected,
     )
+
+
+def come_later(error: ComeLater) -> Response:
+    """Answer a request that is not served now, with the time when it may be."""
+    return refusal(error.status, error.message, error.code, {"Retry-After": str(error.retry_after)})
 
 
 def insecure() -> Response:

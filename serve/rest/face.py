@@ -4,8 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeAlias
 
-import anyio
-import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -16,28 +14,30 @@ from packshot.model import NAME
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
+from schema.threads import ComeLater, Threads
 from serve.auth import Gate, Insecure, Unauthenticated
 from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
-from serve.rest.calls import Call, Operation, Takes
+from serve.rest.calls import Call, Operation, Takes, Work
 from serve.rest.openapi import describe
 from serve.rest.table import OPERATIONS
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 DESCRIPTION = "/adminAPI/openapi.json"
-THREADS = PATIENT_THREADS = 16
 
 
 class RestAdmin:
     """`/adminAPI/…`, and the purges of the unified platform's path."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
+    def __init__(self, site: Site, gate: Gate, threads: Threads) -> None:
         self._site = site
         self._gate = gate
-        self._threads = anyio.CapacityLimiter(THREADS)
-        # A store or another host that is silent may hold these threads, but none that other edits need.
-        self._patient = anyio.CapacityLimiter(PATIENT_THREADS)
+        self._pools = {
+            Work.EDITS: threads.resolvers,
+            Work.PICTURES: threads.rendering,
+            Work.FETCHES: threads.fetching,
+        }
         self._description = describe()
         places: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe}}
         for operation in OPERATIONS:
@@ -62,6 +62,8 @@ class RestAdmin:
             return errors.unauthenticated(knows_passwords=self._site.settings.basic_users is not None)
         except Insecure:
             return errors.insecure()
+        except ComeLater as error:
+            return errors.come_later(error)
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
@@ -70,8 +72,7 @@ class RestAdmin:
     async def _do(self, operation: Operation, request: Request) -> Response:
         named = request.path_params.get("tenant", "")
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
-        admit = partial(self._gate.admit, request, tenant=named if NAME.fullmatch(named) else None)
-        caller = await anyio.to_thread.run_sync(admit, limiter=self._threads)
+        caller = await self._gate.admit(request, tenant=named if NAME.fullmatch(named) else None)
         if is_elsewhere(request):
             return errors.elsewhere()
         for scope in operation.scopes:
@@ -90,10 +91,9 @@ class RestAdmin:
         return Call(caller, request.path_params, query, **came)  # type: ignore[arg-type]
 
     async def _act(self, operation: Operation, call: Call) -> Response:
-        limiter = self._patient if operation.patient else self._threads
         reads = Rights.READ in call.caller.scopes
         try:
-            document = await anyio.to_thread.run_sync(operation.act, call, limiter=limiter)
+            document = await self._pools[operation.work].run(operation.act, call, tenant=call.caller.tenant)
         except PackshotError as error:
             return errors.refuse(error, reads=reads)
         return errors.answer(operation.status, document if reads else documents.without_read(document))

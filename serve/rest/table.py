@@ -2,7 +2,7 @@
 
 from resolvers.caller import Scope
 from serve.rest import locations, packs, purging
-from serve.rest.calls import Operation, Takes
+from serve.rest.calls import Operation, Takes, Work
 
 _CONFIG = "/adminAPI/imageLocationConfig/{name}"
 _PACK = "/adminAPI/imagePack/{id}"
@@ -129,7 +129,7 @@ OPERATIONS = (
         takes=Takes.PICTURE,
         answer="StampedImagePack",
         refusals=(400, 413, 415, 422),
-        patient=True,
+        work=Work.PICTURES,
     ),
     Operation(
         id="fetchImage",
@@ -143,7 +143,7 @@ OPERATIONS = (
         answer="StampedImagePack",
         query=("imageUrl",),
         refusals=(400, 413, 415, 422),
-        patient=True,
+        work=Work.FETCHES,
     ),
     *(
         Operation(

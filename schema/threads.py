@@ -1,0 +1,127 @@
+"""Thread pools: each kind of blocking work has its own threads, and one tenant cannot take all of them.
+
+docs/decisions names who waits for whom. Pools belong to the event loop: only `run` may be called, and only there.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+
+T = TypeVar("T")
+
+
+class ComeLater(Exception):
+    """The request is sound, but the server does not serve it now; nothing was changed.
+
+    Attributes:
+        status: of HTTP; 429 if this client asks too often, 503 if the server has no room.
+        code: for programs.
+        message: one sentence for a person.
+        seconds: after which it is worth asking again.
+    """
+
+    def __init__(self, status: int, code: str, message: str, seconds: float) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.seconds = seconds
+
+    @property
+    def retry_after(self) -> int:
+        """Whole seconds, at least 1, for the header `Retry-After`."""
+        return max(1, ceil(self.seconds))
+
+
+@dataclass(slots=True)
+class _Share:
+    """The part of a pool that one tenant uses.
+
+    Attributes:
+        work: calls that run or wait.
+    """
+
+    limiter: anyio.CapacityLimiter | None
+    work: int = 0
+
+
+class ThreadPool:
+    """A bounded number of threads for one kind of work.
+
+    Args:
+        name: what the threads do, for the message of a refusal.
+        threads: how many calls run at once.
+        tenant_threads: how many of one tenant; None: as many as there are.
+        max_waiting: how many calls of one tenant may wait; None: any number, since something else bounds them.
+        retry_after: seconds after which a refused call is worth repeating.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        threads: int,
+        *,
+        tenant_threads: int | None = None,
+        max_waiting: int | None = None,
+        retry_after: float = 2.0,
+    ) -> None:
+        self._name = name
+        self._threads = threads
+        self._tenant_threads = tenant_threads
+        self._max_waiting = max_waiting
+        self._retry_after = retry_after
+        self._limiter = anyio.CapacityLimiter(threads)
+        self._shares: dict[str, _Share] = {}
+
+    async def run(self, act: Callable[..., T], *args: Any, tenant: str = "") -> T:
+        """Run `act` in a thread and return its result; a call beyond its tenant's share waits before it takes a thread.
+
+        Raises:
+            ComeLater: too many calls wait already.
+        """
+        share = self._shares.get(tenant) or _Share(self._new_limiter())
+        if self._max_waiting is not None and share.work >= (self._tenant_threads or self._threads) + self._max_waiting:
+            message = f"Too many requests wait for {self._name}."
+            raise ComeLater(503, "OVERLOADED", message, self._retry_after)
+        self._shares[tenant] = share
+        share.work += 1
+        try:
+            async with share.limiter or nullcontext():
+                return await anyio.to_thread.run_sync(partial(act, *args), limiter=self._limiter)
+        finally:
+            share.work -= 1
+            if not share.work:
+                del self._shares[tenant]
+
+    def _new_limiter(self) -> anyio.CapacityLimiter | None:
+        return None if self._tenant_threads is None else anyio.CapacityLimiter(self._tenant_threads)
+
+
+class Threads:
+    """The pools that the admin side and the uploads of one application share.
+
+    Attributes:
+        lookups: credentials and access rules that are read from the database.
+        passwords: Argon2; each hash takes 64 MiB, so one at a time.
+        resolvers: reads and short edits of the database, for GraphQL and REST.
+        rendering: what decodes, renders or waits for a store: originals from uploads, previews, erasures.
+        fetching: what waits for other hosts: originals by their URL.
+        receiving: the beginning and the end of an upload.
+        watching: reads for subscriptions.
+    """
+
+    def __init__(self) -> None:
+        self.lookups = ThreadPool("authentication", 8, max_waiting=512)
+        self.passwords = ThreadPool("the check of a password", 1, max_waiting=16)
+        # Fewer than there are database connections, so that pictures always get one.
+        self.resolvers = ThreadPool("the database", 12, tenant_threads=8)
+        self.rendering = ThreadPool("the check of pictures", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)
+        self.fetching = ThreadPool("other hosts", 16, tenant_threads=4, max_waiting=32, retry_after=30.0)
+        self.receiving = ThreadPool("uploads", 16, tenant_threads=8)
+        self.watching = ThreadPool("subscriptions", 2)
