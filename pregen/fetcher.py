@@ -5,6 +5,8 @@ what is due is in the database, so they need no queue.
 """
 
 import logging
+import threading
+from collections import Counter
 
 from packshot import faults
 from packshot.catalog import fetches, items, orders, packs
@@ -22,7 +24,9 @@ from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
 
-THREADS = 4
+THREADS = 12
+# Slow hosts of one tenant must leave threads to the others.
+TENANT_THREADS = 4
 # What is fetched when the worker stops is left to its lease.
 STOP_SECONDS = 5.0
 
@@ -41,6 +45,9 @@ class Fetcher:
     def __init__(self, site: Site, bell: Bell) -> None:
         self._site = site
         self._bell = bell
+        self._lock = threading.Lock()
+        # Fetches of each tenant that this process is at.
+        self._fetching: Counter[str] = Counter()
         self._loops = [Loop(f"fetcher-{number}", self.step) for number in range(THREADS)]
 
     def start(self) -> None:
@@ -63,16 +70,31 @@ class Fetcher:
             loop.wake()
 
     def step(self) -> bool:
-        """Fetch one original that is due; False: there is none."""
-        with self._site.catalog.read("") as tx:
-            if not fetches.is_due(tx):
-                return False
-        with self._site.catalog.write("") as tx:
-            claimed = fetches.claim_due(tx)
+        """Fetch one original that is due; False: there is none, or only of tenants that have their share of threads."""
+        claimed = self._claim()
         if claimed is None:
             return False
-        self._carry_out(*claimed)
+        tenant, held = claimed
+        try:
+            self._carry_out(tenant, held)
+        finally:
+            with self._lock:
+                self._fetching[tenant] -= 1
+                self._fetching += Counter()  # Drops what is at zero.
         return True
+
+    def _claim(self) -> tuple[str, Fetch] | None:
+        # One thread at a time, or two could take a tenant's last place.
+        with self._lock:
+            busy = [tenant for tenant, count in self._fetching.items() if count >= TENANT_THREADS]
+            with self._site.catalog.read("") as tx:
+                if not fetches.is_due(tx, busy=busy):
+                    return None
+            with self._site.catalog.write("") as tx:
+                claimed = fetches.claim_due(tx, busy=busy)
+            if claimed is not None:
+                self._fetching[claimed[0]] += 1
+            return claimed
 
     def _carry_out(self, tenant: str, held: Fetch) -> None:
         lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK

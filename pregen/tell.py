@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16
 # Of one webhook: one that is slow or dead must leave room for the others.
 EACH_AT_ONCE = 2
+# Of one tenant, whose addresses may all be slow: at most so many are begun in one step, and none beyond twice as many.
+TENANT_AT_ONCE = 4
 # One that answers more slowly is told again; it must bear being told twice anyway.
 PATIENCE_SECONDS = 10.0
 
@@ -61,6 +63,10 @@ class Teller:
         with self._lock:
             room = AT_ONCE - self._telling.total()
             busy = [webhook for webhook, count in self._telling.items() if count >= EACH_AT_ONCE]
+            tenants: Counter[str] = Counter()
+            for (tenant, _), count in self._telling.items():
+                tenants[tenant] += count
+        busy_tenants = [tenant for tenant, count in tenants.items() if count > TENANT_AT_ONCE]
         if room <= 0:
             return []
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
@@ -68,7 +74,9 @@ class Teller:
             if not webhooks.is_due(tx):
                 return []
         with self._site.catalog.write("") as tx:
-            due = webhooks.claim_due(tx, limit=room, each=EACH_AT_ONCE, busy=busy)
+            due = webhooks.claim_due(
+                tx, limit=room, each=EACH_AT_ONCE, each_tenant=TENANT_AT_ONCE, busy=busy, busy_tenants=busy_tenants
+            )
         with self._lock:
             self._telling.update((tenant, claim.webhook_id) for tenant, claim in due)
         return [self._pool.submit(self._tell, tenant, claim) for tenant, claim in due]

@@ -5,7 +5,7 @@ claimed for a while, so that a process that dies leaves it to the next one.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -88,16 +88,20 @@ def drop_fetches_of(tx: Tx, job_id: str) -> None:
     tx.connection.execute(sa.delete(fetches).where(fetches.c.tenant_id == tx.tenant, fetches.c.job_id == job_id))
 
 
-def is_due(tx: Tx) -> bool:
+def is_due(tx: Tx, *, busy: Collection[str] = ()) -> bool:
     """Whether `claim_due` would find any."""
-    return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx)).limit(1)).first() is not None
+    return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx, busy)).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx) -> tuple[str, Fetch] | None:
-    """Take the lease of one fetch of any tenant that is due; return its tenant and it."""
+def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, Fetch] | None:
+    """Take the lease of one fetch of any tenant that is due; return its tenant and it.
+
+    Args:
+        busy: tenants that are to get none.
+    """
     row = tx.connection.execute(
         sa.select(fetches)
-        .where(*_due(tx))
+        .where(*_due(tx, busy))
         .order_by(fetches.c.priority, fetches.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -124,9 +128,9 @@ def claim_due(tx: Tx) -> tuple[str, Fetch] | None:
     )
 
 
-def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
     free = sa.or_(fetches.c.lease_until.is_(None), fetches.c.lease_until < tx.now)
-    return fetches.c.due_at <= tx.now, free
+    return fetches.c.due_at <= tx.now, free, fetches.c.tenant_id.not_in(list(busy))
 
 
 def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:

@@ -210,12 +210,22 @@ def is_due(tx: Tx) -> bool:
     return tx.connection.execute(sa.select(deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]] = ()) -> list[tuple[str, Claim]]:
+def claim_due(
+    tx: Tx,
+    *,
+    limit: int,
+    each: int,
+    each_tenant: int | None = None,
+    busy: Collection[tuple[str, str]] = (),
+    busy_tenants: Collection[str] = (),
+) -> list[tuple[str, Claim]]:
     """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
 
     Args:
         each: how many of one webhook at most, so that a slow one holds up nobody else.
+        each_tenant: how many of one tenant at most; None: any number.
         busy: (tenant, webhook id) of webhooks that are to get none.
+        busy_tenants: tenants that are to get none.
     """
     place = sa.tuple_(deliveries.c.tenant_id, deliveries.c.webhook_id)
     number = sa.func.row_number().over(
@@ -226,13 +236,16 @@ def claim_due(tx: Tx, *, limit: int, each: int, busy: Collection[tuple[str, str]
     )
     if busy:
         due = due.where(place.not_in(list(busy)))
+    if busy_tenants:
+        due = due.where(deliveries.c.tenant_id.not_in(list(busy_tenants)))
     ranked = due.subquery()
-    chosen = (
-        sa.select(ranked.c.tenant_id, ranked.c.id)
-        .where(ranked.c.number <= each)
-        .order_by(ranked.c.number, ranked.c.due_at)
-        .limit(limit)
+    of_tenant = sa.func.row_number().over(
+        partition_by=ranked.c.tenant_id, order_by=(ranked.c.number, ranked.c.due_at, ranked.c.id)
     )
+    fair = sa.select(ranked, of_tenant.label("of_tenant")).where(ranked.c.number <= each).subquery()
+    chosen = sa.select(fair.c.tenant_id, fair.c.id).order_by(fair.c.of_tenant, fair.c.due_at).limit(limit)
+    if each_tenant is not None:
+        chosen = chosen.where(fair.c.of_tenant <= each_tenant)
     places = [tuple(row) for row in tx.connection.execute(chosen)]
     locked = (
         sa.select(deliveries, webhooks.c.url, webhooks.c.secret)

@@ -1,0 +1,87 @@
+"""No tenant takes all threads of a worker: others' originals are fetched and webhooks told meanwhile."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from packshot.catalog import webhooks
+from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.webhooks import Event
+from packshot.errors import FetchFailed
+from pregen import fetcher, tell
+from pregen.fetcher import Fetcher
+from pregen.tell import Teller
+from resolvers.imports import NewOriginal, NewPack, OnExisting, create_packs
+from resolvers.originals import Source
+from tests.admin import wait_for
+from tests.playground import TENANT, Playground
+
+
+@pytest.fixture
+def database_url() -> None:
+    """SQLite will do: this is about threads."""
+
+
+def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playground.site.catalog.write("films") as tx:
+        ensure_tenant(tx)
+    for tenant, count in ((TENANT, 30), ("films", 1)):
+        originals = [NewOriginal("main", Source(url=f"http://{tenant}.example/{number}")) for number in range(count)]
+        create_packs(
+            replace(playground.caller, tenant=tenant), [NewPack({}, [one]) for one in originals], OnExisting.FAIL
+        )
+    go_on, lock = threading.Event(), threading.Lock()
+    fetching: dict[str, int] = {TENANT: 0, "films": 0}
+
+    def stall(_site: Any, tenant: str, *_: Any, **__: Any) -> None:
+        with lock:
+            fetching[tenant] += 1
+        if tenant == TENANT:
+            go_on.wait(30)
+        raise FetchFailed("Nobody answers there.", may_pass=False)
+
+    monkeypatch.setattr(fetcher, "fetch_original", stall)
+    worker = Fetcher(playground.site, playground.bell)
+    worker.start()
+    try:
+        wait_for(lambda: fetching["films"] == 1)
+        assert fetching[TENANT] <= fetcher.TENANT_THREADS
+    finally:
+        go_on.set()
+        worker.stop()
+        worker.join()
+
+
+def test_slow_webhooks_of_one_tenant_leave_threads_to_those_of_another(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playground.site.catalog.write("films") as tx:
+        ensure_tenant(tx)
+    for tenant, count in ((TENANT, 20), ("films", 1)):
+        with playground.site.catalog.write(tenant) as tx:
+            for number in range(count):
+                webhooks.create_webhook(tx, f"http://{tenant}.example/{number}", [Event.PACK_CHANGED])
+            webhooks.tell_all(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
+    go_on, lock = threading.Event(), threading.Lock()
+    told: dict[str, int] = {TENANT: 0, "films": 0}
+
+    def stall(_self: Teller, tenant: str, _claim: Any) -> None:
+        with lock:
+            told[tenant] += 1
+        if tenant == TENANT:
+            go_on.wait(30)
+
+    monkeypatch.setattr(Teller, "_send", stall)
+    teller = Teller(playground.site)
+    teller.start()
+    try:
+        wait_for(lambda: told["films"] > 0)
+        assert told[TENANT] <= 2 * tell.TENANT_AT_ONCE < tell.AT_ONCE
+    finally:
+        go_on.set()
+        teller.stop()
+        teller.join()

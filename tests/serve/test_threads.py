@@ -1,0 +1,130 @@
+"""Threads: each kind of work has its own, a tenant has a share, and a full queue says when to come again."""
+
+import asyncio
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from packshot.errors import FetchFailed
+from resolvers import originals
+from schema.threads import ComeLater, ThreadPool, Threads
+from tests.admin import wait_for
+from tests.pictures import jpeg, photo
+from tests.playground import TENANT, Playground
+from tests.serve.conftest import TOKEN
+from tests.serve.test_auth import KEY, ask, serving, token
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def database_url() -> None:
+    """SQLite will do: this is about threads."""
+
+
+def test_a_tenant_beyond_its_share_waits_and_another_does_not() -> None:
+    go_on = threading.Event()
+
+    async def run() -> list[str]:
+        pool, ended = ThreadPool("work", 4, tenant_threads=2), []
+
+        async def work(tenant: str) -> None:
+            await pool.run(go_on.wait, 10, tenant=tenant)
+            ended.append(tenant)
+
+        slow = [asyncio.create_task(work("slow")) for _ in range(20)]
+        await asyncio.sleep(0)
+        await pool.run(str, tenant="quick")
+        ended.append("quick")
+        go_on.set()
+        await asyncio.gather(*slow)
+        return ended
+
+    assert asyncio.run(run()) == ["quick", *["slow"] * 20]
+
+
+def test_a_full_queue_refuses_its_tenant_only_and_empties() -> None:
+    go_on = threading.Event()
+
+    async def run() -> tuple[int, ThreadPool]:
+        pool = ThreadPool("work", 2, tenant_threads=1, max_waiting=3, retry_after=7.0)
+        waiting = [asyncio.create_task(pool.run(go_on.wait, 10, tenant="slow")) for _ in range(10)]
+        await asyncio.sleep(0)
+        await pool.run(str, tenant="quick")
+        go_on.set()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        refused = [one for one in done if isinstance(one, ComeLater)]
+        assert {(one.status, one.code, one.retry_after) for one in refused} == {(503, "OVERLOADED", 7)}
+        await pool.run(str, tenant="slow")
+        return len(refused), pool
+
+    refused, pool = asyncio.run(run())
+    assert refused == 6
+    assert pool._shares == {}, "nothing is kept of a tenant that has no work"
+
+
+@pytest.mark.parametrize("via", ["graphql", "rest"])
+def test_slow_hosts_of_one_tenant_hold_up_neither_uploads_nor_other_tenants(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch, via: str
+) -> None:
+    go_on, lock = threading.Event(), threading.Lock()
+    fetching: dict[str, int] = {}
+
+    def stall(_site: Any, tenant: str, *_: Any, **__: Any) -> None:
+        with lock:
+            fetching[tenant] = fetching.get(tenant, 0) + 1
+        if tenant == TENANT:
+            go_on.wait(30)
+        raise FetchFailed("Nobody answers there.")
+
+    monkeypatch.setattr(originals, "fetch_original", stall)
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        ours = playground.pack()
+        create = "mutation { createPack { pack { id } } }"
+        films = f"Bearer {token(tenant='films')}"
+        theirs = ask(client, films, create).json()["data"]["createPack"]["pack"]["id"]
+
+        def fetch(authorization: str, pack_id: str) -> Any:
+            if via == "rest":
+                path = f"/adminAPI/imagePack/{pack_id}/main/fetchImage?imageUrl=http://slow.example/a.jpg"
+                return client.post(path, headers={"Authorization": authorization}).json()["code"]
+            arguments = f'packId: "{pack_id}", location: "main", source: {{url: "http://slow.example/a.jpg"}}'
+            query = f"mutation {{ setOriginal({arguments}) {{ userErrors {{ code }} }} }}"
+            answer = ask(client, authorization, query)
+            if "errors" in answer.json():
+                assert answer.headers["retry-after"]
+                return answer.json()["errors"][0]["extensions"]["code"]
+            return answer.json()["data"]["setOriginal"]["userErrors"][0]["code"]
+
+        pool = Threads().fetching
+        share = (pool._tenant_threads or 0) + (pool._max_waiting or 0)
+        with ThreadPoolExecutor(share + 4) as threads:
+            ours_fetched = [threads.submit(fetch, f"Bearer {TOKEN}", ours) for _ in range(share + 4)]
+            wait_for(lambda: sum(each.done() for each in ours_fetched) == 4)
+            assert fetch(films, theirs) == "FETCH_FAILED"
+            assert fetching == {TENANT: pool._tenant_threads, "films": 1}
+            playground.show(ours, "main", jpeg(photo(40, 30)))
+            picture = client.put(f"/uploads/{TENANT}/{'0' * 32}", headers={"X-Upload-Token": "x"})
+            assert picture.status_code == 404
+            go_on.set()
+            assert sorted(each.result() for each in ours_fetched) == ["FETCH_FAILED"] * share + ["OVERLOADED"] * 4
+
+
+def test_nothing_shares_the_default_threads_but_files_and_the_lifespan() -> None:
+    unlimited = [
+        f"{path.relative_to(ROOT)}: {call}"
+        for folder in ("serve", "schema")
+        for path in (ROOT / folder).rglob("*.py")
+        for call in re.findall(r"to_thread\.run_sync\((?:[^()]|\([^()]*\))*\)", path.read_text(encoding="utf-8"))
+        if "limiter=" not in call
+    ]
+    assert unlimited == [
+        "serve/app.py: to_thread.run_sync(demand.stop)",
+        "serve/app.py: to_thread.run_sync(pregen.start)",
+        "serve/app.py: to_thread.run_sync(pregen.stop)",
+    ]
