@@ -202,8 +202,8 @@ class Settings(BaseSettings):
     )
     jwks_url: Endpoint = Field(
         default=None,
-        description="Bearer tokens are JWTs signed by a key of this set, by RS256, ES256 or EdDSA. Set at most one. Fetched"
-        " every five minutes; the last keys are used for up to a day while the server is away.",
+        description="Bearer tokens are JWTs signed by a key of this set, by RS256, ES256 or EdDSA. Set at most one."
+        " Fetched every five minutes; the last keys are used for up to a day while the server is away.",
     )
     jwt_issuer: Text = Field(default=None, description="What a JWT's `iss` must be. Not set: anything.")
     jwt_audience: Text = Field(default=None, description="What a JWT's `aud` must hold. Not set: it must have none.")
