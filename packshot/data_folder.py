@@ -22,7 +22,7 @@ _OTHERS = 0o077
 
 
 def make_private(settings: Settings) -> list[str]:
-    """Make the data folder and take everybody else's rights on it away; return a sentence on each place where it failed.
+    """Make the data folder and take everybody else's rights on it away; return a sentence for each failure.
 
     A folder that also holds other things is left as it is, since they may be meant for others; what is Packshot's in it
     is not. Below the first level nothing needs to be changed: nobody else gets there.
@@ -111,8 +111,5 @@ def _is_own(settings: Settings) -> bool:
     """Whether nothing but Packshot's is in the data folder, and it is no folder for everybody, as /tmp is."""
     if settings.data.stat().st_mode & S_ISVTX:
         return False
-    known = {*FILES, *FOLDERS, "lost+found"}
-    return all(
-        name in known or name.startswith((".", "packshot.db"))
-        for name in (path.name for path in settings.data.iterdir())
-    )
+    names = {path.name for path in settings.data.iterdir()} - {*FILES, *FOLDERS, "lost+found"}
+    return all(name.startswith((".", "packshot.db")) for name in names)

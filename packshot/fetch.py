@@ -26,6 +26,7 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.response import HTTPResponse
 
 from packshot.errors import FetchBlocked, FetchFailed, PackshotError, TooLarge
+from packshot.storage.durable import private
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -304,7 +305,7 @@ def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadl
     announced = response.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
         raise _too_large(max_bytes, announced)
-    with into.open("xb") as file:
+    with open(into, "xb", opener=private) as file:
         while chunk := _read(response, deadline):
             size += len(chunk)
             if size > max_bytes:

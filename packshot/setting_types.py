@@ -158,6 +158,9 @@ Cdn = Annotated[
 PurgeBy = Annotated[Literal["tags", "paths"], BeforeValidator(_lower), _expected("tags or paths")]
 # It becomes a part of an address.
 Id = Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")] | None, _expected("an id of letters and digits")]
+Group = Annotated[
+    Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$")] | None, _expected("the name of a group")
+]
 Region = Annotated[str | None, _expected("a region's name")]
 PublicUrl = Annotated[
     Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host/path without a query")

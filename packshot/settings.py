@@ -29,6 +29,7 @@ from packshot.setting_types import (
     Endpoint,
     Endpoints,
     Folder,
+    Group,
     Hosts,
     Id,
     InternalPath,
@@ -123,6 +124,11 @@ class Settings(BaseSettings):
     accel_prefix: InternalPath = Field(
         default="/_variants/",
         description="With `accel`: the internal location of nginx under which the variants lie, `/` at both ends.",
+    )
+    variants_group: Group = Field(
+        default=None,
+        description="Group that may read the variants in the data folder, such as that of an nginx that sends them."
+        " Not set: only the user who runs Packshot may.",
     )
     render_queue_seconds: Duration = Field(
         default=4.0,
@@ -277,6 +283,12 @@ class Settings(BaseSettings):
     def effective_database_url(self) -> str:
         """The database's URL, spelled out where the setting leaves it open."""
         return self.database_url or f"sqlite:///{self.data.absolute() / 'packshot.db'}"
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of the database; None: it is not SQLite."""
+        kind, _, path = self.effective_database_url.partition(":///")
+        return Path(path.partition("?")[0]) if kind == "sqlite" else None
 
     @property
     def effective_render_processes(self) -> int:

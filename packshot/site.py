@@ -21,6 +21,7 @@ from packshot.setting_types import split_list
 from packshot.settings import Settings
 from packshot.storage.base import ObjectStore
 from packshot.storage.divided import DividedStore
+from packshot.storage.durable import make_folder
 from packshot.storage.folder import STALE_SECONDS, FolderStore
 
 
@@ -84,7 +85,7 @@ def open_site(settings: Settings) -> Site:
     """Open every part; render processes start with the first picture."""
     data = settings.data
     incoming = data / "incoming"
-    incoming.mkdir(parents=True, exist_ok=True)
+    make_folder(incoming)
     limits = Limits(
         max_pixels=settings.max_pixels,
         max_bytes=settings.max_upload_bytes,
@@ -135,7 +136,10 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
     """Open the stores of originals, variants, private variants, uploads and tombstones, by these names."""
     if settings.s3_bucket_originals is None or settings.s3_bucket_variants is None:
         names = ("originals", "variants", "private variants", "uploads", "tombstones")
-        folders = {name: FolderStore(settings.data / name.replace(" ", "-")) for name in names}
+        shared = "variants" if settings.variants_group is not None else None
+        folders = {
+            name: FolderStore(settings.data / name.replace(" ", "-"), for_group=name == shared) for name in names
+        }
         for folder in folders.values():
             folder.sweep()
         return dict(folders)

@@ -1,5 +1,7 @@
 """The command line. Each command imports what it needs, so that render processes start light."""
 
+import os
+
 import typer
 
 from serve.commands import (
@@ -44,4 +46,6 @@ app.add_typer(tokens.app, name="token")
 
 def main() -> None:
     """Run the command that the arguments name; exit 0 done, 1 refused, 2 wrong usage, 3 with failures, 4 down."""
+    # Whatever a part or a library writes, SQLite's files too, is for nobody else.
+    os.umask(0o077)
     app()

@@ -9,6 +9,7 @@ import anyio
 from starlette.requests import Request
 
 from packshot.errors import TooLarge
+from packshot.storage.durable import private
 
 
 def announced_bytes(request: Request) -> int:
@@ -33,7 +34,7 @@ async def receive(chunks: AsyncIterator[bytes], folder: Path, *, most: int, anno
         if announced > most:
             raise _too_large(most, str(announced))
         received = 0
-        async with await anyio.open_file(path, "xb") as file:
+        async with await anyio.open_file(path, "xb", opener=private) as file:
             async for chunk in chunks:
                 received += len(chunk)
                 if received > most:

@@ -82,7 +82,7 @@ def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> 
     before = os.umask(0o000)
     try:
         with serving(data, PACKSHOT_ADMIN_TOKEN="") as server:
-            server.client.headers["Authorization"] = f"Bearer {(data / 'admin-token').read_text().strip()}"
+            server.token = (data / "admin-token").read_text().strip()
             server.put_location("thumb", 32, 18)
             _, job_id = server.pack_showing(jpeg(photo(64, 48)))
             server.wait_for_job(job_id)

@@ -8,9 +8,10 @@ the database's busy timeout, which lets some wait for seconds.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from packshot.catalog.tables.artwork import sequences, tenants
 from packshot.catalog.tables.columns import Moment
 from packshot.errors import NotFound
+from packshot.storage.durable import private
 
 # What every fault of the database or the way to it is raised as.
 DatabaseFault = sa.exc.DBAPIError
@@ -91,6 +93,7 @@ class Catalog:
         self.url = sa.make_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
+            _make_private(self.url.database)
             self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -173,6 +176,13 @@ class Catalog:
         while isinstance(pool, sa.QueuePool) and pool.checkedout() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.engine.dispose()
+
+
+def _make_private(path: str | None) -> None:
+    """Make a database that only its owner may read; SQLite gives the files beside it the same rights."""
+    if path and Path(path).parent.is_dir():
+        with suppress(FileExistsError), open(path, "xb", opener=private):
+            pass
 
 
 def _wait_until(is_calm: Callable[[], bool], seconds: float) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from packshot.storage.base import CHUNK_BYTES, NoSuchObject, Ticket, TooManyBytes, check_key
+from packshot.storage.durable import private
 from packshot.storage.s3_client import Damaged, S3Client
 
 
@@ -82,7 +83,7 @@ class Direct:
         try:
             if answer["ContentLength"] > max_bytes:
                 raise TooManyBytes
-            with into.open("wb") as file:
+            with open(into, "wb", opener=private) as file:
                 while chunk := body.read(CHUNK_BYTES):
                     size += len(chunk)
                     if size > max_bytes:

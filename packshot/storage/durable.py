@@ -5,24 +5,34 @@ from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
+# What only its owner may read.
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
-def write_synced(path: Path, chunks: Iterable[bytes], mode: int = 0o666) -> tuple[int, str]:
+
+def private(path: str, flags: int) -> int:
+    """Open a file, which only its owner may read if it is new; an `opener` for `open`."""
+    return os.open(path, flags, PRIVATE_FILE)
+
+
+def write_synced(path: Path, chunks: Iterable[bytes], mode: int = PRIVATE_FILE) -> tuple[int, str]:
     """Write a new file to the disk; return its size in bytes and its SHA-256 in hex.
 
     The file is gone again when writing fails. Its name survives a crash only
     after `sync_folder`.
 
     Args:
-        mode: permissions before the process's umask.
+        mode: permissions, whatever the process's umask is.
 
     Raises:
         FileExistsError: there is one already.
         OSError: the disk is full, or a chunk could not be read.
     """
     size, digest = 0, sha256()
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb")
+    file = open(path, "xb", opener=private)  # noqa: SIM115 - closed below, before the file is removed on an error
     try:
         with file:
+            if mode != PRIVATE_FILE:
+                os.fchmod(file.fileno(), mode)
             for chunk in chunks:
                 file.write(chunk)
                 digest.update(chunk)
@@ -44,10 +54,19 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and what is missing above it, each for good."""
+def make_folder(folder: Path, mode: int = PRIVATE_FOLDER) -> None:
+    """Make `folder` and what is missing above it, each for good.
+
+    Args:
+        mode: permissions of those that are made, whatever the process's umask is.
+    """
     if folder.is_dir():
         return
-    make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    make_folder(folder.parent, mode)
+    try:
+        folder.mkdir(PRIVATE_FOLDER)
+    except FileExistsError:
+        return  # Somebody else was faster.
+    if mode != PRIVATE_FOLDER:
+        folder.chmod(mode)
     sync_folder(folder.parent)

@@ -29,7 +29,7 @@ from packshot.storage.base import (
     check_key,
     check_prefix,
 )
-from packshot.storage.durable import make_folder, sync_folder, write_synced
+from packshot.storage.durable import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, sync_folder, write_synced
 from packshot.storage.sidecar import dump_sidecar, read_sidecar, sidecar_path
 
 STALE_SECONDS = 3600.0
@@ -45,16 +45,19 @@ class FolderStore:
 
     Args:
         root: the folder; made when missing. Nothing else should write to it.
+        for_group: whether the folder's group may read the objects, besides its owner; nobody else ever may.
     """
 
     direct: None = None
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, for_group: bool = False) -> None:
         self.root = root.absolute()
         self._temp = self.root / ".tmp"
         self._locks = self.root / ".locks"
+        # With the bit by which what is made in a folder has the folder's group.
+        self._folder_mode, self._file_mode = (0o2750, 0o640) if for_group else (PRIVATE_FOLDER, PRIVATE_FILE)
         for folder in (self._temp, self._locks):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder, self._folder_mode)
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         """Store `body` under `key` for good; of a path the file's content, and the file stays.
@@ -68,12 +71,12 @@ class FolderStore:
         with self._locked(key):  # Asked early, to spare the writing of a body that is there.
             _refuse_taken(path)
         temp = self._new_temp()
-        size, digest = write_synced(temp, _chunks(body))
+        size, digest = write_synced(temp, _chunks(body), self._file_mode)
         try:
             stored = Stored(key, size, digest, metadata, datetime.now(UTC))
             with self._locked(key):
                 _refuse_taken(path)  # Again: somebody may have been faster.
-                make_folder(path.parent)
+                make_folder(path.parent, self._folder_mode)
                 self._put_sidecar(path, stored)
                 _link(temp, path)
                 sync_folder(path.parent)
@@ -211,7 +214,7 @@ class FolderStore:
     def _locked(self, key: str) -> Iterator[None]:
         # A fixed number of locks: one file a key could never be removed safely.
         name = sha256(key.encode()).hexdigest()[:2]
-        lock = os.open(self._locks / name, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = os.open(self._locks / name, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
@@ -228,7 +231,6 @@ class FolderStore:
         sync_folder(path.parent)
 
     def _new_temp(self) -> Path:
-        # Not `tempfile`, whose files only their owner may read: a web server may serve these.
         return self._temp / uuid4().hex
 
 

@@ -93,7 +93,7 @@ class _PackMove:
         with self._caller.site.catalog.read(self._caller.tenant) as tx:
             erased = tombstones.find_erased(tx, list(found))
         folder = self._folder / secrets.token_hex(8)
-        folder.mkdir()
+        folder.mkdir(0o700)
         try:
             arrivals = []
             for pack_id, old in found.items():

@@ -18,6 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from packshot.errors import FetchFailed, Forbidden, Invalid, NotFound, TooLarge
+from packshot.storage.durable import private
 
 ATTEMPTS = 5
 # Doubled after each attempt; together 7.5 seconds.
@@ -258,7 +259,7 @@ def _expect_ok(response: urllib3.BaseHTTPResponse) -> None:
 
 def _receive(response: urllib3.BaseHTTPResponse, into: Path, max_bytes: int) -> None:
     deadline, size = time.monotonic() + PICTURE_SECONDS, 0
-    with into.open("xb") as file:
+    with open(into, "xb", opener=private) as file:
         while chunk := response.read1(CHUNK_BYTES):
             size += len(chunk)
             if size > max_bytes:

@@ -232,10 +232,10 @@ def _scratch(caller: "Caller") -> Iterator[Path]:
 
     data = caller.site.settings.data
     try:
-        with FileLock(data / "importing.lock", timeout=0):
+        with FileLock(data / "importing.lock", timeout=0, mode=0o600):
             folder = data / "importing"
             shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
+            folder.mkdir(0o700)
             try:
                 yield folder
             finally:

@@ -71,12 +71,14 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def read_settings() -> "Settings":
-    """Read the settings and make the data folder, or end with what is wrong with them."""
+    """Read the settings and make the data folder, which nobody else may read, or end with what is wrong with them."""
+    from packshot.data_folder import make_private
     from packshot.settings import BadSettings, load_settings
 
     try:
         settings = load_settings()
-        settings.data.mkdir(parents=True, exist_ok=True)
+        for sentence in make_private(settings):
+            typer.echo(f"{sentence}.", err=True)
     except BadSettings as error:
         stop(str(error), REFUSED)
     except OSError as error:
@@ -88,7 +90,7 @@ def workers_lock(settings: "Settings") -> "FileLock":
     """Return the data folder's lock, which belongs to whoever runs the jobs of this folder."""
     from filelock import FileLock
 
-    return FileLock(settings.data / "lock")
+    return FileLock(settings.data / "lock", mode=0o600)
 
 
 @contextmanager

