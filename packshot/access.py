@@ -11,23 +11,17 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import sha256
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from packshot.catalog.access_keys import Guarded, read_guarded
 from packshot.catalog.transaction import Catalog, DatabaseFault
-from packshot.settings import Settings, admin_token
+from packshot.sealing import Purpose, unseal
+from packshot.settings import Settings
 
 # So that a key that leaked into a text is found there, and known for what it is.
 PREFIX = "psk_"
 # Seconds for which is believed what was read of keys and of who requires them; longer where the database is away.
 FRESH, PATIENT = 1.0, 30.0
-_NONCE_BYTES = 12
 
 
 def make_secret() -> str:
@@ -58,27 +52,6 @@ def is_signed(secret: str, tenant: str, path: str, query: str, expires: str, sig
 def _signature(secret: str, tenant: str, path: str, query: str, expires: str) -> str:
     text = "\n".join(("packshot-url-1", tenant, path, query, expires))
     return hmac.digest(secret.encode(), text.encode(), sha256).hex()
-
-
-def seal(settings: Settings, place: str, secret: str) -> bytes:
-    """Return a key as the database keeps it; `place` is the row it belongs to, and no other can hold it."""
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(_sealing_key(settings)).encrypt(nonce, secret.encode(), place.encode())
-
-
-def unseal(settings: Settings, place: str, sealed: bytes) -> str | None:
-    """Return the key that was sealed; None: under another secret than this installation has now."""
-    try:
-        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
-        return AESGCM(_sealing_key(settings)).decrypt(nonce, text, place.encode()).decode()
-    except InvalidTag:
-        return None
-
-
-@lru_cache(maxsize=8)
-def _sealing_key(settings: Settings) -> bytes:
-    own = settings.access_secret.get_secret_value() if settings.access_secret else admin_token(settings)
-    return HKDF(SHA256(), length=32, salt=None, info=b"packshot access keys").derive(own.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +115,7 @@ class Doors:
 
     def _door(self, tenant: str, guarded: Guarded) -> Door:
         keys = guarded.keys
-        opened = (unseal(self._settings, f"{tenant}/{key.id}", key.sealed) for key in keys)
+        opened = (unseal(self._settings, Purpose.ACCESS_KEY, f"{tenant}/{key.id}", key.sealed) for key in keys)
         return Door(
             guarded.required, frozenset(key.sha256 for key in keys), tuple(text for text in opened if text is not None)
         )

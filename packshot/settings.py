@@ -196,8 +196,8 @@ class Settings(BaseSettings):
     )
     access_secret: Token = Field(
         default=None,
-        description="Encrypts access keys in the database: at least 24 characters that nobody can guess. Not set: the"
-        " admin token does; before that is changed, set this to the old one.",
+        description="Encrypts access keys and webhook secrets in the database: at least 24 characters that nobody can"
+        " guess. Not set: the admin token does; before that is changed, set this to the old one.",
     )
     tenant_domain: Domain = Field(
         default=None,

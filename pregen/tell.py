@@ -13,6 +13,7 @@ from packshot.catalog import webhooks
 from packshot.catalog.webhooks import Claim
 from packshot.errors import PackshotError
 from packshot.fetch import parse_allowed, post
+from packshot.sealing import Purpose, unseal
 from packshot.site import Site
 from pregen.loop import Loop
 
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 16
 # Of one webhook: one that is slow or dead must leave room for the others.
 EACH_AT_ONCE = 2
-# Of one tenant, whose addresses may all be slow: at most so many are begun in one step, and none beyond twice as many.
-TENANT_AT_ONCE = 4
+# Of one tenant, whose addresses may all be slow: none is begun while so many are being sent, and few at a time before.
+TENANT_AT_ONCE, TENANT_BEGUN = 8, 4
 # One that answers more slowly is told again; it must bear being told twice anyway.
 PATIENCE_SECONDS = 10.0
 
@@ -66,7 +67,7 @@ class Teller:
             tenants: Counter[str] = Counter()
             for (tenant, _), count in self._telling.items():
                 tenants[tenant] += count
-        busy_tenants = [tenant for tenant, count in tenants.items() if count > TENANT_AT_ONCE]
+        busy_tenants = [tenant for tenant, count in tenants.items() if count >= TENANT_AT_ONCE]
         if room <= 0:
             return []
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
@@ -75,7 +76,7 @@ class Teller:
                 return []
         with self._site.catalog.write("") as tx:
             due = webhooks.claim_due(
-                tx, limit=room, each=EACH_AT_ONCE, each_tenant=TENANT_AT_ONCE, busy=busy, busy_tenants=busy_tenants
+                tx, limit=room, each=EACH_AT_ONCE, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
             )
         with self._lock:
             self._telling.update((tenant, claim.webhook_id) for tenant, claim in due)
@@ -93,17 +94,35 @@ class Teller:
             self._loop.wake()
 
     def _send(self, tenant: str, claim: Claim) -> None:
+        secret = self._secret(tenant, claim)
+        status = None if secret is None else self._post(claim, secret)
+        with self._site.catalog.write(tenant) as tx:
+            webhooks.end_attempt(tx, claim, status)
+
+    def _secret(self, tenant: str, claim: Claim) -> str | None:
+        if claim.sealed is None:
+            return claim.secret
+        place = f"{tenant}/{claim.webhook_id}"
+        secret = unseal(self._site.settings, Purpose.WEBHOOK, place, claim.sealed)
+        if secret is None:
+            log.error(
+                "webhook %s cannot be signed: its secret was encrypted under another PACKSHOT_ACCESS_SECRET,"
+                " or another admin token if that is not set",
+                place,
+            )
+        return secret
+
+    def _post(self, claim: Claim, secret: str) -> int | None:
+        """Send a delivery and return the status of the answer; None: nobody answered."""
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
             "webhook-id": claim.id,
             "webhook-timestamp": str(int(moment.timestamp())),
-            "webhook-signature": Signer(claim.secret).sign(claim.id, moment, claim.body),
+            "webhook-signature": Signer(secret).sign(claim.id, moment, claim.body),
         }
-        status = None
         try:
-            status = post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
+            return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
         except PackshotError as error:
             log.info("webhook delivery %s: %s", claim.id, error)
-        with self._site.catalog.write(tenant) as tx:
-            webhooks.end_attempt(tx, claim, status)
+            return None

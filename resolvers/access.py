@@ -9,6 +9,7 @@ from packshot import access
 from packshot.catalog import access_keys, purges
 from packshot.catalog.access_keys import AccessKey
 from packshot.errors import BadState, Invalid, NotFound
+from packshot.sealing import Purpose, seal, unseal
 from packshot.storage.divided import DividedStore
 from packshot.variants.live_request import LiveForm
 from packshot.variants.tags import erase_tag, tenant_tag
@@ -27,11 +28,11 @@ def create_key(caller: Caller, name: str) -> tuple[AccessKey, str]:
     """
     secret, settings = access.make_secret(), caller.site.settings
 
-    def seal(id: str) -> bytes:
-        return access.seal(settings, f"{caller.tenant}/{id}", secret)
+    def sealed(id: str) -> bytes:
+        return seal(settings, Purpose.ACCESS_KEY, f"{caller.tenant}/{id}", secret)
 
     with caller.write() as tx:
-        return access_keys.add_key(tx, name, access.digest_of(secret), seal, by=caller.subject), secret
+        return access_keys.add_key(tx, name, access.digest_of(secret), sealed, by=caller.subject), secret
 
 
 def list_keys(caller: Caller) -> list[AccessKey]:
@@ -135,7 +136,7 @@ def _signing_key(caller: Caller) -> str:
         raise BadState("There is no access key to sign with.", expected="one made by `packshot access-key create`")
     settings = caller.site.settings
     for key in keys:
-        secret = access.unseal(settings, f"{caller.tenant}/{key.id}", key.sealed)
+        secret = unseal(settings, Purpose.ACCESS_KEY, f"{caller.tenant}/{key.id}", key.sealed)
         if secret is not None:
             return secret
     raise BadState(

@@ -7,6 +7,7 @@ from packshot.catalog.pages import Page
 from packshot.catalog.webhooks import Delivery, Event, Webhook
 from packshot.errors import Invalid, PackshotError
 from packshot.fetch import check_address
+from packshot.sealing import Purpose, seal
 from resolvers.caller import Caller, Scope
 
 
@@ -29,8 +30,12 @@ def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Web
         raise Invalid(
             "A webhook is told of these events.", field=("events",), expected=", ".join(known), got=", ".join(events)
         )
+
+    def sealed(place: str, secret: str) -> bytes:
+        return seal(caller.site.settings, Purpose.WEBHOOK, place, secret)
+
     with caller.site.catalog.write(caller.tenant) as tx:
-        return webhooks.create_webhook(tx, url, [event for event in Event if event.value in events])
+        return webhooks.create_webhook(tx, url, [event for event in Event if event.value in events], sealed)
 
 
 def list_webhooks(caller: Caller) -> list[Webhook]:

@@ -8,7 +8,7 @@ the database's busy timeout, which lets some wait for seconds.
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -169,6 +169,13 @@ class Catalog:
         # Leases are compared between machines, whose own clocks may differ.
         moment: datetime = connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
         return moment.astimezone(UTC)
+
+    def empty_log(self) -> None:
+        """Write SQLite's log into the database and empty it: what was overwritten is not left there either."""
+        if self.is_sqlite:
+            # Past the transactions, within which there is no checkpoint.
+            with closing(self.engine.raw_connection()) as connection:
+                connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
         """Close every connection; transactions of other threads get a moment to end first."""

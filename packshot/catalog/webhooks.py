@@ -7,7 +7,7 @@ told that did not happen, and nothing that happened goes untold.
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -75,18 +75,27 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to try one telling once, and all that it takes."""
+    """The right to try one telling once, and all that it takes.
+
+    Attributes:
+        secret: of a webhook that an earlier release made and that is not sealed yet; else empty.
+        sealed: the secret, encrypted; see `packshot.sealing`.
+    """
 
     id: str
     webhook_id: str
     url: str
     secret: str
+    sealed: bytes | None
     body: str
     attempt: int
 
 
-def create_webhook(tx: Tx, url: str, events: Sequence[Event]) -> tuple[Webhook, str]:
+def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Callable[[str, str], bytes]) -> tuple[Webhook, str]:
     """Note who wants to be told of what; return it and the secret by which its tellings are signed.
+
+    Args:
+        seal: makes of the webhook's place and secret what is kept of the secret.
 
     Raises:
         Limit: the tenant has as many as it may have.
@@ -102,12 +111,46 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event]) -> tuple[Webhook, 
             id=webhook_id,
             url=url,
             events=[event.value for event in events],
-            secret=secret,
+            secret="",
+            sealed=seal(f"{tx.tenant}/{webhook_id}", secret),
             active=True,
             created_at=tx.now,
         )
     )
     return Webhook(webhook_id, url, tuple(events), active=True), secret
+
+
+def is_any_plain(tx: Tx) -> bool:
+    """Whether the secret of any tenant's webhook is kept in plain text."""
+    return tx.connection.execute(sa.select(webhooks.c.id).where(webhooks.c.secret != "").limit(1)).first() is not None
+
+
+def seal_plain(tx: Tx, seal: Callable[[str, str], bytes]) -> int:
+    """Encrypt the secrets of every tenant that are kept in plain text; return how many.
+
+    Args:
+        seal: as `create_webhook` takes it.
+    """
+    if tx.connection.dialect.name == "sqlite":
+        # So that what is overwritten is not left in the file.
+        tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")
+    statement = sa.select(webhooks.c.tenant_id, webhooks.c.id, webhooks.c.secret).where(webhooks.c.secret != "")
+    plain = tx.connection.execute(statement.with_for_update()).all()
+    for row in plain:
+        tx.connection.execute(
+            sa.update(webhooks)
+            .where(webhooks.c.tenant_id == row.tenant_id, webhooks.c.id == row.id)
+            .values(secret="", sealed=seal(f"{row.tenant_id}/{row.id}", row.secret))
+        )
+    return len(plain)
+
+
+def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
+    """Return place and sealed secret of every tenant's webhooks."""
+    found = tx.connection.execute(
+        sa.select(webhooks.c.tenant_id, webhooks.c.id, webhooks.c.sealed).where(webhooks.c.sealed.is_not(None))
+    )
+    return [(f"{row.tenant_id}/{row.id}", row.sealed) for row in found]
 
 
 def get_webhooks(tx: Tx, ids: Sequence[str]) -> dict[str, Webhook]:
@@ -248,7 +291,7 @@ def claim_due(
         chosen = chosen.where(fair.c.of_tenant <= each_tenant)
     places = [tuple(row) for row in tx.connection.execute(chosen)]
     locked = (
-        sa.select(deliveries, webhooks.c.url, webhooks.c.secret)
+        sa.select(deliveries, webhooks.c.url, webhooks.c.secret, webhooks.c.sealed)
         .join(
             webhooks,
             sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id),
@@ -265,7 +308,8 @@ def claim_due(
             .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
             .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
         )
-        claims.append((row.tenant_id, Claim(row.id, row.webhook_id, row.url, row.secret, row.body, row.attempts + 1)))
+        claim = Claim(row.id, row.webhook_id, row.url, row.secret, row.sealed, row.body, row.attempts + 1)
+        claims.append((row.tenant_id, claim))
     return claims
 
 

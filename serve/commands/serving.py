@@ -24,6 +24,7 @@ def serve(
     """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
     import uvicorn
 
+    from packshot.sealing import seal_webhooks
     from packshot.settings import admin_token
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
@@ -36,6 +37,7 @@ def serve(
         check_stores(site)
         broker, token = make_broker(settings), admin_token(settings)
         site.sweep_incoming()
+        seal_webhooks(site.catalog, settings)
         if settings.redis_url is None:
             pregen = Pregen(site, broker)
             application = create_app(site, broker, pregen, token, lifespan=working(pregen))
@@ -72,6 +74,7 @@ def worker(
     import signal
     import threading
 
+    from packshot.sealing import seal_webhooks
     from pregen.queue import make_broker
     from pregen.worker import Pregen
 
@@ -86,6 +89,7 @@ def worker(
     with opened(settings) as site:
         check_stores(site)
         site.sweep_incoming()
+        seal_webhooks(site.catalog, settings)
         pregen = Pregen(site, make_broker(settings), threads=threads)
         pregen.start()
         typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")

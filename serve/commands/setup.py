@@ -75,11 +75,14 @@ def migrate() -> None:
     """Bring the database to the current schema."""
     from packshot.catalog import migrate as migrations
     from packshot.catalog.transaction import Catalog, DatabaseFault
+    from packshot.sealing import seal_webhooks
 
-    catalog = Catalog(read_settings().effective_database_url)
+    settings = read_settings()
+    catalog = Catalog(settings.effective_database_url)
     try:
         if not migrations.is_current(catalog):
             migrations.upgrade(catalog)
+        seal_webhooks(catalog, settings)
     except DatabaseFault as fault:
         stop(database_away(fault), DOWN)
     finally:

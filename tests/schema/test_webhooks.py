@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from packshot.catalog import webhooks
 from packshot.catalog.tables.work import deliveries
+from packshot.catalog.tables.work import webhooks as rows
 from packshot.geometry import Crop
+from packshot.sealing import seal_webhooks
 from packshot.settings import Settings
 from pregen.tell import Teller
 from resolvers import packs
@@ -242,3 +245,56 @@ def test_webhooks_and_deliveries_are_nodes(api: Api, playground: Playground) -> 
     found = api.data("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=[webhook_id, delivery_id])
     assert [node["__typename"] for node in found["nodes"]] == ["Webhook", "WebhookDelivery"]
     assert [node["id"] for node in found["nodes"]] == [webhook_id, delivery_id]
+
+
+def stored(playground: Playground) -> Any:
+    with playground.site.catalog.read(TENANT) as tx:
+        return tx.connection.execute(sa.select(rows.c.secret, rows.c.sealed)).one()
+
+
+def bytes_of(playground: Playground) -> bytes:
+    """Return all that SQLite has on the disk."""
+    return b"".join(path.read_bytes() for path in playground.settings.data.glob("packshot.db*"))
+
+
+def test_a_secret_is_nowhere_in_the_database(api: Api, playground: Playground, listener: Listener) -> None:
+    secret = api.payload(CREATE, url=listener.url, events=EVERYTHING)["secret"]
+    row = stored(playground)
+    assert row.secret == ""
+    assert secret.encode() not in row.sealed
+    assert secret.removeprefix("whsec_").encode() not in bytes_of(playground)
+
+
+def test_a_secret_of_an_earlier_release_is_encrypted_and_goes_on_signing(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    secret = created["secret"]
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(rows).values(secret=secret, sealed=None))
+    playground.pack(picture=photo(16, 16))
+    tell_all(teller)
+    assert seal_webhooks(playground.site.catalog, playground.settings) == 1
+    assert seal_webhooks(playground.site.catalog, playground.settings) == 0
+    assert stored(playground).secret == ""
+    assert secret.encode() not in bytes_of(playground)
+    playground.pack(picture=photo(16, 16))
+    tell_all(teller)
+    assert len(listener.told) >= 3
+    for headers, body in listener.told:
+        Webhook(secret).verify(body, headers)
+
+
+def test_a_secret_that_cannot_be_decrypted_sends_nothing_unsigned_and_the_log_says_why(
+    api: Api, playground: Playground, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    playground.pack()
+    changes = {"access_secret": SecretStr("another-access-secret-0123456789"), "fetch_allow": "127.0.0.1"}
+    settings = Settings(**playground.settings.model_dump() | changes)
+    tell_all(Teller(playground.with_settings(settings)))
+    assert listener.told == []
+    assert "was encrypted under another PACKSHOT_ACCESS_SECRET" in caplog.text
+    assert created["secret"] not in caplog.text
+    (webhook,) = api.data(LIST)["webhooks"]
+    assert {(node["state"], node["attempts"]) for node in webhook["deliveries"]["nodes"]} == {("QUEUED", 1)}

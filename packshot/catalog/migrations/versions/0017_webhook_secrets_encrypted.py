@@ -1,0 +1,21 @@
+"""Webhook secrets, encrypted. Plain ones are encrypted by `packshot.sealing.seal_webhooks`, which has the key."""
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from alembic import op
+
+revision: str = "0017"
+down_revision: str | None = "0016"
+branch_labels: str | Sequence[str] | None = None
+depends_on: str | Sequence[str] | None = None
+
+
+def upgrade() -> None:
+    op.add_column("webhooks", sa.Column("sealed", sa.LargeBinary(), nullable=True))
+
+
+def downgrade() -> None:
+    # Without the key their deliveries cannot be signed any more.
+    op.execute("DELETE FROM webhooks WHERE sealed IS NOT NULL")
+    op.drop_column("webhooks", "sealed")
