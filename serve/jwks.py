@@ -22,8 +22,8 @@ from schema.threads import ComeLater
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 300.0
-# From one fetch to the next at least: after a failure, and for keys that nobody knows.
-MIN_PAUSE_SECONDS = 30.0
+# After a failure. A request may bring the next fetch forward, but no closer to the last one than the shorter pause.
+RETRY_SECONDS, MIN_PAUSE_SECONDS = 30.0, 10.0
 FETCH_SECONDS = 5.0
 # The longest that a request waits for the key server: for the first key set, and for a key that is new.
 WAIT_SECONDS = 5.0
@@ -74,7 +74,7 @@ class KeySet:
         """
         self.start()
         if not self._usable() or key_id not in self._keys:
-            # One fetch at most for all who wait, and none within half a minute of the last one.
+            # One fetch at most for all who wait, and none soon after the last one.
             await self._wait_for(self._fetch_if_due())
         if not self._usable():
             message = "Tokens cannot be verified now: the key server does not answer."
@@ -89,7 +89,7 @@ class KeySet:
         while True:
             await self._wait_for(self._fetch_if_due())
             is_fresh = time.monotonic() - self._fetched_at < REFRESH_SECONDS
-            await asyncio.sleep(REFRESH_SECONDS if is_fresh else MIN_PAUSE_SECONDS)
+            await asyncio.sleep(REFRESH_SECONDS if is_fresh else RETRY_SECONDS)
 
     def _fetch_if_due(self) -> asyncio.Task[None] | None:
         if self._fetching is not None and not self._fetching.done():

@@ -86,6 +86,7 @@ def hole() -> Iterator[str]:
 def test_keys_outlive_their_server(playground: Playground, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jwks, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(jwks, "MIN_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.02)
     with serving(playground, jwks_url=keys.url) as client:
         good = f"Bearer {token(keys.key, 'ES256')}"
         assert ask(client, good).status_code == 200
@@ -105,6 +106,7 @@ def test_a_withdrawn_key_opens_nothing_after_a_refresh_that_no_request_asked_for
 ) -> None:
     monkeypatch.setattr(jwks, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(jwks, "MIN_PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.02)
     keys.add("2")
     with serving(playground, jwks_url=keys.url) as client:
         good = f"Bearer {token(keys.key, 'ES256')}"
