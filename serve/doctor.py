@@ -5,21 +5,20 @@ from contextlib import closing
 
 from packshot.catalog import migrate
 from packshot.catalog.transaction import Catalog, DatabaseFault
-from packshot.data_folder import exposed
 from packshot.render.formats import codecs
 from packshot.settings import Settings
 from packshot.site import open_purger, open_stores
 from packshot.storage.check import check_store
 from pregen.queue import make_broker
-from serve import checks
+from serve import checks, secrecy
 from serve.findings import Finding, Problem, Status, problem_of
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
     """Look at every part in turn, whatever is wrong with another."""
     parts: dict[str, Callable[[], Iterator[Finding]]] = {
-        "data folder": lambda: _data_folder(settings),
         "database": lambda: _database(settings),
+        "secrets": lambda: _secrecy(settings),
         "stores": lambda: _stores(settings),
         "queue": lambda: _queue(settings),
         "cdn": lambda: _cdn(settings),
@@ -36,16 +35,9 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield Finding(part, problems=(problem_of(error),))
 
 
-def _data_folder(settings: Settings) -> Iterator[Finding]:
-    found = list(exposed(settings))
-    more = f", and {len(found) - 3} more" if len(found) > 3 else ""
-    fault = f"others on this machine may get at {', '.join(found[:3])}{more}: give Packshot a folder of its own and run"
-    readers = "its owner" if settings.variants_group is None else f"its owner and {settings.variants_group}"
-    yield Finding(
-        "data folder",
-        f"only {readers} may read it",
-        f"{fault} `chmod -R go-rwx {settings.data.resolve()}`" if found else None,
-    )
+def _secrecy(settings: Settings) -> Iterator[Finding]:
+    yield secrecy.check_rights(settings)
+    yield secrecy.check_secrets(settings)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

@@ -2,10 +2,15 @@
 
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from packshot.catalog import webhooks
+from packshot.catalog.tables.work import webhooks as rows
+from packshot.catalog.transaction import Catalog
 from packshot.data_folder import exposed, group_of, make_private
 from packshot.settings import BadSettings, Settings
 from tests.pictures import jpeg, photo
@@ -77,6 +82,19 @@ def test_a_group_that_there_is_not_is_a_fault_of_the_settings(tmp_path: Path) ->
     assert (ran.returncode, "PACKSHOT_VARIANTS_GROUP" in ran.stderr) == (1, True)
 
 
+def test_the_doctor_finds_secrets_that_another_key_encrypted_and_plain_ones(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert packshot(data, "access-key", "create", "web").returncode == 0
+    assert "ok   secrets: 1 in the database, encrypted" in packshot(data, "doctor").stdout
+    with closing(Catalog(Settings(data=data).effective_database_url)) as catalog, catalog.write("default") as tx:
+        webhooks.create_webhook(tx, "https://cms.example/hook", [webhooks.Event.PACK_CHANGED], lambda *_: b"x" * 40)
+        tx.connection.execute(sa.update(rows).values(secret="whsec_c2VjcmV0"))
+    examined = packshot(data, "doctor", PACKSHOT_ACCESS_SECRET="another-access-secret-0123456789")
+    assert examined.returncode == 4
+    assert "1 access keys and 1 webhook secrets cannot be decrypted" in examined.stdout
+    assert "earlier release are in plain text: restart the server" in examined.stdout
+
+
 def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> None:
     data = tmp_path / "data"
     before = os.umask(0o000)
@@ -92,4 +110,4 @@ def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> 
     finally:
         os.umask(before)
     examined = packshot(data, "doctor")
-    assert "data folder: only its owner may read it" in examined.stdout
+    assert "data folder rights: only its owner may read it" in examined.stdout

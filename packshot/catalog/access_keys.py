@@ -92,6 +92,16 @@ def list_keys(tx: Tx) -> list[AccessKey]:
     return [_to_key(row) for row in found]
 
 
+def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
+    """Return place and sealed secret of every tenant's keys that are not revoked."""
+    found = tx.connection.execute(
+        sa.select(access_keys.c.tenant_id, access_keys.c.id, access_keys.c.sealed).where(
+            access_keys.c.revoked_at.is_(None)
+        )
+    )
+    return [(f"{row.tenant_id}/{row.id}", row.sealed) for row in found]
+
+
 def live_keys(tx: Tx) -> list[LiveKey]:
     """Return what of the tenant's keys opens doors, newest first."""
     statement = (
