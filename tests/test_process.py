@@ -1,6 +1,7 @@
 """The real server as a process: the whole line over HTTP, and what survives `kill -9`."""
 
 import http.server
+import json
 import os
 import re
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 import httpx2 as httpx
 import jwt
 import pytest
+from websockets import Subprotocol
+from websockets.sync.client import connect
 
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
@@ -20,6 +23,8 @@ from tests.server import PROGRAM, TOKEN, packshot, serving
 from tests.servers import varnish
 from tests.servers.host import Host, giving
 from tests.servers.ports import free_port
+
+WS = Subprotocol("graphql-transport-ws")
 
 
 def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None:
@@ -134,8 +139,13 @@ def test_a_generated_admin_token_is_not_printed_where_the_output_is_a_log(tmp_pa
     with serving(tmp_path, PACKSHOT_ADMIN_TOKEN="", PACKSHOT_LOG_LEVEL="debug") as server:
         token = (tmp_path / "admin-token").read_text().strip()
         assert server.client.post("/graphql", headers={"Authorization": f"Bearer {token}"}).status_code == 415
+        secret = {"Authorization": "Bearer header-of-a-websocket"}
+        with connect(f"ws://127.0.0.1:{server.port}/graphql", additional_headers=secret, subprotocols=[WS]) as socket:
+            socket.send(json.dumps({"type": "connection_init", "payload": {"authorization": f"Bearer {token}"}}))
+            assert json.loads(socket.recv())["type"] == "connection_ack"
         output = server.end(signal.SIGTERM)
     assert token not in output
+    assert "header-of-a-websocket" not in output
     assert f"in the file {tmp_path / 'admin-token'}" in output
 
 

@@ -48,7 +48,8 @@ def serve(
             application,
             host=host,
             port=port,
-            log_level=settings.log_level,
+            # At `debug` it logs the headers of WebSockets, and with them tokens.
+            log_level="info" if settings.log_level == "debug" else settings.log_level,
             # Every logger writes as `serve.log_setup` says.
             log_config=None,
             timeout_graceful_shutdown=10,

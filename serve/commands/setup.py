@@ -21,6 +21,9 @@ from serve.commands.shell import (
     workers_lock,
 )
 
+# As NIST SP 800-63B has it of passwords that people choose.
+MIN_PASSWORD_LENGTH = 8
+
 app = typer.Typer()
 
 
@@ -101,8 +104,8 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
     if not name or ":" in name or name.split() != [name]:
         stop("A name has no colon and no blanks.", REFUSED)
     typed = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    if not typed:
-        stop("The password is empty.", REFUSED)
+    if len(typed) < MIN_PASSWORD_LENGTH:
+        stop(f"The password is too short: expected at least {MIN_PASSWORD_LENGTH} characters.", REFUSED)
     typer.echo(f"{name}:{PasswordHasher().hash(typed)}")
 
 

@@ -18,6 +18,7 @@ from serve.app import create_app
 from tests.admin import wait_for
 from tests.pictures import photo
 from tests.playground import TENANT, Playground
+from tests.serve.conftest import TOKEN
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_stable_urls_lead_to_immutable_ones_where_it_is_set(playground: Playgrou
         assert answer.headers["location"] == answer.headers["content-location"]
         # It is cached and purged as the picture would be.
         assert answer.headers["cache-control"].startswith("public, max-age=60, s-maxage=60,")
-        admin = {"Authorization": "Bearer test-token"}
+        admin = {"Authorization": f"Bearer {TOKEN}"}
         assert client.get(f"{url}&explain=1", headers=admin).json()["answer"]["status"] == 302
         picture = client.get(answer.headers["location"])
         assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tests.playground import TENANT, Playground
+from tests.serve.conftest import TOKEN
 from tests.serve.rest.conftest import Rest
 from tests.serve.test_edges import ask
 
@@ -32,6 +33,6 @@ def test_a_purge_is_accepted_with_202_and_shows_in_graphql(rest: Rest, playgroun
 def test_another_tenants_path_orders_nothing(rest: Rest, tenant: str) -> None:
     pack_id = rest.post("imagePacks", {})["id"]
     for place in ("/adminAPI/images", "/eu-lof/images"):
-        told: Any = rest.client.delete(f"{place}/{tenant}/{pack_id}", headers={"Authorization": "Bearer test-token"})
+        told: Any = rest.client.delete(f"{place}/{tenant}/{pack_id}", headers={"Authorization": f"Bearer {TOKEN}"})
         assert told.status_code == 404
     assert ask(rest.client, PURGES)["purges"]["nodes"] == []
