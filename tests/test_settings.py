@@ -382,7 +382,9 @@ def test_a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_a_good_one
     assert value not in fault.removeprefix(f"PACKSHOT_{name}") or value == "x"
 
 
-@pytest.mark.parametrize("value", ["app-token-0123456789abcdef0123456789", "t4A6-xCzY1EoyRnaDmPRFWvDZkpImifaRCmECdEhvpU"])
+@pytest.mark.parametrize(
+    "value", ["app-token-0123456789abcdef0123456789", "t4A6-xCzY1EoyRnaDmPRFWvDZkpImifaRCmECdEhvpU"]
+)
 def test_a_long_secret_is_taken_whatever_it_looks_like(value: str) -> None:
     settings = load_settings({"PACKSHOT_ADMIN_TOKEN": value, "PACKSHOT_ACCESS_SECRET": value})
     assert admin_token(settings) == value
