@@ -42,9 +42,13 @@ class PackshotError(Exception):
         field: path of the offending value in snake case, innermost last.
         expected: what would have been accepted.
         got: what came instead, shortened to 100 characters.
+
+    Attributes:
+        undecodable: the original itself is refused, so every other drawing of it is refused as well.
     """
 
     code: ClassVar[ErrorCode]
+    undecodable: bool = False
 
     def __init__(
         self, message: str, *, field: tuple[str, ...] = (), expected: str | None = None, got: object = None

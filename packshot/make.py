@@ -2,21 +2,23 @@
 
 import errno
 import logging
+import time
 from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
 
 from packshot import faults
 from packshot.catalog import collection, ledger
 from packshot.catalog.candidates import read_change
+from packshot.catalog.decoding import Decoding
 from packshot.catalog.ledger import Current, Made, Refused
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Size
-from packshot.model import Snapshot
+from packshot.model import Original, Snapshot
 from packshot.render.lanes import Pulse
 from packshot.render.pipeline import Rendered
-from packshot.render.pool import Lane
+from packshot.render.pool import Lane, Share, failure_of
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Opened, Stored
 from packshot.storage.write_check import is_check
@@ -36,11 +38,18 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 def make_variants(
-    site: Site, targets: Sequence[Target], lane: Lane, *, planned: bool, refuse_lost: bool = False
+    site: Site,
+    targets: Sequence[Target],
+    lane: Lane,
+    *,
+    planned: bool,
+    refuse_lost: bool = False,
+    is_slow: bool = False,
+    deadline: float | None = None,
 ) -> list[Made | Refused]:
     """Announce variants and draw them; see `announce` and `draw_variants`."""
     announce(site, targets, planned=planned)
-    return draw_variants(site, targets, lane, refuse_lost=refuse_lost)
+    return draw_variants(site, targets, lane, refuse_lost=refuse_lost, is_slow=is_slow, deadline=deadline)
 
 
 def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
@@ -68,6 +77,8 @@ def draw_variants(
     heartbeat: Callable[[], None] | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
     refuse_lost: bool = False,
+    is_slow: bool = False,
+    deadline: float | None = None,
 ) -> list[Made | Refused]:
     """Put announced variants into the store; each original is decoded once.
 
@@ -78,8 +89,11 @@ def draw_variants(
         heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
         refuse_lost: an original that its store says it has not, or only damaged, is the
             refusal of its variants; else it is raised, as if it might still come back.
+        is_slow: the work is expected to take long; see `packshot.render.lanes.Share`.
+        deadline: monotonic seconds until which each original waits for a render process; None: no limit.
 
     Raises:
+        QueueTimeout: no process became free until then.
         NoSuchObject, DamagedObject: an original is not in its store as it was put.
         OSError: a store is away; so is one that should have an original and has none at all.
     """
@@ -94,7 +108,13 @@ def draw_variants(
             with site.originals.as_file(key) as original:
                 drawings = [target.drawing for target in alike]
                 rendered = site.renderer.render(
-                    original, drawings, lane, heartbeat=heartbeat, heartbeat_seconds=heartbeat_seconds
+                    original,
+                    drawings,
+                    lane,
+                    share=Share(alike[0].key.tenant, sha256, is_slow),
+                    patience=None if deadline is None else max(0.0, deadline - time.monotonic()),
+                    heartbeat=heartbeat,
+                    heartbeat_seconds=heartbeat_seconds,
                 )
         except (NoSuchObject, DamagedObject):
             if not refuse_lost:
@@ -130,6 +150,13 @@ def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | P
             site.tally.add(target.drawing.format, target.pixels, result.seconds, len(result.data))
             if result.decoding_seconds:
                 site.tally.add_decoding(target.original.width * target.original.height, result.decoding_seconds)
+    site.decoding.add(targets[0].key.tenant, targets[0].original, _decoding(targets[0].original, results))
+
+
+def _decoding(original: Original, results: Sequence[Rendered | PackshotError]) -> Decoding:
+    seconds = next((one.decoding_seconds for one in results if isinstance(one, Rendered)), 0.0)
+    # Before the first drawing the first frame alone is decoded.
+    return Decoding(seconds * original.frames or None, failure_of(results))
 
 
 def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> None:

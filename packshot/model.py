@@ -3,13 +3,16 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from packshot.errors import Invalid
+from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# How long an original that could not be decoded is refused without another try.
+FAILURE_SECONDS = 600.0
+
 PACK_ID = re.compile(r"[0-9a-f]{24}")
 
 
@@ -163,6 +166,9 @@ class Original:
         alpha: whether any pixel may be transparent.
         format: what the bytes are; its own name, as the decoder gives it.
         quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None: not known.
+        decoding_seconds: CPU time of decoding all its frames once; None: not measured yet.
+        failure: why it could not be decoded when that was last tried; None: it could.
+        failed_at: when that was.
     """
 
     sha256: str
@@ -175,10 +181,22 @@ class Original:
     thumbhash: str | None
     dominant_color: str | None
     quality: int | None = None
+    decoding_seconds: float | None = None
+    failure: PackshotError | None = None
+    failed_at: datetime | None = None
 
     @property
     def media_type(self) -> str:
         return f"image/{self.format}"
+
+    @property
+    def recent_failure(self) -> PackshotError | None:
+        """Why it could not be decoded a short time ago; None: it may be tried."""
+        if self.failed_at is None:
+            return None
+        # In either direction, as the clocks of machines differ.
+        is_recent = abs(datetime.now(UTC) - self.failed_at) < timedelta(seconds=FAILURE_SECONDS)
+        return self.failure if is_recent else None
 
     @property
     def moves(self) -> bool:

@@ -8,7 +8,7 @@ from packshot.catalog import packs
 from packshot.errors import ChecksumMismatch
 from packshot.fetch import fetch, parse_allowed
 from packshot.model import Original
-from packshot.render.pool import Lane
+from packshot.render.pool import Lane, Share
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, ObjectStore
 
@@ -25,7 +25,7 @@ def keep_original(
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
-    facts = site.renderer.probe(source, lane)
+    facts = site.renderer.probe(source, lane, share=Share(tenant, sha256))
     original = Original(
         sha256=sha256,
         width=facts.width,
@@ -37,6 +37,7 @@ def keep_original(
         thumbhash=facts.thumbhash,
         dominant_color=facts.dominant_color,
         quality=facts.quality,
+        decoding_seconds=facts.decoding_seconds,
     )
     # First, so that nothing is in the store that the catalog does not know, and nobody collects it meanwhile.
     with site.catalog.write(tenant) as tx:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from packshot.access import Doors
+from packshot.catalog.decoding import DecodingLog
 from packshot.catalog.rates import Tally
 from packshot.catalog.transaction import Catalog
 from packshot.cdn.base import Purger
@@ -38,6 +39,7 @@ class Site:
         doors: which tenants require access keys, and which.
         purger: the CDN in front, if any.
         tally: what this process has rendered and not yet written down.
+        decoding: how decoding originals ended in this process, not yet written down.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Site:
     doors: Doors
     purger: Purger = field(default_factory=NoPurger)
     tally: Tally = field(default_factory=Tally)
+    decoding: DecodingLog = field(default_factory=DecodingLog)
 
     @property
     def limit(self) -> Size:

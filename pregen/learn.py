@@ -4,6 +4,7 @@ import logging
 import time
 
 from packshot import faults
+from packshot.catalog.decoding import write_decodings
 from packshot.catalog.rates import write_rates
 from packshot.catalog.transaction import DatabaseFault
 from packshot.site import Site
@@ -45,8 +46,13 @@ class Learner:
 
 
 def learn(site: Site) -> None:
-    """Write down what was measured since the last time; nothing where nothing was rendered."""
+    """Write down what was measured since the last time; nothing where nothing was rendered.
+
+    What cannot be written is lost: the next renders measure the same.
+    """
     if measured := site.tally.take():
-        # What cannot be written is lost: the next renders tell the same.
         with site.catalog.write("") as tx:
             write_rates(tx, measured)
+    for tenant in site.decoding.tenants():
+        with site.catalog.write(tenant) as tx:
+            write_decodings(tx, site.decoding.take(tenant))

@@ -25,6 +25,7 @@ from packshot.variants.draft import choose, default_formats
 from packshot.variants.live_request import LiveForm
 from packshot.variants.request import RequestForm, split_query
 from packshot.variants.resolve import (
+    Target,
     asked_location,
     negotiates,
     planned,
@@ -43,7 +44,7 @@ from serve import problems
 from serve.auth import Gate, Insecure, Unauthenticated
 from serve.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, leads_to_cdn
 from serve.erased import Erased, read_shown
-from serve.fallback import refuse_failed
+from serve.fallback import refuse_failed, refuse_undecodable
 from serve.negotiation import accepted_by
 
 Document = dict[str, Any]
@@ -181,6 +182,7 @@ def _stable_steps(
         headers = describe_redirect(site, target.tags)
     yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
     if stored is None:
+        refuse_undecodable(target.original)
         refuse_failed(entry)
     if leads:
         yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
@@ -214,6 +216,7 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
         leading = {"status": 302, "by": "leading to the current picture"}
         yield {"headers": {"Cache-Control": "no-store"}, "answer": leading}
     else:
+        refuse_undecodable(_retargeted(site, address).original)
         refuse_failed(entry)
         yield {"answer": {"status": 200, "by": "rendering it now"}}
 
@@ -224,10 +227,8 @@ def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Docum
     Raises:
         NotFound: nothing has, and it is needed.
     """
-    assert address.key is not None
     try:
-        snapshot, _ = _read(site, address)
-        target = retarget(snapshot, address.key, limit=site.limit, live=site.settings.live)
+        target = _retargeted(site, address)
     except NotFound:
         if needed:
             raise
@@ -239,6 +240,12 @@ def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Docum
             "isThis": target.key == address.key,
         }
     }
+
+
+def _retargeted(site: Site, address: Address) -> Target:
+    assert address.key is not None
+    snapshot, _ = _read(site, address)
+    return retarget(snapshot, address.key, limit=site.limit, live=site.settings.live)
 
 
 def _read(site: Site, address: Address) -> tuple[Snapshot, dict[str, Entry]]:

@@ -3,24 +3,34 @@
 import asyncio
 import os
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable
 
 import anyio
 import anyio.to_thread
 
 from packshot.catalog import ledger
+from packshot.catalog.decoding import write_decodings
 from packshot.catalog.ledger import Entry, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
 from packshot.errors import ErrorCode, PackshotError, RenderTimeout, Unrenderable
 from packshot.make import make_variants
-from packshot.render.pool import Lane
+from packshot.model import Original
+from packshot.render.pool import Lane, QueueTimeout
 from packshot.site import Site
 from packshot.variants.resolve import Target
 
 # Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
-MOST_FLIGHTS = 200
+MAX_FLIGHTS = 200
+# A render is slow when it takes more than this part of the longest wait.
+SLOW_SHARE = 0.25
 # What rendering costs here changes slowly.
 RATES_SECONDS = 10.0
+
+Group = tuple[str, str]
+"""What shares a bound: a kind, and the tenant's name or the original's SHA-256."""
+
+TENANT, ORIGINAL, SLOW = "tenant", "original", "slow"
 
 
 class Overloaded(Exception):
@@ -39,21 +49,25 @@ class Fallback:
     """Makes missing variants, each once however many clients wait for it in this process.
 
     A client that goes away does not stop a render: others may wait for it, and
-    what comes out is kept either way. How much may wait is bounded by the time
-    that it will take, foretold from the pixels and what such pixels took of late;
-    whoever comes beyond that is turned away before anything is done for them.
+    what comes out is kept either way. How much may wait is bounded by the CPU time that
+    it will take, estimated from what each original and such variants took before. One
+    original, one tenant and slow renders together have bounds of their own. A request
+    beyond a bound is refused before anything is done for it. One that has been admitted
+    and finds no free render process within `PACKSHOT_RENDER_QUEUE_SECONDS` is refused then.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._flights: dict[str, asyncio.Task[None]] = {}
-        self._seconds = 0.0
+        # CPU seconds and flights that wait or run, for each original, for each tenant, and for slow ones.
+        self._seconds: defaultdict[Group, float] = defaultdict(float)
+        self._counts: Counter[Group] = Counter()
         # More processes than processors render no faster.
         self._at_once = min(site.renderer.processes, os.cpu_count() or 1)
-        self._most_seconds = site.settings.render_queue_seconds * self._at_once
+        self._queue_seconds = site.settings.render_queue_seconds
         self._rates, self._rates_due = Rates({}), 0.0
         # Apart from the threads that answer everything else, which must not wait for pixels.
-        self._threads = anyio.CapacityLimiter(MOST_FLIGHTS)
+        self._threads = anyio.CapacityLimiter(MAX_FLIGHTS)
 
     async def make(self, target: Target, rendered: Callable[[], None] | None = None) -> None:
         """Have a variant made that is missing.
@@ -63,45 +77,76 @@ class Fallback:
 
         Raises:
             Unrenderable, RenderTimeout: the original cannot be drawn so.
-            Overloaded: too much waits already; at once.
+            Overloaded: too much waits already, or no process became free in time.
         """
         key = str(target.key)
         flight = self._flights.get(key)
         if flight is None:
-            seconds = self._foretell(target)
-            if (self._flights and self._seconds + seconds > self._most_seconds) or len(self._flights) >= MOST_FLIGHTS:
-                raise Overloaded(self._seconds / self._at_once)
-            making = anyio.to_thread.run_sync(self._make, target, rendered, limiter=self._threads)
+            refuse_undecodable(target.original)
+            seconds = self._rates.rendering(target.original, target.drawing.format, target.pixels, moves=target.moves)
+            is_slow = seconds > self._queue_seconds * SLOW_SHARE
+            groups = _groups(target, is_slow=is_slow)
+            self._check_room(groups, seconds)
+            deadline = time.monotonic() + self._queue_seconds
+            making = anyio.to_thread.run_sync(self._make, target, rendered, is_slow, deadline, limiter=self._threads)
             flight = asyncio.create_task(making)
             self._flights[key] = flight
-            self._seconds += seconds
-            flight.add_done_callback(lambda _: self._land(key, seconds))
+            self._counts.update(groups)
+            for group in groups:
+                self._seconds[group] += seconds
+            flight.add_done_callback(lambda _: self._land(key, groups, seconds))
         await asyncio.shield(flight)
 
-    def _land(self, key: str, seconds: float) -> None:
+    def _land(self, key: str, groups: tuple[Group, ...], seconds: float) -> None:
         del self._flights[key]
-        self._seconds -= seconds
+        for group in groups:
+            self._counts[group] -= 1
+            self._seconds[group] -= seconds
+            if not self._counts[group]:
+                del self._counts[group], self._seconds[group]
 
-    def _foretell(self, target: Target) -> float:
-        """Return the CPU seconds that rendering will take, as far as that is known."""
-        original = target.original
-        variant, _ = self._rates.variant(target.drawing.format, target.pixels)
-        return self._rates.decoding(original.width * original.height) + variant
+    def _check_room(self, groups: tuple[Group, ...], seconds: float) -> None:
+        """Raise `Overloaded` if a request would wait too long behind others of one of its groups."""
+        if len(self._flights) >= MAX_FLIGHTS:
+            raise Overloaded(self._queue_seconds)
+        places = self._site.renderer.places
+        tenants = {group for group in self._counts if group[0] == TENANT} | {groups[0]}
+        at_once: dict[str, float] = {
+            # Tenants take turns, so each has its part of the processes.
+            TENANT: self._at_once / len(tenants),
+            ORIGINAL: min(places.original, self._at_once),
+            SLOW: min(places.slow, self._at_once),
+        }
+        for group in groups:
+            # One alone is let in, however long it takes.
+            if self._counts[group] and self._seconds[group] + seconds > self._queue_seconds * at_once[group[0]]:
+                raise Overloaded(self._seconds[group] / at_once[group[0]])
 
-    def _make(self, target: Target, rendered: Callable[[], None] | None) -> None:
+    def _make(self, target: Target, rendered: Callable[[], None] | None, is_slow: bool, deadline: float) -> None:
         tenant = target.key.tenant
         with self._site.catalog.read(tenant) as tx:
             entry = ledger.read_entry(tx, target.key)
             if time.monotonic() >= self._rates_due:
                 self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
         refuse_failed(entry)
-        (outcome,) = make_variants(self._site, [target], Lane.ON_DEMAND, planned=False)
+        try:
+            (outcome,) = make_variants(
+                self._site, [target], Lane.ON_DEMAND, planned=False, is_slow=is_slow, deadline=deadline
+            )
+        except QueueTimeout as full:
+            raise Overloaded(self._queue_seconds) from full
         with self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [outcome])
+            write_decodings(tx, self._site.decoding.take(tenant))
         if isinstance(outcome, Refused):
             raise _unrenderable(outcome.error)
         if rendered is not None:
             rendered()
+
+
+def _groups(target: Target, *, is_slow: bool) -> tuple[Group, ...]:
+    groups = ((TENANT, target.key.tenant), (ORIGINAL, target.original.sha256))
+    return (*groups, (SLOW, "")) if is_slow else groups
 
 
 def _unrenderable(error: PackshotError) -> PackshotError:
@@ -109,6 +154,16 @@ def _unrenderable(error: PackshotError) -> PackshotError:
     if isinstance(error, RenderTimeout | Unrenderable):
         return error
     return Unrenderable(error.message, expected=error.expected, got=error.got)
+
+
+def refuse_undecodable(original: Original) -> None:
+    """Raise the refusal of an original that could not be decoded a short time ago.
+
+    Raises:
+        Unrenderable, RenderTimeout: it could not.
+    """
+    if (failure := original.recent_failure) is not None:
+        raise _unrenderable(failure)
 
 
 def refuse_failed(entry: Entry | None) -> None:

@@ -36,9 +36,10 @@ from packshot.catalog.transaction import next_sequence
 from packshot.errors import PackshotError
 from packshot.model import IncludeAll
 from packshot.originals import keep_original
+from packshot.render.lanes import ANYBODY
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered
-from packshot.render.pool import Lane, Renderer
+from packshot.render.pool import Lane, Renderer, Share
 from packshot.settings import Settings
 from packshot.site import open_site
 from packshot.storage.base import Metadata, Stored
@@ -71,6 +72,8 @@ class InstantRenderer(Renderer):
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
+        share: Share = ANYBODY,
+        patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,
     ) -> list[Rendered | PackshotError]:

@@ -318,7 +318,7 @@ def announce_original(tx: Tx, original: Original) -> None:
 
     Until a pack location shows it, its grace period counts from now.
     """
-    learnt = ("thumbhash", "dominant_color", "quality")
+    learnt = ("thumbhash", "dominant_color", "quality", "decoding_seconds")
     statement = tx.insert(originals).values(
         tenant_id=tx.tenant,
         sha256=original.sha256,
@@ -331,6 +331,7 @@ def announce_original(tx: Tx, original: Original) -> None:
         thumbhash=original.thumbhash,
         dominant_color=original.dominant_color,
         quality=original.quality,
+        decoding_seconds=original.decoding_seconds,
         created_at=tx.now,
         unused_since=tx.now,
     )
@@ -338,7 +339,9 @@ def announce_original(tx: Tx, original: Original) -> None:
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "sha256"],
             set_={name: sa.func.coalesce(originals.c[name], statement.excluded[name]) for name in learnt}
-            | {"unused_since": sa.case((originals.c.unused_since.is_(None), sa.null()), else_=tx.now)},
+            | {"unused_since": sa.case((originals.c.unused_since.is_(None), sa.null()), else_=tx.now)}
+            # It has just been decoded.
+            | {"failure": None, "failed_at": None},
         )
     )
 

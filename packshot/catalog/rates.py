@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.tables.work import rates
 from packshot.catalog.transaction import Tx
-from packshot.model import Format
+from packshot.model import Format, Original
 
 DECODING = "decoding"
 # Variants of up to 16,384 pixels, of up to four times as many, and so on.
@@ -82,6 +82,20 @@ class Rates:
         """Return the CPU seconds and the bytes of one variant of so many pixels, all frames together."""
         seconds, size = self._of(kind_of(format, pixels))
         return seconds * pixels / 1e6, size * pixels / 1e6
+
+    def rendering(self, original: Original, format: Format, pixels: int, *, moves: bool) -> float:
+        """Return the CPU seconds of decoding an original and drawing one variant of so many pixels.
+
+        What was measured of this very original counts before what its pixels take on average.
+
+        Args:
+            moves: all frames are drawn.
+        """
+        if original.decoding_seconds is None:
+            decoding = self.decoding(original.width * original.height * (original.frames if moves else 1))
+        else:
+            decoding = original.decoding_seconds / (1 if moves else original.frames)
+        return decoding + self.variant(format, pixels)[0]
 
     def decoding(self, pixels: int) -> float:
         """Return the CPU seconds of decoding an original of so many pixels."""

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, packs, tenants
+from packshot.errors import load_error
 from packshot.geometry import Crop, Gravity
 from packshot.model import (
     Focus,
@@ -161,4 +162,7 @@ def to_original(row: Row) -> Original:
         thumbhash=row.o_thumbhash,
         dominant_color=row.o_dominant_color,
         quality=row.o_quality,
+        decoding_seconds=row.o_decoding_seconds,
+        failure=None if row.o_failure is None else load_error(row.o_failure),
+        failed_at=row.o_failed_at,
     )

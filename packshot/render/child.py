@@ -3,21 +3,21 @@
 Every function here is called by a parent that expects the process to die.
 """
 
-import copy
 import fcntl
 import multiprocessing
 import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import c_int
 from pathlib import Path
 
 from packshot.errors import PackshotError
 from packshot.render.decode import check_length
 from packshot.render.limits import Limits
-from packshot.render.pipeline import Rendered, render_all
+from packshot.render.pipeline import Rendered, render_all, undecodable
 from packshot.render.probe import Facts, probe
 from packshot.render.recent import Recent
 from packshot.variants.plan import Drawing
@@ -27,17 +27,28 @@ NICENESS = 10
 OUT_OF_MEMORY = 97
 """The exit code of a process that had no memory left for a picture."""
 
+IDLE, DECODING, DRAWING = range(3)
+"""What the process does at the moment, as the parent reads it after the process has died."""
+
 _recent = Recent()
+_stage = c_int(IDLE)
 
 
-def prepare(limits: Limits) -> None:
-    """Put the limits of the operating system around this process."""
+def prepare(limits: Limits, stage: c_int) -> None:
+    """Put the limits of the operating system around this process.
+
+    Args:
+        stage: memory shared with the parent, one of `IDLE`, `DECODING` and `DRAWING`.
+    """
+    global _stage
+    _stage = stage
     # Ctrl-C in a terminal goes to the whole group; what it means, the parent says.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # The kernel's own dispositions end the process in the middle of a codec's C
     # code. A handler in Python would run only after the codec has returned.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
     # A crash on a hostile picture must not fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.memory_bytes and not limits.watched:
@@ -82,14 +93,20 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
     Raises:
         OSError: the file cannot be read, which is no fault of the picture.
     """
-    with _contained(limits) as wind:
+    with _contained():
         try:
             data = _read(original, limits)
         except PackshotError as refusal:
-            return [copy.copy(refusal) for _ in drawings]
-        wind(0)
+            return undecodable(refusal, drawings)
+        _stage.value = DECODING
+        _limit_time(limits.seconds)
+
+        def begin(pixels: int) -> None:
+            _stage.value = DRAWING
+            _limit_time(limits.seconds_for(pixels))
+
         try:
-            return list(render_all(data, drawings, limits, wind, _recent.levels_of(data, limits)))
+            return list(render_all(data, drawings, limits, begin, _recent.levels_of(data, limits)))
         finally:
             _recent.settle()
 
@@ -97,35 +114,49 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
 def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
     """Return the facts of an original, or why it is refused.
 
+    Decoding has less time than for a drawing, in CPU seconds: what is accepted here can be drawn later,
+    on a machine that is busier.
+
     Raises:
         OSError: the file cannot be read.
     """
-    with _contained(limits) as wind:
+    with _contained():
         try:
             data = _read(original, limits)
-            wind(0)
-            return probe(data, limits)
+            _stage.value = DECODING
+
+            def begin(pixels: int) -> None:
+                _limit_time(limits.seconds_for(pixels))
+                _limit_cpu(limits.decoding_seconds_for(pixels))
+
+            begin(0)
+            return probe(data, limits, begin)
         except PackshotError as refusal:
             return refusal
 
 
 @contextmanager
-def _contained(limits: Limits) -> Iterator[Callable[[int], None]]:
-    # Yields the function that winds the clock up for so many moving pixels, 0 for
-    # what stands still; when it has run down, the kernel ends the process. Nothing
-    # else may be going on by then: a process that dies while it talks to its parent
-    # takes the locks of the pipe along.
+def _contained() -> Iterator[None]:
+    # When a timer has run down, the kernel ends the process. Nothing else may be
+    # going on by then: a process that dies while it talks to its parent takes the
+    # locks of the pipe along.
     try:
-        yield lambda pixels: _set_clock(limits.seconds_for(pixels))
+        yield
     except MemoryError:
         # A fresh process has room again; what this one still holds is unknown.
         os._exit(OUT_OF_MEMORY)
     finally:
-        _set_clock(0)
+        _limit_time(0)
+        _limit_cpu(0)
+        _stage.value = IDLE
 
 
-def _set_clock(seconds: float) -> None:
+def _limit_time(seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _limit_cpu(seconds: float) -> None:
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _read(original: bytes | Path, limits: Limits) -> bytes:

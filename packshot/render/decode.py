@@ -22,6 +22,7 @@ from packshot.render.damage import DAMAGE, refused_if_damaged
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
 from packshot.render.metadata import credit_exif, orientation, tiff_orientation
+from packshot.render.structure import check_structure
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
@@ -244,6 +245,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             expected=", ".join(ACCEPTED),
             got=format or (f"bytes beginning {data[:8].hex(' ')}" if data else "an empty file"),
         )
+    check_structure(data, format)
     frames = 1
     reach = Size(0, 0)
     # What the readers would do too late, or not at all.

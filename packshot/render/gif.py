@@ -193,6 +193,37 @@ def _pair(data: bytes, at: int) -> tuple[int, int]:
     return data[at] | data[at + 1] << 8, data[at + 2] | data[at + 3] << 8
 
 
+def count_blocks(data: bytes, limit: int) -> int:
+    """Return how many blocks a GIF has, those that hold pixels or text counted one by one, up to `limit` + 1.
+
+    A file that ends inside of a block has as many as there are before it.
+    """
+    blocks, zeros = 0, 0
+    try:
+        _, at = _colours(data, data[10], 13)
+        while at < len(data) and blocks + zeros <= limit:
+            kind = data[at]
+            if kind == _EXTENSION:
+                at += 2
+            elif kind == _IMAGE:
+                _, at = _colours(data, data[at + 9], at + 10)
+                at += 1
+            elif kind == _TRAILER:
+                break
+            else:
+                zeros += 1
+                at += 1
+                continue
+            blocks += 1
+            while (length := data[at]) and blocks <= limit:
+                blocks += 1
+                at += length + 1
+            at += 1
+    except IndexError:
+        pass
+    return blocks + zeros
+
+
 def _past_blocks(data: bytes, at: int) -> int:
     while length := data[at]:
         at += length + 1

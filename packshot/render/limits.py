@@ -6,6 +6,9 @@ from dataclasses import dataclass
 MOVING_PIXELS = 20_000_000
 """Pixels of an animation, all frames together, that may take as long as one still picture."""
 
+DECODING_SHARE = 0.2
+"""Part of `Limits.seconds` that decoding a new original may take, so that its drawings fit into the rest."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -38,3 +41,11 @@ class Limits:
             pixels: 0 for what stands still.
         """
         return self.seconds * max(1.0, pixels / MOVING_PIXELS)
+
+    def decoding_seconds_for(self, pixels: int) -> float:
+        """Return the CPU seconds that decoding a new original may take; 0: no limit.
+
+        Args:
+            pixels: of all frames; 0 for what stands still.
+        """
+        return self.seconds_for(pixels) * DECODING_SHARE

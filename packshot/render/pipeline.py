@@ -37,7 +37,8 @@ class Rendered:
 
     Attributes:
         seconds: CPU time of this drawing, later looks into the original among it.
-        decoding_seconds: CPU time of decoding the original before its first drawing; of all others 0.
+        decoding_seconds: CPU time of decoding the original before its first drawing; 0 for all others, and
+            where an earlier call had decoded it.
     """
 
     data: bytes
@@ -73,16 +74,23 @@ def render_all(
     """
     began = time.process_time()
     levels = levels_of(original, limits) if levels is None else levels
+    is_decoded = levels.most > 0
     try:
         # Before the rest is looked at, so that a damaged original is refused once.
         levels.at(_level(drawings[0]) if drawings else 1)
         animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
         credits = credits_of(original, limits) if any(drawing.credits for drawing in drawings) else None
     except PackshotError as refusal:
-        # One each, as callers put their own field path into what they get.
-        return iter([copy.copy(refusal) for _ in drawings])
+        return iter(undecodable(refusal, drawings))
     drawn = _draw_all(levels, animation, credits, drawings, limits, begin)
-    return _timed(drawn, time.process_time() - began)
+    return _timed(drawn, 0.0 if is_decoded else time.process_time() - began)
+
+
+def undecodable(refusal: PackshotError, drawings: Sequence[Drawing]) -> list[Rendered | PackshotError]:
+    """Return the refusal of an original as the outcome of each drawing."""
+    refusal.undecodable = True
+    # One each, as callers put their own field path into what they get.
+    return [copy.copy(refusal) for _ in drawings]
 
 
 def _timed(outcomes: Iterator[Rendered | PackshotError], decoding_seconds: float) -> Iterator[Rendered | PackshotError]:

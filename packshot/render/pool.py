@@ -4,7 +4,6 @@ A picture that ends its process, or takes too long, is refused; nothing else is
 touched by it.
 """
 
-import copy
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +16,15 @@ from packshot.errors import PackshotError, RenderTimeout, Unrenderable
 from packshot.render import child
 from packshot.render.animation import MOVING
 from packshot.render.decode import check_length
-from packshot.render.lanes import Lane, Lanes, Pulse, RendererClosed
+from packshot.render.failures import Failures
+from packshot.render.lanes import ANYBODY, Lane, Lanes, Places, Pulse, QueueTimeout, RendererClosed, Share
 from packshot.render.limits import MOVING_PIXELS, Limits
-from packshot.render.pipeline import Rendered
+from packshot.render.pipeline import Rendered, undecodable
 from packshot.render.probe import Facts
 from packshot.render.slot import Died, Slot, render_context
 from packshot.variants.plan import Drawing
 
-__all__ = ["Lane", "Rendered", "Renderer", "RendererClosed"]
+__all__ = ["Lane", "QueueTimeout", "Rendered", "Renderer", "RendererClosed", "Share"]
 
 # For starting a process and for the way there and back, in seconds. The limit
 # proper is kept inside the process; this is for one that hangs outside of it.
@@ -45,12 +45,21 @@ class Renderer:
         self._limits = limits
         self.processes = processes
         self._lanes = Lanes(processes)
+        self._failures = Failures()
         self._slots = tuple(Slot(context, limits) for _ in range(processes))
         # Used from its end, so that few calls keep few processes warm.
         self._free = list(self._slots)
 
-    def probe(self, original: bytes | Path, lane: Lane = Lane.INTERACTIVE) -> Facts:
+    @property
+    def places(self) -> Places:
+        """How many of the processes one tenant, one original and slow renders may have at once."""
+        return self._lanes.places
+
+    def probe(self, original: bytes | Path, lane: Lane = Lane.INTERACTIVE, *, share: Share = ANYBODY) -> Facts:
         """Decode an original wholly and return what is known of it.
+
+        Args:
+            share: whom it is for.
 
         Raises:
             UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: it is refused.
@@ -60,13 +69,14 @@ class Renderer:
         if isinstance(original, bytes):
             check_length(len(original), self._limits)
         pulse = Pulse()
-        with self._slot(lane, pulse) as slot:
+        with self._slot(lane, pulse, share) as slot:
             try:
                 found = slot.run(child.look, self._patience(()), pulse, original, self._limits)
             except Died as death:
                 raise self._refusal(death) from death
         if isinstance(found, PackshotError):
             raise found
+        self._failures.note(share.original, None)
         return found
 
     def render(
@@ -75,17 +85,24 @@ class Renderer:
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
+        share: Share = ANYBODY,
+        patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,
     ) -> list[Rendered | PackshotError]:
         """Return one outcome per drawing, in their order; a refusal is an outcome.
 
+        On demand, an original that could not be decoded lately is refused without another try.
+
         Args:
             original: bytes, or a file, which the render process reads.
+            share: whom it is for.
+            patience: seconds to wait for a place at most; None: no limit.
             heartbeat: called about every `heartbeat_seconds` while waiting, for a
                 place as well as for the result. What it raises ends the render.
 
         Raises:
+            QueueTimeout: no place became free in that time.
             RendererClosed: closed, or ended from outside; ask again elsewhere.
             OSError: the file cannot be read.
         """
@@ -95,15 +112,15 @@ class Renderer:
             try:
                 check_length(len(original), self._limits)
             except PackshotError as refusal:
-                return [copy.copy(refusal) for _ in drawings]
+                return undecodable(refusal, drawings)
         pulse = Pulse(heartbeat, heartbeat_seconds)
-        with self._slot(lane, pulse) as slot:
-            try:
-                return self._draw(slot, pulse, original, drawings)
-            except Died as death:
-                if len(drawings) == 1:
-                    return [self._refusal(death, drawings[0])]
-            return self._one_by_one(slot, pulse, original, drawings)
+        with self._slot(lane, pulse, share, patience) as slot:
+            # Asked here, as it may have failed while this render waited for its place.
+            if lane is Lane.ON_DEMAND and (known := self._failures.find(share.original)) is not None:
+                return undecodable(known, drawings)
+            outcomes = self._draw_contained(slot, pulse, original, drawings)
+        self._failures.note(share.original, failure_of(outcomes))
+        return outcomes
 
     def close(self) -> None:
         """End all render processes. Whoever waits or renders is told `RendererClosed`."""
@@ -120,8 +137,8 @@ class Renderer:
         self.close()
 
     @contextmanager
-    def _slot(self, lane: Lane, pulse: Pulse) -> Iterator[Slot]:
-        with self._lanes.place(lane, pulse):
+    def _slot(self, lane: Lane, pulse: Pulse, share: Share = ANYBODY, patience: float | None = None) -> Iterator[Slot]:
+        with self._lanes.place(lane, pulse, share, patience):
             # There is one: the lanes admit no more than there are slots.
             slot = self._free.pop()
             try:
@@ -134,20 +151,31 @@ class Renderer:
     ) -> list[Rendered | PackshotError]:
         return slot.run(child.draw, self._patience(drawings), pulse, original, drawings, self._limits)
 
-    def _one_by_one(
+    def _draw_contained(
         self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
     ) -> list[Rendered | PackshotError]:
+        try:
+            return self._draw(slot, pulse, original, drawings)
+        except Died as death:
+            if _is_decoding(death):
+                return undecodable(self._refusal(death), drawings)
+            if len(drawings) == 1:
+                return [self._refusal(death, drawings[0])]
+            stage_is_known = death.exitcode != -signal.SIGKILL
         # The process died of one of them, and which one it cannot tell any more.
         try:
-            # If it was the decoding, every drawing would take as long to find out.
-            self._draw(slot, pulse, original, ())
+            if not stage_is_known:
+                # If it was the decoding, every drawing would take as long to find out.
+                self._draw(slot, pulse, original, ())
         except Died as death:
-            return [self._refusal(death) for _ in drawings]
+            return undecodable(self._refusal(death), drawings)
         outcomes: list[Rendered | PackshotError] = []
         for drawing in drawings:
             try:
                 outcomes += self._draw(slot, pulse, original, [drawing])
             except Died as death:
+                if _is_decoding(death):
+                    return undecodable(self._refusal(death), drawings)
                 outcomes.append(self._refusal(death, drawing))
         return outcomes
 
@@ -158,6 +186,12 @@ class Renderer:
         return limits.seconds + sum(map(limits.seconds_for, most)) + _GRACE if limits.seconds else None
 
     def _refusal(self, death: Died, drawing: Drawing | None = None) -> PackshotError:
+        if death.exitcode == -signal.SIGPROF:
+            return RenderTimeout(
+                "Decoding the picture takes too long.",
+                expected=f"at most {self._limits.decoding_seconds_for(0):g} seconds of CPU time,"
+                f" of an animation for every {MOVING_PIXELS // 1_000_000} megapixels",
+            )
         if death.exitcode in (None, -signal.SIGALRM):
             expected = f"at most {self._limits.seconds:g} seconds"
             if drawing is not None and drawing.format in MOVING:
@@ -170,6 +204,16 @@ class Renderer:
                 expected=f"at most {self._limits.memory_bytes} bytes of {kind}",
             )
         return Unrenderable("The picture ended the process that rendered it.", got=_ending(death.exitcode))
+
+
+def failure_of(outcomes: Sequence[Rendered | PackshotError]) -> PackshotError | None:
+    """Return why the original of these outcomes could not be decoded; None: it could."""
+    return next((one for one in outcomes if isinstance(one, PackshotError) and one.undecodable), None)
+
+
+def _is_decoding(death: Died) -> bool:
+    # The kernel kills processes for the memory that others take, too; so one such death proves nothing.
+    return death.decoding and death.exitcode != -signal.SIGKILL
 
 
 def _ending(exitcode: int | None) -> str:

@@ -1,8 +1,10 @@
 """What the catalog keeps of an original, found by decoding it once and wholly."""
 
+import time
 from base64 import b64encode
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from PIL import Image
 
@@ -30,6 +32,7 @@ class Facts:
         thumbhash: a placeholder of about 25 bytes, in Base64.
         dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
         quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None for other formats.
+        decoding_seconds: CPU time of decoding all its frames once.
     """
 
     width: int
@@ -40,22 +43,33 @@ class Facts:
     thumbhash: str | None
     dominant_color: str | None
     quality: int | None = None
+    decoding_seconds: float = field(default=0.0, compare=False)
 
 
-def probe(data: bytes, limits: Limits) -> Facts:
+def _ignore(pixels: int) -> None:
+    pass
+
+
+def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -> Facts:
     """Decode an original to the end and return what is known of it.
+
+    Args:
+        begin: called before the frames of an animation are decoded, with the pixels of all of them.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
         MemoryError: the process has no room for the picture.
     """
+    began = time.process_time()
     header = inspect(data, limits)
     decoded = decode(data, limits)
     alpha = decoded.picture.mode == "RGBA"
     if (animation := animation_of(data, limits)) is not None:
+        begin(header.frames * header.width * header.height)
         # To the end, since damage in a later frame is to be found out at once too.
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
+    decoding_seconds = time.process_time() - began
     with refused_if_damaged("The picture's colours cannot be told."):
         # Both are told of a small copy alone: colours of a whole original take long.
         color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))
@@ -69,6 +83,7 @@ def probe(data: bytes, limits: Limits) -> Facts:
         thumbhash=b64encode(hashed).decode(),
         dominant_color=color,
         quality=header.quality,
+        decoding_seconds=decoding_seconds,
     )
 
 

@@ -36,11 +36,13 @@ class Died(Exception):
     Attributes:
         exitcode: as `multiprocessing` gives it, minus the signal; None: it hung
             and was ended by the parent.
+        decoding: it was decoding the original, so no drawing of it can succeed.
     """
 
-    def __init__(self, exitcode: int | None) -> None:
+    def __init__(self, exitcode: int | None, *, decoding: bool = False) -> None:
         super().__init__(f"render process died with {exitcode}")
         self.exitcode = exitcode
+        self.decoding = decoding
 
 
 def render_context() -> BaseContext:
@@ -67,6 +69,8 @@ class Slot:
     def __init__(self, context: BaseContext, limits: Limits) -> None:
         self._context = context
         self._limits = limits
+        # Memory that the process shares with this one: it says what it does, which a dead one cannot.
+        self._stage = context.RawValue("i", child.IDLE)
         self._pool: ProcessPool | None = None
         self._pid: ProcessFuture[int] | None = None
         self._wake = threading.Event()
@@ -102,6 +106,7 @@ class Slot:
         self, job: Callable[P, T], seconds: float | None, pulse: Pulse, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         self._wake.clear()
+        self._stage.value = child.IDLE
         if self._closed:
             raise RendererClosed("the renderer is closed")
         try:
@@ -118,11 +123,14 @@ class Slot:
                 # A service manager that stops a group ends the processes before
                 # their parent has answered: what it still works on is done again.
                 raise BrokenProcessPool("a render process was ended from outside") from error
-            raise Died(error.exitcode) from error
+            raise self._death(error.exitcode) from error
         if isinstance(error, BrokenProcessPool):
             self._discard()
             raise error
         return future.result()
+
+    def _death(self, exitcode: int | None) -> Died:
+        return Died(exitcode, decoding=self._stage.value == child.DECODING)
 
     def _submit(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
         pool = self._pool
@@ -130,7 +138,7 @@ class Slot:
             pool = self._pool = ProcessPool(
                 max_workers=1,
                 initializer=child.prepare,
-                initargs=(self._limits,),
+                initargs=(self._limits, self._stage),
                 context=self._context,
             )
             if self._watched:
@@ -148,14 +156,14 @@ class Slot:
         while not future.done():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
-                raise Died(None)
+                raise self._death(None)
             look_again = _LOOK_SECONDS if self._watched else None
             waits = [wait for wait in (left, pulse.remaining(), look_again) if wait is not None]
             self._wake.wait(min(waits, default=None))
             if self._closed:
                 raise RendererClosed("the renderer is closed")
             if self._watched and self._resident() > self._limits.memory_bytes:
-                raise Died(child.OUT_OF_MEMORY)
+                raise self._death(child.OUT_OF_MEMORY)
             pulse.beat_if_due()
 
     @property

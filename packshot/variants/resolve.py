@@ -56,10 +56,14 @@ class Target:
     upscaled: bool
 
     @property
+    def moves(self) -> bool:
+        """Whether all frames are drawn."""
+        return self.original.moves and self.drawing.format in (Format.WEBP, Format.GIF)
+
+    @property
     def pixels(self) -> int:
         """Pixels of the output, all frames together."""
-        moves = self.original.moves and self.drawing.format in (Format.WEBP, Format.GIF)
-        return self.drawing.size.width * self.drawing.size.height * (self.original.frames if moves else 1)
+        return self.drawing.size.width * self.drawing.size.height * (self.original.frames if self.moves else 1)
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -180,7 +184,16 @@ def resolve(
 
 
 def _look(snapshot: Snapshot, config: Location, shown: Shown) -> Look:
-    faceless = replace(shown.original, sha256="", bytes=0, thumbhash=None, dominant_color=None)
+    faceless = replace(
+        shown.original,
+        sha256="",
+        bytes=0,
+        thumbhash=None,
+        dominant_color=None,
+        decoding_seconds=None,
+        failure=None,
+        failed_at=None,
+    )
     policy, tenant = policy_for(snapshot, config.name), snapshot.tenant
     return Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
 

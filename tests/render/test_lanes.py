@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from packshot.render.lanes import Lane, Lanes, Pulse, RendererClosed
+from packshot.render.lanes import ANYBODY, Lane, Lanes, Pulse, QueueTimeout, RendererClosed, Share
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -135,3 +135,53 @@ def test_a_heartbeat_goes_on_while_waiting_and_its_error_gives_the_wait_up() -> 
             pytest.fail("it was let in")
         assert len(beats) == 3
         assert people.lanes.waiting() == 0
+
+
+def is_free(lanes: Lanes, lane: Lane, share: Share = ANYBODY) -> bool:
+    try:
+        with lanes.place(lane, share=share, patience=0):
+            return True
+    except QueueTimeout:
+        return False
+
+
+def test_a_caller_waits_no_longer_than_it_can() -> None:
+    lanes = Lanes(1)
+    with lanes.place(Lane.BULK):
+        with pytest.raises(QueueTimeout), lanes.place(Lane.ON_DEMAND, patience=0.01):
+            pass
+        assert lanes.waiting() == 0
+    assert is_free(lanes, Lane.ON_DEMAND)
+
+
+def test_one_original_never_takes_all_places() -> None:
+    lanes, slow = Lanes(3), Share("a", "1" * 64)
+    with lanes.place(Lane.ON_DEMAND, share=slow):
+        assert not is_free(lanes, Lane.ON_DEMAND, slow)
+        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
+    with lanes.place(Lane.BULK, share=slow), lanes.place(Lane.INTERACTIVE, share=slow):
+        assert not is_free(lanes, Lane.ON_DEMAND, slow)
+        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
+
+
+@pytest.mark.parametrize("lane", [Lane.ON_DEMAND, Lane.INTERACTIVE])
+def test_one_tenant_never_takes_all_places(lane: Lane) -> None:
+    lanes = Lanes(3)
+    with lanes.place(lane, share=Share("a", "1" * 64)), lanes.place(lane, share=Share("a", "2" * 64)):
+        assert not is_free(lanes, lane, Share("a", "3" * 64))
+        assert is_free(lanes, lane, Share("b", "3" * 64))
+        assert is_free(lanes, Lane.BULK, Share("b", "3" * 64))
+
+
+def test_slow_renders_on_demand_leave_places_to_quick_ones() -> None:
+    lanes = Lanes(3)
+    with lanes.place(Lane.ON_DEMAND, share=Share("a", "1" * 64, slow=True)):
+        assert not is_free(lanes, Lane.ON_DEMAND, Share("b", "2" * 64, slow=True))
+        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
+        assert is_free(lanes, Lane.INTERACTIVE, Share("b", "2" * 64, slow=True))
+
+
+def test_bulk_work_of_a_tenant_keeps_none_of_its_urgent_renders_waiting() -> None:
+    lanes = Lanes(3)
+    with lanes.place(Lane.BULK, share=Share("a", "1" * 64)), lanes.place(Lane.BULK, share=Share("a", "2" * 64)):
+        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "3" * 64))

@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from packshot.errors import ErrorCode, PackshotError, TooLarge, UnsupportedMedia
+from packshot.errors import ErrorCode, PackshotError, RenderTimeout, TooLarge, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.model import Format
 from packshot.render import child, limits
@@ -22,7 +23,8 @@ from packshot.render.formats import ACCEPTED
 from packshot.render.lanes import Pulse
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
-from packshot.render.pool import Lane, Renderer, RendererClosed
+from packshot.render.pool import Lane, Renderer, RendererClosed, Share
+from packshot.render.probe import Facts
 from packshot.render.slot import Died, Slot, render_context
 from packshot.variants.plan import Drawing
 from tests import pictures
@@ -161,7 +163,7 @@ def test_an_original_that_takes_too_long_to_decode_is_refused_for_all() -> None:
 
 def test_the_clock_of_an_animation_is_wound_for_all_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     wound: list[float] = []
-    monkeypatch.setattr(signal, "setitimer", lambda which, seconds: wound.append(seconds))
+    monkeypatch.setattr(child, "_limit_time", wound.append)
     monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
 
     def drawing(width: int, height: int, format: Format) -> Drawing:
@@ -424,3 +426,46 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:
         return False
+
+
+def test_an_original_that_could_not_be_decoded_is_refused_on_demand_without_a_render(tmp_path: Path) -> None:
+    share, missing = Share("default", "1" * 64), tmp_path / "missing"
+    with Renderer(Limits(seconds=0.0002), processes=1) as renderer:
+        (refused,) = renderer.render(NOISE, [SMALL], Lane.ON_DEMAND, share=share)
+        assert isinstance(refused, RenderTimeout)
+        assert refused.undecodable
+        # It is not even read.
+        outcomes = renderer.render(missing, [SMALL, scaled(20, 10)], Lane.ON_DEMAND, share=share)
+        assert [(type(one), str(one)) for one in outcomes] == [(RenderTimeout, str(refused))] * 2
+        with pytest.raises(FileNotFoundError):
+            renderer.render(missing, [SMALL], Lane.ON_DEMAND, share=Share("default", "2" * 64))
+        # Work ahead of time tries again, as somebody may have asked for just that.
+        with pytest.raises(FileNotFoundError):
+            renderer.render(missing, [SMALL], Lane.BULK, share=share)
+
+
+def test_a_drawing_that_takes_too_long_says_nothing_of_its_original() -> None:
+    share = Share("default", "1" * 64)
+    with Renderer(Limits(seconds=0.5), processes=1) as renderer:
+        (refused,) = renderer.render(NOISE, [ENDLESS], Lane.ON_DEMAND, share=share)
+        assert isinstance(refused, RenderTimeout)
+        assert not refused.undecodable
+        assert isinstance(renderer.render(NOISE, [SMALL], Lane.ON_DEMAND, share=share)[0], Rendered)
+
+
+def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    wound: list[float] = []
+    monkeypatch.setattr(child, "_limit_cpu", wound.append)
+    assert isinstance(child.look(PHOTO, Limits(seconds=20.0)), Facts)
+    assert wound == [4.0, 0]
+    wound.clear()
+    monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
+    child.look(pictures.animated("GIF", 5), Limits(seconds=20.0))
+    assert wound == pytest.approx([4.0, 4.0 * 5 * 64 * 48 / 1000, 0])
+
+
+def test_a_new_original_that_takes_too_long_is_refused() -> None:
+    # 40 megapixels of one colour are decoded in more than 20 ms everywhere.
+    large = pictures.png(Image.new("L", (8000, 5000)))
+    with Renderer(Limits(seconds=0.1), processes=1) as renderer, pytest.raises(RenderTimeout):
+        renderer.probe(large)

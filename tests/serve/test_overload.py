@@ -4,13 +4,21 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import httpx2 as httpx
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from packshot.catalog.rates import Rates
+from packshot.catalog.tables.artwork import originals
+from packshot.model import FAILURE_SECONDS
+from packshot.render.limits import Limits
+from packshot.render.pool import Lane, Renderer
 from packshot.settings import Settings
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import resolve
@@ -19,7 +27,7 @@ from serve import fallback
 from serve.app import create_app
 from tests.admin import wait_for
 from tests.pictures import photo
-from tests.playground import Playground
+from tests.playground import TENANT, Playground
 
 
 class Gate:
@@ -87,18 +95,88 @@ def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
         assert client.get(f"/api/v2/img/{pack_id}?width=301&format=avif").status_code == 200
 
 
+@pytest.fixture
+def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every render expected to take a second for each 10,000 pixels of its output, on four processors."""
+    monkeypatch.setattr(Rates, "rendering", lambda self, original, format, pixels, *, moves: pixels / 1e4)
+    monkeypatch.setattr(fallback.os, "cpu_count", lambda: 4)
+
+
+@contextmanager
+def served_by_four(playground: Playground, seconds: float, renderer: Renderer | None = None) -> Iterator[TestClient]:
+    """As `served`, with four render processes, or the given."""
+    settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
+    with renderer or Renderer(Limits(), processes=4) as renderer:
+        site = replace(playground.with_settings(settings), renderer=renderer)
+        app = create_app(site, make_broker(settings), playground.bell, "test-token")
+        with TestClient(app, raise_server_exceptions=False) as client:
+            yield client
+
+
+def statuses(answers: list[Future[httpx.Response]]) -> list[int]:
+    return sorted(answer.result(30).status_code for answer in answers)
+
+
+@pytest.mark.usefixtures("slow_machine")
 def test_large_pictures_weigh_more_than_small_ones(playground: Playground, gate: Gate, pack_id: str) -> None:
-    # 600 x 400 as AVIF takes 24 ms by the first guess, 30 x 20 next to nothing; decoding 1.4 ms.
-    seconds = 0.05 / playground.site.renderer.processes
-    with served(playground, seconds) as client, ThreadPoolExecutor(16) as pool:
+    # 600 x 400 takes 24 s, 30 x 20 next to nothing; two renders of one original run at once.
+    with served_by_four(playground, 20.0) as client, ThreadPoolExecutor(16) as pool:
         small = ask(client, pool, pack_id, *range(30, 38))
         wait_for(lambda: gate.started == 8)
         large = ask(client, pool, pack_id, 598, 599, 600)
-        refused = [one for one in large if _is_refused(one)]
-        assert len(refused) == 2
+        assert len([one for one in large if _is_refused(one)]) == 2
         gate.open()
-        assert {one.result(30).status_code for one in small} == {200}
-        assert sorted(one.result(30).status_code for one in large) == [200, 503, 503]
+        assert statuses(small) == [200] * 8
+        assert statuses(large) == [200, 503, 503]
+
+
+@pytest.mark.usefixtures("slow_machine")
+def test_slow_renders_of_many_originals_leave_room_for_quick_ones(playground: Playground, gate: Gate) -> None:
+    packs = [playground.pack(picture=photo(600, 400, seed=seed), external_id=str(seed)) for seed in range(4)]
+    with served_by_four(playground, 20.0) as client, ThreadPoolExecutor(16) as pool:
+        slow = [one for pack_id in packs[:3] for one in ask(client, pool, pack_id, 600)]
+        assert len([one for one in slow if _is_refused(one)]) == 2
+        quick = ask(client, pool, packs[3], 30, 31, 32)
+        wait_for(lambda: gate.started == 4)
+        gate.open()
+        assert statuses(quick) == [200] * 3
+
+
+def test_a_request_that_finds_no_free_process_in_time_is_turned_away(playground: Playground, pack_id: str) -> None:
+    renderer = Renderer(Limits(), processes=4)
+    with served_by_four(playground, 0.05, renderer) as client, ThreadPoolExecutor(1) as pool, ExitStack() as busy:
+        for _ in range(4):
+            busy.enter_context(renderer._lanes.place(Lane.ON_DEMAND))
+        (waiting,) = ask(client, pool, pack_id, 300)
+        answer = waiting.result(30)
+        assert (answer.status_code, answer.json()["code"]) == (503, "OVERLOADED")
+        assert int(answer.headers["retry-after"]) >= 1
+        busy.close()
+        assert client.get(f"/api/v2/img/{pack_id}?width=300&format=avif").status_code == 200
+
+
+def test_an_original_that_cannot_be_decoded_is_refused_at_every_size_without_a_render(
+    playground: Playground, gate: Gate, pack_id: str
+) -> None:
+    gate.open()
+    with playground.limits(seconds=0.0002) as site:
+        app = create_app(site, make_broker(site.settings), playground.bell, "test-token")
+        with TestClient(app, raise_server_exceptions=False) as client:
+            assert client.get(f"/api/v2/img/{pack_id}?width=300").status_code == 504
+    # Another process knows it from the catalog.
+    started = gate.started
+    with served(playground, 4.0) as client:
+        answers = [client.get(f"/api/v2/img/{pack_id}?width={width}") for width in (301, 302, 303)]
+        assert [(one.status_code, one.json()["code"]) for one in answers] == [(504, "RENDER_TIMEOUT")] * 3
+        assert gate.started == started
+        _forget_failure(playground)
+        assert client.get(f"/api/v2/img/{pack_id}?width=301").status_code == 200
+
+
+def _forget_failure(playground: Playground) -> None:
+    with playground.site.catalog.write(TENANT) as tx:
+        long_ago = tx.now - timedelta(seconds=FAILURE_SECONDS + 1)
+        tx.connection.execute(sa.update(originals).values(failed_at=long_ago))
 
 
 def _is_refused(answer: Future[httpx.Response]) -> bool:
