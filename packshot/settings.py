@@ -132,9 +132,8 @@ class Settings(BaseSettings):
     )
     render_queue_seconds: Duration = Field(
         default=4.0,
-        description="Longest that pictures rendered on demand may wait for a process, as foretold by what such "
-        "pictures took of late; beyond it clients "
-        "are answered 503 and told when to come again.",
+        description="Longest wait of a picture rendered on demand for a render process, in seconds: the wait that is "
+        "expected when the request arrives, and the actual one. Beyond it clients get 503 with `Retry-After`.",
     )
     hot_bytes: Amount = Field(
         default=64 * 1024**2,
@@ -248,7 +247,7 @@ class Settings(BaseSettings):
     )
     render_processes: OptionalCount = Field(
         default=None,
-        description="Number of render processes."
+        description="Number of render processes. One tenant's urgent renders have all but one of them."
         " Not set: one more than there are cores, so that an edit need not wait for bulk work.",
     )
     demand_threshold: Amount = Field(
