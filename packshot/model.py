@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -181,9 +181,9 @@ class Original:
     thumbhash: str | None
     dominant_color: str | None
     quality: int | None = None
-    decoding_seconds: float | None = None
-    failure: PackshotError | None = None
-    failed_at: datetime | None = None
+    decoding_seconds: float | None = field(default=None, compare=False)
+    failure: PackshotError | None = field(default=None, compare=False)
+    failed_at: datetime | None = field(default=None, compare=False)
 
     @property
     def media_type(self) -> str:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from packshot.machine import memory_bytes, render_memory_bytes
 from packshot.setting_conflicts import conflicts
 from packshot.setting_types import (
     PREFIX,
@@ -242,8 +243,10 @@ class Settings(BaseSettings):
         description="Seconds after which a render is stopped and refused,"
         " of an animation for every 20 megapixels in all its frames. 0: never.",
     )
-    render_memory_bytes: Count = Field(
-        default=4 * 1024**3, description="Most bytes of memory of one render process. The default is 4 GiB."
+    render_memory_bytes: OptionalCount = Field(
+        default=None,
+        description="Most bytes of memory of one render process. Not set: three quarters of the memory of the machine, "
+        "or of its control group, divided by the number of render processes, from 512 MiB to 4 GiB.",
     )
     render_processes: OptionalCount = Field(
         default=None,
@@ -293,6 +296,11 @@ class Settings(BaseSettings):
     def effective_render_processes(self) -> int:
         """How many render processes there are, where the setting leaves it open too."""
         return self.render_processes or (os.cpu_count() or 1) + 1
+
+    @property
+    def effective_render_memory_bytes(self) -> int:
+        """The memory limit of one render process, where the setting leaves it open too."""
+        return self.render_memory_bytes or render_memory_bytes(memory_bytes(), self.effective_render_processes)
 
     @property
     def live(self) -> bool:

@@ -94,7 +94,7 @@ def open_site(settings: Settings) -> Site:
         max_bytes=settings.max_upload_bytes,
         max_frames_pixels=settings.max_frames_pixels,
         seconds=settings.render_timeout_seconds,
-        memory_bytes=settings.render_memory_bytes,
+        memory_bytes=settings.effective_render_memory_bytes,
     )
     catalog = Catalog(settings.effective_database_url)
     doors = Doors(catalog, settings)

@@ -63,7 +63,8 @@ def test_nothing_has_to_be_set() -> None:
     assert settings.max_pixels == 80_000_000
     assert settings.max_upload_bytes == 67_108_864
     assert settings.render_timeout_seconds == 20
-    assert settings.render_memory_bytes == 4_294_967_296
+    assert settings.render_memory_bytes is None
+    assert 2**29 <= settings.effective_render_memory_bytes <= 2**32
     assert settings.admin_token is None
 
 

@@ -30,6 +30,10 @@ MAX_PROFILE_BYTES = 4 * 2**20
 # No picture is that long, and a line of 80 million pixels takes longer to sample than a square of as many.
 LONGEST_SIDE = 65_535
 
+# Four samples of 16 bits, the most that other formats have.
+_BYTES_A_PIXEL = 8
+_BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 258, 277, 322, 323
+
 # Formats whose readers know the number of frames from the header.
 _ANIMATED = ("webp", "avif", "png")
 
@@ -269,6 +273,8 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             got=f"{size.width} x {size.height}",
         )
     check_pixels(size, limits)
+    if isinstance(source, TiffImageFile):
+        check_samples(source, limits)
     check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
     if len(profile) > MAX_PROFILE_BYTES:
         raise TooLarge(
@@ -277,6 +283,25 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             got=len(profile),
         )
     return source, Header(format, size.width, size.height, frames)
+
+
+def check_samples(source: TiffImageFile, limits: Limits) -> None:
+    """Raise `TooLarge` if the samples of a TIFF, which have up to 64 bits each, need more memory than those of others.
+
+    A tile may be larger than the picture, and is decoded in full.
+    """
+    tags = source.tag_v2
+    with refused_if_damaged("The picture is damaged: its header cannot be read."):
+        bits = max((int(number) for number in tags.get(_BITS_PER_SAMPLE, (1,))), default=1)
+        samples = int(tags.get(_SAMPLES_PER_PIXEL, 1))
+        tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
+        found = max(source.width * source.height, tile) * samples * bits // 8
+    if found > limits.max_pixels * _BYTES_A_PIXEL:
+        raise TooLarge(
+            "The picture's samples need too much memory.",
+            expected=f"at most {limits.max_pixels * _BYTES_A_PIXEL} bytes",
+            got=found,
+        )
 
 
 def check_frames(frames: int, size: Size, limits: Limits) -> None:

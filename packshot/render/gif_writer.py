@@ -141,14 +141,15 @@ def _indexed(picture: Image.Image) -> Image.Image:
     opaque = picture.getchannel("A")
     colours = picture.convert("RGB")
     if opaque.getextrema() == (255, 255):
-        return _quantized(colours, 256)
-    frame = _quantized(colours, 255)
+        return with_sampled_colours(colours, 256)
+    frame = with_sampled_colours(colours, 255)
     frame.paste(255, mask=ImageChops.invert(opaque))
     frame.info["transparency"] = 255
     return frame
 
 
-def _quantized(picture: Image.Image, colours: int) -> Image.Image:
+def with_sampled_colours(picture: Image.Image, colours: int) -> Image.Image:
+    """Return an RGB picture in so many colours at most, those of a sample of its pixels."""
     step = ceil(sqrt(picture.width * picture.height / _SAMPLE))
     if step < 2 or picture.getcolors(colours) is not None:
         return picture.quantize(colours)  # where there are few, each stays as it is

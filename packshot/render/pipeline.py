@@ -185,7 +185,7 @@ def _draw_all(
                 kept[geometry] = composed
             # An encoder may need as much room as the original.
             levels.release(level for later, level in sampled_from.items() if to_come[later] and later not in kept)
-            data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif)
+            data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif, quick=drawing.quick)
             yield Rendered(data, *drawing.size)
         except PackshotError as refusal:
             yield refusal

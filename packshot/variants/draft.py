@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
 from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
-from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing
+from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, needs_quick
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
@@ -125,6 +125,7 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format) -> Draft:
         blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
         corner=corner,
         credits=look.credits,
+        quick=needs_quick(format, size, kept),
     )
     drawn = drawing(plan, original, look.crop, look.focus)
     return Draft(plan, drawn, _is_enlarged(drawn))

@@ -25,7 +25,12 @@ from packshot.geometry import (
     focal_anchor,
     place,
 )
-from packshot.model import Focus, Format
+from packshot.model import Focus, Format, Original
+
+# A still GIF of more pixels takes its colours from a sample of them: of all, that takes longer than all else.
+LARGEST_CAREFUL_GIF = 4_000_000
+# The alpha of an AVIF of more pixels is not lossless, which would take as long again as its colours.
+LARGEST_LOSSLESS_ALPHA = 8_000_000
 
 DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
 
@@ -42,6 +47,7 @@ class Plan:
         blur: standard deviation of a Gaussian in output pixels, at most two decimals; 0: none.
         corner: radius of rounded corners in output pixels; 0: none.
         credits: the original's copyright and credit lines are kept.
+        quick: encoded with less effort; see `needs_quick`.
     """
 
     width: int
@@ -55,6 +61,7 @@ class Plan:
     blur: Decimal = Decimal(0)
     corner: int = 0
     credits: bool = False
+    quick: bool = False
 
     def __str__(self) -> str:
         parts = [f"w{self.width}", f"h{self.height}", self.mode.value, self.gravity.value]
@@ -70,6 +77,8 @@ class Plan:
             parts.append(f"q{self.quality}")
         if self.credits:
             parts.append("credits")
+        if self.quick:
+            parts.append("quick")
         return f"{'-'.join(parts)}.{self.format.extension}"
 
 
@@ -77,7 +86,7 @@ _PLAN = re.compile(
     r"w(?P<width>[1-9][0-9]{0,5})-h(?P<height>[1-9][0-9]{0,5})"
     rf"-(?P<mode>{'|'.join(Mode)})-(?P<gravity>{'|'.join(Gravity)})"
     r"(?P<full>-full)?(-blur(?P<blur>[1-9][0-9]{0,3}(\.[0-9]?[1-9])?|0\.[0-9]?[1-9]))?(-r(?P<corner>[1-9][0-9]{0,5}))?"
-    r"(-b(?P<background>[0-9a-f]{6}([0-9a-f]{2})?))?(-q(?P<quality>0|[1-9][0-9]?|100))?(?P<credits>-credits)?"
+    r"(-b(?P<background>[0-9a-f]{6}([0-9a-f]{2})?))?(-q(?P<quality>0|[1-9][0-9]?|100))?(?P<credits>-credits)?(?P<quick>-quick)?"
     r"\.(?P<extension>[a-z]+)"
 )
 _BY_EXTENSION = {format.extension: format for format in Format}
@@ -105,7 +114,21 @@ def parse_plan(text: str) -> Plan:
         blur=Decimal(match["blur"] or 0),
         corner=int(match["corner"] or 0),
         credits=match["credits"] is not None,
+        quick=match["quick"] is not None,
     )
+
+
+def needs_quick(format: Format, size: Size, original: Original) -> bool:
+    """Return whether a variant is so large that its encoder takes a quicker way, which gives other bytes.
+
+    The largest variant of the largest original takes less than half of the render timeout in every format. The rule
+    stands in the plan form of just those variants, so no other key depends on it.
+    """
+    pixels = size.width * size.height
+    if format is Format.AVIF:
+        return original.alpha and pixels > LARGEST_LOSSLESS_ALPHA
+    # The frames of an animation are encoded quickly anyway.
+    return format is Format.GIF and not original.moves and pixels > LARGEST_CAREFUL_GIF
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +146,7 @@ class Drawing:
         blur: standard deviation of a Gaussian over the sampled picture, in pixels of the output.
         corner: radius of rounded corners, in pixels of the output.
         credits: the original's copyright and credit lines are kept.
+        quick: encoded with less effort.
     """
 
     box: Box
@@ -135,6 +159,7 @@ class Drawing:
     blur: float = 0.0
     corner: int = 0
     credits: bool = False
+    quick: bool = False
 
 
 def drawing(plan: Plan, original: Size, crop: Crop | None, focus: Focus | None = None) -> Drawing:
@@ -154,6 +179,7 @@ def drawing(plan: Plan, original: Size, crop: Crop | None, focus: Focus | None =
         blur=float(plan.blur),
         corner=plan.corner,
         credits=plan.credits,
+        quick=plan.quick,
     )
 
 

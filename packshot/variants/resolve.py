@@ -13,7 +13,7 @@ from packshot.model import Focus, Format, IncludeAll, Location, Original, Snapsh
 from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, planned_drafts
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.live_request import EXTENSIONS, FITS
-from packshot.variants.plan import Drawing, Plan
+from packshot.variants.plan import Drawing, Plan, needs_quick
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
 from packshot.variants.tags import purge_tags
 
@@ -255,8 +255,9 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
     if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
-    # Of what the tenant changed for every picture, the old spelling leads to the new.
-    plan = replace(key.plan, credits=snapshot.tenant.keep_credits)
+    # Of what the tenant or a release changed, the old spelling leads to the new.
+    quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
+    plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick)
     look = _look(snapshot, config, shown)
     candidates = []
     # Live URLs name a pack by its external id, and show its main location.

@@ -1,5 +1,6 @@
 """What decoding an original takes, or why it is refused, is kept with it."""
 
+import time
 from dataclasses import replace
 from datetime import timedelta
 
@@ -71,7 +72,8 @@ def test_an_upload_of_the_same_bytes_ends_a_refusal(playground: Playground) -> N
 
 
 def test_rendering_ahead_of_time_learns_too(playground: Playground) -> None:
-    pack_id = playground.pack()
+    # A picture that no render process has decoded before.
+    pack_id = playground.pack(picture=photo(600, 400, seed=time.monotonic_ns() % 2**32))
     before = decoded(playground, pack_id, Decoding(100.0)).decoding_seconds
     playground.run_jobs()
     learn(playground.site)

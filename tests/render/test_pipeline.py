@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageChops, ImageStat
 
 from packshot.errors import ErrorCode, PackshotError
 from packshot.geometry import Box, Crop, Gravity, Mode, Size
 from packshot.model import Format
+from packshot.render.encode import encode
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
 from packshot.variants.plan import Drawing, Plan, drawing
@@ -308,3 +309,21 @@ def test_a_refused_original_is_refused_for_every_drawing() -> None:
     assert isinstance(second, PackshotError)
     assert first.code is second.code is ErrorCode.UNSUPPORTED_MEDIA
     assert first is not second
+
+
+def test_a_large_gif_takes_its_colours_from_a_sample_and_looks_the_same() -> None:
+    picture = pictures.photo(800, 600)
+    careful, quick = (
+        Image.open(BytesIO(encode(picture, Format.GIF, None, quick=quick))).convert("RGB") for quick in (False, True)
+    )
+    assert len(quick.getcolors(1000) or ()) <= 256
+    errors = [ImageStat.Stat(ImageChops.difference(picture, one)).mean for one in (careful, quick)]
+    assert max(errors[1]) < 1.5 * max(errors[0]) + 1
+
+
+def test_the_alpha_of_a_large_avif_is_all_but_lossless() -> None:
+    picture = pictures.cutout(400, 300)
+    drawn = Image.open(BytesIO(encode(picture, Format.AVIF, 50, quick=True))).convert("RGBA")
+    difference = ImageChops.difference(picture.getchannel("A"), drawn.getchannel("A"))
+    assert ImageStat.Stat(difference).mean[0] < 0.5
+    assert difference.getextrema()[1] < 32

@@ -6,9 +6,10 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import TooLarge
-from packshot.render.decode import decode, inspect
+from packshot.render.decode import check_samples, decode, inspect, open_original
 from packshot.render.limits import Limits
 from packshot.render.structure import MAX_BOXES, MAX_JPEG_FILL_BYTES, MAX_JPEG_SEGMENTS, MAX_TIFF_STRIPS, MIN_PARTS
 from tests import pictures
@@ -69,6 +70,15 @@ def test_a_file_of_too_many_parts_is_refused(name: str) -> None:
         with pytest.raises(TooLarge) as refused:
             read(FLOODS[name], Limits())
         assert str(refused.value.expected).startswith("at most ")
+
+
+@pytest.mark.parametrize("tags", [{277: 40, 258: (64,) * 4}, {322: 60_000, 323: 60_000}])
+def test_a_tiff_whose_samples_need_more_memory_than_its_pixels_tell_is_refused(tags: dict[int, object]) -> None:
+    source, _ = open_original(pictures.tiff(Image.new("RGB", (3000, 2000))), Limits())
+    assert isinstance(source, TiffImageFile)
+    source.tag_v2._tags_v2.update(tags)
+    with pytest.raises(TooLarge, match="samples"):
+        check_samples(source, Limits())
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from packshot.catalog.tables.artwork import variants
 from packshot.errors import Invalid
-from packshot.geometry import Crop, Gravity, Mode
-from packshot.model import Focus, Format
+from packshot.geometry import Crop, Gravity, Mode, Size
+from packshot.model import Focus, Format, Original
 from packshot.storage.base import check_key
 from packshot.variants.key import Key, fingerprint, parse_key
-from packshot.variants.plan import Plan, parse_plan
+from packshot.variants.plan import Plan, needs_quick, parse_plan
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 hexes = st.text("0123456789abcdef", min_size=24, max_size=24)
@@ -37,6 +37,7 @@ def plans(draw: st.DrawFn) -> Plan:
         format,
         draw(st.decimals(0, 1000, places=2)),
         draw(st.integers(0, 9999)),
+        draw(st.booleans()),
         draw(st.booleans()),
     )
 
@@ -103,12 +104,27 @@ def test_a_plan_is_spelled_the_same_in_every_release() -> None:
     assert str(plan) == "w640-h360-crop-northeast-full-bffffff-q80.jpg"
     everything = replace(plan, mode=Mode.CANVAS, gravity=Gravity.SMART, blur=Decimal("2.50"), corner=12, credits=True)
     assert str(everything) == "w640-h360-canvas-smart-full-blur2.5-r12-bffffff-q80-credits.jpg"
+    assert str(replace(everything, format=Format.GIF, quality=None, quick=True)).endswith("-credits-quick.gif")
+
+
+def test_only_plans_of_large_pictures_that_take_long_say_that_they_are_encoded_quickly() -> None:
+    opaque = Original("a" * 64, 8000, 6000, 1000, "png", False, 1, None, None)
+    cutout, moving = replace(opaque, alpha=True), replace(opaque, format="gif", frames=2)
+    sizes = [Size(640, 360), Size(2000, 2000), Size(2001, 2000), Size(4000, 2000), Size(4096, 4096)]
+
+    def quick(original: Original) -> list[tuple[Format, int, int]]:
+        return [(format, *size) for format in Format for size in sizes if needs_quick(format, size, original)]
+
+    gifs = [(Format.GIF, 2001, 2000), (Format.GIF, 4000, 2000), (Format.GIF, 4096, 4096)]
+    assert quick(opaque) == gifs
+    assert quick(cutout) == [(Format.AVIF, 4096, 4096), *gifs]
+    assert quick(moving) == []
 
 
 def test_the_longest_plan_fits_its_column() -> None:
     longest = Plan(
         999999, 999999, Mode.INCLUDE_ALL, Gravity.NORTHEAST, True, "ffffff80", 100, Format.WEBP, Decimal("1000.25"),
-        999999, True,
+        999999, True, True,
     )  # fmt: skip
     plan_column = variants.c.plan.type
     assert isinstance(plan_column, sa.String)

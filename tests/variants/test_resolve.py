@@ -538,3 +538,17 @@ def test_a_replaced_enlargement_leads_to_one_of_the_same_shape() -> None:
     form = parse_live_request("film_400_300.jpg", "").request
     old, new = (resolve(snap, form, limit=LIMIT, upscale=True) for snap in (before, after))
     assert retarget(after, old.key, limit=LIMIT, live=True) == new
+
+
+def test_the_key_of_a_large_picture_from_before_it_was_encoded_quickly_leads_to_its_successor() -> None:
+    cutout = original("a", format="png", alpha=True)
+    snap = snapshot(location("main", formats=(Format.GIF,)), slot("main", original=cutout))
+    for format in (Format.AVIF, Format.GIF):
+        target = resolve(snap, RequestForm(), limit=LIMIT, format=format)
+        assert "-quick." in str(target.key.plan)
+        assert target.drawing.quick
+        older = replace(target.key, plan=replace(target.key.plan, quick=False))
+        assert retarget(snap, older, limit=LIMIT) == target
+        small = resolve(snap, RequestForm(width=640), limit=LIMIT, format=format)
+        made_up = replace(small.key, plan=replace(small.key.plan, quick=True))
+        assert retarget(snap, made_up, limit=LIMIT) == small
