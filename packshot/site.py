@@ -107,11 +107,16 @@ def open_site(settings: Settings) -> Site:
         variants=divide(stores["variants"], stores["private variants"], doors),
         uploads=stores["uploads"],
         tombstones=stores["tombstones"],
-        renderer=Renderer(limits, processes=settings.effective_render_processes),
+        renderer=Renderer(limits, processes=settings.effective_render_processes, folders=_original_folders(settings)),
         incoming=incoming,
         tally=Tally(),
         purger=open_purger(settings),
     )
+
+
+def _original_folders(settings: Settings) -> list[Path]:
+    """Return the folders that hold originals, uploads and files on their way in; none holds a secret."""
+    return [settings.data / name for name in ("incoming", "originals", "uploads")]
 
 
 def open_purger(settings: Settings) -> Purger:

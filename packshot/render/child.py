@@ -15,6 +15,7 @@ from ctypes import c_int
 from pathlib import Path
 
 from packshot.errors import PackshotError
+from packshot.render.confine import confine
 from packshot.render.decode import check_length
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all, undecodable
@@ -27,20 +28,25 @@ NICENESS = 10
 OUT_OF_MEMORY = 97
 """The exit code of a process that had no memory left for a picture."""
 
+UNTRUSTED = 98
+"""What stands for the exit code of a process that was ended because its answer was none of ours."""
+
 IDLE, DECODING, DRAWING = range(3)
 """What the process does at the moment, as the parent reads it after the process has died."""
 
 _recent = Recent()
 _stage = c_int(IDLE)
+_confined: tuple[str, ...] = ()
 
 
-def prepare(limits: Limits, stage: c_int) -> None:
+def prepare(limits: Limits, stage: c_int, folders: Sequence[Path] | None = None) -> None:
     """Put the limits of the operating system around this process.
 
     Args:
         stage: memory shared with the parent, one of `IDLE`, `DECODING` and `DRAWING`.
+        folders: where originals are read from; None: files may be read everywhere.
     """
-    global _stage
+    global _stage, _confined
     _stage = stage
     # Ctrl-C in a terminal goes to the whole group; what it means, the parent says.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -49,14 +55,18 @@ def prepare(limits: Limits, stage: c_int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
-    # A crash on a hostile picture must not fill the disk.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if limits.memory_bytes and not limits.watched:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
     # Whoever answers clients goes first: a refusal or a stored picture must not wait for pixels.
     os.nice(NICENESS)
     _silence_codecs()
     _die_with_parent()
+    _confined = confine(folders)
+
+
+def confinement() -> tuple[str, ...]:
+    """Return what this process has given up; see `packshot.render.confine`."""
+    return _confined
 
 
 def _silence_codecs() -> None:
@@ -68,7 +78,8 @@ def _silence_codecs() -> None:
         return  # It is closed, so nobody hears them.
     sys.stderr = open(own, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    for standard in (1, 2):
+        os.dup2(nowhere, standard)
     os.close(nowhere)
 
 

@@ -37,16 +37,18 @@ class Renderer:
     Args:
         processes: how many renders run at once; None: one a CPU, at least two, so
             that bulk work can leave one of them free.
+        folders: what the processes may read; originals elsewhere are read here. None: all files.
     """
 
-    def __init__(self, limits: Limits, *, processes: int | None = None) -> None:
+    def __init__(self, limits: Limits, *, processes: int | None = None, folders: Sequence[Path] | None = None) -> None:
         processes = processes or max(2, os.cpu_count() or 1)
         context = render_context()
         self._limits = limits
         self.processes = processes
         self._lanes = Lanes(processes)
         self._failures = Failures()
-        self._slots = tuple(Slot(context, limits) for _ in range(processes))
+        self._folders = None if folders is None else tuple(folder.resolve() for folder in folders)
+        self._slots = tuple(Slot(context, limits, self._folders) for _ in range(processes))
         # Used from its end, so that few calls keep few processes warm.
         self._free = list(self._slots)
 
@@ -66,8 +68,7 @@ class Renderer:
             RendererClosed: closed, or ended from outside; ask again elsewhere.
             OSError: the file cannot be read.
         """
-        if isinstance(original, bytes):
-            check_length(len(original), self._limits)
+        original = self._readable(original)
         pulse = Pulse()
         with self._slot(lane, pulse, share) as slot:
             try:
@@ -108,11 +109,10 @@ class Renderer:
         """
         if not drawings:
             return []
-        if isinstance(original, bytes):
-            try:
-                check_length(len(original), self._limits)
-            except PackshotError as refusal:
-                return undecodable(refusal, drawings)
+        try:
+            original = self._readable(original)
+        except PackshotError as refusal:
+            return undecodable(refusal, drawings)
         pulse = Pulse(heartbeat, heartbeat_seconds)
         with self._slot(lane, pulse, share, patience) as slot:
             # Asked here, as it may have failed while this render waited for its place.
@@ -135,6 +135,27 @@ class Renderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def confinement(self) -> tuple[str, ...]:
+        """Return what a render process has given up; see `packshot.render.confine.confine`."""
+        pulse = Pulse()
+        with self._slot(Lane.INTERACTIVE, pulse) as slot:
+            return slot.run(child.confinement, _GRACE, pulse)
+
+    def _readable(self, original: bytes | Path) -> bytes | Path:
+        """Return an original as a render process can read it.
+
+        Raises:
+            TooLarge: its bytes would have to be sent, and are too many.
+        """
+        if isinstance(original, Path):
+            path = original.resolve()
+            if self._folders is None or any(path.is_relative_to(folder) for folder in self._folders):
+                return path
+            check_length(path.stat().st_size, self._limits)
+            return path.read_bytes()
+        check_length(len(original), self._limits)
+        return original
 
     @contextmanager
     def _slot(self, lane: Lane, pulse: Pulse, share: Share = ANYBODY, patience: float | None = None) -> Iterator[Slot]:

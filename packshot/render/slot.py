@@ -5,14 +5,17 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from packshot.render import child
+from packshot.render.answers import ForbiddenAnswer, distrust_children
+from packshot.render.environment import keep_secrets_from_children
 from packshot.render.lanes import Pulse, RendererClosed
 from packshot.render.limits import Limits
 
@@ -46,14 +49,16 @@ class Died(Exception):
 
 
 def render_context() -> BaseContext:
-    """Return how render processes are started: from a clean fork server if there is one.
+    """Return how render processes are started: from a clean fork server if there is one, and not trusted.
 
-    Forking this process itself would copy its threads' locks and its connections.
+    Forking this process itself would copy its threads' locks, its connections and its secrets.
     """
+    keep_secrets_from_children()
+    distrust_children()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([child.__name__])
+    context.set_forkserver_preload(["packshot.render.preload"])
     return context
 
 
@@ -66,9 +71,10 @@ class Slot:
     from then on. Here either costs one process, and the next job starts another.
     """
 
-    def __init__(self, context: BaseContext, limits: Limits) -> None:
+    def __init__(self, context: BaseContext, limits: Limits, folders: Sequence[Path] | None = None) -> None:
         self._context = context
         self._limits = limits
+        self._folders = folders
         # Memory that the process shares with this one: it says what it does, which a dead one cannot.
         self._stage = context.RawValue("i", child.IDLE)
         self._pool: ProcessPool | None = None
@@ -126,6 +132,8 @@ class Slot:
             raise self._death(error.exitcode) from error
         if isinstance(error, BrokenProcessPool):
             self._discard()
+            if isinstance(error.__cause__, ForbiddenAnswer):
+                raise self._death(child.UNTRUSTED) from error
             raise error
         return future.result()
 
@@ -138,7 +146,7 @@ class Slot:
             pool = self._pool = ProcessPool(
                 max_workers=1,
                 initializer=child.prepare,
-                initargs=(self._limits, self._stage),
+                initargs=(self._limits, self._stage, self._folders),
                 context=self._context,
             )
             if self._watched:
