@@ -5,7 +5,10 @@ from contextlib import closing
 
 from packshot.catalog import migrate
 from packshot.catalog.transaction import Catalog, DatabaseFault
+from packshot.render.confine import EVERYTHING
 from packshot.render.formats import codecs
+from packshot.render.limits import Limits
+from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from packshot.site import open_purger, open_stores
 from packshot.storage.check import check_store
@@ -24,6 +27,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "cdn": lambda: _cdn(settings),
         "disk": lambda: _disk(settings),
         "codecs": _codecs,
+        "rendering": lambda: _rendering(settings),
     }
     yield Finding("settings", "all fit")
     for caveat in settings.caveats:
@@ -94,3 +98,17 @@ def _codecs() -> Iterator[Finding]:
     missing = [name for name, there in found.items() if not there]
     cure = f"install the wheel of Pillow; this one was built without {', '.join(missing)}"
     yield Finding("codecs", ", ".join(found), (Problem("some are missing", cure),) if missing else ())
+
+
+def _rendering(settings: Settings) -> Iterator[Finding]:
+    processes, memory = settings.effective_render_processes, settings.effective_render_memory_bytes
+    with Renderer(Limits(memory_bytes=memory), processes=1, folders=[settings.data / "originals"]) as renderer:
+        confined = renderer.confinement()
+    missing = [name for name in EVERYTHING if name not in confined]
+    cure = "run a Linux kernel with Landlock and seccomp, and let the container's filter allow them; see SECURITY.md"
+    reason = f"render processes are not confined by {', '.join(missing)}"
+    yield Finding(
+        "rendering",
+        f"{processes} processes of at most {memory >> 20} MiB, confined by {', '.join(confined)}",
+        (Problem(reason, cure, Status.DEGRADED),) if missing else (),
+    )

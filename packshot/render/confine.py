@@ -19,6 +19,9 @@ import packshot
 # Files that a codec, Python and its pipes need at once.
 MAX_OPEN_FILES = 64
 
+EVERYTHING = ("limits", "no new privileges", "capabilities", "files", "TCP", "sockets", "processes")
+"""What `confine` returns where all of it is in force."""
+
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522
 # Originals may belong to another user than a command that root runs.
@@ -48,8 +51,7 @@ def confine(folders: Sequence[Path] | None) -> tuple[str, ...]:
     Args:
         folders: where originals are read from; None: files may be read everywhere.
 
-    Returns names: "limits" for open files and file lengths, "no new privileges", "capabilities", "files",
-    "TCP", "sockets", "processes".
+    Returns names out of `EVERYTHING`; "limits" are those of open files and of file lengths.
     """
     load()
     _limit_resources()

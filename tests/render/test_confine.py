@@ -14,7 +14,7 @@ import pytest
 
 from packshot.errors import TooLarge
 from packshot.render.answers import ForbiddenAnswer, read_answer
-from packshot.render.confine import MAX_OPEN_FILES
+from packshot.render.confine import EVERYTHING, MAX_OPEN_FILES
 from packshot.render.lanes import Lane, Pulse
 from packshot.render.limits import Limits
 from packshot.render.pool import Rendered, Renderer
@@ -47,15 +47,7 @@ def run(confined: Renderer) -> Run:
 
 
 def test_all_of_it_is_in_force_here(confined: Renderer) -> None:
-    assert confined.confinement() == (
-        "limits",
-        "no new privileges",
-        "capabilities",
-        "files",
-        "TCP",
-        "sockets",
-        "processes",
-    )
+    assert confined.confinement() == EVERYTHING
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
