@@ -9,8 +9,14 @@ from starlette.requests import Request
 
 from packshot.errors import Invalid
 
-# Of all that comes before the file: fields, headers and boundaries.
+# Of all that comes before the file: preamble, boundaries, headers and fields.
 MOST_FIELD_BYTES = 1 << 16
+MAX_PARTS = 32  # before the file
+MAX_BOUNDARY_BYTES = 70  # RFC 2046, section 5.1.1
+MAX_CONTENT_TYPE_BYTES = 1024
+# Parsed at once, so that little is parsed in vain where a form is refused or its file has ended.
+_PIECE_BYTES = 4096
+_FILE_PIECE_BYTES = 65_536
 
 
 class Form:
@@ -25,13 +31,19 @@ class Form:
 
     def __init__(self, request: Request, file: str | None = "file") -> None:
         self._file = file
-        kind, options = parse_options_header(request.headers.get("content-type"))
-        if kind != b"multipart/form-data" or b"boundary" not in options:
+        content_type = request.headers.get("content-type", "")
+        if len(content_type) > MAX_CONTENT_TYPE_BYTES:
+            raise Invalid("The content type is too long.", expected=f"at most {MAX_CONTENT_TYPE_BYTES} bytes")
+        kind, options = parse_options_header(content_type)
+        boundary = options.get(b"boundary", b"")
+        if kind != b"multipart/form-data" or not boundary:
             raise _no_form(kind.decode("latin-1"))
+        if len(boundary) > MAX_BOUNDARY_BYTES:
+            raise Invalid("The form's boundary is too long.", expected=f"at most {MAX_BOUNDARY_BYTES} bytes")
         self._stream = request.stream()
         try:
             self._parser = MultipartParser(
-                options[b"boundary"],
+                boundary,
                 {
                     "on_part_begin": self._begin_part,
                     "on_header_field": self._read_name,
@@ -45,9 +57,10 @@ class Form:
         except FormParserError as error:
             raise _no_form(error) from None
         self._fields: dict[str, str] = {}
-        self._part, self._header_name, self._header_value, self._data = "", b"", b"", b""
+        self._part, self._header_name, self._header_value, self._data = "", b"", b"", bytearray()
         self._named = False
-        self._size = 0
+        self._size = self._parts = 0
+        self._received = memoryview(b"")
         self._chunks: deque[bytes] = deque()
         self._began = self._ended = False
 
@@ -75,24 +88,37 @@ class Form:
             await self._read()
 
     async def _read(self) -> None:
-        chunk = await anext(self._stream, b"")
-        if not chunk:
+        """Parse the next piece of what comes."""
+        if not self._received:
+            self._received = memoryview(await anext(self._stream, b""))
+        if not self._received:
             part = "a file" if self._file is None else f"the part {self._file!r}"
             raise Invalid("The form ended early.", expected=f"fields, then {part} to its end")
+        size = _FILE_PIECE_BYTES if self._began else _PIECE_BYTES
+        piece, self._received = bytes(self._received[:size]), self._received[size:]
         try:
-            self._parser.write(chunk)
+            self._parser.write(piece)
         except FormParserError as error:
             raise _no_form(error) from None
+        if not self._began:
+            # Every byte, as preambles and boundaries are work too.
+            self._size += len(piece)
+            if self._size > MOST_FIELD_BYTES:
+                raise _too_much(f"at most {MOST_FIELD_BYTES} bytes")
 
     def _begin_part(self) -> None:
-        self._part, self._data, self._named = "", b"", False
+        self._part, self._data, self._named = "", bytearray(), False
+        if not self._began:
+            self._parts += 1
+            if self._parts > MAX_PARTS + 1:
+                raise _too_much(f"at most {MAX_PARTS} parts")
+
+    # The parser bounds the number of a part's headers, and the size of each.
 
     def _read_name(self, data: bytes, start: int, end: int) -> None:
-        self._count(end - start)
         self._header_name += data[start:end]
 
     def _read_value(self, data: bytes, start: int, end: int) -> None:
-        self._count(end - start)
         self._header_value += data[start:end]
 
     def _end_header(self) -> None:
@@ -110,9 +136,8 @@ class Form:
             return
         if self._began:
             self._chunks.append(data[start:end])
-            return
-        self._count(end - start)
-        self._data += data[start:end]
+        else:
+            self._data += data[start:end]
 
     def _end_part(self) -> None:
         if self._began:
@@ -120,11 +145,10 @@ class Form:
         else:
             self._fields[self._part] = self._data.decode("utf-8", "replace")
 
-    def _count(self, size: int) -> None:
-        self._size += size
-        if self._size > MOST_FIELD_BYTES:
-            raise Invalid("The form has too much before its file.", expected=f"at most {MOST_FIELD_BYTES} bytes")
-
 
 def _no_form(got: object) -> Invalid:
     return Invalid("That is no form.", expected="multipart/form-data", got=got)
+
+
+def _too_much(expected: str) -> Invalid:
+    return Invalid("The form has too much before its file.", expected=expected)

@@ -1,0 +1,113 @@
+"""What is read of a multipart form before anybody knows who sends it."""
+
+import asyncio
+from collections.abc import Iterable
+from itertools import chain, repeat
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from packshot.errors import Invalid
+from serve.forms import MOST_FIELD_BYTES, Form
+
+FIELD = b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\n'
+FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+CHUNK_BYTES = 65_536
+
+
+class Sender:
+    """A client that sends on as long as anybody reads.
+
+    Attributes:
+        sent: bytes that were taken from it.
+    """
+
+    def __init__(self, chunks: Iterable[bytes], content_type: str = "multipart/form-data; boundary=x") -> None:
+        self.sent = 0
+        self._chunks = iter(chunks)
+        headers = [(b"content-type", content_type.encode())]
+        self.request = Request({"type": "http", "method": "POST", "headers": headers}, self._receive)
+
+    async def _receive(self) -> dict[str, Any]:
+        chunk = next(self._chunks, b"")
+        self.sent += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": bool(chunk)}
+
+
+def read(sender: Sender) -> tuple[dict[str, str], bytes]:
+    async def run() -> tuple[dict[str, str], bytes]:
+        form = Form(sender.request)
+        fields = await form.fields()
+        return fields, b"".join([chunk async for chunk in form.file()])
+
+    return asyncio.run(run())
+
+
+def cut(data: bytes) -> bytes:
+    """Return as much of a repeated text as comes at once."""
+    return data * (CHUNK_BYTES // len(data))
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        repeat(cut(b"--x\r\n\r\n\r\n")),
+        repeat(cut(b"--x\r\nA:\r\n\r\n\r\n")),
+        repeat(b"g" * CHUNK_BYTES),
+        repeat(b"\r\n" * (CHUNK_BYTES // 2)),
+        chain([FIELD], repeat(b"a" * CHUNK_BYTES)),
+        chain([FIELD], repeat(cut(b"\r\n--"))),
+        chain([b"--x\r\nContent-Disposition: "], repeat(b"a" * CHUNK_BYTES)),
+        repeat(cut(FIELD + b"a\r\n")),
+    ],
+)
+def test_a_form_without_end_is_refused_after_little_of_it(chunks: Iterable[bytes]) -> None:
+    sender = Sender(chunks)
+    with pytest.raises(Invalid):
+        read(sender)
+    assert sender.sent <= MOST_FIELD_BYTES + 2 * CHUNK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ((FIELD + b"a\r\n") * 40 + FILE + b"abc\r\n--x--", "at most 32 parts"),
+        (b"--x\r\nContent-Disposition: form-data; " + b"a=b; " * 3000 + b"\r\n\r\n", "multipart/form-data"),
+        (b"--x\r\n" + b"X-Header: a\r\n" * 1000 + b"\r\n", "multipart/form-data"),
+        (FIELD + b"a" * 70_000 + b"\r\n" + FILE + b"abc\r\n--x--", "at most 65536 bytes"),
+    ],
+)
+def test_parts_headers_and_fields_have_a_limit_that_the_refusal_names(body: bytes, said: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(Sender([body]))
+    assert refused.value.expected == said
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data; boundary=" + "x" * 71,
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=x" + "; a=b" * 500,
+    ],
+)
+def test_a_content_type_that_no_client_sends_is_refused_unread(content_type: str) -> None:
+    sender = Sender([FIELD], content_type)
+    with pytest.raises(Invalid):
+        read(sender)
+    assert sender.sent == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 200_000])
+def test_fields_and_file_are_the_same_however_they_are_cut(size: int) -> None:
+    picture = bytes(range(256)) * 500
+    body = FIELD + b"secret\r\n" + FILE + picture + b"\r\n--x--\r\n"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(Sender(pieces)) == ({"token": "secret"}, picture)
+
+
+def test_nothing_is_read_after_the_file() -> None:
+    sender = Sender(chain([FIELD + b"a\r\n" + FILE + b"abc\r\n--x--\r\n"], repeat(b"g" * CHUNK_BYTES)))
+    assert read(sender) == ({"token": "a"}, b"abc")
+    assert sender.sent < CHUNK_BYTES
