@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Route, Router
@@ -25,6 +26,15 @@ ALLOWED = reading.ALLOWED | {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": f"{reading.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
 }
+
+
+class _Extension(StringConvertor):
+    """What follows the last dot of a path. Trying every dot takes time in the square of the length of a path."""
+
+    regex = "[^/.]+"
+
+
+register_url_convertor("extension", _Extension())
 
 
 class Live:
@@ -57,7 +67,7 @@ class Live:
         return [
             Route(f"{prefix}/robots.txt", _robots(self._site, "/")),
             Route(f"{prefix}/token", self._uploads.create_token, methods=["POST"]),
-            readable(f"{prefix}/{{stem}}.{{extension}}", self._images.get, ALLOWED),
+            readable(f"{prefix}/{{stem}}.{{extension:extension}}", self._images.get, ALLOWED),
         ]
 
     def _last(self, prefix: str) -> list[BaseRoute]:

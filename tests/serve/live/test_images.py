@@ -20,7 +20,7 @@ from tests.playground import TENANT, Playground
 from tests.serve.live.conftest import FAR, Opening
 
 CDN = "https://cdn.example"
-LATER = datetime(2100, 1, 1, tzinfo=UTC)
+LATER = datetime.now(UTC) + timedelta(days=300)
 
 
 @pytest.fixture
@@ -376,3 +376,9 @@ def test_what_was_rendered_before_a_date_is_rendered_again(
     new = client.get("/live/film_33_33.jpg")
     assert (new.status_code, new.headers["content-location"] != old) == (200, True)
     assert purging.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is None
+
+
+def test_a_path_of_dots_is_matched_in_time_that_grows_with_its_length(client: TestClient) -> None:
+    """A route that tries each dot in turn would take minutes for this."""
+    assert client.get("/live/" + "." * 60_000 + "/").status_code == 404
+    assert client.get("/live/" + "a." * 30_000 + "/x").status_code == 404
