@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from packshot.fetch import parse_allowed
 from packshot.model import NAME
+from packshot.subjects import is_acceptable_subject
 
 PREFIX = "PACKSHOT_"
 # JPEG and AVIF hold no more on a side.
@@ -38,6 +39,7 @@ STRONG_SECRET = (
     " `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints such a value"
 )
 VISIBLE = re.compile(r"[!-~]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,250}[A-Za-z0-9])?")
 _USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
 
 
@@ -68,6 +70,10 @@ def _database_url(value: str) -> str:
     except Exception:  # noqa: BLE001 - whatever it stumbles on, and its text may hold the password
         raise ValueError("does not fit") from None
     return value
+
+
+def _is_user(user: str) -> bool:
+    return _USER.fullmatch(user) is not None and is_acceptable_subject(user.partition(":")[0])
 
 
 def _redis_url(value: SecretStr) -> SecretStr:
@@ -174,15 +180,21 @@ Domain = Annotated[
     Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")] | None,
     _expected("a domain's name in lower case, images.example.com"),
 ]
+HostNames = Annotated[
+    Annotated[str, _only(lambda value: all(map(_HOST_NAME.fullmatch, split_list(value))))] | None,
+    _expected("host names without ports, with commas between them, packshot.internal"),
+]
 # Shorter keys can be guessed from one token (RFC 7518, section 3.2).
 Key = Annotated[
     Annotated[SecretStr, _only(lambda key: len(key.get_secret_value().encode()) >= 32)] | None,
     _expected("at least 32 bytes"),
 ]
 Users = Annotated[
-    Annotated[SecretStr, _only(lambda users: all(_USER.fullmatch(user) for user in users.get_secret_value().split()))]
-    | None,
-    _expected("name:hash pairs, as `packshot basic-user NAME` prints them, with blanks between them"),
+    Annotated[SecretStr, _only(lambda users: all(map(_is_user, users.get_secret_value().split())))] | None,
+    _expected(
+        "name:hash pairs, as `packshot basic-user NAME` prints them, with blanks between them;"
+        " no name that is reserved, such as admin"
+    ),
 ]
 Networks = Annotated[
     Annotated[str, AfterValidator(_networks)] | None, _expected("addresses or networks with commas between them")

@@ -31,6 +31,7 @@ from packshot.setting_types import (
     Endpoints,
     Folder,
     Group,
+    HostNames,
     Hosts,
     Id,
     InternalPath,
@@ -224,6 +225,22 @@ class Settings(BaseSettings):
     trusted_ips: Networks = Field(
         default="127.0.0.0/8, ::1",
         description="Clients that may speak to the admin side without HTTPS: addresses or networks.",
+    )
+    max_connections: OptionalCount = Field(
+        default=None,
+        description="Most connections that a process of `packshot serve` has open at once; more are answered 503."
+        " Not set: half of the files that it may open (`ulimit -n`) less 256, and at most 4096.",
+    )
+    max_connections_per_address: OptionalCount = Field(
+        default=None,
+        description="Most connections from one IPv4 address or one /64 network of IPv6;"
+        " addresses in `PACKSHOT_TRUSTED_PROXIES` have no such limit. Not set: half of the above, and at most 512.",
+    )
+    trusted_hosts: HostNames = Field(
+        default=None,
+        description="Further host names by which clients in `PACKSHOT_TRUSTED_IPS` reach this installation, as"
+        " `/live/token` needs no credentials from them: names, with commas between them. Loopback names and addresses,"
+        " the public URL's host, the live host and hosts of the tenants' domain are known already.",
     )
     fetch_allow: Hosts = Field(
         default=None,

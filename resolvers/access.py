@@ -1,7 +1,7 @@
 """Access keys: made, listed, revoked, required, and URLs signed with them."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -16,6 +16,8 @@ from packshot.variants.tags import erase_tag, tenant_tag
 from resolvers.addresses import read_url
 from resolvers.caller import Caller
 
+# A signed URL opens for no longer than that.
+MAX_SIGNED = timedelta(days=366)
 # What opens a URL, or asks about it, is no part of what is signed.
 _BESIDE = ("access-key", "expires", "signature", "explain")
 
@@ -99,7 +101,7 @@ def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datet
     """Return an image URL of the tenant that opens until then, whatever it asks for, and that moment.
 
     Raises:
-        Invalid: that is no image URL, it leads to a smaller picture, or the moment is past.
+        Invalid: that is no image URL, it leads to a smaller picture, or the moment is past or too far away.
         NotFound: it is another tenant's.
         BadState: there is no access key to sign with.
     """
@@ -114,12 +116,19 @@ def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datet
             expected=within.name,
             got=form.name,
         )
-    expires = int(expires_at.timestamp())
-    if expires <= datetime.now(UTC).timestamp():
+    expires, now = int(expires_at.timestamp()), datetime.now(UTC)
+    if expires <= now.timestamp():
         raise Invalid(
             "A URL cannot end before it is given.",
             field=("expires_at",),
             expected="a moment to come",
+            got=expires_at.isoformat(),
+        )
+    if expires > (now + MAX_SIGNED).timestamp():
+        raise Invalid(
+            "A signed URL is too long-lived.",
+            field=("expires_at",),
+            expected=f"at most {MAX_SIGNED.days} days from now, {now + MAX_SIGNED:%Y-%m-%dT%H:%M:%SZ}",
             got=expires_at.isoformat(),
         )
     signed = access.sign(_signing_key(caller), address.tenant, address.path, address.query, expires)

@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -117,6 +118,7 @@ class SocketContext(Context):
     Attributes:
         connection_params: what that message said; set by Strawberry.
         closing: closes the socket when its token ends or is revoked.
+        held: what is held as long as the socket is open.
     """
 
     def __init__(self, connection: WebSocket, watch: Watch, threads: Threads, budgets: Budgets) -> None:
@@ -126,6 +128,7 @@ class SocketContext(Context):
         self.threads = threads
         self.budgets = budgets
         self.closing: asyncio.Task[None] | None = None
+        self.held = ExitStack()
 
     def admit(self, caller: Caller) -> None:
         """Say who it is."""

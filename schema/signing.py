@@ -24,7 +24,9 @@ class SigningMutation:
         self,
         info: Info,
         url: Annotated[URL, strawberry.argument(description="The URL, as the API or a page has it.")],
-        expires_at: Annotated[datetime, strawberry.argument(description="Until when it opens, to the second.")],
+        expires_at: Annotated[
+            datetime, strawberry.argument(description="Until when it opens, to the second; at most 366 days from now.")
+        ],
     ) -> UrlPayload | None:
         def act(caller: Caller) -> UrlPayload:
             signed, ends = access.sign_url(caller, url, expires_at)

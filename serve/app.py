@@ -9,7 +9,7 @@ from dramatiq import Broker
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -33,10 +33,13 @@ from serve.images import Images
 from serve.jwks import KeySet
 from serve.live.routes import Live
 from serve.originals import Originals
+from serve.pages import Page
 from serve.pictures import Pictures
 from serve.reports import Reports
 from serve.rest.face import RestAdmin
 from serve.uploads import Uploads
+
+FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
 
 
 def create_app(
@@ -133,4 +136,4 @@ def working(pregen: Pregen) -> Lifespan[Starlette]:
 
 async def front_page(request: Request) -> Response:
     """Say what this is and where to go on."""
-    return HTMLResponse(files("serve").joinpath("front.html").read_text("utf-8"))
+    return FRONT.answer()

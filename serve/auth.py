@@ -10,16 +10,18 @@ import jwt
 from starlette.requests import HTTPConnection, Request
 
 from packshot.catalog.tokens import PREFIX
-from packshot.errors import NotFound
+from packshot.errors import Forbidden, NotFound
 from packshot.model import NAME
 from packshot.setting_types import split_list
 from packshot.site import Site
+from packshot.subjects import ADMIN, is_acceptable_subject
 from pregen.bell import Bell
 from resolvers.addresses import Address, read_address, tenant_of
 from resolvers.caller import Caller, Scope
 from schema.threads import Threads
 from serve.backoff import TokenBackoff, network_of
 from serve.jwks import KeySet
+from serve.known_hosts import KnownHosts, is_cross_site
 from serve.passwords import Passwords, WrongPassword
 from serve.tokens import Tokens
 
@@ -58,6 +60,7 @@ class Gate:
         self._bell = bell
         self._admin_token = admin_token
         settings = site.settings
+        self._hosts = KnownHosts(settings)
         self._trusted = [ip_network(text) for text in split_list(settings.trusted_ips)]
         users = settings.basic_users.get_secret_value() if settings.basic_users else ""
         self._passwords = Passwords(dict(user.split(":", 1) for user in users.split()), self._threads.passwords)
@@ -101,11 +104,30 @@ class Gate:
         forwarded = any(name in connection.headers for name in FORWARDED)
         return _is_within(connection, self._trusted) and not (forwarded and self.site.settings.trusted_proxies is None)
 
+    def check_near(self, connection: HTTPConnection) -> None:
+        """Refuse a trusted address's request that a page of another site may have made its browser send.
+
+        Raises:
+            Forbidden: a browser says so, or the request names a host that this installation is not known by.
+        """
+        if is_cross_site(connection):
+            raise Forbidden("Pages of other sites cannot do this.", expected="no browser, or this site")
+        if not self._hosts.includes_host_of(connection):
+            raise Forbidden(
+                "This installation is not known by that host, so the address alone opens nothing.",
+                expected="credentials, or a host that PACKSHOT_PUBLIC_URL, PACKSHOT_LIVE_HOST, PACKSHOT_TENANT_DOMAIN"
+                " or PACKSHOT_TRUSTED_HOSTS names",
+                got=connection.headers.get("host", "none"),
+            )
+
     async def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
         tenant = named or self.site.settings.tenant
-        known = Caller(self.site, self._bell, tenant, "admin", origin(self.site, connection, tenant))
+        known = Caller(self.site, self._bell, tenant, ADMIN, origin(self.site, connection, tenant))
         address = address_of_client(connection)
         if scheme == "basic":
+            if is_cross_site(connection):
+                # A browser sends a remembered password along with whatever a page asks for.
+                raise Forbidden("Pages of other sites cannot use the admin API.", expected="no browser, or this site")
             try:
                 return replace(known, subject=await self._passwords.user(credentials, address))
             except WrongPassword:
@@ -151,7 +173,7 @@ class Gate:
         return replace(
             known,
             tenant=tenant,
-            subject=str(claims.get("sub", "unnamed")),
+            subject=_subject(claims),
             scopes=frozenset(scope for scope in Scope if scope.value in _scopes(claims)),
             expires_at=_moment(claims["exp"]),
         )
@@ -204,6 +226,15 @@ def _key_id(token: str) -> object:
 def address_of_client(connection: HTTPConnection) -> str:
     """Return by what a client's wrong credentials are counted; behind trusted proxies the address that they forward."""
     return network_of(None if connection.client is None else connection.client.host)
+
+
+def _subject(claims: dict[str, Any]) -> str:
+    subject = claims.get("sub")
+    if subject is None:
+        return "unnamed"
+    if not isinstance(subject, str) or not is_acceptable_subject(subject):
+        raise Unauthenticated
+    return subject
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
@@ -23,9 +23,13 @@ from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.threads import ComeLater, Threads
 from schema.watching import Watch, token_subject
-from serve import over_http
-from serve.auth import Gate, Insecure, Unauthenticated
+from serve import over_http, problems
+from serve.auth import Gate, Insecure, Unauthenticated, address_of_client
 from serve.graphql_socket import Socket, SocketHandler
+from serve.pages import Page
+from serve.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
+
+INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message that says who it is
 
 
 class _Request(StarletteRequestAdapter):
@@ -45,11 +49,18 @@ class AdminGraphQL(GraphQL[Context, None]):
     def __init__(self, gate: Gate, threads: Threads) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
-        super().__init__(schema, graphql_ide="graphiql", subscription_protocols=protocols)
+        super().__init__(
+            schema,
+            graphql_ide="graphiql",
+            subscription_protocols=protocols,
+            connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
+        )
+        self._ide = Page(self.graphql_ide_html, styles_at_will=True)
         self._watch: Watch | None = None
         self._gate = gate
         self._threads = threads
         self._budgets = Budgets(gate.site.settings)
+        self._sockets = SocketCounts()
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
@@ -67,21 +78,19 @@ class AdminGraphQL(GraphQL[Context, None]):
             context.admit(await self._gate.admit(context.connection, str(given)))
         except (Unauthenticated, Insecure, ComeLater, PackshotError):
             raise ConnectionRejectionError from None
+        holder = ("caller", context.caller.tenant, context.caller.subject)
+        if not context.held.enter_context(self._sockets.hold(holder, MAX_SOCKETS_PER_CALLER)):
+            raise ConnectionRejectionError
         if context.caller.expires_at is not None or context.caller.token_id is not None:
             context.closing = asyncio.create_task(_close_with_token(context))
         return {}
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         if isinstance(request, WebSocket):
-            context = await self.get_context(request, request)
-            try:
-                return await super().run(request, context)
-            finally:
-                if context.closing is not None:
-                    context.closing.cancel()
+            return await self._run_socket(request)
         # GraphiQL is for everybody; what it asks then needs the token.
         if isinstance(request, Request) and _wants_graphiql(request):
-            return await self.render_graphql_ide(request)
+            return self._ide.answer()
         try:
             context = await self.get_context(request, Response())
             if request.method == "POST":
@@ -101,6 +110,21 @@ class AdminGraphQL(GraphQL[Context, None]):
             raise
         except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
             return over_http.fail(request, error)
+
+    async def _run_socket(self, socket: WebSocket) -> Any:
+        context = await self.get_context(socket, socket)
+        assert isinstance(context, SocketContext)
+        try:
+            with context.held, self._sockets.hold(address_of_client(socket), MAX_SOCKETS_PER_ADDRESS) as is_held:
+                if is_held:
+                    return await super().run(socket, context)
+                response = problems.problem(
+                    503, "Too many WebSockets are open.", expected=f"at most {MAX_SOCKETS_PER_ADDRESS} from one address"
+                )
+                return await socket.send_denial_response(response)
+        finally:
+            if context.closing is not None:
+                context.closing.cancel()
 
     def should_render_graphql_ide(self, request: Any) -> bool:
         """Who is to see GraphiQL has seen it by now."""

@@ -5,6 +5,8 @@ import socket
 
 import uvicorn
 
+from serve.connection_limits import ConnectionTable
+
 LAST_CALLS_SECONDS = 1.0
 
 
@@ -13,7 +15,20 @@ class LastCalls(uvicorn.Server):
 
     The server closes connections whose request it has not read yet, and the system those that nobody has accepted:
     both were sent before the stop, and their clients saw them reset.
+
+    Args:
+        table: the connections, whose deadlines are looked at once a second.
     """
+
+    def __init__(self, config: uvicorn.Config, table: ConnectionTable) -> None:
+        super().__init__(config)
+        self._table = table
+
+    async def on_tick(self, counter: int) -> bool:
+        """Do what is due ten times a second; return whether to stop."""
+        if counter % 10 == 0:
+            self._table.check(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop once what was sent before the signal has been read."""

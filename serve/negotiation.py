@@ -4,6 +4,8 @@ from starlette.requests import Request
 
 from packshot.model import Format
 
+# Of a longer header only the media ranges that end within this count. Browsers send some 150.
+MAX_ACCEPT_CHARACTERS = 4096
 # White space in a header (RFC 9110, section 5.6.3).
 _BLANK = " \t"
 
@@ -19,12 +21,17 @@ def accepted_formats(accept: str) -> frozenset[Format]:
     A CDN's edge does the same in JavaScript: infra/edge/route.js.
     """
     found = set()
-    for item in accept.lower().split(","):
+    for item in bounded(accept).lower().split(","):
         media_type, *parameters = (part.strip(_BLANK) for part in item.split(";"))
         refused = any(p.partition("=")[0].strip(_BLANK) == "q" and _is_zero(p.partition("=")[2]) for p in parameters)
         if media_type in ("image/avif", "image/webp") and not refused:
             found.add(Format(media_type.removeprefix("image/")))
     return frozenset(found)
+
+
+def bounded(accept: str) -> str:
+    """Return the part of an `Accept` header that counts."""
+    return accept if len(accept) <= MAX_ACCEPT_CHARACTERS else accept[:MAX_ACCEPT_CHARACTERS].rpartition(",")[0]
 
 
 def _is_zero(weight: str) -> bool:

@@ -11,17 +11,19 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from packshot import faults
-from packshot.errors import ErrorCode, Invalid, PackshotError, TooLarge, UnsupportedMedia
+from packshot.errors import ErrorCode, Invalid, PackshotError
 from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.masking import INTERNAL, UNAVAILABLE
 from schema.threads import ComeLater
 from serve import problems
+from serve.negotiation import bounded
+from serve.pages import GUARDED, NOTHING
+from serve.receiving import JSON, check_json, read_body
 
 log = logging.getLogger(__name__)
 
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
-JSON = "application/json"
 METHODS = ("GET", "POST")
 
 
@@ -31,7 +33,7 @@ def media_type(request: Request) -> str:
     The one that tells errors by status comes first, also for clients that say nothing or that like neither:
     only who asks for `application/json` alone, or likes it better, gets the old one.
     """
-    accept = request.headers.get("accept", "*/*")
+    accept = bounded(request.headers.get("accept", "*/*"))
     return max((RESPONSE, JSON), key=lambda offered: _liking(accept, offered))
 
 
@@ -57,23 +59,13 @@ async def check_body(request: Request) -> None:
     """Refuse a body before it is parsed as a document, or before it is read whole.
 
     Raises:
-        UnsupportedMedia: it is not announced as JSON. A page of another origin can send forms and plain text
-            with a user's credentials, and JSON only after asking.
+        UnsupportedMedia: it is not announced as JSON.
         TooLarge: it is longer than documents are.
         Invalid: it is no JSON object, or a batch of them.
     """
-    content_type = request.headers.get("content-type", "")
-    if content_type.partition(";")[0].strip().lower() != JSON:
-        raise UnsupportedMedia("The body must be JSON.", expected=f"Content-Type: {JSON}", got=content_type or "none")
-    received = 0
-    chunks = []
-    async for chunk in request.stream():
-        received += len(chunk)
-        if received > LARGEST_BODY:
-            raise TooLarge("That document is too large.", expected=f"at most {LARGEST_BODY} bytes")
-        chunks.append(chunk)
+    check_json(request)
     # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
-    request._body = b"".join(chunks)
+    request._body = await read_body(request, LARGEST_BODY)
     _check_shape(request._body)
 
 
@@ -129,8 +121,8 @@ def refusal(
 
 def answer(body: bytes, status: int, media: str, headers: dict[str, str] | None = None) -> Response:
     """Return an answer that nobody keeps."""
-    vary = {"Cache-Control": "no-store", "Vary": "Accept"}
-    return Response(body, status, vary | (headers or {}), media_type=f"{media}; charset=utf-8")
+    own = GUARDED | {"Content-Security-Policy": NOTHING, "Cache-Control": "no-store", "Vary": "Accept"}
+    return Response(body, status, own | (headers or {}), media_type=f"{media}; charset=utf-8")
 
 
 def refuse(request: Request, error: PackshotError) -> Response:

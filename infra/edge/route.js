@@ -87,9 +87,10 @@ const PARAMETERS = [
     ['background', colour]
 ];
 
-// Return which of AVIF and WebP a header names; wildcards promise neither.
+// Return which of AVIF and WebP a header names; wildcards promise neither. Of a long header its beginning counts.
 function accepted(header) {
-    const named = lower(header).split(',').filter(item => /image\/(avif|webp)/.test(item));
+    const counts = header.length <= 4096 ? header : header.slice(0, Math.max(0, header.lastIndexOf(',', 4095)));
+    const named = lower(counts).split(',').filter(item => /image\/(avif|webp)/.test(item));
     const found = named.map(item => {
         const parts = item.split(';').map(trimmed);
         return parts.slice(1).some(isRefusal) ? '' : parts[0];

@@ -22,6 +22,10 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
 ) -> None:
     """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
+    import asyncio
+    from functools import partial
+    from typing import cast
+
     import uvicorn
 
     from packshot.sealing import seal_webhooks
@@ -29,10 +33,16 @@ def serve(
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
+    from serve.connection_limits import make_table, raise_descriptor_limit
+    from serve.http_protocol import BoundedHttp
     from serve.last_calls import LastCalls
-    from serve.over_http import LARGEST_BODY
+    from serve.websocket_protocol import MAX_MESSAGE_BYTES, BoundedWebSocket
 
     settings = read_settings()
+    try:
+        table = make_table(settings, raise_descriptor_limit())
+    except ValueError as error:
+        stop(str(error), REFUSED)
     with _alone(settings), opened(settings) as site:
         check_stores(site)
         broker, token = make_broker(settings), admin_token(settings)
@@ -55,10 +65,11 @@ def serve(
             timeout_graceful_shutdown=10,
             # Whom to believe is a setting of ours, and the application sees to it.
             proxy_headers=False,
-            ws="websockets-sansio",
-            ws_max_size=LARGEST_BODY,
+            http=cast(type[asyncio.Protocol], partial(BoundedHttp, table=table)),
+            ws=cast(type[asyncio.Protocol], partial(BoundedWebSocket, table=table)),
+            ws_max_size=MAX_MESSAGE_BYTES,
         )
-        server = LastCalls(config)
+        server = LastCalls(config, table)
         # Raised again once all is stopped, where Ctrl-C asked for it.
         with suppress(KeyboardInterrupt):
             server.run()

@@ -15,7 +15,7 @@ from schema.threads import Threads
 from serve.auth import Gate, Unauthenticated, address_of_client, origin, tenant_of_host
 from serve.forms import MOST_FIELD_BYTES, Form
 from serve.problems import problem
-from serve.receiving import announced_bytes, receive
+from serve.receiving import announced_bytes, check_json, read_body, receive
 
 TOKEN_HEADER = "X-Token"  # noqa: S105
 FILE = "image"
@@ -45,7 +45,7 @@ class LiveUploads:
                 code="UNAUTHENTICATED",
                 expected=f"a client in PACKSHOT_TRUSTED_IPS, or a bearer token with the scope {Scope.UPLOADS_WRITE}",
             )
-        image_id = _read_id(await _read_body(request))
+        image_id = _read_id(await read_body(request, MOST_BODY_BYTES))
         token = await self._threads.receiving.run(live.create_token, self._site, tenant, image_id, tenant=tenant)
         # Not for scripts of other sites: a page that somebody near looks at must not read what is for servers.
         return JSONResponse({"token": token}, headers={"Cache-Control": "no-store"})
@@ -54,6 +54,10 @@ class LiveUploads:
         if "authorization" in request.headers or not self._gate.is_near(request):
             caller = await self._gate.admit(request, tenant=tenant)
             caller.check(Scope.UPLOADS_WRITE)
+            return
+        self._gate.check_near(request)
+        # Programs may leave it out; a browser that does so still names the page that it acts for.
+        check_json(request, may_be_unsaid=True)
 
     async def upload(self, request: Request) -> Response:
         """Take an image as the part `image` of a form. The token is used up even if the attempt fails."""
@@ -79,15 +83,6 @@ class LiveUploads:
 
     def _tenant(self, request: Request) -> str:
         return tenant_of_host(self._site, request) or self._site.settings.tenant
-
-
-async def _read_body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BODY_BYTES:
-            raise TooLarge("That document is too large.", expected=f"at most {MOST_BODY_BYTES} bytes")
-    return body
 
 
 def _read_id(body: bytes) -> str:

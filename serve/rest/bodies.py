@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 
-from packshot.errors import Invalid, TooLarge
+from packshot.errors import Invalid
 from packshot.site import Site
 from serve.forms import Form
-from serve.receiving import announced_bytes, receive
+from serve.receiving import announced_bytes, read_body, receive
 
 LARGEST_OBJECT = 1 << 16
 
@@ -26,14 +26,7 @@ async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, 
         TooLarge: it is longer than 64 KiB.
         Invalid: it is no JSON object. Old clients look for `[Invalid Json]`.
     """
-    body = b""
-    if announced_bytes(request) <= LARGEST_OBJECT:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LARGEST_OBJECT:
-                break
-    if max(announced_bytes(request), len(body)) > LARGEST_OBJECT:
-        raise TooLarge("That document is too large.", field=("body",), expected=f"at most {LARGEST_OBJECT} bytes")
+    body = await read_body(request, LARGEST_OBJECT)
     if not body and may_lack:
         return {}
     try:

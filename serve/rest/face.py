@@ -16,6 +16,7 @@ from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
 from schema.threads import ComeLater, Threads
 from serve.auth import Gate, Insecure, Unauthenticated
+from serve.known_hosts import is_cross_site
 from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
 from serve.rest.calls import Call, Operation, Takes, Work
@@ -73,7 +74,7 @@ class RestAdmin:
         named = request.path_params.get("tenant", "")
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
         caller = await self._gate.admit(request, tenant=named if NAME.fullmatch(named) else None)
-        if is_elsewhere(request):
+        if is_cross_site(request):
             return errors.elsewhere()
         for scope in operation.scopes:
             caller.check(scope)
@@ -97,17 +98,6 @@ class RestAdmin:
         except PackshotError as error:
             return errors.refuse(error, reads=reads)
         return errors.answer(operation.status, document if reads else documents.without_read(document))
-
-
-def is_elsewhere(request: Request) -> bool:
-    """Whether a page of another site asks, which may send forms with a password that the browser remembers.
-
-    Browsers say so in `Sec-Fetch-Site`, or to a server without HTTPS in `Origin` alone. Programs say nothing of it.
-    """
-    site, page = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    if site is not None:
-        return site not in ("none", "same-origin")
-    return page is not None and page.partition("://")[2] != request.url.netloc
 
 
 class Place:

@@ -175,6 +175,10 @@ def test_a_signed_url_opens_what_it_says_and_until_it_says(
         access.sign_url(playground.caller, url, datetime.now(UTC) - SOON)
     with pytest.raises(Invalid):
         access.sign_url(playground.caller, "https://any.example/graphql", datetime.now(UTC) + SOON)
+    with pytest.raises(Invalid, match="too long-lived") as refused:
+        access.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=367))
+    assert (refused.value.field, (refused.value.expected or "")[:24]) == (("expires_at",), "at most 366 days from no")
+    access.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=365))
     again, _ = access.sign_url(playground.caller, f"{signed}&access-key={key}&explain=1", datetime.now(UTC) + SOON)
     assert again.count("signature=") == again.count("expires=") == 1
     assert key not in again
@@ -214,12 +218,13 @@ def test_what_graphql_returns_can_be_shown_and_signed(
     for url in (place["stableUrl"], slot["stableUrl"]):
         assert "signature" not in url
         assert client.get(url).status_code == 403
+        moment = f"{datetime.now(UTC) + timedelta(days=300):%Y-%m-%dT%H:%M:%SZ}"
         signed = ask(
             client,
-            f"""mutation {{ signUrl(url: "{url}", expiresAt: "2999-01-01T00:00:00Z") {{
+            f"""mutation {{ signUrl(url: "{url}", expiresAt: "{moment}") {{
               url expiresAt userErrors {{ code }} }} }}""",
         )["signUrl"]
-        assert (signed["expiresAt"][:19], signed["userErrors"]) == ("2999-01-01T00:00:00", [])
+        assert (signed["expiresAt"][:19], signed["userErrors"]) == (moment[:19], [])
         assert client.get(signed["url"]).status_code == 200
 
 

@@ -27,6 +27,7 @@ from tests.serve.conftest import TOKEN
 
 KEY = "0123456789abcdef0123456789abcdef"
 DOMAIN = "images.example"
+SOON = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 REFUSED = "userErrors { code message field expected got }"
 SLOT = f"{{ packLocation {{ id }} pack {{ id }} job {{ id }} {REFUSED} }}"
 
@@ -233,7 +234,7 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     ],
     "signUrl": [
         (
-            f"""mutation($u: URL!) {{ signUrl(url: $u, expiresAt: "2999-01-01T00:00:00Z") {{
+            f"""mutation($u: URL!) {{ signUrl(url: $u, expiresAt: "{SOON}") {{
               url expiresAt {REFUSED} }} }}""",
             {"u": url},
         )

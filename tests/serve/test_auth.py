@@ -17,6 +17,7 @@ from typing import Any
 import jwt
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pydantic import SecretStr
@@ -358,3 +359,40 @@ def test_a_database_that_cannot_be_written_lets_api_tokens_in_and_says_so(
         _, secret = issue(playground)
         assert ask(client, f"Bearer {secret}").status_code == 200
     assert "could not be noted" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "sub",
+    [
+        "\ud800", "a\udfff", "", " ann", "a\nb", "a\0b", "x" * 256, 7, ["ann"],
+        "admin", "Admin", "\uff41dmin", "token:ci", "TOKEN:ci", "cli:root", "demo", "live upload",
+    ],
+)  # fmt: skip
+def test_a_subject_that_is_no_name_or_is_one_of_ours_is_nobody(playground: Playground, sub: Any) -> None:
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        header, _, _ = token().split(".")
+        claims = {"sub": sub, "exp": int(datetime.now(UTC).timestamp()) + 60, "scope": "read"}
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).rstrip(b"=").decode()
+        mac = hmac.digest(KEY.encode(), f"{header}.{payload}".encode(), "sha256")
+        signed = f"{header}.{payload}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+        assert ask(client, f"Bearer {signed}").status_code == 401
+
+
+@pytest.mark.parametrize("sub", ["ann", "auth0|5f7c", "ann@example.com", "Åsa Ø", "administrator", "tokens", "00u1:x"])
+def test_other_subjects_are_shown_as_they_are(playground: Playground, sub: str) -> None:
+    with serving(playground, jwt_secret=SecretStr(KEY)) as client:
+        assert ask(client, f"Bearer {token(sub=sub)}").json()["data"]["viewer"]["subject"] == sub
+
+
+def test_pages_of_other_sites_cannot_use_a_password_that_the_browser_remembers(playground: Playground) -> None:
+    hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
+    basic = f"Basic {base64.b64encode(b'bob:secret').decode()}"
+    with serving(playground, basic_users=SecretStr(f"bob:{hashed}")) as client:
+        for foreign in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+            assert ask(client, basic, **foreign).status_code == 403
+            answer = client.get(
+                "/graphql", params={"query": "{ viewer { subject } }"}, headers={"Authorization": basic} | foreign
+            )
+            assert answer.status_code == 403
+        assert ask(client, basic, **{"Sec-Fetch-Site": "same-origin"}).status_code == 200
+        assert ask(client, f"Bearer {TOKEN}", **{"Sec-Fetch-Site": "cross-site"}).status_code == 200

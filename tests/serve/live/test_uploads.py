@@ -273,10 +273,53 @@ def test_pages_of_any_origin_may_upload_with_a_token_and_show_images(client: Tes
     assert "X-Token" in answer.headers["access-control-allow-headers"]
 
 
-def test_pages_of_other_origins_read_no_token(client: TestClient) -> None:
-    answer = client.post("/live/token", content=b'{"id": "a"}', headers={"Origin": "https://shop.example"})
-    assert answer.status_code == 200
-    assert "access-control-allow-origin" not in answer.headers
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://shop.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Origin": "http://testserver"},
+    ],
+)
+def test_pages_of_other_origins_get_no_token(client: TestClient, headers: dict[str, str]) -> None:
+    answer = client.post("/live/token", json={"id": "a"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "FORBIDDEN")
+    same = client.post("/live/token", json={"id": "a"}, headers={"Origin": "http://testserver"})
+    assert same.status_code == 200
+    assert "access-control-allow-origin" not in same.headers
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_token_is_asked_for_in_json(client: TestClient, kind: str) -> None:
+    answer = client.post("/live/token", content=b'{"id": "a"}', headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["got"]) == (415, kind)
+
+
+def test_the_address_alone_opens_nothing_under_a_host_that_is_not_ours(opening: Opening) -> None:
+    known = {
+        "public_url": "https://{tenant}.cdn.example/pictures",
+        "live_host": "live.example",
+        "tenant_domain": "images.example",
+        "trusted_hosts": "packshot.internal, Other.Internal",
+    }
+    plain, settled = opening(), opening(**known)
+
+    def status(client: TestClient, host: str) -> int:
+        return client.post("/live/token", json={"id": "a"}, headers={"Host": host}).status_code
+
+    for host in ("localhost", "LOCALHOST:8000", "127.0.0.1:8000", "127.8.9.1", "[::1]:8000", "testserver"):
+        assert status(plain, host) == 200
+    foreign = ["attacker.example", "localhost.attacker.example", "203.0.113.7", "", "a@localhost", "localhost:1:2"]
+    for host in foreign:
+        assert status(plain, host) == status(settled, host) == 403
+    for host in ("films.cdn.example", "packshot.internal:8000", "other.internal"):
+        assert status(plain, host) == 403
+        assert status(settled, host) == 200
+    refused = plain.post("/live/token", json={"id": "a"}, headers={"Host": "attacker.example"})
+    assert (refused.json()["code"], refused.json()["got"]) == ("FORBIDDEN", "attacker.example")
+    credentials = {"Host": "attacker.example", "Authorization": f"Bearer {TOKEN}"}
+    assert plain.post("/live/token", json={"id": "a"}, headers=credentials).status_code == 200
 
 
 def test_other_methods_are_told_which_there_are(client: TestClient) -> None:

@@ -1,0 +1,415 @@
+"""uvicorn's HTTP/1.1 protocol with limits: size of a head, deadlines, order of pipelined requests, connections."""
+
+import asyncio
+import logging
+from enum import Enum
+from http import HTTPStatus
+from typing import Any, cast
+
+import httptools
+import orjson
+from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from serve.connection_limits import (
+    PROGRESS_BYTES,
+    PROGRESS_SECONDS,
+    ConnectionTable,
+    ReadingClient,
+    reset,
+    watch_for_vanished_peer,
+)
+
+MAX_TARGET_BYTES = 16_384
+MAX_HEAD_BYTES = 32_768  # request line and header fields
+MAX_HEADER_FIELDS = 128
+MAX_HANDSHAKE_LINE_BYTES = 8000  # of a WebSocket; the library that reads it again has a limit a little above
+# Of a chunked body: sizes, extensions and trailers, besides what its content allows.
+MAX_FRAMING_BYTES = 16_384
+MAX_FRAMING_PER_CONTENT_BYTE = 8
+
+FIRST_BYTE_SECONDS = 10.0
+HEAD_SECONDS = 20.0  # from the first byte of a head to its end
+KEEP_ALIVE_SECONDS = 75.0  # longer than balancers keep idle connections, which is 60 mostly
+# A body that nobody reads any more: so much of it is awaited for the sake of the connection's next request.
+DRAIN_BYTES = 65_536
+DRAIN_SECONDS = 5.0
+# After the last answer: a client that is still sending reads it only if its connection is not reset meanwhile.
+LINGER_BYTES = 64 * 1024**2
+LINGER_SECONDS = 10.0
+TURN_AWAY_SECONDS = 1.0
+
+# Read in small pieces, what may hold several requests ends soon after the first of them.
+_PIECE_BYTES = 1024
+_BODY_PIECE_BYTES = 65_536
+
+log = logging.getLogger("uvicorn.error")
+
+
+class _Phase(Enum):
+    """What the client is to send next."""
+
+    HEAD = "the rest of a head"
+    BODY = "the rest of a body"
+    NOTHING = "another request, whenever it likes"
+
+
+class _Refused(Exception):
+    """The head that is being read is not acceptable.
+
+    Attributes:
+        status: of the answer.
+    """
+
+    def __init__(self, status: int, title: str, expected: str) -> None:
+        super().__init__(title)
+        self.status = status
+        self.title = title
+        self.expected = expected
+
+
+MALFORMED = _Refused(400, "That is no HTTP request.", "a request as RFC 9112 defines it")
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. Requests that are sent at once are read one by one, each after the answer to the one before.
+
+    Args:
+        table: all connections of the server.
+    """
+
+    def __init__(self, *args: Any, table: ConnectionTable, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._table = table
+        self._phase = _Phase.HEAD
+        self._since = self.loop.time()
+        # Of the request that is being read.
+        self._head_bytes = self._fields = self._hosts = 0
+        self._content_left: int | None = None
+        self._content_bytes = self._framing_bytes = self._window_bytes = 0
+        # What came after the request that is being answered, and why the connection ends after the answer.
+        self._held = b""
+        self._refusal: _Refused | None = None
+        self._linger_until: float | None = None
+        self._linger_bytes_left = 0
+        self._running: RequestResponseCycle | None = None
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        self._reading = ReadingClient(self.transport)
+        if self._table.admit(self, self._since):
+            watch_for_vanished_peer(self.transport)
+        else:
+            self._turn_away()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._table.remove(self)
+        super().connection_lost(exc)
+        # uvicorn tells the request that came last only; one that is answered before it must hear of it as well.
+        self._disconnect()
+        self.pipeline.clear()
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        self._unset_keepalive_if_required()
+        if self._linger_until is not None:
+            self._linger_bytes_left -= len(data)
+            if self._linger_bytes_left < 0:
+                self.transport.abort()
+        elif self._refusal is None:
+            if self._phase is _Phase.NOTHING:
+                self._expect(_Phase.HEAD)
+                self._head_bytes = 0
+            self._held = self._held + data if self._held else data
+            self._read_held()
+            if len(self._held) > _BODY_PIECE_BYTES:
+                self.flow.pause_reading()
+
+    def _read_held(self) -> None:
+        """Parse what has come, up to the first request that must wait for its turn."""
+        data, position = memoryview(self._held), 0
+        while position < len(data) and not self.pipeline:
+            size = _PIECE_BYTES
+            if self._phase is _Phase.BODY and self._content_left is not None:
+                size = max(1, min(self._content_left, _BODY_PIECE_BYTES))
+            piece = data[position : position + size]
+            position += len(piece)
+            if not self._parse(piece):
+                self._held = b""
+                return
+        self._held = bytes(data[position:])
+
+    def _parse(self, piece: memoryview) -> bool:
+        """Parse one piece; return whether more may follow it."""
+        content_before = self._content_bytes
+        try:
+            self.parser.feed_data(piece)
+            self._check_size(len(piece), self._content_bytes - content_before)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
+            return False
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            self._refuse(cause if isinstance(cause, _Refused) else MALFORMED)
+        except _Refused as refused:
+            self._refuse(refused)
+        return self._refusal is None and not self.transport.is_closing()
+
+    def _check_size(self, size: int, content: int) -> None:
+        """Raise `_Refused` where a head, or what surrounds the content of a body, has grown too long."""
+        if self._phase is _Phase.HEAD:
+            self._head_bytes += size
+            if self._head_bytes > MAX_HEAD_BYTES:
+                raise _too_large(f"at most {MAX_HEAD_BYTES} bytes")
+        elif self._phase is _Phase.BODY and self._content_left is None:
+            self._framing_bytes += size - content
+            if self._framing_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_PER_CONTENT_BYTE * self._content_bytes:
+                raise MALFORMED
+
+    # What the parser tells.
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect(_Phase.HEAD)
+        self._head_bytes = self._fields = self._hosts = 0
+        self._content_left = None
+        self._content_bytes = self._framing_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET_BYTES:
+            raise _Refused(414, "The address is too long.", f"at most {MAX_TARGET_BYTES} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields += 1
+        if self._fields > MAX_HEADER_FIELDS:
+            raise _too_large(f"at most {MAX_HEADER_FIELDS} fields")
+        if self._phase is not _Phase.HEAD:
+            # Trailers come after the request has been handed on, and must not change it (RFC 9110, section 6.5.1).
+            return
+        super().on_header(name, value)
+        name = self.headers[-1][0]
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"content-length":
+            self._content_left = int(value)
+
+    def on_headers_complete(self) -> None:
+        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
+            raise _Refused(400, "The request must name its host once.", "one header Host")
+        super().on_headers_complete()
+        self._expect(_Phase.BODY)
+
+    def on_body(self, body: bytes) -> None:
+        self._content_bytes += len(body)
+        self._window_bytes += len(body)
+        if self._content_left is not None:
+            self._content_left -= len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._expect(_Phase.NOTHING)
+
+    def _expect(self, phase: _Phase) -> None:
+        self._phase, self._since, self._window_bytes = phase, self.loop.time(), 0
+
+    # Answers.
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+            if not cycle.more_body:
+                await app(scope, receive, send)
+                return
+
+            # The body may still be on its way when the answer is complete.
+            async def send_last(message: ASGISendEvent) -> None:
+                if message["type"] == "http.response.start" and cycle.more_body and not self._may_drain(cycle):
+                    cycle.keep_alive = False
+                await send(message)
+
+            cycle.transport = _UntilRead(self)
+            await app(scope, receive, send_last)
+
+        self._running = cycle
+        super()._start_asgi_task(cycle, answer)
+
+    def _may_drain(self, cycle: RequestResponseCycle) -> bool:
+        """Whether the rest of the body is short, and certain to come."""
+        left = self._content_left
+        return left is not None and left <= DRAIN_BYTES and not cycle.waiting_for_100_continue
+
+    def on_response_complete(self) -> None:
+        self._running = None
+        super().on_response_complete()
+        # `check` has a deadline for this too, which bytes that begin no request do not put off.
+        self._unset_keepalive_if_required()
+        self._since = self.loop.time()
+        if self.transport.is_closing() or self._linger_until is not None:
+            return
+        if self._refusal is not None and not self._is_answering:
+            self._send_refusal(self._refusal, LINGER_SECONDS)
+        elif self._held:
+            self._read_held()
+
+    @property
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def finish(self) -> None:
+        """Close the connection after the last answer, but let a client that is still sending read it."""
+        if self._phase is not _Phase.BODY:
+            self.transport.close()
+        elif self._linger_until is None:
+            self._linger(LINGER_SECONDS)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(MALFORMED)
+
+    def _refuse(self, refused: _Refused) -> None:
+        """Read no further, and say why once the requests before are answered."""
+        log.info("%s refused: %d %s", self.client[0] if self.client else "-", refused.status, refused)
+        self._refusal, self._held = refused, b""
+        if self._phase is _Phase.BODY:
+            self._end_request(refused)
+        elif not self._is_answering:
+            self._send_refusal(refused, LINGER_SECONDS)
+
+    def _end_request(self, refused: _Refused) -> None:
+        """End a request whose body does not come as it should."""
+        self._disconnect()
+        if self.cycle.response_started or self.pipeline:
+            # An answer has begun, or another one comes first.
+            self.transport.abort()
+        else:
+            self._send_refusal(refused, LINGER_SECONDS)
+
+    def _disconnect(self) -> None:
+        if self._running is not None:
+            self._running.disconnected = True
+            self._running.message_event.set()
+
+    def _send_refusal(self, refused: _Refused, linger_seconds: float) -> None:
+        body = {"type": "about:blank", "title": refused.title, "status": refused.status}
+        body |= {"code": HTTPStatus(refused.status).name, "expected": refused.expected}
+        content = orjson.dumps(body)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", b"application/problem+json"),
+            (b"content-length", b"%d" % len(content)),
+            (b"cache-control", b"no-store"),
+            (b"connection", b"close"),
+        ]
+        if refused.status == 503:
+            headers.append((b"retry-after", b"1"))
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(STATUS_LINE[refused.status] + lines + b"\r\n" + content)
+        self._linger(linger_seconds)
+
+    def _turn_away(self) -> None:
+        self._refusal = _Refused(503, "Too many connections are open.", "fewer at once; try again in a moment")
+        if self._table.turn_away(self):
+            self._send_refusal(self._refusal, TURN_AWAY_SECONDS)
+        else:
+            self.transport.abort()
+
+    def _linger(self, seconds: float) -> None:
+        """Send no more, and read without looking at it what the client still sends."""
+        self._linger_until, self._linger_bytes_left = self.loop.time() + seconds, LINGER_BYTES
+        self._held = b""
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+
+    # Deadlines.
+
+    def check(self, now: float) -> None:
+        if self._linger_until is not None:
+            if now >= self._linger_until:
+                self.drop()
+        elif self._reading.behind_seconds(now) >= PROGRESS_SECONDS:
+            self.drop()
+        elif self._is_answering:
+            self._check_body(now)
+        elif now - self._since >= self._patience_seconds:
+            if self._phase is _Phase.HEAD and self._head_bytes:
+                self._refuse(_Refused(408, "The request took too long.", f"a head within {HEAD_SECONDS:g} seconds"))
+            else:
+                self.transport.close()
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long the client may take over what it is to send, while nothing is being answered."""
+        if self._phase is _Phase.HEAD:
+            return HEAD_SECONDS if self._head_bytes else FIRST_BYTE_SECONDS
+        return DRAIN_SECONDS if self._phase is _Phase.BODY else KEEP_ALIVE_SECONDS
+
+    def _check_body(self, now: float) -> None:
+        if not self._awaits_body:
+            self._since, self._window_bytes = now, 0
+        elif now - self._since >= PROGRESS_SECONDS:
+            if self._window_bytes < PROGRESS_BYTES:
+                expected = f"{PROGRESS_BYTES} bytes of the body every {PROGRESS_SECONDS:g} seconds"
+                self._refuse(_Refused(408, "The request took too long.", expected))
+            else:
+                self._since, self._window_bytes = now, 0
+
+    @property
+    def _awaits_body(self) -> bool:
+        return self._phase is _Phase.BODY and not self.flow.read_paused and not self.cycle.waiting_for_100_continue
+
+    def stalled_seconds(self, now: float) -> float:
+        if self._linger_until is not None:
+            return now - self._since
+        waited = now - self._since
+        if self._phase is _Phase.HEAD and not self._is_answering:
+            return waited
+        if self._awaits_body and self._window_bytes < PROGRESS_BYTES * waited / PROGRESS_SECONDS:
+            return waited
+        return self._reading.behind_seconds(now)
+
+    def drop(self) -> None:
+        reset(self.transport)
+
+    # The same connection under another protocol.
+
+    def _upgrade(self) -> None:
+        if self._should_upgrade() and not self._is_answering:
+            self.handle_websocket_upgrade()
+            return
+        # Whether a body follows or another request cannot be told, so nothing more is read.
+        if self._is_answering:
+            self._refusal, self.cycle.keep_alive = MALFORMED, False
+        else:
+            self._refuse(MALFORMED)
+
+    def handle_websocket_upgrade(self) -> None:
+        longest = max([len(self.url), *(len(name) + len(value) for name, value in self.headers)])
+        if longest > MAX_HANDSHAKE_LINE_BYTES:
+            self._refuse(_too_large(f"at most {MAX_HANDSHAKE_LINE_BYTES} bytes a line"))
+            return
+        self._table.remove(self)
+        super().handle_websocket_upgrade()
+
+
+class _UntilRead(asyncio.Transport):
+    """A connection's transport for the answer to a request whose body has not come yet."""
+
+    def __init__(self, protocol: BoundedHttp) -> None:
+        super().__init__()
+        self._protocol = protocol
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self._protocol.transport.write(data)
+
+    def is_closing(self) -> bool:
+        return self._protocol.transport.is_closing()
+
+    def close(self) -> None:
+        self._protocol.finish()
+
+
+def _too_large(expected: str) -> _Refused:
+    return _Refused(431, "The header fields are too large.", expected)

@@ -1,0 +1,97 @@
+"""HTTP/1.1 as bytes on a socket, for what no client library would send."""
+
+import select
+import socket
+import time
+from dataclasses import dataclass
+
+from tests.server import TOKEN
+
+ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+AUTHORIZATION = f"Authorization: Bearer {TOKEN}\r\n".encode()
+PATIENCE = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: names of headers are in small letters."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Raw:
+    """One connection to a server on this machine.
+
+    Args:
+        source: the address to come from; on Linux any of 127.0.0.0/8.
+        receive_bytes: the size of the system's buffer for what comes; None: its own choice.
+    """
+
+    def __init__(self, port: int, *, source: str = "127.0.0.1", receive_bytes: int | None = None) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(PATIENCE)
+        if receive_bytes is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.bind((source, 0))
+        self.socket.connect(("127.0.0.1", port))
+        self._read = b""
+
+    def __enter__(self) -> "Raw":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> "Raw":
+        self.socket.sendall(data)
+        return self
+
+    def answer(self, *, head: bool = False) -> Answer | None:
+        """Return the next answer; None: the connection has ended."""
+        while b"\r\n\r\n" not in self._read:
+            if not self._more():
+                assert not self._read, self._read
+                return None
+        lines, _, self._read = self._read.partition(b"\r\n\r\n")
+        first, *rest = lines.decode("latin-1").split("\r\n")
+        headers = dict(line.lower().split(": ", 1) for line in rest)
+        size = 0 if head else int(headers.get("content-length", 0))
+        while len(self._read) < size:
+            assert self._more(), "the answer was cut off"
+        body, self._read = self._read[:size], self._read[size:]
+        return Answer(int(first.split()[1]), headers, body)
+
+    def ends(self) -> bool:
+        """Wait for the end of the connection, whatever comes before it."""
+        try:
+            while self._more():
+                self._read = b""
+        except TimeoutError:
+            return False
+        except ConnectionError:
+            pass
+        return True
+
+    def is_reset(self) -> bool:
+        """Wait for a reset without reading anything."""
+        poll = select.poll()
+        poll.register(self.socket, 0)
+        return bool(poll.poll(PATIENCE * 1000))
+
+    def _more(self) -> bool:
+        data = self.socket.recv(65_536)
+        self._read += data
+        return bool(data)
+
+
+def drip(connection: Raw, piece: bytes, seconds: float = 0.1) -> None:
+    """Send a piece again and again until the server wants no more of it."""
+    until = time.monotonic() + PATIENCE
+    try:
+        while time.monotonic() < until and not select.select([connection.socket], [], [], 0)[0]:
+            connection.send(piece)
+            time.sleep(seconds)
+    except ConnectionError:
+        return
