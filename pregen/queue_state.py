@@ -39,7 +39,7 @@ class QueueState:
             if is_first:
                 self._failing_since = time.monotonic()
         if is_first:
-            log.warning("the queue fails; work continues from the database: %s: %s", operation, summarise(error))
+            log.warning("the queue fails; workers take orders from the database: %s: %s", operation, summarise(error))
 
     def record_success(self, operation: str) -> None:
         """Note that an operation worked."""

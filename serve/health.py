@@ -21,8 +21,10 @@ from serve.findings import Finding, Problem, Status, problem_of
 
 # Seconds after which a check that has not ended counts as failed.
 PATIENCE_SECONDS = 5.0
-# Seconds that an answer waits for a check of a soft dependency; then the last finding has to do.
-SOFT_PATIENCE_SECONDS = 1.0
+# Seconds that an answer waits for the check of a soft dependency: with a recent finding, and without one.
+SOFT_PATIENCE_SECONDS = 0.5
+RECENT_SECONDS = 15.0
+FIRST_PATIENCE_SECONDS = 3.0
 # Seconds a finding counts: what is cheap is checked again soon; what is failing too, so that its return shows.
 CHEAP_SECONDS, FAILING_SECONDS = 1.0, 2.0
 WRITE_SECONDS = 3.0
@@ -62,13 +64,16 @@ class Probe:
         if self._checking is None or self._checking.done():
             self._checking, self._began = asyncio.create_task(self._run()), time.monotonic()
         checking, left = self._checking, self._began + PATIENCE_SECONDS - time.monotonic()
-        wait = left if self.is_hard else min(left, SOFT_PATIENCE_SECONDS)
-        done, _ = await asyncio.wait({checking}, timeout=max(0.0, wait))
+        is_recent = self._found is not None and time.monotonic() < self._found_until + RECENT_SECONDS
+        patience = SOFT_PATIENCE_SECONDS if is_recent else FIRST_PATIENCE_SECONDS
+        done, _ = await asyncio.wait({checking}, timeout=max(0.0, left if self.is_hard else min(left, patience)))
         if done:
             return checking.result()
         if time.monotonic() >= self._began + PATIENCE_SECONDS:
             return self._unchecked(f"no answer within {PATIENCE_SECONDS:g} seconds", Status.FAILING)
-        return self._found or self._unchecked("not known yet", Status.DEGRADED)
+        if self._found is not None and is_recent:
+            return self._found
+        return self._unchecked("not known yet", Status.DEGRADED)
 
     async def _run(self) -> Finding:
         found = await anyio.to_thread.run_sync(self._look, limiter=self._limiter)

@@ -51,6 +51,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, playground: Playground) -> None:
     for name in ("CHEAP", "FAILING", "WRITE", "REMOTE_READ", "REMOTE_WRITE", "CDN", "RENDERING"):
         monkeypatch.setattr(f"serve.health.{name}_SECONDS", 0.0)
     monkeypatch.setattr("serve.health.SOFT_PATIENCE_SECONDS", 30.0)
+    monkeypatch.setattr("serve.health.FIRST_PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr("serve.health.PATIENCE_SECONDS", 30.0)
     with playground.site.catalog.write("") as tx:
         assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE)
@@ -161,11 +162,31 @@ def test_many_answers_of_the_usual_settings_need_one_check(
 def test_a_slow_check_of_a_soft_dependency_holds_no_answer_up(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended = threading.Event()
+    began, ended = threading.Event(), threading.Event()
+
+    def slow(key: str, *_: object) -> None:
+        began.set()
+        ended.wait(60)
+        raise OSError("it broke in the end")
+
+    uploads = playground.site.stores["uploads"]
+    monkeypatch.setattr("serve.health.FIRST_PATIENCE_SECONDS", 0.05)
     monkeypatch.setattr("serve.health.SOFT_PATIENCE_SECONDS", 0.05)
-    monkeypatch.setattr(playground.site.stores["tombstones"], "list", lambda prefix: ended.wait(60) and [])
-    found = _ready(client)
-    assert _ailing(found)["tombstones"] == "not known yet"
+    with monkeypatch.context() as patched:
+        patched.setattr(uploads, "put", slow)
+        assert _ailing(_ready(client))["uploads"] == "not known yet"
+        ended.set()
+        monkeypatch.setattr("serve.health.SOFT_PATIENCE_SECONDS", 30.0)
+        monkeypatch.setattr("serve.health.FIRST_PATIENCE_SECONDS", 30.0)
+        assert _ailing(_ready(client)) == {"uploads": "does not answer"}
+    assert _ailing(_ready(client)) == {}
+    # What was found a moment ago counts while the next check takes long.
+    began.clear()
+    ended.clear()
+    monkeypatch.setattr("serve.health.SOFT_PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "put", slow)
+    assert "uploads" not in _ailing(_ready(client))
+    assert began.is_set()
     ended.set()
 
 
