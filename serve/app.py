@@ -65,7 +65,7 @@ def create_app(
         *Originals(site, gate).routes,
         *Reports(site, gate).routes,
         *RestAdmin(site, gate, threads).routes,
-        *Health(site, broker).routes,
+        *Health(site, broker, gate.keys).routes,
     ]
     app = Starlette(
         routes=[*live.host(routes), *routes],

@@ -17,6 +17,7 @@ from packshot.storage.base import ObjectStore
 from packshot.storage.write_check import FOLDER, WriteCheck
 from pregen.queue_check import find_problems
 from serve.findings import Finding, Problem, Status
+from serve.jwks import KeySet
 
 # A disk is nearly full below the smaller of the two.
 LOW_BYTES, LOW_SHARE = 1 << 30, 0.05
@@ -124,3 +125,15 @@ def check_rendering(renderer: Renderer) -> Finding:
         problem = Problem("render processes cannot draw", "look into the log of this process", detail=str(error))
         return Finding("rendering", problems=(problem,))
     return Finding("rendering", "draws")
+
+
+def check_keys(keys: KeySet) -> Finding:
+    """Check whether there are keys to verify JWTs with, and whether their server answers."""
+    age, cure = keys.age_seconds, "start the server that PACKSHOT_JWKS_URL names, or correct the address"
+    if age is None:
+        return Finding("keys", problems=(Problem("there are no keys to verify tokens with", cure),))
+    detail = f"fetched {age:.0f} seconds ago"
+    if keys.is_failing:
+        problem = Problem(f"the key server does not answer; keys are used that were {detail}", cure, Status.DEGRADED)
+        return Finding("keys", detail, (problem,))
+    return Finding("keys", detail)

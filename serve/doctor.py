@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+import jwt
+
 from packshot.catalog import migrate
 from packshot.catalog.transaction import Catalog, DatabaseFault
+from packshot.errors import PackshotError
 from packshot.render.confine import EVERYTHING
 from packshot.render.formats import codecs
 from packshot.render.limits import Limits
@@ -12,9 +15,11 @@ from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from packshot.site import open_purger, open_stores
 from packshot.storage.check import check_store
+from packshot.storage.durable import make_folder
 from pregen.queue import make_broker
 from serve import checks, secrecy
 from serve.findings import Finding, Problem, Status, problem_of
+from serve.jwks import read_keys
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -25,6 +30,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "stores": lambda: _stores(settings),
         "queue": lambda: _queue(settings),
         "cdn": lambda: _cdn(settings),
+        "keys": lambda: _keys(settings),
         "disk": lambda: _disk(settings),
         "codecs": _codecs,
         "rendering": lambda: _rendering(settings),
@@ -86,6 +92,17 @@ def _queue(settings: Settings) -> Iterator[Finding]:
 
 def _cdn(settings: Settings) -> Iterator[Finding]:
     yield checks.check_cdn(open_purger(settings))
+
+
+def _keys(settings: Settings) -> Iterator[Finding]:
+    if settings.jwks_url is None:
+        return
+    make_folder(settings.data / "incoming")
+    try:
+        yield Finding("keys", f"{len(read_keys(settings, settings.jwks_url))} to verify tokens with")
+    except (PackshotError, OSError, ValueError, jwt.PyJWTError) as error:
+        cure = "start the server that PACKSHOT_JWKS_URL names, or correct the address"
+        yield Finding("keys", problems=(Problem("the key server gives no keys", cure, detail=str(error)),))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ from packshot.site import Site
 from packshot.storage.write_check import WriteCheck
 from serve import checks
 from serve.findings import Finding, Problem, Status, problem_of
+from serve.jwks import KeySet
 
 # Seconds after which a check that has not ended counts as failed.
 PATIENCE_SECONDS = 5.0
@@ -112,8 +113,8 @@ class Probe:
 class Health:
     """`/healthz` touches nothing; `/readyz` checks every part that an application uses, and fails for hard ones."""
 
-    def __init__(self, site: Site, broker: Broker) -> None:
-        self._probes = list(_probes(site, broker))
+    def __init__(self, site: Site, broker: Broker, keys: KeySet | None) -> None:
+        self._probes = list(_probes(site, broker, keys))
         self.routes = [Route("/healthz", self.alive), Route("/readyz", self.ready)]
 
     async def alive(self, request: Request) -> Response:
@@ -135,7 +136,7 @@ def _document(found: Finding) -> dict[str, str | None]:
     return {"status": found.status.value, "kind": "hard" if found.is_hard else "soft", "reason": reasons or None}
 
 
-def _probes(site: Site, broker: Broker) -> Iterator[Probe]:
+def _probes(site: Site, broker: Broker, keys: KeySet | None) -> Iterator[Probe]:
     """Yield a probe for each part.
 
     Hard is only what no picture can be served without. The rest can be away while what is stored is served, and an
@@ -157,6 +158,8 @@ def _probes(site: Site, broker: Broker) -> Iterator[Probe]:
     yield Probe("workers", partial(checks.check_workers, catalog), seconds=CHEAP_SECONDS)
     yield Probe("rendering", partial(checks.check_rendering, site.renderer), seconds=RENDERING_SECONDS)
     yield Probe("cdn", partial(checks.check_cdn, site.purger), seconds=CDN_SECONDS)
+    if keys is not None:
+        yield Probe("keys", partial(checks.check_keys, keys), seconds=CHEAP_SECONDS)
     space = partial(checks.check_space, "data_folder", site.settings.data)
     yield Probe("data_folder", space, seconds=CHEAP_SECONDS)
     yield Probe("temporary_folder", checks.check_temporary_space, seconds=CHEAP_SECONDS)

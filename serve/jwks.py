@@ -16,6 +16,7 @@ import orjson
 
 from packshot.errors import PackshotError
 from packshot.fetch import Allowed, fetch, parse_allowed
+from packshot.settings import Settings
 from packshot.site import Site
 from schema.threads import ComeLater
 
@@ -41,11 +42,8 @@ class KeySet:
     """
 
     def __init__(self, site: Site, url: str) -> None:
-        self._site = site
+        self._settings = site.settings
         self._url = url
-        host = (urlsplit(url).hostname or "").lower()
-        allowed = parse_allowed(site.settings.fetch_allow or "")
-        self._allowed = Allowed(allowed.hosts | {host}, allowed.networks)
         self._limiter = anyio.CapacityLimiter(1)
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._fetched_at = self._tried_at = float("-inf")
@@ -119,12 +117,35 @@ class KeySet:
         return f"and the keys of {time.monotonic() - self._fetched_at:.0f} seconds ago are kept"
 
     def _read(self) -> dict[str, jwt.PyJWK]:
-        path = self._site.incoming / secrets.token_hex(16)
-        try:
-            fetch(self._url, path, max_bytes=MAX_BYTES, allowed=self._allowed, seconds=FETCH_SECONDS)
-            return parse_keys(path.read_bytes())
-        finally:
-            path.unlink(missing_ok=True)
+        return read_keys(self._settings, self._url)
+
+    @property
+    def age_seconds(self) -> float | None:
+        """How long ago the keys in use were fetched; None: there are none that may be used."""
+        return time.monotonic() - self._fetched_at if self._usable() else None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last attempt to fetch the keys, if it has ended, gave none."""
+        is_fetching = self._fetching is not None and not self._fetching.done()
+        return self._tried_at > self._fetched_at and not is_fetching
+
+
+def read_keys(settings: Settings, url: str) -> dict[str, jwt.PyJWK]:
+    """Fetch a key set and return its keys by their ids.
+
+    Raises:
+        PackshotError, OSError, ValueError, jwt.PyJWTError: it cannot be fetched, or is no key set.
+    """
+    allowed = parse_allowed(settings.fetch_allow or "")
+    host = (urlsplit(url).hostname or "").lower()
+    path = settings.data / "incoming" / secrets.token_hex(16)
+    try:
+        hosts = Allowed(allowed.hosts | {host}, allowed.networks)
+        fetch(url, path, max_bytes=MAX_BYTES, allowed=hosts, seconds=FETCH_SECONDS)
+        return parse_keys(path.read_bytes())
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def parse_keys(document: bytes) -> dict[str, jwt.PyJWK]:

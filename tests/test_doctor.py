@@ -72,10 +72,6 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
     assert _examine(playground)["workers"].status is Status.OK
 
 
-def test_what_only_needs_attention_is_no_failure(playground: Playground) -> None:
-    assert {finding.status for finding in _examine(playground).values()} <= {Status.OK, Status.DEGRADED}
-
-
 def test_it_says_what_bounds_the_render_processes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     found = _examine(playground, render_processes="3", render_memory_bytes=str(2**30))["rendering"]
     assert "3 processes of at most 1024 MiB" in found.detail
@@ -85,3 +81,9 @@ def test_it_says_what_bounds_the_render_processes(playground: Playground, monkey
     assert old.status is Status.DEGRADED
     assert "not confined by" in str(old.problems[0])
     assert "sockets" in str(old.problems[0])
+
+
+def test_a_key_server_that_is_away_is_a_failure(playground: Playground) -> None:
+    keys = _examine(playground, jwks_url=f"http://127.0.0.1:{free_port()}/jwks.json")["keys"]
+    assert keys.status is Status.FAILING
+    assert "PACKSHOT_JWKS_URL" in str(keys.problems[0])

@@ -343,3 +343,11 @@ def test_a_folder_of_variants_that_is_gone_makes_an_application_unready(
     assert "variants" in _ailing(_ready(client, 503))
     root.with_name("elsewhere").rename(root)
     _ready(client)
+
+
+def test_a_key_server_that_is_away_is_named(playground: Playground) -> None:
+    away = f"http://127.0.0.1:{free_port()}/jwks.json"
+    with _application(playground, jwks_url=away) as client:
+        found = _ready(client)
+    assert found["dependencies"]["keys"]["kind"] == "soft"
+    assert _ailing(found) == {"keys": "there are no keys to verify tokens with"}
