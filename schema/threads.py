@@ -119,7 +119,7 @@ class Threads:
     def __init__(self) -> None:
         self.lookups = ThreadPool("authentication", 8, max_waiting=512)
         self.passwords = ThreadPool("the check of a password", 1, max_waiting=16)
-        # Fewer than there are database connections, so that pictures always get one.
+        # Fewer than there are database connections, so that slow queries leave some to pictures.
         self.resolvers = ThreadPool("the database", 12, tenant_threads=8)
         self.rendering = ThreadPool("the check of pictures", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)
         self.fetching = ThreadPool("other hosts", 16, tenant_threads=4, max_waiting=32, retry_after=30.0)

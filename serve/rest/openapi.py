@@ -19,8 +19,10 @@ ALWAYS = {
     401: "No credentials, or wrong ones.",
     403: "The token may not do that, or the request came without HTTPS.",
     404: "There is no such thing in this tenant.",
+    429: "Too many wrong credentials came from there; `Retry-After` says when to come again.",
     500: "Something went wrong on our side; the log has the error's id.",
-    503: "The database, a store or another service is away; `Retry-After` says when to come again.",
+    503: "The database, a store or another service is away, or too much of the tenant waits; `Retry-After` says when "
+    "to come again.",
 }
 REFUSALS = {
     400: "Something that came does not fit.",
