@@ -186,8 +186,10 @@ webhooks = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("events", sa.JSON, nullable=False),
-    sa.Column("secret", sa.Text, nullable=False, comment="in plain text, by an earlier release; else empty"),
-    sa.Column("sealed", sa.LargeBinary, comment="the secret, encrypted"),
+    # In plain text, by an earlier release; else empty.
+    sa.Column("secret", sa.Text, nullable=False),
+    # The secret, encrypted; see `packshot.sealing`.
+    sa.Column("sealed", sa.LargeBinary),
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
