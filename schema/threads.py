@@ -108,7 +108,7 @@ class Threads:
 
     Attributes:
         lookups: credentials and access rules that are read from the database.
-        passwords: Argon2; each hash takes 64 MiB, so one at a time.
+        passwords: Argon2; each hash takes 19 MiB and more, so one at a time.
         resolvers: reads and short edits of the database, for GraphQL and REST.
         rendering: what decodes, renders or waits for a store: originals from uploads, previews, erasures.
         fetching: what waits for other hosts: originals by their URL.

@@ -15,6 +15,8 @@ from schema.threads import ThreadPool
 from serve.backoff import LoginBackoff
 
 MAX_PASSWORD_BYTES = 1024
+# Argon2id as OWASP recommends it for servers with little memory: 19 MiB for each hash.
+HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 class WrongPassword(Exception):
@@ -33,7 +35,6 @@ class Passwords:
         self._hashes = hashes
         self._names = sorted(hashes)
         self._threads = threads
-        self._hasher = PasswordHasher()
         self._secret = secrets.token_bytes(32)
         self._right: dict[str, bytes] = {}
         self._checks: dict[bytes, asyncio.Task[bool]] = {}
@@ -91,7 +92,7 @@ class Passwords:
         # For an unknown name somebody else's hash is computed, always the same, so that it takes as long.
         number = int.from_bytes(self._digest(name.encode())[:8]) % len(self._names)
         try:
-            self._hasher.verify(self._hashes.get(name) or self._hashes[self._names[number]], password)
+            HASHER.verify(self._hashes.get(name) or self._hashes[self._names[number]], password)
         except (VerificationError, InvalidHashError):
             return False
         return name in self._hashes

@@ -99,14 +99,14 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
     import getpass
     import sys
 
-    from argon2 import PasswordHasher
+    from serve.passwords import HASHER
 
     if not name or ":" in name or name.split() != [name]:
         stop("A name has no colon and no blanks.", REFUSED)
     typed = getpass.getpass() if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
     if len(typed) < MIN_PASSWORD_LENGTH:
         stop(f"The password is too short: expected at least {MIN_PASSWORD_LENGTH} characters.", REFUSED)
-    typer.echo(f"{name}:{PasswordHasher().hash(typed)}")
+    typer.echo(f"{name}:{HASHER.hash(typed)}")
 
 
 @app.command()
