@@ -14,7 +14,7 @@ from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchO
 
 
 def keep_original(
-    site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane = Lane.INTERACTIVE
+    site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane = Lane.UPLOAD
 ) -> Original:
     """Check a picture and copy it to where originals live; what kind it is, its bytes tell.
 
@@ -75,7 +75,7 @@ def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
     return digest.hexdigest() == sha256
 
 
-def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.INTERACTIVE) -> Original:
+def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.UPLOAD) -> Original:
     """Fetch a picture by its address and keep it as `keep_original` does.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import tombstones
-from packshot.catalog.tables.artwork import variants
+from packshot.catalog.tables.artwork import originals, pack_locations, variants
 from packshot.catalog.transaction import Tx
 from packshot.errors import ErrorCode, PackshotError
 from packshot.variants.key import Key
@@ -255,12 +255,20 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
 
 
 def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
-    """Give every failed variant of those packs its attempts back."""
+    """Give every failed variant of those packs its attempts back, and their originals another try."""
     tx.connection.execute(
         sa.update(variants)
         .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
         .where(variants.c.state == VariantState.FAILED.value)
         .values(state=VariantState.PENDING.value, attempts=0)
+    )
+    shown = sa.select(pack_locations.c.original_sha256).where(
+        pack_locations.c.tenant_id == tx.tenant, pack_locations.c.pack_id.in_(pack_ids)
+    )
+    tx.connection.execute(
+        sa.update(originals)
+        .where(originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(shown), originals.c.failed_at.is_not(None))
+        .values(failure=None, failed_at=None)
     )
 
 

@@ -1,12 +1,12 @@
-"""Originals that could not be decoded lately, so that another drawing of one is refused without a render."""
+"""Originals that could not be decoded, for the renders that wait for their place meanwhile."""
 
 import copy
 import threading
+import time
 
-from cachetools import TTLCache
+from cachetools import LRUCache
 
 from packshot.errors import PackshotError
-from packshot.model import FAILURE_SECONDS
 
 MAX_ORIGINALS = 1000
 
@@ -14,15 +14,18 @@ MAX_ORIGINALS = 1000
 class Failures:
     """Remembers refusals of whole originals by their SHA-256. Thread-safe."""
 
-    def __init__(self, seconds: float = FAILURE_SECONDS) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._refusals: TTLCache[str, PackshotError] = TTLCache(MAX_ORIGINALS, seconds)
+        self._refusals: LRUCache[str, tuple[float, PackshotError]] = LRUCache(MAX_ORIGINALS)
 
-    def find(self, original: str) -> PackshotError | None:
-        """Return a copy of the refusal, as callers put their own field path into it; None: no failure is known."""
+    def find(self, original: str, since: float) -> PackshotError | None:
+        """Return a copy of a refusal that was noted at `since`, in monotonic seconds, or later; None: there is none.
+
+        A copy, as callers put their own field path into it.
+        """
         with self._lock:
-            refusal = self._refusals.get(original)
-        return None if refusal is None else copy.copy(refusal)
+            noted_at, refusal = self._refusals.get(original, (0.0, None))
+        return None if refusal is None or noted_at < since else copy.copy(refusal)
 
     def note(self, original: str, refusal: PackshotError | None) -> None:
         """Remember how decoding an original ended; None: it was decoded."""
@@ -32,4 +35,4 @@ class Failures:
             if refusal is None:
                 self._refusals.pop(original, None)
             else:
-                self._refusals[original] = copy.copy(refusal)
+                self._refusals[original] = time.monotonic(), copy.copy(refusal)

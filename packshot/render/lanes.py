@@ -13,8 +13,10 @@ class Lane(IntEnum):
     """How urgent a render is; the lowest goes first."""
 
     ON_DEMAND = 0
-    INTERACTIVE = 1
-    BULK = 2
+    # Someone waits for the answer, which takes no longer than one original.
+    UPLOAD = 1
+    INTERACTIVE = 2
+    BULK = 3
 
 
 class RendererClosed(RuntimeError):

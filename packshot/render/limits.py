@@ -6,7 +6,7 @@ from dataclasses import dataclass
 MOVING_PIXELS = 20_000_000
 """Pixels of an animation, all frames together, that may take as long as one still picture."""
 
-DECODING_SHARE = 0.2
+DECODING_SHARE = 0.25
 """Part of `Limits.seconds` that decoding a new original may take, so that its drawings fit into the rest."""
 
 

@@ -6,6 +6,7 @@ touched by it.
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,7 +58,7 @@ class Renderer:
         """How many of the processes one tenant, one original and slow renders may have at once."""
         return self._lanes.places
 
-    def probe(self, original: bytes | Path, lane: Lane = Lane.INTERACTIVE, *, share: Share = ANYBODY) -> Facts:
+    def probe(self, original: bytes | Path, lane: Lane = Lane.UPLOAD, *, share: Share = ANYBODY) -> Facts:
         """Decode an original wholly and return what is known of it.
 
         Args:
@@ -93,7 +94,8 @@ class Renderer:
     ) -> list[Rendered | PackshotError]:
         """Return one outcome per drawing, in their order; a refusal is an outcome.
 
-        On demand, an original that could not be decoded lately is refused without another try.
+        On demand, an original that could not be decoded while this call waited for its place is refused without
+        another try. What failed before, the catalog knows.
 
         Args:
             original: bytes, or a file, which the render process reads.
@@ -113,10 +115,9 @@ class Renderer:
             original = self._readable(original)
         except PackshotError as refusal:
             return undecodable(refusal, drawings)
-        pulse = Pulse(heartbeat, heartbeat_seconds)
+        pulse, asked_at = Pulse(heartbeat, heartbeat_seconds), time.monotonic()
         with self._slot(lane, pulse, share, patience) as slot:
-            # Asked here, as it may have failed while this render waited for its place.
-            if lane is Lane.ON_DEMAND and (known := self._failures.find(share.original)) is not None:
+            if lane is Lane.ON_DEMAND and (known := self._failures.find(share.original, asked_at)) is not None:
                 return undecodable(known, drawings)
             outcomes = self._draw_contained(slot, pulse, original, drawings)
         self._failures.note(share.original, failure_of(outcomes))

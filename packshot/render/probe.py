@@ -54,7 +54,8 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
     """Decode an original to the end and return what is known of it.
 
     Args:
-        begin: called before the frames of an animation are decoded, with the pixels of all of them.
+        begin: called before the frames of an animation are decoded, with the pixels of all of them, and after
+            all decoding, with 0.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
@@ -70,6 +71,8 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
     decoding_seconds = time.process_time() - began
+    # What follows takes as long as there are pixels, whatever the file is.
+    begin(0)
     with refused_if_damaged("The picture's colours cannot be told."):
         # Both are told of a small copy alone: colours of a whole original take long.
         color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))

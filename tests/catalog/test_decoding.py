@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from packshot.catalog.decoding import Decoding, write_decodings
+from packshot.catalog.ledger import Made
 from packshot.catalog.rates import Rates
 from packshot.errors import RenderTimeout
+from packshot.make import make_variants
 from packshot.model import FAILURE_SECONDS, Format, Original
+from packshot.render.pool import Lane
 from pregen.learn import learn
 from tests.pictures import animated, photo
 from tests.playground import TENANT, Playground
@@ -71,11 +74,12 @@ def test_an_upload_of_the_same_bytes_ends_a_refusal(playground: Playground) -> N
     assert original_of(playground, pack_id).failure is None
 
 
-def test_rendering_ahead_of_time_learns_too(playground: Playground) -> None:
+def test_a_render_learns_too(playground: Playground) -> None:
     # A picture that no render process has decoded before.
     pack_id = playground.pack(picture=photo(600, 400, seed=time.monotonic_ns() % 2**32))
     before = decoded(playground, pack_id, Decoding(100.0)).decoding_seconds
-    playground.run_jobs()
+    targets = list(playground.planned(pack_id).values())
+    assert all(isinstance(one, Made) for one in make_variants(playground.site, targets, Lane.BULK, planned=True))
     learn(playground.site)
     after = original_of(playground, pack_id).decoding_seconds
     assert before == 100.0

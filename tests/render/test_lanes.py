@@ -185,3 +185,11 @@ def test_bulk_work_of_a_tenant_keeps_none_of_its_urgent_renders_waiting() -> Non
     lanes = Lanes(3)
     with lanes.place(Lane.BULK, share=Share("a", "1" * 64)), lanes.place(Lane.BULK, share=Share("a", "2" * 64)):
         assert is_free(lanes, Lane.ON_DEMAND, Share("a", "3" * 64))
+
+
+def test_an_upload_of_a_tenant_does_not_wait_for_its_edits() -> None:
+    lanes = Lanes(3)
+    shares = [Share("a", f"{number}" * 64) for number in range(4)]
+    with lanes.place(Lane.INTERACTIVE, share=shares[0]), lanes.place(Lane.INTERACTIVE, share=shares[1]):
+        assert not is_free(lanes, Lane.INTERACTIVE, shares[2])
+        assert is_free(lanes, Lane.UPLOAD, shares[2])

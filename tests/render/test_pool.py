@@ -428,20 +428,18 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_an_original_that_could_not_be_decoded_is_refused_on_demand_without_a_render(tmp_path: Path) -> None:
-    share, missing = Share("default", "1" * 64), tmp_path / "missing"
+def test_renders_that_wait_while_their_original_cannot_be_decoded_are_refused_without_a_try(tmp_path: Path) -> None:
+    share, asked_at = Share("default", "1" * 64), time.monotonic()
     with Renderer(Limits(seconds=0.0002), processes=1) as renderer:
         (refused,) = renderer.render(NOISE, [SMALL], Lane.ON_DEMAND, share=share)
         assert isinstance(refused, RenderTimeout)
         assert refused.undecodable
-        # It is not even read.
-        outcomes = renderer.render(missing, [SMALL, scaled(20, 10)], Lane.ON_DEMAND, share=share)
-        assert [(type(one), str(one)) for one in outcomes] == [(RenderTimeout, str(refused))] * 2
+        found = renderer._failures.find(share.original, asked_at)
+        assert (type(found), str(found)) == (RenderTimeout, str(refused))
+        # Whoever asks later tries again, unless the catalog knows better.
+        assert renderer._failures.find(share.original, time.monotonic()) is None
         with pytest.raises(FileNotFoundError):
-            renderer.render(missing, [SMALL], Lane.ON_DEMAND, share=Share("default", "2" * 64))
-        # Work ahead of time tries again, as somebody may have asked for just that.
-        with pytest.raises(FileNotFoundError):
-            renderer.render(missing, [SMALL], Lane.BULK, share=share)
+            renderer.render(tmp_path / "missing", [SMALL], Lane.ON_DEMAND, share=share)
 
 
 def test_a_drawing_that_takes_too_long_says_nothing_of_its_original() -> None:
@@ -457,15 +455,16 @@ def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyP
     wound: list[float] = []
     monkeypatch.setattr(child, "_limit_cpu", wound.append)
     assert isinstance(child.look(PHOTO, Limits(seconds=20.0)), Facts)
-    assert wound == [4.0, 0]
+    # Before it is decoded, before its colours are found, and at the end.
+    assert wound == [5.0, 5.0, 0]
     wound.clear()
     monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
     child.look(pictures.animated("GIF", 5), Limits(seconds=20.0))
-    assert wound == pytest.approx([4.0, 4.0 * 5 * 64 * 48 / 1000, 0])
+    assert wound == pytest.approx([5.0, 5.0 * 5 * 64 * 48 / 1000, 5.0, 0])
 
 
 def test_a_new_original_that_takes_too_long_is_refused() -> None:
-    # 40 megapixels of one colour are decoded in more than 20 ms everywhere.
+    # 40 megapixels of one colour are decoded in more than 25 ms everywhere.
     large = pictures.png(Image.new("L", (8000, 5000)))
     with Renderer(Limits(seconds=0.1), processes=1) as renderer, pytest.raises(RenderTimeout):
         renderer.probe(large)
