@@ -294,6 +294,10 @@ class Settings(BaseSettings):
     query_budget_per_second: Count = Field(
         default=20_000, description="How much of that comes back in a second, in each process."
     )
+    subscriptions_per_user: Count = Field(
+        default=200,
+        description="Most GraphQL subscriptions that one user of one tenant has at a time, in each process.",
+    )
     log_level: Level = Field(
         default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
     )

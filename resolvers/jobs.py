@@ -32,16 +32,18 @@ def get_jobs(caller: Caller, job_ids: Sequence[str]) -> dict[str, Job]:
         return jobs.get_jobs(tx, job_ids)
 
 
-def list_jobs(caller: Caller, *, first: int, after: str | None, states: Sequence[JobState] | None) -> Page[Job]:
+def list_jobs(
+    caller: Caller, *, first: int, after: str | None, states: Sequence[JobState] | None, total: bool = True
+) -> Page[Job]:
     """Return a page of jobs, newest first."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return jobs.list_jobs(tx, first=first, after=after, states=states)
+        return jobs.list_jobs(tx, first=first, after=after, states=states, total=total)
 
 
-def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None) -> Page[Failure]:
+def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Failure]:
     """Return a page of a job's failures."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return jobs.list_failures(tx, job_id, first=first, after=after)
+        return jobs.list_failures(tx, job_id, first=first, after=after, total=total)
 
 
 def regenerate_packs(

@@ -52,10 +52,11 @@ def list_packs(
     after: str | None = None,
     filter: PackFilter | None = None,
     order: PackOrder = PackOrder.CREATED_DESC,
+    total: bool = True,
 ) -> Page[Pack]:
     """Return a page of the tenant's packs."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return packs.list_packs(tx, first=first, after=after, filter=filter or PackFilter(), order=order)
+        return packs.list_packs(tx, first=first, after=after, filter=filter or PackFilter(), order=order, total=total)
 
 
 def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapshot]:

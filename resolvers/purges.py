@@ -8,10 +8,10 @@ from packshot.catalog.purges import Purge
 from resolvers.caller import Caller
 
 
-def list_purges(caller: Caller, *, first: int, after: str | None) -> Page[Purge]:
+def list_purges(caller: Caller, *, first: int, after: str | None, total: bool = True) -> Page[Purge]:
     """Return a page of the tenant's purges, newest first."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return purges.list_purges(tx, first=first, after=after)
+        return purges.list_purges(tx, first=first, after=after, total=total)
 
 
 def get_purges(caller: Caller, ids: Sequence[str]) -> dict[str, Purge]:

@@ -56,10 +56,12 @@ def get_delivery(caller: Caller, delivery_id: str) -> Delivery | None:
         return webhooks.get_deliveries(tx, [delivery_id]).get(delivery_id)
 
 
-def list_deliveries(caller: Caller, webhook_id: str, *, first: int, after: str | None) -> Page[Delivery]:
+def list_deliveries(
+    caller: Caller, webhook_id: str, *, first: int, after: str | None, total: bool = True
+) -> Page[Delivery]:
     """Return a page of a webhook's deliveries, newest first."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return webhooks.list_deliveries(tx, webhook_id, first=first, after=after)
+        return webhooks.list_deliveries(tx, webhook_id, first=first, after=after, total=total)
 
 
 def delete_webhook(caller: Caller, webhook_id: str) -> Webhook:

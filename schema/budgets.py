@@ -1,5 +1,6 @@
 """How much each caller may ask for in a time."""
 
+import asyncio
 import math
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ class Budgets:
         self.per_second = settings.query_budget_per_second
         self.largest = min(settings.query_cost_limit, self.size)
         self._clock = clock
+        self._next_event = 0.0
         self._budgets: dict[tuple[str, str], _Budget] = {}
 
     def take(self, tenant: str, subject: str, cost: int) -> float:
@@ -38,9 +40,28 @@ class Budgets:
         budget.available -= cost
         return 0
 
+    def spend(self, tenant: str, subject: str, cost: int) -> None:
+        """Take a cost that has arisen already, also where less is left: nothing else is taken before that is back."""
+        budget = self._refreshed(tenant, subject)
+        budget.available = max(-self.size, budget.available - cost)
+
+    async def pay_event(self, tenant: str, subject: str, cost: int) -> None:
+        """Take the cost of an event of a subscription, as soon as enough is left and it is this event's turn.
+
+        All events of this process together take half of what one user may ask for in a second.
+        """
+        wait = self.take(tenant, subject, cost)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self.take(tenant, subject, cost)
+        now = self._clock()
+        turn = max(now, self._next_event)
+        self._next_event = turn + cost / (self.per_second / 2)
+        await asyncio.sleep(turn - now)
+
     def available(self, tenant: str, subject: str) -> int:
         """Return how much is left."""
-        return math.floor(self._refreshed(tenant, subject).available)
+        return max(0, math.floor(self._refreshed(tenant, subject).available))
 
     def _refreshed(self, tenant: str, subject: str) -> _Budget:
         now = self._clock()

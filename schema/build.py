@@ -1,19 +1,20 @@
 """The schema, put together."""
 
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import strawberry
 from graphql import GraphQLError
-from strawberry.extensions import MaxTokensLimiter
 from strawberry.schema.config import StrawberryConfig
 from strawberry.types import ExecutionResult
+from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from schema.cost import Costs
-from schema.fresh import FreshReads
+from schema.charges import Costs, charge_refused, refuse_debtor
+from schema.context import Context, SocketContext
+from schema.documents import ParseAndValidate, documents
 from schema.interfaces import InputError, Taken, VersionConflict
-from schema.limits import MAX_TOKENS, Limits, OneOperation, Parse, StorableVariables, Validate
+from schema.limits import Limits, OneOperation, Variables
 from schema.masking import MaskBugs
 from schema.mutations import Mutation
 from schema.pictures import Variant
@@ -30,19 +31,47 @@ class _Schema(strawberry.Schema):
         self,
         query: str | None,
         *,
+        context_value: Any = None,
         allowed_operation_types: Iterable[OperationType] = tuple(OperationType),
         **options: Any,
     ) -> ExecutionResult:
         """Run an operation that has one answer. Strawberry would run a subscription too, as if it were a query."""
+        if query and (refusal := _refuse(query, context_value)):
+            return PreExecutionError(data=None, errors=[refusal])
         allowed = set(allowed_operation_types) - {OperationType.SUBSCRIPTION}
-        return await super().execute(query, allowed_operation_types=allowed, **options)
+        return await super().execute(query, context_value=context_value, allowed_operation_types=allowed, **options)
+
+    async def stream(  # type: ignore[override]
+        self, query: str | None, *, context_value: Any = None, **options: Any
+    ) -> AsyncGenerator[Any, None]:
+        """Run an operation that may have many answers, with a context of its own where a socket carries many."""
+        if isinstance(context_value, SocketContext):
+            context_value = context_value.for_operation()
+        if refusal := _refuse(query, context_value):
+            return _only(PreExecutionError(data=None, errors=[refusal]))
+        return await super().stream(query, context_value=context_value, **options)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
         """Log nothing here: a client's mistake is no news, and `MaskBugs` logs the rest."""
 
 
-def _tokens() -> MaxTokensLimiter:
-    return MaxTokensLimiter(max_token_count=MAX_TOKENS)
+def _refuse(query: object, context: Any) -> GraphQLError | None:
+    """Return why a document is not even looked at, or cannot be parsed; None: it can."""
+    if not isinstance(query, str) or not query:
+        return GraphQLError("There is no query.", extensions={"code": "INVALID"})
+    if isinstance(context, Context) and (refusal := refuse_debtor(context)):
+        return refusal
+    try:
+        documents.parse(query)
+    except GraphQLError as error:
+        if isinstance(context, Context):
+            charge_refused(context, query)
+        return error
+    return None
+
+
+async def _only(result: Any) -> AsyncGenerator[Any, None]:
+    yield result
 
 
 schema = _Schema(
@@ -54,14 +83,11 @@ schema = _Schema(
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
         MaskBugs,
-        FreshReads,
         Reticence,
-        _tokens,
-        Parse,
-        Validate,
+        ParseAndValidate,
         Limits,
         OneOperation,
-        StorableVariables,
+        Variables,
         Costs,
     ],
 )

@@ -133,7 +133,10 @@ class SocketContext(Context):
     def admit(self, caller: Caller) -> None:
         """Say who it is."""
         self.caller = caller
-        self.forget()
+
+    def for_operation(self) -> Context:
+        """Return a context for one of the socket's operations: each reads for itself."""
+        return Context(self.caller, self.watch, self.threads, self.budgets)
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

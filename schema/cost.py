@@ -1,205 +1,241 @@
-"""What an operation costs, counted before it runs.
+"""What an operation costs, counted from its coerced values before it runs.
 
-An object costs 1 and a scalar nothing; what is worked out for each variant costs more, and a mutation more than
-that. A page counts `first` times what is asked of one object, a list of ids or inputs as often as it is long.
+An object costs 1 and ten scalars of it 1; what is worked out for each variant costs more, a mutation more than that,
+and what looks at a whole table most. A page counts `first` times what is asked of one object, a list of ids or inputs
+as often as it is long.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from graphql import (
-    DocumentNode,
     FieldNode,
-    FragmentDefinitionNode,
-    FragmentSpreadNode,
     GraphQLError,
     GraphQLField,
-    GraphQLInterfaceType,
     GraphQLNamedType,
     GraphQLObjectType,
     GraphQLSchema,
-    InlineFragmentNode,
-    IntValueNode,
-    ListValueNode,
     OperationDefinitionNode,
     SelectionSetNode,
-    ValueNode,
-    VariableNode,
+    VariableValues,
+    get_argument_values,
     get_named_type,
-    value_from_ast_untyped,
+    is_abstract_type,
 )
-from strawberry.extensions import SchemaExtension
 
 from packshot.catalog.pages import LARGEST_PAGE
-from schema.context import Context
 from schema.scalars import MAX_LONG
+from schema.selection import Fragments, collect
 
 OBJECT = 1
+SCALARS = 10
 # What a picture offers where nothing else is asked for: two widths in three formats.
 USUAL_WIDTHS, USUAL_FORMATS = 2, 3
 MUTATION = 10
-WEIGHTS = {"variants": 5}
-# Nobody says how long these are before they are read.
-LENGTHS = {("Pack", "locations"): 10}
+# What looks at every row of a tenant's table.
+SCAN = 1000
+# Beyond these, what is sent along costs 1 each: items of lists, characters of text.
+ITEMS, CHARACTERS = 10, 1000
+# One object of the schema is told much faster than one of the catalog.
+INTROSPECTED = 20
+
+WEIGHTS = {
+    "variants": 5,
+    "currentUrl": 1,
+    "html": 1,
+    # These are signed.
+    "url": 1,
+    "reportUrl": 1,
+    # These are drawn.
+    "samples": 100,
+    "previewUrls": 100,
+}
+# These look at every row of a table, but once however many objects of a page ask.
+SCANS = {
+    ("PackConnection", "totalCount"),
+    ("JobConnection", "totalCount"),
+    ("PurgeConnection", "totalCount"),
+    ("ImageLocation", "packCount"),
+    ("Mutation", "updateTenant"),
+    ("Mutation", "putLocation"),
+    ("Mutation", "planLocation"),
+    ("Mutation", "rollbackLocation"),
+    ("Mutation", "deleteLocation"),
+    ("Mutation", "addRendition"),
+}
+# These do where the argument is given.
+SCANNING_ARGUMENTS = {("Query", "jobs"): "states", ("Mutation", "purge"): "renderedBefore"}
+# Any other `totalCount` counts the rows of one object, by an index.
+COUNT = 10
+# By filter of `packs`: the order in which an index finds what it lets through; those with a list find it in any order.
+FILTER_ORDERS = {"sequenceAfter": "SEQUENCE_ASC", "modifiedAfter": "MODIFIED_DESC"}
+FILTER_LISTS = ("assetIds", "externalIds")
+# The length of these is known only when they are read.
+LENGTHS = {("Pack", "locations"): 10, ("Query", "webhooks"): 10}
 SIZED_BY = ("first", "ids", "inputs")
+# The lists of these arguments are counted as lengths, or as what a picture offers.
+COUNTED = (*SIZED_BY, "sources", "widths", "formats")
+# How long the lists of one type of the schema are, about.
+SCHEMA_LENGTHS = {"fields": 6, "args": 2, "inputFields": 3, "enumValues": 4, "possibleTypes": 2, "directives": 10}
 
 
 class Measure(NamedTuple):
-    """What a selection costs: once, and again for each object where it is of a page."""
+    """What a selection costs: for each object, again for each object of its page, and once in the whole operation."""
 
     once: int = 0
     each: int = 0
+    scans: int = 0
 
 
 class Meter:
-    """Measures one document. Every fragment is measured once, however often it is spread."""
+    """Measures one operation as it will be executed."""
 
-    def __init__(self, schema: GraphQLSchema, document: DocumentNode, variables: Mapping[str, Any]) -> None:
+    def __init__(self, schema: GraphQLSchema, fragments: Fragments, variables: VariableValues) -> None:
         self._schema = schema
-        self._fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
-        self._measured: dict[str, Measure] = {}
+        self._fragments = fragments
         self._variables = variables
-        self._defaults: dict[str, ValueNode] = {}
 
     def cost(self, operation: OperationDefinitionNode) -> int:
         """Return what a valid operation costs at most."""
-        declared = operation.variable_definitions or ()
-        self._defaults = {d.variable.name.value: d.default_value for d in declared if d.default_value is not None}
         root = self._schema.get_root_type(operation.operation)
         assert root is not None
-        # Fragments that double each other reach numbers that JSON has no room for.
-        return min(self._selection(operation.selection_set, root).once, MAX_LONG)
+        measured = self._object([operation.selection_set], root)
+        return min(measured.once + measured.scans, MAX_LONG)
 
-    def _selection(self, selections: SelectionSetNode, parent: GraphQLNamedType) -> Measure:
-        once = each = 0
-        for selection in selections.selections:
-            if isinstance(selection, FieldNode):
-                found = self._field(selection, parent)
-            elif isinstance(selection, InlineFragmentNode):
-                condition = selection.type_condition
-                kind = parent if condition is None else self._schema.type_map[condition.name.value]
-                found = self._selection(selection.selection_set, kind)
+    def _selected(self, selections: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> Measure:
+        """Return what is asked of a value; of an interface's the most that any of its types costs."""
+        if isinstance(kind, GraphQLObjectType):
+            return self._object(selections, kind)
+        assert is_abstract_type(kind)
+        measured = [self._object(selections, each) for each in self._schema.get_possible_types(kind)]
+        return Measure(*(max(costs) for costs in zip(*measured, strict=True)))
+
+    def _object(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> Measure:
+        once = each = scans = scalars = 0
+        fields = collect(self._schema, kind, selections, self._fragments, self._variables)
+        for nodes in fields.values():
+            below = [node.selection_set for node in nodes if node.selection_set is not None]
+            if nodes[0].name.value.startswith("__"):
+                found = Measure(self._introspected(nodes[0], below))
             else:
-                assert isinstance(selection, FragmentSpreadNode)
-                found = self._fragment(selection.name.value)
-            once, each = once + found.once, each + found.each
-        return Measure(once, each)
+                found = self._field(nodes[0], kind, below)
+            scalars += not below
+            once, each, scans = once + found.once, each + found.each, scans + found.scans
+        return Measure(once + scalars // SCALARS, each, scans)
 
-    def _fragment(self, name: str) -> Measure:
-        if name not in self._measured:
-            fragment = self._fragments[name]
-            kind = self._schema.type_map[fragment.type_condition.name.value]
-            self._measured[name] = self._selection(fragment.selection_set, kind)
-        return self._measured[name]
-
-    def _field(self, node: FieldNode, parent: GraphQLNamedType) -> Measure:
+    def _field(self, node: FieldNode, parent: GraphQLObjectType, selections: Sequence[SelectionSetNode]) -> Measure:
         name = node.name.value
-        if name.startswith("__"):
-            # What the schema says of itself is the same for everybody, and bounded by a rule of its own.
-            return Measure(OBJECT if node.selection_set else 0)
-        assert isinstance(parent, GraphQLObjectType | GraphQLInterfaceType)
-        field, kind = parent.fields[name], get_named_type(parent.fields[name].type)
-        weight = WEIGHTS.get(name, OBJECT if node.selection_set else 0)
-        if name == "picture":
-            weight = self._offered(node)
+        field = parent.fields[name]
+        kind = get_named_type(field.type)
+        try:
+            given = get_argument_values(field, node, self._variables)
+        except GraphQLError:
+            # The executor refuses this field, and nothing below it is read.
+            return Measure(OBJECT)
+        below = self._selected(selections, kind) if selections else Measure()
+        scans = below.scans + self._scans(parent, name, given)
+        length = _length(field, given, LENGTHS.get((parent.name, name), 1))
         if parent is self._schema.mutation_type:
-            weight = MUTATION
-        below = self._selection(node.selection_set, kind) if node.selection_set else Measure()
+            # Each item of a list is a change of its own.
+            weight = MUTATION * max(1, _items(given)) + _characters(given) // CHARACTERS
+            return Measure(weight + length * below.once, scans=scans)
+        weight = self._weight(parent, name, given, is_object=bool(selections))
         if parent.name.endswith("Connection"):
-            # `nodes` and `edges` are as long as the page, `pageInfo` is there once.
+            # `nodes` and `edges` are as long as the page, the rest is there once.
             whole = weight + below.once
-            return Measure(each=whole) if name in ("nodes", "edges") else Measure(whole)
-        length = self._length(node, field, LENGTHS.get((parent.name, name), 1))
+            in_page = name in ("nodes", "edges")
+            return Measure(0 if in_page else whole, whole if in_page else 0, scans)
         if kind.name.endswith("Connection"):
-            return Measure(weight + below.once + length * below.each)
-        return Measure(length * (weight + below.once))
+            return Measure(weight + below.once + length * below.each, scans=scans)
+        return Measure(length * (weight + below.once), scans=scans)
 
-    def _offered(self, node: FieldNode) -> int:
-        """Return how many variants a picture offers: each width of each source in each format is worked out."""
-        values = {name: value for name, value in self._variables.items() if value is not None}
-        given = {
-            argument.name.value: value_from_ast_untyped(argument.value, values) for argument in node.arguments or ()
-        }
-        sources = given.get("sources", [given])
-        return sum(
-            _count(source.get("widths"), USUAL_WIDTHS) * _count(source.get("formats"), USUAL_FORMATS)
-            for source in (sources if isinstance(sources, list) else [sources])
-            if isinstance(source, dict)
-        )
+    def _weight(self, parent: GraphQLObjectType, name: str, given: Mapping[str, Any], *, is_object: bool) -> int:
+        weight = WEIGHTS.get(name, OBJECT if is_object else 0)
+        if name == "picture":
+            weight = _offered(given)
+        elif name == "totalCount" and (parent.name, name) not in SCANS:
+            weight = COUNT
+        items = sum(_items(value) for key, value in given.items() if key not in COUNTED)
+        return weight + items // ITEMS + _characters(given) // CHARACTERS
 
-    def _length(self, node: FieldNode, field: GraphQLField, otherwise: int) -> int:
-        given = {argument.name.value: argument.value for argument in node.arguments or ()}
-        for name in SIZED_BY:
-            if name in field.args:
-                asked = self._size(given.get(name)) if name in given else None
-                return min(LARGEST_PAGE, max(0, field.args[name].default_value or 0 if asked is None else asked))
-        return otherwise
+    def _scans(self, parent: GraphQLObjectType, name: str, given: Mapping[str, Any]) -> int:
+        place = (parent.name, name)
+        scans = place in SCANS or given.get(SCANNING_ARGUMENTS.get(place, "")) is not None
+        if place == ("Query", "packs"):
+            scans = _filter_scans(given.get("filter") or {}, given.get("orderBy"))
+        return SCAN if scans else 0
 
-    def _size(self, node: ValueNode | None) -> int | None:
-        """Return the number, or the length of the list, that a value is; None: it is neither."""
-        if isinstance(node, VariableNode):
-            name = node.name.value
-            if name not in self._variables:
-                return self._size(self._defaults.get(name))
-            value = self._variables[name]
-            return len(value) if isinstance(value, list) else value if isinstance(value, int) else None
-        if isinstance(node, ListValueNode):
-            return len(node.values)
-        return int(node.value) if isinstance(node, IntValueNode) else None
+    def _introspected(self, node: FieldNode, selections: Sequence[SelectionSetNode]) -> int:
+        if not selections:
+            return 0
+        kind = self._schema.type_map["__Type" if node.name.value == "__type" else "__Schema"]
+        assert isinstance(kind, GraphQLObjectType)
+        return math.ceil(self._told(selections, kind) / INTROSPECTED)
 
-
-def _count(value: Any, usual: int) -> int:
-    if value is None:
-        return usual
-    return len(value) if isinstance(value, list) else 1
+    def _told(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> int:
+        """Return how many objects and lists of the schema a selection tells, about."""
+        told = 1
+        for nodes in collect(self._schema, kind, selections, self._fragments, self._variables).values():
+            name = nodes[0].name.value
+            below = [node.selection_set for node in nodes if node.selection_set is not None]
+            if below:
+                inner = get_named_type(kind.fields[name].type)
+                assert isinstance(inner, GraphQLObjectType)
+                length = len(self._schema.type_map) if name == "types" else SCHEMA_LENGTHS.get(name, 1)
+                told += length * self._told(below, inner)
+        return told
 
 
-class Costs(SchemaExtension):
-    """Refuses an operation that costs too much, and tells what each costs. Stands after the `ValidationCache`."""
+def measure(
+    schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Fragments, variables: VariableValues
+) -> int:
+    """Return what one run of a valid operation costs at most; of a subscription, one event."""
+    return Meter(schema, fragments, variables).cost(operation)
 
-    def __init__(self) -> None:
-        self._told: dict[str, Any] = {}
 
-    def on_validate(self) -> Iterator[None]:
-        execution = self.execution_context
-        if not execution.pre_execution_errors and isinstance(execution.context, Context):
-            # An empty list says that the document was validated.
-            execution.pre_execution_errors = self._charge(execution.context)
-        yield
+def _length(field: GraphQLField, given: Mapping[str, Any], otherwise: int) -> int:
+    for name in SIZED_BY:
+        if name in field.args:
+            value = given.get(name)
+            # No page or list is longer, and refusing that is the field's own.
+            return min(LARGEST_PAGE, max(0, value if isinstance(value, int) else len(value or ())))
+    return otherwise
 
-    def get_results(self) -> dict[str, Any]:
-        return self._told
 
-    def _charge(self, context: Context) -> list[GraphQLError]:
-        caller, budgets, cost = context.caller, context.budgets, self._cost()
-        affordable = cost <= budgets.largest
-        wait = budgets.take(caller.tenant, caller.subject, cost) if affordable else 0
-        self._told = {
-            "cost": {
-                "requested": cost,
-                "maximum": budgets.largest,
-                "available": budgets.available(caller.tenant, caller.subject),
-                "restoreRate": budgets.per_second,
-            }
-        }
-        if not affordable:
-            message = f"The operation costs {cost}; {budgets.largest} are allowed. Ask for smaller pages."
-            return [GraphQLError(message, extensions={"code": "LIMIT"})]
-        if wait:
-            context.retry_after_seconds = math.ceil(wait)
-            message = f"The operation costs {cost}, and less than that is left. Ask again later."
-            return [GraphQLError(message, extensions={"code": "LIMIT", "retryAfterSeconds": math.ceil(wait)})]
-        return []
+def _offered(given: Mapping[str, Any]) -> int:
+    """Return how many variants a picture offers: each width of each source in each format is worked out."""
+    sources = given.get("sources", [given])
+    offered = sum(
+        _count(source.get("widths"), USUAL_WIDTHS) * _count(source.get("formats"), USUAL_FORMATS) for source in sources
+    )
+    return max(1, offered)
 
-    def _cost(self) -> int:
-        execution = self.execution_context
-        document, name = execution.graphql_document, execution.operation_name
-        assert document is not None
-        (operation,) = (
-            definition
-            for definition in document.definitions
-            if isinstance(definition, OperationDefinitionNode)
-            and (definition.name.value if definition.name else None) == name
-        )
-        return Meter(execution.schema._schema, document, execution.variables or {}).cost(operation)
+
+def _count(values: Any, usual: int) -> int:
+    return usual if values is None else max(1, len(values))
+
+
+def _filter_scans(asked: Mapping[str, Any], order: Any) -> bool:
+    """Whether a filter of packs is answered by looking at every pack."""
+    used = [name for name, value in asked.items() if value is not None]
+    if any(name in FILTER_LISTS for name in used):
+        return False
+    order = getattr(order, "name", order)
+    return bool(used) and not (len(used) == 1 and FILTER_ORDERS.get(used[0]) == order)
+
+
+def _items(value: Any) -> int:
+    """Return how many items all lists within a value have."""
+    if isinstance(value, Mapping):
+        return sum(map(_items, value.values()))
+    return len(value) + sum(map(_items, value)) if isinstance(value, list) else 0
+
+
+def _characters(value: Any) -> int:
+    """Return how long all texts within a value are."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        value = value.values()
+    return sum(map(_characters, value)) if isinstance(value, Iterable) else 0

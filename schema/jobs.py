@@ -15,7 +15,7 @@ from schema.inputs import given
 from schema.interfaces import Node
 from schema.locations import ImageLocation
 from schema.packs import Pack, PackLocation
-from schema.paging import After, Connection, First, connect
+from schema.paging import After, Connection, First, asks_total, connect
 from schema.refusals import read
 from schema.scalars import URL, Long
 
@@ -88,7 +88,10 @@ class Job(Node):
             none: Page[catalog.Failure] = Page((), (), has_next=False, has_previous=False, total=0)
             return connect(none, JobFailure.of)
         caller, job_id = info.context.caller, self.core.id
-        page = await read(info, lambda: jobs.list_failures(caller, job_id, first=first, after=given(after)))
+        total = asks_total(info)
+        page = await read(
+            info, lambda: jobs.list_failures(caller, job_id, first=first, after=given(after), total=total)
+        )
         return connect(page, JobFailure.of)
 
     @strawberry.field(

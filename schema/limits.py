@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from typing import Any
 
 from graphql import (
@@ -18,7 +17,7 @@ from graphql import (
     ValidationContext,
     ValidationRule,
 )
-from strawberry.extensions import AddValidationRules, ParserCache, SchemaExtension, ValidationCache
+from strawberry.extensions import AddValidationRules, SchemaExtension
 
 MAX_DEPTH = 15
 MAX_ALIASES = 50
@@ -26,43 +25,23 @@ MAX_TOKENS = 5000
 # With every fragment written out where it is spread.
 MAX_FIELDS = 5000
 MAX_REPEATED = 200
+MAX_FRAGMENTS = 200
+# Values in variables, those in lists and objects counted.
+MAX_VALUES = 20_000
 
 # No database keeps these in text; PostgreSQL refuses the first, UTF-8 the others.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
-class Parse(ParserCache):
-    """Parses a document once; one that cannot be parsed is left to Strawberry, which answers why.
-
-    What the cache raises itself would end a stream without an answer.
-    """
-
-    def on_parse(self) -> Iterator[None]:
-        context = self.execution_context
-        with suppress(GraphQLError, RecursionError):
-            context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
-        yield
-
-
-class Validate(ValidationCache):
-    """Validates a document once, and never one that repeats itself so often that validating it takes seconds."""
-
-    def on_validate(self) -> Iterator[None]:
-        context = self.execution_context
-        assert context.graphql_document is not None
-        if refusal := _too_wide(context.graphql_document):
-            context.pre_execution_errors = [refusal]
-            yield
-        else:
-            yield from super().on_validate()
-
-
-def _too_wide(document: DocumentNode) -> GraphQLError | None:
-    """Return why a document is refused; None: it is not.
+def refuse_shape(document: DocumentNode) -> GraphQLError | None:
+    """Return why a document would take seconds to validate; None: it would not.
 
     Whether fields of the same name can be merged is looked at for each pair of them, and again within.
     """
     fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
+    if len(fragments) > MAX_FRAGMENTS:
+        # Whether fields can be merged is looked at for each pair of fragments.
+        return GraphQLError(f"The document has more than {MAX_FRAGMENTS} fragments.", extensions={"code": "LIMIT"})
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     waiting = [[operation.selection_set] for operation in operations]
     fields = repeated = 0
@@ -100,7 +79,7 @@ def _merge(
 
 
 class OneOperation(SchemaExtension):
-    """Refuses a document of several operations without the name of one. Stands after the `ValidationCache`."""
+    """Refuses a document of several operations without the name of one. Stands after `ParseAndValidate`."""
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
@@ -146,10 +125,11 @@ class DocumentLimits(ValidationRule):
         for selection in selections.selections:
             below, renamed = 0, 0
             if isinstance(selection, FieldNode):
-                # Introspection is bounded by a rule of its own.
-                if selection.selection_set is not None and not selection.name.value.startswith("__"):
+                if selection.selection_set is not None:
                     below, renamed = self._measure(selection.selection_set)
-                below, renamed = below + 1, renamed + (selection.alias is not None)
+                # How deep introspection may nest is a rule of its own.
+                below = 1 if selection.name.value.startswith("__") else below + 1
+                renamed += selection.alias is not None
             elif isinstance(selection, InlineFragmentNode):
                 below, renamed = self._measure(selection.selection_set)
             elif isinstance(selection, FragmentSpreadNode):
@@ -181,25 +161,34 @@ class Limits(AddValidationRules):
         super().__init__([DocumentLimits, StorableText])
 
 
-class StorableVariables(SchemaExtension):
-    """Refuses texts in the variables that no database keeps. Stands after the `ValidationCache`, which it adds to."""
+class Variables(SchemaExtension):
+    """Refuses variables that are no object, too many, or hold texts that no database keeps.
+
+    Stands after `ParseAndValidate`.
+    """
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
-        if not context.pre_execution_errors and _has_unstorable(context.variables):
-            context.pre_execution_errors = [_unstorable(None)]
+        if not context.pre_execution_errors and (refusal := _refuse_variables(context.variables)):
+            context.pre_execution_errors = [refusal]
         yield
 
 
-def _has_unstorable(value: object) -> bool:
+def _refuse_variables(variables: object) -> GraphQLError | None:
+    if not isinstance(variables, dict | None):
+        return GraphQLError("Variables are a JSON object.", extensions={"code": "INVALID"})
     # Without recursion: a body may nest deeper than Python goes.
-    left = [value]
+    left: list[object] = [variables]
+    values = 0
     while left:
         item = left.pop()
+        values += 1
+        if values > MAX_VALUES:
+            return GraphQLError(f"There are more than {MAX_VALUES} values in variables.", extensions={"code": "LIMIT"})
         if isinstance(item, str) and _UNSTORABLE.search(item):
-            return True
+            return _unstorable(None)
         left += item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-    return False
+    return None
 
 
 def _unstorable(node: StringValueNode | None) -> GraphQLError:

@@ -1,12 +1,13 @@
 """Keyset connections: cursors say after which object to go on, so pages never shift."""
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import strawberry
 
 from packshot.catalog.pages import LARGEST_PAGE, Page
 from packshot.errors import Limit
+from schema.selection import asks_for
 
 T = TypeVar("T")
 C = TypeVar("C")
@@ -38,7 +39,12 @@ class Connection(Generic[T]):
     edges: list[Edge[T]] = strawberry.field(description="The page's objects with their cursors.")
     nodes: list[T] = strawberry.field(description="The page's objects.")
     page_info: PageInfo = strawberry.field(description="What lies around the page.")
-    total_count: int = strawberry.field(description="How many objects all pages have together.")
+    total: strawberry.Private[int | None]
+
+    @strawberry.field(description="How many objects all pages have together.")
+    def total_count(self) -> int:
+        assert self.total is not None, "it was asked for, so it was counted"
+        return self.total
 
 
 def connect(page: Page[C], convert: Callable[[C], T]) -> Connection[T]:
@@ -53,8 +59,13 @@ def connect(page: Page[C], convert: Callable[[C], T]) -> Connection[T]:
             start_cursor=page.cursors[0] if page.cursors else None,
             end_cursor=page.cursors[-1] if page.cursors else None,
         ),
-        total_count=page.total,
+        total=page.total,
     )
+
+
+def asks_total(info: Any) -> bool:
+    """Whether an operation asks how many objects all pages of a connection have; they are not counted for nothing."""
+    return asks_for(info, "totalCount")
 
 
 def check_length(values: Sequence[object], *field: str) -> None:

@@ -10,7 +10,7 @@ from schema.context import Info
 from schema.enums import JobState
 from schema.inputs import given
 from schema.interfaces import Node
-from schema.paging import After, Connection, First, connect
+from schema.paging import After, Connection, First, asks_total, connect
 from schema.refusals import read
 from schema.scopes import READS
 
@@ -68,5 +68,6 @@ class PurgeQuery:
     )
     async def purges(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[Purge]:
         caller = info.context.caller
-        page = await read(info, lambda: purges.list_purges(caller, first=first, after=given(after)))
+        total = asks_total(info)
+        page = await read(info, lambda: purges.list_purges(caller, first=first, after=given(after), total=total))
         return connect(page, Purge.of)

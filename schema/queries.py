@@ -17,7 +17,7 @@ from schema.locations import ImageLocation
 from schema.nodes import load_node, load_pack
 from schema.pack_inputs import PackBy, PackFilter
 from schema.packs import Pack
-from schema.paging import After, Connection, First, check_length, connect
+from schema.paging import After, Connection, First, asks_total, check_length, connect
 from schema.purges import PurgeQuery
 from schema.refusals import read
 from schema.scopes import READS
@@ -95,10 +95,11 @@ class Query(PurgeQuery):
         order_by: Annotated[PackOrder, strawberry.argument(description="In which order.")] = PackOrder.CREATED_DESC,
     ) -> Connection[Pack]:
         caller, asked = info.context.caller, given(filter) or PackFilter()
+        total = asks_total(info)
         page = await read(
             info,
             lambda: packs.list_packs(
-                caller, first=first, after=given(after), filter=asked.to_core(), order=core(order_by)
+                caller, first=first, after=given(after), filter=asked.to_core(), order=core(order_by), total=total
             ),
         )
         return connect(page, Pack.of)
@@ -123,7 +124,10 @@ class Query(PurgeQuery):
         caller, chosen = info.context.caller, given(states)
         # States that no job can be in yet match none.
         known = None if chosen is None else [core(state) for state in chosen if state.name in CoreState.__members__]
-        page = await read(info, lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known))
+        total = asks_total(info)
+        page = await read(
+            info, lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known, total=total)
+        )
         return connect(page, Job.of)
 
     @strawberry.field(description="The tenant's webhooks, oldest first.", extensions=[READS])

@@ -1,25 +1,30 @@
 """What can be followed."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import partial
 from typing import Annotated, Any
 
 import strawberry
+from graphql import VariableValues
 
 from packshot.catalog.jobs import FINAL
-from packshot.errors import NotFound, PackshotError
+from packshot.errors import NotFound
 from packshot.model import PACK_ID
 from resolvers.caller import Scope
-from schema.context import Info
+from schema.context import Context, Info, Loaders
+from schema.cost import measure
 from schema.jobs import Job
 from schema.nodes import load_pack
 from schema.packs import Pack
-from schema.refusals import refused
+from schema.refusals import refused, refusing
 from schema.scopes import Requires
 from schema.watching import Subject, token_subject
 
 
 @strawberry.type(
-    description="What can be followed, over graphql-transport-ws or server-sent events. It ends with the token."
+    description="What can be followed, over graphql-transport-ws or server-sent events. It ends with the token. Each "
+    "event costs what the selection costs; where too little is left, it is told later, with all that changed meanwhile."
 )
 class Subscription:
     @strawberry.subscription(
@@ -32,12 +37,13 @@ class Subscription:
         kind, _, job_id = id.partition(":")
         subject: Subject = ("job", info.context.caller.tenant, job_id if kind == "job" else "")
         found = False
-        async for job in _follow(info, subject):
-            found = True
-            info.context.forget()
-            yield Job.of(job)
-            if job.state in FINAL:
-                return
+        async with aclosing(_follow(info, subject)) as following:
+            async for job in following:
+                found = True
+                info.context.forget()
+                yield Job.of(job)
+                if job.state in FINAL:
+                    return
         if not found:
             raise refused(NotFound("There is no such job.", field=("id",), expected="a job of this tenant", got=id))
 
@@ -49,22 +55,32 @@ class Subscription:
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
     ) -> AsyncGenerator[Pack, None]:
         found = False
-        async for _ in _follow(info, ("pack", info.context.caller.tenant, id if PACK_ID.fullmatch(id) else "")):
-            found = True
-            info.context.forget()
-            pack = await load_pack(info, id)
-            if pack is None:
-                return
-            yield pack
+        caller, threads = info.context.caller, info.context.threads.resolvers
+        subject: Subject = ("pack", caller.tenant, id if PACK_ID.fullmatch(id) else "")
+        async with aclosing(_follow(info, subject)) as following:
+            async for _ in following:
+                found = True
+                # One read for all who follow this pack.
+                info.context.loaders = info.context.watch.reader(subject, lambda: Loaders(caller, threads))
+                pack = await load_pack(info, id)
+                if pack is None:
+                    return
+                yield pack
         if not found:
             raise refused(NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=id))
 
 
 async def _follow(info: Info, subject: Subject) -> AsyncGenerator[Any, None]:
     caller = info.context.caller
-    try:
+    context: Context = info.context
+    raw: Any = info._raw_info
+    variables = VariableValues(sources={}, coerced=raw.variable_values)
+    cost = measure(raw.schema, raw.operation, raw.fragments, variables)
+    pay = partial(context.budgets.pay_event, caller.tenant, caller.subject, cost)
+    with refusing():
         caller.check(Scope.READ)
-    except PackshotError as error:
-        raise refused(error) from None
-    async for value in info.context.watch.follow(subject, caller.expires_at, token_subject(caller)):
-        yield value
+        with context.watch.subscribing(caller):
+            following = context.watch.follow(subject, caller.expires_at, token_subject(caller), pay=pay)
+            async with aclosing(following):
+                async for value in following:
+                    yield value

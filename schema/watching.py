@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from packshot import faults
+from packshot.errors import Limit
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.watching import read_subjects
@@ -17,6 +19,7 @@ INTERVAL_SECONDS = 0.5
 
 log = logging.getLogger(__name__)
 
+R = TypeVar("R")
 Subject: TypeAlias = tuple[Literal["job", "pack", "token"], str, str]
 _UNSEEN: Any = object()
 
@@ -34,14 +37,58 @@ class Watch:
         self._threads = threads or Threads().watching
         self._followers: Counter[Subject] = Counter()
         self._seen: dict[Subject, Any] = {}
+        # At which look a subject was last seen to differ, and what all its followers read with since.
+        self._differed: dict[Subject, int] = {}
+        self._readers: dict[Subject, tuple[int, Any]] = {}
+        self._looks = 0
+        self._subscriptions: Counter[tuple[str, str]] = Counter()
         self._wake = asyncio.Event()
         self._looked = asyncio.Condition()
         self._looking: asyncio.Task[None] | None = None
 
+    @contextmanager
+    def subscribing(self, caller: Caller) -> Iterator[None]:
+        """Count one subscription of a user for the block.
+
+        Raises:
+            Limit: the user has as many as one may have, over all connections to this process.
+        """
+        user, most = (caller.tenant, caller.subject), self._site.settings.subscriptions_per_user
+        if self._subscriptions[user] >= most:
+            raise Limit("That are too many subscriptions.", expected=f"at most {most} at a time", got=most + 1)
+        self._subscriptions[user] += 1
+        try:
+            yield
+        finally:
+            self._subscriptions[user] -= 1
+            if not self._subscriptions[user]:
+                del self._subscriptions[user]
+
+    def reader(self, subject: Subject, make: Callable[[], R]) -> R:
+        """Return what reads the state that was seen last: one for all who are told of it.
+
+        Args:
+            make: makes one; the same for everybody who follows the subject.
+        """
+        look = self._differed.get(subject, 0)
+        kept = self._readers.get(subject)
+        if kept is None or kept[0] != look:
+            kept = self._readers[subject] = (look, make())
+        reader: R = kept[1]
+        return reader
+
     async def follow(
-        self, subject: Subject, until: datetime | None, token: Subject | None = None
+        self,
+        subject: Subject,
+        until: datetime | None,
+        token: Subject | None = None,
+        *,
+        pay: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[Any, None]:
         """Yield what `read_subjects` says of the subject: at once, then when it differs, at most twice a second.
+
+        Args:
+            pay: waits until the next event may be told; what changes meanwhile is told with it.
 
         Ends when there is no such thing any more, at `until`, when a token ends,
         and when `token` is revoked.
@@ -56,6 +103,11 @@ class Watch:
                 self._seen.pop(each, None)
             async with asyncio.timeout(None if until is None else (until - datetime.now(UTC)).total_seconds()):
                 while (value := await self._differing(subject, shown, token)) is not None:
+                    if pay is not None and shown is not _UNSEEN:
+                        await pay()
+                        value = await self._differing(subject, shown, token)
+                        if value is None:
+                            return
                     yield value
                     shown = value
                     await asyncio.sleep(INTERVAL_SECONDS)
@@ -66,7 +118,8 @@ class Watch:
                 self._followers[each] -= 1
                 if not self._followers[each]:
                     del self._followers[each]
-                    self._seen.pop(each, None)
+                    for kept in (self._seen, self._differed, self._readers):
+                        kept.pop(each, None)
 
     async def _differing(self, subject: Subject, shown: Any, token: Subject | None) -> Any:
         def revoked() -> bool:
@@ -92,7 +145,11 @@ class Watch:
                 faults.count(log, error, "followed jobs and packs cannot be read")
             else:
                 async with self._looked:
-                    self._seen |= {subject: found.get(subject) for subject in subjects if subject in self._followers}
+                    self._looks += 1
+                    for subject in subjects:
+                        if subject in self._followers and self._seen.get(subject, _UNSEEN) != found.get(subject):
+                            self._seen[subject] = found.get(subject)
+                            self._differed[subject] = self._looks
                     self._looked.notify_all()
             try:
                 await asyncio.wait_for(self._wake.wait(), INTERVAL_SECONDS)

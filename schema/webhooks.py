@@ -10,7 +10,7 @@ from schema.context import Info
 from schema.enums import JobState
 from schema.inputs import given
 from schema.interfaces import Node
-from schema.paging import After, Connection, First, connect
+from schema.paging import After, Connection, First, asks_total, connect
 from schema.refusals import read
 from schema.scalars import URL
 
@@ -53,7 +53,10 @@ class Webhook(Node):
         self, info: Info, first: First = 20, after: After = strawberry.UNSET
     ) -> Connection[WebhookDelivery]:
         caller, webhook_id = info.context.caller, self.core.id
-        page = await read(info, lambda: webhooks.list_deliveries(caller, webhook_id, first=first, after=given(after)))
+        total = asks_total(info)
+        page = await read(
+            info, lambda: webhooks.list_deliveries(caller, webhook_id, first=first, after=given(after), total=total)
+        )
         return connect(page, WebhookDelivery.of)
 
     @classmethod

@@ -124,6 +124,7 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_QUERY_COST_LIMIT": "1000",
         "PACKSHOT_QUERY_BUDGET": "20000",
         "PACKSHOT_QUERY_BUDGET_PER_SECOND": "300",
+        "PACKSHOT_SUBSCRIPTIONS_PER_USER": "7",
         "PACKSHOT_LOG_LEVEL": "DEBUG",
     }
     assert environ.keys() == page_rows().keys()
@@ -177,6 +178,7 @@ def test_every_setting_can_be_set() -> None:
         query_cost_limit=1000,
         query_budget=20_000,
         query_budget_per_second=300,
+        subscriptions_per_user=7,
         log_level="debug",
     )
 

@@ -235,13 +235,15 @@ def get_job(tx: Tx, job_id: str) -> Job:
     return job
 
 
-def list_jobs(tx: Tx, *, first: int, after: str | None, states: Sequence[JobState] | None) -> Page[Job]:
+def list_jobs(
+    tx: Tx, *, first: int, after: str | None, states: Sequence[JobState] | None, total: bool = True
+) -> Page[Job]:
     """Return a page of jobs, newest first."""
     statement = _jobs(tx).where(jobs.c.tenant_id == tx.tenant)
     if states is not None:
         statement = statement.where(jobs.c.state.in_([state.value for state in states]))
     order = Order((jobs.c.created_at, jobs.c.id), descending=True)
-    page = fetch_page(tx, statement, order, lambda row: row, first=first, after=after)
+    page = fetch_page(tx, statement, order, lambda row: row, first=first, after=after, total=total)
     return replace(page, items=tuple(_to_jobs(tx, page.items)))
 
 
@@ -252,11 +254,11 @@ def running_changes(tx: Tx, location: str | None) -> list[Job]:
     return _to_jobs(tx, tx.connection.execute(found).all())
 
 
-def list_failures(tx: Tx, job_id: str, *, first: int, after: str | None) -> Page[Failure]:
+def list_failures(tx: Tx, job_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Failure]:
     """Return a page of a job's failures."""
     statement = sa.select(job_failures).where(job_failures.c.tenant_id == tx.tenant, job_failures.c.job_id == job_id)
     order = Order((job_failures.c.pack_id, job_failures.c.location))
-    return fetch_page(tx, statement, order, _to_failure, first=first, after=after)
+    return fetch_page(tx, statement, order, _to_failure, first=first, after=after, total=total)
 
 
 def _to_failure(row: Any) -> Failure:

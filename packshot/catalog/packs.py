@@ -80,7 +80,9 @@ def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str
     return {(row.tenant_id, row.id): (row.version, row.rendered) for row in found}
 
 
-def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, order: PackOrder) -> Page[Pack]:
+def list_packs(
+    tx: Tx, *, first: int, after: str | None, filter: PackFilter, order: PackOrder, total: bool = True
+) -> Page[Pack]:
     """Return a page of the tenant's packs."""
     statement = sa.select(*rows.pack_columns()).where(packs.c.tenant_id == tx.tenant)
     if filter.asset_ids is not None:
@@ -95,7 +97,7 @@ def list_packs(tx: Tx, *, first: int, after: str | None, filter: PackFilter, ord
         statement = statement.where(~_shows(tx, filter.nothing_to_show_at))
     if filter.variant_state is not None:
         statement = statement.where(_has_variants(filter.variant_state))
-    return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after)
+    return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after, total=total)
 
 
 def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:

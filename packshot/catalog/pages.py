@@ -19,13 +19,17 @@ LARGEST_PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows in order, each with its cursor, and what lies around them."""
+    """Some rows in order, each with its cursor, and what lies around them.
+
+    Attributes:
+        total: how many rows all pages have together; None: they were not counted.
+    """
 
     items: tuple[T, ...]
     cursors: tuple[str, ...]
     has_next: bool
     has_previous: bool
-    total: int
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +48,19 @@ def fetch_page(
     *,
     first: int,
     after: str | None,
+    total: bool = True,
 ) -> Page[T]:
     """Run `statement` for one page of at most `first` rows after the cursor `after`.
+
+    Args:
+        total: count the rows of all pages, which looks at every one of them.
 
     Raises:
         Limit: `first` is not from 1 to 100.
         Invalid: `after` is no cursor of this listing.
     """
     check_first(first)
-    total = tx.connection.scalar(sa.select(sa.func.count()).select_from(statement.subquery())) or 0
+    counted = sa.select(sa.func.count()).select_from(statement.subquery())
     keys = [column.label(f"_key_{index}") for index, column in enumerate(order.columns)]
     paged = statement.add_columns(*keys).limit(first + 1)
     paged = paged.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns))
@@ -66,7 +74,7 @@ def fetch_page(
         cursors=tuple(_encode([getattr(row, key.name) for key in keys]) for row in shown),
         has_next=len(rows) > first,
         has_previous=after is not None,
-        total=total,
+        total=(tx.connection.scalar(counted) or 0) if total else None,
     )
 
 

@@ -142,11 +142,11 @@ def forget_purges(tx: Tx) -> None:
     tx.connection.execute(sa.delete(purges).where(purges.c.finished_at < tx.now - KEPT))
 
 
-def list_purges(tx: Tx, *, first: int, after: str | None) -> Page[Purge]:
+def list_purges(tx: Tx, *, first: int, after: str | None, total: bool = True) -> Page[Purge]:
     """Return a page of the tenant's purges, newest first."""
     statement = sa.select(purges).where(purges.c.tenant_id == tx.tenant)
     order = Order((purges.c.requested_at, purges.c.id), descending=True)
-    return fetch_page(tx, statement, order, _to_purge, first=first, after=after)
+    return fetch_page(tx, statement, order, _to_purge, first=first, after=after, total=total)
 
 
 def get_purges(tx: Tx, ids: Sequence[str]) -> dict[str, Purge]:

@@ -213,11 +213,11 @@ def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> Non
         tx.connection.execute(sa.insert(deliveries), rows)
 
 
-def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None) -> Page[Delivery]:
+def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Delivery]:
     """Return a page of a webhook's deliveries, newest first."""
     statement = sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.webhook_id == webhook_id)
     order = Order((deliveries.c.created_at, deliveries.c.id), descending=True)
-    return fetch_page(tx, statement, order, _to_delivery, first=first, after=after)
+    return fetch_page(tx, statement, order, _to_delivery, first=first, after=after, total=total)
 
 
 def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:

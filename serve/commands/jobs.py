@@ -196,7 +196,7 @@ def _failures(caller: "Caller", job_id: str, wanted: int) -> tuple[list["Failure
     while more and len(found) < wanted:
         page = jobs.list_failures(caller, job_id, first=min(wanted - len(found), LARGEST_PAGE), after=after)
         found += page.items
-        more, total = page.has_next, page.total
+        more, total = page.has_next, page.total or 0
         after = page.cursors[-1] if page.cursors else None
     return found, total
 

@@ -1,12 +1,18 @@
 """What operations cost, and what happens to who asks for too much."""
 
+import asyncio
+import json
 from typing import Any
 
+import hypothesis
+import hypothesis.strategies as st
 import pytest
 
 from packshot.settings import Settings
 from schema.budgets import MOST_BUDGETS, Budgets
+from schema.build import schema
 from schema.context import Context
+from schema.cost import SCAN
 from tests.schema.api import Api
 from tests.schema.test_statements import PAGE
 
@@ -22,7 +28,9 @@ def cost(api: Api, document: str, **variables: Any) -> int:
     told: dict[str, int] = extensions["cost"]
     assert told["maximum"] == 50_000
     assert told["restoreRate"] == 20_000
-    assert told["available"] == 1_000_000 - (told["requested"] if told["requested"] <= told["maximum"] else 0)
+    taken = told["requested"] if told["requested"] <= told["maximum"] else 0
+    # Some of it may be back already.
+    assert 1_000_000 - taken <= told["available"] <= 1_000_000
     return told["requested"]
 
 
@@ -30,8 +38,46 @@ def cost(api: Api, document: str, **variables: Any) -> int:
     ("document", "expected"),
     [
         ("{ __typename }", 0),
-        ("{ __schema { types { fields { name } } } }", 1),
-        ("{ packs { totalCount } }", 1),
+        ("{ __schema { queryType { name } } }", 1),
+        # All packs are counted; the failures of one job by an index, and what packs have at locations once for all.
+        ("{ packs { totalCount } }", 1 + SCAN),
+        ("{ packs(first: 7) { totalCount nodes { id } } }", 1 + 7 + SCAN),
+        ("{ jobs(first: 7) { nodes { failures { totalCount } } } }", 1 + 7 * (1 + 1 + 10)),
+        ("{ locations(first: 7) { nodes { packCount } } }", 1 + 7 + SCAN),
+        # No index finds these.
+        ('{ packs(filter: {nothingToShowAt: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
+        ("{ packs(filter: {variantState: FAILED}) { nodes { id } } }", 1 + 20 + SCAN),
+        ("{ packs(filter: {sequenceAfter: 5}) { nodes { id } } }", 1 + 20 + SCAN),
+        ("{ packs(filter: {sequenceAfter: 5}, orderBy: SEQUENCE_ASC) { nodes { id } } }", 1 + 20),
+        ("{ packs(filter: {externalIds: null}) { nodes { id } } }", 1 + 20),
+        ('{ packs(filter: {externalIds: ["a", "b"]}) { nodes { id } } }', 1 + 20),
+        ("{ jobs(states: [FAILED]) { nodes { id } } }", 1 + 20 + SCAN),
+        ('mutation { planLocation(input: {name: "main"}) { plan { packs } } }', 10 + 1 + SCAN),
+        (
+            'mutation { planLocation(input: {name: "main"}) { plan { samples(first: 4) { before } } } }',
+            10 + 1 + 4 * 100 + SCAN,
+        ),
+        # Ten scalars cost as much as an object, a thousand characters too.
+        ("{ packs(first: 7) { nodes {" + " ".join(f"a{n}: id" for n in range(25)) + "} } }", 1 + 7 * 3),
+        (
+            '{ packs(first: 7) { nodes { location(name: "main") { picture { html(alt: "' + "x" * 5000 + '") } } } } }',
+            1 + 7 * (1 + 1 + 6 + 1 + 5),
+        ),
+        ("mutation { createPacks(inputs: [{}, {}, {}]) { results { pack { id } } } }", 30 + 3 * 2),
+        (
+            'mutation { createPacks(inputs: [{originals: [{location: "main", source: {url: "http://a.example"}},'
+            ' {location: "thumb", source: {url: "http://a.example"}}]}]) { userErrors { code } } }',
+            30 + 1,
+        ),
+        ('mutation { regenerate(scope: {packIds: ["a", "b", "c"]}) { job { id } } }', 30 + 1),
+        # What is left out is not paid for, and what stands twice is asked for once.
+        ("{ packs(first: 7) { totalCount @skip(if: true) nodes { id } } }", 8),
+        ("{ packs(first: 7) { nodes { id } } packs(first: 7) { nodes { locations { name } } } }", 1 + 7 * 11),
+        # Of what an id may stand for, the dearest counts.
+        (
+            '{ node(id: "a") { ... on Pack { locations { name } } ... on Job { failures { nodes { code } } } } }',
+            1 + max(10, 1 + 20),
+        ),
         ("{ packs { pageInfo { hasNextPage } nodes { id } } }", 1 + 1 + 20),
         ("{ packs(first: 7) { nodes { id } } }", 1 + 7),
         ("{ packs(first: 7) { edges { cursor node { id } } } }", 1 + 7 * 2),
@@ -70,6 +116,136 @@ def test_variables_count_as_what_they_stand_for(api: Api) -> None:
     document = "query Q($n: Int! = 5) { packs(first: $n) { nodes { id } } }"
     assert (cost(api, document), cost(api, document, n=9)) == (6, 10)
     assert cost(api, "query Q($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 30) == 30
+
+
+# What is asked for, with the place of each argument, and each argument's type and value.
+SPELLED: list[tuple[str, dict[str, tuple[str, Any]]]] = [
+    ("packs(first: {n}) {{ nodes {{ id }} }}", {"n": ("Int!", 9)}),
+    ("packs(first: {n}) {{ totalCount nodes {{ locations {{ variants {{ id }} }} }} }}", {"n": ("Int!", 3)}),
+    ("nodes(ids: {ids}) {{ id }}", {"ids": ("[ID!]!", ["a", "b", "c"])}),
+    ("nodes(ids: {ids}) {{ id }}", {"ids": ("[ID!]!", ["a"])}),
+    (
+        "packs(first: {n}) {{ nodes {{ picture(sources: {sources}) {{ src }} }} }}",
+        {
+            "n": ("Int!", 5),
+            "sources": ("[PictureSourceInput!]!", [{"location": "main", "widths": [10, 20, 30], "formats": ["AVIF"]}]),
+        },
+    ),
+    (
+        "packs(first: {n}) {{ nodes {{ locations {{ picture(widths: {widths}, formats: {formats}) {{ src }} }} }} }}",
+        {"n": ("Int!", 5), "widths": ("[Int!]", [10, 20, 30, 40]), "formats": ("[ImageFormat!]", ["AVIF", "JPEG"])},
+    ),
+    (
+        "packs(first: {n}) {{ nodes {{ location(name: {name}) {{ picture(widths: {widths}) {{ src }} }} }} }}",
+        {"n": ("Int!", 100), "name": ("String!", "main"), "widths": ("[Int!]", [7])},
+    ),
+    (
+        "jobs(first: {n}, states: {states}) {{ nodes {{ failures(first: {m}) {{ totalCount nodes {{ code }} }} }} }}",
+        {"n": ("Int!", 4), "m": ("Int!", 6), "states": ("[JobState!]", ["FAILED"])},
+    ),
+    ("packs(filter: {filter}) {{ nodes {{ id }} }}", {"filter": ("PackFilter", {"nothingToShowAt": "main"})}),
+    ("locations(first: {n}) {{ nodes {{ demand(first: {n}) {{ requests }} packCount }} }}", {"n": ("Int!", 50)}),
+]
+
+
+def literal(value: Any, enum: bool) -> str:
+    """Spell a value as a document does."""
+    if isinstance(value, dict):
+        fields = (f"{name}: {literal(each, name == 'formats')}" for name, each in value.items())
+        return "{" + ", ".join(fields) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(literal(each, enum) for each in value) + "]"
+    return value if enum and isinstance(value, str) else json.dumps(value)
+
+
+def coerced(value: Any) -> Any:
+    """Spell a variable in another way that means the same: a float for a whole number, one item for a list of one."""
+    if isinstance(value, dict):
+        return {name: coerced(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return coerced(value[0]) if len(value) == 1 else [coerced(each) for each in value]
+    return float(value) if isinstance(value, int) else value
+
+
+@pytest.mark.parametrize("number", range(len(SPELLED)))
+@hypothesis.given(data=st.data())
+@hypothesis.settings(max_examples=10, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
+def test_an_operation_costs_the_same_however_it_is_spelled(api: Api, number: int, data: st.DataObject) -> None:
+    template, arguments = SPELLED[number]
+    plain = {name: literal(value, kind in ENUMS) for name, (kind, value) in arguments.items()}
+    declared, places, variables = [], {}, {}
+    for name, (kind, value) in arguments.items():
+        how = data.draw(st.sampled_from(["literal", "variable", "coerced", "default", "overridden default"]), name)
+        places[name] = plain[name] if how == "literal" else f"${name}"
+        otherwise = {"default": plain[name], "overridden default": literal(OTHER[kind], kind in ENUMS)}.get(how)
+        if how != "literal":
+            declared.append(f"${name}: {kind}" + ("" if otherwise is None else f" = {otherwise}"))
+        if how in ("variable", "coerced", "overridden default"):
+            variables[name] = coerced(value) if how == "coerced" else value
+    declared.append("$yes: Boolean! = true")
+    asked, shape = template.format(**places), data.draw(st.sampled_from(SHAPES), "shape")
+    document = shape.replace("ASKED", asked).replace("DECLARED", ", ".join(declared))
+    assert cost(api, document, **variables) == cost(api, "{ " + template.format(**plain) + " }")
+
+
+ENUMS = ("[ImageFormat!]", "[JobState!]")
+# By type: what a default says that a variable overrides.
+OTHER: dict[str, Any] = {
+    "Int!": 1,
+    "String!": "x",
+    "[ID!]!": [],
+    "[Int!]": [1],
+    "[ImageFormat!]": ["PNG"],
+    "[JobState!]": ["QUEUED"],
+    "[PictureSourceInput!]!": [],
+    "PackFilter": None,
+}
+SHAPES = [
+    "query(DECLARED) { ASKED __typename @include(if: $yes) }",
+    "query(DECLARED) { ... @include(if: $yes) { ASKED } }",
+    "query(DECLARED) { ...F @skip(if: false) ... @include(if: $yes) { ...F } } fragment F on Query { ASKED }",
+    "query(DECLARED) { ... on Query { ASKED } viewer @skip(if: $yes) { subject } }",
+]
+
+
+def test_what_was_left_out_by_its_default_is_what_the_schema_says(api: Api) -> None:
+    assert cost(api, "{ packs { nodes { id } } }") == cost(api, "{ packs(first: 20) { nodes { id } } }")
+    document = "query($n: Int! = 20) { packs(first: $n) { nodes { id } } }"
+    assert cost(api, document) == cost(api, document, n=20.0) == 21
+
+
+def test_introspection_costs_by_how_much_it_tells(api: Api) -> None:
+    once = cost(api, "{ __schema { types { fields { name } } } }")
+    assert once > 20
+    again = " ".join(f"a{n}: __schema {{ types {{ fields {{ name }} }} }}" for n in range(5))
+    assert cost(api, f"{{ {again} }}") == 5 * once
+    aliases = " ".join(f"a{n}: types {{ name }}" for n in range(51))
+    assert "51 aliases" in api.error(f"{{ __schema {{ {aliases} }} }}")["message"]
+
+
+def test_variables_that_do_not_fit_are_refused_before_anything_is_counted(api: Api) -> None:
+    result = api.run("query($n: Int!) { packs(first: $n) { nodes { id } } }", n=1.5)
+    assert result.data is None
+    assert "cost" not in (result.extensions or {})
+    flood = api.run("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=[{}] * 5000)
+    assert flood.errors is not None
+    assert len(flood.errors) <= 51
+
+
+def test_documents_that_are_refused_are_paid_for(api: Api) -> None:
+    budgets = Budgets(Settings(query_budget=1000, query_budget_per_second=1), clock=lambda: 0)
+
+    def run(document: str) -> Any:
+        context = Context(api.caller, budgets=budgets)
+        result = asyncio.run(schema.execute(document, context_value=context))
+        return result.errors, context.retry_after_seconds
+
+    for document in ("{ " + "wrong " * 1000 + "}", "{ packs(" + "x" * 9000):
+        errors, wait = run(document)
+        assert errors
+        assert wait is None
+    errors, wait = run("{ viewer { subject } }")
+    assert (errors[0].extensions["code"], wait) == ("LIMIT", 500)
 
 
 def test_the_page_that_a_site_is_built_from_is_far_within_the_limit(api: Api) -> None:

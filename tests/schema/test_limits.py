@@ -1,10 +1,14 @@
 """Documents that ask for too much are refused before anything is run."""
 
+import asyncio
 import time
 
 import pytest
 from graphql import get_introspection_query
 
+from schema.build import schema
+from schema.context import Context
+from schema.documents import Documents
 from tests.schema.api import Api
 
 
@@ -69,6 +73,44 @@ def test_documents_made_to_hurt_are_answered_at_once(api: Api, document: str) ->
     api.run(document)
     # Generous: what it guards against takes years.
     assert time.monotonic() - began < 5
+
+
+def test_so_many_fragments_are_allowed_and_more_are_not(api: Api) -> None:
+    def document(number: int) -> str:
+        spread = " ".join(f"...F{n}" for n in range(number))
+        return f"{{ {spread} }} " + " ".join(f"fragment F{n} on Query {{ __typename }}" for n in range(number))
+
+    assert api.run(document(200)).errors is None
+    assert "200 fragments" in api.error(document(201))["message"]
+
+
+def test_variables_are_an_object_of_so_many_values_and_no_more(api: Api) -> None:
+    assert api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 19_000)["path"] == ["nodes"]
+    error = api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 20_000)
+    assert (error["extensions"], "path" in error) == ({"code": "LIMIT"}, False)
+    for variables in ([], "text", 5):
+        result = asyncio.run(
+            schema.execute("{ viewer { subject } }", variable_values=variables, context_value=Context(api.caller))  # type: ignore[arg-type]
+        )
+        (refused,) = result.errors or []
+        assert result.data is None
+        assert refused.extensions is not None
+        # Of an empty list nobody can tell that it is one.
+        assert refused.extensions["code"] == "INVALID"
+
+
+def test_documents_in_use_take_no_more_room_than_allowed() -> None:
+    kept = Documents(max_tokens=100)
+    texts = [f"{{ {' '.join(f'a{number}: id' for _ in range(8))} }}" for number in range(10)]
+    first = kept.parse(texts[0])
+    assert kept.parse(texts[0]) is first, "it is parsed once while it is in use"
+    for text in texts[1:]:
+        kept.parse(text)
+    assert kept._tokens <= 100
+    assert kept.parse(texts[0]) is not first
+    large = "{ " + "id " * 500 + "}"
+    assert kept.parse(large) is kept.parse(large), "the newest is kept in any case"
+    assert len(kept._entries) == 1
 
 
 def test_texts_that_no_database_keeps_are_refused(api: Api) -> None:
