@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
-from packshot.catalog import collection, erasures, items, jobs, packs, purges, tombstones
+from packshot.catalog import collection, deletions, erasures, items, jobs, packs, purges, tombstones
 from packshot.catalog.erasures import Erasure
 from packshot.catalog.jobs import Counts, Job, JobKind
 from packshot.catalog.orders import LEASE, Priority
@@ -84,7 +84,9 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
     pack_id = tombstone.pack_id
     originals = sorted({*originals, *erasures.find_originals(tx, pack_id)})
     if packs.exists(tx, pack_id):
-        packs.delete_pack(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
+        packs.delete_pack(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}", erased=True)
+    else:
+        deletions.note_erased_pack(tx, pack_id)
     tombstones.set_tombstone(tx, tombstone)
     purges.order_erasing_purge(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
     job = jobs.create_job(tx, JobKind.ERASE, Priority.INTERACTIVE, by=tombstone.erased_by)

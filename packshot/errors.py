@@ -32,6 +32,7 @@ class ErrorCode(StrEnum):
     TOO_LARGE = "TOO_LARGE"
     UNRENDERABLE = "UNRENDERABLE"
     RENDER_TIMEOUT = "RENDER_TIMEOUT"
+    RESYNC = "RESYNC"
 
 
 class PackshotError(Exception):
@@ -240,3 +241,9 @@ class RenderTimeout(PackshotError):
     """Rendering took longer than the limit."""
 
     code = ErrorCode.RENDER_TIMEOUT
+
+
+class Resync(PackshotError):
+    """What happened since a cursor of changes is not known any more; the client starts over with an empty copy."""
+
+    code = ErrorCode.RESYNC

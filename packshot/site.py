@@ -34,6 +34,7 @@ class Site:
         originals: by content, `<tenant>/<sha256>`; never overwritten.
         variants: by key; never overwritten; of tenants that require access keys where no CDN looks.
         tombstones: of packs that were erased, `<tenant>/<pack>`; never deleted.
+        marks: how far the sequence of each tenant is, kept beside the database; see `packshot.marks`.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
         doors: which tenants require access keys, and which.
@@ -48,6 +49,7 @@ class Site:
     variants: ObjectStore
     uploads: ObjectStore
     tombstones: ObjectStore
+    marks: ObjectStore
     renderer: Renderer
     incoming: Path
     doors: Doors
@@ -107,6 +109,7 @@ def open_site(settings: Settings) -> Site:
         variants=divide(stores["variants"], stores["private variants"], doors),
         uploads=stores["uploads"],
         tombstones=stores["tombstones"],
+        marks=stores["marks"],
         renderer=Renderer(limits, processes=settings.effective_render_processes, folders=_original_folders(settings)),
         incoming=incoming,
         tally=Tally(),
@@ -141,9 +144,9 @@ def divide(public: ObjectStore, private: ObjectStore, doors: Doors) -> DividedSt
 
 
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:
-    """Open the stores of originals, variants, private variants, uploads and tombstones, by these names."""
+    """Open the stores of originals, variants, private variants, uploads, tombstones and marks, by these names."""
     if settings.s3_bucket_originals is None or settings.s3_bucket_variants is None:
-        names = ("originals", "variants", "private variants", "uploads", "tombstones")
+        names = ("originals", "variants", "private variants", "uploads", "tombstones", "marks")
         shared = "variants" if settings.variants_group is not None else None
         folders = {
             name: FolderStore(settings.data / name.replace(" ", "-"), for_group=name == shared) for name in names
@@ -172,6 +175,7 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
         "private variants": bucket(settings.s3_bucket_variants, "private/"),
         "uploads": bucket(settings.s3_bucket_originals, "uploads/"),
         "tombstones": bucket(settings.s3_bucket_originals, "tombstones/"),
+        "marks": bucket(settings.s3_bucket_originals, "marks/"),
     }
 
 

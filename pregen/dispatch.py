@@ -14,6 +14,7 @@ from functools import partial
 from packshot import faults
 from packshot.catalog import (
     candidates,
+    deletions,
     erasures,
     fetches,
     items,
@@ -189,6 +190,7 @@ class Dispatcher:
             once.forget_answers(tx)
             webhooks.forget_deliveries(tx)
             purges.forget_purges(tx)
+            deletions.forget_deletions(tx, self._site.settings.grace)
 
     def _sweep_uploads(self) -> None:
         with self._site.catalog.read("") as tx:

@@ -16,6 +16,7 @@ from pregen.dispatch import Dispatcher
 from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
 from pregen.learn import Learner
+from pregen.marker import Marker
 from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, SEPARATOR, QueueBell
 from pregen.queue_state import QueueState
@@ -69,6 +70,7 @@ class Pregen(QueueBell):
         self._collector = Collector(site)
         self._eraser = Eraser(site)
         self._learner = Learner(site)
+        self._marker = Marker(site)
         self._stopped = threading.Event()
         self._working, self._working_lock = 0, threading.Lock()
 
@@ -85,6 +87,7 @@ class Pregen(QueueBell):
         self._collector.start()
         self._eraser.start()
         self._learner.start()
+        self._marker.start()
         if self._direct is not None:
             self._direct.start()
 
@@ -103,6 +106,7 @@ class Pregen(QueueBell):
         self._collector.stop()
         self._eraser.stop()
         self._learner.stop()
+        self._marker.stop()
         if self._direct is not None:
             self._direct.stop()
         self.dispatcher.stop()
@@ -113,6 +117,7 @@ class Pregen(QueueBell):
         self._collector.join(KEEPING_SECONDS)
         self._eraser.join(KEEPING_SECONDS)
         self._learner.join()
+        self._marker.join(KEEPING_SECONDS)
         if self._direct is not None:
             # It had as long as the threads of the queue, which stopped beside it.
             self._direct.join(KEEPING_SECONDS)

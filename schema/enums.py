@@ -160,6 +160,16 @@ class ErrorCode(Enum):
     TOO_LARGE = _value("TOO_LARGE", "More bytes or pixels than the limit allows.")
     UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be drawn in that shape.")
     RENDER_TIMEOUT = _value("RENDER_TIMEOUT", "Rendering took longer than the limit.")
+    RESYNC = _value("RESYNC", "What happened since that cursor of `changes` is not known any more; start over.")
+
+
+@strawberry.enum(description="What happened to a pack or a location.")
+class ChangeKind(Enum):
+    PACK_CHANGED = _value("PACK_CHANGED", "A pack was made, or anything of it was set.")
+    PACK_DELETED = _value("PACK_DELETED", "A pack was deleted.")
+    PACK_ERASED = _value("PACK_ERASED", "A pack was erased: no copy of its pictures must be kept.")
+    LOCATION_CHANGED = _value("LOCATION_CHANGED", "A location was made, changed or had its pictures rendered anew.")
+    LOCATION_DELETED = _value("LOCATION_DELETED", "A location was deleted, with all that packs had there.")
 
 
 _CORE: dict[type[Enum], type[Enum]] = {

@@ -7,7 +7,8 @@ import strawberry
 
 from packshot.catalog.jobs import JobState as CoreState
 from packshot.model import NAME, PACK_ID
-from resolvers import jobs, locations, packs, tenants, webhooks
+from resolvers import feed, jobs, locations, packs, tenants, webhooks
+from schema.changes import ChangeQuery
 from schema.context import Info
 from schema.enums import JobState, PackOrder, core
 from schema.inputs import given
@@ -26,13 +27,14 @@ from schema.webhooks import Webhook
 
 
 @strawberry.type(description="What can be read.")
-class Query(PurgeQuery):
+class Query(PurgeQuery, ChangeQuery):
     @strawberry.field(description="Who is asking, and what the token allows.")
     async def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller
-        tenant = await read(info, lambda: tenants.get_tenant(caller))
+        tenant, epoch = await read(info, lambda: (tenants.get_tenant(caller), feed.get_epoch(caller)))
         return Viewer(
             tenant=Tenant.of(tenant),
+            epoch=epoch,
             subject=caller.subject,
             scopes=sorted(caller.scopes),
             expires_at=caller.expires_at,

@@ -84,3 +84,6 @@ class Viewer:
     subject: str = strawberry.field(description="Who it is, as `createdBy` and `changedBy` name it.")
     scopes: list[str] = strawberry.field(description="What the token may be used for.")
     expires_at: datetime | None = strawberry.field(description="When the token ends; null: never.")
+    epoch: str = strawberry.field(
+        description="Of which history every `sequenceNumber` is; another one after the database was restored."
+    )

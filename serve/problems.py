@@ -38,6 +38,7 @@ STATUS = {
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.UNRENDERABLE: 422,
     ErrorCode.RENDER_TIMEOUT: 504,
+    ErrorCode.RESYNC: 409,
 }
 
 

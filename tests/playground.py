@@ -96,6 +96,7 @@ class Playground:
             variants=divide(FolderStore(folder / "variants"), FolderStore(folder / "private-variants"), doors),
             uploads=FolderStore(folder / "uploads"),
             tombstones=FolderStore(folder / "tombstones"),
+            marks=FolderStore(folder / "marks"),
             renderer=renderer,
             incoming=folder / "incoming",
         )

@@ -6,10 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import rows
+from packshot.catalog.deletions import note_deleted_location
 from packshot.catalog.pages import Order, Page, fetch_page
 from packshot.catalog.snapshots import live_version
 from packshot.catalog.tables.artwork import location_versions, locations, pack_locations, packs
-from packshot.catalog.transaction import Tx
+from packshot.catalog.transaction import Tx, next_sequence
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
@@ -34,24 +35,28 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-def _select() -> sa.Select[Any]:
+def select_locations() -> sa.Select[Any]:
     return sa.select(*rows.location_columns()).select_from(locations.join(location_versions, live_version()))
 
 
 def get_location(tx: Tx, name: str) -> Location | None:
-    row = tx.connection.execute(_select().where(locations.c.tenant_id == tx.tenant, locations.c.name == name)).first()
+    row = tx.connection.execute(
+        select_locations().where(locations.c.tenant_id == tx.tenant, locations.c.name == name)
+    ).first()
     return None if row is None else rows.to_location(row)
 
 
 def get_locations(tx: Tx) -> dict[str, Location]:
     """Return every location of the tenant, by name."""
-    found = tx.connection.execute(_select().where(locations.c.tenant_id == tx.tenant).order_by(locations.c.name))
+    found = tx.connection.execute(
+        select_locations().where(locations.c.tenant_id == tx.tenant).order_by(locations.c.name)
+    )
     return {row.l_name: rows.to_location(row) for row in found}
 
 
 def list_locations(tx: Tx, *, first: int, after: str | None) -> Page[Location]:
     """Return a page of the tenant's locations by name."""
-    statement = _select().where(locations.c.tenant_id == tx.tenant)
+    statement = select_locations().where(locations.c.tenant_id == tx.tenant)
     return fetch_page(tx, statement, Order((locations.c.name,)), rows.to_location, first=first, after=after)
 
 
@@ -105,7 +110,14 @@ def read_changes(
 def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | None = None) -> None:
     """Make a location of all its fields; the caller holds the configuration."""
     tx.connection.execute(
-        sa.insert(locations).values(tenant_id=tx.tenant, name=name, version=1, revision=0, added_at=tx.now)
+        sa.insert(locations).values(
+            tenant_id=tx.tenant,
+            name=name,
+            version=1,
+            revision=0,
+            sequence_number=next_sequence(tx),
+            added_at=tx.now,
+        )
     )
     _insert_version(tx, name, 1, values, by=by)
 
@@ -117,8 +129,10 @@ def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str
 
 def refresh_locations(tx: Tx, names: Collection[str]) -> None:
     """Give every picture of these locations another key; the caller holds the configuration."""
-    here = (locations.c.tenant_id == tx.tenant, locations.c.name.in_(names))
-    tx.connection.execute(sa.update(locations).where(*here).values(revision=locations.c.revision + 1))
+    for name in sorted(names):
+        here = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
+        changed = {"revision": locations.c.revision + 1, "sequence_number": next_sequence(tx)}
+        tx.connection.execute(sa.update(locations).where(*here).values(**changed))
 
 
 def spend_versions(tx: Tx, names: Collection[str]) -> None:
@@ -197,6 +211,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
     tx.connection.execute(sa.delete(pack_locations).where(*here))
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
+    note_deleted_location(tx, name)
     return bool(touched)
 
 
@@ -233,7 +248,7 @@ def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str 
     tx.connection.execute(
         sa.update(locations)
         .where(locations.c.tenant_id == tx.tenant, locations.c.name == old.name)
-        .values(version=old.version + 1)
+        .values(version=old.version + 1, sequence_number=next_sequence(tx))
     )
     tx.connection.execute(
         sa.update(location_versions)

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import fetches, items, ledger, purges, rows, tombstones, webhooks
+from packshot.catalog.deletions import note_deleted_pack
 from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -268,8 +269,11 @@ def update_pack(
     keep_shape(tx, pack_id)
 
 
-def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None) -> None:
+def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, erased: bool = False) -> None:
     """Forget a pack. The rows of its variants stay, as superseded: its blobs outlive it for a while.
+
+    Args:
+        erased: whether they do not, as followers are told.
 
     Raises:
         NotFound: there is no such pack in this tenant.
@@ -279,7 +283,10 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
     ledger.supersede(tx, pack_id, Current(frozenset(), frozenset()))
     items.drop_pack(tx, pack_id)
     fetches.drop_fetch(tx, pack_id)
-    tx.connection.execute(sa.delete(packs).where(packs.c.tenant_id == tx.tenant, packs.c.id == pack_id))
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    gone = sa.delete(packs).where(*here).returning(packs.c.sequence_number, packs.c.external_id, packs.c.asset_id)
+    number, external_id, asset_id = tx.connection.execute(gone).one()
+    note_deleted_pack(tx, pack_id, number, external_id=external_id, asset_id=asset_id, erased=erased)
 
 
 def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:

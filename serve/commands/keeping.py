@@ -91,6 +91,19 @@ def scrub(
         raise typer.Exit(WITH_FAILURES)
 
 
+@app.command()
+def restored(as_json: AsJson = False) -> None:
+    """Say that the database was restored from a backup: clients that follow changes start over with an empty copy."""
+    from packshot.marks import check_epoch
+
+    with calling(None) as caller, store_answering():
+        epoch = check_epoch(caller.site, restored=True)
+    if as_json:
+        print_json({"epoch": epoch})
+        return
+    typer.echo(f"Epoch {epoch} begins. Clients that follow changes are told RESYNC, and start over.")
+
+
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
     """Return the values under names as the admin API has them."""
     return {name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])): value for name, value in values.items()}

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve.commands.shell import DEFAULT_PORT, DOWN, REFUSED, check_stores, opened, read_settings, stop, workers_lock
+from serve.commands.shell import (
+    DEFAULT_PORT,
+    DOWN,
+    REFUSED,
+    check_history,
+    check_stores,
+    opened,
+    read_settings,
+    stop,
+    workers_lock,
+)
 
 if TYPE_CHECKING:
     from packshot.settings import Settings
@@ -45,6 +55,7 @@ def serve(
         stop(str(error), REFUSED)
     with _alone(settings), opened(settings) as site:
         check_stores(site)
+        check_history(site)
         broker, token = make_broker(settings), admin_token(settings)
         site.sweep_incoming()
         seal_webhooks(site.catalog, settings)
@@ -100,6 +111,7 @@ def worker(
         signal.signal(number, lambda *_: ended.set())
     with opened(settings) as site:
         check_stores(site)
+        check_history(site)
         site.sweep_incoming()
         seal_webhooks(site.catalog, settings)
         pregen = Pregen(site, make_broker(settings), threads=threads)

@@ -137,6 +137,19 @@ def check_stores(site: "Site") -> None:
             logging.getLogger(__name__).warning("the store is away: %s", error)
 
 
+def check_history(site: "Site") -> None:
+    """Begin a new epoch where the database was restored, before anybody reads sequence numbers from it."""
+    import logging
+
+    from packshot.marks import check_epoch
+
+    try:
+        check_epoch(site)
+    except OSError as error:
+        # Whoever runs the jobs looks again every ten seconds.
+        logging.getLogger(__name__).warning("whether the database was restored is not known yet: %s", error)
+
+
 @contextmanager
 def calling(tenant: str | None) -> Iterator["Caller"]:
     """Open the installation beside whatever serves it, on behalf of whoever types; rows only are written.

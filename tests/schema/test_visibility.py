@@ -46,7 +46,7 @@ PLAN = (
     "FieldChange: field after requiresForce",
     "ForceRequired: code message field expected got",
 )
-VIEWER = ("Viewer: subject scopes expiresAt",)
+VIEWER = ("Viewer: subject scopes expiresAt epoch",)
 COMMON = (*VIEWER, *ERRORS, *PLAN, *NODES)
 # By scope: every leaf that a token with that scope alone can reach, whatever it asks.
 EXPECTED: dict[Scope, tuple[str, ...]] = {

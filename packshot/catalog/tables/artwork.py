@@ -43,7 +43,44 @@ sequences = sa.Table(
     metadata,
     tenant_key(),
     sa.Column("value", sa.BigInteger, nullable=False),
+    sa.Column(
+        "forgotten", sa.BigInteger, nullable=False, server_default="0", comment="deletions up to it may be forgotten"
+    ),
+    sa.Column(
+        "marked",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="up to which it may be marked outside the database",
+    ),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+# Of which history the sequences are: the newest is the current one, and a restore begins another.
+epochs = sa.Table(
+    "epochs",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.String(32), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("began_at", Moment, nullable=False),
+)
+
+# Packs and locations that were deleted, for those who follow changes.
+deletions = sa.Table(
+    "deletions",
+    metadata,
+    tenant_key(),
+    sa.Column("subject", sa.String(16), primary_key=True, comment="pack or location"),
+    sa.Column("id", NAME, primary_key=True, comment="of a location its name"),
+    sa.Column("sequence_number", sa.BigInteger, nullable=False),
+    sa.Column("external_id", sa.String(255)),
+    sa.Column("asset_id", sa.BigInteger),
+    sa.Column("erased", sa.Boolean, nullable=False),
+    sa.Column("deleted_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index(None, "tenant_id", "sequence_number"),
+    sa.Index(None, "deleted_at"),
 )
 
 locations = sa.Table(
@@ -53,8 +90,12 @@ locations = sa.Table(
     sa.Column("name", NAME, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False, comment="the live row of location_versions"),
     sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column(
+        "sequence_number", sa.BigInteger, nullable=False, server_default="0", comment="of the last change that is live"
+    ),
     sa.Column("added_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+    sa.Index(None, "tenant_id", "sequence_number"),
 )
 
 location_versions = sa.Table(

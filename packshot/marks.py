@@ -1,0 +1,113 @@
+"""Marks: how far the sequence of each tenant is, kept outside the database.
+
+The database notes up to where it is about to be marked. One that does not know of its mark was restored from a backup:
+higher numbers were drawn, and clients have seen them. Then a new epoch begins, and the sequence goes on far above the
+mark. A mark is an object `<tenant>/<number>-<epoch>`;
+of a tenant's marks the highest number counts.
+"""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from packshot.catalog import epochs
+from packshot.catalog.epochs import Positions
+from packshot.site import Site
+from packshot.storage.base import AlreadyThere, Metadata
+
+log = logging.getLogger(__name__)
+
+_METADATA = Metadata("text/plain", None, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One object in the store of marks."""
+
+    tenant: str
+    number: int
+    epoch: str
+
+    @property
+    def key(self) -> str:
+        return f"{self.tenant}/{self.number:020d}-{self.epoch}"
+
+
+def read_marks(site: Site) -> list[Mark]:
+    """Return every mark there is."""
+    return [_parse(key) for key in site.marks.list("")]
+
+
+def check_epoch(site: Site, *, restored: bool = False) -> str | None:
+    """Begin a new epoch where the database is behind its marks; return its id, None: there was no need.
+
+    Args:
+        restored: begin one in any case, as somebody says that the database was restored.
+    """
+    # Before the database is read: what is marked was drawn before.
+    marks = read_marks(site)
+    with site.catalog.read("") as tx:
+        behind = _behind(marks, epochs.get_positions(tx))
+    if not behind and not restored:
+        return None
+    with site.catalog.write("") as tx:
+        # Of processes that start together one is faster, and the others find it done.
+        epochs.lock_epochs(tx)
+        now = epochs.get_positions(tx)
+        behind = _behind(marks, now)
+        epoch = None
+        if restored or any(mark.epoch not in now.past for mark in behind):
+            reason = (
+                "an operator said that the database was restored" if restored else "the database is behind its marks"
+            )
+            epoch = epochs.begin_epoch(tx, reason)
+            log.warning("epoch %s begins: %s; clients that follow changes start over", epoch, reason)
+        for mark in behind:
+            epochs.raise_sequence(tx, mark.tenant, mark.number)
+    return epoch
+
+
+def write_marks(site: Site) -> Positions | None:
+    """Mark how far the database is, for each tenant that went on since its last mark, and return that.
+
+    None: it was restored this moment; the next check finds it.
+    """
+    marks = read_marks(site)
+    with site.catalog.write("") as tx:
+        if _behind(marks, epochs.get_positions(tx)):
+            return None
+        # Before the marks themselves, so that a process that dies in between leaves none that is ahead.
+        epochs.note_marks(tx)
+        now = epochs.get_positions(tx)
+    highest = _highest(marks)
+    for tenant, number in now.marked.items():
+        mark = Mark(tenant, number, now.epoch)
+        if highest.get(tenant) == mark:
+            continue
+        try:
+            site.marks.put(mark.key, b"", _METADATA)
+        except AlreadyThere:
+            log.debug("%s is marked already", mark.key)
+        for older in marks:
+            if older.tenant == tenant and older != mark:
+                site.marks.delete(older.key)
+    return now
+
+
+def _behind(marks: Iterable[Mark], now: Positions) -> list[Mark]:
+    """Return the highest marks of those tenants that do not know of them, or are not there."""
+    return [mark for mark in _highest(marks).values() if now.marked.get(mark.tenant, -1) < mark.number]
+
+
+def _highest(marks: Iterable[Mark]) -> dict[str, Mark]:
+    highest: dict[str, Mark] = {}
+    for mark in marks:
+        if mark.tenant not in highest or highest[mark.tenant].number < mark.number:
+            highest[mark.tenant] = mark
+    return highest
+
+
+def _parse(key: str) -> Mark:
+    tenant, _, rest = key.partition("/")
+    number, _, epoch = rest.partition("-")
+    return Mark(tenant, int(number), epoch)
