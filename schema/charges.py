@@ -51,8 +51,9 @@ class Costs(SchemaExtension):
         return self._told
 
     def _charge(self, context: Context) -> list[GraphQLError]:
-        cost = self._cost()
+        cost, query = self._cost(), self.execution_context.query or ""
         if isinstance(cost, list):
+            charge_refused(context, query)
             return cost
         caller, budgets = context.caller, context.budgets
         affordable = cost <= budgets.largest
@@ -66,6 +67,7 @@ class Costs(SchemaExtension):
             }
         }
         if not affordable:
+            charge_refused(context, query)
             message = f"The operation costs {cost}; {budgets.largest} are allowed. Ask for smaller pages."
             return [GraphQLError(message, extensions={"code": "LIMIT"})]
         if wait:

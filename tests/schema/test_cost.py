@@ -233,19 +233,23 @@ def test_variables_that_do_not_fit_are_refused_before_anything_is_counted(api: A
 
 
 def test_documents_that_are_refused_are_paid_for(api: Api) -> None:
-    budgets = Budgets(Settings(query_budget=1000, query_budget_per_second=1), clock=lambda: 0)
+    budgets = Budgets(Settings(query_budget=3000, query_budget_per_second=1), clock=lambda: 0)
 
     def run(document: str) -> Any:
         context = Context(api.caller, budgets=budgets)
         result = asyncio.run(schema.execute(document, context_value=context))
         return result.errors, context.retry_after_seconds
 
-    for document in ("{ " + "wrong " * 1000 + "}", "{ packs(" + "x" * 9000):
+    paid = 0
+    # Of fields that there are not, dearer than any operation may be, and of no syntax.
+    dear = "{ " + " ".join(f"a{n}: packs(first: 100) {{ nodes {{ id }} }}" for n in range(40)) + "}"
+    for document in ("{ " + "wrong " * 600 + "}", dear, "{ packs(" + "x" * 30_000):
         errors, wait = run(document)
         assert errors
         assert wait is None
+        paid += len(document) // 10
     errors, wait = run("{ viewer { subject } }")
-    assert (errors[0].extensions["code"], wait) == ("LIMIT", 500)
+    assert (errors[0].extensions["code"], wait) == ("LIMIT", paid - 3000)
 
 
 def test_the_page_that_a_site_is_built_from_is_far_within_the_limit(api: Api) -> None:
