@@ -94,19 +94,23 @@ def test_a_user_has_so_many_subscriptions_and_no_more(api: Api) -> None:
 
 
 def test_events_are_paid_for_and_told_later_where_too_little_is_left(api: Api) -> None:
-    # The first event and one more; the third is affordable after a while.
-    followers = Followers(api, api.playground.pack(), query_budget=2 * COST, query_budget_per_second=2 * COST)
+    followers = Followers(api, api.playground.pack(), query_budget=2 * COST, query_budget_per_second=100 * COST)
 
     async def act() -> None:
+        # Enough for the first event and one more, until the clock moves.
+        now = [0.0]
+        followers.budgets = Budgets(followers.site.settings, clock=lambda: now[0])
         following = await followers.follow()
         await told(following)
         await asyncio.to_thread(followers.edit, 1)
         assert (await told(following))["assetId"] == 1
-        assert followers.budgets.available("default", "tester") < COST
+        assert followers.budgets.available("default", "tester") == 0
         waiting = asyncio.create_task(told(following))
         for asset_id in range(2, 8):
             await asyncio.to_thread(followers.edit, asset_id)
             await asyncio.sleep(0.02)
+        assert not waiting.done()
+        now[0] = 10
         assert (await waiting)["assetId"] == 7, "what changed meanwhile is told with it"
         await following.aclose()
 
