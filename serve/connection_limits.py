@@ -12,6 +12,7 @@ from asyncio import Transport
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from operator import itemgetter
 from typing import Protocol, TypeAlias
 
 from packshot import faults
@@ -27,7 +28,7 @@ RESERVED_DESCRIPTORS = 256
 DESCRIPTORS_PER_CONNECTION = 2
 DEFAULT_MAX_CONNECTIONS = 4096
 DEFAULT_MAX_PER_ADDRESS = 512
-MAX_TURNED_AWAY = 64  # at once, with an answer; others are closed without one
+MAX_SURPLUS = 64  # beyond these, until they are told so; a newer one takes the place of the oldest
 
 # A body must move that many bytes in each window, in either direction.
 PROGRESS_BYTES = 8192
@@ -74,7 +75,7 @@ class ConnectionTable:
         self._exempt = exempt
         self._keys: dict[Connection, str | None] = {}
         self._counts: Counter[str] = Counter()
-        self._turned_away: set[Connection] = set()
+        self._surplus: dict[Connection, None] = {}
         self._next_search = 0.0
 
     def admit(self, connection: Connection, now: float) -> bool:
@@ -88,22 +89,38 @@ class ConnectionTable:
         self.add(connection)
         return True
 
+    def admit_request(self, connection: Connection, now: float) -> bool:
+        """Add a surplus connection that brings a request; the one that has waited longest for its client gives way."""
+        key = self._key(connection)
+        if not self._has_room(key):
+            waits = ((other.stalled_seconds(now), other) for other in self._rivals(key))
+            seconds, longest = max(waits, key=itemgetter(0), default=(0.0, None))
+            if longest is not None and seconds > 0:
+                self.remove(longest)
+                longest.drop()
+        if not self._has_room(key):
+            return False
+        self._surplus.pop(connection, None)
+        self.add(connection)
+        return True
+
     def add(self, connection: Connection) -> None:
         """Add a connection without asking for room, as one that goes on under another protocol."""
         key = self._keys[connection] = self._key(connection)
         if key is not None:
             self._counts[key] += 1
 
-    def turn_away(self, connection: Connection) -> bool:
-        """Whether there is still room for one more connection that is only told that it is turned away."""
-        if len(self._turned_away) >= MAX_TURNED_AWAY:
-            return False
-        self._turned_away.add(connection)
-        return True
+    def add_surplus(self, connection: Connection) -> None:
+        """Add a connection for which there is no room, for the moment in which it may bring a request or is told so."""
+        self._surplus[connection] = None
+        if len(self._surplus) > MAX_SURPLUS:
+            oldest = next(iter(self._surplus))
+            del self._surplus[oldest]
+            oldest.drop()
 
     def remove(self, connection: Connection) -> None:
         """Forget a connection; harmless for one that is not there."""
-        self._turned_away.discard(connection)
+        self._surplus.pop(connection, None)
         key = self._keys.pop(connection, None)
         if key is not None:
             self._counts[key] -= 1
@@ -112,7 +129,7 @@ class ConnectionTable:
 
     def check(self, now: float) -> None:
         """Close every connection whose deadline has passed."""
-        for connection in [*self._keys, *self._turned_away]:
+        for connection in [*self._keys, *self._surplus]:
             try:
                 connection.check(now)
             except Exception as error:  # noqa: BLE001 - one connection must not end the server
@@ -123,11 +140,15 @@ class ConnectionTable:
         return len(self._keys) < self._total and (key is None or self._counts[key] < self._per_address)
 
     def _make_room(self, key: str | None, now: float) -> None:
-        crowded = key is not None and self._counts[key] >= self._per_address
-        for connection, other in list(self._keys.items()):
-            if (other == key or not crowded) and connection.stalled_seconds(now) >= STALLED_SECONDS:
+        for connection in self._rivals(key):
+            if connection.stalled_seconds(now) >= STALLED_SECONDS:
                 self.remove(connection)
                 connection.drop()
+
+    def _rivals(self, key: str | None) -> list[Connection]:
+        """Return the connections of which one must go: those of the same address, where that has too many; else all."""
+        crowded = key is not None and self._counts[key] >= self._per_address
+        return [connection for connection, other in self._keys.items() if other == key or not crowded]
 
     def _key(self, connection: Connection) -> str | None:
         """Return what a connection is counted under: its address, or its network of IPv6; None: it is not counted."""

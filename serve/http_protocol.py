@@ -37,6 +37,8 @@ DRAIN_SECONDS = 5.0
 # After the last answer: a client that is still sending reads it only if its connection is not reset meanwhile.
 LINGER_BYTES = 64 * 1024**2
 LINGER_SECONDS = 10.0
+# A connection for which there is no room has so long to bring a request, for which a silent one gives way.
+SURPLUS_SECONDS = 0.25
 TURN_AWAY_SECONDS = 1.0
 
 # Read in small pieces, what may hold several requests ends soon after the first of them.
@@ -92,6 +94,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._refusal: _Refused | None = None
         self._linger_until: float | None = None
         self._linger_bytes_left = 0
+        self._surplus_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
 
     # What the transport tells.
@@ -102,10 +105,13 @@ class BoundedHttp(HttpToolsProtocol):
         if self._table.admit(self, self._since):
             watch_for_vanished_peer(self.transport)
         else:
-            self._turn_away()
+            self._table.add_surplus(self)
+            self._surplus_timer = self.loop.call_later(SURPLUS_SECONDS, self._turn_away)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.remove(self)
+        if self._surplus_timer is not None:
+            self._surplus_timer.cancel()
         super().connection_lost(exc)
         # uvicorn tells the request that came last only; one that is answered before it must hear of it as well.
         self._disconnect()
@@ -114,6 +120,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        if self._surplus_timer is not None:
+            self._surplus_timer.cancel()
+            if self._table.admit_request(self, self.loop.time()):
+                self._surplus_timer = None
+                watch_for_vanished_peer(self.transport)
+            else:
+                self._turn_away()
         if self._linger_until is not None:
             self._linger_bytes_left -= len(data)
             if self._linger_bytes_left < 0:
@@ -309,11 +322,9 @@ class BoundedHttp(HttpToolsProtocol):
         self._linger(linger_seconds)
 
     def _turn_away(self) -> None:
+        self._surplus_timer = None
         self._refusal = _Refused(503, "Too many connections are open.", "fewer at once; try again in a moment")
-        if self._table.turn_away(self):
-            self._send_refusal(self._refusal, TURN_AWAY_SECONDS)
-        else:
-            self.transport.abort()
+        self._send_refusal(self._refusal, TURN_AWAY_SECONDS)
 
     def _linger(self, seconds: float) -> None:
         """Send no more, and read without looking at it what the client still sends."""

@@ -95,6 +95,14 @@ def test_silent_connections_give_way_to_new_ones(tmp_path: Path) -> None:
             raw.socket.close()
 
 
+def test_a_request_takes_the_place_of_a_silent_connection(server: Server) -> None:
+    silent = [Raw(server.port) for _ in range(3 * LIMIT)]
+    with opened(server, "127.0.0.1") as new:
+        assert status(new.send(ALIVE)) == 200
+    for raw in silent:
+        raw.socket.close()
+
+
 def test_a_network_of_ipv6_counts_as_one_address_and_a_trusted_proxy_as_none() -> None:
     table = ConnectionTable(100, 2, [ip_network("10.0.0.0/8")])
     assert [table.admit(Peer(f"2001:db8::{number}"), 0) for number in range(3)] == [True, True, False]
