@@ -25,7 +25,7 @@ from packshot.catalog.transaction import Catalog
 from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.variants.resolve import planned_all
-from resolvers.pictures import Picture, Wanted, picture_at
+from resolvers.pictures import Picture, Wanted, assemble, layout_at
 from resolvers.urls import Urls
 from schema.build import schema
 from schema.context import Context
@@ -113,13 +113,18 @@ def _by_hand(playground: Playground, first: int) -> str:
     with site.catalog.read(TENANT) as tx:
         page = packs.list_packs(tx, first=first, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC)
         ids = [pack.id for pack in page.items]
-        snapshots, entries = read_snapshots(tx, ids), ledger.read_entries(tx, ids)
+        layouts = {
+            (id, name): layout_at(snapshot, Wanted(location=name), limit=site.limit)
+            for id, snapshot in read_snapshots(tx, ids).items()
+            for name in sorted(snapshot.locations)
+        }
+        entries = ledger.read_entries(tx, [key for one in layouts.values() if one is not None for key in one.keys])
+    pictures = {
+        place: None if layout is None else assemble(layout, entries, Urls(origin)) for place, layout in layouts.items()
+    }
     nodes = []
     for pack in page.items:
-        snapshot, shown = snapshots[pack.id], []
-        for name in sorted(snapshot.locations):
-            picture = picture_at(snapshot, entries, Wanted(location=name), limit=site.limit, urls=Urls(origin))
-            shown.append({"name": name, "picture": _plain(picture)})
+        shown = [{"name": name, "picture": _plain(one)} for (id, name), one in pictures.items() if id == pack.id]
         nodes.append({"id": pack.id, "version": pack.version, "locations": shown})
     return json.dumps({"packs": {"nodes": nodes}})
 

@@ -56,15 +56,19 @@ def _signature(secret: str, tenant: str, path: str, query: str, expires: str) ->
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """How a tenant's pictures are kept from everybody.
+    """How a tenant's pictures are kept from everybody, or which of them need a signature.
 
     Attributes:
-        required: a key is; else the tenant's blobs are only still where nobody else gets at them.
+        required: a key is; else the tenant's blobs are only still where nobody else gets at them, or keys only sign.
+        private: the tenant's blobs are where nobody else gets at them.
+        signs: other variants than the planned ones need a signature.
         digests: of every key that opens.
         signing: every key that may have signed, newest first.
     """
 
     required: bool
+    private: bool
+    signs: bool
     digests: frozenset[str]
     signing: tuple[str, ...]
 
@@ -117,21 +121,22 @@ class Doors:
         keys = guarded.keys
         opened = (unseal(self._settings, Purpose.ACCESS_KEY, f"{tenant}/{key.id}", key.sealed) for key in keys)
         return Door(
-            guarded.required, frozenset(key.sha256 for key in keys), tuple(text for text in opened if text is not None)
+            guarded.required,
+            guarded.private,
+            guarded.signs,
+            frozenset(key.sha256 for key in keys),
+            tuple(text for text in opened if text is not None),
         )
 
     def find(self, tenant: str) -> Door | None:
         """Return how a tenant's pictures are guarded, as was read last; None: everybody may look."""
-        if self._doors is None:
-            self.look()
-        assert self._doors is not None
-        door = self._doors.get(tenant)
+        door = self._last(tenant)
         return door if door is not None and door.required else None
 
-    def signing_key(self, tenant: str) -> str | None:
-        """Return the key that signs what a tenant's clients are told; None: nothing needs to be signed, or none can."""
-        door = self.find(tenant)
-        return door.signing[0] if door is not None and door.signing else None
+    def find_signing(self, tenant: str) -> Door | None:
+        """Return what opens variants of a tenant that are not planned, as was read last; None: nothing needs to."""
+        door = self._last(tenant)
+        return door if door is not None and (door.required or door.signs) else None
 
     def is_private(self, tenant: str) -> bool:
         """Whether the tenant's blobs belong where no CDN looks, by what the database said within the last second.
@@ -144,11 +149,18 @@ class Doors:
                 if time.monotonic() - self._read_at >= FRESH:
                     self._read()
         assert self._doors is not None
-        return tenant in self._doors
+        return _is_private(self._doors.get(tenant))
 
     def was_private(self, tenant: str) -> bool:
         """Whether that was so when it was read last."""
+        return _is_private(self._last(tenant))
+
+    def _last(self, tenant: str) -> Door | None:
         if self._doors is None:
             self.look()
         assert self._doors is not None
-        return tenant in self._doors
+        return self._doors.get(tenant)
+
+
+def _is_private(door: Door | None) -> bool:
+    return door is not None and door.private

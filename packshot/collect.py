@@ -5,14 +5,15 @@ what is current by now, or what putting a location's earlier version back would
 give, stays. An original stays while any pack location shows it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from packshot.catalog import collection
+from packshot.catalog import collection, demand, usage
 from packshot.catalog.candidates import read_change
-from packshot.catalog.collection import Superseded
+from packshot.catalog.collection import Superseded, Unplanned
+from packshot.catalog.ledger import place_of
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.geometry import Size
@@ -24,6 +25,10 @@ from packshot.variants.change import Change
 from packshot.variants.resolve import shown_at
 
 PORTION = 100
+# Portions looked through for variants that clients do not ask for often.
+MOST_PAGES = 20
+# A place with too many unplanned variants keeps this part of what it may have.
+THINNED_PERCENT = 90
 # However short the grace period is: whoever has just kept an original is about to show it.
 ORIGINALS_LEAST_GRACE = timedelta(hours=1)
 
@@ -133,10 +138,7 @@ def collect_portion(site: Site, tenant: str) -> Collected:
             collection.mark_collecting(tx, verdict.collect)
         left = list(verdict.collect)
         total.kept = len(found) - len(left)
-    for one in left:
-        if _delete(site, tenant, one):
-            total.variants += 1
-            total.bytes += one.bytes or 0
+    _add(total, _delete_all(site, tenant, left))
     return total
 
 
@@ -150,6 +152,8 @@ def _delete(site: Site, tenant: str, one: Superseded) -> bool:
             return False
         site.variants.delete(key)
         collection.forget_variant(tx, one.columns)
+        if not one.planned:
+            usage.add_usage(tx, -(one.bytes or 0) - usage.ROW_BYTES)
     return True
 
 
@@ -191,6 +195,9 @@ def collect_all(site: Site, tenant: str, seen: Callable[[Collected], None] = lam
         seen: told after each portion how much it was so far.
     """
     total = Collected()
+    for portion in collect_unplanned(site, tenant):
+        _add(total, portion)
+        seen(total)
     # A portion of which nothing could be decided is in another process's hands.
     while (portion := collect_portion(site, tenant)).variants or portion.kept:
         _add(total, portion)
@@ -198,6 +205,105 @@ def collect_all(site: Site, tenant: str, seen: Callable[[Collected], None] = lam
     while (portion := collect_originals(site, tenant)).originals:
         _add(total, portion)
         seen(total)
+    return total
+
+
+def collect_unplanned(site: Site, tenant: str) -> Iterator[Collected]:
+    """Collect unplanned variants until the tenant is within its budget, a portion at a time."""
+    count_usage(site, tenant)
+    while (portion := collect_unplanned_portion(site, tenant)).variants:
+        yield portion
+
+
+def count_usage(site: Site, tenant: str) -> None:
+    """Count what the unplanned variants of a tenant take."""
+    # Read first: that takes a while where there are many, and writers on SQLite queue.
+    with site.catalog.read(tenant) as tx:
+        difference = usage.count_usage(tx)
+    with site.catalog.write(tenant) as tx:
+        usage.correct_usage(tx, difference)
+
+
+def collect_unplanned_portion(site: Site, tenant: str, *, limit: int = PORTION) -> Collected:
+    """Collect up to `limit` unplanned variants of a tenant that is over its budget.
+
+    The least recently requested go first, and last what clients ask for often. What is
+    planned by now is left alone. Whatever is collected is rendered again when somebody asks for it.
+    """
+    with site.catalog.write(tenant) as tx:
+        hold_configuration(tx)
+        budget = usage.read_budget(tx, site.settings.unplanned_bytes)
+        chosen = _choose_unplanned(tx, site, usage.read_usage(tx) - budget, limit)
+        collection.mark_collecting(tx, chosen)
+    return _delete_all(site, tenant, chosen)
+
+
+def thin_out(site: Site, tenant: str, pack_id: str, location: str) -> Collected:
+    """Collect the least recently requested unplanned variants of a place that has too many of them."""
+    with site.catalog.write(tenant) as tx:
+        hold_configuration(tx)
+        count = collection.count_unplanned(tx, pack_id, location)
+        excess = count - usage.MOST_AT_ONE_PLACE * THINNED_PERCENT // 100
+        found = collection.list_least_requested(tx, limit=count, place=(pack_id, location))
+        others, popular = _split_unplanned(tx, site, found)
+        chosen = [one.row for one in (*others, *popular)][: max(0, excess)]
+        collection.mark_collecting(tx, chosen)
+    total = _delete_all(site, tenant, chosen)
+    with site.catalog.write(tenant) as tx:
+        usage.forget_crowded(tx, pack_id, location)
+    return total
+
+
+def _choose_unplanned(tx: Tx, site: Site, excess: int, limit: int) -> list[Superseded]:
+    chosen: list[Superseded] = []
+    spared: list[Unplanned] = []
+    last = None
+    for _ in range(MOST_PAGES):
+        found = collection.list_least_requested(tx, limit=limit, after=last)
+        if not found or excess <= 0 or len(chosen) == limit:
+            break
+        last = found[-1]
+        others, popular = _split_unplanned(tx, site, found)
+        spared += popular
+        excess = _take(others, excess, limit, chosen)
+    if not chosen:
+        _take(spared, excess, limit, chosen)
+    else:
+        # So that the next portion does not begin with them.
+        collection.set_requested(tx, [one.row for one in spared])
+    return chosen
+
+
+def _take(found: Sequence[Unplanned], excess: int, limit: int, chosen: list[Superseded]) -> int:
+    """Move variants to `chosen` until enough is freed; return how many bytes are still too many."""
+    for one in found:
+        if excess <= 0 or len(chosen) == limit:
+            break
+        chosen.append(one.row)
+        excess -= (one.row.bytes or 0) + usage.ROW_BYTES
+    return excess
+
+
+def _split_unplanned(tx: Tx, site: Site, found: Sequence[Unplanned]) -> tuple[list[Unplanned], list[Unplanned]]:
+    """Return which unplanned variants may go first, and which clients ask for often; note which are planned by now."""
+    snapshots, change = read_snapshots(tx, {one.row.pack_id for one in found}), read_change(tx)
+    asked = demand.read_popular(tx, threshold=site.settings.demand_threshold)
+    current: set[tuple[str, ...]] = set()
+    often: set[tuple[str, ...]] = set()
+    for pack_id, snapshot in snapshots.items():
+        current |= {(pack_id, *place) for place in current_variants(snapshot, change, limit=site.limit).planned}
+        often |= {place_of(one.key) for one in demand.popular_targets(asked, snapshot, (), limit=site.limit)}
+    collection.mark_planned(tx, [one.row for one in found if one.row.columns in current])
+    free = [one for one in found if one.row.columns not in current]
+    return [one for one in free if one.row.columns not in often], [one for one in free if one.row.columns in often]
+
+
+def _delete_all(site: Site, tenant: str, chosen: Sequence[Superseded]) -> Collected:
+    total = Collected()
+    for one in chosen:
+        if _delete(site, tenant, one):
+            total.variants += 1
+            total.bytes += one.bytes or 0
     return total
 
 

@@ -112,7 +112,7 @@ def draw_variants(
                     drawings,
                     lane,
                     share=Share(alike[0].key.tenant, sha256, is_slow),
-                    patience=None if deadline is None else max(0.0, deadline - time.monotonic()),
+                    patience=_patience(deadline),
                     heartbeat=heartbeat,
                     heartbeat_seconds=heartbeat_seconds,
                 )
@@ -127,6 +127,37 @@ def draw_variants(
             pulse.beat_if_due()
             outcomes.append(_put(site, target, result))
     return outcomes
+
+
+def _patience(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def draw_unkept(
+    site: Site, target: Target, lane: Lane, *, is_slow: bool = False, deadline: float | None = None
+) -> Rendered:
+    """Draw one variant, and keep nothing of it; the arguments are those of `draw_variants`.
+
+    Raises:
+        QueueTimeout: no process became free until then.
+        Unrenderable, RenderTimeout: the original cannot be drawn so.
+        NoSuchObject, DamagedObject: the original is not in its store as it was put.
+        OSError: a store is away.
+    """
+    tenant, sha256 = target.key.tenant, target.original.sha256
+    with site.originals.as_file(original_key(tenant, sha256)) as original:
+        share, patience = Share(tenant, sha256, is_slow), _patience(deadline)
+        (rendered,) = site.renderer.render(original, [target.drawing], lane, share=share, patience=patience)
+    _count(site, [target], [rendered])
+    if isinstance(rendered, PackshotError):
+        raise rendered
+    return rendered
+
+
+def metadata_of(target: Target) -> Metadata:
+    """Return what is kept with a variant's bytes."""
+    tags = (erase_tag(target.key.tenant, target.key.pack),)
+    return Metadata(target.drawing.format.media_type, FOREVER, tags)
 
 
 def current_variants(snapshot: Snapshot, change: Change | None, location: str | None = None, *, limit: Size) -> Current:
@@ -165,9 +196,9 @@ def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> Non
     What they are to give under a change that is being prepared counts as well.
     """
     snapshots, change = read_snapshots(tx, pack_ids), read_change(tx)
-    # By id, as whoever else marks packs goes through them, so that two never wait for each other.
-    for pack_id in sorted(snapshots):
-        ledger.supersede(tx, pack_id, current_variants(snapshots[pack_id], change, limit=limit))
+    ledger.supersede(
+        tx, {pack_id: current_variants(snapshot, change, limit=limit) for pack_id, snapshot in snapshots.items()}
+    )
 
 
 def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
@@ -175,7 +206,7 @@ def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
 
     Under the row's lock, so that the collector cannot delete what is put afterwards.
     """
-    columns = (key.pack, key.location, key.fingerprint, str(key.plan))
+    columns = ledger.place_of(key)
     with site.catalog.write(key.tenant) as tx:
         if collection.lock_collecting(tx, columns, wait=True):
             site.variants.delete(str(key))
@@ -211,10 +242,8 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made |
     if isinstance(result, PackshotError):
         return Refused(target.key, result)
     key = str(target.key)
-    tags = (erase_tag(target.key.tenant, target.key.pack),)
-    metadata = Metadata(target.drawing.format.media_type, FOREVER, tags)
     try:
-        stored = site.variants.put(key, result.data, metadata)
+        stored = site.variants.put(key, result.data, metadata_of(target))
     except AlreadyThere:
         found = find_variant(site, key)
         if found is None:

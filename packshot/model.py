@@ -61,6 +61,15 @@ class FormatPolicy(StrEnum):
     PNG = "png"
 
 
+class OnDemand(StrEnum):
+    """Which variants besides the planned ones clients can have rendered."""
+
+    ANY = "any"
+    STEPS = "steps"
+    RENDITIONS = "renditions"
+    SIGNED = "signed"
+
+
 class IncludeAll(StrEnum):
     """Whether a picture of another ratio is padded (TRUE) or cropped (FALSE)."""
 
@@ -92,6 +101,8 @@ class Tenant:
 
     Attributes:
         keep_credits: an original's copyright and credit lines stay in its variants.
+        on_demand: which variants besides the planned ones clients can have rendered.
+        unplanned_bytes: most bytes of unplanned variants that are kept; None: as the installation says.
     """
 
     name: str
@@ -100,6 +111,8 @@ class Tenant:
     include_all: bool
     format_policy: FormatPolicy
     keep_credits: bool = False
+    on_demand: OnDemand = OnDemand.ANY
+    unplanned_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

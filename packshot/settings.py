@@ -275,6 +275,11 @@ class Settings(BaseSettings):
         description="Requests of one kind at a location after which a regeneration renders it ahead of time too."
         " 0: never.",
     )
+    unplanned_bytes: Amount = Field(
+        default=10 * 1024**3,
+        description="Most bytes of variants that clients asked for besides the planned ones, of each tenant that sets"
+        " no budget of its own. 0: none is kept. The default is 10 GiB.",
+    )
     grace_days: Days = Field(
         default=30.0,
         description="Days that replaced pictures and what deleted packs showed stay in the store;"

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from packshot.catalog import items, ledger
 from packshot.catalog.candidates import read_candidate
 from packshot.catalog.jobs import Job
-from packshot.catalog.ledger import VariantState
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
 from packshot.geometry import Size
@@ -40,13 +39,14 @@ def wanted_of(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tupl
             for pack_id, snapshot in snapshots.items()
         }
         return {pack_id: total for pack_id, total in counted.items() if total}, 0
-    entries = ledger.read_entries(tx, pack_ids)
-    ready = {key for key, entry in entries.items() if entry.state is VariantState.READY}
+    wanted: dict[str, tuple[Target, ...]] = {
+        pack_id: planned_under(snapshot, candidate.change, limit=limit) for pack_id, snapshot in snapshots.items()
+    }
+    ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in wanted.values() for target in targets])
     totals: dict[str, int] = {}
     there = 0
-    for pack_id, snapshot in snapshots.items():
-        targets: tuple[Target, ...] = planned_under(snapshot, candidate.change, limit=limit)
-        if all(str(target.key) in ready for target in targets):
+    for pack_id, targets in wanted.items():
+        if all(ledger.place_of(target.key) in ready for target in targets):
             there += len(targets)
         else:
             totals[pack_id] = len(targets)

@@ -28,7 +28,7 @@ class Work:
         candidate: the change that is being prepared for its tenant.
         prepared: what its URLs are to give under that change, where it may differ.
         popular_then: what clients ask for so often, under that change.
-        entries: the ledger's rows, by key.
+        entries: the ledger's rows of all these, and of what was rendered ahead of time before, by key.
     """
 
     claim: Claim
@@ -39,6 +39,11 @@ class Work:
     prepared: tuple[Target, ...]
     popular_then: tuple[Target, ...]
     entries: dict[str, Entry]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All variants that it is about; some may be twice."""
+        return (*self.planned, *self.popular, *self.prepared, *self.popular_then)
 
 
 Outcomes = dict[str, Made | Refused]
@@ -64,11 +69,10 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
         return
     ledger.record(tx, [outcome for drawn in done for outcome in drawn.unrecorded.values()])
     # What was refused, and how often by now, stands in the ledger alone.
-    doubtful = [drawn.work.claim.pack_id for drawn in done if _is_doubtful(drawn)]
-    entries = ledger.read_entries(tx, doubtful) if doubtful else {}
+    doubtful = [target.key for drawn in done if _is_doubtful(drawn) for target in drawn.work.targets]
+    entries = ledger.read_entries(tx, doubtful)
     configured = tenants.count_configurations(tx)
-    outdated: list[Entry] = []
-    again: list[Entry] = []
+    current: dict[str, Current] = {}
     reconfigured: list[str] = []
     finished = {}
     for drawn in done:
@@ -78,16 +82,13 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
             # Another configuration went live meanwhile.
             reconfigured.append(pack_id)
         elif is_newest[pack_id]:
-            superseded, current = _marks(work)
-            outdated += superseded
-            again += current
+            current[pack_id] = Current.of(target.key for target in (*work.planned, *work.prepared))
         live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
         job, then = work.candidate, (*work.prepared, *work.popular_then)
         prepared = {} if job is None else {job.job_id: _tally(then, outcomes, work.entries | entries)}
         finished[pack_id] = Finished(work.claim.seq, live, prepared)
     supersede_outdated(tx, reconfigured, limit=site.limit)
-    ledger.mark(tx, outdated, superseded=True)
-    ledger.mark(tx, again, superseded=False)
+    ledger.supersede(tx, current)
     items.settle(tx, finished)
     made = (d.work.claim.pack_id for d in done if any(isinstance(one, Made) for one in d.outcomes.values()))
     told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
@@ -97,18 +98,6 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
 def _is_doubtful(drawn: Drawn) -> bool:
     failed = (entry.state is VariantState.FAILED for entry in drawn.work.entries.values())
     return any(failed) or any(isinstance(outcome, Refused) for outcome in drawn.outcomes.values())
-
-
-def _marks(work: Work) -> tuple[list[Entry], list[Entry]]:
-    """Return which of a pack's variants no URL gives any more, and which are given again."""
-    now = Current.of(target.key for target in (*work.planned, *work.prepared))
-    outdated: list[Entry] = []
-    again: list[Entry] = []
-    for entry in work.entries.values():
-        is_current = now.has(*entry.place, planned=entry.planned)
-        if is_current is entry.superseded:
-            (again if is_current else outdated).append(entry)
-    return outdated, again
 
 
 def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:

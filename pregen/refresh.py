@@ -9,6 +9,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from packshot import faults
 from packshot.catalog import demand, items, ledger, orders, tenants
@@ -76,21 +77,24 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         items.mark_started(tx, claimed)
         snapshots = read_snapshots(tx, claimed)
         candidate, configured = read_candidate(tx), tenants.count_configurations(tx)
-        entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
-        for key, entry in ledger.read_entries(tx, claimed).items():
-            entries[key.split("/")[1]][key] = entry
         # A regeneration renders what clients often ask for as well, and so does a change that gives all pictures
         # other keys; an edit does not wait for that.
         wants_popular = candidate is not None or any(claim.verify for claim in claims)
         popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wants_popular else ()
-    works, places = [], {pack_id: place for place, pack_id in enumerate(pack_ids)}
-    for claim in sorted(claims, key=lambda claim: (-claim.seq, places[claim.pack_id])):
-        snapshot = snapshots[claim.pack_id]
-        live = planned_all(snapshot, limit=site.limit)
-        often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
-        then, often_then = _prepared(snapshot, candidate, popular, site.limit)
-        works.append(Work(claim, configured, live, often, candidate, then, often_then, entries[claim.pack_id]))
-    return works
+        works, places = [], {pack_id: place for place, pack_id in enumerate(pack_ids)}
+        for claim in sorted(claims, key=lambda claim: (-claim.seq, places[claim.pack_id])):
+            snapshot = snapshots[claim.pack_id]
+            live = planned_all(snapshot, limit=site.limit)
+            often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
+            then, often_then = _prepared(snapshot, candidate, popular, site.limit)
+            works.append(Work(claim, configured, live, often, candidate, then, often_then, {}))
+        wanted = {target.key for work in works for target in work.targets}
+        # What was rendered ahead of time before, too: it tells where an editor waits for a picture to be replaced.
+        found = ledger.read_planned(tx, claimed) | ledger.read_entries(tx, wanted)
+    entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
+    for key, entry in found.items():
+        entries[key.split("/")[1]][key] = entry
+    return [replace(work, entries=entries[work.claim.pack_id]) for work in works]
 
 
 def _prepared(

@@ -37,6 +37,7 @@ class Address:
         pack_id: whose picture; its form is checked, not whether there is one. Empty where a live URL has another id.
         form: what it asks for; None: an immutable URL, whose key says that.
         key: of an immutable URL.
+        opened: whoever asks has shown an access key, or a signature made with one.
     """
 
     tenant: str
@@ -44,6 +45,7 @@ class Address:
     pack_id: str
     form: RequestForm | PictureForm | LiveForm | None = None
     key: Key | None = None
+    opened: bool = False
 
     @property
     def path(self) -> str:

@@ -75,6 +75,12 @@ class Caller:
         """Where the tenant's pictures are found."""
         return urls_of(self.site, self.origin, self.tenant)
 
+    @property
+    def can_sign(self) -> bool:
+        """Whether the caller's URLs can be signed: then they lead to variants that the tenant's policy wants signed."""
+        door = self.site.doors.find_signing(self.tenant)
+        return door is not None and bool(door.signing)
+
     def check(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the caller's token has that scope."""
         if scope not in self.scopes:

@@ -14,6 +14,8 @@ from packshot.catalog.transaction import Tx
 from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
 from packshot.model import Focus, IncludeAll, Pack, Snapshot
+from packshot.variants.key import Key
+from packshot.variants.resolve import planned_all
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
 
@@ -65,10 +67,21 @@ def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapsho
         return read_snapshots(tx, pack_ids)
 
 
-def load_entries(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Entry]:
-    """Return the ledger's rows of those packs by key, in one statement."""
+def load_planned(caller: Caller, snapshots: Sequence[Snapshot]) -> dict[str, dict[str, Entry | None]]:
+    """Return what is rendered ahead of time of packs, and the ledger's row of each, by pack and key; in one statement.
+
+    None: a variant has no row.
+    """
+    limit = caller.site.limit
+    wanted = {one.pack.id: [target.key for target in planned_all(one, limit=limit)] for one in snapshots}
+    found = load_entries(caller, [key for keys in wanted.values() for key in keys])
+    return {pack_id: {str(key): found.get(str(key)) for key in keys} for pack_id, keys in wanted.items()}
+
+
+def load_entries(caller: Caller, keys: Sequence[Key]) -> dict[str, Entry]:
+    """Return the ledger's rows of those variants by key, in one statement."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return ledger.read_entries(tx, pack_ids)
+        return ledger.read_entries(tx, keys)
 
 
 def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:

@@ -11,10 +11,11 @@ from html import escape
 from packshot.catalog.ledger import Entry, VariantState
 from packshot.errors import Invalid, Limit, NotFound, PackshotError
 from packshot.geometry import Size
-from packshot.model import Format, Location, Original, Snapshot
+from packshot.model import Format, Location, OnDemand, Original, Snapshot
 from packshot.variants.draft import common_format, default_formats, effective_renditions, rendition_form
+from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
-from packshot.variants.resolve import Target, is_offered, planned, resolve, shown_at
+from packshot.variants.resolve import Target, is_offered, offered, planned, resolve, shown_at
 from resolvers.urls import Urls
 
 MOST_WIDTHS = 32
@@ -115,22 +116,53 @@ class _Part:
         return (target for targets in self.offered.values() for target in targets)
 
 
-def picture_at(
-    snapshot: Snapshot, entries: Mapping[str, Entry], wanted: Wanted, *, limit: Size, urls: Urls
-) -> Picture | None:
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a picture element is made of, before anybody looks how each variant stands.
+
+    Attributes:
+        image: for browsers that know none of the sources.
+        signed: what only a signed URL gives.
+    """
+
+    parts: tuple[_Part, ...]
+    image: Target
+    signed: frozenset[Key] = frozenset()
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        return (self.image, *(target for part in self.parts for target in part.targets))
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Every variant in it, each once."""
+        return tuple(dict.fromkeys(target.key for target in self.targets))
+
+
+def layout_at(snapshot: Snapshot, wanted: Wanted, *, limit: Size, opened: bool = False) -> Layout | None:
     """Return the picture of one location; None: it has nothing to show.
+
+    Args:
+        opened: what is not planned may be in it, although the tenant's policy wants it signed.
 
     Raises:
         NotFound: no such location.
         Invalid, Limit: a width that cannot be, or too many.
+        Forbidden: a width or format that the tenant's policy does not let be drawn.
     """
-    part = _part(snapshot, wanted, limit)
-    return None if part is None else _assemble([part], entries, urls)
+    part = _part(snapshot, wanted, limit, opened)
+    return None if part is None else _layout(snapshot, [part], part.default, limit)
 
 
-def picture_of(
-    snapshot: Snapshot, entries: Mapping[str, Entry], sources: Sequence[Wanted], *, limit: Size, urls: Urls
-) -> Picture | None:
+def _layout(snapshot: Snapshot, parts: Sequence[_Part], image: Target, limit: Size) -> Layout:
+    layout = Layout(tuple(parts), image)
+    if snapshot.tenant.on_demand is not OnDemand.SIGNED:
+        return layout
+    free = {key for part in parts for key in offered(snapshot, part.wanted.location, limit=limit)}
+    return replace(layout, signed=frozenset(layout.keys) - free)
+
+
+def layout_of(snapshot: Snapshot, sources: Sequence[Wanted], *, limit: Size, opened: bool = False) -> Layout | None:
     """Return a picture of several locations, the first whose media query fits being shown.
 
     Locations with nothing to show are left out; None: all of them are. The last
@@ -139,6 +171,7 @@ def picture_of(
     Raises:
         NotFound: no such location.
         Invalid, Limit: a width that cannot be, or too many of anything.
+        Forbidden: a width or format that the tenant's policy does not let be drawn.
     """
     if not 1 <= len(sources) <= MOST_SOURCES:
         raise Limit(
@@ -147,29 +180,36 @@ def picture_of(
     parts = []
     for index, wanted in enumerate(sources):
         try:
-            part = _part(snapshot, wanted, limit)
+            part = _part(snapshot, wanted, limit, opened)
         except PackshotError as error:
             raise error.at("sources", str(index)) from None
         if part is not None:
             parts.append(part)
-    return _assemble(parts, entries, urls) if parts else None
-
-
-def _assemble(parts: Sequence[_Part], entries: Mapping[str, Entry], urls: Urls) -> Picture:
+    if not parts:
+        return None
     image = next((part for part in reversed(parts) if part.wanted.media is None), parts[-1]).default
-    shown = [image, *(target for part in parts for target in part.targets)]
+    return _layout(snapshot, parts, image, limit)
+
+
+def assemble(layout: Layout, entries: Mapping[str, Entry | None], urls: Urls) -> Picture:
+    """Return the picture element.
+
+    Args:
+        entries: the ledger's rows of `layout.keys`, by key; None or left out: there is none.
+    """
+    image = layout.image
     return Picture(
         src=urls.immutable(image.key),
         width=image.drawing.size.width,
         height=image.drawing.size.height,
-        sources=tuple(source for part in parts for source in _sources(part, urls)),
+        sources=tuple(source for part in layout.parts for source in _sources(part, layout.signed, urls)),
         thumbhash=image.original.thumbhash,
         dominant_color=image.original.dominant_color,
-        state=_state(shown, entries),
+        state=_state(layout.targets, entries),
     )
 
 
-def _sources(part: _Part, urls: Urls) -> Iterable[PictureSource]:
+def _sources(part: _Part, signed: frozenset[Key], urls: Urls) -> Iterable[PictureSource]:
     width, height = part.default.drawing.size
     for format in _ORDER:
         if format in part.offered:
@@ -178,14 +218,15 @@ def _sources(part: _Part, urls: Urls) -> Iterable[PictureSource]:
                 media=part.wanted.media,
                 sizes=part.wanted.sizes or f"(max-width: {width}px) 100vw, {width}px",
                 srcset=", ".join(
-                    f"{urls.immutable(target.key)} {target.drawing.size.width}w" for target in part.offered[format]
+                    f"{urls.immutable(target.key, signed=target.key in signed)} {target.drawing.size.width}w"
+                    for target in part.offered[format]
                 ),
                 width=width,
                 height=height,
             )
 
 
-def _state(targets: Iterable[Target], entries: Mapping[str, Entry]) -> VariantState:
+def _state(targets: Iterable[Target], entries: Mapping[str, Entry | None]) -> VariantState:
     rows = [entries.get(str(target.key)) for target in targets]
     states = {VariantState.PENDING if row is None else row.state for row in rows}
     for state in (VariantState.FAILED, VariantState.PENDING):
@@ -194,7 +235,7 @@ def _state(targets: Iterable[Target], entries: Mapping[str, Entry]) -> VariantSt
     return VariantState.READY
 
 
-def _part(snapshot: Snapshot, wanted: Wanted, limit: Size) -> _Part | None:
+def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Part | None:
     config = snapshot.locations.get(wanted.location)
     if config is None:
         known = ", ".join(sorted(snapshot.locations))
@@ -209,7 +250,8 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size) -> _Part | None:
     offered: dict[Format, dict[int, Target]] = {}
     for format in _formats(config, shown.original, wanted):
         for form in _forms(config, wanted):
-            target = resolve(snapshot, replace(form, location=config.name), limit=limit, format=format)
+            asked = replace(form, location=config.name)
+            target = resolve(snapshot, asked, limit=limit, format=format, opened=opened)
             if wanted.widths is not None or _same_shape(target, default):
                 # Of widths that cannot be had, each gives the picture's own; it is offered once.
                 offered.setdefault(target.drawing.format, {})[target.drawing.size.width] = target

@@ -251,13 +251,13 @@ def _work(new: Iterable[New], rates: Rates) -> _Work:
 def _missing(tx: Tx, survey: Survey, effects: Mapping[str, Effect], rates: Rates, new: _Work) -> _Work:
     """Return how much of what is new is not in the ledger yet: counted for some packs, told from those for the rest."""
     looked_up = [*survey.newest, *survey.spread]
-    ready = ledger.read_ready(tx, [pack_id for pack_id in looked_up if effects[pack_id].new])
+    ready = ledger.read_ready(tx, [_place(pack_id, one) for pack_id in set(looked_up) for one in effects[pack_id].new])
 
     def both(pack_ids: Iterable[str]) -> tuple[_Work, _Work]:
         wanted = lacking = _Work()
         for pack_id in pack_ids:
             effect = effects[pack_id]
-            left = [one for one in effect.new if (pack_id, one.location, one.fingerprint, one.wanted.plan) not in ready]
+            left = [one for one in effect.new if _place(pack_id, one) not in ready]
             wanted, lacking = wanted + _work(effect.new, rates), lacking + _work(left, rates)
         return wanted, lacking
 
@@ -271,6 +271,10 @@ def _missing(tx: Tx, survey: Survey, effects: Mapping[str, Effect], rates: Rates
         return float(getattr(newest_lacking, name) + ratio * left)
 
     return _Work(rest("variants"), rest("seconds"), rest("bytes"))
+
+
+def _place(pack_id: str, one: New) -> tuple[str, str, str, str]:
+    return pack_id, one.location, one.fingerprint, one.wanted.plan
 
 
 def _candidates(

@@ -66,7 +66,7 @@ def _previewed(snapshot: Snapshot, location: str, crop: Crop, site: Site) -> lis
 
 def _draw(site: Site, tenant: str, pack_id: str, targets: list[Target]) -> None:
     with site.catalog.read(tenant) as tx:
-        entries = ledger.read_entries(tx, [pack_id])
+        entries = ledger.read_entries(tx, [target.key for target in targets])
     missing = [target for target in targets if not _is_there(site, entries.get(str(target.key)), target)]
     outcomes = make_variants(site, missing, Lane.INTERACTIVE, planned=False)
     with site.catalog.write(tenant) as tx:

@@ -10,8 +10,8 @@ from packshot.catalog.orders import Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import Invalid, Limit
-from packshot.make import current_variants
 from packshot.variants.change import Change
+from packshot.variants.resolve import planned_all
 from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 from resolvers import changes
 from resolvers.caller import Caller
@@ -104,19 +104,25 @@ def _choose(
 ) -> list[str]:
     chosen: list[str] = []
     for portion in ages.iterate_oldest(tx, before, pack_ids=pack_ids, location=location, portion=max(limit, AT_ONCE)):
-        snapshots, entries = read_snapshots(tx, portion), ledger.read_entries(tx, portion)
-        old: dict[str, list[ledger.Entry]] = {}
-        for entry in entries.values():
-            rendered = entry.rendered_at if entry.state is VariantState.READY else None
-            if rendered is not None and rendered < before and location in (None, entry.place[0]):
-                old.setdefault(entry.key.split("/")[1], []).append(entry)
+        old = _find_old(caller, tx, before, portion, location)
         for pack_id in portion:
-            if pack_id not in snapshots:
-                continue
-            # What was replaced a moment ago may not be marked yet.
-            current = current_variants(snapshots[pack_id], None, limit=caller.site.limit)
-            if any(current.has(*entry.place, planned=entry.planned) for entry in old.get(pack_id, ())):
+            if pack_id in old:
                 chosen.append(pack_id)
                 if len(chosen) == limit:
                     return chosen
     return chosen
+
+
+def _find_old(caller: Caller, tx: Tx, before: datetime, pack_ids: Sequence[str], location: str | None) -> set[str]:
+    """Return the packs of which something that is current was rendered before a moment."""
+    # What was replaced a moment ago may not be marked yet, so this does not trust the marks.
+    planned, shown = [], []
+    for pack_id, snapshot in read_snapshots(tx, pack_ids).items():
+        targets = planned_all(snapshot, location, limit=caller.site.limit)
+        planned += [target.key for target in targets]
+        shown += list(dict.fromkeys((pack_id, target.key.location, target.key.fingerprint) for target in targets))
+    old = {pack_id for pack_id, _, _ in ledger.find_rendered_before(tx, shown, before)}
+    for entry in ledger.read_entries(tx, planned).values():
+        if entry.state is VariantState.READY and entry.rendered_at is not None and entry.rendered_at < before:
+            old.add(entry.key.split("/")[1])
+    return old

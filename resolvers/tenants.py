@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import candidates, jobs, tenants
+from packshot.catalog import candidates, jobs, purges, tenants, usage
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.jobs import Job
 from packshot.catalog.transaction import Tx, hold_configuration
@@ -12,6 +12,9 @@ from packshot.variants.change import Change
 from resolvers import changes
 from resolvers.caller import Caller
 from resolvers.changes import Consent
+
+# What clients can have besides the planned variants; no planned picture changes by it.
+LIMITS = frozenset({"on_demand", "unplanned_bytes"})
 
 
 def get_tenant(caller: Caller) -> Tenant:
@@ -30,7 +33,9 @@ def update_tenant(
     """Set what applies where nothing else is said; return the tenant and the job that renders what changes.
 
     It goes live as a location's change does: with force where packs show
-    anything, and once every pack is rendered under it.
+    anything, and once every pack is rendered under it. The policy for on-demand
+    parameters and the budget of their variants touch no planned picture, so they
+    apply at once.
 
     Raises:
         NotFound, VersionConflict: see `packshot.catalog.tenants.read_changes`.
@@ -39,12 +44,20 @@ def update_tenant(
     foreseen = None
     with caller.site.catalog.read(caller.tenant) as tx:
         _, fields, _ = _read_change(tx, values, expected_version)
+        fields = _without_limits(fields)
         if fields:
             foreseen = changes.foresee(caller, tx, Change(tenant=fields), None)
     with caller.write() as tx:
         hold_configuration(tx)
         tenant, fields, candidate = _read_change(tx, values, expected_version)
         caller.answer(tenant=f"tenant:{tenant.name}")
+        limits = {name: value for name, value in fields.items() if name in LIMITS}
+        if limits:
+            tenants.write_tenant(tx, limits)
+        if "on_demand" in limits:
+            # Caches hold what the former policy gave.
+            purges.order_configuration_purge(tx, None, cause=f"updateTenant by {caller.subject}")
+        fields = _without_limits(fields)
         job = None
         if fields:
             consent, cause = Consent(force=force), f"updateTenant by {caller.subject}"
@@ -60,6 +73,16 @@ def update_tenant(
     if job is not None:
         caller.bell.wake()
     return tenant, job
+
+
+def _without_limits(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in LIMITS}
+
+
+def read_usage(caller: Caller) -> int:
+    """Return how many bytes the unplanned variants of the caller's tenant take, with what each row takes."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return usage.read_usage(tx)
 
 
 def _read_change(

@@ -26,15 +26,22 @@ class Urls:
         origin: scheme and host before every URL, without a slash at the end.
         place: `/<tenant>` where the origin does not name the tenant and it is not the default one, else empty.
         opened: adds to an immutable URL's path what opens it, where not everybody may look.
+        signed: the same, where everybody may look at planned variants alone.
     """
 
     origin: str
     place: str = ""
     opened: Callable[[str], str] = str
+    signed: Callable[[str], str] = str
 
-    def immutable(self, key: Key | str) -> str:
-        """Where one variant is for good."""
-        return f"{self.origin}{self.opened(f'/i/{key}')}"
+    def immutable(self, key: Key | str, *, signed: bool = False) -> str:
+        """Where one variant is for good.
+
+        Args:
+            signed: it is not planned, and the tenant's policy wants others signed.
+        """
+        add = self.signed if signed else self.opened
+        return f"{self.origin}{add(f'/i/{key}')}"
 
     def stable(self, pack_id: str, location: str | None = None) -> str:
         """Where whatever a pack shows now is found, at one location or its main one; never signed, as it never ends."""
@@ -62,12 +69,16 @@ def urls_of(site: Site, origin: str, tenant: str, *, until: int | None = None) -
     named = tenant == settings.tenant or (
         settings.tenant_domain is not None and host == f"{tenant}.{settings.tenant_domain}"
     )
-    place, key = "" if named else f"/{tenant}", site.doors.signing_key(tenant)
-    if key is None:
+    place, door = "" if named else f"/{tenant}", site.doors.find_signing(tenant)
+    if door is None or not door.signing:
         return Urls(origin, place)
-    ends = int(time.time()) // 3600 * 3600 + 2 * 3600
+    key, ends = door.signing[0], int(time.time()) // 3600 * 3600 + 2 * 3600
     ends = ends if until is None else min(ends, until)
-    return Urls(origin, place, lambda path: f"{path}?{sign(key, tenant, path, '', ends)}")
+
+    def add(path: str) -> str:
+        return f"{path}?{sign(key, tenant, path, '', ends)}"
+
+    return Urls(origin, place, add if door.required else str, add)
 
 
 def upload_url(origin: str, tenant: str, upload_id: str) -> str:

@@ -1,8 +1,7 @@
 """What every field of one request works with: the caller, and loaders that read in batches."""
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -17,6 +16,7 @@ from packshot.catalog.ledger import Entry
 from packshot.catalog.purges import Purge
 from packshot.model import Location, Snapshot
 from packshot.variants.demand import Demand
+from packshot.variants.key import Key
 from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
 from schema.budgets import Budgets
@@ -33,7 +33,12 @@ class Loaders:
     def __init__(self, caller: Caller, threads: ThreadPool) -> None:
         self._run = partial(threads.run, tenant=caller.tenant)
         self.snapshots: DataLoader[str, Snapshot | None] = self._loader(partial(packs.load_snapshots, caller))
-        self.entries: DataLoader[str, dict[str, Entry] | None] = self._loader(partial(_entries_by_pack, caller))
+        self._planned: DataLoader[str, Mapping[str, Entry | None]] = DataLoader(
+            load_fn=partial(self._load_planned, caller)
+        )
+        self._others: DataLoader[Sequence[Key], dict[str, Entry]] = DataLoader(
+            load_fn=partial(self._load_others, caller), cache=False
+        )
         self.jobs: DataLoader[str, Job | None] = self._loader(partial(jobs.get_jobs, caller))
         self.purges: DataLoader[str, Purge | None] = self._loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = self._loader(partial(locations.get_locations, caller))
@@ -41,6 +46,25 @@ class Loaders:
         self.pack_counts: DataLoader[str, int | None] = self._loader(partial(locations.count_packs, caller))
         self.demand: DataLoader[str, list[Demand] | None] = self._loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=self._compute, cache=False)
+
+    async def entries_of(self, pack_id: str, keys: Sequence[Key]) -> Mapping[str, Entry | None]:
+        """Return the ledger's rows of variants of one pack, by key; None or left out: there is none.
+
+        What is rendered ahead of time is read for the whole pack, and together for all packs
+        of this turn; the rest, such as widths that a page asks for, by itself.
+        """
+        planned = await self._planned.load(pack_id)
+        others = [key for key in keys if str(key) not in planned]
+        return {**planned, **await self._others.load(others)} if others else planned
+
+    async def _load_planned(self, caller: Caller, pack_ids: list[str]) -> list[Mapping[str, Entry | None]]:
+        snapshots = [one for one in await self.snapshots.load_many(pack_ids) if one is not None]
+        found = await self._run(packs.load_planned, caller, snapshots)
+        return [found.get(pack_id, {}) for pack_id in pack_ids]
+
+    async def _load_others(self, caller: Caller, asked: list[Sequence[Key]]) -> list[dict[str, Entry]]:
+        found = await self._run(packs.load_entries, caller, [key for some in asked for key in some])
+        return [found] * len(asked)
 
     async def compute(self, act: Callable[[], T]) -> T:
         """Run `act`, which reads nothing, off the event loop: with all others of this turn in one thread.
@@ -73,13 +97,6 @@ def _candidate(caller: Caller, keys: list[str]) -> dict[str, Candidate]:
     # A tenant has one at the most.
     found = locations.get_candidate(caller)
     return {} if found is None else dict.fromkeys(keys, found)
-
-
-def _entries_by_pack(caller: Caller, pack_ids: list[str]) -> dict[str, dict[str, Entry]]:
-    found: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
-    for key, entry in packs.load_entries(caller, pack_ids).items():
-        found[key.split("/")[1]][key] = entry
-    return found
 
 
 class Context:

@@ -58,6 +58,14 @@ class FormatPolicy(Enum):
     PNG = _value("PNG", "Always PNG.")
 
 
+@strawberry.enum(description="Which variants besides the planned ones clients can have rendered.")
+class OnDemandPolicy(Enum):
+    ANY = _value("ANY", "Every one that a URL can name.")
+    STEPS = _value("STEPS", "Sizes, quality, blur and the rest snap to a ladder.")
+    RENDITIONS = _value("RENDITIONS", "None: other requests are refused.")
+    SIGNED = _value("SIGNED", "Every one, with a URL that is signed or an access key.")
+
+
 @strawberry.enum(description="When a changed location goes live.")
 class Activation(Enum):
     WHEN_READY = _value("WHEN_READY", "Once every affected pack has been rendered for it.")
@@ -181,6 +189,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     JobState: jobs.JobState,
     VariantState: ledger.VariantState,
     FormatPolicy: model.FormatPolicy,
+    OnDemandPolicy: model.OnDemand,
     UploadMethod: uploads.UploadMethod,
     OnExisting: imports.OnExisting,
     Activation: changes.Activation,

@@ -155,7 +155,7 @@ class PackFilter:
     )
     variant_state: VariantState | None = strawberry.field(
         default=strawberry.UNSET,
-        description="FAILED: with a variant that cannot be rendered; PENDING: with work to do; READY: with neither.",
+        description="FAILED: a planned variant cannot be rendered; PENDING: with work to do; READY: with neither.",
     )
 
     def to_core(self) -> catalog.PackFilter:

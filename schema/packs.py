@@ -10,7 +10,7 @@ from packshot.errors import NotFound
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
 from resolvers.originals import sign_original
-from resolvers.pictures import picture_at, picture_of
+from resolvers.pictures import Layout, assemble, layout_at, layout_of
 from schema.context import Info
 from schema.enums import Gravity, IncludeAll, core, graphql_gravity
 from schema.inputs import given
@@ -77,6 +77,14 @@ class EffectivePolicy:
     include_all_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
 
 
+async def _picture(info: Info, layout: Layout | None) -> Picture | None:
+    if layout is None:
+        return None
+    caller, loaders = info.context.caller, info.context.loaders
+    entries = await loaders.entries_of(layout.image.key.pack, layout.keys)
+    return Picture.of(await loaders.compute(lambda: assemble(layout, entries, caller.urls)))
+
+
 @strawberry.type(description="The originals of one asset, and what holds for all of them.")
 class Pack(Node):
     version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
@@ -126,12 +134,10 @@ class Pack(Node):
         snapshot = await loaders.snapshots.load(self.id)
         if snapshot is None:
             return None
-        entries = await loaders.entries.load(self.id) or {}
-        asked = [source.to_core() for source in sources]
-        limit, urls = caller.site.limit, caller.urls
+        asked, limit = [source.to_core() for source in sources], caller.site.limit
         with refusing():
-            picture = await loaders.compute(lambda: picture_of(snapshot, entries, asked, limit=limit, urls=urls))
-        return None if picture is None else Picture.of(picture)
+            layout = await loaders.compute(lambda: layout_of(snapshot, asked, limit=limit, opened=caller.can_sign))
+        return await _picture(info, layout)
 
     @classmethod
     def of(cls, pack: model.Pack) -> "Pack":
@@ -195,11 +201,11 @@ class PackLocation(Node):
         caller, loaders, chosen = info.context.caller, info.context.loaders, given(formats)
         wanted_formats = None if chosen is None else {core(format) for format in chosen}
         targets = await loaders.compute(lambda: planned(self.snapshot, self.name, limit=caller.site.limit))
-        entries = await loaders.entries.load(self.pack.id) or {}
+        shown = [one for one in targets if wanted_formats is None or one.drawing.format in wanted_formats]
+        entries = await loaders.entries_of(self.pack.id, [target.key for target in shown])
         return [
             Variant.of(target.key, entries.get(str(target.key)), caller.urls, upscaled=target.upscaled)
-            for target in targets
-            if wanted_formats is None or target.drawing.format in wanted_formats
+            for target in shown
         ]
 
     @strawberry.field(
@@ -212,13 +218,13 @@ class PackLocation(Node):
         formats: Formats = strawberry.UNSET,
         sizes: Sizes = strawberry.UNSET,
     ) -> Picture | None:
-        caller, loaders = info.context.caller, info.context.loaders
-        entries = await loaders.entries.load(self.pack.id) or {}
-        asked = wanted(self.name, widths, formats, sizes)
-        limit, urls = caller.site.limit, caller.urls
+        caller, asked = info.context.caller, wanted(self.name, widths, formats, sizes)
+        limit, opened = caller.site.limit, caller.can_sign
         with refusing():
-            picture = await loaders.compute(lambda: picture_at(self.snapshot, entries, asked, limit=limit, urls=urls))
-        return None if picture is None else Picture.of(picture)
+            layout = await info.context.loaders.compute(
+                lambda: layout_at(self.snapshot, asked, limit=limit, opened=opened)
+            )
+        return await _picture(info, layout)
 
     @classmethod
     def of(cls, snapshot: model.Snapshot, name: str) -> "PackLocation":

@@ -6,9 +6,13 @@ from typing import Any
 import strawberry
 
 from packshot import geometry, model
-from schema.enums import FormatPolicy, Gravity
+from resolvers import tenants
+from schema.context import Info
+from schema.enums import FormatPolicy, Gravity, OnDemandPolicy
 from schema.inputs import sent
 from schema.interfaces import Node
+from schema.refusals import read
+from schema.scalars import Long
 
 
 def tenant_id(name: str) -> strawberry.ID:
@@ -26,6 +30,22 @@ class Tenant(Node):
     keep_credits: bool = strawberry.field(
         description="Whether an original's copyright and credit lines stay in its variants; nothing else ever does."
     )
+    on_demand: OnDemandPolicy = strawberry.field(
+        description="Which variants besides the planned ones clients can have rendered."
+    )
+    core: strawberry.Private[model.Tenant]
+
+    @strawberry.field(
+        description="Most bytes of unplanned variants that are kept; the least recently requested go first. 0: none is."
+    )
+    def unplanned_bytes_limit(self, info: Info) -> Long:
+        own = self.core.unplanned_bytes
+        return Long(info.context.caller.site.settings.unplanned_bytes if own is None else own)
+
+    @strawberry.field(description="Bytes of the unplanned variants that are kept, and 4,096 for each.")
+    async def unplanned_bytes_used(self, info: Info) -> Long:
+        caller = info.context.caller
+        return Long(await read(info, lambda: tenants.read_usage(caller)))
 
     @classmethod
     def of(cls, tenant: model.Tenant) -> "Tenant":
@@ -37,6 +57,8 @@ class Tenant(Node):
             use_resize_include_all=tenant.include_all,
             format_policy=FormatPolicy[tenant.format_policy.name],
             keep_credits=tenant.keep_credits,
+            on_demand=OnDemandPolicy[tenant.on_demand.name],
+            core=tenant,
         )
 
 
@@ -56,6 +78,13 @@ class TenantInput:
     keep_credits: strawberry.Maybe[bool | None] = strawberry.field(
         description="Whether an original's copyright and credit lines stay in its variants; null: they do not."
     )
+    on_demand: strawberry.Maybe[OnDemandPolicy | None] = strawberry.field(
+        description="Which variants besides the planned ones clients can have rendered; null: ANY. Applies at once."
+    )
+    unplanned_bytes_limit: strawberry.Maybe[Long | None] = strawberry.field(
+        description="Most bytes of unplanned variants that are kept, 0: none is; null: as the installation says."
+        " Applies at once."
+    )
 
     def values(self) -> dict[str, Any]:
         """Return what to set, by the core's names."""
@@ -65,6 +94,8 @@ class TenantInput:
                 "include_all": self.use_resize_include_all,
                 "format_policy": self.format_policy,
                 "keep_credits": self.keep_credits,
+                "on_demand": self.on_demand,
+                "unplanned_bytes": self.unplanned_bytes_limit,
             }
         )
         return {name: _DEFAULTS[name] if value is None else value for name, value in values.items()}
@@ -75,6 +106,8 @@ _DEFAULTS = {
     "include_all": False,
     "format_policy": model.FormatPolicy.ORIGINAL,
     "keep_credits": False,
+    "on_demand": model.OnDemand.ANY,
+    "unplanned_bytes": None,
 }
 
 

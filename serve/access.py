@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from hmac import compare_digest
 from typing import TypeAlias
 
@@ -52,10 +53,16 @@ class Guard:
             address = address_of(self._site, request)
             if not self._site.doors.is_fresh:
                 await anyio.to_thread.run_sync(self._site.doors.look, limiter=self._threads)
+            signing = self._site.doors.find_signing(address.tenant)
+            if signing is not None:
+                address = replace(address, opened=is_opened(signing, request, address))
             if (explained := await self._explainer.answer(request, address)) is not None:
                 return explained
             door = self._site.doors.find(address.tenant)
-            until = None if door is None else check(door, request, address)
+            until = None
+            if door is not None or address.opened:
+                assert signing is not None
+                until = check(signing, request, address)
             urls = urls_of(self._site, origin(self._site, request, address.tenant), address.tenant, until=until)
             if door is None:
                 return await endpoint(request, address, urls)
@@ -67,6 +74,15 @@ class Guard:
             return answer
 
         return guarded
+
+
+def is_opened(door: Door, request: Request, address: Address) -> bool:
+    """Whether a request shows a key, or a URL that was signed with one and has not ended."""
+    try:
+        check(door, request, address)
+    except Forbidden:
+        return False
+    return True
 
 
 def check(door: Door, request: Request, address: Address) -> int | None:

@@ -35,6 +35,7 @@ from serve.live.routes import Live
 from serve.originals import Originals
 from serve.pages import Page
 from serve.pictures import Pictures
+from serve.recency import Recency
 from serve.reports import Reports
 from serve.rest.face import RestAdmin
 from serve.uploads import Uploads
@@ -51,7 +52,8 @@ def create_app(
     graphql = AdminGraphQL(gate, threads)
     demand = DemandCounter(site)
     guard = Guard(site, Explainer(site, gate))
-    images = Images(site, demand, guard)
+    recency = Recency(site)
+    images = Images(site, demand, recency, guard)
     live = Live(site, images, guard, gate, bell, threads)
     routes = [
         # First, as they are looked through in this order.
@@ -81,24 +83,26 @@ def create_app(
             Middleware(Failures),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
         ],
-        lifespan=counting(demand, refreshing(gate.keys, lifespan)),
+        lifespan=counting(demand, recency, refreshing(gate.keys, lifespan)),
     )
     # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.
     app.router.redirect_slashes = False
     return app
 
 
-def counting(demand: DemandCounter, within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
-    """Return a lifespan in which demand is counted, around another one if there is any."""
+def counting(demand: DemandCounter, recency: Recency, within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
+    """Return a lifespan in which it is noted what clients ask for, around another one if there is any."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         demand.start()
+        recency.start()
         try:
             async with nullcontext() if within is None else within(app):
                 yield
         finally:
             await anyio.to_thread.run_sync(demand.stop)
+            await anyio.to_thread.run_sync(recency.stop)
 
     return lifespan
 

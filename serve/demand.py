@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 SECONDS = 5.0
 # Counted between two writes; what is new beyond that is asked for too rarely to matter, or will come again.
 MOST_KINDS = 2_000
+# Of one tenant, so that what is asked for of another one is counted too.
+MOST_KINDS_OF_TENANT = 500
 
 
 class DemandCounter:
@@ -31,6 +34,7 @@ class DemandCounter:
     def __init__(self, site: Site) -> None:
         self._site = site
         self._counted: dict[Asked, Counted] = {}
+        self._kinds: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._written = time.monotonic()
         self._loop = Loop("demand counter", self._step)
@@ -48,8 +52,9 @@ class DemandCounter:
             if known is not None:
                 last = max(known.last_requested_at, fresh.last_requested_at)
                 self._counted[fresh.asked] = Counted(fresh.asked, known.requests + fresh.requests, last)
-            elif len(self._counted) < MOST_KINDS:
+            elif len(self._counted) < MOST_KINDS and self._kinds[fresh.asked.tenant] < MOST_KINDS_OF_TENANT:
                 self._counted[fresh.asked] = fresh
+                self._kinds[fresh.asked.tenant] += 1
 
     def start(self) -> None:
         self._loop.start()
@@ -70,7 +75,7 @@ class DemandCounter:
     def write(self) -> None:
         """Add what was counted to the database; after an outage it is still there to be added."""
         with self._lock:
-            counted, self._counted = self._counted, {}
+            counted, self._counted, self._kinds = self._counted, {}, Counter()
             self._written = time.monotonic()
         if not counted:
             return

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Entry
 from packshot.errors import Forbidden, Invalid, NotFound, PackshotError
-from packshot.model import Format, Location, Original, Snapshot
+from packshot.model import Format, Location, OnDemand, Original, Snapshot
 from packshot.site import Site
 from packshot.storage.base import DamagedObject, Stored
 from packshot.variants.draft import choose, default_formats
@@ -27,8 +27,9 @@ from packshot.variants.request import RequestForm, split_query
 from packshot.variants.resolve import (
     Target,
     asked_location,
+    is_planned,
     negotiates,
-    planned,
+    offered,
     policy_for,
     resolve,
     retarget,
@@ -151,7 +152,7 @@ def _stable_steps(
     form = address.form
     assert isinstance(form, RequestForm)
     yield {"request": form.query(), "accepts": sorted(accept)}
-    snapshot, entries = _read(site, address)
+    snapshot = _read(site, address)
     name, said_by = asked_location(snapshot, form.location)
     yield {"location": {"value": name, "from": said_by}}
     source, consulted = source_of(snapshot, name)
@@ -163,18 +164,22 @@ def _stable_steps(
             "focus": {"value": shown.focus and asdict(shown.focus), "from": shown.focus_from},
             "policy": _policy(snapshot, snapshot.locations[name], shown.original, form, is_live=is_live),
         }
-    target = resolve(snapshot, form, limit=site.limit, accept=accept, upscale=is_live)
+    drawn_as_is = replace(snapshot, tenant=replace(snapshot.tenant, on_demand=OnDemand.ANY))
+    asked_for = resolve(drawn_as_is, form, limit=site.limit, accept=accept, upscale=is_live)
+    yield {"onDemand": _on_demand(snapshot, asked_for, site, opened=address.opened)}
+    target = resolve(snapshot, form, limit=site.limit, accept=accept, upscale=is_live, opened=address.opened)
     key = target.key
     yield {
         "plan": str(key.plan),
         "drawing": _plain(asdict(target.drawing)),
         "upscaled": target.upscaled,
-        "plannedAhead": any(one.key == key for one in planned(snapshot, name, limit=site.limit)),
+        "plannedAhead": is_planned(snapshot, target, limit=site.limit),
         "fingerprint": key.fingerprint,
         "key": str(key),
         "immutableUrl": urls.immutable(key),
     }
-    entry = entries.get(str(key))
+    with site.catalog.read(address.tenant) as tx:
+        entry = ledger.read_entry(tx, key)
     stored = _look(site, str(key))
     leads = is_live and stored is not None and leads_to_cdn(site, address.tenant)
     headers = describe_stable(site, target, varies=negotiates(snapshot, form))
@@ -229,7 +234,7 @@ def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Docum
     """
     try:
         target = _retargeted(site, address)
-    except NotFound:
+    except (NotFound, Forbidden):
         if needed:
             raise
         return {"current": None}
@@ -244,13 +249,13 @@ def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Docum
 
 def _retargeted(site: Site, address: Address) -> Target:
     assert address.key is not None
-    snapshot, _ = _read(site, address)
-    return retarget(snapshot, address.key, limit=site.limit, live=site.settings.live)
+    live, opened = site.settings.live, address.opened
+    return retarget(_read(site, address), address.key, limit=site.limit, live=live, opened=opened)
 
 
-def _read(site: Site, address: Address) -> tuple[Snapshot, dict[str, Entry]]:
+def _read(site: Site, address: Address) -> Snapshot:
     with site.catalog.read(address.tenant) as tx:
-        return read_shown(tx, address.pack_id), ledger.read_entries(tx, [address.pack_id])
+        return read_shown(tx, address.pack_id)
 
 
 def _policy(snapshot: Snapshot, config: Location, original: Original, form: RequestForm, *, is_live: bool) -> Document:
@@ -271,6 +276,19 @@ def _policy(snapshot: Snapshot, config: Location, original: Original, form: Requ
             "value": [format.value for format in formats],
             "from": "default" if config.formats is None else "location",
         },
+    }
+
+
+def _on_demand(snapshot: Snapshot, asked_for: Target, site: Site, *, opened: bool) -> Document:
+    """Return the policy for on-demand parameters, and the plan that it is asked about."""
+    policy = snapshot.tenant.on_demand
+    offered_ = offered(snapshot, asked_for.key.location, limit=site.limit)
+    return {
+        "policy": policy.name,
+        "from": "tenant",
+        "applies": policy is not OnDemand.ANY and asked_for.key not in offered_,
+        "askedPlan": str(asked_for.key.plan),
+        "opened": opened,
     }
 
 

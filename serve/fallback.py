@@ -5,20 +5,26 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
 
 import anyio
 import anyio.to_thread
 
-from packshot.catalog import ledger
+from packshot.catalog import ledger, usage
 from packshot.catalog.decoding import write_decodings
-from packshot.catalog.ledger import Entry, Refused, VariantState
+from packshot.catalog.ledger import Entry, Made, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
+from packshot.catalog.usage import Room
 from packshot.errors import ErrorCode, PackshotError, RenderTimeout, Unrenderable
-from packshot.make import make_variants
+from packshot.make import draw_unkept, make_variants, metadata_of
 from packshot.model import Original
 from packshot.render.pool import Lane, QueueTimeout
 from packshot.site import Site
+from packshot.storage.base import Stored
 from packshot.variants.resolve import Target
+from serve.sendable import Sendable
 
 # Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
 MAX_FLIGHTS = 200
@@ -54,11 +60,14 @@ class Fallback:
     original, one tenant and slow renders together have bounds of their own. A request
     beyond a bound is refused before anything is done for it. One that has been admitted
     and finds no free render process within `PACKSHOT_RENDER_QUEUE_SECONDS` is refused then.
+
+    What is planned is always stored. Another variant is stored while its tenant's budget
+    and its pack's location have room; without room it is drawn for whoever waits for it.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._flights: dict[str, asyncio.Task[None]] = {}
+        self._flights: dict[str, asyncio.Task[Sendable | None]] = {}
         # CPU seconds and flights that wait or run, for each original, for each tenant, and for slow ones.
         self._seconds: defaultdict[Group, float] = defaultdict(float)
         self._counts: Counter[Group] = Counter()
@@ -69,10 +78,13 @@ class Fallback:
         # Apart from the threads that answer everything else, which must not wait for pixels.
         self._threads = anyio.CapacityLimiter(MAX_FLIGHTS)
 
-    async def make(self, target: Target, rendered: Callable[[], None] | None = None) -> None:
-        """Have a variant made that is missing.
+    async def make(
+        self, target: Target, rendered: Callable[[], None] | None = None, *, planned: bool
+    ) -> Sendable | None:
+        """Have a variant made that is missing; return it where there is no room to store it, else None.
 
         Args:
+            planned: it is one of those that are rendered ahead of time.
             rendered: called when it has been made for this caller, in a thread; who else waits for it is not told.
 
         Raises:
@@ -88,14 +100,15 @@ class Fallback:
             groups = _groups(target, is_slow=is_slow)
             self._check_room(groups, seconds)
             deadline = time.monotonic() + self._queue_seconds
-            making = anyio.to_thread.run_sync(self._make, target, rendered, is_slow, deadline, limiter=self._threads)
+            make = partial(self._make, target, rendered, planned=planned, is_slow=is_slow, deadline=deadline)
+            making = anyio.to_thread.run_sync(make, limiter=self._threads)
             flight = asyncio.create_task(making)
             self._flights[key] = flight
             self._counts.update(groups)
             for group in groups:
                 self._seconds[group] += seconds
             flight.add_done_callback(lambda _: self._land(key, groups, seconds))
-        await asyncio.shield(flight)
+        return await asyncio.shield(flight)
 
     def _land(self, key: str, groups: tuple[Group, ...], seconds: float) -> None:
         del self._flights[key]
@@ -122,26 +135,57 @@ class Fallback:
             if self._counts[group] and self._seconds[group] + seconds > self._queue_seconds * at_once[group[0]]:
                 raise Overloaded(self._seconds[group] / at_once[group[0]])
 
-    def _make(self, target: Target, rendered: Callable[[], None] | None, is_slow: bool, deadline: float) -> None:
+    def _make(
+        self, target: Target, rendered: Callable[[], None] | None, *, planned: bool, is_slow: bool, deadline: float
+    ) -> Sendable | None:
         tenant = target.key.tenant
         with self._site.catalog.read(tenant) as tx:
             entry = ledger.read_entry(tx, target.key)
+            room = None if planned else usage.read_room(tx, target.key, self._site.settings.unplanned_bytes)
             if time.monotonic() >= self._rates_due:
                 self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
         refuse_failed(entry)
         try:
+            if entry is None and room is not None and not room.is_enough:
+                return self._draw(target, room, is_slow=is_slow, deadline=deadline)
             (outcome,) = make_variants(
-                self._site, [target], Lane.ON_DEMAND, planned=False, is_slow=is_slow, deadline=deadline
+                self._site, [target], Lane.ON_DEMAND, planned=planned, is_slow=is_slow, deadline=deadline
             )
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
         with self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [outcome])
             write_decodings(tx, self._site.decoding.take(tenant))
+            if not planned:
+                usage.add_usage(tx, _added(entry, outcome))
         if isinstance(outcome, Refused):
             raise _unrenderable(outcome.error)
         if rendered is not None:
             rendered()
+        return None
+
+    def _draw(self, target: Target, room: Room, *, is_slow: bool, deadline: float) -> Sendable:
+        """Draw a variant that is not stored, as there is no room for it."""
+        tenant = target.key.tenant
+        try:
+            drawn = draw_unkept(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
+        except PackshotError as error:
+            raise _unrenderable(error) from None
+        finally:
+            with self._site.catalog.write(tenant) as tx:
+                write_decodings(tx, self._site.decoding.take(tenant))
+                if room.crowded:
+                    usage.note_crowded(tx, target.key)
+        digest = sha256(drawn.data).hexdigest()
+        stored = Stored(str(target.key), len(drawn.data), digest, metadata_of(target), datetime.now(UTC))
+        return Sendable(stored, drawn.data, is_kept=False)
+
+
+def _added(entry: Entry | None, outcome: Made | Refused) -> int:
+    """Return by how many bytes an unplanned variant has become larger."""
+    row = usage.ROW_BYTES if entry is None else 0
+    known = 0 if entry is None else entry.bytes or 0
+    return row + (outcome.bytes - known if isinstance(outcome, Made) else 0)
 
 
 def _groups(target: Target, *, is_slow: bool) -> tuple[Group, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache
 
-from serve.sending import Sendable
+from serve.sendable import Sendable
 
 SECONDS = 10.0
 # One large picture would push out hundreds of those that lists and players ask for.

@@ -15,7 +15,7 @@ from packshot.model import Format, Snapshot
 from packshot.site import Site
 from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
-from packshot.variants.resolve import Target, negotiates, planned, resolve, retarget
+from packshot.variants.resolve import Target, is_planned, negotiates, resolve, retarget
 from resolvers.addresses import Address
 from resolvers.urls import Urls, immutable_path
 from serve.access import Guard
@@ -26,7 +26,9 @@ from serve.fallback import Fallback
 from serve.hot import Hot, Kept
 from serve.negotiation import accepted_by
 from serve.reading import readable
-from serve.sending import Conditions, Sendable, open_sendable, send
+from serve.recency import Recency
+from serve.sendable import Sendable
+from serve.sending import Conditions, open_sendable, send
 
 # An edit that comes in while its picture is rendered starts the answer over, so often at most.
 RESTARTS = 5
@@ -40,11 +42,13 @@ class Asked:
     Attributes:
         upscale: it is enlarged where that takes it, whether its location allows that or not.
         lead: gives the answer instead of the bytes, where the variant was there before.
+        opened: whoever asks has shown an access key, or a signature made with one.
     """
 
     tenant: str
     pack_id: str
     form: RequestForm
+    opened: bool
     upscale: bool = False
     lead: Callable[[Target], Response] | None = None
 
@@ -54,20 +58,21 @@ class Found:
     """What a stable URL means now, and the variant where it is there already.
 
     Attributes:
-        snapshot: what it was told from, where the variant is not there.
+        planned: it is one of those that are rendered ahead of time; told where it is not there.
     """
 
     target: Target
     sendable: Sendable | None
     varies: bool
-    snapshot: Snapshot | None = None
+    planned: bool = False
 
 
 class Images:
     """Serves variants from the store, and renders what is missing."""
 
-    def __init__(self, site: Site, demand: DemandCounter, guard: Guard) -> None:
+    def __init__(self, site: Site, demand: DemandCounter, recency: Recency, guard: Guard) -> None:
         self._site = site
+        self._recency = recency
         self._guard = guard
         self._find_immutable = guard(self.immutable)
         self._demand = demand
@@ -109,11 +114,13 @@ class Images:
         open_ = partial(self._open_immutable, key, conditions)
         found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
-            target = await anyio.to_thread.run_sync(self._retarget, key, limiter=self._threads)
+            retarget_ = partial(self._retarget, key, opened=address.opened)
+            target, is_ahead = await anyio.to_thread.run_sync(retarget_, limiter=self._threads)
             if target.key != key:
                 place = replace(urls, origin=urlsplit(urls.origin).path).immutable(target.key)
                 return RedirectResponse(place, 302, {"Cache-Control": "no-store"} | COMMON)
-            await self._fallback.make(target)
+            found = await self._fallback.make(target, planned=is_ahead)
+        if found is None:
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
@@ -124,10 +131,15 @@ class Images:
 
     def _open_immutable(self, key: Key, conditions: Conditions) -> Sendable | None:
         self._erased.refuse_under_way(key.tenant, key.pack)
-        return self._open(str(key), conditions, stable=False)
+        found = self._open(str(key), conditions, stable=False)
+        if found is not None:
+            self._recency.note(str(key))
+        return found
 
-    def _retarget(self, key: Key) -> Target:
-        return retarget(self._read(key.tenant, key.pack), key, limit=self._site.limit, live=self._site.settings.live)
+    def _retarget(self, key: Key, *, opened: bool) -> tuple[Target, bool]:
+        snapshot, limit = self._read(key.tenant, key.pack), self._site.limit
+        target = retarget(snapshot, key, limit=limit, live=self._site.settings.live, opened=opened)
+        return target, is_planned(snapshot, target, limit=limit)
 
     def _read(self, tenant: str, pack_id: str) -> Snapshot:
         with self._site.catalog.read(tenant) as tx:
@@ -136,7 +148,7 @@ class Images:
     async def stable(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
         assert isinstance(address.form, RequestForm)
-        return await self.show(request, Asked(address.tenant, address.pack_id, address.form))
+        return await self.show(request, Asked(address.tenant, address.pack_id, address.form, address.opened))
 
     async def show(self, request: Request, asked: Asked) -> Response:
         """Answer with the variant that is meant at this moment; it is made where it is missing."""
@@ -150,16 +162,21 @@ class Images:
         for _ in range(RESTARTS):
             if found.sendable is not None:
                 break
-            await self._fallback.make(found.target, partial(self._count, asked, found))
+            counted = partial(self._count, asked, found)
+            unkept = await self._fallback.make(found.target, counted, planned=found.planned)
             # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
             made, found = found, await anyio.to_thread.run_sync(find, limiter=self._threads)
+            if unkept is not None:
+                made = replace(made, sendable=unkept)
+                if found.sendable is None and found.target.key == made.target.key:
+                    found = made
         if found.sendable is not None:
             headers = describe_stable(self._site, found.target, varies=found.varies)
             return self._answer(found.sendable, conditions, headers, stable=True)
         # Edited faster than it can be rendered. What was made last was right after the question came in, so it
         # is an answer to that; but to nobody else's.
         open_ = partial(self._open, str(made.target.key), conditions, stable=True)
-        sendable = await anyio.to_thread.run_sync(open_, limiter=self._threads)
+        sendable = made.sendable or await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if sendable is None:
             raise OSError(f"The object {made.target.key} vanished after it was put.")
         headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
@@ -167,7 +184,8 @@ class Images:
 
     def _find(self, asked: Asked, accept: frozenset[Format], conditions: Conditions) -> Found:
         snapshot = self._read(asked.tenant, asked.pack_id)
-        target = resolve(snapshot, asked.form, limit=self._site.limit, accept=accept, upscale=asked.upscale)
+        limit, opened = self._site.limit, asked.opened
+        target = resolve(snapshot, asked.form, limit=limit, accept=accept, upscale=asked.upscale, opened=opened)
         varies = negotiates(snapshot, asked.form)
         if asked.lead is None:
             sendable = self._open(str(target.key), conditions, stable=True)
@@ -176,17 +194,14 @@ class Images:
             stored = find_variant(self._site, str(target.key))
             sendable = None if stored is None else Sendable(stored)
         if sendable is not None:
+            self._recency.note(str(target.key))
             return Found(target, sendable, varies)
-        return Found(target, None, varies, snapshot)
+        return Found(target, None, varies, is_planned(snapshot, target, limit=limit))
 
     def _count(self, asked: Asked, found: Found) -> None:
         """Count what had to be rendered, and would not have been ahead of time."""
-        assert found.snapshot is not None
-        if asked.upscale and found.target.upscaled:
-            # Ahead of time only what a location allows is rendered.
-            return
-        ahead = planned(found.snapshot, found.target.key.location, limit=self._site.limit)
-        if all(one.key != found.target.key for one in ahead):
+        # Ahead of time only what a location allows is rendered.
+        if not found.planned and not (asked.upscale and found.target.upscaled):
             self._demand.count(asked.form, found.target)
 
     def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
@@ -205,7 +220,8 @@ class Images:
         self, sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], *, stable: bool
     ) -> Response:
         key = sendable.stored.key
-        sent, delivery = {**COMMON, **headers}, self._delivery_of(key)
+        # What is not in the store nobody else can send.
+        sent, delivery = {**COMMON, **headers}, self._delivery_of(key) if sendable.is_kept else "stream"
         if delivery == "redirect" and stable:
             return RedirectResponse(immutable_path(self._site.settings, key), 302, sent)
         if delivery == "accel" and not conditions.is_unchanged(sendable.stored):

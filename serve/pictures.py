@@ -16,7 +16,7 @@ from packshot.variants.picture_request import PictureForm
 from packshot.variants.resolve import asked_location, nothing_to_show, source_of
 from packshot.variants.tags import purge_tags
 from resolvers.addresses import Address
-from resolvers.pictures import Picture, PictureSource, Wanted, picture_at
+from resolvers.pictures import Picture, PictureSource, Wanted, assemble, layout_at
 from resolvers.urls import PICTURE, Urls
 from serve.access import Guard
 from serve.caching import COMMON, keep_stable
@@ -66,12 +66,13 @@ class Pictures:
         assert isinstance(form, PictureForm)
         with self._site.catalog.read(address.tenant) as tx:
             snapshot = read_shown(tx, address.pack_id)
-            entries = ledger.read_entries(tx, [address.pack_id])
-        location, _ = asked_location(snapshot, form.location)
-        wanted = Wanted(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
-        picture = picture_at(snapshot, entries, wanted, limit=self._site.limit, urls=urls)
-        if picture is None:
-            raise nothing_to_show(location)
+            location, _ = asked_location(snapshot, form.location)
+            wanted = Wanted(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
+            layout = layout_at(snapshot, wanted, limit=self._site.limit, opened=address.opened)
+            if layout is None:
+                raise nothing_to_show(location)
+            entries = ledger.read_entries(tx, layout.keys)
+        picture = assemble(layout, entries, urls)
         _, consulted = source_of(snapshot, location)
         return Shown(picture, purge_tags(address.tenant, address.pack_id, consulted))
 

@@ -18,6 +18,7 @@ from packshot.site import Site
 from packshot.storage.base import CHUNK_BYTES, Opened, Stored
 from serve.bodies import read_chunks
 from serve.problems import problem
+from serve.sendable import Sendable
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -85,18 +86,6 @@ class Conditions:
         if self.if_range is None:
             return True
         return self.if_range.strip() == etag(stored) or _is_moment(self.if_range, stored)
-
-
-@dataclass(frozen=True, slots=True)
-class Sendable:
-    """A stored object, and its bytes as far as they are wanted.
-
-    Attributes:
-        body: all bytes of a small object, or a large one opened; None: none are wanted here.
-    """
-
-    stored: Stored
-    body: bytes | Opened | None = None
 
 
 def etag(stored: Stored) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from packshot.access import Doors
-from packshot.catalog import items, ledger, migrate
+from packshot.catalog import inspection, items, ledger, migrate
 from packshot.catalog import jobs as job_rows
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
@@ -28,6 +28,7 @@ from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from packshot.site import Site, divide, original_key
 from packshot.storage.folder import FolderStore
+from packshot.variants.key import parse_key
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.dispatch import Dispatcher
@@ -185,7 +186,8 @@ class Playground:
 
     def entries(self, pack_id: str) -> dict[str, Entry]:
         with self.site.catalog.read(TENANT) as tx:
-            return ledger.read_entries(tx, [pack_id])
+            known = inspection.read_claimed(tx, [pack_id])
+            return ledger.read_entries(tx, [parse_key(key) for key in known])
 
     def job(self, job: Job) -> Job:
         """Return the job as it is now."""

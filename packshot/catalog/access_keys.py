@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from packshot.catalog.tables.artwork import tenants
 from packshot.catalog.tables.clients import access_keys
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import BadState, Limit, NotFound
-from packshot.model import check_name
+from packshot.model import OnDemand, check_name
 
 # Old and new side by side, for a few who use them; every signed URL is tried with each.
 MOST_KEYS = 8
@@ -41,14 +41,18 @@ class LiveKey:
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A tenant whose blobs are kept from the public.
+    """A tenant whose blobs are kept from the public, or that has other variants than the planned ones signed.
 
     Attributes:
-        required: a key is; else one was, once.
+        required: a key is; else one was, once, or keys only sign.
+        private: its blobs are kept where no CDN looks.
+        signs: other variants than the planned ones need a signature.
         keys: those that are not revoked, newest first.
     """
 
     required: bool
+    private: bool
+    signs: bool
     keys: tuple[LiveKey, ...]
 
 
@@ -153,20 +157,28 @@ def require_keys(tx: Tx, *, required: bool) -> bool:
 
 
 def read_guarded(tx: Tx) -> dict[str, Guarded]:
-    """Return every tenant whose blobs are private, by name, in one statement."""
+    """Return every tenant whose blobs are private or whose variants are signed, by name, in one statement."""
     live = sa.and_(access_keys.c.tenant_id == tenants.c.id, access_keys.c.revoked_at.is_(None))
     rows = tx.connection.execute(
-        sa.select(tenants.c.id.label("tenant"), tenants.c.keys_required, *access_keys.c)
+        sa.select(
+            tenants.c.id.label("tenant"),
+            tenants.c.keys_required,
+            tenants.c.private,
+            tenants.c.on_demand,
+            *access_keys.c,
+        )
         .select_from(tenants.outerjoin(access_keys, live))
-        .where(tenants.c.private)
+        .where(sa.or_(tenants.c.private, tenants.c.on_demand == OnDemand.SIGNED.value))
         .order_by(tenants.c.id, access_keys.c.created_at.desc(), access_keys.c.id)
     )
-    found: dict[str, tuple[bool, list[LiveKey]]] = {}
+    found: dict[str, Guarded] = {}
+    keys: dict[str, list[LiveKey]] = {}
     for row in rows:
-        _, keys = found.setdefault(row.tenant, (row.keys_required, []))
+        signs = row.on_demand == OnDemand.SIGNED.value
+        found[row.tenant] = Guarded(row.keys_required, row.private, signs, ())
         if row.sha256 is not None:
-            keys.append(LiveKey(row.id, row.sha256, row.sealed))
-    return {tenant: Guarded(required, tuple(keys)) for tenant, (required, keys) in found.items()}
+            keys.setdefault(row.tenant, []).append(LiveKey(row.id, row.sha256, row.sealed))
+    return {tenant: replace(guarded, keys=tuple(keys.get(tenant, ()))) for tenant, guarded in found.items()}
 
 
 def _to_key(row: Any) -> AccessKey:

@@ -7,19 +7,22 @@ makes it again takes the same lock, so no row is READY without its blob.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from packshot.catalog import rows
-from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, variants
+from packshot.catalog.keyed import among
+from packshot.catalog.ledger import VariantState, in_state
+from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, tenants, variants
 from packshot.catalog.transaction import Tx
 from packshot.model import Location
 
 _AT_ONCE = 1000
-_COLLECTING = VariantState.COLLECTING.value
+# What is announced for longer than this is not being made any more: the process that did is gone.
+LONGEST_RENDER = timedelta(minutes=15)
+_IS_COLLECTING = in_state(VariantState.COLLECTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,28 @@ class Superseded:
         return "/".join((tenant, *self.columns))
 
 
+@dataclass(frozen=True, slots=True)
+class Unplanned:
+    """A variant that clients asked for, and when it was last asked for, to the hour."""
+
+    row: Superseded
+    requested_at: datetime
+
+
 def find_due_tenant(tx: Tx, before: datetime) -> str | None:
     """Return a tenant with something to collect: what is left half-way first, then what was superseded first."""
-    left: str | None = tx.connection.scalar(
-        sa.select(variants.c.tenant_id).where(variants.c.state == _COLLECTING).limit(1)
-    )
+    left: str | None = tx.connection.scalar(sa.select(variants.c.tenant_id).where(_IS_COLLECTING).limit(1))
     if left is not None:
         return left
+    # The first entry of each tenant in the index, and no other.
+    first = (
+        sa.select(sa.func.min(variants.c.superseded_at))
+        .where(variants.c.tenant_id == tenants.c.id, variants.c.superseded_at.is_not(None))
+        .scalar_subquery()
+    )
+    each = sa.select(tenants.c.id, first.label("first")).subquery()
     found: str | None = tx.connection.scalar(
-        sa.select(variants.c.tenant_id)
-        .where(variants.c.superseded_at.is_not(None), variants.c.superseded_at < before)
-        .order_by(variants.c.superseded_at)
-        .limit(1)
+        sa.select(each.c.id).where(each.c.first < before).order_by(each.c.first).limit(1)
     )
     return found
 
@@ -71,7 +84,7 @@ def list_due(
     place = sa.tuple_(variants.c.superseded_at, *_NAMES)
     statement = (
         sa.select(variants)
-        .where(variants.c.tenant_id == tx.tenant, variants.c.state != _COLLECTING)
+        .where(variants.c.tenant_id == tx.tenant, ~_IS_COLLECTING)
         .where(variants.c.superseded_at.is_not(None), variants.c.superseded_at < before)
         .order_by(variants.c.superseded_at, *_NAMES)
         .limit(limit)
@@ -83,20 +96,70 @@ def list_due(
 
 def list_collecting(tx: Tx, *, limit: int | None = None) -> list[Superseded]:
     """Return variants of the tenant whose collection was begun."""
-    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.state == _COLLECTING)
+    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, _IS_COLLECTING)
     return [_to_superseded(row) for row in tx.connection.execute(statement.limit(limit))]
+
+
+def list_least_requested(
+    tx: Tx,
+    *,
+    limit: int,
+    after: Unplanned | None = None,
+    place: tuple[str, str] | None = None,
+) -> list[Unplanned]:
+    """Return unplanned variants of the tenant, the least recently requested first.
+
+    What is being made is left out, unless whoever made it has died.
+
+    Args:
+        place: only at this location of this pack.
+    """
+    order = (variants.c.requested_at, *_NAMES)
+    abandoned = variants.c.requested_at < tx.now - LONGEST_RENDER
+    statement = (
+        sa.select(variants)
+        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, ~_IS_COLLECTING)
+        .where(sa.or_(~in_state(VariantState.PENDING), abandoned))
+        .order_by(*order)
+        .limit(limit)
+    )
+    if place is not None:
+        statement = statement.where(variants.c.pack_id == place[0], variants.c.location == place[1])
+    if after is not None:
+        last = sa.tuple_(sa.literal(after.requested_at, variants.c.requested_at.type), *after.row.columns)
+        statement = statement.where(sa.tuple_(*order) > last)
+    return [Unplanned(_to_superseded(row), row.requested_at) for row in tx.connection.execute(statement)]
+
+
+def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
+    """Return how many unplanned variants one location of one pack has."""
+    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id, variants.c.location == location)
+    statement = sa.select(sa.func.count()).select_from(variants).where(*here, ~variants.c.planned)
+    return tx.connection.scalar(statement) or 0
+
+
+def mark_planned(tx: Tx, found: Sequence[Superseded]) -> None:
+    """Note that variants which clients asked for first are rendered ahead of time."""
+    _update(tx, found, planned=True, requested_at=None)
+
+
+def set_requested(tx: Tx, found: Sequence[Superseded]) -> None:
+    """Note that variants are wanted, as if they had just been asked for."""
+    _update(tx, found, requested_at=tx.now)
 
 
 _NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
 
 
 def _to_superseded(row: Any) -> Superseded:
-    return Superseded(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, row.superseded_at)
+    # An unplanned variant can be collected while it is current.
+    since = row.superseded_at or row.created_at
+    return Superseded(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, since)
 
 
 def mark_collecting(tx: Tx, found: Sequence[Superseded]) -> None:
     """Begin the collection of variants; hold the configuration, and have looked that none is current."""
-    _update(tx, found, state=_COLLECTING)
+    _update(tx, found, state=VariantState.COLLECTING.value)
 
 
 def set_superseded(tx: Tx, found: Sequence[Superseded], moment: datetime | None) -> None:
@@ -106,13 +169,13 @@ def set_superseded(tx: Tx, found: Sequence[Superseded], moment: datetime | None)
 
 def _update(tx: Tx, found: Sequence[Superseded], **values: Any) -> None:
     if found:
-        these = sa.tuple_(*_NAMES).in_([one.columns for one in found])
+        these = among(tx, _NAMES, [one.columns for one in found])
         tx.connection.execute(sa.update(variants).where(variants.c.tenant_id == tx.tenant, these).values(**values))
 
 
 def lock_collecting(tx: Tx, columns: tuple[str, str, str, str], *, wait: bool) -> bool:
     """Lock a variant's row; False: it is not being collected any more, or not to be waited for."""
-    statement = sa.select(variants.c.state).where(*_here(tx, columns), variants.c.state == _COLLECTING)
+    statement = sa.select(variants.c.state).where(*_here(tx, columns), _IS_COLLECTING)
     return tx.connection.execute(statement.with_for_update(skip_locked=not wait)).first() is not None
 
 
@@ -133,6 +196,7 @@ def begin_anew(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) -> 
         "error": None,
         "rendered_at": None,
         "superseded_at": None,
+        "requested_at": None if planned else tx.now,
     }
     tx.connection.execute(sa.update(variants).where(*_here(tx, columns)).values(**values))
 

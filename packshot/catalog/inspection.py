@@ -113,6 +113,7 @@ def claim_orphan(tx: Tx, key: Key) -> bool:
         attempts=0,
         created_at=tx.now,
         superseded_at=tx.now,
+        requested_at=tx.now,
     )
     return bool(tx.connection.execute(statement.on_conflict_do_nothing()).rowcount)
 

@@ -4,7 +4,7 @@ A row is written before its blob is put, so the store holds nothing that the
 ledger does not know. A planned variant without a row is pending all the same.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog import tombstones
+from packshot.catalog.keyed import among
 from packshot.catalog.tables.artwork import originals, pack_locations, variants
 from packshot.catalog.transaction import Tx
 from packshot.errors import ErrorCode, PackshotError
@@ -34,7 +35,20 @@ class VariantState(StrEnum):
     COLLECTING = "collecting"
 
 
-_UNTOUCHED = (VariantState.READY.value, VariantState.COLLECTING.value)
+_COLLECTING = VariantState.COLLECTING
+_UNTOUCHED = (VariantState.READY.value, _COLLECTING.value)
+_NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
+
+
+def in_state(state: VariantState) -> sa.ColumnElement[bool]:
+    """Return the condition that a variant is in that state."""
+    # Spelled out: a partial index is chosen before a parameter's value is known.
+    return variants.c.state == sa.literal_column(f"'{state.value}'")
+
+
+def place_of(key: Key) -> tuple[str, str, str, str]:
+    """Return pack, location, fingerprint and plan: what tells a row from the tenant's others."""
+    return key.pack, key.location, key.fingerprint, str(key.plan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,31 +119,64 @@ class Current:
         return (location, fingerprint) in self.shown and (not planned or (location, fingerprint, plan) in self.planned)
 
 
-def read_entries(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
-    """Return all rows of those packs, by key; what is being collected is not there any more."""
-    statement = (
-        sa.select(variants)
-        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
-        .where(variants.c.state != VariantState.COLLECTING.value)
+def read_entries(tx: Tx, keys: Iterable[Key]) -> dict[str, Entry]:
+    """Return the rows of those variants of the tenant, by the text of the key; only these rows are read.
+
+    A variant without a row, or one that is being collected, is left out.
+    """
+    named = [place_of(key) for key in keys]
+    if not named:
+        return {}
+    statement = sa.select(variants).where(
+        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, named), ~in_state(_COLLECTING)
     )
+    return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
+
+
+def read_planned(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
+    """Return the rows of what was rendered ahead of time of those packs and is not superseded, by key.
+
+    What clients asked for besides is not read: anybody can add to that.
+    """
+    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+    statement = statement.where(variants.c.planned, variants.c.superseded_at.is_(None), ~in_state(_COLLECTING))
     return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
 
 
 def read_entry(tx: Tx, key: Key) -> Entry | None:
     """Return one variant's row; None where there is none, or it is being collected."""
-    statement = sa.select(variants).where(_here(key), variants.c.state != VariantState.COLLECTING.value)
+    statement = sa.select(variants).where(_here(key), ~in_state(_COLLECTING))
     row = tx.connection.execute(statement).first()
     return None if row is None else _to_entry(row)
 
 
-def read_ready(tx: Tx, pack_ids: Collection[str]) -> set[tuple[str, str, str, str]]:
-    """Return pack, location, fingerprint and plan of every variant of those packs that is there."""
-    statement = sa.select(variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan).where(
-        variants.c.tenant_id == tx.tenant,
-        variants.c.pack_id.in_(pack_ids),
-        variants.c.state == VariantState.READY.value,
+def read_ready(tx: Tx, places: Collection[tuple[str, str, str, str]]) -> set[tuple[str, str, str, str]]:
+    """Return those of the variants that are there; each is pack, location, fingerprint and plan."""
+    if not places:
+        return set()
+    statement = sa.select(*_NAMES).where(
+        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, places), in_state(VariantState.READY)
     )
     return {(row.pack_id, row.location, row.fingerprint, row.plan) for row in tx.connection.execute(statement)}
+
+
+def find_rendered_before(
+    tx: Tx, places: Collection[tuple[str, str, str]], before: datetime
+) -> set[tuple[str, str, str]]:
+    """Return the places with an unplanned variant that was rendered before a moment.
+
+    Args:
+        places: pack, location and fingerprint.
+    """
+    if not places:
+        return set()
+    statement = (
+        sa.select(*_NAMES[:3])
+        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], places))
+        .where(in_state(VariantState.READY), variants.c.rendered_at < before)
+        .distinct()
+    )
+    return {(row.pack_id, row.location, row.fingerprint) for row in tx.connection.execute(statement)}
 
 
 def _to_entry(row: Any) -> Entry:
@@ -164,6 +211,9 @@ def _here(key: Key) -> sa.ColumnElement[bool]:
 def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     """Write rows for variants about to be made; rows that are there stay, but count as planned.
 
+    An unplanned variant is PENDING until it is recorded, even if it was there before: the
+    collector leaves alone what is being made.
+
     Returns those that are being collected: end their collection first.
 
     Raises:
@@ -181,22 +231,30 @@ def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     primary = [column.name for column in variants.primary_key]
     statement = tx.insert(variants)
     if planned:
-        statement = statement.on_conflict_do_update(index_elements=primary, set_={"planned": True})
+        statement = statement.on_conflict_do_update(
+            index_elements=primary, set_={"planned": True, "requested_at": None}
+        )
     else:
-        statement = statement.on_conflict_do_nothing(index_elements=primary)
+        fresh["requested_at"] = tx.now
+        statement = statement.on_conflict_do_update(
+            index_elements=primary,
+            set_={"state": VariantState.PENDING.value, "requested_at": tx.now},
+            where=sa.and_(~variants.c.planned, sa.or_(in_state(VariantState.PENDING), in_state(VariantState.READY))),
+        )
     tx.connection.execute(statement, [_columns(key) | fresh for key in keys])
-    packs = {key.pack for key in keys}
+    named = among(tx, _NAMES, [place_of(key) for key in keys])
     found = tx.connection.execute(
-        sa.select(variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
-        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(packs))
-        .where(variants.c.state == VariantState.COLLECTING.value)
+        sa.select(*_NAMES).where(variants.c.tenant_id == tx.tenant, named, in_state(_COLLECTING))
     ).all()
     collecting = set(map(tuple, found))
-    return [key for key in keys if (key.pack, key.location, key.fingerprint, str(key.plan)) in collecting]
+    return [key for key in keys if place_of(key) in collecting]
 
 
 _PRIMARY = ("tenant_id", "pack_id", "location", "fingerprint", "plan")
+_BOUND = tuple(f"k_{name}" for name in _PRIMARY)
 _BY_KEY = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY))
+# Every variant of what one location of one pack shows.
+_BY_PICTURE = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY[:4]))
 
 
 def _bound(key: Key) -> dict[str, str]:
@@ -212,15 +270,7 @@ def lose(tx: Tx, entries: Iterable[Entry]) -> None:
 
 
 def _bound_text(key: str) -> dict[str, str]:
-    return dict(zip([f"k_{name}" for name in _PRIMARY], key.split("/"), strict=True))
-
-
-def mark(tx: Tx, entries: Iterable[Entry], *, superseded: bool) -> None:
-    """Mark variants that no URL gives, or unmark them."""
-    rows = [_bound_text(entry.key) for entry in entries]
-    if rows:
-        untouched = variants.c.state != VariantState.COLLECTING.value
-        tx.connection.execute(_BY_KEY.where(untouched).values(superseded_at=tx.now if superseded else None), rows)
+    return dict(zip(_BOUND, key.split("/"), strict=True))
 
 
 def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
@@ -235,7 +285,7 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
     if made:
         ready = {"attempts": 0, "error_code": None, "error": None, "rendered_at": tx.now}
         tx.connection.execute(
-            _BY_KEY.where(variants.c.state != VariantState.COLLECTING.value).values(
+            _BY_KEY.where(~in_state(_COLLECTING)).values(
                 state=VariantState.READY.value, bytes=sa.bindparam("b_bytes"), sha256=sa.bindparam("b_sha256"), **ready
             ),
             [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
@@ -258,8 +308,7 @@ def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
     """Give every failed variant of those packs its attempts back, and their originals another try."""
     tx.connection.execute(
         sa.update(variants)
-        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
-        .where(variants.c.state == VariantState.FAILED.value)
+        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids), in_state(VariantState.FAILED))
         .values(state=VariantState.PENDING.value, attempts=0)
     )
     shown = sa.select(pack_locations.c.original_sha256).where(
@@ -272,20 +321,68 @@ def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
     )
 
 
-def supersede(tx: Tx, pack_id: str, now: Current) -> None:
-    """Mark what the pack's URLs no longer give, and unmark what they give again; `Current.has` in SQL."""
-    here = (
-        variants.c.tenant_id == tx.tenant,
-        variants.c.pack_id == pack_id,
-        variants.c.state != VariantState.COLLECTING.value,
-    )
-    pairs = sa.tuple_(variants.c.location, variants.c.fingerprint)
-    plans = sa.tuple_(variants.c.location, variants.c.fingerprint, variants.c.plan)
-    wanted = plans.in_(list(now.planned))
-    current = sa.and_(pairs.in_(list(now.shown)), sa.or_(~variants.c.planned, wanted))
-    tx.connection.execute(
-        sa.update(variants).where(*here, variants.c.superseded_at.is_(None), ~current).values(superseded_at=tx.now)
-    )
-    tx.connection.execute(
-        sa.update(variants).where(*here, variants.c.superseded_at.is_not(None), current).values(superseded_at=None)
-    )
+def supersede(tx: Tx, now: Mapping[str, Current]) -> None:
+    """Mark what the URLs of packs no longer give, and unmark what they give again; `Current.has` in SQL.
+
+    What was rendered ahead of time is marked row by row. What clients asked for
+    besides is current while its picture is shown, so it is marked a picture at a
+    time: an edit reads as many rows however much clients asked for.
+
+    Args:
+        now: what is current, by pack.
+    """
+    if not now:
+        return
+    # In one order, as whoever else marks packs goes through them: so two never wait for each other.
+    _mark_planned(tx, sorted(_outdated_planned(tx, now)), superseded=True)
+    _mark_unplanned(tx, sorted(_outdated_unplanned(tx, now)), superseded=True)
+    _mark_planned(tx, sorted(_planned_again(tx, now)), superseded=False)
+    _mark_unplanned(tx, sorted(_unplanned_again(tx, now)), superseded=False)
+
+
+def _outdated_planned(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(now), variants.c.planned)
+    statement = sa.select(*_NAMES).where(*mine, variants.c.superseded_at.is_(None), ~in_state(_COLLECTING))
+    for row in tx.connection.execute(statement):
+        if not now[row.pack_id].has(row.location, row.fingerprint, row.plan, planned=True):
+            yield tuple(row)
+
+
+def _outdated_unplanned(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(now), ~variants.c.planned)
+    statement = sa.select(*_NAMES[:3]).where(*mine, variants.c.superseded_at.is_(None)).distinct()
+    for row in tx.connection.execute(statement):
+        if (row.location, row.fingerprint) not in now[row.pack_id].shown:
+            yield tuple(row)
+
+
+def _planned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    named = [(pack_id, *place) for pack_id, current in now.items() for place in current.planned]
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.planned, among(tx, _NAMES, named))
+    statement = sa.select(*_NAMES).where(*mine, variants.c.superseded_at.is_not(None), ~in_state(_COLLECTING))
+    return map(tuple, tx.connection.execute(statement))
+
+
+def _unplanned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    named = [(pack_id, *place) for pack_id, current in now.items() for place in current.shown]
+    mine = (variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], named))
+    statement = sa.select(*_NAMES[:3]).where(*mine, variants.c.superseded_at.is_not(None)).distinct()
+    return map(tuple, tx.connection.execute(statement))
+
+
+def _mark_planned(tx: Tx, places: Sequence[tuple[str, ...]], *, superseded: bool) -> None:
+    if places:
+        moment = tx.now if superseded else None
+        rows = [dict(zip(_BOUND, (tx.tenant, *place), strict=True)) for place in places]
+        tx.connection.execute(_BY_KEY.where(~in_state(_COLLECTING)).values(superseded_at=moment), rows)
+
+
+def _mark_unplanned(tx: Tx, places: Sequence[tuple[str, ...]], *, superseded: bool) -> None:
+    if places:
+        marked = variants.c.superseded_at
+        others = marked.is_(None) if superseded else marked.is_not(None)
+        moment = tx.now if superseded else None
+        rows = [dict(zip(_BOUND, (tx.tenant, *place), strict=False)) for place in places]
+        tx.connection.execute(
+            _BY_PICTURE.where(~variants.c.planned, others, ~in_state(_COLLECTING)).values(superseded_at=moment), rows
+        )

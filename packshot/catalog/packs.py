@@ -122,11 +122,15 @@ def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:
 
 
 def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
-    """Whether a pack has failed variants, is still to be rendered, or neither."""
+    """Whether a pack has failed variants, is still to be rendered, or neither.
+
+    Only what is rendered ahead of time counts: a variant that a client asked for and that
+    cannot be rendered, such as a huge blur, says nothing about the pack.
+    """
     failed = (
         sa.select(variants.c.pack_id)
         .where(variants.c.tenant_id == packs.c.tenant_id, variants.c.pack_id == packs.c.id)
-        .where(variants.c.state == VariantState.FAILED.value, variants.c.superseded_at.is_(None))
+        .where(ledger.in_state(VariantState.FAILED), variants.c.planned, variants.c.superseded_at.is_(None))
         .exists()
     )
     pending = (
@@ -280,7 +284,7 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
         VersionConflict: the pack has moved on from `expected_version`.
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
-    ledger.supersede(tx, pack_id, Current(frozenset(), frozenset()))
+    ledger.supersede(tx, {pack_id: Current(frozenset(), frozenset())})
     items.drop_pack(tx, pack_id)
     fetches.drop_fetch(tx, pack_id)
     here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)

@@ -16,6 +16,7 @@ from packshot.model import (
     IncludeAll,
     Location,
     LocationVersion,
+    OnDemand,
     Original,
     Pack,
     PackLocation,
@@ -59,6 +60,8 @@ def to_tenant(row: Row) -> Tenant:
         include_all=row.t_include_all,
         format_policy=FormatPolicy(row.t_format_policy),
         keep_credits=row.t_keep_credits,
+        on_demand=OnDemand(row.t_on_demand),
+        unplanned_bytes=row.t_unplanned_bytes,
     )
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from packshot.catalog import rows
 from packshot.catalog.tables.artwork import location_versions, locations, packs, sequences, tenants
 from packshot.catalog.transaction import Tx
-from packshot.errors import NotFound, VersionConflict
+from packshot.errors import Invalid, NotFound, VersionConflict
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
 
@@ -72,6 +72,7 @@ def read_changes(
 
     Raises:
         VersionConflict: the tenant has moved on from `expected_version`.
+        Invalid: a budget below 0.
     """
     if expected_version not in (None, tenant.version):
         raise VersionConflict(
@@ -82,11 +83,16 @@ def read_changes(
             current_version=tenant.version,
             current_id=f"tenant:{tenant.name}",
         )
+    budget = values.get("unplanned_bytes")
+    if budget is not None and budget < 0:
+        raise Invalid(
+            "A budget is a number of bytes.", field=("unplanned_bytes_limit",), expected="0 or more", got=budget
+        )
     return {field: value for field, value in values.items() if pending.get(field, getattr(tenant, field)) != value}
 
 
 def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Set what applies where nothing else is said: resize_gravity, include_all, format_policy, keep_credits.
+    """Set what applies where nothing else is said: the fields of `packshot.model.Tenant`.
 
     The caller holds the configuration. Ordering the variants that look different then is its work too.
     """

@@ -6,7 +6,7 @@ all that are alike.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
@@ -15,6 +15,7 @@ from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, 
 from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
 from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, needs_quick
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
+from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_quality, step_up
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
 DEFAULT_DPRS = (1.0, 2.0)
@@ -99,30 +100,48 @@ class Draft:
     upscaled: bool
 
 
-def draft(look: Look, form: RequestForm, limit: Size, format: Format) -> Draft:
-    """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some."""
+def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped: Snapped | None = None) -> Draft:
+    """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some.
+
+    Args:
+        snapped: the box that takes the place of the request's; what else it says snaps to the ladder too.
+    """
     kept, config, chosen = look.original, look.config, choose(look.policy, look.format_policy, form)
     mode = chosen.mode
     full = bool(form.skip_crop) and look.crop is not None and not look.crop.is_full
     original = Size(kept.width, kept.height)
     region = crop_box(original, None if full else look.crop)
-    fitted = fit(region.size, asked_size(form, config), mode, allow_upscale=config.allow_upscale, limit=limit)
-    size = fitted.size
-    corner = min(_rounded((form.rounded_corners or 0) * fitted.scale), min(size) // 2)
+    box = asked_size(form, config) if snapped is None else snapped.box
+    fitted = fit(region.size, box, mode, allow_upscale=config.allow_upscale, limit=limit)
+    size, scale = fitted.size, fitted.scale
+    if snapped is not None:
+        scale = Fraction(1) if snapped.factor is None else scale * snapped.factor
+        form = replace(form, background=None if form.background is None else snap_colour(form.background))
+    corner = _rounded((form.rounded_corners or 0) * scale)
+    blur = Decimal(_rounded(Fraction(form.blur or 0) * scale * 100)) / 100
+    if snapped is not None:
+        corner, blur = step_up(corner), snap_blur(blur)
+    corner = min(corner, min(size) // 2)
     if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
         format = Format.PNG
     if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
         # Padding that nobody sees is what includeAll gives.
         mode = Mode.INCLUDE_ALL
+    background = _background(form, format) if _shows_background(mode, format, kept, region, size) else None
+    quality = _quality(chosen.quality, format, kept)
+    if snapped is not None:
+        background = None if background is None else snap_colour(background)
+        own = (DEFAULT_QUALITY.get(format), kept.quality if format is Format.JPEG else None)
+        quality = None if quality is None else snap_quality(quality, own)
     plan = Plan(
         *size,
         mode,
         canonical_gravity(chosen.gravity, region, size, mode, look.focus, original),
         full,
-        _background(form, format) if _shows_background(mode, format, kept, region, size) else None,
-        _quality(chosen.quality, format, kept),
+        background,
+        quality,
         format,
-        blur=Decimal(_rounded(Fraction(form.blur or 0) * fitted.scale * 100)) / 100,
+        blur=blur,
         corner=corner,
         credits=look.credits,
         quick=needs_quick(format, size, kept),
@@ -144,6 +163,20 @@ def planned_drafts(look: Look, limit: Size) -> tuple[Draft, ...]:
     for drafted in drafts:
         found.setdefault(drafted.plan, drafted)
     return tuple(found.values())
+
+
+@lru_cache(maxsize=LOOKS)
+def offered_plans(look: Look, limit: Size) -> frozenset[Plan]:
+    """Return what the configuration itself gives: what is rendered ahead of time, and `src` of a picture."""
+    bare = RequestForm(location=look.config.name)
+    source = draft(look, bare, limit, common_format(look.original))
+    return frozenset((source.plan, *(drafted.plan for drafted in planned_drafts(look, limit))))
+
+
+def region_of(look: Look, form: RequestForm) -> Size:
+    """Return the size of what a request shows, after its crop."""
+    full = bool(form.skip_crop) and look.crop is not None and not look.crop.is_full
+    return crop_box(Size(look.original.width, look.original.height), None if full else look.crop).size
 
 
 def _rounded(value: Fraction) -> int:

@@ -4,15 +4,16 @@ Which original, which crop, which policy and where each came from: the rules of
 the contract, as pure functions over one snapshot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Crop, Gravity, Size
-from packshot.model import Focus, Format, IncludeAll, Location, Original, Snapshot
-from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, planned_drafts
+from packshot.model import Focus, Format, IncludeAll, Location, OnDemand, Original, Snapshot
+from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, offered_plans, planned_drafts
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.live_request import EXTENSIONS, FITS
+from packshot.variants.on_demand import check_plan, drafts_giving, permitted
 from packshot.variants.plan import Drawing, Plan, needs_quick
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
 from packshot.variants.tags import purge_tags
@@ -152,18 +153,21 @@ def resolve(
     accept: frozenset[Format] = frozenset(),
     format: Format | None = None,
     upscale: bool = False,
+    opened: bool = False,
 ) -> Target:
-    """Return the variant that a request means, now.
+    """Return the variant that a request means, now, under the tenant's policy for on-demand parameters.
 
     Args:
         limit: longest allowed sides of a variant; larger requests are refused.
         accept: formats the client can show, for `format=auto`.
         format: this one, whatever the request says; GIF has no name in a request.
         upscale: small pictures are enlarged, whether the location allows it or not.
+        opened: whoever asks has shown an access key, or a signature made with one.
 
     Raises:
         NotFound: no such location, or nothing to show there.
         Invalid: a side beyond the limit.
+        Forbidden: the policy does not let it be drawn.
     """
     name, _ = asked_location(snapshot, form.location)
     config = snapshot.locations.get(name)
@@ -177,10 +181,19 @@ def resolve(
     shown = shown_at(snapshot, name)
     if shown is None:
         raise nothing_to_show(name)
-    look = _look(snapshot, config, shown)
-    if upscale:
-        look = _enlarging(look)
-    return _target(snapshot, config, shown, draft(look, form, limit, format or format_for(look, form, accept)))
+    plain = _look(snapshot, config, shown)
+    look = _enlarging(plain) if upscale else plain
+    drafted = permitted(
+        snapshot.tenant.on_demand,
+        look,
+        form,
+        draft(look, form, limit, format or format_for(look, form, accept)),
+        limit,
+        locations=snapshot.locations,
+        offered_by=plain,
+        opened=opened,
+    )
+    return _target(snapshot, config, shown, drafted)
 
 
 def _look(snapshot: Snapshot, config: Location, shown: Shown) -> Look:
@@ -225,6 +238,21 @@ def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, 
     return tuple(_target(snapshot, config, shown, drafted) for drafted in drafts)
 
 
+def offered(snapshot: Snapshot, location: str, *, limit: Size) -> frozenset[Key]:
+    """Return the variants of one location that every policy for on-demand parameters gives."""
+    config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
+    if config is None or shown is None:
+        return frozenset()
+    plans = offered_plans(_look(snapshot, config, shown), limit)
+    tenant, pack = snapshot.tenant.name, snapshot.pack.id
+    return frozenset(Key(tenant, pack, location, shown.fingerprint, plan) for plan in plans)
+
+
+def is_planned(snapshot: Snapshot, target: Target, *, limit: Size) -> bool:
+    """Whether a variant is one of those that are rendered ahead of time."""
+    return any(one.key == target.key for one in planned(snapshot, target.key.location, limit=limit))
+
+
 def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size) -> tuple[Target, ...]:
     """Return the planned variants of one pack at one location; None: at every one of the tenant."""
     names = snapshot.locations if location is None else [location]
@@ -237,18 +265,21 @@ def is_offered(format: Format, config: Location, original: Original) -> bool:
     return format is not Format.GIF or original.moves or format in (config.formats or ())
 
 
-def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -> Target:
+def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, opened: bool = False) -> Target:
     """Return today's variant for a key's location and plan.
 
     For a key that some request still gives, the result carries that very key;
-    for one whose picture has been replaced, the one that took its place. So
-    only plans that a request can mean are ever rendered.
+    for one whose picture has been replaced, the one that took its place; and under
+    STEPS, for one that is not on the ladder, the one that is. So only plans that a
+    request can mean under the tenant's policy are ever rendered.
 
     Args:
         live: live URLs are such requests, too; they enlarge pictures of any location.
+        opened: whoever asks has shown an access key, or a signature made with one.
 
     Raises:
         NotFound: the location shows nothing any more, or no request gives such a plan.
+        Forbidden: the policy does not let it be drawn.
     """
     config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
     if config is None or shown is None:
@@ -258,22 +289,31 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False) -
     # Of what the tenant or a release changed, the old spelling leads to the new.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick)
-    look = _look(snapshot, config, shown)
+    look, policy = _look(snapshot, config, shown), snapshot.tenant.on_demand
+    check_plan(policy, plan, look, limit, opened=opened)
+    stepped = policy is OnDemand.STEPS and plan not in offered_plans(look, limit)
     candidates = []
     # Live URLs name a pack by its external id, and show its main location.
     live = live and snapshot.pack.external_id is not None and key.location == asked_location(snapshot, None)[0]
-    for drafted in _drafts_of(plan, look, limit, live=live):
+    drafts = _drafts_of(plan, look, limit, live=live, steps=snapshot.locations if stepped else None)
+    for drafted in drafts:
         target = _target(snapshot, config, shown, drafted)
         if target.key == replace(key, plan=plan):
             return target
         candidates.append(target)
-    if shown.fingerprint == key.fingerprint:
+    if shown.fingerprint == key.fingerprint and not stepped:
         raise NotFound("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
     return next((target for target in candidates if target.key.plan == plan), candidates[0])
 
 
-def _drafts_of(plan: Plan, look: Look, limit: Size, *, live: bool) -> Iterator[Draft]:
-    """Yield what the requests give that may have led to a plan."""
+def _drafts_of(
+    plan: Plan, look: Look, limit: Size, *, live: bool, steps: Mapping[str, Location] | None
+) -> Iterator[Draft]:
+    """Yield what the requests give that may have led to a plan.
+
+    Args:
+        steps: the tenant's locations, where requests snap to the ladder.
+    """
     asked = [
         (
             look,
@@ -293,6 +333,9 @@ def _drafts_of(plan: Plan, look: Look, limit: Size, *, live: bool) -> Iterator[D
         form = RequestForm(resize_mode=plan.mode, resize_gravity=Gravity.CENTER, quality=plan.quality, blur=plan.blur)
         asked.append((_enlarging(look), form))
     for seen, form in asked:
+        if steps is not None:
+            yield from drafts_giving(plan, seen, form, limit, steps)
+            continue
         # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
         for width, height in ((plan.width, plan.height), (plan.width, None), (None, plan.height)):
             yield draft(seen, replace(form, width=width, height=height), limit, plan.format)

@@ -20,7 +20,8 @@ from serve.access import Guard
 from serve.caching import COMMON, describe_redirect, keep_stable, leads_to_cdn
 from serve.erased import read_shown
 from serve.images import Asked, Images
-from serve.sending import Conditions, Sendable, send
+from serve.sendable import Sendable
+from serve.sending import Conditions, send
 
 THREADS = 16
 
@@ -46,7 +47,9 @@ class LiveImages:
             return self._lead_within(request, within)
         pack_id = await anyio.to_thread.run_sync(self._find, address.tenant, form.image_id, limiter=self._threads)
         lead = partial(self._lead_to_cdn, urls) if leads_to_cdn(self._site, address.tenant) else None
-        return await self._images.show(request, Asked(address.tenant, pack_id, form.request, upscale=True, lead=lead))
+        return await self._images.show(
+            request, Asked(address.tenant, pack_id, form.request, address.opened, upscale=True, lead=lead)
+        )
 
     def _find(self, tenant: str, image_id: str) -> str:
         with self._site.catalog.read(tenant) as tx:

@@ -30,7 +30,7 @@ SIGNED = {
 }
 LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%&=?/-.,_+#;: \x00é"
 SETTINGS = Settings(tenant_domain="images.example")
-DOOR = Door(True, frozenset(), SECRETS)
+DOOR = Door(True, True, False, frozenset(), SECRETS)
 
 
 def opened(url: str, host: str = "testserver") -> Address | None:

@@ -193,7 +193,7 @@ def test_who_goes_away_ends_no_render_that_others_wait_for(
     renders = fallback.Fallback(playground.site)
 
     async def two_of_whom_one_goes() -> None:
-        first, second = (asyncio.create_task(renders.make(target)) for _ in range(2))
+        first, second = (asyncio.create_task(renders.make(target, planned=False)) for _ in range(2))
         await asyncio.to_thread(wait_for, lambda: gate.started == 1)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):

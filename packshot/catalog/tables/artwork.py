@@ -1,5 +1,7 @@
 """Tenants, locations, packs and their originals, and the ledger of their variants."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from packshot.catalog.tables.columns import NAME, PACK, SHA256, Moment, metadata, tenant_key
@@ -34,6 +36,14 @@ tenants = sa.Table(
         server_default=sa.false(),
         comment="its blobs are kept where no CDN looks",
     ),
+    sa.Column(
+        "on_demand",
+        sa.String(16),
+        nullable=False,
+        server_default="any",
+        comment="which variants besides the planned ones clients can have",
+    ),
+    sa.Column("unplanned_bytes", sa.BigInteger, comment="most bytes of such variants; null: as the installation says"),
 )
 
 # Apart from `tenants`, whose row edits only share: this one every writer locks
@@ -208,6 +218,13 @@ pack_locations = sa.Table(
 _SUPERSEDED = sa.text("superseded_at IS NOT NULL")
 _SHOWN = sa.text("superseded_at IS NULL AND rendered_at IS NOT NULL")
 _COLLECTING = sa.text("state = 'collecting'")
+_FAILED = sa.text("state = 'failed'")
+# SQLite takes an index only where a query spells its condition alike, and it has no booleans.
+_PLANNED: dict[str, Any] = {
+    "sqlite_where": sa.text("planned = 1 AND superseded_at IS NULL"),
+    "postgresql_where": sa.text("planned AND superseded_at IS NULL"),
+}
+_UNPLANNED: dict[str, Any] = {"sqlite_where": sa.text("planned = 0"), "postgresql_where": sa.text("NOT planned")}
 
 # No foreign key to packs: blobs outlive a deleted pack for the grace period.
 variants = sa.Table(
@@ -228,9 +245,49 @@ variants = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("rendered_at", Moment),
     sa.Column("superseded_at", Moment),
-    sa.Index("ix_variants_superseded", "superseded_at", sqlite_where=_SUPERSEDED, postgresql_where=_SUPERSEDED),
+    sa.Column("requested_at", Moment, comment="when an unplanned one was last asked for, to the hour"),
+    sa.Index(
+        "ix_variants_superseded",
+        "tenant_id",
+        "superseded_at",
+        "pack_id",
+        sqlite_where=_SUPERSEDED,
+        postgresql_where=_SUPERSEDED,
+    ),
+    # Of one pack a few rows are planned; of the others there are as many as clients asked for.
+    sa.Index("ix_variants_planned", "tenant_id", "pack_id", **_PLANNED),
+    sa.Index(
+        "ix_variants_unplanned",
+        "tenant_id",
+        "pack_id",
+        "location",
+        "fingerprint",
+        "superseded_at",
+        **_UNPLANNED,
+    ),
+    sa.Index("ix_variants_requested", "tenant_id", "requested_at", "bytes", **_UNPLANNED),
+    sa.Index("ix_variants_failed", "tenant_id", "pack_id", sqlite_where=_FAILED, postgresql_where=_FAILED),
     sa.Index(
         "ix_variants_rendered", "tenant_id", "rendered_at", "pack_id", sqlite_where=_SHOWN, postgresql_where=_SHOWN
     ),
     sa.Index("ix_variants_collecting", "tenant_id", sqlite_where=_COLLECTING, postgresql_where=_COLLECTING),
+)
+
+# How much the unplanned variants of a tenant take, with what each row takes; the collector counts it anew.
+unplanned_usage = sa.Table(
+    "unplanned_usage",
+    metadata,
+    tenant_key(),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("counted_at", Moment, comment="null: never"),
+    sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
+)
+
+# Locations of packs with as many unplanned variants as there may be, until the collector has been there.
+crowded = sa.Table(
+    "crowded",
+    metadata,
+    tenant_key(),
+    sa.Column("pack_id", PACK, primary_key=True),
+    sa.Column("location", NAME, primary_key=True),
 )

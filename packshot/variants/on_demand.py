@@ -1,0 +1,98 @@
+"""The tenant's policy for on-demand parameters, applied where a request becomes a plan. All pure.
+
+What the tenant's own configuration gives is never touched by it: planned variants, and
+the picture that `src` of a `<picture>` shows.
+
+- ANY: every request is drawn as it is.
+- STEPS: sizes, quality, blur and the rest snap to `packshot.variants.steps`.
+- RENDITIONS: any other request is refused.
+- SIGNED: any other request needs a valid signature, or an access key.
+"""
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+from packshot.errors import Forbidden
+from packshot.geometry import Size
+from packshot.model import Location, OnDemand
+from packshot.variants.draft import Draft, Look, asked_size, draft, offered_plans, planned_drafts, region_of
+from packshot.variants.plan import Plan
+from packshot.variants.request import RequestForm
+from packshot.variants.steps import boxes_giving, exact_sizes, snap
+
+# Sizes that a refusal names.
+_MOST_NAMED = 12
+
+
+def permitted(
+    policy: OnDemand,
+    look: Look,
+    form: RequestForm,
+    drafted: Draft,
+    limit: Size,
+    *,
+    locations: Mapping[str, Location],
+    offered_by: Look,
+    opened: bool,
+) -> Draft:
+    """Return what a request gives under the policy.
+
+    Args:
+        drafted: what it gives where every request is drawn as it is.
+        locations: all of the tenant; their sizes are steps.
+        offered_by: the look without what only live URLs do.
+        opened: whoever asks has shown an access key, or a signature made with one.
+
+    Raises:
+        Forbidden: the policy does not let it be drawn.
+    """
+    if policy is OnDemand.ANY or drafted.plan in offered_plans(offered_by, limit):
+        return drafted
+    if policy is OnDemand.STEPS:
+        region, mode = region_of(look, form), drafted.plan.mode
+        box = snap(asked_size(form, look.config), region, mode, exact_sizes(locations), limit)
+        return draft(look, form, limit, drafted.plan.format, snapped=box)
+    check_plan(policy, drafted.plan, offered_by, limit, opened=opened)
+    return drafted
+
+
+def check_plan(policy: OnDemand, plan: Plan, look: Look, limit: Size, *, opened: bool) -> None:
+    """Refuse a plan that the policies RENDITIONS and SIGNED do not let be drawn.
+
+    Raises:
+        Forbidden: it is not planned, and not opened.
+    """
+    if plan in offered_plans(look, limit) or policy in (OnDemand.ANY, OnDemand.STEPS):
+        return
+    if policy is OnDemand.SIGNED:
+        if opened:
+            return
+        raise Forbidden(
+            "Only planned variants are public here; any other one needs a signed URL.",
+            expected=f"expires and signature, as signUrl makes them, or {_planned(look, limit)}",
+            got=str(plan),
+        )
+    raise Forbidden("Only planned variants are given here.", expected=_planned(look, limit), got=str(plan))
+
+
+def _planned(look: Look, limit: Size) -> str:
+    plans = [drafted.plan for drafted in planned_drafts(look, limit)]
+    sizes = sorted({(plan.width, plan.height) for plan in plans})
+    named = [f"{width}x{height}" for width, height in sizes[:_MOST_NAMED]]
+    formats = sorted({plan.format.value for plan in plans})
+    return f"{', '.join(named)}{', …' if len(sizes) > _MOST_NAMED else ''} in {', '.join(formats)}"
+
+
+def drafts_giving(
+    plan: Plan, look: Look, form: RequestForm, limit: Size, locations: Mapping[str, Location]
+) -> Iterator[Draft]:
+    """Yield what requests give under STEPS that may have led to a plan.
+
+    Args:
+        form: all that the plan says besides its size.
+    """
+    config = look.config
+    exact, region = exact_sizes(locations), region_of(look, form)
+    own = Fraction(config.width, config.height) if config.width and config.height else None
+    for box in boxes_giving(Size(plan.width, plan.height), region, plan.mode, exact, own, limit):
+        yield draft(look, form, limit, plan.format, snapped=box)
