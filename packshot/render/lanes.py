@@ -204,7 +204,9 @@ class Lanes:
             if everywhere >= max(1, places.slots - 1):
                 return False
         if share.slow and ticket.lane is Lane.ON_DEMAND:
-            return sum(other.share.slow for other in as_urgent) < places.slow
+            # Beside edits and uploads, the last place is for quick renders.
+            urgent = sum(other.lane is not Lane.BULK for other in self._running)
+            return urgent < places.tenant and sum(other.share.slow for other in as_urgent) < places.slow
         return True
 
     def _running_of_tenant(self, ticket: _Ticket) -> int:

@@ -193,3 +193,14 @@ def test_an_upload_of_a_tenant_does_not_wait_for_its_edits() -> None:
     with lanes.place(Lane.INTERACTIVE, share=shares[0]), lanes.place(Lane.INTERACTIVE, share=shares[1]):
         assert not is_free(lanes, Lane.INTERACTIVE, shares[2])
         assert is_free(lanes, Lane.UPLOAD, shares[2])
+
+
+def test_a_slow_render_on_demand_leaves_the_last_place_beside_edits_to_quick_ones() -> None:
+    lanes = Lanes(3)
+    shares = [Share("a", f"{number}" * 64) for number in range(3)]
+    slow = Share("a", "9" * 64, slow=True)
+    with lanes.place(Lane.INTERACTIVE, share=shares[0]), lanes.place(Lane.INTERACTIVE, share=shares[1]):
+        assert not is_free(lanes, Lane.ON_DEMAND, slow)
+        assert is_free(lanes, Lane.ON_DEMAND, shares[2])
+    with lanes.place(Lane.BULK, share=shares[0]), lanes.place(Lane.BULK, share=shares[1]):
+        assert is_free(lanes, Lane.ON_DEMAND, slow)

@@ -117,7 +117,7 @@ def test_only_plans_of_large_pictures_that_take_long_say_that_they_are_encoded_q
 
     gifs = [(Format.GIF, 2001, 2000), (Format.GIF, 4000, 2000), (Format.GIF, 4096, 4096)]
     assert quick(opaque) == gifs
-    assert quick(cutout) == [(Format.AVIF, 4096, 4096), *gifs]
+    assert quick(cutout) == [(Format.AVIF, 4096, 4096), (Format.WEBP, 4096, 4096), *gifs]
     assert quick(moving) == []
 
 

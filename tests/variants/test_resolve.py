@@ -543,7 +543,7 @@ def test_a_replaced_enlargement_leads_to_one_of_the_same_shape() -> None:
 def test_the_key_of_a_large_picture_from_before_it_was_encoded_quickly_leads_to_its_successor() -> None:
     cutout = original("a", format="png", alpha=True)
     snap = snapshot(location("main", formats=(Format.GIF,)), slot("main", original=cutout))
-    for format in (Format.AVIF, Format.GIF):
+    for format in (Format.AVIF, Format.WEBP, Format.GIF):
         target = resolve(snap, RequestForm(), limit=LIMIT, format=format)
         assert "-quick." in str(target.key.plan)
         assert target.drawing.quick
