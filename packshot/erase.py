@@ -89,7 +89,7 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
         deletions.note_erased_pack(tx, pack_id)
     tombstones.set_tombstone(tx, tombstone)
     purges.order_erasing_purge(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
-    job = jobs.create_job(tx, JobKind.ERASE, Priority.INTERACTIVE, by=tombstone.erased_by)
+    job = jobs.create_job(tx, JobKind.ERASE, Priority.INTERACTIVE, pack_id=pack_id, by=tombstone.erased_by)
     erasures.order_erasure(tx, pack_id, job, originals)
     log.info(
         "erasing pack %s of %s for %s; reason: %s", pack_id, tombstone.tenant, tombstone.erased_by, tombstone.reason

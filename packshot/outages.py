@@ -82,15 +82,34 @@ _BY_SQLITE = {
 }
 # What an operator and a client are told apart from an outage of everything.
 _SAID = frozenset({OutageKind.STORAGE_FULL, OutageKind.READ_ONLY})
+_REFUSES_USER = Outage(OutageKind.NO_RIGHTS, "refuses the user or the password", "correct PACKSHOT_DATABASE_URL")
+_NO_DATABASE = Outage(OutageKind.AWAY, "there is no such database", "create it, or correct PACKSHOT_DATABASE_URL")
+_REFUSES = Outage(OutageKind.AWAY, "refuses the connection", "look into its log, or correct PACKSHOT_DATABASE_URL")
+# Where no connection could be made PostgreSQL's client has a text alone.
+_BY_TEXT = {
+    "password authentication failed": _REFUSES_USER,
+    "no password supplied": _REFUSES_USER,
+    "no pg_hba.conf entry": _REFUSES_USER,
+    'role "': _REFUSES_USER,
+    'database "': _NO_DATABASE,
+    "the database system is": _STARTING,
+    "too many clients": _TOO_MANY,
+    "remaining connection slots": _TOO_MANY,
+    "FATAL": _REFUSES,
+}
 # Of PostgreSQL, by the first characters of the state; the longest that fits counts.
 _BY_STATE = {
     "53100": _FULL,
     "53300": _TOO_MANY,
     "53": Outage(OutageKind.STORAGE_FULL, "the database is out of resources", "look into the log of the database"),
     "25006": _READ_ONLY_DATABASE,
-    "42501": _NO_RIGHTS,
-    "28": Outage(OutageKind.NO_RIGHTS, "refuses the user or the password", "correct PACKSHOT_DATABASE_URL"),
-    "3D000": Outage(OutageKind.AWAY, "there is no such database", "create it, or correct PACKSHOT_DATABASE_URL"),
+    "42501": Outage(
+        OutageKind.NO_RIGHTS,
+        "permission is denied",
+        "grant the user of PACKSHOT_DATABASE_URL the right to create, read and write tables",
+    ),
+    "28": _REFUSES_USER,
+    "3D000": _NO_DATABASE,
     "57P": _STARTING,
     "55P03": _BUSY,
     "57014": _BUSY,
@@ -116,6 +135,9 @@ def _of_database(fault: DatabaseFault) -> Outage | None:
     state = getattr(original, "sqlstate", None)
     if state is None:
         # The connection was lost, or none could be made.
+        said = str(original)
+        if "FATAL" in said:
+            return next(outage for text, outage in _BY_TEXT.items() if text in said)
         return _AWAY if isinstance(fault, sa.exc.OperationalError | sa.exc.InterfaceError) else None
     fitting = [start for start in _BY_STATE if state.startswith(start)]
     return _BY_STATE[max(fitting, key=len)] if fitting else None

@@ -155,8 +155,12 @@ def _scrub_packs(
     result.orphans += len(orphans)
     if not mend:
         return
-    for pack_id, keys in groupby(faults, key=lambda key: rows[key].pack_id):
-        result.ordered += _mend(site, tenant, pack_id, {key: (rows[key], faults[key]) for key in keys})
+    # Rows come in no order: each pack is gathered before it is ordered, once.
+    by_pack: dict[str, dict[str, tuple[Claimed, Fault]]] = {}
+    for key, fault in faults.items():
+        by_pack.setdefault(rows[key].pack_id, {})[key] = rows[key], fault
+    for pack_id, found in by_pack.items():
+        result.ordered += _mend(site, tenant, pack_id, found)
     for key in orphans:
         _drop_orphan(site, tenant, key)
 

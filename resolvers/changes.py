@@ -16,6 +16,7 @@ from packshot.model import Location, Tenant
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
 from pregen.admit import wanted_of
 from resolvers.caller import Caller
+from resolvers.ordering import the_one
 from resolvers.plan_ids import check_plan
 from resolvers.plans import LocationPlan, plan_change
 
@@ -161,6 +162,7 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
         JobKind.REGENERATE,
         priority,
         location=location,
+        pack_id=the_one(pack_ids),
         scope=touched_locations(known, change),
         whole_tenant=not pack_ids,
         by=caller.subject,

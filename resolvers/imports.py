@@ -15,7 +15,7 @@ from packshot.errors import Invalid, Limit, PackshotError, Taken, dump_error, lo
 from packshot.geometry import Crop
 from packshot.model import Focus, Original, Snapshot
 from resolvers.caller import Caller
-from resolvers.ordering import order_packs, ring_for
+from resolvers.ordering import order_packs, ring_for, the_one
 from resolvers.originals import Source, take_original
 from resolvers.packs import SHOWN_BY, SlotPatch, slot_columns
 
@@ -239,7 +239,7 @@ def _order(caller: Caller, tx: Tx, done: Sequence[_Placed], priority: Priority) 
         job_ids |= dict.fromkeys(changed, job.id)
     urls = {(placed.pack_id, location): url for placed in done for location, url in placed.urls.items()}
     if urls:
-        job = jobs.create_job(tx, JobKind.IMPORT, priority, by=caller.subject)
+        job = jobs.create_job(tx, JobKind.IMPORT, priority, pack_id=the_one(id for id, _ in urls), by=caller.subject)
         fetches.order_fetches(tx, job, urls)
         job_ids |= dict.fromkeys((pack_id for pack_id, _ in urls), job.id)
     return job_ids

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from packshot.catalog import control, jobs, ledger, locations, packs
-from packshot.catalog.jobs import Failure, Job, JobKind, JobState
+from packshot.catalog.jobs import Failure, Job, JobFilter, JobKind
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Page
 from packshot.catalog.snapshots import read_snapshots
@@ -32,12 +32,16 @@ def get_jobs(caller: Caller, job_ids: Sequence[str]) -> dict[str, Job]:
         return jobs.get_jobs(tx, job_ids)
 
 
-def list_jobs(
-    caller: Caller, *, first: int, after: str | None, states: Sequence[JobState] | None, total: bool = True
-) -> Page[Job]:
+def list_jobs(caller: Caller, *, first: int, after: str | None, only: JobFilter, total: bool = True) -> Page[Job]:
     """Return a page of jobs, newest first."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return jobs.list_jobs(tx, first=first, after=after, states=states, total=total)
+        return jobs.list_jobs(tx, first=first, after=after, only=only, total=total)
+
+
+def find_external_ids(caller: Caller, found: Sequence[Job]) -> dict[str, str | None]:
+    """Return the external ids of the jobs' packs, by the packs' own ids; packs that are gone are left out."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return packs.find_external_ids(tx, {job.pack_id for job in found if job.pack_id is not None})
 
 
 def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Failure]:

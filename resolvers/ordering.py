@@ -1,6 +1,6 @@
 """The order that every edit of a pack writes, in the edit's own transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from packshot.catalog import items, jobs
 from packshot.catalog.jobs import Job, JobKind
@@ -28,11 +28,17 @@ def order_packs(
     caller rings; should that be lost, the dispatcher rings again. With `job_only`
     nothing was changed that needs it, so that the orders end with the job.
     """
-    job = jobs.create_job(tx, JobKind.REGENERATE, priority, verify=verify, by=by)
+    job = jobs.create_job(tx, JobKind.REGENERATE, priority, pack_id=the_one(pack_ids), verify=verify, by=by)
     snapshots = read_snapshots(tx, pack_ids)
     totals = {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()}
     items.admit(tx, job, totals, job_only=job_only)
     return jobs.get_job(tx, job.id)
+
+
+def the_one(pack_ids: Iterable[str]) -> str | None:
+    """Return the pack if there is one only; None: there are several."""
+    named = set(pack_ids)
+    return named.pop() if len(named) == 1 else None
 
 
 def ring_for(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:

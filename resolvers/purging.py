@@ -17,6 +17,7 @@ from resolvers import changes
 from resolvers.caller import Caller
 from resolvers.caller import Scope as TokenScope
 from resolvers.jobs import name_packs, read_named
+from resolvers.ordering import the_one
 
 # They go live together, and until then another change of configuration waits.
 MOST_AT_ONCE, AT_ONCE = 1000, 100
@@ -44,7 +45,13 @@ def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | Non
         else:
             scope, things, tags = "tenant", 1, [tenant_tag(tenant)]
         job = jobs.create_job(
-            tx, JobKind.PURGE, Priority.INTERACTIVE, location=location, total=things, by=caller.subject
+            tx,
+            JobKind.PURGE,
+            Priority.INTERACTIVE,
+            location=location,
+            pack_id=the_one(pack_ids or ()),
+            total=things,
+            by=caller.subject,
         )
         purges.order_purge(tx, scope=scope, cause=f"purge by {caller.subject}", tags=tags, job_id=job.id)
         caller.answer(job=f"job:{job.id}")

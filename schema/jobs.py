@@ -10,7 +10,7 @@ from packshot.errors import NotFound
 from resolvers import jobs, reports
 from resolvers.caller import Caller
 from schema.context import Info
-from schema.enums import ErrorCode, JobKind, JobState, Priority
+from schema.enums import ErrorCode, JobKind, JobState, Priority, core
 from schema.inputs import given
 from schema.interfaces import Node
 from schema.locations import ImageLocation
@@ -81,6 +81,17 @@ class Job(Node):
         found = await info.context.loaders.locations.load(self.core.location)
         return None if found is None else ImageLocation.of(found)
 
+    @strawberry.field(description="The one pack it is about, as after an edit; null: several, or it is gone.")
+    async def pack(self, info: Info) -> Pack | None:
+        if self.core.pack_id is None:
+            return None
+        snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
+        return None if snapshot is None else Pack.of(snapshot.pack)
+
+    @strawberry.field(description="The id of the one pack it is about, also of one that is gone; null: several.")
+    def pack_id(self) -> strawberry.ID | None:
+        return None if self.core.pack_id is None else strawberry.ID(self.core.pack_id)
+
     @strawberry.field(description="What could not be rendered.")
     async def failures(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[JobFailure]:
         if not self.core.failed and 1 <= first <= LARGEST_PAGE and not given(after):
@@ -122,6 +133,39 @@ class Job(Node):
             finished_at=job.finished_at,
             core=job,
         )
+
+
+@strawberry.input(description="Which jobs; each field that is given narrows the listing.")
+class JobFilter:
+    states: list[JobState] | None = strawberry.field(
+        default=strawberry.UNSET, description="Those in one of these states."
+    )
+    kinds: list[JobKind] | None = strawberry.field(default=strawberry.UNSET, description="Those of one of these kinds.")
+    pack_id: strawberry.ID | None = strawberry.field(
+        default=strawberry.UNSET, description="Those that are about this one pack."
+    )
+    location: str | None = strawberry.field(
+        default=strawberry.UNSET, description="Those that are about this one location."
+    )
+    since: datetime | None = strawberry.field(
+        default=strawberry.UNSET, description="Those created at this moment or later."
+    )
+
+    def to_core(self) -> catalog.JobFilter:
+        """Return what narrows the listing."""
+        states, kinds, pack_id = given(self.states), given(self.kinds), given(self.pack_id)
+        return catalog.JobFilter(
+            states=None if states is None else known_states(states),
+            kinds=None if kinds is None else [core(kind) for kind in kinds],
+            pack_id=None if pack_id is None else str(pack_id),
+            location=given(self.location),
+            since=given(self.since),
+        )
+
+
+def known_states(states: list[JobState]) -> list[catalog.JobState]:
+    """Return the core's states; those that no job can be in yet match none, and are left out."""
+    return [core(state) for state in states if state.name in catalog.JobState.__members__]
 
 
 @strawberry.input(one_of=True, description="What a job is about: exactly one of these.")

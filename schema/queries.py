@@ -1,11 +1,11 @@
 """What can be read."""
 
 import asyncio
+from dataclasses import replace
 from typing import Annotated
 
 import strawberry
 
-from packshot.catalog.jobs import JobState as CoreState
 from packshot.model import NAME, PACK_ID
 from resolvers import feed, jobs, locations, packs, tenants, webhooks
 from schema.changes import ChangeQuery
@@ -13,7 +13,7 @@ from schema.context import Info
 from schema.enums import JobState, PackOrder, core
 from schema.inputs import given
 from schema.interfaces import Node
-from schema.jobs import Job
+from schema.jobs import Job, JobFilter, known_states
 from schema.locations import ImageLocation
 from schema.nodes import load_node, load_pack
 from schema.pack_inputs import PackBy, PackFilter
@@ -120,16 +120,22 @@ class Query(PurgeQuery, ChangeQuery):
         first: First = 20,
         after: After = strawberry.UNSET,
         states: Annotated[
-            list[JobState] | None, strawberry.argument(description="Only those in one of these states; all without it.")
+            list[JobState] | None,
+            strawberry.argument(
+                description="Only those in one of these states; all without it.",
+                deprecation_reason="Use `filter`.",
+            ),
+        ] = strawberry.UNSET,
+        filter: Annotated[
+            JobFilter | None, strawberry.argument(description="Which of them; all without it.")
         ] = strawberry.UNSET,
     ) -> Connection[Job]:
-        caller, chosen = info.context.caller, given(states)
-        # States that no job can be in yet match none.
-        known = None if chosen is None else [core(state) for state in chosen if state.name in CoreState.__members__]
+        caller, only = info.context.caller, (given(filter) or JobFilter()).to_core()
+        if (chosen := given(states)) is not None:
+            either = known_states(chosen)
+            only = replace(only, states=[one for one in either if only.states is None or one in only.states])
         total = asks_total(info)
-        page = await read(
-            info, lambda: jobs.list_jobs(caller, first=first, after=given(after), states=known, total=total)
-        )
+        page = await read(info, lambda: jobs.list_jobs(caller, first=first, after=given(after), only=only, total=total))
         return connect(page, Job.of)
 
     @strawberry.field(description="The tenant's webhooks, oldest first.", extensions=[READS])

@@ -32,6 +32,7 @@ WITHOUT_READ: dict[str, frozenset[str] | None] = {
     "Job": frozenset(
         {
             "id",
+            "packId",
             "kind",
             "state",
             "priority",

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
@@ -18,11 +19,22 @@ class LastCalls(uvicorn.Server):
 
     Args:
         table: the connections, whose deadlines are looked at once a second.
+
+    Attributes:
+        on_started: called once requests are answered.
     """
+
+    on_started: Callable[[], None] | None = None
 
     def __init__(self, config: uvicorn.Config, table: ConnectionTable) -> None:
         super().__init__(config)
         self._table = table
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and tell whoever waits for it."""
+        await super().startup(sockets)
+        if self.started and not self.should_exit and self.on_started is not None:
+            self.on_started()
 
     async def on_tick(self, counter: int) -> bool:
         """Do what is due ten times a second; return whether to stop."""

@@ -17,6 +17,8 @@ from serve.tracebacks import format_bounded
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 MAX_WARNINGS = 20  # of one line of code in a minute
 SERVERS = ("uvicorn", "asyncio", "websockets", "strawberry")
+# These tell of each attempt that is repeated.
+RETRYING = ("packshot.storage.s3_client",)
 # What these raise when a client goes away or sends what is no text.
 CLIENT_FAULTS = (asyncio.CancelledError, ConnectionError, ClientDisconnect, WebSocketDisconnect, UnicodeDecodeError)
 # These tell at INFO what only their developers need.
@@ -58,8 +60,10 @@ class Flood(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written."""
-        if record.levelno < logging.WARNING or getattr(record, "is_fault", False):
+        if getattr(record, "is_fault", False):
             return True
+        if record.levelno < logging.WARNING:
+            return record.name not in RETRYING or faults.FAULTS.admit(record, MAX_WARNINGS)
         error = record.exc_info[1] if record.exc_info else None
         if faults.logged_id(error) is not None:
             return False

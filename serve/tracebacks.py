@@ -65,7 +65,10 @@ def _format_one(error: BaseException) -> list[str]:
     for number in shown:
         if number > before + 1:
             lines.append(f"  … {number - before - 1} frames")
-        lines += traceback.format_list([frames[number]])[0].rstrip().splitlines()
+        frame = frames[number]
+        lines.append(f'  File "{frame.filename}", line {frame.lineno}, in {frame.name}')
+        if frame.line:
+            lines.append(f"    {frame.line}")
         before = number
     text = "".join(traceback.format_exception_only(error)).rstrip()
     if len(text) > MAX_TEXT:

@@ -1,6 +1,7 @@
 """`packshot jobs` and `packshot regenerate`: for people, for programs, by exit code."""
 
 import json
+import re
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from packshot.catalog.jobs import NO_WORKER
-from resolvers import jobs
+from packshot.catalog import jobs as job_rows
+from packshot.catalog.jobs import NO_WORKER, JobKind
+from packshot.catalog.orders import Priority
+from resolvers import jobs, packs
 from resolvers.erasing import erase_pack
 from serve.commands import following
 from tests.command import Command
@@ -17,7 +20,7 @@ from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
 
 FIELDS = {
-    "id", "kind", "state", "priority", "location", "total", "done", "skipped", "failed", "variantsPerSecond",
+    "id", "kind", "state", "priority", "location", "packId", "total", "done", "skipped", "failed", "variantsPerSecond",
     "etaSeconds", "stalledReason", "createdBy", "createdAt", "startedAt", "heartbeatAt", "activatedAt", "finishedAt",
 }  # fmt: skip
 
@@ -52,7 +55,7 @@ def test_jobs_are_listed_as_the_admin_api_has_them(playground: Playground, comma
     playground.run_jobs()
     playground.location("thumb", width=20, height=10)
     newest, oldest = command.json("jobs", "list")
-    assert set(newest) == FIELDS
+    assert set(newest) == FIELDS | {"externalId"}
     assert (newest["kind"], newest["state"], newest["location"]) == ("LOCATION_CHANGE", "QUEUED", "thumb")
     assert (oldest["state"], oldest["done"], oldest["total"], oldest["createdBy"]) == ("SUCCEEDED", 3, 3, "tester")
     assert command.json("jobs", "list", "--state", "succeeded") == [oldest]
@@ -60,7 +63,49 @@ def test_jobs_are_listed_as_the_admin_api_has_them(playground: Playground, comma
     assert command.json("jobs", "list", "--state", "awaiting-activation") == []
     table = command.run("jobs", "list", "--first", "1")
     assert table.stdout.splitlines()[1].split()[:4] == [newest["id"], "location_change", "queued", "thumb"]
-    assert table.stderr == "The newest 1 of 2.\n"
+    assert table.stderr.startswith("The newest 1 of 2; `--all` lists all, `--after ")
+
+
+def test_more_jobs_than_a_page_has_are_listed_page_by_page(playground: Playground, command: Command) -> None:
+    with playground.site.catalog.write(TENANT) as tx:
+        made = [job_rows.create_job(tx, JobKind.SCRUB, Priority.BULK).id for _ in range(230)]
+    listed = command.json("jobs", "list", "--all")
+    assert len(listed) == len({job["id"] for job in listed}) == len(made)
+    assert command.json("jobs", "list", "--limit", "130") == listed[:130]
+    table = command.run("jobs", "list", "--first", "110")
+    assert len(table.stdout.splitlines()) == 111
+    cursor = re.findall(r"--after (\S+)`", table.stderr)[0]
+    assert command.json("jobs", "list", "--after", cursor, "--all") == listed[110:]
+    assert command.run("jobs", "list", "--after", "nonsense", code=1).stderr.startswith("That is no cursor")
+
+
+def test_jobs_are_listed_by_kind_pack_location_and_time(playground: Playground, command: Command) -> None:
+    edited, other = (playground.pack(external_id=name, picture=photo(64, 48)) for name in ("film-1", "film-2"))
+    playground.run_jobs()
+    playground.location("thumb", width=20, height=10)
+    (job,) = command.json("jobs", "list", "--pack", edited)
+    assert (job["kind"], job["packId"], job["externalId"]) == ("REGENERATE", edited, "film-1")
+    assert command.json("jobs", "list", "--pack", "film-1") == [job]
+    (of_location,) = command.json("jobs", "list", "--location", "thumb")
+    assert command.json("jobs", "list", "--kind", "location-change") == [of_location]
+    assert of_location["packId"] is None
+    both = command.json("jobs", "list", "--kind", "location-change", "--kind", "regenerate")
+    assert {each["packId"] for each in both} == {None, edited, other}
+    assert command.json("jobs", "list", "--since", "2099-01-01") == []
+    assert command.json("jobs", "list", "--since", "2020-01-01T00:00:00Z", "--pack", "film-2")[0]["packId"] == other
+    assert "There is no such pack" in command.run("jobs", "list", "--pack", "film-3", code=1).stderr
+    shown = command.run("jobs", "show", job["id"]).stdout
+    assert edited in shown
+    assert "film-1" in shown
+    assert "film-1" in command.run("jobs", "list").stdout
+
+
+def test_a_job_of_a_pack_that_is_gone_still_names_it(playground: Playground, command: Command) -> None:
+    pack_id = playground.pack(picture=photo(64, 48))
+    playground.run_jobs()
+    packs.delete_pack(playground.caller, pack_id)
+    (job,) = command.json("jobs", "list", "--pack", pack_id)
+    assert (job["packId"], job["externalId"]) == (pack_id, None)
 
 
 def test_a_job_is_shown_with_what_failed_and_why(playground: Playground, command: Command) -> None:
@@ -69,7 +114,7 @@ def test_a_job_is_shown_with_what_failed_and_why(playground: Playground, command
     job = command.json("regenerate", *(word for pack_id in broken for word in ("--pack", pack_id)))
     playground.run_jobs()
     shown = command.json("jobs", "show", job["id"])
-    assert set(shown) == FIELDS | {"failures", "failuresTotal"}
+    assert set(shown) == FIELDS | {"externalId", "failures", "failuresTotal"}
     assert (shown["state"], shown["failuresTotal"]) == ("FAILED", 3)
     assert {failure["packId"] for failure in shown["failures"]} == set(broken)
     assert set(shown["failures"][0]) == {"packId", "location", "code", "message", "attempts"}

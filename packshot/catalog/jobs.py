@@ -60,6 +60,7 @@ class Job:
 
     Attributes:
         location: what it is about, for people; None: all of them.
+        pack_id: the one pack it is about, which may be gone; None: several.
         scope: the locations whose variants it counts; None: all of them.
         verify: the store is looked into, not only the ledger.
         cursor: packs below this sequence number are still to be let in; None: none.
@@ -74,6 +75,7 @@ class Job:
     state: JobState
     priority: Priority
     location: str | None
+    pack_id: str | None
     scope: tuple[str, ...] | None
     verify: bool
     cursor: int | None
@@ -126,6 +128,21 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs a listing has; None: any.
+
+    Attributes:
+        since: those created at this moment or later.
+    """
+
+    states: Sequence[JobState] | None = None
+    kinds: Sequence[JobKind] | None = None
+    pack_id: str | None = None
+    location: str | None = None
+    since: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """One pack location that could not be rendered, by its image's own fault."""
 
@@ -152,6 +169,7 @@ def create_job(
     priority: Priority,
     *,
     location: str | None = None,
+    pack_id: str | None = None,
     scope: Sequence[str] | None = None,
     verify: bool = False,
     whole_tenant: bool = False,
@@ -178,6 +196,7 @@ def create_job(
             state=JobState.QUEUED.value,
             priority=priority.value,
             location=location,
+            pack_id=pack_id,
             scope=None if scope is None else list(scope),
             verify=verify,
             cursor=cursor,
@@ -235,13 +254,19 @@ def get_job(tx: Tx, job_id: str) -> Job:
     return job
 
 
-def list_jobs(
-    tx: Tx, *, first: int, after: str | None, states: Sequence[JobState] | None, total: bool = True
-) -> Page[Job]:
+def list_jobs(tx: Tx, *, first: int, after: str | None, only: JobFilter, total: bool = True) -> Page[Job]:
     """Return a page of jobs, newest first."""
     statement = _jobs(tx).where(jobs.c.tenant_id == tx.tenant)
-    if states is not None:
-        statement = statement.where(jobs.c.state.in_([state.value for state in states]))
+    if only.states is not None:
+        statement = statement.where(jobs.c.state.in_([state.value for state in only.states]))
+    if only.kinds is not None:
+        statement = statement.where(jobs.c.kind.in_([kind.value for kind in only.kinds]))
+    if only.pack_id is not None:
+        statement = statement.where(jobs.c.pack_id == only.pack_id)
+    if only.location is not None:
+        statement = statement.where(jobs.c.location == only.location)
+    if only.since is not None:
+        statement = statement.where(jobs.c.created_at >= only.since)
     order = Order((jobs.c.created_at, jobs.c.id), descending=True)
     page = fetch_page(tx, statement, order, lambda row: row, first=first, after=after, total=total)
     return replace(page, items=tuple(_to_jobs(tx, page.items)))
@@ -294,6 +319,7 @@ def _to_job(row: Any) -> Job:
         state=JobState(row.state),
         priority=Priority(row.priority),
         location=row.location,
+        pack_id=row.pack_id,
         scope=None if row.scope is None else tuple(row.scope),
         verify=row.verify,
         cursor=row.cursor,

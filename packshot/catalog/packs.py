@@ -1,7 +1,7 @@
 """Packs and their pack locations. Every change moves the pack's version and sequence number."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -59,6 +59,15 @@ def find_packs(tx: Tx, *, external_ids: Sequence[str]) -> dict[str, str]:
     return {
         row.external_id: row.id
         for row in tx.connection.execute(sa.select(packs.c.external_id, packs.c.id).where(*here))
+    }
+
+
+def find_external_ids(tx: Tx, pack_ids: Collection[str]) -> dict[str, str | None]:
+    """Return the external id of each of those packs that there is, by the pack's own id."""
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+    return {
+        row.id: row.external_id
+        for row in tx.connection.execute(sa.select(packs.c.id, packs.c.external_id).where(*here))
     }
 
 

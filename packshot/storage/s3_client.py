@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import botocore.session
@@ -41,6 +42,9 @@ _PASSING_CODES = ("BadDigest", "RequestTimeout", "XAmzContentSHA256Mismatch", "X
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that stands for them"
 _REGION = "set PACKSHOT_S3_REGION to the bucket's region"
 _NO_BUCKET = "the bucket does not exist: make it, or correct the setting that names it"
+_CLOCK = "this machine's clock is wrong: set it, and keep it set by NTP"
+# Seconds by which clocks may differ; S3 refuses what was signed a quarter of an hour away.
+_MAX_SKEW = 840.0
 _MEND = {
     "NoSuchBucket": _NO_BUCKET,
     "404": _NO_BUCKET,  # HEAD answers without a body, so with a status alone.
@@ -50,7 +54,7 @@ _MEND = {
     "SignatureDoesNotMatch": f"the secret key is not that of the access key: {_CREDENTIALS}",
     "ExpiredToken": f"the credentials have expired: {_CREDENTIALS}",
     "InvalidToken": f"the session token is wrong: {_CREDENTIALS}",
-    "RequestTimeTooSkewed": "this machine's clock is wrong: set it",
+    "RequestTimeTooSkewed": _CLOCK,
     "AuthorizationHeaderMalformed": f"the bucket is in another region: {_REGION}",
     "PermanentRedirect": f"the bucket is in another region: {_REGION}",
     "IllegalLocationConstraintException": f"the bucket is in another region: {_REGION}",
@@ -192,6 +196,16 @@ def code_of(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
+def _skew_of(error: ClientError) -> float | None:
+    """Return the seconds by which this machine's clock is ahead of the store's; None: they agree well enough."""
+    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        skew = time.time() - parsedate_to_datetime(said).timestamp()
+    except (TypeError, ValueError):
+        return None
+    return skew if abs(skew) > _MAX_SKEW else None
+
+
 def may_pass(error: Exception) -> bool:
     """Whether asking again may well get another answer."""
     if isinstance(error, ClientError):
@@ -206,6 +220,9 @@ def _told(error: Exception) -> str:
         code, status = code_of(error), status_of(error)
         said = error.response.get("Error", {}).get("Message", "")
         mend = _MEND.get(code) or (_DENIED if status in (401, 403) else None)
+        if status in (401, 403) and (skew := _skew_of(error)):
+            # The answer to a HEAD has no body, which would say RequestTimeTooSkewed.
+            mend = f"{_CLOCK} (it is {abs(skew) / 60:.0f} minutes {'ahead' if skew > 0 else 'behind'} of the store's)"
         return f"{mend} ({status} {code})" if mend else f"the store answered {status} {code} {str(said)[:200]!r}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return f"no credentials were found: {_CREDENTIALS}"

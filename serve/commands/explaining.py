@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from serve.commands.shell import REFUSED, AsJson, opened, own_origin, print_json, read_settings, store_answering
+from serve.commands.endings import REFUSED
+from serve.commands.shell import AsJson, opened, own_origin, print_json, read_settings, store_answering
 
 app = typer.Typer()
 

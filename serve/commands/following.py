@@ -2,14 +2,15 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import typer
 
 from packshot.errors import NotFound
-from serve.commands.shell import REFUSED, WITH_FAILURES, print_json, stop
+from serve.commands.endings import REFUSED, WITH_FAILURES, stop
+from serve.commands.shell import print_json
 
 if TYPE_CHECKING:
     from packshot.catalog.jobs import Job
@@ -190,14 +191,20 @@ def _advice(job: "Job") -> str:
     )
 
 
-def document(job: "Job") -> dict[str, Any]:
-    """Return a job as JSON has it, with the names of the admin API."""
+def document(job: "Job", external_ids: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+    """Return a job as JSON has it, with the names of the admin API.
+
+    Args:
+        external_ids: of packs by their id, where they were looked up.
+    """
     return {
         "id": f"job:{job.id}",
         "kind": job.kind.value.upper(),
         "state": job.state.value.upper(),
         "priority": job.priority.name,
         "location": job.location,
+        "packId": job.pack_id,
+        **({} if external_ids is None else {"externalId": external_ids.get(job.pack_id or "")}),
         "total": job.total,
         "done": job.done,
         "skipped": job.skipped,

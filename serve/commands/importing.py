@@ -12,18 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
-from serve.commands.shell import (
-    DOWN,
-    REFUSED,
-    WITH_FAILURES,
-    AsJson,
-    OfTenant,
-    calling,
-    print_json,
-    progress,
-    stop,
-    store_answering,
-)
+from serve.commands.endings import DOWN, REFUSED, WITH_FAILURES, stop
+from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress, store_answering
 
 if TYPE_CHECKING:
     from packshot.catalog.iaas import Rendered

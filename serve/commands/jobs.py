@@ -1,6 +1,8 @@
 """Jobs: what there are, how far they are, and what an operator does about them."""
 
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,10 +10,11 @@ import typer
 
 from packshot.errors import NotFound
 from serve.commands.following import describe, document, follow
-from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
+from serve.commands.shell import MOMENTS, AsJson, OfTenant, calling, print_json, print_table
 
 if TYPE_CHECKING:
-    from packshot.catalog.jobs import Failure, Job
+    from packshot.catalog.jobs import Failure, Job, JobFilter
+    from packshot.catalog.pages import Page
     from resolvers.caller import Caller
 
 app = typer.Typer(help="Jobs: what is rendered, how far it is, and what failed.", no_args_is_help=True)
@@ -31,6 +34,32 @@ class State(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class Kind(StrEnum):
+    """Why a job is done, for `--kind`."""
+
+    REGENERATE = "regenerate"
+    LOCATION_CHANGE = "location-change"
+    IMPORT = "import"
+    PURGE = "purge"
+    ERASE = "erase"
+    COLLECT = "collect"
+    SCRUB = "scrub"
+
+
+JOB_COLUMNS = (
+    "id",
+    "kind",
+    "state",
+    "location",
+    "variants",
+    "failed",
+    "created",
+    "by",
+    "pack",
+    "external id",
+)
+
+
 def _bare(text: str) -> str:
     return text.removeprefix("job:")
 
@@ -41,38 +70,130 @@ JobId = Annotated[str, typer.Argument(metavar="ID", parser=_bare, help="The job'
 @app.command(name="list")
 def list_jobs(
     state: Annotated[list[State] | None, typer.Option(help="Only such ones; may be given more than once.")] = None,
-    first: Annotated[int, typer.Option(min=1, max=100, help="How many, from the newest.")] = 20,
+    kind: Annotated[list[Kind] | None, typer.Option(help="Only of that kind; may be given more than once.")] = None,
+    pack: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only those about this one pack; its id or external id.")
+    ] = None,
+    location: Annotated[str | None, typer.Option(metavar="NAME", help="Only those about this one location.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=MOMENTS, metavar="DATE", help="Only those created at this moment (UTC) or later."),
+    ] = None,
+    first: Annotated[int, typer.Option("--first", "--limit", min=1, help="How many, from the newest.")] = 20,
+    every: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
+    after: Annotated[
+        str | None, typer.Option(metavar="CURSOR", help="Go on after this place, which an earlier listing printed.")
+    ] = None,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
-    from packshot.catalog.jobs import JobState
+    with calling(tenant) as caller:
+        only = _filter(caller, state, kind, pack, location, since)
+        shown = _print_listing(_pages(caller, only, after, None if every else first), as_json=as_json)
+    if shown.after is not None:
+        more = f"The newest {shown.count} of {shown.total}" if after is None else f"{shown.count} more of {shown.total}"
+        typer.echo(f"{more}; `--all` lists all, `--after {shown.after}` goes on.", err=True)
+
+
+def _filter(
+    caller: "Caller",
+    state: list[State] | None,
+    kind: list[Kind] | None,
+    pack: str | None,
+    location: str | None,
+    since: datetime | None,
+) -> "JobFilter":
+    from packshot.catalog.jobs import JobFilter, JobKind, JobState
+    from packshot.model import PACK_ID
+    from resolvers import packs
+
+    if pack is not None and not PACK_ID.fullmatch(pack):
+        found = packs.find_pack(caller, external_id=pack)
+        if found is None:
+            raise NotFound("There is no such pack.", field=("pack",), expected="its id or external id", got=pack)
+        pack = found
+    return JobFilter(
+        states=[JobState(each.value.replace("-", "_")) for each in state] if state else None,
+        kinds=[JobKind(each.value.replace("-", "_")) for each in kind] if kind else None,
+        pack_id=pack,
+        location=location,
+        since=None if since is None else since.replace(tzinfo=UTC),
+    )
+
+
+def _pages(caller: "Caller", only: "JobFilter", after: str | None, limit: int | None) -> Iterator["Listed"]:
+    """Yield the jobs a page at a time, each page with the external ids of its packs; limit None: all."""
+    from packshot.catalog.pages import LARGEST_PAGE
     from resolvers import jobs
 
-    states = [JobState(each.value.replace("-", "_")) for each in state] if state else None
-    with calling(tenant) as caller:
-        page = jobs.list_jobs(caller, first=first, after=None, states=states)
+    while limit is None or limit > 0:
+        first = LARGEST_PAGE if limit is None else min(limit, LARGEST_PAGE)
+        page = jobs.list_jobs(caller, first=first, after=after, only=only)
+        yield Listed(page, jobs.find_external_ids(caller, page.items))
+        if not page.has_next:
+            return
+        after = page.cursors[-1]
+        limit = None if limit is None else limit - len(page.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One page of jobs.
+
+    Attributes:
+        external_ids: of the packs that are the one of a job, by the pack's id.
+    """
+
+    page: "Page[Job]"
+    external_ids: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a listing printed.
+
+    Attributes:
+        after: the cursor to go on with; None: that was all.
+    """
+
+    count: int
+    total: int
+    after: str | None
+
+
+def _print_listing(pages: Iterator[Listed], *, as_json: bool) -> Shown:
+    """Print each page as it comes; JSON is one array."""
+    count, total, after = 0, 0, None
+    for number, listed in enumerate(pages):
+        found = listed.page
+        if as_json:
+            for job in found.items:
+                typer.echo("," if count else "[", nl=False)
+                print_json(document(job, listed.external_ids), end="")
+                count += 1
+        else:
+            print_table(JOB_COLUMNS, [_row(job, listed.external_ids) for job in found.items], with_head=not number)
+            count += len(found.items)
+        total, after = found.total, found.cursors[-1] if found.has_next else None
     if as_json:
-        print_json([document(job) for job in page.items])
-        return
-    print_table(
-        ("id", "kind", "state", "location", "variants", "failed", "created", "by"),
-        [
-            (
-                f"job:{job.id}",
-                job.kind.value,
-                job.state.value,
-                job.location or "",
-                f"{job.done + job.skipped + job.failed}/{job.total}",
-                str(job.failed),
-                _moment(job.created_at),
-                job.created_by or "",
-            )
-            for job in page.items
-        ],
+        typer.echo("]" if count else "[]")
+    return Shown(count, total, after)
+
+
+def _row(job: "Job", external_ids: dict[str, str | None]) -> tuple[str, ...]:
+    return (
+        f"job:{job.id}",
+        job.kind.value,
+        job.state.value,
+        job.location or "",
+        f"{job.done + job.skipped + job.failed}/{job.total}",
+        str(job.failed),
+        _moment(job.created_at),
+        job.created_by or "",
+        job.pack_id or "",
+        external_ids.get(job.pack_id or "") or "",
     )
-    if page.has_next:
-        typer.echo(f"The newest {len(page.items)} of {page.total}.", err=True)
 
 
 @app.command(name="show")
@@ -83,12 +204,15 @@ def show_job(
     as_json: AsJson = False,
 ) -> None:
     """Show one job, and what of it could not be rendered."""
+    from resolvers import jobs
+
     with calling(tenant) as caller:
         job = _get(caller, job_id)
         found, total = _failures(caller, job_id, failures)
+        told = document(job, jobs.find_external_ids(caller, [job]))
     if as_json:
         print_json(
-            document(job)
+            told
             | {
                 "failures": [
                     {
@@ -105,7 +229,7 @@ def show_job(
         )
         return
     typer.echo(describe(job))
-    for name, value in document(job).items():
+    for name, value in told.items():
         if value is not None and name not in ("id", "state"):
             typer.echo(f"  {name:<18} {_moment(value) if isinstance(value, datetime) else value}")
     if found:

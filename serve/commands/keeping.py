@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from serve.commands.shell import WITH_FAILURES, AsJson, OfTenant, calling, print_json, progress, store_answering
+from serve.commands.endings import WITH_FAILURES
+from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress, store_answering
 
 app = typer.Typer()
 

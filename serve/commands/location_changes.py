@@ -7,8 +7,9 @@ import typer
 from serve import plan_documents
 from serve.commands import following, plans
 from serve.commands import location_options as options
+from serve.commands.endings import REFUSED
 from serve.commands.locations import document
-from serve.commands.shell import REFUSED, AsJson, OfTenant, calling, print_json
+from serve.commands.shell import AsJson, OfTenant, calling, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

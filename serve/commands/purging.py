@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from serve.commands.following import describe, document, follow
-from serve.commands.shell import AsJson, OfTenant, calling, print_json
+from serve.commands.shell import MOMENTS, AsJson, OfTenant, calling, print_json
 
 if TYPE_CHECKING:
     from packshot.catalog.jobs import Job
@@ -25,7 +25,7 @@ def purge(
     rendered_before: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"],
+            formats=MOMENTS,
             metavar="DATE",
             help="Render anew, and then purge, what was rendered before this moment (UTC).",
         ),

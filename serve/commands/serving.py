@@ -8,19 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve.commands.shell import (
-    DEFAULT_PORT,
-    DOWN,
-    REFUSED,
-    check_history,
-    check_stores,
-    opened,
-    read_settings,
-    stop,
-    workers_lock,
-)
+from serve.commands.endings import DOWN, REFUSED, stop
+from serve.commands.shell import DEFAULT_PORT, check_history, check_stores, opened, read_settings, workers_lock
 
 if TYPE_CHECKING:
+    import socket
+
     from packshot.settings import Settings
 
 app = typer.Typer()
@@ -29,7 +22,7 @@ app = typer.Typer()
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = DEFAULT_PORT,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULT_PORT,
 ) -> None:
     """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
     import asyncio
@@ -53,7 +46,7 @@ def serve(
         table = make_table(settings, raise_descriptor_limit())
     except ValueError as error:
         stop(str(error), REFUSED)
-    with _alone(settings), opened(settings) as site:
+    with _alone(settings), _listening(host, port) as listeners, opened(settings) as site:
         check_stores(site)
         check_history(site)
         broker, token = make_broker(settings), admin_token(settings)
@@ -64,11 +57,8 @@ def serve(
             application = create_app(site, broker, pregen, token, lifespan=working(pregen))
         else:
             application = create_app(site, broker, QueueBell(broker), token)
-        _greet(settings, f"http://{host}:{port}", token)
         config = uvicorn.Config(
             application,
-            host=host,
-            port=port,
             # At `debug` it logs the headers of WebSockets, and with them tokens.
             log_level="info" if settings.log_level == "debug" else settings.log_level,
             # Every logger writes as `serve.log_setup` says.
@@ -81,11 +71,13 @@ def serve(
             ws_max_size=MAX_MESSAGE_BYTES,
         )
         server = LastCalls(config, table)
+        origin = f"http://{f'[{host}]' if ':' in host else host}:{listeners[0].getsockname()[1]}"
+        server.on_started = partial(_greet, settings, origin, token)
         # Raised again once all is stopped, where Ctrl-C asked for it.
         with suppress(KeyboardInterrupt):
-            server.run()
+            server.run(sockets=listeners)
         if not server.started:
-            raise typer.Exit(DOWN)
+            stop("The server could not start; the lines above say why.", DOWN)
 
 
 @app.command()
@@ -121,6 +113,22 @@ def worker(
         while not ended.wait(1.0):
             pass
         pregen.stop()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[list["socket.socket"]]:
+    """Hold the port from the beginning, so that a taken one ends the command before anything is begun."""
+    from serve.listening import CannotListen, bind
+
+    try:
+        listeners = bind(host, port)
+    except CannotListen as error:
+        stop(str(error), DOWN if error.is_taken else REFUSED)
+    try:
+        yield listeners
+    finally:
+        for listener in listeners:
+            listener.close()
 
 
 @contextmanager

@@ -6,20 +6,8 @@ from typing import Annotated
 
 import typer
 
-from serve.commands.shell import (
-    DEFAULT_PORT,
-    DOWN,
-    REFUSED,
-    WITH_FAILURES,
-    check_stores,
-    database_away,
-    opened,
-    own_origin,
-    read_settings,
-    sentence,
-    stop,
-    workers_lock,
-)
+from serve.commands.endings import DOWN, REFUSED, WITH_FAILURES, sentence, stop
+from serve.commands.shell import DEFAULT_PORT, check_stores, opened, own_origin, read_settings, workers_lock
 
 # As NIST SP 800-63B has it of passwords that people choose.
 MIN_PASSWORD_LENGTH = 8
@@ -77,7 +65,7 @@ def demo(
 def migrate() -> None:
     """Bring the database to the current schema."""
     from packshot.catalog import migrate as migrations
-    from packshot.catalog.transaction import Catalog, DatabaseFault
+    from packshot.catalog.transaction import Catalog
     from packshot.sealing import seal_webhooks
 
     settings = read_settings()
@@ -86,8 +74,6 @@ def migrate() -> None:
         if not migrations.is_current(catalog):
             migrations.upgrade(catalog)
         seal_webhooks(catalog, settings)
-    except DatabaseFault as fault:
-        stop(database_away(fault), DOWN)
     finally:
         catalog.close()
     typer.echo("The database is current.")

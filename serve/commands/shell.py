@@ -1,25 +1,27 @@
 """What every command shares: how it opens the installation, what it prints, how it ends."""
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from packshot.errors import PackshotError
+from serve.commands.endings import DOWN, REFUSED, explain_end, stop
 
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from packshot.catalog.transaction import DatabaseFault
     from packshot.settings import Settings
     from packshot.site import Site
     from pregen.bell import Bell
     from resolvers.caller import Caller
 
-REFUSED, WITH_FAILURES, DOWN = 1, 3, 4
 DEFAULT_PORT = 8000
+# How a moment may be written; it is UTC.
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 OfTenant = Annotated[
@@ -28,45 +30,33 @@ OfTenant = Annotated[
 
 
 class Commands(TyperGroup):
-    """Ends a command that was refused with one line that says why."""
+    """Ends a command that cannot go on with one line that says why, and what to do."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
         try:
             return super().invoke(ctx)
-        except PackshotError as error:
-            stop(sentence(error), REFUSED)
+        except typer.Exit:
+            raise
+        except Exception as error:
+            explained = explain_end(error)
+            if explained is None:
+                raise
+            stop(*explained)
 
 
-def stop(message: str, code: int) -> NoReturn:
-    """Say why on standard error and end with that exit code."""
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
-
-
-def sentence(error: Exception) -> str:
-    """Return what a refusal says, with what was expected and what was got."""
-    expected, got = getattr(error, "expected", None), getattr(error, "got", None)
-    details = [f"expected {expected}"] * (expected is not None) + [f"got {got}"] * (got is not None)
-    return f"{error} ({', '.join(details)})" if details else str(error)
-
-
-def database_away(fault: "DatabaseFault") -> str:
-    """Return what there is to say where the database does not do what it was asked."""
-    return f"The database does not answer: {str(fault.orig).strip()}"
-
-
-def print_json(document: Any) -> None:
+def print_json(document: Any, *, end: str = "\n") -> None:
     """Print one JSON document on one line; moments as UTC with `Z`."""
     import orjson
 
-    typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z).decode())
+    typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z).decode() + end, nl=False)
 
 
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, with_head: bool = True) -> None:
     """Print rows under their head, as wide as what is in them, so that lines can be searched and cut."""
     lines = [[cell.upper() for cell in head], *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
+    for line in lines if with_head else lines[1:]:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
@@ -81,8 +71,10 @@ def read_settings() -> "Settings":
             typer.echo(f"{sentence}.", err=True)
     except BadSettings as error:
         stop(str(error), REFUSED)
-    except OSError as error:
-        stop(f"The data folder cannot be made: {error}", REFUSED)
+    except (FileExistsError, NotADirectoryError):
+        stop(f"PACKSHOT_DATA is {settings.data}, where a file is in the way: name a folder.", REFUSED)
+    if not os.access(settings.data, os.R_OK | os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "Permission denied", str(settings.data))
     return settings
 
 
@@ -100,7 +92,6 @@ def opened(settings: "Settings") -> Iterator["Site"]:
 
     from packshot.catalog import migrate
     from packshot.catalog.tenants import ensure_tenant
-    from packshot.catalog.transaction import DatabaseFault
     from packshot.site import open_site
     from serve import log_setup
 
@@ -116,8 +107,6 @@ def opened(settings: "Settings") -> Iterator["Site"]:
         with site.catalog.write(settings.tenant) as tx:
             ensure_tenant(tx)
         yield site
-    except DatabaseFault as fault:
-        stop(database_away(fault), DOWN)
     finally:
         site.close()
 

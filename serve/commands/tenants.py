@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve.commands.shell import REFUSED, AsJson, calling, opened, print_json, read_settings, stop, store_answering
+from serve.commands.endings import REFUSED, stop
+from serve.commands.shell import AsJson, calling, opened, print_json, read_settings, store_answering
 
 if TYPE_CHECKING:
     from resolvers.caller import Caller

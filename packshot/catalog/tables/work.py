@@ -41,6 +41,7 @@ jobs = sa.Table(
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
     sa.Column("location", NAME, comment="what it is about, for people; null: all of them"),
+    sa.Column("pack_id", PACK, comment="the one pack it is about; null: several"),
     sa.Column(
         "scope", sa.JSON(none_as_null=True), comment="the job counts the variants of these locations; null: of all"
     ),
@@ -64,6 +65,7 @@ jobs = sa.Table(
     sa.Column("finished_at", Moment),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index(None, "tenant_id", "created_at", "id"),
+    sa.Index(None, "tenant_id", "pack_id", "created_at", "id"),
     sa.Index("ix_jobs_open", "created_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
 
