@@ -186,6 +186,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     ImageFormat: model.Format,
     Priority: orders.Priority,
     PackOrder: packs.PackOrder,
+    JobKind: jobs.JobKind,
     JobState: jobs.JobState,
     VariantState: ledger.VariantState,
     FormatPolicy: model.FormatPolicy,

@@ -1,5 +1,6 @@
 """What cannot start ends at once, with one sentence that says what to do and an exit code that says what kind it is."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -101,18 +102,16 @@ def unprivileged(data: Path, *arguments: str) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+@pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can give a folder away")
 @pytest.mark.parametrize(
     "command", [["serve", "--port", "0"], ["migrate"], ["jobs", "list"], ["tenant", "create", "x"]]
 )
-def test_a_folder_without_rights_is_named_with_what_to_do(tmp_path: Path, command: list[str]) -> None:
+def test_another_users_folder_is_named_with_what_to_do(tmp_path: Path, command: list[str]) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    folder.chmod(0o500)
-    try:
-        check(unprivileged(folder, *command), REFUSED, "Permission denied", str(folder), "run it as the user")
-    finally:
-        folder.chmod(0o700)
+    folder.chmod(0o700)
+    os.chown(folder, 65534, 65534)
+    check(unprivileged(folder, *command), REFUSED, "Permission denied", str(folder), "run it as the user")
 
 
 def test_a_port_that_needs_rights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,11 +135,6 @@ def test_missing_rights_in_the_database_are_no_database_that_is_away(tmp_path: P
             for url in (empty, full):
                 weak = sa.make_url(url).set(username="weak").render_as_string(hide_password=False)
                 check(on_postgres(tmp_path, weak, "migrate"), REFUSED, "permission is denied", "grant the user")
-            engine = sa.create_engine(full, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-            with engine.connect() as connection:
-                name = sa.make_url(full).database
-                connection.execute(sa.text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
-            check(on_postgres(tmp_path, full, "tenant", "create", "other"), REFUSED, "read-only")
     finally:
         postgres._run("DROP ROLE weak")
 

@@ -175,7 +175,7 @@ def _print_listing(pages: Iterator[Listed], *, as_json: bool) -> Shown:
         else:
             print_table(JOB_COLUMNS, [_row(job, listed.external_ids) for job in found.items], with_head=not number)
             count += len(found.items)
-        total, after = found.total, found.cursors[-1] if found.has_next else None
+        total, after = found.total or 0, found.cursors[-1] if found.has_next else None
     if as_json:
         typer.echo("]" if count else "[]")
     return Shown(count, total, after)

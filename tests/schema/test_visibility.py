@@ -37,7 +37,7 @@ NODES = (
     "WebhookDelivery: id",
     "Variant: id",
     "Purge: id",
-    "Job: id kind state priority total done skipped failed variantsPerSecond etaSeconds stalledReason createdAt"
+    "Job: id kind state packId priority total done skipped failed variantsPerSecond etaSeconds stalledReason createdAt"
     " startedAt heartbeatAt activatedAt finishedAt",
 )
 PLAN = (
