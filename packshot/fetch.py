@@ -6,7 +6,10 @@ address it has must be a public one, and the connection goes to one of those ver
 addresses; each redirect starts over.
 """
 
+import errno
+import http.client
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -17,16 +20,21 @@ from dataclasses import dataclass
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import urljoin, urlsplit
 
 import urllib3.exceptions
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 from urllib3.response import HTTPResponse
+from urllib3.util.ssl_match_hostname import CertificateError
 
+from packshot import faults
 from packshot.errors import FetchBlocked, FetchFailed, PackshotError, TooLarge
+from packshot.fetch_url import Endpoint, follow_redirect, parse_url
 from packshot.storage.durable import private
+
+log = logging.getLogger(__name__)
+# It writes a traceback for every header that it cannot parse, which any host can send.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -35,8 +43,15 @@ REDIRECTS = 3
 SECONDS = 60.0
 # No server is silent for so long and then sends a picture.
 SILENT_SECONDS = 15.0
+# Where a name has several addresses, each but the last has this long to take the connection.
+CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 1 << 16
-LONGEST_URL = 2048
+# Interim answers (100, 103) before the final one.
+MAX_INTERIM_ANSWERS = 20
+# Longer numbers are no sizes of files, and `int` refuses some of them.
+_MAX_LENGTH_DIGITS = 18
+# Faults of this machine, not of the host that is asked.
+_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 _REDIRECTING = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429)
 
@@ -80,13 +95,6 @@ class Fetched:
     sha256: str
 
 
-class _Place(NamedTuple):
-    scheme: str
-    host: str
-    port: int
-    target: str
-
-
 def parse_allowed(text: str) -> Allowed:
     """Read hosts and networks between commas.
 
@@ -110,20 +118,22 @@ def parse_allowed(text: str) -> Allowed:
 def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: float = SECONDS) -> Fetched:
     """Fetch the file at `url` into the new file `into`; what kind it is, its bytes tell.
 
+    Whatever the URL or the host causes is a refusal; an `OSError` is a fault of this machine.
+
     Args:
         max_bytes: it is given up as soon as there are more.
         seconds: for all of it, redirects included.
 
     Raises:
         FetchBlocked: no http or https, a name and password in it, or not a public address.
-        FetchFailed: nobody answers, too slowly, with an error, or with too many redirects.
+        FetchFailed: nobody answers, too slowly, with an error, with too many redirects, or not in HTTP.
         TooLarge: more bytes than `max_bytes`.
     """
     deadline = time.monotonic() + seconds
     following = url
     for _ in range(REDIRECTS + 1):
-        place = _read_url(following)
-        with _answer(place, _public_address(place, allowed), deadline) as response:
+        endpoint = parse_url(following)
+        with _answer(endpoint, _public_addresses(endpoint, allowed), deadline) as response:
             if response.status == 200:
                 return _receive(response, following, into, max_bytes, deadline)
             if response.status not in _REDIRECTING:
@@ -133,7 +143,7 @@ def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: fl
                     got=response.status,
                     may_pass=response.status >= 500 or response.status in _PASSING,
                 )
-            following = _next_url(following, response.headers.get("location"))
+            following = follow_redirect(following, response.headers.getlist("location"))
     raise FetchFailed(
         "The address leads on and on.", expected=f"at most {REDIRECTS} redirects", got=following, may_pass=False
     )
@@ -144,17 +154,17 @@ def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allowed, se
 
     Raises:
         FetchBlocked: no http or https, a name and password in it, or not a public address.
-        FetchFailed: nobody answers, or too slowly.
+        FetchFailed: nobody answers, too slowly, or not in HTTP.
     """
     deadline = time.monotonic() + seconds
-    place = _read_url(url)
-    with _answer(place, _public_address(place, allowed), deadline, "POST", body, headers) as response:
+    endpoint = parse_url(url)
+    with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, "POST", body, headers) as response:
         return response.status
 
 
 def check_address(url: str) -> None:
     """Raise `FetchBlocked` unless `url` is an address of http or https without a name and password in it."""
-    _read_url(url)
+    parse_url(url)
 
 
 def is_public(address: Address) -> bool:
@@ -176,41 +186,24 @@ def _is_isatap(address: ipaddress.IPv6Address) -> bool:
     return int(address) >> 32 & 0xFDFFFFFF == 0x00005EFE
 
 
-def _read_url(url: str) -> _Place:
-    refusal = FetchBlocked("That is no address that is fetched.", expected="http://… or https://…", got=url)
-    if len(url) > LONGEST_URL or not url.isprintable() or " " in url or "\\" in url:
-        raise refusal
+def _public_addresses(endpoint: Endpoint, allowed: Allowed) -> list[Address]:
     try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-        name = (host or "").encode("idna").decode() if host and ":" not in host else host
-    except ValueError:
-        raise refusal from None
-    if parts.scheme not in ("http", "https") or not name:
-        raise refusal
-    if parts.username is not None or parts.password is not None:
-        raise FetchBlocked("An address with a name and a password is not fetched.", expected="no user:password@")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    return _Place(parts.scheme, name.lower(), port or (443 if parts.scheme == "https" else 80), target)
-
-
-def _public_address(place: _Place, allowed: Allowed) -> Address:
-    try:
-        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise FetchFailed("Nobody has that name.", expected="a host with an address", got=place.host) from error
-    addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+    except (OSError, ValueError) as error:
+        _raise_ours(error)
+        raise FetchFailed("Nobody has that name.", expected="a host with an address", got=endpoint.host) from error
     for address in addresses:
-        _check(address, place, allowed)
+        _check(address, endpoint, allowed)
     # IPv4 first: it is the one that works from anywhere.
-    return min(addresses, key=lambda address: address.version)
+    return sorted(dict.fromkeys(addresses), key=lambda address: address.version)
 
 
-def _check(address: Address, place: _Place, allowed: Allowed) -> None:
-    let = place.host in allowed.hosts or any(_within(address, allowed.networks))
+def _check(address: Address, endpoint: Endpoint, allowed: Allowed) -> None:
+    let = endpoint.host in allowed.hosts or any(_within(address, allowed.networks))
     if not let and not is_public(address):
         # Not the address itself, which is nobody's business but ours.
-        raise FetchBlocked("That host is not on the public internet.", expected="a public host", got=place.host)
+        raise FetchBlocked("That host is not on the public internet.", expected="a public host", got=endpoint.host)
 
 
 def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
@@ -218,24 +211,37 @@ def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
     return [address in network or (mapped is not None and mapped in network) for network in networks]
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer that gives up on a host which sends interim answers without end."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._interim += 1
+        if self._interim > MAX_INTERIM_ANSWERS:
+            raise HTTPException("too many interim answers")
+        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return status
+
+
 @contextmanager
 def _answer(
-    place: _Place,
-    address: Address,
+    endpoint: Endpoint,
+    addresses: Sequence[Address],
     deadline: float,
     method: str = "GET",
     body: bytes | None = None,
     headers: dict[str, str] | None = None,
 ) -> Iterator[HTTPResponse]:
-    connection = _connection(place, address, deadline)
+    connection = _connect(endpoint, addresses, deadline)
     # Each wait has its own limit; this one ends a host that sends a byte now and then.
     clock = threading.Timer(_left(deadline), _cut, [connection])
     clock.daemon = True
     clock.start()
     try:
         with _failing(deadline):
-            sent = _headers(place) | (headers or {})
-            connection.request(method, place.target, body, sent, preload_content=False)
+            sent = _headers(endpoint) | (headers or {})
+            connection.request(method, endpoint.target, body, sent, preload_content=False)
             response = connection.getresponse()
         with closing(response):
             yield response
@@ -244,21 +250,54 @@ def _answer(
         connection.close()
 
 
-def _connection(place: _Place, address: Address, deadline: float) -> HTTPConnection:
-    seconds = min(SILENT_SECONDS, _left(deadline))
-    if place.scheme == "http":
-        return HTTPConnection(str(address), place.port, timeout=seconds)
-    # The connection goes to the address that was checked; the certificate is the name's.
-    return HTTPSConnection(
-        str(address), place.port, timeout=seconds, server_hostname=place.host, assert_hostname=place.host
-    )
+def _connect(endpoint: Endpoint, addresses: Sequence[Address], deadline: float) -> HTTPConnection:
+    """Connect to the first of the addresses that takes the connection."""
+    for address in addresses[:-1]:
+        connection = _connection(endpoint, address, min(CONNECT_SECONDS, _left(deadline)))
+        try:
+            with _failing(deadline):
+                _open(connection)
+        except FetchFailed as error:
+            connection.close()
+            if not isinstance(error.__cause__, NewConnectionError | ConnectTimeoutError):
+                raise
+        else:
+            return connection
+    connection = _connection(endpoint, addresses[-1], min(SILENT_SECONDS, _left(deadline)))
+    try:
+        with _failing(deadline):
+            _open(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
-def _headers(place: _Place) -> dict[str, str]:
-    host = f"[{place.host}]" if ":" in place.host else place.host
-    usual = place.port == (443 if place.scheme == "https" else 80)
+def _open(connection: HTTPConnection) -> None:
+    connection.connect()
+    if connection.sock is not None:
+        connection.sock.settimeout(SILENT_SECONDS)
+
+
+def _connection(endpoint: Endpoint, address: Address, seconds: float) -> HTTPConnection:
+    if endpoint.scheme == "http":
+        connection = HTTPConnection(str(address), endpoint.port, timeout=seconds)
+    else:
+        # The connection goes to the address that was checked; the certificate is the name's.
+        connection = HTTPSConnection(
+            str(address),
+            endpoint.port,
+            timeout=seconds,
+            server_hostname=endpoint.host,
+            assert_hostname=endpoint.host,
+        )
+    connection.response_class = _Response
+    return connection
+
+
+def _headers(endpoint: Endpoint) -> dict[str, str]:
     return {
-        "Host": host if usual else f"{host}:{place.port}",
+        "Host": endpoint.authority,
         "User-Agent": "Packshot",
         "Accept": "image/*",
         "Accept-Encoding": "identity",
@@ -274,37 +313,43 @@ def _cut(connection: HTTPConnection) -> None:
 
 @contextmanager
 def _failing(deadline: float) -> Iterator[None]:
+    """Turn whatever comes of the host's bytes into a refusal; what this machine lacks stays an `OSError`."""
     try:
         yield
-    except (HTTPError, HTTPException, OSError) as error:
+    except Exception as error:
+        _raise_ours(error)
         _left(deadline)
         raise _failed(error) from error
 
 
+def _raise_ours(error: BaseException) -> None:
+    """Raise the fault of this machine that a library wrapped, if it is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in _OURS:
+            raise OSError(cause.errno, cause.strerror) from error
+        cause = cause.__cause__
+
+
 def _failed(error: Exception) -> PackshotError:
+    if isinstance(error, CertificateError):
+        return FetchFailed("The host cannot prove who it is.", expected="a certificate for its name", got=error)
     if isinstance(error, ssl.SSLError):
         return FetchFailed("The host cannot prove who it is.", expected="a valid certificate", got=error.reason)
     if isinstance(error, NewConnectionError):
         return FetchFailed("Nobody answers there.", expected="a host that answers")
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return FetchFailed("The host answers too slowly.", expected=f"bytes within {SILENT_SECONDS:g} seconds")
+    if not isinstance(error, HTTPError | HTTPException | OSError | ValueError):
+        faults.record(log, error, "an answer could not be read")
     return FetchFailed("The host broke off.", expected="a whole answer of HTTP", got=type(error).__name__)
-
-
-def _next_url(url: str, location: str | None) -> str:
-    if location is None:
-        raise FetchFailed("The address leads nowhere.", expected="a Location header")
-    try:
-        return urljoin(url, location)
-    except ValueError:
-        raise FetchBlocked("The address leads to no address.", expected="http://… or https://…", got=location) from None
 
 
 def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadline: float) -> Fetched:
     size, digest = 0, sha256()
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise _too_large(max_bytes, announced)
+    announced = _announced(response)
+    if announced is not None and announced > max_bytes:
+        raise _too_large(max_bytes, str(announced))
     with open(into, "xb", opener=private) as file:
         while chunk := _read(response, deadline):
             size += len(chunk)
@@ -312,9 +357,26 @@ def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadl
                 raise _too_large(max_bytes, f"{size} and more")
             digest.update(chunk)
             file.write(chunk)
-    if announced.isdecimal() and size != int(announced):
+    # A body without a length that was cut at the deadline looks as if it had ended.
+    _left(deadline)
+    if announced is not None and size != announced:
         raise FetchFailed("The host broke off.", expected=f"{announced} bytes", got=size)
     return Fetched(url, size, digest.hexdigest())
+
+
+def _announced(response: HTTPResponse) -> int | None:
+    """Return how many bytes the host says will come; None: it does not say."""
+    said = {part.strip() for text in response.headers.getlist("content-length") for part in text.split(",")} - {""}
+    if response.chunked or not said:
+        return None
+    text = said.pop()
+    if said or not (text.isascii() and text.isdecimal()):
+        got = ", ".join((text, *said))
+        raise FetchFailed("The host announces no valid length.", expected="digits, once", got=got, may_pass=False)
+    digits = text.lstrip("0")
+    if len(digits) > _MAX_LENGTH_DIGITS:
+        raise TooLarge("The file has too many bytes.", expected="a length that can be", got=f"{len(digits)} digits")
+    return int(digits or "0")
 
 
 def _read(response: HTTPResponse, deadline: float) -> bytes:

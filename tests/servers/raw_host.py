@@ -1,0 +1,57 @@
+"""A host on loopback that sends the bytes a test gives it, valid HTTP or not, and ends the connection."""
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class RawHost:
+    """What a raw host was asked.
+
+    Attributes:
+        requests: the first line of each request that it read.
+    """
+
+    port: int
+    requests: list[bytes] = field(default_factory=list)
+
+
+@contextmanager
+def raw_host(answer: bytes | Sequence[bytes], tls: ssl.SSLContext | None = None) -> Iterator[RawHost]:
+    """Answer every connection with these bytes; of several, each with the next, and then with the last.
+
+    Args:
+        tls: connections are encrypted so.
+    """
+    answers = [answer] if isinstance(answer, bytes) else list(answer)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host = RawHost(listening.getsockname()[1])
+
+        def serve() -> None:
+            for number in range(1000):
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                connection.settimeout(10)
+                with suppress(OSError), connection:
+                    stream = connection if tls is None else tls.wrap_socket(connection, server_side=True)
+                    with suppress(OSError), stream:
+                        head = b""
+                        while b"\r\n\r\n" not in head and (part := stream.recv(65536)):
+                            head += part
+                        host.requests.append(head.partition(b"\r\n")[0])
+                        stream.sendall(answers[min(number, len(answers) - 1)])
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield host
+        finally:
+            # Wakes `accept`, which closing alone does not.
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
