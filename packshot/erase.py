@@ -178,27 +178,36 @@ def replay_tombstones(site: Site) -> int:
             with site.catalog.read(tenant) as tx:
                 settled = tombstones.find_erased(tx, pack_ids)
                 back = {pack_id for pack_id in settled if packs.exists(tx, pack_id)}
+                now = tx.now
             for pack_id in pack_ids:
                 if pack_id not in settled - back:
-                    ordered += _replay(site, tenant, pack_id)
+                    ordered += _replay(site, tenant, pack_id, now)
     return ordered
 
 
-def _replay(site: Site, tenant: str, pack_id: str) -> bool:
+def _replay(site: Site, tenant: str, pack_id: str, now: datetime) -> bool:
     try:
         body, stored = site.tombstones.get(f"{tenant}/{pack_id}")
     except NoSuchObject:
         return False
-    if datetime.now(UTC) - stored.modified_at < SETTLED:
+    except DamagedObject:
+        # That there is one says that the pack was erased, whatever the rest of it was.
+        return _order_again(site, Tombstone(tenant, pack_id, "its tombstone is damaged", "unknown", now), [])
+    # Either way, as the machine that put it may have another clock, and clocks move back.
+    if abs(now - stored.modified_at) < SETTLED:
         return False
     try:
         text = json.loads(body)
         reason, by, originals = str(text["reason"]), str(text["erased_by"]), list(map(str, text["originals"]))
     except (ValueError, KeyError, TypeError):
         reason, by, originals = "its tombstone cannot be read", "unknown", []
-    tombstone = Tombstone(tenant, pack_id, reason, by, stored.modified_at)
-    log.warning("pack %s of %s has a tombstone that the database does not know; erasing it again", pack_id, tenant)
-    with site.catalog.write(tenant) as tx:
+    return _order_again(site, Tombstone(tenant, pack_id, reason, by, stored.modified_at), originals)
+
+
+def _order_again(site: Site, tombstone: Tombstone, originals: list[str]) -> bool:
+    where = tombstone.pack_id, tombstone.tenant
+    log.warning("pack %s of %s has a tombstone that the database does not know; erasing it again", *where)
+    with site.catalog.write(tombstone.tenant) as tx:
         order_erasure(tx, tombstone, originals)
     return True
 

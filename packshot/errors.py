@@ -33,6 +33,7 @@ class ErrorCode(StrEnum):
     UNRENDERABLE = "UNRENDERABLE"
     RENDER_TIMEOUT = "RENDER_TIMEOUT"
     RESYNC = "RESYNC"
+    INTERNAL = "INTERNAL"
 
 
 class PackshotError(Exception):
@@ -69,6 +70,14 @@ class PackshotError(Exception):
         """Put `prefix` before the field path, as the error climbs out of nested input."""
         self.field = (*prefix, *self.field)
         return self
+
+
+def describe(error: PackshotError) -> str:
+    """Return in one line why something is refused, with what was expected and what was got."""
+    details = [f"expected {error.expected}"] * (error.expected is not None) + [f"got {error.got}"] * (
+        error.got is not None
+    )
+    return f"{error.message} ({', '.join(details)})" if details else error.message
 
 
 def _revive(kind: type[PackshotError], state: dict[str, Any]) -> PackshotError:
@@ -237,6 +246,10 @@ class Unrenderable(PackshotError):
     code = ErrorCode.UNRENDERABLE
 
 
+class OriginalLost(Unrenderable):
+    """An original is missing from its store, or other bytes are there; an upload of the picture brings it back."""
+
+
 class RenderTimeout(PackshotError):
     """Rendering took longer than the limit."""
 
@@ -247,3 +260,12 @@ class Resync(PackshotError):
     """What happened since a cursor of changes is not known any more; the client starts over with an empty copy."""
 
     code = ErrorCode.RESYNC
+
+
+class Internal(PackshotError):
+    """An exception that nobody foresaw ended a background step as often as it may; the log has it by its id."""
+
+    code = ErrorCode.INTERNAL
+
+    def __init__(self, error_id: str) -> None:
+        super().__init__(f"Something unforeseen went wrong on our side; the log has it as error id {error_id}.")

@@ -3,17 +3,19 @@
 import errno
 import logging
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from pathlib import Path
 
 from packshot import faults
-from packshot.catalog import collection, ledger
+from packshot.catalog import collection, inspection, ledger
 from packshot.catalog.candidates import read_change
 from packshot.catalog.decoding import Decoding
 from packshot.catalog.ledger import Current, Made, Refused
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx
-from packshot.errors import PackshotError, Unrenderable
+from packshot.errors import OriginalLost, PackshotError
 from packshot.geometry import Size
 from packshot.model import Original, Snapshot
 from packshot.render.lanes import Pulse
@@ -32,7 +34,8 @@ log = logging.getLogger(__name__)
 # A put may take as long as its store is patient; with this on top a worker's lease outlasts it.
 HEARTBEAT_SECONDS = 5.0
 
-LOST = Unrenderable("The original is missing from its store; upload it again.")
+MISSING = "The original is missing from its store; upload it again."
+DAMAGED = "The original in its store is damaged; upload it again."
 
 FOREVER = "public, max-age=31536000, immutable"
 
@@ -43,13 +46,12 @@ def make_variants(
     lane: Lane,
     *,
     planned: bool,
-    refuse_lost: bool = False,
     is_slow: bool = False,
     deadline: float | None = None,
 ) -> list[Made | Refused]:
-    """Announce variants and draw them; see `announce` and `draw_variants`."""
+    """Announce variants and draw them for somebody who waits; see `announce` and `draw_variants`."""
     announce(site, targets, planned=planned)
-    return draw_variants(site, targets, lane, refuse_lost=refuse_lost, is_slow=is_slow, deadline=deadline)
+    return draw_variants(site, targets, lane, refuse_missing=True, is_slow=is_slow, deadline=deadline)
 
 
 def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
@@ -76,7 +78,7 @@ def draw_variants(
     *,
     heartbeat: Callable[[], None] | None = None,
     heartbeat_seconds: float = HEARTBEAT_SECONDS,
-    refuse_lost: bool = False,
+    refuse_missing: bool,
     is_slow: bool = False,
     deadline: float | None = None,
 ) -> list[Made | Refused]:
@@ -87,14 +89,14 @@ def draw_variants(
 
     Args:
         heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
-        refuse_lost: an original that its store says it has not, or only damaged, is the
-            refusal of its variants; else it is raised, as if it might still come back.
+        refuse_missing: an original that its store lacks is the refusal of its variants, `OriginalLost`, as one is
+            that its store has with other bytes; else it is raised, as if it might still come back.
         is_slow: the work is expected to take long; see `packshot.render.lanes.Share`.
         deadline: monotonic seconds until which each original waits for a render process; None: no limit.
 
     Raises:
         QueueTimeout: no process became free until then.
-        NoSuchObject, DamagedObject: an original is not in its store as it was put.
+        NoSuchObject: an original is not in its store.
         OSError: a store is away; so is one that should have an original and has none at all.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)
@@ -116,12 +118,15 @@ def draw_variants(
                     heartbeat=heartbeat,
                     heartbeat_seconds=heartbeat_seconds,
                 )
-        except (NoSuchObject, DamagedObject):
-            if not refuse_lost:
+        except NoSuchObject:
+            if not refuse_missing:
                 raise
-            _check_not_empty(site)
-            log.error("the original %s is lost; whoever has the picture must upload it again", key)
-            rendered = [LOST] * len(alike)
+            _check_not_empty(site, alike[0].key.tenant)
+            log.error("the original %s is missing from its store; whoever has the picture must upload it again", key)
+            rendered = [OriginalLost(MISSING) for _ in alike]
+        except DamagedObject as error:
+            log.error("the original %s is damaged; whoever has the picture must upload it again: %s", key, error)
+            rendered = [OriginalLost(DAMAGED) for _ in alike]
         _count(site, alike, rendered)
         for target, result in zip(alike, rendered, strict=True):
             pulse.beat_if_due()
@@ -141,11 +146,11 @@ def draw_unkept(
     Raises:
         QueueTimeout: no process became free until then.
         Unrenderable, RenderTimeout: the original cannot be drawn so.
-        NoSuchObject, DamagedObject: the original is not in its store as it was put.
+        OriginalLost: the original is not in its store as it was put.
         OSError: a store is away.
     """
     tenant, sha256 = target.key.tenant, target.original.sha256
-    with site.originals.as_file(original_key(tenant, sha256)) as original:
+    with _lend_original(site, tenant, sha256) as original:
         share, patience = Share(tenant, sha256, is_slow), _patience(deadline)
         (rendered,) = site.renderer.render(original, [target.drawing], lane, share=share, patience=patience)
     _count(site, [target], [rendered])
@@ -166,9 +171,37 @@ def current_variants(snapshot: Snapshot, change: Change | None, location: str | 
     return Current.of(target.key for view in seen for target in planned_all(view, location, limit=limit))
 
 
-def _check_not_empty(site: Site) -> None:
+def check_original(site: Site, tenant: str, sha256: str) -> None:
+    """Raise the refusal that whoever renders this original now would be given: it is missing or damaged.
+
+    Raises:
+        OriginalLost: it is.
+        OSError: its store is away.
+    """
+    with _lend_original(site, tenant, sha256):
+        return
+
+
+@contextmanager
+def _lend_original(site: Site, tenant: str, sha256: str) -> Iterator[Path]:
+    try:
+        with site.originals.as_file(original_key(tenant, sha256)) as original:
+            yield original
+    except NoSuchObject:
+        _check_not_empty(site, tenant)
+        raise OriginalLost(MISSING) from None
+    except DamagedObject:
+        raise OriginalLost(DAMAGED) from None
+
+
+def _check_not_empty(site: Site, tenant: str) -> None:
     # A process that was started without the mount has made itself a new store there.
-    if all(is_check(key) for key in site.originals.list("")):
+    if not all(is_check(key) for key in site.originals.list("")):
+        return
+    with site.catalog.read(tenant) as tx:
+        # Where there is one at all, the store is empty without it.
+        should_have = inspection.count_originals(tx, most=2)
+    if should_have > 1:
         raise OSError(
             errno.EIO, "The store of originals is taken to be away: expected those that the ledger has, got none at all"
         )
@@ -221,8 +254,7 @@ def find_variant(site: Site, key: str) -> Stored | None:
     try:
         return site.variants.head(key)
     except DamagedObject as error:
-        faults.record(log, error, "the object %s is damaged; it is rendered again", key)
-        site.variants.delete(key)
+        drop_damaged(site, key, error)
         return None
 
 
@@ -233,9 +265,14 @@ def open_variant(site: Site, key: str) -> Opened | None:
     except NoSuchObject:
         return None
     except DamagedObject as error:
-        faults.record(log, error, "the object %s is damaged; it is rendered again", key)
-        site.variants.delete(key)
+        drop_damaged(site, key, error)
         return None
+
+
+def drop_damaged(site: Site, key: str, error: DamagedObject) -> None:
+    """Remove a stored variant that is damaged, so that it is rendered again."""
+    faults.record(log, error, "the object %s is damaged; it is rendered again", key)
+    site.variants.delete(key)
 
 
 def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made | Refused:

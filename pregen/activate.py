@@ -33,7 +33,8 @@ def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
         since = candidate.prepared_at or tx.now
         if candidate.prepared_at is None:
             candidates.alter_candidate(tx, prepared_at=tx.now)
-        if orders.is_any_edit_pending(tx) and tx.now - since < PATIENCE:
+        # Below zero the clock has moved back.
+        if orders.is_any_edit_pending(tx) and timedelta() <= tx.now - since < PATIENCE:
             return
     with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
         # Cancelled or replaced meanwhile, or held up by an edit whose rendering has failed: looked at once more.

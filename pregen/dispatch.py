@@ -7,6 +7,7 @@ dispatches at a time, by a lease; when it ends, the next one takes over.
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
@@ -24,6 +25,7 @@ from packshot.catalog import (
     orders,
     purge_batches,
     purges,
+    retries,
     tenants,
     uploads,
     webhooks,
@@ -31,9 +33,11 @@ from packshot.catalog import (
 from packshot.catalog.orders import Due, Priority
 from packshot.catalog.transaction import Tx
 from packshot.catalog.work_state import DISPATCHER
+from packshot.retrying import is_outage
 from packshot.site import Site
 from pregen.activate import activate_if_ready, mark_portion
 from pregen.admit import admit_portion
+from pregen.giving_up import fail_job
 from pregen.loop import Loop
 from pregen.queue import QueueFull
 
@@ -59,6 +63,9 @@ RINGS_A_TICK = 100
 # again, more of them would fill the queue faster than workers empty it.
 INTERACTIVE_PLACES = 500
 
+# Seconds after which the failed steps of a job that were not repeated are forgotten.
+FORGET_SECONDS = 120.0
+
 Ring = Callable[[str, Sequence[str], Priority], None]
 
 
@@ -80,6 +87,8 @@ class Dispatcher:
         self._bulk_places = bulk_places
         self._holder = secrets.token_hex(16)
         self._ticks = 0
+        # Of jobs whose last step failed: how often in a row, and the monotonic second of the next one.
+        self._failures: dict[str, tuple[int, float]] = {}
         self._loop = Loop("dispatcher", self.tick, gap=GAP_SECONDS)
 
     def start(self) -> None:
@@ -111,6 +120,22 @@ class Dispatcher:
             # The next tick, or the next process, finds everything in the database.
             faults.count(log, error, "the dispatcher could not do its work")
 
+    def _step(self, tenant: str, job_id: str, step: Callable[[], None], message: str) -> None:
+        """Take a step of a job; after one that failed the next comes later, and after a few the job has failed."""
+        failures, due = self._failures.get(job_id, (0, 0.0))
+        if time.monotonic() < due:
+            return
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            # After an outage nothing waits longer than the outage.
+            if not is_outage(error):
+                pause = retries.pause_after(failures + 1, orders.LONGEST_PAUSE)
+                self._failures[job_id] = failures + 1, time.monotonic() + pause.total_seconds()
+            self._guard(partial(fail_job, self._site, tenant, job_id, error, message))
+        else:
+            self._failures.pop(job_id, None)
+
     def tick(self) -> None:
         """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""
         with self._site.catalog.write("") as tx:
@@ -119,9 +144,12 @@ class Dispatcher:
             items.fold_finished(tx)
             prepared = candidates.list_candidates(tx)
             unmarked = tenants.unmarked_tenants(tx)
+        now = time.monotonic()
+        self._failures = {job: failed for job, failed in self._failures.items() if failed[1] > now - FORGET_SECONDS}
         self._admit_in_turn()
         for tenant, candidate in prepared:
-            self._guard(partial(activate_if_ready, self._site, tenant, candidate.job_id))
+            activate = partial(activate_if_ready, self._site, tenant, candidate.job_id)
+            self._step(tenant, candidate.job_id, activate, "the change of job %s could not go live")
         for tenant in unmarked:
             self._guard(partial(mark_portion, self._site, tenant))
         if self._can_ring():
@@ -176,7 +204,8 @@ class Dispatcher:
                 return
             for tenant, job_id in open_jobs:
                 # One job that cannot be let in must not keep the others' work waiting.
-                self._guard(partial(self._admit, tenant, job_id))
+                admit = partial(self._admit, tenant, job_id)
+                self._step(tenant, job_id, admit, "the packs of job %s could not be let in")
 
     def _admit(self, tenant: str, job_id: str) -> None:
         with self._site.catalog.write(tenant) as tx:

@@ -3,10 +3,13 @@
 import logging
 import time
 
-from packshot import faults
 from packshot.catalog import erasures
-from packshot.erase import erase, replay_tombstones
+from packshot.catalog.erasures import Erasure
+from packshot.catalog.jobs import OF_NO_LOCATION, Failure
+from packshot.erase import erase, replay_tombstones, settling_time
+from packshot.errors import Internal, describe
 from packshot.site import Site
+from pregen.failures import sort_failure
 from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -22,6 +25,7 @@ class Eraser:
         self._site = site
         self._next_replay = 0.0
         self._has_looked = False
+        self._max_pause = max(erasures.LONGEST_PAUSE, settling_time(site.settings))
         self._loop = Loop("eraser", self._tick)
 
     def start(self) -> None:
@@ -51,16 +55,26 @@ class Eraser:
     def step(self) -> bool:
         """Erase one pack that is due; False: there is none."""
         with self._site.catalog.read("") as tx:
-            if not erasures.is_due(tx):
+            if not erasures.is_due(tx, self._max_pause):
                 return False
         with self._site.catalog.write("") as tx:
-            held = erasures.claim_due(tx)
+            held = erasures.claim_due(tx, self._max_pause)
         if held is None:
             return False
         try:
             erase(self._site, held)
-        except Exception as error:  # noqa: BLE001 - it is logged
-            faults.record(log, error, "the erasure of pack %s is postponed", held.pack_id)
-            with self._site.catalog.write(held.tenant) as tx:
-                erasures.put_off(tx, held)
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            self._fail(held, error)
         return True
+
+    def _fail(self, held: Erasure, error: Exception) -> None:
+        failure = sort_failure(log, error, "the pack %s could not be erased", held.pack_id)
+        with self._site.catalog.write(held.tenant) as tx:
+            if isinstance(failure, str):
+                erasures.put_off(tx, held, failure)
+                return
+            text = describe(failure)
+            if isinstance(failure, Internal) and erasures.try_again(tx, held, text):
+                return
+            log.error("the erasure of pack %s of %s has failed: %s", held.pack_id, held.tenant, text)
+            erasures.fail(tx, held, Failure(held.pack_id, OF_NO_LOCATION, failure.code, text, held.faults + 1))

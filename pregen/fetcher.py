@@ -8,18 +8,18 @@ import logging
 import threading
 from collections import Counter
 
-from packshot import faults
 from packshot.catalog import fetches, items, orders, packs
 from packshot.catalog.fetches import Fetch
 from packshot.catalog.jobs import Failure
 from packshot.catalog.orders import Priority
 from packshot.catalog.transaction import next_sequence
-from packshot.errors import FetchFailed, PackshotError
+from packshot.errors import FetchFailed, Internal, PackshotError, Unrenderable, describe
 from packshot.model import Original
 from packshot.originals import fetch_original
 from packshot.render.pool import Lane
 from packshot.site import Site
 from pregen.bell import Bell
+from pregen.failures import sort_failure
 from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,11 @@ class Fetcher:
 
     def _carry_out(self, tenant: str, held: Fetch) -> None:
         lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK
+        if held.is_exhausted:
+            expected = f"at most {fetches.ATTEMPTS} attempts"
+            ended = Unrenderable("Every process that fetched it ended.", expected=expected, got=held.attempt - 1)
+            self._refuse(tenant, held, ended)
+            return
         try:
             with self._site.catalog.write(tenant) as tx:
                 items.mark_running(tx, held.job_id)
@@ -105,12 +110,13 @@ class Fetcher:
             self._keep(tenant, held, original)
         except Superseded:
             log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
-        except PackshotError as error:
-            self._refuse(tenant, held, error)
-        except Exception as error:  # noqa: BLE001 - it is logged
-            faults.record(log, error, "the fetch of the original for pack %s is postponed", held.pack_id)
-            with self._site.catalog.write(tenant) as tx:
-                fetches.put_off(tx, held)
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            failure = sort_failure(log, error, "the original for pack %s could not be fetched", held.pack_id)
+            if isinstance(failure, str):
+                with self._site.catalog.write(tenant) as tx:
+                    fetches.put_off(tx, held, failure)
+            else:
+                self._refuse(tenant, held, failure)
 
     def _keep(self, tenant: str, held: Fetch, original: Original) -> None:
         with self._site.catalog.write(tenant) as tx:
@@ -127,9 +133,11 @@ class Fetcher:
             self._bell.wake()
 
     def _refuse(self, tenant: str, held: Fetch, error: PackshotError) -> None:
-        failure = Failure(held.pack_id, held.location, error.code, str(error), held.attempt)
+        failure = Failure(held.pack_id, held.location, error.code, describe(error), held.attempt + held.faults)
         with self._site.catalog.write(tenant) as tx:
-            if isinstance(error, FetchFailed) and error.may_pass and fetches.try_again(tx, held):
+            if isinstance(error, Internal) and fetches.try_again_after_fault(tx, held, str(error)):
+                return
+            if isinstance(error, FetchFailed) and error.may_pass and fetches.try_again(tx, held, describe(error)):
                 return
             # As whoever drops several fetches of a job has drawn one: the two would wait for each other otherwise.
             next_sequence(tx)

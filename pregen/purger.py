@@ -7,12 +7,13 @@ out, and the same batch is sent again, which does no harm.
 import logging
 from collections.abc import Sequence
 
-from packshot import faults
 from packshot.catalog import purge_batches
+from packshot.catalog.jobs import OF_NO_LOCATION, OF_NO_PACK, Failure
 from packshot.catalog.purge_batches import Batch
 from packshot.cdn.base import Busy
-from packshot.errors import PackshotError
+from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
+from pregen.failures import sort_failure
 from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -60,38 +61,49 @@ class PurgeCarrier:
         for number, batch in enumerate(batches):
             try:
                 provider_id = self._purger.purge(batch.tags, reference=batch.reference, erasing=batch.erasing)
-            except PackshotError as error:
-                self._refused(batch, error)
             except Busy as busy:
                 log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
                 with self._site.catalog.write("") as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
-            except Exception as error:  # noqa: BLE001 - it is logged
+            except Exception as error:  # noqa: BLE001 - sorted and logged
+                failure = sort_failure(log, error, "the purge %s could not be sent", batch.claims[0].id)
+                if not isinstance(failure, str):
+                    self._fail(batch, failure)
+                    continue
                 # The rest would only wait for the same outage, one after the other.
-                left = batches[number:]
-                faults.count(log, error, "purges are postponed, now %d", sum(len(one.claims) for one in left))
                 with self._site.catalog.write("") as tx:
-                    for one in left:
+                    for one in batches[number:]:
                         purge_batches.put_off(tx, one, _shown(error))
                 return
             else:
                 self._ask(batch, provider_id)
 
-    def _refused(self, batch: Batch, error: PackshotError) -> None:
+    def _fail(self, batch: Batch, failure: PackshotError) -> None:
         if len(batch.claims) > 1:
             # One of them is at fault; the others must not fail with it.
             self._send(batch.divided())
             return
-        log.error("purge %s is refused: %s", batch.claims[0].id, error)
+        self._count(batch, failure)
+
+    def _count(self, batch: Batch, failure: PackshotError, provider_id: str | None = None) -> None:
+        """Count an attempt that came to nothing, and end the batch if it was the last one."""
+        text = _shown(failure)
         with self._site.catalog.write("") as tx:
-            purge_batches.give_up(tx, batch, _shown(error))
+            if isinstance(failure, Internal) and purge_batches.try_again(tx, batch, text, provider_id=provider_id):
+                return
+            log.error("purge %s has failed: %s", batch.claims[0].id, text)
+            ended = Failure(OF_NO_PACK, OF_NO_LOCATION, failure.code, describe(failure), batch.claims[0].faults + 1)
+            purge_batches.give_up(tx, batch, text, ended)
 
     def _ask(self, batch: Batch, provider_id: str) -> None:
         """Ask how far a batch is that the provider has taken, and note it."""
         try:
             complete = self._purger.is_complete(provider_id)
-        except Exception as error:  # noqa: BLE001 - it is logged
-            faults.count(log, error, "the state of purges cannot be read, now of %s", provider_id)
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            failure = sort_failure(log, error, "how far the purge %s is could not be asked", provider_id)
+            if not isinstance(failure, str):
+                self._count(batch, failure, provider_id)
+                return
             with self._site.catalog.write("") as tx:
                 purge_batches.put_off(tx, batch, _shown(error), provider_id=provider_id)
             return

@@ -11,24 +11,26 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from packshot import faults
 from packshot.catalog import demand, items, ledger, orders, tenants
 from packshot.catalog.candidates import Candidate, read_candidate
 from packshot.catalog.ledger import ATTEMPTS, Entry, Refused, VariantState
 from packshot.catalog.orders import Claim, Priority
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import DatabaseFault
-from packshot.errors import Gone
+from packshot.errors import Gone, PackshotError
 from packshot.geometry import Size
 from packshot.make import announce, draw_variants, find_variant
 from packshot.model import Snapshot
 from packshot.render.lanes import Pulse
 from packshot.render.pool import Lane, RendererClosed
+from packshot.retrying import describe_outage, is_outage
 from packshot.site import Site
 from packshot.variants.change import planned_under, touched_locations, under
 from packshot.variants.demand import Asked
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
+from pregen.failures import sort_failure
+from pregen.giving_up import fail_unplanned, fail_work
 from pregen.outcome import Drawn, Outcomes, Work, write_down
 
 log = logging.getLogger(__name__)
@@ -43,9 +45,9 @@ RENEW_SECONDS = 5.0
 FINISH_SECONDS = 1.0
 # After so many outages in a row nothing else of a batch is tried.
 MOST_OUTAGES = 3
-# So often in a row a store may say that it has no such original before it is believed: for about six minutes, in which
-# whoever is moving originals, or putting them back, can end.
-LOST_AFTER_OUTAGES = 10
+# A store that lacks an original is believed after so many attempts, about two minutes: somebody may be moving
+# originals, or putting them back.
+LOST_AFTER_OUTAGES = 6
 # Seconds between the attempts to put packs off while the database is away.
 PAUSES = (1.0, 2.0, 4.0)
 
@@ -63,9 +65,28 @@ def refresh_packs(site: Site, tenant: str, pack_ids: Sequence[str]) -> None:
 
     An outage puts a pack off and is logged; it counts against no image.
     """
-    while works := _begin(site, tenant, pack_ids):
-        if not _Batch(site, tenant, works).run():
+    left = list(pack_ids)
+    while left:
+        try:
+            works = _begin(site, tenant, left)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            _find_unplanned(site, tenant, left, error)
             return
+        batch = _Batch(site, tenant, works)
+        if not works or not batch.run():
+            return
+        left = [pack_id for pack_id in left if pack_id not in batch.waiting]
+
+
+def _find_unplanned(site: Site, tenant: str, pack_ids: Sequence[str], error: Exception) -> None:
+    """Refresh each pack by itself, as one of them is at fault; of a single one count the exception."""
+    if len(pack_ids) == 1:
+        fail_unplanned(site, tenant, pack_ids[0], error)
+        return
+    for pack_id in pack_ids:
+        refresh_packs(site, tenant, [pack_id])
 
 
 def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
@@ -118,6 +139,8 @@ class _Batch:
         self._open = {work.claim.pack_id: work for work in works}
         self._done: list[Drawn] = []
         self._lost: set[str] = set()
+        # Packs that were put off: whoever goes on with the others leaves them alone.
+        self.waiting: set[str] = set()
         self._written_at = time.monotonic()
         self._looking = Pulse(self._look, LOOK_SECONDS)
         self._renewal = Pulse(self._renew, RENEW_SECONDS)
@@ -131,16 +154,38 @@ class _Batch:
             if not self._draw_all(missing):
                 return False
             self._write_down()
-        except RendererClosed:
+        except RendererClosed as error:
             # This process is about to end; another one, or this one's successor, goes on.
             self._write_down()
-            self._put_off(self._open.values())
+            self._put_off(self._open.values(), describe_outage(error))
             return False
-        except Exception as error:  # noqa: BLE001 - it is logged
-            faults.count(log, error, "packs are postponed, now %d", len(self._open))
-            self._put_off(self._open.values())
-            return False
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            failure = sort_failure(log, error, "%d packs could not be brought up to date", len(self._open))
+            if isinstance(failure, str):
+                self._put_off(self._open.values(), failure)
+                return False
+            return self._fail_all(failure)
         return True
+
+    def _fail_all(self, failure: PackshotError) -> bool:
+        """Count what ended the whole batch; of several packs each is tried by itself, as one of them is at fault."""
+        works = list(self._open.values())
+        if len(works) == 1:
+            self._fail(works[0], failure)
+            return True
+        for number, work in enumerate(works, 1):
+            alone = _Batch(self._site, self._tenant, [work])
+            goes_on = alone.run()
+            self.waiting |= alone.waiting
+            if not goes_on:
+                self._open = {one.claim.pack_id: one for one in works[number:]}
+                self._let_go()
+                return False
+        return True
+
+    def _fail(self, work: Work, failure: PackshotError) -> None:
+        self.waiting.add(work.claim.pack_id)
+        fail_work(self._site, self._tenant, work, failure)
 
     def _draw_all(self, missing: dict[str, list[list[Target]]]) -> bool:
         outages = 0
@@ -159,10 +204,13 @@ class _Batch:
                 del self._open[pack_id]
             except RendererClosed:
                 raise
-            except Exception as error:  # noqa: BLE001 - it is logged
-                faults.record(log, error, "pack %s is postponed", pack_id)
-                self._put_off([work])
+            except Exception as error:  # noqa: BLE001 - sorted and logged
+                failure = sort_failure(log, error, "pack %s could not be rendered", pack_id)
                 del self._open[pack_id]
+                if isinstance(failure, PackshotError):
+                    self._fail(work, failure)
+                    continue
+                self._put_off([work], failure)
                 outages += 1
                 if outages == MOST_OUTAGES or len(missing) == 1:
                     self._write_down()
@@ -228,7 +276,7 @@ class _Batch:
                 lane,
                 heartbeat=lambda: self._beat(work),
                 heartbeat_seconds=LOOK_SECONDS,
-                refuse_lost=work.claim.outages >= LOST_AFTER_OUTAGES,
+                refuse_missing=work.claim.outages >= LOST_AFTER_OUTAGES,
             )
             outcomes |= {str(outcome.key): outcome for outcome in made}
             refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
@@ -280,14 +328,15 @@ class _Batch:
         with self._site.catalog.write(self._tenant) as tx:
             orders.let_go(tx, self._claims())
 
-    def _put_off(self, works: Iterable[Work]) -> None:
+    def _put_off(self, works: Iterable[Work], reason: str) -> None:
         # It may be the database that was away; without this the packs would wait for their leases to run out.
         claims = [work.claim for work in works]
+        self.waiting |= {claim.pack_id for claim in claims}
         for pause in (*PAUSES, None):
             try:
                 with self._site.catalog.write(self._tenant) as tx:
                     for claim in claims:
-                        orders.put_off(tx, claim)
+                        orders.put_off(tx, claim, reason)
                 return
             except DatabaseFault:
                 if pause is None:

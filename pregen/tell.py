@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook as Signer
 
-from packshot import faults
 from packshot.catalog import webhooks
 from packshot.catalog.webhooks import Claim
-from packshot.errors import PackshotError
+from packshot.errors import PackshotError, describe
 from packshot.fetch import parse_allowed, post
 from packshot.sealing import Purpose, unseal
 from packshot.site import Site
+from pregen.failures import sort_failure
 from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
@@ -85,8 +85,8 @@ class Teller:
     def _tell(self, tenant: str, claim: Claim) -> None:
         try:
             self._send(tenant, claim)
-        except Exception as error:  # noqa: BLE001 - it is logged
-            faults.record(log, error, "webhook delivery %s stays due until its lease expires", claim.id)
+        except Exception as error:  # noqa: BLE001 - sorted and logged
+            self._fail(tenant, claim, error)
         finally:
             with self._lock:
                 self._telling[tenant, claim.webhook_id] -= 1
@@ -94,10 +94,19 @@ class Teller:
             self._loop.wake()
 
     def _send(self, tenant: str, claim: Claim) -> None:
+        status, why = None, None
         secret = self._secret(tenant, claim)
-        status = None if secret is None else self._post(claim, secret)
+        try:
+            if secret is None:
+                why = "Its secret cannot be decrypted: PACKSHOT_ACCESS_SECRET has changed."
+            elif claim.attempt <= webhooks.MAX_ATTEMPTS:
+                # Otherwise the process ended in the middle of the last attempt, too.
+                status = self._post(claim, secret)
+        except PackshotError as error:
+            why = describe(error)
+            log.info("webhook delivery %s: %s", claim.id, why)
         with self._site.catalog.write(tenant) as tx:
-            webhooks.end_attempt(tx, claim, status)
+            webhooks.end_attempt(tx, claim, status, why)
 
     def _secret(self, tenant: str, claim: Claim) -> str | None:
         if claim.sealed is None:
@@ -112,8 +121,7 @@ class Teller:
             )
         return secret
 
-    def _post(self, claim: Claim, secret: str) -> int | None:
-        """Send a delivery and return the status of the answer; None: nobody answered."""
+    def _post(self, claim: Claim, secret: str) -> int:
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
@@ -121,8 +129,11 @@ class Teller:
             "webhook-timestamp": str(int(moment.timestamp())),
             "webhook-signature": Signer(secret).sign(claim.id, moment, claim.body),
         }
-        try:
-            return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
-        except PackshotError as error:
-            log.info("webhook delivery %s: %s", claim.id, error)
-            return None
+        return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
+
+    def _fail(self, tenant: str, claim: Claim, error: Exception) -> None:
+        failure = sort_failure(log, error, "webhook delivery %s could not be ended", claim.id)
+        # After an outage it is due again when its lease runs out.
+        if not isinstance(failure, str):
+            with self._site.catalog.write(tenant) as tx:
+                webhooks.end_after_fault(tx, claim, describe(failure))

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from packshot.catalog import control, jobs, ledger, locations, packs
+from packshot.catalog import control, jobs, ledger, locations, packs, waiting
 from packshot.catalog.jobs import Failure, Job, JobFilter, JobKind
 from packshot.catalog.orders import Priority
-from packshot.catalog.pages import Page
+from packshot.catalog.pages import Page, check_first
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.catalog.waiting import Retry
 from packshot.errors import Limit, NotFound
 from packshot.model import Snapshot
 from packshot.variants.change import Change
@@ -48,6 +49,17 @@ def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None,
     """Return a page of a job's failures."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return jobs.list_failures(tx, job_id, first=first, after=after, total=total)
+
+
+def list_retries(caller: Caller, job_id: str, *, first: int) -> list[Retry]:
+    """Return what of a job waits to be tried again, the soonest first.
+
+    Raises:
+        Limit: more than a page is asked for, or nothing.
+    """
+    check_first(first)
+    with caller.site.catalog.read(caller.tenant) as tx:
+        return waiting.list_retries(tx, job_id, first=first)
 
 
 def regenerate_packs(

@@ -7,13 +7,11 @@ from packshot.catalog.jobs import Counts, Failure, Job, JobKind
 from packshot.catalog.orders import Priority
 from packshot.collect import Collected, collect_all
 from packshot.errors import ErrorCode
+from packshot.make import DAMAGED, MISSING
 from packshot.scrub import Fault, Scrubbed, scrub
 from resolvers.caller import Caller
 
-MESSAGES = {
-    Fault.MISSING: "The original is missing from its store; upload it again.",
-    Fault.WRONG: "The original in its store is damaged; upload it again.",
-}
+MESSAGES = {Fault.MISSING: MISSING, Fault.WRONG: DAMAGED}
 
 
 def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collected, Job]:

@@ -74,7 +74,7 @@ def _make(site: Site, target: Target) -> bool:
     if find_variant(site, str(target.key)) is not None:
         return True
     try:
-        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False, refuse_lost=True)
+        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False)
     except Gone:
         return False
     with site.catalog.write(target.key.tenant) as tx:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from packshot import faults
 from packshot.catalog import tokens
@@ -56,8 +56,7 @@ def revoke_token(caller: Caller, token_id: str) -> Token:
 def find_token(site: Site, secret: str) -> Token | None:
     """Return the token, of any tenant, with that secret, if it is good now; note once a day that it is used."""
     with site.catalog.read("") as tx:
-        token = tokens.find_token(tx, tokens.digest_of(secret))
-    now = datetime.now(UTC)
+        token, now = tokens.find_token(tx, tokens.digest_of(secret)), tx.now
     if token is None or not token.is_good(now):
         return None
     if token.last_used_at is None or now - token.last_used_at > USE_NOTED:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from packshot.catalog import uploads
-from packshot.catalog.uploads import Upload, UploadMethod, UploadState
+from packshot.catalog.uploads import LIFETIME, Upload, UploadMethod, UploadState
 from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
 from packshot.model import Original
 from packshot.originals import keep_original
 from packshot.site import Site
-from packshot.storage.base import Metadata, NoSuchObject, Ticket, TooManyBytes
+from packshot.storage.base import DamagedObject, Metadata, NoSuchObject, Ticket, TooManyBytes
 from resolvers.caller import Caller
 from resolvers.signing import sign
 from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload_url
@@ -88,7 +88,9 @@ def find_ticket(caller: Caller, upload: Upload) -> Ticket:
     direct = caller.site.uploads.direct
     if direct is not None and upload.method is not UploadMethod.ONE_TIME_TOKEN:
         key = upload_key(caller.tenant, upload.id)
-        seconds = max(1, int((upload.expires_at - datetime.now(UTC)).total_seconds()))
+        left = int((upload.expires_at - datetime.now(UTC)).total_seconds())
+        # However this machine's clock differs from the database's.
+        seconds = max(1, min(left, int(LIFETIME.total_seconds())))
         if upload.method is UploadMethod.PRESIGNED_POST:
             return direct.sign_post(key, content_type=upload.media_type, most=upload.max_bytes, seconds=seconds)
         return direct.sign_put(key, content_type=upload.media_type, size=upload.max_bytes, seconds=seconds)
@@ -169,8 +171,13 @@ def _keep(site: Site, tenant: str, upload: Upload) -> Original:
         raise _not_received(upload.state.value)
     assert upload.sha256 is not None
     assert upload.bytes is not None
-    with site.uploads.as_file(upload_key(tenant, upload.id)) as source:
-        return keep_original(site, tenant, source, sha256=upload.sha256, size=upload.bytes)
+    try:
+        with site.uploads.as_file(upload_key(tenant, upload.id)) as source:
+            return keep_original(site, tenant, source, sha256=upload.sha256, size=upload.bytes)
+    except NoSuchObject:
+        raise _not_received("no bytes in the store") from None
+    except DamagedObject:
+        raise ChecksumMismatch("The upload's bytes are damaged in the store.", expected=upload.sha256) from None
 
 
 def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "Direct") -> Original:

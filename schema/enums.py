@@ -169,6 +169,7 @@ class ErrorCode(Enum):
     UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be drawn in that shape.")
     RENDER_TIMEOUT = _value("RENDER_TIMEOUT", "Rendering took longer than the limit.")
     RESYNC = _value("RESYNC", "What happened since that cursor of `changes` is not known any more; start over.")
+    INTERNAL = _value("INTERNAL", "Something unforeseen went wrong; the log has it by the error id in the message.")
 
 
 @strawberry.enum(description="What happened to a pack or a location.")

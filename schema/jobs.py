@@ -5,7 +5,8 @@ from datetime import datetime
 import strawberry
 
 from packshot.catalog import jobs as catalog
-from packshot.catalog.pages import LARGEST_PAGE, Page
+from packshot.catalog.pages import LARGEST_PAGE, Page, check_first
+from packshot.catalog.waiting import Retry
 from packshot.errors import NotFound
 from resolvers import jobs, reports
 from resolvers.caller import Caller
@@ -20,19 +21,19 @@ from schema.refusals import read
 from schema.scalars import URL, Long
 
 
-@strawberry.type(description="One pack location that could not be rendered, by its image's own fault.")
+@strawberry.type(description="One pack location that could not be rendered or fetched, or a failure of all of a pack.")
 class JobFailure:
     code: ErrorCode = strawberry.field(description="What kind of refusal it was.")
     message: str = strawberry.field(description="Why, for a person.")
     attempts: int = strawberry.field(description="How often it was tried.")
     core: strawberry.Private[catalog.Failure]
 
-    @strawberry.field(description="The pack; null: it is gone.")
+    @strawberry.field(description="The pack; null: it is gone, or the failure is the job's own.")
     async def pack(self, info: Info) -> Pack | None:
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
         return None if snapshot is None else Pack.of(snapshot.pack)
 
-    @strawberry.field(description="The pack location; null: it is gone.")
+    @strawberry.field(description="The pack location; null: it is gone, or the failure is of all of the pack.")
     async def pack_location(self, info: Info) -> PackLocation | None:
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
         if snapshot is None or self.core.location not in snapshot.locations:
@@ -42,6 +43,43 @@ class JobFailure:
     @classmethod
     def of(cls, failure: catalog.Failure) -> "JobFailure":
         return cls(code=ErrorCode[failure.code.name], message=failure.message, attempts=failure.attempts, core=failure)
+
+
+@strawberry.type(description="Work of a job whose last attempt came to nothing, and that is tried again.")
+class JobRetry:
+    reason: str = strawberry.field(description="Why the last attempt came to nothing.")
+    attempts: int = strawberry.field(
+        description="Attempts in a row that counted, failures of its own and unforeseen exceptions; a few are allowed."
+    )
+    outages: int = strawberry.field(
+        description="Attempts in a row that an outage of a store, the database or the CDN ended; any number is allowed."
+    )
+    next_attempt_at: datetime | None = strawberry.field(
+        description="When it is tried again; null: now, or within seconds."
+    )
+    core: strawberry.Private[Retry]
+
+    @strawberry.field(description="The pack; null: it is of no single pack, or the pack is gone.")
+    async def pack(self, info: Info) -> Pack | None:
+        snapshot = await info.context.loaders.snapshots.load(self.core.pack_id or "")
+        return None if snapshot is None else Pack.of(snapshot.pack)
+
+    @strawberry.field(description="The location of an original that is fetched; null: it is of all of the pack.")
+    async def location(self, info: Info) -> ImageLocation | None:
+        if self.core.location is None:
+            return None
+        found = await info.context.loaders.locations.load(self.core.location)
+        return None if found is None else ImageLocation.of(found)
+
+    @classmethod
+    def of(cls, retry: Retry) -> "JobRetry":
+        return cls(
+            reason=retry.reason,
+            attempts=retry.attempts,
+            outages=retry.outages,
+            next_attempt_at=retry.next_attempt_at,
+            core=retry,
+        )
 
 
 @strawberry.type(
@@ -104,6 +142,16 @@ class Job(Node):
             info, lambda: jobs.list_failures(caller, job_id, first=first, after=given(after), total=total)
         )
         return connect(page, JobFailure.of)
+
+    @strawberry.field(description="What waits to be tried again, the soonest first; empty where nothing does.")
+    async def retrying(self, info: Info, first: First = 20) -> list[JobRetry]:
+        caller, job_id = info.context.caller, self.core.id
+        if self.core.finished_at is not None:
+            check_first(first)
+            return []
+        return [
+            JobRetry.of(retry) for retry in await read(info, lambda: jobs.list_retries(caller, job_id, first=first))
+        ]
 
     @strawberry.field(
         description="The failures as CSV, for the morning hand-over; signed, for 15 minutes. Null: there are none."

@@ -25,6 +25,8 @@ class WebhookDelivery(Node):
     response_status: int | None = strawberry.field(
         description="What the address answered last; null: nothing yet, or nobody answered."
     )
+    error: str | None = strawberry.field(description="Why the last attempt came to nothing; null: none has.")
+    next_attempt_at: datetime | None = strawberry.field(description="When it is tried next; null: it has ended.")
     created_at: datetime = strawberry.field(description="When it happened.")
 
     @classmethod
@@ -35,6 +37,8 @@ class WebhookDelivery(Node):
             state=JobState[delivery.state.name],
             attempts=delivery.attempts,
             response_status=delivery.response_status,
+            error=delivery.error,
+            next_attempt_at=delivery.next_attempt_at,
             created_at=delivery.created_at,
         )
 

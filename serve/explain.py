@@ -5,7 +5,7 @@ another story than it does.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.responses import Response
 from packshot.catalog import ledger
 from packshot.catalog.ledger import Entry
 from packshot.errors import Forbidden, Invalid, NotFound, PackshotError
+from packshot.make import check_original
 from packshot.model import Format, Location, OnDemand, Original, Snapshot
 from packshot.site import Site
 from packshot.storage.base import DamagedObject, Stored
@@ -187,8 +188,7 @@ def _stable_steps(
         headers = describe_redirect(site, target.tags)
     yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
     if stored is None:
-        refuse_undecodable(target.original)
-        refuse_failed(entry)
+        _refuse_unrenderable(site, target, entry)
     if leads:
         yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
         return
@@ -214,37 +214,54 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
     stored = _look(site, str(key))
     yield {"ledger": _entry(entry), "stored": _stored(stored), "headers": describe_immutable(site, key)}
     current = _current(site, address, urls, needed=stored is None)
-    yield current
+    yield current.document
     if stored is not None:
         yield {"answer": {"status": 200, "by": "the store"}}
-    elif current["current"]["key"] != str(key):
+    elif current.target is None or current.target.key != key:
         leading = {"status": 302, "by": "leading to the current picture"}
         yield {"headers": {"Cache-Control": "no-store"}, "answer": leading}
     else:
-        refuse_undecodable(_retargeted(site, address).original)
-        refuse_failed(entry)
+        _refuse_unrenderable(site, current.target, entry)
         yield {"answer": {"status": 200, "by": "rendering it now"}}
 
 
-def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> Document:
-    """Return what has taken the place of a key, or that it is current; None where nothing has.
+@dataclass(frozen=True, slots=True)
+class _Current:
+    """What has taken the place of a key, or that it is current; None where nothing has."""
+
+    target: Target | None
+    document: Document
+
+
+def _refuse_unrenderable(site: Site, target: Target, entry: Entry | None) -> None:
+    """Raise what a request that has this variant rendered would be refused with, as far as that is known before.
+
+    The whole original is read, as a render does it: of damage a store tells nothing before.
+    """
+    refuse_undecodable(target.original)
+    refuse_failed(entry)
+    check_original(site, target.key.tenant, target.original.sha256)
+
+
+def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> _Current:
+    """Return what has taken the place of a key.
 
     Raises:
         NotFound: nothing has, and it is needed.
     """
+    assert address.key is not None
     try:
         target = _retargeted(site, address)
     except (NotFound, Forbidden):
         if needed:
             raise
-        return {"current": None}
-    return {
-        "current": {
-            "key": str(target.key),
-            "immutableUrl": urls.immutable(target.key),
-            "isThis": target.key == address.key,
-        }
+        return _Current(None, {"current": None})
+    document = {
+        "key": str(target.key),
+        "immutableUrl": urls.immutable(target.key),
+        "isThis": target.key == address.key,
     }
+    return _Current(target, {"current": document})
 
 
 def _retargeted(site: Site, address: Address) -> Target:

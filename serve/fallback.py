@@ -17,7 +17,7 @@ from packshot.catalog.decoding import write_decodings
 from packshot.catalog.ledger import Entry, Made, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
 from packshot.catalog.usage import Room
-from packshot.errors import ErrorCode, PackshotError, RenderTimeout, Unrenderable
+from packshot.errors import ErrorCode, OriginalLost, PackshotError, RenderTimeout, Unrenderable
 from packshot.make import draw_unkept, make_variants, metadata_of
 from packshot.model import Original
 from packshot.render.pool import Lane, QueueTimeout
@@ -153,8 +153,10 @@ class Fallback:
             )
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
+        # That is no fault of the variant, which is made once the original is back.
+        is_lost = isinstance(outcome, Refused) and isinstance(outcome.error, OriginalLost)
         with self._site.catalog.write(tenant) as tx:
-            ledger.record(tx, [outcome])
+            ledger.record(tx, [] if is_lost else [outcome])
             write_decodings(tx, self._site.decoding.take(tenant))
             if not planned:
                 usage.add_usage(tx, _added(entry, outcome))

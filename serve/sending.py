@@ -13,9 +13,9 @@ import anyio
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from packshot.make import find_variant, open_variant
+from packshot.make import drop_damaged, find_variant, open_variant
 from packshot.site import Site
-from packshot.storage.base import CHUNK_BYTES, Opened, Stored
+from packshot.storage.base import CHUNK_BYTES, DamagedObject, NoSuchObject, Opened, Stored
 from serve.bodies import read_chunks
 from serve.problems import problem
 from serve.sendable import Sendable
@@ -115,7 +115,13 @@ def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | No
         with opened:
             data = b"".join(opened)
     except OSError:
-        data, _ = site.variants.get(key)
+        try:
+            data, _ = site.variants.get(key)
+        except NoSuchObject:
+            return None
+        except DamagedObject as error:
+            drop_damaged(site, key, error)
+            return None
     return Sendable(opened.stored, data)
 
 

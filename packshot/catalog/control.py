@@ -14,7 +14,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from packshot.catalog import candidates, fetches, items, ledger
-from packshot.catalog.jobs import ACTIVE, FINAL, Job, JobKind, JobState, get_job
+from packshot.catalog.jobs import ACTIVE, FINAL, OF_NO_PACK, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import job_failures, job_items, jobs, orders
 from packshot.catalog.tenants import mark_later
@@ -50,7 +50,7 @@ def resume(tx: Tx, job_id: str) -> Job:
     next_sequence(tx)
     _check_kind(tx, job_id, _RENDERS, "resumed", "a job that renders")
     job = _check(tx, job_id, JobState.PAUSED)
-    _orders_of(tx, job_id, held=False, due_at=tx.now)
+    _orders_of(tx, job_id, held=False, due_at=tx.now, paused=False)
     state = JobState.QUEUED if job.started_at is None else JobState.RUNNING
     resumed = _set(tx, job_id, state=state.value, rate_at=tx.now, rate_done=0)
     items.close_finished(tx, [job_id])
@@ -71,6 +71,25 @@ def cancel(tx: Tx, job_id: str) -> Job:
     )
     _check(tx, job_id, *_OPEN)
     return drop(tx, job_id, JobState.CANCELLED)
+
+
+def give_up(tx: Tx, job_id: str, failure: Failure) -> None:
+    """End an open job that cannot go on by itself.
+
+    One that prepared a change waits for a person; of any other, and before all packs were let in, nothing goes on.
+    """
+    hold_configuration(tx)
+    next_sequence(tx)
+    job = get_job(tx, job_id)
+    if job.state in FINAL:
+        return
+    items.note_own_failure(tx, job_id, failure)
+    candidate = candidates.read_candidate(tx)
+    if job.cursor is None and candidate is not None and candidate.job_id == job_id:
+        candidates.alter_candidate(tx, accepted=False)
+        _set(tx, job_id, state=JobState.AWAITING_ACTIVATION.value)
+    else:
+        drop(tx, job_id, JobState.FAILED)
 
 
 def drop(tx: Tx, job_id: str, state: JobState) -> Job:
@@ -108,6 +127,13 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     waiting = sa.select(job_items.c.pack_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
     found = sa.select(job_failures.c.pack_id).where(*here, job_failures.c.pack_id.not_in(waiting)).distinct()
     failed = tx.connection.scalars(found).all()
+    if OF_NO_PACK in failed and job.state in FINAL:
+        raise BadState(
+            "This job ended before it came to all packs; start another one.",
+            field=("id",),
+            expected="a job that came to all of its packs",
+            got=job.state.value.upper(),
+        )
     if not failed or job.kind not in _RENDERS:
         raise BadState(
             "This job has nothing to try again.",

@@ -11,8 +11,9 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from packshot.catalog import items
-from packshot.catalog.jobs import Counts, Job
+from packshot.catalog import items, retries
+from packshot.catalog.jobs import Counts, Failure, Job
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.artwork import pack_locations, pack_originals, packs, variants
 from packshot.catalog.tables.clients import uploads
 from packshot.catalog.tables.work import erasures, tombstones
@@ -31,6 +32,7 @@ class Erasure:
         originals: sha256 of every original that the pack ever showed.
         passes: how often all of it was erased before.
         outages: how often in a row a store or the database was away.
+        faults: how many unforeseen exceptions in a row ended it.
     """
 
     tenant: str
@@ -39,6 +41,7 @@ class Erasure:
     originals: tuple[str, ...]
     passes: int
     outages: int
+    faults: int
     token: str
 
 
@@ -68,7 +71,15 @@ def find_originals(tx: Tx, pack_id: str) -> list[str]:
 
 def order_erasure(tx: Tx, pack_id: str, job: Job, originals: Sequence[str]) -> None:
     """Order that a pack be erased, from the start where that is under way."""
-    values = {"job_id": job.id, "originals": list(originals), "passes": 0, "outages": 0, "due_at": tx.now}
+    values = {
+        "job_id": job.id,
+        "originals": list(originals),
+        "passes": 0,
+        "outages": 0,
+        "faults": 0,
+        "reason": None,
+        "due_at": tx.now,
+    }
     statement = tx.insert(erasures).values(tenant_id=tx.tenant, pack_id=pack_id, **values)
     tx.connection.execute(
         statement.on_conflict_do_update(
@@ -82,13 +93,21 @@ def list_under_way(tx: Tx) -> set[tuple[str, str]]:
     return {(row.tenant_id, row.pack_id) for row in tx.connection.execute(sa.select(erasures))}
 
 
-def is_due(tx: Tx) -> bool:
-    """Whether `claim_due` would find any."""
-    return tx.connection.execute(sa.select(erasures.c.pack_id).where(*_due(tx)).limit(1)).first() is not None
+def is_due(tx: Tx, max_pause: timedelta) -> bool:
+    """Whether `claim_due` has anything to do.
+
+    Args:
+        max_pause: how far ahead a pass is planned at most.
+    """
+    here = (retries.is_due(tx, erasures.c.due_at, max_pause), retries.is_free(tx, erasures.c.lease_until, LEASE))
+    return tx.connection.execute(sa.select(erasures.c.pack_id).where(*here).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx) -> Erasure | None:
+def claim_due(tx: Tx, max_pause: timedelta) -> Erasure | None:
     """Take the lease of one erasure of any tenant that is due."""
+    # After the clock moved back. Not due at once: the second pass must not come too soon after the first.
+    latest = tx.now + max_pause
+    tx.connection.execute(sa.update(erasures).where(erasures.c.due_at > latest).values(due_at=latest))
     statement = sa.select(erasures).where(*_due(tx)).order_by(erasures.c.due_at).limit(1)
     row = tx.connection.execute(statement.with_for_update(skip_locked=True)).first()
     if row is None:
@@ -99,12 +118,13 @@ def claim_due(tx: Tx) -> Erasure | None:
         .where(erasures.c.tenant_id == row.tenant_id, erasures.c.pack_id == row.pack_id)
         .values(lease_token=token, lease_until=tx.now + LEASE)
     )
-    return Erasure(row.tenant_id, row.pack_id, row.job_id, tuple(row.originals), row.passes, row.outages, token)
+    return Erasure(
+        row.tenant_id, row.pack_id, row.job_id, tuple(row.originals), row.passes, row.outages, row.faults, token
+    )
 
 
 def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
-    free = sa.or_(erasures.c.lease_until.is_(None), erasures.c.lease_until < tx.now)
-    return erasures.c.due_at <= tx.now, free
+    return erasures.c.due_at <= tx.now, retries.is_free(tx, erasures.c.lease_until, LEASE)
 
 
 def end_pass(tx: Tx, held: Erasure, counts: Counts, *, again_after: timedelta | None) -> bool:
@@ -115,17 +135,48 @@ def end_pass(tx: Tx, held: Erasure, counts: Counts, *, again_after: timedelta | 
         done = tx.connection.execute(
             sa.update(erasures)
             .where(*_held(tx, held))
-            .values(passes=held.passes + 1, outages=0, due_at=tx.now + again_after, lease_token=None, lease_until=None)
+            .values(
+                passes=held.passes + 1,
+                outages=0,
+                faults=0,
+                reason=None,
+                due_at=tx.now + again_after,
+                lease_token=None,
+                lease_until=None,
+            )
         ).rowcount
     if done:
         items.count(tx, held.job_id, counts)
     return bool(done)
 
 
-def put_off(tx: Tx, held: Erasure) -> None:
+def put_off(tx: Tx, held: Erasure, reason: str) -> None:
     """Give an erasure back undone after an outage, to be tried again later."""
-    pause = min(timedelta(seconds=2 ** min(held.outages + 1, 10)), LONGEST_PAUSE)
-    values = {"lease_token": None, "lease_until": None, "due_at": tx.now + pause, "outages": held.outages + 1}
+    _wait(tx, held, held.outages + 1, reason, outages=held.outages + 1)
+
+
+def try_again(tx: Tx, held: Erasure, reason: str) -> bool:
+    """Give an erasure back after an unforeseen exception, to be tried again later; False: it was tried often enough."""
+    if held.faults + 1 >= MAX_FAULTS:
+        return False
+    _wait(tx, held, held.faults + 1, reason, faults=held.faults + 1)
+    return True
+
+
+def fail(tx: Tx, held: Erasure, failure: Failure) -> None:
+    """End an erasure undone, and its job with it; what is stored of the pack stays until it is erased again."""
+    if tx.connection.execute(sa.delete(erasures).where(*_held(tx, held))).rowcount:
+        items.count(tx, held.job_id, Counts(total=1, failed=1), [failure])
+
+
+def _wait(tx: Tx, held: Erasure, failures: int, reason: str, **counted: int) -> None:
+    values = {
+        "lease_token": None,
+        "lease_until": None,
+        "due_at": tx.now + retries.pause_after(failures, LONGEST_PAUSE),
+        "reason": retries.shorten(reason),
+        **counted,
+    }
     tx.connection.execute(sa.update(erasures).where(*_held(tx, held)).values(**values))
 
 

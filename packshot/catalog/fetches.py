@@ -12,9 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import items
+from packshot.catalog import items, retries
 from packshot.catalog.jobs import Counts, Failure, Job
 from packshot.catalog.orders import Priority
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.work import fetches
 from packshot.catalog.transaction import Tx
 
@@ -33,6 +34,7 @@ class Fetch:
     Attributes:
         attempt: 1 for the first.
         outages: how often in a row something of ours was away.
+        faults: how many unforeseen exceptions in a row ended it.
     """
 
     job_id: str
@@ -42,7 +44,13 @@ class Fetch:
     priority: Priority
     attempt: int
     outages: int
+    faults: int
     token: str
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether every attempt that it may have was begun before this one, and none was ended by its process."""
+        return self.attempt > ATTEMPTS
 
 
 def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None:
@@ -59,6 +67,7 @@ def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None
             "priority": job.priority.value,
             "attempts": 0,
             "outages": 0,
+            "faults": 0,
             "due_at": tx.now,
         }
         for (pack_id, location), url in urls.items()
@@ -124,13 +133,14 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, Fetch] | None
         Priority(row.priority),
         row.attempts + 1,
         row.outages,
+        row.faults,
         token,
     )
 
 
 def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    free = sa.or_(fetches.c.lease_until.is_(None), fetches.c.lease_until < tx.now)
-    return fetches.c.due_at <= tx.now, free, fetches.c.tenant_id.not_in(list(busy))
+    is_free = retries.is_free(tx, fetches.c.lease_until, LEASE)
+    return retries.is_due(tx, fetches.c.due_at, LONGEST_PAUSE), is_free, fetches.c.tenant_id.not_in(list(busy))
 
 
 def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:
@@ -143,18 +153,27 @@ def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:
     return True
 
 
-def try_again(tx: Tx, held: Fetch) -> bool:
+def try_again(tx: Tx, held: Fetch, reason: str) -> bool:
     """Put a fetch off that failed but may do better; False: it has been tried often enough."""
     if held.attempt >= ATTEMPTS:
         return False
-    _release(tx, held, due_at=tx.now + PAUSES[held.attempt - 1])
+    _release(tx, held, due_at=tx.now + PAUSES[held.attempt - 1], reason=retries.shorten(reason), outages=0)
     return True
 
 
-def put_off(tx: Tx, held: Fetch) -> None:
+def try_again_after_fault(tx: Tx, held: Fetch, reason: str) -> bool:
+    """Put a fetch off that an unforeseen exception ended; False: it was tried often enough."""
+    if held.faults + 1 >= MAX_FAULTS:
+        return False
+    values = {"attempts": held.attempt - 1, "faults": held.faults + 1, "reason": retries.shorten(reason)}
+    _release(tx, held, due_at=tx.now + retries.pause_after(held.faults + 1, LONGEST_PAUSE), **values)
+    return True
+
+
+def put_off(tx: Tx, held: Fetch, reason: str) -> None:
     """Give a fetch back undone after an outage of ours, which counts against no address."""
-    pause = min(timedelta(seconds=2 ** min(held.outages + 1, 10)), LONGEST_PAUSE)
-    _release(tx, held, due_at=tx.now + pause, attempts=held.attempt - 1, outages=held.outages + 1)
+    values = {"attempts": held.attempt - 1, "outages": held.outages + 1, "reason": retries.shorten(reason)}
+    _release(tx, held, due_at=tx.now + retries.pause_after(held.outages + 1, LONGEST_PAUSE), **values)
 
 
 def free_leases(tx: Tx) -> None:

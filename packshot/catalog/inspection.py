@@ -149,6 +149,12 @@ def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
     return [(row.pack_id, row.location) for row in tx.connection.execute(statement)]
 
 
+def count_originals(tx: Tx, *, most: int) -> int:
+    """Return how many originals all tenants have, up to `most`."""
+    some = sa.select(originals.c.sha256).distinct().limit(most).subquery()
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+
+
 def find_known_originals(tx: Tx, digests: Collection[str]) -> set[str]:
     """Return which of those originals have a row."""
     here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests))

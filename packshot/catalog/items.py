@@ -98,6 +98,8 @@ def admit(
         "cursor": cursor,
         "packs_seen": jobs.c.packs_seen + len(portion),
         "admitted_at": tx.now,
+        "faults": 0,
+        "reason": None,
     }
     tx.connection.execute(_this(tx, job.id).values(**values))
     if portion:
@@ -247,6 +249,17 @@ def settle(tx: Tx, packs: Mapping[str, Finished]) -> None:
         tx.connection.execute(statement.values(finished_at=tx.now), rows)
 
 
+def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
+    """Finish the items of a pack that cannot be brought up to date, in every job whose order `seq` has reached."""
+    here = (job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.seq <= seq)
+    waiting = (*here, job_items.c.finished_at.is_(None))
+    failed = sa.case((job_items.c.total > 0, job_items.c.total), else_=1)
+    ended = sa.update(job_items).where(*waiting).returning(job_items.c.job_id)
+    values = {"failed": failed, "done": 0, "skipped": 0, "grown": failed - job_items.c.total, "finished_at": tx.now}
+    for job_id in sorted(tx.connection.scalars(ended.values(**values)).all()):
+        note_failures(tx, job_id, [failure])
+
+
 def fold_finished(tx: Tx) -> None:
     """Add what finished items of all tenants carry to their jobs, and close those that wait for nothing more."""
     finished = sa.delete(job_items).where(job_items.c.finished_at.is_not(None)).returning(job_items)
@@ -279,7 +292,10 @@ def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
     since = row.rate_at or row.started_at or tx.now
     ended, elapsed = row.rate_done + count.done + count.skipped + count.failed, heartbeat_at - since
     rate = {"rate_at": since, "rate_done": ended}
-    if elapsed >= RATE_WINDOW:
+    if elapsed < timedelta():
+        # The clock has moved back: the stretch begins again.
+        rate = {"rate_at": heartbeat_at, "rate_done": 0}
+    elif elapsed >= RATE_WINDOW:
         rate = {"rate": ended / elapsed.total_seconds(), "rate_at": heartbeat_at, "rate_done": 0}
     added = {name: jobs.c[name] + getattr(count, name) for name in ("total", "done", "skipped", "failed")}
     tx.connection.execute(_this(tx, job_id).values(**added, **rate, heartbeat_at=heartbeat_at))
@@ -328,6 +344,13 @@ def note_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
         }
         statement = tx.insert(job_failures).values(**place, **why)
         tx.connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=why))
+
+
+def note_own_failure(tx: Tx, job_id: str, failure: Failure) -> None:
+    """Write down a failure of the job itself, of no pack; it counts as one."""
+    note_failures(tx, job_id, [failure])
+    counted = {"total": jobs.c.total + 1, "failed": jobs.c.failed + 1, "faults": 0, "reason": None}
+    tx.connection.execute(_this(tx, job_id).values(**counted))
 
 
 def has_items(tx: Tx, job_id: str) -> bool:

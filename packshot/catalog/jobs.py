@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import retries
 from packshot.catalog.job_rates import current_rate
 from packshot.catalog.orders import Priority
 from packshot.catalog.pages import Order, Page, fetch_page
@@ -50,6 +51,8 @@ QUIET = timedelta(seconds=15)
 NO_WORKER = "No worker is running. Start `packshot worker`, or `packshot serve` where PACKSHOT_REDIS_URL is not set."
 # Collecting and scrubbing may be done by a command instead.
 _BY_WORKERS = frozenset(JobKind) - {JobKind.COLLECT, JobKind.SCRUB}
+# In the place of a pack or a location: the failure is of neither.
+OF_NO_PACK = OF_NO_LOCATION = ""
 ACTIVE = frozenset({JobState.QUEUED, JobState.RUNNING})
 FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED})
 
@@ -221,7 +224,13 @@ def set_state(tx: Tx, job_id: str, state: JobState) -> None:
 
 def mark_activated(tx: Tx, job_id: str) -> None:
     """Note that the change which a job prepared is live."""
-    tx.connection.execute(_this(tx, job_id).values(activated_at=tx.now))
+    tx.connection.execute(_this(tx, job_id).values(activated_at=tx.now, faults=0, reason=None))
+
+
+def count_fault(tx: Tx, job_id: str, reason: str) -> int:
+    """Count an unforeseen exception in a step of the job itself; return how many there were in a row."""
+    counted = _this(tx, job_id).values(faults=jobs.c.faults + 1, reason=retries.shorten(reason))
+    return tx.connection.scalar(counted.returning(jobs.c.faults)) or 0
 
 
 def _this(tx: Tx, job_id: str) -> sa.Update:

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
+from packshot.catalog import retries
 from packshot.catalog.tables.work import leases
 from packshot.catalog.transaction import Tx
 
@@ -19,7 +20,7 @@ def take_lease(tx: Tx, name: str, holder: str, duration: timedelta) -> bool:
         statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"holder": holder, "until": tx.now + duration},
-            where=sa.or_(leases.c.holder == holder, leases.c.until < tx.now),
+            where=sa.or_(leases.c.holder == holder, retries.is_free(tx, leases.c.until, duration)),
         ).returning(leases.c.name)
     )
     return taken.first() is not None

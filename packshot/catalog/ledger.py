@@ -273,11 +273,14 @@ def _bound_text(key: str) -> dict[str, str]:
     return dict(zip(_BOUND, key.split("/"), strict=True))
 
 
-def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
+def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -> None:
     """Write down how making each variant ended.
 
     A refusal counts as an attempt; at the third the variant is FAILED. It never
     touches a variant that is READY, and nothing touches one that is being collected.
+
+    Args:
+        final: every refusal fails its variant at once.
     """
     kept = list(outcomes)
     made = [outcome for outcome in kept if isinstance(outcome, Made)]
@@ -291,7 +294,7 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused]) -> None:
             [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
         )
     for outcome in refused:
-        attempts = variants.c.attempts + 1
+        attempts = sa.literal(ATTEMPTS) if final else variants.c.attempts + 1
         tx.connection.execute(
             sa.update(variants)
             .where(_here(outcome.key), variants.c.state.not_in(_UNTOUCHED))

@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 from operator import itemgetter
+from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import retries
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.work import orders
 from packshot.catalog.transaction import Tx
 
@@ -49,6 +52,7 @@ class Claim:
         seq: finishing brings the pack's `rendered_seq` to this number.
         verify: the store is to be looked into, not only the ledger.
         outages: how often in a row the pack was put off since it was ordered.
+        faults: how many unforeseen exceptions in a row ended the work on it.
     """
 
     pack_id: str
@@ -57,6 +61,7 @@ class Claim:
     priority: Priority
     verify: bool
     outages: int = 0
+    faults: int = 0
 
 
 def place_orders(
@@ -104,6 +109,9 @@ def place_orders(
                 "held": sa.false(),
                 "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
                 "outages": 0,
+                "faults": 0,
+                "reason": None,
+                "paused": sa.false(),
             },
         ),
         rows,
@@ -119,6 +127,8 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
     waiting = (
         sa.select(orders.c.pack_id)
         .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
+        # A message that comes twice must not use up the few attempts of a pack after an exception.
+        .where(sa.or_(~orders.c.paused, retries.is_due(tx, orders.c.due_at, LONGEST_PAUSE)))
         .order_by(orders.c.pack_id)
         # An edit's one message must not find its row locked for a moment, and be gone.
         .with_for_update(skip_locked=len(pack_ids) > 1)
@@ -136,14 +146,14 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
         .returning(orders)
     )
     return [
-        Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages)
+        Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages, row.faults)
         for row in taken.all()
     ]
 
 
 def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
     is_edited = sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value)
-    return sa.or_(orders.c.lease_until.is_(None), orders.c.lease_until < tx.now, is_edited)
+    return sa.or_(retries.is_free(tx, orders.c.lease_until, LEASE), is_edited)
 
 
 def renew(tx: Tx, held: Sequence[Claim]) -> set[str]:
@@ -166,6 +176,9 @@ def finish(tx: Tx, held: Sequence[Claim]) -> dict[str, bool]:
             lease_token=None,
             lease_until=None,
             outages=0,
+            faults=0,
+            reason=None,
+            paused=False,
         )
         .returning(orders.c.pack_id, orders.c.wanted_seq, orders.c.rendered_seq)
     )
@@ -189,21 +202,37 @@ def let_go(tx: Tx, held: Sequence[Claim]) -> None:
     tx.connection.execute(_leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now))
 
 
-def put_off(tx: Tx, held: Claim) -> None:
+def put_off(tx: Tx, held: Claim, reason: str) -> None:
     """Give a pack back undone after an outage, to be tried again later.
 
     The pause doubles with every outage in a row, from two seconds to a minute.
     Nothing else counts it: a good picture is not to be blamed for an outage.
     """
-    outages: int = (
-        tx.connection.scalar(
-            sa.select(orders.c.outages).where(orders.c.tenant_id == tx.tenant, orders.c.pack_id == held.pack_id)
-        )
-        or 0
-    )
-    pause = min(timedelta(seconds=2 ** min(outages + 1, 10)), LONGEST_PAUSE)
+    pause = retries.pause_after(held.outages + 1, LONGEST_PAUSE)
+    _wait(tx, held, pause, reason, outages=orders.c.outages + 1)
+
+
+def try_again(tx: Tx, held: Claim, reason: str) -> bool:
+    """Give a pack back after an unforeseen exception, to be tried again later; False: it was tried often enough.
+
+    Then the caller still holds it, and ends it.
+    """
+    if held.faults + 1 >= MAX_FAULTS:
+        return False
+    pause = retries.pause_after(held.faults + 1, LONGEST_PAUSE)
+    _wait(tx, held, pause, reason, faults=orders.c.faults + 1, paused=True)
+    return True
+
+
+def _wait(tx: Tx, held: Claim, pause: timedelta, reason: str, **counted: Any) -> None:
     tx.connection.execute(
-        _leased(tx, [held]).values(lease_token=None, lease_until=None, due_at=tx.now + pause, outages=outages + 1)
+        _leased(tx, [held]).values(
+            lease_token=None,
+            lease_until=None,
+            due_at=tx.now + pause,
+            reason=retries.shorten(reason),
+            **counted,
+        )
     )
 
 
@@ -226,7 +255,8 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
     due = (
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .where(orders.c.priority == priority.value, orders.c.due_at <= tx.now - overdue, ~orders.c.held, _is_free(tx))
+        .where(orders.c.priority == priority.value, ~orders.c.held, _is_free(tx))
+        .where(retries.is_due(tx, orders.c.due_at, LONGEST_PAUSE, overdue=overdue))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -239,7 +269,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
         tx.connection.execute(
             sa.update(orders)
             .where(orders.c.tenant_id == tenant, orders.c.pack_id.in_(pack_ids))
-            .values(due_at=tx.now + RING_AGAIN)
+            .values(due_at=tx.now + RING_AGAIN, paused=False)
         )
     return [Due(row.tenant_id, row.pack_id, priority) for row in found]
 
@@ -279,13 +309,13 @@ def hurry_edits(tx: Tx) -> None:
 
 def count_in_work(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants are leased, or rung for and not yet taken."""
-    rung = sa.and_(orders.c.due_at > tx.now, orders.c.outages == 0)
+    is_rung = sa.and_(~retries.is_due(tx, orders.c.due_at, LONGEST_PAUSE), orders.c.outages == 0, orders.c.faults == 0)
     return (
         tx.connection.scalar(
             sa.select(sa.func.count())
             .select_from(orders)
             .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
-            .where(sa.or_(orders.c.lease_until > tx.now, rung))
+            .where(sa.or_(retries.is_leased(tx, orders.c.lease_until, LEASE), is_rung))
         )
         or 0
     )
@@ -296,5 +326,5 @@ def free_leases(tx: Tx) -> None:
     tx.connection.execute(
         sa.update(orders)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .values(lease_token=None, lease_until=None, due_at=tx.now)
+        .values(lease_token=None, lease_until=None, due_at=tx.now, paused=False)
     )

@@ -13,9 +13,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import items
-from packshot.catalog.jobs import Counts
+from packshot.catalog import items, retries
+from packshot.catalog.jobs import Counts, Failure
 from packshot.catalog.purges import COLLECTED_FOR, PurgeState
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.work import purges
 from packshot.catalog.transaction import Tx
 from packshot.variants.tags import parse_tag
@@ -41,6 +42,7 @@ class Claim:
     Attributes:
         round: 1 for the first purge, 2 for the one after it.
         outages: how often in a row it came to nothing.
+        faults: how many unforeseen exceptions in a row ended it.
         job_id: the job that ends with it.
     """
 
@@ -49,6 +51,7 @@ class Claim:
     tags: tuple[str, ...]
     round: int
     outages: int
+    faults: int
     token: str
     job_id: str | None
 
@@ -123,15 +126,16 @@ def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[Batch]:
 
 
 def _due(tx: Tx, ahead: timedelta = timedelta()) -> tuple[sa.ColumnElement[bool], ...]:
-    free = sa.or_(purges.c.lease_until.is_(None), purges.c.lease_until < tx.now)
-    due = purges.c.due_at <= tx.now
+    free = retries.is_free(tx, purges.c.lease_until, LEASE)
+    due = retries.is_due(tx, purges.c.due_at, max(LONGEST_PAUSE, COLLECTED_FOR))
     if ahead:
         due = sa.or_(due, sa.and_(purges.c.state == PurgeState.QUEUED.value, purges.c.due_at <= tx.now + ahead))
     return purges.c.finished_at.is_(None), due, free
 
 
 def _is_taken(tx: Tx, row: Any) -> bool:
-    return row.sent_at is not None and row.sent_at > tx.now - PATIENCE
+    # A moment that is still to come is one before the clock moved back.
+    return row.sent_at is not None and tx.now - PATIENCE < row.sent_at <= tx.now + LONGEST_PAUSE
 
 
 def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, str], str]]:
@@ -165,7 +169,7 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> Claim:
     )
     if row.job_id is not None:
         items.mark_running(replace(tx, tenant=row.tenant_id), row.job_id)
-    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, token, row.job_id)
+    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, row.faults, token, row.job_id)
 
 
 def note_open(tx: Tx, batch: Batch, provider_id: str) -> None:
@@ -183,7 +187,7 @@ def note_complete(tx: Tx, batch: Batch, provider_id: str, *, repeat_after: timed
     The second waits for its own turn, so it may be in other company.
     """
     for held in batch.claims:
-        values: dict[str, Any] = {"provider_id": provider_id, "sent_at": None, "error": None, "outages": 0}
+        values: dict[str, Any] = {"provider_id": provider_id, "sent_at": None, "error": None, "outages": 0, "faults": 0}
         if held.round == 1:
             values["first_done_at"] = tx.now
         if held.round == 1 and repeat_after is not None:
@@ -212,7 +216,7 @@ def put_off(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None)
     taken = {} if provider_id is None else _taken(tx, provider_id)
     # One pause for all, or they would come apart.
     outages = max(held.outages for held in batch.claims) + 1
-    pause = min(timedelta(seconds=2 ** min(outages, 10)), LONGEST_PAUSE)
+    pause = retries.pause_after(outages, LONGEST_PAUSE)
     for held in batch.claims:
         if outages >= MOST_OUTAGES:
             _give_up(tx, held, error)
@@ -221,15 +225,31 @@ def put_off(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None)
             _release(tx, held, **taken, **together, error=error, outages=outages, due_at=tx.now + pause)
 
 
-def give_up(tx: Tx, batch: Batch, error: str) -> None:
-    """End a batch undone that the provider refused."""
+def try_again(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None) -> bool:
+    """Put a batch off after an unforeseen exception; False: it was tried often enough.
+
+    Args:
+        provider_id: as in `put_off`.
+    """
+    faults = max(held.faults for held in batch.claims) + 1
+    if faults >= MAX_FAULTS:
+        return False
+    taken = {} if provider_id is None else _taken(tx, provider_id)
+    pause = retries.pause_after(faults, LONGEST_PAUSE)
     for held in batch.claims:
-        _give_up(tx, held, error)
+        _release(tx, held, **taken, error=error, faults=faults, due_at=tx.now + pause)
+    return True
 
 
-def _give_up(tx: Tx, held: Claim, error: str) -> None:
+def give_up(tx: Tx, batch: Batch, error: str, failure: Failure | None = None) -> None:
+    """End a batch undone that the provider refused, or that was tried often enough."""
+    for held in batch.claims:
+        _give_up(tx, held, error, failure)
+
+
+def _give_up(tx: Tx, held: Claim, error: str, failure: Failure | None = None) -> None:
     if _release(tx, held, error=error, state=PurgeState.FAILED.value, finished_at=tx.now):
-        _end_job(tx, held, Counts(failed=_named(held)))
+        _end_job(tx, held, Counts(failed=_named(held)), failure)
 
 
 def _named(held: Claim) -> int:
@@ -237,9 +257,9 @@ def _named(held: Claim) -> int:
     return len({parse_tag(tag)[1:] for tag in held.tags})
 
 
-def _end_job(tx: Tx, held: Claim, counts: Counts) -> None:
+def _end_job(tx: Tx, held: Claim, counts: Counts, failure: Failure | None = None) -> None:
     if held.job_id is not None:
-        items.count(replace(tx, tenant=held.tenant), held.job_id, counts)
+        items.count(replace(tx, tenant=held.tenant), held.job_id, counts, () if failure is None else (failure,))
 
 
 def _taken(tx: Tx, provider_id: str) -> dict[str, Any]:

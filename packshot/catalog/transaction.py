@@ -48,19 +48,38 @@ def is_database_away(error: BaseException) -> bool:
     return isinstance(error, sa.exc.InterfaceError | sa.exc.InternalError)
 
 
+class Clock:
+    """The moment of one transaction: the database's where it has a clock, read when it is first asked for.
+
+    Leases and pauses are compared between machines, whose own clocks may differ.
+    """
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._moment: datetime | None = None
+
+    def read(self) -> datetime:
+        if self._moment is None:
+            if self._connection.dialect.name == "sqlite":
+                self._moment = datetime.now(UTC)
+            else:
+                # When the transaction began, however often it is asked.
+                self._moment = self._connection.execute(sa.select(sa.func.now())).scalar_one().astimezone(UTC)
+        return self._moment
+
+
 @dataclass(frozen=True, slots=True)
 class Tx:
-    """One open transaction on behalf of one tenant.
-
-    Attributes:
-        now: the moment of the transaction; every row it writes carries this one.
-        by_own_clock: `now` is by this machine's clock, although the database has another one.
-    """
+    """One open transaction on behalf of one tenant."""
 
     connection: sa.Connection
     tenant: str
-    now: datetime
-    by_own_clock: bool = False
+    clock_reader: Clock
+
+    @property
+    def now(self) -> datetime:
+        """The moment of the transaction; every row it writes carries this one."""
+        return self.clock_reader.read()
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
@@ -68,11 +87,9 @@ class Tx:
 
     @property
     def clock(self) -> sa.ColumnElement[datetime]:
-        """The moment by the clock that leases and heartbeats are written by, for a statement that compares them.
-
-        The database's own where it has one: `now` of a reader is this machine's, to spare a statement.
-        """
-        return sa.func.now(type_=Moment()) if self.by_own_clock else sa.literal(self.now, Moment())
+        """`now` as a part of a statement, which spares the statement that reads it."""
+        is_sqlite = self.connection.dialect.name == "sqlite"
+        return sa.literal(self.now, Moment()) if is_sqlite else sa.func.now(type_=Moment())
 
     @contextmanager
     def part(self) -> Iterator[None]:
@@ -121,7 +138,7 @@ class Catalog:
     def read(self, tenant: str) -> Iterator[Tx]:
         """Open a transaction that sees one state of the database and changes nothing."""
         with self._reading.connect() as connection, connection.begin() as transaction:
-            yield Tx(connection, tenant, datetime.now(UTC), by_own_clock=not self.is_sqlite)
+            yield Tx(connection, tenant, Clock(connection))
             transaction.rollback()
 
     @contextmanager
@@ -132,7 +149,7 @@ class Catalog:
             self._writing.connect() as connection,
             connection.begin(),
         ):
-            yield Tx(connection, tenant, self._now(connection))
+            yield Tx(connection, tenant, Clock(connection))
 
     @contextmanager
     def edit(self, tenant: str) -> Iterator[Tx]:
@@ -162,13 +179,6 @@ class Catalog:
             hold_configuration(tx)
             _wait_until(is_calm, seconds)
             yield tx
-
-    def _now(self, connection: sa.Connection) -> datetime:
-        if self.is_sqlite:
-            return datetime.now(UTC)
-        # Leases are compared between machines, whose own clocks may differ.
-        moment: datetime = connection.scalar(sa.select(sa.func.now()))  # type: ignore[assignment]
-        return moment.astimezone(UTC)
 
     def empty_log(self) -> None:
         """Write SQLite's log into the database and empty it: what was overwritten is not left there either."""

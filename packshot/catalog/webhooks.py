@@ -15,7 +15,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from packshot.catalog import retries
 from packshot.catalog.pages import Order, Page, fetch_page
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.work import deliveries, webhooks
 from packshot.catalog.transaction import Tx
 from packshot.errors import Limit, NotFound
@@ -26,6 +28,7 @@ LEASE = timedelta(seconds=60)
 PAUSES = tuple(
     timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
 )
+MAX_ATTEMPTS = len(PAUSES) + 1
 KEPT = timedelta(days=30)
 
 
@@ -62,6 +65,8 @@ class Delivery:
     Attributes:
         attempts: how often it was tried.
         response_status: what the address answered last; None: nothing yet, or nobody answered.
+        error: why the last attempt came to nothing; None: none has.
+        next_attempt_at: None: it has ended.
     """
 
     id: str
@@ -70,7 +75,9 @@ class Delivery:
     state: DeliveryState
     attempts: int
     response_status: int | None
+    error: str | None
     created_at: datetime
+    next_attempt_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class Claim:
     sealed: bytes | None
     body: str
     attempt: int
+    faults: int
 
 
 def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Callable[[str, str], bytes]) -> tuple[Webhook, str]:
@@ -238,7 +246,7 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
     webhook_id = tx.connection.scalar(
         sa.update(deliveries)
         .where(*here)
-        .values(state=DeliveryState.QUEUED.value, attempts=0, due_at=tx.now, lease_until=None)
+        .values(state=DeliveryState.QUEUED.value, attempts=0, faults=0, error=None, due_at=tx.now, lease_until=None)
         .returning(deliveries.c.webhook_id)
     )
     if webhook_id is None:
@@ -308,7 +316,8 @@ def claim_due(
             .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
             .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
         )
-        claim = Claim(row.id, row.webhook_id, row.url, row.secret, row.sealed, row.body, row.attempts + 1)
+        attempt = row.attempts + 1
+        claim = Claim(row.id, row.webhook_id, row.url, row.secret, row.sealed, row.body, attempt, row.faults)
         claims.append((row.tenant_id, claim))
     return claims
 
@@ -316,30 +325,57 @@ def claim_due(
 def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         deliveries.c.state == DeliveryState.QUEUED.value,
-        deliveries.c.due_at <= tx.now,
-        sa.or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < tx.now),
+        # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
+        sa.or_(deliveries.c.due_at <= tx.now, deliveries.c.due_at > _latest(tx)),
+        retries.is_free(tx, deliveries.c.lease_until, LEASE),
     )
 
 
-def end_attempt(tx: Tx, claim: Claim, status: int | None) -> None:
+def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
+    """Return the latest moment for which a delivery's next attempt can be planned."""
+    kind = deliveries.c.due_at.type
+    after = {number: sa.literal(tx.now + pause, kind) for number, pause in enumerate(PAUSES, 1)}
+    first = {0: sa.literal(tx.now, kind)}
+    return sa.case(first | after, value=deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
+
+
+def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = None) -> None:
     """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
 
     Args:
         status: what the address answered; None: nobody answered.
+        error: why it came to nothing; None: it was answered.
     """
-    values: dict[str, Any] = {"response_status": status, "lease_until": None}
+    values: dict[str, Any] = {"response_status": status, "faults": 0}
     if status is not None and 200 <= status < 300:
-        values["state"] = DeliveryState.SUCCEEDED.value
-    elif claim.attempt > len(PAUSES):
+        values |= {"state": DeliveryState.SUCCEEDED.value, "error": None}
+    else:
+        answered = "Nobody answered." if status is None else f"The address answered {status}."
+        values["error"] = retries.shorten(error or answered)
+        if claim.attempt >= MAX_ATTEMPTS:
+            values["state"] = DeliveryState.FAILED.value
+        else:
+            values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
+    _end(tx, claim, values)
+
+
+def end_after_fault(tx: Tx, claim: Claim, error: str) -> None:
+    """Note that an unforeseen exception ended an attempt; after some in a row no other follows."""
+    values: dict[str, Any] = {"faults": claim.faults + 1, "error": retries.shorten(error)}
+    if claim.faults + 1 >= MAX_FAULTS or claim.attempt >= MAX_ATTEMPTS:
         values["state"] = DeliveryState.FAILED.value
     else:
         values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
+    _end(tx, claim, values)
+
+
+def _end(tx: Tx, claim: Claim, values: dict[str, Any]) -> None:
     # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
     tx.connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id == claim.id)
         .where(deliveries.c.attempts == claim.attempt, deliveries.c.state == DeliveryState.QUEUED.value)
-        .values(**values)
+        .values(**values, lease_until=None)
     )
 
 
@@ -364,5 +400,7 @@ def _to_delivery(row: Any) -> Delivery:
         DeliveryState(row.state),
         row.attempts,
         row.response_status,
+        row.error,
         row.created_at,
+        row.due_at if row.state == DeliveryState.QUEUED.value else None,
     )

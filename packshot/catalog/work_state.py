@@ -34,8 +34,11 @@ class WorkState:
     @property
     def has_worker(self) -> bool:
         """Whether a worker has renewed any lease lately."""
-        is_dispatching = self.dispatching_until is not None and self.dispatching_until > self.now - SILENCE / 4
-        is_refreshing = self.leased_until is not None and self.leased_until > self.now + LEASE - SILENCE
+        # No lease lasts longer: an end further ahead is one from before the clock moved back.
+        latest = self.now + LEASE
+        earliest = self.now - SILENCE / 4
+        is_dispatching = self.dispatching_until is not None and earliest < self.dispatching_until <= latest
+        is_refreshing = self.leased_until is not None and latest - SILENCE < self.leased_until <= latest
         return is_dispatching or is_refreshing
 
     @property

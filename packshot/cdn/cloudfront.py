@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.cdn.paths import paths_of
@@ -103,7 +105,7 @@ class CloudFrontPurger:
             return act(self._client())
         except ClientError as error:
             raise self._translated(error) from error
-        except BotoCoreError as error:
+        except (BotoCoreError, ResponseParserError, HTTPError) as error:
             raise OSError(f"CloudFront cannot be asked: {error}") from error
 
     def _translated(self, error: ClientError) -> Exception:

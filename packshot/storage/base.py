@@ -32,7 +32,11 @@ class AlreadyThere(Exception):
 
 
 class DamagedObject(OSError):
-    """What is under that key is not what was put there; under a computed key it can be made again."""
+    """What is under that key is not what was put there: other bytes, fewer or more, or no readable metadata.
+
+    Of every store, and asking again gives the same; a store that breaks off is an outage, another `OSError`. Under a
+    computed key the object can be made again.
+    """
 
 
 class NoSuchObject(KeyError):
@@ -141,8 +145,10 @@ class ObjectStore(Protocol):
 
     Every method raises `ValueError` for a key that breaks the rules of
     `check_key`, and `OSError` for an outage: a store that is away never says
-    that it has no such object. A key must not also be the folder of another key
-    ("a" beside "a/b"): some stores cannot keep both.
+    that it has no such object. Those that read raise `DamagedObject` where the
+    body is not what was put; `head` tells only what shows without the bytes. A
+    key must not also be the folder of another key ("a" beside "a/b"): some stores
+    cannot keep both.
     """
 
     @property

@@ -15,13 +15,14 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR
-from typing import BinaryIO
+from typing import BinaryIO, Self
 from uuid import uuid4
 
 from packshot.storage.base import (
     CHUNK_BYTES,
     SEGMENT,
     AlreadyThere,
+    DamagedObject,
     Metadata,
     NoSuchObject,
     Opened,
@@ -91,8 +92,8 @@ class FolderStore:
             NoSuchObject: nothing is under that key.
         """
         file, stored = self._open(key)
-        with file:
-            return file.read(), stored
+        with _Verified(file, stored) as body:
+            return body.read(-1), stored
 
     def head(self, key: str) -> Stored | None:
         """Return what is known of the object, None where there is none."""
@@ -110,7 +111,7 @@ class FolderStore:
             NoSuchObject: nothing is under that key.
         """
         file, stored = self._open(key)
-        return Opened(stored, file)
+        return Opened(stored, _Verified(file, stored))
 
     def delete(self, key: str) -> None:
         """Remove the object, and what a killed put left of one; its folder may stay."""
@@ -161,11 +162,11 @@ class FolderStore:
         Raises:
             NoSuchObject: nothing is under that key.
         """
-        path = self.local_path(key)
-        if path is None:
-            self._check_here()
-            raise NoSuchObject(key)
-        yield path
+        file, stored = self._open(key)
+        with _Verified(file, stored) as body:
+            while body.read(CHUNK_BYTES):
+                pass
+        yield self._path(key)
 
     def sweep(self) -> int:
         """Remove what killed puts left behind, if older than an hour; return how many files.
@@ -232,6 +233,34 @@ class FolderStore:
 
     def _new_temp(self) -> Path:
         return self._temp / uuid4().hex
+
+
+class _Verified:
+    """A body whose digest is taken while it is read, and compared before its last bytes are given out."""
+
+    def __init__(self, file: BinaryIO, stored: Stored) -> None:
+        self._file = file
+        self._stored = stored
+        self._left = stored.size
+        self._digest = sha256()
+
+    def read(self, size: int, /) -> bytes:
+        chunk = self._file.read(size)
+        self._left -= len(chunk)
+        self._digest.update(chunk)
+        is_whole = self._left == 0 and self._digest.hexdigest() == self._stored.sha256
+        if self._left < 0 or (not chunk and self._left) or (chunk and not self._left and not is_whole):
+            raise DamagedObject(errno.EIO, "The object's bytes are not those that were put", str(self._file.name))
+        return chunk
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _chunks(body: bytes | Path) -> Iterator[bytes]:

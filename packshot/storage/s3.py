@@ -32,7 +32,7 @@ from packshot.storage.base import (
     check_prefix,
 )
 from packshot.storage.direct import Direct
-from packshot.storage.s3_client import Damaged, S3Client, status_of
+from packshot.storage.s3_client import Damaged, S3Client, WrongBytes, status_of
 
 PAGE_KEYS = 1000  # No store lists more at a time.
 _MOST = {"list_object_versions": "MaxKeys", "list_multipart_uploads": "MaxUploads"}
@@ -127,6 +127,7 @@ class S3Store:
 
         Raises:
             NoSuchObject: nothing is under that key.
+            DamagedObject: other bytes than were put are there.
         """
         check_key(key)
 
@@ -144,7 +145,7 @@ class S3Store:
     def open(self, key: str) -> Opened:
         """Open the object for reading in chunks; the caller closes it.
 
-        Reading raises `OSError` where the bytes end early, stay away or are wrong;
+        Reading raises `OSError` where the bytes end early or stay away, and `DamagedObject` where they are wrong;
         what is wrong is noticed before the last chunk is given out.
 
         Raises:
@@ -201,6 +202,7 @@ class S3Store:
 
         Raises:
             NoSuchObject: nothing is under that key.
+            DamagedObject: other bytes than were put are there.
         """
         check_key(key)
         with NamedTemporaryFile(dir=self._scratch, prefix="fetched-") as file:
@@ -280,10 +282,6 @@ def _ask(operation: str, question: dict[str, Any], client: Any) -> dict[str, Any
     return answer
 
 
-class _WrongBytes(Damaged, DamagedObject):
-    """All bytes came, and are not those that were put."""
-
-
 class _Body:
     """The body of an answer, measured and digested while it is read."""
 
@@ -310,7 +308,7 @@ class _Body:
         if not self._left:
             self._ended = True
             if self._digest.hexdigest() != self._stored.sha256:
-                raise _WrongBytes(f"{self._stored.key}: the bytes are not those that were put")
+                raise WrongBytes(f"{self._stored.key}: the bytes are not those that were put")
         return chunk
 
     def close(self) -> None:
@@ -320,7 +318,7 @@ class _Body:
 
 def _headers(stored: Stored) -> dict[str, Any]:
     metadata = stored.metadata
-    kept = {"sha256": stored.sha256, "put-at": stored.modified_at.isoformat()}
+    kept = {"sha256": stored.sha256, "size": str(stored.size), "put-at": stored.modified_at.isoformat()}
     if metadata.tags:
         kept["tags"] = ",".join(metadata.tags)
     headers: dict[str, Any] = {"ContentType": metadata.content_type, "Metadata": kept}
@@ -333,6 +331,10 @@ def _stored(key: str, answer: dict[str, Any]) -> Stored:
     # Some stores send the names back in capitals.
     kept = {name.lower(): value for name, value in answer["Metadata"].items()}
     try:
+        # What was uploaded past Packshot, or long ago, has no size there.
+        if int(kept.get("size", answer["ContentLength"])) != answer["ContentLength"]:
+            text = f"{key}: it has {answer['ContentLength']} bytes instead of {kept['size']}"
+            raise DamagedObject(errno.EIO, text)
         return Stored(
             key=key,
             size=answer["ContentLength"],

@@ -31,6 +31,8 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from packshot.storage.base import DamagedObject
+
 ATTEMPTS = 4
 CONNECTIONS = 32
 _BROKEN = (BotoConnectionError, HTTPClientError, HTTPError)
@@ -83,10 +85,14 @@ os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Damaged(OSError):
-    """Bytes came that are not those that were put, or not all of them."""
+    """Bytes came that are not those that were put, or not all of them; they are asked for again."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.EIO, text)
+
+
+class WrongBytes(Damaged, DamagedObject):
+    """All bytes came, and are not those that were put. Changed on their way they are right the next time."""
 
 
 class S3Client:
@@ -128,6 +134,7 @@ class S3Client:
             act: repeatable; what it raises itself, other than `Damaged`, is passed on at once.
 
         Raises:
+            DamagedObject: other bytes than were put came each time.
             OSError: an outage, EIO; or something to be mended, EINVAL, and its text says what.
         """
         begun = time.monotonic()
@@ -142,6 +149,8 @@ class S3Client:
                 wait = random.uniform(0, pause)  # noqa: S311 - only to spread the retries
                 if not may_pass(error) or attempt == ATTEMPTS or time.monotonic() + wait > latest:
                     text = f"S3 bucket {self.bucket}, {doing}, attempt {attempt}: {_told(error)}"
+                    if isinstance(error, DamagedObject):
+                        raise WrongBytes(text) from error
                     raise OSError(errno.EIO if may_pass(error) else errno.EINVAL, text) from error
                 log.info("S3 bucket %s, %s, attempt %d: %s; again.", self.bucket, doing, attempt, _told(error))
             time.sleep(wait)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import TypeVar
 
-from packshot.errors import PackshotError
+from packshot.errors import PackshotError, describe
 
 # Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
 MOST_KEPT = 1000
@@ -93,10 +93,7 @@ class Report:
 
 def sentence(why: PackshotError | str) -> str:
     """Return what a refusal says, with what was expected and what was got."""
-    if isinstance(why, str):
-        return why
-    details = [f"expected {why.expected}"] * (why.expected is not None) + [f"got {why.got}"] * (why.got is not None)
-    return f"{why.message} ({', '.join(details)})" if details else why.message
+    return why if isinstance(why, str) else describe(why)
 
 
 def _spelled(text: str) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from packshot.catalog.pages import Page
     from resolvers.caller import Caller
 
+MAX_RETRIES = 20
+
 app = typer.Typer(help="Jobs: what is rendered, how far it is, and what failed.", no_args_is_help=True)
 
 
@@ -203,13 +205,14 @@ def show_job(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one job, and what of it could not be rendered."""
+    """Show one job, what of it could not be rendered, and what waits to be tried again."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
         job = _get(caller, job_id)
         found, total = _failures(caller, job_id, failures)
         told = document(job, jobs.find_external_ids(caller, [job]))
+        retrying = [] if job.finished_at else jobs.list_retries(caller, job_id, first=MAX_RETRIES)
     if as_json:
         print_json(
             told
@@ -225,6 +228,17 @@ def show_job(
                     for failure in found
                 ],
                 "failuresTotal": total,
+                "retrying": [
+                    {
+                        "packId": retry.pack_id,
+                        "location": retry.location,
+                        "reason": retry.reason,
+                        "attempts": retry.attempts,
+                        "outages": retry.outages,
+                        "nextAttemptAt": retry.next_attempt_at,
+                    }
+                    for retry in retrying
+                ],
             }
         )
         return
@@ -238,7 +252,26 @@ def show_job(
         )
         print_table(
             ("pack", "location", "code", "attempts", "message"),
-            [(each.pack_id, each.location, each.code.value, str(each.attempts), each.message) for each in found],
+            [
+                (each.pack_id or "-", each.location or "-", each.code.value, str(each.attempts), each.message)
+                for each in found
+            ],
+        )
+    if retrying:
+        typer.echo(f"\n{len(retrying)}{' or more' if len(retrying) == MAX_RETRIES else ''} to be tried again:")
+        print_table(
+            ("pack", "location", "attempts", "outages", "next attempt", "reason"),
+            [
+                (
+                    each.pack_id or "-",
+                    each.location or "-",
+                    str(each.attempts),
+                    str(each.outages),
+                    "now" if each.next_attempt_at is None else _moment(each.next_attempt_at),
+                    each.reason,
+                )
+                for each in retrying
+            ],
         )
 
 

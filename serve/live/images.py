@@ -7,9 +7,10 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from packshot.errors import NotFound
+from packshot.errors import NotFound, OriginalLost
+from packshot.make import DAMAGED
 from packshot.site import Site, original_key
-from packshot.storage.base import NoSuchObject
+from packshot.storage.base import DamagedObject, NoSuchObject
 from packshot.variants.live_request import LiveForm
 from packshot.variants.resolve import Target, asked_location, nothing_to_show, shown_at
 from packshot.variants.tags import purge_tags
@@ -90,6 +91,8 @@ class LiveImages:
                 if conditions.head or conditions.is_unchanged(stored):
                     return Sendable(stored), headers
             opened = store.open(key)
+        except DamagedObject:
+            raise OriginalLost(DAMAGED) from None
         except NoSuchObject:
             raise NotFound("The original is missing from its store.", expected="another image", got=image_id) from None
         return Sendable(opened.stored, opened), headers

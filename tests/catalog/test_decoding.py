@@ -12,6 +12,7 @@ from packshot.make import make_variants
 from packshot.model import FAILURE_SECONDS, Format, Original
 from packshot.render.pool import Lane
 from pregen.learn import learn
+from tests.clock import StoppedClock
 from tests.pictures import animated, photo
 from tests.playground import TENANT, Playground
 
@@ -61,7 +62,7 @@ def test_a_refusal_is_kept_for_a_time_and_ends_with_the_first_success(playground
     assert failure.expected == "less"
     assert decoded(playground, pack_id, Decoding(0.1)).recent_failure is None
     with playground.site.catalog.write(TENANT) as tx:
-        long_ago = replace(tx, now=tx.now - timedelta(seconds=FAILURE_SECONDS + 1))
+        long_ago = replace(tx, clock_reader=StoppedClock(tx.now - timedelta(seconds=FAILURE_SECONDS + 1)))
         write_decodings(long_ago, {refused.sha256: Decoding(failure=failure)})
     assert original_of(playground, pack_id).failure is not None
     assert original_of(playground, pack_id).recent_failure is None

@@ -193,7 +193,7 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
     with playground.site.catalog.write(TENANT) as tx:
         held = orders.claim(tx, [pack_id])
         assert held, "its lease is free"
-        orders.put_off(tx, held[0])
+        orders.put_off(tx, held[0], "the test says so")
     with working(playground, settings):
         wait_for(lambda: is_rendered(playground, pack_id))
 

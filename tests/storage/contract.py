@@ -1,7 +1,8 @@
 """What every object store must do. A test module subclasses `StoreContract`.
 
-It gives one fixture, `reopen`: a picklable callable that returns the same store
-again, in this process or another. The store is empty when a test begins.
+It gives two fixtures. `reopen` is a picklable callable that returns the same store
+again, in this process or another. `overwrite` puts other bytes under a key past the
+store, as a bad disk or a wrong command does. The store is empty when a test begins.
 """
 
 import hashlib
@@ -19,9 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from packshot.storage.base import CHUNK_BYTES, AlreadyThere, Metadata, NoSuchObject, ObjectStore
+from packshot.storage.base import CHUNK_BYTES, AlreadyThere, DamagedObject, Metadata, NoSuchObject, ObjectStore
 
 Reopen = Callable[[], ObjectStore]
+Overwrite = Callable[[str, bytes], None]
 
 PLAIN = Metadata("text/plain", None, ())
 BAD_KEYS = [
@@ -76,6 +78,12 @@ def assert_whole(store: ObjectStore, key: str) -> None:
 
 def put_tagged(store: ObjectStore, key: str, body: bytes) -> None:
     store.put(key, body, Metadata("application/octet-stream", None, (sha256(body),)))
+
+
+def overwrite_file(path: Path, body: bytes) -> None:
+    """Put other bytes into a file of a folder store."""
+    assert path.is_file()
+    path.write_bytes(body)
 
 
 def wins(store: ObjectStore, key: str, body: bytes) -> bool:
@@ -347,6 +355,46 @@ class StoreContract:
             for writer in writers:
                 writer.result()
         assert seen > 0
+
+    @pytest.mark.parametrize(
+        "other",
+        [b"", b"pictur", b"pictures", b"Picture", b"other bytes"],
+        ids=["empty", "shorter", "longer", "one bit", "other"],
+    )
+    def test_bytes_that_were_not_put_are_damage_for_every_reader(
+        self, store: ObjectStore, overwrite: Overwrite, other: bytes
+    ) -> None:
+        put_tagged(store, "a/b", b"picture")
+        overwrite("a/b", other)
+
+        def lend() -> None:
+            with store.as_file("a/b"):
+                pytest.fail("the bytes are wrong")
+
+        def read() -> None:
+            with store.open("a/b") as opened:
+                assert not list(opened), "a chunk of wrong bytes was given out"
+
+        for reads in (lambda: store.get("a/b"), lend, read):
+            with pytest.raises(DamagedObject):
+                reads()
+        if len(other) != len(b"picture"):
+            with pytest.raises(DamagedObject):
+                store.head("a/b")
+        store.delete("a/b")
+        assert store.head("a/b") is None
+        assert wins(store, "a/b", b"picture")
+        assert_whole(store, "a/b")
+
+    def test_no_last_chunk_of_wrong_bytes_is_given_out(self, store: ObjectStore, overwrite: Overwrite) -> None:
+        body = noise_from(1).randbytes(2 * CHUNK_BYTES + 5)
+        put_tagged(store, "a", body)
+        overwrite("a", body[:-1] + bytes([body[-1] ^ 1]))
+        got = 0
+        with store.open("a") as opened, pytest.raises(DamagedObject):  # noqa: PT012
+            for chunk in opened:
+                got += len(chunk)
+        assert got < len(body)
 
     def test_a_killed_writer_leaves_no_part_of_an_object(self, store: ObjectStore, reopen: Reopen) -> None:
         for round_ in range(4):

@@ -8,7 +8,7 @@ import pytest
 from packshot.storage.base import Metadata, NoSuchObject
 from packshot.storage.divided import DividedStore
 from packshot.storage.folder import FolderStore
-from tests.storage.contract import Reopen, StoreContract
+from tests.storage.contract import Overwrite, Reopen, StoreContract, overwrite_file
 
 PICTURE = Metadata("image/jpeg", None, ("a",))
 
@@ -28,6 +28,10 @@ class TestPublic(StoreContract):
     def reopen(self, tmp_path: Path) -> Reopen:
         return partial(divided, tmp_path, set())
 
+    @pytest.fixture
+    def overwrite(self, tmp_path: Path) -> Overwrite:
+        return lambda key, body: overwrite_file(tmp_path / "public" / key, body)
+
 
 class Everybody(set[str]):
     """A set of every tenant."""
@@ -42,6 +46,10 @@ class TestPrivate(StoreContract):
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Reopen:
         return partial(divided, tmp_path, Everybody())
+
+    @pytest.fixture
+    def overwrite(self, tmp_path: Path) -> Overwrite:
+        return lambda key, body: overwrite_file(tmp_path / "private" / key, body)
 
 
 def test_what_a_private_tenant_puts_is_not_in_the_public_store(tmp_path: Path) -> None:

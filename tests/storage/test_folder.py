@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 
 from packshot.storage.base import AlreadyThere, NoSuchObject
 from packshot.storage.folder import FolderStore
-from tests.storage.contract import PLAIN, Reopen, StoreContract, assert_whole, put_tagged, wins
+from tests.storage.contract import (
+    PLAIN,
+    Overwrite,
+    Reopen,
+    StoreContract,
+    assert_whole,
+    overwrite_file,
+    put_tagged,
+    wins,
+)
 
 _spawn = multiprocessing.get_context("spawn")
 _STEPS = ("open", "fdopen", "fsync", "replace", "link", "unlink", "mkdir", "close", "scandir")
@@ -35,6 +44,10 @@ class TestFolderStore(StoreContract):
     @pytest.fixture
     def reopen(self, root: Path) -> Reopen:
         return partial(FolderStore, root)
+
+    @pytest.fixture
+    def overwrite(self, root: Path) -> Overwrite:
+        return lambda key, body: overwrite_file(root / key, body)
 
 
 def _die_before_step(number: int, act: Callable[[], object]) -> bool:

@@ -26,7 +26,7 @@ from packshot.storage.base import CHUNK_BYTES, MAX_TAGS_BYTES, AlreadyThere, Met
 from packshot.storage.s3 import S3Store
 from tests.servers.faults import Answer, Corrupt, Fault, Proxy, Reset, Stall, Truncate, faulty_proxy
 from tests.servers.seaweed import Seaweed
-from tests.storage.contract import PLAIN, Reopen, StoreContract, noise_from
+from tests.storage.contract import PLAIN, Overwrite, Reopen, StoreContract, noise_from
 
 _spawn = multiprocessing.get_context("spawn")
 UNAVAILABLE = Answer(503, "SlowDown")
@@ -70,6 +70,19 @@ class TestS3Store(StoreContract):
     @pytest.fixture
     def store(self, reopen: Reopen) -> ObjectStore:
         return reopen()
+
+    @pytest.fixture
+    def overwrite(self, s3: Seaweed, store: S3Store, monkeypatch: pytest.MonkeyPatch) -> Overwrite:
+        # Otherwise it is asked for again three times, with pauses.
+        monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
+        client = raw_client(s3)
+
+        def overwrite(key: str, body: bytes) -> None:
+            place = store._place(key)
+            kept = client.head_object(**place)
+            client.put_object(**place, Body=body, Metadata=kept["Metadata"], ContentType=kept["ContentType"])
+
+        return overwrite
 
 
 def raw_client(s3: Seaweed) -> Any:
