@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from packshot.catalog import jobs as job_rows
 from packshot.catalog import leases
 from packshot.catalog.job_rates import current_rate
-from packshot.catalog.jobs import NO_WORKER, Job, JobState
+from packshot.catalog.jobs import NO_WORKER, Job, JobFilter, JobState
 from packshot.catalog.orders import LEASE, Priority, claim
 from packshot.catalog.tables.work import jobs, orders
 from packshot.catalog.work_state import DISPATCHER, read_work_state
@@ -99,7 +99,7 @@ def test_a_job_whose_workers_died_has_no_pace_and_says_so(playground: Playground
     dead = _age(playground, job, heartbeat_at=then, rate_at=then, started_at=then)
     assert (dead.variants_per_second, dead.eta_seconds) == (0.0, None)
     assert dead.stalled_reason == NO_WORKER
-    listed = resolved.list_jobs(playground.caller, first=5, after=None, states=None).items
+    listed = resolved.list_jobs(playground.caller, first=5, after=None, only=JobFilter()).items
     assert {each.id: each.stalled_reason for each in listed}[job.id] == NO_WORKER
     followed = read_subjects(playground.site, [("job", TENANT, job.id)])
     assert followed["job", TENANT, job.id].stalled_reason == NO_WORKER

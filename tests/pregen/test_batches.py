@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import orders
-from packshot.catalog.jobs import JobState
+from packshot.catalog.jobs import JobFilter, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
 from packshot.geometry import Crop
@@ -75,7 +75,7 @@ def test_a_damaged_picture_fails_by_itself(playground: Playground) -> None:
     refresh_packs(playground.site, TENANT, pack_ids)
     playground.run_jobs()
     assert there(playground, pack_ids) == [True, False, True]
-    job = jobs.list_jobs(playground.caller, first=1, after=None, states=None).items[0]
+    job = jobs.list_jobs(playground.caller, first=1, after=None, only=JobFilter()).items[0]
     assert (job.state, job.failed) == (JobState.PARTIAL, 3)
     states = {entry.state for entry in playground.entries(pack_ids[1]).values()}
     assert states == {VariantState.FAILED}
@@ -101,7 +101,9 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
     assert edited
     assert there(playground, pack_ids) == [True] * 3
     playground.run_jobs()
-    open_jobs = jobs.list_jobs(playground.caller, first=5, after=None, states=[JobState.QUEUED, JobState.RUNNING])
+    open_jobs = jobs.list_jobs(
+        playground.caller, first=5, after=None, only=JobFilter([JobState.QUEUED, JobState.RUNNING])
+    )
     assert open_jobs.total == 0
 
 

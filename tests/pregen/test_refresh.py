@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from packshot.catalog import orders
-from packshot.catalog.jobs import JobState
+from packshot.catalog.jobs import JobFilter, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.orders import Priority
 from packshot.catalog.tables.artwork import variants as variant_table
@@ -464,7 +464,7 @@ def test_an_attempt_of_a_pack_in_portions_is_counted_once(
     pack_id = playground.pack()
     playground.spoil(pack_id)
     playground.run_jobs()
-    job = jobs.list_jobs(playground.caller, first=1, after=None, states=None).items[0]
+    job = jobs.list_jobs(playground.caller, first=1, after=None, only=JobFilter()).items[0]
     (failure,) = jobs.list_failures(playground.caller, job.id, first=5, after=None).items
     assert (job.failed, failure.attempts) == (3, 3)
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {3}

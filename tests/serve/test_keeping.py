@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from packshot.catalog.jobs import JobFilter
 from packshot.geometry import Crop
 from packshot.render.pool import Renderer
 from packshot.storage.folder import FolderStore
@@ -59,7 +60,7 @@ def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) 
         f"3 variants and 0 originals went, {planned['bytes']} bytes; 0 were needed again.\n",
     )
     assert set(playground.site.variants.list("")) == set(playground.planned(pack_id))
-    newest = list_jobs(playground.caller, first=1, after=None, states=None).items[0]
+    newest = list_jobs(playground.caller, first=1, after=None, only=JobFilter()).items[0]
     assert (newest.kind, newest.state, newest.done) == ("collect", "succeeded", 3)
     assert newest.created_by is not None
     assert newest.created_by.startswith("cli:")
