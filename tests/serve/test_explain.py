@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from packshot.catalog.tenants import ensure_tenant
 from packshot.geometry import Crop
 from packshot.model import FormatPolicy, IncludeAll
+from packshot.site import original_key
 from resolvers import erasing, packs, tokens
 from resolvers import tenants as tenant_resolvers
 from tests.command import Command
@@ -203,3 +204,27 @@ def test_the_command_tells_the_same(client: TestClient, playground: Playground, 
     assert "There is no location 'nowhere'." in refused.stdout
     assert "expected /api/v2/img/<pack>" in command.run("explain", "http://127.0.0.1:8000/graphql", code=1).stderr
     assert "expected" in command.run("explain", f"/api/v2/img/{pack_id}/picture.json", code=1).stderr
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_of_a_lost_original_it_says_what_the_url_answers(
+    client: TestClient, playground: Playground, pack_id: str, fault: str
+) -> None:
+    original = playground.snapshot(pack_id).slot("main").original
+    assert original is not None
+    path = playground.site.originals.local_path(original_key(TENANT, original.sha256))
+    assert path is not None
+    body = path.read_bytes()
+    if fault == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(body[:-1] + bytes([body[-1] ^ 1]))
+    url = f"/api/v2/img/{pack_id}?width=23&format=png"
+    for _ in range(4):
+        answer = client.get(url)
+        assert answer.status_code == 422
+        told = ask(client, url)
+        assert (told["answer"], told["refusal"]["title"]) == ({"status": 422}, answer.json()["title"])
+        assert fault in answer.json()["title"]
+    path.write_bytes(body)
+    assert client.get(url).status_code == 200, "nothing was held against it"
