@@ -5,7 +5,6 @@ drawing, so they are the same alone and in any company.
 """
 
 import copy
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from PIL import Image
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
 from packshot.render.animation import MOVING, Animation, animation_of, write_animation
+from packshot.render.cpu_clock import CpuClock
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import Decoded, check_frames, check_pixels, credits_of
 from packshot.render.encode import check_sides, encode
@@ -72,7 +72,7 @@ def render_all(
     Raises:
         MemoryError: the process has no room; here, or from the iterator.
     """
-    began = time.process_time()
+    clock = CpuClock()
     levels = levels_of(original, limits) if levels is None else levels
     is_decoded = levels.most > 0
     try:
@@ -83,7 +83,7 @@ def render_all(
     except PackshotError as refusal:
         return iter(undecodable(refusal, drawings))
     drawn = _draw_all(levels, animation, credits, drawings, limits, begin)
-    return _timed(drawn, 0.0 if is_decoded else time.process_time() - began)
+    return _timed(drawn, 0.0 if is_decoded else clock.seconds())
 
 
 def undecodable(refusal: PackshotError, drawings: Sequence[Drawing]) -> list[Rendered | PackshotError]:
@@ -95,12 +95,12 @@ def undecodable(refusal: PackshotError, drawings: Sequence[Drawing]) -> list[Ren
 
 def _timed(outcomes: Iterator[Rendered | PackshotError], decoding_seconds: float) -> Iterator[Rendered | PackshotError]:
     while True:
-        began = time.process_time()
+        clock = CpuClock()
         outcome = next(outcomes, None)
         if outcome is None:
             return
         if isinstance(outcome, Rendered):
-            seconds = time.process_time() - began
+            seconds = clock.seconds()
             outcome = replace(outcome, seconds=seconds, decoding_seconds=decoding_seconds)
             decoding_seconds = 0.0
         yield outcome

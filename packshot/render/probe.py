@@ -1,6 +1,5 @@
 """What the catalog keeps of an original, found by decoding it once and wholly."""
 
-import time
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from packshot.render.animation import animation_of
+from packshot.render.cpu_clock import CpuClock
 from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import decode, inspect
 from packshot.render.limits import Limits
@@ -61,7 +61,7 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
         MemoryError: the process has no room for the picture.
     """
-    began = time.process_time()
+    clock = CpuClock()
     header = inspect(data, limits)
     decoded = decode(data, limits)
     alpha = decoded.picture.mode == "RGBA"
@@ -70,7 +70,7 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         # To the end, since damage in a later frame is to be found out at once too.
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
-    decoding_seconds = time.process_time() - began
+    decoding_seconds = clock.seconds()
     # What follows takes as long as there are pixels, whatever the file is.
     begin(0)
     with refused_if_damaged("The picture's colours cannot be told."):

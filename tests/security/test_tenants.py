@@ -78,6 +78,7 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
         ("{ jobs { totalCount } }", {}),
         ("query($at: String) { jobs(after: $at) { totalCount nodes { id } } }", {"at": "{jobs_cursor}"}),
     ],
+    "changes": [("{ changes { nodes { id externalId assetId } } }", {})],
     "purges": [
         ("{ purges { totalCount } }", {}),
         ("query($at: String) { purges(after: $at) { totalCount nodes { id } } }", {"at": "{purges_cursor}"}),

@@ -125,6 +125,7 @@ def test_nothing_shares_the_default_threads_but_files_and_the_lifespan() -> None
     ]
     assert unlimited == [
         "serve/app.py: to_thread.run_sync(demand.stop)",
+        "serve/app.py: to_thread.run_sync(recency.stop)",
         "serve/app.py: to_thread.run_sync(pregen.start)",
         "serve/app.py: to_thread.run_sync(pregen.stop)",
     ]
