@@ -222,12 +222,29 @@ class Dispatcher:
             deletions.forget_deletions(tx, self._site.settings.grace)
 
     def _sweep_uploads(self) -> None:
-        with self._site.catalog.read("") as tx:
-            expired = uploads.list_expired(tx, limit=PORTION)
-        for tenant, upload_id in expired:
+        for _ in range(ROUNDS):
+            with self._site.catalog.read("") as tx:
+                expired = uploads.list_expired(tx, limit=PORTION)
+            removed = sum(self._remove_upload(tenant, upload_id) for tenant, upload_id in expired)
+            if removed < PORTION:
+                return
+
+    def _remove_upload(self, tenant: str, upload_id: str) -> bool:
+        """Remove an expired upload; False: it could not be removed, and must not keep the others.
+
+        Raises:
+            Exception: an outage, which ends the sweep.
+        """
+        try:
             self._site.uploads.delete(f"{tenant}/{upload_id}")
             with self._site.catalog.write(tenant) as tx:
                 uploads.forget_upload(tx, upload_id)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            faults.count(log, error, "an expired upload could not be removed")
+            return False
+        return True
 
 
 def batch_size(tx: Tx) -> int:

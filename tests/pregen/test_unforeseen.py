@@ -341,3 +341,21 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
         states = {one.state for one in webhooks.list_deliveries(tx, webhook.id, first=10, after=None).items}
     assert DeliveryState.FAILED in states
     assert host.asked == []
+
+
+def test_an_upload_that_cannot_be_removed_does_not_keep_the_others(
+    playground: Playground, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = jpeg(photo(60, 40))
+    first, second = playground.upload(data), playground.upload(data)
+    remove = playground.site.uploads.delete
+
+    def delete(key: str) -> None:
+        if key.endswith(first):
+            stumble()
+        remove(key)
+
+    monkeypatch.setattr(playground.site.uploads, "delete", delete)
+    clock.move(3 * HOUR)
+    playground.dispatcher._sweep_uploads()
+    assert [key for key in playground.site.uploads.list("") if key.endswith((first, second))] == [f"{TENANT}/{first}"]
