@@ -51,7 +51,7 @@ def test_a_database_that_is_away_is_told_in_words_and_by_exit_code(
     command = Command(playground)
     command.environ["PACKSHOT_DATABASE_URL"] = DATABASE_AWAY
     result = command.run(*arguments, code=4)
-    assert result.stderr.startswith("The database does not answer: ")
+    assert result.stderr.startswith("The database does not answer: start it")
     assert result.stdout == ""
 
 

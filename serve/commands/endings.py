@@ -8,6 +8,7 @@ import typer
 from packshot.errors import PackshotError
 
 REFUSED, WITH_FAILURES, DOWN = 1, 3, 4
+_START_DATABASE = "start it, or correct PACKSHOT_DATABASE_URL"
 
 
 def stop(message: str, code: int) -> NoReturn:
@@ -41,10 +42,10 @@ def explain_end(error: Exception) -> tuple[str, int] | None:
         return None
     refused = outage is not None and outage.kind in (OutageKind.NO_RIGHTS, OutageKind.READ_ONLY)
     said = " ".join(str(error.orig if isinstance(error, DatabaseFault) else error).split())
-    what = (
-        f"{outage.reason}: {outage.cure}" if outage else "does not answer: start it, or correct PACKSHOT_DATABASE_URL"
-    )
-    return f"The database: {what} ({said}).", REFUSED if refused else DOWN
+    reason, cure = (outage.reason, outage.cure) if outage else ("does not answer", _START_DATABASE)
+    # Some reasons are sentences without their subject, others say it all.
+    subject = "The database" if reason.startswith(("does not", "refuses")) else "The database:"
+    return f"{subject} {reason}: {cure} ({said}).", REFUSED if refused else DOWN
 
 
 def _explain_os(error: OSError) -> tuple[str, int]:

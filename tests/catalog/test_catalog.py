@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from packshot.catalog import locations, migrate, packs
-from packshot.catalog.jobs import JobState
+from packshot.catalog.jobs import JobFilter, JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.tables.artwork import location_versions, originals
@@ -409,7 +409,7 @@ def test_edits_changes_and_regenerations_at_once_do_not_block_each_other(playgro
             done.result()
     playground.run_jobs()
     still_open = [JobState.QUEUED, JobState.RUNNING]
-    assert job_resolvers.list_jobs(playground.caller, first=1, after=None, states=still_open).total == 0
+    assert job_resolvers.list_jobs(playground.caller, first=1, after=None, only=JobFilter(states=still_open)).total == 0
 
 
 _SMALL = jpeg(photo(8, 8))
