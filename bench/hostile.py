@@ -18,10 +18,10 @@ import httpx2 as httpx
 import PIL
 import psutil
 import websockets
-from argon2 import PasswordHasher
 from PIL import Image
 
 from bench.report import circumstances, publish, table
+from serve.passwords import HASHER
 from tests.pictures import jpeg, noise, photo
 from tests.server import Server, serving
 
@@ -89,7 +89,7 @@ class Bench:
 
     def passwords(self) -> Iterator[Row]:
         """Sixty clients that try passwords."""
-        users = "editor:" + PasswordHasher().hash("a right long password")
+        users = "editor:" + HASHER.hash("a right long password")
         with self._served(PACKSHOT_BASIC_USERS=users) as server:
             guess = lambda: asyncio.run(_guess(server, self.seconds))  # noqa: E731
             yield self._grown("60 clients that try passwords", server, guess)

@@ -3,7 +3,9 @@
 docs/decisions names who waits for whom. Pools belong to the event loop: only `run` may be called, and only there.
 """
 
+import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +62,7 @@ class ThreadPool:
         tenant_threads: how many of one tenant; None: as many as there are.
         max_waiting: how many calls of one tenant may wait; None: any number, since something else bounds them.
         retry_after: seconds after which a refused call is worth repeating.
+        own_threads: take always the same threads, for work whose C code retains memory for each thread that ran it.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class ThreadPool:
         tenant_threads: int | None = None,
         max_waiting: int | None = None,
         retry_after: float = 2.0,
+        own_threads: bool = False,
     ) -> None:
         self._name = name
         self._threads = threads
@@ -77,6 +81,7 @@ class ThreadPool:
         self._max_waiting = max_waiting
         self._retry_after = retry_after
         self._limiter = anyio.CapacityLimiter(threads)
+        self._own = ThreadPoolExecutor(threads, thread_name_prefix=name) if own_threads else None
         self._shares: dict[str, _Share] = {}
 
     async def run(self, act: Callable[..., T], *args: Any, tenant: str = "") -> T:
@@ -93,11 +98,17 @@ class ThreadPool:
         share.work += 1
         try:
             async with share.limiter or nullcontext():
-                return await anyio.to_thread.run_sync(partial(act, *args), limiter=self._limiter)
+                return await self._run(partial(act, *args))
         finally:
             share.work -= 1
             if not share.work:
                 del self._shares[tenant]
+
+    async def _run(self, act: Callable[[], T]) -> T:
+        if self._own is None:
+            return await anyio.to_thread.run_sync(act, limiter=self._limiter)
+        async with self._limiter:
+            return await asyncio.get_running_loop().run_in_executor(self._own, act)
 
     def _new_limiter(self) -> anyio.CapacityLimiter | None:
         return None if self._tenant_threads is None else anyio.CapacityLimiter(self._tenant_threads)
@@ -118,7 +129,8 @@ class Threads:
 
     def __init__(self) -> None:
         self.lookups = ThreadPool("authentication", 8, max_waiting=512)
-        self.passwords = ThreadPool("the check of a password", 1, max_waiting=16)
+        # The allocator keeps the memory of a hash for every thread that has ever computed one.
+        self.passwords = ThreadPool("the check of a password", 1, max_waiting=16, own_threads=True)
         # Fewer than there are database connections, so that slow queries leave some to pictures.
         self.resolvers = ThreadPool("the database", 12, tenant_threads=8)
         self.rendering = ThreadPool("the check of pictures", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)

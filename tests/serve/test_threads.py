@@ -3,10 +3,12 @@
 import asyncio
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from pydantic import SecretStr
 
@@ -129,3 +131,19 @@ def test_nothing_shares_the_default_threads_but_files_and_the_lifespan() -> None
         "serve/app.py: to_thread.run_sync(pregen.start)",
         "serve/app.py: to_thread.run_sync(pregen.stop)",
     ]
+
+
+def test_passwords_are_hashed_in_one_thread_for_good() -> None:
+    """Each thread that has ever hashed one keeps 19 MiB."""
+
+    async def hash_beside_others() -> set[int]:
+        threads = Threads()
+        found = set()
+        for _ in range(5):
+            async with anyio.create_task_group() as others:
+                for _ in range(4):
+                    others.start_soon(threads.resolvers.run, time.sleep, 0.01)
+                found.add(await threads.passwords.run(threading.get_ident))
+        return found
+
+    assert len(anyio.run(hash_beside_others)) == 1
