@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from ipaddress import ip_network
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -34,6 +35,14 @@ OWN_PATHS = (
 # A secret below these can be guessed, or was typed by hand.
 MIN_SECRET_LENGTH = 24
 MIN_SECRET_SYMBOLS = 8
+# More of its characters in a row, as in the alphabet, make a secret one that was typed by hand.
+MAX_ROW_SHARE = 0.8
+# What guides put where a secret belongs, and what people type.
+_TYPED_BY_HAND = re.compile(
+    "change.?(me|this|it)|password|passwort|replace|placeholder|example|your.?(own|secret|token|admin|key)|qwert|asdfg"
+    "|letmein|supersecret",
+    re.IGNORECASE,
+)
 STRONG_SECRET = (
     f"at least {MIN_SECRET_LENGTH} characters that nobody can guess, {MIN_SECRET_SYMBOLS} of them different;"
     " `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints such a value"
@@ -96,12 +105,18 @@ def _allowed(value: str) -> str:
 
 
 def is_guessable(secret: str) -> bool:
-    """Whether a secret is too short, or has too few different characters, to keep strangers out.
+    """Whether a secret is too short or too regular to keep strangers out, or was copied from a guide.
 
     >>> is_guessable("x" * 40), is_guessable("app-0123456789abcdef0123")
     (True, False)
     """
-    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_SYMBOLS
+    if len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_SYMBOLS:
+        return True
+    repeats = any(secret == (secret[:n] * len(secret))[: len(secret)] for n in range(1, len(secret) // 2 + 1))
+    steps = [ord(after) - ord(before) for before, after in pairwise(secret)]
+    # Such as the alphabet.
+    is_row = sum(step in (-1, 0, 1) for step in steps) > MAX_ROW_SHARE * len(steps)
+    return repeats or is_row or _TYPED_BY_HAND.search(secret) is not None
 
 
 def split_list(value: str | None) -> list[str]:

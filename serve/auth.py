@@ -135,6 +135,9 @@ class Gate:
         if scheme not in BEARER or not credentials:
             raise Unauthenticated
         try:
+            if not credentials.isascii():
+                # No token has such characters, and a lone surrogate cannot even be compared.
+                raise UnknownToken
             if _alike(credentials, self._admin_token):
                 caller = known
             elif credentials.startswith(PREFIX):

@@ -1,7 +1,6 @@
 """HTTP Basic: passwords against Argon2 hashes, a few at a time, with a back-off for wrong ones."""
 
 import asyncio
-import binascii
 import hmac
 import secrets
 from base64 import b64decode
@@ -104,7 +103,8 @@ class Passwords:
 def _decode(credentials: str) -> tuple[str, str]:
     try:
         name, colon, password = b64decode(credentials, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
+        # Not Base64, not UTF-8, or characters beyond ASCII.
         raise WrongPassword from None
     if not colon or len(password.encode()) > MAX_PASSWORD_BYTES:
         raise WrongPassword

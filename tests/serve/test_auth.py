@@ -207,7 +207,9 @@ def test_a_password_is_checked_against_what_the_command_printed(playground: Play
         for _ in range(2):
             viewer = ask(client, basic("ann", "pa:ss wörd")).json()["data"]["viewer"]
             assert (viewer["subject"], len(viewer["scopes"])) == ("ann", 6)
-            for wrong in (basic("ann", "password"), basic("eve", "pa:ss wörd"), "Basic ///", "Basic YW5u"):
+            beyond_ascii = (b"Basic \xe9", b"Basic Ym9iOng=\xe9", b"Bearer \xe9", b"Bearer pst_\xff")
+            malformed = (basic("ann", "password"), basic("eve", "pa:ss wörd"), "Basic ///", "Basic YW5u")
+            for wrong in (*malformed, *beyond_ascii):
                 assert ask(client, wrong).status_code == 401
 
 
