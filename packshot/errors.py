@@ -40,7 +40,7 @@ class PackshotError(Exception):
     """A refusal, with what was expected and what was got.
 
     Args:
-        message: one sentence for a person.
+        message: one sentence for a person, shortened to 1,000 characters: it may quote what a client sent.
         field: path of the offending value in snake case, innermost last.
         expected: what would have been accepted.
         got: what came instead, shortened to 100 characters.
@@ -55,8 +55,8 @@ class PackshotError(Exception):
     def __init__(
         self, message: str, *, field: tuple[str, ...] = (), expected: str | None = None, got: object = None
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = _short(message, 1000)
+        super().__init__(self.message)
         self.field = field
         self.expected = expected
         # JSON has no lone surrogate, though what a client sent may spell one.

@@ -20,6 +20,8 @@ from resolvers.urls import Urls
 
 MOST_WIDTHS = 32
 MOST_SOURCES = 16
+# Of `alt`, `sizes` and `media`, which every element repeats.
+MOST_CHARACTERS = 1000
 # Browsers take the first source they can show, so the smallest format comes first.
 _ORDER = (Format.AVIF, Format.WEBP, Format.GIF, Format.JPEG, Format.PNG)
 
@@ -77,7 +79,9 @@ class Picture:
 
         Raises:
             Invalid: `loading` is neither lazy nor eager.
+            Limit: `alt` is too long.
         """
+        _check_text(alt, "alt")
         if loading not in ("lazy", "eager"):
             raise Invalid("That is no way to load.", field=("loading",), expected="lazy, eager", got=loading)
         image = {"src": self.src, "width": self.width, "height": self.height, "alt": alt, "loading": loading}
@@ -147,7 +151,7 @@ def layout_at(snapshot: Snapshot, wanted: Wanted, *, limit: Size, opened: bool =
 
     Raises:
         NotFound: no such location.
-        Invalid, Limit: a width that cannot be, or too many.
+        Invalid, Limit: a width that cannot be, or too many; too long a text.
         Forbidden: a width or format that the tenant's policy does not let be drawn.
     """
     part = _part(snapshot, wanted, limit, opened)
@@ -170,7 +174,7 @@ def layout_of(snapshot: Snapshot, sources: Sequence[Wanted], *, limit: Size, ope
 
     Raises:
         NotFound: no such location.
-        Invalid, Limit: a width that cannot be, or too many of anything.
+        Invalid, Limit: a width that cannot be, or too many of anything; too long a text.
         Forbidden: a width or format that the tenant's policy does not let be drawn.
     """
     if not 1 <= len(sources) <= MOST_SOURCES:
@@ -243,6 +247,8 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Par
             f"There is no location {wanted.location!r}.", field=("location",), expected=known, got=wanted.location
         )
     _check_widths(wanted.widths, limit)
+    _check_text(wanted.sizes, "sizes")
+    _check_text(wanted.media, "media")
     shown = shown_at(snapshot, config.name)
     if shown is None:
         return None
@@ -259,6 +265,16 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Par
         offered[default.drawing.format] = {default.drawing.size.width: default}
     ordered = {format: [targets[width] for width in sorted(targets)] for format, targets in offered.items()}
     return _Part(wanted, default, ordered)
+
+
+def _check_text(text: str | None, field: str) -> None:
+    if text is not None and len(text) > MOST_CHARACTERS:
+        raise Limit(
+            f"`{field}` is too long.",
+            field=(field,),
+            expected=f"up to {MOST_CHARACTERS} characters",
+            got=f"{len(text)} characters",
+        )
 
 
 def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:

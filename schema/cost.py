@@ -25,6 +25,7 @@ from graphql import (
 )
 
 from packshot.catalog.pages import LARGEST_PAGE
+from packshot.model import Format
 from schema.scalars import MAX_LONG
 from schema.selection import Fragments, collect
 
@@ -51,6 +52,8 @@ WEIGHTS = {
     "samples": 100,
     "previewUrls": 100,
 }
+# These look at every row of a table again for each object that is asked.
+SCANS_EACH = {("Job", "retrying")}
 # These look at every row of a table, but once however many objects of a page ask.
 SCANS = {
     ("PackConnection", "totalCount"),
@@ -64,13 +67,25 @@ SCANS = {
     ("Mutation", "deleteLocation"),
     ("Mutation", "addRendition"),
 }
-# These do where the argument is given.
-SCANNING_ARGUMENTS = {("Query", "jobs"): "states", ("Mutation", "purge"): "renderedBefore"}
+# By field: the arguments, and keys of an argument, that make it look at every row. In a connection every argument
+# that is not found by an index does; those are listed all the same, and a test compares both lists with the schema.
+SCANNING = {
+    ("Query", "jobs"): ("states", "filter.states", "filter.kinds", "filter.location"),
+    ("Query", "packs"): ("filter.nothingToShowAt", "filter.variantState"),
+    ("Mutation", "purge"): ("renderedBefore",),
+    ("Mutation", "regenerate"): ("scope.location", "scope.tenant"),
+}
+# An index finds these, in the order of the listing that is named; None: in its only order.
+INDEXED: dict[tuple[str, str], dict[str, str | None]] = {
+    ("Query", "jobs"): {"filter.packId": None, "filter.since": None},
+    ("Query", "packs"): {"filter.sequenceAfter": "SEQUENCE_ASC", "filter.modifiedAfter": "MODIFIED_DESC"},
+}
+# An index finds at most one row for each item of these lists, whatever else is asked of those rows.
+UNIQUE = {("Query", "packs"): ("filter.assetIds", "filter.externalIds")}
+# These say which page of a connection is read; an index leads to it in every order.
+PAGING = ("first", "after", "orderBy")
 # Any other `totalCount` counts the rows of one object, by an index.
 COUNT = 10
-# By filter of `packs`: the order in which an index finds what it lets through; those with a list find it in any order.
-FILTER_ORDERS = {"sequenceAfter": "SEQUENCE_ASC", "modifiedAfter": "MODIFIED_DESC"}
-FILTER_LISTS = ("assetIds", "externalIds")
 # The length of these is known only when they are read.
 LENGTHS = {("Pack", "locations"): 10, ("Query", "webhooks"): 10}
 SIZED_BY = ("first", "ids", "inputs")
@@ -113,6 +128,7 @@ class Meter:
 
     def _object(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> Measure:
         once = each = scans = scalars = 0
+        # Their names in the answer, which the client chooses, are repeated in each object.
         fields = collect(self._schema, kind, selections, self._fragments, self._variables)
         for nodes in fields.values():
             below = [node.selection_set for node in nodes if node.selection_set is not None]
@@ -122,7 +138,7 @@ class Meter:
                 found = self._field(nodes[0], kind, below)
             scalars += not below
             once, each, scans = once + found.once, each + found.each, scans + found.scans
-        return Measure(once + scalars // SCALARS, each, scans)
+        return Measure(once + scalars // SCALARS + _characters(list(fields)) // CHARACTERS, each, scans)
 
     def _field(self, node: FieldNode, parent: GraphQLObjectType, selections: Sequence[SelectionSetNode]) -> Measure:
         name = node.name.value
@@ -148,7 +164,8 @@ class Meter:
             return Measure(0 if in_page else whole, whole if in_page else 0, scans)
         if kind.name.endswith("Connection"):
             return Measure(weight + below.once + length * below.each, scans=scans)
-        return Measure(length * (weight + below.once), scans=scans)
+        again = SCAN if (parent.name, name) in SCANS_EACH else 0
+        return Measure(again + length * (weight + below.once), scans=scans)
 
     def _weight(self, parent: GraphQLObjectType, name: str, given: Mapping[str, Any], *, is_object: bool) -> int:
         weight = WEIGHTS.get(name, OBJECT if is_object else 0)
@@ -157,14 +174,16 @@ class Meter:
         elif name == "totalCount" and (parent.name, name) not in SCANS:
             weight = COUNT
         items = sum(_items(value) for key, value in given.items() if key not in COUNTED)
-        return weight + items // ITEMS + _characters(given) // CHARACTERS
+        # Of a picture, each source element repeats the text.
+        repeated = _elements(given) if name == "picture" else 1
+        return weight + items // ITEMS + repeated * _characters(given) // CHARACTERS
 
     def _scans(self, parent: GraphQLObjectType, name: str, given: Mapping[str, Any]) -> int:
         place = (parent.name, name)
-        scans = place in SCANS or given.get(SCANNING_ARGUMENTS.get(place, "")) is not None
-        if place == ("Query", "packs"):
-            scans = _filter_scans(given.get("filter") or {}, given.get("orderBy"))
-        return SCAN if scans else 0
+        if place in SCANS:
+            return SCAN
+        is_page = get_named_type(parent.fields[name].type).name.endswith("Connection")
+        return SCAN if (_page_scans if is_page else _argument_scans)(place, given) else 0
 
     def _introspected(self, node: FieldNode, selections: Sequence[SelectionSetNode]) -> int:
         if not selections:
@@ -175,8 +194,9 @@ class Meter:
 
     def _told(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> int:
         """Return how many objects and lists of the schema a selection tells, about."""
-        told = 1
-        for nodes in collect(self._schema, kind, selections, self._fragments, self._variables).values():
+        fields = collect(self._schema, kind, selections, self._fragments, self._variables)
+        told = 1 + INTROSPECTED * _characters(list(fields)) // CHARACTERS
+        for nodes in fields.values():
             name = nodes[0].name.value
             below = [node.selection_set for node in nodes if node.selection_set is not None]
             if below:
@@ -216,13 +236,35 @@ def _count(values: Any, usual: int) -> int:
     return usual if values is None else max(1, len(values))
 
 
-def _filter_scans(asked: Mapping[str, Any], order: Any) -> bool:
-    """Whether a filter of packs is answered by looking at every pack."""
-    used = [name for name, value in asked.items() if value is not None]
-    if any(name in FILTER_LISTS for name in used):
+def _elements(given: Mapping[str, Any]) -> int:
+    """Return how many source elements one source of a picture gives at most: one for each format."""
+    return max(_count(source.get("formats"), len(Format)) for source in given.get("sources") or [given])
+
+
+def _page_scans(place: tuple[str, str], given: Mapping[str, Any]) -> bool:
+    """Whether a page is found by looking at every row: an argument is given that no index finds in its order."""
+    used = [key for key in _used(given) if key not in PAGING]
+    if any(key in UNIQUE.get(place, ()) for key in used):
         return False
+    order, indexed = given.get("orderBy"), INDEXED.get(place, {})
     order = getattr(order, "name", order)
-    return bool(used) and not (len(used) == 1 and FILTER_ORDERS.get(used[0]) == order)
+    return not all(key in indexed and indexed[key] in (None, order) for key in used)
+
+
+def _argument_scans(place: tuple[str, str], given: Mapping[str, Any]) -> bool:
+    """Whether an argument is given that makes a field look at every row."""
+    scanning = SCANNING.get(place)
+    return scanning is not None and any(key in scanning for key in _used(given))
+
+
+def _used(given: Mapping[str, Any]) -> list[str]:
+    """Return the arguments that are given, of input objects their keys that are: `filter.states`."""
+    return [
+        key if inner is None else f"{key}.{inner}"
+        for key, value in given.items()
+        for inner in ([name for name, each in value.items() if each is not None] if isinstance(value, dict) else [None])
+        if value is not None
+    ]
 
 
 def _items(value: Any) -> int:

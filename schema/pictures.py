@@ -23,7 +23,7 @@ Formats = Annotated[list[ImageFormat] | None, strawberry.argument(description="O
 Sizes = Annotated[
     str | None,
     strawberry.argument(
-        description="How wide the picture will be shown, as in HTML; "
+        description="How wide the picture will be shown, as in HTML, in up to 1,000 characters; "
         "without it as wide as the location, or as the page where that is narrower."
     ),
 ]
@@ -57,7 +57,10 @@ class Picture:
     @strawberry.field(description="The same as an HTML element.")
     async def html(
         self,
-        alt: Annotated[str, strawberry.argument(description="What the picture shows, for who cannot see it.")],
+        alt: Annotated[
+            str,
+            strawberry.argument(description="What the picture shows, for who cannot see it; up to 1,000 characters."),
+        ],
         loading: Annotated[str, strawberry.argument(description="lazy or eager.")] = "lazy",
     ) -> str:
         with refusing():
@@ -91,7 +94,8 @@ class Picture:
 class PictureSourceInput:
     location: str = strawberry.field(description="Which location.")
     media: str | None = strawberry.field(
-        default=strawberry.UNSET, description="The media query under which it is shown; always without one."
+        default=strawberry.UNSET,
+        description="The media query under which it is shown, up to 1,000 characters; always without one.",
     )
     widths: list[int] | None = strawberry.field(
         default=strawberry.UNSET, description="Widths in pixels to offer; without them the location's renditions."
@@ -100,7 +104,8 @@ class PictureSourceInput:
         default=strawberry.UNSET, description="Formats to offer; without them the location's."
     )
     sizes: str | None = strawberry.field(
-        default=strawberry.UNSET, description="How wide the picture will be shown, as in HTML."
+        default=strawberry.UNSET,
+        description="How wide the picture will be shown, as in HTML, in up to 1,000 characters.",
     )
 
     def to_core(self) -> pictures.Wanted:

@@ -2,19 +2,24 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import hypothesis
 import hypothesis.strategies as st
 import pytest
+import sqlalchemy as sa
+from graphql import GraphQLArgument, GraphQLInputObjectType, GraphQLObjectType, get_named_type
 
 from packshot.settings import Settings
 from schema.budgets import MOST_BUDGETS, Budgets
 from schema.build import schema
 from schema.context import Context
-from schema.cost import SCAN
+from schema.cost import INDEXED, PAGING, SCAN, SCANNING, UNIQUE
 from tests.schema.api import Api
 from tests.schema.test_statements import PAGE
+
+GRAPHQL = schema._schema
 
 
 @pytest.fixture
@@ -51,7 +56,28 @@ def cost(api: Api, document: str, **variables: Any) -> int:
         ("{ packs(filter: {sequenceAfter: 5}, orderBy: SEQUENCE_ASC) { nodes { id } } }", 1 + 20),
         ("{ packs(filter: {externalIds: null}) { nodes { id } } }", 1 + 20),
         ('{ packs(filter: {externalIds: ["a", "b"]}) { nodes { id } } }', 1 + 20),
+        ("{ packs(filter: {sequenceAfter: 5}, orderBy: MODIFIED_DESC) { nodes { id } } }", 1 + 20 + SCAN),
+        (
+            '{ packs(filter: {sequenceAfter: 5, modifiedAfter: "2026-01-01T00:00:00Z"}, orderBy: SEQUENCE_ASC)'
+            " { nodes { id } } }",
+            1 + 20 + SCAN,
+        ),
+        ("{ packs(filter: {assetIds: [1], variantState: FAILED}) { nodes { id } } }", 1 + 20),
         ("{ jobs(states: [FAILED]) { nodes { id } } }", 1 + 20 + SCAN),
+        ("{ jobs(filter: {states: [FAILED]}) { nodes { id } } }", 1 + 20 + SCAN),
+        ("{ jobs(filter: {states: []}) { nodes { id } } }", 1 + 20 + SCAN),
+        ("{ jobs(filter: {kinds: [PURGE]}) { nodes { id } } }", 1 + 20 + SCAN),
+        ('{ jobs(filter: {location: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
+        ('{ jobs(filter: {since: "2026-01-01T00:00:00Z", kinds: [PURGE]}) { nodes { id } } }', 1 + 20 + SCAN),
+        ('{ jobs(filter: {packId: "a", location: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
+        # An index finds these.
+        ('{ jobs(filter: {packId: "a", since: "2026-01-01T00:00:00Z"}) { nodes { id } } }', 1 + 20),
+        ("{ jobs(states: null, filter: {states: null, kinds: null}) { nodes { id } } }", 1 + 20),
+        ("{ jobs(filter: {}) { nodes { id } } }", 1 + 20),
+        # The work of each job is looked for by itself.
+        ("{ jobs(first: 3) { nodes { retrying(first: 5) { reason } } } }", 1 + 3 * (1 + 5 + SCAN)),
+        ('mutation { regenerate(scope: {location: "main"}) { job { id } } }', 10 + 1 + SCAN),
+        ('mutation { regenerate(scope: {tenant: "tenant:default"}) { job { id } } }', 10 + 1 + SCAN),
         ('mutation { planLocation(input: {name: "main"}) { plan { packs } } }', 10 + 1 + SCAN),
         (
             'mutation { planLocation(input: {name: "main"}) { plan { samples(first: 4) { before } } } }',
@@ -63,6 +89,15 @@ def cost(api: Api, document: str, **variables: Any) -> int:
             '{ packs(first: 7) { nodes { location(name: "main") { picture { html(alt: "' + "x" * 5000 + '") } } } } }',
             1 + 7 * (1 + 1 + 6 + 1 + 5),
         ),
+        # Each format's source repeats what is said of it; each object the names that the client chose.
+        (
+            '{ packs(first: 7) { nodes { location(name: "main") { picture(formats: [AVIF, WEBP], sizes: "'
+            + "x" * 900
+            + '") { src } } } } }',
+            1 + 7 * (1 + 1 + 4 + 1),
+        ),
+        ("{ packs(first: 7) { nodes { " + "a" * 5000 + ": id } } }", 1 + 7 * (1 + 5)),
+        ("{ __schema { queryType { " + "a" * 5000 + ": name } } }", 1 + 5),
         ("mutation { createPacks(inputs: [{}, {}, {}]) { results { pack { id } } } }", 30 + 3 * 2),
         (
             'mutation { createPacks(inputs: [{originals: [{location: "main", source: {url: "http://a.example"}},'
@@ -110,6 +145,78 @@ def cost(api: Api, document: str, **variables: Any) -> int:
 )
 def test_pages_and_lists_multiply_what_they_hold(api: Api, document: str, expected: int) -> None:
     assert cost(api, document) == expected
+
+
+def keys(arguments: Mapping[str, GraphQLArgument]) -> set[str]:
+    """Return the arguments of a field; of input objects their keys."""
+    found = set()
+    for name, argument in arguments.items():
+        kind = get_named_type(argument.type)
+        found |= {f"{name}.{key}" for key in kind.fields} if isinstance(kind, GraphQLInputObjectType) else {name}
+    return found
+
+
+def test_every_argument_of_a_listing_is_found_by_an_index_or_declared_to_scan() -> None:
+    known = GRAPHQL.type_map
+    for kind in (each for each in known.values() if isinstance(each, GraphQLObjectType)):
+        for name, field in kind.fields.items():
+            place = (kind.name, name)
+            there = keys(field.args)
+            indexed = {*INDEXED.get(place, ()), *UNIQUE.get(place, ())}
+            scanning = set(SCANNING.get(place, ()))
+            assert not indexed & scanning, place
+            if get_named_type(field.type).name.endswith("Connection"):
+                assert there - set(PAGING) == indexed | scanning, (
+                    f"{place}: declare each argument in INDEXED, UNIQUE or SCANNING of schema/cost.py"
+                )
+            assert indexed | scanning <= there, place
+    for parent, name in (*SCANNING, *INDEXED, *UNIQUE):
+        kind = known[parent]
+        assert isinstance(kind, GraphQLObjectType)
+        assert name in kind.fields
+
+
+def test_an_argument_of_a_listing_that_is_not_declared_scans(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INDEXED, ("Query", "jobs"), {})
+    monkeypatch.setitem(SCANNING, ("Query", "jobs"), ())
+    assert cost(api, '{ jobs(filter: {packId: "a"}) { nodes { id } } }') == 1 + 20 + SCAN
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ("jobs", "jobs_tenant_id_created_at_id"),
+        ('jobs(filter: {packId: "a"})', "jobs_tenant_id_pack_id_created_at_id"),
+        ('jobs(filter: {since: "2026-01-01T00:00:00Z"})', "jobs_tenant_id_created_at_id"),
+        ("packs(filter: {sequenceAfter: 5}, orderBy: SEQUENCE_ASC)", "packs_tenant_id_sequence_number"),
+        (
+            'packs(filter: {modifiedAfter: "2026-01-01T00:00:00Z"}, orderBy: MODIFIED_DESC)',
+            "packs_tenant_id_modified_at_id",
+        ),
+        ("packs(orderBy: CREATED_ASC)", "packs_tenant_id_created_at_id"),
+        ("packs(filter: {assetIds: [1]})", "asset_id=?"),
+        ('packs(filter: {externalIds: ["a"]})', "external_id=?"),
+        ("purges", "purges_tenant_id_requested_at_id"),
+    ],
+)
+def test_what_is_not_priced_as_a_scan_is_found_by_an_index(api: Api, asked: str, index: str) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if "LIMIT" in statement:
+            seen.append((statement, parameters))
+
+    engine = api.caller.site.catalog.engine
+    sa.event.listen(engine, "before_cursor_execute", note)
+    api.data(f"{{ {asked} {{ nodes {{ id }} }} }}")
+    sa.event.remove(engine, "before_cursor_execute", note)
+    assert len(seen) == 1
+    with engine.connect() as connection:
+        plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[0][0]}", seen[0][1]).all())
+    assert index in plan
+    assert "SCAN" not in plan
+    # A list finds few rows, which may be put in order; of others the index has the order.
+    assert "=?" in index or "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
 def test_variables_count_as_what_they_stand_for(api: Api) -> None:

@@ -294,3 +294,24 @@ def test_variants_can_be_narrowed_to_formats(api: Api) -> None:
     assert every["currentUrl"] in [variant["url"] for variant in every["variants"]]
     jpeg = api.data(query, id=pack_id, formats=["JPEG", "PNG"])["pack"]["location"]["variants"]
     assert jpeg == every["variants"][2:]
+
+
+@pytest.mark.parametrize("field", ["alt", "sizes", "media"])
+def test_text_that_each_element_repeats_has_a_limit(api: Api, field: str) -> None:
+    pack_id = api.playground.pack(picture=png(photo(30, 20)))
+
+    def run(text: str) -> Any:
+        if field == "media":
+            return api.run(SOURCES, id=pack_id, sources=[{"location": "main", "media": text}])
+        return api.run(PICTURE, id=pack_id, location="main", **{field: text})
+
+    assert run("x" * 1000).errors is None
+    (error,) = run("x" * 1001).errors
+    assert error.extensions["code"] == "LIMIT"
+    assert (error.extensions["expected"], error.extensions["got"]) == ("up to 1000 characters", "1001 characters")
+
+
+def test_a_refusal_quotes_only_the_beginning_of_what_is_long(api: Api) -> None:
+    pack_id = api.playground.pack(picture=png(photo(30, 20)))
+    (error,) = api.run(SOURCES, id=pack_id, sources=[{"location": "x" * 50_000}]).errors or ()
+    assert len(error.message) <= 1000
