@@ -2,9 +2,11 @@
 
 Each connection tells for how long its client has made too little progress. The server looks at all of them once
 a second; when the table is full, it closes the ones that wait for their clients before it turns a new one away.
+A connection that is idle between two requests gives way as well, but only to one that brings a request.
 """
 
 import logging
+import select
 import socket
 import struct
 import sys
@@ -12,6 +14,7 @@ from asyncio import Transport
 from collections import Counter
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Protocol, TypeAlias
 
@@ -36,6 +39,8 @@ PROGRESS_SECONDS = 20.0
 # When there is no room for a new connection, those whose clients have made no progress for that long are closed.
 STALLED_SECONDS = 2.0
 MAKE_ROOM_INTERVAL_SECONDS = 0.25
+# So many idle connections are tried for one request; those whose next request has just arrived stay open.
+MAX_IDLE_TRIED = 32
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +67,17 @@ class Connection(Protocol):
         """Close the connection at once."""
 
 
+class IdleConnection(Connection, Protocol):
+    """A connection that can be idle between two requests."""
+
+    def close_if_idle(self) -> bool:
+        """Close the connection unless its next request has arrived or its last answer is still being sent.
+
+        Returns:
+            Whether the connection is closed.
+        """
+
+
 class ConnectionTable:
     """All open connections of a server, and how many each address has.
 
@@ -75,6 +91,8 @@ class ConnectionTable:
         self._exempt = exempt
         self._keys: dict[Connection, str | None] = {}
         self._counts: Counter[str] = Counter()
+        # By what they are counted under; the one that has been idle for longest is the first.
+        self._idle: dict[str | None, dict[IdleConnection, None]] = {}
         self._surplus: dict[Connection, None] = {}
         self._next_search = 0.0
 
@@ -90,12 +108,16 @@ class ConnectionTable:
         return True
 
     def admit_request(self, connection: Connection, now: float) -> bool:
-        """Add a surplus connection that brings a request; the one that has waited longest for its client gives way."""
+        """Add a surplus connection that brings a request, if another one gives way.
+
+        That is the one that has waited longest for its client, if it is stalled; else an idle one; else any that waits.
+        """
         key = self._key(connection)
         if not self._has_room(key):
             waits = ((other.stalled_seconds(now), other) for other in self._rivals(key))
             seconds, longest = max(waits, key=itemgetter(0), default=(0.0, None))
-            if longest is not None and seconds > 0:
+            closed = seconds < STALLED_SECONDS and self._close_idle(key)
+            if not closed and longest is not None and seconds > 0:
                 self.remove(longest)
                 longest.drop()
         if not self._has_room(key):
@@ -121,11 +143,26 @@ class ConnectionTable:
     def remove(self, connection: Connection) -> None:
         """Forget a connection; harmless for one that is not there."""
         self._surplus.pop(connection, None)
+        self.mark_busy(connection)
         key = self._keys.pop(connection, None)
         if key is not None:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
+
+    def mark_idle(self, connection: IdleConnection) -> None:
+        """Note that a connection waits for its next request from now on, and may give way."""
+        if connection in self._keys:
+            self._idle.setdefault(self._keys[connection], {})[connection] = None
+
+    def mark_busy(self, connection: Connection) -> None:
+        """Note that a connection does not wait for its next request; harmless for one that did not."""
+        key = self._keys.get(connection)
+        idle = self._idle.get(key)
+        if idle is not None and connection in idle:
+            del idle[connection]
+            if not idle:
+                del self._idle[key]
 
     def check(self, now: float) -> None:
         """Close every connection whose deadline has passed."""
@@ -137,7 +174,26 @@ class ConnectionTable:
                 connection.drop()
 
     def _has_room(self, key: str | None) -> bool:
-        return len(self._keys) < self._total and (key is None or self._counts[key] < self._per_address)
+        return len(self._keys) < self._total and not self._is_crowded(key)
+
+    def _is_crowded(self, key: str | None) -> bool:
+        return key is not None and self._counts[key] >= self._per_address
+
+    def _count(self, key: str | None) -> int:
+        return 0 if key is None else self._counts[key]
+
+    def _close_idle(self, key: str | None) -> bool:
+        """Close an idle connection, of the same address where that has too many; return whether there was one.
+
+        Otherwise the address with the most connections comes first, and those that are not counted come last.
+        """
+        keys = [key] if self._is_crowded(key) else sorted(self._idle, key=self._count, reverse=True)
+        idle = chain.from_iterable(self._idle.get(each, ()) for each in keys)
+        for connection in list(islice(idle, MAX_IDLE_TRIED)):
+            if connection.close_if_idle():
+                self.remove(connection)
+                return True
+        return False
 
     def _make_room(self, key: str | None, now: float) -> None:
         for connection in self._rivals(key):
@@ -147,7 +203,7 @@ class ConnectionTable:
 
     def _rivals(self, key: str | None) -> list[Connection]:
         """Return the connections of which one must go: those of the same address, where that has too many; else all."""
-        crowded = key is not None and self._counts[key] >= self._per_address
+        crowded = self._is_crowded(key)
         return [connection for connection, other in self._keys.items() if other == key or not crowded]
 
     def _key(self, connection: Connection) -> str | None:
@@ -241,6 +297,16 @@ def reset(transport: Transport) -> None:
     if is_open and connected is not None and connected.family != socket.AF_UNIX:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def has_unread_bytes(transport: Transport) -> bool:
+    """Whether the system has bytes, or the end of the connection, that the server has not read yet."""
+    connected = transport.get_extra_info("socket")
+    if connected is None or connected.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(connected.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def watch_for_vanished_peer(transport: Transport) -> None:

@@ -16,6 +16,7 @@ from serve.connection_limits import (
     PROGRESS_SECONDS,
     ConnectionTable,
     ReadingClient,
+    has_unread_bytes,
     reset,
     watch_for_vanished_peer,
 )
@@ -120,6 +121,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
+        self._table.mark_busy(self)
         if self._surplus_timer is not None:
             self._surplus_timer.cancel()
             if self._table.admit_request(self, self.loop.time()):
@@ -139,6 +141,7 @@ class BoundedHttp(HttpToolsProtocol):
             self._read_held()
             if len(self._held) > _BODY_PIECE_BYTES:
                 self.flow.pause_reading()
+        self._mark_if_idle()
 
     def _read_held(self) -> None:
         """Parse what has come, up to the first request that must wait for its turn."""
@@ -213,7 +216,19 @@ class BoundedHttp(HttpToolsProtocol):
         if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
             raise _Refused(400, "The request must name its host once.", "one header Host")
         super().on_headers_complete()
+        if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body:
+            # The parser tells of the upgrade only after the body, which may never come.
+            raise _Refused(
+                400, "A request for a WebSocket must have no body.", "no Content-Length, no Transfer-Encoding"
+            )
         self._expect(_Phase.BODY)
+
+    @property
+    def _announces_body(self) -> bool:
+        return any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in self.headers
+        )
 
     def on_body(self, body: bytes) -> None:
         self._content_bytes += len(body)
@@ -266,6 +281,23 @@ class BoundedHttp(HttpToolsProtocol):
             self._send_refusal(self._refusal, LINGER_SECONDS)
         elif self._held:
             self._read_held()
+        self._mark_if_idle()
+
+    def _mark_if_idle(self) -> None:
+        if self._is_idle:
+            self._table.mark_idle(self)
+
+    @property
+    def _is_idle(self) -> bool:
+        """Whether all requests are read and answered, and nothing of the next one has come."""
+        over = self._refusal is not None or self._linger_until is not None or self.transport.is_closing()
+        return self._phase is _Phase.NOTHING and not (over or self._held or self._is_answering)
+
+    def close_if_idle(self) -> bool:
+        if not self._is_idle or self.transport.get_write_buffer_size() or has_unread_bytes(self.transport):
+            return False
+        self.transport.close()
+        return True
 
     @property
     def _is_answering(self) -> bool:

@@ -1,5 +1,7 @@
 """How many connections a server keeps, from whom, and which give way."""
 
+import asyncio
+import socket
 import sys
 from collections.abc import Iterator
 from ipaddress import ip_network
@@ -8,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from packshot.settings import Settings
-from serve.connection_limits import ConnectionTable, make_table, max_connections
+from serve.connection_limits import ConnectionTable, has_unread_bytes, make_table, max_connections
 from tests.serve.raw import ALIVE, Raw
 from tests.server import Server, packshot, serving
 
 LIMIT = 4
 PROGRAM = """
-import serve.connection_limits as limits
+import serve.connection_limits as limits, serve.http_protocol as http
+http.SURPLUS_SECONDS = 1
 limits.STALLED_SECONDS, limits.MAKE_ROOM_INTERVAL_SECONDS = {stalled}, 0
 from serve.cli import main; main()
 """
@@ -26,7 +29,8 @@ class Peer:
     def __init__(self, host: str | None, silent: float = 0) -> None:
         self.client = None if host is None else (host, 1)
         self.silent = silent
-        self.dropped = False
+        self.dropped = self.closed = False
+        self.has_next_request = False
 
     def check(self, now: float) -> None:
         raise NotImplementedError
@@ -36,6 +40,10 @@ class Peer:
 
     def drop(self) -> None:
         self.dropped = True
+
+    def close_if_idle(self) -> bool:
+        self.closed = not self.has_next_request
+        return self.closed
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +109,95 @@ def test_a_request_takes_the_place_of_a_silent_connection(server: Server) -> Non
         assert status(new.send(ALIVE)) == 200
     for raw in silent:
         raw.socket.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
+def test_an_idle_connection_gives_way_to_a_request_from_another_address(server: Server) -> None:
+    held = [opened(server, f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
+    with opened(server, "127.0.0.5") as new:
+        assert held[0].ends()
+        for raw in [new, *held[1:]]:
+            assert status(raw.send(ALIVE)) == 200
+    for raw in held:
+        raw.socket.close()
+
+
+def test_the_longest_idle_connection_of_an_address_gives_way_to_its_next_request(server: Server) -> None:
+    held = [opened(server, "127.0.0.1") for _ in range(LIMIT)]
+    assert status(held[0].send(ALIVE)) == 200
+    with opened(server, "127.0.0.1"):
+        assert held[1].ends()
+        for raw in (held[0], *held[2:]):
+            assert status(raw.send(ALIVE)) == 200
+    for raw in held:
+        raw.socket.close()
+
+
+def idle(table: ConnectionTable, *hosts: str | None) -> list[Peer]:
+    peers = [Peer(host) for host in hosts]
+    for peer in peers:
+        assert table.admit(peer, 0)
+        table.mark_idle(peer)
+    return peers
+
+
+def asked(table: ConnectionTable, host: str | None) -> bool:
+    peer = Peer(host)
+    return table.admit(peer, 0) or table.admit_request(peer, 0)
+
+
+def test_the_address_with_the_most_connections_gives_way_first_and_a_trusted_proxy_last() -> None:
+    table = ConnectionTable(6, 4, [ip_network("10.0.0.0/8")])
+    peers = idle(table, "10.0.0.1", "10.0.0.1", "10.0.0.1", "192.0.2.1", "192.0.2.2", "192.0.2.2")
+    order = []
+    for number in range(6):
+        assert asked(table, f"198.51.100.{number}")
+        (closed,) = (peer for peer in peers if peer.closed)
+        order.append(peers.index(closed))
+        closed.closed = False
+    assert order == [4, 3, 5, 0, 1, 2]
+    assert not asked(table, "198.51.100.9")
+
+
+def test_a_connection_with_a_request_never_gives_way_as_an_idle_one() -> None:
+    table = ConnectionTable(3, 3)
+    busy, next_request, elsewhere = idle(table, "192.0.2.1", "192.0.2.1", "192.0.2.2")
+    table.mark_busy(busy)
+    next_request.has_next_request = True
+    assert asked(table, "192.0.2.3")
+    assert [peer.closed or peer.dropped for peer in (busy, next_request, elsewhere)] == [False, False, True]
+    assert not asked(table, "192.0.2.3")
+
+
+def test_a_stalled_connection_gives_way_before_an_idle_one_and_a_slow_one_after_it() -> None:
+    table = ConnectionTable(2, 2)
+    (waiting,) = idle(table, "192.0.2.1")
+    slow = Peer("192.0.2.2", 0.1)
+    assert table.admit(slow, 0)
+    assert asked(table, "192.0.2.3")
+    assert (waiting.closed, slow.dropped) == (True, False)
+    table = ConnectionTable(2, 2)
+    (waiting,) = idle(table, "192.0.2.1")
+    stalled = Peer("192.0.2.2", 60)
+    assert table.admit(stalled, 0)
+    assert asked(table, "192.0.2.3")
+    assert (waiting.closed, stalled.dropped) == (False, True)
+
+
+def test_bytes_that_nobody_has_read_yet_are_seen() -> None:
+    async def seen() -> list[bool]:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, sock=ours)
+            transport.pause_reading()
+            before = has_unread_bytes(transport)
+            theirs.send(b"G")
+            after = has_unread_bytes(transport)
+            transport.abort()
+            await asyncio.sleep(0)
+            return [before, after]
+
+    assert asyncio.run(seen()) == [False, True]
 
 
 def test_a_network_of_ipv6_counts_as_one_address_and_a_trusted_proxy_as_none() -> None:

@@ -9,7 +9,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from serve.sockets import MAX_SOCKETS_PER_ADDRESS, SocketCounts
-from tests.serve.raw import Raw
+from tests.serve.raw import ALIVE, Raw
 from tests.server import TOKEN, Server, serving
 
 HASTY = """
@@ -97,6 +97,32 @@ def test_a_handshake_with_a_line_that_is_too_long_is_refused(server: Server) -> 
         answer = raw.send(UPGRADE + b"X-Long: " + b"a" * 20_000 + b"\r\n\r\n").answer()
         assert answer is not None
         assert answer.status == 431
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 5\r\n\r\n",
+        b"Content-Length: 5\r\n\r\nhello",
+        b"Content-Length: 00\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("before", [b"", ALIVE])
+def test_a_handshake_with_a_body_is_refused(server: Server, before: bytes, body: bytes) -> None:
+    with Raw(server.port) as raw:
+        raw.send(before + UPGRADE + body)
+        answers = [raw.answer() for _ in range(2 if before else 1)]
+        assert [answer and answer.status for answer in answers] == ([200, 400] if before else [400])
+        assert raw.ends()
+
+
+def test_a_handshake_whose_body_has_no_bytes_is_accepted(server: Server) -> None:
+    with Raw(server.port) as raw:
+        answer = raw.send(UPGRADE + b"Content-Length: 0\r\n\r\n").answer(head=True)
+        assert answer is not None
+        assert answer.status == 101
 
 
 def test_one_caller_and_one_address_have_their_share_of_sockets(server: Server) -> None:
