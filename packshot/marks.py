@@ -12,8 +12,11 @@ from dataclasses import dataclass
 
 from packshot.catalog import epochs
 from packshot.catalog.epochs import Positions
+from packshot.catalog.tenants import ensure_tenant, list_tenants
+from packshot.model import check_name
 from packshot.site import Site
 from packshot.storage.base import AlreadyThere, Metadata
+from packshot.storage.write_check import is_check
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +38,25 @@ class Mark:
 
 def read_marks(site: Site) -> list[Mark]:
     """Return every mark there is."""
-    return [_parse(key) for key in site.marks.list("")]
+    return [_parse(key) for key in site.marks.list("") if not is_check(key)]
+
+
+def create_tenant(site: Site, tenant: str) -> bool:
+    """Create a tenant unless it exists; return whether it was created.
+
+    A tenant of that name may have been lost in a restore. Then the sequence begins far above its mark.
+
+    Raises:
+        OSError: the store of marks does not answer.
+    """
+    with site.catalog.read("") as tx:
+        if tenant in list_tenants(tx):
+            return False
+    check_name(tenant, "tenant")
+    mark = _highest(map(_parse, site.marks.list(f"{tenant}/"))).get(tenant)
+    with site.catalog.write(tenant) as tx:
+        # What the database notes as marked stays behind, so that `check_epoch` still sees a restore.
+        return ensure_tenant(tx, drawn=0 if mark is None else mark.number + epochs.MARGIN)
 
 
 def check_epoch(site: Site, *, restored: bool = False) -> str | None:
@@ -74,7 +95,9 @@ def write_marks(site: Site) -> Positions | None:
     """
     marks = read_marks(site)
     with site.catalog.write("") as tx:
-        if _behind(marks, epochs.get_positions(tx)):
+        now = epochs.get_positions(tx)
+        # The mark of a tenant that an earlier restore lost stays, in case the tenant is created again.
+        if any(mark.tenant in now.marked or mark.epoch not in now.past for mark in _behind(marks, now)):
             return None
         # Before the marks themselves, so that a process that dies in between leaves none that is ahead.
         epochs.note_marks(tx)

@@ -30,8 +30,12 @@ def list_tenants(tx: Tx) -> list[str]:
     return list(tx.connection.scalars(sa.select(tenants.c.id).order_by(tenants.c.id)))
 
 
-def ensure_tenant(tx: Tx) -> bool:
-    """Make the transaction's tenant unless it is there; return whether it was made."""
+def ensure_tenant(tx: Tx, *, drawn: int = 0) -> bool:
+    """Make the transaction's tenant unless it is there; return whether it was made.
+
+    Args:
+        drawn: sequence numbers of the tenant start above this one.
+    """
     check_name(tx.tenant, "tenant")
     made = tx.connection.execute(
         tx.insert(tenants)
@@ -48,7 +52,7 @@ def ensure_tenant(tx: Tx) -> bool:
     ).all()
     if not made:
         return False
-    tx.connection.execute(sa.insert(sequences).values(tenant_id=tx.tenant, value=0))
+    tx.connection.execute(sa.insert(sequences).values(tenant_id=tx.tenant, value=drawn))
     tx.connection.execute(
         sa.insert(locations).values(tenant_id=tx.tenant, name="main", version=1, revision=0, added_at=tx.now)
     )

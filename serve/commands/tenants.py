@@ -18,12 +18,12 @@ app = typer.Typer(help="Tenants: whose packs and locations are kept apart.", no_
 @app.command(name="create")
 def create_tenant(name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and '-'.")]) -> None:
     """Make a tenant, with its location `main`. JWTs and hosts can name it from then on."""
-    from packshot.catalog.tenants import ensure_tenant
+    from packshot import marks
     from packshot.model import check_name
 
     check_name(name)
-    with opened(read_settings()) as site, site.catalog.write(name) as tx:
-        if not ensure_tenant(tx):
+    with opened(read_settings()) as site, store_answering():
+        if not marks.create_tenant(site, name):
             stop(f"There is a tenant {name!r} already.", REFUSED)
     typer.echo(f"The tenant {name!r} is there.")
 

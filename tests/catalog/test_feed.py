@@ -14,6 +14,7 @@ from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.transaction import next_sequence
 from packshot.errors import Invalid, Limit, Resync
 from packshot.marks import check_epoch, read_marks, write_marks
+from packshot.storage.write_check import CHECK_METADATA, FOLDER
 from pregen.marker import Marker
 from resolvers import erasing, locations, packs
 from resolvers.feed import get_epoch, list_changes
@@ -310,3 +311,38 @@ def test_a_tenant_that_is_lost_begins_above_its_mark_when_it_is_made_again(playg
     with playground.site.catalog.write("films") as tx:
         assert next_sequence(tx) > 70
     assert get_epoch(playground.caller) == epoch
+
+
+def test_a_tenant_that_is_lost_does_not_keep_the_next_restore_from_being_noticed(playground: Playground) -> None:
+    site = playground.site
+    lost = marks.Mark("films", 70, get_epoch(playground.caller))
+    site.marks.put(lost.key, b"", marks._METADATA)
+    make(playground, "before")
+    marker = Marker(site)
+    marker.step()
+    first = get_epoch(playground.caller)
+    backup = Backup(playground)
+    make(playground, "after")
+    marker.step()
+    assert {mark.tenant: mark.epoch for mark in read_marks(site)} == {"films": lost.epoch, TENANT: first}
+    assert get_epoch(playground.caller) == first, "one restore is one epoch"
+    backup.restore()
+    marker.step()
+    second = get_epoch(playground.caller)
+    assert second not in (lost.epoch, first)
+    assert {mark.tenant: mark.epoch for mark in read_marks(site)} == {"films": lost.epoch, TENANT: second}
+    # Created again, it never draws a number that was drawn before, not even before the marker has looked.
+    assert marks.create_tenant(site, "films")
+    assert not marks.create_tenant(site, "films")
+    with site.catalog.write("films") as tx:
+        drawn = next_sequence(tx)
+    assert drawn > lost.number
+    marker.step()
+    assert get_epoch(playground.caller) == second
+    (mark,) = (mark for mark in read_marks(site) if mark.tenant == "films")
+    assert (mark.number >= drawn, mark.epoch) == (True, second)
+
+
+def test_what_tries_the_store_of_marks_out_is_no_mark(playground: Playground) -> None:
+    playground.site.marks.put(f"{FOLDER}/left", b"left", CHECK_METADATA)
+    assert read_marks(playground.site) == []
