@@ -68,7 +68,13 @@ class Site:
         apart = {"variants": self.variants}
         if isinstance(self.variants, DividedStore):
             apart = {"variants": self.variants.public, "private variants": self.variants.private}
-        return {"originals": self.originals, **apart, "uploads": self.uploads, "tombstones": self.tombstones}
+        return {
+            "originals": self.originals,
+            **apart,
+            "uploads": self.uploads,
+            "tombstones": self.tombstones,
+            "marks": self.marks,
+        }
 
     def sweep_incoming(self) -> None:
         """Remove what a process that was killed had in its hands.

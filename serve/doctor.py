@@ -47,6 +47,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _secrecy(settings: Settings) -> Iterator[Finding]:
     yield secrecy.check_rights(settings)
+    yield secrecy.check_owner(settings)
     yield secrecy.check_secrets(settings)
 
 

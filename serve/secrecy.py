@@ -1,11 +1,13 @@
 """Whether what is secret is kept: the rights on the data folder, and secrets that the database keeps encrypted."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 
 from packshot.catalog import access_keys, migrate, webhooks
 from packshot.catalog.transaction import Catalog
 from packshot.data_folder import exposed
+from packshot.data_owner import foreign, name_of
 from packshot.sealing import Purpose, unseal
 from packshot.settings import Settings
 from serve.findings import Finding, Problem, Status
@@ -23,6 +25,16 @@ def check_rights(settings: Settings) -> Finding:
     cure = f"give Packshot a folder of its own, and run `chmod -R go-rwx {settings.data.resolve()}`"
     problem = Problem("others on this machine may get at it", cure, detail=", ".join(found[:_NAMED]) + more)
     return Finding("data_folder_rights", f"only {readers} may read it", (problem,) if found else ())
+
+
+def check_owner(settings: Settings) -> Finding:
+    """Look for files that belong to another user, which a command of an earlier release left when root ran it."""
+    found, user = list(foreign(settings)), name_of(os.geteuid())
+    more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    cure = f"run `chown -R {os.geteuid()}:{os.getegid()} {settings.data.resolve()}` as root"
+    named = ", ".join(map(str, found[:_NAMED])) + more
+    problem = Problem("files in it belong to another user than runs Packshot", cure, detail=named)
+    return Finding("data_folder_owner", f"all of it belongs to {user}", (problem,) if found else ())
 
 
 def check_secrets(settings: Settings) -> Finding:

@@ -61,12 +61,18 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, with_head
 
 
 def read_settings() -> "Settings":
-    """Read the settings and make the data folder, which nobody else may read, or end with what is wrong with them."""
+    """Read the settings and make the data folder, which nobody else may read, or end with what is wrong with them.
+
+    Root goes on as the user that owns the folder.
+    """
     from packshot.data_folder import make_private
+    from packshot.data_owner import become_owner
     from packshot.settings import BadSettings, load_settings
 
     try:
         settings = load_settings()
+        if said := become_owner(settings):
+            typer.echo(f"{said}.", err=True)
         for sentence in make_private(settings):
             typer.echo(f"{sentence}.", err=True)
     except BadSettings as error:

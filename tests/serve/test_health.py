@@ -36,6 +36,7 @@ SOFT = {
     "private_variants",
     "uploads",
     "tombstones",
+    "marks",
     "queue",
     "workers",
     "rendering",
