@@ -16,7 +16,7 @@ from packshot.storage.durable import PRIVATE_FILE, PRIVATE_FOLDER, make_folder
 PASSED_FOLDER, GROUP_FOLDER = 0o710, 0o2750
 VARIANTS = "variants"
 FILES = ("admin-token", "importing.lock", "lock")
-FOLDERS = ("importing", "incoming", "originals", "private-variants", "tombstones", "uploads", VARIANTS)
+FOLDERS = ("importing", "incoming", "marks", "originals", "private-variants", "tombstones", "uploads", VARIANTS)
 DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 _OTHERS = 0o077
 

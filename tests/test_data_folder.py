@@ -2,6 +2,8 @@
 
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import sqlalchemy as sa
 from packshot.catalog import webhooks
 from packshot.catalog.tables.work import webhooks as rows
 from packshot.catalog.transaction import Catalog
-from packshot.data_folder import exposed, group_of, make_private
+from packshot.data_folder import FILES, FOLDERS, exposed, group_of, make_private
 from packshot.settings import BadSettings, Settings
+from packshot.site import open_site, open_stores
 from tests.pictures import jpeg, photo
 from tests.server import packshot, serving
 
@@ -106,8 +109,72 @@ def test_whatever_a_server_writes_is_private_under_any_umask(tmp_path: Path) -> 
             server.wait_for_job(job_id)
             loose = [path for path in (data, *data.rglob("*")) if mode_of(path) & 0o077]
             assert loose == []
-            assert {"packshot.db", "packshot.db-wal", "lock"} <= {path.name for path in data.iterdir()}
+            names = {path.name for path in data.iterdir()}
+            assert {"packshot.db", "packshot.db-wal", "lock", "marks"} <= names
+            assert {name for name in names if not name.startswith("packshot.db")} <= {*FILES, *FOLDERS}
+            # So that a folder which an administrator opened is closed at the next start.
+            data.chmod(0o755)
+            make_private(Settings(data=data))
+            assert mode_of(data) == 0o700
     finally:
         os.umask(before)
     examined = packshot(data, "doctor")
     assert "data folder rights: only its owner may read it" in examined.stdout
+
+
+def test_every_folder_of_an_installation_is_known(tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path / "data")
+    with closing(open_site(settings)) as site:
+        assert {path.name for path in settings.data.iterdir() if path.is_dir()} <= set(FOLDERS)
+        assert set(open_stores(settings)) == set(site.stores)
+
+
+NOBODY = 65534
+
+
+def owners(data: Path) -> set[int]:
+    return {path.lstat().st_uid for path in (data, *data.rglob("*"))}
+
+
+@pytest.fixture
+def of_nobody() -> Iterator[Path]:
+    """A data folder of a service's user, where that user gets to it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    with tempfile.TemporaryDirectory(prefix="packshot-owner-") as folder:
+        Path(folder).chmod(0o755)
+        data = Path(folder) / "data"
+        data.mkdir(0o700)
+        os.chown(data, NOBODY, NOBODY)
+        yield data
+
+
+@pytest.fixture
+def can_run(of_nobody: Path) -> None:
+    """Skip where Python lies in a folder of root's that the service's user cannot read."""
+    if "who may not read" in packshot(of_nobody, "migrate").stderr:
+        pytest.skip("another user cannot run this Python")
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["demo"], ["regenerate", "--all"]])
+def test_a_command_of_root_leaves_no_file_that_the_service_cannot_use(of_nobody: Path, command: list[str]) -> None:
+    ran = packshot(of_nobody, *command)
+    assert "so this command runs as that user" in ran.stderr or "so root cannot run this command" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert owners(of_nobody) == {NOBODY}
+
+
+@pytest.mark.usefixtures("can_run")
+def test_the_doctor_names_files_of_another_user_and_a_store_of_marks_that_fails(of_nobody: Path) -> None:
+    packshot(of_nobody, "tenant", "create", "films")
+    assert "ok   data folder owner: all of it belongs to" in packshot(of_nobody, "doctor").stdout
+    lock, marks = of_nobody / "originals" / ".locks" / "00", of_nobody / "marks" / "packshot.check"
+    lock.unlink(missing_ok=True)
+    lock.touch(0o600)
+    marks.rmdir()
+    marks.mkdir(0o700)
+    examined = packshot(of_nobody, "doctor")
+    assert examined.returncode == 4
+    assert f"chown -R {NOBODY}:{NOBODY} {of_nobody}" in examined.stdout
+    assert str(lock) in examined.stdout
+    assert "FAIL store of marks: " in examined.stdout
