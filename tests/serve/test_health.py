@@ -191,7 +191,7 @@ def test_a_slow_check_of_a_soft_dependency_holds_no_answer_up(
     ended.set()
 
 
-@pytest.mark.parametrize("name", ["originals", "variants", "private variants", "uploads", "tombstones"])
+@pytest.mark.parametrize("name", ["originals", "variants", "private variants", "uploads", "tombstones", "marks"])
 def test_a_store_that_takes_no_writes_is_named_and_pictures_go_on(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
