@@ -4,6 +4,7 @@ Answers come as pickles, and a pickle can name any function to be called. A pict
 must not get a hold of the application by one. So only what an honest process answers is read.
 """
 
+import enum
 import errno
 import io
 import pickle
@@ -24,14 +25,28 @@ _NAMES = {
 }
 
 
+# Python 3.11.0 to 3.11.3 pickles a member of an enumeration as `getattr(class, name)`, later ones as `class(value)`.
+_GETATTR = ("builtins", "getattr")
+
+
 class ForbiddenAnswer(OSError):
     """A process answered with something that no honest one does."""
+
+
+def _member(kind: object, name: object) -> enum.Enum:
+    """Return a member of an enumeration; stands for `getattr` in a pickle, and resolves nothing else."""
+    if isinstance(kind, enum.EnumType) and isinstance(name, str) and name in kind.__members__:
+        member: enum.Enum = kind.__members__[name]
+        return member
+    raise ForbiddenAnswer(errno.EPROTO, "a render process answered with builtins.getattr of no enumeration")
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _NAMES:
             return super().find_class(module, name)
+        if (module, name) == _GETATTR:
+            return _member
         # Only of what is loaded: to import a module runs it.
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type) and issubclass(found, BaseException):

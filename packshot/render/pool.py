@@ -225,6 +225,11 @@ class Renderer:
                 "Rendering the picture takes too much memory.",
                 expected=f"at most {self._limits.memory_bytes} bytes of {kind}",
             )
+        if death.exitcode == child.UNTRUSTED:
+            return Unrenderable(
+                "The answer of the process that rendered the picture was refused.",
+                expected="an answer of the classes that Packshot allows; the log names the class that it got",
+            )
         return Unrenderable("The picture ended the process that rendered it.", got=_ending(death.exitcode))
 
 

@@ -1,5 +1,6 @@
 """One render process at a time, replaced whenever it ends otherwise than asked."""
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -13,11 +14,14 @@ from typing import ParamSpec, TypeVar
 
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
+from packshot import faults
 from packshot.render import child
 from packshot.render.answers import ForbiddenAnswer, distrust_children
 from packshot.render.environment import keep_secrets_from_children
 from packshot.render.lanes import Pulse, RendererClosed
 from packshot.render.limits import Limits
+
+log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -133,6 +137,8 @@ class Slot:
         if isinstance(error, BrokenProcessPool):
             self._discard()
             if isinstance(error.__cause__, ForbiddenAnswer):
+                # It names the class: a version of Python or of a library may answer with one that is not allowed yet.
+                faults.record(log, error.__cause__, "the answer of a render process was refused")
                 raise self._death(child.UNTRUSTED) from error
             raise error
         return future.result()

@@ -1,5 +1,7 @@
 """A render process that a hostile picture has taken over finds no secret, no network and next to no file."""
 
+import io
+import logging
 import os
 import pickle
 import signal
@@ -7,17 +9,21 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pebble.common.types import RemoteException, Result, ResultStatus
+from pebble.pool.process import Acknowledgement, TaskProblem, TaskResult
 
-from packshot.errors import TooLarge
-from packshot.render.answers import ForbiddenAnswer, read_answer
+from packshot.errors import TooLarge, Unrenderable
+from packshot.render.answers import _NAMES, ForbiddenAnswer, read_answer
 from packshot.render.confine import EVERYTHING, MAX_OPEN_FILES
 from packshot.render.lanes import Lane, Pulse
 from packshot.render.limits import Limits
 from packshot.render.pool import Rendered, Renderer
+from packshot.render.probe import Facts
 from packshot.render.slot import Died
 from tests import pictures
 from tests.render.test_pool import PHOTO, SMALL
@@ -132,6 +138,78 @@ def test_its_answers_run_nothing_in_the_application(tmp_path: Path) -> None:
     with pytest.raises(ForbiddenAnswer):
         read_answer(pickle.dumps(Intruder(tmp_path / "made")))
     assert read_answer(pickle.dumps(FileNotFoundError(2, "No such file"))).errno == 2
+
+
+class OldPickler(pickle.Pickler):
+    """Pickles members of enumerations as Python 3.11.2 does."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
+
+
+def old_dumps(value: object, protocol: int) -> bytes:
+    written = io.BytesIO()
+    OldPickler(written, protocol).dump(value)
+    return written.getvalue()
+
+
+ANSWERS = [
+    TaskResult(1, Result(ResultStatus.SUCCESS, [Rendered(b"x", 1, 2, 0.5, 0.25)])),
+    TaskResult(2, Result(ResultStatus.SUCCESS, Facts(1, 2, "jpeg", False, 1, None, "#aabbcc", 80))),
+    TaskResult(3, Result(ResultStatus.SUCCESS, TooLarge("Too large.", expected="1", got="2"))),
+    TaskResult(4, Result(ResultStatus.FAILURE, RemoteException(FileNotFoundError(2, "No such file"), "trace"))),
+    TaskResult(5, Result(ResultStatus.SUCCESS, ("files",))),
+    TaskProblem(6, pickle.PicklingError("cannot be pickled")),
+    Acknowledgement(8, 7),
+]
+
+
+# No supported Python uses an older one by itself.
+@pytest.mark.parametrize("protocol", range(4, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("dumps", [pickle.dumps, old_dumps], ids=["this Python", "Python 3.11.2"])
+@pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: str(answer.task))
+def test_every_kind_of_answer_is_read_however_python_pickles_it(
+    answer: Any, dumps: Callable[[object, int], bytes], protocol: int
+) -> None:
+    read = read_answer(dumps(answer, protocol))
+    assert type(read) is type(answer)
+    assert read.task == answer.task
+    if isinstance(answer, TaskProblem):
+        assert str(read.error) == str(answer.error)
+    if isinstance(answer, TaskResult):
+        assert read.result.status is answer.result.status
+        assert str(read.result.value) == str(getattr(answer.result.value, "exception", answer.result.value))
+
+
+class Attribute:
+    """Is pickled as an attribute of something that is no enumeration, or as no member of one."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.owner, self.name)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), [(ResultStatus, "__init__"), (ResultStatus, "mro"), (OSError, "__init__"), ("", "format")]
+)
+def test_an_answer_gets_no_attribute_but_members_of_enumerations(owner: object, name: str) -> None:
+    with pytest.raises(ForbiddenAnswer):
+        read_answer(pickle.dumps(Attribute(owner, name)))
+
+
+def test_a_refused_answer_is_logged_with_its_class_and_does_not_blame_the_picture(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("packshot.render.answers._NAMES", _NAMES - {("packshot.render.probe", "Facts")})
+    with (
+        Renderer(Limits(), processes=1) as renderer,
+        caplog.at_level(logging.ERROR),
+        pytest.raises(Unrenderable, match="answer .* was refused"),
+    ):
+        renderer.probe(PHOTO)
+    assert "packshot.render.probe.Facts" in caplog.text
 
 
 def test_an_original_elsewhere_is_read_for_it(confined: Renderer, tmp_path: Path) -> None:
