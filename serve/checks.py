@@ -21,7 +21,7 @@ from serve.jwks import KeySet
 
 # A disk is nearly full below the smaller of the two.
 LOW_BYTES, LOW_SHARE = 1 << 30, 0.05
-# Orders that wait so long, while nobody works, are a failure.
+# Work that waits so long, while nobody works, is a failure.
 OVERDUE_SECONDS = 15.0
 # A grey picture of one pixel.
 _PIXEL = bytes.fromhex(
@@ -75,7 +75,9 @@ def check_workers(catalog: Catalog) -> Finding:
     """Check whether anybody renders ahead of time, by the leases that workers renew."""
     with catalog.read("") as tx:
         state = read_work_state(tx)
-    waiting = "nothing waits" if state.due_seconds is None else f"an order waits for {state.due_seconds:.0f} seconds"
+    waiting = (
+        "nothing waits" if state.due_seconds is None else f"{state.due_kind} waits for {state.due_seconds:.0f} seconds"
+    )
     if state.has_worker:
         return Finding("workers", f"at work; {waiting}")
     cure = "start `packshot worker`, or `packshot serve` where PACKSHOT_REDIS_URL is not set"
