@@ -91,6 +91,8 @@ def _explain(error: BaseException) -> QueueProblem:
         reason, cure = "still loads its data", "wait until it has started"
     elif isinstance(error, redis.TimeoutError):
         reason = "does not answer in time"
+    elif "DB INDEX" in text or "INVALID DATABASE" in text:
+        reason, cure = "has no database of that number", f"{_URL}: its path is the number of a database, such as 0"
     elif isinstance(error, redis.ResponseError):
         reason, cure = "refuses messages", "see the log of this process for its answer"
     return QueueProblem(reason, cure, works=False)

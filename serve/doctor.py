@@ -1,5 +1,7 @@
 """Examining each part of an installation, and saying what to do about what is wrong."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
@@ -14,12 +16,16 @@ from packshot.render.limits import Limits
 from packshot.render.pool import Renderer
 from packshot.settings import Settings
 from packshot.site import open_purger, open_stores
+from packshot.storage.base import ObjectStore
 from packshot.storage.check import check_store
 from packshot.storage.durable import make_folder
 from pregen.queue import make_broker
 from serve import checks, secrecy
 from serve.findings import Finding, Problem, Status, problem_of
 from serve.jwks import read_keys
+
+# After which a store that has not answered is silent.
+STORE_SECONDS = 15.0
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -72,12 +78,27 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
-    for name, store in open_stores(settings).items():
+    """Check all stores at once; one that has not answered by the deadline is left to its thread, which ends with it."""
+    found: dict[str, tuple[Problem, ...]] = {}
+
+    def check(name: str, store: ObjectStore) -> None:
         try:
-            problems = tuple(Problem(*_divide(fault)) for fault in check_store(store))
-        except OSError as error:
-            problems = (problem_of(error),)
-        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", problems)
+            found[name] = tuple(Problem(*_divide(fault)) for fault in check_store(store))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            found[name] = (problem_of(error),)
+
+    # Daemons: no process waits at its end for a store that is silent.
+    threads = {
+        name: threading.Thread(target=check, args=(name, store), name=f"check of {name}", daemon=True)
+        for name, store in open_stores(settings).items()
+    }
+    for thread in threads.values():
+        thread.start()
+    deadline = time.monotonic() + STORE_SECONDS
+    silent = Problem(f"does not answer within {STORE_SECONDS:g} seconds", "start it, or correct PACKSHOT_S3_ENDPOINT_URL")
+    for name, thread in threads.items():
+        thread.join(max(0.0, deadline - time.monotonic()))
+        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", found.get(name, (silent,)))
 
 
 def _divide(sentence: str) -> tuple[str, str]:

