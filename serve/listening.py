@@ -7,6 +7,8 @@ import sys
 # This machine has no such address, or none of its family.
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
+MAX_PORT = 65535
+
 
 class CannotListen(Exception):
     """The address cannot be listened on.
@@ -79,8 +81,15 @@ def _explain(host: str, port: int, error: OSError) -> CannotListen:
 
 
 def main() -> int:
-    """`python -m serve.listening HOST PORT`: say whether the address can be listened on; 4 if it is taken."""
+    """`python -m serve.listening HOST PORT`: say whether the address can be listened on; 4 if it is taken.
+
+    A port that is no number from 0 to 65535 is wrong usage, 2.
+    """
     host, port = sys.argv[1:]
+    # The length first: Python refuses to read very long numbers.
+    if not (port.isascii() and port.isdecimal() and len(port.lstrip("0")) <= 5 and int(port) <= MAX_PORT):
+        print(f"--port: expected a whole number from 0 to {MAX_PORT}, got {port[:100]!r}.", file=sys.stderr)  # noqa: T201
+        return 2
     try:
         for listener in bind(host, int(port)):
             listener.close()

@@ -94,6 +94,7 @@ def test_jobs_are_listed_by_kind_pack_location_and_time(playground: Playground, 
     assert command.json("jobs", "list", "--since", "2099-01-01") == []
     assert command.json("jobs", "list", "--since", "2020-01-01T00:00:00Z", "--pack", "film-2")[0]["packId"] == other
     assert "There is no such pack" in command.run("jobs", "list", "--pack", "film-3", code=1).stderr
+    assert "There is no location 'nosuch'" in command.run("jobs", "list", "--location", "nosuch", code=1).stderr
     shown = command.run("jobs", "show", job["id"]).stdout
     assert edited in shown
     assert "film-1" in shown

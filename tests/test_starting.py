@@ -54,6 +54,19 @@ def test_a_port_beyond_the_range_is_wrong_usage(tmp_path: Path) -> None:
     assert packshot(tmp_path, "serve", "--port", "70000").returncode == USAGE
 
 
+@pytest.mark.parametrize("port", ["80000", "abc", "", "-1", "9" * 5000])
+def test_the_check_of_the_address_refuses_what_is_no_port(port: str) -> None:
+    command = [sys.executable, "-m", "serve.listening", "127.0.0.1", port]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    check(done, USAGE, "--port", "from 0 to 65535")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["doctor"]])
+def test_a_data_folder_that_cannot_be_made_is_named_with_its_setting(command: list[str]) -> None:
+    check(packshot(Path("/proc/x"), *command), REFUSED, "/proc/x", "cannot be made", "set PACKSHOT_DATA")
+
+
 def test_the_greeting_comes_when_the_server_answers_and_names_its_port(tmp_path: Path) -> None:
     with serving(tmp_path / "data") as server:
         assert f"on http://127.0.0.1:{server.port}" in server.output()

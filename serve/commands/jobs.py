@@ -108,13 +108,20 @@ def _filter(
 ) -> "JobFilter":
     from packshot.catalog.jobs import JobFilter, JobKind, JobState
     from packshot.model import PACK_ID
-    from resolvers import packs
+    from resolvers import jobs, locations, packs
 
     if pack is not None and not PACK_ID.fullmatch(pack):
         found = packs.find_pack(caller, external_id=pack)
         if found is None:
             raise NotFound("There is no such pack.", field=("pack",), expected="its id or external id", got=pack)
         pack = found
+    # Jobs stay when their location is deleted.
+    if (
+        location is not None
+        and locations.get_location(caller, location) is None
+        and not jobs.list_jobs(caller, first=1, after=None, only=JobFilter(location=location)).items
+    ):
+        raise NotFound(f"There is no location {location!r}.", field=("location",), got=location)
     return JobFilter(
         states=[JobState(each.value.replace("-", "_")) for each in state] if state else None,
         kinds=[JobKind(each.value.replace("-", "_")) for each in kind] if kind else None,

@@ -79,6 +79,10 @@ def read_settings() -> "Settings":
         stop(str(error), REFUSED)
     except (FileExistsError, NotADirectoryError):
         stop(f"PACKSHOT_DATA is {settings.data}, where a file is in the way: name a folder.", REFUSED)
+    except FileNotFoundError as error:
+        reason = (error.strerror or str(error)).lower()
+        text = f"The data folder {settings.data} cannot be made there ({reason}): set PACKSHOT_DATA to another folder."
+        stop(text, REFUSED)
     if not os.access(settings.data, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "Permission denied", str(settings.data))
     return settings
