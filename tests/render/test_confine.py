@@ -206,7 +206,7 @@ def test_a_refused_answer_is_logged_with_its_class_and_does_not_blame_the_pictur
     with (
         Renderer(Limits(), processes=1) as renderer,
         caplog.at_level(logging.ERROR),
-        pytest.raises(Unrenderable, match="answer .* was refused"),
+        pytest.raises(Unrenderable, match=r"answer .* was refused"),
     ):
         renderer.probe(PHOTO)
     assert "packshot.render.probe.Facts" in caplog.text
