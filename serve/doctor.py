@@ -95,7 +95,8 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     for thread in threads.values():
         thread.start()
     deadline = time.monotonic() + STORE_SECONDS
-    silent = Problem(f"does not answer within {STORE_SECONDS:g} seconds", "start it, or correct PACKSHOT_S3_ENDPOINT_URL")
+    cure = "start it, or correct PACKSHOT_S3_ENDPOINT_URL"
+    silent = Problem(f"does not answer within {STORE_SECONDS:g} seconds", cure)
     for name, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
         yield Finding(f"store of {name}", "keeps, gives back, never overwrites", found.get(name, (silent,)))
