@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from packshot.setting_types import PREFIX, STRONG_SECRET, is_guessable
+from packshot.setting_types import PREFIX, STRONG_SECRET, is_guessable, is_short
 
 if TYPE_CHECKING:
     from packshot.settings import Settings
@@ -39,9 +39,11 @@ def _tokens(settings: "Settings") -> Iterator[tuple[str, str]]:
     if settings.redis_url is not None and settings.admin_token is None:
         # Made by each process for itself, the tokens would differ.
         yield "ADMIN_TOKEN", f"a token, as {PREFIX}REDIS_URL is set, got nothing"
-    for name in ("admin_token", "access_secret", "jwt_secret"):
+    # What signs JWTs was chosen by whoever issues them, so only its length is judged.
+    rules = {"admin_token": is_guessable, "access_secret": is_guessable, "jwt_secret": is_short}
+    for name, is_weak in rules.items():
         secret = getattr(settings, name)
-        if secret is not None and is_guessable(secret.get_secret_value()):
+        if secret is not None and is_weak(secret.get_secret_value()):
             yield name.upper(), f"{STRONG_SECRET}, got a value that is not shown"
 
 

@@ -104,13 +104,18 @@ def _allowed(value: str) -> str:
     return value
 
 
+def is_short(secret: str) -> bool:
+    """Whether a secret has too few characters, or too few different ones."""
+    return len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_SYMBOLS
+
+
 def is_guessable(secret: str) -> bool:
     """Whether a secret is too short or too regular to keep strangers out, or was copied from a guide.
 
     >>> is_guessable("x" * 40), is_guessable("app-0123456789abcdef0123")
     (True, False)
     """
-    if len(secret) < MIN_SECRET_LENGTH or len(set(secret)) < MIN_SECRET_SYMBOLS:
+    if is_short(secret):
         return True
     repeats = any(secret == (secret[:n] * len(secret))[: len(secret)] for n in range(1, len(secret) // 2 + 1))
     steps = [ord(after) - ord(before) for before, after in pairwise(secret)]

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import stat
+from itertools import product
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -387,24 +388,25 @@ def test_a_file_with_a_weak_token_is_refused_without_showing_it(tmp_path: Path) 
     assert "letmein" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["ADMIN_TOKEN", "ACCESS_SECRET", "JWT_SECRET"])
+SHORT = ["x", "hunter2", "0123456789abcdef0123456"[:23], "k" * 64, "abcabc" * 10]
+TYPED_BY_HAND = [
+    "123456789012345678901234",
+    "0123456789abcdef0123456789abcdef",
+    "changeme-changeme-changeme",
+    "CHANGE_THIS_to_something_long_1",
+    "passwordpasswordpassword1",
+    "abcdefghijklmnopqrstuvwxyz",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "your-secret-admin-token-here",
+    "REPLACE_ME_WITH_A_LONG_TOKEN",
+]
+
+
 @pytest.mark.parametrize(
-    "value",
+    ("name", "value"),
     [
-        "x",
-        "hunter2",
-        "0123456789abcdef0123456"[:23],
-        "k" * 64,
-        "abcabc" * 10,
-        "123456789012345678901234",
-        "0123456789abcdef0123456789abcdef",
-        "changeme-changeme-changeme",
-        "CHANGE_THIS_to_something_long_1",
-        "passwordpasswordpassword1",
-        "abcdefghijklmnopqrstuvwxyz",
-        "qwertyuiopasdfghjklzxcvbnm",
-        "your-secret-admin-token-here",
-        "REPLACE_ME_WITH_A_LONG_TOKEN",
+        *product(["ADMIN_TOKEN", "ACCESS_SECRET", "JWT_SECRET"], SHORT),
+        *product(["ADMIN_TOKEN", "ACCESS_SECRET"], TYPED_BY_HAND),
     ],
 )
 def test_a_secret_that_can_be_guessed_is_refused_with_the_way_to_make_a_good_one(name: str, value: str) -> None:
