@@ -17,7 +17,7 @@ from tests.server import Server, packshot, serving
 LIMIT = 4
 PROGRAM = """
 import serve.connection_limits as limits, serve.http_protocol as http
-http.SURPLUS_SECONDS = 1
+http.SURPLUS_SECONDS = 5
 limits.STALLED_SECONDS, limits.MAKE_ROOM_INTERVAL_SECONDS = {stalled}, 0
 from serve.cli import main; main()
 """
