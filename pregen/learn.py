@@ -1,7 +1,7 @@
-"""Learning what rendering costs: what a process has measured is written down every few seconds."""
+"""Learn what rendering costs: every few seconds a process writes what it has measured."""
 
 import logging
-import time
+from functools import partial
 
 from packshot import faults
 from packshot.catalog.decoding import write_decodings
@@ -12,8 +12,7 @@ from pregen.loop import Loop
 
 log = logging.getLogger(__name__)
 
-# Of what is measured in between, a process that is killed takes along no more.
-EVERY_SECONDS = 5.0
+WRITE_SECONDS = 5.0  # A process that is killed loses what it measured in between.
 
 
 class Learner:
@@ -21,8 +20,7 @@ class Learner:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._loop = Loop("learner", self._step)
-        self._due = 0.0
+        self._loop = Loop("learner", partial(learn, site), tick=WRITE_SECONDS)
 
     def start(self) -> None:
         self._loop.start()
@@ -38,11 +36,6 @@ class Learner:
             learn(self._site)
         except DatabaseFault as error:
             faults.count(log, error, "the measured cost of renders could not be stored")
-
-    def _step(self) -> None:
-        if time.monotonic() >= self._due:
-            self._due = time.monotonic() + EVERY_SECONDS
-            learn(self._site)
 
 
 def learn(site: Site) -> None:

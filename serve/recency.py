@@ -1,86 +1,64 @@
-"""When unplanned variants were last asked for: noted in memory at once, in the database every few seconds.
+"""Note when unplanned variants were last requested: in memory at once, in the database every few seconds.
 
-A variant is written at most once an hour by each process, so that serving costs no
-statement. A process that is killed loses a few seconds. CDNs ask seldom for what they
-keep, so an hour is as exact as it needs to be.
+Each process writes a variant at most once an hour, so that serving costs no statement. CDNs rarely request what they
+keep, so an hour is exact enough.
 """
 
-import logging
 import threading
-import time
 from collections import defaultdict
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cachetools import LRUCache
 
-from packshot import faults
 from packshot.catalog import usage
 from packshot.catalog.ledger import place_of
-from packshot.catalog.transaction import DatabaseFault
 from packshot.site import Site
 from packshot.variants.key import parse_key
-from pregen.loop import Loop
+from serve.write_buffer import WriteBuffer
 
-log = logging.getLogger(__name__)
-
-SECONDS = 5.0
-# Noted between two writes; what is asked for beyond that is noted when it is asked for again.
-MOST_KEYS = 2_000
-# Known to be written in this hour; what was forgotten is written once more, which changes nothing.
-MOST_WRITTEN = 20_000
+# Variants noted between two writes. One beyond that is noted when it is requested again.
+MAX_KEYS = 2_000
+MAX_TENANT_KEYS = 1_000
+# Variants known to be written in this hour. A forgotten one is written a second time, which changes nothing.
+MAX_WRITTEN = 20_000
 
 
-class Recency:
-    """Notes until it is stopped, and then writes what is left."""
+class Recency(WriteBuffer[str, datetime]):
+    """The hour in which each variant was last requested, by its key."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__(
+            "recency buffer",
+            self._write_hours,
+            max,
+            tenant_of=_tenant_of,
+            max_entries=MAX_KEYS,
+            max_tenant_entries=MAX_TENANT_KEYS,
+        )
         self._site = site
-        self._noted: set[str] = set()
-        self._written: LRUCache[str, datetime] = LRUCache(MOST_WRITTEN)
-        self._lock = threading.Lock()
-        self._written_at = time.monotonic()
-        self._loop = Loop("recency", self._step)
+        self._written: LRUCache[str, datetime] = LRUCache(MAX_WRITTEN)
+        self._written_lock = threading.Lock()
 
     def note(self, key: str) -> None:
-        """Note that a variant was asked for."""
-        hour = _hour()
-        with self._lock:
-            if self._written.get(key) != hour and len(self._noted) < MOST_KEYS:
-                self._noted.add(key)
+        """Note that a client requested a variant."""
+        hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+        with self._written_lock:
+            is_written = self._written.get(key) == hour
+        if not is_written:
+            self.add(key, hour)
 
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Write what is left, and note no more."""
-        self._loop.stop()
-        self._loop.join()
-        try:
-            self.write()
-        except DatabaseFault as fault:
-            faults.count(log, fault, "the database is away; what was asked for in the last seconds is not noted")
-
-    def _step(self) -> None:
-        if time.monotonic() - self._written_at >= SECONDS:
-            self.write()
-
-    def write(self) -> None:
-        """Write what was noted; after an outage it is still there to be written."""
-        hour = _hour()
-        with self._lock:
-            noted = set(self._noted)
-            self._written_at = time.monotonic()
-        by_tenant: defaultdict[str, list[tuple[str, str, str, str]]] = defaultdict(list)
-        for text in noted:
+    def _write_hours(self, hours: Mapping[str, datetime]) -> None:
+        places: defaultdict[tuple[str, datetime], list[tuple[str, str, str, str]]] = defaultdict(list)
+        for text, hour in hours.items():
             key = parse_key(text)
-            by_tenant[key.tenant].append(place_of(key))
-        for tenant, places in by_tenant.items():
+            places[key.tenant, hour].append(place_of(key))
+        for (tenant, hour), some in places.items():
             with self._site.catalog.write(tenant) as tx:
-                usage.touch(tx, places, hour)
-        with self._lock:
-            self._noted -= noted
-            self._written.update(dict.fromkeys(noted, hour))
+                usage.touch(tx, some, hour)
+        with self._written_lock:
+            self._written.update(hours)
 
 
-def _hour() -> datetime:
-    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+def _tenant_of(key: str) -> str:
+    return key.partition("/")[0]

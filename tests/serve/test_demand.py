@@ -127,16 +127,14 @@ def test_counts_are_written_now_and_then_and_survive_an_outage(
     pack_id = playground.pack()
     form, target = parse_request("width=9"), playground.target(pack_id, "width=9")
     counter.count(form, target)
-    counter._step()
     assert rows(playground) == {}, "not for each request"
-    monkeypatch.setattr(demand, "SECONDS", 0.0)
     monkeypatch.setattr(demand, "add_requests", _failing)
     with pytest.raises(OSError, match="away"):
-        counter._step()
+        counter.write()
     monkeypatch.setattr(demand, "add_requests", add_requests)
     counter.count(form, target)
-    counter._step()
-    counter._step()
+    counter.write()
+    counter.write()
     assert rows(playground) == {"width=9": 2}
 
 
@@ -147,7 +145,7 @@ def _failing(*_: object) -> None:
 def test_hostile_variety_fills_neither_memory_nor_table(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demand, "MOST_KINDS", 5)
+    monkeypatch.setattr(demand, "MAX_KINDS", 5)
     counter = DemandCounter(playground.site)
     target = playground.target(playground.pack(), "width=9")
     for width in range(1, 20):
