@@ -13,7 +13,7 @@ from packshot.errors import Unrenderable
 from packshot.model import Format
 from packshot.render import gif
 from packshot.render.colour import to_srgb
-from packshot.render.damage import refused_if_damaged
+from packshot.render.damage import refused_if_damaged, refused_if_unwritable
 from packshot.render.decode import DAMAGED, UPRIGHT, Decoded, bare, open_original
 from packshot.render.formats import sniff
 from packshot.render.gif_writer import write_gif
@@ -113,7 +113,7 @@ def write_animation(
         Unrenderable: what reading the frames raises.
         MemoryError: the process has no room for it.
     """
-    with refused_if_damaged("The animation cannot be encoded."):
+    with refused_if_unwritable("The animation cannot be encoded."):
         return write_gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays, exif)
 
 

@@ -18,7 +18,7 @@ from packshot.geometry import Box, Size
 from packshot.render import gif, jpeg
 from packshot.render.cicp import implied_profile
 from packshot.render.colour import to_rgb, to_srgb, transformed
-from packshot.render.damage import DAMAGE, refused_if_damaged
+from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
 from packshot.render.metadata import credit_exif, orientation, tiff_orientation
@@ -46,6 +46,7 @@ _BLOCK = 2**20
 Image.MAX_IMAGE_PIXELS = None
 # Pillow's bound on one inflated PNG chunk holds for the colour profile as well.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
+jpeg.ignore_broken_segments()
 # How many renders run side by side is the pool's to say.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
@@ -164,6 +165,7 @@ def inspect(data: bytes, limits: Limits) -> Header:
     return header
 
 
+@without_warnings()
 def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     """Decode an original's first frame with 8 bits a channel; a file that ends early is refused.
 
@@ -177,28 +179,38 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         MemoryError: the process has no room for the picture.
     """
     source, header = open_original(data, limits)
-    with refused_if_damaged(DAMAGED):
-        _scale_transparent_value(source)
-        if (implied := implied_profile(header.format, data, source.info)) is not None:
-            source.info["icc_profile"] = implied
-        whole = None
-        if halved and isinstance(source, JpegImageFile):
-            whole = Size(*source.size)
-            source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
-        if header.format == "gif":
-            # As browsers put it together; Pillow fills what the first frame leaves out.
+    if header.format == "gif":
+        # As browsers put it together; Pillow fills what the first frame leaves out.
+        with refused_if_damaged(DAMAGED):
             picture, _ = next(gif.composed(data, Size(header.width, header.height)))
-            return Decoded(bare(to_srgb(picture)), None)
-        source.decodermaxblock = _BLOCK
-        held = tiff_orientation(source) if isinstance(source, TiffImageFile) else None
+        return Decoded(bare(to_srgb(picture)), None)
+    _scale_transparent_value(source)
+    if (implied := implied_profile(header.format, data, source.info)) is not None:
+        source.info["icc_profile"] = implied
+    whole = None
+    if halved and isinstance(source, JpegImageFile):
+        whole = Size(*source.size)
+        source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
+    source.decodermaxblock = _BLOCK
+    held = tiff_orientation(source) if isinstance(source, TiffImageFile) else None
+    with refused_if_damaged(DAMAGED):
         source.load()
-        if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
-            raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
-        turn = UPRIGHT.get(held or orientation(source))
-        picture, colours = to_rgb(source)
-        return Decoded(bare(picture), turn, whole, colours)
+    if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
+        raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
+    turn = UPRIGHT.get(held or orientation(source))
+    picture, colours = to_rgb(source)
+    return Decoded(bare(picture), turn, whole, colours)
 
 
+def can_be_halved(data: bytes) -> bool:
+    """Return whether `decode` may be asked for half the size: a JPEG whose coding process has frequencies."""
+    if sniff(data) != "jpeg":
+        return False
+    frame = jpeg.frame_of(data)
+    return frame is not None and not frame.is_lossless
+
+
+@without_warnings()
 def credits_of(data: bytes, limits: Limits) -> bytes | None:
     """Return EXIF data that tells whose an original is, and nothing else; None where it does not say.
 
@@ -256,6 +268,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     if format == "webp" and (canvas := webp_canvas(data)) is not None:
         check_pixels(canvas, limits)
     elif format == "jpeg":
+        jpeg.check_frame(data)
         jpeg.check_scans(data)
     elif format == "gif":
         found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))

@@ -10,7 +10,7 @@ from PIL import Image, ImageFile
 from packshot.errors import Unrenderable
 from packshot.geometry import Size
 from packshot.model import Format
-from packshot.render.damage import refused_if_damaged
+from packshot.render.damage import refused_if_unwritable
 from packshot.render.gif_writer import with_sampled_colours
 
 # The longest side that each format's own headers can hold, in pixels.
@@ -48,7 +48,7 @@ def encode(
     """
     assert picture.mode == "RGB" or (picture.mode == "RGBA" and format.has_alpha)
     check_sides(Size(*picture.size), format)
-    with refused_if_damaged("The picture cannot be encoded."), _room(picture, format):
+    with refused_if_unwritable("The picture cannot be encoded."), _room(picture, format):
         file = BytesIO()
         options = _OPTIONS[format](quality if quality is not None else 80)
         if exif is not None and format is not Format.GIF:

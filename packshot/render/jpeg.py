@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from itertools import islice
 
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
 from packshot.errors import TooLarge
+from packshot.render.damage import DAMAGE
+from packshot.render.jpeg_frame import Frame, check_supported, first_frame
 
 # Encoders write about ten scans; each one costs a pass over the whole picture.
 MAX_SCANS = 100
@@ -33,6 +35,21 @@ _LUMINANCE = tuple(
 _CHROMINANCE = tuple(
     bytes.fromhex("1112182f 63636363 12151a42 63636363 181a3863 63636363 2f426363 63636363" + "63" * 32)
 )
+
+
+def check_frame(data: bytes) -> None:
+    """Refuse a JPEG that the decoder cannot read although the file may be sound.
+
+    Raises:
+        UnsupportedMedia: see `check_supported`.
+    """
+    if (frame := frame_of(data)) is not None:
+        check_supported(frame)
+
+
+def frame_of(data: bytes) -> Frame | None:
+    """Return the first frame header; None if there is none."""
+    return first_frame(data, _segments(data))
 
 
 def check_scans(data: bytes) -> None:
@@ -68,6 +85,26 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
             at += int.from_bytes(data[at : at + 2], "big")
 
 
+def ignore_broken_segments() -> None:
+    """Have Pillow read a JPEG whose application segments (EXIF, profile, resolution and so on) are broken.
+
+    libjpeg reads the ones that matter for the pixels by itself.
+    """
+    for marker in range(0xFFE0, 0xFFF0):
+        name, description, _ = JpegImagePlugin.MARKER[marker]
+        JpegImagePlugin.MARKER[marker] = name, description, _read_segment
+
+
+def _read_segment(self: JpegImageFile, marker: int) -> None:
+    try:
+        JpegImagePlugin.APP(self, marker)
+    except DAMAGE:
+        # The segment has been read to its end. Where the file itself ends in it, the reader finds no picture.
+        self.info.pop("jfif", None)
+    # Each part of a profile begins with 14 bytes that say which it is.
+    self.icclist = [part for part in self.icclist if len(part) > 14]
+
+
 def ends_early(data: bytes, source: JpegImageFile) -> bool:
     """Return whether a decoded JPEG lacks pixels although it has an end marker.
 
@@ -98,7 +135,14 @@ def ends_early(data: bytes, source: JpegImageFile) -> bool:
     if end is None:
         return False  # Pillow has refused it.
     # An eighth of the size shows what is grey, and costs little.
-    return _decoded(data, 8) != _decoded(data[:end] + _NOISE + data[end:], 8)
+    frame = frame_of(data)
+    scale = 1 if frame is not None and frame.is_lossless else 8
+    whole = _decoded(data, scale)
+    try:
+        return whole != _decoded(data[:end] + _NOISE + data[end:], scale)
+    except OSError:
+        # The decoder has looked at the noise.
+        return True
 
 
 def _is_mid_grey(picture: Image.Image) -> bool:
@@ -122,7 +166,8 @@ def _is_complete(scans: Sequence[bytes], components: Sequence[int], *, progressi
 
 def _decoded(data: bytes, scale: int) -> bytes:
     source = JpegImageFile(BytesIO(data))
-    source.draft(None, (source.width // scale, source.height // scale))
+    # A side of 0 is no size that Pillow can divide by.
+    source.draft(None, (max(1, source.width // scale), max(1, source.height // scale)))
     return source.tobytes()
 
 

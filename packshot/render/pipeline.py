@@ -14,13 +14,13 @@ from PIL import Image
 
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
-from packshot.render.animation import MOVING, Animation, animation_of, write_animation
+from packshot.render.animation import MOVING, Animation, write_animation
 from packshot.render.cpu_clock import CpuClock
-from packshot.render.damage import refused_if_damaged
 from packshot.render.decode import Decoded, check_frames, check_pixels, credits_of
 from packshot.render.encode import check_sides, encode
 from packshot.render.finish import blurred, on_background, opaque, rounded, without_idle_alpha
 from packshot.render.limits import Limits
+from packshot.render.paths import decode_paths
 from packshot.render.resample import Levels, check_inside, level_factor, levels_of
 from packshot.render.smart import smart_box
 from packshot.variants.plan import Drawing
@@ -78,7 +78,8 @@ def render_all(
     try:
         # Before the rest is looked at, so that a damaged original is refused once.
         levels.at(_level(drawings[0]) if drawings else 1)
-        animation = animation_of(original, limits) if any(drawing.format in MOVING for drawing in drawings) else None
+        paths = decode_paths(original, limits)
+        animation = paths.animation() if any(drawing.format in MOVING for drawing in drawings) else None
         credits = credits_of(original, limits) if any(drawing.credits for drawing in drawings) else None
     except PackshotError as refusal:
         return iter(undecodable(refusal, drawings))
@@ -116,8 +117,7 @@ def located(levels: Levels, drawing: Drawing) -> Drawing:
         return drawing
     check_inside(drawing.placed, drawing.size, "the output")
     check_inside(drawing.box, levels.size, "the original")
-    with refused_if_damaged("The picture's most telling part cannot be found."):
-        box = smart_box(levels.preview, levels.size, drawing.box, drawing.placed.size)
+    box = smart_box(levels.preview, levels.size, drawing.box, drawing.placed.size)
     return replace(drawing, box=box, smart=False)
 
 
@@ -135,13 +135,12 @@ def compose(levels: Levels, drawing: Drawing, limits: Limits) -> Image.Image:
     check_pixels(drawing.size, limits)
     check_inside(drawing.placed, drawing.size, "the output")
     sampled = levels.sample(drawing.box, drawing.placed.size)
-    with refused_if_damaged("The picture cannot be placed."):
-        sampled = blurred(sampled, drawing.blur)
-        if drawing.placed == Box(0, 0, *drawing.size):
-            return sampled
-        canvas = Image.new("RGBA", drawing.size, (0, 0, 0, 0))
-        canvas.paste(sampled, (drawing.placed.left, drawing.placed.top))
-        return canvas
+    sampled = blurred(sampled, drawing.blur)
+    if drawing.placed == Box(0, 0, *drawing.size):
+        return sampled
+    canvas = Image.new("RGBA", drawing.size, (0, 0, 0, 0))
+    canvas.paste(sampled, (drawing.placed.left, drawing.placed.top))
+    return canvas
 
 
 def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
@@ -149,12 +148,11 @@ def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
 
     The corners cut the background too. An opaque format shows it again in them.
     """
-    with refused_if_damaged("The picture cannot be finished."):
-        picture = on_background(picture, drawing.background)
-        picture = rounded(picture, drawing.corner)
-        if not drawing.format.has_alpha:
-            return opaque(picture, drawing.background)
-        return without_idle_alpha(picture)
+    picture = on_background(picture, drawing.background)
+    picture = rounded(picture, drawing.corner)
+    if not drawing.format.has_alpha:
+        return opaque(picture, drawing.background)
+    return without_idle_alpha(picture)
 
 
 def _draw_all(

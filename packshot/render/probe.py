@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from packshot.render.animation import animation_of
 from packshot.render.cpu_clock import CpuClock
-from packshot.render.damage import refused_if_damaged
-from packshot.render.decode import decode, inspect
+from packshot.render.decode import inspect
 from packshot.render.limits import Limits
+from packshot.render.paths import decode_paths
 from packshot.render.thumbhash import THUMBNAIL_SIDE, thumbhash
 
 # Colours are counted on a thumbnail of at most this many pixels a side.
@@ -51,11 +50,11 @@ def _ignore(pixels: int) -> None:
 
 
 def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -> Facts:
-    """Decode an original to the end and return what is known of it.
+    """Decode an original to the end in every way in which drawings decode it, and return what is known of it.
 
     Args:
-        begin: called before the frames of an animation are decoded, with the pixels of all of them, and after
-            all decoding, with 0.
+        begin: called before the frames of an animation are decoded, with the pixels of all of them; with 0 before
+            a still picture is decoded in another way, and after all decoding.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
@@ -63,20 +62,24 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
     """
     clock = CpuClock()
     header = inspect(data, limits)
-    decoded = decode(data, limits)
+    paths = decode_paths(data, limits)
+    decoded = paths.whole()
     alpha = decoded.picture.mode == "RGBA"
-    if (animation := animation_of(data, limits)) is not None:
+    if (animation := paths.animation()) is not None:
         begin(header.frames * header.width * header.height)
         # To the end, since damage in a later frame is to be found out at once too.
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
     decoding_seconds = clock.seconds()
+    if paths.half is not None:
+        # Small drawings are made of this alone.
+        begin(0)
+        paths.half()
     # What follows takes as long as there are pixels, whatever the file is.
     begin(0)
-    with refused_if_damaged("The picture's colours cannot be told."):
-        # Both are told of a small copy alone: colours of a whole original take long.
-        color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))
-        hashed = thumbhash(decoded.shown(_thumbnail(decoded.picture)))
+    # Both are told of a small copy alone: colours of a whole original take long.
+    color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))
+    hashed = thumbhash(decoded.shown(_thumbnail(decoded.picture)))
     return Facts(
         width=decoded.size.width,
         height=decoded.size.height,

@@ -7,16 +7,15 @@ made from the original alone; so nothing depends on what else is drawn.
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 
 from PIL import Image
 
 from packshot.errors import Unrenderable
 from packshot.geometry import Box, Size, contain
-from packshot.render.damage import refused_if_damaged
-from packshot.render.decode import Decoded, decode
-from packshot.render.formats import sniff
+from packshot.render.decode import Decoded
 from packshot.render.limits import Limits
+from packshot.render.paths import decode_paths
 
 try:
     from cykooz_resizer import CropBox, FilterType, ResizeAlg, ResizeOptions, Resizer
@@ -111,14 +110,13 @@ class Levels:
         level = self.at(factor)
         check_inside(box, level.size, "the original")
         left, top, width, height = level.stored(box)
-        with refused_if_damaged("The picture cannot be scaled to that size."):
-            if box.size == size:
-                return level.shown(level.picture.crop((left, top, left + width, top + height)))
-            # A pixel of the level covers whole pixels of the original, the last one
-            # perhaps fewer: so the box is found by division, and nothing shifts.
-            edges = (left / factor, top / factor, (left + width) / factor, (top + height) / factor)
-            sampled = _resampled(level.picture, edges, level.turned_size(size))
-            return level.shown(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
+        if box.size == size:
+            return level.shown(level.picture.crop((left, top, left + width, top + height)))
+        # A pixel of the level covers whole pixels of the original, the last one
+        # perhaps fewer: so the box is found by division, and nothing shifts.
+        edges = (left / factor, top / factor, (left + width) / factor, (top + height) / factor)
+        sampled = _resampled(level.picture, edges, level.turned_size(size))
+        return level.shown(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
 
     @cached_property
     def preview(self) -> Image.Image:
@@ -129,9 +127,8 @@ class Levels:
 
 def levels_of(original: bytes, limits: Limits) -> Levels:
     """Return the levels of an original, of which nothing is decoded yet."""
-    # A JPEG is decoded smaller far faster than it is decoded and then halved.
-    half = partial(decode, original, limits, halved=True) if sniff(original) == "jpeg" else None
-    return Levels(partial(decode, original, limits), half)
+    paths = decode_paths(original, limits)
+    return Levels(paths.whole, paths.half)
 
 
 def level_factor(box: Size, size: Size) -> int:

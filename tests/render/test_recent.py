@@ -4,7 +4,7 @@ import pytest
 
 from packshot.geometry import Box, Size
 from packshot.model import Format
-from packshot.render import decode, recent, resample
+from packshot.render import decode, paths, recent
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
 from packshot.render.recent import Recent
@@ -24,7 +24,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         made.append(halved)
         return decode.decode(data, limits, halved=halved)
 
-    monkeypatch.setattr(resample, "decode", counted)
+    monkeypatch.setattr(paths, "decode", counted)
     return made
 
 
