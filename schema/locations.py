@@ -8,6 +8,7 @@ import strawberry
 from packshot import model
 from packshot.catalog.pages import check_first
 from packshot.variants import demand as variants
+from packshot.variants.decimals import round_number
 from packshot.variants.draft import DEFAULT_FORMATS, effective_renditions
 from resolvers import locations
 from schema.context import Info
@@ -206,10 +207,10 @@ class ImageLocation(Node):
 class RenditionInput:
     width: int | None = strawberry.field(default=strawberry.UNSET, description="Pixels at a dpr of 1.")
     height: int | None = strawberry.field(default=strawberry.UNSET, description="Pixels at a dpr of 1.")
-    dpr: float = strawberry.field(default=1, description="Device pixel ratio, from 0.5 to 4.")
+    dpr: float = strawberry.field(default=1, description="Device pixel ratio, from 0.5 to 4; rounded to nine decimals.")
 
     def to_core(self) -> model.Rendition:
-        return model.Rendition(given(self.width), given(self.height), float(self.dpr))
+        return model.Rendition(given(self.width), given(self.height), round_number(self.dpr))
 
 
 @strawberry.input(

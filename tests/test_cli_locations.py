@@ -56,6 +56,15 @@ def test_every_option_reaches_the_location(command: Command) -> None:
     assert "64x36" in command.run("location", "history", "thumb").stdout
 
 
+def test_a_gravity_and_a_dpr_are_read_as_urls_read_them(command: Command) -> None:
+    options = ("--width", "9", "--gravity", "North-East", "--renditions", "640x360@1.100000023841858,9x@1.1")
+    made = command.json("location", "put", "thumb", *options)["location"]
+    assert made["resizeGravity"] == "NORTHEAST"
+    assert [rendition["dpr"] for rendition in made["renditions"]] == [1.100000024, 1.1]
+    command.run("location", "put", "thumb", "--gravity", "up", code=2)
+    command.run("location", "put", "thumb", "--renditions", f"9x@1.{'0' * 1099}", code=2)
+
+
 def test_a_value_that_does_not_fit_is_refused_with_what_would(command: Command) -> None:
     refused = command.run("location", "put", "thumb", "--width", "70000", code=1)
     assert refused.stderr == "That width is not possible. (expected 1 to 4096, got 70000)\n"

@@ -36,23 +36,37 @@ function whole(least, most) {
     };
 }
 
+// Rounded by its digits to nine decimals, 5 up; then it is judged. njs misreads numbers of hundreds of digits.
 function decimal(least, most) {
     return value => {
-        if (!/^[0-9]{1,9}(\.[0-9]{1,9})?$/.test(value) || Number(value) < least || Number(value) > most) {
+        const parts = value.length <= 1100 ? /^0*([0-9]{1,9})(?:\.([0-9]+))?$/.exec(value) : null;
+        if (!parts || Number(parts[1]) > most) {
             return null;
         }
-        const parts = value.split('.');
-        const fraction = (parts[1] || '').replace(/0+$/, '');
-        return String(Number(parts[0])) + (fraction && `.${fraction}`);
+        const digits = `${parts[2] || ''}0000000000`;
+        const billionths = Number(parts[1] + digits.slice(0, 9)) + (digits.charAt(9) < '5' ? 0 : 1);
+        if (billionths < least * 1e9 || billionths > most * 1e9) {
+            return null;
+        }
+        const fraction = String(1e9 + billionths % 1e9).slice(1).replace(/0+$/, '');
+        return String(Math.floor(billionths / 1e9)) + (fraction && `.${fraction}`);
     };
 }
 
+function folded(word) {
+    return lower(word).replace(/[-_]/g, '');
+}
+
 function choice(spellings) {
-    const folded = spellings.map(lower);
+    const words = spellings.map(folded);
     return value => {
-        const place = folded.indexOf(lower(value));
+        const place = words.indexOf(folded(value));
         return place < 0 ? null : spellings[place];
     };
+}
+
+function flag(value) {
+    return /^(true|false)$/.test(lower(value)) ? lower(value) : null;
 }
 
 function colour(value) {
@@ -62,7 +76,7 @@ function colour(value) {
 const byName = choice(['auto', 'avif', 'webp', 'jpeg', 'png']);
 
 function format(value) {
-    return lower(value) === 'jpg' ? 'jpeg' : byName(value);
+    return folded(value) === 'jpg' ? 'jpeg' : byName(value);
 }
 
 function quality(value) {
@@ -77,8 +91,8 @@ const PARAMETERS = [
     ['resize-mode', choice(['crop', 'includeAll', 'clip', 'cover', 'canvas', 'stretch'])],
     ['resize-gravity', choice(['center', 'north', 'northeast', 'east', 'southeast', 'south', 'southwest', 'west',
         'northwest', 'focus', 'smart'])],
-    ['skip-crop', choice(['true', 'false'])],
-    ['location-ratio', choice(['true', 'false'])],
+    ['skip-crop', flag],
+    ['location-ratio', flag],
     ['rounded-corners', whole(0, 999999999)],
     ['format', format],
     ['quality', quality],

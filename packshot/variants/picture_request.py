@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from packshot.errors import Invalid
 from packshot.model import Format
-from packshot.variants.request import split_query
+from packshot.variants.request import fold_name, split_query
 
 _FORMATS = {format.value: format for format in Format} | {"jpg": Format.JPEG}
 
@@ -65,7 +65,7 @@ def _widths(value: str, name: str) -> tuple[int, ...]:
 
 
 def _formats(value: str, name: str) -> tuple[Format, ...]:
-    parts = value.lower().split(",")
+    parts = [fold_name(part) for part in value.split(",")]
     if not set(parts) <= set(_FORMATS):
         raise Invalid(
             f"The parameter {name} does not fit.",

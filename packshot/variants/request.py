@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from packshot.errors import Invalid
 from packshot.geometry import Gravity, Mode
+from packshot.variants.decimals import parse_decimal
 
 T = TypeVar("T", bound=StrEnum)
 
@@ -25,7 +26,6 @@ LARGEST_DPR = 4
 SECRETS = ("access-key", "signature")
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 _COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 # Whatever else is in a URL is escaped (RFC 3986), and servers differ about what to make of it.
@@ -86,7 +86,9 @@ def parse_request(query: str) -> RequestForm:
 
     Names are compared without case, that of ASCII; of a repeated parameter the
     first counts, unknown ones are ignored, percent escapes are decoded once and
-    must be UTF-8. A CDN's edge does the same in JavaScript: infra/edge/route.js.
+    must be UTF-8. Words of an enumeration are compared without case, hyphens and
+    underscores, and decimal numbers are rounded to nine decimals.
+    A CDN's edge does the same in JavaScript: infra/edge/route.js.
 
     Raises:
         Invalid: a broken escape, what should be escaped, or a value that does not fit its parameter.
@@ -168,9 +170,10 @@ def _quality(value: str, name: str) -> int | QualityChoice:
 
 def _between(least: str, most: str) -> Callable[[str, str], Decimal]:
     def convert(value: str, name: str) -> Decimal:
-        if not _DECIMAL.fullmatch(value) or not Decimal(least) <= Decimal(value) <= Decimal(most):
+        number = parse_decimal(value)
+        if number is None or not Decimal(least) <= number <= Decimal(most):
             raise _refuse(name, f"a plain decimal number from {least} to {most}", value)
-        return Decimal(value)
+        return number
 
     return convert
 
@@ -181,12 +184,21 @@ def _colour(value: str, name: str) -> str:
     return value.lower()
 
 
+def fold_name(text: str) -> str:
+    """Return a word of an enumeration without case, hyphens and underscores, as the admin API reads it, too.
+
+    >>> fold_name("North-East"), fold_name("INCLUDE_ALL")
+    ('northeast', 'includeall')
+    """
+    return _lower(text).replace("-", "").replace("_", "")
+
+
 def _choice(spellings: dict[str, T]) -> Callable[[str, str], T]:
-    folded = {spelling.lower(): value for spelling, value in spellings.items()}
+    folded = {fold_name(spelling): value for spelling, value in spellings.items()}
 
     def convert(value: str, name: str) -> T:
         try:
-            return folded[_lower(value)]
+            return folded[fold_name(value)]
         except KeyError:
             raise _refuse(name, ", ".join(spellings), value) from None
 

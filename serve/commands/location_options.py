@@ -9,8 +9,18 @@ import typer
 
 from packshot.geometry import Gravity
 from packshot.model import Format, IncludeAll, Rendition
+from packshot.variants.decimals import MAX_CHARACTERS, parse_decimal
+from packshot.variants.request import fold_name
 
 _RENDITION = re.compile(r"(?P<width>[0-9]{0,5})x(?P<height>[0-9]{0,5})(?:@(?P<dpr>[0-9]+(?:\.[0-9]+)?))?")
+
+
+def read_gravity(text: str) -> Gravity:
+    """Return a gravity in any case, with hyphens and underscores or without, as URLs and the admin API read it."""
+    try:
+        return Gravity(fold_name(text))
+    except ValueError:
+        raise typer.BadParameter(f"expected one of {', '.join(Gravity)}, got {text!r}") from None
 
 
 class Clearable(StrEnum):
@@ -31,7 +41,10 @@ Width = Annotated[int | None, typer.Option(help="Its width in pixels.")]
 Height = Annotated[int | None, typer.Option(help="Its height in pixels.")]
 Fallback = Annotated[str | None, typer.Option(metavar="NAME", help="What is shown where a pack has nothing here.")]
 NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Nothing is shown there.")]
-GravityOption = Annotated[Gravity | None, typer.Option("--gravity", help="Where a crop is anchored.")]
+GravityOption = Annotated[
+    Gravity | None,
+    typer.Option("--gravity", parser=read_gravity, metavar="north|northeast|…", help="Where a crop is anchored."),
+]
 IncludeAllOption = Annotated[
     IncludeAll | None, typer.Option("--include-all", help="Whether pictures are shown whole, with padding.")
 ]
@@ -114,5 +127,8 @@ def _rendition(text: str) -> Rendition:
     found = _RENDITION.fullmatch(text)
     if found is None or text.startswith(("x@", "x,")) or text == "x":
         raise typer.BadParameter(f"--renditions: expected 640x360, 640x or x360, each perhaps with @2, got {text!r}")
-    width, height, dpr = found["width"], found["height"], found["dpr"]
-    return Rendition(int(width) if width else None, int(height) if height else None, float(dpr) if dpr else 1.0)
+    width, height = found["width"], found["height"]
+    dpr = parse_decimal(found["dpr"] or "1")
+    if dpr is None:
+        raise typer.BadParameter(f"--renditions: expected a dpr of at most {MAX_CHARACTERS} characters")
+    return Rendition(int(width) if width else None, int(height) if height else None, float(dpr))

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
+from packshot.variants.request import fold_name
 from resolvers.packs import SlotPatch
 from schema.scalars import MAX_LONG
 
@@ -72,7 +73,7 @@ def number(value: Any) -> float:
 
 def gravity(value: Any) -> Gravity:
     """Read `north`, however it is capitalised and hyphenated: `NORTH_EAST` and `north-east` are `northeast`."""
-    plain = text(value).lower().replace("-", "").replace("_", "")
+    plain = fold_name(text(value))
     if plain not in GRAVITIES:
         raise Invalid("That is no gravity.", expected=", ".join(GRAVITIES), got=value)
     return GRAVITIES[plain]

@@ -41,7 +41,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "env": {"schema": _TEXT, "example": "eu-north-1-prod", "description": "Any; it makes no difference."},
     "force": {"schema": {"type": "boolean"}, "example": True, "description": "Do it although packs show it."},
     "imageUrl": {
-        "schema": _TEXT,
+        "schema": _TEXT | {"minLength": 1},
         "required": True,
         "example": "https://pictures.example/film.jpg",
         "description": "Where the picture is; a public address.",

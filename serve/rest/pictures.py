@@ -3,32 +3,52 @@
 from typing import Any
 
 from packshot.geometry import Gravity
-from packshot.model import Format
+from packshot.model import NAME, Format
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice
 from resolvers.urls import PICTURE, STABLE
-from serve.rest.schemas import LOCATION_NAME, PACK, ref
+from serve.rest.schemas import PACK, ref
 
 _FLAG = {"type": "boolean"}
 _PIXELS = {"type": "integer", "minimum": 1}
+_ROUNDED = "A plain decimal number of at most 1,100 characters, rounded to nine decimals."
+_ANY_CASE = "Also read in any case, and with hyphens or underscores."
+# What may be empty; an empty value of any other parameter that is read is refused.
+_MAY_BE_EMPTY = ("location", "sizes", "region", "date")
 _MODES = ["crop", "includeAll", "clip", "cover", "canvas", "stretch"]
 # By name: schema, meaning, example.
 _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
-    "location": (LOCATION_NAME, "Default: the pack's main location, else `main`.", "portal-cover"),
+    "location": (
+        {"type": "string", "pattern": f"^({NAME.pattern})?$"},
+        "Default, and what an empty value means: the pack's main location, else `main`.",
+        "portal-cover",
+    ),
     "width": (_PIXELS, "In pixels; without a height the picture's ratio is kept.", 300),
     "height": (_PIXELS, "In pixels; without a width the picture's ratio is kept.", 450),
     "location-ratio": (_FLAG, "The missing side follows the location's ratio instead.", True),
-    "dpr": ({"type": "number", "minimum": 0.5, "maximum": LARGEST_DPR}, "Multiplies both sides, corners and blur.", 2),
-    "resize-mode": ({"type": "string", "enum": _MODES}, "How the picture meets the box.", "includeAll"),
+    "dpr": (
+        {"type": "number", "minimum": 0.5, "maximum": LARGEST_DPR},
+        f"Multiplies both sides, corners and blur. {_ROUNDED}",
+        2,
+    ),
+    "resize-mode": ({"type": "string", "enum": _MODES}, f"How the picture meets the box. {_ANY_CASE}", "includeAll"),
     "resize-gravity": (
         {"type": "string", "enum": [each.value for each in Gravity]},
-        "Which part a crop keeps, and where a padded picture stands.",
+        f"Which part a crop keeps, and where a padded picture stands. {_ANY_CASE}",
         "north",
     ),
     "skip-crop": (_FLAG, "Ignore the stored crop.", True),
     "rounded-corners": ({"type": "integer", "minimum": 0}, "Radius in pixels.", 24),
     "background": ({"type": "string", "pattern": "^([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"}, "rrggbb or rrggbbaa.", "1a1a1a"),
-    "blur": ({"type": "number", "minimum": 0, "maximum": LARGEST_BLUR}, "Standard deviation in pixels.", 12.5),
-    "format": ({"type": "string", "enum": [each.value for each in FormatChoice]}, "Default: the original's.", "auto"),
+    "blur": (
+        {"type": "number", "minimum": 0, "maximum": LARGEST_BLUR},
+        f"Standard deviation in pixels. {_ROUNDED}",
+        12.5,
+    ),
+    "format": (
+        {"type": "string", "enum": [each.value for each in FormatChoice]},
+        f"Default: the original's. {_ANY_CASE}",
+        "auto",
+    ),
     "quality": (
         {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 100}, {"const": "auto"}]},
         "Of JPEG, WebP and AVIF; `auto`: of a JPEG the original's own.",
@@ -39,9 +59,17 @@ _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
 }
 _OF_PICTURE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "location": _OF_IMAGE["location"],
-    "widths": ({"type": "string"}, "In pixels, with commas between them.", "320,640"),
-    "formats": ({"type": "string"}, "Of avif, webp, jpeg, png, gif, with commas between them.", "avif,jpeg"),
-    "sizes": ({"type": "string"}, "As in HTML.", "100vw"),
+    "widths": (
+        {"type": "string", "pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"},
+        "In pixels from 1, with commas between them.",
+        "320,640",
+    ),
+    "formats": (
+        {"type": "string", "minLength": 1},
+        "Of avif, webp, jpeg, png, gif, with commas between them.",
+        "avif,jpeg",
+    ),
+    "sizes": ({"type": "string"}, "As in HTML; empty: as wide as the location.", "100vw"),
 }
 # The parts of an immutable URL, as other answers tell them.
 _KEY = {
@@ -97,6 +125,7 @@ def _operation(
 ) -> dict[str, Any]:
     named = [
         {"name": name, "in": "query", "schema": schema, "description": told, "example": example}
+        | ({"allowEmptyValue": True} if name in _MAY_BE_EMPTY else {})
         for name, (schema, told, example) in query.items()
     ]
     pack: dict[str, Any] = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}

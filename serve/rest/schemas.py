@@ -35,6 +35,17 @@ ANSWERED_PACK = {
 
 GRAVITY: Schema = {"type": "string", "enum": [gravity.value for gravity in Gravity]}
 INCLUDE_ALL: Schema = {"type": "string", "enum": ["UNSET", "TRUE", "FALSE"]}
+# What is read besides the words that answers have.
+GRAVITY_INPUT: Schema = GRAVITY | {
+    "type": ["string", "null"],
+    "enum": [*GRAVITY["enum"], None],
+    "description": "Also read in any case, and with hyphens or underscores: `North-East`. null clears.",
+}
+INCLUDE_ALL_INPUT: Schema = {
+    "type": ["string", "boolean", "null"],
+    "enum": [*INCLUDE_ALL["enum"], True, False, None],
+    "description": "true means TRUE, false FALSE, null UNSET. The words are also read in any case.",
+}
 LOCATION_NAME: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 WHEN: Schema = {"type": "string", "format": "date-time"}
 SIDE: Schema = {"type": "integer", "minimum": 1}
@@ -43,8 +54,7 @@ PART: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 
 def or_null(schema: Schema) -> Schema:
     """Return a schema that null fits, too."""
-    widened = schema | {"type": [schema["type"], "null"]}
-    return widened | {"enum": [*schema["enum"], None]} if "enum" in schema else widened
+    return schema | {"type": [schema["type"], "null"]}
 
 
 def record(example: Any, properties: Schema, *, required: tuple[str, ...] = (), closed: bool = False) -> Schema:
@@ -76,13 +86,16 @@ _PACK_ANSWER = {
 _PACK_SAID = ("id", "imageLocations", "useResizeIncludeAll", "tenant", "created", "modified", "sequenceNumber")
 _SLOT_INPUT = {
     "cropInfo": {"anyOf": [ref("CropInfo"), {"type": "null"}]},
-    "useResizeIncludeAll": or_null(INCLUDE_ALL),
-    "resizeGravity": or_null(GRAVITY),
+    "useResizeIncludeAll": INCLUDE_ALL_INPUT,
+    "resizeGravity": GRAVITY_INPUT,
 }
 
 SCHEMAS: dict[str, Schema] = {
     "CropInfo": record(CROP, _CORNERS, required=tuple(_CORNERS), closed=True)
-    | {"description": "A rectangle of the upright original, in parts of its sides."},
+    | {
+        "description": "A rectangle of the upright original, as fractions of its width and height from its top left "
+        "corner. topLeftX is less than bottomRightX, and topLeftY less than bottomRightY."
+    },
     "ImageLocationConfigInput": record(
         CONFIG,
         {
@@ -91,8 +104,8 @@ SCHEMAS: dict[str, Schema] = {
             "width": or_null(SIDE),
             "height": or_null(SIDE),
             "fallback": or_null(LOCATION_NAME),
-            "resizeGravity": or_null(GRAVITY),
-            "useResizeIncludeAll": or_null(INCLUDE_ALL),
+            "resizeGravity": GRAVITY_INPUT,
+            "useResizeIncludeAll": INCLUDE_ALL_INPUT,
         },
     ),
     "ImageLocationConfig": record(
@@ -131,12 +144,13 @@ SCHEMAS: dict[str, Schema] = {
             "assetId": or_null({"type": "integer", "minimum": -MAX_LONG, "maximum": MAX_LONG}),
             "mainImageLocation": or_null(LOCATION_NAME),
             "imageLocations": {
-                "type": "object",
+                "type": ["object", "null"],
                 "propertyNames": LOCATION_NAME,
-                "additionalProperties": ref("PackLocationInput"),
+                "additionalProperties": {"anyOf": [ref("PackLocationInput"), {"type": "null"}]},
+                "description": "A location that is absent or null stays as it is, and so do all if this is null.",
             },
-            "useResizeIncludeAll": or_null(INCLUDE_ALL),
-            "resizeGravity": or_null(GRAVITY),
+            "useResizeIncludeAll": INCLUDE_ALL_INPUT,
+            "resizeGravity": GRAVITY_INPUT,
         },
     ),
     "ImagePack": record(ANSWERED_PACK, _PACK_ANSWER, required=_PACK_SAID, closed=True),

@@ -96,17 +96,32 @@ _names = st.sampled_from(
 _NUMBERS = (
     *("", " 5", "0", "1", "00", "0300", "100", "101", "999999999", "1000000000", "-1", "+5", "1e3", "%205"),
     *("0.5", "0.499999999", "4", "4.000000001", "250", "250.0", "250.000000001", "2.50", "00.10", ".5", "5."),
+    *(
+        "1.100000023841858",
+        "0.4999999995",
+        "4.0000000005",
+        "3.99999999951",
+        "1.0000000005",
+        "0" * 1099 + "1",
+        "1" * 1101,
+    ),
 )
 _WORDS = ("true", "FALSE", "includeall", "INCLUDEALL", "jpg", "JPEG", "auto", "Auto", "webp", "gif", "bmp")
 _values = st.one_of(
     st.sampled_from(_NUMBERS),
     st.sampled_from(_WORDS),
     st.sampled_from([gravity.value for gravity in Gravity] + ["North", "up", "thumb", "portal-cover"]),
+    st.sampled_from(
+        ["North-East", "SOUTH_WEST", "north--east-", "include-all", "Include_All", "t-rue", "j-pg", "-", "_"]
+    ),
     st.sampled_from(["ffffff", "FFaa0080", "fff", "%23ffffff", "%66%66%66%66%66%66", "\u0660", "%D9%A0", "%ED%A0%80"]),
     st.sampled_from(["%", "%F", "%zz", "%C0%80", "%F4%90%80%80", "%EF%BB%BF", "a=b", "a%26b", "!'()*~", "a#b", "%00"]),
     st.text(max_size=6),
     st.text(max_size=6).map(lambda text: quote(text, safe="")),
     st.decimals(0, 300, places=9, allow_nan=False).map(lambda number: f"{number:f}"),
+    st.decimals(0, 300, places=12, allow_nan=False).map(lambda number: f"{number:f}"),
+    # Where the tenth decimal decides, and where nines carry.
+    st.from_regex(r"0{0,3}[0-4](\.[09]{0,9}[4-5][0-9]{0,30})?", fullmatch=True),
     st.integers(0, 10**10).map(str),
 )
 _pairs = st.builds("{}={}".format, _names, _values) | _names

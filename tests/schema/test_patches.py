@@ -31,6 +31,12 @@ def test_what_is_set_is_given_back(api: Api) -> None:
     }
 
 
+def test_a_dpr_as_browsers_report_it_is_rounded_to_nine_decimals(api: Api) -> None:
+    renditions = [{"width": 320, "dpr": 1.100000023841858}]
+    location = api.payload(PUT_LOCATION, input=FULL | {"renditions": renditions})["location"]
+    assert location["renditions"] == [{"width": 320, "height": None, "dpr": 1.100000024}]
+
+
 def test_absent_leaves_and_null_clears(api: Api) -> None:
     before = api.payload(PUT_LOCATION, input=FULL)["location"]
     assert api.payload(PUT_LOCATION, input={"name": "thumb"})["location"] == before

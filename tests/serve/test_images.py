@@ -267,6 +267,25 @@ def test_a_format_of_weight_nought_is_refused(weight: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("spelled", "canonical"),
+    [
+        ("width=300&dpr=1.100000023841858", "width=300&dpr=1.1"),
+        ("width=300&dpr=1.10000002384185791015625", "width=330"),
+        (f"width=300&blur=2.{'0' * 400}1", "width=300&blur=2"),
+        ("width=200&height=200&resize-gravity=North-East", "width=200&height=200&resize-gravity=northeast"),
+        ("width=200&height=200&resize-mode=INCLUDE_ALL", "width=200&height=200&resize-mode=includeAll"),
+        ("width=200&format=Web-P", "width=200&format=webp"),
+    ],
+)
+def test_numbers_and_names_as_clients_send_them_lead_to_the_same_variant(
+    client: TestClient, pack_id: str, spelled: str, canonical: str
+) -> None:
+    answers = [client.get(f"/api/v2/img/{pack_id}?{query}") for query in (spelled, canonical)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].headers["content-location"] == answers[1].headers["content-location"]
+
+
+@pytest.mark.parametrize(
     ("query", "status", "code", "parameter"),
     [
         ("location=nowhere", 404, "NOT_FOUND", "location"),

@@ -151,3 +151,50 @@ def test_every_path_that_is_described_is_routed_and_no_other_of_the_face(client:
         # Nobody said who they are, or there is no such pack; a path that leads nowhere is told otherwise.
         assert told.status_code == (401 if "-lof/" in named or "adminAPI" in named else 404), path
         assert "There is nothing under this path." not in told.text
+
+
+def bodies(name: str) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield bodies of one field that is empty or a boolean, and whether the description allows each."""
+    validator = Draft202012Validator(
+        {"components": {"schemas": SCHEMAS}, "$ref": f"#/components/schemas/{name}"}, validate_formats=True
+    )
+    for field in SCHEMAS[name]["properties"]:
+        for value in (None, "", True, False, {}, []):
+            yield {field: value}, validator.is_valid({field: value})
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [
+        ("ImageLocationConfigInput", "imageLocationConfig/there?force=true"),
+        ("ImagePackInput", "imagePack/{id}"),
+        ("PackLocationInput", "imagePack/{id}/main"),
+    ],
+)
+def test_the_fields_that_may_be_empty_or_a_boolean_are_those_that_are_described_so(
+    server: Server, there: dict[str, str], schema: str, path: str
+) -> None:
+    place = f"/adminAPI/{path.format(**there)}"
+    for body, is_allowed in bodies(schema):
+        # A location needs a side, which a body of one field cannot clear together with the other.
+        answer = server.client.put(place, json={"height": 20} | body if "width" in body else body, headers=AUTHORISED)
+        assert (answer.status_code == 200) == is_allowed, (body, answer.text)
+
+
+def test_the_query_parameters_that_may_be_empty_are_those_that_are_described_so(
+    server: Server, there: dict[str, str]
+) -> None:
+    for path in ("/api/v2/img/{id}", "/api/v2/img/{id}/picture.json"):
+        for parameter in describe()["paths"][path]["get"]["parameters"]:
+            if parameter["in"] == "query":
+                answer = server.client.get(f"{path.format(**there)}?{parameter['name']}=")
+                assert (answer.status_code == 200) == parameter.get("allowEmptyValue", False), parameter["name"]
+
+
+def test_the_order_of_a_crops_corners_is_described_and_holds(server: Server, there: dict[str, str]) -> None:
+    assert "topLeftX is less than bottomRightX" in SCHEMAS["CropInfo"]["description"]
+    corners = {"topLeftX": 0.9, "topLeftY": 0, "bottomRightX": 0.1, "bottomRightY": 1}
+    answer = server.client.put(
+        f"/adminAPI/imagePack/{there['id']}/main", json={"cropInfo": corners}, headers=AUTHORISED
+    )
+    assert answer.status_code == 400, answer.text
