@@ -9,6 +9,8 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 
 from packshot import faults
 from packshot.outages import explain_outage
+from schema.refusals import overloaded
+from schema.threads import ComeLater
 
 INTERNAL, UNAVAILABLE = "INTERNAL", "UNAVAILABLE"
 
@@ -27,6 +29,9 @@ class MaskBugs(MaskErrors):
         assert cause is not None
         if error.path is None and (refusal := _refuse_document(cause)) is not None:
             return refusal
+        if isinstance(cause, ComeLater):
+            later = overloaded(self.execution_context.context, cause)
+            return GraphQLError(later.message, nodes=error.nodes, path=error.path, extensions=later.extensions)
         away = explain_outage(cause)
         if away is None:
             error_id = faults.record(log, cause, "bug in GraphQL at %s", _path(error))

@@ -32,7 +32,7 @@ async def read(info: "Info", act: Callable[[], T]) -> T:
     """
     context = info.context
     with refusing():
-        return await context.threads.resolvers.run(act, tenant=context.caller.tenant)
+        return await run_in(info, context.threads.resolvers, act)
 
 
 async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args: Any) -> T:
@@ -45,9 +45,13 @@ async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args
     try:
         return await threads.run(act, *args, tenant=context.caller.tenant)
     except ComeLater as error:
-        context.retry_after_seconds = error.retry_after
-        extensions = {"code": error.code, "retryAfterSeconds": error.retry_after}
-        raise GraphQLError(error.message, extensions=extensions) from None
+        raise overloaded(context, error) from None
+
+
+def overloaded(context: "Context", error: ComeLater) -> GraphQLError:
+    """Return the error that tells a client to ask again later, and set the response's `Retry-After`."""
+    context.retry_after_seconds = error.retry_after
+    return GraphQLError(error.message, extensions={"code": error.code, "retryAfterSeconds": error.retry_after})
 
 
 @contextmanager

@@ -4,18 +4,21 @@ docs/decisions names who waits for whom. Pools belong to the event loop: only `r
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
+from math import ceil, inf
 from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
 
 T = TypeVar("T")
+
+# Seconds that a request waits for a thread. A client, or the proxy before it, gives up soon after.
+MAX_WAIT = 30.0
 
 
 class ComeLater(Exception):
@@ -61,6 +64,7 @@ class ThreadPool:
         threads: how many calls run at once.
         tenant_threads: how many of one tenant; None: as many as there are.
         max_waiting: how many calls of one tenant may wait; None: any number, since something else bounds them.
+        max_wait: seconds that a call waits for a thread before it is refused.
         retry_after: seconds after which a refused call is worth repeating.
         own_threads: take always the same threads, for work whose C code retains memory for each thread that ran it.
     """
@@ -72,6 +76,7 @@ class ThreadPool:
         *,
         tenant_threads: int | None = None,
         max_waiting: int | None = None,
+        max_wait: float = MAX_WAIT,
         retry_after: float = 2.0,
         own_threads: bool = False,
     ) -> None:
@@ -79,8 +84,11 @@ class ThreadPool:
         self._threads = threads
         self._tenant_threads = tenant_threads
         self._max_waiting = max_waiting
+        self._max_wait = max_wait
         self._retry_after = retry_after
         self._limiter = anyio.CapacityLimiter(threads)
+        # The places are counted before a thread is taken, so anyio itself need not count.
+        self._threads_taken = anyio.CapacityLimiter(inf)
         self._own = ThreadPoolExecutor(threads, thread_name_prefix=name) if own_threads else None
         self._shares: dict[str, _Share] = {}
 
@@ -88,30 +96,43 @@ class ThreadPool:
         """Run `act` in a thread and return its result; a call beyond its tenant's share waits before it takes a thread.
 
         Raises:
-            ComeLater: too many calls wait already.
+            ComeLater: too many calls wait already, or no thread became free in time.
         """
         share = self._shares.get(tenant) or _Share(self._new_limiter())
         if self._max_waiting is not None and share.work >= (self._tenant_threads or self._threads) + self._max_waiting:
-            message = f"Too many requests wait for {self._name}."
-            raise ComeLater(503, "OVERLOADED", message, self._retry_after)
+            raise self._refusal()
         self._shares[tenant] = share
         share.work += 1
         try:
-            async with share.limiter or nullcontext():
+            async with self._place(share):
                 return await self._run(partial(act, *args))
         finally:
             share.work -= 1
             if not share.work:
                 del self._shares[tenant]
 
+    @asynccontextmanager
+    async def _place(self, share: _Share) -> AsyncIterator[None]:
+        """Hold one thread of the tenant's share and of the pool; the wait for both has one limit."""
+        async with AsyncExitStack() as held:
+            with anyio.move_on_after(self._max_wait) as waiting:
+                for limiter in (share.limiter, self._limiter):
+                    if limiter is not None:
+                        await held.enter_async_context(limiter)
+            if waiting.cancelled_caught:
+                raise self._refusal()
+            yield
+
     async def _run(self, act: Callable[[], T]) -> T:
         if self._own is None:
-            return await anyio.to_thread.run_sync(act, limiter=self._limiter)
-        async with self._limiter:
-            return await asyncio.get_running_loop().run_in_executor(self._own, act)
+            return await anyio.to_thread.run_sync(act, limiter=self._threads_taken)
+        return await asyncio.get_running_loop().run_in_executor(self._own, act)
 
     def _new_limiter(self) -> anyio.CapacityLimiter | None:
         return None if self._tenant_threads is None else anyio.CapacityLimiter(self._tenant_threads)
+
+    def _refusal(self) -> ComeLater:
+        return ComeLater(503, "OVERLOADED", f"Too many requests wait for {self._name}.", self._retry_after)
 
 
 class Threads:

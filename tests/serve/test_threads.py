@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from packshot.errors import FetchFailed
-from resolvers import originals
+from resolvers import originals, webhooks
 from schema.threads import ComeLater, ThreadPool, Threads
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
@@ -48,6 +48,55 @@ def test_a_tenant_beyond_its_share_waits_and_another_does_not() -> None:
         return ended
 
     assert asyncio.run(run()) == ["quick", *["slow"] * 20]
+
+
+def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_leaves_no_place_taken() -> None:
+    go_on = threading.Event()
+
+    async def run() -> list[int]:
+        pool = ThreadPool("work", 2, tenant_threads=1, max_wait=0.05, retry_after=7.0)
+        slow = [asyncio.create_task(pool.run(go_on.wait, 10, tenant=tenant)) for tenant in ("one", "two")]
+        await asyncio.sleep(0)
+        refused = []
+        # The first waits for its tenant's thread, the other for any thread.
+        for tenant in ("one", "three"):
+            with pytest.raises(ComeLater, match="Too many requests wait for work") as failure:
+                await pool.run(str, tenant=tenant)
+            refused.append(failure.value.retry_after)
+        go_on.set()
+        await asyncio.gather(*slow)
+        assert [await pool.run(str, tenant=tenant) for tenant in ("one", "two", "three")] == [""] * 3
+        assert not pool._shares
+        return refused
+
+    assert asyncio.run(run()) == [7, 7]
+
+
+@pytest.mark.parametrize("query", ["{ webhooks { id } }", '{ pack(by: {id: "%s"}) { version } }'])
+def test_a_query_that_gets_no_thread_in_time_tells_when_to_ask_again(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    go_on, blocked = threading.Event(), threading.Semaphore(0)
+
+    def stall(_: Any) -> list[Any]:
+        blocked.release()
+        go_on.wait(30)
+        return []
+
+    monkeypatch.setattr(webhooks, "list_webhooks", stall)
+    monkeypatch.setitem(ThreadPool.__init__.__kwdefaults__, "max_wait", 0.5)
+    share = Threads().resolvers._tenant_threads or 0
+    pack = playground.pack()
+    with serving(playground) as client, ThreadPoolExecutor(share) as threads:
+        slow = [threads.submit(ask, client, f"Bearer {TOKEN}", "{ webhooks { id } }") for _ in range(share)]
+        for _ in slow:
+            assert blocked.acquire(timeout=10)
+        answer = ask(client, f"Bearer {TOKEN}", query.replace("%s", pack))
+        go_on.set()
+        assert {each.result().status_code for each in slow} == {200}
+    error = answer.json()["errors"][0]
+    assert (error["extensions"]["code"], error["message"]) == ("OVERLOADED", "Too many requests wait for the database.")
+    assert int(answer.headers["retry-after"]) == error["extensions"]["retryAfterSeconds"]
 
 
 def test_a_full_queue_refuses_its_tenant_only_and_empties() -> None:
