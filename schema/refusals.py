@@ -11,7 +11,7 @@ from packshot.errors import PackshotError
 from schema.threads import ComeLater, ThreadPool
 
 if TYPE_CHECKING:
-    from schema.context import Info
+    from schema.context import Context, Info
 
 T = TypeVar("T")
 
