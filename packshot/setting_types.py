@@ -222,6 +222,10 @@ Networks = Annotated[
 Hosts = Annotated[
     Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks with commas between them")
 ]
+LiveOriginals = Annotated[
+    Literal["stripped", "verbatim", "off"], BeforeValidator(_lower), _expected("stripped, verbatim or off")
+]
+LiveOriginalsScope = Annotated[Literal["live", "all"], BeforeValidator(_lower), _expected("live or all")]
 Text = Annotated[str | None, _expected("a text")]
 Count = Annotated[int, Field(ge=1), _expected("a whole number, 1 or more")]
 Amount = Annotated[int, Field(ge=0), _expected("a whole number, 0 or more")]

@@ -37,6 +37,8 @@ from packshot.setting_types import (
     InternalPath,
     Key,
     Level,
+    LiveOriginals,
+    LiveOriginalsScope,
     LivePrefix,
     Name,
     Networks,
@@ -176,9 +178,15 @@ class Settings(BaseSettings):
         default=None,
         description="Host at whose root live resize answers, so that its old clients change nothing but the host name.",
     )
-    live_originals: Switch = Field(
-        default=True,
-        description="Whether live resize gives out the original itself, with its metadata: `on` or `off`.",
+    live_originals: LiveOriginals = Field(
+        default="stripped",
+        description="What `/<id>.<ext>` of live resize gives: `stripped`, the original without EXIF, XMP, IPTC and"
+        " comments; `verbatim`, the bytes as they were uploaded, with places and cameras; `off`, 404.",
+    )
+    live_originals_scope: LiveOriginalsScope = Field(
+        default="live",
+        description="Which originals it gives: `live`, those that were uploaded through live resize or imported from"
+        " such a service; `all`, those of every pack with an external id, uncropped.",
     )
     redirect_max_age: Amount = Field(
         default=60,

@@ -47,12 +47,14 @@ class NewPack:
     Attributes:
         overrides: of pack locations, with an original or without, as `resolvers.packs.SlotPatch` has them.
         id: of a pack that moves here from another service; None: a new one.
+        live: its originals were uploaded through live resize, or are imported from such a service.
     """
 
     values: Mapping[str, Any]
     originals: Sequence[NewOriginal] = ()
     overrides: Sequence[SlotPatch] = ()
     id: str | None = None
+    live: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +217,7 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
         columns = _columns(original)
         if (here := taken.get(original.location)) is not None:
             fetches.drop_fetch(tx, pack_id, original.location)
-            packs.keep_original(tx, pack_id, here)
+            packs.keep_original(tx, pack_id, here, live=new.live)
             columns |= {"original_sha256": here.sha256, "original_at": tx.now}
         elif original.source.url is not None:
             urls[original.location] = original.source.url

@@ -108,7 +108,7 @@ def create_image(caller: Caller, upload: Upload, received: Path, crop: Box | Non
     relative = None if crop is None else crop_of(crop, whole)
     shown = NewOriginal(LOCATION, Source(kept=original), relative)
     try:
-        create_pack(caller, NewPack({"external_id": upload.image_id}, [shown]))
+        create_pack(caller, NewPack({"external_id": upload.image_id}, [shown], live=True))
     except Taken:
         raise _taken(str(upload.image_id)) from None
     return crop_box(whole, relative).size

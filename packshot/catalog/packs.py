@@ -368,8 +368,11 @@ def announce_original(tx: Tx, original: Original) -> None:
     )
 
 
-def keep_original(tx: Tx, pack_id: str, original: Original) -> None:
+def keep_original(tx: Tx, pack_id: str, original: Original, *, live: bool = False) -> None:
     """Keep an original that was announced from being collected, as a location of that pack is about to show it.
+
+    Args:
+        live: it was uploaded through live resize, or is imported from such a service. That is never taken back.
 
     Raises:
         OSError: it was collected or erased since it was announced; its bytes are gone.
@@ -379,3 +382,26 @@ def keep_original(tx: Tx, pack_id: str, original: Original) -> None:
         raise OSError(f"The original {original.sha256} was removed while it was about to be shown.")
     statement = tx.insert(pack_originals).values(tenant_id=tx.tenant, pack_id=pack_id, sha256=original.sha256)
     tx.connection.execute(statement.on_conflict_do_nothing())
+    if live:
+        mark_live_originals(tx, [(pack_id, original.sha256)])
+
+
+def mark_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> None:
+    """Record that originals were uploaded through live resize, or are imported from such a service.
+
+    Args:
+        places: id of a pack and SHA-256 of an original that it shows or has shown.
+    """
+    here = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places))
+    tx.connection.execute(sa.update(pack_originals).where(*here).values(live=True))
+
+
+def find_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of some originals of packs that `mark_live_originals` has recorded."""
+    here = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places), pack_originals.c.live)
+    found = tx.connection.execute(sa.select(pack_originals.c.pack_id, pack_originals.c.sha256).where(*here))
+    return {(row.pack_id, row.sha256) for row in found}
+
+
+def _is_any_of(places: Collection[tuple[str, str]]) -> sa.ColumnElement[bool]:
+    return sa.tuple_(pack_originals.c.pack_id, pack_originals.c.sha256).in_(list(places))

@@ -18,9 +18,11 @@ from packshot.errors import PackshotError
 from packshot.render.confine import confine
 from packshot.render.decode import check_length
 from packshot.render.limits import Limits
+from packshot.render.pieces import Piece
 from packshot.render.pipeline import Rendered, render_all, undecodable
 from packshot.render.probe import Facts, probe
 from packshot.render.recent import Recent
+from packshot.render.strip import strip
 from packshot.variants.plan import Drawing
 
 NICENESS = 10
@@ -142,6 +144,22 @@ def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
 
             begin(0)
             return probe(data, limits, begin)
+        except PackshotError as refusal:
+            return refusal
+
+
+def strip_original(original: bytes | Path, limits: Limits, *, credits: bool) -> list[Piece] | PackshotError:
+    """Return the pieces of an original without its metadata, or why it is refused; see `packshot.render.strip`.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with _contained():
+        try:
+            data = _read(original, limits)
+            _stage.value = DECODING
+            _limit_time(limits.seconds)
+            return strip(data, limits, credits=credits)
         except PackshotError as refusal:
             return refusal
 

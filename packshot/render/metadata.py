@@ -59,16 +59,37 @@ def credit_exif(source: ImageFile) -> bytes | None:
     notice. EXIF goes before IPTC, IPTC before XMP. Each is plain UTF-8 text of one
     line, at most 200 characters.
     """
+    exif = Image.Exif()
+    _add_credits(exif, source)
+    return exif.tobytes() if len(exif) else None
+
+
+def kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
+    """Return the EXIF data that an original keeps when its metadata is removed; None where nothing is to be kept.
+
+    It holds the orientation, and the credits where they are kept.
+    """
+    exif = Image.Exif()
+    turn = orientation(source)
+    if isinstance(source, TiffImageFile) and ExifTags.Base.Orientation not in source.tag_v2:
+        # A TIFF keeps its own tag; only that of XMP is removed.
+        turn = _xmp_orientation(source)
+    if turn != 1 and source.format not in _BY_CONTAINER:
+        exif[ExifTags.Base.Orientation] = turn
+    if credits:
+        _add_credits(exif, source)
+    return exif.tobytes() if len(exif) else None
+
+
+def _add_credits(exif: Image.Exif, source: ImageFile) -> None:
     artist = _first(source, ExifTags.Base.Artist, (2, 80), _XMP_CREATOR)
     credit = _first(source, None, (2, 110), _XMP_CREDIT)
     notice = _first(source, ExifTags.Base.Copyright, (2, 116), _XMP_RIGHTS)
-    exif = Image.Exif()
     by = " / ".join(dict.fromkeys(part for part in (artist, credit) if part))
     for tag, text in ((ExifTags.Base.Artist, by), (ExifTags.Base.Copyright, notice)):
         if text:
             # As bytes, since Pillow would make question marks of what is not ASCII.
             exif[tag] = text.encode()
-    return exif.tobytes() if len(exif) else None
 
 
 def _first(source: ImageFile, tag: int | None, record: tuple[int, int], pattern: re.Pattern[bytes]) -> str:

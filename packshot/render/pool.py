@@ -20,6 +20,7 @@ from packshot.render.decode import check_length
 from packshot.render.failures import Failures
 from packshot.render.lanes import ANYBODY, Lane, Lanes, Places, Pulse, QueueTimeout, RendererClosed, Share
 from packshot.render.limits import MOVING_PIXELS, Limits
+from packshot.render.pieces import Piece
 from packshot.render.pipeline import Rendered, undecodable
 from packshot.render.probe import Facts
 from packshot.render.slot import Died, Slot, render_context
@@ -79,6 +80,35 @@ class Renderer:
         if isinstance(found, PackshotError):
             raise found
         self._failures.note(share.original, None)
+        return found
+
+    def strip(
+        self, original: bytes | Path, *, credits: bool, share: Share = ANYBODY, patience: float | None = None
+    ) -> list[Piece]:
+        """Return the pieces of an original without its metadata, for a client that waits.
+
+        Args:
+            credits: the original's copyright and credit lines are kept.
+            share: whom it is for.
+            patience: seconds to wait for a place at most; None: no limit.
+
+        Raises:
+            UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: it is refused.
+            QueueTimeout: no place became free in that time.
+            RendererClosed: closed, or ended from outside; ask again elsewhere.
+            OSError: the file cannot be read.
+        """
+        original = self._readable(original)
+        pulse = Pulse()
+        with self._slot(Lane.ON_DEMAND, pulse, share, patience) as slot:
+            try:
+                found = slot.run(
+                    child.strip_original, self._patience(()), pulse, original, self._limits, credits=credits
+                )
+            except Died as death:
+                raise self._refusal(death) from death
+        if isinstance(found, PackshotError):
+            raise found
         return found
 
     def render(

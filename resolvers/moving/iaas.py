@@ -10,7 +10,7 @@ from packshot.catalog import tombstones
 from packshot.catalog.iaas import IaasDatabase, Rendered
 from packshot.catalog.snapshots import read_snapshots
 from packshot.errors import PackshotError
-from packshot.model import Snapshot
+from packshot.model import Original, Snapshot
 from packshot.variants.live_request import parse_live_request
 from resolvers.caller import Caller
 from resolvers.imports import MOST_PACKS, NewOriginal, NewPack
@@ -127,6 +127,7 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
         snapshots = read_snapshots(tx, list(known.values()))
         erased = tombstones.find_erased(tx, [map_pack_id(id, "iaas") for id in found])
     arrivals = []
+    same: list[tuple[str, str]] = []
     for id, path in found.items():
         if not is_reachable(id):
             why = "Not every live URL can spell that id; stable URLs show it by its pack's."
@@ -134,26 +135,48 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
         if map_pack_id(id, "iaas") in erased:
             report.left("image", id, "It was erased here, and does not come back.", "ERASED")
             continue
-        arrival = _compare(id, path, snapshots.get(known.get(id, "")), options, report)
+        here = snapshots.get(known.get(id, ""))
+        if here is not None and (shown := _same_original(path, here)) is not None:
+            report.counts["packsUnchanged"] += 1
+            same.append((here.pack.id, shown.sha256))
+            continue
+        arrival = _compare(id, path, here, options, report)
         if arrival is not None:
             arrivals.append(arrival)
-    (foresee(arrivals, report) if options.dry_run else write(caller, arrivals, report))
+    if options.dry_run:
+        foresee(arrivals, report)
+        return
+    write(caller, arrivals, report)
+    _mark(caller, same)
+
+
+def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
+    """Record that originals which were here already are those of the live-resize service."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        unmarked = set(same) - pack_rows.find_live_originals(tx, same)
+    if unmarked:
+        with caller.site.catalog.write(caller.tenant) as tx:
+            pack_rows.mark_live_originals(tx, unmarked)
+
+
+def _same_original(path: Path, here: Snapshot) -> Original | None:
+    """Return the original that a pack shows at its main location, if it is that of the file."""
+    location = here.pack.main_location or LOCATION
+    kept = here.slot(location).original
+    return kept if is_same(path, kept, here, location) else None
 
 
 def _compare(id: str, path: Path, here: Snapshot | None, options: Options, report: Report) -> Arrival | None:
-    """Return what is to be written of one image; None: it is here, or is left as it is."""
+    """Return what is to be written of one image; None: another original is here, and is left as it is."""
     location = LOCATION if here is None else here.pack.main_location or LOCATION
     original = NewOriginal(location, Source(received=path))
     if here is None:
         # Always the same id, so that one that is erased is known should it come again.
-        new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"))
+        new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"), live=True)
         return Arrival(id, new, what="image")
     kept = here.slot(location).original
-    if is_same(path, kept, here, location):
-        report.counts["packsUnchanged"] += 1
-        return None
     if kept is not None and not options.force:
         why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
         report.left("image", id, why, "TAKEN")
         return None
-    return Arrival(id, NewPack({}, [original], id=here.pack.id), what="image", exists=True)
+    return Arrival(id, NewPack({}, [original], id=here.pack.id, live=True), what="image", exists=True)

@@ -7,22 +7,16 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from packshot.errors import NotFound, OriginalLost
-from packshot.make import DAMAGED
-from packshot.site import Site, original_key
-from packshot.storage.base import DamagedObject, NoSuchObject
+from packshot.site import Site
 from packshot.variants.live_request import LiveForm
-from packshot.variants.resolve import Target, asked_location, nothing_to_show, shown_at
-from packshot.variants.tags import purge_tags
+from packshot.variants.resolve import Target
 from resolvers import live
 from resolvers.addresses import Address
 from resolvers.urls import Urls
 from serve.access import Guard
-from serve.caching import COMMON, describe_redirect, keep_stable, leads_to_cdn
-from serve.erased import read_shown
+from serve.caching import COMMON, describe_redirect, leads_to_cdn
 from serve.images import Asked, Images
-from serve.sendable import Sendable
-from serve.sending import Conditions, send
+from serve.live.originals import LiveOriginals
 
 THREADS = 16
 
@@ -36,13 +30,14 @@ class LiveImages:
         self.get = guard(self.show)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
+        self._originals = LiveOriginals(site, self._threads)
 
     async def show(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer with the image in the size that is asked for, or lead to where that is."""
         form = address.form
         assert isinstance(form, LiveForm)
         if form.size is None:
-            return await self._send_original(request, address.tenant, form.image_id)
+            return await self._originals.send(request, address.tenant, form.image_id)
         within = form.within(self._site.limit)
         if within is not form:
             return self._lead_within(request, within)
@@ -65,37 +60,6 @@ class LiveImages:
         place = within.name + (f"?{query}" if query else "")
         said = f"Images are at most {limit.width} x {limit.height} pixels large. This leads to the equal one within."
         return _redirect(place, {"X-Redirect-Info": said, **describe_redirect(self._site)})
-
-    async def _send_original(self, request: Request, tenant: str, image_id: str) -> Response:
-        conditions = Conditions.of(request).without_dates()
-        open_ = partial(self._open_original, tenant, image_id, conditions)
-        sendable, headers = await anyio.to_thread.run_sync(open_, limiter=self._threads)
-        return send(sendable, conditions, {**COMMON, **headers}, self._threads)
-
-    def _open_original(self, tenant: str, image_id: str, conditions: Conditions) -> tuple[Sendable, dict[str, str]]:
-        if not self._site.settings.live_originals:
-            raise NotFound("Originals are not given out here.", expected="<id>_<width>_<height>.<ext>", got=image_id)
-        with self._site.catalog.read(tenant) as tx:
-            snapshot = read_shown(tx, live.find_pack(tx, image_id))
-        location, _ = asked_location(snapshot, None)
-        shown = shown_at(snapshot, location)
-        if shown is None:
-            raise nothing_to_show(location)
-        headers = keep_stable(self._site, purge_tags(tenant, snapshot.pack.id, shown.consulted))
-        store, key = self._site.originals, original_key(tenant, shown.original.sha256)
-        try:
-            if conditions.head or conditions.may_be_unchanged:
-                stored = store.head(key)
-                if stored is None:
-                    raise NoSuchObject(key)
-                if conditions.head or conditions.is_unchanged(stored):
-                    return Sendable(stored), headers
-            opened = store.open(key)
-        except DamagedObject:
-            raise OriginalLost(DAMAGED) from None
-        except NoSuchObject:
-            raise NotFound("The original is missing from its store.", expected="another image", got=image_id) from None
-        return Sendable(opened.stored, opened), headers
 
 
 def _redirect(place: str, headers: dict[str, str]) -> Response:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog import locations, migrate, packs
-from packshot.catalog.jobs import JobFilter, JobState
+from packshot.catalog import jobs, locations, migrate, packs
+from packshot.catalog.jobs import JobFilter, JobKind, JobState
 from packshot.catalog.orders import Priority
 from packshot.catalog.packs import PackFilter, PackOrder
 from packshot.catalog.tables.artwork import location_versions, originals
@@ -23,11 +23,12 @@ from packshot.catalog.tombstones import Tombstone, set_tombstone
 from packshot.catalog.transaction import Catalog
 from packshot.errors import Cycle, Gone, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
-from packshot.model import Format, Rendition
+from packshot.model import Format, Original, Rendition
 from resolvers import jobs as job_resolvers
 from resolvers import locations as location_resolvers
 from resolvers import packs as pack_resolvers
 from resolvers import tenants
+from resolvers.moving.vimond_documents import map_pack_id
 from tests.pictures import jpeg, photo
 from tests.playground import TENANT, Playground
 
@@ -54,6 +55,28 @@ def test_the_history_goes_up_and_down_and_agrees_with_the_tables(empty: Catalog)
     assert not migrate.is_current(catalog)
     migrate.upgrade(catalog)
     migrate.check(catalog)
+
+
+def test_originals_of_before_are_live_where_an_import_or_an_upload_made_their_pack(empty: Catalog) -> None:
+    migrate.upgrade(empty)
+    imported, replaced = map_pack_id("holiday", "iaas"), map_pack_id("changed", "iaas")
+    uploaded, made, unnamed = ("a" * 24, "b" * 24, "c" * 24)
+    names = {imported: "holiday", replaced: "changed", uploaded: "sent", made: "made by GraphQL", unnamed: None}
+    digests = {pack_id: f"{number:064x}" for number, pack_id in enumerate(names)}
+    with empty.write(TENANT) as tx:
+        ensure_tenant(tx)
+        for pack_id, name in names.items():
+            packs.create_pack(tx, {"external_id": name}, id=pack_id)
+            for sha256 in (digests[pack_id], *(["f" * 64] if pack_id == replaced else [])):
+                original = Original(sha256, 1, 1, 1, "jpeg", False, 1, None, None)
+                packs.announce_original(tx, original)
+                packs.keep_original(tx, pack_id, original)
+        jobs.create_job(tx, JobKind.REGENERATE, Priority.INTERACTIVE, pack_id=uploaded, by="live upload")
+    migrate.downgrade(empty, "0023")
+    migrate.upgrade(empty)
+    with empty.read(TENANT) as tx:
+        found = packs.find_live_originals(tx, list(digests.items()))
+    assert found == {(pack_id, digests[pack_id]) for pack_id in (imported, uploaded)}, "no picture of an editor"
 
 
 def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empty: Catalog) -> None:

@@ -187,6 +187,13 @@ pack_originals = sa.Table(
     tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("sha256", SHA256, primary_key=True),
+    sa.Column(
+        "live",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="uploaded through live resize, or imported from such a service",
+    ),
     sa.ForeignKeyConstraint(["tenant_id", "sha256"], ["originals.tenant_id", "originals.sha256"], ondelete="CASCADE"),
     sa.Index(None, "tenant_id", "sha256"),
 )

@@ -1,0 +1,76 @@
+"""Remove the metadata of an original without encoding it again.
+
+Pixels, colour profile and orientation stay as they are. EXIF, XMP, IPTC, comments, thumbnails and whatever follows
+the picture in its file go. What stays is named; a part that is not known goes. Where the tenant keeps credits, the
+same text stays as in its variants, as the EXIF tags `Artist` and `Copyright`.
+
+The result is a list of pieces, see `packshot.render.pieces`.
+"""
+
+from collections.abc import Callable
+from io import BytesIO
+
+from PIL.ImageFile import ImageFile
+
+from packshot.render.damage import DAMAGE, refused_if_damaged
+from packshot.render.decode import open_original
+from packshot.render.formats import READERS, sniff
+from packshot.render.limits import Limits
+from packshot.render.metadata import kept_exif
+from packshot.render.pieces import Piece, Pieces
+from packshot.render.strip_boxes import strip_boxes
+from packshot.render.strip_chunks import png_metadata, strip_gif, strip_jpeg, strip_png, strip_webp
+from packshot.render.strip_tiff import strip_tiff
+
+STRIP_REVISION = 1
+"""Part of the entity tag of stripped originals. Raise it when the same original gives other bytes."""
+
+MAX_PIECES = 65_536
+MAX_INSERTED_BYTES = 2**20
+
+_STRIPPERS: dict[str, Callable[[bytes, bytes | None], list[Piece]]] = {
+    "jpeg": strip_jpeg,
+    "png": strip_png,
+    "webp": strip_webp,
+    "gif": strip_gif,
+    "tiff": strip_tiff,
+    "avif": strip_boxes,
+    "heic": strip_boxes,
+}
+
+
+def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
+    """Return the pieces of an original without its metadata.
+
+    Args:
+        credits: the original's copyright and credit lines are kept.
+
+    Raises:
+        UnsupportedMedia, TooLarge: as `inspect` does.
+        Unrenderable: the file's structure is damaged, so that metadata may be left in it.
+    """
+    source, header = open_original(data, limits)
+    if header.format == "bmp":
+        # A BMP has no metadata.
+        whole = Pieces()
+        whole.keep(0, len(data))
+        return whole.list
+    with refused_if_damaged("The metadata of this picture cannot be removed without encoding it again."):
+        exif = _kept_exif(_with_metadata(data, source), credits=credits)
+        pieces = _STRIPPERS[header.format](data, exif)
+        if len(pieces) > MAX_PIECES:
+            raise ValueError(f"more than {MAX_PIECES} pieces")
+        return pieces
+
+
+def _kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
+    try:
+        return kept_exif(source, credits=credits)
+    except DAMAGE:
+        # Credits that cannot be read are no reason to keep the original back.
+        return kept_exif(source, credits=False)
+
+
+def _with_metadata(data: bytes, source: ImageFile) -> ImageFile:
+    # The metadata of a PNG may come after its pixels, where Pillow sees it only by decoding them.
+    return READERS["png"](BytesIO(png_metadata(data))) if sniff(data) == "png" else source

@@ -1,0 +1,157 @@
+"""Remove the metadata of AVIF and HEIC files in place, as offsets in them are counted from the file's beginning.
+
+Items of metadata are overwritten and stay as items. Boxes of metadata become free space. The file keeps its length.
+"""
+
+import struct
+from collections.abc import Iterator
+
+from packshot.render.pieces import Edit, Piece, edited_in_place
+
+_EXIF_PREFIX = b"Exif\0\0"
+# The smallest EXIF data: no tag.
+_EMPTY_EXIF = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
+
+# Every other box at the top is metadata of a maker: a video, a map of depths, a signature.
+_TOP = {b"ftyp", b"styp", b"meta", b"moov", b"mdat", b"free", b"skip", b"wide"}
+_FREE = {b"free", b"skip", b"wide"}
+_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta"}
+_METADATA_BOXES = {b"udta", b"uuid"}
+_METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
+
+_MAX_DEPTH = 8
+_MAX_ITEMS = 65_536
+
+
+def strip_boxes(data: bytes, exif: bytes | None) -> list[Piece]:
+    """Strip an AVIF or HEIC: overwrite EXIF and XMP items and the boxes of makers.
+
+    Orientation is a property of the item that is shown, and stays.
+
+    Args:
+        exif: what is kept, as `Image.Exif.tobytes` returns it, where the file had EXIF data of at least that length.
+
+    Raises:
+        ValueError: a box or an item's data is longer than the file, or its place cannot be told.
+    """
+    edits: list[Edit] = []
+    for kind, at, body, end in _boxes(data, 0, len(data)):
+        if kind in _FREE:
+            edits.append((body, end, b""))
+        elif kind not in _TOP:
+            edits += _freed(at, body, end)
+        else:
+            edits += _inside(data, kind, body, end, exif, 0)
+    return edited_in_place(len(data), edits)
+
+
+def _freed(at: int, body: int, end: int) -> list[Edit]:
+    return [(at + 4, at + 8, b"free"), (body, end, b"")]
+
+
+def _inside(data: bytes, kind: bytes, body: int, end: int, exif: bytes | None, depth: int) -> list[Edit]:
+    if kind not in _CONTAINERS:
+        return []
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"boxes nested deeper than {_MAX_DEPTH}")
+    edits: list[Edit] = []
+    if kind == b"meta":
+        body += 4
+        edits += _items(data, body, end, exif)
+    for inner, at, inside, stop in _boxes(data, body, end):
+        if inner in _METADATA_BOXES or (inner == b"meta" and kind != b"meta"):
+            # The metadata of a movie or a track; the picture's is at the top.
+            edits += _freed(at, inside, stop)
+        else:
+            edits += _inside(data, inner, inside, stop, exif, depth + 1)
+    return edits
+
+
+def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yield kind, start, start of the body and end of each box."""
+    while at < end:
+        length, header = int.from_bytes(data[at : at + 4], "big"), 8
+        if length == 1:
+            length, header = int.from_bytes(data[at + 8 : at + 16], "big"), 16
+        elif length == 0:
+            length = end - at
+        if length < header or at + length > end:
+            raise ValueError("a box that is longer than what it is in")
+        yield data[at + 4 : at + 8], at, at + header, at + length
+        at += length
+
+
+def _items(data: bytes, start: int, end: int, exif: bytes | None) -> Iterator[Edit]:
+    boxes = {kind: (body, stop) for kind, _, body, stop in _boxes(data, start, end)}
+    if b"iinf" not in boxes:
+        return
+    kinds = _item_kinds(data, *boxes[b"iinf"])
+    if not any(kind in _METADATA_ITEMS for kind in kinds.values()):
+        return
+    if b"iloc" not in boxes:
+        raise ValueError("items without their places")
+    idat = boxes.get(b"idat", (0, 0))[0]
+    for item, extents in _item_places(data, *boxes[b"iloc"], idat):
+        if kinds.get(item) not in _METADATA_ITEMS:
+            continue
+        kept = b""
+        if kinds[item] == b"Exif":
+            room = sum(stop - at for at, stop in extents)
+            # Four bytes say how far the header is from here.
+            told = bytes(4) + (exif or _EXIF_PREFIX + _EMPTY_EXIF).removeprefix(_EXIF_PREFIX)
+            kept = told if len(told) <= room else (bytes(4) + _EMPTY_EXIF)[:room]
+            exif = None
+        for at, stop in extents:
+            yield at, stop, kept[: stop - at]
+            kept = kept[stop - at :]
+
+
+def _item_kinds(data: bytes, body: int, end: int) -> dict[int, bytes]:
+    # `iinf` counts its entries in 16 bits, from version 1 on in 32.
+    kinds = {}
+    for kind, _, at, _ in _boxes(data, body + (8 if data[body] else 6), end):
+        version = data[at]
+        if kind != b"infe" or version < 2:
+            raise ValueError("items without a type")
+        # Id of 16 bits, from version 3 on of 32, and the index of its protection.
+        width = 2 if version == 2 else 4
+        item = int.from_bytes(data[at + 4 : at + 4 + width], "big")
+        kinds[item] = data[at + 6 + width : at + 10 + width]
+    return kinds
+
+
+def _item_places(data: bytes, body: int, end: int, idat: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    version = data[body]
+    sizes = struct.unpack(">H", data[body + 4 : body + 6])[0]
+    offset_size, length_size, base_size, index_size = (sizes >> shift & 15 for shift in (12, 8, 4, 0))
+    if version == 0:
+        index_size = 0
+    at = body + 6
+
+    def number(width: int) -> int:
+        nonlocal at
+        if at + width > end:
+            raise ValueError("places of items that are longer than their box")
+        at += width
+        return int.from_bytes(data[at - width : at], "big")
+
+    count = number(2 if version < 2 else 4)
+    if count > _MAX_ITEMS:
+        raise ValueError(f"more than {_MAX_ITEMS} items")
+    for _ in range(count):
+        item = number(2 if version < 2 else 4)
+        method = number(2) & 15 if version else 0
+        number(2)
+        base = number(base_size)
+        extents = []
+        for _ in range(number(2)):
+            number(index_size)
+            start = base + number(offset_size)
+            length = number(length_size)
+            if method == 1:
+                start += idat
+            # Without a length the extent is the rest of the file.
+            extents.append((start, start + length if length else len(data)))
+        if method > 1:
+            extents = [(-1, 0)]
+        yield item, extents

@@ -1,0 +1,226 @@
+"""Originals without their metadata: what goes, what stays, and what is refused."""
+
+import random
+import struct
+from collections.abc import Sequence
+from io import BytesIO
+
+import pytest
+from PIL import Image, IptcImagePlugin, PngImagePlugin
+
+from packshot.errors import PackshotError, Unrenderable
+from packshot.render.decode import decode
+from packshot.render.formats import ACCEPTED
+from packshot.render.limits import Limits
+from packshot.render.pieces import Piece, check_pieces, edited_in_place, length_of
+from packshot.render.strip import MAX_INSERTED_BYTES, strip
+from tests.pictures import animated, avif, bmp, display_p3, gif, heic, jpeg, photo, png, tiff, webp
+
+SECRET = b"SECRET"
+XMP = (
+    b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><dc:creator><rdf:Seq><rdf:li>Ann</rdf:li></rdf:Seq></dc:creator>"
+    b"SECRET</x:xmpmeta>"
+)
+GPS, CAMERA, ARTIST, COPYRIGHT, ORIENTATION = 0x8825, 0x010F, 315, 33432, 274
+
+
+def exif(turn: int = 1) -> Image.Exif:
+    data = Image.Exif()
+    data.update({ORIENTATION: turn, CAMERA: "SECRET camera", ARTIST: "Ann", COPYRIGHT: "Picture Desk"})
+    data.get_ifd(GPS).update({1: "N", 2: (52.0, 31.0, 12.0), 0x1D: "SECRET"})
+    data.get_ifd(0x8769)[0x9286] = b"SECRET comment"
+    return data
+
+
+def with_texts() -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    info.add_text("Comment", "SECRET")
+    info.add_text("Raw", "SECRET" * 100, zip=True)
+    return info
+
+
+def applied(data: bytes, pieces: Sequence[Piece]) -> bytes:
+    check_pieces(pieces, len(data), MAX_INSERTED_BYTES)
+    parts = [
+        data[piece[0] : piece[1]] if isinstance(piece, tuple) else bytes(piece) if isinstance(piece, int) else piece
+        for piece in pieces
+    ]
+    whole = b"".join(parts)
+    assert len(whole) == length_of(pieces)
+    return whole
+
+
+def stripped(data: bytes, *, credits: bool = False) -> bytes:
+    return applied(data, strip(data, Limits(), credits=credits))
+
+
+def opened(data: bytes) -> Image.Image:
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+TOLD = {"exif": exif(6), "icc_profile": display_p3()}
+FILES = {
+    "jpeg": jpeg(photo(60, 40), **TOLD, xmp=XMP, comment=b"SECRET"),
+    "progressive jpeg": jpeg(photo(60, 40), **TOLD, progressive=True, comment=b"SECRET"),
+    "png": png(photo(60, 40), **TOLD, pnginfo=with_texts()),
+    "webp": webp(photo(60, 40), **TOLD, xmp=XMP),
+    "lossy webp": webp(photo(61, 41), **TOLD, xmp=XMP, lossless=False),
+    "avif": avif(photo(60, 40), **TOLD, xmp=XMP),
+    "heic": heic(photo(60, 40), **TOLD, xmp=XMP),
+    "tiff": tiff(photo(60, 40), **TOLD),
+    "compressed tiff": tiff(photo(60, 40), **TOLD, compression="tiff_lzw"),
+    "big tiff": tiff(photo(60, 40), **TOLD, big_tiff=True),
+}
+MOVING = {
+    "gif": animated("GIF", comment=b"SECRET", loop=2),
+    "animated webp": animated("WEBP", exif=exif(), xmp=XMP, loop=3),
+    "animated png": animated("PNG", exif=exif(), pnginfo=with_texts(), loop=3),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_places_cameras_and_texts_go_while_pixels_turn_and_colours_stay(name: str) -> None:
+    data = FILES[name]
+    assert SECRET in data
+    result = stripped(data)
+    assert SECRET not in result
+    before, after = opened(data), opened(result)
+    assert after.tobytes() == before.tobytes()
+    assert after.info.get("icc_profile") == display_p3()
+    assert not after.getexif().get_ifd(GPS)
+    assert decode(result, Limits()).size == decode(data, Limits()).size, "as upright as it was"
+    assert not {ARTIST, COPYRIGHT, CAMERA} & set(after.getexif())
+    assert stripped(result) == result, "what has no metadata stays as it is"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_credits_stay_where_the_tenant_keeps_them(name: str) -> None:
+    result = stripped(FILES[name], credits=True)
+    assert SECRET not in result
+    kept = opened(result).getexif()
+    assert (kept[ARTIST], kept[COPYRIGHT]) == ("Ann", "Picture Desk")
+    assert decode(result, Limits()).size == decode(FILES[name], Limits()).size
+
+
+@pytest.mark.parametrize("name", MOVING)
+def test_animations_keep_their_frames_times_and_repetitions(name: str) -> None:
+    data = MOVING[name]
+    assert SECRET in data
+    result = stripped(data)
+    assert SECRET not in result
+    before, after = Image.open(BytesIO(data)), Image.open(BytesIO(result))
+    assert after.n_frames == before.n_frames == 3
+    for frame in range(3):
+        before.seek(frame)
+        after.seek(frame)
+        assert after.tobytes() == before.tobytes()
+        assert after.info.get("duration") == before.info.get("duration")
+    assert after.info.get("loop") == before.info.get("loop")
+
+
+def test_credits_of_iptc_and_xmp_stay_too() -> None:
+    block = b"\x1c\x02\x50\x00\x03Eve" + b"\x1c\x02\x74\x00\x06Agency" + b"\x1c\x02\x19\x00\x06SECRET"
+    resource = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + bytes(len(block) & 1)
+    plain = jpeg(photo(30, 20))
+    data = plain[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + plain[2:]
+    assert IptcImagePlugin.getiptcinfo(opened(data))[2, 80] == b"Eve"
+    result = stripped(data, credits=True)
+    assert (SECRET in data, SECRET in result) == (True, False)
+    kept = opened(result).getexif()
+    assert (kept[ARTIST], kept[COPYRIGHT]) == ("Eve", "Agency")
+    assert b"Photoshop" not in stripped(data)
+    told = tiff(photo(30, 20), tiffinfo={700: XMP, 270: "SECRET"})
+    result = stripped(told, credits=True)
+    assert (SECRET in told, SECRET in result) == (True, False)
+    assert opened(result).getexif()[ARTIST] == "Ann"
+
+
+def test_what_phones_put_behind_the_picture_goes() -> None:
+    second = jpeg(photo(20, 20), exif=exif())
+    data = jpeg(photo(60, 40)) + second + b"MotionPhoto_Data SECRET"
+    result = stripped(data)
+    assert SECRET not in result
+    assert result.count(b"\xff\xd8\xff") == 1
+    assert opened(result).tobytes() == opened(data).tobytes()
+    for whole in (png(photo(9, 9)), webp(photo(9, 9)), gif(photo(9, 9))):
+        assert stripped(whole + b"SECRET") == whole
+    phone = FILES["heic"] + struct.pack(">I", 14) + b"mpvd" + SECRET
+    assert SECRET not in stripped(phone)
+    assert opened(stripped(phone)).tobytes() == opened(phone).tobytes()
+
+
+def test_the_thumbnail_of_a_cropped_jpeg_goes() -> None:
+    plain = jpeg(photo(30, 20))
+    jfif = plain[4:20]
+    assert jfif[2:7] == b"JFIF\0"
+    thumbnail = SECRET * 2
+    fat = struct.pack(">H", 16 + len(thumbnail)) + jfif[2:14] + b"\x02\x02" + thumbnail
+    data = plain[:4] + fat + plain[20:]
+    assert opened(data).size == (30, 20)
+    assert stripped(data) == plain
+
+
+def test_a_turn_that_only_xmp_tells_stays() -> None:
+    told = b"<x:xmpmeta tiff:Orientation='6'>SECRET</x:xmpmeta>"
+    for data in (
+        jpeg(photo(60, 40), xmp=told),
+        webp(photo(60, 40), xmp=told),
+        tiff(photo(60, 40), tiffinfo={700: told}),
+    ):
+        assert decode(data, Limits()).size == (40, 60)
+        result = stripped(data)
+        assert SECRET not in result
+        assert decode(result, Limits()).size == (40, 60)
+
+
+def test_a_bitmap_has_nothing_to_remove() -> None:
+    data = bmp(photo(20, 10))
+    assert stripped(data) == data
+
+
+@pytest.mark.parametrize("name", [*FILES, *MOVING])
+def test_damaged_files_are_refused_or_lose_their_metadata_all_the_same(name: str) -> None:
+    data = (FILES | MOVING)[name]
+    chance = random.Random(name)  # noqa: S311
+    for _ in range(60):
+        broken = bytearray(data)
+        for _ in range(chance.randrange(1, 4)):
+            broken[chance.randrange(2, min(len(broken), 2000))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        if chance.random() < 0.3:
+            del broken[chance.randrange(len(broken) // 2, len(broken)) :]
+        try:
+            pieces = strip(bytes(broken), Limits(), credits=True)
+        except PackshotError:
+            continue
+        applied(bytes(broken), pieces)
+
+
+def test_a_file_whose_parts_cannot_be_told_apart_is_refused() -> None:
+    for data, at, length in (
+        (FILES["png"], FILES["png"].index(b"IDAT") - 4, 4),
+        (FILES["heic"], FILES["heic"].index(b"iinf") - 4, 4),
+    ):
+        broken = data[:at] + b"\x7f" * length + data[at + length :]
+        with pytest.raises((Unrenderable, PackshotError)):
+            strip(broken, Limits(), credits=False)
+
+
+def test_ranges_that_overlap_or_lie_outside_are_refused() -> None:
+    assert edited_in_place(10, [(2, 5, b"ab"), (7, 8, b"")]) == [(0, 2), b"ab", 1, (5, 7), 1, (8, 10)]
+    for edits in ([(0, 5, b""), (4, 6, b"")], [(8, 11, b"")], [(-2, 1, b"")]):
+        with pytest.raises(ValueError, match="overwritten"):
+            edited_in_place(10, edits)
+    bad: list[list[Piece]] = [[(5, 11)], [(5, 7), (6, 8)], [b"x" * 9], [(3, 3)], [-1], [11]]
+    for pieces in bad:
+        with pytest.raises(ValueError, match="expected"):
+            check_pieces(pieces, 10, 8)
+
+
+def test_every_accepted_format_has_its_way() -> None:
+    sources = {"jpeg": jpeg, "png": png, "webp": webp, "avif": avif, "gif": gif, "tiff": tiff, "bmp": bmp, "heic": heic}
+    for format in ACCEPTED:
+        data = sources[format](photo(16, 16))
+        assert opened(stripped(data)).tobytes() == opened(data).tobytes(), format
