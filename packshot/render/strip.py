@@ -7,12 +7,14 @@ same text stays as in its variants, as the EXIF tags `Artist` and `Copyright`.
 The result is a list of pieces, see `packshot.render.pieces`.
 """
 
+import struct
 from collections.abc import Callable
 from io import BytesIO
 
 from PIL.ImageFile import ImageFile
 
-from packshot.render.damage import DAMAGE, refused_if_damaged
+from packshot.errors import Unrenderable
+from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.decode import open_original
 from packshot.render.formats import READERS, sniff
 from packshot.render.limits import Limits
@@ -55,12 +57,19 @@ def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
         whole = Pieces()
         whole.keep(0, len(data))
         return whole.list
-    with refused_if_damaged("The metadata of this picture cannot be removed without encoding it again."):
-        exif = _kept_exif(_with_metadata(data, source), credits=credits)
+    try:
+        with without_warnings():
+            exif = _kept_exif(_with_metadata(data, source), credits=credits)
         pieces = _STRIPPERS[header.format](data, exif)
         if len(pieces) > MAX_PIECES:
             raise ValueError(f"more than {MAX_PIECES} pieces")
-        return pieces
+    except (ValueError, IndexError, struct.error) as error:
+        raise Unrenderable(
+            "The metadata of this picture cannot be removed without encoding it again.",
+            expected="a file whose parts can be told apart",
+            got=str(error),
+        ) from error
+    return pieces
 
 
 def _kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
@@ -73,4 +82,7 @@ def _kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
 
 def _with_metadata(data: bytes, source: ImageFile) -> ImageFile:
     # The metadata of a PNG may come after its pixels, where Pillow sees it only by decoding them.
-    return READERS["png"](BytesIO(png_metadata(data))) if sniff(data) == "png" else source
+    if sniff(data) != "png":
+        return source
+    with refused_if_damaged("The picture is damaged: its metadata cannot be read."):
+        return READERS["png"](BytesIO(png_metadata(data)))
