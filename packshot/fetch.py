@@ -1,20 +1,17 @@
-"""Fetching a file from an address that a client names, without being sent where only we may go.
+"""Fetch a file from a URL that a client names, or send a webhook to one, without reaching private hosts.
 
-Whoever may name an address could make this process ask a cloud's metadata
-service, a database or a neighbour for them. So the host is resolved once, every
-address it has must be a public one, and the connection goes to one of those very
-addresses; each redirect starts over.
+A client that may name a URL could make this process ask a cloud's metadata service, a database or another internal
+host. So the host is resolved once, every address it has must be a public one, and the connection goes to one of
+those addresses; each redirect starts over.
 """
 
-import errno
-import http.client
 import ipaddress
 import logging
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -22,38 +19,37 @@ from http.client import HTTPException
 from pathlib import Path
 
 import urllib3.exceptions
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
 from urllib3.response import HTTPResponse
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from packshot import faults
+from packshot.connecting import LOCAL_FAULTS, Address, connect_to_first
+from packshot.content_coding import decode_body
 from packshot.errors import FetchBlocked, FetchFailed, PackshotError, TooLarge
-from packshot.fetch_url import Endpoint, follow_redirect, parse_url
+from packshot.fetch_url import Endpoint, encode_host, follow_redirect, parse_url
+from packshot.http_connection import PlainConnection, TLSConnection
 from packshot.storage.durable import private
 
 log = logging.getLogger(__name__)
-# It writes a traceback for every header that it cannot parse, which any host can send.
-logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 REDIRECTS = 3
 SECONDS = 60.0
 # No server is silent for so long and then sends a picture.
 SILENT_SECONDS = 15.0
-# Where a name has several addresses, each but the last has this long to take the connection.
-CONNECT_SECONDS = 5.0
 CHUNK_BYTES = 1 << 16
-# Interim answers (100, 103) before the final one.
-MAX_INTERIM_ANSWERS = 20
 # Longer numbers are no sizes of files, and `int` refuses some of them.
 _MAX_LENGTH_DIGITS = 18
-# Faults of this machine, not of the host that is asked.
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+# 203: a proxy on the way has altered something.
+_GIVING = (200, 203)
 _REDIRECTING = (301, 302, 303, 307, 308)
 _PASSING = (408, 425, 429)
+
+USER_AGENT = "Packshot"
+ACCEPT_PICTURES = "image/*, */*;q=0.8"
 
 # Where `ipaddress` sees nothing special, and clouds answer from within.
 _INNER = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "100.64.0.0/10", "192.0.0.0/24"))
@@ -111,18 +107,28 @@ def parse_allowed(text: str) -> Allowed:
         except ValueError:
             if "/" in item or ":" in item or not item.strip(".-"):
                 raise
-            hosts.add(item)
+            hosts.add(encode_host(item))
     return Allowed(frozenset(hosts), tuple(networks))
 
 
-def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: float = SECONDS) -> Fetched:
-    """Fetch the file at `url` into the new file `into`; what kind it is, its bytes tell.
+def fetch(
+    url: str,
+    into: Path,
+    *,
+    max_bytes: int,
+    allowed: Allowed,
+    seconds: float = SECONDS,
+    accept: str = ACCEPT_PICTURES,
+    user_agent: str = USER_AGENT,
+) -> Fetched:
+    """Fetch the file at `url` into the new file `into`, decoded if the host sends it with a `Content-Encoding`.
 
     Whatever the URL or the host causes is a refusal; an `OSError` is a fault of this machine.
 
     Args:
-        max_bytes: it is given up as soon as there are more.
+        max_bytes: limit of the bytes received, and of the bytes that they are decoded to.
         seconds: for all of it, redirects included.
+        accept: media types, as the header `Accept` has them.
 
     Raises:
         FetchBlocked: no http or https, a name and password in it, or not a public address.
@@ -131,10 +137,11 @@ def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: fl
     """
     deadline = time.monotonic() + seconds
     following = url
+    headers = {"Accept": accept, "User-Agent": user_agent}
     for _ in range(REDIRECTS + 1):
         endpoint = parse_url(following)
-        with _answer(endpoint, _public_addresses(endpoint, allowed), deadline) as response:
-            if response.status == 200:
+        with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, headers) as response:
+            if response.status in _GIVING:
                 return _receive(response, following, into, max_bytes, deadline)
             if response.status not in _REDIRECTING:
                 raise FetchFailed(
@@ -149,8 +156,11 @@ def fetch(url: str, into: Path, *, max_bytes: int, allowed: Allowed, seconds: fl
     )
 
 
-def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allowed, seconds: float) -> int:
+def post(url: str, body: bytes, headers: Mapping[str, str], *, allowed: Allowed, seconds: float) -> int:
     """Send `body` to `url` and return the status of the answer, whose body is not read; redirects are not followed.
+
+    Args:
+        headers: of the request, `Content-Type`, `Accept` and `User-Agent` among them.
 
     Raises:
         FetchBlocked: no http or https, a name and password in it, or not a public address.
@@ -158,7 +168,7 @@ def post(url: str, body: bytes, headers: dict[str, str], *, allowed: Allowed, se
     """
     deadline = time.monotonic() + seconds
     endpoint = parse_url(url)
-    with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, "POST", body, headers) as response:
+    with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, headers, "POST", body) as response:
         return response.status
 
 
@@ -195,8 +205,7 @@ def _public_addresses(endpoint: Endpoint, allowed: Allowed) -> list[Address]:
         raise FetchFailed("Nobody has that name.", expected="a host with an address", got=endpoint.host) from error
     for address in addresses:
         _check(address, endpoint, allowed)
-    # IPv4 first: it is the one that works from anywhere.
-    return sorted(dict.fromkeys(addresses), key=lambda address: address.version)
+    return addresses
 
 
 def _check(address: Address, endpoint: Endpoint, allowed: Allowed) -> None:
@@ -211,27 +220,14 @@ def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
     return [address in network or (mapped is not None and mapped in network) for network in networks]
 
 
-class _Response(http.client.HTTPResponse):
-    """An answer that gives up on a host which sends interim answers without end."""
-
-    _interim = 0
-
-    def _read_status(self) -> tuple[str, int, str]:
-        self._interim += 1
-        if self._interim > MAX_INTERIM_ANSWERS:
-            raise HTTPException("too many interim answers")
-        status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
-        return status
-
-
 @contextmanager
 def _answer(
     endpoint: Endpoint,
     addresses: Sequence[Address],
     deadline: float,
+    headers: Mapping[str, str],
     method: str = "GET",
     body: bytes | None = None,
-    headers: dict[str, str] | None = None,
 ) -> Iterator[HTTPResponse]:
     connection = _connect(endpoint, addresses, deadline)
     # Each wait has its own limit; this one ends a host that sends a byte now and then.
@@ -240,7 +236,8 @@ def _answer(
     clock.start()
     try:
         with _failing(deadline):
-            sent = _headers(endpoint) | (headers or {})
+            # Nothing is gained by compressing pictures again.
+            sent = {"Host": endpoint.authority, "Accept-Encoding": "identity", **headers}
             connection.request(method, endpoint.target, body, sent, preload_content=False)
             response = connection.getresponse()
         with closing(response):
@@ -251,57 +248,40 @@ def _answer(
 
 
 def _connect(endpoint: Endpoint, addresses: Sequence[Address], deadline: float) -> HTTPConnection:
-    """Connect to the first of the addresses that takes the connection."""
-    for address in addresses[:-1]:
-        connection = _connection(endpoint, address, min(CONNECT_SECONDS, _left(deadline)))
+    """Connect to the first of the checked addresses that accepts; a certificate must be the host's."""
+    limit = min(SILENT_SECONDS, _left(deadline))
+    with _failing(deadline):
         try:
-            with _failing(deadline):
-                _open(connection)
-        except FetchFailed as error:
+            sock = connect_to_first(addresses, endpoint.port, limit)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            _raise_ours(error)
+            raise FetchFailed("Nobody answers there.", expected="a host that answers") from error
+        connection = _make_connection(endpoint, sock, limit)
+        try:
+            connection.connect()
+            if connection.sock is not None:
+                connection.sock.settimeout(SILENT_SECONDS)
+        except BaseException:
             connection.close()
-            if not isinstance(error.__cause__, NewConnectionError | ConnectTimeoutError):
-                raise
-        else:
-            return connection
-    connection = _connection(endpoint, addresses[-1], min(SILENT_SECONDS, _left(deadline)))
-    try:
-        with _failing(deadline):
-            _open(connection)
-    except BaseException:
-        connection.close()
-        raise
+            sock.close()
+            raise
     return connection
 
 
-def _open(connection: HTTPConnection) -> None:
-    connection.connect()
-    if connection.sock is not None:
-        connection.sock.settimeout(SILENT_SECONDS)
-
-
-def _connection(endpoint: Endpoint, address: Address, seconds: float) -> HTTPConnection:
+def _make_connection(endpoint: Endpoint, sock: socket.socket, seconds: float) -> HTTPConnection:
+    """Return a connection that speaks over a socket which is connected already."""
+    sock.settimeout(seconds)
     if endpoint.scheme == "http":
-        connection = HTTPConnection(str(address), endpoint.port, timeout=seconds)
-    else:
-        # The connection goes to the address that was checked; the certificate is the name's.
-        connection = HTTPSConnection(
-            str(address),
-            endpoint.port,
-            timeout=seconds,
-            server_hostname=endpoint.host,
-            assert_hostname=endpoint.host,
-        )
-    connection.response_class = _Response
-    return connection
-
-
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    return {
-        "Host": endpoint.authority,
-        "User-Agent": "Packshot",
-        "Accept": "image/*",
-        "Accept-Encoding": "identity",
-    }
+        return PlainConnection(endpoint.host, endpoint.port, connected=sock)
+    return TLSConnection(
+        endpoint.host,
+        endpoint.port,
+        connected=sock,
+        server_hostname=endpoint.host,
+        assert_hostname=endpoint.host,
+    )
 
 
 def _cut(connection: HTTPConnection) -> None:
@@ -316,6 +296,8 @@ def _failing(deadline: float) -> Iterator[None]:
     """Turn whatever comes of the host's bytes into a refusal; what this machine lacks stays an `OSError`."""
     try:
         yield
+    except PackshotError:
+        raise
     except Exception as error:
         _raise_ours(error)
         _left(deadline)
@@ -326,7 +308,7 @@ def _raise_ours(error: BaseException) -> None:
     """Raise the fault of this machine that a library wrapped, if it is one."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _OURS:
+        if isinstance(cause, OSError) and cause.errno in LOCAL_FAULTS:
             raise OSError(cause.errno, cause.strerror) from error
         cause = cause.__cause__
 
@@ -336,8 +318,6 @@ def _failed(error: Exception) -> PackshotError:
         return FetchFailed("The host cannot prove who it is.", expected="a certificate for its name", got=error)
     if isinstance(error, ssl.SSLError):
         return FetchFailed("The host cannot prove who it is.", expected="a valid certificate", got=error.reason)
-    if isinstance(error, NewConnectionError):
-        return FetchFailed("Nobody answers there.", expected="a host that answers")
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return FetchFailed("The host answers too slowly.", expected=f"bytes within {SILENT_SECONDS:g} seconds")
     if not isinstance(error, HTTPError | HTTPException | OSError | ValueError):
@@ -350,18 +330,30 @@ def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadl
     announced = _announced(response)
     if announced is not None and announced > max_bytes:
         raise _too_large(max_bytes, str(announced))
+    received = _read_body(response, announced, max_bytes, deadline)
+    parts = decode_body(received, response.headers.getlist("content-encoding"))
     with open(into, "xb", opener=private) as file:
-        while chunk := _read(response, deadline):
-            size += len(chunk)
+        for part in parts:
+            size += len(part)
             if size > max_bytes:
                 raise _too_large(max_bytes, f"{size} and more")
-            digest.update(chunk)
-            file.write(chunk)
+            digest.update(part)
+            file.write(part)
+    return Fetched(url, size, digest.hexdigest())
+
+
+def _read_body(response: HTTPResponse, announced: int | None, max_bytes: int, deadline: float) -> Iterator[bytes]:
+    """Yield the body as it is received; raise unless it comes whole."""
+    size = 0
+    while chunk := _read(response, deadline):
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(max_bytes, f"{size} and more")
+        yield chunk
     # A body without a length that was cut at the deadline looks as if it had ended.
     _left(deadline)
     if announced is not None and size != announced:
         raise FetchFailed("The host broke off.", expected=f"{announced} bytes", got=size)
-    return Fetched(url, size, digest.hexdigest())
 
 
 def _announced(response: HTTPResponse) -> int | None:

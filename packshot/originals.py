@@ -86,7 +86,7 @@ def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.UPLOA
     path = site.incoming / secrets.token_hex(16)
     try:
         allowed = parse_allowed(settings.fetch_allow or "")
-        fetched = fetch(url, path, max_bytes=settings.max_upload_bytes, allowed=allowed)
+        fetched = fetch(url, path, max_bytes=settings.max_upload_bytes, allowed=allowed, user_agent=settings.user_agent)
         return keep_original(site, tenant, path, sha256=fetched.sha256, size=fetched.size, lane=lane)
     finally:
         path.unlink(missing_ok=True)

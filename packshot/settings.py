@@ -337,6 +337,11 @@ class Settings(BaseSettings):
         return self.render_memory_bytes or render_memory_bytes(memory_bytes(), self.effective_render_processes)
 
     @property
+    def user_agent(self) -> str:
+        """How requests to other hosts name the client; some hosts refuse one that names no address."""
+        return f"Packshot (+{self.public_url})" if self.public_url else "Packshot"
+
+    @property
     def live(self) -> bool:
         """Whether there is live resize."""
         return self.live_prefix is not None or self.live_host is not None

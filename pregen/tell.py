@@ -125,6 +125,9 @@ class Teller:
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
+            # The answer's body is not read. Frameworks that choose its type by this header find one they have.
+            "Accept": "application/json, */*;q=0.8",
+            "User-Agent": self._site.settings.user_agent,
             "webhook-id": claim.id,
             "webhook-timestamp": str(int(moment.timestamp())),
             "webhook-signature": Signer(secret).sign(claim.id, moment, claim.body),

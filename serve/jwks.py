@@ -16,6 +16,7 @@ import orjson
 
 from packshot.errors import PackshotError
 from packshot.fetch import Allowed, fetch, parse_allowed
+from packshot.fetch_url import encode_host
 from packshot.settings import Settings
 from packshot.site import Site
 from schema.threads import ComeLater
@@ -32,6 +33,7 @@ WAIT_SECONDS = 5.0
 MAX_AGE_SECONDS = 24 * 3600.0
 MAX_BYTES = 1 << 18
 MAX_KEYS = 100
+ACCEPT = "application/jwk-set+json, application/json, */*;q=0.5"
 
 
 class KeySet:
@@ -141,8 +143,16 @@ def read_keys(settings: Settings, url: str) -> dict[str, jwt.PyJWK]:
     host = (urlsplit(url).hostname or "").lower()
     path = settings.data / "incoming" / secrets.token_hex(16)
     try:
-        hosts = Allowed(allowed.hosts | {host}, allowed.networks)
-        fetch(url, path, max_bytes=MAX_BYTES, allowed=hosts, seconds=FETCH_SECONDS)
+        hosts = Allowed(allowed.hosts | {encode_host(host)}, allowed.networks)
+        fetch(
+            url,
+            path,
+            max_bytes=MAX_BYTES,
+            allowed=hosts,
+            seconds=FETCH_SECONDS,
+            accept=ACCEPT,
+            user_agent=settings.user_agent,
+        )
         return parse_keys(path.read_bytes())
     finally:
         path.unlink(missing_ok=True)

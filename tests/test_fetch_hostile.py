@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packshot import fetch as fetching
+from packshot import connecting
 from packshot.errors import FetchBlocked, FetchFailed, PackshotError, TooLarge
 from packshot.fetch import Fetched, check_address, fetch, parse_allowed, post
 from packshot.fetch_url import follow_redirect, parse_url
+from packshot.http_connection import FinalResponse, make_pool
 from tests.servers.certificate import make_certificate
 from tests.servers.raw_host import raw_host
 
-HERE = parse_allowed("127.0.0.0/8, pictures.example")
+HERE = parse_allowed("127.0.0.0/8, ::1, pictures.example")
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -31,6 +33,8 @@ BROKEN = {
     "10,000 headers": OK + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)) + b"\r\n",
     "a header of a megabyte": OK + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
     "interim answers without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+    "early hints without end": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 10_000,
+    "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
     "lengths that differ": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
     "a chunk's size of letters": CHUNKED + b"zz\r\nabc\r\n",
     "a chunk that ends": CHUNKED + b"10\r\nabc",
@@ -92,6 +96,34 @@ def test_a_receiver_that_answers_no_http_is_a_refusal(answer: bytes) -> None:
         post(f"http://127.0.0.1:{host.port}/", b"{}", {}, allowed=HERE, seconds=20)
 
 
+EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+
+
+@pytest.mark.parametrize("interim", [EARLY, EARLY * 3, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n"])
+def test_interim_responses_are_passed_over(tmp_path: Path, interim: bytes) -> None:
+    with raw_host(interim + OK + b"Content-Length: 3\r\n\r\nabc") as host:
+        url = f"http://127.0.0.1:{host.port}/"
+        assert get(host.port, tmp_path).size == 3
+        assert post(url, b"{}", {}, allowed=HERE, seconds=20) == 200
+        assert make_pool(retries=False).request("GET", url).data == b"abc"
+
+
+def test_an_error_after_an_interim_response_is_what_counts(tmp_path: Path) -> None:
+    with raw_host(EARLY + b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n") as host:
+        assert post(f"http://127.0.0.1:{host.port}/", b"{}", {}, allowed=HERE, seconds=20) == 503
+
+
+def test_a_file_that_a_proxy_passed_on_is_a_file(tmp_path: Path) -> None:
+    with raw_host(b"HTTP/1.1 203 Non-Authoritative Information\r\nContent-Length: 3\r\n\r\nabc") as host:
+        assert get(host.port, tmp_path).size == 3
+
+
+def test_pictures_are_asked_for_so_that_any_server_answers(tmp_path: Path) -> None:
+    with raw_host(OK + b"Content-Length: 3\r\n\r\nabc") as host:
+        get(host.port, tmp_path)
+    assert b"Accept: image/*, */*;q=0.8" in host.heads[0].split(b"\r\n")
+
+
 @pytest.mark.parametrize(
     ("path", "asked"),
     [
@@ -99,6 +131,10 @@ def test_a_receiver_that_answers_no_http_is_a_refusal(answer: bytes) -> None:
         ("/写真.png", b"/%E5%86%99%E7%9C%9F.png"),
         ("/ok.png?q=ü&r=%C3%BC", b"/ok.png?q=%C3%BC&r=%C3%BC"),
         ("/a%20b+c;d='e'", b"/a%20b+c;d='e'"),
+        ("/my photo.png?a b", b"/my%20photo.png?a%20b"),
+        ('/a"<b>{c}?"<b>{c}', b"/a%22%3Cb%3E%7Bc%7D?%22%3Cb%3E{c}"),
+        ("/👨\u200d👩\u200d👧.png", b"/%F0%9F%91%A8%E2%80%8D%F0%9F%91%A9%E2%80%8D%F0%9F%91%A7.png"),
+        ("/?X-Amz-Security-Token=" + "a" * 5000, b"/?X-Amz-Security-Token=" + b"a" * 5000),
     ],
 )
 def test_characters_beyond_ascii_are_escaped_as_utf8(tmp_path: Path, path: str, asked: bytes) -> None:
@@ -116,6 +152,8 @@ def test_characters_beyond_ascii_are_escaped_as_utf8(tmp_path: Path, path: str, 
         ("/写真.png?ü".encode(), b"/%E5%86%99%E7%9C%9F.png?%C3%BC"),
         (b"/my photo.png", b"/my%20photo.png"),
         (b"/a#part", b"/a"),
+        (b"my photo.png", b"/my%20photo.png"),
+        (b"?sig=" + b"a" * 5000, b"/?sig=" + b"a" * 5000),
     ],
 )
 def test_a_redirect_is_escaped_as_browsers_do(tmp_path: Path, location: bytes, asked: bytes) -> None:
@@ -139,7 +177,7 @@ def test_a_redirect_is_escaped_as_browsers_do(tmp_path: Path, location: bytes, a
         b"Location: /a\r\nLocation: /b\r\n",
         b"Location: data:image/png;base64,AAAA\r\n",
         b"Location: http://user:secret@127.0.0.1/\r\n",
-        b"Location: /" + b"a" * 3000 + b"\r\n",
+        b"Location: /" + b"a" * 9000 + b"\r\n",
     ],
 )
 def test_a_redirect_that_leads_nowhere_is_a_refusal(tmp_path: Path, head: bytes) -> None:
@@ -149,6 +187,11 @@ def test_a_redirect_that_leads_nowhere_is_a_refusal(tmp_path: Path, head: bytes)
 
 def test_a_host_beyond_ascii_is_asked_by_its_idna_name() -> None:
     assert parse_url("http://bücher.example/").host == "xn--bcher-kva.example"
+    # As browsers do, and not by the older rules, which lead to strasse.example.
+    assert parse_url("http://STRAẞE.example/").host == parse_url("http://straße.example/").host
+    assert parse_url("http://straße.example/").host == "xn--strae-oqa.example"
+    assert parse_url("http://写真。example/").host == "xn--g7qs82g.example"
+    assert parse_url("http://my_bucket.example/").host == "my_bucket.example"
     assert follow_redirect("http://a.example/", ["http://bücher.example/".encode().decode("latin-1")]) == (
         "http://bücher.example/"
     )
@@ -200,9 +243,44 @@ def test_headers_that_cannot_be_parsed_leave_no_traceback_in_the_log(
 
 
 def test_a_dead_address_of_several_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    resolve(monkeypatch, "127.0.0.9", "127.0.0.1")
+    resolve(monkeypatch, "127.0.0.9", "127.0.0.8", "::1", "127.0.0.1")
+    with raw_host(OK + b"Content-Length: 3\r\n\r\nabc") as host:
+        url = f"http://pictures.example:{host.port}/"
+        assert get(host.port, tmp_path, name="pictures.example").size == 3
+        assert post(url, b"{}", {}, allowed=HERE, seconds=20) == 200
+    assert len(host.requests) == 2
+
+
+def test_addresses_that_stay_silent_leave_time_for_the_one_that_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "STAGGER_SECONDS", 0.01)
+    silent = [f"127.0.1.{number}" for number in range(1, 2 * connecting.MAX_OPEN_ATTEMPTS)]
+    begin = connecting._begin
+
+    def begin_in_vain(address: connecting.Address, port: int) -> socket.socket:
+        # A socket that never becomes writable, as one whose packets are dropped on the way.
+        return full_socket() if str(address) in silent else begin(address, port)
+
+    monkeypatch.setattr(connecting, "_begin", begin_in_vain)
+    resolve(monkeypatch, *silent, "127.0.0.1")
     with raw_host(OK + b"Content-Length: 3\r\n\r\nabc") as host:
         assert get(host.port, tmp_path, name="pictures.example").size == 3
+
+
+def test_addresses_that_all_stay_silent_are_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connecting, "_begin", lambda address, port: full_socket())
+    resolve(monkeypatch, "127.0.0.8", "127.0.0.9")
+    with pytest.raises(FetchFailed):
+        fetch("http://pictures.example/", tmp_path / "a", max_bytes=10, allowed=HERE, seconds=0.3)
+
+
+def test_an_address_that_accepts_and_breaks_off_is_the_only_one_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolve(monkeypatch, "127.0.0.1", "127.0.0.1", "127.0.0.2")
+    with raw_host(b"") as host, pytest.raises(FetchFailed, match="broke off"):
+        get(host.port, tmp_path, name="pictures.example")
     assert len(host.requests) == 1
 
 
@@ -211,7 +289,7 @@ def test_what_this_machine_lacks_is_no_refusal(tmp_path: Path, monkeypatch: pyte
     def lacking(*_: object, **__: object) -> None:
         raise OSError(fault, "too many open files")
 
-    monkeypatch.setattr("urllib3.util.connection.create_connection", lacking)
+    monkeypatch.setattr("packshot.connecting.socket.socket", lacking)
     with pytest.raises(OSError, match="too many open files"):
         fetch("http://127.0.0.1:9/", tmp_path / "a", max_bytes=10, allowed=HERE)
 
@@ -222,10 +300,32 @@ def test_an_exception_that_nobody_foresaw_is_the_hosts_failure_and_in_the_log(
     def unreadable(*_: object) -> None:
         raise AttributeError("a parser stumbles")
 
-    monkeypatch.setattr(fetching._Response, "_read_status", unreadable)
+    monkeypatch.setattr(FinalResponse, "_read_status", unreadable)
     with raw_host(OK) as host, pytest.raises(FetchFailed, match="broke off"):
         get(host.port, tmp_path)
     assert "a parser stumbles" in caplog.text
+
+
+def full_socket() -> socket.socket:
+    """Return a socket that takes no more bytes until it is closed."""
+    sock, peer = socket.socketpair()
+    sock.setblocking(False)
+    kept.append(peer)
+    try:
+        while True:
+            sock.send(bytes(1 << 16))
+    except BlockingIOError:
+        return sock
+
+
+kept: list[socket.socket] = []
+
+
+@pytest.fixture(autouse=True)
+def peers() -> Iterator[None]:
+    yield
+    while kept:
+        kept.pop().close()
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -235,6 +335,7 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     def looked_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "pictures.example":
             return real(host, port, *args, **kwargs)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+        family = {True: socket.AF_INET6, False: socket.AF_INET}
+        return [(family[":" in address], socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", looked_up)

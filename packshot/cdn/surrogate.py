@@ -9,6 +9,7 @@ import urllib3
 
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.errors import Invalid
+from packshot.http_connection import make_pool
 
 API = "https://api.fastly.com"
 TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
@@ -38,7 +39,7 @@ class SurrogateKeyPurger:
     def __init__(self, service: str, token: str, *, api: str = API) -> None:
         self._url = f"{api}/service/{quote(service, safe='')}"
         self._headers = {"Fastly-Key": token, "Accept": "application/json", "Content-Type": "application/json"}
-        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=TIMEOUT)
+        self._http = make_pool(maxsize=4, retries=False, timeout=TIMEOUT)
 
     def headers(self, tags: Sequence[str]) -> dict[str, str]:
         return {"Surrogate-Key": " ".join(tags)}

@@ -6,6 +6,7 @@ from datetime import timedelta
 import urllib3
 
 from packshot.cdn.base import REPEAT_AFTER
+from packshot.http_connection import make_pool
 
 # Varnish takes 8 KiB a header line unless it is told otherwise; the name and the rest of the request are small.
 MOST_LINE_BYTES = 4096
@@ -30,7 +31,7 @@ class VarnishPurger:
 
     def __init__(self, urls: Sequence[str]) -> None:
         self._urls = tuple(urls)
-        self._http = urllib3.PoolManager(maxsize=4, retries=False, timeout=TIMEOUT)
+        self._http = make_pool(maxsize=4, retries=False, timeout=TIMEOUT)
 
     def headers(self, tags: Sequence[str]) -> dict[str, str]:
         return {"Xkey": " ".join(tags)}

@@ -18,6 +18,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError
 
 from packshot.errors import FetchFailed, Forbidden, Invalid, NotFound, TooLarge
+from packshot.http_connection import make_pool
 from packshot.storage.durable import private
 
 ATTEMPTS = 5
@@ -85,7 +86,7 @@ class VimondService:
     def __init__(self, url: str, credentials: Credentials, *, threads: int = 1) -> None:
         self.url = check_url(url)
         self._credentials = credentials
-        self._pool = urllib3.PoolManager(
+        self._pool = make_pool(
             maxsize=threads,
             block=True,
             retries=_REDIRECTS,

@@ -109,6 +109,9 @@ def test_what_happens_is_told_in_signed_words(
         assert told["data"].get("packId", pack_id) == pack_id
         with pytest.raises(WebhookVerificationError):
             signer.verify(body + b" ", headers)
+        # What frameworks ask of a client: a type that they can answer with.
+        assert (headers["Content-Type"], headers["Accept"]) == ("application/json", "application/json, */*;q=0.8")
+        assert headers["User-Agent"].startswith("Packshot")
     assert len({headers["webhook-id"] for headers, _ in listener.told}) == 4
     (webhook,) = api.data(LIST)["webhooks"]
     assert {node["state"] for node in webhook["deliveries"]["nodes"]} == {"SUCCEEDED"}

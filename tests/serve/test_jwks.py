@@ -1,6 +1,7 @@
 """Key sets of JWTs: fetched in the background, kept while their server is away, and never waited for twice."""
 
 import asyncio
+import gzip
 import json
 import socket
 import threading
@@ -40,6 +41,7 @@ class Keys:
         self.headers: dict[str, str] = {}
         self.body = json.dumps({"keys": [described("1", self.key)]}).encode()
         self.fetches = 0
+        self.accepts: set[str | None] = set()
         self.url = ""
 
     def add(self, key_id: str) -> Any:
@@ -56,6 +58,7 @@ def keys() -> Iterator[Keys]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             served.fetches += 1
+            served.accepts.add(self.headers["Accept"])
             self.send_response(served.status)
             for name, value in served.headers.items():
                 self.send_header(name, value)
@@ -99,6 +102,13 @@ def test_keys_outlive_their_server(playground: Playground, keys: Keys, monkeypat
         monkeypatch.setattr(jwks, "MAX_AGE_SECONDS", 0.0)
         refused = ask(client, good)
         assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
+
+
+def test_keys_are_asked_for_as_json_and_may_come_compressed(playground: Playground, keys: Keys) -> None:
+    keys.body, keys.headers = gzip.compress(keys.body), {"Content-Encoding": "gzip"}
+    with serving(playground, jwks_url=keys.url) as client:
+        assert ask(client, f"Bearer {token(keys.key, 'ES256')}").status_code == 200
+    assert keys.accepts == {"application/jwk-set+json, application/json, */*;q=0.5"}
 
 
 def test_a_withdrawn_key_opens_nothing_after_a_refresh_that_no_request_asked_for(

@@ -14,10 +14,12 @@ class RawHost:
 
     Attributes:
         requests: the first line of each request that it read.
+        heads: each request's first line and headers.
     """
 
     port: int
     requests: list[bytes] = field(default_factory=list)
+    heads: list[bytes] = field(default_factory=list)
 
 
 @contextmanager
@@ -44,6 +46,7 @@ def raw_host(answer: bytes | Sequence[bytes], tls: ssl.SSLContext | None = None)
                         head = b""
                         while b"\r\n\r\n" not in head and (part := stream.recv(65536)):
                             head += part
+                        host.heads.append(head.partition(b"\r\n\r\n")[0])
                         host.requests.append(head.partition(b"\r\n")[0])
                         stream.sendall(answers[min(number, len(answers) - 1)])
 
