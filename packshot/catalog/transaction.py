@@ -1,14 +1,16 @@
 """The engine, and the two kinds of transaction: reading and writing.
 
 SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that
-none fails half-way, and queue on a lock inside the process before they meet
-the database's busy timeout, which lets some wait for seconds.
+none fails half-way. They queue on a lock inside the process, and then for the
+lock of the database. Both together last `WAIT_SECONDS` at most. Once a writer
+has waited in vain, others do not; see `packshot.availability`.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from packshot.availability import Availability
 from packshot.catalog.tables.artwork import sequences, tenants
 from packshot.catalog.tables.columns import Moment
 from packshot.errors import NotFound
@@ -28,14 +31,12 @@ DatabaseFault = sa.exc.DBAPIError
 # Errors of the database that repeat whenever the statement does; SQLite has one code for all of them.
 _SQLITE_ERROR = 1
 
-BUSY_SECONDS = 10
-# In milliseconds: no statement and no wait for a lock holds a request up for ever,
-# and a process that hangs in the middle of a transaction loses it.
-_POSTGRESQL_OPTIONS = (
-    f"-c statement_timeout=30000 -c lock_timeout={BUSY_SECONDS * 1000} -c idle_in_transaction_session_timeout=60000"
-)
-# A database whose machine vanished is noticed in half a minute, not when the kernel gives up.
-_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+# Seconds that a transaction waits to begin: for a lock, for a connection, or for an answer.
+WAIT_SECONDS = 10
+# The same for the one transaction that tries to begin while the database is known to let none.
+PROBE_SECONDS = 2
+# A transaction that could not begin in that time shows that the database lets none.
+SLOW_SECONDS = 1.0
 
 
 def is_database_away(error: BaseException) -> bool:
@@ -111,53 +112,86 @@ class Catalog:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         if self.is_sqlite:
             _make_private(self.url.database)
-            self.engine = sa.create_engine(self.url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+            self.engine = sa.create_engine(
+                self.url, connect_args={"timeout": WAIT_SECONDS}, pool_timeout=WAIT_SECONDS, hide_parameters=True
+            )
             sa.event.listen(self.engine, "connect", _configure_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
             self._reading: sa.Engine = self.engine
             self._writing: sa.Engine = self.engine.execution_options(packshot_writer=True)
         else:
-            # A connection that a restart of the server has cut is replaced before it is used.
+            # Only here: not every installation has the driver.
+            from packshot.catalog import postgres
+
             self.engine = sa.create_engine(
                 self.url,
                 # An error's text goes to the log, and parameters hold secrets.
                 hide_parameters=True,
                 pool_size=connections,
                 max_overflow=0,
-                pool_timeout=BUSY_SECONDS,
-                pool_pre_ping=True,
-                connect_args={"connect_timeout": BUSY_SECONDS, "options": _POSTGRESQL_OPTIONS, **_KEEPALIVES},
+                pool_timeout=WAIT_SECONDS,
+                connect_args={
+                    "connect_timeout": postgres.CONNECT_SECONDS,
+                    "options": postgres.OPTIONS,
+                    **postgres.KEEPALIVES,
+                },
             )
+            sa.event.listen(self.engine, "do_connect", postgres.connect)
+            sa.event.listen(self.engine, "checkout", postgres.check)
             # A reader of several statements sees one state, as on SQLite.
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writing = self.engine
         self._writers = threading.Lock()
         self._edits = threading.Lock()
+        # A lock of another process keeps writers of SQLite out, and no reader.
+        self._readable = Availability(_outage, SLOW_SECONDS)
+        self._writable = Availability(_outage, SLOW_SECONDS) if self.is_sqlite else self._readable
 
     @contextmanager
     def read(self, tenant: str) -> Iterator[Tx]:
-        """Open a transaction that sees one state of the database and changes nothing."""
-        with self._reading.connect() as connection, connection.begin() as transaction:
+        """Open a transaction that sees one state of the database and changes nothing.
+
+        Raises:
+            DatabaseFault: the database lets none begin.
+        """
+        with ExitStack() as stack:
+            with self._readable.trying(), _pool_in_use():
+                connection = stack.enter_context(self._reading.connect())
+                transaction = stack.enter_context(connection.begin())
             yield Tx(connection, tenant, Clock(connection))
             transaction.rollback()
 
     @contextmanager
     def write(self, tenant: str) -> Iterator[Tx]:
-        """Open a transaction that commits at the end, or changes nothing on an error."""
-        with (
-            self._writers if self.is_sqlite else nullcontext(),
-            self._writing.connect() as connection,
-            connection.begin(),
-        ):
+        """Open a transaction that commits at the end, or changes nothing on an error.
+
+        Raises:
+            DatabaseFault: the database lets none begin.
+        """
+        with self._write(tenant, time.monotonic() + WAIT_SECONDS) as tx:
+            yield tx
+
+    @contextmanager
+    def _write(self, tenant: str, deadline: float) -> Iterator[Tx]:
+        with ExitStack() as stack:
+            with self._writable.trying() as is_probe, _pool_in_use():
+                if is_probe:
+                    deadline = min(deadline, time.monotonic() + PROBE_SECONDS)
+                if self.is_sqlite:
+                    stack.enter_context(_holding(self._writers, deadline))
+                connection = stack.enter_context(self._writing.connect())
+                with _waiting_until(connection, deadline) if self.is_sqlite else nullcontext():
+                    stack.enter_context(connection.begin())
             yield Tx(connection, tenant, Clock(connection))
 
     @contextmanager
     def edit(self, tenant: str) -> Iterator[Tx]:
         """Open a transaction to write what somebody edits; it waits while edits are held."""
+        deadline = time.monotonic() + WAIT_SECONDS
         if self.is_sqlite:
-            with self._edits:
+            with _holding(self._edits, deadline):
                 pass
-        with self.write(tenant) as tx:
+        with self._write(tenant, deadline) as tx:
             yield tx
 
     @contextmanager
@@ -170,7 +204,7 @@ class Catalog:
         """
         if self.is_sqlite:
             # A writing transaction would keep out those who are to become calm.
-            with self._edits:
+            with _holding(self._edits, time.monotonic() + WAIT_SECONDS):
                 _wait_until(is_calm, seconds)
                 with self.write(tenant) as tx:
                     yield tx
@@ -189,7 +223,7 @@ class Catalog:
 
     def close(self) -> None:
         """Close every connection; transactions of other threads get a moment to end first."""
-        pool, deadline = self.engine.pool, time.monotonic() + BUSY_SECONDS
+        pool, deadline = self.engine.pool, time.monotonic() + WAIT_SECONDS
         while isinstance(pool, sa.QueuePool) and pool.checkedout() and time.monotonic() < deadline:
             time.sleep(0.01)
         self.engine.dispose()
@@ -206,6 +240,51 @@ def _wait_until(is_calm: Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not is_calm() and time.monotonic() < deadline:
         time.sleep(0.02)
+
+
+def _outage(error: Exception) -> sa.exc.OperationalError | None:
+    """Return the same outage of the database as a new exception; None: it is none."""
+    if not isinstance(error, sa.exc.OperationalError) or error.orig is None or not is_database_away(error):
+        return None
+    return sa.exc.OperationalError("BEGIN", {}, error.orig, hide_parameters=True)
+
+
+@contextmanager
+def _pool_in_use() -> Iterator[None]:
+    """Raise a `DatabaseFault` where all connections of the pool were in use for too long."""
+    try:
+        yield
+    except sa.exc.TimeoutError as error:
+        raise sa.exc.OperationalError("BEGIN", {}, error, hide_parameters=True) from error
+
+
+@contextmanager
+def _holding(lock: threading.Lock, deadline: float) -> Iterator[None]:
+    """Hold a lock of this process that writers of SQLite wait for.
+
+    Raises:
+        OperationalError: it was not free before the deadline, as if the database itself were locked.
+    """
+    if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+        cause = sqlite3.OperationalError("database is locked by another transaction of this process")
+        cause.sqlite_errorcode = sqlite3.SQLITE_BUSY
+        raise sa.exc.OperationalError("BEGIN IMMEDIATE", {}, cause, hide_parameters=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _waiting_until(connection: sa.Connection, deadline: float) -> Iterator[None]:
+    """Let a writer of SQLite wait for the lock of another process no longer than to the deadline."""
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    driver.execute(f"PRAGMA busy_timeout={max(0, int((deadline - time.monotonic()) * 1000))}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:

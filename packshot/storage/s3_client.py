@@ -31,6 +31,7 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from packshot.availability import Availability
 from packshot.storage.base import DamagedObject
 
 ATTEMPTS = 4
@@ -122,12 +123,15 @@ class S3Client:
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
         self._patience_seconds = patience_seconds
         self._made: tuple[int, Any] | None = None
+        self._known: tuple[int, Availability] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None}
+        return self.__dict__ | {"_made": None, "_known": None}
 
     def call(self, doing: str, act: Callable[[Any], T]) -> T:
         """Return what `act` does with the client of boto3; what may pass is tried again.
+
+        While the store is known to be silent, one call at a time makes one attempt, and the others fail at once.
 
         Args:
             doing: what it is, for the error's text: "get a/b".
@@ -137,6 +141,10 @@ class S3Client:
             DamagedObject: other bytes than were put came each time.
             OSError: an outage, EIO; or something to be mended, EINVAL, and its text says what.
         """
+        with self._availability().trying() as is_probe:
+            return self._try(doing, act, 1 if is_probe else ATTEMPTS)
+
+    def _try(self, doing: str, act: Callable[[Any], T], attempts: int) -> T:
         begun = time.monotonic()
         # A store may fall silent twice in one attempt: before its answer and within it.
         latest = begun + self._patience_seconds - self._connect_seconds - 2 * self._read_seconds
@@ -147,7 +155,7 @@ class S3Client:
                 return act(self._client())
             except (ClientError, BotoCoreError, ResponseParserError, HTTPError, Damaged) as error:
                 wait = random.uniform(0, pause)  # noqa: S311 - only to spread the retries
-                if not may_pass(error) or attempt == ATTEMPTS or time.monotonic() + wait > latest:
+                if not may_pass(error) or attempt == attempts or time.monotonic() + wait > latest:
                     text = f"S3 bucket {self.bucket}, {doing}, attempt {attempt}: {_told(error)}"
                     if isinstance(error, DamagedObject):
                         raise WrongBytes(text) from error
@@ -156,6 +164,16 @@ class S3Client:
             time.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
             attempt += 1
+
+    def _availability(self) -> Availability:
+        known = self._known
+        if known is None or known[0] != os.getpid():
+            # A process that was forked must not wait for a lock that a thread of its parent holds.
+            with _making:
+                known = self._known
+                if known is None or known[0] != os.getpid():
+                    self._known = known = os.getpid(), Availability(_outage, self._read_seconds)
+        return known[1]
 
     def _client(self) -> Any:
         made = self._made
@@ -193,6 +211,11 @@ class S3Client:
             region_name=region or ("us-east-1" if self._endpoint_url else None),
             config=config,
         )
+
+
+def _outage(error: Exception) -> OSError | None:
+    is_outage = isinstance(error, OSError) and error.errno == errno.EIO and not isinstance(error, DamagedObject)
+    return OSError(errno.EIO, error.strerror) if isinstance(error, OSError) and is_outage else None
 
 
 def status_of(error: ClientError) -> int:

@@ -273,6 +273,21 @@ def test_patience_ends_before_the_attempts_do(open_store: Callable[..., S3Store]
     assert time.monotonic() - begun < 2
 
 
+def test_callers_of_a_silent_store_do_not_each_wait_for_it(open_store: Callable[..., S3Store], proxy: Proxy) -> None:
+    proxy.always = Stall()
+    store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.3, read_seconds=0.3, patience_seconds=0.5)
+    failure(lambda: store.get("a"))
+    proxy.seen.clear()
+    with ThreadPoolExecutor(8) as callers:
+        assert [str(error) for error in callers.map(lambda _: failure(lambda: store.head("a")), range(8))]
+    # They waited for the outcome of the one request that was sent, whichever of them sent it.
+    asked = len(proxy.seen)
+    assert asked < 8
+    proxy.always = None
+    store.put("a", b"body", PLAIN)
+    assert store.get("a")[0] == b"body"
+
+
 def test_a_store_that_is_not_there_is_an_oserror(open_store: Callable[..., S3Store]) -> None:
     store = open_store(endpoint_url="http://127.0.0.1:1")
     assert "check PACKSHOT_S3_ENDPOINT_URL" in str(failure(lambda: store.get("a")))
