@@ -64,11 +64,16 @@ def test_callers_fail_with_the_attempt_that_they_waited_for(monkeypatch: pytest.
             calls.append(1)
 
     waiting = [threading.Thread(target=call) for _ in range(8)]
-    with pytest.raises(Silent), service.trying():
-        for thread in waiting:
-            thread.start()
-        wait_for(lambda: len(service._changed._waiters) == 8)  # type: ignore[attr-defined]
-        raise Silent
+
+    def fail_later() -> None:
+        with service.trying():
+            for thread in waiting:
+                thread.start()
+            wait_for(lambda: len(service._changed._waiters) == 8)  # type: ignore[attr-defined]
+            raise Silent
+
+    with pytest.raises(Silent):
+        fail_later()
     for thread in waiting:
         thread.join(30)
     assert calls == []

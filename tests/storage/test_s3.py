@@ -1,5 +1,6 @@
 """The S3 store on a real server: the contract, and what only a network can get wrong."""
 
+import errno
 import hashlib
 import logging
 import multiprocessing
@@ -21,6 +22,7 @@ import pytest
 from botocore.credentials import Credentials
 
 import packshot.storage.s3 as s3_module
+from packshot import availability
 from packshot.storage import s3_client
 from packshot.storage.base import CHUNK_BYTES, MAX_TAGS_BYTES, AlreadyThere, Metadata, NoSuchObject, ObjectStore
 from packshot.storage.s3 import S3Store
@@ -273,16 +275,21 @@ def test_patience_ends_before_the_attempts_do(open_store: Callable[..., S3Store]
     assert time.monotonic() - begun < 2
 
 
-def test_callers_of_a_silent_store_do_not_each_wait_for_it(open_store: Callable[..., S3Store], proxy: Proxy) -> None:
+def test_a_silent_store_is_asked_by_one_caller_at_a_time(
+    open_store: Callable[..., S3Store], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(availability, "OTHERS_SECONDS", 0.0)
     proxy.always = Stall()
     store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.3, read_seconds=0.3, patience_seconds=0.5)
     failure(lambda: store.get("a"))
     proxy.seen.clear()
-    with ThreadPoolExecutor(8) as callers:
-        assert [str(error) for error in callers.map(lambda _: failure(lambda: store.head("a")), range(8))]
-    # They waited for the outcome of the one request that was sent, whichever of them sent it.
-    asked = len(proxy.seen)
-    assert asked < 8
+    # One caller is at it.
+    with store._s3._availability().trying():
+        for _ in range(8):
+            with pytest.raises(OSError, match="the store cannot be reached") as raised:
+                store.head("a")
+            assert raised.value.errno == errno.EIO
+    assert proxy.seen == []
     proxy.always = None
     store.put("a", b"body", PLAIN)
     assert store.get("a")[0] == b"body"
