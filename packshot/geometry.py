@@ -7,7 +7,7 @@ computed once comes out the same when it is computed again from its result.
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 
@@ -48,7 +48,7 @@ class Mode(StrEnum):
     CANVAS = "canvas"
     STRETCH = "stretch"
 
-    @property
+    @cached_property
     def pads(self) -> bool:
         """Whether the whole picture stands in a box of another ratio."""
         return self in (Mode.INCLUDE_ALL, Mode.CANVAS)
@@ -69,7 +69,7 @@ class Gravity(StrEnum):
     FOCUS = "focus"
     SMART = "smart"
 
-    @property
+    @cached_property
     def anchor(self) -> Anchor:
         """Where a compass name points; the middle for those that depend on the picture."""
         x = 0.0 if "west" in self.value else 1.0 if "east" in self.value else 0.5

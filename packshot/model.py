@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
@@ -37,15 +38,16 @@ class Format(StrEnum):
     PNG = "png"
     GIF = "gif"
 
-    @property
+    # Read for every variant of a page of packs, and `Enum.value` is slow in Python 3.11.
+    @cached_property
     def media_type(self) -> str:
         return f"image/{self.value}"
 
-    @property
+    @cached_property
     def extension(self) -> str:
         return "jpg" if self is Format.JPEG else self.value
 
-    @property
+    @cached_property
     def has_alpha(self) -> bool:
         return self is not Format.JPEG
 

@@ -1,6 +1,6 @@
 """Packs: read, list, create, crop."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
 from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from packshot.variants.key import Key
-from packshot.variants.resolve import planned_all
 from resolvers.caller import Caller
 from resolvers.ordering import order_packs, ring_for
+from resolvers.pictures import Layout, Picture, assemble
 
 # What of a pack itself decides how its pictures look.
 SHOWN_BY = {"main_location", "resize_gravity", "include_all"}
@@ -67,15 +67,23 @@ def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapsho
         return read_snapshots(tx, pack_ids)
 
 
-def load_planned(caller: Caller, snapshots: Sequence[Snapshot]) -> dict[str, dict[str, Entry | None]]:
-    """Return what is rendered ahead of time of packs, and the ledger's row of each, by pack and key; in one statement.
+def load_pictures(caller: Caller, lay_out: Sequence[Callable[[], Layout | None]]) -> list[Picture | Exception | None]:
+    """Return picture elements, whose variants are read in one statement; what one raises stands in its place.
 
-    None: a variant has no row.
+    Args:
+        lay_out: return the layouts; None: there is nothing to show.
     """
-    limit = caller.site.limit
-    wanted = {one.pack.id: [target.key for target in planned_all(one, limit=limit)] for one in snapshots}
-    found = load_entries(caller, [key for keys in wanted.values() for key in keys])
-    return {pack_id: {str(key): found.get(str(key)) for key in keys} for pack_id, keys in wanted.items()}
+    layouts = [_outcome(each) for each in lay_out]
+    keys = [key for layout in layouts if isinstance(layout, Layout) for key in layout.keys]
+    entries, urls = load_entries(caller, keys), caller.urls
+    return [assemble(layout, entries, urls) if isinstance(layout, Layout) else layout for layout in layouts]
+
+
+def _outcome(lay_out: Callable[[], Layout | None]) -> Layout | Exception | None:
+    try:
+        return lay_out()
+    except Exception as error:  # noqa: BLE001 - raised where it belongs; it costs no other picture of the page
+        return error
 
 
 def load_entries(caller: Caller, keys: Sequence[Key]) -> dict[str, Entry]:

@@ -15,7 +15,7 @@ from packshot.model import Format, Location, OnDemand, Original, Snapshot
 from packshot.variants.draft import common_format, default_formats, effective_renditions, rendition_form
 from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
-from packshot.variants.resolve import Target, is_offered, offered, planned, resolve, shown_at
+from packshot.variants.resolve import Target, View, is_offered, offered, resolve_in, view_at
 from resolvers.urls import Urls
 
 MOST_WIDTHS = 32
@@ -24,6 +24,8 @@ MOST_SOURCES = 16
 MOST_CHARACTERS = 1000
 # Browsers take the first source they can show, so the smallest format comes first.
 _ORDER = (Format.AVIF, Format.WEBP, Format.GIF, Format.JPEG, Format.PNG)
+# What a stable URL without parameters asks for.
+_BARE = RequestForm()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,15 +251,15 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Par
     _check_widths(wanted.widths, limit)
     _check_text(wanted.sizes, "sizes")
     _check_text(wanted.media, "media")
-    shown = shown_at(snapshot, config.name)
-    if shown is None:
+    view = view_at(snapshot, config.name)
+    if view is None:
         return None
-    default = _default(snapshot, config, shown.original, limit)
+    default = _default(view, limit)
     offered: dict[Format, dict[int, Target]] = {}
-    for format in _formats(config, shown.original, wanted):
-        for form in _forms(config, wanted):
-            asked = replace(form, location=config.name)
-            target = resolve(snapshot, asked, limit=limit, format=format, opened=opened)
+    forms = _forms(config, wanted)
+    for format in _formats(config, view.shown.original, wanted):
+        for form in forms:
+            target = resolve_in(view, form, limit=limit, format=format, opened=opened)
             if wanted.widths is not None or _same_shape(target, default):
                 # Of widths that cannot be had, each gives the picture's own; it is offered once.
                 offered.setdefault(target.drawing.format, {})[target.drawing.size.width] = target
@@ -294,14 +296,14 @@ def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
             )
 
 
-def _default(snapshot: Snapshot, config: Location, original: Original, limit: Size) -> Target:
+def _default(view: View, limit: Size) -> Target:
     """Return the location's own size in a format that every browser shows."""
-    common = resolve(snapshot, RequestForm(location=config.name), limit=limit, format=common_format(original))
-    bare = resolve(snapshot, RequestForm(location=config.name), limit=limit)
+    common = resolve_in(view, _BARE, limit=limit, format=common_format(view.shown.original))
+    bare = resolve_in(view, _BARE, limit=limit)
     if bare.key == common.key or bare.drawing.format not in (Format.JPEG, Format.PNG, Format.GIF):
         return common
     # The bare URL's variant is always made ahead of time; this one only by the location's formats.
-    made = {target.key for target in planned(snapshot, config.name, limit=limit)}
+    made = {target.key for target in view.planned(limit)}
     return common if common.key in made else bare
 
 

@@ -19,7 +19,9 @@ from packshot.variants.demand import Demand
 from packshot.variants.key import Key
 from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
+from resolvers.pictures import Layout, Picture
 from schema.budgets import Budgets
+from schema.gathering import Gathering
 from schema.threads import ThreadPool, Threads
 from schema.watching import Watch
 
@@ -33,12 +35,10 @@ class Loaders:
     def __init__(self, caller: Caller, threads: ThreadPool) -> None:
         self._run = partial(threads.run, tenant=caller.tenant)
         self.snapshots: DataLoader[str, Snapshot | None] = self._loader(partial(packs.load_snapshots, caller))
-        self._planned: DataLoader[str, Mapping[str, Entry | None]] = DataLoader(
-            load_fn=partial(self._load_planned, caller)
+        self.pictures: Gathering[Callable[[], Layout | None], Picture | None] = Gathering(
+            partial(self._run, packs.load_pictures, caller)
         )
-        self._others: DataLoader[Sequence[Key], dict[str, Entry]] = DataLoader(
-            load_fn=partial(self._load_others, caller), cache=False
-        )
+        self.entries: Gathering[Sequence[Key], Mapping[str, Entry]] = Gathering(partial(self._load_entries, caller))
         self.jobs: DataLoader[str, Job | None] = self._loader(partial(jobs.get_jobs, caller))
         self.purges: DataLoader[str, Purge | None] = self._loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = self._loader(partial(locations.get_locations, caller))
@@ -47,22 +47,7 @@ class Loaders:
         self.demand: DataLoader[str, list[Demand] | None] = self._loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=self._compute, cache=False)
 
-    async def entries_of(self, pack_id: str, keys: Sequence[Key]) -> Mapping[str, Entry | None]:
-        """Return the ledger's rows of variants of one pack, by key; None or left out: there is none.
-
-        What is rendered ahead of time is read for the whole pack, and together for all packs
-        of this turn; the rest, such as widths that a page asks for, by itself.
-        """
-        planned = await self._planned.load(pack_id)
-        others = [key for key in keys if str(key) not in planned]
-        return {**planned, **await self._others.load(others)} if others else planned
-
-    async def _load_planned(self, caller: Caller, pack_ids: list[str]) -> list[Mapping[str, Entry | None]]:
-        snapshots = [one for one in await self.snapshots.load_many(pack_ids) if one is not None]
-        found = await self._run(packs.load_planned, caller, snapshots)
-        return [found.get(pack_id, {}) for pack_id in pack_ids]
-
-    async def _load_others(self, caller: Caller, asked: list[Sequence[Key]]) -> list[dict[str, Entry]]:
+    async def _load_entries(self, caller: Caller, asked: list[Sequence[Key]]) -> list[Mapping[str, Entry]]:
         found = await self._run(packs.load_entries, caller, [key for some in asked for key in some])
         return [found] * len(asked)
 

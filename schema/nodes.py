@@ -72,7 +72,7 @@ async def _load_variant(info: Info, rest: str) -> Variant | None:
         key = parse_key(f"{caller.tenant}/{rest}")
     except Invalid:
         return None
-    entry = (await info.context.loaders.entries_of(key.pack, [key])).get(str(key))
+    entry = (await info.context.loaders.entries.load([key])).get(str(key))
     snapshot = await info.context.loaders.snapshots.load(key.pack)
     target = None if snapshot is None else _current(caller.site, snapshot, key)
     if entry is None and (snapshot is None or target is None or not _is_planned(snapshot, key, caller.site.limit)):

@@ -1,6 +1,8 @@
 """Packs and their pack locations."""
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated
 
 import strawberry
@@ -10,7 +12,7 @@ from packshot.errors import NotFound
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
 from resolvers.originals import sign_original
-from resolvers.pictures import Layout, assemble, layout_at, layout_of
+from resolvers.pictures import Layout, layout_at, layout_of
 from schema.context import Info
 from schema.enums import Gravity, IncludeAll, core, graphql_gravity
 from schema.inputs import given
@@ -77,12 +79,10 @@ class EffectivePolicy:
     include_all_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
 
 
-async def _picture(info: Info, layout: Layout | None) -> Picture | None:
-    if layout is None:
-        return None
-    caller, loaders = info.context.caller, info.context.loaders
-    entries = await loaders.entries_of(layout.image.key.pack, layout.keys)
-    return Picture.of(await loaders.compute(lambda: assemble(layout, entries, caller.urls)))
+async def _picture(info: Info, lay_out: Callable[[], Layout | None]) -> Picture | None:
+    with refusing():
+        picture = await info.context.loaders.pictures.load(lay_out)
+    return None if picture is None else Picture.of(picture)
 
 
 @strawberry.type(description="The originals of one asset, and what holds for all of them.")
@@ -135,9 +135,7 @@ class Pack(Node):
         if snapshot is None:
             return None
         asked, limit = [source.to_core() for source in sources], caller.site.limit
-        with refusing():
-            layout = await loaders.compute(lambda: layout_of(snapshot, asked, limit=limit, opened=caller.can_sign))
-        return await _picture(info, layout)
+        return await _picture(info, partial(layout_of, snapshot, asked, limit=limit, opened=caller.can_sign))
 
     @classmethod
     def of(cls, pack: model.Pack) -> "Pack":
@@ -202,7 +200,7 @@ class PackLocation(Node):
         wanted_formats = None if chosen is None else {core(format) for format in chosen}
         targets = await loaders.compute(lambda: planned(self.snapshot, self.name, limit=caller.site.limit))
         shown = [one for one in targets if wanted_formats is None or one.drawing.format in wanted_formats]
-        entries = await loaders.entries_of(self.pack.id, [target.key for target in shown])
+        entries = await loaders.entries.load([target.key for target in shown])
         return [
             Variant.of(target.key, entries.get(str(target.key)), caller.urls, upscaled=target.upscaled)
             for target in shown
@@ -220,11 +218,7 @@ class PackLocation(Node):
     ) -> Picture | None:
         caller, asked = info.context.caller, wanted(self.name, widths, formats, sizes)
         limit, opened = caller.site.limit, caller.can_sign
-        with refusing():
-            layout = await info.context.loaders.compute(
-                lambda: layout_at(self.snapshot, asked, limit=limit, opened=opened)
-            )
-        return await _picture(info, layout)
+        return await _picture(info, partial(layout_at, self.snapshot, asked, limit=limit, opened=opened))
 
     @classmethod
     def of(cls, snapshot: model.Snapshot, name: str) -> "PackLocation":

@@ -117,8 +117,8 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped
     if snapped is not None:
         scale = Fraction(1) if snapped.factor is None else scale * snapped.factor
         form = replace(form, background=None if form.background is None else snap_colour(form.background))
-    corner = _rounded((form.rounded_corners or 0) * scale)
-    blur = Decimal(_rounded(Fraction(form.blur or 0) * scale * 100)) / 100
+    corner = _rounded(form.rounded_corners * scale) if form.rounded_corners else 0
+    blur = Decimal(_rounded(Fraction(form.blur) * scale * 100)) / 100 if form.blur else _NO_BLUR
     if snapped is not None:
         corner, blur = step_up(corner), snap_blur(blur)
     corner = min(corner, min(size) // 2)
@@ -223,16 +223,17 @@ def _quality(asked: int | QualityChoice | None, format: Format, original: Origin
 def asked_size(form: RequestForm, config: Location) -> Request:
     """Return the box that a request asks for at a location; requests of equal boxes give equal sizes."""
     width, height = form.width, form.height
-    ratio = Fraction(config.width, config.height) if config.width and config.height else None
-    one_sided = (width is None) != (height is None)
+    ratio = None
+    if form.location_ratio and (width is None) != (height is None) and config.width and config.height:
+        ratio = Fraction(config.width, config.height)
     if width is None and height is None:
         width, height = config.width, config.height
-    return Request(
-        width,
-        height,
-        scale=Fraction(form.dpr) if form.dpr is not None else Fraction(1),
-        ratio=ratio if form.location_ratio and one_sided else None,
-    )
+    return Request(width, height, scale=Fraction(1) if form.dpr is None else _exact(form.dpr), ratio=ratio)
+
+
+@lru_cache(maxsize=256)
+def _exact(dpr: Decimal) -> Fraction:
+    return Fraction(dpr)
 
 
 def format_for(look: Look, form: RequestForm, accept: frozenset[Format]) -> Format:
@@ -264,6 +265,7 @@ def default_formats(original: Original) -> tuple[Format, ...]:
     return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)
 
 
+_NO_BLUR = Decimal(0)
 _WHITE = "ffffff"
 _ORIGINAL_FORMATS = {"jpeg": Format.JPEG, "png": Format.PNG, "webp": Format.WEBP}
 POLICY_CHOICE: dict[FormatPolicy, FormatChoice | None] = {

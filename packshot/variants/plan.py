@@ -6,7 +6,7 @@ original, and is all that the renderer is told.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 
@@ -63,9 +63,16 @@ class Plan:
     corner: int = 0
     credits: bool = False
     quick: bool = False
+    # Spelled once: the ledger, the state and the URL of one variant all need it.
+    _text: str = field(default="", init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
-        parts = [f"w{self.width}", f"h{self.height}", self.mode.value, self.gravity.value]
+        if not self._text:
+            object.__setattr__(self, "_text", self._spell())
+        return self._text
+
+    def _spell(self) -> str:
+        parts = [f"w{self.width}-h{self.height}", self.mode, self.gravity]
         if self.full:
             parts.append("full")
         if self.blur:
@@ -207,6 +214,8 @@ def canonical_gravity(
     gravity: Gravity, region: Box, size: Size, mode: Mode, focus: Focus | None, original: Size
 ) -> Gravity:
     """Return `gravity`, or CENTER where it draws the same picture as that."""
+    if gravity is Gravity.CENTER:
+        return gravity
     if gravity is Gravity.SMART:
         cut = mode is Mode.CROP and cover_size(region.size, size) != region.size
         return gravity if cut else Gravity.CENTER

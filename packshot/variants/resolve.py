@@ -145,6 +145,46 @@ def policy_for(snapshot: Snapshot, location: str) -> Policy:
     return Policy(gravity, gravity_from, include_all, include_all_from)
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """One location of one pack as every request sees it; it is computed once for all variants of a picture."""
+
+    snapshot: Snapshot
+    config: Location
+    shown: Shown
+    look: Look
+
+    def target(self, drafted: Draft) -> Target:
+        """Return one variant of this location."""
+        shown = self.shown
+        key = Key(self.snapshot.tenant.name, self.snapshot.pack.id, self.config.name, shown.fingerprint, drafted.plan)
+        return Target(key, shown.original, shown.source, shown.consulted, drafted.drawing, drafted.upscaled)
+
+    def planned(self, limit: Size) -> tuple[Target, ...]:
+        """Return the variants rendered ahead of time, without doubles: see `planned`."""
+        return tuple(map(self.target, planned_drafts(self.look, limit)))
+
+
+def view_at(snapshot: Snapshot, location: str) -> View | None:
+    """Return how requests see one location of a pack; None: there is nothing to show."""
+    config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
+    if config is None or shown is None:
+        return None
+    faceless = replace(
+        shown.original,
+        sha256="",
+        bytes=0,
+        thumbhash=None,
+        dominant_color=None,
+        decoding_seconds=None,
+        failure=None,
+        failed_at=None,
+    )
+    policy, tenant = policy_for(snapshot, location), snapshot.tenant
+    look = Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
+    return View(snapshot, config, shown, look)
+
+
 def resolve(
     snapshot: Snapshot,
     form: RequestForm,
@@ -162,7 +202,7 @@ def resolve(
         accept: formats the client can show, for `format=auto`.
         format: this one, whatever the request says; GIF has no name in a request.
         upscale: small pictures are enlarged, whether the location allows it or not.
-        opened: whoever asks has shown an access key, or a signature made with one.
+        opened: the client has shown an access key, or a signature made with one.
 
     Raises:
         NotFound: no such location, or nothing to show there.
@@ -170,54 +210,55 @@ def resolve(
         Forbidden: the policy does not let it be drawn.
     """
     name, _ = asked_location(snapshot, form.location)
-    config = snapshot.locations.get(name)
-    if config is None:
+    if name not in snapshot.locations:
         known = ", ".join(sorted(snapshot.locations))
         raise NotFound(f"There is no location {name!r}.", field=("location",), expected=known, got=name)
-    for side, maximum in (("width", limit.width), ("height", limit.height)):
-        value = getattr(form, side)
-        if value is not None and value > maximum:
-            raise Invalid(f"The {side} is too large.", field=(side,), expected=f"at most {maximum}", got=value)
-    shown = shown_at(snapshot, name)
-    if shown is None:
+    _check_sides(form, limit)
+    view = view_at(snapshot, name)
+    if view is None:
         raise nothing_to_show(name)
-    plain = _look(snapshot, config, shown)
-    look = _enlarging(plain) if upscale else plain
+    return resolve_in(view, form, limit=limit, accept=accept, format=format, upscale=upscale, opened=opened)
+
+
+def resolve_in(
+    view: View,
+    form: RequestForm,
+    *,
+    limit: Size,
+    accept: frozenset[Format] = frozenset(),
+    format: Format | None = None,
+    upscale: bool = False,
+    opened: bool = False,
+) -> Target:
+    """Return the variant that a request means at a location, whichever the request names; see `resolve`.
+
+    Raises:
+        Invalid: a side beyond the limit.
+        Forbidden: the policy does not let it be drawn.
+    """
+    _check_sides(form, limit)
+    look = _enlarging(view.look) if upscale else view.look
     drafted = permitted(
-        snapshot.tenant.on_demand,
+        view.snapshot.tenant.on_demand,
         look,
         form,
         draft(look, form, limit, format or format_for(look, form, accept)),
         limit,
-        locations=snapshot.locations,
-        offered_by=plain,
+        locations=view.snapshot.locations,
+        offered_by=view.look,
         opened=opened,
     )
-    return _target(snapshot, config, shown, drafted)
+    return view.target(drafted)
 
 
-def _look(snapshot: Snapshot, config: Location, shown: Shown) -> Look:
-    faceless = replace(
-        shown.original,
-        sha256="",
-        bytes=0,
-        thumbhash=None,
-        dominant_color=None,
-        decoding_seconds=None,
-        failure=None,
-        failed_at=None,
-    )
-    policy, tenant = policy_for(snapshot, config.name), snapshot.tenant
-    return Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
+def _check_sides(form: RequestForm, limit: Size) -> None:
+    for side, value, maximum in (("width", form.width, limit.width), ("height", form.height, limit.height)):
+        if value is not None and value > maximum:
+            raise Invalid(f"The {side} is too large.", field=(side,), expected=f"at most {maximum}", got=value)
 
 
 def _enlarging(look: Look) -> Look:
     return replace(look, config=replace(look.config, allow_upscale=True))
-
-
-def _target(snapshot: Snapshot, config: Location, shown: Shown, drafted: Draft) -> Target:
-    key = Key(snapshot.tenant.name, snapshot.pack.id, config.name, shown.fingerprint, drafted.plan)
-    return Target(key, shown.original, shown.source, shown.consulted, drafted.drawing, drafted.upscaled)
 
 
 def negotiates(snapshot: Snapshot, form: RequestForm) -> bool:
@@ -231,21 +272,17 @@ def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, 
     Its renditions in each of its formats, and whatever its bare stable URL
     resolves to. Empty where the pack has nothing to show.
     """
-    config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
-    if config is None or shown is None:
-        return ()
-    drafts = planned_drafts(_look(snapshot, config, shown), limit)
-    return tuple(_target(snapshot, config, shown, drafted) for drafted in drafts)
+    view = view_at(snapshot, location)
+    return () if view is None else view.planned(limit)
 
 
 def offered(snapshot: Snapshot, location: str, *, limit: Size) -> frozenset[Key]:
     """Return the variants of one location that every policy for on-demand parameters gives."""
-    config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
-    if config is None or shown is None:
+    view = view_at(snapshot, location)
+    if view is None:
         return frozenset()
-    plans = offered_plans(_look(snapshot, config, shown), limit)
-    tenant, pack = snapshot.tenant.name, snapshot.pack.id
-    return frozenset(Key(tenant, pack, location, shown.fingerprint, plan) for plan in plans)
+    tenant, pack, fingerprint = snapshot.tenant.name, snapshot.pack.id, view.shown.fingerprint
+    return frozenset(Key(tenant, pack, location, fingerprint, plan) for plan in offered_plans(view.look, limit))
 
 
 def is_planned(snapshot: Snapshot, target: Target, *, limit: Size) -> bool:
@@ -281,15 +318,16 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
         NotFound: the location shows nothing any more, or no request gives such a plan.
         Forbidden: the policy does not let it be drawn.
     """
-    config, shown = snapshot.locations.get(key.location), shown_at(snapshot, key.location)
-    if config is None or shown is None:
+    view = view_at(snapshot, key.location)
+    if view is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
+    config, shown, look = view.config, view.shown, view.look
     if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant or a release changed, the old spelling leads to the new.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick)
-    look, policy = _look(snapshot, config, shown), snapshot.tenant.on_demand
+    policy = snapshot.tenant.on_demand
     check_plan(policy, plan, look, limit, opened=opened)
     stepped = policy is OnDemand.STEPS and plan not in offered_plans(look, limit)
     candidates = []
@@ -297,7 +335,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
     live = live and snapshot.pack.external_id is not None and key.location == asked_location(snapshot, None)[0]
     drafts = _drafts_of(plan, look, limit, live=live, steps=snapshot.locations if stepped else None)
     for drafted in drafts:
-        target = _target(snapshot, config, shown, drafted)
+        target = view.target(drafted)
         if target.key == replace(key, plan=plan):
             return target
         candidates.append(target)

@@ -1,0 +1,53 @@
+"""Read together what many fields of one answer ask for, also where they ask a few turns of the event loop apart."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+# The first pack of a page is resolved this many turns before the others, or fewer. A data loader waits for one.
+TURNS = 6
+
+
+class Gathering(Generic[K, V]):
+    """Collect keys for a few turns of the event loop, and read all of them at once. Nothing is cached.
+
+    Args:
+        read: returns a value for each key, in their order; an exception is raised for that key alone.
+    """
+
+    def __init__(self, read: Callable[[list[K]], Awaitable[Sequence[V | Exception]]]) -> None:
+        self._read = read
+        self._waiting: list[tuple[K, asyncio.Future[V]]] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def load(self, key: K) -> V:
+        """Return the value of a key.
+
+        Raises:
+            Exception: what `read` raised, or returned in the place of the value.
+        """
+        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, future))
+        if self._task is None:
+            self._task = asyncio.create_task(self._load_all())
+        return await future
+
+    async def _load_all(self) -> None:
+        for _ in range(TURNS):
+            await asyncio.sleep(0)
+        waiting, self._waiting, self._task = self._waiting, [], None
+        values: Sequence[V | Exception]
+        try:
+            values = await self._read([key for key, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - raised by every field that waits
+            values = [error] * len(waiting)
+        for (_, future), value in zip(waiting, values, strict=True):
+            if future.cancelled():
+                continue
+            if isinstance(value, Exception):
+                future.set_exception(value)
+            else:
+                future.set_result(value)
