@@ -28,6 +28,7 @@ from packshot.catalog import (
     retries,
     tenants,
     uploads,
+    webhook_deliveries,
     webhooks,
 )
 from packshot.catalog.orders import Due, Priority
@@ -217,7 +218,8 @@ class Dispatcher:
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:
             once.forget_answers(tx)
-            webhooks.forget_deliveries(tx)
+            webhook_deliveries.forget_deliveries(tx)
+            webhooks.forget_expired_secrets(tx)
             purges.forget_purges(tx)
             deletions.forget_deletions(tx, self._site.settings.grace)
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from packshot.catalog import items, ledger, tenants, webhooks
+from packshot.catalog import items, ledger, tenants, webhook_deliveries
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.items import Ended, Finished
 from packshot.catalog.jobs import Counts, Failure
@@ -92,7 +92,7 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
     items.settle(tx, finished)
     made = (d.work.claim.pack_id for d in done if any(isinstance(one, Made) for one in d.outcomes.values()))
     told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
-    webhooks.tell_all(tx, Event.VARIANTS_READY, told)
+    webhook_deliveries.tell_all(tx, Event.VARIANTS_READY, told)
 
 
 def _is_doubtful(drawn: Drawn) -> bool:

@@ -3,13 +3,14 @@
 import logging
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from standardwebhooks.webhooks import Webhook as Signer
 
-from packshot.catalog import webhooks
-from packshot.catalog.webhooks import Claim
+from packshot.catalog import webhook_deliveries
+from packshot.catalog.webhook_deliveries import Claim
 from packshot.errors import PackshotError, describe
 from packshot.fetch import parse_allowed, post
 from packshot.sealing import Purpose, unseal
@@ -72,10 +73,10 @@ class Teller:
             return []
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
         with self._site.catalog.read("") as tx:
-            if not webhooks.is_due(tx):
+            if not webhook_deliveries.is_due(tx):
                 return []
         with self._site.catalog.write("") as tx:
-            due = webhooks.claim_due(
+            due = webhook_deliveries.claim_due(
                 tx, limit=room, each=EACH_AT_ONCE, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
             )
         with self._lock:
@@ -95,24 +96,28 @@ class Teller:
 
     def _send(self, tenant: str, claim: Claim) -> None:
         status, why = None, None
-        secret = self._secret(tenant, claim)
+        secrets = self._secrets(tenant, claim)
         try:
-            if secret is None:
+            if not secrets:
                 why = "Its secret cannot be decrypted: PACKSHOT_ACCESS_SECRET has changed."
-            elif claim.attempt <= webhooks.MAX_ATTEMPTS:
+            elif claim.attempt <= webhook_deliveries.MAX_ATTEMPTS:
                 # Otherwise the process ended in the middle of the last attempt, too.
-                status = self._post(claim, secret)
+                status = self._post(claim, secrets)
         except PackshotError as error:
             why = describe(error)
             log.info("webhook delivery %s: %s", claim.id, why)
         with self._site.catalog.write(tenant) as tx:
-            webhooks.end_attempt(tx, claim, status, why)
+            webhook_deliveries.end_attempt(tx, claim, status, why)
 
-    def _secret(self, tenant: str, claim: Claim) -> str | None:
-        if claim.sealed is None:
-            return claim.secret
+    def _secrets(self, tenant: str, claim: Claim) -> list[str]:
+        """Return the secrets that sign, the current one first; none if that one cannot be decrypted."""
         place = f"{tenant}/{claim.webhook_id}"
-        secret = unseal(self._site.settings, Purpose.WEBHOOK, place, claim.sealed)
+        current = claim.secret if claim.sealed is None else self._unseal(place, claim.sealed)
+        old = [self._unseal(place, sealed) for sealed in claim.old_sealed]
+        return [] if current is None else [current, *(secret for secret in old if secret is not None)]
+
+    def _unseal(self, place: str, sealed: bytes) -> str | None:
+        secret = unseal(self._site.settings, Purpose.WEBHOOK, place, sealed)
         if secret is None:
             log.error(
                 "webhook %s cannot be signed: its secret was encrypted under another PACKSHOT_ACCESS_SECRET,"
@@ -121,7 +126,7 @@ class Teller:
             )
         return secret
 
-    def _post(self, claim: Claim, secret: str) -> int:
+    def _post(self, claim: Claim, secrets: Sequence[str]) -> int:
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
@@ -130,7 +135,8 @@ class Teller:
             "User-Agent": self._site.settings.user_agent,
             "webhook-id": claim.id,
             "webhook-timestamp": str(int(moment.timestamp())),
-            "webhook-signature": Signer(secret).sign(claim.id, moment, claim.body),
+            # One by each secret, with spaces between them; receivers accept any that fits theirs.
+            "webhook-signature": " ".join(Signer(secret).sign(claim.id, moment, claim.body) for secret in secrets),
         }
         return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
 
@@ -139,4 +145,4 @@ class Teller:
         # After an outage it is due again when its lease runs out.
         if not isinstance(failure, str):
             with self._site.catalog.write(tenant) as tx:
-                webhooks.end_after_fault(tx, claim, describe(failure))
+                webhook_deliveries.end_after_fault(tx, claim, describe(failure))

@@ -1,13 +1,16 @@
-"""Webhooks: create, list, delete, and tell once more."""
+"""Webhooks: create, list, delete, give a new secret, and send a delivery again."""
 
 from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
 
-from packshot.catalog import webhooks
+from packshot.catalog import webhook_deliveries, webhooks
 from packshot.catalog.pages import Page
-from packshot.catalog.webhooks import Delivery, Event, Webhook
+from packshot.catalog.webhook_deliveries import Delivery
+from packshot.catalog.webhooks import Event, Webhook
 from packshot.errors import Invalid, PackshotError
 from packshot.fetch import check_address
-from packshot.sealing import Purpose, seal
+from packshot.sealing import Purpose, seal, unseal
 from resolvers.caller import Caller, Scope
 
 
@@ -31,11 +34,36 @@ def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Web
             "A webhook is told of these events.", field=("events",), expected=", ".join(known), got=", ".join(events)
         )
 
-    def sealed(place: str, secret: str) -> bytes:
-        return seal(caller.site.settings, Purpose.WEBHOOK, place, secret)
+    with caller.site.catalog.write(caller.tenant) as tx:
+        return webhooks.create_webhook(
+            tx, url, [event for event in Event if event.value in events], partial(_seal, caller)
+        )
+
+
+def rotate_webhook_secret(caller: Caller, webhook_id: str, keep_seconds: int) -> tuple[Webhook, str]:
+    """Give a webhook a new secret; return both. The replaced one goes on signing too, for so many seconds.
+
+    Raises:
+        Forbidden: the token lacks `read`, as for `create_webhook`.
+        NotFound: no such webhook in this tenant.
+        Invalid: so many seconds are not allowed.
+        Limit: too many replaced secrets sign at present.
+    """
+    caller.check(Scope.READ)
+
+    def can_sign(place: str, sealed: bytes) -> bool:
+        return unseal(caller.site.settings, Purpose.WEBHOOK, place, sealed) is not None
 
     with caller.site.catalog.write(caller.tenant) as tx:
-        return webhooks.create_webhook(tx, url, [event for event in Event if event.value in events], sealed)
+        keep = timedelta(seconds=keep_seconds)
+        rotated = webhooks.rotate_secret(tx, webhook_id, keep, partial(_seal, caller), can_sign)
+    # A secret that is not kept has leaked, or an earlier release kept it in plain text: SQLite's log does not keep it.
+    caller.site.catalog.empty_log()
+    return rotated
+
+
+def _seal(caller: Caller, place: str, secret: str) -> bytes:
+    return seal(caller.site.settings, Purpose.WEBHOOK, place, secret)
 
 
 def list_webhooks(caller: Caller) -> list[Webhook]:
@@ -53,7 +81,7 @@ def get_webhook(caller: Caller, webhook_id: str) -> Webhook | None:
 def get_delivery(caller: Caller, delivery_id: str) -> Delivery | None:
     """Return one delivery of the tenant."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return webhooks.get_deliveries(tx, [delivery_id]).get(delivery_id)
+        return webhook_deliveries.get_deliveries(tx, [delivery_id]).get(delivery_id)
 
 
 def list_deliveries(
@@ -61,7 +89,7 @@ def list_deliveries(
 ) -> Page[Delivery]:
     """Return a page of a webhook's deliveries, newest first."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return webhooks.list_deliveries(tx, webhook_id, first=first, after=after, total=total)
+        return webhook_deliveries.list_deliveries(tx, webhook_id, first=first, after=after, total=total)
 
 
 def delete_webhook(caller: Caller, webhook_id: str) -> Webhook:
@@ -81,4 +109,4 @@ def replay_delivery(caller: Caller, delivery_id: str) -> Webhook:
         NotFound: no such delivery in this tenant.
     """
     with caller.site.catalog.write(caller.tenant) as tx:
-        return webhooks.replay(tx, delivery_id)
+        return webhook_deliveries.replay(tx, delivery_id)

@@ -265,6 +265,30 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, WebhookPayload, act)
 
     @strawberry.mutation(
+        description="Give a webhook a new secret, which the answer shows once. Deliveries, pending ones too, are "
+        "signed with it from now on, and with the replaced secret as well for a while: `webhook-signature` has a "
+        "signature by each. The token needs `read` too.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def rotate_webhook_secret(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")],
+        keep_old_for_seconds: Annotated[
+            int,
+            strawberry.argument(
+                description="How long the replaced secret signs too: up to 604800, a week. Secrets that were replaced "
+                "before end then as well, so 0 ends every secret but the new one: after a leak."
+            ),
+        ] = 86400,
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            webhook, secret = webhooks.rotate_webhook_secret(caller, id.removeprefix("webhook:"), keep_old_for_seconds)
+            return WebhookPayload(webhook=Webhook.of(webhook), secret=secret)
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
         description="Delete a webhook; what it was still to be told is forgotten.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )

@@ -132,11 +132,12 @@ class UploadPayload:
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A webhook that was created, deleted, or is told something once more.")
+@strawberry.type(description="A webhook that was created, deleted, has a new secret, or is told something once more.")
 class WebhookPayload:
     webhook: Webhook | None = strawberry.field(default=None, description="The webhook.")
     secret: str | None = strawberry.field(
-        default=None, description="By which its owner verifies what it is told. Shown once, when it is created."
+        default=None,
+        description="By which its owner verifies what it is told. Shown once: when it is created or rotated.",
     )
     user_errors: list[UserError] = _user_errors()
 

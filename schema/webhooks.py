@@ -4,7 +4,8 @@ from datetime import datetime
 
 import strawberry
 
-from packshot.catalog import webhooks as catalog
+from packshot.catalog.webhook_deliveries import Delivery
+from packshot.catalog.webhooks import Webhook as CoreWebhook
 from resolvers import webhooks
 from schema.context import Info
 from schema.enums import JobState
@@ -30,7 +31,7 @@ class WebhookDelivery(Node):
     created_at: datetime = strawberry.field(description="When it happened.")
 
     @classmethod
-    def of(cls, delivery: catalog.Delivery) -> "WebhookDelivery":
+    def of(cls, delivery: Delivery) -> "WebhookDelivery":
         return cls(
             id=strawberry.ID(f"delivery:{delivery.id}"),
             event=delivery.event.value,
@@ -48,7 +49,10 @@ class Webhook(Node):
     url: URL = strawberry.field(description="The address.")
     events: list[str] = strawberry.field(description="What it is told: pack.changed, variants.ready, job.finished.")
     active: bool = strawberry.field(description="Whether it is told anything at present.")
-    core: strawberry.Private[catalog.Webhook]
+    old_secrets_until: datetime | None = strawberry.field(
+        description="Until when a replaced secret signs too; null: only the current secret signs."
+    )
+    core: strawberry.Private[CoreWebhook]
 
     @strawberry.field(
         description="What it was told in the last 30 days, and what it is still to be told; newest first."
@@ -64,11 +68,12 @@ class Webhook(Node):
         return connect(page, WebhookDelivery.of)
 
     @classmethod
-    def of(cls, webhook: catalog.Webhook) -> "Webhook":
+    def of(cls, webhook: CoreWebhook) -> "Webhook":
         return cls(
             id=strawberry.ID(f"webhook:{webhook.id}"),
             url=URL(webhook.url),
             events=[event.value for event in webhook.events],
             active=webhook.active,
+            old_secrets_until=webhook.old_secrets_until,
             core=webhook,
         )

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import webhooks
+from packshot.catalog import webhook_deliveries
 from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.tables.artwork import pack_locations, packs
@@ -409,7 +409,9 @@ def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -
     for row in ended.all():
         _forget_strays(tx, row.id)
         counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
-        webhooks.tell(tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts})
+        webhook_deliveries.tell(
+            tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}
+        )
 
 
 def _this(tx: Tx, job_id: str) -> sa.Update:

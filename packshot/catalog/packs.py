@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, items, ledger, purges, rows, tombstones, webhooks
+from packshot.catalog import fetches, items, ledger, purges, rows, tombstones, webhook_deliveries
 from packshot.catalog.deletions import note_deleted_pack
 from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
@@ -184,7 +184,9 @@ def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> 
         )
     )
     keep_shape(tx, pack_id)
-    webhooks.tell(tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False})
+    webhook_deliveries.tell(
+        tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False}
+    )
     return pack_id
 
 
@@ -260,7 +262,7 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     )
     items.note_stray(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
-    webhooks.tell(tx, Event.PACK_CHANGED, changed)
+    webhook_deliveries.tell(tx, Event.PACK_CHANGED, changed)
     purges.order_pack_purge(tx, pack_id, cause=cause)
 
 

@@ -1,13 +1,12 @@
-"""Webhooks: who wants to be told of what, and every single telling.
+"""Webhooks: which addresses are told of which events, and the secrets that sign what they are told.
 
-A delivery's row is written in the transaction of what it tells of, so nothing is
-told that did not happen, and nothing that happened goes untold.
+A webhook has one current secret. Secrets that a rotation replaced go on signing, beside the current one, until they
+expire, so that receivers can change over without losing deliveries.
 """
 
-import json
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -15,21 +14,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import retries
-from packshot.catalog.pages import Order, Page, fetch_page
-from packshot.catalog.retries import MAX_FAULTS
-from packshot.catalog.tables.work import deliveries, webhooks
+from packshot.catalog.tables.work import webhook_secrets, webhooks
 from packshot.catalog.transaction import Tx
-from packshot.errors import Limit, NotFound
+from packshot.errors import Invalid, Limit, NotFound
 
 MOST_WEBHOOKS = 20
-LEASE = timedelta(seconds=60)
-# After each failed attempt; the whole takes a day and a half.
-PAUSES = tuple(
-    timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
-)
-MAX_ATTEMPTS = len(PAUSES) + 1
-KEPT = timedelta(days=30)
+MAX_KEEP = timedelta(days=7)  # of a replaced secret
+MAX_OLD_SECRETS = 4  # that sign at the same time, beside the current one
+
+# Makes of a webhook's place and secret what the database keeps of the secret; see `packshot.sealing`.
+Seal = Callable[[str, str], bytes]
 
 
 class Event(StrEnum):
@@ -40,70 +34,23 @@ class Event(StrEnum):
     JOB_FINISHED = "job.finished"
 
 
-class DeliveryState(StrEnum):
-    """How far a telling is."""
-
-    QUEUED = "queued"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
-
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address, and what it is told."""
+    """An address, and what it is told.
+
+    Attributes:
+        old_secrets_until: until when a replaced secret signs too; None: only the current one signs.
+    """
 
     id: str
     url: str
     events: tuple[Event, ...]
     active: bool
+    old_secrets_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One telling.
-
-    Attributes:
-        attempts: how often it was tried.
-        response_status: what the address answered last; None: nothing yet, or nobody answered.
-        error: why the last attempt came to nothing; None: none has.
-        next_attempt_at: None: it has ended.
-    """
-
-    id: str
-    webhook_id: str
-    event: Event
-    state: DeliveryState
-    attempts: int
-    response_status: int | None
-    error: str | None
-    created_at: datetime
-    next_attempt_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to try one telling once, and all that it takes.
-
-    Attributes:
-        secret: of a webhook that an earlier release made and that is not sealed yet; else empty.
-        sealed: the secret, encrypted; see `packshot.sealing`.
-    """
-
-    id: str
-    webhook_id: str
-    url: str
-    secret: str
-    sealed: bytes | None
-    body: str
-    attempt: int
-    faults: int
-
-
-def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Callable[[str, str], bytes]) -> tuple[Webhook, str]:
+def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Seal) -> tuple[Webhook, str]:
     """Note who wants to be told of what; return it and the secret by which its tellings are signed.
-
-    Args:
-        seal: makes of the webhook's place and secret what is kept of the secret.
 
     Raises:
         Limit: the tenant has as many as it may have.
@@ -112,7 +59,7 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Callable[[st
     known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(here)) or 0
     if known >= MOST_WEBHOOKS:
         raise Limit("A tenant cannot have more webhooks.", expected=f"at most {MOST_WEBHOOKS}", got=known + 1)
-    webhook_id, secret = secrets.token_hex(12), f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+    webhook_id, secret = secrets.token_hex(12), _new_secret()
     tx.connection.execute(
         sa.insert(webhooks).values(
             tenant_id=tx.tenant,
@@ -128,20 +75,98 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Callable[[st
     return Webhook(webhook_id, url, tuple(events), active=True), secret
 
 
+def rotate_secret(
+    tx: Tx, webhook_id: str, keep: timedelta, seal: Seal, can_sign: Callable[[str, bytes], bool]
+) -> tuple[Webhook, str]:
+    """Give a webhook a new secret; return both. What is still to be sent is signed with it, and with the old one.
+
+    Args:
+        keep: how long the replaced secret goes on signing. Those that earlier rotations replaced end then at the
+            latest, so after a leak `timedelta(0)` ends all of them at once.
+        can_sign: whether a place's sealed secret can be decrypted; one that cannot is not kept.
+
+    Raises:
+        NotFound: there is no such webhook in this tenant.
+        Invalid: `keep` is negative, or longer than a week.
+        Limit: too many replaced secrets sign at present.
+    """
+    if not timedelta(0) <= keep <= MAX_KEEP:
+        raise Invalid(
+            "A replaced secret is kept for a limited time.",
+            field=("keep_old_for_seconds",),
+            expected=f"0 to {MAX_KEEP.total_seconds():.0f} seconds",
+            got=f"{keep.total_seconds():.0f}",
+        )
+    here = (webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id)
+    # Rotations of one webhook wait for each other.
+    row = tx.connection.execute(sa.select(webhooks).where(*here).with_for_update()).one_or_none()
+    if row is None:
+        raise _not_found(webhook_id)
+    place, until = f"{tx.tenant}/{webhook_id}", tx.now + keep
+    of_webhook = (webhook_secrets.c.tenant_id == tx.tenant, webhook_secrets.c.webhook_id == webhook_id)
+    _overwrite_for_good(tx)
+    tx.connection.execute(
+        sa.update(webhook_secrets).where(*of_webhook, webhook_secrets.c.expires_at > until).values(expires_at=until)
+    )
+    tx.connection.execute(sa.delete(webhook_secrets).where(*of_webhook, webhook_secrets.c.expires_at <= tx.now))
+    replaced = seal(place, row.secret) if row.sealed is None else row.sealed
+    if keep and can_sign(place, replaced):
+        count = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhook_secrets).where(*of_webhook)) or 0
+        if count >= MAX_OLD_SECRETS:
+            raise Limit(
+                "Too many replaced secrets of this webhook still sign. Wait until they expire, or keep none.",
+                field=("keep_old_for_seconds",),
+                expected=f"at most {MAX_OLD_SECRETS} replaced secrets, or 0 seconds",
+                got=count + 1,
+            )
+        tx.connection.execute(
+            sa.insert(webhook_secrets).values(
+                tenant_id=tx.tenant,
+                id=secrets.token_hex(12),
+                webhook_id=webhook_id,
+                sealed=replaced,
+                replaced_at=tx.now,
+                expires_at=until,
+            )
+        )
+    secret = _new_secret()
+    tx.connection.execute(sa.update(webhooks).where(*here).values(secret="", sealed=seal(place, secret)))
+    return get_webhooks(tx, [webhook_id])[webhook_id], secret
+
+
+def list_old_secrets(tx: Tx, webhook_ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[bytes]]:
+    """Return the sealed secrets that a rotation replaced and that still sign, newest first.
+
+    Args:
+        webhook_ids: (tenant, webhook id) each.
+    """
+    place = sa.tuple_(webhook_secrets.c.tenant_id, webhook_secrets.c.webhook_id)
+    statement = sa.select(webhook_secrets).where(place.in_(list(webhook_ids)), *_valid(tx))
+    found: dict[tuple[str, str], list[bytes]] = {}
+    newest_first = (webhook_secrets.c.replaced_at.desc(), webhook_secrets.c.id)
+    for row in tx.connection.execute(statement.order_by(*newest_first)) if webhook_ids else ():
+        found.setdefault((row.tenant_id, row.webhook_id), []).append(row.sealed)
+    return found
+
+
+def forget_expired_secrets(tx: Tx) -> None:
+    """Delete the replaced secrets of every tenant that sign no more."""
+    tx.connection.execute(sa.delete(webhook_secrets).where(sa.not_(sa.and_(*_valid(tx)))))
+
+
+def _valid(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    # No secret is kept longer than the limit, so one that expires later was replaced before a clock moved back.
+    return webhook_secrets.c.expires_at > tx.now, webhook_secrets.c.expires_at <= tx.now + MAX_KEEP
+
+
 def is_any_plain(tx: Tx) -> bool:
     """Whether the secret of any tenant's webhook is kept in plain text."""
     return tx.connection.execute(sa.select(webhooks.c.id).where(webhooks.c.secret != "").limit(1)).first() is not None
 
 
-def seal_plain(tx: Tx, seal: Callable[[str, str], bytes]) -> int:
-    """Encrypt the secrets of every tenant that are kept in plain text; return how many.
-
-    Args:
-        seal: as `create_webhook` takes it.
-    """
-    if tx.connection.dialect.name == "sqlite":
-        # So that what is overwritten is not left in the file.
-        tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")
+def seal_plain(tx: Tx, seal: Seal) -> int:
+    """Encrypt the secrets of every tenant that are kept in plain text; return how many."""
+    _overwrite_for_good(tx)
     statement = sa.select(webhooks.c.tenant_id, webhooks.c.id, webhooks.c.secret).where(webhooks.c.secret != "")
     plain = tx.connection.execute(statement.with_for_update()).all()
     for row in plain:
@@ -163,14 +188,13 @@ def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
 
 def get_webhooks(tx: Tx, ids: Sequence[str]) -> dict[str, Webhook]:
     """Return those webhooks of the tenant that there are, by id."""
-    found = tx.connection.execute(sa.select(webhooks).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.id.in_(ids)))
+    found = tx.connection.execute(_select(tx).where(webhooks.c.id.in_(ids)))
     return {row.id: _to_webhook(row) for row in found}
 
 
 def list_webhooks(tx: Tx) -> list[Webhook]:
     """Return the tenant's webhooks, oldest first."""
-    statement = sa.select(webhooks).where(webhooks.c.tenant_id == tx.tenant)
-    found = tx.connection.execute(statement.order_by(webhooks.c.created_at, webhooks.c.id))
+    found = tx.connection.execute(_select(tx).order_by(webhooks.c.created_at, webhooks.c.id))
     return [_to_webhook(row) for row in found]
 
 
@@ -182,225 +206,37 @@ def delete_webhook(tx: Tx, webhook_id: str) -> Webhook:
     """
     webhook = get_webhooks(tx, [webhook_id]).get(webhook_id)
     if webhook is None:
-        raise NotFound("There is no such webhook.", field=("id",), expected="a webhook of this tenant", got=webhook_id)
+        raise _not_found(webhook_id)
     tx.connection.execute(sa.delete(webhooks).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id))
     return webhook
 
 
-def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
-    """Order that whoever wants to know be told, once this transaction is committed."""
-    tell_all(tx, event, [data])
-
-
-def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
-    """Order that whoever wants to know be told each of these."""
-    if not happened:
-        return
-    asked = tx.connection.execute(
-        sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.active)
-    ).all()
-    rows = [
-        {
-            "tenant_id": tx.tenant,
-            "id": secrets.token_hex(12),
-            "webhook_id": row.id,
-            "event": event.value,
-            "body": json.dumps(
-                {"type": event.value, "timestamp": tx.now.isoformat(), "data": dict(data)}, separators=(",", ":")
-            ),
-            "state": DeliveryState.QUEUED.value,
-            "attempts": 0,
-            "due_at": tx.now,
-            "created_at": tx.now,
-        }
-        for data in happened
-        for row in asked
-        if event.value in row.events
-    ]
-    if rows:
-        tx.connection.execute(sa.insert(deliveries), rows)
-
-
-def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Delivery]:
-    """Return a page of a webhook's deliveries, newest first."""
-    statement = sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.webhook_id == webhook_id)
-    order = Order((deliveries.c.created_at, deliveries.c.id), descending=True)
-    return fetch_page(tx, statement, order, _to_delivery, first=first, after=after, total=total)
-
-
-def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
-    """Return those deliveries of the tenant that there are, by id."""
-    found = tx.connection.execute(
-        sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id.in_(ids))
+def _select(tx: Tx) -> sa.Select[Any]:
+    until = sa.select(sa.func.max(webhook_secrets.c.expires_at)).where(
+        webhook_secrets.c.tenant_id == webhooks.c.tenant_id,
+        webhook_secrets.c.webhook_id == webhooks.c.id,
+        *_valid(tx),
     )
-    return {row.id: _to_delivery(row) for row in found}
-
-
-def replay(tx: Tx, delivery_id: str) -> Webhook:
-    """Order that a delivery be sent once more, with the same id and body; return its webhook.
-
-    Raises:
-        NotFound: there is no such delivery in this tenant.
-    """
-    here = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
-    webhook_id = tx.connection.scalar(
-        sa.update(deliveries)
-        .where(*here)
-        .values(state=DeliveryState.QUEUED.value, attempts=0, faults=0, error=None, due_at=tx.now, lease_until=None)
-        .returning(deliveries.c.webhook_id)
-    )
-    if webhook_id is None:
-        raise NotFound(
-            "There is no such delivery.", field=("id",), expected="a delivery of this tenant", got=delivery_id
-        )
-    return get_webhooks(tx, [webhook_id])[webhook_id]
-
-
-def is_due(tx: Tx) -> bool:
-    """Whether any delivery of any tenant is due."""
-    return tx.connection.execute(sa.select(deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
-
-
-def claim_due(
-    tx: Tx,
-    *,
-    limit: int,
-    each: int,
-    each_tenant: int | None = None,
-    busy: Collection[tuple[str, str]] = (),
-    busy_tenants: Collection[str] = (),
-) -> list[tuple[str, Claim]]:
-    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
-
-    Args:
-        each: how many of one webhook at most, so that a slow one holds up nobody else.
-        each_tenant: how many of one tenant at most; None: any number.
-        busy: (tenant, webhook id) of webhooks that are to get none.
-        busy_tenants: tenants that are to get none.
-    """
-    place = sa.tuple_(deliveries.c.tenant_id, deliveries.c.webhook_id)
-    number = sa.func.row_number().over(
-        partition_by=(deliveries.c.tenant_id, deliveries.c.webhook_id), order_by=deliveries.c.due_at
-    )
-    due = (sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))).where(
-        *_due(tx)
-    )
-    if busy:
-        due = due.where(place.not_in(list(busy)))
-    if busy_tenants:
-        due = due.where(deliveries.c.tenant_id.not_in(list(busy_tenants)))
-    ranked = due.subquery()
-    of_tenant = sa.func.row_number().over(
-        partition_by=ranked.c.tenant_id, order_by=(ranked.c.number, ranked.c.due_at, ranked.c.id)
-    )
-    fair = sa.select(ranked, of_tenant.label("of_tenant")).where(ranked.c.number <= each).subquery()
-    chosen = sa.select(fair.c.tenant_id, fair.c.id).order_by(fair.c.of_tenant, fair.c.due_at).limit(limit)
-    if each_tenant is not None:
-        chosen = chosen.where(fair.c.of_tenant <= each_tenant)
-    places = [tuple(row) for row in tx.connection.execute(chosen)]
-    locked = (
-        sa.select(deliveries, webhooks.c.url, webhooks.c.secret, webhooks.c.sealed)
-        .join(
-            webhooks,
-            sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id),
-        )
-        .where(sa.tuple_(deliveries.c.tenant_id, deliveries.c.id).in_(places))
-        # Looked at again: another process may have been faster.
-        .where(*_due(tx), webhooks.c.active)
-        .with_for_update(skip_locked=True, of=deliveries)
-    )
-    claims = []
-    for row in tx.connection.execute(locked).all() if places else ():
-        tx.connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
-            .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
-        )
-        attempt = row.attempts + 1
-        claim = Claim(row.id, row.webhook_id, row.url, row.secret, row.sealed, row.body, attempt, row.faults)
-        claims.append((row.tenant_id, claim))
-    return claims
-
-
-def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        deliveries.c.state == DeliveryState.QUEUED.value,
-        # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
-        sa.or_(deliveries.c.due_at <= tx.now, deliveries.c.due_at > _latest(tx)),
-        retries.is_free(tx, deliveries.c.lease_until, LEASE),
-    )
-
-
-def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
-    """Return the latest moment for which a delivery's next attempt can be planned."""
-    kind = deliveries.c.due_at.type
-    after = {number: sa.literal(tx.now + pause, kind) for number, pause in enumerate(PAUSES, 1)}
-    first = {0: sa.literal(tx.now, kind)}
-    return sa.case(first | after, value=deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
-
-
-def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = None) -> None:
-    """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
-
-    Args:
-        status: what the address answered; None: nobody answered.
-        error: why it came to nothing; None: it was answered.
-    """
-    values: dict[str, Any] = {"response_status": status, "faults": 0}
-    if status is not None and 200 <= status < 300:
-        values |= {"state": DeliveryState.SUCCEEDED.value, "error": None}
-    else:
-        answered = "Nobody answered." if status is None else f"The address answered {status}."
-        values["error"] = retries.shorten(error or answered)
-        if claim.attempt >= MAX_ATTEMPTS:
-            values["state"] = DeliveryState.FAILED.value
-        else:
-            values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
-    _end(tx, claim, values)
-
-
-def end_after_fault(tx: Tx, claim: Claim, error: str) -> None:
-    """Note that an unforeseen exception ended an attempt; after some in a row no other follows."""
-    values: dict[str, Any] = {"faults": claim.faults + 1, "error": retries.shorten(error)}
-    if claim.faults + 1 >= MAX_FAULTS or claim.attempt >= MAX_ATTEMPTS:
-        values["state"] = DeliveryState.FAILED.value
-    else:
-        values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
-    _end(tx, claim, values)
-
-
-def _end(tx: Tx, claim: Claim, values: dict[str, Any]) -> None:
-    # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
-    tx.connection.execute(
-        sa.update(deliveries)
-        .where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id == claim.id)
-        .where(deliveries.c.attempts == claim.attempt, deliveries.c.state == DeliveryState.QUEUED.value)
-        .values(**values, lease_until=None)
-    )
-
-
-def forget_deliveries(tx: Tx) -> None:
-    """Drop what was told long ago, of every tenant."""
-    tx.connection.execute(
-        sa.delete(deliveries).where(
-            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEPT
-        )
+    shown = webhooks.c.id, webhooks.c.url, webhooks.c.events, webhooks.c.active
+    return sa.select(*shown, until.scalar_subquery().label("old_secrets_until")).where(
+        webhooks.c.tenant_id == tx.tenant
     )
 
 
 def _to_webhook(row: Any) -> Webhook:
-    return Webhook(row.id, row.url, tuple(Event(event) for event in row.events), row.active)
+    events = tuple(Event(event) for event in row.events)
+    return Webhook(row.id, row.url, events, row.active, row.old_secrets_until)
 
 
-def _to_delivery(row: Any) -> Delivery:
-    return Delivery(
-        row.id,
-        row.webhook_id,
-        Event(row.event),
-        DeliveryState(row.state),
-        row.attempts,
-        row.response_status,
-        row.error,
-        row.created_at,
-        row.due_at if row.state == DeliveryState.QUEUED.value else None,
-    )
+def _not_found(webhook_id: str) -> NotFound:
+    return NotFound("There is no such webhook.", field=("id",), expected="a webhook of this tenant", got=webhook_id)
+
+
+def _new_secret() -> str:
+    return f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+
+
+def _overwrite_for_good(tx: Tx) -> None:
+    """Leave nothing of what this transaction overwrites or deletes in SQLite's file."""
+    if tx.connection.dialect.name == "sqlite":
+        tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")

@@ -18,13 +18,15 @@ from packshot.catalog import (
     purges,
     tokens,
     transaction,
+    webhook_deliveries,
     webhooks,
 )
 from packshot.catalog.jobs import JobKind
 from packshot.catalog.orders import Priority
 from packshot.catalog.tables.work import deliveries
 from packshot.catalog.transaction import Tx, next_sequence
-from packshot.catalog.webhooks import PAUSES, Event
+from packshot.catalog.webhook_deliveries import PAUSES
+from packshot.catalog.webhooks import Event
 from packshot.catalog.work_state import read_work_state
 from resolvers import packs
 from resolvers.tokens import create_token, find_token
@@ -116,11 +118,11 @@ def held_fetch(playground: Playground) -> Callable[[], bool]:
 def failed_delivery(playground: Playground, attempt: int = 1) -> Callable[[], bool]:
     with playground.site.catalog.write(TENANT) as tx:
         webhooks.create_webhook(tx, "http://a.example/", [Event.PACK_CHANGED], lambda place, secret: secret.encode())
-        webhooks.tell(tx, Event.PACK_CHANGED, {})
+        webhook_deliveries.tell(tx, Event.PACK_CHANGED, {})
         tx.connection.execute(sa.update(deliveries).values(attempts=attempt - 1))
-        ((_, claim),) = webhooks.claim_due(tx, limit=1, each=1)
-        webhooks.end_attempt(tx, claim, None, "nobody answers")
-    return lambda: write(playground, webhooks.is_due)
+        ((_, claim),) = webhook_deliveries.claim_due(tx, limit=1, each=1)
+        webhook_deliveries.end_attempt(tx, claim, None, "nobody answers")
+    return lambda: write(playground, webhook_deliveries.is_due)
 
 
 def late_delivery(playground: Playground) -> Callable[[], bool]:
@@ -130,9 +132,9 @@ def late_delivery(playground: Playground) -> Callable[[], bool]:
 def held_delivery(playground: Playground) -> Callable[[], bool]:
     with playground.site.catalog.write(TENANT) as tx:
         webhooks.create_webhook(tx, "http://a.example/", [Event.PACK_CHANGED], lambda place, secret: secret.encode())
-        webhooks.tell(tx, Event.PACK_CHANGED, {})
-        assert webhooks.claim_due(tx, limit=1, each=1)
-    return lambda: bool(write(playground, lambda tx: webhooks.claim_due(tx, limit=1, each=1)))
+        webhook_deliveries.tell(tx, Event.PACK_CHANGED, {})
+        assert webhook_deliveries.claim_due(tx, limit=1, each=1)
+    return lambda: bool(write(playground, lambda tx: webhook_deliveries.claim_due(tx, limit=1, each=1)))
 
 
 def _ordered(playground: Playground) -> tuple[str, orders.Claim]:

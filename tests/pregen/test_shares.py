@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from packshot.catalog import webhooks
+from packshot.catalog import webhook_deliveries, webhooks
 from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.webhooks import Event
 from packshot.errors import FetchFailed
@@ -65,7 +65,7 @@ def test_slow_webhooks_of_one_tenant_leave_threads_to_those_of_another(
         with playground.site.catalog.write(tenant) as tx:
             for number in range(count):
                 webhooks.create_webhook(tx, f"http://{tenant}.example/{number}", [Event.PACK_CHANGED], lambda *_: b"")
-            webhooks.tell_all(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
+            webhook_deliveries.tell_all(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
     go_on, lock = threading.Event(), threading.Lock()
     told: dict[str, int] = {TENANT: 0, "films": 0}
 

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, leases, purges, webhooks
+from packshot.catalog import fetches, leases, purges, webhook_deliveries
 from packshot.catalog.jobs import Failure, Job, JobState
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.purges import PurgeState
 from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.tables.work import deliveries
 from packshot.catalog.tables.work import fetches as fetch_table
-from packshot.catalog.webhooks import DeliveryState, Event
+from packshot.catalog.webhook_deliveries import DeliveryState
+from packshot.catalog.webhooks import Event
 from packshot.errors import BadState, ErrorCode
 from packshot.geometry import Crop
 from packshot.render.pool import Renderer
@@ -317,7 +318,7 @@ def test_a_webhook_that_nobody_can_send_fails_and_says_why(
     for number in range(1, MAX_FAULTS + 1):
         assert Teller(playground.site).tick() == 1
         with playground.site.catalog.read(TENANT) as tx:
-            (delivery,) = webhooks.list_deliveries(tx, webhook.id, first=10, after=None).items
+            (delivery,) = webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items
         assert delivery.attempts == number
         assert ERROR_ID.search(delivery.error or "")
         assert (delivery.next_attempt_at is None) is (number == MAX_FAULTS)
@@ -332,7 +333,7 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     webhook, _ = webhook_calls.create_webhook(playground.caller, host.url("/"), [Event.PACK_CHANGED])
     job = fetch(playground, host)
     with playground.site.catalog.write(TENANT) as tx:
-        tx.connection.execute(sa.update(deliveries).values(attempts=webhooks.MAX_ATTEMPTS))
+        tx.connection.execute(sa.update(deliveries).values(attempts=webhook_deliveries.MAX_ATTEMPTS))
         for _ in range(fetches.ATTEMPTS):
             assert fetches.claim_due(tx)
             tx.connection.execute(sa.update(fetch_table).values(lease_until=None))
@@ -340,7 +341,7 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     work(playground)
     assert playground.job(job).state is JobState.FAILED
     with playground.site.catalog.read(TENANT) as tx:
-        states = {one.state for one in webhooks.list_deliveries(tx, webhook.id, first=10, after=None).items}
+        states = {one.state for one in webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items}
     assert DeliveryState.FAILED in states
     assert host.asked == []
 

@@ -199,10 +199,15 @@ def test_a_writer_sees_its_own_call_and_nothing_of_what_others_wrote(api: Api) -
 
 def test_an_address_is_told_of_packs_only_by_who_may_read_them(api: Api) -> None:
     create = """mutation { createWebhook(url: "https://hooks.example/", events: ["pack.changed"]) {
-        secret userErrors { code expected } } }"""
+        webhook { id } secret userErrors { code expected } } }"""
+    rotate = """mutation($id: ID!) { rotateWebhookSecret(id: $id) { secret userErrors { code expected } } }"""
     everybody = api.caller
     api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE}))
     refused = api.data(create)["createWebhook"]
-    assert refused == {"secret": None, "userErrors": [{"code": "FORBIDDEN", "expected": "read"}]}
+    forbidden = {"secret": None, "userErrors": [{"code": "FORBIDDEN", "expected": "read"}]}
+    assert refused == {"webhook": None} | forbidden
     api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE, Scope.READ}))
-    assert api.data(create)["createWebhook"]["secret"]
+    created = api.data(create)["createWebhook"]
+    assert created["secret"]
+    api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE}))
+    assert api.data(rotate, id=created["webhook"]["id"])["rotateWebhookSecret"] == forbidden

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from packshot.catalog import webhooks
+from packshot.catalog import webhook_deliveries, webhooks
 from packshot.catalog.tables.work import deliveries
 from packshot.catalog.tables.work import webhooks as rows
 from packshot.geometry import Crop
@@ -149,7 +149,7 @@ def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
         tx.connection.execute(sa.delete(deliveries).where(deliveries.c.id != last))
     tell_all(teller)
     assert len(listener.told) == 1
-    for number, pause in enumerate(webhooks.PAUSES, start=2):
+    for number, pause in enumerate(webhook_deliveries.PAUSES, start=2):
         let_pass(playground, pause - timedelta(seconds=1))
         assert not teller.tick()
         let_pass(playground, timedelta(seconds=2))
@@ -158,7 +158,11 @@ def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
     let_pass(playground, timedelta(days=9))
     assert not teller.tick()
     (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
-    assert (node["state"], node["responseStatus"], node["attempts"]) == ("FAILED", 503, len(webhooks.PAUSES) + 1)
+    assert (node["state"], node["responseStatus"], node["attempts"]) == (
+        "FAILED",
+        503,
+        len(webhook_deliveries.PAUSES) + 1,
+    )
     listener.status = 204
     api.payload(REPLAY, id=node["id"])
     tell_all(teller)
@@ -174,9 +178,9 @@ def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
     with playground.site.catalog.write("") as tx:
-        assert len(webhooks.claim_due(tx, limit=9, each=9)) == 1
+        assert len(webhook_deliveries.claim_due(tx, limit=9, each=9)) == 1
     assert not teller.tick()
-    let_pass(playground, webhooks.LEASE + timedelta(seconds=1))
+    let_pass(playground, webhook_deliveries.LEASE + timedelta(seconds=1))
     tell_all(teller)
     assert listener.events() == ["pack.changed"]
 

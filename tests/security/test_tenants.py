@@ -230,6 +230,9 @@ ATTEMPTS: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "deleteWebhook": [
         (f"mutation($id: ID!) {{ deleteWebhook(id: $id) {{ webhook {{ id }} {REFUSED} }} }}", {"id": "{webhook}"})
     ],
+    "rotateWebhookSecret": [
+        (f"mutation($id: ID!) {{ rotateWebhookSecret(id: $id) {{ webhook {{ id }} {REFUSED} }} }}", {"id": "{webhook}"})
+    ],
     "replayDelivery": [
         (f"mutation($id: ID!) {{ replayDelivery(id: $id) {{ webhook {{ id }} {REFUSED} }} }}", {"id": "{delivery}"})
     ],

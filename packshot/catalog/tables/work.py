@@ -214,6 +214,20 @@ webhooks = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )
 
+# Replaced by a rotation; they sign until they expire, beside the secret in `webhooks`.
+webhook_secrets = sa.Table(
+    "webhook_secrets",
+    metadata,
+    tenant_key(),
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("webhook_id", sa.String(32), nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the secret, encrypted"),
+    sa.Column("replaced_at", Moment, nullable=False),
+    sa.Column("expires_at", Moment, nullable=False),
+    sa.ForeignKeyConstraint(["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], ondelete="CASCADE"),
+    sa.Index(None, "tenant_id", "webhook_id"),
+)
+
 _QUEUED = sa.text("state = 'queued'")
 
 deliveries = sa.Table(
