@@ -17,6 +17,7 @@ from schema.interfaces import InputError, Taken, VersionConflict
 from schema.limits import Limits, OneOperation, Variables
 from schema.masking import MaskBugs
 from schema.mutations import Mutation
+from schema.persisted import refuse_persisted
 from schema.pictures import Variant
 from schema.plans import ForceRequired
 from schema.queries import Query
@@ -36,7 +37,8 @@ class _Schema(strawberry.Schema):
         **options: Any,
     ) -> ExecutionResult:
         """Run an operation that has one answer. Strawberry would run a subscription too, as if it were a query."""
-        if query and (refusal := _refuse(query, context_value)):
+        refusal = refuse_persisted(query, options.get("operation_extensions"))
+        if refusal or (query and (refusal := _refuse(query, context_value))):
             return PreExecutionError(data=None, errors=[refusal])
         allowed = set(allowed_operation_types) - {OperationType.SUBSCRIPTION}
         return await super().execute(query, context_value=context_value, allowed_operation_types=allowed, **options)
@@ -47,7 +49,8 @@ class _Schema(strawberry.Schema):
         """Run an operation that may have many answers, with a context of its own where a socket carries many."""
         if isinstance(context_value, SocketContext):
             context_value = context_value.for_operation()
-        if refusal := _refuse(query, context_value):
+        refusal = refuse_persisted(query, options.get("operation_extensions")) or _refuse(query, context_value)
+        if refusal:
             return _only(PreExecutionError(data=None, errors=[refusal]))
         return await super().stream(query, context_value=context_value, **options)
 

@@ -92,9 +92,13 @@ class Context:
         threads: pools for blocking work; one set for the application.
         budgets: how much each caller may still ask for; one for the application.
         retry_after_seconds: set where too little was left.
+        is_socket: whether the operation came over a WebSocket, which is closed when the token ends.
+        token_ended: set when a subscription over HTTP ends because its token does.
     """
 
     retry_after_seconds: int | None = None
+    is_socket = False
+    token_ended = False
 
     def __init__(
         self,
@@ -138,7 +142,9 @@ class SocketContext(Context):
 
     def for_operation(self) -> Context:
         """Return a context for one of the socket's operations: each reads for itself."""
-        return Context(self.caller, self.watch, self.threads, self.budgets)
+        context = Context(self.caller, self.watch, self.threads, self.budgets)
+        context.is_socket = True
+        return context
 
 
 Info: TypeAlias = strawberry.Info[Context, None]

@@ -14,7 +14,7 @@ C = TypeVar("C")
 
 First: TypeAlias = Annotated[int, strawberry.argument(description=f"How many at most, from 1 to {LARGEST_PAGE}.")]
 After: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="The cursor to go on after; from the start without one.")
+    str | None, strawberry.argument(description="The cursor to go on after; null or empty: from the start.")
 ]
 
 

@@ -22,11 +22,14 @@ def write_long(value: Any) -> int:
 
 
 def read_long(value: Any) -> Long:
-    """Return a whole number that a client sent.
+    """Return a whole number that a client sent, such as 4711 or, as for Int, 4711.0.
 
     Raises:
         GraphQLError: it is no whole number, or outside ±(2^53-1).
     """
+    if isinstance(value, float) and value.is_integer():
+        # Some clients have one type of numbers only.
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise GraphQLError(f"Long is a whole number, not {value!r}.")
     if abs(value) > MAX_LONG:

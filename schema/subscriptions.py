@@ -19,7 +19,7 @@ from schema.nodes import load_pack
 from schema.packs import Pack
 from schema.refusals import refused, refusing
 from schema.scopes import Requires
-from schema.watching import Subject, token_subject
+from schema.watching import Subject, TokenEnded, token_subject
 
 
 @strawberry.type(
@@ -44,7 +44,7 @@ class Subscription:
                 yield Job.of(job)
                 if job.state in FINAL:
                     return
-        if not found:
+        if not found and not info.context.token_ended:
             raise refused(NotFound("There is no such job.", field=("id",), expected="a job of this tenant", got=id))
 
     @strawberry.subscription(
@@ -66,7 +66,7 @@ class Subscription:
                 if pack is None:
                     return
                 yield pack
-        if not found:
+        if not found and not info.context.token_ended:
             raise refused(NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=id))
 
 
@@ -80,7 +80,13 @@ async def _follow(info: Info, subject: Subject) -> AsyncGenerator[Any, None]:
     with refusing():
         caller.check(Scope.READ)
         with context.watch.subscribing(caller):
-            following = context.watch.follow(subject, caller.expires_at, token_subject(caller), pay=pay)
-            async with aclosing(following):
-                async for value in following:
-                    yield value
+            # A socket is closed when its token ends. Its subscriptions must not complete first: clients that see them
+            # complete do not reconnect.
+            ends = (None, None) if context.is_socket else (caller.expires_at, token_subject(caller))
+            following = context.watch.follow(subject, *ends, pay=pay)
+            try:
+                async with aclosing(following):
+                    async for value in following:
+                        yield value
+            except TokenEnded:
+                context.token_ended = True

@@ -24,6 +24,10 @@ Subject: TypeAlias = tuple[Literal["job", "pack", "token"], str, str]
 _UNSEEN: Any = object()
 
 
+class TokenEnded(Exception):
+    """The token of a subscriber has expired or was revoked."""
+
+
 def token_subject(caller: Caller) -> Subject | None:
     """Return what to follow to learn that the caller's token is revoked; None: it has none that can be."""
     return None if caller.token_id is None else ("token", caller.tenant, caller.token_id)
@@ -90,8 +94,10 @@ class Watch:
         Args:
             pay: waits until the next event may be told; what changes meanwhile is told with it.
 
-        Ends when there is no such thing any more, at `until`, when a token ends,
-        and when `token` is revoked.
+        Ends when there is no such thing any more.
+
+        Raises:
+            TokenEnded: at `until`, and when `token` is revoked.
         """
         listened = {subject} if token is None else {subject, token}
         self._followers.update(listened)
@@ -112,7 +118,7 @@ class Watch:
                     shown = value
                     await asyncio.sleep(INTERVAL_SECONDS)
         except TimeoutError:
-            return
+            raise TokenEnded from None
         finally:
             for each in listened:
                 self._followers[each] -= 1
@@ -127,7 +133,9 @@ class Watch:
 
         async with self._looked:
             await self._looked.wait_for(lambda: revoked() or self._seen.get(subject, shown) != shown)
-            return None if revoked() else self._seen[subject]
+            if revoked():
+                raise TokenEnded
+            return self._seen[subject]
 
     def _start(self) -> None:
         self._wake.set()

@@ -13,8 +13,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from strawberry.asgi import GraphQL
 from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
+from strawberry.http.streaming import AsyncTextStream, HTTPStreamTransport
+from strawberry.http.types import QueryParams
 from strawberry.subscriptions import GRAPHQL_SSE_PROTOCOL, GRAPHQL_TRANSPORT_WS_PROTOCOL
-from strawberry.types import ExecutionResult
+from strawberry.types import ExecutionResult, SubscriptionExecutionResult
 
 from packshot.errors import PackshotError
 from packshot.outages import RETRY_SECONDS
@@ -22,13 +24,18 @@ from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.threads import ComeLater, Threads
-from schema.watching import Watch, token_subject
+from schema.watching import TokenEnded, Watch, token_subject
 from serve import over_http, problems
 from serve.auth import Gate, Insecure, Unauthenticated, address_of_client
-from serve.graphql_socket import Socket, SocketHandler
+from serve.event_stream import EventStream
+from serve.failures import TRY_AGAIN_LATER
+from serve.graphql_socket import Socket, SocketHandler, shortened
 from serve.pages import Page
 from serve.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
 
+# Close codes. graphql-ws, and with it Apollo and urql, gives up after the first, and connects again after the second.
+UNAUTHORIZED, FORBIDDEN = 4401, 4403
+TOKEN_ENDED = "The token has ended"  # noqa: S105
 INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message that says who it is
 
 
@@ -75,12 +82,22 @@ class AdminGraphQL(GraphQL[Context, None]):
         assert isinstance(context, SocketContext)
         given = (context.connection_params or {}).get("authorization", "")
         try:
-            context.admit(await self._gate.admit(context.connection, str(given)))
-        except (Unauthenticated, Insecure, ComeLater, PackshotError):
-            raise ConnectionRejectionError from None
+            caller = await self._gate.admit(context.connection, str(given))
+        except ComeLater as error:
+            raise await _closed(context, TRY_AGAIN_LATER, error.message) from None
+        except Unauthenticated:
+            raise await _closed(context, UNAUTHORIZED, over_http.NEEDS_TOKEN) from None
+        except Insecure:
+            raise await _closed(context, UNAUTHORIZED, over_http.NEEDS_HTTPS) from None
+        except PackshotError as error:
+            raise await _closed(context, UNAUTHORIZED, error.message) from None
+        if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
+            # Within the leeway for clocks. The socket would be closed at once, and opened again with the same token.
+            raise await _closed(context, UNAUTHORIZED, TOKEN_ENDED)
+        context.admit(caller)
         holder = ("caller", context.caller.tenant, context.caller.subject)
         if not context.held.enter_context(self._sockets.hold(holder, MAX_SOCKETS_PER_CALLER)):
-            raise ConnectionRejectionError
+            raise await _closed(context, FORBIDDEN, "Too many WebSockets are open")
         if context.caller.expires_at is not None or context.caller.token_id is not None:
             context.closing = asyncio.create_task(_close_with_token(context))
         return {}
@@ -95,6 +112,7 @@ class AdminGraphQL(GraphQL[Context, None]):
             context = await self.get_context(request, Response())
             if request.method == "POST":
                 await over_http.check_body(request)
+            request.state.graphql = context
             return await super().run(request, context)
         except HTTPException as error:
             return over_http.refuse_request(request, error)
@@ -130,6 +148,11 @@ class AdminGraphQL(GraphQL[Context, None]):
         """Who is to see GraphiQL has seen it by now."""
         return False
 
+    def _stream_result(
+        self, request: Request, result: SubscriptionExecutionResult, transport: HTTPStreamTransport
+    ) -> AsyncTextStream:
+        return super()._stream_result(request, result, EventStream(request.state.graphql))
+
     async def execute_single(
         self,
         request: Request,
@@ -158,6 +181,17 @@ class AdminGraphQL(GraphQL[Context, None]):
             response.pop("data", None)
         return response
 
+    async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
+        data = await super().parse_http_body(request)
+        if isinstance(data, GraphQLRequestData):
+            # An empty name is no name, as GraphQL over HTTP has it.
+            data.operation_name = data.operation_name or None
+        return data
+
+    def parse_query_params(self, params: QueryParams) -> dict[str, Any]:
+        # An empty parameter of a URL is none.
+        return super().parse_query_params({name: value for name, value in dict(params).items() if value})
+
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
 
@@ -177,12 +211,23 @@ class AdminGraphQL(GraphQL[Context, None]):
 async def _close_with_token(context: SocketContext) -> None:
     token, expires_at = token_subject(context.caller), context.caller.expires_at
     if token is not None:
-        async for _ in context.watch.follow(token, expires_at):
-            pass
+        with suppress(TokenEnded):
+            async for _ in context.watch.follow(token, expires_at):
+                pass
     elif expires_at is not None:
         await asyncio.sleep((expires_at - datetime.now(UTC)).total_seconds())
+    await _close(context, FORBIDDEN, TOKEN_ENDED)
+
+
+async def _closed(context: SocketContext, code: int, reason: str) -> ConnectionRejectionError:
+    """Close a socket that is not let in, and return what tells Strawberry so."""
+    await _close(context, code, reason)
+    return ConnectionRejectionError()
+
+
+async def _close(context: SocketContext, code: int, reason: str) -> None:
     with suppress(RuntimeError, OSError, WebSocketDisconnect):  # It is closed already.
-        await context.connection.close(4401, "The token has ended")
+        await context.connection.close(code, shortened(reason))
 
 
 def _wants_graphiql(request: Request) -> bool:

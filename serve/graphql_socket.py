@@ -7,9 +7,11 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
+from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
 
 from packshot import faults
 from schema.context import Context
+from schema.persisted import refuse_persisted
 
 MAX_REASON_BYTES = 123  # of a close frame (RFC 6455, section 5.5)
 
@@ -36,9 +38,8 @@ class Socket(ASGIWebSocketAdapter):
         """Close the connection, unless it has ended; a reason that is too long is shortened."""
         if not self._is_open():
             return
-        short = reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
         try:
-            await super().close(code, short)
+            await super().close(code, shortened(reason))
         except (RuntimeError, OSError, WebSocketDisconnect):
             if self._is_open():
                 raise
@@ -58,10 +59,24 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         else:
             await self.handle_invalid_message(fault)
 
+    async def handle_subscribe(self, message: SubscribeMessage) -> None:
+        """Begin an operation, or answer a persisted query, whose client then sends the query itself."""
+        payload: Any = message["payload"]
+        refusal = refuse_persisted(payload.get("query"), payload.get("extensions"))
+        if refusal is None or not self.connection_acknowledged:
+            await super().handle_subscribe(message)
+        else:
+            await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
+
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what an operation raised."""
         if not isinstance(error, WebSocketDisconnected):
             faults.record(log, error, "an operation on a WebSocket failed")
+
+
+def shortened(reason: str) -> str:
+    """Return as much of a reason as a close frame has room for."""
+    return reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def _find_fault(message: object) -> str | None:
@@ -73,7 +88,10 @@ def _find_fault(message: object) -> str | None:
         return 'Expected "id", a text'
     if message["type"] != "subscribe":
         return None
-    if not isinstance(payload, dict) or not isinstance(payload.get("query"), str):
+    if not isinstance(payload, dict):
+        return 'Expected "payload", an object with "query"'
+    is_persisted = refuse_persisted(payload.get("query"), payload.get("extensions")) is not None
+    if not isinstance(payload.get("query"), str) and not is_persisted:
         return 'Expected "payload", an object with "query"'
     if not isinstance(payload.get("variables"), dict | None):
         return 'Expected "variables", an object or null'

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
 METHODS = ("GET", "POST")
+NEEDS_TOKEN, NEEDS_HTTPS = "The admin API needs a valid token.", "The admin API needs HTTPS."
 
 
 def media_type(request: Request) -> str:
@@ -76,7 +77,7 @@ def _check_shape(body: bytes) -> None:
     except orjson.JSONDecodeError:
         raise Invalid("The body is no JSON.", expected=expected) from None
     if isinstance(parsed, list):
-        raise Invalid("Several operations at once are not taken; send one by one.", expected=expected, got="a list")
+        raise Invalid("Batches are not supported: send one operation a request.", expected=expected, got="a batch")
     if not isinstance(parsed, dict):
         raise Invalid("The body is no JSON object.", expected=expected)
     if not isinstance(parsed.get("operationName"), str | None):
@@ -163,7 +164,7 @@ def unauthenticated(request: Request) -> Response:
     return refusal(
         request,
         401,
-        "The admin API needs a valid token.",
+        NEEDS_TOKEN,
         "UNAUTHENTICATED",
         expected="Authorization: Bearer …",
         headers={"WWW-Authenticate": 'Bearer realm="packshot"'},
@@ -181,7 +182,7 @@ def insecure(request: Request) -> Response:
     return refusal(
         request,
         403,
-        "The admin API needs HTTPS.",
+        NEEDS_HTTPS,
         "INSECURE",
         expected="https://, or a client in PACKSHOT_TRUSTED_IPS",
     )

@@ -108,7 +108,7 @@ def list_changes(tx: Tx, *, first: int, after: str | None) -> ChangePage:
     check_first(first)
     epoch = get_epoch(tx)
     counter = tx.connection.execute(sa.select(sequences).where(sequences.c.tenant_id == tx.tenant)).one()
-    place = _Place(-1, _PACKS, "", counter.value) if after is None else _read(after, epoch)
+    place = _Place(-1, _PACKS, "", counter.value) if not after else _read(after, epoch)
     if place.number > counter.value or max(place.number, place.base) < counter.forgotten:
         raise _resync(after)
     found = sorted(
@@ -120,7 +120,7 @@ def list_changes(tx: Tx, *, first: int, after: str | None) -> ChangePage:
     cursors = tuple(_spell(epoch, *_place_of(change), place.base) for change in shown)
     # Whatever has a number up to the counter's is told by now.
     end = cursors[-1] if has_next else _spell(epoch, counter.value, _END, "", place.base)
-    return ChangePage(epoch, tuple(shown), cursors, end, has_next, after is not None)
+    return ChangePage(epoch, tuple(shown), cursors, end, has_next, bool(after))
 
 
 def _changed_packs(tx: Tx, place: _Place, first: int) -> Iterator[Change]:

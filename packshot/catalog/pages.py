@@ -57,14 +57,14 @@ def fetch_page(
 
     Raises:
         Limit: `first` is not from 1 to 100.
-        Invalid: `after` is no cursor of this listing.
+        Invalid: `after` is no cursor of this listing; an empty one is the beginning.
     """
     check_first(first)
     counted = sa.select(sa.func.count()).select_from(statement.subquery())
     keys = [column.label(f"_key_{index}") for index, column in enumerate(order.columns)]
     paged = statement.add_columns(*keys).limit(first + 1)
     paged = paged.order_by(*(c.desc() if order.descending else c.asc() for c in order.columns))
-    if after is not None:
+    if after:
         left, right = sa.tuple_(*order.columns), sa.tuple_(*_decode(after, order.columns))
         paged = paged.where(left < right if order.descending else left > right)
     rows = tx.connection.execute(paged).all()
@@ -73,7 +73,7 @@ def fetch_page(
         items=tuple(convert(row) for row in shown),
         cursors=tuple(_encode([getattr(row, key.name) for key in keys]) for row in shown),
         has_next=len(rows) > first,
-        has_previous=after is not None,
+        has_previous=bool(after),
         total=(tx.connection.scalar(counted) or 0) if total else None,
     )
 

@@ -98,7 +98,6 @@ def test_filters_narrow_and_count(api: Api) -> None:
         ("first: 101", {"code": "LIMIT", "field": ["first"], "expected": "1 to 100", "got": "101"}),
         ("first: -1", {"code": "LIMIT", "field": ["first"], "expected": "1 to 100", "got": "-1"}),
         ('after: "x"', {"code": "INVALID", "field": ["after"], "expected": "an endCursor of it", "got": "x"}),
-        ('after: ""', {"code": "INVALID", "field": ["after"], "expected": "an endCursor of it", "got": ""}),
         ('after: "é"', {"code": "INVALID", "field": ["after"], "expected": "an endCursor of it", "got": "é"}),
     ],
 )
@@ -163,3 +162,17 @@ def test_locations_are_listed_by_name_with_their_packs_counted(api: Api) -> None
     assert page["nodes"] == [{"name": "banner", "packCount": 0}, {"name": "main", "packCount": 1}]
     rest = api.data(query, after=page["pageInfo"]["endCursor"])["locations"]
     assert rest["nodes"] == [{"name": "thumb", "packCount": 0}]
+
+
+@pytest.mark.parametrize(
+    "field", ["packs", "locations", "jobs", "purges", "changes", 'location(name: "main") { history']
+)
+def test_an_empty_cursor_is_the_beginning(api: Api, field: str) -> None:
+    make(api, 3)
+    api.playground.location("main", width=10)
+    selection = "nodes { __typename } pageInfo { hasPreviousPage endCursor }"
+    end = "}" * field.count("{")
+    none = api.data(f"{{ {field}(first: 2) {{ {selection} }} {end} }}")
+    empty = api.data(f'{{ {field}(first: 2, after: "") {{ {selection} }} {end} }}')
+    assert empty == none
+    assert "'hasPreviousPage': False" in str(empty)

@@ -1,5 +1,6 @@
 """Scalars take what their descriptions say, and nothing else."""
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -36,10 +37,20 @@ def test_what_is_no_moment_is_refused(value: Any) -> None:
         read_datetime(value)
 
 
-@pytest.mark.parametrize("value", [True, False, 1.0, 1.5, "1", None, MAX_LONG + 1, -MAX_LONG - 1])
+@pytest.mark.parametrize("value", [True, False, 1.5, "1", None, MAX_LONG + 1, -MAX_LONG - 1, 1e30, math.nan, -math.inf])
 def test_what_is_no_long_is_refused(value: Any) -> None:
     with pytest.raises(GraphQLError, match="Long is"):
         read_long(value)
+
+
+def test_a_long_takes_whole_numbers_in_every_spelling_that_an_int_takes(api: Api) -> None:
+    document = "query Q($n: Long!) { packs(filter: {sequenceAfter: $n}) { totalCount } }"
+    for value in (4711, 4711.0, 0.0, -0.0):
+        assert not api.run(document, n=value).errors
+        assert not api.run(f"{{ packs(filter: {{sequenceAfter: {value}}}) {{ totalCount }} }}").errors
+        assert isinstance(read_long(value), int)
+    for value in (4711.5, 1e300):
+        assert "Long is" in api.error(document, n=value)["message"]
 
 
 @pytest.mark.parametrize("value", ["/relative", "ftp://host/x", "http://", "http://[::1", "javascript:alert(1)", 5])

@@ -140,7 +140,39 @@ def test_what_is_no_request_is_a_bad_one_in_either_type(client: TestClient, body
 def test_a_batch_is_refused_in_words(client: TestClient) -> None:
     refused = send(client, [{"query": COUNT}, {"query": COUNT}])
     assert refused.status_code == 400
-    assert "one by one" in error(refused)["message"]
+    assert "Batches are not supported" in error(refused)["message"]
+
+
+@pytest.mark.parametrize(("accept", "status"), [(RESPONSE, 400), (JSON, 200)])
+def test_persisted_queries_are_refused_in_the_words_that_clients_know(
+    client: TestClient, accept: str, status: int
+) -> None:
+    persisted = {"persistedQuery": {"version": 1, "sha256Hash": "a" * 64}}
+    body = {"operationName": "Q", "variables": {}, "extensions": persisted}
+    by_get = client.get(
+        "/graphql",
+        params={"extensions": json.dumps(persisted), "variables": "{}"},
+        headers={"Authorization": f"Bearer {TOKEN}", "Accept": accept},
+    )
+    for answer in (send(client, body, accept=accept), send(client, body | {"query": ""}, accept=accept), by_get):
+        assert answer.status_code == status
+        assert error(answer)["message"] == "PersistedQueryNotSupported"
+        assert error(answer)["extensions"]["code"] == "PERSISTED_QUERY_NOT_SUPPORTED"
+    in_full = send(client, {"query": COUNT, "extensions": persisted}, accept=accept)
+    assert in_full.json()["data"] == {"packs": {"totalCount": 0}}
+
+
+def test_persisted_queries_are_refused_as_an_event_too(client: TestClient) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
+    answer = client.post("/graphql", json={"extensions": {"persistedQuery": {"version": 1}}}, headers=headers)
+    assert "PERSISTED_QUERY_NOT_SUPPORTED" in answer.text
+    assert "event: complete" in answer.text
+
+
+def test_what_is_empty_in_a_url_is_left_out(client: TestClient) -> None:
+    answer = get(client, query=COUNT, variables="", operationName="", extensions="")
+    assert answer.json()["data"] == {"packs": {"totalCount": 0}}
+    assert send(client, {"query": COUNT, "operationName": "", "extensions": None}).status_code == 200
 
 
 @pytest.mark.parametrize(

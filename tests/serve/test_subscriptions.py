@@ -52,8 +52,9 @@ def follow(connection: ClientConnection, query: str, id: str) -> None:
 
 
 def drain(connection: ClientConnection) -> None:
+    """Read until the socket is closed; a subscription that completes first would not be begun again."""
     while True:
-        receive(connection)
+        assert receive(connection)["type"] == "next"
 
 
 def test_a_job_is_followed_to_its_end(server: Server) -> None:
@@ -112,7 +113,7 @@ def test_a_socket_needs_a_token(server: Server, authorization: str) -> None:
     with pytest.raises(ConnectionClosed) as closed, socket(server, authorization):
         pytest.fail("nobody was let in")
     assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4403
+    assert closed.value.rcvd.code == 4401, "graphql-ws gives up after 4401 only"
 
 
 def test_the_legacy_protocol_is_not_spoken(server: Server) -> None:
@@ -132,7 +133,7 @@ def test_a_socket_ends_with_its_token_and_has_its_scopes(server: Server) -> None
         with pytest.raises(ConnectionClosed) as closed:
             drain(connection)
     assert closed.value.rcvd is not None
-    assert closed.value.rcvd.code == 4401
+    assert closed.value.rcvd.code == 4403, "graphql-ws connects again after 4403"
     with socket(server, f"Bearer {jwt.encode(claims | {'exp': 4_000_000_000, 'scope': ''}, KEY)}") as connection:
         follow(connection, PACK, pack_id)
         message = receive(connection)
@@ -159,7 +160,7 @@ def test_a_socket_ends_when_its_api_token_is_revoked(server: Server) -> None:
             with pytest.raises(ConnectionClosed) as closed:
                 drain(each)
             assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 4401
+            assert closed.value.rcvd.code == 4403
 
 
 def test_server_sent_events_end_when_their_api_token_is_revoked(server: Server) -> None:
@@ -172,7 +173,53 @@ def test_server_sent_events_end_when_their_api_token_is_revoked(server: Server) 
         parts = answer.iter_text()
         assert "event: next" in next(parts)
         assert packshot(server.data, "token", "revoke", token_id).returncode == 0
-        assert "event: complete" in "".join(parts)
+        rest = "".join(parts)
+    assert "UNAUTHENTICATED" in rest
+    assert "event: complete" not in rest, "nothing completed"
+
+
+def test_server_sent_events_that_expire_do_not_complete(server: Server) -> None:
+    pack_id, _ = server.pack_showing(jpeg(photo(80, 60)))
+    for seconds in (1, -1):
+        claims = {"exp": datetime.now(UTC) + timedelta(seconds=seconds), "scope": "read"}
+        headers = {"Authorization": f"Bearer {jwt.encode(claims, KEY)}", "Accept": "text/event-stream"}
+        body = {"query": PACK, "variables": {"id": pack_id}}
+        events = server.client.post("/graphql", json=body, headers=headers).text.split("\r\n\r\n")
+        assert "UNAUTHENTICATED" in events[-2]
+        assert not any(event.startswith("event: complete") for event in events)
+
+
+def test_a_token_that_has_just_expired_opens_no_socket(server: Server) -> None:
+    """It is within the leeway for clocks, and its socket would be closed and opened again and again."""
+    expired = jwt.encode({"exp": datetime.now(UTC) - timedelta(seconds=1), "scope": "read"}, KEY)
+    with pytest.raises(ConnectionClosed) as closed, socket(server, f"Bearer {expired}"):
+        pytest.fail("it was let in")
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 4401
+
+
+def test_too_many_wrong_tokens_are_asked_to_come_later(server: Server) -> None:
+    codes = []
+    for _ in range(100):
+        with pytest.raises(ConnectionClosed) as closed, socket(server, "Bearer guessed"):
+            pytest.fail("nobody was let in")
+        assert closed.value.rcvd is not None
+        codes.append(closed.value.rcvd.code)
+        if codes[-1] != 4401:
+            break
+    assert codes[-1] == 1013, "clients may try again after that"
+
+
+def test_a_persisted_query_is_refused_without_closing_its_socket(server: Server) -> None:
+    persisted = {"persistedQuery": {"version": 1, "sha256Hash": "a" * 64}}
+    with socket(server) as connection:
+        connection.send(json.dumps({"type": "subscribe", "id": "1", "payload": {"extensions": persisted}}))
+        message = receive(connection)
+        assert (message["type"], message["id"]) == ("error", "1")
+        assert message["payload"][0]["message"] == "PersistedQueryNotSupported"
+        payload = {"query": "{ __typename }", "extensions": persisted}
+        connection.send(json.dumps({"type": "subscribe", "id": "1", "payload": payload}))
+        assert receive(connection)["payload"]["data"] == {"__typename": "Query"}
 
 
 def test_a_job_is_followed_by_server_sent_events(server: Server) -> None:

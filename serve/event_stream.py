@@ -1,0 +1,26 @@
+"""Server-sent events of GraphQL: how a stream that its token ended differs from one that is complete."""
+
+import orjson
+from strawberry.http.streaming import SSETransport
+
+from schema.context import Context
+
+TOKEN_ENDED = {"errors": [{"message": "The token has ended.", "extensions": {"code": "UNAUTHENTICATED"}}]}
+
+
+class EventStream(SSETransport):
+    """The events of one operation.
+
+    When the token ends, the last event is an error and no `complete` follows: a client such as graphql-sse takes that
+    for a lost connection, and connects again with a new token.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+
+    def encode_complete(self) -> str:
+        """Return the last event."""
+        if self._context.token_ended:
+            return self.encode_event("next", orjson.dumps(TOKEN_ENDED).decode())
+        return super().encode_complete()
