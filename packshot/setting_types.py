@@ -48,6 +48,7 @@ STRONG_SECRET = (
     " `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints such a value"
 )
 VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"\*|https?://(\[[0-9a-f:.]+\]|[a-z0-9_]([a-z0-9._-]{0,250}[a-z0-9])?)(:[0-9]{1,5})?")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,250}[A-Za-z0-9])?")
 _USER = re.compile(r"[^:\s]{1,255}:\$argon2[!-~]+")
 
@@ -203,6 +204,10 @@ Domain = Annotated[
 HostNames = Annotated[
     Annotated[str, _only(lambda value: all(map(_HOST_NAME.fullmatch, split_list(value))))] | None,
     _expected("host names without ports, with commas between them, packshot.internal"),
+]
+Origins = Annotated[
+    Annotated[str, _only(lambda value: all(map(_ORIGIN.fullmatch, split_list(value))))] | None,
+    _expected("* or origins without a path, with commas between them, https://cms.example.com"),
 ]
 # Shorter keys can be guessed from one token (RFC 7518, section 3.2).
 Key = Annotated[

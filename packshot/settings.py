@@ -43,6 +43,7 @@ from packshot.setting_types import (
     Name,
     Networks,
     OptionalCount,
+    Origins,
     PublicUrl,
     PurgeBy,
     RedisUrl,
@@ -243,6 +244,12 @@ class Settings(BaseSettings):
         default=None,
         description="Most connections from one IPv4 address or one /64 network of IPv6;"
         " addresses in `PACKSHOT_TRUSTED_PROXIES` have no such limit. Not set: half of the above, and at most 512.",
+    )
+    cors_origins: Origins = Field(
+        default=None,
+        description="Origins whose pages may use the admin APIs, WebSockets included, and upload pictures:"
+        " `https://cms.example.com`, with commas between them, or `*` for all. Not set: pages of other origins cannot"
+        " use the admin APIs, and pages of any origin may upload with a one-time token. Everybody may read pictures.",
     )
     trusted_hosts: HostNames = Field(
         default=None,

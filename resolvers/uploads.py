@@ -26,6 +26,8 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
 LONGEST_MEDIA_TYPE = 127
+# What browsers and phones say of files they do not know. An original's own type is read from its bytes in any case.
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 OTHER_BYTES = "The bytes received are not the bytes announced."
 
 
@@ -49,11 +51,11 @@ def create_upload(
         TooLarge: more bytes than an original may have.
     """
     largest = caller.site.settings.max_upload_bytes
-    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type.lower())
-    if not fits or not media_type.lower().startswith("image/"):
-        raise Invalid(
-            "That is no image type.", field=("media_type",), expected="image/jpeg or the like", got=media_type
-        )
+    media_type = media_type.lower() or UNKNOWN_MEDIA_TYPE
+    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type)
+    if not fits or (media_type != UNKNOWN_MEDIA_TYPE and not media_type.startswith("image/")):
+        expected = f"image/jpeg or the like; {UNKNOWN_MEDIA_TYPE} or nothing where it is not known"
+        raise Invalid("That is no image type.", field=("media_type",), expected=expected, got=media_type)
     if size < 1:
         raise Invalid("An upload has at least one byte.", field=("bytes",), expected=f"1 to {largest}", got=size)
     if size > largest:
@@ -69,7 +71,7 @@ def create_upload(
             upload_id,
             token,
             method=method,
-            media_type=media_type.lower(),
+            media_type=media_type,
             max_bytes=size,
             expected_sha256=digest,
         )

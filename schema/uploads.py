@@ -45,7 +45,9 @@ class Upload:
 
 @strawberry.input(description="What is about to be uploaded.")
 class UploadInput:
-    media_type: str = strawberry.field(description="image/jpeg or the like.")
+    media_type: str = strawberry.field(
+        description="image/jpeg or the like; empty or application/octet-stream if it is not known. The bytes decide."
+    )
     bytes: Long = strawberry.field(description="At most how many bytes; for PRESIGNED_PUT exactly.")
     sha256: str | None = strawberry.field(
         default=strawberry.UNSET, description="SHA-256 of the bytes, in hex; other bytes are refused then."

@@ -23,6 +23,7 @@ from schema.threads import ComeLater, Threads
 from serve import problems
 from serve.access import Guard
 from serve.auth import Gate, Insecure
+from serve.cross_origin import CrossOrigin
 from serve.demand import DemandCounter
 from serve.explain import Explainer
 from serve.failures import Failures
@@ -37,7 +38,7 @@ from serve.pages import Page
 from serve.pictures import Pictures
 from serve.recency import Recency
 from serve.reports import Reports
-from serve.rest.face import RestAdmin
+from serve.rest.face import DESCRIPTION, RestAdmin
 from serve.uploads import Uploads
 
 FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
@@ -80,6 +81,7 @@ def create_app(
             405: problems.not_allowed,
         },
         middleware=[
+            Middleware(CrossOrigin, settings=site.settings, public=frozenset([DESCRIPTION])),
             Middleware(Failures),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
         ],

@@ -1,5 +1,6 @@
 """Multipart forms whose last part is a file: read as they come, nothing of the file held."""
 
+import re
 from collections import deque
 from collections.abc import AsyncIterator
 
@@ -17,6 +18,8 @@ MAX_CONTENT_TYPE_BYTES = 1024
 # Parsed at once, so that little is parsed in vain where a form is refused or its file has ended.
 _PIECE_BYTES = 4096
 _FILE_PIECE_BYTES = 65_536
+_QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_EXTENDED_FILE_NAME = re.compile(rb";\s*filename\*(?:0\*?)?\s*=", re.IGNORECASE)
 
 
 class Form:
@@ -41,6 +44,9 @@ class Form:
         if len(boundary) > MAX_BOUNDARY_BYTES:
             raise Invalid("The form's boundary is too long.", expected=f"at most {MAX_BOUNDARY_BYTES} bytes")
         self._stream = request.stream()
+        # A preamble may stand before the first delimiter (RFC 2046, section 5.1.1), which begins a line.
+        self._delimiter = b"\n--" + boundary
+        self._preamble: bytes | None = b"\n"
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -97,7 +103,7 @@ class Form:
         size = _FILE_PIECE_BYTES if self._began else _PIECE_BYTES
         piece, self._received = bytes(self._received[:size]), self._received[size:]
         try:
-            self._parser.write(piece)
+            self._parser.write(self._skip_preamble(piece))
         except FormParserError as error:
             raise _no_form(error) from None
         if not self._began:
@@ -105,6 +111,19 @@ class Form:
             self._size += len(piece)
             if self._size > MOST_FIELD_BYTES:
                 raise _too_much(f"at most {MOST_FIELD_BYTES} bytes")
+
+    def _skip_preamble(self, piece: bytes) -> bytes:
+        """Return what of a piece the parser is to read: from the first delimiter on."""
+        if self._preamble is None:
+            return piece
+        before = self._preamble + piece
+        start = before.find(self._delimiter)
+        if start < 0:
+            # The end may be the beginning of the delimiter.
+            self._preamble = before[-len(self._delimiter) :]
+            return b""
+        self._preamble = None
+        return before[start + 1 :]
 
     def _begin_part(self) -> None:
         self._part, self._data, self._named = "", bytearray(), False
@@ -125,7 +144,9 @@ class Form:
         if self._header_name.lower() == b"content-disposition":
             _, options = parse_options_header(self._header_value)
             self._part = options.get(b"name", b"").decode("utf-8", "replace")
-            self._named = bool(options.get(b"filename"))
+            # The parser leaves out extended parameters (RFC 5987). That there is a file's name is enough to know.
+            unquoted = _QUOTED.sub(b"", self._header_value)
+            self._named = bool(options.get(b"filename")) or _EXTENDED_FILE_NAME.search(unquoted) is not None
         self._header_name = self._header_value = b""
 
     def _end_headers(self) -> None:

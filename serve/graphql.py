@@ -25,8 +25,9 @@ from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.threads import ComeLater, Threads
 from schema.watching import TokenEnded, Watch, token_subject
-from serve import over_http, problems
+from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated, address_of_client
+from serve.cross_origin import Origins
 from serve.event_stream import EventStream
 from serve.failures import TRY_AGAIN_LATER
 from serve.graphql_socket import Socket, SocketHandler, shortened
@@ -65,6 +66,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         self._ide = Page(self.graphql_ide_html, styles_at_will=True)
         self._watch: Watch | None = None
         self._gate = gate
+        self._origins = Origins(gate.site.settings.cors_origins)
         self._threads = threads
         self._budgets = Budgets(gate.site.settings)
         self._sockets = SocketCounts()
@@ -102,6 +104,15 @@ class AdminGraphQL(GraphQL[Context, None]):
             context.closing = asyncio.create_task(_close_with_token(context))
         return {}
 
+    def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
+        """Whether a page of another origin may open a WebSocket."""
+        return self._origins.include(origin)
+
+    async def reject_websocket(self, request: WebSocket) -> WebSocket:
+        """Answer the handshake of a page that must not open a WebSocket."""
+        await request.send_denial_response(over_http.elsewhere(request))
+        return request
+
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         if isinstance(request, WebSocket):
             return await self._run_socket(request)
@@ -136,10 +147,7 @@ class AdminGraphQL(GraphQL[Context, None]):
             with context.held, self._sockets.hold(address_of_client(socket), MAX_SOCKETS_PER_ADDRESS) as is_held:
                 if is_held:
                     return await super().run(socket, context)
-                response = problems.problem(
-                    503, "Too many WebSockets are open.", expected=f"at most {MAX_SOCKETS_PER_ADDRESS} from one address"
-                )
-                return await socket.send_denial_response(response)
+                return await socket.send_denial_response(over_http.too_many_sockets(socket, MAX_SOCKETS_PER_ADDRESS))
         finally:
             if context.closing is not None:
                 context.closing.cancel()

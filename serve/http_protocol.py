@@ -20,6 +20,8 @@ from serve.connection_limits import (
     reset,
     watch_for_vanished_peer,
 )
+from serve.over_http import RESPONSE, errors
+from serve.problems import MEDIA_TYPE as PROBLEM
 
 MAX_TARGET_BYTES = 16_384
 MAX_HEAD_BYTES = 32_768  # request line and header fields
@@ -84,6 +86,7 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*args, **named)
         self._table = table
+        self.url = b""  # of the last request
         self._phase = _Phase.HEAD
         self._since = self.loop.time()
         # Of the request that is being read.
@@ -337,14 +340,20 @@ class BoundedHttp(HttpToolsProtocol):
             self._running.message_event.set()
 
     def _send_refusal(self, refused: _Refused, linger_seconds: float) -> None:
-        body = {"type": "about:blank", "title": refused.title, "status": refused.status}
-        body |= {"code": HTTPStatus(refused.status).name, "expected": refused.expected}
-        content = orjson.dumps(body)
+        code = HTTPStatus(refused.status).name
+        if self.url.partition(b"?")[0] == b"/graphql":
+            # Its clients read errors of one form, whoever refuses.
+            media_type, content = RESPONSE, errors(refused.title, code, expected=refused.expected)
+        else:
+            body = {"type": "about:blank", "title": refused.title, "status": refused.status}
+            media_type, content = PROBLEM, orjson.dumps(body | {"code": code, "expected": refused.expected})
         headers = [
             *self.server_state.default_headers,
-            (b"content-type", b"application/problem+json"),
+            (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(content)),
             (b"cache-control", b"no-store"),
+            # There is nothing in it that not everybody may know, and a page that uploads learns why it was cut off.
+            (b"access-control-allow-origin", b"*"),
             (b"connection", b"close"),
         ]
         if refused.status == 503:

@@ -4,7 +4,7 @@ import logging
 
 import orjson
 from cross_web import HTTPException
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from strawberry.schema.exceptions import InvalidOperationTypeError
 from strawberry.types import ExecutionResult
@@ -28,7 +28,7 @@ METHODS = ("GET", "POST")
 NEEDS_TOKEN, NEEDS_HTTPS = "The admin API needs a valid token.", "The admin API needs HTTPS."
 
 
-def media_type(request: Request) -> str:
+def media_type(request: HTTPConnection) -> str:
     """Return in which of the two media types to answer.
 
     The one that tells errors by status comes first, also for clients that say nothing or that like neither:
@@ -104,7 +104,7 @@ def status_of(result: ExecutionResult, media: str) -> int:
 
 
 def refusal(
-    request: Request,
+    request: HTTPConnection,
     status: int,
     message: str,
     code: str,
@@ -115,9 +115,14 @@ def refusal(
     headers: dict[str, str] | None = None,
 ) -> Response:
     """Answer what was no operation at all; the status is the same in both media types."""
-    details = {"code": code, "expected": expected, "got": got, "errorId": error_id}
-    error = {"message": message, "extensions": {name: value for name, value in details.items() if value is not None}}
-    return answer(orjson.dumps({"errors": [error]}), status, media_type(request), headers)
+    body = errors(message, code, expected=expected, got=got, errorId=error_id)
+    return answer(body, status, media_type(request), headers)
+
+
+def errors(message: str, code: str, **details: str | None) -> bytes:
+    """Return the body of a refusal; details that are None are left out."""
+    extensions = {name: value for name, value in {"code": code, **details}.items() if value is not None}
+    return orjson.dumps({"errors": [{"message": message, "extensions": extensions}]})
 
 
 def answer(body: bytes, status: int, media: str, headers: dict[str, str] | None = None) -> Response:
@@ -185,6 +190,24 @@ def insecure(request: Request) -> Response:
         NEEDS_HTTPS,
         "INSECURE",
         expected="https://, or a client in PACKSHOT_TRUSTED_IPS",
+    )
+
+
+def too_many_sockets(request: HTTPConnection, most: int) -> Response:
+    """Answer the handshake of a WebSocket from an address that has as many open as it may."""
+    expected, headers = f"at most {most} from one address", {"Retry-After": str(RETRY_SECONDS)}
+    return refusal(request, 503, "Too many WebSockets are open.", "OVERLOADED", expected=expected, headers=headers)
+
+
+def elsewhere(request: HTTPConnection) -> Response:
+    """Answer the handshake of a WebSocket that a page of another origin opens."""
+    return refusal(
+        request,
+        403,
+        "Pages of that origin cannot open a WebSocket.",
+        ErrorCode.FORBIDDEN.value,
+        expected="this origin, or one that PACKSHOT_CORS_ORIGINS names",
+        got=request.headers.get("origin"),
     )
 
 

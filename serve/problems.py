@@ -17,6 +17,8 @@ from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.threads import ComeLater
 from serve.fallback import Overloaded
 
+MEDIA_TYPE = "application/problem+json"
+
 log = logging.getLogger(__name__)
 
 STATUS = {
@@ -59,7 +61,7 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
             "Access-Control-Expose-Headers": "Content-Range, Retry-After",
         }
         | (headers or {}),
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
     )
 
 

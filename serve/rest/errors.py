@@ -97,7 +97,10 @@ def insecure() -> Response:
 def elsewhere() -> Response:
     """Answer a page of another site, which could use a password that the browser remembers."""
     return refusal(
-        403, "Pages of other sites cannot use the admin API.", "FORBIDDEN", expected="no browser, or this site"
+        403,
+        "Pages of other sites cannot use the admin API.",
+        "FORBIDDEN",
+        expected="no browser, this site, or an origin that PACKSHOT_CORS_ORIGINS names",
     )
 
 

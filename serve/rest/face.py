@@ -16,6 +16,7 @@ from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
 from schema.threads import ComeLater, Threads
 from serve.auth import Gate, Insecure, Unauthenticated
+from serve.cross_origin import Origins
 from serve.known_hosts import is_cross_site
 from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
@@ -34,6 +35,7 @@ class RestAdmin:
     def __init__(self, site: Site, gate: Gate, threads: Threads) -> None:
         self._site = site
         self._gate = gate
+        self._origins = Origins(site.settings.cors_origins)
         self._pools = {
             Work.EDITS: threads.resolvers,
             Work.PICTURES: threads.rendering,
@@ -74,7 +76,7 @@ class RestAdmin:
         named = request.path_params.get("tenant", "")
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
         caller = await self._gate.admit(request, tenant=named if NAME.fullmatch(named) else None)
-        if is_cross_site(request):
+        if is_cross_site(request) and not self._origins.include(request.headers.get("origin")):
             return errors.elsewhere()
         for scope in operation.scopes:
             caller.check(scope)

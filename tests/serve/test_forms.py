@@ -111,3 +111,46 @@ def test_nothing_is_read_after_the_file() -> None:
     sender = Sender(chain([FIELD + b"a\r\n" + FILE + b"abc\r\n--x--\r\n"], repeat(b"g" * CHUNK_BYTES)))
     assert read(sender) == ({"token": "a"}, b"abc")
     assert sender.sent < CHUNK_BYTES
+
+
+PICTURE = bytes(range(256)) * 500
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 200_000])
+@pytest.mark.parametrize("preamble", [b"\r\n", b"This is a message in MIME format.\r\n", b"a\r\n--\r\n--w\r\n"])
+def test_a_preamble_is_skipped(preamble: bytes, size: int) -> None:
+    body = preamble + FIELD + b"secret\r\n" + FILE + PICTURE + b"\r\n--x--\r\nepilogue"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(Sender(pieces)) == ({"token": "secret"}, PICTURE)
+
+
+def test_a_preamble_has_a_limit() -> None:
+    sender = Sender(repeat(b"a" * 1000))
+    with pytest.raises(Invalid):
+        read(sender)
+    assert sender.sent <= MOST_FIELD_BYTES + CHUNK_BYTES
+
+
+@pytest.mark.parametrize(
+    ("named", "is_file"),
+    [
+        (b"filename*=UTF-8''%E5%86%99%E7%9C%9F.png", True),
+        (b"FileName* = UTF-8''a.png", True),
+        (b"filename=a.png", True),
+        (b'x="; filename*=a"', False),
+        (b"filename=", False),
+    ],
+)
+def test_a_part_with_a_files_name_in_any_form_is_a_file(named: bytes, is_file: bool) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="photo"; ' + named + b"\r\n\r\n" + PICTURE + b"\r\n--x--\r\n"
+
+    async def run() -> bytes:
+        form = Form(Sender([body]).request, file=None)
+        await form.fields()
+        return b"".join([chunk async for chunk in form.file()])
+
+    if is_file:
+        assert asyncio.run(run()) == PICTURE
+    else:
+        with pytest.raises(Invalid):
+            asyncio.run(run())

@@ -60,6 +60,26 @@ def test_a_head_that_is_too_large_or_malformed_is_refused_with_the_limit(raw: Ra
     assert raw.ends()
 
 
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 40_000 + b"\r\n\r\n", 431),
+        (b"GET /graphql?query=" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
+        (b"POST /graphql HTTP/1.1\r\n\r\n", 400),
+        (GRAPHQL + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400),
+    ],
+)
+def test_what_is_refused_of_graphql_is_told_as_all_its_errors(raw: Raw, request_: bytes, status: int) -> None:
+    answer = raw.send(request_).answer()
+    assert answer is not None
+    assert (answer.status, answer.headers["content-type"]) == (status, "application/graphql-response+json")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    (error,) = json.loads(answer.body)["errors"]
+    assert error["message"]
+    assert error["extensions"]["code"]
+    assert error["extensions"]["expected"]
+
+
 def test_a_head_of_usual_size_is_taken(raw: Raw) -> None:
     fields = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 200) for number in range(100))
     answer = raw.send(b"GET /healthz?" + b"a" * 8000 + b" HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n").answer()

@@ -61,6 +61,27 @@ def test_without_a_store_of_its_own_the_application_takes_every_kind(
     assert list(playground.site.incoming.iterdir()) == []
 
 
+@pytest.mark.parametrize("media_type", ["", "application/octet-stream", "Application/Octet-Stream", "image/heic"])
+def test_a_picture_whose_type_the_client_does_not_know_is_read_from_its_bytes(
+    client: TestClient, playground: Playground, media_type: str
+) -> None:
+    pack_id = packs.create_pack(playground.caller, {}).pack.id
+    for method in ("PRESIGNED_POST", "ONE_TIME_TOKEN"):
+        upload_id, ticket = announce(client, method=method, mediaType=media_type)
+        assert send(client, ticket, PICTURE).status_code == 200
+        originals.set_original(playground.caller, pack_id, "main", Source(upload_id=upload_id))
+    shown = ask(
+        client, f'{{ pack(by: {{id: "{pack_id}"}}) {{ location(name: "main") {{ original {{ mediaType }} }} }} }}'
+    )
+    assert shown["pack"]["location"]["original"] == {"mediaType": "image/jpeg"}
+
+
+@pytest.mark.parametrize("media_type", ["text/plain", "application/pdf", "octet-stream", "image"])
+def test_what_is_said_to_be_no_picture_is_not_announced(client: TestClient, media_type: str) -> None:
+    payload = ask(client, CREATE, {"input": {"mediaType": media_type, "bytes": 10}})["createUpload"]
+    assert [error["code"] for error in payload["userErrors"]] == ["INVALID"]
+
+
 def test_a_form_has_no_more_than_was_announced_and_is_cut_off_there(client: TestClient, playground: Playground) -> None:
     _, ticket = announce(client, bytes=1000)
     answer = send(client, ticket, b"x" * 1001)
