@@ -14,6 +14,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import Lifespan
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from packshot import faults
 from packshot.errors import PackshotError
 from packshot.setting_types import split_list
 from packshot.site import Site
@@ -105,6 +106,8 @@ def counting(demand: DemandCounter, recency: Recency, within: Lifespan[Starlette
         finally:
             await anyio.to_thread.run_sync(demand.stop)
             await anyio.to_thread.run_sync(recency.stop)
+            # The signal that ends the server is raised again, and then nothing runs at exit.
+            faults.FAULTS.end_windows()
 
     return lifespan
 

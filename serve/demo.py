@@ -2,7 +2,7 @@
 
 import mimetypes
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -80,8 +80,12 @@ def samples(images: Sequence[Path]) -> Iterator[Sample]:
         yield Sample(external_id, media_type, draw_key_art(title, size, hue=hue, transparent=transparent))
 
 
-def fill(caller: Caller, images: Sequence[Path], console: Console) -> Filled:
-    """Make the sample locations and packs that are not there yet, and wait until they are rendered."""
+def fill(caller: Caller, images: Sequence[Path], console: Console, run_jobs: Callable[[], None]) -> Filled:
+    """Make the sample locations and packs that are not there yet, and wait until they are rendered.
+
+    Args:
+        run_jobs: called again and again; runs the jobs in this process once no other process does.
+    """
     waiting: list[str] = []
     for name, changes in LOCATIONS.items():
         known = locations.get_location(caller, name)
@@ -98,7 +102,7 @@ def fill(caller: Caller, images: Sequence[Path], console: Console) -> Filled:
             continue
         filled.pack_ids.append(pack_id)
         waiting += job_ids
-    filled.failed = sum(job.failed for job in watch(caller, waiting, console))
+    filled.failed = sum(job.failed for job in watch(caller, waiting, console, run_jobs))
     return filled
 
 
@@ -132,7 +136,7 @@ def upload(caller: Caller, sample: Sample) -> str:
     return announced.id
 
 
-def watch(caller: Caller, job_ids: Sequence[str], console: Console) -> list[Job]:
+def watch(caller: Caller, job_ids: Sequence[str], console: Console, run_jobs: Callable[[], None]) -> list[Job]:
     """Show one progress bar over jobs until all have ended; return them."""
     columns = (
         TextColumn("{task.description}"),
@@ -144,6 +148,7 @@ def watch(caller: Caller, job_ids: Sequence[str], console: Console) -> list[Job]
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("rendering", total=None)
         while True:
+            run_jobs()
             found = list(jobs.get_jobs(caller, job_ids).values())
             finished = sum(job.done + job.skipped + job.failed for job in found)
             progress.update(task, completed=finished, total=sum(job.total for job in found))

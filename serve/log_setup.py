@@ -1,4 +1,4 @@
-"""Configure logging for every process: one format, bounded tracebacks, and no flood from any library."""
+"""Configure logging for every process: one format, bounded lines and tracebacks, and no flood from anywhere."""
 
 import asyncio
 import logging
@@ -15,10 +15,11 @@ from serve.redaction import Redaction
 from serve.tracebacks import format_bounded
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-MAX_WARNINGS = 20  # of one line of code in a minute
+MAX_LINES = 20  # of one line of code in a minute, unless a record is a fault
+MAX_CHARACTERS = 2_000  # of a message; the texts of peers and clients may be in it
 SERVERS = ("uvicorn", "asyncio", "websockets", "strawberry")
-# These tell of each attempt that is repeated.
-RETRYING = ("packshot.storage.s3_client",)
+# A line for each request is what it is for.
+ACCESS_LOG = "uvicorn.access"
 # What these raise when a client goes away or sends what is no text.
 CLIENT_FAULTS = (asyncio.CancelledError, ConnectionError, ClientDisconnect, WebSocketDisconnect, UnicodeDecodeError)
 # These tell at INFO what only their developers need.
@@ -44,7 +45,13 @@ def configure(level: str) -> None:
 
 
 class BoundedFormatter(logging.Formatter):
-    """Formats tracebacks of any exception in a bounded number of lines."""
+    """Formats messages of bounded length, and tracebacks of any exception in a bounded number of lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """Return the line of a record without its traceback."""
+        text = super().formatMessage(record)
+        left_out = len(text) - MAX_CHARACTERS
+        return text if left_out <= 0 else f"{text[:MAX_CHARACTERS]}… ({left_out} more characters)"
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
         """Return the traceback of `sys.exc_info()`."""
@@ -53,25 +60,25 @@ class BoundedFormatter(logging.Formatter):
 
 class Flood(logging.Filter):
     """Drops what repeats: an exception that was logged already, a traceback of a kind that the last minute has seen,
-    and a warning beyond the first few of its line of code in a minute. The number is logged when the minute ends.
+    and a record beyond the first few of its line of code in a minute. The number is logged when the minute ends.
 
-    Records of `packshot.faults` are bounded already and pass.
+    Records of `packshot.faults` are bounded already and pass. So do debugging, and the log of requests.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written."""
         if getattr(record, "is_fault", False):
             return True
-        if record.levelno < logging.WARNING:
-            return record.name not in RETRYING or faults.FAULTS.admit(record, MAX_WARNINGS)
+        if record.levelno < logging.INFO or record.name == ACCESS_LOG:
+            return True
         error = record.exc_info[1] if record.exc_info else None
         if faults.logged_id(error) is not None:
             return False
         if isinstance(error, CLIENT_FAULTS) and record.name.startswith(SERVERS):
             record.exc_info = None
             record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({faults.summarise(error)})", ()
-            return faults.FAULTS.admit(record, MAX_WARNINGS)
-        return faults.FAULTS.admit(record, MAX_WARNINGS if error is None else 1)
+            return faults.FAULTS.admit(record, MAX_LINES)
+        return faults.FAULTS.admit(record, MAX_LINES if error is None else 1)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

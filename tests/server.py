@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,7 +76,16 @@ def serving(data: Path, *, ready: int = 200, program: str = PROGRAM, **settings:
 
 def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     """Run one command over a data folder."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
-    command = [sys.executable, "-c", PROGRAM, *arguments]
-    environ |= {"PACKSHOT_DATA": str(data)} | settings
+    command, environ = _command(data, arguments, settings)
     return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def start_packshot(data: Path, *arguments: str, **settings: str) -> subprocess.Popen[str]:
+    """Start one command over a data folder."""
+    command, environ = _command(data, arguments, settings)
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _command(data: Path, arguments: Sequence[str], settings: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
+    return [sys.executable, "-c", PROGRAM, *arguments], environ | {"PACKSHOT_DATA": str(data), **settings}

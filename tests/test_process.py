@@ -5,21 +5,24 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx2 as httpx
 import jwt
 import pytest
+from filelock import FileLock
 from websockets import Subprotocol
 from websockets.sync.client import connect
 
 from tests.admin import wait_for
 from tests.pictures import jpeg, photo
-from tests.server import PROGRAM, TOKEN, packshot, serving
+from tests.server import PROGRAM, TOKEN, packshot, serving, start_packshot
 from tests.servers import varnish
 from tests.servers.host import Host, giving
 from tests.servers.ports import free_port
@@ -194,6 +197,19 @@ def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_p
         assert [server.client.get(url).status_code for url in urls] == [200, 200]
         assert server.ask("{ packs { totalCount } }")["packs"]["totalCount"] == 2
         assert server.ask('{ location(name: "main") { version } }')["location"]["version"] == 2
+
+
+def test_the_demo_renders_its_samples_itself_when_the_process_that_ran_the_jobs_has_ended(tmp_path: Path) -> None:
+    (tmp_path / "still.jpg").write_bytes(jpeg(photo(320, 200)))
+    data = tmp_path / "data"
+    assert packshot(data, "tenant", "create", "films").returncode == 0
+    with FileLock(data / "lock", mode=0o600):
+        demo = start_packshot(data, "demo", "--image", str(tmp_path / "still.jpg"))
+        with closing(sqlite3.connect(data / "packshot.db")) as database:
+            wait_for(lambda: database.execute("SELECT count(*) FROM packs").fetchone()[0] == 1)
+        assert demo.poll() is None
+    printed, _ = demo.communicate(timeout=120)
+    assert (demo.returncode, "location=thumb" in printed) == (0, True), printed
 
 
 def test_a_tenant_is_made_once_beside_a_running_server(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from serve.listening import CannotListen, bind
 from tests.server import packshot, serving
-from tests.servers.cluster import CannotRun, check_free
+from tests.servers.cluster import CannotRun, check_free, held
 from tests.servers.ports import free_port
 from tests.servers.postgres import Postgres
 
@@ -83,6 +83,19 @@ def test_a_taken_port_says_that_it_is(taken: int) -> None:
     with pytest.raises(CannotListen) as refused:
         bind("127.0.0.1", taken)
     assert refused.value.is_taken
+
+
+def test_a_second_cluster_over_a_folder_ends_before_it_touches_the_running_one(tmp_path: Path) -> None:
+    with held(tmp_path / "cluster"):
+        environ = os.environ | {
+            "PACKSHOT_CLUSTER": str(tmp_path / "cluster"),
+            "PACKSHOT_CLUSTER_PORT": str(free_port()),
+        }
+        command = [sys.executable, "-W", "ignore", "-m", "tests.servers.cluster"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    check(done, DOWN, "another cluster runs in", "PACKSHOT_CLUSTER")
+    assert done.stdout == ""
+    assert [path.name for path in (tmp_path / "cluster").iterdir()] == ["lock"]
 
 
 def test_a_cluster_on_a_taken_port_names_it_and_does_not_start(taken: int) -> None:

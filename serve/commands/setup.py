@@ -1,6 +1,5 @@
 """What an installation is set up and examined with: samples, the database's schema, passwords, the doctor."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -23,9 +22,12 @@ def demo(
     url: Annotated[str, typer.Option(help="Where the server answers.")] = f"http://127.0.0.1:{DEFAULT_PORT}",
 ) -> None:
     """Fill the installation with sample packs and print what to open."""
+    from functools import partial
+
     from filelock import Timeout
     from rich.console import Console
 
+    from packshot.site import Site
     from pregen.bell import SilentBell
     from pregen.queue import make_broker
     from pregen.worker import Pregen
@@ -35,21 +37,33 @@ def demo(
 
     settings, console = read_settings(), Console()
     lock = workers_lock(settings)
-    # Where a server holds the lock, it finds the orders that are written here.
-    with suppress(Timeout):
-        lock.acquire(timeout=0)
+    pregen: Pregen | None = None
+
+    def run_jobs(site: Site) -> None:
+        """Run the jobs here, unless another process does; called again and again, as that one may end."""
+        nonlocal pregen
+        if pregen is not None:
+            return
+        if settings.redis_url is None:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                return
+        check_stores(site)
+        pregen = Pregen(site, make_broker(settings))
+        pregen.start()
+
     with opened(settings) as site:
-        pregen = Pregen(site, make_broker(settings)) if lock.is_locked or settings.redis_url else None
+        # Whoever runs the jobs looks into the database every second.
         origin = own_origin(settings, settings.tenant, url)
-        caller = Caller(site, pregen or SilentBell(), settings.tenant, "demo", origin)
+        caller = Caller(site, SilentBell(), settings.tenant, "demo", origin)
         if if_empty and packs.list_packs(caller, first=1).total:
             return
-        if pregen is not None:
-            check_stores(site)
-            pregen.start()
         try:
+            run_jobs(site)
             # `--image a.jpg b.jpg` leaves all but the first as arguments.
-            result = fill(caller, [*(image or []), *(pictures or [])], console)
+            chosen = [*(image or []), *(pictures or [])]
+            result = fill(caller, chosen, console, partial(run_jobs, site))
             tour(caller, result.pack_ids, console)
         finally:
             if pregen is not None:

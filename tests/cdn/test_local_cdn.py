@@ -17,6 +17,7 @@ from tests.cdn.conftest import DOMAIN, StandIn
 from tests.cdn.origin import Answer, Asked, Origin, picture
 from tests.servers import local_cdn
 from tests.servers.local_cdn import RUN
+from tests.servers.ports import free_port
 
 PACK = "0123456789abcdef01234567"
 URL = f"/api/v2/img/{PACK}"
@@ -358,6 +359,16 @@ def test_nginx_and_varnish_end_with_what_started_them(stand_in: StandIn, tmp_pat
             return False
 
         assert wait_for(refused)
+
+
+def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(stand_in: StandIn) -> None:
+    folder = stand_in.cdn.folder
+    before = (folder / "nginx.conf").read_bytes()
+    environ = stand_in.cdn.environ | {"LOCAL_CDN_PORT": str(free_port()), "LOCAL_CDN_CACHE_PORT": str(free_port())}
+    done = subprocess.run([str(RUN)], env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "another one runs in" in done.stderr
+    assert (folder / "nginx.conf").read_bytes() == before
 
 
 @pytest.mark.parametrize(

