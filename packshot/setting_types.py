@@ -227,6 +227,11 @@ Networks = Annotated[
 Hosts = Annotated[
     Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks with commas between them")
 ]
+# Wrong ones are slowed down by address, so that those of the old service, of 15 characters, will do.
+LiveSecret = Annotated[
+    Annotated[SecretStr, _only(lambda secret: 12 <= len(secret.get_secret_value()) <= 1024)] | None,
+    _expected("12 to 1024 characters"),
+]
 LiveOriginals = Annotated[
     Literal["stripped", "verbatim", "off"], BeforeValidator(_lower), _expected("stripped, verbatim or off")
 ]

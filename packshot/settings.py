@@ -40,6 +40,7 @@ from packshot.setting_types import (
     LiveOriginals,
     LiveOriginalsScope,
     LivePrefix,
+    LiveSecret,
     Name,
     Networks,
     OptionalCount,
@@ -59,7 +60,16 @@ from packshot.setting_types import (
 from packshot.storage.durable import make_folder, sync_folder, write_synced
 
 # A database URL may hold a password.
-_SECRET = ("access_secret", "admin_token", "basic_users", "database_url", "fastly_token", "jwt_secret", "redis_url")
+_SECRET = (
+    "access_secret",
+    "admin_token",
+    "basic_users",
+    "database_url",
+    "fastly_token",
+    "jwt_secret",
+    "live_token_secret",
+    "redis_url",
+)
 
 
 class BadSettings(Exception):
@@ -188,6 +198,11 @@ class Settings(BaseSettings):
         default="live",
         description="Which originals it gives: `live`, those that were uploaded through live resize or imported from"
         " such a service; `all`, those of every pack with an external id, uncropped.",
+    )
+    live_token_secret: LiveSecret = Field(
+        default=None,
+        description="What a request for a token of live resize can have as `secret` in its body, from any address over"
+        " HTTPS: the `secret` of the old service's configuration.",
     )
     redirect_max_age: Amount = Field(
         default=60,

@@ -1,6 +1,8 @@
 """Live resize: images named by their packs' external ids, each uploaded by whoever holds a token for it."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from packshot.catalog import packs, uploads
@@ -19,16 +21,17 @@ LOCATION = "main"
 TOKEN_EXPECTED = "the header X-Token with a token for this image, of the last 15 minutes and never used"  # noqa: S105
 
 
-def find_pack(tx: Tx, image_id: str) -> str:
-    """Return the id of the pack that an image is.
+def find_pack(tx: Tx, *image_ids: str) -> str:
+    """Return the id of the pack that an image is; of several ids the first that there is counts.
 
     Raises:
         NotFound: there is no such image in this tenant.
     """
-    pack_id = packs.find_pack(tx, external_id=image_id)
-    if pack_id is None:
-        raise NotFound("There is no such image.", field=("id",), expected="an image's id", got=image_id)
-    return pack_id
+    for image_id in image_ids:
+        pack_id = packs.find_pack(tx, external_id=image_id)
+        if pack_id is not None:
+            return pack_id
+    raise NotFound("There is no such image.", field=("id",), expected="an image's id", got=image_ids[0])
 
 
 class WrongToken(Forbidden):
@@ -60,36 +63,55 @@ def create_token(site: Site, tenant: str, image_id: str) -> str:
     return f"{upload_id}.{secret}"
 
 
-def use_token(site: Site, tenant: str, name: str, token: str) -> Upload:
-    """Use up a token before a byte is read, and return the upload, whose image's id is free.
+def check_token(site: Site, tenant: str, name: str, token: str) -> Upload:
+    """Return the upload that a token opens, and leave the token as it is.
 
     Args:
         name: as it stands in the path: the image's id, perhaps with an extension.
 
     Raises:
         Invalid: no image can have that name.
-        Forbidden: not a token of this image, used or expired; or there is such an image by now.
+        WrongToken: not a token of this image.
+        Forbidden: it was used or has expired; or there is such an image by now.
     """
     check_image_id(strip_extension(name))
-    upload_id, _, secret = token.partition(".")
-    # What follows an id's last dot may be of the id; the token knows.
-    meant = [name, name.rpartition(".")[0]]
-    with site.catalog.read(tenant) as tx:
-        try:
-            # A wrong token takes no place among those who write.
-            uploads.check_token(tx, upload_id, secret, image_ids=meant)
-        except NotFound:
-            raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
-    with site.catalog.write(tenant) as tx:
-        try:
-            upload = uploads.begin_receiving(tx, upload_id, secret, image_ids=meant)
-        except NotFound:
-            raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
-        except (BadState, UploadExpired) as error:
-            raise Forbidden("This token is used up.", expected=TOKEN_EXPECTED, got=error.got) from None
-    with site.catalog.read(tenant) as tx:
+    with site.catalog.read(tenant) as tx, _refusing():
+        # A wrong token takes no place among those who write.
+        upload = uploads.check_token(tx, *_parts(token), image_ids=_meant(name))
+        uploads.check_open(tx, upload)
         _refuse_taken(tx, str(upload.image_id))
     return upload
+
+
+def use_token(site: Site, tenant: str, name: str, token: str) -> Upload:
+    """Use up a token before the image's bytes are read, and return the upload.
+
+    Raises:
+        WrongToken, Forbidden: see `check_token`.
+    """
+    with site.catalog.write(tenant) as tx, _refusing():
+        return uploads.begin_receiving(tx, *_parts(token), image_ids=_meant(name))
+
+
+def _parts(token: str) -> tuple[str, str]:
+    """Return the id of a token's upload and its secret."""
+    upload_id, _, secret = token.partition(".")
+    return upload_id, secret
+
+
+def _meant(name: str) -> tuple[str, str]:
+    # What follows an id's last dot may be of the id; the token knows.
+    return name, name.rpartition(".")[0]
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except NotFound:
+        raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
+    except (BadState, UploadExpired) as error:
+        raise Forbidden("This token is used up.", expected=TOKEN_EXPECTED, got=error.got) from None
 
 
 def create_image(caller: Caller, upload: Upload, received: Path, crop: Box | None) -> Size:

@@ -106,15 +106,26 @@ def _token(caller: Caller, upload_id: str) -> str:
     return sign(caller.site, f"upload {caller.tenant} {upload_id}")
 
 
-def begin_upload(site: Site, tenant: str, upload_id: str, token: str) -> Upload:
+def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announced: int = 0) -> Upload:
     """Use up an upload's token before its bytes are read.
+
+    Args:
+        announced: bytes that are said to come; 0: nobody said.
 
     Raises:
         NotFound, BadState, UploadExpired: see `packshot.catalog.uploads.begin_receiving`.
+        TooLarge: more bytes are said to come than were announced. The token stays good.
     """
     with site.catalog.read(tenant) as tx:
         # A wrong token takes no place among those who write.
-        uploads.check_token(tx, upload_id, token)
+        upload = uploads.check_token(tx, upload_id, token)
+    if announced > upload.max_bytes:
+        raise TooLarge(
+            "More bytes came than may come.",
+            field=("bytes",),
+            expected=f"at most {upload.max_bytes}",
+            got=announced,
+        )
     with site.catalog.write(tenant) as tx:
         return uploads.begin_receiving(tx, upload_id, token)
 

@@ -56,7 +56,8 @@ def create_app(
     guard = Guard(site, Explainer(site, gate))
     recency = Recency(site)
     images = Images(site, demand, recency, guard)
-    live = Live(site, images, guard, gate, bell, threads)
+    health = Health(site, broker, gate.keys)
+    live = Live(site, images, guard, gate, bell, threads, health)
     routes = [
         # First, as they are looked through in this order.
         *Pictures(site, guard).routes,
@@ -69,7 +70,7 @@ def create_app(
         *Originals(site, gate).routes,
         *Reports(site, gate).routes,
         *RestAdmin(site, gate, threads).routes,
-        *Health(site, broker, gate.keys).routes,
+        *health.routes,
     ]
     app = Starlette(
         routes=[*live.host(routes), *routes],

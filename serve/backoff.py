@@ -93,6 +93,11 @@ class TokenBackoff:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = Backoff(TOKENS_OF_ADDRESS, clock)
 
+    def check(self, address: str) -> None:
+        """Raise `ComeLater` while an address is paused, for what is shorter than a token and could be guessed."""
+        if pause := self._addresses.pause(address):
+            raise too_many(pause)
+
     def failed(self, address: str) -> None:
         """Count a wrong token.
 

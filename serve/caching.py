@@ -49,9 +49,14 @@ def leads_to_cdn(site: Site, tenant: str) -> bool:
     return site.settings.public_url is not None and site.doors.find(tenant) is None
 
 
-def describe_redirect(site: Site, tags: Iterable[str] = ()) -> dict[str, str]:
-    """Return the headers by which caches keep a live URL's redirect, and purges find it."""
-    return {"Cache-Control": f"max-age={site.settings.redirect_max_age}"} | site.purger.headers(list(tags))
+def describe_redirect(site: Site, tags: Iterable[str] = (), *, varies: bool = False) -> dict[str, str]:
+    """Return the headers by which caches keep a live URL's redirect, and purges find it.
+
+    Args:
+        varies: it leads to a format that was negotiated.
+    """
+    headers = {"Cache-Control": f"max-age={site.settings.redirect_max_age}"} | site.purger.headers(list(tags))
+    return headers | ({"Vary": "Accept"} if varies else {})
 
 
 def describe_immutable(site: Site, key: Key) -> dict[str, str]:

@@ -119,7 +119,8 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
     if address.key is not None:
         steps = _immutable_steps(site, address, urls)
     else:
-        steps = _live_steps(site, address, urls) if is_live else _stable_steps(site, address, urls, accept)
+        read = _live_steps if is_live else _stable_steps
+        steps = read(site, address, urls, accept)
     try:
         for step in steps:
             told |= step
@@ -132,26 +133,27 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
     return told
 
 
-def _live_steps(site: Site, address: Address, urls: Urls) -> Iterator[Document]:
+def _live_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Format]) -> Iterator[Document]:
     form = address.form
     assert isinstance(form, LiveForm)
     yield {"image": form.image_id}
+    with site.catalog.read(address.tenant) as tx:
+        pack_id = live.find_pack(tx, form.image_id)
+    yield {"pack": pack_id}
     within = form.within(site.limit)
     if within is not form:
         yield {"answer": {"status": 307, "by": f"leading to the equal request within bounds, {within.name}"}}
         return
-    with site.catalog.read(address.tenant) as tx:
-        pack_id = live.find_pack(tx, form.image_id)
-    yield {"pack": pack_id}
-    meant = replace(address, pack_id=pack_id, form=form.request)
-    yield from _stable_steps(site, meant, urls, frozenset(), is_live=True)
+    meant = replace(address, pack_id=pack_id, form=form.for_client(accept).request)
+    yield from _stable_steps(site, meant, urls, accept, live_form=form)
 
 
 def _stable_steps(
-    site: Site, address: Address, urls: Urls, accept: frozenset[Format], *, is_live: bool = False
+    site: Site, address: Address, urls: Urls, accept: frozenset[Format], *, live_form: LiveForm | None = None
 ) -> Iterator[Document]:
     form = address.form
     assert isinstance(form, RequestForm)
+    is_live = live_form is not None
     yield {"request": form.query(), "accepts": sorted(accept)}
     snapshot = _read(site, address)
     name, said_by = asked_location(snapshot, form.location)
@@ -182,17 +184,19 @@ def _stable_steps(
     with site.catalog.read(address.tenant) as tx:
         entry = ledger.read_entry(tx, key)
     stored = _look(site, str(key))
-    leads = is_live and stored is not None and leads_to_cdn(site, address.tenant)
-    headers = describe_stable(site, target, varies=negotiates(snapshot, form))
+    is_proxied = live_form is not None and live_form.proxy
+    leads = is_live and not is_proxied and stored is not None and leads_to_cdn(site, address.tenant)
+    varies = negotiates(snapshot, form) if live_form is None else live_form.negotiates
+    headers = describe_stable(site, target, varies=varies)
     if leads:
-        headers = describe_redirect(site, target.tags)
+        headers = describe_redirect(site, target.tags, varies=varies)
     yield {"ledger": _entry(entry), "stored": _stored(stored), "tags": list(target.tags), "headers": headers}
     if stored is None:
         _refuse_unrenderable(site, target, entry)
     if leads:
         yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
         return
-    if site.settings.delivery == "redirect" and not site.doors.was_private(address.tenant):
+    if site.settings.delivery == "redirect" and not is_proxied and not site.doors.was_private(address.tenant):
         yield {"answer": {"status": 302, "by": "leading to the immutable URL"}}
         return
     yield {"answer": {"status": 200, "by": "the store" if stored else "rendering it now"}}

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 from dramatiq import Broker
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from packshot import faults
@@ -120,15 +120,28 @@ class Health:
     async def alive(self, request: Request) -> Response:
         return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
+    async def live(self, request: Request) -> Response:
+        """Answer `/_health` of live resize: `OK` as long as nothing fails that an application cannot do without."""
+        is_ready = _is_ready(await self._findings())
+        text = "OK" if is_ready else "Not ready, see /readyz"
+        return PlainTextResponse(text, 200 if is_ready else 503, {"Cache-Control": "no-store"})
+
+    async def _findings(self) -> list[Finding]:
+        return await asyncio.gather(*(probe.finding() for probe in self._probes))
+
     async def ready(self, request: Request) -> Response:
-        found = await asyncio.gather(*(probe.finding() for probe in self._probes))
-        is_ready = not any(each.is_hard and each.status is Status.FAILING for each in found)
+        found = await self._findings()
+        is_ready = _is_ready(found)
         is_whole = all(each.status is Status.OK for each in found)
         body = {
             "status": "ready" if is_whole else "degraded" if is_ready else "unavailable",
             "dependencies": {each.part: _document(each) for each in found},
         }
         return JSONResponse(body, 200 if is_ready else 503, {"Cache-Control": "no-store"})
+
+
+def _is_ready(found: list[Finding]) -> bool:
+    return not any(each.is_hard and each.status is Status.FAILING for each in found)
 
 
 def _document(found: Finding) -> dict[str, str | None]:

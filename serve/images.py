@@ -42,6 +42,8 @@ class Asked:
     Attributes:
         upscale: it is enlarged where that takes it, whether its location allows that or not.
         lead: gives the answer instead of the bytes, where the variant was there before.
+        proxy: the bytes are sent from here, however others are delivered.
+        varies: the format was negotiated before; None: the form and the tenant's policy tell.
         opened: whoever asks has shown an access key, or a signature made with one.
     """
 
@@ -51,6 +53,8 @@ class Asked:
     opened: bool
     upscale: bool = False
     lead: Callable[[Target], Response] | None = None
+    proxy: bool = False
+    varies: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +176,23 @@ class Images:
                     found = made
         if found.sendable is not None:
             headers = describe_stable(self._site, found.target, varies=found.varies)
-            return self._answer(found.sendable, conditions, headers, stable=True)
+            return self._answer(found.sendable, conditions, headers, stable=not asked.proxy)
         # Edited faster than it can be rendered. What was made last was right after the question came in, so it
         # is an answer to that; but to nobody else's.
-        open_ = partial(self._open, str(made.target.key), conditions, stable=True)
+        open_ = partial(self._open, str(made.target.key), conditions, stable=not asked.proxy)
         sendable = made.sendable or await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if sendable is None:
             raise OSError(f"The object {made.target.key} vanished after it was put.")
         headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
-        return self._answer(sendable, conditions, headers, stable=True)
+        return self._answer(sendable, conditions, headers, stable=not asked.proxy)
 
     def _find(self, asked: Asked, accept: frozenset[Format], conditions: Conditions) -> Found:
         snapshot = self._read(asked.tenant, asked.pack_id)
         limit, opened = self._site.limit, asked.opened
         target = resolve(snapshot, asked.form, limit=limit, accept=accept, upscale=asked.upscale, opened=opened)
-        varies = negotiates(snapshot, asked.form)
+        varies = negotiates(snapshot, asked.form) if asked.varies is None else asked.varies
         if asked.lead is None:
-            sendable = self._open(str(target.key), conditions, stable=True)
+            sendable = self._open(str(target.key), conditions, stable=not asked.proxy)
         else:
             # Whoever is led elsewhere gets the bytes there.
             stored = find_variant(self._site, str(target.key))

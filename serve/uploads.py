@@ -1,6 +1,7 @@
 """Receiving announced uploads: the bytes of each with its one-time token."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
 from schema.threads import Threads
 from serve.auth import Gate, address_of_client, tenant_of_host
-from serve.forms import Form
+from serve.forms import MOST_FIELD_BYTES, Form
 from serve.receiving import announced_bytes, receive
 
 
@@ -30,38 +31,40 @@ class Uploads:
         self.routes = [Route(path, self.put, methods=["PUT"]), Route(path, self.post, methods=["POST"])]
 
     async def put(self, request: Request) -> Response:
-        """Take an upload's bytes as the body. The token is used up even if the attempt fails."""
+        """Take an upload's bytes as the body. The token is used up once they are read, even if the attempt fails."""
         self._gate.check_secure(request)
-        upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""))
-        return await self._receive(request, upload, request.stream(), announced_bytes(request))
+        announced = announced_bytes(request)
+        upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""), announced)
+        return await self._receive(request, upload, request.stream())
 
     async def post(self, request: Request) -> Response:
         """Take an upload's bytes as the file of a form, with the token in a field before it."""
         self._gate.check_secure(request)
         form = Form(request)
         fields = await form.fields()
-        upload = await self._begin(request, fields.get(UPLOAD_TOKEN_FIELD, ""))
-        return await self._receive(request, upload, form.file(), 0)
+        announced = announced_bytes(request) - MOST_FIELD_BYTES
+        upload = await self._begin(request, fields.get(UPLOAD_TOKEN_FIELD, ""), announced)
+        return await self._receive(request, upload, form.file())
 
-    async def _begin(self, request: Request, token: str) -> Upload:
+    async def _begin(self, request: Request, token: str, announced: int) -> Upload:
         tenant, upload_id = request.path_params["tenant"], request.path_params["id"]
         if tenant_of_host(self._site, request) not in (None, tenant):
             raise NotFound(
                 "There is no such upload.", field=("upload_id",), expected="an upload and its token", got=upload_id
             )
         try:
-            begun: Upload = await self._run(uploads.begin_upload, tenant, upload_id, token)
+            begun: Upload = await self._run(
+                partial(uploads.begin_upload, announced=announced), tenant, upload_id, token
+            )
         except NotFound:
             self._gate.backoff.failed(address_of_client(request))
             raise
         return begun
 
-    async def _receive(
-        self, request: Request, upload: Upload, chunks: AsyncIterator[bytes], announced: int
-    ) -> Response:
+    async def _receive(self, request: Request, upload: Upload, chunks: AsyncIterator[bytes]) -> Response:
         tenant = request.path_params["tenant"]
         try:
-            async with receive(chunks, self._site.incoming, most=upload.max_bytes, announced=announced) as path:
+            async with receive(chunks, self._site.incoming, most=upload.max_bytes) as path:
                 done = await self._run(uploads.finish_upload, tenant, upload, path)
         except BaseException:
             # Cancelled or refused: either way the one attempt is over, and says so.

@@ -95,6 +95,7 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_LIVE_HOST": "live.example",
         "PACKSHOT_LIVE_ORIGINALS": "Verbatim",
         "PACKSHOT_LIVE_ORIGINALS_SCOPE": "all",
+        "PACKSHOT_LIVE_TOKEN_SECRET": "1234hvhv1234hvp",
         "PACKSHOT_REDIRECT_MAX_AGE": "0",
         "PACKSHOT_ALLOW_INDEXING": "on",
         "PACKSHOT_TENANT": "films-2",
@@ -153,6 +154,7 @@ def test_every_setting_can_be_set() -> None:
         live_host="live.example",
         live_originals="verbatim",
         live_originals_scope="all",
+        live_token_secret=SecretStr("1234hvhv1234hvp"),
         redirect_max_age=0,
         allow_indexing=True,
         tenant="films-2",
@@ -256,6 +258,7 @@ def test_an_empty_value_is_no_value() -> None:
         ("CLOUDFRONT_DISTRIBUTION", "E123/../.."),
         ("CLOUDFRONT_PURGE_BY", "urls"),
         ("FASTLY_TOKEN", "two words"),
+        ("LIVE_TOKEN_SECRET", "elevenchars"),
         ("LOG_LEVEL", "trace"),
     ],
 )

@@ -134,19 +134,30 @@ def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection
     """
     row = _row(tx, upload_id, lock=True)
     _check_token(row, upload_id, token, image_ids)
-    if row.state != UploadState.OPEN.value:
-        raise BadState(
-            "This upload's token was used already.", field=("upload_id",), expected="a new upload", got=row.state
-        )
-    check_not_expired(tx, _to_upload(row))
-    state = UploadState.RECEIVING if row.image_id is None else UploadState.USED
+    upload = _to_upload(row)
+    check_open(tx, upload)
+    state = UploadState.RECEIVING if upload.image_id is None else UploadState.USED
     _set(tx, upload_id, state=state.value)
+    return upload
+
+
+def check_token(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> Upload:
+    """Return the upload of a token, or raise `NotFound` as `begin_receiving` does; change nothing."""
+    row = _row(tx, upload_id)
+    _check_token(row, upload_id, token, image_ids)
     return _to_upload(row)
 
 
-def check_token(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> None:
-    """Raise `NotFound` as `begin_receiving` does, and change nothing."""
-    _check_token(_row(tx, upload_id), upload_id, token, image_ids)
+def check_open(tx: Tx, upload: Upload) -> None:
+    """Raise `BadState` if an upload's token was used before, `UploadExpired` if its time is over."""
+    if upload.state is not UploadState.OPEN:
+        raise BadState(
+            "This upload's token was used already.",
+            field=("upload_id",),
+            expected="a new upload",
+            got=upload.state.value,
+        )
+    check_not_expired(tx, upload)
 
 
 def _check_token(row: Any, upload_id: str, token: str, image_ids: Collection[str | None]) -> None:

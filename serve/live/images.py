@@ -17,6 +17,7 @@ from serve.access import Guard
 from serve.caching import COMMON, describe_redirect, leads_to_cdn
 from serve.images import Asked, Images
 from serve.live.originals import LiveOriginals
+from serve.negotiation import accepted_by
 
 THREADS = 16
 
@@ -37,22 +38,30 @@ class LiveImages:
         form = address.form
         assert isinstance(form, LiveForm)
         if form.size is None:
-            return await self._originals.send(request, address.tenant, form.image_id)
+            return await self._originals.send(request, address.tenant, form.original_ids)
+        pack_id = await anyio.to_thread.run_sync(self._find, address.tenant, form.image_id, limiter=self._threads)
         within = form.within(self._site.limit)
         if within is not form:
             return self._lead_within(request, within)
-        pack_id = await anyio.to_thread.run_sync(self._find, address.tenant, form.image_id, limiter=self._threads)
-        lead = partial(self._lead_to_cdn, urls) if leads_to_cdn(self._site, address.tenant) else None
-        return await self._images.show(
-            request, Asked(address.tenant, pack_id, form.request, address.opened, upscale=True, lead=lead)
+        leads = leads_to_cdn(self._site, address.tenant) and not form.proxy
+        asked = Asked(
+            address.tenant,
+            pack_id,
+            form.for_client(accepted_by(request)).request,
+            address.opened,
+            upscale=True,
+            lead=partial(self._lead_to_cdn, urls, varies=form.negotiates) if leads else None,
+            proxy=form.proxy,
+            varies=form.negotiates,
         )
+        return await self._images.show(request, asked)
 
     def _find(self, tenant: str, image_id: str) -> str:
         with self._site.catalog.read(tenant) as tx:
             return live.find_pack(tx, image_id)
 
-    def _lead_to_cdn(self, urls: Urls, target: Target) -> Response:
-        return _redirect(urls.immutable(target.key), describe_redirect(self._site, target.tags))
+    def _lead_to_cdn(self, urls: Urls, target: Target, *, varies: bool) -> Response:
+        return _redirect(urls.immutable(target.key), describe_redirect(self._site, target.tags, varies=varies))
 
     def _lead_within(self, request: Request, within: LiveForm) -> Response:
         query, limit = request.scope["query_string"].decode("latin-1"), self._site.limit

@@ -1,5 +1,6 @@
 """Originals of live images, as far as they are given out: `GET /<id>.<ext>`."""
 
+from collections.abc import Sequence
 from functools import partial
 
 import anyio
@@ -36,18 +37,19 @@ class LiveOriginals:
         self._threads = threads
         self._stripped = StrippedOriginals(site)
 
-    async def send(self, request: Request, tenant: str, image_id: str) -> Response:
-        """Answer with the original of an image under its own media type."""
+    async def send(self, request: Request, tenant: str, image_ids: Sequence[str]) -> Response:
+        """Answer with the original of the first of these images that there is, under its own media type."""
         conditions = Conditions.of(request).without_dates()
-        open_ = partial(self._open, tenant, image_id, conditions)
+        open_ = partial(self._open, tenant, image_ids, conditions)
         sendable, headers = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         return send(sendable, conditions, {**COMMON, **headers}, self._threads)
 
-    def _open(self, tenant: str, image_id: str, conditions: Conditions) -> tuple[Sendable, dict[str, str]]:
+    def _open(self, tenant: str, image_ids: Sequence[str], conditions: Conditions) -> tuple[Sendable, dict[str, str]]:
+        image_id = image_ids[0]
         if self._site.settings.live_originals == "off":
             raise NotFound("Originals are not given out here.", expected=EXPECTED, got=image_id)
         with self._site.catalog.read(tenant) as tx:
-            snapshot = read_shown(tx, live.find_pack(tx, image_id))
+            snapshot = read_shown(tx, live.find_pack(tx, *image_ids))
             location, _ = asked_location(snapshot, None)
             shown = shown_at(snapshot, location)
             if shown is None:

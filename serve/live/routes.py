@@ -15,6 +15,7 @@ from schema.threads import Threads
 from serve import reading
 from serve.access import Guard
 from serve.auth import Gate
+from serve.health import Health
 from serve.images import Images
 from serve.live.images import LiveImages
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
@@ -26,6 +27,9 @@ ALLOWED = reading.ALLOWED | {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": f"{reading.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
 }
+
+
+HEALTH = "/_health"
 
 
 class _Extension(StringConvertor):
@@ -41,17 +45,20 @@ class Live:
     """Every route of live resize.
 
     Attributes:
-        routes: those under the prefix, and the robots.txt of the application, where search engines look for it.
+        routes: those under the prefix, and robots.txt and the health check at the root, where clients look for them.
     """
 
-    def __init__(self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell, threads: Threads) -> None:
+    def __init__(
+        self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell, threads: Threads, health: Health
+    ) -> None:
         self._site = site
+        self._health = health
         self._images = LiveImages(site, images, guard)
         self._uploads = LiveUploads(site, gate, bell, threads)
         prefix = site.settings.live_prefix
         self.routes: list[BaseRoute] = [] if prefix is None else [*self._first(prefix), *self._last(prefix)]
         if prefix is not None:
-            self.routes.append(Route("/robots.txt", _robots(site, f"{prefix}/")))
+            self.routes += [Route("/robots.txt", _robots(site, f"{prefix}/")), Route(HEALTH, health.live)]
 
     def host(self, others: Sequence[BaseRoute]) -> list[BaseRoute]:
         """Return the route to the host that has live resize at its root, if there is one.
@@ -66,6 +73,7 @@ class Live:
     def _first(self, prefix: str) -> list[BaseRoute]:
         return [
             Route(f"{prefix}/robots.txt", _robots(self._site, "/")),
+            Route(f"{prefix}{HEALTH}", self._health.live),
             Route(f"{prefix}/token", self._uploads.create_token, methods=["POST"]),
             readable(f"{prefix}/{{stem}}.{{extension:extension}}", self._images.get, ALLOWED),
         ]

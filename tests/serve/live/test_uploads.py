@@ -4,6 +4,7 @@ import json
 from hashlib import sha256
 from io import BytesIO
 from typing import Any
+from urllib.parse import quote
 
 import httpx2 as httpx
 import pytest
@@ -26,6 +27,7 @@ from tests.serve.conftest import TOKEN
 from tests.serve.live.conftest import FAR, Opening
 
 PICTURE = jpeg(photo(64, 48))
+JSON = {"Content-Type": "application/json"}
 
 
 def token_for(client: TestClient, image_id: str) -> str:
@@ -90,7 +92,7 @@ def test_what_names_no_image_is_told_how_to(client: TestClient, body: bytes) -> 
 
 
 @pytest.mark.parametrize(
-    "image_id", ["", "token", "a.jpg", "a_10_10", "a_10_10_2x", "a/b", "a b", "ü", "\ud800", "x" * 201]
+    "image_id", ["", "token", "a.jpg", "a_10_10", "a_10_10_2x", "a/b", " ab", "ü", "\ud800", "x" * 201]
 )
 def test_a_name_that_does_not_fit_is_refused_with_the_rule(client: TestClient, image_id: str) -> None:
     answer = client.post("/live/token", content=json.dumps({"id": image_id}))
@@ -112,29 +114,111 @@ def test_a_token_opens_one_id_once(client: TestClient, playground: Playground) -
 
 
 @pytest.mark.parametrize(
-    ("data", "query", "field", "status"),
+    ("data", "query", "status"),
     [
-        (b"no picture at all", "", "image", 415),
-        (b"", "", "image", 415),
-        (PICTURE[: len(PICTURE) // 2], "", "image", 422),
-        (PICTURE, "", "file", 400),
-        (PICTURE, "?x=1&y=1&width=10", "image", 400),
-        (PICTURE, "?x=1&y=1&width=10&height=0", "image", 400),
-        (PICTURE, "?x=-1&y=1&width=10&height=10", "image", 400),
-        (PICTURE, "?x=60&y=0&width=10&height=10", "image", 400),
-        (PICTURE, "?x=0&y=40&width=10&height=10", "image", 400),
+        (b"no picture at all", "", 415),
+        (b"", "", 415),
+        (PICTURE[: len(PICTURE) // 2], "", 422),
+        (PICTURE, "?x=60&y=0&width=10&height=10", 400),
+        (PICTURE, "?x=0&y=40&width=10&height=10", 400),
     ],
 )
 def test_a_failed_upload_uses_up_its_token_and_leaves_the_id_free(
-    client: TestClient, playground: Playground, data: bytes, query: str, field: str, status: int
+    client: TestClient, playground: Playground, data: bytes, query: str, status: int
 ) -> None:
     token = token_for(client, "test")
-    failed = send(client, f"test.jpg{query}", token, data, field)
+    failed = send(client, f"test.jpg{query}", token, data)
     assert failed.status_code == status, failed.text
     assert failed.headers["content-type"] == "application/problem+json"
     assert send(client, "test.jpg", token).status_code == 403
     assert (taken(playground), list(playground.site.incoming.iterdir())) == (set(), [])
     assert send(client, "test.jpg", token_for(client, "test")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("query", "field", "headers", "status"),
+    [
+        ("?x=1&y=1&width=10", "image", {}, 400),
+        ("?x=1&y=1&width=10&height=0.5", "image", {}, 400),
+        ("?x=-1&y=1&width=10&height=10", "image", {}, 400),
+        ("?x=abc&y=1&width=10&height=10", "image", {}, 400),
+        ("?x=%zz", "image", {}, 400),
+        ("", "file", {}, 400),
+        ("", "image", {"Content-Type": "image/jpeg"}, 400),
+        ("", "image", {"Content-Length": "9999999999"}, 413),
+    ],
+)
+def test_what_is_refused_before_the_image_is_read_leaves_its_token_good(
+    client: TestClient, playground: Playground, query: str, field: str, headers: dict[str, str], status: int
+) -> None:
+    token = token_for(client, "test")
+    files = {field: ("holiday.jpg", PICTURE)}
+    refused = client.post(f"/live/test.jpg{query}", headers={"X-Token": token, **headers}, files=files)
+    assert (refused.status_code, taken(playground)) == (status, set()), refused.text
+    done = send(client, "test.jpg?x=30.9&y=0.5&width=10.99&height=20", token)
+    assert (done.status_code, done.json()["original_width"], done.json()["original_height"]) == (200, 10, 20)
+    crop = playground.snapshot(pack_of(playground, "test")).slot("main").crop
+    assert crop == Crop(30 / 64, 0, 40 / 64, 20 / 48)
+
+
+@pytest.mark.parametrize(
+    "image_id", ["user@example.org", "12:30", "a+b", "Oslo, Norway", "my holiday", "photo (1)", "it's", "k=v;w&x"]
+)
+def test_an_id_may_hold_what_a_path_holds_and_spaces(client: TestClient, image_id: str) -> None:
+    name = quote(image_id, safe="@:+,()'=;&")
+    assert send(client, f"{name}.jpg", token_for(client, image_id)).json()["id"] == image_id
+    assert client.get(f"/live/{name}_32_32.png").status_code == 200
+    assert client.get(f"/live/{quote(image_id, safe='')}.jpg").status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
+def test_an_image_is_fetched_under_the_extension_that_it_was_posted_with(client: TestClient, kind: str) -> None:
+    file = BytesIO()
+    photo(40, 30).save(file, kind)
+    path = f"x.{kind.lower()}"
+    for image_id in ("x", f"y.{kind.lower()}"):
+        posted = path if image_id == "x" else image_id
+        assert send(client, posted, token_for(client, image_id), file.getvalue()).json()["id"] == image_id
+        answer = client.get(f"/live/{posted}")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, f"image/{kind.lower()}")
+        with Image.open(BytesIO(answer.content)) as image:
+            assert (image.size, image.format) == ((40, 30), kind)
+        assert client.head(f"/live/{posted}").status_code == 200
+
+
+def test_the_secret_of_the_old_service_opens_from_afar(opening: Opening) -> None:
+    settings = {"live_token_secret": "1234hvhv1234hvp", "here": FAR, "base": "https://testserver"}
+    far = opening(**settings)
+    right = far.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"})
+    assert right.status_code == 200
+    assert send(far, "x.jpg", right.json()["token"]).status_code == 200
+    for secret in ("", "wrong", "1234hvhv1234hvp ", "\ud800", TOKEN, None, 12345):
+        body = json.dumps({"id": "y", "secret": secret})
+        assert far.post("/live/token", content=body, headers=JSON).status_code == 401, secret
+    plain = opening(**settings | {"base": "http://testserver"})
+    assert plain.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"}).json()["code"] == "INSECURE"
+    near = opening(live_token_secret="1234hvhv1234hvp")
+    assert near.post("/live/token", json={"id": "z"}).status_code == 200, "a trusted address needs none"
+    assert near.post("/live/token", json={"id": "z", "secret": "wrong"}).status_code == 401
+
+
+def test_secrets_cannot_be_tried_one_after_the_other(opening: Opening) -> None:
+    far = opening(live_token_secret="1234hvhv1234hvp", here=FAR, base="https://testserver")
+    statuses = [far.post("/live/token", json={"id": "x", "secret": f"guess {n}"}).status_code for n in range(25)]
+    assert statuses[0] == 401
+    assert statuses[-1] == 429
+    right = far.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"})
+    assert (right.status_code, "retry-after" in right.headers) == (429, True), "nor learned while they are slowed down"
+
+
+def test_without_a_secret_of_its_own_one_in_a_body_is_a_bearer_token(opening: Opening, playground: Playground) -> None:
+    far = opening(here=FAR, base="https://testserver")
+    assert far.post("/live/token", json={"id": "x", "secret": TOKEN}).status_code == 200
+    for scope, status in ((Scope.UPLOADS_WRITE, 200), (Scope.READ, 403)):
+        secret = tokens.create_token(playground.caller, scope.name.lower().replace("_", "-"), [scope])[1]
+        assert far.post("/live/token", json={"id": "x", "secret": secret}).status_code == status
+    assert far.post("/live/token", json={"id": "x", "secret": "wrong"}).status_code == 401
+    assert opening().post("/live/token", json={"id": "x", "secret": "ignored"}).status_code == 200
 
 
 def test_a_crop_beyond_the_picture_says_how_large_that_is(client: TestClient) -> None:
