@@ -6,6 +6,7 @@ PNG in `cICP`; older PNGs tell a gamma (`gAMA`) and primaries (`cHRM`).
 
 import math
 import struct
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -193,7 +194,11 @@ def _png_codes(data: bytes) -> tuple[int, int] | None:
         length, kind = struct.unpack_from(">I4s", data, at)
         if kind == b"IDAT":
             break
-        if kind == b"cICP" and length >= 4 and at + 10 <= len(data):
+        if (
+            kind == b"cICP"
+            and length == 4
+            and zlib.crc32(data[at + 4 : at + 12]).to_bytes(4, "big") == data[at + 12 : at + 16]
+        ):
             return data[at + 8], data[at + 9]
         at += length + 12
     return None

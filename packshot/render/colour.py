@@ -8,6 +8,7 @@ from itertools import product
 from PIL import Image, ImageChops, ImageCms, ImageMath
 from PIL.ImageCms import ImageCmsProfile, ImageCmsTransform
 
+from packshot.errors import TooLarge
 from packshot.render.damage import DAMAGE
 
 _SRGB = ImageCms.createProfile("sRGB")
@@ -18,6 +19,17 @@ _D50_KELVIN = 5000
 _TO_8_BITS = [(value + 128) // 257 for value in range(65536)]
 _GREYS = Image.frombytes("L", (256, 1), bytes(range(256)))
 _MODES_8_BITS = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
+
+
+def check_profile(profile: bytes, max_bytes: int) -> None:
+    """Refuse a picture whose sound ICC profile is too large; a broken one counts as none.
+
+    Raises:
+        TooLarge: the profile's header says that it has more than `max_bytes`.
+    """
+    told = int.from_bytes(profile[:4], "big")
+    if told > max_bytes and profile[36:40] == b"acsp":
+        raise TooLarge("The picture's colour profile is too large.", expected=f"at most {max_bytes} bytes", got=told)
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:

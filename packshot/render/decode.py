@@ -11,13 +11,14 @@ from PIL import AvifImagePlugin, Image, PngImagePlugin
 from PIL.ImageCms import ImageCmsTransform
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
-from packshot.render import gif, jpeg
+from packshot.render import gif, jpeg, png
 from packshot.render.cicp import implied_profile
-from packshot.render.colour import to_rgb, to_srgb, transformed
+from packshot.render.colour import check_profile, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
@@ -194,12 +195,22 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     source.decodermaxblock = _BLOCK
     held = tiff_orientation(source) if isinstance(source, TiffImageFile) else None
     with refused_if_damaged(DAMAGED):
-        source.load()
+        _load(source, data, limits)
     if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
         raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
     turn = UPRIGHT.get(held or orientation(source))
     picture, colours = to_rgb(source)
     return Decoded(bare(picture), turn, whole, colours)
+
+
+def _load(source: ImageFile, data: bytes, limits: Limits) -> None:
+    is_keyed = isinstance(source, PngImageFile) and png.has_wide_key(source)
+    source.load()
+    if is_keyed:
+        low, _ = open_original(data, limits)
+        assert isinstance(source, PngImageFile)
+        assert isinstance(low, PngImageFile)
+        png.apply_wide_key(source, low)
 
 
 def can_be_halved(data: bytes) -> bool:
@@ -264,6 +275,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     check_structure(data, format)
     frames = 1
     reach = Size(0, 0)
+    file = data
     # What the readers would do too late, or not at all.
     if format == "webp" and (canvas := webp_canvas(data)) is not None:
         check_pixels(canvas, limits)
@@ -273,8 +285,10 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     elif format == "gif":
         found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))
         frames, reach = found.frames, found.reach
+    elif format == "png":
+        file = png.readable(data, MAX_PROFILE_BYTES).data
     with refused_if_damaged("The picture is damaged: its header cannot be read."):
-        source = READERS[format](BytesIO(data))
+        source = READERS[format](BytesIO(file))
         if format in _ANIMATED:
             frames = int(getattr(source, "n_frames", 1))
         profile = source.info.get("icc_profile") or b""
@@ -290,11 +304,8 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         check_samples(source, limits)
     check_frames(frames, Size(max(size.width, reach.width), max(size.height, reach.height)), limits)
     if len(profile) > MAX_PROFILE_BYTES:
-        raise TooLarge(
-            "The picture's colour profile is too large.",
-            expected=f"at most {MAX_PROFILE_BYTES} bytes",
-            got=len(profile),
-        )
+        check_profile(profile, MAX_PROFILE_BYTES)
+        source.info.pop("icc_profile")
     return source, Header(format, size.width, size.height, frames)
 
 
@@ -334,11 +345,9 @@ def check_frames(frames: int, size: Size, limits: Limits) -> None:
 
 
 def _scale_transparent_value(source: ImageFile) -> None:
-    # A PNG may name one colour as transparent, in its own depth. Pillow brings
-    # the pixels to 8 bits but leaves that colour as it was written.
+    # A PNG may name one grey as transparent, in its own depth. Pillow brings
+    # the pixels to 8 bits but leaves that grey as it was written.
     value = source.info.get("transparency")
     depth = source.tile[0].args if source.tile else None
     if depth in ("L;2", "L;4") and isinstance(value, int):
         source.info["transparency"] = value * (85 if depth == "L;2" else 17)
-    elif depth == "RGB;16B" and isinstance(value, tuple):
-        source.info["transparency"] = tuple(part >> 8 for part in value)
