@@ -182,6 +182,8 @@ class Original:
         format: what the bytes are; its own name, as the decoder gives it.
         quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None: not known.
         decoding_seconds: CPU time of decoding all its frames once; None: not measured yet.
+        decode_revision: 0 if its pixels come out as in the first release; else the number of the decoder's change
+            that they depend on, which is part of every fingerprint. None: an earlier release has looked at it.
         failure: why it could not be decoded when that was last tried; None: it could.
         failed_at: when that was.
     """
@@ -197,6 +199,7 @@ class Original:
     dominant_color: str | None
     quality: int | None = None
     decoding_seconds: float | None = field(default=None, compare=False)
+    decode_revision: int | None = None
     failure: PackshotError | None = field(default=None, compare=False)
     failed_at: datetime | None = field(default=None, compare=False)
 

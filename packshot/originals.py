@@ -25,20 +25,7 @@ def keep_original(
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
     """
-    facts = site.renderer.probe(source, lane, share=Share(tenant, sha256))
-    original = Original(
-        sha256=sha256,
-        width=facts.width,
-        height=facts.height,
-        bytes=size,
-        format=facts.format,
-        alpha=facts.alpha,
-        frames=facts.frames,
-        thumbhash=facts.thumbhash,
-        dominant_color=facts.dominant_color,
-        quality=facts.quality,
-        decoding_seconds=facts.decoding_seconds,
-    )
+    original = _probe(site, tenant, source, sha256=sha256, size=size, lane=lane)
     # First, so that nothing is in the store that the catalog does not know, and nobody collects it meanwhile.
     with site.catalog.write(tenant) as tx:
         packs.announce_original(tx, original)
@@ -55,6 +42,39 @@ def keep_original(
         site.originals.delete(stored.key)
         raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
     return original
+
+
+def look_again(site: Site, tenant: str, sha256: str, size: int) -> Original:
+    """Decode a stored original as this release does, and write down what is known of it now.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: this release refuses the picture.
+        NoSuchObject, DamagedObject: its bytes are lost.
+        OSError: the store is away.
+    """
+    with site.originals.as_file(original_key(tenant, sha256)) as source:
+        original = _probe(site, tenant, source, sha256=sha256, size=size, lane=Lane.BULK)
+    with site.catalog.write(tenant) as tx:
+        packs.announce_original(tx, original)
+    return original
+
+
+def _probe(site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane) -> Original:
+    facts = site.renderer.probe(source, lane, share=Share(tenant, sha256))
+    return Original(
+        sha256=sha256,
+        width=facts.width,
+        height=facts.height,
+        bytes=size,
+        format=facts.format,
+        alpha=facts.alpha,
+        frames=facts.frames,
+        thumbhash=facts.thumbhash,
+        dominant_color=facts.dominant_color,
+        quality=facts.quality,
+        decoding_seconds=facts.decoding_seconds,
+        decode_revision=facts.decode_revision,
+    )
 
 
 def digest_file(path: Path) -> str:

@@ -18,9 +18,11 @@ from packshot.catalog.candidates import read_change
 from packshot.catalog.inspection import Claimed
 from packshot.catalog.orders import Priority, place_orders
 from packshot.catalog.snapshots import read_snapshots
+from packshot.catalog.survey import keep_shape
 from packshot.catalog.transaction import next_sequence
-from packshot.errors import Invalid
+from packshot.errors import Invalid, PackshotError
 from packshot.make import current_variants
+from packshot.originals import look_again
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
 from packshot.variants.key import parse_key
@@ -63,6 +65,7 @@ class Scrubbed:
         orphans: blobs that the ledger does not know.
         unknown_originals: bytes of originals that the catalog does not know; they are left alone.
         ordered: packs that are rendered again.
+        moved: originals whose pixels come out otherwise than in the release that first looked at them.
         lost: originals that somebody has to upload again.
     """
 
@@ -73,6 +76,7 @@ class Scrubbed:
     orphans: int = 0
     unknown_originals: int = 0
     ordered: int = 0
+    moved: int = 0
     lost: list[Lost] = field(default_factory=list)
 
     @property
@@ -105,7 +109,7 @@ def scrub(
         while packs := dict(islice(walk, PACKS_AT_ONCE)):
             _scrub_packs(site, tenant, packs, result, threads, deep=deep, mend=mend)
             seen(result)
-        _scrub_originals(site, tenant, result, threads, deep=deep, seen=seen)
+        _scrub_originals(site, tenant, result, threads, deep=deep, mend=mend, seen=seen)
     return result
 
 
@@ -257,6 +261,7 @@ def _scrub_originals(
     threads: ThreadPoolExecutor,
     *,
     deep: bool,
+    mend: bool,
     seen: Callable[[Scrubbed], None],
 ) -> None:
     def look(original: tuple[str, int]) -> Fault | None:
@@ -272,9 +277,35 @@ def _scrub_originals(
                 # Whoever showed it may have been faster than this look.
                 if places:
                     result.lost.append(Lost(digest, fault, places))
+        if deep and mend:
+            _look_again(site, tenant, portion, result)
         result.originals += len(portion)
         seen(result)
     listed = site.originals.list(f"{tenant}/")
     while names := [key.partition("/")[2] for key in islice(listed, inspection.PORTION)]:
         with site.catalog.read(tenant) as tx:
             result.unknown_originals += len(set(names) - inspection.find_known_originals(tx, names))
+
+
+def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: Scrubbed) -> None:
+    """Decode originals that only an earlier release has looked at, and order the packs whose pictures change."""
+    with site.catalog.read(tenant) as tx:
+        undated = inspection.find_undated_originals(tx, [digest for digest, _ in portion])
+    for digest, size in portion:
+        if digest not in undated:
+            continue
+        try:
+            original = look_again(site, tenant, digest, size)
+        except (PackshotError, NoSuchObject, DamagedObject):
+            # It is lost, or refused by now. Its stored variants stay; the next look tries again.
+            continue
+        if not original.decode_revision:
+            continue
+        result.moved += 1
+        with site.catalog.write(tenant) as tx:
+            seq = next_sequence(tx)
+            pack_ids = inspection.list_packs_showing(tx, digest)
+            for pack_id in pack_ids:
+                keep_shape(tx, pack_id)
+            place_orders(tx, pack_ids, seq, Priority.BULK, verify=False)
+        result.ordered += len(pack_ids)

@@ -182,6 +182,30 @@ def grey_inks() -> bytes:
     return icc("CMYK", "Lab ", {"wtpt": _WHITE, "A2B0": lut, "A2B1": lut})
 
 
+def dim_black(*, printer: bool = True) -> bytes:
+    """Return a CMYK profile like `grey_inks` in which the darkest that can be printed has an L* of 12.
+
+    Args:
+        printer: it has the table from Lab to ink that profiles of presses have.
+    """
+    corners = [sum(inks >> bit & 1 for bit in range(4)) for inks in range(16)]
+    clut = b"".join(bytes((round(2.55 * (100 - 22 * count)), 128, 128)) for count in corners)
+    identity = bytes(range(256))
+    matrix = _fixed(1, 0, 0, 0, 1, 0, 0, 0, 1)
+    to_lab = b"mft1\0\0\0\0" + bytes((4, 3, 2, 0)) + matrix + identity * 4 + clut + identity * 3
+    inks = b"".join(bytes([255 if not light else 0] * 4) for light in (0, 1) for _ in range(4))
+    levels = bytes(max(0, min(255, round((level - 30.6) / (255 - 30.6) * 255))) for level in range(256))
+    to_ink = b"mft1\0\0\0\0" + bytes((3, 4, 2, 0)) + matrix + levels + identity * 2 + inks + identity * 4
+    tags = {"wtpt": _WHITE, "A2B0": to_lab, "A2B1": to_lab}
+    return icc("CMYK", "Lab ", tags | ({"B2A0": to_ink, "B2A1": to_ink} if printer else {}))
+
+
+def lifted_grey() -> bytes:
+    """Return a grey profile whose black is a dark grey."""
+    curve = b"curv" + struct.pack(">4xI5H", 5, 3000, 15000, 30000, 45000, 65535)
+    return icc("GRAY", "XYZ ", {"wtpt": _WHITE, "kTRC": curve})
+
+
 def srgb() -> bytes:
     """Return littleCMS's own sRGB profile."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -149,6 +149,19 @@ def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
     return [(row.pack_id, row.location) for row in tx.connection.execute(statement)]
 
 
+def find_undated_originals(tx: Tx, digests: Collection[str]) -> set[str]:
+    """Return which of those originals only an earlier release has looked at; see `Original.decode_revision`."""
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests), originals.c.decode_revision.is_(None))
+    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*here)))
+
+
+def list_packs_showing(tx: Tx, sha256: str) -> list[str]:
+    """Return every pack with a location that shows an original, in order."""
+    statement = sa.select(pack_locations.c.pack_id).distinct().order_by(pack_locations.c.pack_id)
+    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+    return list(tx.connection.scalars(statement.where(*here)))
+
+
 def count_originals(tx: Tx, *, most: int) -> int:
     """Return how many originals all tenants have, up to `most`."""
     some = sa.select(originals.c.sha256).distinct().limit(most).subquery()

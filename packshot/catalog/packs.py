@@ -340,9 +340,11 @@ def get_original(tx: Tx, sha256: str) -> Original:
 def announce_original(tx: Tx, original: Original) -> None:
     """Record an original by its content before its bytes are put; one that is known gains what was not known of it.
 
+    What follows from its pixels is written over, as the decoder may have changed since it was first decoded.
     Until a pack location shows it, its grace period counts from now.
     """
-    learnt = ("thumbhash", "dominant_color", "quality", "decoding_seconds")
+    learnt = ("quality", "decoding_seconds")
+    decoded = ("width", "height", "alpha", "frames", "thumbhash", "dominant_color", "decode_revision")
     statement = tx.insert(originals).values(
         tenant_id=tx.tenant,
         sha256=original.sha256,
@@ -356,6 +358,7 @@ def announce_original(tx: Tx, original: Original) -> None:
         dominant_color=original.dominant_color,
         quality=original.quality,
         decoding_seconds=original.decoding_seconds,
+        decode_revision=original.decode_revision,
         created_at=tx.now,
         unused_since=tx.now,
     )
@@ -363,6 +366,7 @@ def announce_original(tx: Tx, original: Original) -> None:
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "sha256"],
             set_={name: sa.func.coalesce(originals.c[name], statement.excluded[name]) for name in learnt}
+            | {name: sa.func.coalesce(statement.excluded[name], originals.c[name]) for name in decoded}
             | {"unused_since": sa.case((originals.c.unused_since.is_(None), sa.null()), else_=tx.now)}
             # It has just been decoded.
             | {"failure": None, "failed_at": None},

@@ -166,6 +166,7 @@ def to_original(row: Row) -> Original:
         dominant_color=row.o_dominant_color,
         quality=row.o_quality,
         decoding_seconds=row.o_decoding_seconds,
+        decode_revision=row.o_decode_revision,
         failure=None if row.o_failure is None else load_error(row.o_failure),
         failed_at=row.o_failed_at,
     )

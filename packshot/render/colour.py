@@ -47,7 +47,7 @@ def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]
     None: it is sRGB. Where the pixels are RGB in another space, whoever makes the
     picture smaller transforms what comes of it: a whole original takes far longer.
 
-    Its ICC profile is applied with relative colorimetric intent. A profile that is broken,
+    Its ICC profile is applied with relative colorimetric intent and black point compensation. A profile that is broken,
     or made for other channels than the picture has, counts as none: then grey
     and RGB are taken for sRGB, and CMYK is converted by complement. Pillow
     reads every CMYK JPEG as Adobe writes it, inverted, whoever wrote it.
@@ -221,7 +221,7 @@ def _to_srgb(profile: bytes, mode: str) -> ImageCmsTransform | None:
         source = ImageCmsProfile(BytesIO(profile))
         if source.profile.xcolor_space.strip() != _SPACE[mode]:
             return None
-        transform = _transform(source, mode, "RGBA" if mode == "RGBA" else "RGB")
+        transform = _transform(_with_black(profile, source), mode, "RGBA" if mode == "RGBA" else "RGB")
     except DAMAGE:
         return None
     return None if mode in ("RGB", "RGBA") and not _moves_colours(transform, mode) else transform
@@ -232,14 +232,54 @@ def _lab() -> ImageCmsTransform:
     return _transform(ImageCmsProfile(ImageCms.createProfile("LAB", _D50_KELVIN)), "LAB", "RGB")
 
 
-def _transform(source: ImageCmsProfile, mode: str, result: str) -> ImageCmsTransform:
+@lru_cache(maxsize=4)
+def compensates_black(profile: bytes) -> bool:
+    """Return whether an ICC profile's black is not that of sRGB, so that black point compensation moves its colours."""
+    try:
+        source = ImageCmsProfile(BytesIO(profile))
+        mode = {space: mode for mode, space in _SPACE.items()}.get(source.profile.xcolor_space.strip())
+        if mode is None or mode == "LAB":
+            return False
+        mode = "RGB" if mode == "RGBA" else mode
+        plain = _transform(source, mode, "RGB", compensated=False)
+        if mode != "CMYK" and plain.apply(Image.new(mode, (1, 1))).tobytes() == b"\0\0\0":
+            return False
+        colours = {"L": _GREYS, "RGB": _sampled_colours(), "CMYK": _sampled_inks()}[mode]
+        compensated = _transform(_with_black(profile, source), mode, "RGB")
+        return bool(plain.apply(colours).tobytes() != compensated.apply(colours).tobytes())
+    except DAMAGE:
+        return False
+
+
+def _with_black(profile: bytes, source: ImageCmsProfile) -> ImageCmsProfile:
+    """Return a profile whose black littleCMS can find.
+
+    It looks for the black of a printer with the tables from Lab to ink. A profile that lacks these, as it is meant for
+    reading only, is declared one of an input device: then its darkest colour counts.
+    """
+    tags = {profile[at : at + 4] for at in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12)}
+    if source.profile.device_class != "prtr" or b"B2A0" in tags:
+        return source
+    return ImageCmsProfile(BytesIO(profile[:12] + b"scnr" + profile[16:]))
+
+
+def _transform(source: ImageCmsProfile, mode: str, result: str, *, compensated: bool = True) -> ImageCmsTransform:
+    flags = ImageCms.Flags.BLACKPOINTCOMPENSATION if compensated else ImageCms.Flags.NONE
     # Optimised, the curve of a grey profile is too coarse for shadows; it is asked for 256 greys only.
-    flags = ImageCms.Flags.NOOPTIMIZE if mode == "L" else ImageCms.Flags.NONE
+    if mode == "L":
+        flags |= ImageCms.Flags.NOOPTIMIZE
     transform = ImageCms.buildTransform(
         source, _SRGB, mode, result, renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC, flags=flags
     )
     assert isinstance(transform, ImageCmsTransform)
     return transform
+
+
+@lru_cache(maxsize=1)
+def _sampled_inks() -> Image.Image:
+    steps = range(0, 256, 51)
+    inks = [bytes(ink) for ink in product(steps, steps, steps, steps)]
+    return Image.frombytes("CMYK", (len(inks), 1), b"".join(inks))
 
 
 def _moves_colours(transform: ImageCmsTransform, mode: str) -> bool:

@@ -18,11 +18,12 @@ from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.render import gif, jpeg, png
 from packshot.render.cicp import implied_profile
-from packshot.render.colour import check_profile, to_rgb, to_srgb, transformed
+from packshot.render.colour import check_profile, compensates_black, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
 from packshot.render.metadata import credit_exif, orientation, tiff_orientation
+from packshot.render.revision import DecodeRevision
 from packshot.render.structure import check_structure
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
@@ -92,6 +93,7 @@ class Header:
         width, height: pixels as stored, not yet upright.
         frames: 1 for a still picture; further pages of a TIFF and further pictures of a HEIC do not count.
         quality: 1 to 100, of a JPEG, by its quantisation tables; None for other formats.
+        revision: the decoder's change that the header shows the pixels to depend on.
     """
 
     format: str
@@ -99,6 +101,7 @@ class Header:
     height: int
     frames: int
     quality: int | None = None
+    revision: DecodeRevision = DecodeRevision.FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,7 @@ class Decoded:
         picture: mode RGB, or RGBA where some pixel is not opaque; without metadata.
         turn: what brings it upright; None: it is.
         colours: what brings it to sRGB; None: it is.
+        revision: number of the decoder's change that the pixels depend on; see `packshot.render.revision`.
         whole: size of the original as stored where `picture` was decoded smaller; None: its own.
     """
 
@@ -119,6 +123,7 @@ class Decoded:
     turn: Image.Transpose | None
     whole: Size | None = None
     colours: ImageCmsTransform | None = None
+    revision: int = 0
 
     @property
     def size(self) -> Size:
@@ -195,22 +200,27 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     source.decodermaxblock = _BLOCK
     held = tiff_orientation(source) if isinstance(source, TiffImageFile) else None
     with refused_if_damaged(DAMAGED):
-        _load(source, data, limits)
+        revision = max(header.revision, _load(source, data, limits))
     if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
         raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
     turn = UPRIGHT.get(held or orientation(source))
+    if compensates_black(source.info.get("icc_profile") or b""):
+        revision = max(revision, DecodeRevision.BLACK_POINT)
     picture, colours = to_rgb(source)
-    return Decoded(bare(picture), turn, whole, colours)
+    return Decoded(bare(picture), turn, whole, colours, revision)
 
 
-def _load(source: ImageFile, data: bytes, limits: Limits) -> None:
+def _load(source: ImageFile, data: bytes, limits: Limits) -> DecodeRevision:
+    """Decode the pixels of an open original, and return what of the decoder's changes they depend on."""
     is_keyed = isinstance(source, PngImageFile) and png.has_wide_key(source)
     source.load()
-    if is_keyed:
-        low, _ = open_original(data, limits)
-        assert isinstance(source, PngImageFile)
-        assert isinstance(low, PngImageFile)
-        png.apply_wide_key(source, low)
+    if not is_keyed:
+        return DecodeRevision.FIRST
+    low, _ = open_original(data, limits)
+    assert isinstance(source, PngImageFile)
+    assert isinstance(low, PngImageFile)
+    png.apply_wide_key(source, low)
+    return DecodeRevision.WIDE_KEY
 
 
 def can_be_halved(data: bytes) -> bool:
@@ -275,7 +285,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     check_structure(data, format)
     frames = 1
     reach = Size(0, 0)
-    file = data
+    file, revision = data, DecodeRevision.FIRST
     # What the readers would do too late, or not at all.
     if format == "webp" and (canvas := webp_canvas(data)) is not None:
         check_pixels(canvas, limits)
@@ -286,7 +296,9 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))
         frames, reach = found.frames, found.reach
     elif format == "png":
-        file = png.readable(data, MAX_PROFILE_BYTES).data
+        readable = png.readable(data, MAX_PROFILE_BYTES)
+        file = readable.data
+        revision = DecodeRevision.IGNORED_CHUNKS if readable.lacks_colours else revision
     with refused_if_damaged("The picture is damaged: its header cannot be read."):
         source = READERS[format](BytesIO(file))
         if format in _ANIMATED:
@@ -306,7 +318,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     if len(profile) > MAX_PROFILE_BYTES:
         check_profile(profile, MAX_PROFILE_BYTES)
         source.info.pop("icc_profile")
-    return source, Header(format, size.width, size.height, frames)
+    return source, Header(format, size.width, size.height, frames, revision=revision)
 
 
 def check_samples(source: TiffImageFile, limits: Limits) -> None:

@@ -32,6 +32,7 @@ class Facts:
         dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
         quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None for other formats.
         decoding_seconds: CPU time of decoding all its frames once.
+        decode_revision: number of the decoder's change that its pixels depend on; 0: none.
     """
 
     width: int
@@ -43,6 +44,7 @@ class Facts:
     dominant_color: str | None
     quality: int | None = None
     decoding_seconds: float = field(default=0.0, compare=False)
+    decode_revision: int = 0
 
 
 def _ignore(pixels: int) -> None:
@@ -90,6 +92,8 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         dominant_color=color,
         quality=header.quality,
         decoding_seconds=decoding_seconds,
+        # A plain number: the parent reads no class that it has not allowed.
+        decode_revision=int(decoded.revision),
     )
 
 

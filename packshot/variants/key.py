@@ -45,15 +45,21 @@ def parse_key(text: str) -> Key:
     return Key(parts[0], parts[1], parts[2], parts[3], parse_plan(parts[4]))
 
 
-def fingerprint(original_sha256: str, crop: Crop | None, focus: Focus | None, revision: int) -> str:
+def fingerprint(
+    original_sha256: str, crop: Crop | None, focus: Focus | None, revision: int, decode_revision: int = 0
+) -> str:
     """Digest what a picture is made from: 24 hex digits, 96 bits of SHA-256.
+
+    Args:
+        decode_revision: see `Original.decode_revision`. 0 leaves the digest as it was before there were any.
 
     The full rectangle and no crop are the same picture. Floats are spelled by
     their shortest round-trip form, so equal numbers give equal digests.
     """
     drawn_crop = None if crop is None or crop.is_full else _numbers(crop.left, crop.top, crop.right, crop.bottom)
     point = None if focus is None else _numbers(focus.x, focus.y)
-    text = json.dumps([original_sha256, drawn_crop, point, revision], separators=(",", ":"))
+    parts = [original_sha256, drawn_crop, point, revision, *([decode_revision] if decode_revision else [])]
+    text = json.dumps(parts, separators=(",", ":"))
     return sha256(text.encode()).hexdigest()[:24]
 
 

@@ -127,7 +127,8 @@ def shown_at(snapshot: Snapshot, location: str) -> Shown | None:
     assert giver.original is not None
     crop, crop_from = next(((slot.crop, slot.location) for slot in (own, giver) if slot.crop), (None, None))
     focus, focus_from = next(((slot.focus, slot.location) for slot in (own, giver) if slot.focus), (None, None))
-    digest = fingerprint(giver.original.sha256, crop, focus, config.revision + own.revision)
+    original = giver.original
+    digest = fingerprint(original.sha256, crop, focus, config.revision + own.revision, original.decode_revision or 0)
     return Shown(location, source, consulted, giver.original, crop, crop_from, focus, focus_from, digest)
 
 
@@ -177,6 +178,7 @@ def view_at(snapshot: Snapshot, location: str) -> View | None:
         thumbhash=None,
         dominant_color=None,
         decoding_seconds=None,
+        decode_revision=None,
         failure=None,
         failed_at=None,
     )

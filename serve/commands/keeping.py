@@ -81,6 +81,8 @@ def scrub(
             f"{result.variants} variants and {result.originals} originals looked at: {result.missing} missing, "
             f"{result.wrong} wrong, {result.orphans} without a row.{ordered}"
         )
+        if result.moved:
+            typer.echo(f"{result.moved} originals come out otherwise than in an earlier release; rendered again.")
         if result.unknown_originals:
             typer.echo(f"{result.unknown_originals} originals are in the store that the catalog does not know; kept.")
     for one in result.lost:

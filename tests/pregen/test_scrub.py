@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from PIL import Image
 
 from packshot import scrub as scrubbing
 from packshot.catalog import inspection
 from packshot.catalog.jobs import JobKind, JobState
 from packshot.catalog.ledger import VariantState
-from packshot.catalog.tables.artwork import variants
+from packshot.catalog.tables.artwork import originals, variants
 from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.make import make_variants
@@ -25,7 +26,7 @@ from packshot.storage.sidecar import sidecar_path
 from resolvers import keeping, locations, packs
 from resolvers.changes import Consent
 from resolvers.jobs import list_failures
-from tests.pictures import jpeg, photo
+from tests.pictures import dim_black, jpeg, photo, tiff
 from tests.playground import TENANT, Playground
 
 
@@ -277,3 +278,24 @@ def test_more_packs_than_are_read_at_once_are_all_looked_at(
     assert (result.variants, result.originals, result.missing) == (21, 7, 9)
     assert seen == sorted(seen)
     assert_right(playground, *ids)
+
+
+def test_an_original_that_comes_out_otherwise_than_before_is_rendered_again_under_other_keys(
+    playground: Playground,
+) -> None:
+    picture = tiff(Image.new("CMYK", (60, 40), (255,) * 4), icc_profile=dim_black())
+    moved, same = playground.pack(picture=picture), playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    current = {pack_id: playground.planned(pack_id) for pack_id in (moved, same)}
+    with playground.site.catalog.write(TENANT) as tx:
+        # As an earlier release left them.
+        tx.connection.execute(originals.update().values(decode_revision=None))
+    before = playground.planned(moved)
+    assert not set(before) & set(current[moved])
+    assert mend(playground).moved == 0
+    found = mend(playground, deep=True)
+    assert (found.moved, found.ordered) == (1, 1)
+    assert playground.planned(moved) == current[moved]
+    assert playground.planned(same) == current[same]
+    assert_right(playground, moved, same)
+    assert mend(playground, deep=True).moved == 0

@@ -13,6 +13,7 @@ from PIL import Image
 from packshot.render.cicp import matrix_profile
 from packshot.render.decode import decode
 from packshot.render.limits import Limits
+from packshot.render.revision import DecodeRevision
 from tests import pictures
 
 Floats = npt.NDArray[np.float64]
@@ -345,3 +346,29 @@ def test_a_whole_photograph_in_p3_is_close_everywhere() -> None:
     shown = decoded(pictures.jpeg(Image.fromarray(photo), quality=100, icc_profile=profile(P3, 2.2)))
     difference = delta_e2000(shown.astype(float), in_srgb(photo, P3, power(2.2)))
     assert difference.mean() <= 1
+
+
+@pytest.mark.parametrize("encode", [pictures.tiff, pictures.jpeg])
+@pytest.mark.parametrize("printer", [True, False])
+def test_the_black_of_a_press_comes_out_black(encode: pictures.Encoder, printer: bool) -> None:
+    profile = pictures.dim_black(printer=printer)
+    for inks, expected in (((255,) * 4, 0), ((0,) * 4, 255)):
+        decoded = decode(encode(Image.new("CMYK", (16, 16), inks), icc_profile=profile), Limits())
+        assert decoded.shown(decoded.picture).getpixel((5, 5)) == pytest.approx((expected,) * 3, abs=1)
+        assert decoded.revision == DecodeRevision.BLACK_POINT
+
+
+def test_the_black_of_a_grey_profile_comes_out_black() -> None:
+    for grey, expected in ((0, 0), (255, 255)):
+        decoded = decode(pictures.png(Image.new("L", (16, 16), grey), icc_profile=pictures.lifted_grey()), Limits())
+        assert decoded.shown(decoded.picture).getpixel((5, 5)) == pytest.approx((expected,) * 3, abs=1)
+        assert decoded.revision == DecodeRevision.BLACK_POINT
+
+
+@pytest.mark.parametrize("profile", [b"", b"garbage", pictures.srgb(), pictures.display_p3()])
+def test_pictures_whose_black_is_black_keep_their_keys(profile: bytes) -> None:
+    for picture in (pictures.photo(20, 20), pictures.photo(20, 20).convert("L")):
+        assert decode(pictures.jpeg(picture, icc_profile=profile), Limits()).revision == 0
+    for profile in (pictures.grey_gamma(1.8), pictures.grey_inks()):
+        mode = "L" if profile == pictures.grey_gamma(1.8) else "CMYK"
+        assert decode(pictures.tiff(pictures.photo(20, 20).convert(mode), icc_profile=profile), Limits()).revision == 0

@@ -140,8 +140,10 @@ def test_the_fingerprint_moves_with_all_that_the_picture_is_made_of() -> None:
         fingerprint("a" * 64, None, focus, 0),
         fingerprint("a" * 64, crop, focus, 0),
         fingerprint("a" * 64, crop, focus, 1),
+        fingerprint("a" * 64, crop, focus, 0, 1),
+        fingerprint("a" * 64, crop, focus, 0, 2),
     }
-    assert len(prints) == 6
+    assert len(prints) == 8
 
 
 def test_the_full_rectangle_is_the_same_picture_as_no_crop() -> None:

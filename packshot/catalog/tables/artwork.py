@@ -171,6 +171,9 @@ originals = sa.Table(
     sa.Column("dominant_color", sa.String(7)),
     sa.Column("quality", sa.SmallInteger, comment="1 to 100, of a JPEG; null: not known"),
     sa.Column("decoding_seconds", sa.Double, comment="CPU time of decoding all frames; null: not measured"),
+    sa.Column(
+        "decode_revision", sa.SmallInteger, comment="part of the fingerprint; null: an earlier release looked at it"
+    ),
     sa.Column("failure", sa.JSON(none_as_null=True), comment="why decoding was last refused; null: it was not"),
     sa.Column("failed_at", Moment),
     sa.Column("created_at", Moment, nullable=False),
