@@ -19,6 +19,14 @@ class EventStream(SSETransport):
         super().__init__()
         self._context = context
 
+    def encode_event(self, event: str, data: str | None = None) -> str:
+        """Return one event. Its lines end as urql expects them, which does not know CRLF."""
+        return super().encode_event(event, data).replace("\r\n", "\n")
+
+    def encode_comment(self, comment: str) -> str:
+        """Return a comment, whose lines end like those of events."""
+        return super().encode_comment(comment).replace("\r\n", "\n")
+
     def encode_complete(self) -> str:
         """Return the last event."""
         if self._context.token_ended:

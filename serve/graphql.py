@@ -94,8 +94,8 @@ class AdminGraphQL(GraphQL[Context, None]):
         except PackshotError as error:
             raise await _closed(context, UNAUTHORIZED, error.message) from None
         if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
-            # Within the leeway for clocks. The socket would be closed at once, and opened again with the same token.
-            raise await _closed(context, UNAUTHORIZED, TOKEN_ENDED)
+            # Within the leeway for clocks. Refused like this a client tries again with a new token, but not for ever.
+            raise await _closed(context, FORBIDDEN, TOKEN_ENDED)
         context.admit(caller)
         holder = ("caller", context.caller.tenant, context.caller.subject)
         if not context.held.enter_context(self._sockets.hold(holder, MAX_SOCKETS_PER_CALLER)):
@@ -160,6 +160,28 @@ class AdminGraphQL(GraphQL[Context, None]):
         self, request: Request, result: SubscriptionExecutionResult, transport: HTTPStreamTransport
     ) -> AsyncTextStream:
         return super()._stream_result(request, result, EventStream(request.state.graphql))
+
+    async def execute_operation(
+        self,
+        request: Request,
+        request_adapter: AsyncHTTPRequestAdapter,
+        request_data: GraphQLRequestData | list[GraphQLRequestData],
+        context: Context,
+        root_value: None,
+        sub_response: Response,
+    ) -> ExecutionResult | list[ExecutionResult] | SubscriptionExecutionResult:
+        if isinstance(request_data, GraphQLRequestData) and over_http.prefers_json(request):
+            # Clients such as urql accept JSON and events with every request, and mean events for subscriptions only.
+            try:
+                return await self.execute_single(
+                    request, request_adapter, sub_response, context, root_value, request_data
+                )
+            except HTTPException as error:
+                if request_data.protocol != "sse" or not over_http.is_subscription(error):
+                    raise
+        return await super().execute_operation(
+            request, request_adapter, request_data, context, root_value, sub_response
+        )
 
     async def execute_single(
         self,

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
+EVENTS = "text/event-stream"
 METHODS = ("GET", "POST")
 NEEDS_TOKEN, NEEDS_HTTPS = "The admin API needs a valid token.", "The admin API needs HTTPS."
 
@@ -38,12 +39,18 @@ def media_type(request: HTTPConnection) -> str:
     return max((RESPONSE, JSON), key=lambda offered: _liking(accept, offered))
 
 
+def prefers_json(request: HTTPConnection) -> bool:
+    """Whether a client likes JSON at least as much as server-sent events."""
+    accept = bounded(request.headers.get("accept", "*/*"))
+    return max(_liking(accept, RESPONSE), _liking(accept, JSON)) >= _liking(accept, EVENTS)
+
+
 def _liking(accept: str, offered: str) -> float:
     """Return the weight, from 0 to 1, of the most specific range that covers a type (RFC 9110, section 12.5.1)."""
     found = (0, 0.0)
     for item in accept.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
-        if name in (offered, "application/*", "*/*"):
+        if name in (offered, f"{offered.partition('/')[0]}/*", "*/*"):
             weights = [parameter[2:] for parameter in parameters if parameter.startswith("q=")]
             found = max(found, (3 - name.count("*"), _weight(weights[0] if weights else "1")))
     return found[1]
@@ -143,10 +150,16 @@ def refuse(request: Request, error: PackshotError) -> Response:
     )
 
 
+def is_subscription(error: HTTPException) -> bool:
+    """Whether Strawberry refuses a subscription because it has more than one answer."""
+    cause = error.__cause__
+    return isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION
+
+
 def refuse_request(request: Request, error: HTTPException) -> Response:
     """Answer what Strawberry takes for no operation, or none that the method may ask for."""
     cause = error.__cause__
-    if isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION:
+    if is_subscription(error):
         expected = "Accept: text/event-stream, or a WebSocket"
         return refusal(request, 400, "A subscription has more than one answer.", "INVALID", expected=expected)
     if isinstance(cause, InvalidOperationTypeError) or error.status_code == 405:

@@ -38,6 +38,19 @@ class Node:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
+    def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
+        """Start `node` with what follows; the caller ends it."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            ["node", *command],
+            cwd=self.folder,
+            env=os.environ | environ,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+        )
+
     def copy(self, *names: str) -> None:
         """Put sources of `tests/node` beside the packages, where Node.js looks for those."""
         for name in names:

@@ -217,3 +217,29 @@ def test_who_is_not_let_in_is_told_in_the_type_they_take(client: TestClient) -> 
         answer = client.post("/graphql", json={"query": COUNT}, headers={"Accept": media})
         assert (answer.status_code, answer.headers["content-type"]) == (401, f"{media}; charset=utf-8")
         assert error(answer)["extensions"]["code"] == "UNAUTHENTICATED"
+
+
+URQL = f"{RESPONSE}, application/graphql+json, {JSON}, text/event-stream, multipart/mixed"
+FOLLOW = 'subscription { jobProgress(id: "x") { state } }'
+
+
+@pytest.mark.parametrize(
+    ("accept", "media"),
+    [
+        (URQL, RESPONSE),
+        ("application/json, text/event-stream", JSON),
+        ("text/event-stream, */*", RESPONSE),
+        ("text/event-stream", "text/event-stream"),
+        ("text/event-stream, application/json;q=0.5", "text/event-stream"),
+    ],
+)
+def test_queries_are_answered_by_events_only_to_who_prefers_these(client: TestClient, accept: str, media: str) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
+    answer = client.post("/graphql", json={"query": COUNT}, headers=headers)
+    assert answer.headers["content-type"].startswith(media)
+    assert '"totalCount":0' in answer.text
+    followed = client.post("/graphql", json={"query": FOLLOW}, headers=headers)
+    assert followed.headers["content-type"].startswith("text/event-stream")
+    assert "NOT_FOUND" in followed.text
+    wrong = client.post("/graphql", json={"query": "{ nothing }"}, headers=headers)
+    assert wrong.headers["content-type"].startswith(media)
