@@ -7,9 +7,11 @@ PNG in `cICP`; older PNGs tell a gamma (`gAMA`) and primaries (`cHRM`).
 import math
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
+
+from packshot.render.boxes import boxes
 
 Chromaticities = tuple[float, float, float, float, float, float, float, float]
 """x and y of white, red, green and blue."""
@@ -210,23 +212,10 @@ _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 
 def _nclx(data: bytes, start: int, end: int) -> tuple[int, int] | None:
     # The first there is: tiles of a grid say the same as the whole, and alpha says nothing.
-    for kind, inside, after in _boxes(data, start, end):
+    for kind, _, inside, after in boxes(data, start, end):
         if kind in _CONTAINERS and (found := _nclx(data, inside + _CONTAINERS[kind], after)) is not None:
             return found
         if kind == b"colr" and data[inside : inside + 4] == b"nclx" and inside + 8 <= after:
             primaries, transfer = struct.unpack_from(">HH", data, inside + 4)
             return primaries, transfer
     return None
-
-
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    while at + 8 <= end:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        head = 8
-        if length == 1 and at + 16 <= end:
-            length, head = int.from_bytes(data[at + 8 : at + 16], "big"), 16
-        after = at + length if length else end
-        if (length and length < head) or after > end:
-            return
-        yield kind, at + head, after
-        at = after

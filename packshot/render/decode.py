@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
-from packshot.render import gif, jpeg, png
+from packshot.render import avif, bmp, gif, jpeg, png
 from packshot.render.cicp import implied_profile
 from packshot.render.colour import check_profile, compensates_black, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
@@ -204,9 +204,16 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     if isinstance(source, JpegImageFile) and jpeg.ends_early(data, source):
         raise Unrenderable(DAMAGED, got="a JPEG that ends before its last pixel")
     turn = UPRIGHT.get(held or orientation(source))
+    stored: Image.Image = source
+    if header.format == "bmp" and bmp.shows_nothing(source):
+        stored = source.convert("RGB")
+        revision = DecodeRevision.ALPHA_MASK
+    if header.format == "avif" and (shown := avif.clean_aperture(data, Size(*source.size))) is not None:
+        stored = source.crop((shown.left, shown.top, shown.left + shown.width, shown.top + shown.height))
+        revision = max(revision, DecodeRevision.CLEAN_APERTURE)
     if compensates_black(source.info.get("icc_profile") or b""):
         revision = max(revision, DecodeRevision.BLACK_POINT)
-    picture, colours = to_rgb(source)
+    picture, colours = to_rgb(stored)
     return Decoded(bare(picture), turn, whole, colours, revision)
 
 
@@ -295,6 +302,13 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     elif format == "gif":
         found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))
         frames, reach = found.frames, found.reach
+    elif format == "avif":
+        file = avif.with_sizes(data)
+    elif format == "bmp":
+        if (layout := bmp.find_layout(data)) is not None:
+            check_pixels(layout.size, limits)
+            revision = DecodeRevision.ALPHA_MASK
+        file = bmp.readable(data, layout)
     elif format == "png":
         readable = png.readable(data, MAX_PROFILE_BYTES)
         file = readable.data
