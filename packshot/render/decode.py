@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
-from packshot.render import avif, bmp, gif, jpeg, png
+from packshot.render import avif, bmp, gif, jpeg, png, webp
 from packshot.render.cicp import implied_profile
 from packshot.render.colour import check_profile, compensates_black, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
@@ -294,14 +294,17 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     reach = Size(0, 0)
     file, revision = data, DecodeRevision.FIRST
     # What the readers would do too late, or not at all.
-    if format == "webp" and (canvas := webp_canvas(data)) is not None:
-        check_pixels(canvas, limits)
+    if format == "webp":
+        if (canvas := webp_canvas(data)) is not None:
+            check_pixels(canvas, limits)
+        file = webp.readable(data)
     elif format == "jpeg":
         jpeg.check_frame(data)
         jpeg.check_scans(data)
     elif format == "gif":
         found = gif.layout(data, limits.max_frames, lambda size: check_pixels(size, limits))
         frames, reach = found.frames, found.reach
+        file = gif.first_frame(data)
     elif format == "avif":
         file = avif.with_sizes(data)
     elif format == "bmp":
@@ -314,7 +317,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         file = readable.data
         revision = DecodeRevision.IGNORED_CHUNKS if readable.lacks_colours else revision
     with refused_if_damaged("The picture is damaged: its header cannot be read."):
-        source = READERS[format](BytesIO(file))
+        source = _opened(format, file)
         if format in _ANIMATED:
             frames = int(getattr(source, "n_frames", 1))
         profile = source.info.get("icc_profile") or b""
@@ -333,6 +336,16 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         check_profile(profile, MAX_PROFILE_BYTES)
         source.info.pop("icc_profile")
     return source, Header(format, size.width, size.height, frames, revision=revision)
+
+
+def _opened(format: str, file: bytes) -> ImageFile:
+    try:
+        return READERS[format](BytesIO(file))
+    except DAMAGE:
+        bare = avif.without_exif(file) if format == "avif" else file
+        if bare == file:
+            raise
+        return READERS[format](BytesIO(bare))
 
 
 def check_samples(source: TiffImageFile, limits: Limits) -> None:

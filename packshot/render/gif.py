@@ -160,28 +160,41 @@ def parts(data: bytes, check: Callable[[Box], None] = lambda box: None) -> Itera
             at += 1
 
 
+def first_frame(data: bytes) -> bytes:
+    """Return a GIF of the same screen with the first frame alone: no comment, no application's data.
+
+    Raises:
+        IndexError: the file ends inside of a block.
+        StopIteration: there is no frame.
+    """
+    return _alone(next(parts(data)), data[6:10], keeps_place=True)
+
+
 def _decoded(part: Part) -> Image.Image:
+    frame = GifImageFile(BytesIO(_alone(part, struct.pack("<2H", part.box.width, part.box.height))))
+    return frame.convert("RGB" if part.transparent is None else "RGBA")
+
+
+def _alone(part: Part, screen: bytes, *, keeps_place: bool = False) -> bytes:
     # As a file of that one frame and nothing else.
-    size = struct.pack("<2H", part.box.width, part.box.height)
+    left, top = (part.box.left, part.box.top) if keeps_place else (0, 0)
     control = b""
     if part.transparent is not None:
         control = bytes((_EXTENSION, _CONTROL, 4, 1, 0, 0, part.transparent, 0))
     # The number of colours is a power of two, whose exponent is in the flags.
     table = (_OWN_COLOURS | (len(part.colours) // 3).bit_length() - 2) if part.colours else 0
-    alone = (
+    return (
         b"GIF89a"
-        + size
+        + screen
         + bytes((table, 0, 0))
         + part.colours
         + control
-        + bytes((_IMAGE, 0, 0, 0, 0))
-        + size
+        + bytes((_IMAGE,))
+        + struct.pack("<4H", left, top, part.box.width, part.box.height)
         + bytes((part.flags & _INTERLACED,))
         + part.pixels
         + bytes((_TRAILER,))
     )
-    frame = GifImageFile(BytesIO(alone))
-    return frame.convert("RGB" if part.transparent is None else "RGBA")
 
 
 def _colours(data: bytes, flags: int, at: int) -> tuple[bytes, int]:

@@ -1,0 +1,47 @@
+"""A WebP whose metadata at its end is broken, as libwebp reads it."""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_HEADER_BYTES = 12
+_STILL = (b"VP8 ", b"VP8L")
+_FRAME = b"ANMF"
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int
+    end: int
+
+
+def readable(data: bytes) -> bytes:
+    """Return a WebP without what follows its last picture, where that is broken, and with its true length.
+
+    libwebp refuses a whole file for a chunk of EXIF or XMP that ends outside of it. Pixels that end early still do.
+    """
+    told = int.from_bytes(data[4:8], "little") + 8
+    chunks = list(_chunks(data, min(told, len(data))))
+    if told <= len(data) and chunks and told - chunks[-1].end <= 1:
+        return data
+    chunks = list(_chunks(data, len(data)))
+    pictures = [place for place, chunk in enumerate(chunks) if chunk.kind in (*_STILL, _FRAME)]
+    if not pictures or _FRAME in data[chunks[-1].end :]:
+        return data
+    body = b"WEBP" + b"".join(_padded(data[chunk.start : chunk.end]) for chunk in chunks)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _chunks(data: bytes, end: int) -> Iterator[_Chunk]:
+    at = _HEADER_BYTES
+    while at + 8 <= end:
+        kind, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        after = at + 8 + length
+        if after > end or not all(32 <= letter < 127 for letter in kind):
+            return
+        yield _Chunk(kind, at, after)
+        at = after + (length & 1)
+
+
+def _padded(chunk: bytes) -> bytes:
+    return chunk + b"\0" * (len(chunk) & 1)
