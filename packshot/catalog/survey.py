@@ -6,6 +6,7 @@ by whoever edits the pack. Packs of one shape are planned once.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -45,11 +46,17 @@ class Survey:
 
 def keep_shape(tx: Tx, pack_id: str) -> None:
     """Write down the shape that a pack has now; the last step of every edit."""
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    tx.connection.execute(sa.update(packs).where(*here).values(shape=shape(tx), shape_version=packs.c.version))
+    tx.connection.execute(_keeping(tx.connection.dialect.name), {"tenant": tx.tenant, "pack": pack_id})
 
 
-def shape(tx: Tx) -> sa.ColumnElement[Any]:
+@cache
+def _keeping(dialect: str) -> sa.Update:
+    # Built once: building it took a fifth of the CPU time of an edit.
+    here = (packs.c.tenant_id == sa.bindparam("tenant"), packs.c.id == sa.bindparam("pack"))
+    return sa.update(packs).where(*here).values(shape=shape(dialect), shape_version=packs.c.version)
+
+
+def shape(dialect: str) -> sa.ColumnElement[Any]:
     """Return the expression of a pack's shape, for an UPDATE of packs."""
     slots, others = pack_locations.alias("s"), pack_locations.alias("t")
     # Of two locations with one original it matters that it is one.
@@ -83,7 +90,7 @@ def shape(tx: Tx) -> sa.ColumnElement[Any]:
         .scalar_subquery()
     )
     text = _text(packs.c.main_location, packs.c.resize_gravity, packs.c.include_all, held)
-    return sa.func.md5(text) if tx.connection.dialect.name == "postgresql" else text
+    return sa.func.md5(text) if dialect == "postgresql" else text
 
 
 def _text(*parts: Any) -> sa.ColumnElement[Any]:
