@@ -5,25 +5,19 @@ sent along for the store to verify, kept in its metadata, and verified again
 whenever its bytes are read.
 """
 
-import errno
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-from urllib3.exceptions import HTTPError
+from botocore.exceptions import ClientError
 
 from packshot.storage.base import (
-    CHUNK_BYTES,
     AlreadyThere,
-    DamagedObject,
     Metadata,
     NoSuchObject,
     Opened,
@@ -32,12 +26,11 @@ from packshot.storage.base import (
     check_prefix,
 )
 from packshot.storage.direct import Direct
-from packshot.storage.s3_client import Damaged, S3Client, WrongBytes, status_of
+from packshot.storage.s3_client import S3Client, status_of
+from packshot.storage.s3_objects import Body, headers_of, measure, sendable, stored_of
 
 PAGE_KEYS = 1000  # No store lists more at a time.
 _MOST = {"list_object_versions": "MaxKeys", "list_multipart_uploads": "MaxUploads"}
-# A body in memory is sent by one call that has `connect_seconds` for all of it; of a file, each part has.
-_SENT_AT_ONCE_BYTES = 1 << 18
 
 
 class S3Store:
@@ -100,16 +93,16 @@ class S3Store:
             AlreadyThere: an object is under that key; it is left as it is.
         """
         place = self._place(key)
-        size, digest = _measure(body)
+        size, digest = measure(body)
         # The time of a put is kept by whoever puts: the answer to a put does not tell the store's.
         stored = Stored(key, size, digest.hex(), metadata, datetime.now(UTC))
-        headers = _headers(stored) | {"ChecksumSHA256": b64encode(digest).decode()}
+        headers = headers_of(stored) | {"ChecksumSHA256": b64encode(digest).decode()}
         attempts = 0
 
         def attempt(client: Any) -> None:
             nonlocal attempts
             attempts += 1
-            with _sendable(body) as content:
+            with sendable(body) as content:
                 try:
                     client.put_object(**place, **headers, Body=content, IfNoneMatch="*")
                 except ClientError as error:
@@ -228,7 +221,7 @@ class S3Store:
                 client.head_bucket(Bucket=self._bucket)
                 self._bucket_seen = True
             return None
-        return _stored(key, answer)
+        return stored_of(key, answer)
 
     def _open(self, client: Any, key: str) -> Opened:
         try:
@@ -236,11 +229,11 @@ class S3Store:
         except client.exceptions.NoSuchKey:
             raise NoSuchObject(key) from None
         try:
-            stored = _stored(key, answer)
+            stored = stored_of(key, answer)
         except BaseException:
             answer["Body"].close()
             raise
-        return Opened(stored, _Body(answer["Body"], stored))
+        return Opened(stored, Body(answer["Body"], stored))
 
     def _pages(self, operation: str, prefix: str, markers: tuple[str, str]) -> Iterator[dict[str, Any]]:
         question: dict[str, Any] = {"Bucket": self._bucket, "Prefix": prefix, _MOST[operation]: PAGE_KEYS}
@@ -282,79 +275,6 @@ def _ask(operation: str, question: dict[str, Any], client: Any) -> dict[str, Any
     return answer
 
 
-class _Body:
-    """The body of an answer, measured and digested while it is read."""
-
-    def __init__(self, raw: Any, stored: Stored) -> None:
-        self._raw = raw
-        self._stored = stored
-        self._left = stored.size
-        self._digest = sha256()
-        self._ended = False
-
-    def read(self, size: int, /) -> bytes:
-        if self._ended:
-            return b""
-        try:
-            chunk: bytes = self._raw.read(min(size, self._left))
-            if len(chunk) == self._left:
-                self._raw.read(1)  # The end, which gives the connection back.
-        except (BotoCoreError, HTTPError, OSError) as error:
-            raise Damaged(f"{self._stored.key}: the store broke off within the body: {error}") from error
-        self._left -= len(chunk)
-        self._digest.update(chunk)
-        if self._left and not chunk:
-            raise Damaged(f"{self._stored.key}: {self._left} of {self._stored.size} bytes are missing")
-        if not self._left:
-            self._ended = True
-            if self._digest.hexdigest() != self._stored.sha256:
-                raise WrongBytes(f"{self._stored.key}: the bytes are not those that were put")
-        return chunk
-
-    def close(self) -> None:
-        self._ended = True
-        self._raw.close()
-
-
-def _headers(stored: Stored) -> dict[str, Any]:
-    metadata = stored.metadata
-    kept = {"sha256": stored.sha256, "size": str(stored.size), "put-at": stored.modified_at.isoformat()}
-    if metadata.tags:
-        kept["tags"] = ",".join(metadata.tags)
-    headers: dict[str, Any] = {"ContentType": metadata.content_type, "Metadata": kept}
-    if metadata.cache_control is not None:
-        headers["CacheControl"] = metadata.cache_control
-    return headers
-
-
-def _stored(key: str, answer: dict[str, Any]) -> Stored:
-    # Some stores send the names back in capitals.
-    kept = {name.lower(): value for name, value in answer["Metadata"].items()}
-    try:
-        # What was uploaded past Packshot, or long ago, has no size there.
-        if int(kept.get("size", answer["ContentLength"])) != answer["ContentLength"]:
-            text = f"{key}: it has {answer['ContentLength']} bytes instead of {kept['size']}"
-            raise DamagedObject(errno.EIO, text)
-        return Stored(
-            key=key,
-            size=answer["ContentLength"],
-            # What was uploaded past Packshot has only the store's checksum, if it was sent with one.
-            sha256=kept.get("sha256") or b64decode(answer["ChecksumSHA256"], validate=True).hex(),
-            metadata=Metadata(
-                content_type=answer["ContentType"],
-                cache_control=answer.get("CacheControl"),
-                tags=tuple(kept["tags"].split(",")) if kept.get("tags") else (),
-            ),
-            modified_at=(
-                datetime.fromisoformat(kept["put-at"]) if "put-at" in kept else answer["LastModified"]
-            ).astimezone(UTC),
-        )
-    except (ValueError, KeyError):
-        raise DamagedObject(
-            errno.EIO, f"{key}: its metadata is damaged, or something else than Packshot put it"
-        ) from None
-
-
 def _refill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
     # An attempt that broke off has left its part in it.
     file.seek(0)
@@ -362,28 +282,6 @@ def _refill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
     for chunk in chunks:
         file.write(chunk)
     file.flush()
-
-
-@contextmanager
-def _sendable(body: bytes | Path) -> Iterator[bytes | BinaryIO]:
-    if isinstance(body, bytes) and len(body) <= _SENT_AT_ONCE_BYTES:
-        yield body
-        return
-    with _reading(body) as content:
-        yield content
-
-
-def _measure(body: bytes | Path) -> tuple[int, bytes]:
-    size, digest = 0, sha256()
-    with _reading(body) as content:
-        while chunk := content.read(CHUNK_BYTES):
-            size += len(chunk)
-            digest.update(chunk)
-    return size, digest.digest()
-
-
-def _reading(body: bytes | Path) -> BinaryIO:
-    return BytesIO(body) if isinstance(body, bytes) else body.open("rb")
 
 
 def _is_key(text: str) -> bool:
