@@ -104,7 +104,9 @@ def _fill(playground: Playground, count: int) -> int:
             tx.connection.execute(text, {"tenant": TENANT, "now": tx.now, "count": count})
         mine = packs.c.tenant_id == TENANT
         tx.connection.execute(sa.text("ANALYZE"))
-        tx.connection.execute(sa.update(packs).where(mine).values(shape=shape(tx.connection.dialect.name), shape_version=packs.c.version))
+        tx.connection.execute(
+            sa.update(packs).where(mine).values(shape=shape(tx.connection.dialect.name), shape_version=packs.c.version)
+        )
     with catalog.write(TENANT) as tx:
         if not catalog.is_sqlite:
             tx.connection.execute(sa.text("SET LOCAL statement_timeout = 0"))

@@ -3,7 +3,7 @@
 import logging
 from datetime import timedelta
 
-from packshot.catalog import candidates, items, jobs, orders, tenants
+from packshot.catalog import candidates, items, job_ends, jobs, orders, tenants
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.configuration import make_live
 from packshot.catalog.jobs import ACTIVE, JobState
@@ -63,7 +63,7 @@ def _switch(tx: Tx, candidate: Candidate) -> None:
     candidates.drop_candidate(tx)
     orders.hurry_edits(tx)
     jobs.mark_activated(tx, candidate.job_id)
-    items.close_finished(tx, [candidate.job_id])
+    job_ends.close_finished(tx, [candidate.job_id])
     log.info("the change of job %s is live", candidate.job_id)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from packshot.catalog import items, ledger
+from packshot.catalog import items, job_portions, ledger
 from packshot.catalog.candidates import read_candidate
 from packshot.catalog.jobs import Job
 from packshot.catalog.snapshots import read_snapshots
@@ -16,7 +16,7 @@ def admit_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     """Let the next packs of a job in, last modified first."""
     if job.cursor is None:
         return
-    pack_ids, cursor = items.next_portion(tx, job, size)
+    pack_ids, cursor = job_portions.next_portion(tx, job, size)
     totals, there = wanted_of(tx, job, pack_ids, limit=limit)
     admitted = items.admit(tx, job, totals, cursor=cursor, portion=pack_ids, there=there, job_only=True)
     if admitted and job.verify:

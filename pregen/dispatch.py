@@ -19,6 +19,7 @@ from packshot.catalog import (
     erasures,
     fetches,
     items,
+    job_portions,
     jobs,
     leases,
     once,
@@ -200,7 +201,7 @@ class Dispatcher:
         for _ in range(ROUNDS):
             with self._site.catalog.read("") as tx:
                 roomy = [priority for priority in Priority if _has_room(tx, priority)]
-                open_jobs = items.unadmitted_jobs(tx, *roomy)
+                open_jobs = job_portions.unadmitted_jobs(tx, *roomy)
             if not open_jobs:
                 return
             for tenant, job_id in open_jobs:

@@ -14,7 +14,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from packshot.access import Doors
-from packshot.catalog import inspection, items, ledger, migrate
+from packshot.catalog import inspection, job_portions, ledger, migrate
 from packshot.catalog import jobs as job_rows
 from packshot.catalog.jobs import Job
 from packshot.catalog.ledger import Entry
@@ -170,7 +170,7 @@ class Playground:
 
     def _is_work_left(self) -> bool:
         with self.site.catalog.read("") as tx:
-            return bool(items.unadmitted_jobs(tx, *Priority))
+            return bool(job_portions.unadmitted_jobs(tx, *Priority))
 
     def snapshot(self, pack_id: str) -> Snapshot:
         with self.site.catalog.read(TENANT) as tx:

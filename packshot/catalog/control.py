@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from packshot.catalog import candidates, fetches, items, ledger
+from packshot.catalog import candidates, fetches, items, job_ends, ledger
 from packshot.catalog.jobs import ACTIVE, FINAL, OF_NO_PACK, Failure, Job, JobKind, JobState, get_job
 from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import job_failures, job_items, jobs, orders
@@ -53,7 +53,7 @@ def resume(tx: Tx, job_id: str) -> Job:
     _orders_of(tx, job_id, held=False, due_at=tx.now, paused=False)
     state = JobState.QUEUED if job.started_at is None else JobState.RUNNING
     resumed = _set(tx, job_id, state=state.value, rate_at=tx.now, rate_done=0)
-    items.close_finished(tx, [job_id])
+    job_ends.close_finished(tx, [job_id])
     return resumed
 
 
@@ -109,7 +109,7 @@ def drop(tx: Tx, job_id: str, state: JobState) -> Job:
         .where(job_items.c.finished_at.is_(None))
     )
     fetches.drop_fetches_of(tx, job_id)
-    items.end(tx, jobs.c.id == job_id, state=state)
+    job_ends.end(tx, jobs.c.id == job_id, state=state)
     return get_job(tx, job_id)
 
 
@@ -151,7 +151,7 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
         tx.connection.execute(sa.delete(job_failures).where(*here, job_failures.c.pack_id.in_(portion)))
     values = {"total": jobs.c.total - jobs.c.failed, "failed": 0, "finished_at": None}
     _set(tx, job_id, state=JobState.RUNNING.value, rate_at=tx.now, rate_done=0, **values)
-    items.close_finished(tx, [job_id])
+    job_ends.close_finished(tx, [job_id])
     return get_job(tx, job_id)
 
 

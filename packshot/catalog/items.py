@@ -5,37 +5,30 @@ edit's render also moves the bulk job that wanted the same pack. A finished item
 carries its counts; they are added to the job in batches, not one row lock a pack.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import webhook_deliveries
-from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobKind, JobState, get_job
-from packshot.catalog.orders import Priority, place_orders
-from packshot.catalog.tables.artwork import pack_locations, packs
+from packshot.catalog.job_ends import close_finished
+from packshot.catalog.job_portions import forget_strays
+from packshot.catalog.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job, this_job
+from packshot.catalog.orders import place_orders
+from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import (
-    candidates,
-    erasures,
-    fetches,
     job_failures,
     job_items,
     job_strays,
     jobs,
     orders,
-    purges,
 )
 from packshot.catalog.transaction import Tx, next_sequence
-from packshot.catalog.webhooks import Event
 
 # Over so long the rate of a job is taken.
 RATE_WINDOW = timedelta(seconds=10)
 ROWS_AT_ONCE = 500
-# No pack is below it: only strays are left.
-_BELOW_ALL = 0
-_OPEN_STATES = [state.value for state in ACTIVE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +94,9 @@ def admit(
         "faults": 0,
         "reason": None,
     }
-    tx.connection.execute(_this(tx, job.id).values(**values))
+    tx.connection.execute(this_job(tx, job.id).values(**values))
     if portion:
-        _forget_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
+        forget_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
     close_finished(tx, [job.id])
     return True
 
@@ -111,11 +104,6 @@ def admit(
 def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
     """Order packs of which something failed once more; the rest of them is not counted again."""
     _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, again=True)
-
-
-def _forget_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
-    here = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
-    tx.connection.execute(sa.delete(job_strays).where(*here, *which))
 
 
 def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, again: bool = False) -> None:
@@ -131,66 +119,6 @@ def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
     for start in range(0, len(pack_ids), ROWS_AT_ONCE):
         here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_AT_ONCE]))
         yield from tx.connection.scalars(sa.select(packs.c.id).where(*here))
-
-
-def note_stray(tx: Tx, pack_id: str, position: int) -> None:
-    """Keep a pack that an edit moves for those jobs that have not come to it; the edit has its number by now.
-
-    Args:
-        position: the pack's sequence number until then.
-    """
-    unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
-        jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
-    )
-    strays = tx.insert(job_strays).from_select(["tenant_id", "job_id", "pack_id"], unseen)
-    tx.connection.execute(strays.on_conflict_do_nothing())
-
-
-def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
-    """Return the job's next packs to admit and its cursor after them.
-
-    The last modified come first; after all of them those that were edited since the job began, and before it came
-    to them.
-    """
-    has_original = (
-        sa.select(pack_locations.c.pack_id)
-        .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
-        .where(pack_locations.c.original_sha256.is_not(None))
-        .exists()
-    )
-    found = tx.connection.execute(
-        sa.select(packs.c.id, packs.c.sequence_number)
-        .where(packs.c.tenant_id == tx.tenant, packs.c.sequence_number < job.cursor, has_original)
-        .order_by(packs.c.sequence_number.desc())
-        .limit(size)
-    ).all()
-    if len(found) == size:
-        return [row.id for row in found], found[-1].sequence_number
-    room = size - len(found)
-    strays = tx.connection.scalars(
-        sa.select(packs.c.id)
-        .join(job_strays, sa.and_(job_strays.c.tenant_id == packs.c.tenant_id, job_strays.c.pack_id == packs.c.id))
-        .where(job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job.id, has_original)
-        .order_by(packs.c.sequence_number.desc())
-        .limit(room)
-    ).all()
-    # One that was moved between the two statements is in both.
-    portion = list(dict.fromkeys([*(row.id for row in found), *strays]))
-    return portion, _BELOW_ALL if len(strays) == room else None
-
-
-def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
-    """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
-    statement = (
-        sa.select(jobs.c.tenant_id, jobs.c.id)
-        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
-        .where(jobs.c.priority.in_([priority.value for priority in priorities]))
-        .order_by(sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at), jobs.c.id)
-    )
-    first: dict[str, str] = {}
-    for row in tx.connection.execute(statement):
-        first.setdefault(row.tenant_id, row.id)
-    return list(first.items())
 
 
 def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
@@ -298,20 +226,20 @@ def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
     elif elapsed >= RATE_WINDOW:
         rate = {"rate": ended / elapsed.total_seconds(), "rate_at": heartbeat_at, "rate_done": 0}
     added = {name: jobs.c[name] + getattr(count, name) for name in ("total", "done", "skipped", "failed")}
-    tx.connection.execute(_this(tx, job_id).values(**added, **rate, heartbeat_at=heartbeat_at))
+    tx.connection.execute(this_job(tx, job_id).values(**added, **rate, heartbeat_at=heartbeat_at))
 
 
 def count(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
     """Add what became of originals to an import's counts, and end it with its last one."""
     added = {name: jobs.c[name] + getattr(counts, name) for name in ("total", "done", "skipped", "failed")}
-    tx.connection.execute(_this(tx, job_id).values(**added, heartbeat_at=tx.now))
+    tx.connection.execute(this_job(tx, job_id).values(**added, heartbeat_at=tx.now))
     note_failures(tx, job_id, failures)
     close_finished(tx, [job_id])
 
 
 def mark_running(tx: Tx, job_id: str) -> None:
     """Note that work on an import began."""
-    queued = _this(tx, job_id).where(jobs.c.state == JobState.QUEUED.value)
+    queued = this_job(tx, job_id).where(jobs.c.state == JobState.QUEUED.value)
     tx.connection.execute(queued.values(state=JobState.RUNNING.value, started_at=tx.now))
 
 
@@ -328,7 +256,7 @@ def drop_pack(tx: Tx, pack_id: str) -> None:
     _fold(tx, [item for item in dropped if item.finished_at is not None])
     still_open = sorted((item.job_id, item.total) for item in dropped if item.finished_at is None)
     for job_id, total in still_open:
-        tx.connection.execute(_this(tx, job_id).values(total=jobs.c.total - total))
+        tx.connection.execute(this_job(tx, job_id).values(total=jobs.c.total - total))
     close_finished(tx, [job_id for job_id, _ in still_open])
 
 
@@ -350,69 +278,10 @@ def note_own_failure(tx: Tx, job_id: str, failure: Failure) -> None:
     """Write down a failure of the job itself, of no pack; it counts as one."""
     note_failures(tx, job_id, [failure])
     counted = {"total": jobs.c.total + 1, "failed": jobs.c.failed + 1, "faults": 0, "reason": None}
-    tx.connection.execute(_this(tx, job_id).values(**counted))
+    tx.connection.execute(this_job(tx, job_id).values(**counted))
 
 
 def has_items(tx: Tx, job_id: str) -> bool:
     """Whether a job waits for any pack, or for a finished one to be counted."""
     found = sa.select(job_items.c.job_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
     return tx.connection.execute(found.limit(1)).first() is not None
-
-
-def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
-    """Put those jobs that wait for nothing more into their final state.
-
-    A job that prepares a change waits for the switch.
-    """
-    if not job_ids:
-        return
-    of_job = (job_items.c.tenant_id == jobs.c.tenant_id, job_items.c.job_id == jobs.c.id)
-    items = sa.select(job_items.c.job_id).where(*of_job).exists()
-    open_fetches = (
-        sa.select(fetches.c.job_id)
-        .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
-        .exists()
-    )
-    open_erasures = (
-        sa.select(erasures.c.job_id)
-        .where(erasures.c.tenant_id == jobs.c.tenant_id, erasures.c.job_id == jobs.c.id)
-        .exists()
-    )
-    open_purges = (
-        sa.select(purges.c.job_id)
-        .where(purges.c.tenant_id == jobs.c.tenant_id, purges.c.job_id == jobs.c.id, purges.c.finished_at.is_(None))
-        .exists()
-    )
-    # Asked of those jobs alone that have any.
-    purged = sa.or_(jobs.c.kind != JobKind.PURGE.value, ~open_purges)
-    prepares = (
-        sa.select(candidates.c.job_id)
-        .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
-        .exists()
-    )
-    end(tx, jobs.c.id.in_(job_ids), jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, purged, ~prepares)
-
-
-def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
-    """Put open jobs into a final state, by their counts unless it is given, and tell of it."""
-    by_counts = sa.case(
-        (jobs.c.failed == 0, JobState.SUCCEEDED.value),
-        (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
-        else_=JobState.FAILED.value,
-    )
-    ended = tx.connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), *which)
-        .values(state=by_counts if state is None else state.value, finished_at=tx.now, cursor=None)
-        .returning(jobs)
-    )
-    for row in ended.all():
-        _forget_strays(tx, row.id)
-        counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
-        webhook_deliveries.tell(
-            tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}
-        )
-
-
-def _this(tx: Tx, job_id: str) -> sa.Update:
-    return sa.update(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id == job_id)

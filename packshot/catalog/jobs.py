@@ -219,21 +219,22 @@ def create_job(
 
 def set_state(tx: Tx, job_id: str, state: JobState) -> None:
     """Put an open job into another open state."""
-    tx.connection.execute(_this(tx, job_id).values(state=state.value))
+    tx.connection.execute(this_job(tx, job_id).values(state=state.value))
 
 
 def mark_activated(tx: Tx, job_id: str) -> None:
     """Note that the change which a job prepared is live."""
-    tx.connection.execute(_this(tx, job_id).values(activated_at=tx.now, faults=0, reason=None))
+    tx.connection.execute(this_job(tx, job_id).values(activated_at=tx.now, faults=0, reason=None))
 
 
 def count_fault(tx: Tx, job_id: str, reason: str) -> int:
     """Count an unforeseen exception in a step of the job itself; return how many there were in a row."""
-    counted = _this(tx, job_id).values(faults=jobs.c.faults + 1, reason=retries.shorten(reason))
+    counted = this_job(tx, job_id).values(faults=jobs.c.faults + 1, reason=retries.shorten(reason))
     return tx.connection.scalar(counted.returning(jobs.c.faults)) or 0
 
 
-def _this(tx: Tx, job_id: str) -> sa.Update:
+def this_job(tx: Tx, job_id: str) -> sa.Update:
+    """Return an UPDATE of one job of the tenant."""
     return sa.update(jobs).where(jobs.c.tenant_id == tx.tenant, jobs.c.id == job_id)
 
 

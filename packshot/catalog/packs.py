@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog import fetches, items, ledger, purges, rows, tombstones, webhook_deliveries
+from packshot.catalog import fetches, items, job_portions, ledger, purges, rows, tombstones, webhook_deliveries
 from packshot.catalog.deletions import note_deleted_pack
 from packshot.catalog.ledger import Current, VariantState
 from packshot.catalog.locations import get_locations
@@ -260,7 +260,7 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
-    items.note_stray(tx, pack_id, row.sequence_number)
+    job_portions.note_stray(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
     webhook_deliveries.tell(tx, Event.PACK_CHANGED, changed)
     purges.order_pack_purge(tx, pack_id, cause=cause)
