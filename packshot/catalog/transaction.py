@@ -130,14 +130,9 @@ class Catalog:
                 pool_size=connections,
                 max_overflow=0,
                 pool_timeout=WAIT_SECONDS,
-                connect_args={
-                    "connect_timeout": postgres.CONNECT_SECONDS,
-                    "options": postgres.OPTIONS,
-                    **postgres.KEEPALIVES,
-                },
+                connect_args={"connect_timeout": postgres.CONNECT_SECONDS, **postgres.KEEPALIVES},
             )
-            sa.event.listen(self.engine, "do_connect", postgres.connect)
-            sa.event.listen(self.engine, "checkout", postgres.check)
+            postgres.listen(self.engine)
             # A reader of several statements sees one state, as on SQLite.
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writing = self.engine
