@@ -1,28 +1,37 @@
 """Collecting what nobody needs any more, in small portions, after the grace period.
 
+A variant or original that meets an unforeseen exception does not keep the rest of its portion: it has a few attempts.
+
 A variant is looked at again under the configuration lock before it is given up:
 what is current by now, or what putting a location's earlier version back would
 give, stays. An original stays while any pack location shows it.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from packshot.catalog import collection, demand, usage
 from packshot.catalog.candidates import read_change
 from packshot.catalog.collection import Superseded, Unplanned
 from packshot.catalog.ledger import place_of
+from packshot.catalog.retries import MAX_FAULTS
 from packshot.catalog.snapshots import read_snapshots
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.geometry import Size
+from packshot.item_faults import ItemFaults
 from packshot.make import current_variants
 from packshot.model import Location, Snapshot
+from packshot.retrying import is_outage
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject
 from packshot.variants.change import Change
 from packshot.variants.resolve import shown_at
+
+log = logging.getLogger(__name__)
 
 PORTION = 100
 # Portions looked through for variants that clients do not ask for often.
@@ -40,12 +49,14 @@ class Collected:
     Attributes:
         bytes: of variants and originals together.
         kept: variants that turned out to be current, or promised to a rollback.
+        failed: keys of variants and originals that met unforeseen exceptions as often as they may, with an error id.
     """
 
     variants: int = 0
     originals: int = 0
     bytes: int = 0
     kept: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +132,62 @@ def _judge(tx: Tx, site: Site, found: Sequence[Superseded], before: datetime) ->
     return judge(found, snapshots, collection.read_retired(tx, before), read_change(tx), limit=site.limit)
 
 
-def collect_portion(site: Site, tenant: str) -> Collected:
+def make_faults() -> ItemFaults:
+    """Return the counter of exceptions that one collector keeps over its portions; items are keys of objects."""
+    return ItemFaults(log, "%s could not be collected")
+
+
+def collect_portion(site: Site, tenant: str, faults: ItemFaults) -> Collected:
     """Look at up to `PORTION` superseded variants of a tenant, and collect those that nobody needs."""
     total = Collected()
     with site.catalog.read(tenant) as tx:
-        left = collection.list_collecting(tx, limit=PORTION)
+        # What has failed stays at the front, and is passed over.
+        left = _without(faults, tenant, collection.list_collecting(tx, limit=PORTION + len(faults.failed)))
     if not left:
-        with site.catalog.write(tenant) as tx:
-            hold_configuration(tx)
-            before = tx.now - site.settings.grace
-            found = collection.list_due(tx, before, limit=PORTION)
-            verdict = _judge(tx, site, found, before)
-            collection.set_superseded(tx, verdict.current, None)
-            for moment, promised in verdict.promised.items():
-                collection.set_superseded(tx, promised, moment)
-            collection.mark_collecting(tx, verdict.collect)
-        left = list(verdict.collect)
-        total.kept = len(found) - len(left)
-    _add(total, _delete_all(site, tenant, left))
+        left = _choose_due(site, tenant, faults, total)
+    _add(total, _delete_all(site, tenant, left, faults))
     return total
+
+
+def _without(faults: ItemFaults, tenant: str, found: Sequence[Superseded]) -> list[Superseded]:
+    return [one for one in found if one.key(tenant) not in faults.failed][:PORTION]
+
+
+def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -> list[Superseded]:
+    """Begin the collection of superseded variants of which the grace period is over, and return them."""
+    try:
+        found, chosen = _decide(site, tenant, faults)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        # One of them is at fault, so each is looked at by itself.
+        with site.catalog.read(tenant) as tx:
+            before = tx.now - site.settings.grace
+            due = _without(faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed)))
+        found, chosen = 0, []
+        for one in due:
+            decided = faults.attempt(one.key(tenant), partial(_decide, site, tenant, faults, one))
+            if decided is not None:
+                found, chosen = found + decided[0], chosen + decided[1]
+    total.kept += found - len(chosen)
+    return chosen
+
+
+def _decide(
+    site: Site, tenant: str, faults: ItemFaults, only: Superseded | None = None
+) -> tuple[int, list[Superseded]]:
+    """Decide of a portion, or of one variant, what is collected; return how many those were, and what is."""
+    with site.catalog.write(tenant) as tx:
+        hold_configuration(tx)
+        before = tx.now - site.settings.grace
+        here = None if only is None else only.columns
+        found = _without(faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed), only=here))
+        verdict = _judge(tx, site, found, before)
+        collection.set_superseded(tx, verdict.current, None)
+        for moment, promised in verdict.promised.items():
+            collection.set_superseded(tx, promised, moment)
+        collection.mark_collecting(tx, verdict.collect)
+    return len(found), list(verdict.collect)
 
 
 def _delete(site: Site, tenant: str, one: Superseded) -> bool:
@@ -157,22 +205,23 @@ def _delete(site: Site, tenant: str, one: Superseded) -> bool:
     return True
 
 
-def collect_originals(site: Site, tenant: str, *, limit: int = PORTION) -> Collected:
+def collect_originals(site: Site, tenant: str, faults: ItemFaults, *, limit: int = PORTION) -> Collected:
     """Collect up to `limit` originals of a tenant that nothing has shown for the grace period."""
-    total = Collected()
     # Read first: that takes a while where there are many, and writers on SQLite queue.
     with site.catalog.read(tenant) as tx:
         newly = collection.find_newly_unused(tx)
         before = tx.now - max(site.settings.grace, ORIGINALS_LEAST_GRACE)
-        unused = collection.list_unused_originals(tx, before, limit=limit)
+        unused = collection.list_unused_originals(tx, before, limit=limit + len(faults.failed))
     if newly:
         with site.catalog.write(tenant) as tx:
             collection.note_unused(tx, newly)
-    for sha256, size in unused:
-        if _delete_original(site, tenant, sha256, before):
-            total.originals += 1
-            total.bytes += size
-    return total
+    sizes = {original_key(tenant, sha256): size for sha256, size in unused}
+    chosen = [sha256 for sha256, _ in unused if original_key(tenant, sha256) not in faults.failed][:limit]
+    deleted = faults.attempt_each(
+        {original_key(tenant, one): partial(_delete_original, site, tenant, one, before) for one in chosen}
+    )
+    gone = [sizes[str(key)] for key, is_gone in deleted.items() if is_gone]
+    return Collected(originals=len(gone), bytes=sum(gone))
 
 
 def _delete_original(site: Site, tenant: str, sha256: str, before: datetime) -> bool:
@@ -194,24 +243,24 @@ def collect_all(site: Site, tenant: str, seen: Callable[[Collected], None] = lam
     Args:
         seen: told after each portion how much it was so far.
     """
-    total = Collected()
-    for portion in collect_unplanned(site, tenant):
+    total, faults = Collected(), make_faults()
+    for portion in collect_unplanned(site, tenant, faults):
         _add(total, portion)
         seen(total)
-    # A portion of which nothing could be decided is in another process's hands.
-    while (portion := collect_portion(site, tenant)).variants or portion.kept:
-        _add(total, portion)
-        seen(total)
-    while (portion := collect_originals(site, tenant)).originals:
-        _add(total, portion)
-        seen(total)
+    for collect in (collect_portion, collect_originals):
+        for _ in range(MAX_FAULTS):
+            # A portion of which nothing could be decided is in another process's hands, or meets exceptions.
+            while (portion := collect(site, tenant, faults)).variants or portion.kept or portion.originals:
+                _add(total, portion)
+                seen(total)
+    total.failed = {str(key): error_id for key, error_id in faults.failed.items()}
     return total
 
 
-def collect_unplanned(site: Site, tenant: str) -> Iterator[Collected]:
+def collect_unplanned(site: Site, tenant: str, faults: ItemFaults) -> Iterator[Collected]:
     """Collect unplanned variants until the tenant is within its budget, a portion at a time."""
     count_usage(site, tenant)
-    while (portion := collect_unplanned_portion(site, tenant)).variants:
+    while (portion := collect_unplanned_portion(site, tenant, faults)).variants:
         yield portion
 
 
@@ -224,7 +273,7 @@ def count_usage(site: Site, tenant: str) -> None:
         usage.correct_usage(tx, difference)
 
 
-def collect_unplanned_portion(site: Site, tenant: str, *, limit: int = PORTION) -> Collected:
+def collect_unplanned_portion(site: Site, tenant: str, faults: ItemFaults, *, limit: int = PORTION) -> Collected:
     """Collect up to `limit` unplanned variants of a tenant that is over its budget.
 
     The least recently requested go first, and last what clients ask for often. What is
@@ -235,10 +284,10 @@ def collect_unplanned_portion(site: Site, tenant: str, *, limit: int = PORTION) 
         budget = usage.read_budget(tx, site.settings.unplanned_bytes)
         chosen = _choose_unplanned(tx, site, usage.read_usage(tx) - budget, limit)
         collection.mark_collecting(tx, chosen)
-    return _delete_all(site, tenant, chosen)
+    return _delete_all(site, tenant, chosen, faults)
 
 
-def thin_out(site: Site, tenant: str, pack_id: str, location: str) -> Collected:
+def thin_out(site: Site, tenant: str, pack_id: str, location: str, faults: ItemFaults) -> Collected:
     """Collect the least recently requested unplanned variants of a place that has too many of them."""
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
@@ -248,7 +297,7 @@ def thin_out(site: Site, tenant: str, pack_id: str, location: str) -> Collected:
         others, popular = _split_unplanned(tx, site, found)
         chosen = [one.row for one in (*others, *popular)][: max(0, excess)]
         collection.mark_collecting(tx, chosen)
-    total = _delete_all(site, tenant, chosen)
+    total = _delete_all(site, tenant, chosen, faults)
     with site.catalog.write(tenant) as tx:
         usage.forget_crowded(tx, pack_id, location)
     return total
@@ -298,13 +347,11 @@ def _split_unplanned(tx: Tx, site: Site, found: Sequence[Unplanned]) -> tuple[li
     return [one for one in free if one.row.columns not in often], [one for one in free if one.row.columns in often]
 
 
-def _delete_all(site: Site, tenant: str, chosen: Sequence[Superseded]) -> Collected:
-    total = Collected()
-    for one in chosen:
-        if _delete(site, tenant, one):
-            total.variants += 1
-            total.bytes += one.bytes or 0
-    return total
+def _delete_all(site: Site, tenant: str, chosen: Sequence[Superseded], faults: ItemFaults) -> Collected:
+    by_key = {one.key(tenant): one for one in chosen}
+    deleted = faults.attempt_each({key: partial(_delete, site, tenant, one) for key, one in by_key.items()})
+    gone = [by_key[str(key)] for key, is_gone in deleted.items() if is_gone]
+    return Collected(variants=len(gone), bytes=sum(one.bytes or 0 for one in gone))
 
 
 def survey(site: Site, tenant: str) -> Collected:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
+from packshot import faults
 from packshot.catalog import collection, deletions, erasures, items, jobs, packs, purges, tombstones
 from packshot.catalog.erasures import Erasure
 from packshot.catalog.jobs import Counts, Job, JobKind
@@ -21,6 +22,7 @@ from packshot.catalog.tenants import list_tenants
 from packshot.catalog.tombstones import Tombstone
 from packshot.catalog.transaction import Tx, hold_configuration
 from packshot.errors import Invalid, NotFound
+from packshot.retrying import is_outage
 from packshot.settings import Settings
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject
@@ -180,8 +182,15 @@ def replay_tombstones(site: Site) -> int:
                 back = {pack_id for pack_id in settled if packs.exists(tx, pack_id)}
                 now = tx.now
             for pack_id in pack_ids:
-                if pack_id not in settled - back:
+                if pack_id in settled - back:
+                    continue
+                try:
                     ordered += _replay(site, tenant, pack_id, now)
+                except Exception as error:
+                    if is_outage(error):
+                        raise
+                    # The other packs are erased all the same.
+                    faults.record(log, error, "the tombstone of pack %s of %s could not be replayed", pack_id, tenant)
     return ordered
 
 

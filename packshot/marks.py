@@ -7,7 +7,7 @@ of a tenant's marks the highest number counts.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from packshot.catalog import epochs
@@ -37,8 +37,8 @@ class Mark:
 
 
 def read_marks(site: Site) -> list[Mark]:
-    """Return every mark there is."""
-    return [_parse(key) for key in site.marks.list("") if not is_check(key)]
+    """Return every mark there is; what is no mark is passed over, and the log names it."""
+    return list(_parse_all(key for key in site.marks.list("") if not is_check(key)))
 
 
 def create_tenant(site: Site, tenant: str) -> bool:
@@ -53,7 +53,7 @@ def create_tenant(site: Site, tenant: str) -> bool:
         if tenant in list_tenants(tx):
             return False
     check_name(tenant, "tenant")
-    mark = _highest(map(_parse, site.marks.list(f"{tenant}/"))).get(tenant)
+    mark = _highest(_parse_all(site.marks.list(f"{tenant}/"))).get(tenant)
     with site.catalog.write(tenant) as tx:
         # What the database notes as marked stays behind, so that `check_epoch` still sees a restore.
         return ensure_tenant(tx, drawn=0 if mark is None else mark.number + epochs.MARGIN)
@@ -130,7 +130,11 @@ def _highest(marks: Iterable[Mark]) -> dict[str, Mark]:
     return highest
 
 
-def _parse(key: str) -> Mark:
-    tenant, _, rest = key.partition("/")
-    number, _, epoch = rest.partition("-")
-    return Mark(tenant, int(number), epoch)
+def _parse_all(keys: Iterable[str]) -> Iterator[Mark]:
+    for key in keys:
+        tenant, _, rest = key.partition("/")
+        number, _, epoch = rest.partition("-")
+        if number.isascii() and number.isdecimal() and epoch:
+            yield Mark(tenant, int(number), epoch)
+        else:
+            log.warning("%s is in the store of marks, and is no mark: remove it", ascii(key))

@@ -5,14 +5,18 @@ flat. The ledger is read after the store was listed, and whatever looks wrong is
 looked at again under a lock before it is touched.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 from itertools import groupby, islice
+from typing import TypeVar
 
+from packshot import faults
 from packshot.catalog import collection, inspection
 from packshot.catalog.candidates import read_change
 from packshot.catalog.inspection import Claimed
@@ -23,9 +27,13 @@ from packshot.catalog.transaction import next_sequence
 from packshot.errors import Invalid, PackshotError
 from packshot.make import current_variants
 from packshot.originals import look_again
+from packshot.retrying import is_outage
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
 from packshot.variants.key import parse_key
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 PACKS_AT_ONCE = 50
 # Stores answer many questions at a time faster than one after the other.
@@ -67,6 +75,7 @@ class Scrubbed:
         ordered: packs that are rendered again.
         moved: originals whose pixels come out otherwise than in the release that first looked at them.
         lost: originals that somebody has to upload again.
+        failed: packs and originals that could not be compared by an unforeseen exception, with its error id.
     """
 
     variants: int = 0
@@ -78,6 +87,14 @@ class Scrubbed:
     ordered: int = 0
     moved: int = 0
     lost: list[Lost] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, part: "Scrubbed") -> None:
+        """Add what was found in another part of the store."""
+        for name in ("variants", "originals", "missing", "wrong", "orphans", "unknown_originals", "ordered", "moved"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.lost += part.lost
+        self.failed |= part.failed
 
     @property
     def found(self) -> int:
@@ -107,10 +124,32 @@ def scrub(
     walk = _side_by_side(site, tenant)
     with ThreadPoolExecutor(THREADS) as threads:
         while packs := dict(islice(walk, PACKS_AT_ONCE)):
-            _scrub_packs(site, tenant, packs, result, threads, deep=deep, mend=mend)
+            work = partial(_scrub_packs, site, tenant, threads=threads, deep=deep, mend=mend)
+            result.add(_each(packs, work, "pack"))
             seen(result)
-        _scrub_originals(site, tenant, result, threads, deep=deep, mend=mend, seen=seen)
+        walk_originals = inspection.walk_originals(site.catalog, tenant)
+        while portion := dict(islice(walk_originals, PACKS_AT_ONCE)):
+            look = partial(_scrub_originals, site, tenant, threads=threads, deep=deep, mend=mend)
+            result.add(_each(portion, look, "original"))
+            seen(result)
+    result.unknown_originals = _count_unknown_originals(site, tenant)
     return result
+
+
+def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], Scrubbed], what: str) -> Scrubbed:
+    """Compare a portion; after an unforeseen exception one by one, so that only what is at fault is left out."""
+    try:
+        return compare(portion)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(portion) > 1:
+            total = Scrubbed()
+            for name, item in portion.items():
+                total.add(_each({name: item}, compare, what))
+            return total
+        (name,) = portion
+        return Scrubbed(failed={name: faults.record(log, error, f"the {what} %s could not be compared", name)})
 
 
 def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
@@ -131,15 +170,8 @@ def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _scrub_packs(
-    site: Site,
-    tenant: str,
-    packs: dict[str, list[str]],
-    result: Scrubbed,
-    threads: ThreadPoolExecutor,
-    *,
-    deep: bool,
-    mend: bool,
-) -> None:
+    site: Site, tenant: str, packs: dict[str, list[str]], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+) -> Scrubbed:
     with site.catalog.read(tenant) as tx:
         rows = inspection.read_claimed(tx, list(packs))
     ready = {key: row for key, row in rows.items() if row.ready}
@@ -148,25 +180,26 @@ def _scrub_packs(
         row = ready[key]
         return find_fault(site.variants, key, row.bytes, row.sha256, deep=deep)
 
-    faults = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
-    result.variants += len(rows)
-    result.missing += sum(fault is Fault.MISSING for fault in faults.values())
-    result.wrong += sum(fault is Fault.WRONG for fault in faults.values())
+    wrong = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
+    result = Scrubbed(variants=len(rows))
+    result.missing += sum(fault is Fault.MISSING for fault in wrong.values())
+    result.wrong += sum(fault is Fault.WRONG for fault in wrong.values())
     unknown = [key for keys in packs.values() for key in keys if key not in rows]
     orphans = [
         key for key, old in zip(unknown, threads.map(lambda key: _is_old(site, key), unknown), strict=True) if old
     ]
     result.orphans += len(orphans)
     if not mend:
-        return
+        return result
     # Rows come in no order: each pack is gathered before it is ordered, once.
     by_pack: dict[str, dict[str, tuple[Claimed, Fault]]] = {}
-    for key, fault in faults.items():
+    for key, fault in wrong.items():
         by_pack.setdefault(rows[key].pack_id, {})[key] = rows[key], fault
     for pack_id, found in by_pack.items():
         result.ordered += _mend(site, tenant, pack_id, found)
     for key in orphans:
         _drop_orphan(site, tenant, key)
+    return result
 
 
 def find_fault(store: ObjectStore, key: str, size: int | None, digest: str | None, *, deep: bool) -> Fault | None:
@@ -255,36 +288,22 @@ def _drop_orphan(site: Site, tenant: str, key: str) -> None:
 
 
 def _scrub_originals(
-    site: Site,
-    tenant: str,
-    result: Scrubbed,
-    threads: ThreadPoolExecutor,
-    *,
-    deep: bool,
-    mend: bool,
-    seen: Callable[[Scrubbed], None],
-) -> None:
-    def look(original: tuple[str, int]) -> Fault | None:
-        digest, size = original
-        return find_fault(site.originals, original_key(tenant, digest), size, digest, deep=deep)
+    site: Site, tenant: str, sizes: dict[str, int], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+) -> Scrubbed:
+    def look(digest: str) -> Fault | None:
+        return find_fault(site.originals, original_key(tenant, digest), sizes[digest], digest, deep=deep)
 
-    walk = inspection.walk_originals(site.catalog, tenant)
-    while portion := list(islice(walk, PACKS_AT_ONCE)):
-        for (digest, _), fault in zip(portion, threads.map(look, portion), strict=True):
-            if fault is not None:
-                with site.catalog.read(tenant) as tx:
-                    places = inspection.list_places(tx, digest, limit=MOST_PLACES)
-                # Whoever showed it may have been faster than this look.
-                if places:
-                    result.lost.append(Lost(digest, fault, places))
-        if deep and mend:
-            _look_again(site, tenant, portion, result)
-        result.originals += len(portion)
-        seen(result)
-    listed = site.originals.list(f"{tenant}/")
-    while names := [key.partition("/")[2] for key in islice(listed, inspection.PORTION)]:
-        with site.catalog.read(tenant) as tx:
-            result.unknown_originals += len(set(names) - inspection.find_known_originals(tx, names))
+    result = Scrubbed(originals=len(sizes))
+    for digest, fault in zip(sizes, threads.map(look, sizes), strict=True):
+        if fault is not None:
+            with site.catalog.read(tenant) as tx:
+                places = inspection.list_places(tx, digest, limit=MOST_PLACES)
+            # Whoever showed it may have been faster than this look.
+            if places:
+                result.lost.append(Lost(digest, fault, places))
+    if deep and mend:
+        _look_again(site, tenant, list(sizes.items()), result)
+    return result
 
 
 def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: Scrubbed) -> None:
@@ -309,3 +328,12 @@ def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result:
                 keep_shape(tx, pack_id)
             place_orders(tx, pack_ids, seq, Priority.BULK, verify=False)
         result.ordered += len(pack_ids)
+
+
+def _count_unknown_originals(site: Site, tenant: str) -> int:
+    count = 0
+    listed = site.originals.list(f"{tenant}/")
+    while names := [key.partition("/")[2] for key in islice(listed, inspection.PORTION)]:
+        with site.catalog.read(tenant) as tx:
+            count += len(set(names) - inspection.find_known_originals(tx, names))
+    return count

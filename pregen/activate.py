@@ -3,12 +3,14 @@
 import logging
 from datetime import timedelta
 
+from packshot import faults
 from packshot.catalog import candidates, items, job_ends, jobs, orders, tenants
 from packshot.catalog.candidates import Candidate
 from packshot.catalog.configuration import make_live
 from packshot.catalog.jobs import ACTIVE, JobState
 from packshot.catalog.transaction import Tx
 from packshot.make import supersede_outdated
+from packshot.retrying import is_outage
 from packshot.site import Site
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,28 @@ def _switch(tx: Tx, candidate: Candidate) -> None:
 
 
 def mark_portion(site: Site, tenant: str) -> None:
-    """Mark what a change of configuration has superseded, of a few packs."""
+    """Mark what a change of configuration has superseded, of a few packs.
+
+    A pack that meets an unforeseen exception, with others and then by itself, is passed over: what it has stored stays
+    until it is edited.
+    """
+    try:
+        with site.catalog.write(tenant) as tx:
+            supersede_outdated(tx, tenants.next_unmarked(tx, PORTION), limit=site.limit)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        for _ in range(PORTION):
+            _mark_one(site, tenant)
+
+
+def _mark_one(site: Site, tenant: str) -> None:
     with site.catalog.write(tenant) as tx:
-        supersede_outdated(tx, tenants.next_unmarked(tx, PORTION), limit=site.limit)
+        pack_ids = tenants.next_unmarked(tx, 1)
+        try:
+            with tx.part():
+                supersede_outdated(tx, pack_ids, limit=site.limit)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            faults.record(log, error, "what a change of configuration superseded of pack %s is not marked", *pack_ids)

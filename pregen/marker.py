@@ -4,9 +4,9 @@ import logging
 from datetime import timedelta
 from secrets import token_hex
 
+from packshot import faults
 from packshot.catalog import epochs, leases
 from packshot.catalog.epochs import Positions
-from packshot.catalog.transaction import DatabaseFault
 from packshot.marks import check_epoch, write_marks
 from packshot.site import Site
 from pregen.loop import Loop
@@ -38,8 +38,8 @@ class Marker:
         self._loop.join(seconds)
         try:
             self.step()
-        except (OSError, DatabaseFault) as error:
-            log.warning("the last numbers could not be marked: %s", error)
+        except Exception as error:  # noqa: BLE001 - logged, so that the rest of the process still stops in order
+            faults.count(log, error, "the last numbers could not be marked")
 
     def step(self) -> None:
         """Mark how far the sequences are, where any went on since the last look."""

@@ -1,16 +1,18 @@
 """Rounds of collecting and scrubbing that somebody asks for, each with a job that says what came of it."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 
 from packshot.catalog import items, jobs
-from packshot.catalog.jobs import Counts, Failure, Job, JobKind
+from packshot.catalog.jobs import OF_NO_LOCATION, OF_NO_PACK, Counts, Failure, Job, JobKind
 from packshot.catalog.orders import Priority
 from packshot.collect import Collected, collect_all
-from packshot.errors import ErrorCode
+from packshot.errors import ErrorCode, Internal, describe
 from packshot.make import DAMAGED, MISSING
 from packshot.scrub import Fault, Scrubbed, scrub
 from resolvers.caller import Caller
 
+_PACK_ID = re.compile(r"[0-9a-f]{24}")
 MESSAGES = {Fault.MISSING: MISSING, Fault.WRONG: DAMAGED}
 
 
@@ -22,7 +24,9 @@ def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collecte
     """
     total = collect_all(caller.site, caller.tenant, seen)
     done = total.variants + total.originals
-    return total, _note(caller, JobKind.COLLECT, Counts(total=done + total.kept, done=done, skipped=total.kept))
+    counts = Counts(done + total.kept + len(total.failed), done, total.kept, len(total.failed))
+    by_pack = {key.split("/")[1]: error_id for key, error_id in total.failed.items()}
+    return total, _note(caller, JobKind.COLLECT, counts, _unforeseen(by_pack))
 
 
 def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[Scrubbed], None]) -> tuple[Scrubbed, Job]:
@@ -39,9 +43,17 @@ def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[Scrubbed], None]
         for lost in result.lost
         for pack_id, location in lost.places
     ]
+    failures += _unforeseen(result.failed)
     right = result.variants + result.originals - result.missing - result.wrong - len(result.lost)
     counts = Counts(total=right + result.found + len(failures), done=result.found, skipped=right, failed=len(failures))
     return result, _note(caller, JobKind.SCRUB, counts, failures)
+
+
+def _unforeseen(failed: Mapping[str, str]) -> list[Failure]:
+    """Return the failures of packs and originals that met unforeseen exceptions, by their error ids."""
+    # An original is no pack; all of them are one entry, and the log names each.
+    of = {name if _PACK_ID.fullmatch(name) else OF_NO_PACK: error_id for name, error_id in failed.items()}
+    return [Failure(pack, OF_NO_LOCATION, ErrorCode.INTERNAL, describe(Internal(each)), 1) for pack, each in of.items()]
 
 
 def _note(caller: Caller, kind: JobKind, counts: Counts, failures: list[Failure] | None = None) -> Job:

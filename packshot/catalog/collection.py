@@ -5,7 +5,7 @@ lock, and from there under its own row's lock, together with its blob. Whoever
 makes it again takes the same lock, so no row is READY without its blob.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -59,9 +59,14 @@ class Unplanned:
     requested_at: datetime
 
 
-def find_due_tenant(tx: Tx, before: datetime) -> str | None:
-    """Return a tenant with something to collect: what is left half-way first, then what was superseded first."""
-    left: str | None = tx.connection.scalar(sa.select(variants.c.tenant_id).where(_IS_COLLECTING).limit(1))
+def find_due_tenant(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
+    """Return a tenant with something to collect: what is left half-way first, then what was superseded first.
+
+    Args:
+        without: tenants of which nothing can be collected now.
+    """
+    others = variants.c.tenant_id.not_in(without)
+    left: str | None = tx.connection.scalar(sa.select(variants.c.tenant_id).where(_IS_COLLECTING, others).limit(1))
     if left is not None:
         return left
     # The first entry of each tenant in the index, and no other.
@@ -70,7 +75,7 @@ def find_due_tenant(tx: Tx, before: datetime) -> str | None:
         .where(variants.c.tenant_id == tenants.c.id, variants.c.superseded_at.is_not(None))
         .scalar_subquery()
     )
-    each = sa.select(tenants.c.id, first.label("first")).subquery()
+    each = sa.select(tenants.c.id, first.label("first")).where(tenants.c.id.not_in(without)).subquery()
     found: str | None = tx.connection.scalar(
         sa.select(each.c.id).where(each.c.first < before).order_by(each.c.first).limit(1)
     )
@@ -78,9 +83,18 @@ def find_due_tenant(tx: Tx, before: datetime) -> str | None:
 
 
 def list_due(
-    tx: Tx, before: datetime, *, limit: int, after: tuple[datetime, tuple[str, str, str, str]] | None = None
+    tx: Tx,
+    before: datetime,
+    *,
+    limit: int,
+    after: tuple[datetime, tuple[str, str, str, str]] | None = None,
+    only: tuple[str, str, str, str] | None = None,
 ) -> list[Superseded]:
-    """Return variants of the tenant that were superseded before that moment, the oldest first."""
+    """Return variants of the tenant that were superseded before that moment, the oldest first.
+
+    Args:
+        only: that one variant, if it was.
+    """
     place = sa.tuple_(variants.c.superseded_at, *_NAMES)
     statement = (
         sa.select(variants)
@@ -91,6 +105,8 @@ def list_due(
     )
     if after is not None:
         statement = statement.where(place > sa.tuple_(sa.literal(after[0], variants.c.superseded_at.type), *after[1]))
+    if only is not None:
+        statement = statement.where(*_here(tx, only))
     return [_to_superseded(row) for row in tx.connection.execute(statement)]
 
 

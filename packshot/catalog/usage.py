@@ -5,7 +5,7 @@ transaction that records it; the collector takes off what it deletes, and counts
 everything again now and then, which heals what a crash or another change left wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -92,21 +92,22 @@ def correct_usage(tx: Tx, difference: int) -> None:
     tx.connection.execute(sa.update(unplanned_usage).where(here).values(counted_at=tx.now))
 
 
-def find_uncounted(tx: Tx, before: datetime) -> str | None:
+def find_uncounted(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
     """Return a tenant whose usage was not counted since that moment."""
     counted = sa.and_(unplanned_usage.c.tenant_id == tenants.c.id, unplanned_usage.c.counted_at >= before)
     statement = sa.select(tenants.c.id).where(~sa.select(unplanned_usage.c.bytes).where(counted).exists())
+    statement = statement.where(tenants.c.id.not_in(without))
     found: str | None = tx.connection.scalar(statement.order_by(tenants.c.id).limit(1))
     return found
 
 
-def find_over_budget(tx: Tx, default: int) -> str | None:
+def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> str | None:
     """Return a tenant whose unplanned variants take more than they may."""
     budget = sa.func.coalesce(tenants.c.unplanned_bytes, default)
     statement = (
         sa.select(tenants.c.id)
         .select_from(tenants.join(unplanned_usage, unplanned_usage.c.tenant_id == tenants.c.id))
-        .where(unplanned_usage.c.bytes > budget)
+        .where(unplanned_usage.c.bytes > budget, tenants.c.id.not_in(without))
         .order_by(tenants.c.id)
         .limit(1)
     )
@@ -120,9 +121,9 @@ def note_crowded(tx: Tx, key: Key) -> None:
     tx.connection.execute(statement.on_conflict_do_nothing())
 
 
-def find_crowded(tx: Tx) -> tuple[str, str, str] | None:
+def find_crowded(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] | None:
     """Return tenant, pack and location of a crowded place."""
-    row = tx.connection.execute(sa.select(crowded).limit(1)).first()
+    row = tx.connection.execute(sa.select(crowded).where(crowded.c.tenant_id.not_in(without)).limit(1)).first()
     return None if row is None else (row.tenant_id, row.pack_id, row.location)
 
 

@@ -70,7 +70,12 @@ def move_images(
         _take(caller, paths, options, part)
         return part
 
-    side_by_side(take, portions(walk(folder), IMAGES_AT_ONCE), report, threads=options.threads, seen=seen)
+    batches = portions(walk(folder), IMAGES_AT_ONCE)
+    side_by_side(take, batches, report, name=_name, threads=options.threads, seen=seen)
+
+
+def _name(path: Path) -> tuple[str, str]:
+    return "image", name_of(path.name)
 
 
 def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None:

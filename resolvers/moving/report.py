@@ -1,20 +1,25 @@
 """What a move has done, what of it somebody should know, and what could not be taken."""
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from packshot.errors import PackshotError, describe
+from packshot import faults
+from packshot.errors import Internal, PackshotError, describe
+from packshot.retrying import is_outage
 
 # Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
 MOST_KEPT = 1000
 # What is here differs and was changed later than at the old service.
 NEWER_HERE = "NEWER_HERE"
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -63,6 +68,16 @@ class Report:
     def left(self, what: str, id: str, why: PackshotError | str, code: str | None = None) -> None:
         """Note what could not be taken and why."""
         self.add(Finding(Kind.LEFT, what, _spelled(id), code or _code(why), _spelled(sentence(why))))
+
+    def unforeseen(self, what: str, id: str, error: Exception) -> None:
+        """Note what could not be taken by an unforeseen exception; the log has it by its id.
+
+        Raises:
+            Exception: `error`, if it is a refusal or an outage.
+        """
+        if not is_unforeseen(error):
+            raise error
+        self.left(what, id, Internal(faults.record(log, error, "the %s %s could not be taken", what, ascii(id))))
 
     def noted(self, what: str, id: str, code: str, message: str) -> None:
         """Note what was taken and differs from what it was."""
@@ -116,16 +131,20 @@ def side_by_side(
     batches: Iterator[list[T]],
     total: Report,
     *,
+    name: Callable[[T], tuple[str, str]],
     threads: int,
     seen: Callable[[Report, int], None],
 ) -> None:
     """Do batch after batch, some of them at once, and add what they report to `total`.
 
-    What one of them raises ends the rest before they begin, and is raised when those under way are done.
+    An item that meets an unforeseen exception, in its batch and then by itself, is left, and the log has the exception.
+    A refusal or an outage ends the rest before they begin, and is raised when those under way are done.
 
     Args:
+        name: returns what an item is, and its id, for the report.
         seen: called in this thread after each batch, with what it reports and how many items it had.
     """
+    work = partial(_work_on_each, work, name)
     running: dict[Future[Report], int] = {}
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -146,3 +165,25 @@ def side_by_side(
                     total.take(future.result())
                     seen(future.result(), running[future])
             raise
+
+
+def _work_on_each(
+    work: Callable[[Sequence[T]], Report], name: Callable[[T], tuple[str, str]], batch: Sequence[T]
+) -> Report:
+    try:
+        return work(batch)
+    except Exception as error:
+        report = Report()
+        if len(batch) == 1:
+            report.unforeseen(*name(batch[0]), error)
+            return report
+        if not is_unforeseen(error):
+            raise
+        for item in batch:
+            report.take(_work_on_each(work, name, [item]))
+        return report
+
+
+def is_unforeseen(error: Exception) -> bool:
+    """Whether an exception is neither a refusal nor an outage."""
+    return not (isinstance(error, PackshotError) or is_outage(error))

@@ -70,11 +70,14 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
     """
     found: dict[str, OldLocation] = {}
     for index, document in enumerate(service.locations()):
+        name = document.get("name") if isinstance(document, dict) else None
+        shown = str(name or f"number {index + 1}")
         try:
             old = read_location(document)
         except PackshotError as error:
-            name = document.get("name") if isinstance(document, dict) else None
-            report.left("location", str(name or f"number {index + 1}"), error)
+            report.left("location", shown, error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, or raised again
+            report.unforeseen("location", shown, error)
         else:
             found[old.name] = old
     names = map_names(found)
@@ -96,6 +99,8 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
             report.left("location", old.name, why, error.code.value)
         except PackshotError as error:
             report.left("location", old.name, error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, or raised again
+            report.unforeseen("location", old.name, error)
     fallbacks = {old.name: old.values["fallback"] for old in ordered if old.values["fallback"] is not None}
     return Places(names, fallbacks, known)
 

@@ -68,7 +68,12 @@ def move_packs(
         OSError: a store or the folder of originals is away.
     """
     move = _PackMove(caller, service, places, options, folder)
-    side_by_side(move.take, portions(named, PACKS_AT_ONCE), report, threads=options.threads, seen=seen)
+    batches = portions(named, PACKS_AT_ONCE)
+    side_by_side(move.take, batches, report, name=_name, threads=options.threads, seen=seen)
+
+
+def _name(one: Named) -> tuple[str, str]:
+    return "asset" if one.of_asset else "pack", one.id
 
 
 class _PackMove:
@@ -112,7 +117,7 @@ class _PackMove:
         return report
 
     def _ask(self, one: Named, report: Report) -> OldPack | None:
-        what = "asset" if one.of_asset else "pack"
+        what, _ = _name(one)
         try:
             old = read_pack(self._service.pack_of_asset(one.id) if one.of_asset else self._service.pack(one.id))
         except Away as error:

@@ -46,7 +46,7 @@ _REDIRECTS = urllib3.Retry(
 T = TypeVar("T")
 
 
-class Away(Exception):
+class Away(OSError):
     """The old service does not answer, or only with errors that pass, however often it was asked."""
 
 

@@ -10,12 +10,14 @@ from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress
 
 app = typer.Typer()
 
+MAX_NAMED = 20
+
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 @app.command()
 def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Delete what was replaced longer than PACKSHOT_GRACE_DAYS ago, now instead of bit by bit."""
+    """Delete what was replaced longer than PACKSHOT_GRACE_DAYS ago, now; exit 3 where some could not be."""
     from packshot.collect import Collected, survey
     from resolvers import keeping
 
@@ -32,12 +34,15 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
                 total, job = keeping.collect(caller, seen)
     if as_json:
         print_json({"dryRun": dry_run, "job": job and f"job:{job.id}", **_camel(asdict(total))})
+        if total.failed:
+            raise typer.Exit(WITH_FAILURES)
         return
     verb = "would go" if dry_run else "went"
     typer.echo(
         f"{total.variants} variants and {total.originals} originals {verb}, {total.bytes} bytes; "
         f"{total.kept} were needed again."
     )
+    _print_failed(total.failed, "collected")
 
 
 @app.command()
@@ -90,7 +95,19 @@ def scrub(
         more = f" and {len(one.places) - 1} more" if len(one.places) > 1 else ""
         what = f"The original {one.sha256} is {one.fault.value}"
         typer.echo(f"{what}: upload it again, for {location} of {pack_id}{more}.", err=True)
-    if result.lost or (dry_run and result.found):
+    if not as_json:
+        _print_failed(result.failed, "compared")
+    if result.lost or result.failed or (dry_run and result.found):
+        raise typer.Exit(WITH_FAILURES)
+
+
+def _print_failed(failed: dict[str, str], done: str) -> None:
+    """Name the first of what met unforeseen exceptions, and end with failures if there is any."""
+    for name, error_id in list(failed.items())[:MAX_NAMED]:
+        typer.echo(f"{ascii(name)[1:-1]} could not be {done}; the log has the reason as error id {error_id}.", err=True)
+    if len(failed) > MAX_NAMED:
+        typer.echo(f"So it is with {len(failed) - MAX_NAMED} more.", err=True)
+    if failed:
         raise typer.Exit(WITH_FAILURES)
 
 

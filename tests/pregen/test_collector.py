@@ -14,7 +14,7 @@ from packshot.catalog import collection, packs
 from packshot.catalog.ledger import VariantState
 from packshot.catalog.tables.artwork import location_versions, originals, variants
 from packshot.catalog.transaction import hold_configuration
-from packshot.collect import Collected, collect_all, collect_originals, survey
+from packshot.collect import Collected, collect_all, collect_originals, make_faults, survey
 from packshot.geometry import Crop
 from packshot.make import make_variants
 from packshot.model import Original
@@ -181,7 +181,7 @@ def test_edits_and_the_collector_race_and_no_ready_row_is_without_its_blob(playg
     def keep_collecting() -> None:
         while not ended.is_set():
             pass_days(playground, 31)
-            collect.collect_portion(playground.site, TENANT)
+            collect.collect_portion(playground.site, TENANT, collect.make_faults())
 
     with ThreadPoolExecutor(1) as threads:
         collecting = threads.submit(keep_collecting)
@@ -203,7 +203,7 @@ def test_an_original_that_nothing_shows_goes_and_one_that_something_shows_stays(
     pack_id, other = playground.pack(picture=old), playground.pack(picture=shared)
     playground.show(pack_id, "main", shared)
     playground.show(pack_id, "main", new)
-    collect_originals(playground.site, TENANT)  # Notes since when.
+    collect_originals(playground.site, TENANT, make_faults())  # Notes since when.
     pass_days(playground, 29)
     assert collect_all(playground.site, TENANT).originals == 0
     pass_days(playground, 2)
@@ -235,17 +235,17 @@ def test_an_original_is_never_shown_without_its_bytes(playground: Playground, co
     original = playground.snapshot(first).slots["main"].original
     assert original is not None
     pack_calls.delete_pack(playground.caller, first)
-    collect_originals(playground.site, TENANT)
+    collect_originals(playground.site, TENANT, make_faults())
     pass_days(playground, 31)
     second = pack_calls.create_pack(playground.caller, {}).pack.id
     if collected_first:
-        assert collect_originals(playground.site, TENANT).originals == 1
+        assert collect_originals(playground.site, TENANT, make_faults()).originals == 1
         with pytest.raises(OSError, match="removed while"):
             _show(playground, second, original)
         assert playground.snapshot(second).slots == {}
         return
     _show(playground, second, original)
-    assert collect_originals(playground.site, TENANT).originals == 0
+    assert collect_originals(playground.site, TENANT, make_faults()).originals == 0
     assert playground.site.originals.get(f"{TENANT}/{original.sha256}")[0] == data
 
 
