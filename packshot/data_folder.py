@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_IMODE, S_ISVTX
 
-from packshot.settings import BadSettings, Settings
+from packshot.setting_loading import BadSettings
+from packshot.settings import Settings
 from packshot.storage.durable import PRIVATE_FILE, PRIVATE_FOLDER, make_folder
 
 # Others get no rights at all. The group passes through the data folder, and lists and reads only the variants.

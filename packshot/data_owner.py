@@ -9,7 +9,8 @@ from pathlib import Path
 from stat import S_ISREG
 
 from packshot.data_folder import DATABASE_SUFFIXES, FILES, FOLDERS
-from packshot.settings import BadSettings, Settings
+from packshot.setting_loading import BadSettings
+from packshot.settings import Settings
 
 
 def become_owner(settings: Settings) -> str | None:

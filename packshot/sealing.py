@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from packshot.admin_token import admin_token
 from packshot.catalog import webhooks
 from packshot.catalog.transaction import Catalog
-from packshot.settings import Settings, admin_token
+from packshot.settings import Settings
 
 _NONCE_BYTES = 12
 

@@ -2,12 +2,9 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 from packshot.setting_types import PREFIX, STRONG_SECRET, is_guessable, is_short
-
-if TYPE_CHECKING:
-    from packshot.settings import Settings
+from packshot.settings import Settings
 
 # What each kind of CDN needs, and no other may have.
 _OF_CDN = {
@@ -19,13 +16,13 @@ _OF_CDN = {
 }
 
 
-def conflicts(settings: "Settings") -> dict[str, str]:
+def conflicts(settings: Settings) -> dict[str, str]:
     """Return what does not go together, as one line each, by name of the variable."""
     told = [*_buckets(settings), *_tokens(settings), *_cdn(settings), *_packages(settings)]
     return {PREFIX + name: f"{PREFIX}{name}: expected {fault}" for name, fault in told}
 
 
-def _buckets(settings: "Settings") -> Iterator[tuple[str, str]]:
+def _buckets(settings: Settings) -> Iterator[tuple[str, str]]:
     buckets = {"S3_BUCKET_ORIGINALS": settings.s3_bucket_originals, "S3_BUCKET_VARIANTS": settings.s3_bucket_variants}
     if any(buckets.values()):
         for name, bucket in buckets.items():
@@ -33,7 +30,7 @@ def _buckets(settings: "Settings") -> Iterator[tuple[str, str]]:
                 yield name, "a bucket's name, as the other one is set, got nothing"
 
 
-def _tokens(settings: "Settings") -> Iterator[tuple[str, str]]:
+def _tokens(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.jwt_secret is not None and settings.jwks_url is not None:
         yield "JWKS_URL", f"nothing, as {PREFIX}JWT_SECRET is set, got an address"
     if settings.redis_url is not None and settings.admin_token is None:
@@ -47,7 +44,7 @@ def _tokens(settings: "Settings") -> Iterator[tuple[str, str]]:
             yield name.upper(), f"{STRONG_SECRET}, got a value that is not shown"
 
 
-def _cdn(settings: "Settings") -> Iterator[tuple[str, str]]:
+def _cdn(settings: Settings) -> Iterator[tuple[str, str]]:
     for field, kind in _OF_CDN.items():
         value = getattr(settings, field)
         if kind == settings.cdn and value is None:
@@ -56,7 +53,7 @@ def _cdn(settings: "Settings") -> Iterator[tuple[str, str]]:
             yield field.upper(), f"nothing, as {PREFIX}CDN is {settings.cdn}, got a value"
 
 
-def _packages(settings: "Settings") -> Iterator[tuple[str, str]]:
+def _packages(settings: Settings) -> Iterator[tuple[str, str]]:
     needed = {
         "DATABASE_URL": ("psycopg", settings.effective_database_url.startswith("postgresql")),
         "REDIS_URL": ("redis", settings.redis_url is not None),

@@ -1,23 +1,16 @@
-"""Settings: one frozen object, read once from the PACKSHOT_* environment variables."""
+"""Settings: one frozen object. `packshot.setting_loading` reads it from the environment."""
 
 import os
-import secrets
-from collections.abc import Mapping
 from datetime import timedelta
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from packshot.machine import memory_bytes, render_memory_bytes
-from packshot.setting_conflicts import conflicts
 from packshot.setting_types import (
     PREFIX,
-    STRONG_SECRET,
-    VISIBLE,
     Amount,
     Bucket,
     Cdn,
@@ -55,36 +48,7 @@ from packshot.setting_types import (
     Text,
     Token,
     Users,
-    is_guessable,
 )
-from packshot.storage.durable import make_folder, sync_folder, write_synced
-
-# A database URL may hold a password.
-_SECRET = (
-    "access_secret",
-    "admin_token",
-    "basic_users",
-    "database_url",
-    "fastly_token",
-    "jwt_secret",
-    "live_token_secret",
-    "redis_url",
-)
-
-
-class BadSettings(Exception):
-    """The installation is set up wrongly; each fault is one line: variable, expected, got.
-
-    Attributes:
-        faults: the lines, by name of the variable.
-    """
-
-    def __init__(self, *faults: str) -> None:
-        super().__init__(*faults)
-        self.faults = faults
-
-    def __str__(self) -> str:
-        return "\n".join(self.faults)
 
 
 class Settings(BaseSettings):
@@ -394,91 +358,3 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         # Else settings made by hand, as tests make them, would depend on who runs them.
         return (init_settings,)
-
-
-def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environ`, the process's own environment by default.
-
-    Names count as they are spelled, in capitals; an empty value is no value.
-
-    Raises:
-        BadSettings: variables that are unknown or have bad values, all of them in one error.
-    """
-    given = {
-        name: value
-        for name, value in (os.environ if environ is None else environ).items()
-        if name.upper().startswith(PREFIX)
-    }
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    faults = {name: _unknown(name, known) for name in given.keys() - known}
-    source = EnvSettingsSource(Settings)
-    source.env_vars = {name.lower(): value for name, value in given.items() if name in known and value}
-    settings = None
-    try:
-        settings = Settings(**source())
-    except ValidationError as refused:
-        faults |= dict(_fault(error) for error in refused.errors())
-    if settings is not None:
-        faults |= conflicts(settings)
-    # Raised out here, since inside it would carry pydantic's error, and that the values.
-    if settings is None or faults:
-        raise BadSettings(*(faults[name] for name in sorted(faults)))
-    return settings
-
-
-def admin_token(settings: Settings) -> str:
-    """Return the admin's bearer token; made once, where none is set, and kept in the data folder.
-
-    Processes that start together agree on one token.
-
-    Raises:
-        BadSettings: the file that keeps it holds no token, or a weak one.
-        OSError: the file cannot be read or written.
-    """
-    if settings.admin_token is not None:
-        return settings.admin_token.get_secret_value()
-    path = settings.data / "admin-token"
-    if not path.exists():
-        _make_token(path)
-    token = path.read_text(encoding="utf-8", errors="replace").strip()
-    if not VISIBLE.fullmatch(token):
-        raise BadSettings(f"{path}: expected visible ASCII characters without spaces, got something else")
-    if is_guessable(token):
-        raise BadSettings(
-            f"{path}: expected {STRONG_SECRET}, got a value that is not shown; delete the file to have a token made"
-        )
-    return token
-
-
-def _make_token(path: Path) -> None:
-    """Write a new token that only the owner may read, unless another process was faster."""
-    make_folder(path.parent)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    write_synced(draft, [f"{secrets.token_urlsafe(32)}\n".encode()], mode=0o600)
-    try:
-        # Linked when it is whole, so that nobody reads a part of it.
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
-        sync_folder(path.parent)
-
-
-def _unknown(name: str, known: set[str]) -> str:
-    # Compared without the prefix, which would make everything look alike.
-    rest = sorted(variable.removeprefix(PREFIX) for variable in known)
-    nearest = get_close_matches(name.upper().removeprefix(PREFIX), rest, n=1, cutoff=0.5)
-    hint = f", perhaps {PREFIX}{nearest[0]}" if nearest else ""
-    return f"{name}: expected the name of a setting{hint}, got an unknown one"
-
-
-def _fault(error: ErrorDetails) -> tuple[str, str]:
-    field = str(error["loc"][0])
-    variable = PREFIX + field.upper()
-    extra = Settings.model_fields[field].json_schema_extra
-    expected = extra["expected"] if isinstance(extra, dict) else error["msg"]
-    # An address may hold a password wherever one is mistyped.
-    is_secret = field in _SECRET or "@" in str(error["input"])
-    got = "a value that is not shown" if is_secret else repr(str(error["input"])[:100])
-    return variable, f"{variable}: expected {expected}, got {got}"

@@ -4,7 +4,8 @@ import hashlib
 import hmac
 from functools import lru_cache
 
-from packshot.settings import Settings, admin_token
+from packshot.admin_token import admin_token
+from packshot.settings import Settings
 from packshot.site import Site
 
 

@@ -14,7 +14,8 @@ from packshot.catalog import webhooks
 from packshot.catalog.tables.work import webhooks as rows
 from packshot.catalog.transaction import Catalog
 from packshot.data_folder import FILES, FOLDERS, exposed, group_of, make_private
-from packshot.settings import BadSettings, Settings
+from packshot.setting_loading import BadSettings
+from packshot.settings import Settings
 from packshot.site import open_site, open_stores
 from tests.pictures import jpeg, photo
 from tests.server import packshot, serving

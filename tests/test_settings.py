@@ -14,7 +14,9 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from sqlalchemy import make_url
 
-from packshot.settings import BadSettings, Settings, admin_token, load_settings
+from packshot.admin_token import admin_token
+from packshot.setting_loading import BadSettings, load_settings
+from packshot.settings import Settings
 
 ADMIN_TOKEN = "an-admin-token-0123456789"
 ACCESS_SECRET = "an-access-secret-0123456789"

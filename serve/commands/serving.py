@@ -31,8 +31,8 @@ def serve(
 
     import uvicorn
 
+    from packshot.admin_token import admin_token
     from packshot.sealing import seal_webhooks
-    from packshot.settings import admin_token
     from pregen.queue import QueueBell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working

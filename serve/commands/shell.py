@@ -67,7 +67,7 @@ def read_settings() -> "Settings":
     """
     from packshot.data_folder import make_private
     from packshot.data_owner import become_owner
-    from packshot.settings import BadSettings, load_settings
+    from packshot.setting_loading import BadSettings, load_settings
 
     try:
         settings = load_settings()

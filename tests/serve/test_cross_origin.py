@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
-from packshot.settings import BadSettings, Settings, load_settings
+from packshot.setting_loading import BadSettings, load_settings
+from packshot.settings import Settings
 from pregen.queue import make_broker
 from serve.app import create_app
 from tests.pictures import photo, png
