@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.render import avif, bmp, gif, jpeg, png, webp
+from packshot.render.camera_raw import camera_raw
 from packshot.render.cicp import implied_profile
 from packshot.render.colour import check_profile, compensates_black, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
@@ -282,7 +283,8 @@ def check_pixels(size: Size, limits: Limits) -> None:
 def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     """Return Pillow's reader of an original, nothing decoded yet, and its header without the quality."""
     check_length(len(data), limits)
-    format = sniff(data)
+    raw = camera_raw(data)
+    format = sniff(data) if raw is None else f"camera raw ({raw})"
     if format not in READERS:
         raise UnsupportedMedia(
             "The file is no picture of an accepted format.",

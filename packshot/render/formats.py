@@ -11,10 +11,10 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from packshot.geometry import Size
+from packshot.render.tiff import TiffReader
 
 try:
     from pillow_heif import HeifImageFile, options
@@ -34,7 +34,7 @@ READERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "webp": WebPImageFile,
     "avif": AvifImageFile,
     "gif": GifImageFile,
-    "tiff": TiffImageFile,
+    "tiff": TiffReader,
     "bmp": BmpImageFile,
 }
 if HeifImageFile is not None:

@@ -12,6 +12,7 @@ from packshot.render.decode import inspect
 from packshot.render.limits import Limits
 from packshot.render.paths import decode_paths
 from packshot.render.thumbhash import THUMBNAIL_SIDE, thumbhash
+from packshot.render.tiff_parts import check_parts
 
 # Colours are counted on a thumbnail of at most this many pixels a side.
 _SIDE = 64
@@ -77,6 +78,8 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         # Small drawings are made of this alone.
         begin(0)
         paths.half()
+    if header.format == "tiff":
+        check_parts(data)
     # What follows takes as long as there are pixels, whatever the file is.
     begin(0)
     # Both are told of a small copy alone: colours of a whole original take long.

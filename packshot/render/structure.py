@@ -10,6 +10,14 @@ from collections.abc import Callable, Iterator
 
 from packshot.errors import TooLarge
 from packshot.render.gif import count_blocks
+from packshot.render.tiff_tags import (
+    MAX_ENTRIES,
+    STRIP_BYTE_COUNTS,
+    STRIP_OFFSETS,
+    TILE_BYTE_COUNTS,
+    TILE_OFFSETS,
+    entry_counts,
+)
 
 MIN_PARTS = 65_536
 """The limit of a small file."""
@@ -24,7 +32,7 @@ MAX_JPEG_FILL_BYTES = 65_536
 
 # A strip for each row of four planes of the longest side.
 MAX_TIFF_STRIPS = 262_144
-MAX_TIFF_ENTRIES = 4_096
+MAX_TIFF_ENTRIES = MAX_ENTRIES
 
 MAX_BOXES = 65_536
 _MAX_BOX_DEPTH = 8
@@ -33,8 +41,7 @@ _MARKER = re.compile(rb"\xff[^\x00\xff]")
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
-# StripOffsets, StripByteCounts, TileOffsets, TileByteCounts.
-_TIFF_STRIPS = {273, 279, 324, 325}
+_TIFF_STRIPS = {STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS}
 
 # Boxes that hold boxes, and how many bytes of their own come first.
 _CONTAINERS = {
@@ -127,21 +134,11 @@ def _jpeg(data: bytes) -> None:
 
 
 def _tiff(data: bytes) -> None:
-    order = "little" if data[:2] == b"II" else "big"
-    is_big = 43 in data[2:4]
-
-    def number(at: int, length: int) -> int:
-        return int.from_bytes(data[at : at + length], order)  # type: ignore[arg-type]
-
-    start = number(8, 8) if is_big else number(4, 4)
-    count_bytes, entry_bytes, value_bytes = (8, 20, 8) if is_big else (2, 12, 4)
-    entries = number(start, count_bytes)
+    entries, counts = entry_counts(data)
     if entries > MAX_TIFF_ENTRIES:
         raise _too_many("tags", MAX_TIFF_ENTRIES)
-    for entry in range(entries):
-        at = start + count_bytes + entry * entry_bytes
-        if number(at, 2) in _TIFF_STRIPS and number(at + 4, value_bytes) > MAX_TIFF_STRIPS:
-            raise _too_many("strips or tiles", MAX_TIFF_STRIPS)
+    if any(tag in _TIFF_STRIPS and count > MAX_TIFF_STRIPS for tag, count in counts):
+        raise _too_many("strips or tiles", MAX_TIFF_STRIPS)
 
 
 def _boxes(data: bytes) -> None:
