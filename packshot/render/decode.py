@@ -26,6 +26,7 @@ from packshot.render.limits import Limits
 from packshot.render.metadata import credit_exif, orientation, tiff_orientation
 from packshot.render.revision import DecodeRevision
 from packshot.render.structure import check_structure
+from packshot.render.tiff import TiffReader
 
 # Profiles of printing presses come close to 3 MiB; nothing honest is larger.
 MAX_PROFILE_BYTES = 4 * 2**20
@@ -222,6 +223,8 @@ def _load(source: ImageFile, data: bytes, limits: Limits) -> DecodeRevision:
     """Decode the pixels of an open original, and return what of the decoder's changes they depend on."""
     is_keyed = isinstance(source, PngImageFile) and png.has_wide_key(source)
     source.load()
+    if isinstance(source, TiffReader):
+        return source.revision
     if not is_keyed:
         return DecodeRevision.FIRST
     low, _ = open_original(data, limits)

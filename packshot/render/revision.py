@@ -23,3 +23,5 @@ class DecodeRevision(IntEnum):
     """An AVIF is cropped to its clean aperture."""
     ALPHA_MASK = 5
     """A BMP's own masks of colours and alpha are honoured."""
+    TIFF_LAYOUT = 6
+    """A TIFF's samples are read in the order of their bytes and planes: 16-bit planes, 32-bit grey, plain YCbCr."""

@@ -12,6 +12,7 @@ from packshot.errors import TooLarge
 from packshot.render.gif import count_blocks
 from packshot.render.tiff_tags import (
     MAX_ENTRIES,
+    MAX_VALUES,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
     TILE_BYTE_COUNTS,
@@ -30,8 +31,7 @@ MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_HEADER_BYTES = 16 * 2**20
 MAX_JPEG_FILL_BYTES = 65_536
 
-# A strip for each row of four planes of the longest side.
-MAX_TIFF_STRIPS = 262_144
+MAX_TIFF_STRIPS = MAX_VALUES
 MAX_TIFF_ENTRIES = MAX_ENTRIES
 
 MAX_BOXES = 65_536

@@ -15,6 +15,7 @@ from PIL import Image, ImageMath, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.errors import UnsupportedMedia
+from packshot.render.revision import DecodeRevision
 from packshot.render.tiff_tags import (
     BITS_PER_SAMPLE,
     COMPRESSION,
@@ -239,9 +240,14 @@ def _is_readable_codec(layout: Layout, bits: int, format: int) -> bool:
 
 
 class TiffReader(TiffImageFile):
-    """Pillow's reader, for the layouts that come out right."""
+    """Pillow's reader, for the layouts that come out right.
+
+    Attributes:
+        revision: which change of the decoder the pixels depend on.
+    """
 
     def __init__(self, file: BytesIO) -> None:
+        self.revision = DecodeRevision.FIRST
         self._kind: tuple[int, int, tuple[int, ...]] | None = None
         super().__init__(file)
 
@@ -256,6 +262,8 @@ class TiffReader(TiffImageFile):
         if first_is_reduced(self.fp.getvalue()):
             raise _unsupported("a thumbnail before the picture itself")
         self._kind = layout.formats[0], layout.bits[0], layout.extras if layout.photometric == _BLACK_IS_ZERO else ()
+        if _came_out_wrong(layout, directory.order):
+            self.revision = DecodeRevision.TIFF_LAYOUT
         # libtiff puts the bits in order.
         self.tag_v2.pop(FILL_ORDER, None)
         super()._setup()
@@ -278,6 +286,16 @@ class TiffReader(TiffImageFile):
         if changed is not self:
             self._mode, self.im = changed.mode, changed.im
         return Image.Image.load(self)
+
+
+def _came_out_wrong(layout: Layout, order: str) -> bool:
+    """Return whether the first release took such samples for others."""
+    is_plain, bits = layout.compression == 1, layout.bits[0]
+    return (
+        (layout.is_planar and bits == 16 and is_plain)
+        or (bits == 32 and (layout.formats[0] == _UNSIGNED or (order == ">" and not is_plain)))
+        or (layout.photometric == _YCBCR and is_plain)
+    )
 
 
 def _grey_and_alpha(picture: Image.Image, extra: int) -> Image.Image:

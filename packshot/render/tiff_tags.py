@@ -14,6 +14,8 @@ TILE_OFFSETS, TILE_BYTE_COUNTS, SUB_DIRECTORIES, EXTRA_SAMPLES, SAMPLE_FORMAT = 
 DNG_VERSION = 50706
 
 MAX_ENTRIES = 4_096
+# Of one tag: a strip for each row of four planes of the longest side.
+MAX_VALUES = 262_144
 # A camera's raw file has up to ten directories.
 _MAX_DIRECTORIES = 64
 
@@ -38,10 +40,13 @@ class Directory:
     following: int
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Return the whole numbers under a tag; none where there is no such tag, or it holds something else."""
+        """Return the whole numbers under a tag; none where there is no such tag, or it holds something else.
+
+        More than `MAX_VALUES` count as none.
+        """
         kind, count, at = self.entries.get(tag, (0, 0, 0))
         letter = _WHOLE_NUMBERS.get(kind)
-        if letter is None:
+        if letter is None or count > MAX_VALUES:
             return ()
         length = count * struct.calcsize("=" + letter)
         if at + length > len(self.data):

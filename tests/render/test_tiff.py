@@ -14,6 +14,7 @@ from packshot.errors import PackshotError, Unrenderable, UnsupportedMedia
 from packshot.render.decode import decode
 from packshot.render.limits import Limits
 from packshot.render.probe import probe
+from packshot.render.revision import DecodeRevision
 from tests import pictures
 from tests.tiff_writer import DEFLATE, LONG, LZMA, LZW, NONE, OLD_DEFLATE, PACKBITS, SHORT, Samples, file, tiff
 
@@ -227,6 +228,23 @@ PHOTO = pictures.photo(48, 32)
 GREY = PHOTO.convert("L")
 HALF_COLOUR = {"t530": (SHORT, [2, 2])}
 FULL_COLOUR = {"t530": (SHORT, [1, 1])}
+
+
+@pytest.mark.parametrize(
+    ("data", "is_changed"),
+    [
+        (tiff(np.zeros((9, 9, 3), np.uint16), photometric=2, planar=2), True),
+        (tiff(np.zeros((9, 9, 1), np.float32), photometric=1, order=">", compression=DEFLATE), True),
+        (tiff(np.zeros((9, 9, 1), np.uint32), photometric=1), True),
+        (tiff(np.zeros((9, 9, 3), np.uint8), photometric=6, tags={530: (SHORT, [1, 1])}), True),
+        (tiff(np.zeros((9, 9, 3), np.uint16), photometric=2, planar=2, compression=DEFLATE), False),
+        (tiff(np.zeros((9, 9, 1), np.float32), photometric=1, order=">"), False),
+        (tiff(np.zeros((9, 9, 3), np.uint8), photometric=2, planar=2), False),
+        (pictures.tiff(pictures.photo(9, 9)), False),
+    ],
+)
+def test_only_layouts_that_came_out_wrong_before_get_other_keys(data: bytes, is_changed: bool) -> None:
+    assert probe(data, LIMITS).decode_revision == (DecodeRevision.TIFF_LAYOUT if is_changed else DecodeRevision.FIRST)
 
 
 LUMINANCE = np.asarray(PHOTO.convert("YCbCr"))
