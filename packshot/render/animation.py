@@ -38,6 +38,7 @@ class Animation:
         format: "gif" or "webp".
         frames: how many, more than one.
         plays: how often it runs; 0: for ever.
+        colours: how many a frame has at most.
     """
 
     data: bytes
@@ -45,6 +46,7 @@ class Animation:
     format: str
     frames: int
     plays: int
+    colours: int = 1 << 24
 
     def pictures(self) -> Iterator[tuple[Decoded, int]]:
         """Yield each frame as all of what is then seen, in sRGB, and for how many milliseconds.
@@ -88,10 +90,9 @@ def animation_of(data: bytes, limits: Limits) -> Animation | None:
     if header.frames == 1:
         return None
     if header.format == "gif":
-        plays = gif.layout(data, limits.max_frames, lambda size: None).plays
-    else:
-        plays = int(source.info.get("loop", 0))
-    return Animation(data, limits, header.format, header.frames, plays)
+        found = gif.layout(data, limits.max_frames, lambda size: None)
+        return Animation(data, limits, header.format, header.frames, found.plays, found.colours)
+    return Animation(data, limits, header.format, header.frames, int(source.info.get("loop", 0)))
 
 
 def write_animation(
@@ -101,6 +102,9 @@ def write_animation(
     quality: int | None,
     plays: int,
     exif: bytes | None = None,
+    *,
+    keeps_exact: bool = True,
+    colours: int = 256,
 ) -> bytes:
     """Encode `count` frames, each in mode RGB or RGBA, shown for so many milliseconds; no metadata but the given.
 
@@ -108,13 +112,16 @@ def write_animation(
         format: one of `MOVING`.
         plays: how often it is to run; 0: for ever.
         exif: kept in the file; ignored by GIF.
+        keeps_exact, colours: of GIF, see `packshot.render.gif_frame.Coder`.
 
     Raises:
         Unrenderable: what reading the frames raises.
         MemoryError: the process has no room for it.
     """
     with refused_if_unwritable("The animation cannot be encoded."):
-        return write_gif(frames, plays) if format is Format.GIF else _webp(frames, count, quality, plays, exif)
+        if format is Format.GIF:
+            return write_gif(frames, plays, keeps_exact=keeps_exact, colours=colours)
+        return _webp(frames, count, quality, plays, exif)
 
 
 def _webp(
@@ -128,6 +135,9 @@ def _webp(
         save_all=True,
         quality=80 if quality is None else quality,
         method=4,
+        # No frame is written whole for those who begin in the middle.
+        kmin=0,
+        kmax=0,
         duration=sequence.milliseconds,
         loop=plays if plays <= _MOST_PLAYS else 0,
         background=(0, 0, 0, 0),

@@ -11,7 +11,7 @@ from packshot.errors import Unrenderable
 from packshot.geometry import Size
 from packshot.model import Format
 from packshot.render.damage import refused_if_unwritable
-from packshot.render.gif_writer import with_sampled_colours
+from packshot.render.gif_colours import with_sampled_colours
 
 # The longest side that each format's own headers can hold, in pixels.
 _LONGEST = {

@@ -63,12 +63,14 @@ class Layout:
         reach: how far to the right and down any frame goes, in pixels; at least the canvas.
         frames: how many pictures there are.
         plays: how often the animation runs; 0: for ever.
+        colours: different ones in the table that has most of them.
     """
 
     canvas: Size
     reach: Size
     frames: int
     plays: int
+    colours: int
 
 
 def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
@@ -84,12 +86,16 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
     try:
         canvas = reach = Size(*_pair(data, 6))
         check(reach)
-        frames = 0
+        frames, colours, table = 0, 0, b""
         for part in parts(data, lambda box: check(_reaching(Size(0, 0), box))):
             reach = _reaching(reach, part.box)
             check(reach)
             canvas = canvas if frames else reach
             frames += 1
+            if part.colours != table:
+                table = part.colours
+                # Tables are filled up to a power of two.
+                colours = max(colours, len({table[at : at + 3] for at in range(0, len(table), 3)}))
             if frames > max_frames:
                 break
     except IndexError:
@@ -99,7 +105,7 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
     repeats = _REPEATS.search(data)
     # What is counted there are repetitions, and 0 means without end.
     plays = 1 if repeats is None else int.from_bytes(repeats[1], "little")
-    return Layout(canvas, reach, frames, plays + 1 if repeats is not None and plays else plays)
+    return Layout(canvas, reach, frames, plays + 1 if repeats is not None and plays else plays, colours)
 
 
 def _reaching(size: Size, box: Box) -> Size:

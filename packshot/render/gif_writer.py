@@ -1,13 +1,14 @@
-"""Animated GIF, written frame by frame, each cropped to what it changes."""
+"""Animated GIF, written frame by frame: of each frame only the pixels that it changes."""
 
 import struct
 from collections.abc import Iterable, Iterator
-from io import BytesIO
-from math import ceil, sqrt
+from dataclasses import dataclass
 
-from PIL import Image, ImageChops
+import numpy as np
+from PIL import Image
 
-from packshot.render import gif
+from packshot.render.gif_colours import Mask, Pixels, pixels_of
+from packshot.render.gif_frame import OWN_COLOURS, Coder
 
 # Browsers show what is to last 10 ms or less for 100.
 _SHORTEST = 20
@@ -19,37 +20,59 @@ _MOST_REPEATS = 65_535
 # Pixels less opaque than that are left out in GIF, which knows nothing in between.
 _SEEN_FROM = 128
 
-# Pixels of a frame of which its 256 colours are chosen, at most: of all, it takes six times as long.
-_SAMPLE = 8192
-
 # What becomes of a frame before the next one is drawn.
 _KEPT, _CLEARED = 1, 2
 
-_Edges = tuple[int, int, int, int]
+
+@dataclass(frozen=True, slots=True)
+class _Box:
+    """Edges of what a frame draws, in pixels; right and bottom are just outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.right - self.left, self.bottom - self.top
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def around(self, other: "_Box") -> "_Box":
+        return _Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
 
 
-def write_gif(frames: Iterable[tuple[Image.Image, int]], plays: int) -> bytes:
+def write_gif(
+    frames: Iterable[tuple[Image.Image, int]], plays: int, *, keeps_exact: bool = True, colours: int = 256
+) -> bytes:
     """Encode frames of one size, each in mode RGB or RGBA, shown for so many milliseconds.
 
     Args:
         plays: how often it is to run; 0: for ever.
+        keeps_exact, colours: see `packshot.render.gif_frame.Coder`.
     """
-    file = BytesIO()
-    # What is on the canvas before a frame is drawn; and the frame that waits for
-    # what comes after it, since only then it is known what is to become of it.
-    canvas: Image.Image | None = None
-    waiting: tuple[Image.Image, int] | None = None
+    writer: _Writer | None = None
+    # The frame that waits for what comes after it: only then it is known what is to become of it.
+    waiting: tuple[Pixels, int] | None = None
     for picture, milliseconds in paced(frames):
         frame = _seen(picture)
-        if waiting is None:
-            file.write(_head(frame, plays))
-        else:
-            canvas = _write(file, *waiting, canvas, frame)
+        if writer is None:
+            writer = _Writer(picture.size, Coder(keeps_exact=keeps_exact, colours=colours))
+        if waiting is not None:
+            writer.write(*waiting, frame)
         waiting = frame, milliseconds
-    if waiting is not None:
-        _write(file, *waiting, canvas, None)
-    file.write(b";")
-    return file.getvalue()
+    if writer is None or waiting is None:
+        raise ValueError("expected a frame, got none")
+    writer.write(*waiting, None)
+    return writer.file(plays)
 
 
 def paced(frames: Iterable[tuple[Image.Image, int]]) -> Iterator[tuple[Image.Image, int]]:
@@ -77,82 +100,66 @@ def paced(frames: Iterable[tuple[Image.Image, int]]) -> Iterator[tuple[Image.Ima
         yield picture, min(max(after - start, _SHORTEST), _LONGEST)
 
 
-def _seen(picture: Image.Image) -> Image.Image:
-    # In RGBA, each pixel either opaque or all zeros, so that equal ones look equal.
+def _seen(picture: Image.Image) -> Pixels:
+    # Each pixel either opaque or 0, so that equal ones look equal.
     if picture.mode == "RGB":
-        return picture.convert("RGBA")
+        return pixels_of(picture.convert("RGBA"))
     opaque = picture.getchannel("A").point([255 * (value >= _SEEN_FROM) for value in range(256)])
     seen = Image.new("RGBA", picture.size)
     seen.paste(picture.convert("RGB"), mask=opaque)
-    return seen
+    return pixels_of(seen)
 
 
-def _head(frame: Image.Image, plays: int) -> bytes:
-    head = b"GIF89a" + struct.pack("<2H", *frame.size) + bytes(3)
-    if plays == 1:
-        return head
-    # What is counted are repetitions, and 0 means without end.
-    repeats = min(max(plays - 1, 0), _MOST_REPEATS)
-    return head + b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", repeats) + b"\0"
+class _Writer:
+    """Writes one frame after the other, and knows what is seen after the last one."""
+
+    def __init__(self, size: tuple[int, int], coder: Coder) -> None:
+        self._size = size
+        self._coder = coder
+        self._blocks: list[bytes] = []
+        # What is on the canvas: by the frames as they came, and by what was drawn of them. While these are equal, it is
+        # one array.
+        self._canvas: Pixels = np.zeros((size[1], size[0]), np.uint32)
+        self._shown = self._canvas
+
+    def file(self, plays: int) -> bytes:
+        """Return the file of all frames that were written."""
+        table, bits = self._coder.shared_table()
+        head = b"GIF89a" + struct.pack("<2H", *self._size) + bytes((OWN_COLOURS | bits - 1, 0, 0)) + table
+        if plays != 1:
+            # What is counted are repetitions, and 0 means without end.
+            repeats = min(max(plays - 1, 0), _MOST_REPEATS)
+            head += b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", repeats) + b"\0"
+        return head + b"".join(self._blocks) + b";"
+
+    def write(self, frame: Pixels, milliseconds: int, after: Pixels | None) -> None:
+        """Write a frame, after which comes `after`."""
+        changed = frame != self._canvas
+        box = _bounds(changed) if self._blocks else _Box(0, 0, *self._size)
+        # Drawing covers, but makes no holes: those are left where a whole frame is cleared.
+        holes = None if after is None else (frame != 0) & (after == 0)
+        is_cleared = holes is not None and bool(holes.any())
+        if holes is not None and is_cleared:
+            box = box.around(_bounds(holes))
+        coded = self._coder.code(frame[box.slices], changed[box.slices], self._shown[box.slices])
+        disposal = _CLEARED if is_cleared else _KEPT
+        self._blocks.append(coded.block((box.left, box.top), box.size, disposal, milliseconds))
+        if is_cleared:
+            frame = frame.copy()
+            frame[box.slices] = 0
+        if self._shown is self._canvas:
+            if coded.shown is None or is_cleared:
+                self._shown = frame
+            else:
+                self._shown = self._canvas.copy()
+        if self._shown is not frame:
+            self._shown[box.slices] = 0 if is_cleared else frame[box.slices] if coded.shown is None else coded.shown
+        self._canvas = frame
 
 
-def _write(
-    file: BytesIO, frame: Image.Image, milliseconds: int, canvas: Image.Image | None, after: Image.Image | None
-) -> Image.Image:
-    # Returns what is on the canvas when the next frame is drawn.
-    edges = (0, 0, *frame.size) if canvas is None else _bounds(ImageChops.difference(canvas, frame))
-    # Drawing covers, but makes no holes: those are left where a whole frame is cleared.
-    holes = after and ImageChops.subtract(frame.getchannel("A"), after.getchannel("A")).getbbox()
-    if holes:
-        edges = _around(edges, holes)
-    file.write(_block(frame.crop(edges), edges[:2], _CLEARED if holes else _KEPT, milliseconds))
-    if holes:
-        frame = frame.copy()
-        frame.paste((0, 0, 0, 0), edges)
-    return frame
-
-
-def _bounds(difference: Image.Image) -> _Edges:
-    # Of one that changes nothing, a pixel, as its time must stand somewhere.
-    return difference.getbbox(alpha_only=False) or (0, 0, 1, 1)
-
-
-def _around(one: _Edges, other: _Edges) -> _Edges:
-    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
-
-
-def _block(picture: Image.Image, corner: tuple[int, int], disposal: int, milliseconds: int) -> bytes:
-    file = BytesIO()
-    _indexed(picture).save(file, "GIF", interlace=False, optimize=True)
-    part = next(gif.parts(file.getvalue()))
-    clear = part.transparent is not None
-    return (
-        b"!\xf9\x04"
-        + struct.pack("<BHBx", disposal << 2 | clear, milliseconds // 10, part.transparent or 0)
-        + b","
-        # Its own table, of as many colours as the power of two in the last bits says.
-        + struct.pack("<4HB", *corner, *picture.size, 0x80 | (len(part.colours) // 3).bit_length() - 2)
-        + part.colours
-        + part.pixels
-    )
-
-
-def _indexed(picture: Image.Image) -> Image.Image:
-    opaque = picture.getchannel("A")
-    colours = picture.convert("RGB")
-    if opaque.getextrema() == (255, 255):
-        return with_sampled_colours(colours, 256)
-    frame = with_sampled_colours(colours, 255)
-    frame.paste(255, mask=ImageChops.invert(opaque))
-    frame.info["transparency"] = 255
-    return frame
-
-
-def with_sampled_colours(picture: Image.Image, colours: int) -> Image.Image:
-    """Return an RGB picture in so many colours at most, those of a sample of its pixels."""
-    step = ceil(sqrt(picture.width * picture.height / _SAMPLE))
-    if step < 2 or picture.getcolors(colours) is not None:
-        return picture.quantize(colours)  # where there are few, each stays as it is
-    sample = picture.resize((ceil(picture.width / step), ceil(picture.height / step)), Image.Resampling.NEAREST)
-    # Undithered, as noise that changes from frame to frame flickers and compresses badly.
-    return picture.quantize(palette=sample.quantize(colours), dither=Image.Dither.NONE)
+def _bounds(mask: Mask) -> _Box:
+    """Return the box around what is set; of an empty mask a pixel, as a frame's time must stand somewhere."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return _Box(0, 0, 1, 1)
+    return _Box(int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)

@@ -197,7 +197,18 @@ def _animated(animation: Animation, drawing: Drawing, exif: bytes | None, limits
         for frame, milliseconds in animation.pictures():
             yield finish(compose(Levels(partial(_same, frame)), drawing, limits), drawing), milliseconds
 
-    return write_animation(frames(), animation.frames, drawing.format, drawing.quality, animation.plays, exif)
+    # Pixels between two others have colours that the original does not have.
+    keeps_exact = drawing.box.size == drawing.placed.size and not drawing.blur
+    return write_animation(
+        frames(),
+        animation.frames,
+        drawing.format,
+        drawing.quality,
+        animation.plays,
+        exif,
+        keeps_exact=keeps_exact,
+        colours=animation.colours,
+    )
 
 
 def _same(decoded: Decoded) -> Decoded:

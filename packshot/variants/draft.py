@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
 from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
-from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, needs_quick
+from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, encoding_of, needs_quick
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
 from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_quality, step_up
 
@@ -145,6 +145,7 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped
         corner=corner,
         credits=look.credits,
         quick=needs_quick(format, size, kept),
+        encoding=encoding_of(format, kept),
     )
     drawn = drawing(plan, original, look.crop, look.focus)
     return Draft(plan, drawn, _is_enlarged(drawn))

@@ -49,6 +49,7 @@ class Plan:
         corner: radius of rounded corners in output pixels; 0: none.
         credits: the original's copyright and credit lines are kept.
         quick: encoded with less effort; see `needs_quick`.
+        encoding: which way of writing files of this kind gives its bytes; see `encoding_of`.
     """
 
     width: int
@@ -63,6 +64,7 @@ class Plan:
     corner: int = 0
     credits: bool = False
     quick: bool = False
+    encoding: int = 1
     # Spelled once: the ledger, the state and the URL of one variant all need it.
     _text: str = field(default="", init=False, repr=False, compare=False)
 
@@ -87,6 +89,8 @@ class Plan:
             parts.append("credits")
         if self.quick:
             parts.append("quick")
+        if self.encoding > 1:
+            parts.append(f"e{self.encoding}")
         return f"{'-'.join(parts)}.{self.format.extension}"
 
 
@@ -95,6 +99,7 @@ _PLAN = re.compile(
     rf"-(?P<mode>{'|'.join(Mode)})-(?P<gravity>{'|'.join(Gravity)})"
     r"(?P<full>-full)?(-blur(?P<blur>[1-9][0-9]{0,3}(\.[0-9]?[1-9])?|0\.[0-9]?[1-9]))?(-r(?P<corner>[1-9][0-9]{0,5}))?"
     r"(-b(?P<background>[0-9a-f]{6}([0-9a-f]{2})?))?(-q(?P<quality>0|[1-9][0-9]?|100))?(?P<credits>-credits)?(?P<quick>-quick)?"
+    r"(-e(?P<encoding>[2-9]))?"
     r"\.(?P<extension>[a-z]+)"
 )
 _BY_EXTENSION = {format.extension: format for format in Format}
@@ -123,6 +128,7 @@ def parse_plan(text: str) -> Plan:
         corner=int(match["corner"] or 0),
         credits=match["credits"] is not None,
         quick=match["quick"] is not None,
+        encoding=int(match["encoding"] or 1),
     )
 
 
@@ -137,6 +143,15 @@ def needs_quick(format: Format, size: Size, original: Original) -> bool:
         return original.alpha and pixels > LARGEST_CAREFUL_ALPHA
     # The frames of an animation are encoded quickly anyway.
     return format is Format.GIF and not original.moves and pixels > LARGEST_CAREFUL_GIF
+
+
+def encoding_of(format: Format, original: Original) -> int:
+    """Return the number of the way in which a variant's file is written.
+
+    Raise the number of a kind of files when their bytes change: it stands in the plan form, so that the old ones are
+    not served as the new ones, and no other key changes.
+    """
+    return 2 if original.moves and format in (Format.GIF, Format.WEBP) else 1
 
 
 @dataclass(frozen=True, slots=True)

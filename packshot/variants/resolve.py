@@ -14,7 +14,7 @@ from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, f
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.live_request import EXTENSIONS, FITS
 from packshot.variants.on_demand import check_plan, drafts_giving, permitted
-from packshot.variants.plan import Drawing, Plan, needs_quick
+from packshot.variants.plan import Drawing, Plan, encoding_of, needs_quick
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
 from packshot.variants.tags import purge_tags
 
@@ -328,7 +328,8 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant or a release changed, the old spelling leads to the new.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
-    plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick)
+    encoding = encoding_of(key.plan.format, shown.original)
+    plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick, encoding=encoding)
     policy = snapshot.tenant.on_demand
     check_plan(policy, plan, look, limit, opened=opened)
     stepped = policy is OnDemand.STEPS and plan not in offered_plans(look, limit)

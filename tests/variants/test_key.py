@@ -15,7 +15,7 @@ from packshot.geometry import Crop, Gravity, Mode, Size
 from packshot.model import Focus, Format, Original
 from packshot.storage.base import check_key
 from packshot.variants.key import Key, fingerprint, parse_key
-from packshot.variants.plan import Plan, needs_quick, parse_plan
+from packshot.variants.plan import Plan, encoding_of, needs_quick, parse_plan
 
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{0,62}", fullmatch=True)
 hexes = st.text("0123456789abcdef", min_size=24, max_size=24)
@@ -39,6 +39,7 @@ def plans(draw: st.DrawFn) -> Plan:
         draw(st.integers(0, 9999)),
         draw(st.booleans()),
         draw(st.booleans()),
+        draw(st.integers(1, 9)),
     )
 
 
@@ -105,6 +106,15 @@ def test_a_plan_is_spelled_the_same_in_every_release() -> None:
     everything = replace(plan, mode=Mode.CANVAS, gravity=Gravity.SMART, blur=Decimal("2.50"), corner=12, credits=True)
     assert str(everything) == "w640-h360-canvas-smart-full-blur2.5-r12-bffffff-q80-credits.jpg"
     assert str(replace(everything, format=Format.GIF, quality=None, quick=True)).endswith("-credits-quick.gif")
+    assert str(replace(plan, format=Format.GIF, quality=None, encoding=2)).endswith("-bffffff-e2.gif")
+
+
+def test_only_plans_of_animations_say_that_their_files_are_written_in_another_way() -> None:
+    still = Original("a" * 64, 80, 60, 1000, "gif", False, 1, None, None)
+    moving = replace(still, frames=2)
+    assert {format: encoding_of(format, still) for format in Format} == dict.fromkeys(Format, 1)
+    again = {Format.GIF: 2, Format.WEBP: 2}
+    assert {format: encoding_of(format, moving) for format in Format} == dict.fromkeys(Format, 1) | again
 
 
 def test_only_plans_of_large_pictures_that_take_long_say_that_they_are_encoded_quickly() -> None:
@@ -124,7 +134,7 @@ def test_only_plans_of_large_pictures_that_take_long_say_that_they_are_encoded_q
 def test_the_longest_plan_fits_its_column() -> None:
     longest = Plan(
         999999, 999999, Mode.INCLUDE_ALL, Gravity.NORTHEAST, True, "ffffff80", 100, Format.WEBP, Decimal("1000.25"),
-        999999, True, True,
+        999999, True, True, 9,
     )  # fmt: skip
     plan_column = variants.c.plan.type
     assert isinstance(plan_column, sa.String)

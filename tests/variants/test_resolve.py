@@ -329,9 +329,9 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
     moving = original("a", 300, 200, format="gif", frames=12, alpha=True)
     snap = snapshot(slot("main", original=moving))
     both = frozenset({Format.AVIF, Format.WEBP})
-    assert plan_of(snap, "") == "w300-h200-crop-center.gif"
-    assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80.webp"
-    assert plan_of(snap, "format=auto", frozenset({Format.AVIF})) == "w300-h200-crop-center.gif"
+    assert plan_of(snap, "") == "w300-h200-crop-center-e2.gif"
+    assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80-e2.webp"
+    assert plan_of(snap, "format=auto", frozenset({Format.AVIF})) == "w300-h200-crop-center-e2.gif"
     assert plan_of(snap, "format=png", both) == "w300-h200-crop-center.png"
     # Their frames are not shown, so they are pictures like others.
     for kind in ("png", "avif"):
@@ -339,11 +339,20 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
         assert plan_of(still, "format=auto", both) == "w300-h200-crop-center-q50.avif"
         assert plan_of(still, "") == "w300-h200-crop-center.png"
     webp = snapshot(slot("main", original=replace(moving, format="webp")))
-    assert plan_of(webp, "") == "w300-h200-crop-center-q80.webp"
+    assert plan_of(webp, "") == "w300-h200-crop-center-q80-e2.webp"
     assert {str(target.key.plan) for target in planned(snap, "main", limit=LIMIT)} == {
-        "w300-h200-crop-center-q80.webp",
-        "w300-h200-crop-center.gif",
+        "w300-h200-crop-center-q80-e2.webp",
+        "w300-h200-crop-center-e2.gif",
     }
+
+
+def test_the_key_of_an_animation_from_before_it_was_written_in_another_way_leads_to_its_successor() -> None:
+    snap = snapshot(slot("main", original=original("a", 300, 200, format="gif", frames=12)))
+    for format in (Format.GIF, Format.WEBP):
+        target = resolve(snap, RequestForm(width=64), limit=LIMIT, format=format)
+        older = replace(target.key, plan=replace(target.key.plan, encoding=1))
+        assert older != target.key
+        assert retarget(snap, older, limit=LIMIT) == target
 
 
 def test_a_transparent_picture_in_jpeg_stands_on_white() -> None:
