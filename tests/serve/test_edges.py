@@ -89,7 +89,8 @@ def test_more_bytes_than_announced_are_cut_off_and_not_kept(
     assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
     assert answer.json()["expected"] == "at most 1000"
     assert kept(playground) == []
-    assert client.put(url, content=b"x" * 1000, headers=headers).status_code == 409
+    # What a length tells is refused before the token's one attempt begins.
+    assert client.put(url, content=b"x" * 1000, headers=headers).status_code == (200 if announced else 409)
 
 
 def test_bytes_of_another_digest_are_not_kept(client: TestClient, playground: Playground) -> None:
