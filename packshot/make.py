@@ -122,10 +122,10 @@ def draw_variants(
             if not refuse_missing:
                 raise
             _check_not_empty(site, alike[0].key.tenant)
-            log.error("the original %s is missing from its store; whoever has the picture must upload it again", key)
+            log.error("the original %s is missing from its store; upload the picture again", key)
             rendered = [OriginalLost(MISSING) for _ in alike]
         except DamagedObject as error:
-            log.error("the original %s is damaged; whoever has the picture must upload it again: %s", key, error)
+            log.error("the original %s is damaged; upload the picture again: %s", key, error)
             rendered = [OriginalLost(DAMAGED) for _ in alike]
         _count(site, alike, rendered)
         for target, result in zip(alike, rendered, strict=True):

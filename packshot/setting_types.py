@@ -44,7 +44,7 @@ _TYPED_BY_HAND = re.compile(
     re.IGNORECASE,
 )
 STRONG_SECRET = (
-    f"at least {MIN_SECRET_LENGTH} characters that nobody can guess, {MIN_SECRET_SYMBOLS} of them different;"
+    f"at least {MIN_SECRET_LENGTH} characters that cannot be guessed, {MIN_SECRET_SYMBOLS} of them different;"
     " `python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints such a value"
 )
 VISIBLE = re.compile(r"[!-~]+")

@@ -116,8 +116,8 @@ class Settings(BaseSettings):
     )
     hot_bytes: Amount = Field(
         default=64 * 1024**2,
-        description="Most bytes of often asked pictures that a process keeps in memory, each for 10 seconds; 0: none. "
-        "The default is 64 MiB.",
+        description="Most bytes of frequently requested pictures that a process keeps in memory, each for 10 seconds;"
+        " 0: none. The default is 64 MiB.",
     )
     cdn: Cdn = Field(
         default="none",
@@ -142,7 +142,7 @@ class Settings(BaseSettings):
     )
     public_url: PublicUrl = Field(
         default=None,
-        description="What every URL that GraphQL returns begins with; may contain `{tenant}`."
+        description="Beginning of every URL that GraphQL returns; may contain `{tenant}`."
         " Not set: the origin of the request.",
     )
     live_prefix: LivePrefix = Field(
@@ -165,8 +165,8 @@ class Settings(BaseSettings):
     )
     live_token_secret: LiveSecret = Field(
         default=None,
-        description="What a request for a token of live resize can have as `secret` in its body, from any address over"
-        " HTTPS: the `secret` of the old service's configuration.",
+        description="Value of `secret` in the body of a request for a token of live resize, accepted from any address"
+        " over HTTPS: the `secret` of the old service's configuration.",
     )
     redirect_max_age: Amount = Field(
         default=60,
@@ -177,16 +177,16 @@ class Settings(BaseSettings):
         default=False,
         description="Whether search engines may index what live resize gives, as `robots.txt` says: `on` or `off`.",
     )
-    tenant: Name = Field(default="default", description="Tenant where a request names none.")
+    tenant: Name = Field(default="default", description="Tenant of requests that name none.")
     admin_token: Token = Field(
         default=None,
-        description="Bearer token with every scope: at least 24 characters that nobody can guess."
+        description="Bearer token with every scope: at least 24 characters that cannot be guessed."
         " Not set: made once and kept in the file `admin-token` in the data folder.",
     )
     access_secret: Token = Field(
         default=None,
-        description="Encrypts access keys and webhook secrets in the database: at least 24 characters that nobody can"
-        " guess. Not set: the admin token does; before that is changed, set this to the old one.",
+        description="Encrypts access keys and webhook secrets in the database: at least 24 characters that cannot be"
+        " guessed. Not set: the admin token is used; before you change that, set this to the old one.",
     )
     tenant_domain: Domain = Field(
         default=None,
@@ -238,7 +238,8 @@ class Settings(BaseSettings):
     )
     fetch_allow: Hosts = Field(
         default=None,
-        description="Hosts, addresses or networks that are fetched from although they are not public.",
+        description="Hosts, addresses or networks that originals are fetched from and webhooks sent to, although they are not"
+        " public.",
     )
     max_pixels: Count = Field(default=80_000_000, description="Most pixels of an original: width times height.")
     max_upload_bytes: Count = Field(
@@ -276,29 +277,29 @@ class Settings(BaseSettings):
     )
     grace_days: Days = Field(
         default=30.0,
-        description="Days that replaced pictures and what deleted packs showed stay in the store;"
-        " so long a location's change can be undone without rendering.",
+        description="Days that replaced pictures and those of deleted packs stay in the store."
+        " Within that time a location's change can be undone without rendering.",
     )
     introspection: Switch = Field(
         default=True,
-        description="Whether GraphQL tells its schema, and suggests names in errors: `on` or `off`."
-        " GraphiQL and code generators ask for it.",
+        description="Whether GraphQL answers introspection and suggests names in errors: `on` or `off`."
+        " GraphiQL and code generators need it.",
     )
     query_cost_limit: Count = Field(
         default=50_000, description="Most that one GraphQL operation may cost, as `extensions.cost` counts it."
     )
     query_budget: Count = Field(
-        default=1_000_000, description="Most that one user of one tenant may ask for at once, in the same count."
+        default=1_000_000, description="Greatest cost that one user of one tenant can spend at once, in the same unit."
     )
     query_budget_per_second: Count = Field(
-        default=20_000, description="How much of that comes back in a second, in each process."
+        default=20_000, description="Cost that is added to that budget every second, in each process."
     )
     subscriptions_per_user: Count = Field(
         default=200,
         description="Most GraphQL subscriptions that one user of one tenant has at a time, in each process.",
     )
     log_level: Level = Field(
-        default="info", description="Least level that is logged: `debug`, `info`, `warning` or `error`."
+        default="info", description="Lowest level that is logged: `debug`, `info`, `warning` or `error`."
     )
 
     @property
@@ -356,5 +357,5 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # Else settings made by hand, as tests make them, would depend on who runs them.
+        # Otherwise settings made in code, as in tests, would depend on the environment.
         return (init_settings,)

@@ -21,7 +21,7 @@ MOST_PACKS = 100
 
 
 class RegenerateMode(StrEnum):
-    """What a regeneration renders: what is missing, or everything anew."""
+    """What a regeneration renders: what is missing, or everything again."""
 
     MISSING = "missing"
     REFRESH = "refresh"

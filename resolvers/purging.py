@@ -61,7 +61,7 @@ def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | Non
 def refresh_older(
     caller: Caller, before: datetime, *, limit: int, pack_ids: Sequence[str] | None, location: str | None
 ) -> Job | None:
-    """Render anew what was rendered before a date, of up to `limit` packs, the oldest first; None: there is nothing.
+    """Render again what was rendered before a date, of up to `limit` packs, the oldest first; None: there is nothing.
 
     Of each all is rendered, beside what is live, and goes live together; then the CDN is purged of it.
 

@@ -114,7 +114,7 @@ class Context:
         self.forget()
 
     def forget(self) -> None:
-        """Read everything anew from here on, as after a mutation."""
+        """Read everything again from here on, as after a mutation."""
         self.loaders = Loaders(self.caller, self.threads.resolvers)
 
 

@@ -82,7 +82,7 @@ class Priority(Enum):
 class RegenerateMode(Enum):
     MISSING = _value("MISSING", "What the ledger or the store lacks.")
     REFRESH = _value(
-        "REFRESH", "Everything anew, by the renderer of this release; the old stays live until the new is ready."
+        "REFRESH", "Everything again, by the renderer of this release; the old stays live until the new is ready."
     )
 
 
@@ -177,7 +177,9 @@ class ChangeKind(Enum):
     PACK_CHANGED = _value("PACK_CHANGED", "A pack was made, or anything of it was set.")
     PACK_DELETED = _value("PACK_DELETED", "A pack was deleted.")
     PACK_ERASED = _value("PACK_ERASED", "A pack was erased: no copy of its pictures must be kept.")
-    LOCATION_CHANGED = _value("LOCATION_CHANGED", "A location was made, changed or had its pictures rendered anew.")
+    LOCATION_CHANGED = _value(
+        "LOCATION_CHANGED", "A location was created or changed, or its pictures were rendered again."
+    )
     LOCATION_DELETED = _value("LOCATION_DELETED", "A location was deleted, with all that packs had there.")
 
 

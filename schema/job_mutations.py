@@ -20,7 +20,7 @@ JobId = Annotated[strawberry.ID, strawberry.argument(description="The job's id."
 @strawberry.type
 class JobMutation:
     @strawberry.mutation(
-        description="Order what is missing to be rendered, or everything anew; what failed before is tried again.",
+        description="Render what is missing, or everything again; what failed before is retried.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def regenerate(

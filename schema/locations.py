@@ -90,7 +90,7 @@ class LocationVersion:
     changed_by: str | None = strawberry.field(description="Who asked for it.")
     free_until: datetime | None = strawberry.field(
         description="Until then going back to it renders only packs that were edited or made since; "
-        "null: it was not replaced yet, or everything was rendered anew since."
+        "null: it was not replaced yet, or everything was rendered again since."
     )
 
     @classmethod

@@ -148,7 +148,7 @@ class PackFilter:
         default=strawberry.UNSET, description="Those changed after this moment."
     )
     sequence_after: Long | None = strawberry.field(
-        default=strawberry.UNSET, description="Those with a higher sequence number: whatever changed since."
+        default=strawberry.UNSET, description="Those with a higher sequence number: all that changed since."
     )
     nothing_to_show_at: str | None = strawberry.field(
         default=strawberry.UNSET, description="Those that show nothing at this location, fallbacks included."

@@ -43,7 +43,7 @@ class Original:
     width: int = strawberry.field(description="Width of the upright picture in pixels.")
     height: int = strawberry.field(description="Height of the upright picture in pixels.")
     bytes: Long = strawberry.field(description="Its length.")
-    media_type: str = strawberry.field(description="What the bytes are, whatever was announced.")
+    media_type: str = strawberry.field(description="What the bytes are, regardless of what was announced.")
     frames: int = strawberry.field(description="1 unless it is animated.")
     thumbhash: str | None = strawberry.field(description="Its ThumbHash in Base64, to show meanwhile.")
     dominant_color: str | None = strawberry.field(description="Its dominant colour, #rrggbb.")

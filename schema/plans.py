@@ -66,7 +66,7 @@ class LocationPlan:
         description="Packs of which any picture changes or is new, by a fallback to the location too."
     )
     render: Long = strawberry.field(description="Variants to be rendered.")
-    reuse: Long = strawberry.field(description="Variants that are wanted anew and are still there.")
+    reuse: Long = strawberry.field(description="Variants that the change needs and that are still stored.")
     upscaled: int = strawberry.field(
         description="Pictures of these packs, one a location, that would be enlarged beyond their own pixels."
     )

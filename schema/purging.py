@@ -30,7 +30,7 @@ class PurgeMutation:
         scope: Annotated[JobScope, strawberry.argument(description="Of which packs or locations.")],
         rendered_before: Annotated[
             datetime | None,
-            strawberry.argument(description="Render anew what is older; the job is null where nothing is."),
+            strawberry.argument(description="Render older variants again; the job is null if there are none."),
         ] = strawberry.UNSET,
         limit: Annotated[
             int | None,

@@ -24,7 +24,7 @@ class WebhookDelivery(Node):
     )
     attempts: int = strawberry.field(description="How often it was tried.")
     response_status: int | None = strawberry.field(
-        description="What the address answered last; null: nothing yet, or nobody answered."
+        description="What the address answered last; null: nothing was sent yet, or there was no answer."
     )
     error: str | None = strawberry.field(description="Why the last attempt came to nothing; null: none has.")
     next_attempt_at: datetime | None = strawberry.field(description="When it is tried next; null: it has ended.")

@@ -102,7 +102,9 @@ def check(door: Door, request: Request, address: Address) -> int | None:
     if not any(signed) or not _EXPIRES.fullmatch(expires):
         raise Forbidden("These pictures are not shown to everybody.", expected=EXPECTED)
     if int(expires) <= time.time():
-        raise Forbidden("This address has expired.", field=("expires",), expected="a moment to come, signed anew")
+        raise Forbidden(
+            "This address has expired.", field=("expires",), expected="a moment in the future, signed again"
+        )
     return int(expires)
 
 

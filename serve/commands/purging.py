@@ -27,7 +27,7 @@ def purge(
         typer.Option(
             formats=MOMENTS,
             metavar="DATE",
-            help="Render anew, and then purge, what was rendered before this moment (UTC).",
+            help="Render again, and then purge, what was rendered before this moment (UTC).",
         ),
     ] = None,
     limit: Annotated[

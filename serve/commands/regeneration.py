@@ -37,7 +37,7 @@ def regenerate(
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every pack of the tenant, everywhere.")] = False,
     mode: Annotated[
-        Mode, typer.Option(help="What is missing, or everything anew, beside what is live until that is ready.")
+        Mode, typer.Option(help="What is missing, or everything again, beside what is live until that is ready.")
     ] = Mode.MISSING,
     priority: Annotated[Lane, typer.Option(help="Behind edits, or among them.")] = Lane.BULK,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be looked at; change nothing.")] = False,

@@ -100,7 +100,7 @@ def revoke_token(
     if as_json:
         print_json(_document(token))
         return
-    typer.echo(f"Token {token.id} ({token.name}) is revoked. It lets nobody in five seconds from now.")
+    typer.echo(f"Token {token.id} ({token.name}) is revoked. It stops working within five seconds.")
 
 
 def _state(token: "Token") -> str:
