@@ -238,8 +238,8 @@ class Settings(BaseSettings):
     )
     fetch_allow: Hosts = Field(
         default=None,
-        description="Hosts, addresses or networks that originals are fetched from and webhooks sent to, although they are not"
-        " public.",
+        description="Hosts, addresses or networks that originals are fetched from and webhooks sent to, although"
+        " they are not public.",
     )
     max_pixels: Count = Field(default=80_000_000, description="Most pixels of an original: width times height.")
     max_upload_bytes: Count = Field(
