@@ -163,6 +163,11 @@ Endpoints = Annotated[
 Delivery = Annotated[
     Literal["stream", "redirect", "accel"], BeforeValidator(_lower), _expected("stream, redirect or accel")
 ]
+UploadBy = Annotated[
+    Literal["presigned_post", "presigned_put", "one_time_token"],
+    BeforeValidator(_lower),
+    _expected("presigned_post, presigned_put or one_time_token"),
+]
 InternalPath = Annotated[
     Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)+$")], _expected("a path with '/' at both ends, /_variants/")
 ]

@@ -47,6 +47,7 @@ from packshot.setting_types import (
     Switch,
     Text,
     Token,
+    UploadBy,
     Users,
 )
 
@@ -94,6 +95,12 @@ class Settings(BaseSettings):
     )
     s3_region: Region = Field(
         default=None, description="Region of the buckets. Credentials come from the usual AWS chain."
+    )
+    upload_method: UploadBy = Field(
+        default="presigned_post",
+        description="How clients send uploads to the bucket: `presigned_post`, a form, unless they ask for another "
+        "method; `presigned_put`, the raw body where they ask for a form, as for stores that take none, such as "
+        "Cloudflare R2; `one_time_token`, always to the application. `packshot doctor` tries it out.",
     )
     delivery: Delivery = Field(
         default="stream",
@@ -326,7 +333,7 @@ class Settings(BaseSettings):
     @property
     def user_agent(self) -> str:
         """How requests to other hosts name the client; some hosts refuse one that names no address."""
-        return f"Packshot (+{self.public_url})" if self.public_url else "Packshot"
+        return f"Packshot (+{self.public_url.format(tenant=self.tenant)})" if self.public_url else "Packshot"
 
     @property
     def live(self) -> bool:

@@ -70,7 +70,7 @@ def create_upload(
             tx,
             upload_id,
             token,
-            method=method,
+            method=_choose_method(caller.site, method),
             media_type=media_type,
             max_bytes=size,
             expected_sha256=digest,
@@ -100,6 +100,14 @@ def find_ticket(caller: Caller, upload: Upload) -> Ticket:
     if upload.method is UploadMethod.PRESIGNED_POST:
         return Ticket(url, "POST", fields={UPLOAD_TOKEN_FIELD: token})
     return Ticket(url, "PUT", headers={UPLOAD_TOKEN_HEADER: token})
+
+
+def _choose_method(site: Site, asked: UploadMethod) -> UploadMethod:
+    """Return how an upload is sent: as the client asks, unless the bucket does not take it by the settings."""
+    possible = UploadMethod(site.settings.upload_method)
+    if site.uploads.direct is None or possible is UploadMethod.PRESIGNED_POST:
+        return asked
+    return possible if asked is UploadMethod.PRESIGNED_POST or possible is UploadMethod.ONE_TIME_TOKEN else asked
 
 
 def _token(caller: Caller, upload_id: str) -> str:

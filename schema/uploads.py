@@ -54,7 +54,8 @@ class UploadInput:
     )
     method: UploadMethod = strawberry.field(
         default=UploadMethod.PRESIGNED_POST,
-        description="How they are to be sent; the answer's shape is the same for all.",
+        description="How they are to be sent; the answer's shape is the same for all. Do what the answer says: where "
+        "the store does not take them so, it is another method.",
     )
 
 

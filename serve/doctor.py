@@ -23,6 +23,7 @@ from pregen.queue import make_broker
 from serve import checks, secrecy
 from serve.findings import Finding, Problem, Status, problem_of
 from serve.jwks import read_keys
+from serve.upload_check import check_uploads
 
 # After which a store that has not answered is silent.
 STORE_SECONDS = 15.0
@@ -34,6 +35,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         "database": lambda: _database(settings),
         "secrets": lambda: _secrecy(settings),
         "stores": lambda: _stores(settings),
+        "uploads": lambda: _uploads(settings),
         "queue": lambda: _queue(settings),
         "cdn": lambda: _cdn(settings),
         "keys": lambda: _keys(settings),
@@ -106,6 +108,10 @@ def _divide(sentence: str) -> tuple[str, str]:
     """Return a sentence's fault and its cure, which follows a colon."""
     reason, _, cure = sentence.rstrip(".").partition(": ")
     return reason, cure or "look into the log of the store"
+
+
+def _uploads(settings: Settings) -> Iterator[Finding]:
+    yield check_uploads(settings)
 
 
 def _queue(settings: Settings) -> Iterator[Finding]:

@@ -59,6 +59,13 @@ def test_the_faults_on_the_page_are_what_is_said() -> None:
     assert "\n".join(faults) in PAGE.read_text(encoding="utf-8")
 
 
+def test_requests_to_other_hosts_name_the_installations_own_address() -> None:
+    assert Settings().user_agent == "Packshot"
+    assert Settings(public_url="https://{tenant}.images.example").user_agent == (
+        "Packshot (+https://default.images.example)"
+    )
+
+
 def test_nothing_has_to_be_set() -> None:
     settings = load_settings({"HOME": "/root"})
     assert settings == Settings()
@@ -94,6 +101,7 @@ def test_every_setting_can_be_set() -> None:
         "PACKSHOT_HOT_BYTES": "0",
         "PACKSHOT_PUBLIC_URL": "https://{tenant}.images.example/base//",
         "PACKSHOT_LIVE_PREFIX": "off",
+        "PACKSHOT_UPLOAD_METHOD": "Presigned_Put",
         "PACKSHOT_LIVE_HOST": "live.example",
         "PACKSHOT_LIVE_ORIGINALS": "Verbatim",
         "PACKSHOT_LIVE_ORIGINALS_SCOPE": "all",
@@ -152,6 +160,7 @@ def test_every_setting_can_be_set() -> None:
         render_queue_seconds=2.5,
         hot_bytes=0,
         public_url="https://{tenant}.images.example/base",
+        upload_method="presigned_put",
         live_prefix=None,
         live_host="live.example",
         live_originals="verbatim",

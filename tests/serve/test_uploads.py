@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from packshot.catalog.tenants import ensure_tenant
 from packshot.catalog.uploads import Upload, UploadMethod
 from packshot.errors import BadState, ChecksumMismatch, PackshotError, TooLarge, Unrenderable, UnsupportedMedia
+from packshot.settings import Settings
 from packshot.storage.base import Ticket
 from packshot.storage.s3 import S3Store
 from pregen.dispatch import Dispatcher
@@ -276,3 +277,30 @@ def test_expired_bytes_in_the_store_are_swept(direct: Bucket, playground: Playgr
         tx.connection.exec_driver_sql("UPDATE uploads SET expires_at = '2001-01-01 00:00:00.000000'")
     Dispatcher(direct.site, playground.bell.ring_all, bulk_places=1).tick()
     assert list(direct.site.uploads.list("")) == []
+
+
+@pytest.mark.parametrize(
+    ("possible", "asked", "given"),
+    [
+        ("presigned_post", UploadMethod.PRESIGNED_POST, UploadMethod.PRESIGNED_POST),
+        ("presigned_put", UploadMethod.PRESIGNED_POST, UploadMethod.PRESIGNED_PUT),
+        ("presigned_put", UploadMethod.ONE_TIME_TOKEN, UploadMethod.ONE_TIME_TOKEN),
+        ("one_time_token", UploadMethod.PRESIGNED_PUT, UploadMethod.ONE_TIME_TOKEN),
+    ],
+)
+def test_a_client_is_told_of_a_method_that_the_store_takes(
+    direct: Bucket, possible: str, asked: UploadMethod, given: UploadMethod
+) -> None:
+    changed = Settings(**direct.site.settings.model_dump() | {"upload_method": possible})
+    caller = replace(direct.caller, site=replace(direct.site, settings=changed))
+    upload, _ = uploads.create_upload(caller, media_type="image/jpeg", size=len(PICTURE), sha256=None, method=asked)
+    ticket = uploads.find_ticket(caller, upload)
+    assert upload.method is given
+    assert (ticket.method, bool(ticket.fields)) == {
+        UploadMethod.PRESIGNED_POST: ("POST", True),
+        UploadMethod.PRESIGNED_PUT: ("PUT", False),
+        UploadMethod.ONE_TIME_TOKEN: ("PUT", False),
+    }[given]
+    if given is not UploadMethod.ONE_TIME_TOKEN:
+        assert send(direct.client, ticket, PICTURE).status_code in (200, 204)
+        direct.use(upload)
