@@ -333,7 +333,7 @@ class Settings(BaseSettings):
     @property
     def user_agent(self) -> str:
         """How requests to other hosts name the client; some hosts refuse one that names no address."""
-        return f"Packshot (+{self.public_url.format(tenant=self.tenant)})" if self.public_url else "Packshot"
+        return f"Packshot (+{self.public_url.replace('{tenant}', self.tenant)})" if self.public_url else "Packshot"
 
     @property
     def live(self) -> bool:
