@@ -3,13 +3,11 @@
 import asyncio
 import logging
 from enum import Enum
-from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-import orjson
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from serve.connection_limits import (
     PROGRESS_BYTES,
@@ -20,16 +18,10 @@ from serve.connection_limits import (
     reset,
     watch_for_vanished_peer,
 )
-from serve.over_http import RESPONSE, errors
-from serve.problems import MEDIA_TYPE as PROBLEM
+from serve.http_refusals import Refused, malformed, too_large
+from serve.request_meter import RequestMeter
 
-MAX_TARGET_BYTES = 16_384
-MAX_HEAD_BYTES = 32_768  # request line and header fields
-MAX_HEADER_FIELDS = 128
 MAX_HANDSHAKE_LINE_BYTES = 8000  # of a WebSocket; the library that reads it again has a limit a little above
-# Of a chunked body: sizes, extensions and trailers, besides what its content allows.
-MAX_FRAMING_BYTES = 16_384
-MAX_FRAMING_PER_CONTENT_BYTE = 8
 
 FIRST_BYTE_SECONDS = 10.0
 HEAD_SECONDS = 20.0  # from the first byte of a head to its end
@@ -59,23 +51,6 @@ class _Phase(Enum):
     NOTHING = "another request, whenever it likes"
 
 
-class _Refused(Exception):
-    """The head that is being read is not acceptable.
-
-    Attributes:
-        status: of the answer.
-    """
-
-    def __init__(self, status: int, title: str, expected: str) -> None:
-        super().__init__(title)
-        self.status = status
-        self.title = title
-        self.expected = expected
-
-
-MALFORMED = _Refused(400, "That is no HTTP request.", "a request as RFC 9112 defines it")
-
-
 class BoundedHttp(HttpToolsProtocol):
     """One connection. Requests that are sent at once are read one by one, each after the answer to the one before.
 
@@ -89,13 +64,11 @@ class BoundedHttp(HttpToolsProtocol):
         self.url = b""  # of the last request
         self._phase = _Phase.HEAD
         self._since = self.loop.time()
-        # Of the request that is being read.
-        self._head_bytes = self._fields = self._hosts = 0
-        self._content_left: int | None = None
-        self._content_bytes = self._framing_bytes = self._window_bytes = 0
+        self._meter = RequestMeter()  # of the request that is being read
+        self._window_bytes = 0
         # What came after the request that is being answered, and why the connection ends after the answer.
         self._held = b""
-        self._refusal: _Refused | None = None
+        self._refusal: Refused | None = None
         self._linger_until: float | None = None
         self._linger_bytes_left = 0
         self._surplus_timer: asyncio.TimerHandle | None = None
@@ -139,7 +112,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._refusal is None:
             if self._phase is _Phase.NOTHING:
                 self._expect(_Phase.HEAD)
-                self._head_bytes = 0
+                self._meter = RequestMeter()
             self._held = self._held + data if self._held else data
             self._read_held()
             if len(self._held) > _BODY_PIECE_BYTES:
@@ -151,8 +124,8 @@ class BoundedHttp(HttpToolsProtocol):
         data, position = memoryview(self._held), 0
         while position < len(data) and not self.pipeline:
             size = _PIECE_BYTES
-            if self._phase is _Phase.BODY and self._content_left is not None:
-                size = max(1, min(self._content_left, _BODY_PIECE_BYTES))
+            if self._phase is _Phase.BODY and self._meter.content_left is not None:
+                size = max(1, min(self._meter.content_left, _BODY_PIECE_BYTES))
             piece = data[position : position + size]
             position += len(piece)
             if not self._parse(piece):
@@ -162,66 +135,58 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _parse(self, piece: memoryview) -> bool:
         """Parse one piece; return whether more may follow it."""
-        content_before = self._content_bytes
+        content_before = self._meter.content_bytes
         try:
             self.parser.feed_data(piece)
-            self._check_size(len(piece), self._content_bytes - content_before)
+            self._check_size(len(piece), content_before)
         except httptools.HttpParserUpgrade:
             self._upgrade()
             return False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            self._refuse(cause if isinstance(cause, _Refused) else MALFORMED)
-        except _Refused as refused:
+            self._refuse(cause if isinstance(cause, Refused) else malformed())
+        except Refused as refused:
             self._refuse(refused)
         return self._refusal is None and not self.transport.is_closing()
 
-    def _check_size(self, size: int, content: int) -> None:
-        """Raise `_Refused` where a head, or what surrounds the content of a body, has grown too long."""
+    def _check_size(self, size: int, content_before: int) -> None:
+        meter = self._meter
         if self._phase is _Phase.HEAD:
-            self._head_bytes += size
-            if self._head_bytes > MAX_HEAD_BYTES:
-                raise _too_large(f"at most {MAX_HEAD_BYTES} bytes")
-        elif self._phase is _Phase.BODY and self._content_left is None:
-            self._framing_bytes += size - content
-            if self._framing_bytes > MAX_FRAMING_BYTES + MAX_FRAMING_PER_CONTENT_BYTE * self._content_bytes:
-                raise MALFORMED
+            meter.add_head(size)
+        elif self._phase is _Phase.BODY and meter.content_left is None:
+            # A piece may begin with the end of the last request.
+            meter.add_framing(size - max(0, meter.content_bytes - content_before))
 
     # What the parser tells.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._expect(_Phase.HEAD)
-        self._head_bytes = self._fields = self._hosts = 0
-        self._content_left = None
-        self._content_bytes = self._framing_bytes = 0
+        self._meter = RequestMeter()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > MAX_TARGET_BYTES:
-            raise _Refused(414, "The address is too long.", f"at most {MAX_TARGET_BYTES} bytes")
+        self._meter.check_target(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields += 1
-        if self._fields > MAX_HEADER_FIELDS:
-            raise _too_large(f"at most {MAX_HEADER_FIELDS} fields")
+        self._meter.add_field()
         if self._phase is not _Phase.HEAD:
             # Trailers come after the request has been handed on, and must not change it (RFC 9110, section 6.5.1).
             return
         super().on_header(name, value)
         name = self.headers[-1][0]
         if name == b"host":
-            self._hosts += 1
+            self._meter.hosts += 1
         elif name == b"content-length":
-            self._content_left = int(value)
+            self._meter.content_left = int(value)
 
     def on_headers_complete(self) -> None:
-        if self._hosts != 1 and (self._hosts or self.parser.get_http_version() == "1.1"):
-            raise _Refused(400, "The request must name its host once.", "one header Host")
+        if self._meter.hosts != 1 and (self._meter.hosts or self.parser.get_http_version() == "1.1"):
+            raise Refused(400, "The request must name its host once.", "one header Host")
         super().on_headers_complete()
         if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body:
             # The parser tells of the upgrade only after the body, which may never come.
-            raise _Refused(
+            raise Refused(
                 400, "A request for a WebSocket must have no body.", "no Content-Length, no Transfer-Encoding"
             )
         self._expect(_Phase.BODY)
@@ -234,10 +199,8 @@ class BoundedHttp(HttpToolsProtocol):
         )
 
     def on_body(self, body: bytes) -> None:
-        self._content_bytes += len(body)
+        self._meter.add_content(len(body))
         self._window_bytes += len(body)
-        if self._content_left is not None:
-            self._content_left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -269,7 +232,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _may_drain(self, cycle: RequestResponseCycle) -> bool:
         """Whether the rest of the body is short, and certain to come."""
-        left = self._content_left
+        left = self._meter.content_left
         return left is not None and left <= DRAIN_BYTES and not cycle.waiting_for_100_continue
 
     def on_response_complete(self) -> None:
@@ -314,9 +277,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._linger(LINGER_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(MALFORMED)
+        self._refuse(malformed())
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refused: Refused) -> None:
         """Read no further, and say why once the requests before are answered."""
         log.info("%s refused: %d %s", self.client[0] if self.client else "-", refused.status, refused)
         self._refusal, self._held = refused, b""
@@ -325,7 +288,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif not self._is_answering:
             self._send_refusal(refused, LINGER_SECONDS)
 
-    def _end_request(self, refused: _Refused) -> None:
+    def _end_request(self, refused: Refused) -> None:
         """End a request whose body does not come as it should."""
         self._disconnect()
         if self.cycle.response_started or self.pipeline:
@@ -339,32 +302,13 @@ class BoundedHttp(HttpToolsProtocol):
             self._running.disconnected = True
             self._running.message_event.set()
 
-    def _send_refusal(self, refused: _Refused, linger_seconds: float) -> None:
-        code = HTTPStatus(refused.status).name
-        if self.url.partition(b"?")[0] == b"/graphql":
-            # Its clients read errors of one form, whoever refuses.
-            media_type, content = RESPONSE, errors(refused.title, code, expected=refused.expected)
-        else:
-            body = {"type": "about:blank", "title": refused.title, "status": refused.status}
-            media_type, content = PROBLEM, orjson.dumps(body | {"code": code, "expected": refused.expected})
-        headers = [
-            *self.server_state.default_headers,
-            (b"content-type", media_type.encode()),
-            (b"content-length", b"%d" % len(content)),
-            (b"cache-control", b"no-store"),
-            # There is nothing in it that not everybody may know, and a page that uploads learns why it was cut off.
-            (b"access-control-allow-origin", b"*"),
-            (b"connection", b"close"),
-        ]
-        if refused.status == 503:
-            headers.append((b"retry-after", b"1"))
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        self.transport.write(STATUS_LINE[refused.status] + lines + b"\r\n" + content)
+    def _send_refusal(self, refused: Refused, linger_seconds: float) -> None:
+        self.transport.write(refused.render(self.url, self.server_state.default_headers))
         self._linger(linger_seconds)
 
     def _turn_away(self) -> None:
         self._surplus_timer = None
-        self._refusal = _Refused(503, "Too many connections are open.", "fewer at once; try again in a moment")
+        self._refusal = Refused(503, "Too many connections are open.", "fewer at once; try again in a moment")
         self._send_refusal(self._refusal, TURN_AWAY_SECONDS)
 
     def _linger(self, seconds: float) -> None:
@@ -386,8 +330,8 @@ class BoundedHttp(HttpToolsProtocol):
         elif self._is_answering:
             self._check_body(now)
         elif now - self._since >= self._patience_seconds:
-            if self._phase is _Phase.HEAD and self._head_bytes:
-                self._refuse(_Refused(408, "The request took too long.", f"a head within {HEAD_SECONDS:g} seconds"))
+            if self._phase is _Phase.HEAD and self._meter.head_bytes:
+                self._refuse(Refused(408, "The request took too long.", f"a head within {HEAD_SECONDS:g} seconds"))
             else:
                 self.transport.close()
 
@@ -395,7 +339,7 @@ class BoundedHttp(HttpToolsProtocol):
     def _patience_seconds(self) -> float:
         """How long the client may take over what it is to send, while nothing is being answered."""
         if self._phase is _Phase.HEAD:
-            return HEAD_SECONDS if self._head_bytes else FIRST_BYTE_SECONDS
+            return HEAD_SECONDS if self._meter.head_bytes else FIRST_BYTE_SECONDS
         return DRAIN_SECONDS if self._phase is _Phase.BODY else KEEP_ALIVE_SECONDS
 
     def _check_body(self, now: float) -> None:
@@ -404,7 +348,7 @@ class BoundedHttp(HttpToolsProtocol):
         elif now - self._since >= PROGRESS_SECONDS:
             if self._window_bytes < PROGRESS_BYTES:
                 expected = f"{PROGRESS_BYTES} bytes of the body every {PROGRESS_SECONDS:g} seconds"
-                self._refuse(_Refused(408, "The request took too long.", expected))
+                self._refuse(Refused(408, "The request took too long.", expected))
             else:
                 self._since, self._window_bytes = now, 0
 
@@ -433,14 +377,14 @@ class BoundedHttp(HttpToolsProtocol):
             return
         # Whether a body follows or another request cannot be told, so nothing more is read.
         if self._is_answering:
-            self._refusal, self.cycle.keep_alive = MALFORMED, False
+            self._refusal, self.cycle.keep_alive = malformed(), False
         else:
-            self._refuse(MALFORMED)
+            self._refuse(malformed())
 
     def handle_websocket_upgrade(self) -> None:
         longest = max([len(self.url), *(len(name) + len(value) for name, value in self.headers)])
         if longest > MAX_HANDSHAKE_LINE_BYTES:
-            self._refuse(_too_large(f"at most {MAX_HANDSHAKE_LINE_BYTES} bytes a line"))
+            self._refuse(too_large(f"at most {MAX_HANDSHAKE_LINE_BYTES} bytes a line"))
             return
         self._table.remove(self)
         super().handle_websocket_upgrade()
@@ -461,7 +405,3 @@ class _UntilRead(asyncio.Transport):
 
     def close(self) -> None:
         self._protocol.finish()
-
-
-def _too_large(expected: str) -> _Refused:
-    return _Refused(431, "The header fields are too large.", expected)
