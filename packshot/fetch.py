@@ -41,6 +41,8 @@ SECONDS = 60.0
 # No server is silent for so long and then sends a picture.
 SILENT_SECONDS = 15.0
 CHUNK_BYTES = 1 << 16
+# Parts of a body, as they are received, whose average is not judged; and the average of more of them.
+MAX_SMALL_PARTS, SMALL_PART_BYTES = 10_000, 64
 # Longer numbers are no sizes of files, and `int` refuses some of them.
 _MAX_LENGTH_DIGITS = 18
 # 203: a proxy on the way has altered something.
@@ -344,11 +346,15 @@ def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadl
 
 def _read_body(response: HTTPResponse, announced: int | None, max_bytes: int, deadline: float) -> Iterator[bytes]:
     """Yield the body as it is received; raise unless it comes whole."""
-    size = 0
+    size = parts = 0
     while chunk := _read(response, deadline):
-        size += len(chunk)
+        size, parts = size + len(chunk), parts + 1
         if size > max_bytes:
             raise _too_large(max_bytes, f"{size} and more")
+        if parts > MAX_SMALL_PARTS and size < parts * SMALL_PART_BYTES:
+            # Each part costs as much work as one of 64 KiB.
+            expected = f"parts of at least {SMALL_PART_BYTES} bytes on average"
+            raise FetchFailed("The host sends too many small parts.", expected=expected, got=f"{size} bytes in {parts}")
         yield chunk
     # A body without a length that was cut at the deadline looks as if it had ended.
     _left(deadline)

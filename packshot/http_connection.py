@@ -30,6 +30,10 @@ class FinalResponse(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
         raise HTTPException("too many interim responses")
 
+    def _read_and_discard_trailer(self) -> None:
+        # `http.client` reads trailers without end; as headers they are limited to a hundred lines.
+        http.client.parse_headers(self.fp)
+
 
 class _Connected:
     """A connection that uses a given socket, if there is one, instead of resolving the host itself.

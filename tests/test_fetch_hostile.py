@@ -40,6 +40,8 @@ BROKEN = {
     "a chunk that ends": CHUNKED + b"10\r\nabc",
     "a chunk's extension of a megabyte": CHUNKED + b"5;" + b"a" * 1_000_000 + b"\r\nabcde\r\n0\r\n\r\n",
     "a chunk too large for any number": CHUNKED + b"f" * 5000 + b"\r\nabc\r\n",
+    "10,000 trailers": CHUNKED + b"1\r\na\r\n0\r\n" + b"X-T: y\r\n" * 10_000 + b"\r\n",
+    "20,000 chunks of a byte": CHUNKED + b"1\r\na\r\n" * 20_000 + b"0\r\n\r\n",
     "a negative chunk": CHUNKED + b"-5\r\nabcde\r\n",
 }
 LENGTHS = {
