@@ -40,6 +40,18 @@ DAMAGED = "The original in its store is damaged; upload it again."
 FOREVER = "public, max-age=31536000, immutable"
 
 
+class NotKept(OSError):
+    """A variant was rendered, and its store did not take it: an outage for whoever is to keep it.
+
+    Attributes:
+        rendered: it, for somebody who waits for it.
+    """
+
+    def __init__(self, error: OSError, rendered: Rendered) -> None:
+        super().__init__(error.errno, error.strerror or str(error))
+        self.rendered = rendered
+
+
 def make_variants(
     site: Site,
     targets: Sequence[Target],
@@ -97,6 +109,7 @@ def draw_variants(
     Raises:
         QueueTimeout: no process became free until then.
         NoSuchObject: an original is not in its store.
+        NotKept: the store took no variant.
         OSError: a store is away; so is one that should have an original and has none at all.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)
@@ -287,4 +300,6 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made |
             # Deleted in between, or damaged: an outage, tried again.
             raise OSError(f"The object {key} vanished while it was put.") from None
         stored = found
+    except OSError as error:
+        raise NotKept(error, result) from error
     return Made(target.key, stored.size, stored.sha256)

@@ -11,6 +11,8 @@ from resolvers.urls import immutable_path
 
 # A day where a purge finds every copy, and a minute where nobody purges.
 STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
+# Of a picture that could not be stored, and whose copies an erasure by paths would not find.
+BRIEF = "public, max-age=60"
 # Of pictures that not everybody may see: no cache may keep what it would give to whoever asks next.
 PRIVATE = "private, no-store"
 COMMON = {

@@ -1,10 +1,12 @@
 """Rendering on demand: what pregeneration did not make yet, or never will."""
 
 import asyncio
+import logging
 import os
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
@@ -12,19 +14,25 @@ from hashlib import sha256
 import anyio
 import anyio.to_thread
 
+from packshot import faults
 from packshot.catalog import ledger, usage
 from packshot.catalog.decoding import write_decodings
 from packshot.catalog.ledger import Entry, Made, Refused, VariantState
 from packshot.catalog.rates import Rates, read_rates
+from packshot.catalog.transaction import DatabaseFault
 from packshot.catalog.usage import Room
 from packshot.errors import ErrorCode, OriginalLost, PackshotError, RenderTimeout, Unrenderable
-from packshot.make import draw_unkept, make_variants, metadata_of
+from packshot.make import NotKept, draw_unkept, make_variants, metadata_of
 from packshot.model import Original
+from packshot.render.pipeline import Rendered
 from packshot.render.pool import Lane, QueueTimeout
+from packshot.retrying import is_outage
 from packshot.site import Site
 from packshot.storage.base import Stored
 from packshot.variants.resolve import Target
 from serve.sendable import Sendable
+
+log = logging.getLogger(__name__)
 
 # Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
 MAX_FLIGHTS = 200
@@ -63,6 +71,7 @@ class Fallback:
 
     What is planned is always stored. Another variant is stored while its tenant's budget
     and its pack's location have room; without room it is drawn for whoever waits for it.
+    So is any variant that the database or the store does not take: a full disk, a lock.
     """
 
     def __init__(self, site: Site) -> None:
@@ -153,9 +162,17 @@ class Fallback:
             )
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
+        except NotKept as error:
+            faults.count(log, error, "a variant that somebody waits for could not be stored")
+            return _unkept(target, error.rendered, is_recorded=False)
+        except DatabaseFault as error:
+            if not is_outage(error):
+                raise
+            faults.count(log, error, "a variant that somebody waits for could not be announced, and is not stored")
+            return self._draw_unrecorded(target, is_slow=is_slow, deadline=deadline)
         # That is no fault of the variant, which is made once the original is back.
         is_lost = isinstance(outcome, Refused) and isinstance(outcome.error, OriginalLost)
-        with self._site.catalog.write(tenant) as tx:
+        with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [] if is_lost else [outcome])
             write_decodings(tx, self._site.decoding.take(tenant))
             if not planned:
@@ -174,13 +191,38 @@ class Fallback:
         except PackshotError as error:
             raise _unrenderable(error) from None
         finally:
-            with self._site.catalog.write(tenant) as tx:
+            with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
                 write_decodings(tx, self._site.decoding.take(tenant))
                 if room.crowded:
                     usage.note_crowded(tx, target.key)
-        digest = sha256(drawn.data).hexdigest()
-        stored = Stored(str(target.key), len(drawn.data), digest, metadata_of(target), datetime.now(UTC))
-        return Sendable(stored, drawn.data, is_kept=False)
+        return _unkept(target, drawn)
+
+    def _draw_unrecorded(self, target: Target, *, is_slow: bool, deadline: float) -> Sendable:
+        """Draw a variant while the database takes no writes."""
+        try:
+            drawn = draw_unkept(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
+        except QueueTimeout as full:
+            raise Overloaded(self._queue_seconds) from full
+        except PackshotError as error:
+            raise _unrenderable(error) from None
+        return _unkept(target, drawn, is_recorded=False)
+
+
+@contextmanager
+def _tolerating_outages() -> Iterator[None]:
+    """Let what is only noted about a render be lost while the database takes no writes: the picture is there."""
+    try:
+        yield
+    except DatabaseFault as error:
+        if not is_outage(error):
+            raise
+        faults.count(log, error, "what a render on demand took could not be noted")
+
+
+def _unkept(target: Target, drawn: Rendered, *, is_recorded: bool = True) -> Sendable:
+    digest = sha256(drawn.data).hexdigest()
+    stored = Stored(str(target.key), len(drawn.data), digest, metadata_of(target), datetime.now(UTC))
+    return Sendable(stored, drawn.data, is_kept=False, is_recorded=is_recorded)
 
 
 def _added(entry: Entry | None, outcome: Made | Refused) -> int:

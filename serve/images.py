@@ -19,7 +19,7 @@ from packshot.variants.resolve import Target, is_planned, negotiates, resolve, r
 from resolvers.addresses import Address
 from resolvers.urls import Urls, immutable_path
 from serve.access import Guard
-from serve.caching import COMMON, describe_immutable, describe_stable
+from serve.caching import BRIEF, COMMON, describe_immutable, describe_stable
 from serve.demand import DemandCounter
 from serve.erased import Erased, read_shown
 from serve.fallback import Fallback
@@ -128,7 +128,7 @@ class Images:
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
-        kept = Kept(found, describe_immutable(self._site, key), key.tenant, key.pack)
+        kept = Kept(found, _brief(found, describe_immutable(self._site, key)), key.tenant, key.pack)
         if not request.scope["query_string"] and isinstance(found.body, bytes) and self._guard.is_open(key.tenant):
             self._hot.put(_place(request), kept)
         return self._answer(found, conditions, kept.headers, stable=False)
@@ -175,7 +175,7 @@ class Images:
                 if found.sendable is None and found.target.key == made.target.key:
                     found = made
         if found.sendable is not None:
-            headers = describe_stable(self._site, found.target, varies=found.varies)
+            headers = _brief(found.sendable, describe_stable(self._site, found.target, varies=found.varies))
             return self._answer(found.sendable, conditions, headers, stable=not asked.proxy)
         # Edited faster than it can be rendered. What was made last was right after the question came in, so it
         # is an answer to that; but to nobody else's.
@@ -231,6 +231,10 @@ class Images:
         if delivery == "accel" and not conditions.is_unchanged(sendable.stored):
             sent["X-Accel-Redirect"] = f"{self._site.settings.accel_prefix}{key}"
         return send(sendable, conditions, sent, self._bodies)
+
+
+def _brief(sendable: Sendable, headers: Mapping[str, str]) -> Mapping[str, str]:
+    return headers if sendable.is_recorded else {**headers, "Cache-Control": BRIEF}
 
 
 def _place(request: Request) -> tuple[str, str]:

@@ -58,10 +58,10 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
                 for pack_id, _ in packs
             ]
             _fill(small_disk)
-            # Cold pictures find no room, and in the end not even a row does.
-            wait_for(lambda: any(kind == "cold" and status >= 500 for kind, status in load.pictures))
             wait_for(lambda: load.refused)
             found = wait_for(lambda: _degraded(server.client))
+            # It is rendered, and not kept.
+            new_size = server.client.get(f"/api/v2/img/{packs[2][0]}?width=123")
             refused_upload = _try_upload(server.base, server.token, jpeg(photo(800, 600, seed=9)))
             (small_disk / "filler").unlink()
             before, pictures = len(load.acknowledged), load.pictures["cold", 200]
@@ -70,6 +70,7 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
         assert load.wrong == []
         assert {status for kind, status in load.pictures if kind == "warm"} == {200}
         assert refused_upload == 503
+        assert (new_size.status_code, new_size.headers.get("Cache-Control")) == (200, "public, max-age=60")
         # Pictures that are stored are served, so no load balancer is to take this application away.
         assert found["database"] == found["variants"] == "ok"
         assert found["data_folder"] == "failing"
