@@ -212,9 +212,14 @@ def test_any_text_is_a_url_or_refused(text: str, before: str) -> None:
 def test_any_location_leads_to_a_url_or_is_refused(location: bytes) -> None:
     try:
         following = follow_redirect("http://a.example/b?c", [location.decode("latin-1")])
-        parse_url(following)
+        url = parse_url(following)
     except (FetchBlocked, FetchFailed):
         return
+    # It can be written into the first line of a request, and nothing in it ends that line.
+    assert url.host
+    assert url.target.startswith("/")
+    assert url.target.isascii()
+    assert not set(url.target) & set(" \r\n\t#")
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "pictures.example"])

@@ -3,13 +3,14 @@
 import select
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tests.server import TOKEN
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AUTHORIZATION = f"Authorization: Bearer {TOKEN}\r\n".encode()
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class Raw:
     def send(self, data: bytes) -> "Raw":
         self.socket.sendall(data)
         return self
+
+    def finish(self) -> None:
+        """Say that nothing more will be sent; a server then ends the connection, unless it has already."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def answer(self, *, head: bool = False) -> Answer | None:
         """Return the next answer; None: the connection has ended."""

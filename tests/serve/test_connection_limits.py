@@ -4,6 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
 
@@ -15,12 +16,16 @@ from tests.serve.raw import ALIVE, Raw
 from tests.server import Server, packshot, serving
 
 LIMIT = 4
+# No deadline of a connection may pass because the machine is busy; only what a test is about is short.
 PROGRAM = """
 import serve.connection_limits as limits, serve.http_protocol as http
-http.SURPLUS_SECONDS = 5
+http.FIRST_BYTE_SECONDS = http.HEAD_SECONDS = http.KEEP_ALIVE_SECONDS = 600
+http.SURPLUS_SECONDS = {surplus}
 limits.STALLED_SECONDS, limits.MAKE_ROOM_INTERVAL_SECONDS = {stalled}, 0
 from serve.cli import main; main()
 """
+# A connection too many without a request is turned away soon, or practically never.
+SOON, NEVER = 0.25, 600
 
 
 class Peer:
@@ -46,19 +51,69 @@ class Peer:
         return self.closed
 
 
+class Connections:
+    """The connections of one test, all of which end with it, whatever becomes of it."""
+
+    def __init__(self, server: Server) -> None:
+        self._port = server.port
+        self._held: list[Raw] = []
+
+    def silent(self, source: str = "127.0.0.1") -> Raw:
+        """Connect, and send nothing."""
+        self._held.append(Raw(self._port, source=source))
+        return self._held[-1]
+
+    def served(self, source: str = "127.0.0.1") -> Raw:
+        """Connect, and have one request answered."""
+        raw = self.silent(source).send(ALIVE)
+        assert status(raw) == 200
+        return raw
+
+    def end(self) -> None:
+        """End every connection, and wait until the server has counted that."""
+        try:
+            for raw in self._held:
+                raw.finish()
+            assert all(raw.ends() for raw in self._held)
+        finally:
+            for raw in self._held:
+                raw.socket.close()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    settings = {"PACKSHOT_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT), "PACKSHOT_MAX_CONNECTIONS": "12"}
-    program = PROGRAM.format(stalled=60)
-    with serving(tmp_path_factory.mktemp("data"), program=program, **settings) as server:
+def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that turns a connection too many away soon."""
+    with _served(tmp_path_factory.mktemp("data"), SOON) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that waits for the request of a connection too many."""
+    with _served(tmp_path_factory.mktemp("data"), NEVER) as server:
+        yield server
+
+
+@contextmanager
+def _served(data: Path, surplus: float, *, stalled: float = 600) -> Iterator[Server]:
+    settings = {"PACKSHOT_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT), "PACKSHOT_MAX_CONNECTIONS": str(3 * LIMIT)}
+    with serving(data, program=PROGRAM.format(surplus=surplus, stalled=stalled), **settings) as server:
         server.client.close()
         yield server
 
 
-def opened(server: Server, source: str) -> Raw:
-    raw = Raw(server.port, source=source).send(ALIVE)
-    assert status(raw) == 200
-    return raw
+@pytest.fixture
+def strict(strict_server: Server) -> Iterator[Connections]:
+    connections = Connections(strict_server)
+    yield connections
+    connections.end()
+
+
+@pytest.fixture
+def patient(patient_server: Server) -> Iterator[Connections]:
+    connections = Connections(patient_server)
+    yield connections
+    connections.end()
 
 
 def status(raw: Raw) -> int:
@@ -67,70 +122,63 @@ def status(raw: Raw) -> int:
     return answer.status
 
 
-def test_a_connection_too_many_is_answered_and_closed_and_others_go_on(server: Server) -> None:
-    held = [opened(server, "127.0.0.1") for _ in range(LIMIT)]
-    with Raw(server.port) as surplus:
-        answer = surplus.answer()
-        assert answer is not None
-        assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-        assert surplus.ends()
+def test_a_connection_too_many_is_answered_and_closed_and_others_go_on(strict: Connections) -> None:
+    held = [strict.served() for _ in range(LIMIT)]
+    surplus = strict.silent()
+    answer = surplus.answer()
+    assert answer is not None
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert surplus.ends()
     for raw in held:
         assert status(raw.send(ALIVE)) == 200
-    held.pop().socket.close()
-    held.append(opened(server, "127.0.0.1"))
-    for raw in held:
-        raw.socket.close()
+    last = held.pop()
+    last.finish()
+    assert last.ends()
+    for raw in [strict.served(), *held]:
+        assert status(raw.send(ALIVE)) == 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
-def test_another_address_is_not_turned_away_before_the_server_is_full(server: Server) -> None:
-    held = [opened(server, f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
-    with Raw(server.port, source="127.0.0.5") as surplus:
-        assert status(surplus) == 503
+def test_another_address_is_not_turned_away_before_the_server_is_full(strict: Connections) -> None:
+    held = [strict.served(f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
+    assert status(strict.silent("127.0.0.5")) == 503
     for raw in held:
         assert status(raw.send(ALIVE)) == 200
-        raw.socket.close()
 
 
 def test_silent_connections_give_way_to_new_ones(tmp_path: Path) -> None:
-    settings = {"PACKSHOT_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT)}
-    with serving(tmp_path, program=PROGRAM.format(stalled=0), **settings) as server:
-        server.client.close()
-        silent = [Raw(server.port) for _ in range(3 * LIMIT)]
-        with opened(server, "127.0.0.1") as new:
-            assert status(new.send(ALIVE)) == 200
-        for raw in silent:
-            raw.socket.close()
+    with _served(tmp_path, SOON, stalled=0) as server:
+        connections = Connections(server)
+        try:
+            for _ in range(3 * LIMIT):
+                connections.silent()
+            assert status(connections.served().send(ALIVE)) == 200
+        finally:
+            connections.end()
 
 
-def test_a_request_takes_the_place_of_a_silent_connection(server: Server) -> None:
-    silent = [Raw(server.port) for _ in range(3 * LIMIT)]
-    with opened(server, "127.0.0.1") as new:
-        assert status(new.send(ALIVE)) == 200
-    for raw in silent:
-        raw.socket.close()
+def test_a_request_takes_the_place_of_a_silent_connection(patient: Connections) -> None:
+    for _ in range(3 * LIMIT):
+        patient.silent()
+    assert status(patient.served().send(ALIVE)) == 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
-def test_an_idle_connection_gives_way_to_a_request_from_another_address(server: Server) -> None:
-    held = [opened(server, f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
-    with opened(server, "127.0.0.5") as new:
-        assert held[0].ends()
-        for raw in [new, *held[1:]]:
-            assert status(raw.send(ALIVE)) == 200
-    for raw in held:
-        raw.socket.close()
+def test_an_idle_connection_gives_way_to_a_request_from_another_address(patient: Connections) -> None:
+    held = [patient.served(f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
+    new = patient.served("127.0.0.5")
+    assert held[0].ends()
+    for raw in [new, *held[1:]]:
+        assert status(raw.send(ALIVE)) == 200
 
 
-def test_the_longest_idle_connection_of_an_address_gives_way_to_its_next_request(server: Server) -> None:
-    held = [opened(server, "127.0.0.1") for _ in range(LIMIT)]
+def test_the_longest_idle_connection_of_an_address_gives_way_to_its_next_request(patient: Connections) -> None:
+    held = [patient.served() for _ in range(LIMIT)]
     assert status(held[0].send(ALIVE)) == 200
-    with opened(server, "127.0.0.1"):
-        assert held[1].ends()
-        for raw in (held[0], *held[2:]):
-            assert status(raw.send(ALIVE)) == 200
-    for raw in held:
-        raw.socket.close()
+    patient.served()
+    assert held[1].ends()
+    for raw in (held[0], *held[2:]):
+        assert status(raw.send(ALIVE)) == 200
 
 
 def idle(table: ConnectionTable, *hosts: str | None) -> list[Peer]:

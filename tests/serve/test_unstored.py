@@ -1,4 +1,4 @@
-"""Pictures that nothing can store now, as the disk is full or the database is locked: they are answered all the same."""
+"""Pictures that nothing can store now, as the disk is full or the database locked: they are answered all the same."""
 
 import errno
 import sqlite3
