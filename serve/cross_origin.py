@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from packshot.setting_types import split_list
 from packshot.settings import Settings
 from resolvers.urls import UPLOAD_TOKEN_HEADER
-from serve import problems
+from serve import over_http, problems
 from serve.live.uploads import TOKEN_HEADER
 
 ANY = "*"
@@ -99,10 +100,7 @@ class CrossOrigin:
             return
         asked = headers.get("access-control-request-headers", "")
         if not rule.origins.include(origin):
-            expected = "an origin that PACKSHOT_CORS_ORIGINS names"
-            response = problems.problem(
-                403, "Pages of that origin cannot do this.", code="FORBIDDEN", expected=expected, got=origin
-            )
+            response = _refuse(HTTPConnection(scope), origin)
         else:
             named = f"{rule.headers}, {asked}" if _FIELD_NAMES.fullmatch(asked) else rule.headers
             answer = {"Access-Control-Allow-Methods": rule.methods, "Access-Control-Allow-Headers": named}
@@ -123,6 +121,13 @@ class CrossOrigin:
         folder, _, name = path.rpartition("/")
         is_at_root = folder == "" and self._live_host is not None and host.partition(":")[0].lower() == self._live_host
         return name != "token" and (is_at_root or (self._live_prefix is not None and folder == self._live_prefix))
+
+
+def _refuse(request: HTTPConnection, origin: str | None) -> Response:
+    message, expected = "Pages of that origin cannot do this.", "an origin that PACKSHOT_CORS_ORIGINS names"
+    if request.url.path == "/graphql":
+        return over_http.refusal(request, 403, message, "FORBIDDEN", expected=expected, got=origin)
+    return problems.problem(403, message, code="FORBIDDEN", expected=expected, got=origin)
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:

@@ -1,7 +1,6 @@
 """The GraphQL endpoint: Strawberry behind the bearer token, in the media types of GraphQL over HTTP."""
 
 import asyncio
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +8,8 @@ import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
-from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
 from strawberry.http.streaming import AsyncTextStream, HTTPStreamTransport
 from strawberry.http.types import QueryParams
@@ -24,19 +22,16 @@ from schema.budgets import Budgets
 from schema.build import schema
 from schema.context import Context, SocketContext
 from schema.threads import ComeLater, Threads
-from schema.watching import TokenEnded, Watch, token_subject
+from schema.watching import Watch
 from serve import over_http
 from serve.auth import Gate, Insecure, Unauthenticated, address_of_client
 from serve.cross_origin import Origins
 from serve.event_stream import EventStream
 from serve.failures import TRY_AGAIN_LATER
-from serve.graphql_socket import Socket, SocketHandler, shortened
+from serve.graphql_socket import FORBIDDEN, TOKEN_ENDED, UNAUTHORIZED, Socket, SocketHandler, close_with_token, closed
 from serve.pages import Page
 from serve.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
 
-# Close codes. graphql-ws, and with it Apollo and urql, gives up after the first, and connects again after the second.
-UNAUTHORIZED, FORBIDDEN = 4401, 4403
-TOKEN_ENDED = "The token has ended"  # noqa: S105
 INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message that says who it is
 
 
@@ -86,22 +81,22 @@ class AdminGraphQL(GraphQL[Context, None]):
         try:
             caller = await self._gate.admit(context.connection, str(given))
         except ComeLater as error:
-            raise await _closed(context, TRY_AGAIN_LATER, error.message) from None
+            raise await closed(context, TRY_AGAIN_LATER, error.message) from None
         except Unauthenticated:
-            raise await _closed(context, UNAUTHORIZED, over_http.NEEDS_TOKEN) from None
+            raise await closed(context, UNAUTHORIZED, over_http.NEEDS_TOKEN) from None
         except Insecure:
-            raise await _closed(context, UNAUTHORIZED, over_http.NEEDS_HTTPS) from None
+            raise await closed(context, UNAUTHORIZED, over_http.NEEDS_HTTPS) from None
         except PackshotError as error:
-            raise await _closed(context, UNAUTHORIZED, error.message) from None
+            raise await closed(context, UNAUTHORIZED, error.message) from None
         if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
             # Within the leeway for clocks. Refused like this a client tries again with a new token, but not for ever.
-            raise await _closed(context, FORBIDDEN, TOKEN_ENDED)
+            raise await closed(context, FORBIDDEN, TOKEN_ENDED)
         context.admit(caller)
         holder = ("caller", context.caller.tenant, context.caller.subject)
         if not context.held.enter_context(self._sockets.hold(holder, MAX_SOCKETS_PER_CALLER)):
-            raise await _closed(context, FORBIDDEN, "Too many WebSockets are open")
+            raise await closed(context, FORBIDDEN, "Too many WebSockets are open")
         if context.caller.expires_at is not None or context.caller.token_id is not None:
-            context.closing = asyncio.create_task(_close_with_token(context))
+            context.closing = asyncio.create_task(close_with_token(context))
         return {}
 
     def is_websocket_origin_allowed(self, request: WebSocket, origin: str) -> bool:
@@ -236,28 +231,6 @@ class AdminGraphQL(GraphQL[Context, None]):
         return over_http.answer(
             orjson.dumps(response_data), sub_response.status_code or 200, media, dict(sub_response.headers)
         )
-
-
-async def _close_with_token(context: SocketContext) -> None:
-    token, expires_at = token_subject(context.caller), context.caller.expires_at
-    if token is not None:
-        with suppress(TokenEnded):
-            async for _ in context.watch.follow(token, expires_at):
-                pass
-    elif expires_at is not None:
-        await asyncio.sleep((expires_at - datetime.now(UTC)).total_seconds())
-    await _close(context, FORBIDDEN, TOKEN_ENDED)
-
-
-async def _closed(context: SocketContext, code: int, reason: str) -> ConnectionRejectionError:
-    """Close a socket that is not let in, and return what tells Strawberry so."""
-    await _close(context, code, reason)
-    return ConnectionRejectionError()
-
-
-async def _close(context: SocketContext, code: int, reason: str) -> None:
-    with suppress(RuntimeError, OSError, WebSocketDisconnect):  # It is closed already.
-        await context.connection.close(code, shortened(reason))
 
 
 def _wants_graphiql(request: Request) -> bool:

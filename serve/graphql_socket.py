@@ -1,18 +1,26 @@
 """GraphQL over a WebSocket: check each message, and treat a connection that has ended as ended."""
 
+import asyncio
 import logging
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
+from strawberry.exceptions import ConnectionRejectionError
 from strawberry.http.exceptions import WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
 
 from packshot import faults
-from schema.context import Context
+from schema.context import Context, SocketContext
 from schema.persisted import refuse_persisted
+from schema.watching import TokenEnded, token_subject
 
+# Close codes. graphql-ws, and with it Apollo and urql, gives up after the first, and connects again after the second.
+UNAUTHORIZED, FORBIDDEN = 4401, 4403
+TOKEN_ENDED = "The token has ended"  # noqa: S105
 MAX_REASON_BYTES = 123  # of a close frame (RFC 6455, section 5.5)
 
 log = logging.getLogger(__name__)
@@ -72,6 +80,29 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         """Log what an operation raised."""
         if not isinstance(error, WebSocketDisconnected):
             faults.record(log, error, "an operation on a WebSocket failed")
+
+
+async def close_with_token(context: SocketContext) -> None:
+    """Close a socket when the token ends that let it in."""
+    token, expires_at = token_subject(context.caller), context.caller.expires_at
+    if token is not None:
+        with suppress(TokenEnded):
+            async for _ in context.watch.follow(token, expires_at):
+                pass
+    elif expires_at is not None:
+        await asyncio.sleep((expires_at - datetime.now(UTC)).total_seconds())
+    await _close(context, FORBIDDEN, TOKEN_ENDED)
+
+
+async def closed(context: SocketContext, code: int, reason: str) -> ConnectionRejectionError:
+    """Close a socket that is not let in, and return what tells Strawberry so."""
+    await _close(context, code, reason)
+    return ConnectionRejectionError()
+
+
+async def _close(context: SocketContext, code: int, reason: str) -> None:
+    with suppress(RuntimeError, OSError, WebSocketDisconnect):  # It is closed already.
+        await context.connection.close(code, shortened(reason))
 
 
 def shortened(reason: str) -> str:

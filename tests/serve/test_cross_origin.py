@@ -153,7 +153,10 @@ def test_the_admin_apis_are_for_pages_of_listed_origins_only(playground: Playgro
             for path in ("/graphql", "/adminAPI/imagePacks"):
                 asked = preflight(client, path, "POST", origin, "authorization,content-type,apollo-require-preflight")
                 assert (asked.status_code, asked.headers.get(ALLOW_ORIGIN)) == (204 if allowed else 403, allowed)
-                if allowed:
+                if not allowed:
+                    assert origin in asked.text
+                    assert ("errors" in asked.json()) == (path == "/graphql")
+                else:
                     assert "authorization" in asked.headers["access-control-allow-headers"].lower()
             headers = ADMIN | {"Origin": origin}
             answers = [
