@@ -23,6 +23,8 @@ _COLOUR = np.uint32(0x00FFFFFF)
 _SAMPLE = 8192
 # Pixels of which colours are counted first. Of many colours they have too many.
 _FIRST_CHUNK = 1 << 14
+# Pixels that are given to Pillow at a time.
+_STRIP = 1 << 20
 
 # Squared errors a pixel, summed over the channels. Colours are added until pixels are this far off on average.
 _GOOD = 8.0
@@ -116,8 +118,14 @@ class NearTable:
 
     def numbers(self, pixels: Pixels) -> Numbers:
         """Return the index of the nearest colour of each pixel plus 1, and 0 for transparent pixels."""
-        nearest = np.asarray(_picture(pixels).quantize(palette=self._palette, dither=Image.Dither.NONE))
-        numbers = nearest.reshape(pixels.shape).astype(np.uint16) + np.uint16(1)
+        numbers: Numbers = np.empty(pixels.shape, np.uint16)
+        # In strips, as Pillow's copies would take three times as much as the pixels do.
+        rows = max(1, _STRIP * len(pixels) // max(1, pixels.size))
+        for top in range(0, len(pixels), rows):
+            strip = pixels[top : top + rows]
+            nearest = np.asarray(_picture(strip).quantize(palette=self._palette, dither=Image.Dither.NONE))
+            numbers[top : top + rows] = nearest.reshape(strip.shape)
+        numbers += np.uint16(1)
         numbers[pixels == 0] = 0
         return numbers
 

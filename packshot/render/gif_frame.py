@@ -109,8 +109,11 @@ class Coder:
             if (numbers := shared.numbers(part.wanted, self._most)) is not None:
                 if part.is_whole or self._most < MAX_COLOURS:
                     yield self._in_shared(numbers)
-                if part.may_be_whole and (numbers := shared.numbers(part.frame, self._most)) is not None:
-                    yield self._in_shared(numbers)
+                if not part.is_whole and (numbers := shared.numbers(part.frame, self._most)) is not None:
+                    if part.may_be_whole:
+                        yield self._in_shared(numbers)
+                    if self._most < MAX_COLOURS:
+                        yield self._in_shared(_whole_runs(numbers, part.changed))
                 if self._most < MAX_COLOURS:
                     return
         self._own.forget()
@@ -173,6 +176,15 @@ class _Part:
     def drawn_pixels(self) -> Pixels:
         """The pixels that are changed, in a row."""
         return self.frame[self.changed]
+
+
+def _whole_runs(numbers: Numbers, changed: Mask) -> Numbers:
+    """Leave out runs of one colour in which nothing changes. Runs that are drawn in part compress worse."""
+    row = numbers.ravel()
+    starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), row[1:] != row[:-1])))
+    is_drawn = np.logical_or.reduceat(changed.ravel(), starts)
+    lengths = np.diff(np.append(starts, len(row)))
+    return np.where(np.repeat(is_drawn, lengths), row, np.uint16(0)).reshape(numbers.shape)
 
 
 def _length(coded: Coded) -> int:

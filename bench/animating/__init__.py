@@ -1,0 +1,1 @@
+"""How large animated GIF variants are and how long they take, beside sharp."""
