@@ -1,10 +1,12 @@
 """Check that the strips or tiles of a TIFF's first picture are whole, where libtiff does not.
 
-libtiff stops reading a deflate stream at its last pixel, before the checksum; it fills rows of fax data that are
-missing; and libjpeg makes up what a JPEG part lacks. LZW, PackBits and uncompressed samples have no checksum: a part
-that is too short is refused by libtiff, and a changed byte cannot be noticed.
+libtiff stops reading a deflate or LZMA stream at its last pixel, before the checksum or the lengths at its end; it
+fills rows of fax data that are missing; and libjpeg makes up what a JPEG part lacks. LZW, PackBits, Zstandard and
+uncompressed samples have no checksum: a part that is too short is refused by libtiff, and a changed byte cannot be
+noticed.
 """
 
+import lzma
 import zlib
 from collections.abc import Iterator
 
@@ -29,9 +31,10 @@ from packshot.render.tiff_tags import (
 
 _FAX = {2, 3, 4}
 _JPEG = 7
-_DEFLATE = {8, 32946}
 
 _BLOCK = 2**20
+# The most that libtiff's encoder makes necessary is 65 MiB.
+_MAX_LZMA_MEMORY = 2**28
 _JPEG_END = b"\xff\xd9"
 _MAX_PADDING = 64
 
@@ -48,9 +51,9 @@ def check_parts(data: bytes) -> None:
     compression = directory.number(COMPRESSION, 1)
     if compression in _FAX:
         _check_fax_parts(directory, compression)
-    elif compression in _DEFLATE:
+    elif compression in _STREAMS:
         for number, part in enumerate(_parts(directory), 1):
-            _check_deflate(part, number)
+            _STREAMS[compression](part, number)
     elif compression == _JPEG:
         for number, part in enumerate(_parts(directory), 1):
             if _JPEG_END not in part[-_MAX_PADDING:]:
@@ -89,3 +92,15 @@ def _check_deflate(part: bytes, number: int) -> None:
             rest = stream.unconsumed_tail
     except zlib.error as error:
         raise Unrenderable(DAMAGED, got=f"{error} in strip or tile {number}") from error
+
+
+def _check_lzma(part: bytes, number: int) -> None:
+    stream, rest = lzma.LZMADecompressor(memlimit=_MAX_LZMA_MEMORY), part
+    try:
+        while not stream.eof and (stream.decompress(rest, _BLOCK) or not stream.needs_input):
+            rest = b""
+    except lzma.LZMAError as error:
+        raise Unrenderable(DAMAGED, got=f"{error} in strip or tile {number}") from error
+
+
+_STREAMS = {8: _check_deflate, 32946: _check_deflate, 34925: _check_lzma}

@@ -393,7 +393,7 @@ def test_a_changed_byte_in_deflated_samples_is_noticed(compression: int, tile: i
         probe(bytes(data), LIMITS)
 
 
-@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "jpeg"])
+@pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "jpeg", "lzma"])
 def test_the_missing_end_of_a_part_is_noticed(compression: str) -> None:
     data = bytearray(pictures.tiff(PHOTO, compression=compression))
     probe(bytes(data), LIMITS)
@@ -401,6 +401,15 @@ def test_the_missing_end_of_a_part_is_noticed(compression: str) -> None:
     data[at + length // 2 : at + length] = bytes(length - length // 2)
     with pytest.raises(Unrenderable, match="damaged"):
         probe(bytes(data), LIMITS)
+
+
+def test_lzma_of_which_the_last_bytes_are_lost_is_noticed() -> None:
+    sound = tiff(np.asarray(PHOTO), photometric=2, compression=LZMA)
+    at, length = first_part(sound)
+    probe(sound, LIMITS)
+    # libtiff has all samples by then.
+    with pytest.raises(Unrenderable, match="damaged"):
+        probe(sound[: at + length - 20] + bytes(20) + sound[at + length :], LIMITS)
 
 
 def text(value: str) -> tuple[int, list[int]]:
