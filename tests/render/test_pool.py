@@ -455,8 +455,8 @@ def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyP
     wound: list[float] = []
     monkeypatch.setattr(child, "_limit_cpu", wound.append)
     assert isinstance(child.look(PHOTO, Limits(seconds=20.0)), Facts)
-    # Before it is decoded, before its colours are found, and at the end.
-    assert wound == [5.0, 5.0, 0]
+    # Before it is decoded, before that at half its size, before its colours are found, and at the end.
+    assert wound == [5.0, 5.0, 5.0, 0]
     wound.clear()
     monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
     child.look(pictures.animated("GIF", 5), Limits(seconds=20.0))
