@@ -48,6 +48,15 @@ def _started(**options: Any) -> Iterator[ValkeyServer]:
         server.stop()
 
 
+def assert_rendered(playground: Playground, pack_id: str) -> None:
+    """Wait until a pack is rendered, and look whether its pictures are there."""
+    wait_for(lambda: is_rendered(playground, pack_id))
+    planned = playground.planned(pack_id)
+    assert planned
+    for key in planned:
+        assert playground.site.variants.get(str(key))[0]
+
+
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a worker try a queue that failed again after a moment."""
@@ -91,7 +100,7 @@ def test_work_goes_on_while_the_queue_takes_no_message_and_returns_to_it(
     pack_id = playground.pack(picture=photo(64, 48))
     admin = valkey.client()
     with working(playground, settings) as pregen:
-        assert wait_for(lambda: is_rendered(playground, pack_id))
+        assert_rendered(playground, pack_id)
         if fault == "full":
             _fill(valkey)
         else:
@@ -109,7 +118,7 @@ def test_work_goes_on_while_the_queue_takes_no_message_and_returns_to_it(
         wait_for(pregen._can_ring)
         rung = admin.info("commandstats")["cmdstat_rpush"]["calls"]
         second = playground.pack(picture=photo(64, 48, seed=2))
-        assert wait_for(lambda: is_rendered(playground, second))
+        assert_rendered(playground, second)
         assert admin.info("commandstats")["cmdstat_rpush"]["calls"] > rung, "the queue is used again"
 
 
@@ -118,7 +127,7 @@ def test_work_goes_on_while_the_queue_takes_no_message_and_returns_to_it(
 def test_work_begins_although_the_queue_is_away_at_the_start(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(64, 48))
     with working(playground, _settings(playground, f"redis://127.0.0.1:{free_port()}/0")):
-        assert wait_for(lambda: is_rendered(playground, pack_id))
+        assert_rendered(playground, pack_id)
 
 
 @scaled_out
@@ -128,7 +137,7 @@ def test_work_goes_on_while_the_queue_is_silent(playground: Playground) -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         with working(playground, _settings(playground, f"redis://127.0.0.1:{silent.getsockname()[1]}/0")):
-            assert wait_for(lambda: is_rendered(playground, pack_id))
+            assert_rendered(playground, pack_id)
 
 
 @scaled_out
@@ -141,7 +150,7 @@ def test_an_idle_worker_takes_what_has_been_due_for_long_although_the_queue_work
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(orders).values(due_at=tx.now - timedelta(minutes=1)))
     with working(playground, _settings(playground, valkey.connection_url)):
-        assert wait_for(lambda: is_rendered(playground, pack_id))
+        assert_rendered(playground, pack_id)
 
 
 @scaled_out
