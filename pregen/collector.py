@@ -27,7 +27,7 @@ from packshot.collect import (
 from packshot.item_faults import ItemFaults
 from packshot.retrying import is_outage
 from packshot.site import Site
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ PAUSE, LONG_PAUSE = 10.0, 600.0
 RECOUNT = timedelta(hours=6)
 
 
-class Collector:
+class Collector(Service):
     """Collects slowly until it is stopped; any number of processes may have one."""
 
     def __init__(self, site: Site) -> None:
@@ -51,18 +51,7 @@ class Collector:
         self._faults = make_faults()
         # Until when nothing is collected of a tenant, in monotonic seconds.
         self._paused: dict[str, float] = {}
-        self._loop = Loop("collector", self._step)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Begin no further portion."""
-        self._loop.stop()
-
-    def join(self, seconds: float) -> None:
-        """Wait a moment for the portion in work; the rest is found by whoever collects next."""
-        self._loop.join(seconds)
+        super().__init__(Loop("collector", self._step))
 
     def _step(self) -> bool:
         if time.monotonic() >= self._next_look:

@@ -10,7 +10,7 @@ from packshot.erase import erase, replay_tombstones, settling_time
 from packshot.errors import Internal, describe
 from packshot.site import Site
 from pregen.failures import sort_failure
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 REPLAY_PAUSE, REPLAY_AGAIN = 3600.0, 60.0
 
 
-class Eraser:
+class Eraser(Service):
     """Erases what is due until it is stopped; any number of processes may have one."""
 
     def __init__(self, site: Site) -> None:
@@ -26,22 +26,7 @@ class Eraser:
         self._next_replay = 0.0
         self._has_looked = False
         self._max_pause = max(erasures.LONGEST_PAUSE, settling_time(site.settings))
-        self._loop = Loop("eraser", self._tick)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Begin to erase nothing more."""
-        self._loop.stop()
-
-    def join(self, seconds: float) -> None:
-        """Wait a moment for what is being erased; the rest is erased again when its lease runs out."""
-        self._loop.join(seconds)
-
-    def wake(self) -> None:
-        """Look now instead of at the next tick."""
-        self._loop.wake()
+        super().__init__(Loop("eraser", self._tick))
 
     def _tick(self) -> bool:
         if time.monotonic() >= self._next_replay:

@@ -3,39 +3,22 @@
 import logging
 from functools import partial
 
-from packshot import faults
 from packshot.catalog.decoding import write_decodings
 from packshot.catalog.rates import write_rates
-from packshot.catalog.transaction import DatabaseFault
 from packshot.site import Site
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 5.0  # A process that is killed loses what it measured in between.
 
 
-class Learner:
+class Learner(Service):
     """Writes measurements down until it is stopped; every process that renders ahead of time has one."""
 
     def __init__(self, site: Site) -> None:
-        self._site = site
-        self._loop = Loop("learner", partial(learn, site), tick=WRITE_SECONDS)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Write nothing more but what is left."""
-        self._loop.stop()
-
-    def join(self) -> None:
-        """Wait until what is left is written."""
-        self._loop.join()
-        try:
-            learn(self._site)
-        except DatabaseFault as error:
-            faults.count(log, error, "the measured cost of renders could not be stored")
+        step = partial(learn, site)
+        super().__init__(Loop("learner", step, tick=WRITE_SECONDS), last=step)
 
 
 def learn(site: Site) -> None:

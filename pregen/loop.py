@@ -28,7 +28,7 @@ class Loop:
     def __init__(
         self, name: str, step: Callable[[], bool | None], *, tick: float = TICK_SECONDS, gap: float = 0.0
     ) -> None:
-        self._name = name
+        self.name = name
         self._step = step
         self._tick = tick
         self._gap = gap
@@ -61,8 +61,41 @@ class Loop:
             try:
                 more = bool(self._step())
             except Exception as error:  # noqa: BLE001 - it is logged
-                faults.count(log, error, f"the {self._name} could not take its step")
+                faults.count(log, error, f"the {self.name} could not take its step")
             if not more:
                 self._wake.wait(self._tick)
             if self._gap and not self._stopping:
                 time.sleep(self._gap)
+
+
+class Service:
+    """Background work of one process: a loop from `start` to `stop`.
+
+    Args:
+        last: what is done once more after the loop has ended.
+    """
+
+    def __init__(self, loop: Loop, last: Callable[[], object] | None = None) -> None:
+        self._loop = loop
+        self._last = last
+
+    def start(self) -> None:
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Take no further step. Does not wait."""
+        self._loop.stop()
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the step in work, then do what is last. Other processes do what is left."""
+        self._loop.join(seconds)
+        if self._last is None:
+            return
+        try:
+            self._last()
+        except Exception as error:  # noqa: BLE001 - logged, so that the rest of the process still stops in order
+            faults.count(log, error, f"the {self._loop.name} could not take its last step")
+
+    def wake(self) -> None:
+        """Take the next step now."""
+        self._loop.wake()

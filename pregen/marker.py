@@ -4,12 +4,11 @@ import logging
 from datetime import timedelta
 from secrets import token_hex
 
-from packshot import faults
 from packshot.catalog import epochs, leases
 from packshot.catalog.epochs import Positions
 from packshot.marks import check_epoch, write_marks
 from packshot.site import Site
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
@@ -17,29 +16,14 @@ SECONDS = 10.0
 LEASE, LEASE_TIME = "marker", timedelta(seconds=30)
 
 
-class Marker:
+class Marker(Service):
     """Looks every ten seconds until it is stopped; of many processes one at a time, by a lease."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._holder = token_hex(16)
         self._marked: Positions | None = None
-        self._loop = Loop("marker", self.step, tick=SECONDS)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Begin to mark nothing more."""
-        self._loop.stop()
-
-    def join(self, seconds: float) -> None:
-        """Wait a moment for what is being marked, then mark what was drawn since; what fails the next process marks."""
-        self._loop.join(seconds)
-        try:
-            self.step()
-        except Exception as error:  # noqa: BLE001 - logged, so that the rest of the process still stops in order
-            faults.count(log, error, "the last numbers could not be marked")
+        super().__init__(Loop("marker", self.step, tick=SECONDS), last=self.step)
 
     def step(self) -> None:
         """Mark how far the sequences are, where any went on since the last look."""

@@ -14,7 +14,7 @@ from packshot.cdn.base import Busy
 from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
 from pregen.failures import sort_failure
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
@@ -24,24 +24,13 @@ LONGEST_ERROR = 500
 TICK_SECONDS = 0.5
 
 
-class PurgeCarrier:
+class PurgeCarrier(Service):
     """Carries purge orders out until it is stopped; any number of processes may have one."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._purger = site.purger
-        self._loop = Loop("purge carrier", self.step, tick=TICK_SECONDS)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Send nothing more."""
-        self._loop.stop()
-
-    def join(self, seconds: float) -> None:
-        """Wait a moment for what is being sent; the rest is sent again when its lease runs out."""
-        self._loop.join(seconds)
+        super().__init__(Loop("purge carrier", self.step, tick=TICK_SECONDS))
 
     def step(self) -> bool:
         """Carry on some of what is due; False: nothing is."""

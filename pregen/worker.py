@@ -16,6 +16,7 @@ from pregen.dispatch import Dispatcher
 from pregen.eraser import Eraser
 from pregen.fetcher import Fetcher
 from pregen.learn import Learner
+from pregen.loop import Service
 from pregen.marker import Marker
 from pregen.purger import PurgeCarrier
 from pregen.queue import ACTOR, QUEUES, SEPARATOR, QueueBell
@@ -66,11 +67,15 @@ class Pregen(QueueBell):
         self._worker.queue_prefetch = places
         self._teller = Teller(site)
         self._fetcher = Fetcher(site, self)
-        self._purges = PurgeCarrier(site)
-        self._collector = Collector(site)
         self._eraser = Eraser(site)
-        self._learner = Learner(site)
-        self._marker = Marker(site)
+        # With the seconds for which each is waited for; None: to its end.
+        self._services: list[tuple[Service, float | None]] = [
+            (PurgeCarrier(site), PURGE_SECONDS),
+            (Collector(site), KEEPING_SECONDS),
+            (self._eraser, KEEPING_SECONDS),
+            (Learner(site), None),
+            (Marker(site), KEEPING_SECONDS),
+        ]
         self._stopped = threading.Event()
         self._working, self._working_lock = 0, threading.Lock()
 
@@ -83,11 +88,8 @@ class Pregen(QueueBell):
         self.dispatcher.start()
         self._teller.start()
         self._fetcher.start()
-        self._purges.start()
-        self._collector.start()
-        self._eraser.start()
-        self._learner.start()
-        self._marker.start()
+        for service, _ in self._services:
+            service.start()
         if self._direct is not None:
             self._direct.start()
 
@@ -102,22 +104,16 @@ class Pregen(QueueBell):
         # All are told before any is waited for, so that their waits do not add up.
         self._teller.stop()
         self._fetcher.stop()
-        self._purges.stop()
-        self._collector.stop()
-        self._eraser.stop()
-        self._learner.stop()
-        self._marker.stop()
+        for service, _ in self._services:
+            service.stop()
         if self._direct is not None:
             self._direct.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
         self._teller.join()
         self._fetcher.join()
-        self._purges.join(PURGE_SECONDS)
-        self._collector.join(KEEPING_SECONDS)
-        self._eraser.join(KEEPING_SECONDS)
-        self._learner.join()
-        self._marker.join(KEEPING_SECONDS)
+        for service, seconds in self._services:
+            service.join(seconds)
         if self._direct is not None:
             # It had as long as the threads of the queue, which stopped beside it.
             self._direct.join(KEEPING_SECONDS)

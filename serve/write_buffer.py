@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from packshot import faults
 from packshot.retrying import is_outage
-from pregen.loop import Loop
+from pregen.loop import Loop, Service
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class WriteBuffer(Generic[K, V]):
+class WriteBuffer(Service, Generic[K, V]):
     """Collect entries until it is stopped, so that a storm of requests costs no more writes than one request.
 
     After an outage the entries wait for the next write. When a write fails for another reason, the buffer halves the
@@ -54,7 +54,7 @@ class WriteBuffer(Generic[K, V]):
         self._entries: dict[K, V] = {}
         self._sizes: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._loop = Loop(name, self.write, tick=WRITE_SECONDS)
+        super().__init__(Loop(name, self.write, tick=WRITE_SECONDS), last=self.write)
 
     def add(self, key: K, value: V) -> None:
         """Merge one entry into the buffer. Costs no statement."""
@@ -66,17 +66,10 @@ class WriteBuffer(Generic[K, V]):
                 self._entries[key] = value
                 self._sizes[tenant] += 1
 
-    def start(self) -> None:
-        self._loop.start()
-
     def stop(self) -> None:
-        """Write what is left, and nothing after that."""
-        self._loop.stop()
-        self._loop.join()
-        try:
-            self.write()
-        except Exception as error:  # noqa: BLE001 - logged, so that the rest of the process still stops in order
-            faults.count(log, error, f"the {self._name} could not write the last entries")
+        """Write what is left, and nothing after that. Waits for it."""
+        super().stop()
+        self.join()
 
     def write(self) -> None:
         """Write every entry.
