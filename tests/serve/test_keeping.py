@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) 
     playground.run_jobs()
     packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
     playground.run_jobs()
-    nothing = {"dryRun": False, "variants": 0, "originals": 0, "bytes": 0, "kept": 0}
+    nothing = {"dryRun": False, "variants": 0, "originals": 0, "bytes": 0, "kept": 0, "failed": {}}
     early = said(run("collect", "--json"))
     assert early | {"job": None} == nothing | {"job": None}
     pass_days(playground, 31)
@@ -88,6 +89,30 @@ def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> 
     assert document["lost"] == [
         {"sha256": digest, "fault": "missing", "packLocations": [f"packLocation:{pack_id}:main"]}
     ]
+
+
+def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
+    playground.run_jobs()
+    pass_days(playground, 31)
+
+    def stumble(*_: Any, **__: Any) -> None:
+        raise LookupError("nobody foresaw this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("packshot.collect._delete", stumble)
+        collected = run("collect")
+        as_json = run("collect", "--json")
+    assert (collected.exit_code, as_json.exit_code, len(said(as_json)["failed"])) == (3, 3, 3)
+    assert re.search(rf"{pack_id}/main/\S+ could not be collected; .* error id [0-9a-f]{{16}}", collected.stderr)
+    monkeypatch.setattr("packshot.scrub.find_fault", stumble)
+    scrubbed = run("scrub")
+    assert scrubbed.exit_code == 3
+    assert re.search(rf"{pack_id} could not be compared; .* error id [0-9a-f]{{16}}", scrubbed.stderr)
 
 
 @pytest.mark.parametrize("command", ["collect", "scrub"])
