@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import tempfile
@@ -60,6 +61,9 @@ def _measure(playground: Playground, runner: asyncio.Runner, rounds: int) -> str
         return _by_hand(playground, first)
 
     assert json.loads(by_graphql()) == json.loads(by_hand())
+    # As `packshot serve` does at its start.
+    gc.collect()
+    gc.freeze()
     # They take turns, so that whatever else the machine does meets both.
     spent: defaultdict[Callable[..., Any], list[float]] = defaultdict(list)
     for _ in range(rounds):
