@@ -14,7 +14,7 @@ from functools import lru_cache
 from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
 from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
 from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, encoding_of, needs_quick
-from packshot.variants.request import FormatChoice, QualityChoice, RequestForm
+from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, QualityChoice, RequestForm
 from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_quality, step_up
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
@@ -120,7 +120,8 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped
     corner = _rounded(form.rounded_corners * scale) if form.rounded_corners else 0
     blur = Decimal(_rounded(Fraction(form.blur) * scale * 100)) / 100 if form.blur else _NO_BLUR
     if snapped is not None:
-        corner, blur = step_up(corner), snap_blur(blur)
+        # The box may be an eighth larger than the request's, and the blur with it.
+        corner, blur = step_up(corner), snap_blur(min(blur, Decimal(LARGEST_BLUR * LARGEST_DPR)))
     corner = min(corner, min(size) // 2)
     if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
         format = Format.PNG

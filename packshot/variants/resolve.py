@@ -6,6 +6,7 @@ the contract, as pure functions over one snapshot.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Crop, Gravity, Size
@@ -16,6 +17,7 @@ from packshot.variants.live_request import EXTENSIONS, FITS
 from packshot.variants.on_demand import check_plan, drafts_giving, permitted
 from packshot.variants.plan import Drawing, Plan, encoding_of, needs_quick
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
+from packshot.variants.steps import snap_blur
 from packshot.variants.tags import purge_tags
 
 
@@ -324,13 +326,15 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
     if view is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
     config, shown, look = view.config, view.shown, view.look
-    if key.plan.blur > LARGEST_BLUR * LARGEST_DPR or not is_offered(key.plan.format, config, shown.original):
+    policy = snapshot.tenant.on_demand
+    largest = Decimal(LARGEST_BLUR * LARGEST_DPR)
+    largest = snap_blur(largest) if policy is OnDemand.STEPS else largest
+    if key.plan.blur > largest or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
     # Of what the tenant or a release changed, the old spelling leads to the new.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
     encoding = encoding_of(key.plan.format, shown.original)
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick, encoding=encoding)
-    policy = snapshot.tenant.on_demand
     check_plan(policy, plan, look, limit, opened=opened)
     stepped = policy is OnDemand.STEPS and plan not in offered_plans(look, limit)
     candidates = []

@@ -130,14 +130,17 @@ def snap(asked: Request, region: Size, mode: Mode, exact: Exact, limit: Size) ->
         width, height = (region.width, None) if region.width >= region.height else (None, region.height)
     across = None if width is None else half_up(width * scale)
     down = None if height is None else half_up(height * scale)
-    if (
-        across is not None
-        and down is not None
-        and mode in (Mode.CLIP, Mode.COVER)
-        and (across, down) not in exact.sizes
-    ):
+    ratio = asked.ratio
+    bounds_only = mode in (Mode.CLIP, Mode.COVER)
+    if bounds_only and ratio is not None:
+        # A side that follows the location's ratio bounds the picture just as one that is given.
+        if across is None and down is not None:
+            across = max(1, half_up(down * ratio))
+        elif down is None and across is not None:
+            down = max(1, half_up(across / ratio))
+    if across is not None and down is not None and bounds_only and (across, down) not in exact.sizes:
         # The box only bounds a picture that keeps its own ratio, so one of its sides says all.
-        choose = min if mode is Mode.CLIP else max
+        ratio, choose = None, min if mode is Mode.CLIP else max
         reach = choose(Fraction(across, region.width), Fraction(down, region.height))
         if region.width >= region.height:
             across, down = half_up(region.width * reach), None
@@ -147,13 +150,13 @@ def snap(asked: Request, region: Size, mode: Mode, exact: Exact, limit: Size) ->
         box = _both(across, down, region, exact, max(limit))
         # The longer side moves to the ladder, and so decides how much larger all of it is.
         factor = scale * (Fraction(box[0], across) if across >= down else Fraction(box[1], down))
-        return Snapped(Request(*box, ratio=asked.ratio), factor)
+        return Snapped(Request(*box, ratio=ratio), factor)
     if across is not None:
         to = across if across in exact.widths or across == region.width else step_up(across)
-        return Snapped(Request(to, None, ratio=asked.ratio), scale * Fraction(to, across))
+        return Snapped(Request(to, None, ratio=ratio), scale * Fraction(to, across))
     assert down is not None
     to = down if down in exact.heights or down == region.height else step_up(down)
-    return Snapped(Request(None, to, ratio=asked.ratio), scale * Fraction(to, down))
+    return Snapped(Request(None, to, ratio=ratio), scale * Fraction(to, down))
 
 
 def _both(across: int, down: int, region: Size, exact: Exact, most: int) -> tuple[int, int]:
@@ -161,13 +164,18 @@ def _both(across: int, down: int, region: Size, exact: Exact, most: int) -> tupl
         return across, down
     longer, shorter = max(across, down), min(across, down)
     longer_to = min(step_up(longer), most)
-    alike = [ratio for ratio in exact.ratios if abs(longer * ratio - shorter) < 1]
+    alike = [ratio for ratio in exact.ratios if _is_alike(longer * ratio, shorter)]
     if alike:
         nearest = min(alike, key=lambda ratio: abs(longer * ratio - shorter))
         shorter_to = half_up(longer_to * nearest)
     else:
         shorter_to = near(Fraction(shorter * longer_to, longer))
     return (longer_to, shorter_to) if across >= down else (shorter_to, longer_to)
+
+
+def _is_alike(side: Fraction, asked: int) -> bool:
+    """Whether a client may have rounded `side` to what it asked for; it may be a pixel off where that is below 1 %."""
+    return half_up(side) == asked or abs(side - asked) < min(Fraction(1), Fraction(asked, 100))
 
 
 def boxes_giving(
@@ -184,11 +192,16 @@ def boxes_giving(
     for follows in dict.fromkeys((None, own)):
         for one in (Request(width, None, ratio=follows), Request(None, height, ratio=follows)):
             yield Snapped(snap(one, region, mode, exact, limit).box)
-    longer, shorter = max(size), min(size)
-    longer_to = min(step_up(longer), max(limit))
     # A picture that is too small for a box shrinks it, so that larger boxes may give this size, too.
     is_shrunk = width in (region.width, limit.width) or height in (region.height, limit.height)
-    for _ in range(MOST_SHRUNK if is_shrunk else 1):
+    tries = MOST_SHRUNK if is_shrunk else 1
+    if own is not None and is_shrunk:
+        # The side that follows was rounded before it shrank.
+        yield from (Snapped(Request(one, None, ratio=own)) for one in _from(width, exact.widths, tries))
+        yield from (Snapped(Request(None, one, ratio=own)) for one in _from(height, exact.heights, tries))
+    longer, shorter = max(size), min(size)
+    longer_to = min(step_up(longer), max(limit))
+    for _ in range(tries):
         scaled = Fraction(shorter * longer_to, longer)
         unit = Fraction(1 << max(0, half_up(scaled).bit_length() - FINE_BITS))
         alike = (one for one in exact.ratios if abs(longer_to * one - scaled) <= unit)
@@ -196,6 +209,15 @@ def boxes_giving(
         for shorter_to in dict.fromkeys(sides):
             yield Snapped(Request(longer_to, shorter_to) if width >= height else Request(shorter_to, longer_to))
         longer_to = step_up(longer_to + 1)
+
+
+def _from(side: int, exact: Iterable[int], tries: int) -> Iterator[int]:
+    """Yield the tenant's own sizes from `side` on, and so many steps of the ladder."""
+    yield from sorted(one for one in exact if one >= side)
+    for _ in range(tries):
+        side = step_up(side)
+        yield side
+        side += 1
 
 
 def snap_quality(quality: int, own: Iterable[int | None]) -> int:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from packshot.errors import Forbidden, NotFound
@@ -83,6 +83,22 @@ def test_the_sizes_of_the_tenants_renditions_are_steps() -> None:
 
 
 @settings(deadline=None)
+@example(
+    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 23, 16))),
+    RequestForm(location="thumb", height=12, resize_mode=Mode.COVER, location_ratio=True),
+)
+@example(
+    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 1, 151))),
+    RequestForm(location="thumb", height=161, resize_mode=Mode.INCLUDE_ALL, location_ratio=True),
+)
+@example(
+    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 103, 18))),
+    RequestForm(location="thumb", height=5, resize_mode=Mode.COVER, location_ratio=True),
+)
+@example(
+    snapshot(THUMB, slot("main", original=original("a", 1280, 720))),
+    RequestForm(location="thumb", blur=Decimal("240.041"), dpr=Decimal("3.62")),
+)
 @given(snapshots, queries)
 def test_every_key_on_the_ladder_can_be_made_from_the_key_alone(snap: Snapshot, form: RequestForm) -> None:
     snap = under(snap, OnDemand.STEPS)
@@ -108,6 +124,8 @@ def test_a_key_off_the_ladder_leads_to_one_on_it_and_no_further(snap: Snapshot, 
 
 
 @settings(deadline=None)
+@example(1, 4)
+@example(1, 3)
 @given(st.integers(1, 4096), st.integers(1, 4096))
 def test_the_ratio_of_both_sides_changes_by_less_than_a_percent(width: int, height: int) -> None:
     form = RequestForm(width=width, height=height, resize_mode=Mode.STRETCH)
