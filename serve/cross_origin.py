@@ -77,11 +77,11 @@ class CrossOrigin:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application."""
-        headers = Headers(scope=scope) if scope["type"] == "http" else Headers()
-        rule = self._rule(scope, headers) if scope["type"] == "http" else None
+        rule = self._rule(scope) if scope["type"] == "http" else None
         if rule is None:
             await self._app(scope, receive, send)
             return
+        headers = Headers(scope=scope)
         origin = headers.get("origin")
         allowed = _headers(rule, origin)
 
@@ -107,12 +107,15 @@ class CrossOrigin:
             response = Response(status_code=204, headers=answer | {"Access-Control-Max-Age": str(MAX_AGE_SECONDS)})
         await response(scope, receive, marked)
 
-    def _rule(self, scope: Scope, headers: Headers) -> _Rule | None:
+    def _rule(self, scope: Scope) -> _Rule | None:
         path: str = scope["path"]
         if path.startswith("/uploads/"):
             return self._upload
         if path == "/graphql" or path.startswith("/adminAPI/"):
             return None if path in self._public else self._admin
+        if scope["method"] not in ("POST", "OPTIONS"):
+            return None
+        headers = Headers(scope=scope)
         asked = headers.get("access-control-request-method") if _is_preflight(scope, headers) else scope["method"]
         return self._live_upload if asked == "POST" and self._is_live(path, headers.get("host", "")) else None
 

@@ -96,7 +96,6 @@ class BoundedHttp(HttpToolsProtocol):
         self._held = b""
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self._table.mark_busy(self)
         if self._surplus_timer is not None:
             self._surplus_timer.cancel()
@@ -110,7 +109,7 @@ class BoundedHttp(HttpToolsProtocol):
             if self._linger_bytes_left < 0:
                 self.transport.abort()
         elif self._refusal is None:
-            if self._phase is _Phase.NOTHING:
+            if self._phase is _Phase.NOTHING or (self._phase is _Phase.HEAD and not self._meter.head_bytes):
                 self._expect(_Phase.HEAD)
                 self._meter = RequestMeter()
             self._held = self._held + data if self._held else data
@@ -121,6 +120,10 @@ class BoundedHttp(HttpToolsProtocol):
 
     def _read_held(self) -> None:
         """Parse what has come, up to the first request that must wait for its turn."""
+        if self._phase is _Phase.HEAD and len(self._held) <= _PIECE_BYTES and not self.pipeline:
+            whole, self._held = self._held, b""
+            self._parse(whole)
+            return
         data, position = memoryview(self._held), 0
         while position < len(data) and not self.pipeline:
             size = _PIECE_BYTES
@@ -133,7 +136,7 @@ class BoundedHttp(HttpToolsProtocol):
                 return
         self._held = bytes(data[position:])
 
-    def _parse(self, piece: memoryview) -> bool:
+    def _parse(self, piece: bytes | memoryview) -> bool:
         """Parse one piece; return whether more may follow it."""
         content_before = self._meter.content_bytes
         try:
@@ -161,42 +164,40 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._expect(_Phase.HEAD)
-        self._meter = RequestMeter()
+        if self._phase is not _Phase.HEAD or self._meter.head_bytes:
+            self._expect(_Phase.HEAD)
+            self._meter = RequestMeter()
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
         self._meter.check_target(len(self.url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._meter.add_field()
+        meter = self._meter
+        meter.add_field()
         if self._phase is not _Phase.HEAD:
             # Trailers come after the request has been handed on, and must not change it (RFC 9110, section 6.5.1).
             return
         super().on_header(name, value)
         name = self.headers[-1][0]
         if name == b"host":
-            self._meter.hosts += 1
+            meter.hosts += 1
         elif name == b"content-length":
-            self._meter.content_left = int(value)
+            meter.content_left = int(value)
+            meter.has_content = value != b"0"
+        elif name == b"transfer-encoding":
+            meter.has_content = True
 
     def on_headers_complete(self) -> None:
         if self._meter.hosts != 1 and (self._meter.hosts or self.parser.get_http_version() == "1.1"):
             raise Refused(400, "The request must name its host once.", "one header Host")
         super().on_headers_complete()
-        if self.parser.should_upgrade() and self._should_upgrade() and self._announces_body:
+        if self._meter.has_content and self.parser.should_upgrade() and self._should_upgrade():
             # The parser tells of the upgrade only after the body, which may never come.
             raise Refused(
                 400, "A request for a WebSocket must have no body.", "no Content-Length, no Transfer-Encoding"
             )
         self._expect(_Phase.BODY)
-
-    @property
-    def _announces_body(self) -> bool:
-        return any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-            for name, value in self.headers
-        )
 
     def on_body(self, body: bytes) -> None:
         self._meter.add_content(len(body))
@@ -205,7 +206,8 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._expect(_Phase.NOTHING)
+        # The wait for the next request begins with the answer to this one.
+        self._phase = _Phase.NOTHING
 
     def _expect(self, phase: _Phase) -> None:
         self._phase, self._since, self._window_bytes = phase, self.loop.time(), 0
@@ -213,6 +215,11 @@ class BoundedHttp(HttpToolsProtocol):
     # Answers.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._running = cycle
+        if not self._meter.has_content:
+            super()._start_asgi_task(cycle, app)
+            return
+
         async def answer(scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
             if not cycle.more_body:
                 await app(scope, receive, send)
@@ -227,7 +234,6 @@ class BoundedHttp(HttpToolsProtocol):
             cycle.transport = _UntilRead(self)
             await app(scope, receive, send_last)
 
-        self._running = cycle
         super()._start_asgi_task(cycle, answer)
 
     def _may_drain(self, cycle: RequestResponseCycle) -> bool:
@@ -237,9 +243,12 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self._running = None
-        super().on_response_complete()
-        # `check` has a deadline for this too, which bytes that begin no request do not put off.
-        self._unset_keepalive_if_required()
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+        else:
+            # As uvicorn does, but without its timer: `check` has a deadline that stray bytes do not put off.
+            self.server_state.total_requests += 1
+            self.flow.resume_reading()
         self._since = self.loop.time()
         if self.transport.is_closing() or self._linger_until is not None:
             return

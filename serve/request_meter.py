@@ -20,6 +20,7 @@ class RequestMeter:
         head_bytes: of the request line and the header fields so far.
         fields: header fields and trailers so far.
         hosts: header fields `Host` so far.
+        has_content: whether the head announces a body, other than by `Content-Length: 0`.
         content_left: bytes of the body still to come; None: its length is not announced.
         content_bytes: bytes of the body so far.
         framing_bytes: bytes around the content of a chunked body so far.
@@ -28,6 +29,7 @@ class RequestMeter:
     head_bytes: int = 0
     fields: int = 0
     hosts: int = 0
+    has_content: bool = False
     content_left: int | None = None
     content_bytes: int = 0
     framing_bytes: int = 0
