@@ -70,7 +70,9 @@ def find_layout(data: bytes) -> Layout | None:
         masks = (*masks[:3], 0)
     if compression == _BITFIELDS and masks in _READ_BY_PILLOW[bits]:
         return None
-    return Layout(width, abs(height), bits, masks, offset)
+    # What a mask has beyond the bits of a pixel means nothing.
+    red, green, blue, alpha = (mask & (1 << bits) - 1 for mask in masks)
+    return Layout(width, abs(height), bits, (red, green, blue, alpha), offset)
 
 
 def readable(data: bytes, layout: Layout | None) -> bytes:

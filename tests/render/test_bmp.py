@@ -115,6 +115,15 @@ def test_a_mask_with_a_gap_and_other_compressions_are_refused_by_name() -> None:
             decode(bytes(data), LIMITS)
 
 
+def test_a_mask_that_reaches_beyond_the_pixel_is_cut_off() -> None:
+    values = samples(M4444)
+    data = bytearray(bmp(values, 16, M4444))
+    data[54 + 12 : 54 + 16] = struct.pack("<I", 0x7F_F000)
+    assert np.abs(shown(bytes(data)) - expected(values, M4444)).max() <= 1
+    data[54 + 12 : 54 + 16] = struct.pack("<I", 0xFF_0000)
+    assert (shown(bytes(data))[..., 3] == 255).all()
+
+
 def test_a_bmp_with_masks_is_bounded_and_not_filled_up() -> None:
     data = bmp(samples(M4444), 16, M4444)
     huge = data[:18] + struct.pack("<ii", 60_000, 60_000) + data[26:]
