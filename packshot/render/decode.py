@@ -178,8 +178,8 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     """Decode an original's first frame with 8 bits a channel; a file that ends early is refused.
 
     Args:
-        halved: decode a JPEG to half its size, rounded up, for a third of the time;
-            other formats have no such way and come at their own size.
+        halved: decode a JPEG to half its size, rounded up, for a third of the time; a lossless one and other
+            formats have no such way and come at their own size.
 
     Raises:
         UnsupportedMedia, TooLarge: as `inspect` does.
@@ -196,7 +196,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     if (implied := implied_profile(header.format, data, source.info)) is not None:
         source.info["icc_profile"] = implied
     whole = None
-    if halved and isinstance(source, JpegImageFile):
+    if halved and isinstance(source, JpegImageFile) and can_be_halved(data):
         whole = Size(*source.size)
         source.draft(None, (max(1, whole.width // 2), max(1, whole.height // 2)))
     source.decodermaxblock = _BLOCK

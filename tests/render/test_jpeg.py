@@ -11,6 +11,7 @@ from packshot.errors import PackshotError, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.model import Format
 from packshot.render import paths
+from packshot.render.decode import decode
 from packshot.render.limits import Limits
 from packshot.render.pipeline import Rendered, render_all
 from packshot.render.probe import probe
@@ -81,6 +82,7 @@ def test_a_small_jpeg_of_any_grey_is_accepted(size: tuple[int, int], options: di
 def test_a_lossless_jpeg_is_accepted_and_drawn_at_every_size(size: int, grey: int | None) -> None:
     data = lossless(size, grey)
     assert probe(data, LIMITS).width == size
+    assert decode(data, LIMITS, halved=True).picture.size == (size, size)
     whole = Box(0, 0, size, size)
     sizes = [Size(side, side) for side in (size, size // 2, size // 3, size // 5)]
     drawings = [Drawing(whole, target, Box(0, 0, *target), Format.PNG, None, None) for target in sizes]
