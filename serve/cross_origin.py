@@ -19,6 +19,8 @@ from serve.live.uploads import TOKEN_HEADER
 ANY = "*"
 MAX_AGE_SECONDS = 7200  # of a preflight's answer; Chromium keeps none longer
 EXPOSED = "Allow, Retry-After, WWW-Authenticate"
+# Where the REST API answers outside its own folder: the purges of the unified platform's path.
+_PLATFORM_PATH = re.compile(r"/[^/]+-lof/images/")
 _FIELD_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?: *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+){0,49}")
 
 
@@ -111,7 +113,7 @@ class CrossOrigin:
         path: str = scope["path"]
         if path.startswith("/uploads/"):
             return self._upload
-        if path == "/graphql" or path.startswith("/adminAPI/"):
+        if path == "/graphql" or path.startswith("/adminAPI/") or _PLATFORM_PATH.match(path):
             return None if path in self._public else self._admin
         if scope["method"] not in ("POST", "OPTIONS"):
             return None

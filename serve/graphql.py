@@ -28,7 +28,16 @@ from serve.auth import Gate, Insecure, Unauthenticated, address_of_client
 from serve.cross_origin import Origins
 from serve.event_stream import EventStream
 from serve.failures import TRY_AGAIN_LATER
-from serve.graphql_socket import FORBIDDEN, TOKEN_ENDED, UNAUTHORIZED, Socket, SocketHandler, close_with_token, closed
+from serve.graphql_socket import (
+    FORBIDDEN,
+    TOKEN_ENDED,
+    UNAUTHORIZED,
+    Socket,
+    SocketHandler,
+    close_with_token,
+    closed,
+    find_authorization,
+)
 from serve.pages import Page
 from serve.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
 
@@ -77,9 +86,9 @@ class AdminGraphQL(GraphQL[Context, None]):
     async def on_ws_connect(self, context: Context) -> dict[str, object]:
         """Let a WebSocket in by `connectionParams.authorization`, and close it when that ends."""
         assert isinstance(context, SocketContext)
-        given = (context.connection_params or {}).get("authorization", "")
+        given = find_authorization(context.connection_params or {})
         try:
-            caller = await self._gate.admit(context.connection, str(given))
+            caller = await self._gate.admit(context.connection, given)
         except ComeLater as error:
             raise await closed(context, TRY_AGAIN_LATER, error.message) from None
         except Unauthenticated:

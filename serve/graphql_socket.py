@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
+from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.exceptions import ConnectionRejectionError
@@ -76,10 +78,27 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
         else:
             await self.send_message({"id": message["id"], "type": "error", "payload": [refusal.formatted]})
 
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+        """Return None: a document that does not parse is answered as any other refusal, and ends only itself.
+
+        Strawberry closes the connection, and with it every other operation on it.
+        """
+        return None
+
     async def handle_task_exception(self, error: Exception) -> None:
         """Log what an operation raised."""
         if not isinstance(error, WebSocketDisconnected):
             faults.record(log, error, "an operation on a WebSocket failed")
+
+
+def find_authorization(params: Mapping[str, object]) -> str:
+    """Return what a connection's parameters say as the `Authorization` header would, in any case, as headers have it.
+
+    >>> find_authorization({"Authorization": "Bearer a"})
+    'Bearer a'
+    """
+    return next((str(value) for name, value in params.items() if name.lower() == "authorization"), "")
 
 
 async def close_with_token(context: SocketContext) -> None:

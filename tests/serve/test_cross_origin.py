@@ -150,8 +150,9 @@ def test_the_admin_apis_are_for_pages_of_listed_origins_only(playground: Playgro
         ("*", OTHER, "*"),
     ):
         with opened(playground, origins) as client:
-            for path in ("/graphql", "/adminAPI/imagePacks"):
-                asked = preflight(client, path, "POST", origin, "authorization,content-type,apollo-require-preflight")
+            for path in ("/graphql", "/adminAPI/imagePacks", "/eu-lof/images/default/1"):
+                method = "DELETE" if "lof" in path else "POST"
+                asked = preflight(client, path, method, origin, "authorization,content-type,apollo-require-preflight")
                 assert (asked.status_code, asked.headers.get(ALLOW_ORIGIN)) == (204 if allowed else 403, allowed)
                 if not allowed:
                     assert origin in asked.text

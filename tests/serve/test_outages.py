@@ -181,14 +181,27 @@ def test_a_message_that_the_protocol_lacks_closes_the_socket_and_logs_nothing(
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_a_document_with_a_long_fault_closes_the_socket_with_a_short_reason(
-    client: TestClient, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_long_reason_to_close_a_socket_is_shortened(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
     init = {"type": "connection_init", "payload": {"authorization": f"Bearer {TOKEN}"}}
-    long = {"type": "subscribe", "id": "1", "payload": {"query": "{ a(b: " + '"é' * 200 + ") }"}}
-    assert subscribe(client, init, long) == 4400
     twice = {"type": "subscribe", "id": "é" * 300, "payload": {"query": "subscription { packChanged(id: 1) { id } }"}}
     assert subscribe(client, init, twice, twice) in (4400, 4409)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("query", ["{", "", "{ nothing }", "{ a(b: " + '"é' * 200 + ") }", "query { a } }"])
+def test_a_document_at_fault_ends_no_other_operation_of_its_socket(
+    client: TestClient, query: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with client.websocket_connect("/graphql", subprotocols=["graphql-transport-ws"]) as socket:
+        socket.send_json({"type": "connection_init", "payload": {"authorization": f"Bearer {TOKEN}"}})
+        assert socket.receive_json()["type"] == "connection_ack"
+        socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": query}})
+        refused = socket.receive_json()
+        assert (refused["id"], refused["type"]) == ("1", "error")
+        assert refused["payload"][0]["message"]
+        # Its id is free again.
+        socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }"}})
+        assert socket.receive_json()["payload"]["data"] == {"__typename": "Query"}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

@@ -108,6 +108,14 @@ def test_queries_on_one_socket_read_anew(server: Server) -> None:
             assert receive(connection)["type"] == "complete"
 
 
+def test_the_parameter_with_the_token_has_the_headers_name_in_any_case(server: Server) -> None:
+    url = server.base.replace("http", "ws") + "/graphql"
+    for name in ("authorization", "Authorization", "AUTHORIZATION"):
+        with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
+            connection.send(json.dumps({"type": "connection_init", "payload": {name: f"Bearer {TOKEN}"}}))
+            assert receive(connection)["type"] == "connection_ack"
+
+
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong", "nonsense"])
 def test_a_socket_needs_a_token(server: Server, authorization: str) -> None:
     with pytest.raises(ConnectionClosed) as closed, socket(server, authorization):
