@@ -67,15 +67,18 @@ def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapsho
         return read_snapshots(tx, pack_ids)
 
 
-def load_pictures(caller: Caller, lay_out: Sequence[Callable[[], Layout | None]]) -> list[Picture | Exception | None]:
+def load_pictures(
+    caller: Caller, lay_out: Sequence[Callable[[], Layout | None]], known: dict[str, Entry | None]
+) -> list[Picture | Exception | None]:
     """Return picture elements, whose variants are read in one statement; what one raises stands in its place.
 
     Args:
         lay_out: return the layouts; None: there is nothing to show.
+        known: as in `load_entries`.
     """
     layouts = [_outcome(each) for each in lay_out]
     keys = [key for layout in layouts if isinstance(layout, Layout) for key in layout.keys]
-    entries, urls = load_entries(caller, keys), caller.urls
+    entries, urls = load_entries(caller, keys, known), caller.urls
     return [assemble(layout, entries, urls) if isinstance(layout, Layout) else layout for layout in layouts]
 
 
@@ -86,10 +89,18 @@ def _outcome(lay_out: Callable[[], Layout | None]) -> Layout | Exception | None:
         return error
 
 
-def load_entries(caller: Caller, keys: Sequence[Key]) -> dict[str, Entry]:
-    """Return the ledger's rows of those variants by key, in one statement."""
-    with caller.site.catalog.read(caller.tenant) as tx:
-        return ledger.read_entries(tx, keys)
+def load_entries(caller: Caller, keys: Sequence[Key], known: dict[str, Entry | None]) -> Mapping[str, Entry | None]:
+    """Return the ledger's rows of at least those variants by key, read in one statement; None: there is none.
+
+    Args:
+        known: rows that were read for the same answer before; they are not read again, and new ones are added.
+    """
+    missing = {text: key for key in keys if (text := str(key)) not in known}
+    if missing:
+        with caller.site.catalog.read(caller.tenant) as tx:
+            found = ledger.read_entries(tx, missing.values())
+        known |= {text: found.get(text) for text in missing}
+    return known
 
 
 def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:

@@ -35,10 +35,15 @@ class Loaders:
     def __init__(self, caller: Caller, threads: ThreadPool) -> None:
         self._run = partial(threads.run, tenant=caller.tenant)
         self.snapshots: DataLoader[str, Snapshot | None] = self._loader(partial(packs.load_snapshots, caller))
+        # The followers of a pack share these loaders and come at any time, so what was read is kept.
+        drawn: dict[str, Entry | None] = {}
+        listed: dict[str, Entry | None] = {}
         self.pictures: Gathering[Callable[[], Layout | None], Picture | None] = Gathering(
-            partial(self._run, packs.load_pictures, caller)
+            lambda asked: self._run(packs.load_pictures, caller, asked, drawn)
         )
-        self.entries: Gathering[Sequence[Key], Mapping[str, Entry]] = Gathering(partial(self._load_entries, caller))
+        self.entries: Gathering[Sequence[Key], Mapping[str, Entry | None]] = Gathering(
+            partial(self._load_entries, caller, listed)
+        )
         self.jobs: DataLoader[str, Job | None] = self._loader(partial(jobs.get_jobs, caller))
         self.purges: DataLoader[str, Purge | None] = self._loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = self._loader(partial(locations.get_locations, caller))
@@ -47,8 +52,10 @@ class Loaders:
         self.demand: DataLoader[str, list[Demand] | None] = self._loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=self._compute, cache=False)
 
-    async def _load_entries(self, caller: Caller, asked: list[Sequence[Key]]) -> list[Mapping[str, Entry]]:
-        found = await self._run(packs.load_entries, caller, [key for some in asked for key in some])
+    async def _load_entries(
+        self, caller: Caller, known: dict[str, Entry | None], asked: list[Sequence[Key]]
+    ) -> list[Mapping[str, Entry | None]]:
+        found = await self._run(packs.load_entries, caller, [key for some in asked for key in some], known)
         return [found] * len(asked)
 
     async def compute(self, act: Callable[[], T]) -> T:

@@ -12,7 +12,9 @@ TURNS = 6
 
 
 class Gathering(Generic[K, V]):
-    """Collect keys for a few turns of the event loop, and read all of them at once. Nothing is cached.
+    """Collect keys for a few turns of the event loop, and read all of them at once; one read at a time.
+
+    Nothing is cached here, but a read may remember what it found for the next one.
 
     Args:
         read: returns a value for each key, in their order; an exception is raised for that key alone.
@@ -32,13 +34,20 @@ class Gathering(Generic[K, V]):
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, future))
         if self._task is None:
-            self._task = asyncio.create_task(self._load_all())
+            self._task = asyncio.create_task(self._read_all())
         return await future
 
-    async def _load_all(self) -> None:
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
-        waiting, self._waiting, self._task = self._waiting, [], None
+    async def _read_all(self) -> None:
+        try:
+            while self._waiting:
+                for _ in range(TURNS):
+                    await asyncio.sleep(0)
+                await self._read_waiting()
+        finally:
+            self._task = None
+
+    async def _read_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
         values: Sequence[V | Exception]
         try:
             values = await self._read([key for key, _ in waiting])

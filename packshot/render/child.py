@@ -9,10 +9,11 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import c_int
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from packshot.errors import PackshotError
 from packshot.render.confine import confine
@@ -25,6 +26,9 @@ from packshot.render.recent import Recent
 from packshot.render.strip import strip
 from packshot.variants.plan import Drawing
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 NICENESS = 10
 
 OUT_OF_MEMORY = 97
@@ -33,11 +37,11 @@ OUT_OF_MEMORY = 97
 UNTRUSTED = 98
 """What stands for the exit code of a process that was ended because its answer was none of ours."""
 
-IDLE, DECODING, DRAWING = range(3)
-"""What the process does at the moment, as the parent reads it after the process has died."""
+WAITING, BUSY, DECODING, DRAWING = range(4)
+"""What the process does at the moment, as the parent reads it: it has not begun the job, does something, and so on."""
 
 _recent = Recent()
-_stage = c_int(IDLE)
+_stage = c_int(WAITING)
 _confined: tuple[str, ...] = ()
 
 
@@ -45,7 +49,7 @@ def prepare(limits: Limits, stage: c_int, folders: Sequence[Path] | None = None)
     """Put the limits of the operating system around this process.
 
     Args:
-        stage: memory shared with the parent, one of `IDLE`, `DECODING` and `DRAWING`.
+        stage: memory shared with the parent, one of `WAITING`, `BUSY`, `DECODING` and `DRAWING`.
         folders: where originals are read from; None: files may be read everywhere.
     """
     global _stage, _confined
@@ -98,6 +102,12 @@ def _die_with_parent() -> None:
     fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
     if not parent.is_alive():
         os._exit(1)
+
+
+def perform(job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run a job, and let the parent know that it has begun."""
+    _stage.value = BUSY
+    return job(*args, **kwargs)
 
 
 def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) -> list[Rendered | PackshotError]:
@@ -177,7 +187,7 @@ def _contained() -> Iterator[None]:
     finally:
         _limit_time(0)
         _limit_cpu(0)
-        _stage.value = IDLE
+        _stage.value = BUSY
 
 
 def _limit_time(seconds: float) -> None:

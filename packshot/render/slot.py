@@ -35,6 +35,8 @@ _LOOK_SECONDS = 0.05
 # A process may end between two jobs, killed for somebody else's memory, or be
 # ended from outside in the middle of one; neither is the picture's fault.
 _ATTEMPTS = 3
+# A process that has not begun its job by then is replaced.
+BEGIN_SECONDS = 20.0
 
 
 class Died(Exception):
@@ -80,7 +82,7 @@ class Slot:
         self._limits = limits
         self._folders = folders
         # Memory that the process shares with this one: it says what it does, which a dead one cannot.
-        self._stage = context.RawValue("i", child.IDLE)
+        self._stage = context.RawValue("i", child.WAITING)
         self._pool: ProcessPool | None = None
         self._pid: ProcessFuture[int] | None = None
         self._wake = threading.Event()
@@ -116,7 +118,7 @@ class Slot:
         self, job: Callable[P, T], seconds: float | None, pulse: Pulse, *args: P.args, **kwargs: P.kwargs
     ) -> T:
         self._wake.clear()
-        self._stage.value = child.IDLE
+        self._stage.value = child.WAITING
         if self._closed:
             raise RendererClosed("the renderer is closed")
         try:
@@ -158,7 +160,7 @@ class Slot:
             if self._watched:
                 self._pid = pool.schedule(os.getpid)
         try:
-            return pool.schedule(job, args=args, kwargs=kwargs)
+            return pool.schedule(child.perform, args=(job, *args), kwargs=kwargs)
         except RuntimeError as error:
             # So pebble says that the process has ended since its last job.
             raise BrokenProcessPool(str(error)) from error
@@ -166,13 +168,20 @@ class Slot:
     def _await(self, future: ProcessFuture[T], seconds: float | None, pulse: Pulse) -> None:
         # The parent's own clock, from the moment of asking, since pebble's starts
         # only once the process has answered, and one that hangs never does.
-        end = None if seconds is None else time.monotonic() + seconds
+        asked = time.monotonic()
+        end = None if seconds is None else asked + seconds
         while not future.done():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise self._death(None)
+            begin = None
+            if self._stage.value == child.WAITING:
+                begin = asked + BEGIN_SECONDS - time.monotonic()
+                if begin <= 0:
+                    # A process that is killed just when it is asked may take the job along without a word.
+                    raise BrokenProcessPool("the render process has not begun")
             look_again = _LOOK_SECONDS if self._watched else None
-            waits = [wait for wait in (left, pulse.remaining(), look_again) if wait is not None]
+            waits = [wait for wait in (left, begin, pulse.remaining(), look_again) if wait is not None]
             self._wake.wait(min(waits, default=None))
             if self._closed:
                 raise RendererClosed("the renderer is closed")

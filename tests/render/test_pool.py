@@ -289,6 +289,17 @@ def test_a_process_killed_while_idle_is_replaced(renderer: Renderer) -> None:
         assert renderer.render(PHOTO, [SMALL], Lane.BULK) == [expected]
 
 
+def test_a_process_that_does_not_begin_is_replaced_and_the_picture_not_blamed(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (expected,) = renderer.render(PHOTO, [SMALL], Lane.BULK)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    monkeypatch.setattr("packshot.render.slot.BEGIN_SECONDS", 5.0)
+    assert renderer.render(PHOTO, [SMALL], Lane.BULK) == [expected]
+    assert pid not in children()
+
+
 def test_ctrl_c_in_the_terminal_does_not_reach_the_processes(renderer: Renderer, tmp_path: Path) -> None:
     stalled = Stalled(tmp_path, renderer)
     os.kill(stalled.pid, signal.SIGINT)
