@@ -5,9 +5,12 @@ from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidHandshake
 from websockets.frames import CloseCode, Frame
+from websockets.http11 import Request
 
 from serve.connection_limits import PROGRESS_SECONDS, ConnectionTable, ReadingClient, reset
+from serve.http_refusals import Refused
 
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_FRAGMENTS = 256  # of one message
@@ -70,6 +73,23 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             self.drop()
         else:
             super().handle_parser_exception()
+
+    def handle_connect(self, event: Request) -> None:
+        try:
+            self.conn.process_request(event)
+        except InvalidHandshake as error:
+            self._refuse(event, error)
+        else:
+            super().handle_connect(event)
+
+    def _refuse(self, event: Request, error: InvalidHandshake) -> None:
+        """Answer a handshake at fault in the form of the other errors of its path, and close the connection."""
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        # It quotes what the client sent, and bytes beyond ASCII as surrogates.
+        reason = str(error).encode("ascii", "replace").decode()
+        refused = Refused(400, f"That is no handshake of a WebSocket: {reason}.", "a handshake as RFC 6455 defines it")
+        self.transport.write(refused.render(event.path.encode("ascii", "replace"), self.default_headers))
+        self.transport.close()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MAX_FRAGMENTS:

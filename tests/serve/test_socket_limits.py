@@ -118,6 +118,30 @@ def test_a_handshake_with_a_body_is_refused(server: Server, before: bytes, body:
         assert raw.ends()
 
 
+@pytest.mark.parametrize(
+    ("given", "other"),
+    [
+        (b"Sec-WebSocket-Version: 13\r\n", b""),
+        (b"Sec-WebSocket-Version: 13\r\n", b"Sec-WebSocket-Version: 8\r\n"),
+        (b"Sec-WebSocket-Key", b"X-Key"),
+        (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: no"),
+        (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: \xff"),
+    ],
+)
+def test_a_handshake_at_fault_is_told_as_the_other_errors_of_its_path(
+    server: Server, given: bytes, other: bytes
+) -> None:
+    assert given in UPGRADE
+    for path, member in ((b"/graphql", "errors"), (b"/elsewhere", "title")):
+        with Raw(server.port) as raw:
+            raw.send(UPGRADE.replace(given, other).replace(b"/graphql", path) + b"\r\n")
+            answer = raw.answer()
+            assert answer is not None
+            assert answer.status == 400
+            assert "Sec-WebSocket" in str(json.loads(answer.body)[member])
+            assert raw.ends()
+
+
 def test_a_handshake_whose_body_has_no_bytes_is_accepted(server: Server) -> None:
     with Raw(server.port) as raw:
         answer = raw.send(UPGRADE + b"Content-Length: 0\r\n\r\n").answer(head=True)
