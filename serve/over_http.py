@@ -1,6 +1,7 @@
 """GraphQL over HTTP: its media types, its statuses, and what is refused before it is a document."""
 
 import logging
+from json import JSONDecodeError
 
 import orjson
 from cross_web import HTTPException
@@ -162,6 +163,9 @@ def refuse_request(request: Request, error: HTTPException) -> Response:
     if is_subscription(error):
         expected = "Accept: text/event-stream, or a WebSocket"
         return refusal(request, 400, "A subscription has more than one answer.", "INVALID", expected=expected)
+    if request.method == "GET" and isinstance(cause, JSONDecodeError):
+        expected = "variables={…} and extensions={…}, escaped"
+        return refusal(request, 400, "A parameter of the URL is no JSON.", "INVALID", expected=expected)
     if isinstance(cause, InvalidOperationTypeError) or error.status_code == 405:
         allowed = ", ".join(METHODS) if request.method not in METHODS else "POST"
         message = "That cannot be asked for by this method."

@@ -169,6 +169,14 @@ def test_persisted_queries_are_refused_as_an_event_too(client: TestClient) -> No
     assert "event: complete" in answer.text
 
 
+@pytest.mark.parametrize("name", ["variables", "extensions"])
+def test_a_parameter_of_a_url_that_is_no_json_is_not_called_a_body(client: TestClient, name: str) -> None:
+    answer = get(client, query=COUNT, **{name: "nope"})
+    assert answer.status_code == 400
+    assert error(answer)["message"] == "A parameter of the URL is no JSON."
+    assert name in error(answer)["extensions"]["expected"]
+
+
 def test_what_is_empty_in_a_url_is_left_out(client: TestClient) -> None:
     answer = get(client, query=COUNT, variables="", operationName="", extensions="")
     assert answer.json()["data"] == {"packs": {"totalCount": 0}}
