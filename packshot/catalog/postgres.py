@@ -32,7 +32,8 @@ _LIMITS = {
 }
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
 _SET_LOCAL = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _LIMITS.items())
-_COUNT_LIMITS = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND setting <> '0'"
+# By where they come from, as a database or a role may have other limits, and a URL may set one to 0.
+_COUNT_LIMITS = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
 # How PgBouncer, and the proxy of a cloud, refuse parameters of a session.
 _REFUSED = re.compile("unsupported startup parameter|command-line options")
 # A database whose machine vanished is noticed in half a minute, not when the kernel gives up.

@@ -47,6 +47,20 @@ def test_every_transaction_has_its_limits_and_leaves_none_to_other_clients(throu
 
 
 @needs_pgbouncer
+def test_limits_that_the_database_has_itself_do_not_hide_a_pooler(postgres: Postgres) -> None:
+    with (
+        postgres.database() as url,
+        pgbouncer(url, mode="transaction", more="ignore_startup_parameters = options\n") as through,
+    ):
+        owner = sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+        with owner.connect() as connection:
+            for name in LIMITS:
+                connection.exec_driver_sql(f"ALTER DATABASE \"{sa.make_url(url).database}\" SET {name} = '1h'")
+        with closing(Catalog(through)) as catalog, catalog.read("") as tx:
+            assert limits(tx.connection) == LIMITS
+
+
+@needs_pgbouncer
 def test_many_transactions_share_few_connections(through: str) -> None:
     failures: list[BaseException] = []
 
@@ -107,3 +121,5 @@ def test_without_a_pooler_the_session_has_the_limits_and_transactions_set_nothin
         # A URL may have options of its own, which prevail.
         with closing(Catalog(f"{url}&options=-c%20lock_timeout%3D3000")) as catalog, catalog.read("") as tx:
             assert limits(tx.connection) == LIMITS | {"lock_timeout": "3s"}
+        with closing(Catalog(f"{url}&options=-c%20statement_timeout%3D0")) as catalog, catalog.read("") as tx:
+            assert limits(tx.connection) == LIMITS | {"statement_timeout": "0"}
