@@ -35,7 +35,8 @@ class Availability:
         Raises:
             Exception: the service is unavailable; what `outage` returns.
         """
-        is_probe = self._enter()
+        # While the service answers, no lock is taken: all threads of the process come through here.
+        is_probe = False if self._failure is None else self._enter()
         began = time.monotonic()
         try:
             yield is_probe
@@ -45,7 +46,8 @@ class Availability:
                 self._set(failure)
             raise
         else:
-            self._set(None)
+            if self._failure is not None:
+                self._set(None)
         finally:
             if is_probe:
                 with self._changed:
