@@ -9,7 +9,7 @@ from itertools import islice
 from PIL import Image, JpegImagePlugin
 from PIL.JpegImagePlugin import JpegImageFile
 
-from packshot.errors import TooLarge
+from packshot.errors import TooLarge, UnsupportedMedia
 from packshot.render.damage import DAMAGE
 from packshot.render.jpeg_frame import Frame, check_supported, first_frame
 
@@ -17,6 +17,7 @@ from packshot.render.jpeg_frame import Frame, check_supported, first_frame
 MAX_SCANS = 100
 
 _SCAN, _END = 0xDA, 0xD9
+_JFIF_SEGMENT, _ADOBE_SEGMENT = 0xE0, 0xEE
 # Markers without a segment, besides restarts, which are not searched for.
 _ALONE = {0x01, 0xD8}
 # A marker in the entropy-coded data: not a stuffed 0xFF, a restart or a fill byte.
@@ -41,10 +42,31 @@ def check_frame(data: bytes) -> None:
     """Refuse a JPEG that the decoder cannot read although the file may be sound.
 
     Raises:
-        UnsupportedMedia: see `check_supported`.
+        UnsupportedMedia: see `check_supported`; or the decoder cannot convert the colours of a lossless one.
     """
-    if (frame := frame_of(data)) is not None:
-        check_supported(frame)
+    if (frame := frame_of(data)) is None:
+        return
+    check_supported(frame)
+    if frame.is_lossless and _is_converted(data, frame.components):
+        raise UnsupportedMedia(
+            "The picture is a kind of JPEG that is not supported.",
+            expected="a lossless JPEG of grey, RGB or CMYK",
+            got="a lossless JPEG of YCbCr or YCCK",
+        )
+
+
+def _is_converted(data: bytes, components: int) -> bool:
+    """Whether a lossless JPEG is YCbCr or YCCK, by the rules of libjpeg, which converts neither of them here."""
+    transform = 0
+    for kind, at in _segments(data):
+        if kind == _SCAN:
+            break
+        name = data[at + 2 : at + 7]
+        if kind == _JFIF_SEGMENT and name == b"JFIF\0" and components == 3:
+            return True
+        if kind == _ADOBE_SEGMENT and name == b"Adobe" and int.from_bytes(data[at : at + 2], "big") >= 14:
+            transform = data[at + 13]
+    return components > 1 and transform != 0
 
 
 def frame_of(data: bytes) -> Frame | None:

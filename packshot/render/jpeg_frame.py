@@ -27,11 +27,13 @@ class Frame:
         process: the second byte of the marker.
         bits: of each sample.
         components: 1 for grey, 3 for colour, 4 for CMYK.
+        height: of the picture; 0: it stands behind the first scan.
     """
 
     process: int
     bits: int
     components: int
+    height: int
 
     @property
     def is_lossless(self) -> bool:
@@ -49,7 +51,7 @@ def first_frame(data: bytes, segments: Iterator[tuple[int, int]]) -> Frame | Non
         if kind in _SUPPORTED or kind in _UNSUPPORTED:
             if at + 8 > len(data):
                 return None
-            return Frame(kind, data[at + 2], data[at + 7])
+            return Frame(kind, data[at + 2], data[at + 7], int.from_bytes(data[at + 3 : at + 5], "big"))
     return None
 
 
@@ -64,6 +66,12 @@ def check_supported(frame: Frame) -> None:
             "The picture is a kind of JPEG that is not supported.",
             expected="a baseline, extended, progressive or lossless JPEG",
             got=_UNSUPPORTED[frame.process],
+        )
+    if frame.height == 0:
+        raise UnsupportedMedia(
+            "The picture is a kind of JPEG that is not supported.",
+            expected="a JPEG whose frame header tells its height",
+            got="a JPEG that tells its height behind its first scan (DNL)",
         )
     if frame.bits != 8:
         raise UnsupportedMedia(

@@ -52,17 +52,17 @@ def readable(data: bytes, max_profile_bytes: int) -> Readable:
     Raises:
         TooLarge: a sound colour profile has more than `max_profile_bytes`.
     """
-    chunks = list(_chunks(data))
+    chunks = list(read_chunks(data))
     if not chunks or chunks[0].kind != b"IHDR" or chunks[0].end - chunks[0].start != 25:
         return Readable(data)
-    animated = _is_animation(data, chunks)
+    animated = is_animation(data, chunks)
     parts, kept, palette_entries = [data[:SIGNATURE_BYTES]], set[bytes](), 0
     lacks_colours = is_changed = False
     for chunk in chunks:
-        if _is_critical(chunk.kind):
+        if is_critical(chunk.kind):
             part: bytes | None = data[chunk.start : chunk.end]
             palette_entries = len(_body(data, chunk)) // 3 if chunk.kind == b"PLTE" else palette_entries
-        elif chunk.kind in kept or _found_crc(data, chunk) != _told_crc(data, chunk):
+        elif chunk.kind in kept or not has_checksum(data, chunk):
             part = None
         else:
             part = _ancillary(data, chunk, kept, palette_entries, max_profile_bytes, animated=animated)
@@ -80,9 +80,11 @@ def readable(data: bytes, max_profile_bytes: int) -> Readable:
     return Readable(b"".join(parts), lacks_colours) if is_changed or end < len(data) else Readable(data)
 
 
-def _chunks(data: bytes) -> Iterator[Chunk]:
-    # Up to IEND, or to the first that is none or does not end inside of the file. After the pixels have begun, an
-    # ancillary chunk like that is left out; a critical one is passed as far as it goes.
+def read_chunks(data: bytes) -> Iterator[Chunk]:
+    """Yield the chunks up to IEND, or up to the first that is none or does not end inside of the file.
+
+    An ancillary chunk like that is left out; a critical one is passed as far as it goes.
+    """
     at = SIGNATURE_BYTES
     while at + 8 <= len(data):
         length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -90,7 +92,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
             return
         end = at + 12 + length
         if end > len(data):
-            if _is_critical(kind):
+            if is_critical(kind):
                 yield Chunk(kind, at, len(data))
             return
         yield Chunk(kind, at, end)
@@ -99,7 +101,7 @@ def _chunks(data: bytes) -> Iterator[Chunk]:
         at = end
 
 
-def _is_critical(kind: bytes) -> bool:
+def is_critical(kind: bytes) -> bool:
     return not kind[0] & 0x20
 
 
@@ -107,12 +109,10 @@ def _body(data: bytes, chunk: Chunk) -> bytes:
     return data[chunk.start + 8 : chunk.end - 4]
 
 
-def _found_crc(data: bytes, chunk: Chunk) -> int:
-    return zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4])
-
-
-def _told_crc(data: bytes, chunk: Chunk) -> int:
-    return int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
+def has_checksum(data: bytes, chunk: Chunk) -> bool:
+    """Whether the checksum of a chunk is right."""
+    found = zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4])
+    return found == int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
 
 
 def _made(kind: bytes, body: bytes) -> bytes:
@@ -184,14 +184,10 @@ def _inflated(data: bytes, max_bytes: int) -> bytes | None:
         return None
 
 
-def _is_animation(data: bytes, chunks: list[Chunk]) -> bool:
+def is_animation(data: bytes, chunks: list[Chunk]) -> bool:
     """Whether the chunks that announce an animation, of which the first frame is shown, are sound."""
     found = [chunk for chunk in chunks if chunk.kind in (b"acTL", b"fcTL")]
-    if (
-        not found
-        or found[0].kind != b"acTL"
-        or any(_found_crc(data, chunk) != _told_crc(data, chunk) for chunk in found)
-    ):
+    if not found or found[0].kind != b"acTL" or any(not has_checksum(data, chunk) for chunk in found):
         return False
     control, frames = _body(data, found[0]), [chunk for chunk in found if chunk.kind == b"fcTL"]
     if len(control) != 8 or int.from_bytes(control[:4], "big") != len(frames) or not frames:

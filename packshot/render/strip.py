@@ -14,17 +14,19 @@ from io import BytesIO
 from PIL.ImageFile import ImageFile
 
 from packshot.errors import Unrenderable
+from packshot.render import png
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
-from packshot.render.decode import open_original
+from packshot.render.decode import MAX_PROFILE_BYTES, open_original
 from packshot.render.formats import READERS, sniff
 from packshot.render.limits import Limits
 from packshot.render.metadata import kept_exif
-from packshot.render.pieces import Piece, Pieces
+from packshot.render.pieces import Piece
+from packshot.render.strip_bmp import strip_bmp
 from packshot.render.strip_boxes import strip_boxes
 from packshot.render.strip_chunks import png_metadata, strip_gif, strip_jpeg, strip_png, strip_webp
 from packshot.render.strip_tiff import strip_tiff
 
-STRIP_REVISION = 1
+STRIP_REVISION = 2
 """Part of the entity tag of stripped originals. Raise it when the same original gives other bytes."""
 
 MAX_PIECES = 65_536
@@ -38,6 +40,7 @@ _STRIPPERS: dict[str, Callable[[bytes, bytes | None], list[Piece]]] = {
     "tiff": strip_tiff,
     "avif": strip_boxes,
     "heic": strip_boxes,
+    "bmp": strip_bmp,
 }
 
 
@@ -52,11 +55,6 @@ def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
         Unrenderable: the file's structure is damaged, so that metadata may be left in it.
     """
     source, header = open_original(data, limits)
-    if header.format == "bmp":
-        # A BMP has no metadata.
-        whole = Pieces()
-        whole.keep(0, len(data))
-        return whole.list
     try:
         with without_warnings():
             exif = _kept_exif(_with_metadata(data, source), credits=credits)
@@ -85,4 +83,4 @@ def _with_metadata(data: bytes, source: ImageFile) -> ImageFile:
     if sniff(data) != "png":
         return source
     with refused_if_damaged("The picture is damaged: its metadata cannot be read."):
-        return READERS["png"](BytesIO(png_metadata(data)))
+        return READERS["png"](BytesIO(png_metadata(png.readable(data, MAX_PROFILE_BYTES).data)))

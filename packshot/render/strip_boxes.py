@@ -19,6 +19,9 @@ _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta"}
 _METADATA_BOXES = {b"udta", b"uuid"}
 _METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
 
+# What stands behind the boxes at the top and is none: trailers of some phones.
+_NO_BOX = b""
+
 _MAX_DEPTH = 8
 _MAX_ITEMS = 65_536
 
@@ -34,15 +37,55 @@ def strip_boxes(data: bytes, exif: bytes | None) -> list[Piece]:
     Raises:
         ValueError: a box or an item's data is longer than the file, or its place cannot be told.
     """
-    edits: list[Edit] = []
-    for kind, at, body, end in _boxes(data, 0, len(data)):
-        if kind in _FREE:
+    edits = list(_unused(data))
+    for kind, at, body, end in _top(data):
+        if kind == _NO_BOX:
+            edits.append((at, end, struct.pack(">I4s", end - at, b"free") if end - at >= 8 else b""))
+        elif kind in _FREE:
             edits.append((body, end, b""))
         elif kind not in _TOP:
             edits += _freed(at, body, end)
         else:
             edits += _inside(data, kind, body, end, exif, 0)
     return edited_in_place(len(data), edits)
+
+
+def _top(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
+    """Yield the boxes at the top as `_boxes` does. What follows the picture and is no box has the kind `_NO_BOX`."""
+    at, has_meta = 0, False
+    while at < len(data):
+        try:
+            box = next(_boxes(data, at, len(data)))
+        except ValueError:
+            if not has_meta:
+                raise
+            box = (_NO_BOX, at, at, len(data))
+        yield box
+        has_meta |= box[0] == b"meta"
+        at = box[3]
+
+
+def _unused(data: bytes) -> Iterator[Edit]:
+    """Yield the parts of media data that belong to no item, as editors leave them behind."""
+    boxes = list(_top(data))
+    metas = [(body + 4, end) for kind, _, body, end in boxes if kind == b"meta"]
+    if len(metas) != 1 or any(kind == b"moov" for kind, _, _, _ in boxes):
+        # The samples of a movie are told otherwise.
+        return
+    inner = {kind: (body, end) for kind, _, body, end in _boxes(data, *metas[0])}
+    if b"iloc" not in inner:
+        return
+    places = _item_places(data, *inner[b"iloc"], inner.get(b"idat", (0, 0))[0])
+    used = sorted(extent for _, extents in places for extent in extents)
+    for kind, _, body, end in boxes:
+        if kind != b"mdat":
+            continue
+        at = body
+        for start, stop in used:
+            if start < end and stop > at:
+                yield at, start, b""
+                at = stop
+        yield at, end, b""
 
 
 def _freed(at: int, body: int, end: int) -> list[Edit]:

@@ -3,8 +3,9 @@
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
+from packshot.render import png, webp
 from packshot.render.pieces import Piece, Pieces
 
 _EXIF_PREFIX = b"Exif\0\0"
@@ -16,21 +17,34 @@ _STANDALONE = {0x01, *range(0xD0, 0xD9)}
 # Huffman tables, frames and arithmetic coding; quantisation tables, scans' parameters; not APPn, comments, reserved.
 _DRAWING = {*range(0xC0, 0xD0), *range(0xDB, 0xE0)}
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_KEPT = {
-    b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"cICP", b"mDCV", b"cLLI",
-    b"mDCv", b"cLLi", b"sBIT", b"bKGD", b"pHYs", b"acTL", b"fcTL", b"fdAT",
-}  # fmt: skip
-_PNG_METADATA = {b"IHDR", b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
+_PNG_OVERHEAD = 12
+# Ancillary chunks that stay, and how many bytes may be in each.
+_PNG_LENGTHS: dict[bytes, Container[int]] = {
+    b"tRNS": range(1, 257),
+    b"iCCP": range(4, 2**31),
+    b"gAMA": (4,),
+    b"cHRM": (32,),
+    b"sRGB": (1,),
+    b"cICP": (4,),
+    b"mDCV": (24,),
+    b"mDCv": (24,),
+    b"cLLI": (8,),
+    b"cLLi": (8,),
+    b"sBIT": range(1, 5),
+    b"bKGD": (1, 2, 6),
+    b"pHYs": (9,),
+}
+_PNG_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
+_PNG_METADATA = {b"IHDR", b"eXIf", b"iTXt"}
 
 _WEBP_KEPT = {b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
 _WEBP_FRAME_PARTS = {b"ALPH", b"VP8 ", b"VP8L"}
 _WEBP_FRAME_HEADER = 16
 _WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
 
-_GIF_TEXT, _GIF_CONTROL, _GIF_APPLICATION = 0x01, 0xF9, 0xFF
-# Repetitions, and the colour profile.
-_GIF_APPLICATIONS = (b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012")
+_GIF_CONTROL, _GIF_APPLICATION = 0xF9, 0xFF
+_GIF_REPEATS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_GIF_PROFILE = b"ICCRGBG1012"
 
 
 def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
@@ -45,6 +59,7 @@ def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
     pieces = Pieces()
     pieces.keep(0, 2)
     at = 2
+    has_scan = False
     pending = b"" if exif is None else _jpeg_segment(0xE1, exif)
     while (marker := _JPEG_MARKER.search(data, at)) is not None:
         # Fill bytes, and what stands between segments, is skipped by decoders.
@@ -55,6 +70,10 @@ def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
             pieces.keep(start, at)
             return pieces.list
         stop = at + int.from_bytes(data[at : at + 2], "big")
+        if stop > len(data) and has_scan and kind not in _DRAWING:
+            # Metadata that the file ends in, behind all of the pixels.
+            pieces.insert(bytes((0xFF, _END)))
+            return pieces.list
         if stop > len(data) or stop < at + 2:
             raise ValueError("a segment that is longer than the file")
         body, at = data[at + 2 : stop], stop
@@ -65,6 +84,7 @@ def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
         pieces.insert(pending)
         pending = b""
         if kind == _SCAN:
+            has_scan = True
             end = _JPEG_END_OF_SCAN.search(data, stop)
             at = len(data) if end is None else end.start()
             pieces.keep(start, at)
@@ -80,44 +100,41 @@ def _jpeg_segment(kind: int, body: bytes) -> bytes:
 
 
 def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a PNG: drop every ancillary chunk that says nothing of colours, density or animation.
+    """Strip a PNG: drop every ancillary chunk that is broken, or says nothing of colours, density or animation.
 
     Raises:
-        ValueError: a chunk is longer than the file.
+        ValueError: a chunk of the picture is longer than the file.
     """
     pieces = Pieces()
-    pieces.keep(0, len(_PNG_SIGNATURE))
-    for kind, start, stop in _png_chunks(data):
-        if kind == b"IDAT" and exif is not None:
+    pieces.keep(0, png.SIGNATURE_BYTES)
+    chunks = list(png.read_chunks(data))
+    animated = png.is_animation(data, chunks)
+    for chunk in chunks:
+        if chunk.kind == b"IEND":
+            break
+        if chunk.kind == b"IDAT" and exif is not None:
             pieces.insert(_png_chunk(b"eXIf", exif.removeprefix(_EXIF_PREFIX)))
             exif = None
+        if chunk.end - chunk.start - _PNG_OVERHEAD != int.from_bytes(data[chunk.start : chunk.start + 4], "big"):
+            raise ValueError("a chunk that is longer than the file")
         # A critical chunk that is not known stays, as decoders refuse a file for it.
-        if kind in _PNG_KEPT or not kind[0] & 0x20:
-            pieces.keep(start, stop)
+        if png.is_critical(chunk.kind) or _keeps_png_chunk(data, chunk, animated=animated):
+            pieces.keep(chunk.start, chunk.end)
+    pieces.insert(_png_chunk(b"IEND", b""))
     return pieces.list
 
 
+def _keeps_png_chunk(data: bytes, chunk: png.Chunk, *, animated: bool) -> bool:
+    if chunk.kind in _PNG_ANIMATION:
+        return animated
+    lengths = _PNG_LENGTHS.get(chunk.kind, ())
+    return chunk.end - chunk.start - _PNG_OVERHEAD in lengths and png.has_checksum(data, chunk)
+
+
 def png_metadata(data: bytes) -> bytes:
-    """Return a PNG with the header and the metadata of another, and no pixels.
-
-    Raises:
-        ValueError: a chunk is longer than the file.
-    """
-    chunks = [data[start:stop] for kind, start, stop in _png_chunks(data) if kind in _PNG_METADATA]
-    return b"".join((_PNG_SIGNATURE, *chunks, _png_chunk(b"IDAT", b""), _png_chunk(b"IEND", b"")))
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    at = len(_PNG_SIGNATURE)
-    while at < len(data):
-        kind = data[at + 4 : at + 8]
-        stop = at + 12 + int.from_bytes(data[at : at + 4], "big")
-        if stop > len(data) or len(kind) < 4:
-            raise ValueError("a chunk that is longer than the file")
-        yield kind, at, stop
-        if kind == b"IEND":
-            return
-        at = stop
+    """Return a PNG with the header and the metadata of another, whose chunks are sound, and no pixels."""
+    chunks = [data[chunk.start : chunk.end] for chunk in png.read_chunks(data) if chunk.kind in _PNG_METADATA]
+    return b"".join((data[: png.SIGNATURE_BYTES], *chunks, _png_chunk(b"IDAT", b""), _png_chunk(b"IEND", b"")))
 
 
 def _png_chunk(kind: bytes, body: bytes) -> bytes:
@@ -127,15 +144,22 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
 def strip_webp(data: bytes, exif: bytes | None) -> list[Piece]:
     """Strip a WebP: keep the chunks of the picture, its frames and its colour profile.
 
+    A chunk that does not end inside of the file, and what follows it, goes.
+
     Raises:
-        ValueError: a chunk is longer than the file.
+        ValueError: a part of the picture is longer than the file, or than its frame.
     """
     body = Pieces()
     extended = data[12:16] == b"VP8X"
     if exif is not None and not extended:
         raise ValueError("metadata in a WebP without a header for it")
     size = 4
-    for kind, start, stop in _riff_chunks(data, 12, min(len(data), 8 + int.from_bytes(data[4:8], "little"))):
+    chunks, is_sound = webp.read_chunks(data)
+    if not is_sound and not webp.has_pictures(data, chunks):
+        raise ValueError("a chunk that is longer than the file")
+    for kind, start, end in chunks:
+        # Chunks end at even places; the last byte of a file may lack.
+        stop = min(end + (end - start & 1), len(data))
         if kind == b"VP8X" and start == 12:
             flags = data[start + 8] & ~(_WEBP_EXIF | _WEBP_XMP) | (_WEBP_EXIF if exif is not None else 0)
             body.insert(data[start : start + 8] + bytes((flags,)))
@@ -194,8 +218,10 @@ def strip_gif(data: bytes, exif: bytes | None) -> list[Piece]:
             label = data[at + 1]
             name = data[at + 3 : at + 3 + data[at + 2]]
             at = _past_blocks(data, at + 2)
-            if label in (_GIF_TEXT, _GIF_CONTROL) or (label == _GIF_APPLICATION and name in _GIF_APPLICATIONS):
+            if label == _GIF_CONTROL or (label == _GIF_APPLICATION and name == _GIF_PROFILE):
                 pieces.keep(start, at)
+            elif label == _GIF_APPLICATION and name in _GIF_REPEATS:
+                pieces.insert(data[start : start + 14] + _gif_repeats(data, start + 14))
         elif kind == 0x2C:
             at = _past_blocks(data, at + 11 + _colours(data[at + 9]))
             pieces.keep(start, at)
@@ -205,6 +231,16 @@ def strip_gif(data: bytes, exif: bytes | None) -> list[Piece]:
             at += 1
     pieces.insert(b";")
     return pieces.list
+
+
+def _gif_repeats(data: bytes, at: int) -> bytes:
+    """Return the blocks of a number of repetitions (1, two bytes) and of a buffer's size (2, four bytes)."""
+    kept = b""
+    while length := data[at]:
+        if data[at : at + 2] in (b"\x03\x01", b"\x05\x02"):
+            kept += data[at : at + 1 + length]
+        at += length + 1
+    return kept + b"\0"
 
 
 def _colours(flags: int) -> int:

@@ -67,6 +67,20 @@ def with_frame(kind: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
     return bytes(data)
 
 
+def lossless_in(components: int, transform: int) -> bytes:
+    """Return the beginning of a lossless JPEG whose Adobe segment names a transform of its colours."""
+    parts = b"".join(bytes((number, 0x11, 0)) for number in range(1, components + 1))
+    adobe = segment(0xEE, b"Adobe\x00d\0\0\0\0" + bytes((transform,)))
+    return b"\xff\xd8" + adobe + segment(0xC3, struct.pack(">BHHB", 8, 4, 4, components) + parts)
+
+
+def without_height() -> bytes:
+    data = bytearray(pictures.jpeg(pictures.corners(16, 16)))
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 7] = b"\0\0"
+    return bytes(data[:-2]) + b"\xff\xdc\0\x04\0\x10\xff\xd9"
+
+
 @pytest.mark.parametrize("size", SMALL)
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "4:2:0"}])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -111,6 +125,10 @@ def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monk
         (with_frame(components=5), "5 components"),
         *((with_frame(kind), "a hierarchical JPEG") for kind in (0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, 0xDE)),
         (with_frame(0xCB), "a lossless JPEG with arithmetic coding"),
+        (with_frame(0xC3), "a lossless JPEG of YCbCr or YCCK"),
+        (lossless_in(3, transform=1), "a lossless JPEG of YCbCr or YCCK"),
+        (lossless_in(4, transform=2), "a lossless JPEG of YCbCr or YCCK"),
+        (without_height(), "a JPEG that tells its height behind its first scan (DNL)"),
         (b"\xff\xd8" + segment(0xF7, struct.pack(">BHHB", 8, 4, 4, 1) + b"\x01\x11\x00"), "a JPEG-LS"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import random
 import struct
+import zlib
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -176,9 +177,75 @@ def test_a_turn_that_only_xmp_tells_stays() -> None:
         assert decode(result, Limits()).size == (40, 60)
 
 
-def test_a_bitmap_has_nothing_to_remove() -> None:
+def test_a_bitmap_loses_what_is_not_its_picture() -> None:
     data = bmp(photo(20, 10))
     assert stripped(data) == data
+    offset = struct.unpack_from("<I", data, 10)[0]
+    hidden = data[:10] + struct.pack("<I", offset + 6) + data[14:offset] + SECRET + data[offset:] + SECRET
+    result = stripped(hidden)
+    assert SECRET not in result
+    assert len(result) == len(hidden)
+    assert opened(result).tobytes() == opened(data).tobytes()
+
+
+def test_a_bitmap_of_runs_keeps_all_of_them() -> None:
+    runs = b"\4\1\0\3\2\3\2\0\0\0" + b"\3\2\0\2\4\0\0\0" + b"\0\1"
+    colours = bytes(range(16)) + bytes(1008)
+    info = struct.pack("<IiiHHIIiiII", 40, 7, 2, 1, 8, 1, 0, 0, 0, 0, 0)
+    whole = b"BM" + struct.pack("<III", 0, 0, 54 + len(colours)) + info + colours + runs
+    assert stripped(whole) == whole
+    assert stripped(whole + SECRET) == whole + bytes(6)
+    assert decode(whole, Limits()).size == (7, 2)
+
+
+def chunk(kind: bytes, body: bytes, checksum: int | None = None) -> bytes:
+    found = zlib.crc32(kind + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", found)
+
+
+PLAIN_PNG, PLAIN_WEBP = png(photo(30, 20)), webp(photo(30, 20))
+PIXELS = PLAIN_PNG.index(b"IDAT") - 4
+BROKEN_METADATA = {
+    "text with a wrong checksum": PLAIN_PNG[:PIXELS] + chunk(b"tEXt", b"a\0SECRET", 1) + PLAIN_PNG[PIXELS:],
+    "text of 64 MiB": PLAIN_PNG[:PIXELS] + chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**26))) + PLAIN_PNG[PIXELS:],
+    "EXIF with a wrong checksum": PLAIN_PNG[:-12] + chunk(b"eXIf", b"SECRET", 1) + PLAIN_PNG[-12:],
+    "a chunk longer than the file": PLAIN_PNG[:-12] + struct.pack(">I", 2**31 - 1) + b"tEXtSECRET",
+    "texts in chunks of one length": PLAIN_PNG[:PIXELS]
+    + b"".join(chunk(kind, b"SECRETSECRET") for kind in (b"pHYs", b"bKGD", b"sBIT", b"cICP", b"acTL", b"fdAT"))
+    + PLAIN_PNG[PIXELS:],
+    "text in the end chunk": PLAIN_PNG[:-12] + chunk(b"IEND", b"SECRET"),
+    "a WebP chunk longer than the file": PLAIN_WEBP + b"EXIF" + struct.pack("<I", 9999) + b"SECRET",
+    "a WebP chunk beyond the told length": PLAIN_WEBP[:4]
+    + struct.pack("<I", len(PLAIN_WEBP) + 10)
+    + PLAIN_WEBP[8:]
+    + b"EXIF"
+    + struct.pack("<I", 99)
+    + b"SECRET",
+    "a JPEG segment longer than the file": jpeg(photo(30, 20))[:-2] + b"\xff\xe1\xff\xffSECRET",
+    "a trailer that is no box": heic(photo(30, 20)) + b"SECRET" * 3,
+    "a short trailer that is no box": avif(photo(30, 20)) + b"SECRET",
+    "media data that no item has": avif(photo(30, 20)) + struct.pack(">I", 14) + b"mdat" + b"SECRET",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_METADATA)
+def test_broken_metadata_goes_and_keeps_no_original_back(name: str) -> None:
+    data = BROKEN_METADATA[name]
+    shown = decode(data, Limits()).picture
+    result = stripped(data)
+    assert SECRET not in result
+    assert decode(result, Limits()).picture.tobytes() == shown.tobytes()
+    assert opened(result).size == shown.size, "other readers can read it now"
+
+
+def test_texts_in_a_gif_go_while_its_repetitions_stay() -> None:
+    data = animated("GIF", loop=2)
+    at = data.index(b"!\xff\x0bNETSCAPE2.0")
+    end = at + 19
+    text = b"!\x01\x0c" + bytes(12) + b"\x06SECRET\0"
+    result = stripped(data[: end - 1] + b"\x06SECRET\0" + text + data[end:])
+    assert result == stripped(data)
+    assert b"NETSCAPE2.0\x03\x01\x02\0\0" in result
 
 
 @pytest.mark.parametrize("name", [*FILES, *MOVING])
