@@ -32,7 +32,8 @@ def playground(tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPat
     playground = Playground(tmp_path / "data", renderer)
     yield playground
     playground.site.catalog.close()
-    root.handlers, root.level = handlers, level
+    root.handlers = handlers
+    root.setLevel(level)
 
 
 def run(*arguments: str) -> Result:
