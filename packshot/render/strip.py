@@ -1,8 +1,8 @@
 """Remove the metadata of an original without encoding it again.
 
-Pixels, colour profile and orientation stay as they are. EXIF, XMP, IPTC, comments, thumbnails and whatever follows
-the picture in its file go. What stays is named; a part that is not known goes. Where the tenant keeps credits, the
-same text stays as in its variants, as the EXIF tags `Artist` and `Copyright`.
+Pixels, colour profile and orientation stay as they are. EXIF, XMP, IPTC, comments, thumbnails and everything that
+follows the picture in its file go. What stays is named; a part that is not known goes. Where the tenant keeps credits,
+the same text stays as in its variants, as the EXIF tags `Artist` and `Copyright`.
 
 The result is a list of pieces, see `packshot.render.pieces`.
 """
@@ -26,7 +26,7 @@ from packshot.render.strip_boxes import strip_boxes
 from packshot.render.strip_chunks import png_metadata, strip_gif, strip_jpeg, strip_png, strip_webp
 from packshot.render.strip_tiff import strip_tiff
 
-STRIP_REVISION = 2
+STRIP_REVISION = 3
 """Part of the entity tag of stripped originals. Raise it when the same original gives other bytes."""
 
 MAX_PIECES = 65_536
