@@ -1,6 +1,6 @@
 """Decode the body of an HTTP response by its `Content-Encoding`, in parts of bounded size.
 
-Packshot asks for no coding. Objects in a store may have been put with one, and are sent with it whatever is asked.
+Packshot asks for no coding. A store sends an object that was put with one in that coding all the same.
 """
 
 import zlib

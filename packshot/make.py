@@ -41,7 +41,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 class NotKept(OSError):
-    """A variant was rendered, and its store did not take it: an outage for whoever is to keep it.
+    """A variant was rendered, and its store did not take it. That is an outage for a caller that must keep it.
 
     Attributes:
         rendered: it, for somebody who waits for it.

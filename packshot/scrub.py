@@ -298,7 +298,7 @@ def _scrub_originals(
         if fault is not None:
             with site.catalog.read(tenant) as tx:
                 places = inspection.list_places(tx, digest, limit=MOST_PLACES)
-            # Whoever showed it may have been faster than this look.
+            # The request that showed it may have recorded it before this look.
             if places:
                 result.lost.append(Lost(digest, fault, places))
     if deep and mend:

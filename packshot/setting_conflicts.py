@@ -36,7 +36,7 @@ def _tokens(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.redis_url is not None and settings.admin_token is None:
         # Made by each process for itself, the tokens would differ.
         yield "ADMIN_TOKEN", f"a token, as {PREFIX}REDIS_URL is set, got nothing"
-    # What signs JWTs was chosen by whoever issues them, so only its length is judged.
+    # The issuer of the JWTs chose this secret, so only its length is judged.
     rules = {"admin_token": is_guessable, "access_secret": is_guessable, "jwt_secret": is_short}
     for name, is_weak in rules.items():
         secret = getattr(settings, name)

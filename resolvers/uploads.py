@@ -118,7 +118,7 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announc
     """Use up an upload's token before its bytes are read.
 
     Args:
-        announced: bytes that are said to come; 0: nobody said.
+        announced: bytes that the client announces; 0: it announces none.
 
     Raises:
         NotFound, BadState, UploadExpired: see `packshot.catalog.uploads.begin_receiving`.

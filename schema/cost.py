@@ -80,7 +80,7 @@ INDEXED: dict[tuple[str, str], dict[str, str | None]] = {
     ("Query", "jobs"): {"filter.packId": None, "filter.since": None},
     ("Query", "packs"): {"filter.sequenceAfter": "SEQUENCE_ASC", "filter.modifiedAfter": "MODIFIED_DESC"},
 }
-# An index finds at most one row for each item of these lists, whatever else is asked of those rows.
+# An index finds at most one row for each item of these lists; other filters only leave some out.
 UNIQUE = {("Query", "packs"): ("filter.assetIds", "filter.externalIds")}
 # These say which page of a connection is read; an index leads to it in every order.
 PAGING = ("first", "after", "orderBy")

@@ -21,7 +21,7 @@ from serve.jwks import KeySet
 
 # A disk is nearly full below the smaller of the two.
 LOW_BYTES, LOW_SHARE = 1 << 30, 0.05
-# Work that waits so long, while nobody works, is a failure.
+# Work that waits so long, while no worker is live, is a failure.
 OVERDUE_SECONDS = 15.0
 # A grey picture of one pixel.
 _PIXEL = bytes.fromhex(

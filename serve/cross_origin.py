@@ -70,7 +70,7 @@ class CrossOrigin:
         self._app = app
         self._public = public
         self._live_prefix, self._live_host = settings.live_prefix, settings.live_host
-        # Whoever has a one-time token may upload, unless the setting names origins.
+        # A one-time token is enough to upload, unless the setting names origins.
         uploaders = Origins(settings.cors_origins or ANY)
         self._upload = _Rule(uploaders, "POST, PUT", f"Content-Type, {UPLOAD_TOKEN_HEADER}")
         self._live_upload = _Rule(uploaders, "GET, HEAD, POST, OPTIONS", f"Content-Type, {TOKEN_HEADER}")

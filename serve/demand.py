@@ -32,7 +32,7 @@ class DemandCounter(WriteBuffer[Asked, Counted]):
         self._site = site
 
     def count(self, form: RequestForm, target: Target) -> None:
-        """Count one request that was not rendered ahead of time, whichever location it named."""
+        """Count one request for a variant that was not rendered ahead of time, for any location."""
         asked = Asked(
             target.key.tenant, target.key.location, target.drawing.format, replace(form, location=None).query()
         )

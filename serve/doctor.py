@@ -49,7 +49,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for part, look in parts.items():
         try:
             yield from look()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        except Exception as error:  # noqa: BLE001 - any exception is the finding
             yield Finding(part, problems=(problem_of(error),))
 
 
@@ -86,7 +86,7 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     def check(name: str, store: ObjectStore) -> None:
         try:
             found[name] = tuple(Problem(*_divide(fault)) for fault in check_store(store))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        except Exception as error:  # noqa: BLE001 - any exception is the finding
             found[name] = (problem_of(error),)
 
     # Daemons: no process waits at its end for a store that is silent.

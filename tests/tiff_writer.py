@@ -133,7 +133,7 @@ def _raw(part: Samples, depth: int, order: str, predictor: int) -> bytes:
         before = np.concatenate([np.zeros_like(numbers[:, :1]), numbers[:, :-1]], axis=1)
         return (numbers - before).astype(numbers.dtype.newbyteorder(order)).tobytes()
     if predictor == 3:
-        # Of each row all highest bytes come first, whatever the file's order is; then differences of bytes.
+        # Of each row all highest bytes come first, in both byte orders; then differences of bytes.
         split = part.astype(part.dtype.newbyteorder(">")).reshape(height, -1, 1).view(np.uint8)
         planes = split.transpose(0, 2, 1).reshape(height, -1)
         before = np.concatenate([np.zeros((height, channels), np.uint8), planes[:, :-channels]], axis=1)

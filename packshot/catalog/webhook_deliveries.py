@@ -45,7 +45,7 @@ class Delivery:
 
     Attributes:
         attempts: how often it was tried.
-        response_status: what the address answered last; None: nothing yet, or nobody answered.
+        response_status: what the address answered last; None: there was no attempt, or no answer.
         error: why the last attempt came to nothing; None: none has.
         next_attempt_at: None: it has ended.
     """
@@ -83,12 +83,12 @@ class Claim:
 
 
 def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
-    """Order that whoever wants to know be told, once this transaction is committed."""
+    """Add a delivery for every webhook that listens for the event; it is sent once this transaction is committed."""
     tell_all(tx, event, [data])
 
 
 def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
-    """Order that whoever wants to know be told each of these."""
+    """Add deliveries for several events, as `tell` does for one."""
     if not happened:
         return
     asked = tx.connection.execute(
@@ -168,7 +168,7 @@ def claim_due(
     """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
 
     Args:
-        each: how many of one webhook at most, so that a slow one holds up nobody else.
+        each: how many of one webhook at most, so that a slow one does not delay others.
         each_tenant: how many of one tenant at most; None: any number.
         busy: (tenant, webhook id) of webhooks that are to get none.
         busy_tenants: tenants that are to get none.
@@ -243,14 +243,14 @@ def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = No
     """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
 
     Args:
-        status: what the address answered; None: nobody answered.
+        status: what the address answered; None: there was no answer.
         error: why it came to nothing; None: it was answered.
     """
     values: dict[str, Any] = {"response_status": status, "faults": 0}
     if status is not None and 200 <= status < 300:
         values |= {"state": DeliveryState.SUCCEEDED.value, "error": None}
     else:
-        answered = "Nobody answered." if status is None else f"The address answered {status}."
+        answered = "There was no answer." if status is None else f"The address answered {status}."
         values["error"] = retries.shorten(error or answered)
         if claim.attempt >= MAX_ATTEMPTS:
             values["state"] = DeliveryState.FAILED.value

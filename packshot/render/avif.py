@@ -141,7 +141,7 @@ def with_sizes(data: bytes) -> bytes:
 
 
 def without_exif(data: bytes) -> bytes:
-    """Return an AVIF whose EXIF nobody finds; it is read for credits only, as the boxes tell the orientation."""
+    """Return an AVIF in which readers find no EXIF; it is read for credits only, as the boxes tell the orientation."""
     changed = bytearray(data)
     for path in ((_META,), ((b"moov", 0), (b"trak", 0), _META)):
         found = find_box(data, 0, len(data), *path, (b"iinf", 0))

@@ -45,7 +45,7 @@ _UNSUPPORTED = re.compile(r"unsupported|not supported|not implemented|cannot han
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Drop Pillow's warnings about odd metadata inside the block, since nobody can act on them.
+    """Drop Pillow's warnings about odd metadata inside the block, since an operator cannot act on them.
 
     The switch for that is the process's own, which is one more reason to draw in processes of one thread.
     """

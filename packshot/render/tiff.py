@@ -125,7 +125,7 @@ TiffImagePlugin.READ_LIBTIFF = True
 # Layouts that Pillow can unpack and does not list.
 for _prefix in (b"II", b"MM"):
     for _photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
-        # The bits of packed samples have one order, whatever that of bytes is.
+        # The bits of packed samples have one order; the byte order of the file does not change it.
         TiffImagePlugin.OPEN_INFO[_prefix, _photometric, (_UNSIGNED,), 1, (12,), ()] = ("I;16", "I;12")
     TiffImagePlugin.OPEN_INFO[_prefix, _BLACK_IS_ZERO, (_UNSIGNED,), 1, (32,), ()] = ("I", "I;32N")
     for _extra in (_OTHER, _PREMULTIPLIED, _ALPHA):

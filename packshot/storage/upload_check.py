@@ -23,7 +23,7 @@ class UploadRefused(OSError):
 
 
 class StoreUnreachable(OSError):
-    """Nobody answers at the address by which clients know the store."""
+    """There is no answer at the address by which clients know the store."""
 
 
 def try_upload(store: ObjectStore, direct: Direct, method: str) -> None:
@@ -33,7 +33,7 @@ def try_upload(store: ObjectStore, direct: Direct, method: str) -> None:
         method: `presigned_post` or `presigned_put`.
 
     Raises:
-        StoreUnreachable: nobody answers at the address that clients know.
+        StoreUnreachable: there is no answer at the address that clients know.
         UploadRefused: the store refuses the upload, or does not have it afterwards.
         OSError: the store is away.
     """
@@ -81,6 +81,6 @@ def _send(ticket: Ticket, body: bytes) -> None:
             else:
                 answer = pool.request("PUT", ticket.url, body=body, headers=dict(ticket.headers))
         except HTTPError as error:
-            raise StoreUnreachable(f"nobody answers ({type(error).__name__})") from error
+            raise StoreUnreachable(f"there is no answer ({type(error).__name__})") from error
     if not 200 <= answer.status < 300:
         raise UploadRefused(f"the store answers {answer.status}")

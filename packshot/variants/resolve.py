@@ -217,7 +217,6 @@ def resolve(
     if name not in snapshot.locations:
         known = ", ".join(sorted(snapshot.locations))
         raise NotFound(f"There is no location {name!r}.", field=("location",), expected=known, got=name)
-    _check_sides(form, limit)
     view = view_at(snapshot, name)
     if view is None:
         raise nothing_to_show(name)
@@ -234,7 +233,7 @@ def resolve_in(
     upscale: bool = False,
     opened: bool = False,
 ) -> Target:
-    """Return the variant that a request means at a location, whichever the request names; see `resolve`.
+    """Return the variant that a request means at this location, not at the one that it names; see `resolve`.
 
     Raises:
         Invalid: a side beyond the limit.

@@ -54,7 +54,7 @@ def demo(
         pregen.start()
 
     with opened(settings) as site:
-        # Whoever runs the jobs looks into the database every second.
+        # The process that runs the jobs looks into the database every second.
         origin = own_origin(settings, settings.tenant, url)
         caller = Caller(site, SilentBell(), settings.tenant, "demo", origin)
         if if_empty and packs.list_packs(caller, first=1).total:

@@ -61,7 +61,7 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, with_head
 
 
 def read_settings() -> "Settings":
-    """Read the settings and make the data folder, which nobody else may read, or end with what is wrong with them.
+    """Read the settings and make the data folder, which only its owner may read, or end with what is wrong with them.
 
     Root goes on as the user that owns the folder.
     """

@@ -84,7 +84,7 @@ class LiveUploads:
         caller.check(Scope.UPLOADS_WRITE)
 
     def _check_secret(self, request: Request, secret: str, known: str) -> None:
-        # It may be a short one, so nobody may try many of them, right or wrong.
+        # It may be a short one, so an address may not try many of them, right or wrong.
         address = address_of_client(request)
         self._gate.backoff.check(address)
         if not compare_digest(secret.encode("utf-8", "surrogatepass"), known.encode()):

@@ -56,7 +56,7 @@ WEBPS = {
     "cut off in XMP": WEBP[: WEBP.rindex(b"XMP ") + 9],
     "cut off in the head of XMP": WEBP[: WEBP.rindex(b"XMP ") + 5],
     "something behind it": WEBP + b"something" * 10,
-    "a chunk that nobody knows": riff([*chunks(WEBP), (b"abcd", b"xyz")]),
+    "an unknown chunk": riff([*chunks(WEBP), (b"abcd", b"xyz")]),
 }
 
 EXTENSIONS = {

@@ -60,7 +60,7 @@ def lossless(size: int, grey: int | None = None) -> bytes:
 
 
 def with_frame(kind: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
-    """Return a JPEG whose frame header says that, whatever its scan holds."""
+    """Return a JPEG whose frame header says that; its scan does not fit it."""
     data = bytearray(pictures.jpeg(pictures.corners(16, 16)))
     at = data.index(b"\xff\xc0")
     data[at + 1], data[at + 4], data[at + 9] = kind, bits, components

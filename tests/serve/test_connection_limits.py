@@ -52,7 +52,7 @@ class Peer:
 
 
 class Connections:
-    """The connections of one test, all of which end with it, whatever becomes of it."""
+    """The connections of one test, all of which end with it, also when it fails."""
 
     def __init__(self, server: Server) -> None:
         self._port = server.port

@@ -69,8 +69,8 @@ def test_a_store_without_the_method_is_a_failure_that_names_the_setting(
     found = check_uploads(settings)
     assert found.status is Status.FAILING
     assert f"set PACKSHOT_UPLOAD_METHOD={named} (the store answers 501)" in str(found.problems[0])
-    mended = Settings(**settings.model_dump() | {"upload_method": named})
-    assert check_uploads(mended).status is Status.OK
+    changed = Settings(**settings.model_dump() | {"upload_method": named})
+    assert check_uploads(changed).status is Status.OK
 
 
 def test_an_address_where_nobody_answers_is_a_warning(playground: Playground, s3: Seaweed, bucket: str) -> None:

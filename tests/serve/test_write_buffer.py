@@ -1,4 +1,4 @@
-"""What requests note reaches the database, whatever one entry of a batch is like."""
+"""What requests note reaches the database, also when one entry of a batch is bad."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -25,7 +25,7 @@ def upgrade() -> None:
     connection = op.get_bind()
     for tenant_id, pack_id in _live_packs(connection):
         here = (_originals.c.tenant_id == tenant_id, _originals.c.pack_id == pack_id)
-        # Of several originals nobody can tell which one came first: a pack that an editor has changed stays out.
+        # Which one of several originals came first is not known: a pack that an editor has changed stays out.
         count = connection.scalar(sa.select(sa.func.count()).select_from(_originals).where(*here))
         if count == 1:
             connection.execute(sa.update(_originals).where(*here).values(live=sa.true()))
