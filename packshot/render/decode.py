@@ -19,6 +19,7 @@ from packshot.geometry import Box, Size
 from packshot.render import avif, bmp, gif, jpeg, png, webp
 from packshot.render.camera_raw import camera_raw
 from packshot.render.cicp import implied_profile
+from packshot.render.clean_aperture import clean_aperture, with_sound_apertures
 from packshot.render.colour import check_profile, compensates_black, to_rgb, to_srgb, transformed
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
@@ -210,7 +211,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     if header.format == "bmp" and bmp.shows_nothing(source):
         stored = source.convert("RGB")
         revision = DecodeRevision.ALPHA_MASK
-    if header.format == "avif" and (shown := avif.clean_aperture(data, Size(*source.size))) is not None:
+    if header.format == "avif" and (shown := clean_aperture(data, Size(*source.size))) is not None:
         stored = source.crop((shown.left, shown.top, shown.left + shown.width, shown.top + shown.height))
         revision = max(revision, DecodeRevision.CLEAN_APERTURE)
     if compensates_black(source.info.get("icc_profile") or b""):
@@ -311,7 +312,10 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         frames, reach = found.frames, found.reach
         file = gif.first_frame(data)
     elif format == "avif":
-        file = avif.with_sizes(data)
+        file = with_sound_apertures(avif.with_sizes(data))
+    elif format == "heic":
+        file = with_sound_apertures(data)
+        revision = DecodeRevision.CLEAN_APERTURE if file is not data else revision
     elif format == "bmp":
         if (layout := bmp.find_layout(data)) is not None:
             check_pixels(layout.size, limits)

@@ -20,7 +20,7 @@ class DecodeRevision(IntEnum):
     IGNORED_CHUNKS = 3
     """A broken or misplaced chunk that describes a PNG's colours or transparency is ignored."""
     CLEAN_APERTURE = 4
-    """An AVIF is cropped to its clean aperture."""
+    """An AVIF is cropped to its clean aperture; an aperture of a HEIC that makes no sense counts as none."""
     ALPHA_MASK = 5
     """A BMP's own masks of colours and alpha are honoured."""
     TIFF_LAYOUT = 6

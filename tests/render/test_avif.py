@@ -1,6 +1,7 @@
 """What an AVIF's boxes say of its picture: the part that is shown, and the size of its alpha."""
 
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -8,8 +9,8 @@ from PIL import Image
 
 from packshot.errors import PackshotError, Unrenderable
 from packshot.geometry import Size
-from packshot.render.avif import clean_aperture
 from packshot.render.boxes import find_box
+from packshot.render.clean_aperture import clean_aperture
 from packshot.render.decode import decode
 from packshot.render.limits import Limits
 from packshot.render.probe import probe
@@ -79,21 +80,63 @@ def test_the_clean_aperture_comes_before_the_rotation() -> None:
     assert (facts.width, facts.height) == (16, 32)
 
 
-@pytest.mark.parametrize(
-    "aperture",
-    [
-        ((64, 1), (64, 1)),
-        ((64, 0), (32, 1)),
-        ((0, 1), (32, 1)),
-        ((10, 1), (10, 1), (500, 1)),
-        ((1000, 1), (1000, 1)),
-    ],
-)
-def test_a_clean_aperture_that_makes_no_sense_counts_as_none(aperture: tuple[Rational, ...]) -> None:
-    data = with_clap(pictures.avif(pictures.corners(64, 64)), *aperture)
+SENSELESS: list[tuple[Rational, ...]] = [
+    ((64, 0), (32, 1)),
+    ((64, 1), (32, 1), (0, 0)),
+    ((0, 1), (32, 1)),
+    ((1, 1000), (32, 1)),
+    ((10, 1), (10, 1), (500, 1)),
+    ((10, 1), (10, 1), (-500, 1)),
+    ((10, 1), (10, 1), WHOLE, (-500, 1)),
+]
+ENCODERS = [pictures.avif, pictures.heic]
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize("aperture", [((64, 1), (64, 1)), ((1000, 1), (1000, 1)), *SENSELESS])
+def test_a_clean_aperture_that_makes_no_sense_counts_as_none(
+    encode: Callable[..., bytes], aperture: tuple[Rational, ...]
+) -> None:
+    plain = encode(pictures.corners(64, 64))
+    data = with_clap(plain, *aperture)
+    assert (probe(data, LIMITS).width, probe(data, LIMITS).height) == (64, 64)
+    assert decode(data, LIMITS).picture.tobytes() == decode(plain, LIMITS).picture.tobytes()
     assert clean_aperture(data, Size(64, 64)) is None
-    assert decode(data, LIMITS).size == (64, 64)
-    assert decode(data, LIMITS).revision == 0
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize("length", [8, 9, 24, 32])
+def test_a_clean_aperture_that_is_too_short_counts_as_none(encode: Callable[..., bytes], length: int) -> None:
+    plain = encode(pictures.corners(64, 64))
+    data = with_clap(plain, (32, 1), (32, 1))
+    at = data.rindex(b"clap") - 4
+    # What remains of the box is another property, which no picture has.
+    rest = struct.pack(">I4s", 40 - length, b"free")
+    data = data[:at] + struct.pack(">I", length) + data[at + 4 : at + length] + rest + data[at + length + 8 :]
+    assert decode(data, LIMITS).picture.tobytes() == decode(plain, LIMITS).picture.tobytes()
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize("aperture", [((70, 1), (32, 1)), ((10, 1), (10, 1), (30, 1)), ((2**31 - 1, 1), (32, 1))])
+def test_a_clean_aperture_ends_at_the_edge_of_the_picture(
+    encode: Callable[..., bytes], aperture: tuple[Rational, ...]
+) -> None:
+    facts = probe(with_clap(encode(pictures.corners(64, 64)), *aperture), LIMITS)
+    assert (facts.width, facts.height) == ((7, 10) if aperture[1] == (10, 1) else (64, 32))
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize("box", [(3, 5, 33, 31), (1, 1, 32, 32), (7, 8, 20, 20), (59, 59, 5, 5), (63, 0, 1, 1)])
+def test_a_clean_aperture_at_odd_places_shows_the_very_pixels(
+    encode: Callable[..., bytes], box: tuple[int, int, int, int]
+) -> None:
+    left, top, width, height = box
+    plain = encode(pictures.photo(64, 64))
+    offsets = ((2 * left + width - 64, 2), (2 * top + height - 64, 2))
+    shown = decode(with_clap(plain, (width, 1), (height, 1), *offsets), LIMITS).picture
+    expected = decode(plain, LIMITS).picture.crop((left, top, left + width, top + height))
+    assert shown.size == expected.size
+    assert shown.convert("L").tobytes() == expected.convert("L").tobytes()
 
 
 def test_alpha_without_a_size_is_read() -> None:
