@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from packshot.errors import TooLarge, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.render import avif, bmp, gif, jpeg, png, webp
+from packshot.render.bmp_runs import find_runs, without_runs
 from packshot.render.camera_raw import camera_raw
 from packshot.render.cicp import implied_profile
 from packshot.render.clean_aperture import clean_aperture, with_sound_apertures
@@ -25,12 +26,10 @@ from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
 from packshot.render.formats import ACCEPTED, READERS, sniff, webp_canvas
 from packshot.render.limits import Limits
 from packshot.render.metadata import credit_exif, orientation, tiff_orientation
+from packshot.render.profiles import MAX_PROFILE_BYTES
 from packshot.render.revision import DecodeRevision
 from packshot.render.structure import check_structure
 from packshot.render.tiff import TiffReader
-
-# Profiles of printing presses come close to 3 MiB; nothing honest is larger.
-MAX_PROFILE_BYTES = 4 * 2**20
 
 # No picture is that long, and a line of 80 million pixels takes longer to sample than a square of as many.
 LONGEST_SIDE = 65_535
@@ -321,6 +320,10 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
             check_pixels(layout.size, limits)
             revision = DecodeRevision.ALPHA_MASK
         file = bmp.readable(data, layout)
+        if (runs := find_runs(file)) is not None:
+            check_pixels(runs.size, limits)
+            file, is_plain = without_runs(file, runs)
+            revision = revision if is_plain else DecodeRevision.RUNS
     elif format == "png":
         readable = png.readable(data, MAX_PROFILE_BYTES)
         file = readable.data

@@ -130,9 +130,9 @@ def _ancillary(
         return whole if before_pixels and b"PLTE" not in kept and len(body) == _COLOUR_LENGTHS[kind] else None
     if kind == b"iCCP":
         fits = before_pixels and b"PLTE" not in kept
-        return whole if fits and _has_profile(body, max_profile_bytes) else None
+        return whole if fits and has_profile(body, max_profile_bytes) else None
     if kind == b"tRNS":
-        return whole if before_pixels and _fits_transparency(data, body, palette_entries) else None
+        return whole if before_pixels and fits_transparency(data, body, palette_entries) else None
     if kind == b"eXIf":
         return whole
     if kind == b"iTXt":
@@ -143,18 +143,24 @@ def _ancillary(
     return None
 
 
-def _has_profile(body: bytes, max_profile_bytes: int) -> bool:
+def has_profile(body: bytes, max_profile_bytes: int) -> bool:
+    """Whether the reader finds a profile, sound or not, in the body of an iCCP chunk.
+
+    Raises:
+        TooLarge: a sound profile has more than `max_profile_bytes`.
+    """
     name, separator, rest = body.partition(b"\0")
     if not separator or not 1 <= len(name) <= 79 or not rest or rest[0] != 0:
         return False
-    profile = _inflated(rest[1:], max_profile_bytes + 1)
+    profile = inflated(rest[1:], max_profile_bytes + 1)
     if profile is None or len(profile) <= max_profile_bytes:
         return profile is not None
     check_profile(profile, max_profile_bytes)
     return False
 
 
-def _fits_transparency(data: bytes, body: bytes, palette_entries: int) -> bool:
+def fits_transparency(data: bytes, body: bytes, palette_entries: int) -> bool:
+    """Whether the body of a tRNS chunk has the length that the picture's kind demands."""
     kind = data[SIGNATURE_BYTES + 17]
     if kind == _PALETTE:
         return 1 <= len(body) <= palette_entries
@@ -168,16 +174,17 @@ def _xmp(body: bytes) -> bytes | None:
         return None
     _, _, text = rest[2:].split(b"\0", 2)
     if rest[0]:
-        inflated = _inflated(text, MAX_XMP_BYTES) if rest[1] == 0 else None
-        if inflated is None:
+        plain = inflated(text, MAX_XMP_BYTES) if rest[1] == 0 else None
+        if plain is None:
             return None
-        text = inflated
+        text = plain
     elif len(text) <= MAX_XMP_BYTES:
         return body
     return XMP_KEYWORD + b"\0\0\0\0\0" + text[:MAX_XMP_BYTES]
 
 
-def _inflated(data: bytes, max_bytes: int) -> bytes | None:
+def inflated(data: bytes, max_bytes: int) -> bytes | None:
+    """Return the beginning of compressed data, not compressed; None: they are damaged."""
     try:
         return zlib.decompressobj().decompress(data, max_bytes)
     except zlib.error:

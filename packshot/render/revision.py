@@ -25,3 +25,5 @@ class DecodeRevision(IntEnum):
     """A BMP's own masks of colours and alpha are honoured."""
     TIFF_LAYOUT = 6
     """A TIFF's samples are read in the order of their bytes and planes: 16-bit planes, 32-bit grey, plain YCbCr."""
+    RUNS = 7
+    """A run-length compressed BMP has rows that are not told from end to end."""

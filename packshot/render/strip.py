@@ -16,17 +16,20 @@ from PIL.ImageFile import ImageFile
 from packshot.errors import Unrenderable
 from packshot.render import png
 from packshot.render.damage import DAMAGE, refused_if_damaged, without_warnings
-from packshot.render.decode import MAX_PROFILE_BYTES, open_original
+from packshot.render.decode import open_original
 from packshot.render.formats import READERS, sniff
 from packshot.render.limits import Limits
 from packshot.render.metadata import kept_exif
 from packshot.render.pieces import Piece
+from packshot.render.profiles import MAX_PROFILE_BYTES
 from packshot.render.strip_bmp import strip_bmp
 from packshot.render.strip_boxes import strip_boxes
-from packshot.render.strip_chunks import png_metadata, strip_gif, strip_jpeg, strip_png, strip_webp
+from packshot.render.strip_chunks import strip_gif, strip_webp
+from packshot.render.strip_jpeg import strip_jpeg
+from packshot.render.strip_png import png_metadata, strip_png
 from packshot.render.strip_tiff import strip_tiff
 
-STRIP_REVISION = 3
+STRIP_REVISION = 4
 """Part of the entity tag of stripped originals. Raise it when the same original gives other bytes."""
 
 MAX_PIECES = 65_536
@@ -61,6 +64,8 @@ def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
         pieces = _STRIPPERS[header.format](data, exif)
         if len(pieces) > MAX_PIECES:
             raise ValueError(f"more than {MAX_PIECES} pieces")
+        if sum(len(piece) for piece in pieces if isinstance(piece, bytes)) > MAX_INSERTED_BYTES:
+            raise ValueError(f"more than {MAX_INSERTED_BYTES} rewritten bytes")
     except (ValueError, IndexError, struct.error) as error:
         raise Unrenderable(
             "The metadata of this picture cannot be removed without encoding it again.",

@@ -3,6 +3,7 @@
 import struct
 
 from packshot.render.pieces import Edit, Piece, edited_in_place
+from packshot.render.profiles import profile_length
 
 _FILE_HEADER = 14
 _CORE_HEADER, _INFO_HEADER, _V5_HEADER = 12, 40, 124
@@ -37,7 +38,7 @@ def strip_bmp(data: bytes, exif: bytes | None) -> list[Piece]:
     if offset < _FILE_HEADER + header:
         # The pixels begin where the reader has got to.
         return edited_in_place(len(data), [])
-    if compression in _RUNS and header != _OS2_HEADER:
+    if compression in _RUNS:
         end = _end_of_runs(data, offset, _RUNS[compression])
     else:
         end = offset + rows if compression in (0, 3, 6) and not (header == _OS2_HEADER and compression) else len(data)
@@ -73,4 +74,6 @@ def _profile(data: bytes, header: int) -> tuple[int, int]:
         return 0, 0
     at, length = struct.unpack_from("<II", data, _PROFILE_AT)
     start = _FILE_HEADER + at
-    return (start, start + length) if start + length <= len(data) else (0, 0)
+    if start + length > len(data):
+        return 0, 0
+    return start, start + profile_length(data[start : start + length])

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from packshot.render.pieces import Edit, Piece, edited_in_place
+from packshot.render.profiles import profile_length
 
 _EXIF_PREFIX = b"Exif\0\0"
 # The smallest EXIF data: no tag.
@@ -15,8 +16,19 @@ _EMPTY_EXIF = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
 # Every other box at the top is metadata of a maker: a video, a map of depths, a signature.
 _TOP = {b"ftyp", b"styp", b"meta", b"moov", b"mdat", b"free", b"skip", b"wide"}
 _FREE = {b"free", b"skip", b"wide"}
-_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta"}
+_CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"iprp", b"ipco", b"stsd"}
 _METADATA_BOXES = {b"udta", b"uuid"}
+# Properties that draw a picture. Others describe it: names, tags, times, cameras.
+_PROPERTIES = {
+    b"ispe", b"pixi", b"pasp", b"colr", b"clap", b"irot", b"imir", b"auxC", b"lsel", b"a1op", b"a1lx", b"rloc", b"iscl",
+    b"av1C", b"hvcC", b"lhvC", b"avcC", b"vvcC", b"evcC", b"jpgC", b"j2kH", b"tols", b"oinf",
+    b"clli", b"mdcv", b"cclv", b"amve", b"ndwt",
+    b"uncC", b"cmpd", b"cmpC", b"icef", b"cpat", b"splz", b"sbpm", b"snuc", b"cloc", b"cicp",
+}  # fmt: skip
+_PROFILES = (b"prof", b"rICC")
+_PROFILE_TYPE_BYTES = 4
+# Bytes of a list of sample entries, and of an entry of pictures, before the boxes in them.
+_SAMPLE_LIST_BYTES, _SAMPLE_ENTRY_BYTES = 8, 78
 _METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
 
 # What stands behind the boxes at the top and is none: trailers of some phones.
@@ -101,13 +113,29 @@ def _inside(data: bytes, kind: bytes, body: int, end: int, exif: bytes | None, d
     if kind == b"meta":
         body += 4
         edits += _items(data, body, end, exif)
+    if kind == b"stsd":
+        for _, _, inside, stop in _boxes(data, body + _SAMPLE_LIST_BYTES, end):
+            edits += _profiles(data, inside + _SAMPLE_ENTRY_BYTES, stop)
+        return edits
+    if kind == b"ipco":
+        edits += _profiles(data, body, end)
     for inner, at, inside, stop in _boxes(data, body, end):
-        if inner in _METADATA_BOXES or (inner == b"meta" and kind != b"meta"):
+        if kind == b"ipco":
+            edits += [] if inner in _PROPERTIES else _freed(at, inside, stop)
+        elif inner in _METADATA_BOXES or (inner == b"meta" and kind != b"meta"):
             # The metadata of a movie or a track; the picture's is at the top.
             edits += _freed(at, inside, stop)
         else:
             edits += _inside(data, inner, inside, stop, exif, depth + 1)
     return edits
+
+
+def _profiles(data: bytes, at: int, end: int) -> Iterator[Edit]:
+    """Yield the parts of colour profiles that are none: those that are not sound, and what follows a profile."""
+    for kind, _, body, stop in _boxes(data, at, end):
+        if kind == b"colr" and data[body : body + _PROFILE_TYPE_BYTES] in _PROFILES:
+            start = body + _PROFILE_TYPE_BYTES
+            yield start + profile_length(data[start:stop]), stop, b""
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:

@@ -1,144 +1,23 @@
-"""Remove the metadata of JPEG, PNG, WebP and GIF files, which are sequences of segments, chunks and blocks."""
+"""Remove the metadata of WebP and GIF files, which are sequences of chunks and blocks."""
 
-import re
 import struct
-import zlib
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 
-from packshot.render import png, webp
+from packshot.render import webp
 from packshot.render.pieces import Piece, Pieces
+from packshot.render.profiles import MAX_PROFILE_BYTES, profile_length
 
 _EXIF_PREFIX = b"Exif\0\0"
 
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
-_JPEG_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-_SCAN, _END = 0xDA, 0xD9
-_STANDALONE = {0x01, *range(0xD0, 0xD9)}
-# Huffman tables, frames and arithmetic coding; quantisation tables, scans' parameters; not APPn, comments, reserved.
-_DRAWING = {*range(0xC0, 0xD0), *range(0xDB, 0xE0)}
 
-_PNG_OVERHEAD = 12
-# Ancillary chunks that stay, and how many bytes may be in each.
-_PNG_LENGTHS: dict[bytes, Container[int]] = {
-    b"tRNS": range(1, 257),
-    b"iCCP": range(4, 2**31),
-    b"gAMA": (4,),
-    b"cHRM": (32,),
-    b"sRGB": (1,),
-    b"cICP": (4,),
-    b"mDCV": (24,),
-    b"mDCv": (24,),
-    b"cLLI": (8,),
-    b"cLLi": (8,),
-    b"sBIT": range(1, 5),
-    b"bKGD": (1, 2, 6),
-    b"pHYs": (9,),
-}
-_PNG_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-_PNG_METADATA = {b"IHDR", b"eXIf", b"iTXt"}
-
-_WEBP_KEPT = {b"ICCP", b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
+_WEBP_KEPT = {b"ANIM", b"ANMF", b"ALPH", b"VP8 ", b"VP8L"}
 _WEBP_FRAME_PARTS = {b"ALPH", b"VP8 ", b"VP8L"}
 _WEBP_FRAME_HEADER = 16
-_WEBP_EXIF, _WEBP_XMP = 0x08, 0x04
+_WEBP_PROFILE, _WEBP_EXIF, _WEBP_XMP = 0x20, 0x08, 0x04
 
 _GIF_CONTROL, _GIF_APPLICATION = 0xF9, 0xFF
 _GIF_REPEATS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _GIF_PROFILE = b"ICCRGBG1012"
-
-
-def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a JPEG: drop every application segment but JFIF, Adobe and the colour profile, and what follows its end.
-
-    Args:
-        exif: what is kept of it, as `Image.Exif.tobytes` returns it; None: nothing.
-
-    Raises:
-        ValueError: a segment is longer than the file.
-    """
-    pieces = Pieces()
-    pieces.keep(0, 2)
-    at = 2
-    has_scan = False
-    pending = b"" if exif is None else _jpeg_segment(0xE1, exif)
-    while (marker := _JPEG_MARKER.search(data, at)) is not None:
-        # Fill bytes, and what stands between segments, is skipped by decoders.
-        start, at, kind = marker.start(), marker.end(), data[marker.end() - 1]
-        if kind in _STANDALONE:
-            continue
-        if kind == _END:
-            pieces.keep(start, at)
-            return pieces.list
-        stop = at + int.from_bytes(data[at : at + 2], "big")
-        if stop > len(data) and has_scan and kind not in _DRAWING:
-            # Metadata that the file ends in, behind all of the pixels.
-            pieces.insert(bytes((0xFF, _END)))
-            return pieces.list
-        if stop > len(data) or stop < at + 2:
-            raise ValueError("a segment that is longer than the file")
-        body, at = data[at + 2 : stop], stop
-        if kind == 0xE0 and body[:5] == b"JFIF\0" and len(body) >= 14:
-            # Without its thumbnail.
-            pieces.insert(_jpeg_segment(0xE0, body[:12] + b"\0\0"))
-            continue
-        pieces.insert(pending)
-        pending = b""
-        if kind == _SCAN:
-            has_scan = True
-            end = _JPEG_END_OF_SCAN.search(data, stop)
-            at = len(data) if end is None else end.start()
-            pieces.keep(start, at)
-        elif kind == 0xEE and body[:5] == b"Adobe" and len(body) >= 12:
-            pieces.insert(_jpeg_segment(0xEE, body[:12]))
-        elif kind in _DRAWING or (kind == 0xE2 and body[:12] == b"ICC_PROFILE\0"):
-            pieces.keep(start, stop)
-    return pieces.list
-
-
-def _jpeg_segment(kind: int, body: bytes) -> bytes:
-    return bytes((0xFF, kind)) + struct.pack(">H", len(body) + 2) + body
-
-
-def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a PNG: drop every ancillary chunk that is broken, or says nothing of colours, density or animation.
-
-    Raises:
-        ValueError: a chunk of the picture is longer than the file.
-    """
-    pieces = Pieces()
-    pieces.keep(0, png.SIGNATURE_BYTES)
-    chunks = list(png.read_chunks(data))
-    animated = png.is_animation(data, chunks)
-    for chunk in chunks:
-        if chunk.kind == b"IEND":
-            break
-        if chunk.kind == b"IDAT" and exif is not None:
-            pieces.insert(_png_chunk(b"eXIf", exif.removeprefix(_EXIF_PREFIX)))
-            exif = None
-        if chunk.end - chunk.start - _PNG_OVERHEAD != int.from_bytes(data[chunk.start : chunk.start + 4], "big"):
-            raise ValueError("a chunk that is longer than the file")
-        # A critical chunk that is not known stays, as decoders refuse a file for it.
-        if png.is_critical(chunk.kind) or _keeps_png_chunk(data, chunk, animated=animated):
-            pieces.keep(chunk.start, chunk.end)
-    pieces.insert(_png_chunk(b"IEND", b""))
-    return pieces.list
-
-
-def _keeps_png_chunk(data: bytes, chunk: png.Chunk, *, animated: bool) -> bool:
-    if chunk.kind in _PNG_ANIMATION:
-        return animated
-    lengths = _PNG_LENGTHS.get(chunk.kind, ())
-    return chunk.end - chunk.start - _PNG_OVERHEAD in lengths and png.has_checksum(data, chunk)
-
-
-def png_metadata(data: bytes) -> bytes:
-    """Return a PNG with the header and the metadata of another, whose chunks are sound, and no pixels."""
-    chunks = [data[chunk.start : chunk.end] for chunk in png.read_chunks(data) if chunk.kind in _PNG_METADATA]
-    return b"".join((data[: png.SIGNATURE_BYTES], *chunks, _png_chunk(b"IDAT", b""), _png_chunk(b"IEND", b"")))
-
-
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
 def strip_webp(data: bytes, exif: bytes | None) -> list[Piece]:
@@ -157,16 +36,26 @@ def strip_webp(data: bytes, exif: bytes | None) -> list[Piece]:
     chunks, is_sound = webp.read_chunks(data)
     if not is_sound and not webp.has_pictures(data, chunks):
         raise ValueError("a chunk that is longer than the file")
+    # Readers take the first profile.
+    profile = next((chunk for chunk in chunks if chunk.kind == b"ICCP"), None)
+    profile_bytes = 0 if profile is None else profile_length(data[profile.start + 8 : profile.end])
     for kind, start, end in chunks:
         # Chunks end at even places; the last byte of a file may lack.
         stop = min(end + (end - start & 1), len(data))
         if kind == b"VP8X" and start == 12:
             flags = data[start + 8] & ~(_WEBP_EXIF | _WEBP_XMP) | (_WEBP_EXIF if exif is not None else 0)
+            flags &= ~(0 if profile_bytes else _WEBP_PROFILE)
             body.insert(data[start : start + 8] + bytes((flags,)))
             body.keep(start + 9, stop)
             size += stop - start
         elif kind == b"ANMF":
             size += _keep_frame(body, data, start, stop)
+        elif kind == b"ICCP":
+            if profile_bytes and profile is not None and start == profile.start:
+                body.insert(b"ICCP" + struct.pack("<I", profile_bytes))
+                body.keep(start + 8, start + 8 + profile_bytes)
+                body.insert(bytes(profile_bytes & 1))
+                size += 8 + profile_bytes + (profile_bytes & 1)
         elif kind in _WEBP_KEPT:
             body.keep(start, stop)
             size += stop - start
@@ -218,7 +107,8 @@ def strip_gif(data: bytes, exif: bytes | None) -> list[Piece]:
             label = data[at + 1]
             name = data[at + 3 : at + 3 + data[at + 2]]
             at = _past_blocks(data, at + 2)
-            if label == _GIF_CONTROL or (label == _GIF_APPLICATION and name == _GIF_PROFILE):
+            is_profile = label == _GIF_APPLICATION and name == _GIF_PROFILE and _is_gif_profile(data, start, at)
+            if label == _GIF_CONTROL or is_profile:
                 pieces.keep(start, at)
             elif label == _GIF_APPLICATION and name in _GIF_REPEATS:
                 pieces.insert(data[start : start + 14] + _gif_repeats(data, start + 14))
@@ -241,6 +131,15 @@ def _gif_repeats(data: bytes, at: int) -> bytes:
             kept += data[at : at + 1 + length]
         at += length + 1
     return kept + b"\0"
+
+
+def _is_gif_profile(data: bytes, start: int, end: int) -> bool:
+    """Whether the blocks of an application are a sound profile, and nothing more."""
+    profile, at = bytearray(), start + 14
+    while at < end and (length := data[at]) and len(profile) <= MAX_PROFILE_BYTES:
+        profile += data[at + 1 : at + 1 + length]
+        at += length + 1
+    return 0 < len(profile) == profile_length(bytes(profile))
 
 
 def _colours(flags: int) -> int:

@@ -7,13 +7,14 @@ after the picture, or in a directory that nothing leads to. The file keeps its l
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
 
 from PIL import Image
 
 from packshot.render.pieces import Edit, Piece, edited_in_place
+from packshot.render.profiles import profile_length
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS, _PLANAR = 256, 257, 258, 259, 262, 277, 278, 284
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
@@ -33,6 +34,7 @@ _KEPT = {
 }  # fmt: skip
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _SHORT, _ASCII = 3, 2
+_PROFILE = 34675
 
 _MAX_ENTRIES = 4_096
 _MAX_DIRECTORIES = 4_096
@@ -168,9 +170,22 @@ def _read_directory(tiff: _Tiff, at: int) -> _Directory:
         value = start + 4 + tiff.offset_bytes
         if length > tiff.offset_bytes:
             value = tiff.number(value, tiff.offset_bytes)
+        entry = _Entry(tag, tiff.data[start : start + width], (value, value + length), item_bytes)
         # Of a tag that comes twice libtiff reads the first.
-        kept.setdefault(tag, _Entry(tag, tiff.data[start : start + width], (value, value + length), item_bytes))
+        kept.setdefault(tag, entry)
+    if _PROFILE in kept and (profile := _sound_profile(tiff, kept.pop(_PROFILE))) is not None:
+        kept[_PROFILE] = profile
     return _Directory((at, end + tiff.offset_bytes), size, kept, tiff.number(end, tiff.offset_bytes))
+
+
+def _sound_profile(tiff: _Tiff, entry: _Entry) -> _Entry | None:
+    """Return the entry of a colour profile, without what follows the profile in its value; None: it is not sound."""
+    start, stop = entry.value
+    length = profile_length(tiff.data[start:stop]) if stop <= len(tiff.data) and entry.item_bytes == 1 else 0
+    if length == 0:
+        return None
+    head = entry.data[:4] + tiff.spell(length, tiff.offset_bytes)
+    return replace(entry, data=head + entry.data[len(head) :], value=(start, start + length))
 
 
 def _parts(tiff: _Tiff, tags: Mapping[int, _Entry]) -> Iterator[_Range]:

@@ -11,6 +11,7 @@ from packshot.errors import PackshotError, TooLarge, UnsupportedMedia
 from packshot.render.decode import decode
 from packshot.render.limits import Limits
 from packshot.render.probe import probe
+from packshot.render.revision import DecodeRevision
 from tests import pictures
 
 LIMITS = Limits()
@@ -132,3 +133,77 @@ def test_a_bmp_with_masks_is_bounded_and_not_filled_up() -> None:
     for end in range(20, len(data), 9):
         with pytest.raises(PackshotError):
             decode(data[:end], LIMITS)
+
+
+PALETTE = [(position * 40 % 256, position * 70 % 256, position * 110 % 256) for position in range(16)]
+
+
+def with_runs(runs: bytes, width: int, height: int, *, bits: int = 8, colours: int = 0, header: int = 40) -> bytes:
+    """Encode a BMP of runs, with 16 colours of which the first is the background."""
+    info = struct.pack("<IiiHHIIiiII", header, width, height, 1, bits, 1 if bits == 8 else 2, 0, 0, 0, colours, 0)
+    table = b"".join(bytes((blue, green, red, 0)) for red, green, blue in PALETTE)
+    table = table[: 4 * colours] if colours else table.ljust(4 << bits, b"\0")
+    head = info.ljust(header, b"\0") + table
+    return b"BM" + struct.pack("<III", 0, 0, 14 + len(head)) + head + runs
+
+
+def rows_of(data: bytes) -> list[list[int]]:
+    """Return the numbers of the colours of a picture's rows, the lowest first, as a BMP has them."""
+    probe(data, LIMITS)
+    numbers = {colour: number for number, colour in enumerate(PALETTE)}
+    seen = shown(data)[::-1, :, :3].astype(int)
+    return [[numbers[tuple(pixel)] for pixel in row] for row in seen.tolist()]
+
+
+RUNS = {
+    "whole": (b"\4\1\0\0" + b"\2\2\2\3\0\0" + b"\4\4\0\1", [[1] * 4, [2, 2, 3, 3], [4] * 4]),
+    "whole without marks": (b"\4\1\0\0" + b"\4\2\0\0" + b"\4\3", [[1] * 4, [2] * 4, [3] * 4]),
+    "nothing at all": (b"\0\1", [[0] * 4] * 3),
+    "one row": (b"\4\1\0\0\0\1", [[1] * 4, [0] * 4, [0] * 4]),
+    "an end within a row": (b"\4\1\0\0\2\2\0\1", [[1] * 4, [2, 2, 0, 0], [0] * 4]),
+    "a row that ends early": (b"\2\1\0\0\4\2\0\0\4\3\0\1", [[1, 1, 0, 0], [2] * 4, [3] * 4]),
+    "an empty row": (b"\4\1\0\0\0\0\4\3\0\1", [[1] * 4, [0] * 4, [3] * 4]),
+    "a jump": (b"\1\1\0\2\1\1\2\2\0\0\4\3\0\1", [[1, 0, 0, 0], [0, 0, 2, 2], [3] * 4]),
+    "a jump over the top": (b"\4\1\0\2\0\7", [[1] * 4, [0] * 4, [0] * 4]),
+    "single pixels": (b"\0\3\1\2\3\0\1\4\0\0\4\2\0\0\0\4\1\2\3\4\0\1", [[1, 2, 3, 4], [2] * 4, [1, 2, 3, 4]]),
+    "runs beyond a row": (
+        b"\7\1\0\0" + b"\0\6\1\2\3\4\5\6\0\0" + b"\3\4\3\5\0\1",
+        [[1] * 4, [1, 2, 3, 4], [4, 4, 4, 5]],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(("colours", "header"), [(0, 40), (16, 40), (7, 64), (16, 124)])
+def test_runs_show_what_they_cover_on_the_first_colour(name: str, colours: int, header: int) -> None:
+    runs, expected = RUNS[name]
+    assert rows_of(with_runs(runs, 4, 3, colours=colours, header=header)) == expected
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (b"\5\x12\0\0" + b"\0\5\x12\x34\x50\0" + b"\0\1", [[1, 2, 1, 2, 1], [1, 2, 3, 4, 5], [0] * 5]),
+        (b"\0\0" + b"\3\x21\0\0" + b"\5\x33", [[0] * 5, [2, 1, 2, 0, 0], [3] * 5]),
+    ],
+)
+def test_runs_of_nibbles_show_what_they_cover_on_the_first_colour(runs: bytes, expected: list[list[int]]) -> None:
+    assert rows_of(with_runs(runs, 5, 3, bits=4)) == expected
+
+
+def test_runs_that_the_file_ends_in_are_refused() -> None:
+    runs = b"\4\1\0\0" + b"\0\3\1\2\3\0\1\4\0\0" + b"\4\3"
+    assert probe(with_runs(runs, 4, 3), LIMITS).height == 3
+    for end in range(len(runs)):
+        with pytest.raises(PackshotError):
+            probe(with_runs(runs[:end], 4, 3), LIMITS)
+
+
+def test_runs_are_held_against_the_limits_before_they_are_expanded() -> None:
+    with pytest.raises(TooLarge):
+        decode(with_runs(b"\0\1", 60_000, 60_000), LIMITS)
+
+
+def test_only_runs_that_leave_something_out_are_read_otherwise_than_before() -> None:
+    assert decode(with_runs(RUNS["whole"][0], 4, 3), LIMITS).revision == 0
+    assert decode(with_runs(RUNS["a jump"][0], 4, 3), LIMITS).revision == DecodeRevision.RUNS

@@ -3,7 +3,7 @@
 import random
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 
 import pytest
@@ -14,8 +14,10 @@ from packshot.render.decode import decode
 from packshot.render.formats import ACCEPTED
 from packshot.render.limits import Limits
 from packshot.render.pieces import Piece, check_pieces, edited_in_place, length_of
+from packshot.render.probe import probe
 from packshot.render.strip import MAX_INSERTED_BYTES, strip
 from tests.pictures import animated, avif, bmp, display_p3, gif, heic, jpeg, photo, png, tiff, webp
+from tests.render.test_avif import with_clap
 
 SECRET = b"SECRET"
 XMP = (
@@ -236,6 +238,153 @@ def test_broken_metadata_goes_and_keeps_no_original_back(name: str) -> None:
     assert SECRET not in result
     assert decode(result, Limits()).picture.tobytes() == shown.tobytes()
     assert opened(result).size == shown.size, "other readers can read it now"
+
+
+def segment(kind: int, body: bytes, length: int | None = None) -> bytes:
+    return bytes((0xFF, kind)) + struct.pack(">H", len(body) + 2 if length is None else length) + body
+
+
+PLAIN_JPEG = jpeg(photo(30, 20))
+SHORT_PLACES = [2, PLAIN_JPEG.index(b"\xff\xdb"), PLAIN_JPEG.index(b"\xff\xda"), len(PLAIN_JPEG) - 2]
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+@pytest.mark.parametrize("kind", [0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xEF, 0xFE])
+def test_a_jpeg_segment_of_no_length_goes_and_keeps_no_original_back(kind: int, length: int) -> None:
+    for place in SHORT_PLACES:
+        data = PLAIN_JPEG[:place] + segment(kind, b"", length) + PLAIN_JPEG[place:]
+        probe(data, Limits())
+        assert stripped(data) == PLAIN_JPEG
+
+
+def test_texts_between_and_behind_the_parts_of_a_jpeg_go() -> None:
+    scan = PLAIN_JPEG.index(b"\xff\xda")
+    for place in (20, scan, len(PLAIN_JPEG)):
+        for text in (SECRET, segment(0xDC, SECRET), segment(0xDF, SECRET), segment(0xE2, b"ICC_PROFILE\0" + SECRET)):
+            data = PLAIN_JPEG[:place] + text + PLAIN_JPEG[place:]
+            assert stripped(data) == PLAIN_JPEG
+
+
+SOUND = display_p3()
+ENCODERS = [jpeg, png, webp, avif, heic, tiff]
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize(
+    "profile",
+    [SECRET * 50, SOUND[:40] + SECRET * 40, SOUND[:36] + b"nope" + SECRET * 100, SECRET * 20_000],
+    ids=["text", "a header alone", "no signature", "long text"],
+)
+def test_a_profile_that_is_none_goes(encode: Callable[..., bytes], profile: bytes) -> None:
+    data = encode(photo(60, 40), icc_profile=profile)
+    result = stripped(data)
+    assert SECRET not in result
+    assert not opened(result).info.get("icc_profile", b"").strip(b"\0")
+    assert shown(result) == shown(data)
+    assert stripped(result) == result
+
+
+@pytest.mark.parametrize("encode", ENCODERS)
+@pytest.mark.parametrize("text", [SECRET, SECRET * 11_000])
+def test_what_follows_a_profile_goes_and_the_profile_stays(encode: Callable[..., bytes], text: bytes) -> None:
+    data = encode(photo(60, 40), icc_profile=SOUND + text)
+    result = stripped(data)
+    assert SECRET not in result
+    assert opened(result).info["icc_profile"].rstrip(b"\0") == SOUND.rstrip(b"\0")
+    assert shown(result) == shown(data)
+    assert stripped(result) == result
+
+
+def test_a_profile_of_a_jpeg_in_several_parts_stays_in_its_order() -> None:
+    half = len(SOUND) // 2
+    parts = [b"ICC_PROFILE\0" + bytes((1, 2)) + SOUND[:half], b"ICC_PROFILE\0" + bytes((2, 2)) + SOUND[half:]]
+    for order in (parts, parts[::-1]):
+        data = PLAIN_JPEG[:20] + b"".join(segment(0xE2, part) for part in order) + PLAIN_JPEG[20:]
+        assert stripped(data) == data
+    for lacking in parts:
+        assert stripped(PLAIN_JPEG[:20] + segment(0xE2, lacking) + PLAIN_JPEG[20:]) == PLAIN_JPEG
+
+
+def test_the_profile_of_a_gif_or_bitmap_stays_if_it_is_one() -> None:
+    plain = gif(photo(30, 20))
+    at = 13 + 3 * (2 << (plain[10] & 7))
+    for profile in (SOUND, SECRET * 3):
+        blocks = b"".join(
+            bytes((len(profile[i : i + 255]),)) + profile[i : i + 255] for i in range(0, len(profile), 255)
+        )
+        data = plain[:at] + b"\x21\xff\x0bICCRGBG1012" + blocks + b"\0" + plain[at:]
+        assert stripped(data) == (data if profile is SOUND else plain)
+        old = bmp(photo(30, 20))
+        info = struct.pack("<I", 124) + old[18:54] + bytes(16) + b"DEBM" + bytes(36) + bytes(12)
+        info += struct.pack("<IIII", 0, 124 + len(old) - 54, len(profile), 0)
+        new = b"BM" + struct.pack("<III", 0, 0, 14 + len(info)) + info + old[54:] + profile
+        assert len(info) == 124
+        assert opened(new).tobytes() == opened(old).tobytes()
+        assert stripped(new) == (new if profile is SOUND else new[: -len(profile)] + bytes(len(profile)))
+
+
+def shown(data: bytes) -> bytes:
+    decoded = decode(data, Limits())
+    return decoded.shown(decoded.picture).tobytes()
+
+
+def with_chunk(data: bytes, made: bytes, before: bytes = b"IDAT") -> bytes:
+    at = data.index(before) - 4
+    return data[:at] + made + data[at:]
+
+
+def profile_chunk(name: bytes, profile: bytes, behind: bytes = b"") -> bytes:
+    return chunk(b"iCCP", name + b"\0\0" + zlib.compress(profile) + behind)
+
+
+PNG_TEXTS = {
+    "an unknown critical chunk": chunk(b"ABCd", SECRET),
+    "an unknown critical chunk of a reserved kind": chunk(b"SECr", SECRET),
+    "a palette that is only suggested": chunk(b"PLTE", SECRET * 3),
+    "the name of a profile": profile_chunk(SECRET, SOUND),
+    "text behind a profile's compressed data": profile_chunk(b"ICC Profile", SOUND, SECRET),
+    "text behind a profile": chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(SOUND + SECRET, 0)),
+    "a profile that is none": chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(SECRET, 0)),
+    "a second profile": profile_chunk(b"ICC Profile", SOUND) + profile_chunk(SECRET, SOUND),
+    "a second density": chunk(b"pHYs", bytes(9)) + chunk(b"pHYs", b"SECRETxyz"),
+    "transparency of a wrong length": chunk(b"tRNS", SECRET * 2),
+    "a gamma and a profile that is none": chunk(b"gAMA", struct.pack(">I", 90_000))
+    + chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(SECRET, 0))
+    + chunk(b"cHRM", struct.pack(">8I", 31270, 32900, 60000, 33000, 21000, 71000, 15000, 6000)),
+    "a gamma behind a suggested palette": chunk(b"PLTE", SECRET) + chunk(b"gAMA", struct.pack(">I", 90_000)),
+}
+
+
+@pytest.mark.parametrize("name", PNG_TEXTS)
+def test_texts_in_other_chunks_of_a_png_go_while_its_colours_stay(name: str) -> None:
+    data = with_chunk(PLAIN_PNG, PNG_TEXTS[name])
+    assert SECRET in data
+    result = stripped(data)
+    assert SECRET not in result
+    assert shown(result) == shown(data)
+    assert stripped(result) == result
+
+
+def test_text_in_the_header_of_a_png_goes() -> None:
+    data = PLAIN_PNG[:8] + chunk(b"IHDR", PLAIN_PNG[16:29] + SECRET) + PLAIN_PNG[33:]
+    assert stripped(data) == PLAIN_PNG
+    with pytest.raises(PackshotError):
+        strip(with_chunk(PLAIN_PNG, PLAIN_PNG[8:33]), Limits(), credits=False)
+
+
+@pytest.mark.parametrize("encode", [avif, heic])
+@pytest.mark.parametrize("kind", [b"udes", b"uuid", b"altt"])
+def test_properties_that_describe_go(encode: Callable[..., bytes], kind: bytes) -> None:
+    data = with_clap(encode(photo(60, 40)), (60, 1), (40, 1))
+    at = data.rindex(b"clap")
+    data = data[:at] + kind + SECRET * 5 + data[at + 34 :]
+    links = data.rindex(b"ipma")
+    # The first item no longer needs to know it.
+    last = links + 14 + data[links + 14]
+    data = data[:last] + bytes((data[last] & 0x7F,)) + data[last + 1 :]
+    result = stripped(data)
+    assert SECRET not in result
+    assert shown(result) == shown(data)
 
 
 def tags_of(data: bytes) -> dict[int, int]:
