@@ -34,6 +34,7 @@ from serve.health import Health
 from serve.images import Images
 from serve.jwks import KeySet
 from serve.live.routes import Live
+from serve.methods import OptionsMethod
 from serve.originals import Originals
 from serve.pages import Page
 from serve.pictures import Pictures
@@ -86,6 +87,7 @@ def create_app(
             Middleware(CrossOrigin, settings=site.settings, public=frozenset([DESCRIPTION])),
             Middleware(Failures),
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
+            Middleware(OptionsMethod),
         ],
         lifespan=counting(demand, recency, refreshing(gate.keys, lifespan)),
     )

@@ -14,6 +14,7 @@ from packshot.setting_types import split_list
 from packshot.settings import Settings
 from resolvers.urls import UPLOAD_TOKEN_HEADER
 from serve import over_http, problems
+from serve.live.names import OWN_NAMES
 from serve.live.uploads import TOKEN_HEADER
 
 ANY = "*"
@@ -122,10 +123,10 @@ class CrossOrigin:
         return self._live_upload if asked == "POST" and self._is_live(path, headers.get("host", "")) else None
 
     def _is_live(self, path: str, host: str) -> bool:
-        """Whether a path is that of a live image. Tokens are for servers, so theirs is not."""
+        """Whether a path is that of a live image. Tokens are for servers, so pages cannot request them."""
         folder, _, name = path.rpartition("/")
         is_at_root = folder == "" and self._live_host is not None and host.partition(":")[0].lower() == self._live_host
-        return name != "token" and (is_at_root or (self._live_prefix is not None and folder == self._live_prefix))
+        return name not in OWN_NAMES and (is_at_root or (self._live_prefix is not None and folder == self._live_prefix))
 
 
 def _refuse(request: HTTPConnection, origin: str | None) -> Response:

@@ -8,6 +8,7 @@ import orjson
 from cross_web import AsyncHTTPRequestAdapter, HTTPException, StarletteRequestAdapter
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from strawberry.asgi import GraphQL
 from strawberry.http import GraphQLHTTPResponse, GraphQLRequestData
@@ -41,6 +42,7 @@ from serve.graphql_socket import (
 from serve.pages import Page
 from serve.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
 
+_IS_HEAD = "packshot.is_head"  # in a scope whose method was HEAD
 INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message that says who it is
 
 
@@ -54,6 +56,7 @@ class _Request(StarletteRequestAdapter):
 class AdminGraphQL(GraphQL[Context, None]):
     """`POST /graphql` for programs, GraphiQL at `GET /graphql` for people."""
 
+    methods = over_http.METHODS
     request_adapter_class = _Request
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
@@ -74,6 +77,12 @@ class AdminGraphQL(GraphQL[Context, None]):
         self._threads = threads
         self._budgets = Budgets(gate.site.settings)
         self._sockets = SocketCounts()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request. HEAD is GET without the body, which the server leaves out."""
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET", _IS_HEAD: True}
+        await super().__call__(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
@@ -174,14 +183,16 @@ class AdminGraphQL(GraphQL[Context, None]):
         root_value: None,
         sub_response: Response,
     ) -> ExecutionResult | list[ExecutionResult] | SubscriptionExecutionResult:
-        if isinstance(request_data, GraphQLRequestData) and over_http.prefers_json(request):
+        is_head = _IS_HEAD in request.scope
+        if isinstance(request_data, GraphQLRequestData) and (is_head or over_http.prefers_json(request)):
             # Clients such as urql accept JSON and events with every request, and mean events for subscriptions only.
             try:
                 return await self.execute_single(
                     request, request_adapter, sub_response, context, root_value, request_data
                 )
             except HTTPException as error:
-                if request_data.protocol != "sse" or not over_http.is_subscription(error):
+                # An answer without a body has no events to wait for.
+                if is_head or request_data.protocol != "sse" or not over_http.is_subscription(error):
                     raise
         return await super().execute_operation(
             request, request_adapter, request_data, context, root_value, sub_response

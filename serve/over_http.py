@@ -17,6 +17,7 @@ from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.masking import INTERNAL, UNAVAILABLE
 from schema.threads import ComeLater
 from serve import problems
+from serve.methods import allow
 from serve.negotiation import bounded
 from serve.pages import GUARDED, NOTHING
 from serve.receiving import JSON, check_json, read_body
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 LARGEST_BODY = 1 << 20
 RESPONSE = "application/graphql-response+json"
 EVENTS = "text/event-stream"
-METHODS = ("GET", "POST")
+METHODS = ("GET", "POST")  # HEAD is read as GET
 NEEDS_TOKEN, NEEDS_HTTPS = "The admin API needs a valid token.", "The admin API needs HTTPS."
 
 
@@ -167,7 +168,7 @@ def refuse_request(request: Request, error: HTTPException) -> Response:
         expected = "variables={…} and extensions={…}, escaped"
         return refusal(request, 400, "A parameter of the URL is no JSON.", "INVALID", expected=expected)
     if isinstance(cause, InvalidOperationTypeError) or error.status_code == 405:
-        allowed = ", ".join(METHODS) if request.method not in METHODS else "POST"
+        allowed = allow(METHODS if request.method not in METHODS else ["POST"])
         message = "That cannot be asked for by this method."
         return refusal(
             request,

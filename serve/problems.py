@@ -1,20 +1,19 @@
 """Refusals as `application/problem+json` (RFC 9457): the one map from the error tree to HTTP."""
 
 import logging
-from collections.abc import Iterable
 from math import ceil
 from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Host, Match, Route
 from starlette.types import Scope
 
 from packshot import faults
 from packshot.errors import ErrorCode, Gone, PackshotError
 from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.threads import ComeLater
+from serve import methods
 from serve.fallback import Overloaded
 
 MEDIA_TYPE = "application/problem+json"
@@ -115,23 +114,9 @@ async def not_found(request: Request, error: Exception) -> Response:
 
 async def not_allowed(request: Request, error: Exception) -> Response:
     """Answer a method that the path does not have with those that it has."""
-    allow = ", ".join(sorted(allowed_methods(request.app.routes, request.scope)))
+    allow = methods.allow(methods.route_methods(request.app.routes, request.scope))
     message = "This path does not take that method."
     return problem(405, message, headers={"Allow": allow}, expected=allow, got=request.method)
-
-
-def allowed_methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
-    """Return the methods of every route that a request's path leads to; several routes can share one path."""
-    allowed: set[str] = set()
-    for route in routes:
-        match, child_scope = route.matches(scope)
-        if match is Match.NONE:
-            continue
-        if isinstance(route, Host):
-            allowed |= allowed_methods(route.routes, {**scope, **child_scope})
-        elif isinstance(route, Route):
-            allowed |= route.methods or set()
-    return allowed
 
 
 def fail(request: Request, error: Exception) -> Response:

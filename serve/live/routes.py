@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 
-from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Host, Route, Router
@@ -18,6 +17,7 @@ from serve.auth import Gate
 from serve.health import Health
 from serve.images import Images
 from serve.live.images import LiveImages
+from serve.live.names import HEALTH, ROBOTS, TOKEN
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
 from serve.reading import readable
 
@@ -27,18 +27,6 @@ ALLOWED = reading.ALLOWED | {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": f"{reading.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
 }
-
-
-HEALTH = "/_health"
-
-
-class _Extension(StringConvertor):
-    """What follows the last dot of a path. Trying every dot takes time in the square of the length of a path."""
-
-    regex = "[^/.]+"
-
-
-register_url_convertor("extension", _Extension())
 
 
 class Live:
@@ -58,7 +46,7 @@ class Live:
         prefix = site.settings.live_prefix
         self.routes: list[BaseRoute] = [] if prefix is None else [*self._first(prefix), *self._last(prefix)]
         if prefix is not None:
-            self.routes += [Route("/robots.txt", _robots(site, f"{prefix}/")), Route(HEALTH, health.live)]
+            self.routes += [Route(f"/{ROBOTS}", _robots(site, f"{prefix}/")), Route(f"/{HEALTH}", health.live)]
 
     def host(self, others: Sequence[BaseRoute]) -> list[BaseRoute]:
         """Return the route to the host that has live resize at its root, if there is one.
@@ -72,15 +60,15 @@ class Live:
 
     def _first(self, prefix: str) -> list[BaseRoute]:
         return [
-            Route(f"{prefix}/robots.txt", _robots(self._site, "/")),
-            Route(f"{prefix}{HEALTH}", self._health.live),
-            Route(f"{prefix}/token", self._uploads.create_token, methods=["POST"]),
-            readable(f"{prefix}/{{stem}}.{{extension:extension}}", self._images.get, ALLOWED),
+            Route(f"{prefix}/{ROBOTS}", _robots(self._site, "/")),
+            Route(f"{prefix}/{HEALTH}", self._health.live),
+            Route(f"{prefix}/{TOKEN}", self._uploads.create_token, methods=["POST"]),
+            readable(f"{prefix}/{{stem:image_name}}.{{extension:extension}}", self._images.get, ALLOWED),
         ]
 
     def _last(self, prefix: str) -> list[BaseRoute]:
         # Only what has a dot can be an image, so nothing else of the application is hidden by one.
-        return [Route(f"{prefix}/{{name}}", self._answer, methods=["GET", "POST", "OPTIONS"])]
+        return [Route(f"{prefix}/{{name:image_name}}", self._answer, methods=["GET", "POST", "OPTIONS"])]
 
     async def _answer(self, request: Request) -> Response:
         if request.method == "POST":

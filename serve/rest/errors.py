@@ -109,9 +109,8 @@ def nowhere(request: Request) -> Response:
     return refusal(404, "There is nothing under this path.", "NOT_FOUND", got=request.url.path)
 
 
-def not_allowed(request: Request, allowed: list[str]) -> Response:
-    """Answer a method that the path does not have."""
-    allow = ", ".join(allowed)
+def not_allowed(request: Request, allow: str) -> Response:
+    """Answer a method that the path does not take with those that it takes."""
     message = "This path does not take that method."
     return refusal(405, message, "METHOD_NOT_ALLOWED", {"Allow": allow}, expected=allow, got=request.method)
 

@@ -15,9 +15,11 @@ from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
 from schema.threads import ComeLater, Threads
+from serve import reading
 from serve.auth import Gate, Insecure, Unauthenticated
 from serve.cross_origin import Origins
 from serve.known_hosts import is_cross_site
+from serve.methods import allow
 from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
 from serve.rest.calls import Call, Operation, Takes, Work
@@ -42,7 +44,7 @@ class RestAdmin:
             Work.FETCHES: threads.fetching,
         }
         self._description = describe()
-        places: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe}}
+        places: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe, "OPTIONS": allow_all_pages}}
         for operation in OPERATIONS:
             places.setdefault(operation.path, {})[operation.method] = partial(self.answer, operation)
         # Last what leads nowhere, so that this too is told as all else.
@@ -102,11 +104,21 @@ class RestAdmin:
         return errors.answer(operation.status, document if reads else documents.without_read(document))
 
 
+async def allow_all_pages(request: Request) -> Response:
+    """Answer the preflight of the description, which pages of every origin may read."""
+    return Response(status_code=204, headers=reading.ALLOWED)
+
+
 class Place:
-    """One path: its methods, and refusals in JSON for all others."""
+    """One path: its methods, and refusals in JSON for all others.
+
+    Attributes:
+        methods: those of the operations; empty: there is nothing under the path.
+    """
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
         self._answers = answers
+        self.methods = frozenset(answers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
@@ -115,8 +127,7 @@ class Place:
         if answer is not None:
             response = await answer(request)
         elif self._answers:
-            allowed = {*self._answers, *(["HEAD"] if "GET" in self._answers else [])}
-            response = errors.not_allowed(request, sorted(allowed))
+            response = errors.not_allowed(request, allow(self.methods))
         else:
             response = errors.nowhere(request)
         await response(scope, receive, send)

@@ -1,4 +1,4 @@
-"""A path that does not take a method names every one that it takes, at every path of the application."""
+"""The methods of every path of the application: `Allow` names all that a path takes, and no other."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -40,19 +40,70 @@ def paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("host", ["testserver", LIVE_HOST])
-def test_what_a_path_does_not_take_names_all_that_it_takes(app: Starlette, host: str) -> None:
+def test_a_path_names_all_the_methods_that_it_takes_and_no_other(app: Starlette, host: str) -> None:
     with TestClient(app, f"http://{host}", raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         seen = set()
         for path in sorted(set(paths(app.routes))):
-            statuses = {
+            answers = {
                 method: client.request(method, path, headers=ADMIN, follow_redirects=False) for method in METHODS
             }
-            refused = {method: answer for method, answer in statuses.items() if answer.status_code == 405}
+            if answers["TRACE"].status_code == 404:
+                assert {answer.status_code for answer in answers.values()} == {404}, path
+                continue
+            refused = {method: answer for method, answer in answers.items() if answer.status_code == 405}
             taken = set(METHODS) - refused.keys()
+            assert ("HEAD" in taken) == ("GET" in taken), path
+            assert answers["OPTIONS"].status_code == 204, path
+            assert not answers["OPTIONS"].content
+            for method in [*refused, "OPTIONS"]:
+                allowed = re.split(r", *", answers[method].headers.get("allow", ""))
+                assert (len(allowed), set(allowed)) == (len(taken), taken), (method, path)
             for method, answer in refused.items():
-                allowed = set(re.split(r", *", answer.headers.get("allow", "")))
-                assert allowed == taken, (method, path)
-                if method != "HEAD":
-                    assert answer.headers["allow"] in answer.text, (method, path)
-            seen |= {path} if refused else set()
+                assert answer.headers["allow"] in answer.text, (method, path)
+            seen.add(path)
         assert {"/", "/graphql", "/healthz", "/live/token", "/live/x.x", "/uploads/x/x", "/adminAPI/imagePacks"} <= seen
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [
+        ("/live/_health", {"GET", "HEAD"}),
+        ("/live/robots.txt", {"GET", "HEAD"}),
+        ("/live/token", {"POST"}),
+        ("/live/holiday.jpg", {"GET", "HEAD", "POST"}),
+        ("/adminAPI/openapi.json", {"GET", "HEAD"}),
+        ("/graphql", {"GET", "HEAD", "POST"}),
+    ],
+)
+def test_the_methods_of_one_path_are_not_those_of_its_neighbours(app: Starlette, path: str, taken: set[str]) -> None:
+    with TestClient(app, client=("127.0.0.1", 50_000)) as client:
+        for method in ("OPTIONS", "PATCH"):
+            answer = client.request(method, path, headers=ADMIN)
+            assert set(answer.headers["allow"].split(", ")) == taken | {"OPTIONS"}
+
+
+def test_pages_of_every_origin_may_read_the_description(app: Starlette) -> None:
+    asked = {"Origin": "https://docs.example", "Access-Control-Request-Method": "GET"}
+    with TestClient(app) as client:
+        answer = client.options("/adminAPI/openapi.json", headers=asked)
+    assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (204, "*")
+    assert "GET" in answer.headers["access-control-allow-methods"]
+
+
+def test_a_preflight_for_an_upload_ends_where_no_image_can_be(app: Starlette) -> None:
+    asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    with TestClient(app) as client:
+        for name in ("_health", "robots.txt", "token"):
+            assert "access-control-allow-origin" not in client.options(f"/live/{name}", headers=asked).headers
+
+
+def test_head_asks_as_get_does_but_waits_for_no_events(app: Starlette) -> None:
+    subscription = {"query": 'subscription { jobChanged(id: "x") { id } }'}
+    with TestClient(app, client=("127.0.0.1", 50_000)) as client:
+        asked = client.head("/graphql", params={"query": "{ __typename }"}, headers=ADMIN)
+        events = client.head("/graphql", params=subscription, headers=ADMIN | {"Accept": "text/event-stream"})
+    assert (asked.status_code, asked.headers["content-type"]) == (
+        200,
+        "application/graphql-response+json; charset=utf-8",
+    )
+    assert events.status_code == 400

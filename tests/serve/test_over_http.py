@@ -207,7 +207,7 @@ def test_queries_may_be_asked_by_get_and_mutations_not(client: TestClient) -> No
     query = "query Q($n: Int!) { packs(first: $n) { totalCount } }"
     assert get(client, query=query, variables='{"n": 1}').json()["data"] == {"packs": {"totalCount": 0}}
     refused = get(client, query=CREATE)
-    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "OPTIONS, POST")
     assert error(refused)["extensions"]["code"] == "METHOD_NOT_ALLOWED"
     assert get(client, query=COUNT).json()["data"]["packs"]["totalCount"] == 0
     for bad in ({}, {"query": ""}, {"query": COUNT, "variables": "{"}, {"query": COUNT, "variables": "[]"}):
@@ -216,7 +216,7 @@ def test_queries_may_be_asked_by_get_and_mutations_not(client: TestClient) -> No
 
 def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
     answer = client.put("/graphql", json={"query": COUNT}, headers={"Authorization": f"Bearer {TOKEN}"})
-    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, POST")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert answer.headers["content-type"].startswith(RESPONSE)
 
 

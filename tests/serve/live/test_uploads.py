@@ -413,7 +413,8 @@ def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
     for path in ("/live/a.jpg", "/live/token", "/live/a"):
         for method in ("PUT", "DELETE", "PATCH"):
             assert client.request(method, path).status_code == 405
-    for path in ("/live/a", "/live/token", "/live/"):
+    assert (client.get("/live/token").status_code, client.post("/live/_health").status_code) == (405, 405)
+    for path in ("/live/a", "/live/"):
         assert client.get(path).status_code == 404
     assert "<id>_<width>_<height>.<ext>" in client.get("/live/a").json()["expected"]
 
