@@ -26,8 +26,13 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
 LONGEST_MEDIA_TYPE = 127
-# What browsers and phones say of files they do not know. An original's own type is read from its bytes in any case.
+# An original's own type is read from its bytes in any case.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
+# What browsers, phones and stores say of files they do not know.
+_UNKNOWN = frozenset(
+    ["", UNKNOWN_MEDIA_TYPE, "binary/octet-stream", "application/binary", "application/unknown",
+     "application/x-octet-stream", "image/*", "*/*"]
+)  # fmt: skip
 OTHER_BYTES = "The bytes received are not the bytes announced."
 
 
@@ -51,11 +56,7 @@ def create_upload(
         TooLarge: more bytes than an original may have.
     """
     largest = caller.site.settings.max_upload_bytes
-    media_type = media_type.lower() or UNKNOWN_MEDIA_TYPE
-    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type)
-    if not fits or (media_type != UNKNOWN_MEDIA_TYPE and not media_type.startswith("image/")):
-        expected = f"image/jpeg or the like; {UNKNOWN_MEDIA_TYPE} or nothing where it is not known"
-        raise Invalid("That is no image type.", field=("media_type",), expected=expected, got=media_type)
+    media_type = _read_media_type(media_type)
     if size < 1:
         raise Invalid("An upload has at least one byte.", field=("bytes",), expected=f"1 to {largest}", got=size)
     if size > largest:
@@ -77,6 +78,22 @@ def create_upload(
         )
         caller.answer(upload=upload_id)
     return upload, token
+
+
+def _read_media_type(given: str) -> str:
+    """Return a media type in small letters without its parameters; `UNKNOWN_MEDIA_TYPE` if it says nothing.
+
+    Raises:
+        Invalid: it is not the type of an image.
+    """
+    media_type = given.partition(";")[0].strip().lower()
+    if media_type in _UNKNOWN:
+        return UNKNOWN_MEDIA_TYPE
+    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type)
+    if not fits or not media_type.startswith("image/"):
+        expected = f"image/jpeg or the like; {UNKNOWN_MEDIA_TYPE} or nothing where it is not known"
+        raise Invalid("That is no image type.", field=("media_type",), expected=expected, got=media_type)
+    return media_type
 
 
 def find_upload(caller: Caller, upload_id: str) -> Upload:

@@ -46,7 +46,8 @@ class Upload:
 @strawberry.input(description="What is about to be uploaded.")
 class UploadInput:
     media_type: str = strawberry.field(
-        description="image/jpeg or the like; empty or application/octet-stream if it is not known. The bytes decide."
+        description="image/jpeg or the like; empty or application/octet-stream if it is not known. "
+        "Parameters are ignored. The bytes decide."
     )
     bytes: Long = strawberry.field(description="At most how many bytes; for PRESIGNED_PUT exactly.")
     sha256: str | None = strawberry.field(

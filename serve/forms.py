@@ -1,23 +1,24 @@
-"""Multipart forms whose last part is a file: read as they come, nothing of the file held."""
+"""Multipart forms whose last part is a file (RFC 7578): read as they arrive, without holding the file."""
 
 import re
-from collections import deque
 from collections.abc import AsyncIterator
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 
 from packshot.errors import Invalid
 
-# Of all that comes before the file: preamble, boundaries, headers and fields.
+# Of everything before the file: preamble, boundaries, headers and fields.
 MOST_FIELD_BYTES = 1 << 16
 MAX_PARTS = 32  # before the file
+MAX_PART_HEAD_BYTES = 8192  # all headers of one part
 MAX_BOUNDARY_BYTES = 70  # RFC 2046, section 5.1.1
+MAX_PADDING_BYTES = 256  # blanks between a boundary and the end of its line
 MAX_CONTENT_TYPE_BYTES = 1024
-# Parsed at once, so that little is parsed in vain where a form is refused or its file has ended.
-_PIECE_BYTES = 4096
-_FILE_PIECE_BYTES = 65_536
+MAX_SHOWN_CHARACTERS = 100  # of a client's text in a refusal
+_LINE_END = b"\r\n"
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+_HEADER = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?P<value>[^\r\n]*)")
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _EXTENDED_FILE_NAME = re.compile(rb";\s*filename\*(?:0\*?)?\s*=", re.IGNORECASE)
 
@@ -26,7 +27,7 @@ class Form:
     """One request's form. Ask for `fields`, then for `file`.
 
     Args:
-        file: the name of the part with the file; None: the first that has a file's name, whatever its own is.
+        file: the name of the part with the file; None: the first part with a file name, whatever its own name is.
 
     Raises:
         Invalid: the request has no form in it.
@@ -34,41 +35,18 @@ class Form:
 
     def __init__(self, request: Request, file: str | None = "file") -> None:
         self._file = file
-        content_type = request.headers.get("content-type", "")
-        if len(content_type) > MAX_CONTENT_TYPE_BYTES:
-            raise Invalid("The content type is too long.", expected=f"at most {MAX_CONTENT_TYPE_BYTES} bytes")
-        kind, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary", b"")
-        if kind != b"multipart/form-data" or not boundary:
-            raise _no_form(kind.decode("latin-1"))
-        if len(boundary) > MAX_BOUNDARY_BYTES:
-            raise Invalid("The form's boundary is too long.", expected=f"at most {MAX_BOUNDARY_BYTES} bytes")
+        boundary = _read_boundary(request.headers.get("content-type", ""))
         self._stream = request.stream()
-        # A preamble may stand before the first delimiter (RFC 2046, section 5.1.1), which begins a line.
-        self._delimiter = b"\n--" + boundary
-        self._preamble: bytes | None = b"\n"
-        try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin_part,
-                    "on_header_field": self._read_name,
-                    "on_header_value": self._read_value,
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._read_data,
-                    "on_part_end": self._end_part,
-                },
-            )
-        except FormParserError as error:
-            raise _no_form(error) from None
-        self._fields: dict[str, str] = {}
-        self._part, self._header_name, self._header_value, self._data = "", b"", b"", bytearray()
-        self._named = False
-        self._size = self._parts = 0
-        self._received = memoryview(b"")
-        self._chunks: deque[bytes] = deque()
-        self._began = self._ended = False
+        # Every delimiter but the first follows the end of a line, which is part of it.
+        rest = b"--" + re.escape(boundary) + rb"(?:(?P<last>--)|[ \t]{0,%d}(?=\r\n))" % MAX_PADDING_BYTES
+        self._first_delimiter = re.compile(b"\n" + rest)
+        self._delimiter = re.compile(_LINE_END + rest)
+        # A delimiter that is not complete yet begins within so many bytes of the end of the buffer.
+        self._undecided_bytes = len(boundary) + MAX_PADDING_BYTES + 6
+        # A delimiter may begin the body, or follow a preamble (RFC 2046, section 5.1.1).
+        self._buffer = bytearray(b"\n")
+        self._read_bytes = 0  # taken from the buffer before the file
+        self._other_file: str | None = None  # the first part that has a file name and is not the expected one
 
     async def fields(self) -> dict[str, str]:
         """Return the fields before the file.
@@ -76,100 +54,131 @@ class Form:
         Raises:
             Invalid: the form is malformed, ends without a file, or has too much before it.
         """
-        while not self._began:
-            await self._read()
-        return self._fields
+        fields: dict[str, str] = {}
+        _, is_last = await self._take_part(self._first_delimiter)
+        for _ in range(MAX_PARTS + 1):
+            if is_last:
+                raise self._ended()
+            name, has_file_name = _read_disposition(await self._take_head())
+            if has_file_name if self._file is None else name == self._file:
+                return fields
+            if has_file_name and self._other_file is None:
+                self._other_file = name
+            value, is_last = await self._take_part(self._delimiter)
+            fields[name] = value.decode("utf-8", "replace")
+        raise self._too_much(f"at most {MAX_PARTS} parts")
 
     async def file(self) -> AsyncIterator[bytes]:
-        """Yield the file's bytes; what follows it is not read.
+        """Yield the file's bytes. The form after the file is not read.
 
         Raises:
-            Invalid: the form ends within it.
+            Invalid: the form ends within the file.
         """
         while True:
-            while self._chunks:
-                yield self._chunks.popleft()
-            if self._ended:
+            delimiter = self._delimiter.search(self._buffer)
+            end = delimiter.start() if delimiter else max(0, len(self._buffer) - self._undecided_bytes)
+            if end:
+                piece = bytes(self._buffer[:end])
+                del self._buffer[:end]
+                yield piece
+            if delimiter:
                 return
-            await self._read()
+            await self._receive()
 
-    async def _read(self) -> None:
-        """Parse the next piece of what comes."""
-        if not self._received:
-            self._received = memoryview(await anext(self._stream, b""))
-        if not self._received:
-            part = "a file" if self._file is None else f"the part {self._file!r}"
-            raise Invalid("The form ended early.", expected=f"fields, then {part} to its end")
-        size = _FILE_PIECE_BYTES if self._began else _PIECE_BYTES
-        piece, self._received = bytes(self._received[:size]), self._received[size:]
-        try:
-            self._parser.write(self._skip_preamble(piece))
-        except FormParserError as error:
-            raise _no_form(error) from None
-        if not self._began:
-            # Every byte, as preambles and boundaries are work too.
-            self._size += len(piece)
-            if self._size > MOST_FIELD_BYTES:
-                raise _too_much(f"at most {MOST_FIELD_BYTES} bytes")
+    async def _take_part(self, delimiter: re.Pattern[bytes]) -> tuple[bytes, bool]:
+        """Take everything up to a delimiter, and the delimiter without the end of its line.
 
-    def _skip_preamble(self, piece: bytes) -> bytes:
-        """Return what of a piece the parser is to read: from the first delimiter on."""
-        if self._preamble is None:
-            return piece
-        before = self._preamble + piece
-        start = before.find(self._delimiter)
-        if start < 0:
-            # The end may be the beginning of the delimiter.
-            self._preamble = before[-len(self._delimiter) :]
-            return b""
-        self._preamble = None
-        return before[start + 1 :]
+        Returns:
+            What stands before the delimiter, and whether the delimiter is the last one of the form.
+        """
+        start = 0
+        while (found := delimiter.search(self._buffer, start)) is None:
+            start = max(0, len(self._buffer) - self._undecided_bytes)
+            await self._receive_before_file()
+        is_last = found["last"] is not None
+        return self._take(found.end())[: found.start()], is_last
 
-    def _begin_part(self) -> None:
-        self._part, self._data, self._named = "", bytearray(), False
-        if not self._began:
-            self._parts += 1
-            if self._parts > MAX_PARTS + 1:
-                raise _too_much(f"at most {MAX_PARTS} parts")
+    async def _take_head(self) -> bytes:
+        """Take the headers of a part, which begin with the end of the delimiter's line and end with an empty line."""
+        start, ending = 0, 2 * _LINE_END
+        while (end := self._buffer.find(ending, start, MAX_PART_HEAD_BYTES)) < 0:
+            start = max(0, len(self._buffer) - len(ending))
+            if len(self._buffer) >= MAX_PART_HEAD_BYTES:
+                expected = f"at most {MAX_PART_HEAD_BYTES} bytes"
+                raise Invalid("The headers of a part of the form are too long.", expected=expected)
+            await self._receive_before_file()
+        return self._take(end + len(ending))[:end].removeprefix(_LINE_END)
 
-    # The parser bounds the number of a part's headers, and the size of each.
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._read_bytes += size
+        self._check_size(self._read_bytes)
+        return taken
 
-    def _read_name(self, data: bytes, start: int, end: int) -> None:
-        self._header_name += data[start:end]
+    async def _receive_before_file(self) -> None:
+        self._check_size(self._read_bytes + len(self._buffer))
+        await self._receive()
 
-    def _read_value(self, data: bytes, start: int, end: int) -> None:
-        self._header_value += data[start:end]
+    def _check_size(self, size: int) -> None:
+        # Every byte counts, because preambles and boundaries cost work too.
+        if size > MOST_FIELD_BYTES:
+            raise self._too_much(f"at most {MOST_FIELD_BYTES} bytes")
 
-    def _end_header(self) -> None:
-        if self._header_name.lower() == b"content-disposition":
-            _, options = parse_options_header(self._header_value)
-            self._part = options.get(b"name", b"").decode("utf-8", "replace")
-            # The parser leaves out extended parameters (RFC 5987). That there is a file's name is enough to know.
-            unquoted = _QUOTED.sub(b"", self._header_value)
-            self._named = bool(options.get(b"filename")) or _EXTENDED_FILE_NAME.search(unquoted) is not None
-        self._header_name = self._header_value = b""
+    async def _receive(self) -> None:
+        received = await anext(self._stream, b"")
+        if not received:
+            raise self._ended()
+        self._buffer += received
 
-    def _end_headers(self) -> None:
-        self._began = self._began or (self._named if self._file is None else self._part == self._file)
+    def _ended(self) -> Invalid:
+        part = "a file" if self._file is None else f"the part {self._file!r}"
+        return self._misnamed() or Invalid("The form ended early.", expected=f"fields, then {part} to its end")
 
-    def _read_data(self, data: bytes, start: int, end: int) -> None:
-        if self._ended:
-            return
-        if self._began:
-            self._chunks.append(data[start:end])
-        else:
-            self._data += data[start:end]
+    def _too_much(self, expected: str) -> Invalid:
+        return self._misnamed() or Invalid("The form has too much before its file.", expected=expected)
 
-    def _end_part(self) -> None:
-        if self._began:
-            self._ended = True
-        else:
-            self._fields[self._part] = self._data.decode("utf-8", "replace")
+    def _misnamed(self) -> Invalid | None:
+        """Return the refusal of a form with its file in another part; None: no other part has a file."""
+        if self._other_file is None:
+            return None
+        got = f"the part {self._other_file[:MAX_SHOWN_CHARACTERS]!r}"
+        return Invalid("The form has its file in another part.", expected=f"the part {self._file!r}", got=got)
 
 
-def _no_form(got: object) -> Invalid:
-    return Invalid("That is no form.", expected="multipart/form-data", got=got)
+def _read_boundary(content_type: str) -> bytes:
+    """Return the boundary that a request names.
+
+    Raises:
+        Invalid: the request has no form in it, or a boundary that cannot be one.
+    """
+    if len(content_type) > MAX_CONTENT_TYPE_BYTES:
+        raise Invalid("The content type is too long.", expected=f"at most {MAX_CONTENT_TYPE_BYTES} bytes")
+    kind, options = parse_options_header(content_type)
+    boundary: bytes = options.get(b"boundary", b"")
+    if kind != b"multipart/form-data" or not boundary:
+        raise Invalid("That is no form.", expected="multipart/form-data; boundary=…", got=kind.decode("latin-1"))
+    if len(boundary) > MAX_BOUNDARY_BYTES:
+        raise Invalid("The form's boundary is too long.", expected=f"at most {MAX_BOUNDARY_BYTES} bytes")
+    return boundary
 
 
-def _too_much(expected: str) -> Invalid:
-    return Invalid("The form has too much before its file.", expected=expected)
+def _read_disposition(head: bytes) -> tuple[str, bool]:
+    """Return the name of a part, and whether its headers have a file name. Folded lines are read as one.
+
+    Raises:
+        Invalid: a line is no header.
+    """
+    name, has_file_name = "", False
+    for line in _FOLD.sub(b"", head).split(_LINE_END) if head else ():
+        header = _HEADER.fullmatch(line)
+        if header is None:
+            got = line[:MAX_SHOWN_CHARACTERS].decode("utf-8", "replace")
+            raise Invalid("A part of the form has a malformed header.", expected="lines <name>: <value>", got=got)
+        if header["name"].lower() == b"content-disposition":
+            _, options = parse_options_header(header["value"].strip())
+            name = options.get(b"name", b"").decode("utf-8", "replace")
+            # The parser leaves out extended parameters (RFC 5987). It is enough to know that there is a file name.
+            unquoted = _QUOTED.sub(b"", header["value"])
+            has_file_name = bool(options.get(b"filename")) or _EXTENDED_FILE_NAME.search(unquoted) is not None
+    return name, has_file_name

@@ -9,6 +9,7 @@ import httptools
 from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, ASGISendEvent, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from serve.authority import EXPECTED, read_host, target_authority
 from serve.connection_limits import (
     PROGRESS_BYTES,
     PROGRESS_SECONDS,
@@ -191,6 +192,7 @@ class BoundedHttp(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self._meter.hosts != 1 and (self._meter.hosts or self.parser.get_http_version() == "1.1"):
             raise Refused(400, "The request must name its host once.", "one header Host")
+        self._check_host()
         super().on_headers_complete()
         if self._meter.has_content and self.parser.should_upgrade() and self._should_upgrade():
             # The parser tells of the upgrade only after the body, which may never come.
@@ -198,6 +200,14 @@ class BoundedHttp(HttpToolsProtocol):
                 400, "A request for a WebSocket must have no body.", "no Content-Length, no Transfer-Encoding"
             )
         self._expect(_Phase.BODY)
+
+    def _check_host(self) -> None:
+        authority = target_authority(self.url)
+        if authority is not None:
+            # The header counts for nothing then (RFC 9112, section 3.2.2).
+            self.headers[:] = [item for item in self.headers if item[0] != b"host"] + [(b"host", authority)]
+        if any(read_host(value.decode("latin-1")) is None for name, value in self.headers if name == b"host"):
+            raise Refused(400, "The request names a malformed host.", EXPECTED)
 
     def on_body(self, body: bytes) -> None:
         self._meter.add_content(len(body))

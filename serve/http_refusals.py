@@ -17,13 +17,15 @@ class Refused(Exception):
         status: of the answer.
         title: what is wrong, in one sentence.
         expected: what would be right.
+        headers: of the answer, besides those of every refusal.
     """
 
-    def __init__(self, status: int, title: str, expected: str) -> None:
+    def __init__(self, status: int, title: str, expected: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
         super().__init__(title)
         self.status = status
         self.title = title
         self.expected = expected
+        self.headers = tuple(headers)
 
     def render(self, url: bytes, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         """Return the whole answer.
@@ -46,6 +48,7 @@ class Refused(Exception):
             # The answer has nothing secret, and a page that uploads reads why it was refused.
             (b"access-control-allow-origin", b"*"),
             (b"connection", b"close"),
+            *self.headers,
         ]
         if self.status == 503:
             headers.append((b"retry-after", b"1"))

@@ -14,8 +14,7 @@ from starlette.requests import HTTPConnection
 from packshot.model import NAME
 from packshot.setting_types import split_list
 from packshot.settings import Settings
-
-_AUTHORITY = re.compile(r"(?P<host>\[[0-9a-f:.]+\]|[^\[\]:@/\\?#\s]+)(?::[0-9]{1,5})?", re.IGNORECASE)
+from serve.authority import read_host
 
 
 def is_cross_site(connection: HTTPConnection) -> bool:
@@ -44,10 +43,9 @@ class KnownHosts:
 
     def includes_host_of(self, connection: HTTPConnection) -> bool:
         """Whether the request names one of these hosts."""
-        found = _AUTHORITY.fullmatch(connection.headers.get("host", ""))
-        if found is None:
+        host = read_host(connection.headers.get("host", ""))
+        if not host:
             return False
-        host = found["host"].lower().strip("[]")
         return (
             host in self._names
             or any(pattern.fullmatch(host) for pattern in self._patterns)

@@ -10,13 +10,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from packshot.catalog.uploads import Upload
-from packshot.errors import NotFound
+from packshot.errors import Invalid, NotFound
 from packshot.site import Site
 from resolvers import uploads
 from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
 from schema.threads import Threads
 from serve.auth import Gate, address_of_client, tenant_of_host
-from serve.forms import MOST_FIELD_BYTES, Form
+from serve.forms import MAX_SHOWN_CHARACTERS, MOST_FIELD_BYTES, Form
 from serve.receiving import announced_bytes, receive
 
 
@@ -43,7 +43,15 @@ class Uploads:
         form = Form(request)
         fields = await form.fields()
         announced = announced_bytes(request) - MOST_FIELD_BYTES
-        upload = await self._begin(request, fields.get(UPLOAD_TOKEN_FIELD, ""), announced)
+        if UPLOAD_TOKEN_FIELD not in fields:
+            got = f"before the file: {', '.join(fields)[:MAX_SHOWN_CHARACTERS] or 'nothing'}"
+            raise Invalid(
+                "The form has no token before its file.",
+                field=(UPLOAD_TOKEN_FIELD,),
+                expected=f"the field {UPLOAD_TOKEN_FIELD!r}, then the part 'file'",
+                got=got,
+            )
+        upload = await self._begin(request, fields[UPLOAD_TOKEN_FIELD], announced)
         return await self._receive(request, upload, form.file())
 
     async def _begin(self, request: Request, token: str, announced: int) -> Upload:

@@ -5,7 +5,7 @@ from typing import Any
 
 from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import InvalidHandshake
+from websockets.exceptions import InvalidHandshake, InvalidHeaderValue
 from websockets.frames import CloseCode, Frame
 from websockets.http11 import Request
 
@@ -19,6 +19,14 @@ HANDSHAKE_SECONDS = 10.0
 # Messages beyond the burst are read at this rate.
 MESSAGES_PER_SECOND = 50
 MESSAGE_BURST = 200
+
+# The only version that RFC 6455 defines, and what an answer with status 426 names besides it (RFC 9110, section 7.8).
+VERSION_HEADER, VERSION = "Sec-WebSocket-Version", "13"
+UPGRADE_HEADERS = (
+    (VERSION_HEADER.lower().encode(), VERSION.encode()),
+    (b"upgrade", b"websocket"),
+    (b"connection", b"upgrade"),
+)
 
 _PIECE_BYTES = 4096
 
@@ -87,7 +95,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
         # It quotes what the client sent, and bytes beyond ASCII as surrogates.
         reason = str(error).encode("ascii", "replace").decode()
-        refused = Refused(400, f"That is no handshake of a WebSocket: {reason}.", "a handshake as RFC 6455 defines it")
+        title, expected = f"That is no handshake of a WebSocket: {reason}.", "a handshake as RFC 6455 defines it"
+        if isinstance(error, InvalidHeaderValue) and error.name == VERSION_HEADER:
+            refused = Refused(426, title, f"{VERSION_HEADER}: {VERSION}", UPGRADE_HEADERS)
+        else:
+            refused = Refused(400, title, expected)
         self.transport.write(refused.render(event.path.encode("ascii", "replace"), self.default_headers))
         self.transport.close()
 

@@ -36,10 +36,11 @@ BLUR = Decimal(7)
 LONGEST_ID = 200
 ID_RULE = (
     f"1 to {LONGEST_ID} letters, digits, -._~!$&'()*+,;=:@ and spaces; the first no dot or space, the last no space; "
-    "at the end no extension of an image and nothing like _100_100 or _100_100_2x; not token, graphql or robots.txt"
+    "at the end no extension of an image and nothing like _100_100 or _100_100_2x; "
+    "not token, graphql, robots.txt or _health"
 )
 # What is something else where images are asked for.
-RESERVED = ("token", "graphql", "robots.txt")
+RESERVED = ("token", "graphql", "robots.txt", "_health")
 FORMS = "<id>_<width>_<height>.<ext>, <id>_<width>_<height>_<scale>x.<ext> or <id>.<ext>"
 
 _NAME = re.compile(r"(?P<stem>[^/\x00-\x1f\x7f]+)\.(?P<extension>[^./]+)")

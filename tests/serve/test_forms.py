@@ -73,8 +73,8 @@ def test_a_form_without_end_is_refused_after_little_of_it(chunks: Iterable[bytes
     ("body", "said"),
     [
         ((FIELD + b"a\r\n") * 40 + FILE + b"abc\r\n--x--", "at most 32 parts"),
-        (b"--x\r\nContent-Disposition: form-data; " + b"a=b; " * 3000 + b"\r\n\r\n", "multipart/form-data"),
-        (b"--x\r\n" + b"X-Header: a\r\n" * 1000 + b"\r\n", "multipart/form-data"),
+        (b"--x\r\nContent-Disposition: form-data; " + b"a=b; " * 3000 + b"\r\n\r\n", "at most 8192 bytes"),
+        (b"--x\r\n" + b"X-Header: a\r\n" * 1000 + b"\r\n", "at most 8192 bytes"),
         (FIELD + b"a" * 70_000 + b"\r\n" + FILE + b"abc\r\n--x--", "at most 65536 bytes"),
     ],
 )
@@ -154,3 +154,55 @@ def test_a_part_with_a_files_name_in_any_form_is_a_file(named: bytes, is_file: b
     else:
         with pytest.raises(Invalid):
             asyncio.run(run())
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 200_000])
+@pytest.mark.parametrize("padding", [b" ", b"\t", b" \t  ", b" " * 256])
+def test_blanks_after_a_boundary_are_skipped(padding: bytes, size: int) -> None:
+    body = FIELD + b"secret\r\n" + FILE + PICTURE + b"\r\n--x\r\n\r\n--x--"
+    body = body.replace(b"--x\r\n", b"--x" + padding + b"\r\n") + padding + b"\r\n"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(Sender(pieces)) == ({"token": "secret"}, PICTURE)
+
+
+@pytest.mark.parametrize("begun", [b"", FIELD + b"a\r\n" + FILE + b"abc\r\n"])
+def test_blanks_after_a_boundary_have_a_limit(begun: bytes) -> None:
+    body = begun + b"--x" + b" " * 257 + b"\r\n\r\n\r\n--x--"
+    if begun:
+        assert read(Sender([body]))[1].endswith(b"--x" + b" " * 257 + b"\r\n\r\n"), "a line of the file"
+    else:
+        with pytest.raises(Invalid):
+            read(Sender([body]))
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+@pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b"\r\n  \r\n\t"])
+def test_folded_headers_of_a_part_are_read(fold: bytes, size: int) -> None:
+    body = FIELD.replace(b"; ", b";" + fold) + b"secret\r\n"
+    body += FILE.replace(b"; ", b";" + fold).replace(b": ", b":" + fold) + b"abc\r\n--x--"
+    pieces = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(Sender(pieces)) == ({"token": "secret"}, b"abc")
+
+
+@pytest.mark.parametrize(
+    "line", [b"Content-Disposition", b" name=a", b"Content-Disposition : form-data", b"\xff: a", b"A: b\nC: d", b": a"]
+)
+def test_a_line_that_is_no_header_is_quoted_in_the_refusal(line: bytes) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(Sender([b"--x\r\n" + line + b"\r\n\r\na\r\n--x--"]))
+    assert refused.value.message == "A part of the form has a malformed header."
+    assert refused.value.got == line.decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("ending", [b"\r\n--x--", b"", b"a" * 70_000])
+def test_a_file_in_another_part_is_told_where_it_is_expected(ending: bytes) -> None:
+    body = FILE.replace(b'name="file"', b'name="photo"') + b"abc" + ending
+    with pytest.raises(Invalid) as refused:
+        read(Sender([body]))
+    assert (refused.value.expected, refused.value.got) == ("the part 'file'", "the part 'photo'")
+
+
+def test_lines_of_a_file_that_only_resemble_a_boundary_are_its_own() -> None:
+    lines = b"\r\n--xy\r\n--x-\r\n--x \t.\r\n-x\r\n--X\r\n"
+    assert read(Sender([FILE + lines + b"\r\n--x--"])) == ({}, lines)
+    assert read(Sender(bytes([byte]) for byte in FILE + lines + b"\r\n--x--")) == ({}, lines)

@@ -19,6 +19,9 @@ http.LINGER_SECONDS = 3
 from serve.cli import main; main()
 """
 GRAPHQL = b"POST /graphql HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+CREATE_UPLOAD = """mutation {
+  createUpload(input: {mediaType: "", bytes: 1, method: ONE_TIME_TOKEN}) { upload { url } }
+}"""
 VIEWER = json.dumps({"query": "{ viewer { subject } }"}).encode()
 
 
@@ -48,6 +51,7 @@ def raw(server: Server) -> Iterator[Raw]:
         (b"GET /healthz HTTP/1.1\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+        (b"GET /healthz HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         (b"CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ],
 )
@@ -78,6 +82,65 @@ def test_what_is_refused_of_graphql_is_told_as_all_its_errors(raw: Raw, request_
     assert error["message"]
     assert error["extensions"]["code"]
     assert error["extensions"]["expected"]
+
+
+MALFORMED_HOSTS = [
+    b"[::1", b"::1", b"[::1]a", b"[zz]", b"[1.2.3.4]", b"[1::2::3]", b"[fe80::1%25eth0]", b"a b", b"a,\tb", b"user@a",
+    b"a:80:80", b"a:http", b"a:-1", b"a:65536", b"a/b", b"a?b", b"a#b", b"a\\b", b"<a>", b'"a"', b"a%zz", b"\xe5",
+]  # fmt: skip
+PATHS = [b"/", b"/healthz", b"/graphql", b"/adminAPI/imagePacks", b"/api/v2/img/a/b", b"/uploads/default/a", b"/a"]
+
+
+@pytest.mark.parametrize("host", MALFORMED_HOSTS)
+def test_a_malformed_host_is_refused_at_every_path(server: Server, host: bytes) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
+    for path, fields in [*((path, b"") for path in PATHS), (b"/graphql", upgrade)]:
+        with Raw(server.port) as raw:
+            answer = raw.send(b"GET %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (path, host, fields)).answer()
+            assert answer is not None
+            assert (answer.status, b"host" in answer.body) == (400, True), path
+            assert raw.ends()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"a",
+        b"A-b_c.example.",
+        b"a:",
+        b"a:80",
+        b"1.2.3.4:65535",
+        b"[::1]",
+        b"[::1]:80",
+        b"[::FFFF:1.2.3.4]",
+        b"xn--a",
+        b"",
+    ],
+)
+def test_every_wellformed_host_is_taken(raw: Raw, host: bytes) -> None:
+    answer = raw.send(b"GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % host).answer()
+    assert answer is not None
+    assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "origin"),
+    [
+        (b"http://first.example:8080", 200, "http://first.example:8080"),
+        (b"HTTP://[::1]", 200, "http://[::1]"),
+        (b"http://user@first.example", 400, None),
+        (b"http://first.example:99999", 400, None),
+    ],
+)
+def test_the_host_of_an_absolute_target_counts(raw: Raw, target: bytes, status: int, origin: str | None) -> None:
+    body = json.dumps({"query": CREATE_UPLOAD}).encode()
+    head = b"POST %s/graphql HTTP/1.1\r\nHost: second.example\r\nContent-Type: application/json\r\n" % target
+    answer = raw.send(head + AUTHORIZATION + b"Content-Length: %d\r\n\r\n" % len(body) + body).answer()
+    assert answer is not None
+    assert answer.status == status
+    if origin is not None:
+        url = json.loads(answer.body)["data"]["createUpload"]["upload"]["url"]
+        assert url.startswith(f"{origin}/uploads/")
 
 
 def test_a_head_of_usual_size_is_taken(raw: Raw) -> None:

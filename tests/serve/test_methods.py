@@ -59,7 +59,8 @@ def test_a_path_names_all_the_methods_that_it_takes_and_no_other(app: Starlette,
                 allowed = re.split(r", *", answers[method].headers.get("allow", ""))
                 assert (len(allowed), set(allowed)) == (len(taken), taken), (method, path)
             for method, answer in refused.items():
-                assert answer.headers["allow"] in answer.text, (method, path)
+                if method != "HEAD":
+                    assert answer.headers["allow"] in answer.text, (method, path)
             seen.add(path)
         assert {"/", "/graphql", "/healthz", "/live/token", "/live/x.x", "/uploads/x/x", "/adminAPI/imagePacks"} <= seen
 
@@ -98,12 +99,10 @@ def test_a_preflight_for_an_upload_ends_where_no_image_can_be(app: Starlette) ->
 
 
 def test_head_asks_as_get_does_but_waits_for_no_events(app: Starlette) -> None:
-    subscription = {"query": 'subscription { jobChanged(id: "x") { id } }'}
+    subscription = {"query": 'subscription { jobProgress(id: "x") { id } }'}
     with TestClient(app, client=("127.0.0.1", 50_000)) as client:
         asked = client.head("/graphql", params={"query": "{ __typename }"}, headers=ADMIN)
         events = client.head("/graphql", params=subscription, headers=ADMIN | {"Accept": "text/event-stream"})
-    assert (asked.status_code, asked.headers["content-type"]) == (
-        200,
-        "application/graphql-response+json; charset=utf-8",
-    )
+    assert asked.status_code == 200
+    assert asked.headers["content-type"].startswith("application/graphql-response+json")
     assert events.status_code == 400

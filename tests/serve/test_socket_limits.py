@@ -122,7 +122,7 @@ def test_a_handshake_with_a_body_is_refused(server: Server, before: bytes, body:
     ("given", "other"),
     [
         (b"Sec-WebSocket-Version: 13\r\n", b""),
-        (b"Sec-WebSocket-Version: 13\r\n", b"Sec-WebSocket-Version: 8\r\n"),
+        (b"Sec-WebSocket-Version: 13\r\n", b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8\r\n"),
         (b"Sec-WebSocket-Key", b"X-Key"),
         (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: no"),
         (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: \xff"),
@@ -139,6 +139,19 @@ def test_a_handshake_at_fault_is_told_as_the_other_errors_of_its_path(
             assert answer is not None
             assert answer.status == 400
             assert "Sec-WebSocket" in str(json.loads(answer.body)[member])
+            assert raw.ends()
+
+
+@pytest.mark.parametrize("version", [b"8", b"14", b"8, 13", b"x", b""])
+def test_a_handshake_of_another_version_is_told_which_one_is_spoken(server: Server, version: bytes) -> None:
+    for path, member in ((b"/graphql", "errors"), (b"/elsewhere", "title")):
+        with Raw(server.port) as raw:
+            raw.send(UPGRADE.replace(b": 13", b": " + version).replace(b"/graphql", path) + b"\r\n")
+            answer = raw.answer()
+            assert answer is not None
+            assert (answer.status, answer.headers["sec-websocket-version"]) == (426, "13")
+            assert (answer.headers["upgrade"], answer.headers["connection"]) == ("websocket", "upgrade")
+            assert "Sec-WebSocket-Version" in str(json.loads(answer.body)[member])
             assert raw.ends()
 
 

@@ -62,7 +62,22 @@ def test_without_a_store_of_its_own_the_application_takes_every_kind(
     assert list(playground.site.incoming.iterdir()) == []
 
 
-@pytest.mark.parametrize("media_type", ["", "application/octet-stream", "Application/Octet-Stream", "image/heic"])
+@pytest.mark.parametrize(
+    "media_type",
+    [
+        "",
+        " ",
+        "application/octet-stream",
+        "Application/Octet-Stream",
+        "binary/octet-stream",
+        "application/octet-stream; charset=binary",
+        "*/*",
+        "image/heic",
+        "IMAGE/PNG",
+        "image/png; charset=binary",
+        "image/jpeg ;",
+    ],
+)
 def test_a_picture_whose_type_the_client_does_not_know_is_read_from_its_bytes(
     client: TestClient, playground: Playground, media_type: str
 ) -> None:
@@ -77,7 +92,10 @@ def test_a_picture_whose_type_the_client_does_not_know_is_read_from_its_bytes(
     assert shown["pack"]["location"]["original"] == {"mediaType": "image/jpeg"}
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/pdf", "octet-stream", "image"])
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain", "application/pdf", "octet-stream", "image", "image/", "image/a b", "text/plain; image/png"],
+)
 def test_what_is_said_to_be_no_picture_is_not_announced(client: TestClient, media_type: str) -> None:
     payload = ask(client, CREATE, {"input": {"mediaType": media_type, "bytes": 10}})["createUpload"]
     assert [error["code"] for error in payload["userErrors"]] == ["INVALID"]
@@ -91,13 +109,28 @@ def test_a_form_has_no_more_than_was_announced_and_is_cut_off_there(client: Test
     assert send(client, ticket, b"x" * 1000).status_code == 409
 
 
-@pytest.mark.parametrize("token", [None, "guess"])
-def test_a_form_without_its_token_takes_nothing(client: TestClient, playground: Playground, token: str | None) -> None:
+@pytest.mark.parametrize("token", ["", "guess"])
+def test_a_form_with_a_wrong_token_takes_nothing(client: TestClient, playground: Playground, token: str) -> None:
     _, ticket = announce(client)
-    wrong = replace(ticket, fields={"token": token} if token else {"other": "field"})
-    assert send(client, wrong, PICTURE).status_code == 404
+    assert send(client, replace(ticket, fields={"token": token}), PICTURE).status_code == 404
     assert kept(playground) == []
     assert send(client, ticket, PICTURE).status_code == 200
+
+
+@pytest.mark.parametrize(("field", "got"), [("token", "before the file: nothing"), ("other", "before the file: other")])
+def test_a_form_that_has_its_token_after_the_file_or_not_at_all_is_told_the_order(
+    client: TestClient, playground: Playground, field: str, got: str
+) -> None:
+    _, ticket = announce(client)
+    part = '--b\r\nContent-Disposition: form-data; name="{}"\r\n\r\n'
+    file = part.format('file"; filename="a.jpg').encode() + PICTURE + b"\r\n"
+    text = part.format(field).encode() + ticket.fields["token"].encode() + b"\r\n"
+    body = (file + text if field == "token" else text + file) + b"--b--\r\n"
+    answer = client.post(ticket.url, content=body, headers={"Content-Type": "multipart/form-data; boundary=b"})
+    assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, "INVALID", "token")
+    assert (answer.json()["expected"], answer.json()["got"]) == ("the field 'token', then the part 'file'", got)
+    assert kept(playground) == []
+    assert send(client, ticket, PICTURE).status_code == 200, "the token was not used"
 
 
 @pytest.mark.parametrize(

@@ -220,8 +220,8 @@ def test_ids_that_every_url_form_leaves_alone_are_taken(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "token", "robots.txt", "a.jpg", "a.PNG", "a_1_1", "a_1_1_2x", "a_1.5_1", "a/b", " ab", "ab ", " ", "ä",
-     ".", "..", ".a", "x" * 201,
+    ["", "token", "_health", "robots.txt", "a.jpg", "a.PNG", "a_1_1", "a_1_1_2x", "a_1.5_1", "a/b", " ab", "ab ", " ",
+     "ä", ".", "..", ".a", "x" * 201,
      "a\n", "a?b", "a%2f"],
 )  # fmt: skip
 def test_ids_that_do_not_fit_are_refused_with_the_rule(name: str) -> None:
