@@ -141,6 +141,23 @@ def test_credits_of_iptc_and_xmp_stay_too() -> None:
     assert opened(result).getexif()[ARTIST] == "Ann"
 
 
+@pytest.mark.parametrize("told", [{}, {"big_tiff": True}, {"compression": "tiff_lzw"}], ids=str)
+def test_all_credits_and_the_turn_that_only_xmp_tells_stay_in_a_tiff(told: dict[str, object]) -> None:
+    xmp = (
+        b"<x:xmpmeta tiff:Orientation='6' photoshop:Credit='Agency'>SECRET"
+        b"<dc:creator><rdf:Seq><rdf:li>Ann</rdf:li></rdf:Seq></dc:creator>"
+        b"<dc:rights><rdf:Alt><rdf:li>Picture Desk</rdf:li></rdf:Alt></dc:rights></x:xmpmeta>"
+    )
+    # There are more tags to write than there is room for in the directory.
+    data = tiff(photo(60, 40), **told, tiffinfo={700: xmp})
+    result = stripped(data, credits=True)
+    assert SECRET not in result
+    assert (shown(result), len(result)) == (shown(data), len(data))
+    kept = opened(result).getexif()
+    assert (kept[ARTIST], kept[COPYRIGHT]) == ("Ann / Agency", "Picture Desk")
+    assert decode(result, Limits()).size == (40, 60)
+
+
 def test_what_phones_put_behind_the_picture_goes() -> None:
     second = jpeg(photo(20, 20), exif=exif())
     data = jpeg(photo(60, 40)) + second + b"MotionPhoto_Data SECRET"
