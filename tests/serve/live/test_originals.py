@@ -59,6 +59,16 @@ def test_other_formats_keep_their_own_type(client: TestClient) -> None:
         assert Image.open(BytesIO(answer.content)).n_frames == Image.open(BytesIO(data)).n_frames  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("segment", [b"\xff\xe1\0\0", b"\xff\xed\0\1", b"\xff\xfe\0\0"])
+def test_a_jpeg_with_a_segment_of_no_length_is_taken_and_given_out(client: TestClient, segment: bytes) -> None:
+    data = HOLIDAY[:2] + segment + HOLIDAY[2:-2] + segment + HOLIDAY[-2:]
+    send(client, "short", data)
+    answer = client.get("/live/short.jpg")
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    assert b"secret" not in answer.content
+    assert Image.open(BytesIO(answer.content)).tobytes() == Image.open(BytesIO(HOLIDAY)).tobytes()
+
+
 def test_length_ranges_tags_and_conditions_are_those_of_what_is_given(client: TestClient) -> None:
     send(client, "large", data := jpeg(noise(900, 700), exif=exif()))
     assert len(data) > 1 << 20, "so that more than one chunk is read"
