@@ -179,6 +179,8 @@ class BoundedHttp(HttpToolsProtocol):
         if self._phase is not _Phase.HEAD:
             # Trailers come after the request has been handed on, and must not change it (RFC 9110, section 6.5.1).
             return
+        # The parser leaves blanks at the end, which are not part of a value (RFC 9110, section 5.5).
+        value = value.rstrip(b" \t")
         super().on_header(name, value)
         name = self.headers[-1][0]
         if name == b"host":
