@@ -1,1 +1,5 @@
-"""One script per question, peers measured side by side; tables go to docs/benchmarks.md."""
+"""Measurements beside peers, as ratios in the same run."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]

@@ -162,7 +162,7 @@ class ForceRequired(PackshotError):
     """The change alters pictures that are shown; with `force` it is done all the same.
 
     Attributes:
-        plan: what the change would cost, a `resolvers.plans.LocationPlan`.
+        plan: what the change would cost, a `resolvers.changing.plans.LocationPlan`.
     """
 
     code = ErrorCode.FORCE_REQUIRED

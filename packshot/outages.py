@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from packshot.catalog.transaction import DatabaseFault, is_database_away
+from packshot.catalog.database.transaction import DatabaseFault, is_database_away
 
 RETRY_SECONDS = 5  # after which a client may try again
 

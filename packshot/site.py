@@ -6,23 +6,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from packshot.access import Doors
-from packshot.catalog.decoding import DecodingLog
-from packshot.catalog.rates import Tally
-from packshot.catalog.transaction import Catalog
+from packshot.catalog.database.transaction import Catalog
+from packshot.catalog.variants.decoding import DecodingLog
+from packshot.catalog.variants.render_costs import Tally
 from packshot.cdn.base import Purger
 from packshot.cdn.none import NoPurger
 from packshot.cdn.paths import live_paths
 from packshot.cdn.surrogate import SurrogateKeyPurger
 from packshot.cdn.varnish import VarnishPurger
+from packshot.durable_files import make_folder
 from packshot.geometry import Size
 from packshot.render.limits import Limits
-from packshot.render.pool import Renderer
-from packshot.setting_types import split_list
-from packshot.settings import Settings
+from packshot.render.processes.pool import Renderer
+from packshot.security.access_policy import Doors
+from packshot.settings.settings import Settings
+from packshot.settings.types import split_list
 from packshot.storage.base import ObjectStore
 from packshot.storage.divided import DividedStore
-from packshot.storage.durable import make_folder
 from packshot.storage.folder import STALE_SECONDS, FolderStore
 
 
@@ -34,7 +34,7 @@ class Site:
         originals: by content, `<tenant>/<sha256>`; never overwritten.
         variants: by key; never overwritten; of tenants that require access keys where no CDN looks.
         tombstones: of packs that were erased, `<tenant>/<pack>`; never deleted.
-        marks: how far the sequence of each tenant is, kept beside the database; see `packshot.marks`.
+        marks: how far the sequence of each tenant is, kept beside the database; see `packshot.maintenance.marks`.
         uploads: bytes on their way in, `<tenant>/<upload id>`.
         incoming: folder for bytes that are still being received or fetched.
         doors: which tenants require access keys, and which.

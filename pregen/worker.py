@@ -9,23 +9,23 @@ import dramatiq
 from dramatiq import Broker
 
 from packshot import faults
-from packshot.catalog.orders import Priority
+from packshot.catalog.work.orders import Priority
 from packshot.site import Site
-from pregen.collector import Collector
-from pregen.dispatch import Dispatcher
-from pregen.eraser import Eraser
-from pregen.fetcher import Fetcher
-from pregen.learn import Learner
-from pregen.loop import Service
-from pregen.marker import Marker
-from pregen.purger import PurgeCarrier
-from pregen.queue import ACTOR, QUEUES, SEPARATOR, QueueBell
-from pregen.queue_state import QueueState
-from pregen.refresh import refresh_packs
-from pregen.tell import Teller
+from pregen.queue.broker import ACTOR, QUEUES, SEPARATOR, QueueBell
+from pregen.queue.state import QueueState
+from pregen.refreshing.refresh import refresh_packs
+from pregen.services.collector import Collector
+from pregen.services.cost_recorder import Learner
+from pregen.services.dispatcher import Dispatcher
+from pregen.services.eraser import Eraser
+from pregen.services.fetcher import Fetcher
+from pregen.services.marker import Marker
+from pregen.services.purger import PurgeCarrier
+from pregen.services.service import Service
+from pregen.services.webhook_sender import Teller
 
 if TYPE_CHECKING:
-    from pregen.direct_work import DirectWork
+    from pregen.services.direct_work import DirectWork
 
 log = logging.getLogger(__name__)
 
@@ -155,8 +155,8 @@ def _open_direct_work(
     site: Site, broker: Broker, refresh: Callable[[str, Sequence[str]], None], is_idle: Callable[[], bool], places: int
 ) -> "DirectWork":
     # Only here: not every installation has Redis.
-    from pregen.direct_work import DirectWork
-    from pregen.redis_queue import ObservedRedisBroker
+    from pregen.queue.redis import ObservedRedisBroker
+    from pregen.services.direct_work import DirectWork
 
     assert isinstance(broker, ObservedRedisBroker)
     return DirectWork(site, refresh, broker, is_idle, places=places)

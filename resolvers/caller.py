@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from packshot.catalog.once import Once, begin_once, end_once
-from packshot.catalog.transaction import Tx
+from packshot.catalog.clients.idempotency import Once, begin_once, end_once
+from packshot.catalog.database.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
-from pregen.bell import Bell
-from resolvers.urls import Urls, urls_of
+from pregen.queue.doorbell import Bell
+from resolvers.urls.build import Urls, urls_of
 
 
 class Scope(StrEnum):

@@ -3,19 +3,22 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from packshot.catalog import control, jobs, ledger, locations, packs, waiting
-from packshot.catalog.jobs import Failure, Job, JobFilter, JobKind
-from packshot.catalog.orders import Priority
-from packshot.catalog.pages import Page, check_first
-from packshot.catalog.snapshots import read_snapshots
-from packshot.catalog.transaction import Tx, hold_configuration
-from packshot.catalog.waiting import Retry
+from packshot.catalog.configuration import locations
+from packshot.catalog.configuration.snapshots import read_snapshots
+from packshot.catalog.database.pages import Page, check_first
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.packs import packs, retrying_work
+from packshot.catalog.packs.retrying_work import Retry
+from packshot.catalog.variants import ledger
+from packshot.catalog.work import job_control, jobs
+from packshot.catalog.work.jobs import Failure, Job, JobFilter, JobKind
+from packshot.catalog.work.orders import Priority
 from packshot.errors import Limit, NotFound
 from packshot.model import Snapshot
 from packshot.variants.change import Change
-from resolvers import changes
 from resolvers.caller import Caller
-from resolvers.ordering import order_packs, ring_for
+from resolvers.changing import changes
+from resolvers.orders import order_packs, ring_for
 
 MOST_PACKS = 100
 
@@ -59,7 +62,7 @@ def list_retries(caller: Caller, job_id: str, *, first: int) -> list[Retry]:
     """
     check_first(first)
     with caller.site.catalog.read(caller.tenant) as tx:
-        return waiting.list_retries(tx, job_id, first=first)
+        return retrying_work.list_retries(tx, job_id, first=first)
 
 
 def regenerate_packs(
@@ -158,36 +161,36 @@ def regenerate_tenant(
 
 
 def pause_job(caller: Caller, job_id: str) -> Job:
-    """Stop the work of a job where it is; see `packshot.catalog.control.pause`."""
+    """Stop the work of a job where it is; see `packshot.catalog.work.job_control.pause`."""
     with caller.write() as tx:
-        return control.pause(tx, job_id)
+        return job_control.pause(tx, job_id)
 
 
 def resume_job(caller: Caller, job_id: str) -> Job:
-    """Go on with a paused job; see `packshot.catalog.control.resume`."""
+    """Go on with a paused job; see `packshot.catalog.work.job_control.resume`."""
     with caller.write() as tx:
-        job = control.resume(tx, job_id)
+        job = job_control.resume(tx, job_id)
     caller.bell.wake()
     return job
 
 
 def cancel_job(caller: Caller, job_id: str) -> Job:
-    """End a job; see `packshot.catalog.control.cancel`."""
+    """End a job; see `packshot.catalog.work.job_control.cancel`."""
     with caller.write() as tx:
-        return control.cancel(tx, job_id)
+        return job_control.cancel(tx, job_id)
 
 
 def retry_failures(caller: Caller, job_id: str) -> Job:
-    """Try once more what a job could not render; see `packshot.catalog.control.retry_failures`."""
+    """Try once more what a job could not render; see `packshot.catalog.work.job_control.retry_failures`."""
     with caller.write() as tx:
-        job = control.retry_failures(tx, job_id)
+        job = job_control.retry_failures(tx, job_id)
     caller.bell.wake()
     return job
 
 
 def activate_job(caller: Caller, job_id: str, *, accept_failures: bool = False) -> Job:
-    """Let a prepared change go live although something failed; see `packshot.catalog.control.accept`."""
+    """Let a prepared change go live although something failed; see `packshot.catalog.work.job_control.accept`."""
     with caller.write() as tx:
-        job = control.accept(tx, job_id, failures=accept_failures)
+        job = job_control.accept(tx, job_id, failures=accept_failures)
     caller.bell.wake()
     return job

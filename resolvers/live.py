@@ -5,16 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from packshot.catalog import packs, uploads
-from packshot.catalog.transaction import Tx
-from packshot.catalog.uploads import Upload, UploadMethod
+from packshot.catalog.clients import uploads
+from packshot.catalog.clients.uploads import Upload, UploadMethod
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.packs import packs
 from packshot.errors import BadState, Forbidden, NotFound, Taken, UploadExpired
 from packshot.geometry import Box, Size, crop_box
 from packshot.site import Site
 from packshot.variants.live_request import check_image_id, crop_of, strip_extension
 from resolvers.caller import Caller
-from resolvers.imports import NewOriginal, NewPack, create_pack
 from resolvers.originals import Source, keep_file
+from resolvers.pack_imports import NewOriginal, NewPack, create_pack
 
 # Where an uploaded image is shown: a new pack's main location.
 LOCATION = "main"

@@ -4,21 +4,24 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packshot.catalog import candidates, demand, jobs, locations, purges
-from packshot.catalog.candidates import Candidate
-from packshot.catalog.jobs import Job
-from packshot.catalog.pages import Page
-from packshot.catalog.tenants import mark_later
-from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.catalog.configuration import locations, pending_changes
+from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.tenants import mark_later
+from packshot.catalog.database.pages import Page
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.purging import purges
+from packshot.catalog.variants import demand
+from packshot.catalog.work import jobs
+from packshot.catalog.work.jobs import Job
 from packshot.errors import NotFound, PackshotError
 from packshot.model import Location, LocationVersion, Rendition
 from packshot.variants.change import Change, changed_locations
 from packshot.variants.demand import Demand, summarise
 from packshot.variants.draft import OWN_SIZE, effective_renditions
-from resolvers import changes
 from resolvers.caller import Caller
-from resolvers.changes import Consent
-from resolvers.plans import LocationPlan
+from resolvers.changing import changes
+from resolvers.changing.changes import Consent
+from resolvers.changing.plans import LocationPlan
 
 NO_CONSENT = Consent()
 
@@ -66,7 +69,7 @@ def list_versions(caller: Caller, name: str, *, first: int, after: str | None) -
 def get_candidate(caller: Caller) -> Candidate | None:
     """Return the change that is being prepared for the tenant."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return candidates.read_candidate(tx)
+        return pending_changes.read_candidate(tx)
 
 
 def is_pending(candidate: Candidate, name: str) -> bool:
@@ -113,8 +116,8 @@ def put_location(
     of which a change is being prepared goes on from what it is to become.
 
     Raises:
-        Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.locations.read_changes`.
-        ForceRequired, PlanStale, BadState: see `resolvers.changes.apply`.
+        Invalid, Cycle, NotFound, VersionConflict: see `packshot.catalog.configuration.locations.read_changes`.
+        ForceRequired, PlanStale, BadState: see `resolvers.changing.changes.apply`.
     """
     return _put(caller, name, lambda _: values, consent, expected_version, cause="putLocation")
 
@@ -128,8 +131,8 @@ def rollback_location(
 
     Raises:
         NotFound: no such location or version, or its fallback is gone.
-        Invalid, Cycle, VersionConflict: see `packshot.catalog.locations.read_changes`.
-        ForceRequired, BadState: see `resolvers.changes.apply`.
+        Invalid, Cycle, VersionConflict: see `packshot.catalog.configuration.locations.read_changes`.
+        ForceRequired, BadState: see `resolvers.changing.changes.apply`.
     """
 
     def earlier(tx: Tx) -> Mapping[str, Any]:
@@ -195,7 +198,7 @@ def _read_change(
     expected_version: int | None,
 ) -> tuple[Mapping[str, Location], dict[str, Any], Candidate | None]:
     """Return the tenant's locations, what of one of them really changes, and the candidate."""
-    limit, known, candidate = caller.site.limit, locations.get_locations(tx), candidates.read_candidate(tx)
+    limit, known, candidate = caller.site.limit, locations.get_locations(tx), pending_changes.read_candidate(tx)
     to_be = known if candidate is None else changed_locations(known, candidate.change)
     fields = locations.read_changes(to_be, name, values, limit=limit, own=own, expected_version=expected_version)
     if candidate is not None:
@@ -208,14 +211,14 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
     """Forget a location; return the job that renders what packs show instead, if any used it.
 
     Raises:
-        NotFound, BadState, InUse, VersionConflict: see `packshot.catalog.locations.delete_location`.
+        NotFound, BadState, InUse, VersionConflict: see `packshot.catalog.configuration.locations.delete_location`.
         BadState: a change is being prepared.
     """
     job = None
     with caller.write() as tx:
         hold_configuration(tx)
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
-        candidates.check_free(tx)
+        pending_changes.check_free(tx)
         mark_later(tx)
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")

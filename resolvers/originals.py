@@ -4,18 +4,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from packshot.catalog import fetches, ledger, packs
-from packshot.catalog.jobs import Job
-from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.configuration.snapshots import read_snapshot
+from packshot.catalog.packs import packs
+from packshot.catalog.variants import ledger
+from packshot.catalog.work import url_imports
+from packshot.catalog.work.jobs import Job
 from packshot.errors import Forbidden, PackshotError
 from packshot.model import Original, Snapshot
-from packshot.originals import digest_file, fetch_original, keep_original
+from packshot.originals.ingest import digest_file, fetch_original, keep_original
 from packshot.site import Site, original_key
 from resolvers.caller import Caller
-from resolvers.ordering import order_packs, ring_for
-from resolvers.signing import is_signed, sign
+from resolvers.orders import order_packs, ring_for
 from resolvers.uploads import check_upload
-from resolvers.urls import original_url
+from resolvers.urls.build import original_url
+from resolvers.urls.signatures import is_signed, sign
 
 LIFETIME = timedelta(minutes=15)
 # Of an answer with an original's bytes, whoever gives it.
@@ -62,7 +64,7 @@ def set_original(
     with caller.write() as tx:
         cause = f"setOriginal by {caller.subject}"
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
-        fetches.drop_fetch(tx, pack_id, location)
+        url_imports.drop_fetch(tx, pack_id, location)
         packs.keep_original(tx, pack_id, original)
         packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)

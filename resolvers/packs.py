@@ -4,19 +4,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from packshot.catalog import fetches, ledger, packs
-from packshot.catalog.jobs import Job
-from packshot.catalog.ledger import Entry
-from packshot.catalog.packs import PackFilter, PackOrder
-from packshot.catalog.pages import Page
-from packshot.catalog.snapshots import read_snapshot, read_snapshots
-from packshot.catalog.transaction import Tx
+from packshot.catalog.configuration.snapshots import read_snapshot, read_snapshots
+from packshot.catalog.database.pages import Page
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.packs import packs
+from packshot.catalog.packs.packs import PackFilter, PackOrder
+from packshot.catalog.variants import ledger
+from packshot.catalog.variants.ledger import Entry
+from packshot.catalog.work import url_imports
+from packshot.catalog.work.jobs import Job
 from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
 from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from packshot.variants.key import Key
 from resolvers.caller import Caller
-from resolvers.ordering import order_packs, ring_for
+from resolvers.orders import order_packs, ring_for
 from resolvers.pictures import Layout, Picture, assemble
 
 # What of a pack itself decides how its pictures look.
@@ -107,7 +109,7 @@ def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
     """Make a pack; it has nothing to show yet, so nothing is rendered.
 
     Raises:
-        Taken, Invalid, NotFound: see `packshot.catalog.packs.create_pack`.
+        Taken, Invalid, NotFound: see `packshot.catalog.packs.packs.create_pack`.
     """
     with caller.write() as tx:
         pack_id = packs.create_pack(tx, values)
@@ -129,7 +131,7 @@ def update_pack(
         slots: what to set of its pack locations besides, each once.
 
     Raises:
-        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.update_pack` and `edit_slots`.
+        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.packs.update_pack` and `edit_slots`.
     """
     columns = _columns_of(slots)
     with caller.write() as tx:
@@ -253,7 +255,7 @@ def remove_original(
                 expected="a location with an original",
                 got=location,
             )
-        fetches.drop_fetch(tx, pack_id, location)
+        url_imports.drop_fetch(tx, pack_id, location)
         packs.set_slot(tx, pack_id, location, {"original_sha256": None, "original_at": None})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from packshot.catalog.ledger import Entry, VariantState
+from packshot.catalog.variants.ledger import Entry, VariantState
 from packshot.errors import Invalid, Limit, NotFound, PackshotError
 from packshot.geometry import Size
 from packshot.model import Format, Location, OnDemand, Original, Snapshot
@@ -16,7 +16,7 @@ from packshot.variants.draft import common_format, default_formats, effective_re
 from packshot.variants.key import Key
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, View, is_offered, offered, resolve_in, view_at
-from resolvers.urls import Urls
+from resolvers.urls.build import Urls
 
 MOST_WIDTHS = 32
 MOST_SOURCES = 16

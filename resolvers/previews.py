@@ -2,14 +2,15 @@
 
 from dataclasses import replace
 
-from packshot.catalog import ledger, packs
-from packshot.catalog.ledger import Refused, VariantState
-from packshot.catalog.snapshots import read_snapshot
+from packshot.catalog.configuration.snapshots import read_snapshot
+from packshot.catalog.packs import packs
+from packshot.catalog.variants import ledger
+from packshot.catalog.variants.ledger import Refused, VariantState
 from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Crop
-from packshot.make import find_variant, make_variants, supersede_outdated
 from packshot.model import Snapshot
-from packshot.render.pool import Lane
+from packshot.production import find_variant, make_variants, supersede_outdated
+from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from packshot.variants.draft import common_format
 from packshot.variants.resolve import Target, planned, shown_at

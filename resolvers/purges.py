@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from packshot.catalog import purges
-from packshot.catalog.pages import Page
-from packshot.catalog.purges import Purge
+from packshot.catalog.database.pages import Page
+from packshot.catalog.purging import purges
+from packshot.catalog.purging.purges import Purge
 from resolvers.caller import Caller
 
 

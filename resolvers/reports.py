@@ -6,13 +6,13 @@ from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 
-from packshot.catalog import jobs
-from packshot.catalog.reports import read_report
+from packshot.catalog.work import jobs
+from packshot.catalog.work.failure_reports import read_report
 from packshot.errors import NotFound
 from packshot.site import Site
 from resolvers.caller import Caller
-from resolvers.signing import is_signed, sign
-from resolvers.urls import report_url
+from resolvers.urls.build import report_url
+from resolvers.urls.signatures import is_signed, sign
 
 LIFETIME = timedelta(minutes=15)
 ROWS_AT_ONCE = 500

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog import candidates, jobs, purges, tenants, usage
-from packshot.catalog.candidates import Candidate
-from packshot.catalog.jobs import Job
-from packshot.catalog.transaction import Tx, hold_configuration
+from packshot.catalog.configuration import pending_changes, tenants
+from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.purging import purges
+from packshot.catalog.variants import unplanned_usage
+from packshot.catalog.work import jobs
+from packshot.catalog.work.jobs import Job
 from packshot.model import Tenant
 from packshot.variants.change import Change
-from resolvers import changes
 from resolvers.caller import Caller
-from resolvers.changes import Consent
+from resolvers.changing import changes
+from resolvers.changing.changes import Consent
 
 # What clients can have besides the planned variants; no planned picture changes by it.
 LIMITS = frozenset({"on_demand", "unplanned_bytes"})
@@ -38,8 +41,8 @@ def update_tenant(
     apply at once.
 
     Raises:
-        NotFound, VersionConflict: see `packshot.catalog.tenants.read_changes`.
-        ForceRequired, BadState: see `resolvers.changes.apply`.
+        NotFound, VersionConflict: see `packshot.catalog.configuration.tenants.read_changes`.
+        ForceRequired, BadState: see `resolvers.changing.changes.apply`.
     """
     foreseen = None
     with caller.site.catalog.read(caller.tenant) as tx:
@@ -82,12 +85,12 @@ def _without_limits(fields: Mapping[str, Any]) -> dict[str, Any]:
 def read_usage(caller: Caller) -> int:
     """Return how many bytes the unplanned variants of the caller's tenant take, with what each row takes."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return usage.read_usage(tx)
+        return unplanned_usage.read_usage(tx)
 
 
 def _read_change(
     tx: Tx, values: Mapping[str, Any], expected_version: int | None
 ) -> tuple[Tenant, dict[str, Any], Candidate | None]:
-    tenant, candidate = tenants.get_tenant(tx), candidates.read_candidate(tx)
+    tenant, candidate = tenants.get_tenant(tx), pending_changes.read_candidate(tx)
     pending = {} if candidate is None else candidate.change.tenant
     return tenant, tenants.read_changes(tenant, values, pending, expected_version=expected_version), candidate

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from packshot import faults
-from packshot.catalog import tokens
-from packshot.catalog.tokens import USE_NOTED, Token
-from packshot.catalog.transaction import DatabaseFault
+from packshot.catalog.clients import tokens
+from packshot.catalog.clients.tokens import USE_NOTED, Token
+from packshot.catalog.database.transaction import DatabaseFault
 from packshot.errors import Invalid
 from packshot.site import Site
 from resolvers.caller import Caller, Scope

@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from packshot.catalog import uploads
-from packshot.catalog.uploads import LIFETIME, Upload, UploadMethod, UploadState
+from packshot.catalog.clients import uploads
+from packshot.catalog.clients.uploads import LIFETIME, Upload, UploadMethod, UploadState
 from packshot.errors import BadState, ChecksumMismatch, Invalid, PackshotError, TooLarge
 from packshot.model import Original
-from packshot.originals import keep_original
+from packshot.originals.ingest import keep_original
 from packshot.site import Site
 from packshot.storage.base import DamagedObject, Metadata, NoSuchObject, Ticket, TooManyBytes
 from resolvers.caller import Caller
-from resolvers.signing import sign
-from resolvers.urls import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload_url
+from resolvers.urls.build import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload_url
+from resolvers.urls.signatures import sign
 
 if TYPE_CHECKING:
     # Only where there is a bucket: boto3 takes long to import, and not every installation has it.
-    from packshot.storage.direct import Direct
+    from packshot.storage.base import DirectAccess
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
@@ -138,7 +138,7 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announc
         announced: bytes that the client announces; 0: it announces none.
 
     Raises:
-        NotFound, BadState, UploadExpired: see `packshot.catalog.uploads.begin_receiving`.
+        NotFound, BadState, UploadExpired: see `packshot.catalog.clients.uploads.begin_receiving`.
         TooLarge: more bytes are said to come than were announced. The token stays good.
     """
     with site.catalog.read(tenant) as tx:
@@ -218,7 +218,7 @@ def _keep(site: Site, tenant: str, upload: Upload) -> Original:
         raise ChecksumMismatch("The upload's bytes are damaged in the store.", expected=upload.sha256) from None
 
 
-def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "Direct") -> Original:
+def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "DirectAccess") -> Original:
     """Check what a client put into the store. It may put others at any moment, so a copy is what is checked."""
     path = site.incoming / secrets.token_hex(16)
     try:

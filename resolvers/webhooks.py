@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
 
-from packshot.catalog import webhook_deliveries, webhooks
-from packshot.catalog.pages import Page
-from packshot.catalog.webhook_deliveries import Delivery
-from packshot.catalog.webhooks import Event, Webhook
+from packshot.catalog.clients import webhook_deliveries, webhooks
+from packshot.catalog.clients.webhook_deliveries import Delivery
+from packshot.catalog.clients.webhooks import Event, Webhook
+from packshot.catalog.database.pages import Page
 from packshot.errors import Invalid, PackshotError
-from packshot.fetch import check_address
-from packshot.sealing import Purpose, seal, unseal
+from packshot.network.fetch import check_address
+from packshot.security.sealing import Purpose, seal, unseal
 from resolvers.caller import Caller, Scope
 
 

@@ -10,21 +10,21 @@ from strawberry.types import ExecutionResult
 from strawberry.types.execution import PreExecutionError
 from strawberry.types.graphql import OperationType
 
-from schema.charges import Costs, charge_refused, refuse_debtor
-from schema.context import Context, SocketContext
-from schema.documents import ParseAndValidate, documents
-from schema.interfaces import InputError, Taken, VersionConflict
-from schema.limits import Limits, OneOperation, Variables
-from schema.masking import MaskBugs
-from schema.mutations import Mutation
-from schema.persisted import refuse_persisted
-from schema.pictures import Variant
-from schema.plans import ForceRequired
+from schema.base.interfaces import InputError, Taken, VersionConflict
+from schema.base.scalars import SCALARS
+from schema.execution.charges import Costs, charge_refused, refuse_debtor
+from schema.execution.documents import ParseAndValidate, documents
+from schema.execution.introspection import Reticence
+from schema.execution.limits import Limits, OneOperation, Variables
+from schema.execution.masking import MaskBugs
+from schema.execution.persisted_queries import refuse_persisted
+from schema.execution.visibility import require_read
+from schema.mutations.root import Mutation
 from schema.queries import Query
-from schema.reticence import Reticence
-from schema.scalars import SCALARS
+from schema.request.context import Context, SocketContext
 from schema.subscriptions import Subscription
-from schema.visibility import require_read
+from schema.types.pictures import Variant
+from schema.types.plans import ForceRequired
 
 
 class _Schema(strawberry.Schema):

@@ -7,23 +7,23 @@ from typing import Annotated
 import strawberry
 
 from packshot.model import NAME, PACK_ID
-from resolvers import feed, jobs, locations, packs, tenants, webhooks
-from schema.changes import ChangeQuery
-from schema.context import Info
-from schema.enums import JobState, PackOrder, core
-from schema.inputs import given
-from schema.interfaces import Node
-from schema.jobs import Job, JobFilter, known_states
-from schema.locations import ImageLocation
-from schema.nodes import load_node, load_pack
-from schema.pack_inputs import PackBy, PackFilter
-from schema.packs import Pack
-from schema.paging import After, Connection, First, asks_total, check_length, connect
-from schema.purges import PurgeQuery
-from schema.refusals import read
-from schema.scopes import READS
-from schema.tenants import Tenant, Viewer
-from schema.webhooks import Webhook
+from resolvers import change_feed, jobs, locations, packs, tenants, webhooks
+from schema.base.enums import JobState, PackOrder, core
+from schema.base.inputs import given
+from schema.base.interfaces import Node
+from schema.base.paging import After, Connection, First, asks_total, check_length, connect
+from schema.base.refusals import read
+from schema.execution.scopes import READS
+from schema.request.context import Info
+from schema.types.change_feed import ChangeQuery
+from schema.types.jobs import Job, JobFilter, known_states
+from schema.types.locations import ImageLocation
+from schema.types.nodes import load_node, load_pack
+from schema.types.pack_inputs import PackBy, PackFilter
+from schema.types.packs import Pack
+from schema.types.purges import PurgeQuery
+from schema.types.tenants import Tenant, Viewer
+from schema.types.webhooks import Webhook
 
 
 @strawberry.type(description="What can be read.")
@@ -31,7 +31,7 @@ class Query(PurgeQuery, ChangeQuery):
     @strawberry.field(description="Who is asking, and what the token allows.")
     async def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller
-        tenant, epoch = await read(info, lambda: (tenants.get_tenant(caller), feed.get_epoch(caller)))
+        tenant, epoch = await read(info, lambda: (tenants.get_tenant(caller), change_feed.get_epoch(caller)))
         return Viewer(
             tenant=Tenant.of(tenant),
             epoch=epoch,

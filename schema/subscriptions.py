@@ -8,18 +8,18 @@ from typing import Annotated, Any
 import strawberry
 from graphql import VariableValues
 
-from packshot.catalog.jobs import FINAL
+from packshot.catalog.work.jobs import FINAL
 from packshot.errors import NotFound
 from packshot.model import PACK_ID
 from resolvers.caller import Scope
-from schema.context import Context, Info, Loaders
-from schema.cost import measure
-from schema.jobs import Job
-from schema.nodes import load_pack
-from schema.packs import Pack
-from schema.refusals import refused, refusing
-from schema.scopes import Requires
-from schema.watching import Subject, TokenEnded, token_subject
+from schema.base.refusals import refused, refusing
+from schema.execution.cost import measure
+from schema.execution.scopes import Requires
+from schema.request.context import Context, Info, Loaders
+from schema.request.live_updates import Subject, TokenEnded, token_subject
+from schema.types.jobs import Job
+from schema.types.nodes import load_pack
+from schema.types.packs import Pack
 
 
 @strawberry.type(

@@ -16,32 +16,32 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from packshot import faults
 from packshot.errors import PackshotError
-from packshot.setting_types import split_list
+from packshot.settings.types import split_list
 from packshot.site import Site
-from pregen.bell import Bell
+from pregen.queue.doorbell import Bell
 from pregen.worker import Pregen
-from schema.threads import ComeLater, Threads
-from serve import problems
-from serve.access import Guard
-from serve.auth import Gate, Insecure
-from serve.cross_origin import CrossOrigin
-from serve.demand import DemandCounter
-from serve.explain import Explainer
-from serve.failures import Failures
-from serve.fallback import Overloaded
-from serve.graphql import AdminGraphQL
-from serve.health import Health
-from serve.images import Images
-from serve.jwks import KeySet
+from schema.request.threads import ComeLater, Threads
+from serve.admin.cross_origin import CrossOrigin
+from serve.admin.graphql import AdminGraphQL
+from serve.admin.originals import Originals
+from serve.admin.reports import Reports
+from serve.admin.uploads import Uploads
+from serve.health.endpoints import Health
+from serve.http import problems
+from serve.http.auth import Gate, Insecure
+from serve.http.failures import Failures
+from serve.http.jwks import KeySet
+from serve.http.methods import OptionsMethod
+from serve.http.pages import Page
+from serve.http.problems import Overloaded
+from serve.image.demand import DemandCounter
+from serve.image.explain import Explainer
+from serve.image.guard import Guard
+from serve.image.images import Images
+from serve.image.picture_json import Pictures
+from serve.image.recency import Recency
 from serve.live.routes import Live
-from serve.methods import OptionsMethod
-from serve.originals import Originals
-from serve.pages import Page
-from serve.pictures import Pictures
-from serve.recency import Recency
-from serve.reports import Reports
 from serve.rest.face import DESCRIPTION, RestAdmin
-from serve.uploads import Uploads
 
 FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
 

@@ -6,15 +6,15 @@ import typer
 
 from serve.commands import (
     access,
-    explaining,
-    importing,
+    explain,
     jobs,
-    keeping,
     location_changes,
     locations,
-    purging,
+    maintenance,
+    migration,
+    processes,
+    purge,
     regeneration,
-    serving,
     setup,
     tenants,
     tokens,
@@ -29,15 +29,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(serving.app)
+app.add_typer(processes.app)
 app.add_typer(regeneration.app)
 app.add_typer(setup.app)
-app.add_typer(keeping.app)
-app.add_typer(purging.app)
-app.add_typer(explaining.app)
+app.add_typer(maintenance.app)
+app.add_typer(purge.app)
+app.add_typer(explain.app)
 app.add_typer(access.app)
 app.add_typer(jobs.app, name="jobs")
-app.add_typer(importing.app, name="import")
+app.add_typer(migration.app, name="import")
 locations.app.add_typer(location_changes.app)
 app.add_typer(locations.app, name="location")
 app.add_typer(tenants.app, name="tenant")

@@ -10,11 +10,11 @@ from xdist.scheduler import LoadFileScheduling
 
 from packshot import faults
 from packshot.render.limits import Limits
-from packshot.render.pool import Renderer
-from tests.playground import Playground
+from packshot.render.processes.pool import Renderer
 from tests.servers.host import Host, hosting
 from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
+from tests.support.playground import Playground
 
 # A shell's background job, as a suite may be run, and all that it starts are deaf to Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)

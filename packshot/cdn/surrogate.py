@@ -9,7 +9,7 @@ import urllib3
 
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.errors import Invalid
-from packshot.http_connection import make_pool
+from packshot.network.http_connection import make_pool
 
 API = "https://api.fastly.com"
 TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)

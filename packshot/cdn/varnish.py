@@ -6,7 +6,7 @@ from datetime import timedelta
 import urllib3
 
 from packshot.cdn.base import REPEAT_AFTER
-from packshot.http_connection import make_pool
+from packshot.network.http_connection import make_pool
 
 # Varnish takes 8 KiB a header line unless it is told otherwise; the name and the rest of the request are small.
 MOST_LINE_BYTES = 4096

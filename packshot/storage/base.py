@@ -10,10 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
-
-if TYPE_CHECKING:
-    from packshot.storage.direct import Direct
+from typing import Protocol, Self
 
 CHUNK_BYTES = 1 << 20
 MAX_KEY = 512
@@ -106,6 +103,39 @@ class Ticket:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class DirectAccess(Protocol):
+    """Sign requests that clients send to a bucket themselves, and read the objects that they put there."""
+
+    def sign_get(self, key: str, *, seconds: int, headers: Mapping[str, str]) -> str:
+        """Return a URL that gives the object for `seconds`, with these headers in the response.
+
+        Args:
+            headers: Content-Type, Content-Disposition and Cache-Control, as S3 names its parameters:
+                `ResponseContentType` and so on.
+        """
+        ...
+
+    def sign_put(self, key: str, *, content_type: str, size: int, seconds: int) -> Ticket:
+        """Let a client put an object of exactly `size` bytes as the raw body of a PUT."""
+        ...
+
+    def sign_post(self, key: str, *, content_type: str, most: int, seconds: int) -> Ticket:
+        """Let a client put an object of 1 to `most` bytes by a form."""
+        ...
+
+    def receive(self, key: str, into: Path, *, max_bytes: int) -> tuple[int, str]:
+        """Read the object that a client put into the file `into`; return its size and SHA-256.
+
+        The object is read once, so the digest is that of the bytes in the file, even if the client puts other bytes
+        at the same time.
+
+        Raises:
+            NoSuchObject: nothing is under that key.
+            TooManyBytes: the object has more than `max_bytes` bytes; reading stops there.
+        """
+        ...
+
+
 class Readable(Protocol):
     """What `Opened` reads from: a file, or the body of an HTTP answer."""
 
@@ -152,8 +182,8 @@ class ObjectStore(Protocol):
     """
 
     @property
-    def direct(self) -> "Direct | None":
-        """What clients may do with the store past the application; None: nothing."""
+    def direct(self) -> DirectAccess | None:
+        """Signed requests that clients send to the store itself; None: the store has none."""
         ...
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:

@@ -18,6 +18,7 @@ from stat import S_ISDIR
 from typing import BinaryIO, Self
 from uuid import uuid4
 
+from packshot.durable_files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, sync_folder, write_synced
 from packshot.storage.base import (
     CHUNK_BYTES,
     SEGMENT,
@@ -30,7 +31,6 @@ from packshot.storage.base import (
     check_key,
     check_prefix,
 )
-from packshot.storage.durable import PRIVATE_FILE, PRIVATE_FOLDER, make_folder, sync_folder, write_synced
 from packshot.storage.sidecar import dump_sidecar, read_sidecar, sidecar_path
 
 STALE_SECONDS = 3600.0

@@ -25,8 +25,8 @@ from packshot.storage.base import (
     check_key,
     check_prefix,
 )
-from packshot.storage.direct import Direct
 from packshot.storage.s3_client import S3Client, status_of
+from packshot.storage.s3_direct import S3DirectAccess
 from packshot.storage.s3_objects import Body, headers_of, measure, sendable, stored_of
 
 PAGE_KEYS = 1000  # No store lists more at a time.
@@ -81,7 +81,7 @@ class S3Store:
 
         self._s3 = client(endpoint_url)
         signer = self._s3 if public_endpoint_url is None else client(public_endpoint_url)
-        self.direct = Direct(self._prefix, self._s3, signer)
+        self.direct = S3DirectAccess(self._prefix, self._s3, signer)
         self._bucket_seen = False
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:

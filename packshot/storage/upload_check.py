@@ -8,9 +8,8 @@ from uuid import uuid4
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from packshot.http_connection import make_pool
-from packshot.storage.base import NoSuchObject, ObjectStore, Ticket, TooManyBytes
-from packshot.storage.direct import Direct
+from packshot.network.http_connection import make_pool
+from packshot.storage.base import DirectAccess, NoSuchObject, ObjectStore, Ticket, TooManyBytes
 from packshot.storage.write_check import FOLDER
 
 POST, PUT = "presigned_post", "presigned_put"
@@ -26,7 +25,7 @@ class StoreUnreachable(OSError):
     """There is no answer at the address by which clients know the store."""
 
 
-def try_upload(store: ObjectStore, direct: Direct, method: str) -> None:
+def try_upload(store: ObjectStore, direct: DirectAccess, method: str) -> None:
     """Send a small upload to the store as a client does, read it, and delete it.
 
     Args:
@@ -57,7 +56,7 @@ def try_upload(store: ObjectStore, direct: Direct, method: str) -> None:
         store.delete(key)
 
 
-def find_working_method(store: ObjectStore, direct: Direct, methods: Sequence[str]) -> str | None:
+def find_working_method(store: ObjectStore, direct: DirectAccess, methods: Sequence[str]) -> str | None:
     """Return the first method by which the store takes an upload; None: there is none."""
     for method in methods:
         try:

@@ -9,7 +9,7 @@ from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_ta
 from serve.commands.tokens import lifetime
 
 if TYPE_CHECKING:
-    from packshot.catalog.access_keys import AccessKey
+    from packshot.catalog.clients.access_keys import AccessKey
 
 app = typer.Typer()
 keys = typer.Typer(help="Access keys: who has one may see the tenant's pictures.", no_args_is_help=True)
@@ -23,10 +23,10 @@ def create_key(
     as_json: AsJson = False,
 ) -> None:
     """Make an access key and print it, alone on standard output. It is not shown again."""
-    from resolvers import access
+    from resolvers import access_keys
 
     with calling(tenant) as caller:
-        key, secret = access.create_key(caller, name)
+        key, secret = access_keys.create_key(caller, name)
     if as_json:
         print_json(_document(key) | {"secret": secret})
         return
@@ -37,10 +37,10 @@ def create_key(
 @keys.command(name="list")
 def list_keys(tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """List the tenant's access keys, newest first, and never what they are."""
-    from resolvers import access
+    from resolvers import access_keys
 
     with calling(tenant) as caller:
-        found = access.list_keys(caller)
+        found = access_keys.list_keys(caller)
     if as_json:
         print_json([_document(key) for key in found])
         return
@@ -57,10 +57,10 @@ def revoke_key(
     as_json: AsJson = False,
 ) -> None:
     """Let a key open nothing any more, nor what it has signed. Every process hears of it within a second."""
-    from resolvers import access
+    from resolvers import access_keys
 
     with calling(tenant) as caller:
-        key = access.revoke_key(caller, key_id)
+        key = access_keys.revoke_key(caller, key_id)
     if as_json:
         print_json(_document(key))
         return
@@ -77,10 +77,10 @@ def sign_url(
     as_json: AsJson = False,
 ) -> None:
     """Print an image URL that opens without a key for a while, signed with the tenant's newest access key."""
-    from resolvers import access
+    from resolvers import access_keys
 
     with calling(tenant) as caller:
-        signed, ends = access.sign_url(caller, url, datetime.now(UTC) + expires)
+        signed, ends = access_keys.sign_url(caller, url, datetime.now(UTC) + expires)
     if as_json:
         print_json({"url": signed, "expiresAt": ends})
         return

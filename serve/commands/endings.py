@@ -29,7 +29,7 @@ def explain_end(error: Exception) -> tuple[str, int] | None:
 
     Missing rights are a refusal, since the same command ends the same way until somebody grants them.
     """
-    from packshot.catalog.transaction import DatabaseFault
+    from packshot.catalog.database.transaction import DatabaseFault
     from packshot.outages import OutageKind, explain_outage, recognise
 
     if isinstance(error, PackshotError):

@@ -13,7 +13,7 @@ from serve.commands.endings import REFUSED, WITH_FAILURES, stop
 from serve.commands.shell import print_json
 
 if TYPE_CHECKING:
-    from packshot.catalog.jobs import Job
+    from packshot.catalog.work.jobs import Job
     from resolvers.caller import Caller
 
 # By state: where there is nothing more to follow, and what a script is told of it.
@@ -70,7 +70,7 @@ def _show(caller: "Caller", job_id: str, *, as_json: bool) -> "Job":
 
 def _states(caller: "Caller", job_id: str) -> Iterator["Job"]:
     """Yield the job now and twice a second; a database that is away for a moment only delays it."""
-    from packshot.catalog.transaction import DatabaseFault
+    from packshot.catalog.database.transaction import DatabaseFault
     from resolvers import jobs
 
     away_since: float | None = None

@@ -13,8 +13,8 @@ from serve.commands.following import describe, document, follow
 from serve.commands.shell import MOMENTS, AsJson, OfTenant, calling, print_json, print_table
 
 if TYPE_CHECKING:
-    from packshot.catalog.jobs import Failure, Job, JobFilter
-    from packshot.catalog.pages import Page
+    from packshot.catalog.database.pages import Page
+    from packshot.catalog.work.jobs import Failure, Job, JobFilter
     from resolvers.caller import Caller
 
 MAX_RETRIES = 20
@@ -106,7 +106,7 @@ def _filter(
     location: str | None,
     since: datetime | None,
 ) -> "JobFilter":
-    from packshot.catalog.jobs import JobFilter, JobKind, JobState
+    from packshot.catalog.work.jobs import JobFilter, JobKind, JobState
     from packshot.model import PACK_ID
     from resolvers import jobs, locations, packs
 
@@ -133,7 +133,7 @@ def _filter(
 
 def _pages(caller: "Caller", only: "JobFilter", after: str | None, limit: int | None) -> Iterator["Listed"]:
     """Yield the jobs a page at a time, each page with the external ids of its packs; limit None: all."""
-    from packshot.catalog.pages import LARGEST_PAGE
+    from packshot.catalog.database.pages import LARGEST_PAGE
     from resolvers import jobs
 
     while limit is None or limit > 0:
@@ -352,7 +352,7 @@ def _get(caller: "Caller", job_id: str) -> "Job":
 
 def _failures(caller: "Caller", job_id: str, wanted: int) -> tuple[list["Failure"], int]:
     """Return so many of a job's failures, and how many there are."""
-    from packshot.catalog.pages import LARGEST_PAGE
+    from packshot.catalog.database.pages import LARGEST_PAGE
     from resolvers import jobs
 
     found: list[Failure] = []

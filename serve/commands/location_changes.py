@@ -4,19 +4,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from serve import plan_documents
 from serve.commands import following, plans
 from serve.commands import location_options as options
 from serve.commands.endings import REFUSED
 from serve.commands.locations import document
 from serve.commands.shell import AsJson, OfTenant, calling, print_json
+from serve.rest import plan_documents
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from packshot.errors import ForceRequired
     from resolvers.caller import Caller
-    from resolvers.changes import Consent
+    from resolvers.changing.changes import Consent
     from resolvers.locations import Changed
 
 app = typer.Typer()
@@ -50,7 +50,7 @@ def plan_location(
     as_json: AsJson = False,
 ) -> None:
     """Say what a change would do and cost. Nothing is changed but that the samples are stored."""
-    from resolvers import plans as planning
+    from resolvers.changing import plans as planning
 
     said = options.Said(
         label, width, height, fallback, no_fallback, gravity, include_all, allow_upscale, formats, renditions, clear
@@ -133,7 +133,7 @@ def rollback_location(
 
 
 def _consent(force: bool, plan_id: str | None, immediate: bool) -> "Consent":
-    from resolvers.changes import Activation, Consent
+    from resolvers.changing.changes import Activation, Consent
 
     return Consent(force, plan_id, Activation.IMMEDIATE if immediate else Activation.WHEN_READY)
 

@@ -10,7 +10,7 @@ from serve.commands import location_options as options
 from serve.commands import plans
 from serve.commands.plans import spell
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
-from serve.plan_documents import FIELDS, plain
+from serve.rest.plan_documents import FIELDS, plain
 
 if TYPE_CHECKING:
     from packshot.model import Location, LocationVersion

@@ -11,8 +11,8 @@ from serve.commands.shell import store_answering
 
 if TYPE_CHECKING:
     from resolvers.caller import Caller
-    from resolvers.plans import LocationPlan
-    from resolvers.samples import Sample
+    from resolvers.changing.plans import LocationPlan
+    from resolvers.changing.samples import Sample
 
 # As options, by the core's names.
 OPTIONS = {"resize_gravity": "gravity", "include_all": "include-all", "allow_upscale": "allow-upscale"}
@@ -24,7 +24,7 @@ def draw_samples(caller: "Caller", plan: "LocationPlan", wanted: int) -> list["S
         return []
     from rich.console import Console
 
-    from resolvers import samples
+    from resolvers.changing import samples
 
     with Console(stderr=True).status("drawing samples"), store_answering():
         return samples.draw_samples(caller, plan, wanted)

@@ -9,7 +9,7 @@ from serve.commands.following import describe, document, follow
 from serve.commands.shell import AsJson, OfTenant, calling, print_json
 
 if TYPE_CHECKING:
-    from packshot.catalog.jobs import Job
+    from packshot.catalog.work.jobs import Job
     from resolvers.caller import Caller
 
 app = typer.Typer()
@@ -62,7 +62,7 @@ def regenerate(
 
 
 def _order(caller: "Caller", pack: list[str] | None, location: str | None, mode: Mode, lane: Lane) -> "Job":
-    from packshot.catalog.orders import Priority
+    from packshot.catalog.work.orders import Priority
     from resolvers import jobs
     from resolvers.jobs import RegenerateMode
 
@@ -71,7 +71,7 @@ def _order(caller: "Caller", pack: list[str] | None, location: str | None, mode:
 
 
 def _count(caller: "Caller", pack: list[str] | None, location: str | None, *, as_json: bool) -> None:
-    from resolvers.extents import measure
+    from resolvers.regeneration_scope import measure
 
     extent = measure(caller, pack_ids=pack or None, location=location)
     if as_json:

@@ -28,12 +28,12 @@ def demo(
     from rich.console import Console
 
     from packshot.site import Site
-    from pregen.bell import SilentBell
-    from pregen.queue import make_broker
+    from pregen.queue.broker import make_broker
+    from pregen.queue.doorbell import SilentBell
     from pregen.worker import Pregen
     from resolvers import packs
     from resolvers.caller import Caller
-    from serve.demo import fill, tour
+    from serve.commands.demo import fill, tour
 
     settings, console = read_settings(), Console()
     lock = workers_lock(settings)
@@ -78,9 +78,9 @@ def demo(
 @app.command()
 def migrate() -> None:
     """Bring the database to the current schema."""
-    from packshot.catalog import migrate as migrations
-    from packshot.catalog.transaction import Catalog
-    from packshot.sealing import seal_webhooks
+    from packshot.catalog.database import migrate as migrations
+    from packshot.catalog.database.transaction import Catalog
+    from packshot.security.sealing import seal_webhooks
 
     settings = read_settings()
     catalog = Catalog(settings.effective_database_url)
@@ -99,7 +99,7 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
     import getpass
     import sys
 
-    from serve.passwords import HASHER
+    from serve.http.passwords import HASHER
 
     if not name or ":" in name or name.split() != [name]:
         stop("A name has no colon and no blanks.", REFUSED)
@@ -112,8 +112,8 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
 @app.command()
 def doctor() -> None:
     """Check settings, database, stores, queue, CDN and codecs, and say how to mend what is wrong."""
-    from serve.doctor import examine
-    from serve.findings import Status
+    from serve.commands.doctor import examine
+    from serve.health.findings import Status
 
     words = {Status.OK: "ok  ", Status.DEGRADED: "warn", Status.FAILING: "FAIL"}
     is_failing = False

@@ -14,9 +14,9 @@ from serve.commands.endings import DOWN, REFUSED, explain_end, stop
 if TYPE_CHECKING:
     from filelock import FileLock
 
-    from packshot.settings import Settings
+    from packshot.settings.settings import Settings
     from packshot.site import Site
-    from pregen.bell import Bell
+    from pregen.queue.doorbell import Bell
     from resolvers.caller import Caller
 
 DEFAULT_PORT = 8000
@@ -65,9 +65,9 @@ def read_settings() -> "Settings":
 
     Root goes on as the user that owns the folder.
     """
-    from packshot.data_folder import make_private
-    from packshot.data_owner import become_owner
-    from packshot.setting_loading import BadSettings, load_settings
+    from packshot.settings.data_folder import make_private
+    from packshot.settings.data_owner import become_owner
+    from packshot.settings.loading import BadSettings, load_settings
 
     try:
         settings = load_settings()
@@ -100,12 +100,12 @@ def opened(settings: "Settings") -> Iterator["Site"]:
     """Open the installation, with its database current and its tenant made; end where the database is away."""
     import logging
 
-    from packshot.catalog import migrate
-    from packshot.catalog.tenants import ensure_tenant
+    from packshot.catalog.configuration.tenants import ensure_tenant
+    from packshot.catalog.database import migrate
     from packshot.site import open_site
-    from serve import log_setup
+    from serve.logs import setup
 
-    log_setup.configure(settings.log_level)
+    setup.configure(settings.log_level)
     for caveat in settings.caveats:
         logging.getLogger(__name__).warning("%s", caveat)
     site = open_site(settings)
@@ -140,7 +140,7 @@ def check_history(site: "Site") -> None:
     """Begin a new epoch where the database was restored, before anybody reads sequence numbers from it."""
     import logging
 
-    from packshot.marks import check_epoch
+    from packshot.maintenance.marks import check_epoch
 
     try:
         check_epoch(site)
@@ -158,7 +158,7 @@ def calling(tenant: str | None) -> Iterator["Caller"]:
     """
     import getpass
 
-    from packshot.catalog.tenants import get_tenant
+    from packshot.catalog.configuration.tenants import get_tenant
     from resolvers.caller import Caller
 
     settings = read_settings()
@@ -171,13 +171,13 @@ def calling(tenant: str | None) -> Iterator["Caller"]:
 
 @contextmanager
 def _bell(settings: "Settings") -> Iterator["Bell"]:
-    from pregen.bell import SilentBell
+    from pregen.queue.doorbell import SilentBell
 
     if settings.redis_url is None:
         # Whoever runs the jobs looks into the database every second.
         yield SilentBell()
         return
-    from pregen.queue import QueueBell, make_broker
+    from pregen.queue.broker import QueueBell, make_broker
 
     broker = make_broker(settings)
     try:

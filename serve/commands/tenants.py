@@ -18,7 +18,7 @@ app = typer.Typer(help="Tenants: whose packs and locations are kept apart.", no_
 @app.command(name="create")
 def create_tenant(name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and '-'.")]) -> None:
     """Make a tenant, with its location `main`. JWTs and hosts can name it from then on."""
-    from packshot import marks
+    from packshot.maintenance import marks
     from packshot.model import check_name
 
     check_name(name)
@@ -41,21 +41,21 @@ def require_keys(
     """
     import time
 
-    from packshot.access import FRESH
-    from packshot.erase import PUT_TIME
-    from resolvers import access
+    from packshot.maintenance.erase import PUT_TIME
+    from packshot.security.access_policy import FRESH
+    from resolvers import access_keys
 
     moved = 0
     with calling(name) as caller, store_answering():
-        access.require_keys(caller, required=not off)
+        access_keys.require_keys(caller, required=not off)
         if not off:
-            moved = access.withdraw(caller)
+            moved = access_keys.withdraw(caller)
             settled = FRESH + PUT_TIME.total_seconds()
             typer.echo(
                 f"Keys are required, and {moved} variants are withdrawn. In {settled:.0f} s the last are.", err=True
             )
             time.sleep(settled)
-            moved += access.withdraw(caller, again=True)
+            moved += access_keys.withdraw(caller, again=True)
     if as_json:
         print_json({"tenant": name, "keysRequired": not off, "withdrawn": moved})
     elif off:

@@ -9,7 +9,7 @@ import typer
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
 
 if TYPE_CHECKING:
-    from packshot.catalog.tokens import Token
+    from packshot.catalog.clients.tokens import Token
 
 app = typer.Typer(help="API tokens: each for one program, with its own scopes and end.", no_args_is_help=True)
 

@@ -11,13 +11,13 @@ from packshot.site import Site
 from packshot.variants.live_request import LiveForm
 from packshot.variants.resolve import Target
 from resolvers import live
-from resolvers.addresses import Address
-from resolvers.urls import Urls
-from serve.access import Guard
-from serve.caching import COMMON, describe_redirect, leads_to_cdn
-from serve.images import Asked, Images
+from resolvers.urls.build import Urls
+from resolvers.urls.parse import Address
+from serve.http.negotiation import accepted_by
+from serve.image.caching import COMMON, describe_redirect, leads_to_cdn
+from serve.image.guard import Guard
+from serve.image.images import Asked, Images
 from serve.live.originals import LiveOriginals
-from serve.negotiation import accepted_by
 
 THREADS = 16
 

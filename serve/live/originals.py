@@ -8,23 +8,23 @@ import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
 
-from packshot.catalog import packs
-from packshot.catalog.transaction import Tx
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.packs import packs
 from packshot.errors import NotFound, OriginalLost
-from packshot.make import DAMAGED
 from packshot.model import Original
-from packshot.render.pool import QueueTimeout
+from packshot.originals.stripped import StrippedOriginals
+from packshot.production import DAMAGED
+from packshot.render.processes.pool import QueueTimeout
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, Opened
-from packshot.stripped import StrippedOriginals
 from packshot.variants.resolve import asked_location, nothing_to_show, shown_at
 from packshot.variants.tags import purge_tags
 from resolvers import live
-from serve.caching import COMMON, keep_stable
-from serve.erased import read_shown
-from serve.fallback import Overloaded
-from serve.sendable import Sendable
-from serve.sending import Conditions, send
+from serve.http.problems import Overloaded
+from serve.image.caching import COMMON, keep_stable
+from serve.image.erased import read_shown
+from serve.image.sendable import Sendable
+from serve.image.sending import Conditions, send
 
 EXPECTED = "<id>_<width>_<height>.<ext>"
 

@@ -9,23 +9,23 @@ from starlette.routing import BaseRoute, Host, Route, Router
 from packshot.errors import NotFound
 from packshot.site import Site
 from packshot.variants.live_request import FORMS
-from pregen.bell import Bell
-from schema.threads import Threads
-from serve import reading
-from serve.access import Guard
-from serve.auth import Gate
-from serve.health import Health
-from serve.images import Images
+from pregen.queue.doorbell import Bell
+from schema.request.threads import Threads
+from serve.health.endpoints import Health
+from serve.http.auth import Gate
+from serve.image import public_routes
+from serve.image.guard import Guard
+from serve.image.images import Images
+from serve.image.public_routes import readable
 from serve.live.images import LiveImages
 from serve.live.names import HEALTH, ROBOTS, TOKEN
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
-from serve.reading import readable
 
 # Under one name an image is read and, from pages of any origin that hold a token, uploaded.
-ALLOWED = reading.ALLOWED | {
+ALLOWED = public_routes.ALLOWED | {
     "Allow": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
-    "Access-Control-Allow-Headers": f"{reading.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
+    "Access-Control-Allow-Headers": f"{public_routes.ALLOWED['Access-Control-Allow-Headers']}, {TOKEN_HEADER}",
 }
 
 

@@ -7,18 +7,18 @@ from hmac import compare_digest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from packshot.catalog.uploads import Upload
+from packshot.catalog.clients.uploads import Upload
 from packshot.errors import Invalid, TooLarge
 from packshot.site import Site
 from packshot.variants.live_request import parse_upload_crop
-from pregen.bell import Bell
+from pregen.queue.doorbell import Bell
 from resolvers import live
 from resolvers.caller import Caller, Scope
-from schema.threads import Threads
-from serve.auth import Gate, Unauthenticated, address_of_client, origin, tenant_of_host
-from serve.forms import MOST_FIELD_BYTES, Form
-from serve.problems import problem
-from serve.receiving import announced_bytes, check_json, read_body, receive
+from schema.request.threads import Threads
+from serve.http.auth import Gate, Unauthenticated, address_of_client, origin, tenant_of_host
+from serve.http.multipart import MOST_FIELD_BYTES, Form
+from serve.http.problems import problem
+from serve.http.upload_stream import announced_bytes, check_json, read_body, receive
 
 TOKEN_HEADER = "X-Token"  # noqa: S105
 FILE = "image"

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from packshot.errors import Invalid
 from packshot.site import Site
-from serve.forms import Form
-from serve.receiving import announced_bytes, read_body, receive
+from serve.http.multipart import Form
+from serve.http.upload_stream import announced_bytes, read_body, receive
 
 LARGEST_OBJECT = 1 << 16
 

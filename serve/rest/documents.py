@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from packshot.geometry import Crop
 from packshot.model import IncludeAll, Location, PackLocation, Snapshot
-from resolvers.plans import LocationPlan
-from serve import plan_documents
+from resolvers.changing.plans import LocationPlan
+from serve.rest import plan_documents
 
 if TYPE_CHECKING:
     from serve.rest.calls import Document
 
-# What a token without the scope `read` is told of what it wrote; `schema.visibility` has the same for GraphQL.
+# The fields that a token without the scope `read` sees; `schema.execution.visibility` has the same for GraphQL.
 WITHOUT_READ = frozenset({"id", "name", "tenant", "job", "sequenceNumber"})
 
 

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from packshot import faults
 from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
 from packshot.outages import RETRY_SECONDS, explain_outage
-from schema.threads import ComeLater
-from serve import problems
+from schema.request.threads import ComeLater
+from serve.http import problems
 from serve.rest import documents
 
 log = logging.getLogger(__name__)

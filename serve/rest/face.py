@@ -14,12 +14,12 @@ from packshot.model import NAME
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
-from schema.threads import ComeLater, Threads
-from serve import reading
-from serve.auth import Gate, Insecure, Unauthenticated
-from serve.cross_origin import Origins
-from serve.known_hosts import is_cross_site
-from serve.methods import allow
+from schema.request.threads import ComeLater, Threads
+from serve.admin.cross_origin import Origins
+from serve.http.auth import Gate, Insecure, Unauthenticated
+from serve.http.known_hosts import is_cross_site
+from serve.http.methods import allow
+from serve.image import public_routes
 from serve.rest import documents, errors
 from serve.rest.bodies import read_object, receive_picture
 from serve.rest.calls import Call, Operation, Takes, Work
@@ -106,7 +106,7 @@ class RestAdmin:
 
 async def allow_all_pages(request: Request) -> Response:
     """Answer the preflight of the description, which pages of every origin may read."""
-    return Response(status_code=204, headers=reading.ALLOWED)
+    return Response(status_code=204, headers=public_routes.ALLOWED)
 
 
 class Place:

@@ -9,7 +9,7 @@ from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
 from packshot.variants.request import fold_name
 from resolvers.packs import SlotPatch
-from schema.scalars import MAX_LONG
+from schema.base.scalars import MAX_LONG
 
 T = TypeVar("T")
 Reader: TypeAlias = Callable[[Any], Any]

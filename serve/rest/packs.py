@@ -3,11 +3,11 @@
 import re
 
 from packshot.errors import Invalid
-from resolvers import imports, originals, packs
-from resolvers.imports import NewPack
+from resolvers import originals, pack_imports, packs
 from resolvers.originals import Source
+from resolvers.pack_imports import NewPack
 from resolvers.packs import SlotPatch
-from schema.scalars import MAX_LONG
+from schema.base.scalars import MAX_LONG
 from serve.rest import documents, fields
 from serve.rest.calls import Call, Document, no_pack
 
@@ -18,10 +18,10 @@ def create_pack(call: Call) -> Document:
     """Make a pack.
 
     Raises:
-        PackshotError: see `resolvers.imports.create_pack`.
+        PackshotError: see `resolvers.pack_imports.create_pack`.
     """
     new = NewPack(fields.read(call.body, fields.PACK), overrides=fields.slots(call.body))
-    return documents.pack(imports.create_pack(call.caller, new)[0])
+    return documents.pack(pack_imports.create_pack(call.caller, new)[0])
 
 
 def get_pack(call: Call) -> Document:

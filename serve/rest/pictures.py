@@ -1,11 +1,11 @@
-"""The image endpoints as the description of the API has them; `serve.images` and `serve.pictures` serve them."""
+"""The image endpoints in the OpenAPI description; `serve.image` serves them."""
 
 from typing import Any
 
 from packshot.geometry import Gravity
 from packshot.model import NAME, Format
 from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice
-from resolvers.urls import PICTURE, STABLE
+from resolvers.urls.build import PICTURE, STABLE
 from serve.rest.schemas import PACK, ref
 
 _FLAG = {"type": "boolean"}

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from packshot.catalog.locations import LONGEST_LABEL
+from packshot.catalog.configuration.locations import LONGEST_LABEL
 from packshot.errors import ErrorCode
 from packshot.geometry import Gravity
 from packshot.model import NAME, PACK_ID
-from schema.scalars import MAX_LONG
+from schema.base.scalars import MAX_LONG
 
 Schema = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """Every operation of the REST admin face, in one table: its routes and its description are made of it."""
 
 from resolvers.caller import Scope
-from serve.rest import locations, packs, purging
+from serve.rest import locations, packs, purge
 from serve.rest.calls import Operation, Takes, Work
 
 _CONFIG = "/adminAPI/imageLocationConfig/{name}"
@@ -152,7 +152,7 @@ OPERATIONS = (
             path=path,
             summary="Purge a pack from the CDN now; edits are purged by themselves.",
             scopes=(Scope.CDN_WRITE,),
-            act=purging.purge,
+            act=purge.purge,
             answer="Purged",
             status=202,
         )

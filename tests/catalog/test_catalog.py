@@ -12,15 +12,18 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog import jobs, locations, migrate, packs
-from packshot.catalog.jobs import JobFilter, JobKind, JobState
-from packshot.catalog.orders import Priority
-from packshot.catalog.packs import PackFilter, PackOrder
+from packshot.catalog.configuration import locations
+from packshot.catalog.configuration.tenants import ensure_tenant, get_tenant
+from packshot.catalog.database import migrate
+from packshot.catalog.database.transaction import Catalog
+from packshot.catalog.packs import packs
+from packshot.catalog.packs.packs import PackFilter, PackOrder
 from packshot.catalog.tables.artwork import location_versions, originals
 from packshot.catalog.tables.artwork import packs as pack_table
-from packshot.catalog.tenants import ensure_tenant, get_tenant
-from packshot.catalog.tombstones import Tombstone, set_tombstone
-from packshot.catalog.transaction import Catalog
+from packshot.catalog.variants.tombstones import Tombstone, set_tombstone
+from packshot.catalog.work import jobs
+from packshot.catalog.work.jobs import JobFilter, JobKind, JobState
+from packshot.catalog.work.orders import Priority
 from packshot.errors import Cycle, Gone, Invalid, Limit, NotFound, PackshotError, Taken, VersionConflict
 from packshot.geometry import Crop, Gravity
 from packshot.model import Format, Original, Rendition
@@ -28,9 +31,9 @@ from resolvers import jobs as job_resolvers
 from resolvers import locations as location_resolvers
 from resolvers import packs as pack_resolvers
 from resolvers import tenants
-from resolvers.moving.vimond_documents import map_pack_id
-from tests.pictures import jpeg, photo
-from tests.playground import TENANT, Playground
+from resolvers.migration.vimond.documents import map_pack_id
+from tests.support.pictures import jpeg, photo
+from tests.support.playground import TENANT, Playground
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

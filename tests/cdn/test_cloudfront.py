@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from packshot.catalog import purge_batches
-from packshot.catalog.purges import PurgeState
+from packshot.catalog.purging import purge_batches
+from packshot.catalog.purging.purges import PurgeState
 from packshot.cdn.base import REPEAT_AFTER, Busy
 from packshot.cdn.cloudfront import CloudFrontPurger
 from packshot.errors import Invalid
-from packshot.settings import Settings
+from packshot.settings.settings import Settings
 from packshot.site import open_purger
-from pregen.purger import PurgeCarrier
-from resolvers import erasing
-from tests.playground import TENANT, Playground
-from tests.pregen.test_purger import Front, RecordingPurger
+from pregen.services.purger import PurgeCarrier
+from resolvers import erasures
+from tests.pregen.services.test_purger import Front, RecordingPurger
 from tests.servers.cloudfront import MOST_FILES, MOST_WILDCARDS, CloudFront, running
+from tests.support.playground import TENANT, Playground
 
 PACK = "0123456789abcdef01234567"
 
@@ -183,7 +183,7 @@ def test_an_erased_pack_leaves_every_cache(cloudfront: CloudFront, playground: P
         if path.startswith("/api"):
             del cloudfront.copies[path]
     assert len({path.split("/")[3] for path in cloudfront.copies}) == 2, "edits leave immutable URLs alone"
-    erasing.erase_pack(playground.caller, gone, "the rights have ended")
+    erasures.erase_pack(playground.caller, gone, "the rights have ended")
     front.carry()
     assert {path.split("/")[3] for path in cloudfront.copies} == {kept}
 

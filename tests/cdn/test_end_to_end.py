@@ -14,16 +14,16 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from tests.admin import Admin, wait_for
 from tests.cdn import origin
 from tests.cdn.origin import Answer, Asked
 from tests.chaos.charts import CELLS, Crowd, Edit, Sight, cell_shown, chart, edit_cell, last_edits, look, put_cell
-from tests.pictures import jpeg, photo
-from tests.server import serving
 from tests.servers import cluster, local_cdn
 from tests.servers.cluster import Cluster
 from tests.servers.local_cdn import LocalCdn
 from tests.servers.ports import free_port
+from tests.support.admin import Admin, wait_for
+from tests.support.pictures import jpeg, photo
+from tests.support.server import serving
 
 # In the short form the purge that catches slow fills comes after 2 s instead of 20.
 SOON = """

@@ -12,12 +12,12 @@ import httpx2 as httpx
 import pytest
 
 from packshot.cdn.varnish import VarnishPurger
-from tests.admin import wait_for
 from tests.cdn.conftest import DOMAIN, StandIn
 from tests.cdn.origin import Answer, Asked, Origin, picture
 from tests.servers import local_cdn
 from tests.servers.local_cdn import RUN
 from tests.servers.ports import free_port
+from tests.support.admin import wait_for
 
 PACK = "0123456789abcdef01234567"
 URL = f"/api/v2/img/{PACK}"

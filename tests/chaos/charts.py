@@ -12,8 +12,8 @@ import httpx2 as httpx
 import numpy as np
 from PIL import Image
 
-from tests.admin import Admin
-from tests.pictures import png
+from tests.support.admin import Admin
+from tests.support.pictures import png
 
 # A chart is a square of squares, each of a colour of its own; so many a side, so many pixels each.
 SIDE = 32

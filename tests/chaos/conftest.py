@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.admin import Admin
 from tests.chaos.evidence import put_locations
 from tests.servers.cluster import Cluster, running
 from tests.servers.ports import free_port
+from tests.support.admin import Admin
 
 
 @pytest.fixture(scope="package")

@@ -11,9 +11,9 @@ import boto3.session
 import sqlalchemy as sa
 from PIL import Image
 
-from tests.admin import Admin
 from tests.servers.cluster import Cluster
 from tests.servers.seaweed import REGION
+from tests.support.admin import Admin
 
 
 def put_locations(admin: Admin) -> None:

@@ -10,7 +10,7 @@ from io import BytesIO
 import httpx2 as httpx
 from PIL import Image
 
-from tests.admin import Admin
+from tests.support.admin import Admin
 
 # However long something is away, an answer comes within this: of data, or of what is wrong.
 DEADLINE_SECONDS = 60.0

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin import Admin, wait_for
 from tests.chaos.evidence import wait_until_idle
-from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin, wait_for
+from tests.support.pictures import jpeg, photo
 
 PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "4"))
 PATIENCE = 120.0 + 10.0 * PACKS

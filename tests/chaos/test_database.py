@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from tests.admin import Admin, wait_for
 from tests.chaos.evidence import check_cluster_store, wait_until_idle
 from tests.chaos.load import check_acknowledged, crop, loaded
-from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin, wait_for
+from tests.support.pictures import jpeg, photo
 
 AWAY_SECONDS = float(os.environ.get("PACKSHOT_CHAOS_AWAY_SECONDS", "2"))
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.admin import wait_for
 from tests.chaos.evidence import check_folder_store, put_locations, wait_until_idle
 from tests.chaos.load import check_acknowledged, loaded
-from tests.pictures import jpeg, photo
-from tests.server import serving
+from tests.support.admin import wait_for
+from tests.support.pictures import jpeg, photo
+from tests.support.server import serving
 
 MEGABYTES = 24
 BLOCK_BYTES = 4096

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.admin import Admin, wait_for
 from tests.chaos.evidence import check_cluster_store, wait_until_idle
-from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin, wait_for
+from tests.support.pictures import jpeg, photo
 
 PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "4"))
 # A queue is a list of ids, and a hash of the messages by these.

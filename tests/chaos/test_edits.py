@@ -12,7 +12,6 @@ import time
 import httpx2 as httpx
 import pytest
 
-from tests.admin import Admin
 from tests.chaos.charts import (
     CELLS,
     Crowd,
@@ -28,6 +27,7 @@ from tests.chaos.charts import (
 )
 from tests.chaos.evidence import wait_until_idle
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin
 
 EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "40")), CELLS)
 WRITERS = 8

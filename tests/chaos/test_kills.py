@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin import Admin
 from tests.chaos.evidence import check_cluster_store, put_locations, unfinished_jobs, wait_until_idle
-from tests.pictures import jpeg, photo
-from tests.server import serving
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin
+from tests.support.pictures import jpeg, photo
+from tests.support.server import serving
 
 KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "3"))
 JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "45"))

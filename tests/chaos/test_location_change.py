@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from tests.admin import Admin, wait_for
 from tests.chaos.charts import CELLS, Crowd, Sight, chart, edit_cell, last_edits, late_sights, look, put_cell
 from tests.chaos.evidence import check_folder_store, wait_until_idle
-from tests.server import serving
+from tests.support.admin import Admin, wait_for
+from tests.support.server import serving
 
 PACKS = int(os.environ.get("PACKSHOT_CHAOS_LOCATION_PACKS", "24"))
 EDITED = max(4, PACKS // 10)

@@ -3,14 +3,14 @@
 import threading
 from pathlib import Path
 
-from packshot.catalog import migrate
-from packshot.catalog.tenants import ensure_tenant
-from packshot.catalog.transaction import Catalog
-from packshot.render.pool import Renderer
+from packshot.catalog.configuration.tenants import ensure_tenant
+from packshot.catalog.database import migrate
+from packshot.catalog.database.transaction import Catalog
+from packshot.render.processes.pool import Renderer
 from resolvers import packs
-from tests.admin import wait_for
-from tests.playground import TENANT, Playground
 from tests.servers.postgres import start_postgres
+from tests.support.admin import wait_for
+from tests.support.playground import TENANT, Playground
 
 WRITERS = 4
 

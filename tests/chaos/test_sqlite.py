@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.admin import wait_for
 from tests.chaos.evidence import check_folder_store, put_locations, wait_until_idle
 from tests.chaos.load import check_acknowledged, crop, loaded
-from tests.pictures import jpeg, photo
-from tests.server import serving
+from tests.support.admin import wait_for
+from tests.support.pictures import jpeg, photo
+from tests.support.server import serving
 
 # Longer than a writer waits for the lock, so that some are refused.
 LOCKED_SECONDS = 12.0

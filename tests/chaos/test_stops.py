@@ -11,12 +11,12 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from tests.admin import Admin, wait_for
 from tests.chaos.evidence import check_cluster_store, check_folder_store, wait_until_idle
 from tests.chaos.load import CREATE
-from tests.pictures import jpeg, photo
-from tests.server import serving
 from tests.servers.cluster import Cluster
+from tests.support.admin import Admin, wait_for
+from tests.support.pictures import jpeg, photo
+from tests.support.server import serving
 
 # Whatever is away, a process ends within it.
 GRACE_SECONDS = 30

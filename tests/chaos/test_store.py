@@ -14,11 +14,11 @@ import httpx2 as httpx
 import pytest
 from PIL import Image
 
-from tests.admin import Admin
 from tests.chaos.evidence import check_cluster_store, wait_until_idle
-from tests.pictures import jpeg, photo
 from tests.servers.cluster import Cluster
 from tests.servers.faults import Answer, Fault, Reset, Stall, Truncate
+from tests.support.admin import Admin
+from tests.support.pictures import jpeg, photo
 
 SECONDS = float(os.environ.get("PACKSHOT_CHAOS_FAULT_SECONDS", "6"))
 PACKS = 6

@@ -3,20 +3,20 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
 
 from packshot.errors import Invalid, NotFound
-from packshot.settings import Settings
+from packshot.settings.settings import Settings
 from packshot.variants.request import FormatChoice, RequestForm
-from resolvers.addresses import read_address
-from resolvers.urls import PICTURE, STABLE
-from serve.negotiation import accepted_formats
+from resolvers.urls.build import PICTURE, STABLE
+from resolvers.urls.parse import read_address
+from serve.http.negotiation import accepted_formats
+from tests.support.paths import ROOT
 
-BUNDLE = Path(__file__).parents[2] / "infra" / "edge" / "bundle"
+BUNDLE = ROOT / "infra" / "edge" / "bundle"
 DOMAIN, TENANT = "img.example", "default"
 PERSONAL = {"access-key", "expires", "signature", "explain"}
 SETTINGS = Settings(tenant_domain=DOMAIN, tenant=TENANT)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from packshot.geometry import Gravity
 from packshot.variants.request import RequestForm
 from tests.edge.bundle import DOMAIN, TENANT, bundled, expected
-from tests.nodejs import installed
+from tests.support.nodejs import installed
 from tests.variants.test_request import forms
 
 VECTORS = json.loads(Path(__file__).with_name("vectors.json").read_text())

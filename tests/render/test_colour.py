@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from packshot.render.cicp import matrix_profile
-from packshot.render.decode import decode
+from packshot.render.decoding.decode import decode
+from packshot.render.formats.cicp import matrix_profile
 from packshot.render.limits import Limits
 from packshot.render.revision import DecodeRevision
-from tests import pictures
+from tests.support import pictures
 
 Floats = npt.NDArray[np.float64]
 Curve = Callable[[Floats], Floats]

@@ -10,10 +10,10 @@ from PIL import Image
 from packshot.errors import PackshotError
 from packshot.geometry import Box, Size
 from packshot.model import Format
+from packshot.render.drawing.pipeline import Rendered, render_all
 from packshot.render.limits import Limits
-from packshot.render.pipeline import Rendered, render_all
 from packshot.variants.plan import Drawing
-from tests import pictures
+from tests.support import pictures
 
 SMALL = Drawing(Box(0, 0, 8, 8), Size(4, 4), Box(0, 0, 4, 4), Format.PNG, None, None)
 # A header may be changed into that of a far larger picture; that is not what is tested here.

@@ -17,13 +17,13 @@ from PIL import Image
 
 from packshot.geometry import Crop, Size
 from packshot.model import Focus, Original
+from packshot.render.drawing.pipeline import Rendered, render_all
+from packshot.render.drawing.probe import probe
 from packshot.render.limits import Limits
-from packshot.render.pipeline import Rendered, render_all
-from packshot.render.probe import probe
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, resolve
-from tests import pictures
-from tests.render.test_smart import HAIR, WALL, add_person
+from tests.render.drawing.test_smart import HAIR, WALL, add_person
+from tests.support import pictures
 from tests.variants.samples import location, slot, snapshot
 
 LIMIT, LIMITS = Size(4096, 4096), Limits()

@@ -6,8 +6,8 @@ from typing import Any
 from strawberry.types import ExecutionResult
 
 from schema.build import schema
-from schema.context import Context
-from tests.playground import Playground
+from schema.request.context import Context
+from tests.support.playground import Playground
 
 USER_ERRORS = """userErrors {
   __typename code message field expected got

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.playground import Playground
 from tests.schema.api import Api
+from tests.support.playground import Playground
 
 
 @pytest.fixture

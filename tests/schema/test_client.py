@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from schema.export import COMMITTED
-from tests.nodejs import installed
-from tests.pictures import jpeg, photo
-from tests.server import TOKEN, serving
+from tests.support.nodejs import installed
+from tests.support.pictures import jpeg, photo
+from tests.support.server import TOKEN, serving
 
 SOURCES = ("cms.graphql", "cms.ts", "generate.mjs", "tsconfig.json")
 EMITTING = ("--noEmit", "false", "--rewriteRelativeImportExtensions", "--outDir", "out")

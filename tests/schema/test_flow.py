@@ -3,8 +3,8 @@
 from hashlib import sha256
 
 from resolvers import uploads
-from tests.pictures import jpeg, photo
 from tests.schema.api import CREATE_PACK, PUT_LOCATION, REGENERATE, SET_CROP, SET_ORIGINAL, Api, crop
+from tests.support.pictures import jpeg, photo
 
 CREATE_UPLOAD = """
 mutation Upload($input: UploadInput!) {

@@ -17,24 +17,24 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from packshot import access as doors
+from packshot.catalog.configuration.tenants import ensure_tenant
+from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.tables.work import purges
-from packshot.catalog.tenants import ensure_tenant
-from packshot.catalog.transaction import Catalog
 from packshot.errors import BadState, Invalid, Limit, NotFound
 from packshot.geometry import Crop
-from packshot.settings import Settings
+from packshot.security import access_policy as doors
+from packshot.settings.settings import Settings
 from packshot.storage.divided import DividedStore
-from pregen.queue import make_broker
-from resolvers import access, packs
+from pregen.queue.broker import make_broker
+from resolvers import access_keys, packs
 from resolvers.caller import Caller
 from serve.app import create_app
-from serve.redaction import redact
-from tests.command import Command
-from tests.pictures import photo
-from tests.playground import TENANT, Playground
+from serve.logs.redaction import redact
 from tests.serve.conftest import TOKEN
-from tests.server import packshot, serving
+from tests.support.command import Command
+from tests.support.pictures import photo
+from tests.support.playground import TENANT, Playground
+from tests.support.server import packshot, serving
 
 PRIVATE = "private, no-store"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
@@ -58,8 +58,8 @@ def pack_id(playground: Playground) -> str:
 @pytest.fixture
 def key(playground: Playground, pack_id: str) -> str:
     """An access key of the tenant, which requires one."""
-    _, secret = access.create_key(playground.caller, "web")
-    access.require_keys(playground.caller, required=True)
+    _, secret = access_keys.create_key(playground.caller, "web")
+    access_keys.require_keys(playground.caller, required=True)
     return secret
 
 
@@ -93,7 +93,7 @@ def films(playground: Playground) -> Caller:
 def test_without_a_key_nobody_gets_or_learns_anything(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
-    _, foreign = access.create_key(films(playground), "web")
+    _, foreign = access_keys.create_key(films(playground), "web")
     nobodys = "0" * 24
     for url in urls_of(playground, pack_id):
         refusals = set()
@@ -133,33 +133,33 @@ def test_keys_rotate_and_a_revoked_one_opens_nothing(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}"
-    old = next(one for one in access.list_keys(playground.caller) if one.name == "web")
-    by_old, _ = access.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
-    _, newer = access.create_key(playground.caller, "web-2")
-    by_newer, _ = access.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
+    old = next(one for one in access_keys.list_keys(playground.caller) if one.name == "web")
+    by_old, _ = access_keys.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
+    _, newer = access_keys.create_key(playground.caller, "web-2")
+    by_newer, _ = access_keys.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
     for secret in (key, newer):
         assert client.get(url, headers={"X-Packshot-Access-Key": secret}).status_code == 200
     for signed in (by_old, by_newer):
         assert client.get(signed).status_code == 200
     with pytest.raises(NotFound):
-        access.revoke_key(films(playground), old.id)
-    assert access.revoke_key(playground.caller, old.id).revoked_at is not None
-    assert access.revoke_key(playground.caller, old.id).name == "web"
+        access_keys.revoke_key(films(playground), old.id)
+    assert access_keys.revoke_key(playground.caller, old.id).revoked_at is not None
+    assert access_keys.revoke_key(playground.caller, old.id).name == "web"
     assert client.get(url, headers={"X-Packshot-Access-Key": key}).status_code == 403
     assert client.get(by_old).status_code == 403
     assert client.get(url, headers={"X-Packshot-Access-Key": newer}).status_code == 200
     assert client.get(by_newer).status_code == 200
     for number in range(7):
-        access.create_key(playground.caller, f"more-{number}")
+        access_keys.create_key(playground.caller, f"more-{number}")
     with pytest.raises(Limit):
-        access.create_key(playground.caller, "one-too-many")
+        access_keys.create_key(playground.caller, "one-too-many")
 
 
 def test_a_signed_url_opens_what_it_says_and_until_it_says(
     client: TestClient, playground: Playground, pack_id: str, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for url in urls_of(playground, pack_id):
-        signed, ends = access.sign_url(playground.caller, f"https://any.example{url}", datetime.now(UTC) + SOON)
+        signed, ends = access_keys.sign_url(playground.caller, f"https://any.example{url}", datetime.now(UTC) + SOON)
         path = signed.removeprefix("https://any.example")
         assert client.get(path).status_code == 200
         assert client.head(path).status_code == 200
@@ -172,14 +172,14 @@ def test_a_signed_url_opens_what_it_says_and_until_it_says(
         assert (answer.status_code, answer.json()["title"]) == (403, "This address has expired.")
         assert answer.headers["cache-control"] == "no-store"
     with pytest.raises(Invalid, match="cannot end"):
-        access.sign_url(playground.caller, url, datetime.now(UTC) - SOON)
+        access_keys.sign_url(playground.caller, url, datetime.now(UTC) - SOON)
     with pytest.raises(Invalid):
-        access.sign_url(playground.caller, "https://any.example/graphql", datetime.now(UTC) + SOON)
+        access_keys.sign_url(playground.caller, "https://any.example/graphql", datetime.now(UTC) + SOON)
     with pytest.raises(Invalid, match="too long-lived") as refused:
-        access.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=367))
+        access_keys.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=367))
     assert (refused.value.field, (refused.value.expected or "")[:24]) == (("expires_at",), "at most 366 days from no")
-    access.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=365))
-    again, _ = access.sign_url(playground.caller, f"{signed}&access-key={key}&explain=1", datetime.now(UTC) + SOON)
+    access_keys.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(days=365))
+    again, _ = access_keys.sign_url(playground.caller, f"{signed}&access-key={key}&explain=1", datetime.now(UTC) + SOON)
     assert again.count("signature=") == again.count("expires=") == 1
     assert key not in again
     assert client.get(again.removeprefix("https://any.example")).status_code == 200
@@ -232,7 +232,7 @@ def test_urls_in_a_signed_picture_end_when_it_does(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     ends = int(time.time()) + 60
-    signed, _ = access.sign_url(
+    signed, _ = access_keys.sign_url(
         playground.caller, f"/api/v2/img/{pack_id}/picture.json", datetime.fromtimestamp(ends, UTC)
     )
     answer = client.get(signed)
@@ -260,10 +260,10 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     store, planned = stores(playground), set(playground.planned(pack_id))
     assert set(store.public.list("")) == planned
     with pytest.raises(BadState, match="Nobody"):
-        access.require_keys(playground.caller, required=True)
-    _, secret = access.create_key(playground.caller, "web")
-    access.require_keys(playground.caller, required=True)
-    assert access.withdraw(playground.caller) == len(planned)
+        access_keys.require_keys(playground.caller, required=True)
+    _, secret = access_keys.create_key(playground.caller, "web")
+    access_keys.require_keys(playground.caller, required=True)
+    assert access_keys.withdraw(playground.caller) == len(planned)
     assert (set(store.public.list("")), set(store.private.list(""))) == (set(), planned)
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
@@ -273,10 +273,10 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     playground.show(pack_id, "thumb", photo(50, 50))
     playground.run_jobs()
     assert list(store.public.list("")) == []
-    assert access.withdraw(playground.caller) == 0
+    assert access_keys.withdraw(playground.caller) == 0
     assert planned < set(store.private.list(""))
     # Shown to everybody again they stay where they are, and the application gives them out.
-    access.require_keys(playground.caller, required=False)
+    access_keys.require_keys(playground.caller, required=False)
     open_to_all = client.get(f"/api/v2/img/{pack_id}")
     assert open_to_all.status_code == 200
     assert open_to_all.headers["cache-control"].startswith("public")
@@ -284,8 +284,8 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     # Keys again: nothing is to be moved, but what everybody could see meanwhile is in a CDN once more.
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.delete(purges))
-    access.require_keys(playground.caller, required=True)
-    assert access.withdraw(playground.caller) == 0
+    access_keys.require_keys(playground.caller, required=True)
+    assert access_keys.withdraw(playground.caller) == 0
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
     assert {tag for row in rows for tag in row.tags} == {f"t:{TENANT}", f"e:{TENANT}:{pack_id}"}
@@ -293,8 +293,8 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
 
 def test_other_tenants_are_shown_as_before(client: TestClient, playground: Playground, pack_id: str) -> None:
     caller = films(playground)
-    access.create_key(caller, "web")
-    access.require_keys(caller, required=True)
+    access_keys.create_key(caller, "web")
+    access_keys.require_keys(caller, required=True)
     for url in urls_of(playground, pack_id):
         answer = client.get(with_parameter(url, "access-key=anything&expires=1&signature=x"))
         assert answer.status_code == 200
@@ -307,15 +307,15 @@ def test_a_url_signed_for_one_tenant_opens_nothing_of_another(
     client: TestClient, playground: Playground, pack_id: str, key: str
 ) -> None:
     caller = films(playground)
-    access.create_key(caller, "web")
-    access.require_keys(caller, required=True)
+    access_keys.create_key(caller, "web")
+    access_keys.require_keys(caller, required=True)
     path = f"/api/v2/img/films/{pack_id}"
-    signed, _ = access.sign_url(caller, path, datetime.now(UTC) + SOON)
+    signed, _ = access_keys.sign_url(caller, path, datetime.now(UTC) + SOON)
     assert client.get(signed).status_code == 404
     assert client.get(signed.replace("/films/", "/")).status_code == 403
     assert client.get(signed.replace("/films/", f"/{TENANT}/")).status_code == 403
     with pytest.raises(NotFound):
-        access.sign_url(caller, f"/api/v2/img/{pack_id}", datetime.now(UTC) + SOON)
+        access_keys.sign_url(caller, f"/api/v2/img/{pack_id}", datetime.now(UTC) + SOON)
 
 
 def test_secrets_are_told_to_nobody(
@@ -364,17 +364,17 @@ def test_a_new_admin_token_keeps_keys_and_with_the_old_as_secret_signatures(
     playground: Playground, pack_id: str, key: str, renewed: Any
 ) -> None:
     url = f"/api/v2/img/{pack_id}"
-    signed, _ = access.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
+    signed, _ = access_keys.sign_url(playground.caller, url, datetime.now(UTC) + SOON)
     client, caller = renewed(admin_token=SecretStr("another-token-0123456789abcdef"))
     assert client.get(url, headers={"X-Packshot-Access-Key": key}).status_code == 200
     assert client.get(signed).status_code == 403
     with pytest.raises(BadState, match="can be read"):
-        access.sign_url(caller, url, datetime.now(UTC) + SOON)
+        access_keys.sign_url(caller, url, datetime.now(UTC) + SOON)
     client, caller = renewed(
         admin_token=SecretStr("another-token-0123456789abcdef"), access_secret=SecretStr("test-token-0123456789abcdef")
     )
     assert client.get(signed).status_code == 200
-    access.sign_url(caller, url, datetime.now(UTC) + SOON)
+    access_keys.sign_url(caller, url, datetime.now(UTC) + SOON)
 
 
 def test_while_the_database_is_away_the_door_stays_as_it_was(
@@ -404,8 +404,8 @@ def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
     url = f"/i/{next(iter(playground.planned(pack_id)))}"
     for _ in range(3):
         assert client.get(url).status_code == 200
-    _, secret = access.create_key(playground.caller, "web")
-    access.require_keys(playground.caller, required=True)
+    _, secret = access_keys.create_key(playground.caller, "web")
+    access_keys.require_keys(playground.caller, required=True)
     monkeypatch.setattr(playground.site.doors, "_until", 0)
     for _ in range(3):
         assert client.get(url).status_code == 403

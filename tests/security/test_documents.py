@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from packshot.settings import Settings
-from pregen.queue import make_broker
+from packshot.settings.settings import Settings
+from pregen.queue.broker import make_broker
 from serve.app import create_app
-from tests.playground import Playground
 from tests.serve.conftest import TOKEN
+from tests.support.playground import Playground
 
 WIDE = "{ packs(first: 100) { nodes { locations { pack { locations { pack { locations { name } } } } } } } }"
 BOMBS = {

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from serve.rest.table import OPERATIONS
-from tests.pictures import jpeg, photo
-from tests.playground import TENANT
 from tests.security.test_tenants import NOBODYS, Tenants, _fill, _strike, database_url, tenants
+from tests.support.pictures import jpeg, photo
+from tests.support.playground import TENANT
 
 __all__ = ["database_url", "tenants"]
 

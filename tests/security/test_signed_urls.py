@@ -7,12 +7,12 @@ from urllib.parse import urlsplit
 import pytest
 from starlette.requests import Request
 
-from packshot.access import Door, sign
 from packshot.errors import PackshotError
-from packshot.settings import Settings
+from packshot.security.access_policy import Door, sign
+from packshot.settings.settings import Settings
 from packshot.variants.request import split_query
-from resolvers.addresses import Address, read_address
-from serve.access import check
+from resolvers.urls.parse import Address, read_address
+from serve.image.guard import check
 
 MUTATIONS = 10_000
 PACK = "0123456789abcdef01234567"

@@ -15,15 +15,15 @@ from graphql import GraphQLObjectType, build_schema
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
-from packshot.catalog.tenants import ensure_tenant
-from packshot.settings import Settings
-from pregen.queue import make_broker
+from packshot.catalog.configuration.tenants import ensure_tenant
+from packshot.settings.settings import Settings
+from pregen.queue.broker import make_broker
 from resolvers.caller import Scope
 from schema.build import sdl
 from serve.app import create_app
-from tests.pictures import jpeg, photo
-from tests.playground import TENANT, Playground
 from tests.serve.conftest import TOKEN
+from tests.support.pictures import jpeg, photo
+from tests.support.playground import TENANT, Playground
 
 KEY = "0123456789abcdef0123456789abcdef"
 DOMAIN = "images.example"

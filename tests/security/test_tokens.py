@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from packshot.catalog.tenants import ensure_tenant
+from packshot.catalog.configuration.tenants import ensure_tenant
 from resolvers import tokens
 from resolvers.caller import EVERYTHING, Scope
-from serve import tokens as door
-from tests.pictures import photo
-from tests.playground import Playground
-from tests.server import packshot, serving
+from serve.http import tokens as door
+from tests.support.pictures import photo
+from tests.support.playground import Playground
+from tests.support.server import packshot, serving
 
 CROP = "{topLeftX: 0, topLeftY: 0, bottomRightX: 0.5, bottomRightY: 1}"
 

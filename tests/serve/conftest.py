@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from pregen.queue import make_broker
+from pregen.queue.broker import make_broker
 from serve.app import create_app
-from tests.playground import Playground
+from tests.support.playground import Playground
 
 TOKEN = "test-token-0123456789abcdef"
 

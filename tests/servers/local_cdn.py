@@ -12,8 +12,9 @@ from typing import Any
 import httpx2 as httpx
 
 from tests.servers.ports import free_port
+from tests.support.paths import ROOT
 
-RUN = Path(__file__).parents[2] / "infra" / "local-cdn" / "run"
+RUN = ROOT / "infra" / "local-cdn" / "run"
 SERVERS = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from packshot.catalog import migrate
-from packshot.catalog.transaction import Catalog
+from packshot.catalog.database import migrate
+from packshot.catalog.database.transaction import Catalog
 
 with warnings.catch_warnings():
     # It asks where a session's run-time files go, and there may be no session.

@@ -4,7 +4,7 @@ import multiprocessing.util
 
 import pytest
 
-from packshot.render import environment
+from packshot.render.processes import environment
 
 
 @pytest.fixture(autouse=True)

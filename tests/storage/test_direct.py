@@ -11,8 +11,8 @@ from botocore.credentials import Credentials
 
 from packshot.storage import s3_client
 from packshot.storage.base import NoSuchObject, TooManyBytes
-from packshot.storage.direct import Direct
 from packshot.storage.s3 import S3Store
+from packshot.storage.s3_direct import S3DirectAccess
 from tests.servers.faults import Proxy, Reset, Truncate, faulty_proxy
 from tests.servers.seaweed import Seaweed
 
@@ -28,7 +28,7 @@ def proxy(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def direct(s3: Seaweed, bucket: str, proxy: Proxy) -> Direct:
+def direct(s3: Seaweed, bucket: str, proxy: Proxy) -> S3DirectAccess:
     """Reads through the proxy; its clients know the store itself."""
     return S3Store(
         bucket, prefix=secrets.token_hex(6), endpoint_url=proxy.endpoint_url, public_endpoint_url=s3.endpoint_url
@@ -36,7 +36,7 @@ def direct(s3: Seaweed, bucket: str, proxy: Proxy) -> Direct:
 
 
 @pytest.fixture
-def put(direct: Direct) -> Callable[[str, bytes], None]:
+def put(direct: S3DirectAccess) -> Callable[[str, bytes], None]:
     def put(key: str, data: bytes) -> None:
         ticket = direct.sign_put(key, content_type="image/jpeg", size=len(data), seconds=60)
         assert httpx.put(ticket.url, content=data, headers=dict(ticket.headers)).status_code == 200
@@ -45,14 +45,14 @@ def put(direct: Direct) -> Callable[[str, bytes], None]:
 
 
 def test_what_a_client_put_comes_with_its_digest(
-    direct: Direct, put: Callable[[str, bytes], None], tmp_path: Path
+    direct: S3DirectAccess, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a/b", BODY)
     assert direct.receive("a/b", tmp_path / "f", max_bytes=len(BODY)) == (len(BODY), sha256(BODY).hexdigest())
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_clients_are_given_the_address_that_they_know(direct: Direct, s3: Seaweed) -> None:
+def test_clients_are_given_the_address_that_they_know(direct: S3DirectAccess, s3: Seaweed) -> None:
     ticket = direct.sign_post("a/b", content_type="image/jpeg", most=10, seconds=60)
     assert ticket.url.startswith(s3.endpoint_url)
     assert direct.sign_get("a/b", seconds=60, headers={}).startswith(s3.endpoint_url)
@@ -60,7 +60,7 @@ def test_clients_are_given_the_address_that_they_know(direct: Direct, s3: Seawee
 
 @pytest.mark.parametrize("fault", [Truncate(1000), Reset()])
 def test_a_body_that_breaks_off_is_read_again(
-    direct: Direct, put: Callable[[str, bytes], None], proxy: Proxy, tmp_path: Path, fault: Truncate | Reset
+    direct: S3DirectAccess, put: Callable[[str, bytes], None], proxy: Proxy, tmp_path: Path, fault: Truncate | Reset
 ) -> None:
     put("a/b", BODY)
     proxy.plan(fault)
@@ -68,13 +68,15 @@ def test_a_body_that_breaks_off_is_read_again(
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_more_than_is_allowed_is_not_read(direct: Direct, put: Callable[[str, bytes], None], tmp_path: Path) -> None:
+def test_more_than_is_allowed_is_not_read(
+    direct: S3DirectAccess, put: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
     put("a/b", BODY)
     with pytest.raises(TooManyBytes):
         direct.receive("a/b", tmp_path / "f", max_bytes=len(BODY) - 1)
     assert not (tmp_path / "f").exists()
 
 
-def test_what_is_not_there_says_so(direct: Direct, tmp_path: Path) -> None:
+def test_what_is_not_there_says_so(direct: S3DirectAccess, tmp_path: Path) -> None:
     with pytest.raises(NoSuchObject):
         direct.receive("a/none", tmp_path / "f", max_bytes=1)

@@ -1,4 +1,4 @@
-"""Runs a migration on the connection that `packshot.catalog.migrate` hands over."""
+"""Runs a migration on the connection that `packshot.catalog.database.migrate` hands over."""
 
 from typing import Any, Literal
 

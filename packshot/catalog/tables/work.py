@@ -207,7 +207,7 @@ webhooks = sa.Table(
     sa.Column("events", sa.JSON, nullable=False),
     # In plain text, by an earlier release; else empty.
     sa.Column("secret", sa.Text, nullable=False),
-    # The secret, encrypted; see `packshot.sealing`.
+    # The secret, encrypted; see `packshot.security.sealing`.
     sa.Column("sealed", sa.LargeBinary),
     sa.Column("active", sa.Boolean, nullable=False),
     sa.Column("created_at", Moment, nullable=False),

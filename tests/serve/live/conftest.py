@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from packshot.settings import Settings
-from pregen.queue import make_broker
+from packshot.settings.settings import Settings
+from pregen.queue.broker import make_broker
 from serve.app import create_app
-from tests.playground import Playground
 from tests.serve.conftest import TOKEN
+from tests.support.playground import Playground
 
 NEAR, FAR = ("127.0.0.1", 50_000), ("203.0.113.9", 50_000)
 

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.admin import wait_for
-from tests.pictures import jpeg, photo, png
-from tests.server import Server, serving
+from tests.support.admin import wait_for
+from tests.support.paths import ROOT
+from tests.support.pictures import jpeg, photo, png
+from tests.support.server import Server, serving
 
-PAGE = Path(__file__).parents[3] / "docs" / "live-resize.md"
+PAGE = ROOT / "docs" / "live-resize.md"
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 

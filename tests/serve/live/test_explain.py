@@ -3,11 +3,11 @@
 import pytest
 from starlette.testclient import TestClient
 
-from tests.command import Command
-from tests.pictures import photo
-from tests.playground import Playground
 from tests.serve.conftest import TOKEN
 from tests.serve.live.conftest import Opening
+from tests.support.command import Command
+from tests.support.pictures import photo
+from tests.support.playground import Playground
 
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 

@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
-from packshot.catalog import migrate
+from packshot.catalog.database import migrate
 from packshot.catalog.tables.artwork import variants
-from tests.pictures import photo
-from tests.playground import TENANT, Playground
 from tests.serve.live.conftest import FAR, Opening
+from tests.support.pictures import photo
+from tests.support.playground import TENANT, Playground
 
 CDN = "https://cdn.example"
 WEBP = {"Accept": "image/avif,image/webp,*/*"}

@@ -9,16 +9,16 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
-from packshot.catalog.packs import mark_live_originals
+from packshot.catalog.packs.packs import mark_live_originals
 from packshot.catalog.tables.artwork import variants
 from packshot.cdn.varnish import VarnishPurger
 from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity
-from resolvers import access, erasing, packs, purging
+from resolvers import access_keys, erasures, manual_purges, packs
 from resolvers.originals import Source, set_original
-from tests.pictures import GREY, corners, cutout, jpeg, markers, photo, png
-from tests.playground import TENANT, Playground
 from tests.serve.live.conftest import FAR, Opening
+from tests.support.pictures import GREY, corners, cutout, jpeg, markers, photo, png
+from tests.support.playground import TENANT, Playground
 
 CDN = "https://cdn.example"
 LATER = datetime.now(UTC) + timedelta(days=300)
@@ -213,7 +213,7 @@ def test_a_pack_without_a_picture_has_nothing_to_show(client: TestClient, playgr
 
 def test_an_erased_image_is_gone(client: TestClient, playground: Playground, film: str) -> None:
     assert client.get("/live/film_10_10.jpg").status_code == 200
-    erasing.erase_pack(playground.caller, film, "asked to")
+    erasures.erase_pack(playground.caller, film, "asked to")
     for url in ("/live/film_10_10.jpg", "/live/film.jpg"):
         assert client.get(url).status_code == 404
 
@@ -276,8 +276,8 @@ def test_originals_are_found_by_their_tags(opening: Opening, film: str) -> None:
 
 
 def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, playground: Playground, film: str) -> None:
-    _, secret = access.create_key(playground.caller, "site")
-    access.require_keys(playground.caller, required=True)
+    _, secret = access_keys.create_key(playground.caller, "site")
+    access_keys.require_keys(playground.caller, required=True)
     client = opening(public_url=CDN, max_width=100, max_height=100)
     for url in ("film_10_10.jpg", "film_500_500.jpg", "film.jpg", "absent_10_10.jpg", "absent.jpg"):
         answer = client.get(f"/live/{url}")
@@ -290,9 +290,9 @@ def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, pla
     assert client.get(f"/live/film.jpg?access-key={secret}").status_code == 200
     with pytest.raises(Invalid) as refused:
         # It would lead to where its signature is another URL's.
-        access.sign_url(playground.caller, f"{CDN}/live/film_9000_10.jpg", LATER)
+        access_keys.sign_url(playground.caller, f"{CDN}/live/film_9000_10.jpg", LATER)
     assert refused.value.expected == "film_4096_10.jpg"
-    signed, _ = access.sign_url(playground.caller, f"{CDN}/live/film_010_10.jpg?fit=crop", LATER)
+    signed, _ = access_keys.sign_url(playground.caller, f"{CDN}/live/film_010_10.jpg?fit=crop", LATER)
     assert client.get(signed.removeprefix(CDN)).status_code == 200
     assert client.get(signed.removeprefix(CDN).replace("010_10", "11_11")).status_code == 403
 
@@ -362,11 +362,11 @@ def test_what_was_rendered_before_a_date_is_rendered_again(
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(variants).values(rendered_at=tx.now - timedelta(days=9000)))
     before = datetime(2016, 9, 1, tzinfo=UTC)
-    assert purging.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
+    assert manual_purges.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
     playground.run_jobs()
     new = client.get("/live/film_33_33.jpg")
     assert (new.status_code, new.headers["content-location"] != old) == (200, True)
-    assert purging.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is None
+    assert manual_purges.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is None
 
 
 def test_a_path_of_dots_is_matched_in_time_that_grows_with_its_length(client: TestClient) -> None:

@@ -10,14 +10,14 @@ from starlette.testclient import TestClient
 
 from packshot.catalog.tables.artwork import packs as pack_rows
 from packshot.geometry import Crop
-from packshot.render.pool import QueueTimeout
-from resolvers import access, packs, tenants
-from resolvers.moving import iaas
-from resolvers.moving.report import Report
+from packshot.render.processes.pool import QueueTimeout
+from resolvers import access_keys, packs, tenants
+from resolvers.migration import iaas
+from resolvers.migration.report import Report
 from resolvers.originals import Source, set_original
-from tests.pictures import animated, cutout, exif, jpeg, noise, photo, png, turned
-from tests.playground import TENANT, Playground
 from tests.serve.live.conftest import Opening
+from tests.support.pictures import animated, cutout, exif, jpeg, noise, photo, png, turned
+from tests.support.playground import TENANT, Playground
 
 GPS = 0x8825
 HOLIDAY = jpeg(turned(photo(60, 40), 6), exif=exif(6))
@@ -164,8 +164,8 @@ def test_originals_can_be_kept_in_the_house(client: TestClient, opening: Opening
 
 def test_a_tenant_with_access_keys_gives_them_with_a_key_alone(client: TestClient, playground: Playground) -> None:
     send(client, "holiday", HOLIDAY)
-    _, secret = access.create_key(playground.caller, "site")
-    access.require_keys(playground.caller, required=True)
+    _, secret = access_keys.create_key(playground.caller, "site")
+    access_keys.require_keys(playground.caller, required=True)
     playground.site.doors.look()
     assert client.get("/live/holiday.jpg").status_code == 403
     shown = client.get("/live/holiday.jpg", headers={"X-Packshot-Access-Key": secret})

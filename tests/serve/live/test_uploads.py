@@ -12,19 +12,19 @@ import sqlalchemy as sa
 from PIL import Image
 from starlette.testclient import TestClient
 
+from packshot.catalog.clients.uploads import UploadState
 from packshot.catalog.tables.artwork import originals, packs
 from packshot.catalog.tables.clients import uploads
-from packshot.catalog.uploads import UploadState
 from packshot.errors import BadState, NotFound
 from packshot.geometry import Crop
 from resolvers import tokens
 from resolvers.caller import Scope
 from resolvers.originals import Source, set_original
 from resolvers.uploads import begin_upload
-from tests.pictures import corners, exif, jpeg, markers, photo, png, turned
-from tests.playground import TENANT, Playground
 from tests.serve.conftest import TOKEN
 from tests.serve.live.conftest import FAR, Opening
+from tests.support.pictures import corners, exif, jpeg, markers, photo, png, turned
+from tests.support.playground import TENANT, Playground
 
 PICTURE = jpeg(photo(64, 48))
 JSON = {"Content-Type": "application/json"}

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.playground import Playground
 from tests.serve.conftest import TOKEN, client
+from tests.support.playground import Playground
 
 __all__ = ["client"]
 

@@ -25,8 +25,8 @@ from packshot.variants.picture_request import PictureForm, parse_picture_request
 from packshot.variants.request import RequestForm, parse_request
 from serve.rest.openapi import describe
 from serve.rest.schemas import SCHEMAS
-from tests.pictures import jpeg, photo
-from tests.server import TOKEN, Server, serving
+from tests.support.pictures import jpeg, photo
+from tests.support.server import TOKEN, Server, serving
 
 CHECKS = [
     not_a_server_error,

@@ -12,14 +12,14 @@ from starlette.testclient import TestClient
 
 from resolvers import packs
 from schema.build import sdl
-from serve.redaction import redact
+from serve.logs.redaction import redact
 from serve.rest.calls import Takes
 from serve.rest.table import OPERATIONS
-from tests.pictures import jpeg, photo
-from tests.playground import Playground
 from tests.serve.conftest import TOKEN
+from tests.serve.http.test_auth import KEY, serving, token
 from tests.serve.rest.conftest import Rest
-from tests.serve.test_auth import KEY, serving, token
+from tests.support.pictures import jpeg, photo
+from tests.support.playground import Playground
 
 PLACES = {"name": "thumb", "id": "0" * 24, "location": "main", "assetId": "1", "tenant": "default", "env": "eu"}
 # What of GraphQL does the same.

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.pictures import corners, jpeg, photo
-from tests.server import TOKEN, Server, serving
 from tests.servers.host import Host, giving
+from tests.support.paths import ROOT
+from tests.support.pictures import corners, jpeg, photo
+from tests.support.server import TOKEN, Server, serving
 
-PAGE = Path(__file__).parents[3] / "docs" / "rest.md"
+PAGE = ROOT / "docs" / "rest.md"
 EXAMPLE = re.compile(r"<!-- run by \S+ -->\n```sh\n(.*?)```(?:\n\n```json\n(.*?)```)?", re.DOTALL)
 ELSEWHERE = "https%3A//pictures.example/poster.jpg"
 # What is another one in every installation.

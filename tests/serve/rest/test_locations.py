@@ -9,9 +9,9 @@ from starlette.testclient import TestClient
 from packshot.geometry import Gravity
 from packshot.model import IncludeAll
 from resolvers import locations
-from tests.pictures import photo
-from tests.playground import Playground
 from tests.serve.rest.conftest import Rest
+from tests.support.pictures import photo
+from tests.support.playground import Playground
 
 CONFIG = {"label": "Portal cover", "width": 300, "height": 450, "fallback": "main", "resizeGravity": "north"}
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

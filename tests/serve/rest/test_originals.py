@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from pregen.queue import make_broker
+from pregen.queue.broker import make_broker
 from serve.app import create_app
-from tests.pictures import jpeg, photo, png
-from tests.playground import TENANT, Playground
 from tests.serve.conftest import TOKEN
 from tests.serve.rest.conftest import Rest
 from tests.servers.host import Host, giving, leading
+from tests.support.pictures import jpeg, photo, png
+from tests.support.playground import TENANT, Playground
 
 FIRST, SECOND = jpeg(photo(64, 48)), png(photo(40, 30, seed=2))
 LIMIT = 100_000

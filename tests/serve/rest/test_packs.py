@@ -7,9 +7,9 @@ import pytest
 
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
-from tests.pictures import photo
-from tests.playground import TENANT, Playground
 from tests.serve.rest.conftest import Rest
+from tests.support.pictures import photo
+from tests.support.playground import TENANT, Playground
 
 CROP = {"topLeftX": 0.1, "topLeftY": 0.05, "bottomRightX": 0.9, "bottomRightY": 0.95}
 

@@ -14,7 +14,7 @@ down_revision: str | None = "0008"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# The same text as `packshot.catalog.survey` writes; one that differs would only split a group of packs in two.
+# The same text as `packshot.catalog.packs.shapes` writes; one that differs would only split a group of packs in two.
 _SLOT = " || '|' || ".join(
     f"coalesce(CAST({part} AS TEXT), '')"
     for part in (

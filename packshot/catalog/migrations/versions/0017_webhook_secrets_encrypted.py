@@ -1,4 +1,4 @@
-"""Webhook secrets, encrypted. Plain ones are encrypted by `packshot.sealing.seal_webhooks`, which has the key."""
+"""Encrypt webhook secrets: `packshot.security.sealing.seal_webhooks` has the key and encrypts plain ones."""
 
 from collections.abc import Sequence
 

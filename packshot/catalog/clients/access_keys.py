@@ -1,0 +1,185 @@
+"""Access keys as rows: who may look at the pictures of a tenant that requires keys."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.tables.artwork import tenants
+from packshot.catalog.tables.clients import access_keys
+from packshot.errors import BadState, Limit, NotFound
+from packshot.model import OnDemand, check_name
+
+# Old and new side by side, for a few who use them; every signed URL is tried with each.
+MOST_KEYS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One access key, without its secret. `name` is for people, and need not be unique."""
+
+    id: str
+    tenant: str
+    name: str
+    created_at: datetime
+    created_by: str | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveKey:
+    """What of a key opens doors: the digest of its secret, and the secret, sealed."""
+
+    id: str
+    sha256: str
+    sealed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A tenant whose blobs are kept from the public, or that has other variants than the planned ones signed.
+
+    Attributes:
+        required: a key is; else one was, once, or keys only sign.
+        private: its blobs are kept where no CDN looks.
+        signs: other variants than the planned ones need a signature.
+        keys: those that are not revoked, newest first.
+    """
+
+    required: bool
+    private: bool
+    signs: bool
+    keys: tuple[LiveKey, ...]
+
+
+def add_key(tx: Tx, name: str, sha256: str, seal: Callable[[str], bytes], *, by: str | None = None) -> AccessKey:
+    """Make a key.
+
+    Args:
+        sha256: of its secret.
+        seal: makes of the new key's id what is kept of the secret.
+
+    Raises:
+        Invalid: the name is none.
+        Limit: the tenant has as many keys as it may have.
+        NotFound: there is no such tenant.
+    """
+    check_name(name, "name")
+    hold_configuration(tx)
+    if len(live_keys(tx)) >= MOST_KEYS:
+        raise Limit("That many access keys are not possible.", expected=f"at most {MOST_KEYS}; revoke one first")
+    id = secrets.token_hex(12)
+    made = tx.connection.execute(
+        sa.insert(access_keys)
+        .values(
+            tenant_id=tx.tenant,
+            id=id,
+            name=name,
+            sha256=sha256,
+            sealed=seal(id),
+            created_at=tx.now,
+            created_by=by,
+        )
+        .returning(*access_keys.c)
+    ).one()
+    return _to_key(made)
+
+
+def list_keys(tx: Tx) -> list[AccessKey]:
+    """Return the tenant's keys, newest first; revoked ones too."""
+    statement = sa.select(access_keys).where(access_keys.c.tenant_id == tx.tenant)
+    found = tx.connection.execute(statement.order_by(access_keys.c.created_at.desc(), access_keys.c.id))
+    return [_to_key(row) for row in found]
+
+
+def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
+    """Return place and sealed secret of every tenant's keys that are not revoked."""
+    found = tx.connection.execute(
+        sa.select(access_keys.c.tenant_id, access_keys.c.id, access_keys.c.sealed).where(
+            access_keys.c.revoked_at.is_(None)
+        )
+    )
+    return [(f"{row.tenant_id}/{row.id}", row.sealed) for row in found]
+
+
+def live_keys(tx: Tx) -> list[LiveKey]:
+    """Return what of the tenant's keys opens doors, newest first."""
+    statement = (
+        sa.select(access_keys)
+        .where(access_keys.c.tenant_id == tx.tenant, access_keys.c.revoked_at.is_(None))
+        .order_by(access_keys.c.created_at.desc(), access_keys.c.id)
+    )
+    return [LiveKey(row.id, row.sha256, row.sealed) for row in tx.connection.execute(statement)]
+
+
+def revoke_key(tx: Tx, key_id: str) -> AccessKey:
+    """Let a key open nothing any more, nor what it has signed; one that is revoked already stays as it is.
+
+    Raises:
+        NotFound: there is no such key in this tenant.
+    """
+    here = (access_keys.c.tenant_id == tx.tenant, access_keys.c.id == key_id)
+    live = access_keys.c.revoked_at.is_(None)
+    # Its secret is of no use any more, and need not be kept.
+    tx.connection.execute(sa.update(access_keys).where(*here, live).values(revoked_at=tx.now, sealed=b""))
+    row = tx.connection.execute(sa.select(access_keys).where(*here)).first()
+    if row is None:
+        raise NotFound("There is no such access key.", field=("id",), expected="a key of this tenant", got=key_id)
+    return _to_key(row)
+
+
+def require_keys(tx: Tx, *, required: bool) -> bool:
+    """Have the tenant's pictures shown to everybody, or only to who has a key; return what was so before.
+
+    Once keys were required, the tenant's blobs are private for good: where a CDN
+    has looked and found nothing, it asks the application.
+
+    Raises:
+        NotFound: there is no such tenant.
+        BadState: there is no key that would open them.
+    """
+    hold_configuration(tx)
+    if required and not live_keys(tx):
+        raise BadState(
+            "Nobody could look at the tenant's pictures.",
+            expected="an access key first, by `packshot access-key create`",
+            got="none",
+        )
+    here = tenants.c.id == tx.tenant
+    before = bool(tx.connection.scalar(sa.select(tenants.c.keys_required).where(here)))
+    values = {"keys_required": required} | ({"private": True} if required else {})
+    tx.connection.execute(sa.update(tenants).where(here).values(**values))
+    return before
+
+
+def read_guarded(tx: Tx) -> dict[str, Guarded]:
+    """Return every tenant whose blobs are private or whose variants are signed, by name, in one statement."""
+    live = sa.and_(access_keys.c.tenant_id == tenants.c.id, access_keys.c.revoked_at.is_(None))
+    rows = tx.connection.execute(
+        sa.select(
+            tenants.c.id.label("tenant"),
+            tenants.c.keys_required,
+            tenants.c.private,
+            tenants.c.on_demand,
+            *access_keys.c,
+        )
+        .select_from(tenants.outerjoin(access_keys, live))
+        .where(sa.or_(tenants.c.private, tenants.c.on_demand == OnDemand.SIGNED.value))
+        .order_by(tenants.c.id, access_keys.c.created_at.desc(), access_keys.c.id)
+    )
+    found: dict[str, Guarded] = {}
+    keys: dict[str, list[LiveKey]] = {}
+    for row in rows:
+        signs = row.on_demand == OnDemand.SIGNED.value
+        found[row.tenant] = Guarded(row.keys_required, row.private, signs, ())
+        if row.sha256 is not None:
+            keys.setdefault(row.tenant, []).append(LiveKey(row.id, row.sha256, row.sealed))
+    return {tenant: replace(guarded, keys=tuple(keys.get(tenant, ()))) for tenant, guarded in found.items()}
+
+
+def _to_key(row: Any) -> AccessKey:
+    return AccessKey(row.id, row.tenant_id, row.name, row.created_at, row.created_by, row.revoked_at)

@@ -1,0 +1,103 @@
+"""Idempotency keys: a call that was answered is not made again, but answered the same.
+
+The key's row is written in the very transaction of the change, so that a crash
+leaves both or none, and of two calls at once the second waits and finds the
+answer of the first.
+"""
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.clients import answers
+from packshot.errors import IdempotencyMismatch
+
+KEPT = timedelta(hours=24)
+
+
+class AnsweredBefore(Exception):
+    """This call was made before. No refusal: nothing is changed, and the answer is here.
+
+    Attributes:
+        answer: what `Once.answer` held at the end of the first call.
+    """
+
+    def __init__(self, answer: dict[str, str]) -> None:
+        super().__init__(answer)
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """One call that is to be made once.
+
+    Attributes:
+        id: digest of who calls and which key was given.
+        body: digest of what is asked.
+        answer: ids by which the answer can be given again; filled by whoever makes the change.
+    """
+
+    id: str
+    body: str
+    answer: dict[str, str] = field(default_factory=dict)
+
+
+def once(subject: str, key: str, body: str) -> Once:
+    """Return the call that `subject` names by `key`; `body` spells what it asks for."""
+    return Once(sha256(f"{subject}\0{key}".encode()).hexdigest(), sha256(body.encode()).hexdigest())
+
+
+def find_answer(tx: Tx, call: Once) -> None:
+    """Raise what `begin_once` would, without waiting for a call that is being made right now."""
+    row = tx.connection.execute(
+        sa.select(answers.c.body, answers.c.answer).where(
+            answers.c.tenant_id == tx.tenant, answers.c.id == call.id, answers.c.expires_at > tx.now
+        )
+    ).first()
+    if row is not None:
+        _answer(call, row.body, row.answer)
+
+
+def begin_once(tx: Tx, call: Once) -> None:
+    """Take the key for this transaction; a call with the same key waits for its end.
+
+    Raises:
+        AnsweredBefore: this call was made in the last 24 hours.
+        IdempotencyMismatch: another call was made with that key.
+    """
+    statement = tx.insert(answers).values(
+        tenant_id=tx.tenant, id=call.id, body=call.body, answer={}, expires_at=tx.now + KEPT
+    )
+    taken = tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "id"],
+            set_={"body": call.body, "answer": {}, "expires_at": tx.now + KEPT},
+            where=answers.c.expires_at <= tx.now,
+        ).returning(answers.c.id)
+    )
+    if taken.first() is None:
+        find_answer(tx, call)
+
+
+def end_once(tx: Tx, call: Once) -> None:
+    """Keep the answer, in the transaction that `begin_once` began."""
+    here = (answers.c.tenant_id == tx.tenant, answers.c.id == call.id)
+    tx.connection.execute(sa.update(answers).where(*here).values(answer=call.answer))
+
+
+def forget_answers(tx: Tx) -> None:
+    """Drop what no call can ask for any more, of every tenant."""
+    tx.connection.execute(sa.delete(answers).where(answers.c.expires_at <= tx.now))
+
+
+def _answer(call: Once, body: str, answer: dict[str, str]) -> None:
+    if body != call.body:
+        raise IdempotencyMismatch(
+            "Another call was made with this key.",
+            field=("idempotency_key",),
+            expected="the same arguments as before, or another key",
+        )
+    raise AnsweredBefore(answer)

@@ -1,0 +1,302 @@
+"""Deliveries of webhooks: what happened is written down, claimed, sent and answered.
+
+A delivery's row is written in the transaction of what it tells of, so nothing is
+told that did not happen, and nothing that happened goes untold.
+"""
+
+import json
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.clients.webhooks import Event, Webhook, get_webhooks, list_old_secrets
+from packshot.catalog.database import backoff
+from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.pages import Order, Page, fetch_page
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.work import deliveries, webhooks
+from packshot.errors import NotFound
+
+LEASE = timedelta(seconds=60)
+# After each failed attempt; the whole takes a day and a half.
+PAUSES = tuple(
+    timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
+)
+MAX_ATTEMPTS = len(PAUSES) + 1
+KEPT = timedelta(days=30)
+
+
+class DeliveryState(StrEnum):
+    """How far a telling is."""
+
+    QUEUED = "queued"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One telling.
+
+    Attributes:
+        attempts: how often it was tried.
+        response_status: what the address answered last; None: there was no attempt, or no answer.
+        error: why the last attempt came to nothing; None: none has.
+        next_attempt_at: None: it has ended.
+    """
+
+    id: str
+    webhook_id: str
+    event: Event
+    state: DeliveryState
+    attempts: int
+    response_status: int | None
+    error: str | None
+    created_at: datetime
+    next_attempt_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to try one telling once, and all that it takes.
+
+    Attributes:
+        secret: of a webhook that an earlier release made and that is not sealed yet; else empty.
+        sealed: the secret, encrypted; see `packshot.security.sealing`.
+        old_sealed: secrets that a rotation replaced and that still sign, encrypted.
+    """
+
+    id: str
+    webhook_id: str
+    url: str
+    secret: str
+    sealed: bytes | None
+    old_sealed: tuple[bytes, ...]
+    body: str
+    attempt: int
+    faults: int
+
+
+def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
+    """Add a delivery for every webhook that listens for the event; it is sent once this transaction is committed."""
+    tell_all(tx, event, [data])
+
+
+def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
+    """Add deliveries for several events, as `tell` does for one."""
+    if not happened:
+        return
+    asked = tx.connection.execute(
+        sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.active)
+    ).all()
+    rows = [
+        {
+            "tenant_id": tx.tenant,
+            "id": secrets.token_hex(12),
+            "webhook_id": row.id,
+            "event": event.value,
+            "body": json.dumps(
+                {"type": event.value, "timestamp": tx.now.isoformat(), "data": dict(data)}, separators=(",", ":")
+            ),
+            "state": DeliveryState.QUEUED.value,
+            "attempts": 0,
+            "due_at": tx.now,
+            "created_at": tx.now,
+        }
+        for data in happened
+        for row in asked
+        if event.value in row.events
+    ]
+    if rows:
+        tx.connection.execute(sa.insert(deliveries), rows)
+
+
+def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Delivery]:
+    """Return a page of a webhook's deliveries, newest first."""
+    statement = sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.webhook_id == webhook_id)
+    order = Order((deliveries.c.created_at, deliveries.c.id), descending=True)
+    return fetch_page(tx, statement, order, _to_delivery, first=first, after=after, total=total)
+
+
+def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
+    """Return those deliveries of the tenant that there are, by id."""
+    found = tx.connection.execute(
+        sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id.in_(ids))
+    )
+    return {row.id: _to_delivery(row) for row in found}
+
+
+def replay(tx: Tx, delivery_id: str) -> Webhook:
+    """Order that a delivery be sent once more, with the same id and body; return its webhook.
+
+    Raises:
+        NotFound: there is no such delivery in this tenant.
+    """
+    here = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
+    webhook_id = tx.connection.scalar(
+        sa.update(deliveries)
+        .where(*here)
+        .values(state=DeliveryState.QUEUED.value, attempts=0, faults=0, error=None, due_at=tx.now, lease_until=None)
+        .returning(deliveries.c.webhook_id)
+    )
+    if webhook_id is None:
+        raise NotFound(
+            "There is no such delivery.", field=("id",), expected="a delivery of this tenant", got=delivery_id
+        )
+    return get_webhooks(tx, [webhook_id])[webhook_id]
+
+
+def is_due(tx: Tx) -> bool:
+    """Whether any delivery of any tenant is due."""
+    return tx.connection.execute(sa.select(deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
+
+
+def claim_due(
+    tx: Tx,
+    *,
+    limit: int,
+    each: int,
+    each_tenant: int | None = None,
+    busy: Collection[tuple[str, str]] = (),
+    busy_tenants: Collection[str] = (),
+) -> list[tuple[str, Claim]]:
+    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
+
+    Args:
+        each: how many of one webhook at most, so that a slow one does not delay others.
+        each_tenant: how many of one tenant at most; None: any number.
+        busy: (tenant, webhook id) of webhooks that are to get none.
+        busy_tenants: tenants that are to get none.
+    """
+    place = sa.tuple_(deliveries.c.tenant_id, deliveries.c.webhook_id)
+    number = sa.func.row_number().over(
+        partition_by=(deliveries.c.tenant_id, deliveries.c.webhook_id), order_by=deliveries.c.due_at
+    )
+    due = (sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))).where(
+        *_due(tx)
+    )
+    if busy:
+        due = due.where(place.not_in(list(busy)))
+    if busy_tenants:
+        due = due.where(deliveries.c.tenant_id.not_in(list(busy_tenants)))
+    ranked = due.subquery()
+    of_tenant = sa.func.row_number().over(
+        partition_by=ranked.c.tenant_id, order_by=(ranked.c.number, ranked.c.due_at, ranked.c.id)
+    )
+    fair = sa.select(ranked, of_tenant.label("of_tenant")).where(ranked.c.number <= each).subquery()
+    chosen = sa.select(fair.c.tenant_id, fair.c.id).order_by(fair.c.of_tenant, fair.c.due_at).limit(limit)
+    if each_tenant is not None:
+        chosen = chosen.where(fair.c.of_tenant <= each_tenant)
+    places = [tuple(row) for row in tx.connection.execute(chosen)]
+    locked = (
+        sa.select(deliveries, webhooks.c.url, webhooks.c.secret, webhooks.c.sealed)
+        .join(
+            webhooks,
+            sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id),
+        )
+        .where(sa.tuple_(deliveries.c.tenant_id, deliveries.c.id).in_(places))
+        # Looked at again: another process may have been faster.
+        .where(*_due(tx), webhooks.c.active)
+        .with_for_update(skip_locked=True, of=deliveries)
+    )
+    rows = tx.connection.execute(locked).all() if places else []
+    old_secrets = list_old_secrets(tx, {(row.tenant_id, row.webhook_id) for row in rows})
+    claims = []
+    for row in rows:
+        tx.connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
+            .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
+        )
+        attempt = row.attempts + 1
+        old_sealed = tuple(old_secrets.get((row.tenant_id, row.webhook_id), ()))
+        claim = Claim(
+            row.id, row.webhook_id, row.url, row.secret, row.sealed, old_sealed, row.body, attempt, row.faults
+        )
+        claims.append((row.tenant_id, claim))
+    return claims
+
+
+def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        deliveries.c.state == DeliveryState.QUEUED.value,
+        # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
+        sa.or_(deliveries.c.due_at <= tx.now, deliveries.c.due_at > _latest(tx)),
+        backoff.is_free(tx, deliveries.c.lease_until, LEASE),
+    )
+
+
+def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
+    """Return the latest moment for which a delivery's next attempt can be planned."""
+    kind = deliveries.c.due_at.type
+    after = {number: sa.literal(tx.now + pause, kind) for number, pause in enumerate(PAUSES, 1)}
+    first = {0: sa.literal(tx.now, kind)}
+    return sa.case(first | after, value=deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
+
+
+def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = None) -> None:
+    """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
+
+    Args:
+        status: what the address answered; None: there was no answer.
+        error: why it came to nothing; None: it was answered.
+    """
+    values: dict[str, Any] = {"response_status": status, "faults": 0}
+    if status is not None and 200 <= status < 300:
+        values |= {"state": DeliveryState.SUCCEEDED.value, "error": None}
+    else:
+        answered = "There was no answer." if status is None else f"The address answered {status}."
+        values["error"] = backoff.shorten(error or answered)
+        if claim.attempt >= MAX_ATTEMPTS:
+            values["state"] = DeliveryState.FAILED.value
+        else:
+            values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
+    _end(tx, claim, values)
+
+
+def end_after_fault(tx: Tx, claim: Claim, error: str) -> None:
+    """Note that an unforeseen exception ended an attempt; after some in a row no other follows."""
+    values: dict[str, Any] = {"faults": claim.faults + 1, "error": backoff.shorten(error)}
+    if claim.faults + 1 >= MAX_FAULTS or claim.attempt >= MAX_ATTEMPTS:
+        values["state"] = DeliveryState.FAILED.value
+    else:
+        values["due_at"] = tx.now + PAUSES[claim.attempt - 1]
+    _end(tx, claim, values)
+
+
+def _end(tx: Tx, claim: Claim, values: dict[str, Any]) -> None:
+    # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
+    tx.connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id == claim.id)
+        .where(deliveries.c.attempts == claim.attempt, deliveries.c.state == DeliveryState.QUEUED.value)
+        .values(**values, lease_until=None)
+    )
+
+
+def forget_deliveries(tx: Tx) -> None:
+    """Drop what was told long ago, of every tenant."""
+    tx.connection.execute(
+        sa.delete(deliveries).where(
+            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEPT
+        )
+    )
+
+
+def _to_delivery(row: Any) -> Delivery:
+    return Delivery(
+        row.id,
+        row.webhook_id,
+        Event(row.event),
+        DeliveryState(row.state),
+        row.attempts,
+        row.response_status,
+        row.error,
+        row.created_at,
+        row.due_at if row.state == DeliveryState.QUEUED.value else None,
+    )

@@ -1,0 +1,1 @@
+"""Tenants, their locations, and the change of configuration that is in preparation."""

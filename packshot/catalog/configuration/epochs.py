@@ -1,0 +1,76 @@
+"""Epochs: which history of the database the sequence numbers belong to.
+
+A database that is restored from a backup continues an older history: numbers that clients have seen are drawn again.
+So each restore begins a new epoch, and a cursor of another epoch is worth nothing.
+"""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import epochs, sequences
+
+# Numbers that may have been drawn after the last mark, by far.
+MARGIN = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """How far each tenant's sequence is, in which epoch.
+
+    Attributes:
+        past: the epochs before.
+        numbers: by tenant, the number that was drawn last.
+        marked: by tenant, up to which number it may be marked outside the database.
+    """
+
+    epoch: str
+    past: frozenset[str]
+    numbers: Mapping[str, int]
+    marked: Mapping[str, int]
+
+
+def get_epoch(tx: Tx) -> str:
+    """Return the id of the current epoch."""
+    epoch: str = tx.connection.scalar(  # type: ignore[assignment]
+        sa.select(epochs.c.epoch).order_by(epochs.c.number.desc()).limit(1)
+    )
+    return epoch
+
+
+def get_positions(tx: Tx) -> Positions:
+    """Return how far the sequence of every tenant is."""
+    *past, epoch = tx.connection.scalars(sa.select(epochs.c.epoch).order_by(epochs.c.number)).all()
+    found = tx.connection.execute(sa.select(sequences)).all()
+    numbers, marked = {row.tenant_id: row.value for row in found}, {row.tenant_id: row.marked for row in found}
+    return Positions(epoch, frozenset(past), numbers, marked)
+
+
+def begin_epoch(tx: Tx, reason: str) -> str:
+    """Begin a new epoch and return its id."""
+    epoch = secrets.token_hex(8)
+    number = sa.select(sa.func.max(epochs.c.number) + 1).scalar_subquery()
+    tx.connection.execute(sa.insert(epochs).values(number=number, epoch=epoch, reason=reason, began_at=tx.now))
+    return epoch
+
+
+def raise_sequence(tx: Tx, tenant: str, mark: int) -> None:
+    """Let the next number of a tenant that is behind its mark be far above all that were drawn."""
+    drawn = sa.case((sequences.c.value < mark, mark), else_=sequences.c.value)
+    here = (sequences.c.tenant_id == tenant, sequences.c.marked < mark)
+    tx.connection.execute(sa.update(sequences).where(*here).values(value=drawn + MARGIN, marked=mark))
+
+
+def note_marks(tx: Tx) -> None:
+    """Note that every tenant is about to be marked as far as it is."""
+    tx.connection.execute(
+        sa.update(sequences).where(sequences.c.marked < sequences.c.value).values(marked=sequences.c.value)
+    )
+
+
+def lock_epochs(tx: Tx) -> None:
+    """Let only one process at a time begin an epoch, until the transaction ends."""
+    tx.connection.execute(sa.select(epochs.c.number).where(epochs.c.number == 1).with_for_update())

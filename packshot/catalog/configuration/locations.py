@@ -1,0 +1,360 @@
+"""Locations and their versions: every change is a new version, the old one is kept."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.configuration.deletions import note_deleted_location
+from packshot.catalog.configuration.snapshots import live_version
+from packshot.catalog.database import rows
+from packshot.catalog.database.pages import Order, Page, fetch_page
+from packshot.catalog.database.transaction import Tx, next_sequence
+from packshot.catalog.tables.artwork import location_versions, locations, pack_locations, packs
+from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
+from packshot.geometry import Size
+from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
+from packshot.variants.draft import effective_renditions
+
+MOST_RENDITIONS = 32
+LONGEST_LABEL = 255
+# Every location consulted is a purge tag of the answer, and a CDN keeps a bounded number of them (CloudFront 50).
+LONGEST_CHAIN = 8
+# Columns of a pack location that are null until somebody sets them.
+_GIVEN = ("original_sha256", "crop_left", "focus_x", "resize_gravity")
+_DEFAULTS: dict[str, Any] = {
+    "label": None,
+    "width": None,
+    "height": None,
+    "fallback": None,
+    "resize_gravity": None,
+    "include_all": IncludeAll.UNSET,
+    "allow_upscale": False,
+    "renditions": None,
+    "formats": None,
+}
+
+
+def select_locations() -> sa.Select[Any]:
+    return sa.select(*rows.location_columns()).select_from(locations.join(location_versions, live_version()))
+
+
+def get_location(tx: Tx, name: str) -> Location | None:
+    row = tx.connection.execute(
+        select_locations().where(locations.c.tenant_id == tx.tenant, locations.c.name == name)
+    ).first()
+    return None if row is None else rows.to_location(row)
+
+
+def get_locations(tx: Tx) -> dict[str, Location]:
+    """Return every location of the tenant, by name."""
+    found = tx.connection.execute(
+        select_locations().where(locations.c.tenant_id == tx.tenant).order_by(locations.c.name)
+    )
+    return {row.l_name: rows.to_location(row) for row in found}
+
+
+def list_locations(tx: Tx, *, first: int, after: str | None) -> Page[Location]:
+    """Return a page of the tenant's locations by name."""
+    statement = select_locations().where(locations.c.tenant_id == tx.tenant)
+    return fetch_page(tx, statement, Order((locations.c.name,)), rows.to_location, first=first, after=after)
+
+
+def count_packs(tx: Tx, names: list[str]) -> dict[str, int]:
+    """Return how many packs have an original of their own at each location."""
+    statement = (
+        sa.select(pack_locations.c.location, sa.func.count().label("packs"))
+        .where(
+            pack_locations.c.tenant_id == tx.tenant,
+            pack_locations.c.location.in_(names),
+            pack_locations.c.original_sha256.is_not(None),
+        )
+        .group_by(pack_locations.c.location)
+    )
+    found = {row.location: row.packs for row in tx.connection.execute(statement)}
+    return {name: found.get(name, 0) for name in names}
+
+
+def read_changes(
+    known: Mapping[str, Location],
+    name: str,
+    changes: Mapping[str, Any],
+    *,
+    limit: Size,
+    own: Collection[Rendition] = (),
+    expected_version: int | None = None,
+) -> dict[str, Any]:
+    """Return those fields of a location that really change; of one that is not there, all of them.
+
+    Args:
+        own: renditions without numbers that may be among them.
+        known: the tenant's locations, as they are or as they will be.
+        changes: the fields to set, by name; None clears one.
+        limit: longest sides a location may ask for.
+
+    Raises:
+        Invalid: a name, size, rendition or format list that does not fit.
+        Cycle: the fallback chain would come back to this location.
+        NotFound: the fallback is no location of this tenant.
+        VersionConflict: the location has moved on from `expected_version`.
+    """
+    check_name(name, "name")
+    old = known.get(name)
+    _check_version(name, old, expected_version)
+    before = _DEFAULTS if old is None else values_of(old)
+    wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
+    _check(name, wanted, known, limit, own, is_new=old is None)
+    return wanted if old is None else {field: wanted[field] for field in _DEFAULTS if wanted[field] != before[field]}
+
+
+def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Make a location of all its fields; the caller holds the configuration."""
+    tx.connection.execute(
+        sa.insert(locations).values(
+            tenant_id=tx.tenant,
+            name=name,
+            version=1,
+            revision=0,
+            sequence_number=next_sequence(tx),
+            added_at=tx.now,
+        )
+    )
+    _insert_version(tx, name, 1, values, by=by)
+
+
+def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str | None = None) -> None:
+    """Make a new version of a location live, of which these fields differ; the caller holds the configuration."""
+    _write_version(tx, old, values_of(old) | dict(fields), by=by)
+
+
+def refresh_locations(tx: Tx, names: Collection[str]) -> None:
+    """Give every picture of these locations another key; the caller holds the configuration."""
+    for name in sorted(names):
+        here = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
+        changed = {"revision": locations.c.revision + 1, "sequence_number": next_sequence(tx)}
+        tx.connection.execute(sa.update(locations).where(*here).values(**changed))
+
+
+def spend_versions(tx: Tx, names: Collection[str]) -> None:
+    """Note that going back to an earlier version of these locations would render everything anew."""
+    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
+    tx.connection.execute(
+        sa.update(location_versions).where(*here, location_versions.c.active_to.is_not(None)).values(spent=True)
+    )
+
+
+def list_versions(tx: Tx, name: str, *, first: int, after: str | None) -> Page[LocationVersion]:
+    """Return a page of a location's versions, the live one first."""
+    statement = sa.select(location_versions).where(
+        location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name
+    )
+    order = Order((location_versions.c.version,), descending=True)
+    return fetch_page(tx, statement, order, rows.to_version, first=first, after=after)
+
+
+def get_version(tx: Tx, name: str, version: int) -> LocationVersion:
+    """Return one version of a location.
+
+    Raises:
+        NotFound: there is no such location in this tenant, or it never had such a version.
+    """
+    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
+    row = tx.connection.execute(
+        sa.select(location_versions).where(*here, location_versions.c.version == version)
+    ).first()
+    if row is None:
+        known = tx.connection.scalars(sa.select(location_versions.c.version).where(*here)).all()
+        if not known:
+            raise NotFound(f"There is no location {name!r}.", field=("name",), got=name)
+        raise NotFound(
+            f"The location {name!r} has no such version.",
+            field=("to_version",),
+            expected=f"{min(known)} to {max(known)}",
+            got=version,
+        )
+    return rows.to_version(row)
+
+
+def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | None = None) -> bool:
+    """Forget a location and its history; return whether any pack may show something else now.
+
+    With `force` the locations that fall back to it fall back to nothing, packs
+    whose main location it is have `main`, and what packs had here is gone.
+
+    Raises:
+        NotFound: there is no such location in this tenant.
+        BadState: it is `main`, which every tenant has.
+        InUse: packs or locations use it, and `force` is not set.
+        VersionConflict: the location has moved on from `expected_version`.
+    """
+    known = get_locations(tx)
+    if name not in known:
+        raise NotFound(f"There is no location {name!r}.", field=("name",), expected=", ".join(known), got=name)
+    _check_version(name, known[name], expected_version)
+    if name == "main":
+        raise BadState("Every tenant has the location `main`.", field=("name",), expected="another location", got=name)
+    dependents = sorted(location.name for location in known.values() if location.fallback == name)
+    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
+    mains = (packs.c.tenant_id == tx.tenant, packs.c.main_location == name)
+    used = {
+        "packs with something set there": _count(tx, pack_locations, *here, _is_set()),
+        "packs whose main location it is": _count(tx, packs, *mains),
+        f"fallback of {', '.join(dependents)}": len(dependents),
+    }
+    touched = [f"{what}: {count}" for what, count in used.items() if count]
+    if touched and not force:
+        raise InUse(
+            f"The location {name!r} is in use. {'; '.join(touched)}.", field=("force",), expected="true", got="false"
+        )
+    for dependent in dependents:
+        _write_version(tx, known[dependent], values_of(known[dependent]) | {"fallback": None}, by=None)
+    tx.connection.execute(sa.delete(pack_locations).where(*here))
+    tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
+    tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
+    note_deleted_location(tx, name)
+    return bool(touched)
+
+
+def _is_set() -> sa.ColumnElement[bool]:
+    """Whether somebody has set anything in a pack location; rendering it anew leaves a row with a revision alone."""
+    given = [pack_locations.c[name].is_not(None) for name in _GIVEN]
+    return sa.or_(*given, pack_locations.c.include_all != IncludeAll.UNSET.value)
+
+
+def _count(tx: Tx, table: sa.Table, *where: sa.ColumnElement[bool]) -> int:
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(table).where(*where)) or 0
+
+
+def _check_version(name: str, old: Location | None, expected_version: int | None) -> None:
+    current = 0 if old is None else old.version
+    if expected_version not in (None, current):
+        raise VersionConflict(
+            f"The location {name!r} has moved on.",
+            field=("expected_version",),
+            expected=str(current),
+            got=expected_version,
+            current_version=current,
+            current_id=f"location:{name}",
+        )
+
+
+def values_of(location: Location | LocationVersion) -> dict[str, Any]:
+    """Return what a location is, by field."""
+    return {field: getattr(location, field) for field in _DEFAULTS}
+
+
+def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str | None) -> None:
+    """Make `values` the live version of a location after `old`."""
+    tx.connection.execute(
+        sa.update(locations)
+        .where(locations.c.tenant_id == tx.tenant, locations.c.name == old.name)
+        .values(version=old.version + 1, sequence_number=next_sequence(tx))
+    )
+    tx.connection.execute(
+        sa.update(location_versions)
+        .where(location_versions.c.tenant_id == tx.tenant, location_versions.c.name == old.name)
+        .where(location_versions.c.version == old.version)
+        .values(active_to=tx.now)
+    )
+    _insert_version(tx, old.name, old.version + 1, values, by=by)
+
+
+def _insert_version(tx: Tx, name: str, version: int, values: Mapping[str, Any], *, by: str | None) -> None:
+    tx.connection.execute(
+        sa.insert(location_versions).values(
+            tenant_id=tx.tenant,
+            name=name,
+            version=version,
+            active_from=tx.now,
+            changed_by=by,
+            **rows.dump_fields(values),
+        )
+    )
+
+
+def _check(
+    name: str,
+    wanted: Mapping[str, Any],
+    known: Mapping[str, Location],
+    limit: Size,
+    own: Collection[Rendition],
+    *,
+    is_new: bool,
+) -> None:
+    _check_sides(wanted["width"], wanted["height"], limit)
+    if is_new and wanted["width"] is None and wanted["height"] is None:
+        raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
+    if wanted["label"] is not None and len(wanted["label"]) > LONGEST_LABEL:
+        raise Invalid(
+            "That label is too long.",
+            field=("label",),
+            expected=f"at most {LONGEST_LABEL} characters",
+            got=f"{len(wanted['label'])} characters",
+        )
+    if len(wanted["renditions"] or ()) > MOST_RENDITIONS:
+        raise Invalid(
+            "A location cannot have that many renditions.",
+            field=("renditions",),
+            expected=f"at most {MOST_RENDITIONS}",
+            got=len(wanted["renditions"]),
+        )
+    # A location without a size has its pictures' own ahead of time, which no client can ask for by numbers.
+    kept = () if is_new else (*own, *effective_renditions(known[name]), *(known[name].renditions or ()))
+    for index, rendition in enumerate(wanted["renditions"] or ()):
+        if rendition not in kept:
+            check_rendition(rendition, limit, ("renditions", str(index)))
+    for field in ("renditions", "formats"):
+        items = wanted[field]
+        if items is not None and (not items or len(set(items)) != len(items)):
+            raise Invalid(
+                f"{field.capitalize()} must not be empty or repeat themselves; null brings the default back.",
+                field=(field,),
+                expected="one or more, each once",
+                got=f"{len(items)}, of which {len(set(items))} different",
+            )
+    _check_fallback(name, wanted["fallback"], known)
+
+
+def _check_sides(width: int | None, height: int | None, limit: Size, *path: str) -> None:
+    for side, value, maximum in (("width", width, limit.width), ("height", height, limit.height)):
+        if value is not None and not 1 <= value <= maximum:
+            raise Invalid(f"That {side} is not possible.", field=(*path, side), expected=f"1 to {maximum}", got=value)
+
+
+def check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -> None:
+    """Raise `Invalid`, its field beginning with `path`, unless that can be rendered ahead of time."""
+    _check_sides(rendition.width, rendition.height, limit, *path)
+    if rendition.width is None and rendition.height is None:
+        raise Invalid("A rendition needs a width or a height.", field=(*path, "width"), expected="a number of pixels")
+    if not 0.5 <= rendition.dpr <= 4:
+        raise Invalid("That dpr is not possible.", field=(*path, "dpr"), expected="0.5 to 4", got=rendition.dpr)
+
+
+def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Location]) -> None:
+    if fallback is not None and fallback != name and fallback not in known:
+        raise NotFound(
+            f"There is no location {fallback!r} to fall back to.",
+            field=("fallback",),
+            expected=", ".join(sorted(known)),
+            got=fallback,
+        )
+    following = {other: location.fallback for other, location in known.items()} | {name: fallback}
+    # A chain through this location grows with it, wherever it begins.
+    for start in following:
+        seen: list[str] = [start]
+        while (after := following[seen[-1]]) is not None:
+            if after in seen:
+                raise Cycle(
+                    "The fallback would come back to where it started.",
+                    field=("fallback",),
+                    expected="a chain that ends",
+                    got=" -> ".join([*seen, after]),
+                )
+            seen.append(after)
+        if len(seen) > LONGEST_CHAIN:
+            raise Invalid(
+                "The fallback chain would be too long.",
+                field=("fallback",),
+                expected=f"at most {LONGEST_CHAIN} locations",
+                got=" -> ".join(seen),
+            )

@@ -1,0 +1,161 @@
+"""Candidates: the one change of configuration that a tenant may have in preparation.
+
+It goes live in one transaction once every pack is rendered under it. Edits share
+the tenant's configuration row, and a candidate begins and ends holding it alone,
+so that an edit is rendered under both configurations or after the switch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database import rows
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import tenants
+from packshot.catalog.tables.work import candidates
+from packshot.errors import BadState
+from packshot.geometry import Gravity
+from packshot.model import FormatPolicy, IncludeAll
+from packshot.variants.change import Change, merged
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A change that is being prepared.
+
+    Attributes:
+        location: whose change it is; None: the tenant's own, or a new rendering.
+        accepted: it goes live although some variants could not be rendered.
+        created_by: who asked for it.
+        prepared_at: when the last pack was prepared; None: not yet.
+    """
+
+    job_id: str
+    location: str | None
+    change: Change
+    accepted: bool
+    created_by: str | None
+    prepared_at: datetime | None
+
+
+def read_candidate(tx: Tx) -> Candidate | None:
+    """Return the tenant's candidate."""
+    row = tx.connection.execute(sa.select(candidates).where(candidates.c.tenant_id == tx.tenant)).first()
+    return None if row is None else _to_candidate(row)
+
+
+def read_change(tx: Tx) -> Change | None:
+    """Return what the tenant's candidate changes."""
+    candidate = read_candidate(tx)
+    return None if candidate is None else candidate.change
+
+
+def list_candidates(tx: Tx) -> list[tuple[str, Candidate]]:
+    """Return the candidates of all tenants, each with its tenant."""
+    return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(candidates))]
+
+
+def is_of(candidate: Candidate, location: str | None) -> bool:
+    """Whether it changes that location; None: the tenant's defaults."""
+    return bool(candidate.change.tenant) if location is None else location in candidate.change.locations
+
+
+def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
+    """Return a change together with what is being prepared of the same thing: so they would go live."""
+    candidate = read_candidate(tx)
+    if candidate is None or not is_of(candidate, location):
+        return change
+    return merged(candidate.change, change)
+
+
+def check_free(tx: Tx) -> None:
+    """Raise `BadState` if the tenant has a candidate; it says which job is in the way."""
+    candidate = read_candidate(tx)
+    if candidate is not None:
+        raise in_the_way(candidate)
+
+
+def in_the_way(candidate: Candidate) -> BadState:
+    """Return the refusal of whoever wants what only one at a time may have."""
+    what = f"the location {candidate.location!r}" if candidate.location else "the whole tenant"
+    return BadState(
+        f"A change of {what} is being prepared.",
+        expected=f"job:{candidate.job_id} to end, or to be cancelled",
+        got="a change beside it",
+    )
+
+
+def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
+    """Write the tenant's candidate; the caller holds the configuration and has seen that there is none."""
+    tx.connection.execute(
+        sa.insert(candidates).values(
+            tenant_id=tx.tenant,
+            job_id=job_id,
+            location=location,
+            change=_dump(change),
+            accepted=False,
+            created_by=by,
+            created_at=tx.now,
+        )
+    )
+    _count(tx)
+
+
+def _count(tx: Tx) -> None:
+    # Whoever is at a pack learns that what is current of it was decided anew.
+    tx.connection.execute(
+        sa.update(tenants).where(tenants.c.id == tx.tenant).values(configured=tenants.c.configured + 1)
+    )
+
+
+def alter_candidate(tx: Tx, **values: Any) -> None:
+    """Set columns of the tenant's candidate."""
+    if "change" in values:
+        values["change"] = _dump(values["change"])
+    tx.connection.execute(sa.update(candidates).where(candidates.c.tenant_id == tx.tenant).values(**values))
+
+
+def drop_candidate(tx: Tx) -> None:
+    """Forget the tenant's candidate; what was rendered for it is then superseded."""
+    tx.connection.execute(sa.delete(candidates).where(candidates.c.tenant_id == tx.tenant))
+
+
+def _to_candidate(row: Any) -> Candidate:
+    return Candidate(row.job_id, row.location, _load(row.change), row.accepted, row.created_by, row.prepared_at)
+
+
+def _dump(change: Change) -> dict[str, Any]:
+    return {
+        "tenant": dict(change.tenant),
+        "locations": {name: rows.dump_fields(fields) for name, fields in change.locations.items()},
+        "refreshed": sorted(change.refreshed),
+        "refreshed_packs": sorted(change.refreshed_packs),
+    }
+
+
+def _load(kept: Mapping[str, Any]) -> Change:
+    return Change(
+        tenant=_fields(kept["tenant"], _OF_TENANT),
+        locations={name: _fields(fields, _OF_LOCATION) for name, fields in kept["locations"].items()},
+        refreshed=frozenset(kept["refreshed"]),
+        refreshed_packs=frozenset(kept["refreshed_packs"]),
+    )
+
+
+def _fields(kept: Mapping[str, Any], converters: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
+    return {
+        name: converters[name](value) if value is not None and name in converters else value
+        for name, value in kept.items()
+    }
+
+
+_OF_TENANT: dict[str, Callable[[Any], Any]] = {"resize_gravity": Gravity, "format_policy": FormatPolicy}
+_OF_LOCATION: dict[str, Callable[[Any], Any]] = {
+    "resize_gravity": Gravity,
+    "include_all": IncludeAll,
+    "renditions": rows.to_renditions,
+    "formats": rows.to_formats,
+}

@@ -1,0 +1,135 @@
+"""Tenants: made once, born with a location `main` that has no size."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database import rows
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import location_versions, locations, packs, sequences, tenants
+from packshot.errors import Invalid, NotFound, VersionConflict
+from packshot.geometry import Gravity
+from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
+
+
+def get_tenant(tx: Tx) -> Tenant:
+    """Return the transaction's tenant.
+
+    Raises:
+        NotFound: there is no such tenant.
+    """
+    row = tx.connection.execute(sa.select(*rows.tenant_columns()).where(tenants.c.id == tx.tenant)).first()
+    if row is None:
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tx.tenant)
+    return rows.to_tenant(row)
+
+
+def list_tenants(tx: Tx) -> list[str]:
+    """Return the name of every tenant."""
+    return list(tx.connection.scalars(sa.select(tenants.c.id).order_by(tenants.c.id)))
+
+
+def ensure_tenant(tx: Tx, *, drawn: int = 0) -> bool:
+    """Make the transaction's tenant unless it is there; return whether it was made.
+
+    Args:
+        drawn: sequence numbers of the tenant start above this one.
+    """
+    check_name(tx.tenant, "tenant")
+    made = tx.connection.execute(
+        tx.insert(tenants)
+        .values(
+            id=tx.tenant,
+            version=1,
+            resize_gravity=Gravity.CENTER.value,
+            include_all=False,
+            format_policy=FormatPolicy.ORIGINAL.value,
+            created_at=tx.now,
+        )
+        .on_conflict_do_nothing()
+        .returning(tenants.c.id)
+    ).all()
+    if not made:
+        return False
+    tx.connection.execute(sa.insert(sequences).values(tenant_id=tx.tenant, value=drawn))
+    tx.connection.execute(
+        sa.insert(locations).values(tenant_id=tx.tenant, name="main", version=1, revision=0, added_at=tx.now)
+    )
+    tx.connection.execute(
+        sa.insert(location_versions).values(
+            tenant_id=tx.tenant,
+            name="main",
+            version=1,
+            include_all=IncludeAll.UNSET.value,
+            allow_upscale=False,
+            active_from=tx.now,
+        )
+    )
+    return True
+
+
+def read_changes(
+    tenant: Tenant, values: Mapping[str, Any], pending: Mapping[str, Any], *, expected_version: int | None = None
+) -> dict[str, Any]:
+    """Return those of the values that differ from the tenant's, or from those that it is to get.
+
+    Raises:
+        VersionConflict: the tenant has moved on from `expected_version`.
+        Invalid: a budget below 0.
+    """
+    if expected_version not in (None, tenant.version):
+        raise VersionConflict(
+            "The tenant has moved on.",
+            field=("expected_version",),
+            expected=str(tenant.version),
+            got=expected_version,
+            current_version=tenant.version,
+            current_id=f"tenant:{tenant.name}",
+        )
+    budget = values.get("unplanned_bytes")
+    if budget is not None and budget < 0:
+        raise Invalid(
+            "A budget is a number of bytes.", field=("unplanned_bytes_limit",), expected="0 or more", got=budget
+        )
+    return {field: value for field, value in values.items() if pending.get(field, getattr(tenant, field)) != value}
+
+
+def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
+    """Set what applies where nothing else is said: the fields of `packshot.model.Tenant`.
+
+    The caller holds the configuration. Ordering the variants that look different then is its work too.
+    """
+    tx.connection.execute(
+        sa.update(tenants).where(tenants.c.id == tx.tenant).values(**values, version=tenants.c.version + 1)
+    )
+
+
+def mark_later(tx: Tx) -> None:
+    """Note that the configuration changed, and what is superseded by that is still to be marked, pack by pack."""
+    tx.connection.execute(
+        sa.update(tenants)
+        .where(tenants.c.id == tx.tenant)
+        .values(unmarked_after="", configured=tenants.c.configured + 1)
+    )
+
+
+def count_configurations(tx: Tx) -> int:
+    """Return a number that is another one after every change of the configuration, a prepared one included."""
+    return tx.connection.scalar(sa.select(tenants.c.configured).where(tenants.c.id == tx.tenant)) or 0
+
+
+def unmarked_tenants(tx: Tx) -> list[str]:
+    """Return the tenants of which packs are still to be marked."""
+    return list(tx.connection.scalars(sa.select(tenants.c.id).where(tenants.c.unmarked_after.is_not(None))))
+
+
+def next_unmarked(tx: Tx, size: int) -> list[str]:
+    """Return the next packs to mark, and note that they are; the last portion is shorter than `size`."""
+    after = sa.select(tenants.c.unmarked_after).where(tenants.c.id == tx.tenant).scalar_subquery()
+    found = tx.connection.scalars(
+        sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id > after).order_by(packs.c.id).limit(size)
+    ).all()
+    last = found[-1] if len(found) == size else None
+    tx.connection.execute(sa.update(tenants).where(tenants.c.id == tx.tenant).values(unmarked_after=last))
+    return list(found)

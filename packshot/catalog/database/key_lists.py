@@ -1,0 +1,28 @@
+"""Rows named by many keys: one parameter holds all of them, so a statement is as long for a thousand as for one."""
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from packshot.catalog.database.transaction import Tx
+
+
+def among(tx: Tx, columns: Sequence[sa.Column[Any]], rows: Collection[Sequence[str]]) -> sa.ColumnElement[bool]:
+    """Return the condition that these text columns together equal one of those rows.
+
+    An index that begins with the columns is used: only the named rows are read.
+    """
+    named: sa.Select[Any]
+    if tx.connection.dialect.name == "postgresql":
+        texts = postgresql.ARRAY(sa.Text)
+        lists = [sa.bindparam(None, list(values), texts) for values in zip(*rows, strict=True)]
+        lists = lists or [sa.bindparam(None, [], texts) for _ in columns]
+        table = sa.func.unnest(*lists).table_valued(*(sa.column(one.name, sa.Text) for one in columns))
+        named = sa.select(*table.render_derived().c)
+    else:
+        each = sa.func.json_each(json.dumps([list(row) for row in rows])).table_valued("value")
+        named = sa.select(*(sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(len(columns))))
+    return sa.tuple_(*columns).in_(named)

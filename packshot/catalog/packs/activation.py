@@ -1,0 +1,62 @@
+"""Making a change of configuration live."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from packshot.catalog.configuration import locations, tenants
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.purging import purges
+from packshot.catalog.tables.artwork import pack_locations, packs
+from packshot.model import IncludeAll, Location
+from packshot.variants.change import FORCED, Change
+
+# What the answers of a location's URLs depend on: `picture.json` tells what is offered, too.
+SHOWN = FORCED | {"renditions", "formats"}
+
+
+def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
+    """Let the tenant's URLs give what they give under the change; the caller holds the configuration.
+
+    Whatever else was edited since the change was asked for stays as it is.
+
+    Args:
+        by: who asked for it.
+        cause: what did, for the purges that it needs.
+    """
+    known = locations.get_locations(tx)
+    if change.tenant:
+        tenants.write_tenant(tx, change.tenant)
+    for name, fields in change.locations.items():
+        locations.change_location(tx, known[name], fields, by=by)
+    if change.refreshed:
+        locations.refresh_locations(tx, change.refreshed)
+        locations.spend_versions(tx, change.refreshed)
+    if change.tenant:
+        locations.spend_versions(tx, known.keys())
+    if change.refreshed_packs:
+        _refresh_packs(tx, change.refreshed_packs, list(known))
+    tenants.mark_later(tx)
+    _order_purges(tx, change, known, cause)
+
+
+def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
+    altered = {name for name, fields in change.locations.items() if fields.keys() & SHOWN} | change.refreshed
+    if change.tenant or change.refreshed >= known.keys():
+        purges.order_configuration_purge(tx, None, cause=cause)
+        return
+    for name in sorted(altered):
+        purges.order_configuration_purge(tx, name, cause=cause)
+    purges.order_pack_purges(tx, change.refreshed_packs, cause=cause)
+
+
+def _refresh_packs(tx: Tx, pack_ids: frozenset[str], names: list[str]) -> None:
+    here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+    there = tx.connection.scalars(sa.select(packs.c.id).where(*here).order_by(packs.c.id)).all()
+    common = {"tenant_id": tx.tenant, "version": 0, "include_all": IncludeAll.UNSET.value, "revision": 1}
+    fresh = [{**common, "pack_id": pack_id, "location": name} for pack_id in there for name in names]
+    moved = tx.insert(pack_locations).on_conflict_do_update(
+        index_elements=["tenant_id", "pack_id", "location"], set_={"revision": pack_locations.c.revision + 1}
+    )
+    if fresh:
+        tx.connection.execute(moved, fresh)

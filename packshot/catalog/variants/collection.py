@@ -1,0 +1,306 @@
+"""Which variants and originals nobody needs any more, and who may delete them.
+
+A variant goes from superseded to COLLECTING under the tenant's configuration
+lock, and from there under its own row's lock, together with its blob. Whoever
+makes it again takes the same lock, so no row is READY without its blob.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database import rows
+from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, tenants, variants
+from packshot.catalog.variants.ledger import VariantState, in_state
+from packshot.model import Location
+
+_AT_ONCE = 1000
+# What is announced for longer than this is not being made any more: the process that did is gone.
+LONGEST_RENDER = timedelta(minutes=15)
+_IS_COLLECTING = in_state(VariantState.COLLECTING)
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """One variant that no URL gives.
+
+    Attributes:
+        bytes: of its blob; None: it was never seen in the store.
+    """
+
+    pack_id: str
+    location: str
+    fingerprint: str
+    plan: str
+    planned: bool
+    bytes: int | None
+    superseded_at: datetime
+
+    @property
+    def columns(self) -> tuple[str, str, str, str]:
+        """What tells the row from the tenant's others."""
+        return self.pack_id, self.location, self.fingerprint, self.plan
+
+    def key(self, tenant: str) -> str:
+        """Return where its blob is."""
+        return "/".join((tenant, *self.columns))
+
+
+@dataclass(frozen=True, slots=True)
+class Unplanned:
+    """A variant that clients asked for, and when it was last asked for, to the hour."""
+
+    row: Superseded
+    requested_at: datetime
+
+
+def find_due_tenant(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
+    """Return a tenant with something to collect: what is left half-way first, then what was superseded first.
+
+    Args:
+        without: tenants of which nothing can be collected now.
+    """
+    others = variants.c.tenant_id.not_in(without)
+    left: str | None = tx.connection.scalar(sa.select(variants.c.tenant_id).where(_IS_COLLECTING, others).limit(1))
+    if left is not None:
+        return left
+    # The first entry of each tenant in the index, and no other.
+    first = (
+        sa.select(sa.func.min(variants.c.superseded_at))
+        .where(variants.c.tenant_id == tenants.c.id, variants.c.superseded_at.is_not(None))
+        .scalar_subquery()
+    )
+    each = sa.select(tenants.c.id, first.label("first")).where(tenants.c.id.not_in(without)).subquery()
+    found: str | None = tx.connection.scalar(
+        sa.select(each.c.id).where(each.c.first < before).order_by(each.c.first).limit(1)
+    )
+    return found
+
+
+def list_due(
+    tx: Tx,
+    before: datetime,
+    *,
+    limit: int,
+    after: tuple[datetime, tuple[str, str, str, str]] | None = None,
+    only: tuple[str, str, str, str] | None = None,
+) -> list[Superseded]:
+    """Return variants of the tenant that were superseded before that moment, the oldest first.
+
+    Args:
+        only: that one variant, if it was.
+    """
+    place = sa.tuple_(variants.c.superseded_at, *_NAMES)
+    statement = (
+        sa.select(variants)
+        .where(variants.c.tenant_id == tx.tenant, ~_IS_COLLECTING)
+        .where(variants.c.superseded_at.is_not(None), variants.c.superseded_at < before)
+        .order_by(variants.c.superseded_at, *_NAMES)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(place > sa.tuple_(sa.literal(after[0], variants.c.superseded_at.type), *after[1]))
+    if only is not None:
+        statement = statement.where(*_here(tx, only))
+    return [_to_superseded(row) for row in tx.connection.execute(statement)]
+
+
+def list_collecting(tx: Tx, *, limit: int | None = None) -> list[Superseded]:
+    """Return variants of the tenant whose collection was begun."""
+    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, _IS_COLLECTING)
+    return [_to_superseded(row) for row in tx.connection.execute(statement.limit(limit))]
+
+
+def list_least_requested(
+    tx: Tx,
+    *,
+    limit: int,
+    after: Unplanned | None = None,
+    place: tuple[str, str] | None = None,
+) -> list[Unplanned]:
+    """Return unplanned variants of the tenant, the least recently requested first.
+
+    What is being made is left out, unless whoever made it has died.
+
+    Args:
+        place: only at this location of this pack.
+    """
+    order = (variants.c.requested_at, *_NAMES)
+    abandoned = variants.c.requested_at < tx.now - LONGEST_RENDER
+    statement = (
+        sa.select(variants)
+        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, ~_IS_COLLECTING)
+        .where(sa.or_(~in_state(VariantState.PENDING), abandoned))
+        .order_by(*order)
+        .limit(limit)
+    )
+    if place is not None:
+        statement = statement.where(variants.c.pack_id == place[0], variants.c.location == place[1])
+    if after is not None:
+        last = sa.tuple_(sa.literal(after.requested_at, variants.c.requested_at.type), *after.row.columns)
+        statement = statement.where(sa.tuple_(*order) > last)
+    return [Unplanned(_to_superseded(row), row.requested_at) for row in tx.connection.execute(statement)]
+
+
+def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
+    """Return how many unplanned variants one location of one pack has."""
+    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id, variants.c.location == location)
+    statement = sa.select(sa.func.count()).select_from(variants).where(*here, ~variants.c.planned)
+    return tx.connection.scalar(statement) or 0
+
+
+def mark_planned(tx: Tx, found: Sequence[Superseded]) -> None:
+    """Note that variants which clients asked for first are rendered ahead of time."""
+    _update(tx, found, planned=True, requested_at=None)
+
+
+def set_requested(tx: Tx, found: Sequence[Superseded]) -> None:
+    """Note that variants are wanted, as if they had just been asked for."""
+    _update(tx, found, requested_at=tx.now)
+
+
+_NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
+
+
+def _to_superseded(row: Any) -> Superseded:
+    # An unplanned variant can be collected while it is current.
+    since = row.superseded_at or row.created_at
+    return Superseded(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, since)
+
+
+def mark_collecting(tx: Tx, found: Sequence[Superseded]) -> None:
+    """Begin the collection of variants; hold the configuration, and have looked that none is current."""
+    _update(tx, found, state=VariantState.COLLECTING.value)
+
+
+def set_superseded(tx: Tx, found: Sequence[Superseded], moment: datetime | None) -> None:
+    """Move the moment from which the grace period of variants counts; None: they are current."""
+    _update(tx, found, superseded_at=moment)
+
+
+def _update(tx: Tx, found: Sequence[Superseded], **values: Any) -> None:
+    if found:
+        these = among(tx, _NAMES, [one.columns for one in found])
+        tx.connection.execute(sa.update(variants).where(variants.c.tenant_id == tx.tenant, these).values(**values))
+
+
+def lock_collecting(tx: Tx, columns: tuple[str, str, str, str], *, wait: bool) -> bool:
+    """Lock a variant's row; False: it is not being collected any more, or not to be waited for."""
+    statement = sa.select(variants.c.state).where(*_here(tx, columns), _IS_COLLECTING)
+    return tx.connection.execute(statement.with_for_update(skip_locked=not wait)).first() is not None
+
+
+def forget_variant(tx: Tx, columns: tuple[str, str, str, str]) -> None:
+    """Drop the row of a variant whose blob is gone."""
+    tx.connection.execute(sa.delete(variants).where(*_here(tx, columns)))
+
+
+def begin_anew(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) -> None:
+    """Make the row of a variant whose blob is gone that of one still to be made."""
+    values = {
+        "state": VariantState.PENDING.value,
+        "planned": planned,
+        "bytes": None,
+        "sha256": None,
+        "attempts": 0,
+        "error_code": None,
+        "error": None,
+        "rendered_at": None,
+        "superseded_at": None,
+        "requested_at": None if planned else tx.now,
+    }
+    tx.connection.execute(sa.update(variants).where(*_here(tx, columns)).values(**values))
+
+
+def _here(tx: Tx, columns: tuple[str, str, str, str]) -> tuple[sa.ColumnElement[bool], ...]:
+    named = (column == value for column, value in zip(_NAMES, columns, strict=True))
+    return variants.c.tenant_id == tx.tenant, *named
+
+
+def read_retired(tx: Tx, since: datetime) -> dict[str, list[tuple[Location, datetime]]]:
+    """Return what the tenant's locations were until some moment after `since`, and until when, by name."""
+    same_tenant = location_versions.c.tenant_id == locations.c.tenant_id
+    joined = sa.and_(same_tenant, location_versions.c.name == locations.c.name)
+    statement = (
+        sa.select(*rows.location_columns())
+        .select_from(locations.join(location_versions, joined))
+        .where(locations.c.tenant_id == tx.tenant)
+        .where(location_versions.c.active_to.is_not(None), location_versions.c.active_to > since)
+    )
+    found: dict[str, list[tuple[Location, datetime]]] = {}
+    for row in tx.connection.execute(statement):
+        found.setdefault(row.l_name, []).append((rows.to_location(row), row.v_active_to))
+    return found
+
+
+def find_newly_unused(tx: Tx) -> list[str]:
+    """Return some of the tenant's originals that are shown nowhere, and of which that is not noted yet."""
+    return list(tx.connection.scalars(sa.select(originals.c.sha256).where(*_newly_unused(tx)).limit(_AT_ONCE)))
+
+
+def note_unused(tx: Tx, digests: Sequence[str]) -> None:
+    """Note of those originals that they are shown nowhere since now, where that is still so."""
+    these = originals.c.sha256.in_(digests)
+    # One that is locked is about to be shown.
+    statement = sa.select(originals.c.sha256).where(these, *_newly_unused(tx)).with_for_update(skip_locked=True)
+    found = tx.connection.scalars(statement).all()
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(found))
+    tx.connection.execute(sa.update(originals).where(*here).values(unused_since=tx.now))
+
+
+def _newly_unused(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
+    return originals.c.tenant_id == tx.tenant, originals.c.unused_since.is_(None), ~_is_shown()
+
+
+def _is_shown() -> sa.ColumnElement[bool]:
+    return (
+        sa.select(pack_locations.c.pack_id)
+        .where(pack_locations.c.tenant_id == originals.c.tenant_id)
+        .where(pack_locations.c.original_sha256 == originals.c.sha256)
+        .exists()
+    )
+
+
+def list_unused_originals(tx: Tx, before: datetime, *, limit: int, after: str = "") -> list[tuple[str, int]]:
+    """Return (sha256, bytes) of originals of the tenant that have been shown nowhere since before that moment."""
+    statement = (
+        sa.select(originals.c.sha256, originals.c.bytes)
+        .where(originals.c.tenant_id == tx.tenant, originals.c.sha256 > after, ~_is_shown())
+        .where(originals.c.unused_since.is_not(None), originals.c.unused_since < before)
+        .order_by(originals.c.sha256)
+        .limit(limit)
+    )
+    return [(row.sha256, row.bytes) for row in tx.connection.execute(statement)]
+
+
+def lock_original(tx: Tx, sha256: str) -> bool:
+    """Lock an original's row to the end of the transaction; False: there is none."""
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+    return tx.connection.execute(sa.select(originals.c.sha256).where(*here).with_for_update()).first() is not None
+
+
+def list_packs_showing(tx: Tx, sha256: str, *, limit: int) -> list[str]:
+    """Return packs that show an original; of one that is locked, nobody can begin to meanwhile."""
+    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+    statement = sa.select(pack_locations.c.pack_id).where(*here).distinct().order_by(pack_locations.c.pack_id)
+    return list(tx.connection.scalars(statement.limit(limit)))
+
+
+def is_unused_since(tx: Tx, sha256: str, before: datetime) -> bool:
+    """Whether a locked original has been shown nowhere since before that moment; if it is shown, that is noted."""
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+    if list_packs_showing(tx, sha256, limit=1):
+        tx.connection.execute(sa.update(originals).where(*here).values(unused_since=None))
+        return False
+    statement = sa.select(originals.c.sha256).where(*here, originals.c.unused_since < before)
+    return tx.connection.execute(statement).first() is not None
+
+
+def forget_original(tx: Tx, sha256: str) -> None:
+    """Drop the row of an original whose bytes are gone, and with it its placeholders."""
+    tx.connection.execute(sa.delete(originals).where(originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256))

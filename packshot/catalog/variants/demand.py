@@ -1,0 +1,141 @@
+"""Demand: which requests the fallback had to render, by location, each with a count.
+
+A table of bounded size however many different requests come: what is asked for
+most is kept, and what was asked for last, so that something new can get a count.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import astuple
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.work import demand
+from packshot.errors import PackshotError
+from packshot.geometry import Size
+from packshot.model import Format, Snapshot
+from packshot.variants.demand import Asked, Counted
+from packshot.variants.key import Key
+from packshot.variants.request import parse_request
+from packshot.variants.resolve import Target, resolve
+
+# Of one location.
+MOST_REQUESTED = 400
+MOST_RECENT = 100
+# So many requests of one location, at most, are rendered ahead of time for their popularity.
+MOST_POPULAR = 20
+# A statement takes a bounded number of parameters, on SQLite 32,766.
+ROWS_AT_ONCE = 500
+
+
+def add_requests(tx: Tx, counted: Sequence[Counted]) -> None:
+    """Add to the counts of any tenants, and drop what a location's bounds leave no room for."""
+    # In one order, so that processes that add the same wait for each other instead of deadlocking.
+    in_order = sorted(counted, key=lambda one: astuple(one.asked))
+    for start in range(0, len(in_order), ROWS_AT_ONCE):
+        _add(tx, in_order[start : start + ROWS_AT_ONCE])
+    _trim(tx, {(one.asked.tenant, one.asked.location) for one in counted})
+
+
+def _add(tx: Tx, counted: Sequence[Counted]) -> None:
+    statement = tx.insert(demand).values(
+        [
+            {
+                "tenant_id": one.asked.tenant,
+                "location": one.asked.location,
+                "format": one.asked.format.value,
+                "request": one.asked.request,
+                "requests": one.requests,
+                "last_requested_at": one.last_requested_at,
+            }
+            for one in counted
+        ]
+    )
+    fresh = statement.excluded
+    later = fresh.last_requested_at > demand.c.last_requested_at
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "location", "format", "request"],
+            set_={
+                "requests": demand.c.requests + fresh.requests,
+                "last_requested_at": sa.case((later, fresh.last_requested_at), else_=demand.c.last_requested_at),
+            },
+        )
+    )
+
+
+def _trim(tx: Tx, places: Collection[tuple[str, str]]) -> None:
+    place = (demand.c.tenant_id, demand.c.location)
+    most = sa.func.row_number().over(
+        partition_by=place, order_by=(demand.c.requests.desc(), demand.c.last_requested_at.desc())
+    )
+    last = sa.func.row_number().over(partition_by=place, order_by=demand.c.last_requested_at.desc())
+    key = (*place, demand.c.format, demand.c.request)
+    ranked = (
+        sa.select(*key, most.label("most"), last.label("last")).where(sa.tuple_(*place).in_(list(places))).subquery()
+    )
+    dropped = sa.select(*(ranked.c[column.name] for column in key)).where(
+        ranked.c.most > MOST_REQUESTED, ranked.c.last > MOST_RECENT
+    )
+    tx.connection.execute(sa.delete(demand).where(sa.tuple_(*key).in_(dropped)))
+
+
+def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[Counted]]:
+    """Return what was asked for at each of those locations, in no order."""
+    here = (demand.c.tenant_id == tx.tenant, demand.c.location.in_(locations))
+    found: dict[str, list[Counted]] = {name: [] for name in locations}
+    for row in tx.connection.execute(sa.select(demand).where(*here)):
+        found[row.location].append(_to_counted(row))
+    return found
+
+
+def read_popular(tx: Tx, *, threshold: int) -> tuple[Asked, ...]:
+    """Return what clients of the tenant ask for often enough to be rendered ahead of time, by location.
+
+    Args:
+        threshold: how many requests are often enough, at each location; 0: none are.
+    """
+    if not threshold:
+        return ()
+    rank = sa.func.row_number().over(
+        partition_by=demand.c.location, order_by=(demand.c.requests.desc(), demand.c.last_requested_at.desc())
+    )
+    often = (
+        sa.select(demand, rank.label("rank"))
+        .where(demand.c.tenant_id == tx.tenant, demand.c.requests >= threshold)
+        .subquery()
+    )
+    rows = tx.connection.execute(
+        sa.select(often).where(often.c.rank <= MOST_POPULAR).order_by(often.c.location, often.c.rank)
+    )
+    return tuple(_to_counted(row).asked for row in rows)
+
+
+def popular_targets(
+    popular: Sequence[Asked], snapshot: Snapshot, planned: Sequence[Target], *, limit: Size
+) -> tuple[Target, ...]:
+    """Return a pack's variants, besides its planned ones, that are asked for so often."""
+    known = {target.key for target in planned}
+    found: dict[Key, Target] = {}
+    for asked in popular:
+        target = _target(snapshot, asked, limit)
+        if target is not None and target.key not in known:
+            found.setdefault(target.key, target)
+    return tuple(found.values())
+
+
+def _target(snapshot: Snapshot, asked: Asked, limit: Size) -> Target | None:
+    form = parse_request(f"{asked.request}&location={asked.location}")
+    try:
+        target = resolve(snapshot, form, limit=limit, accept=frozenset({asked.format}))
+    except PackshotError:
+        # This pack has nothing to show there, or cannot be shown so.
+        return None
+    # The format that a request gives may depend on the original; another one is asked for by nobody.
+    return target if target.drawing.format is asked.format else None
+
+
+def _to_counted(row: Any) -> Counted:
+    asked = Asked(row.tenant_id, row.location, Format(row.format), row.request)
+    return Counted(asked, row.requests, row.last_requested_at)

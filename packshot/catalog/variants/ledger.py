@@ -1,0 +1,391 @@
+"""The variant ledger: which variants there are, and how each stands.
+
+A row is written before its blob is put, so the store holds nothing that the
+ledger does not know. A planned variant without a row is pending all the same.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import originals, pack_locations, variants
+from packshot.catalog.variants import tombstones
+from packshot.errors import ErrorCode, PackshotError
+from packshot.variants.key import Key
+
+# So often an image may fail by its own fault before it is left alone.
+ATTEMPTS = 3
+# A statement takes a bounded number of parameters, on SQLite 32,766.
+ROWS_AT_ONCE = 500
+
+
+class VariantState(StrEnum):
+    """Whether a variant is still to be made, is there, or cannot be made."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+    # About to be deleted; nobody but the collector and whoever makes it anew sees it.
+    COLLECTING = "collecting"
+
+
+_COLLECTING = VariantState.COLLECTING
+_UNTOUCHED = (VariantState.READY.value, _COLLECTING.value)
+_NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
+
+
+def in_state(state: VariantState) -> sa.ColumnElement[bool]:
+    """Return the condition that a variant is in that state."""
+    # Spelled out: a partial index is chosen before a parameter's value is known.
+    return variants.c.state == sa.literal_column(f"'{state.value}'")
+
+
+def place_of(key: Key) -> tuple[str, str, str, str]:
+    """Return pack, location, fingerprint and plan: what tells a row from the tenant's others."""
+    return key.pack, key.location, key.fingerprint, str(key.plan)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One variant's row, by the text of its key.
+
+    Attributes:
+        attempts: how often it failed by the image's own fault.
+        planned: it was ever rendered ahead of time.
+        superseded: no URL gave it when its pack was last looked at.
+    """
+
+    key: str
+    state: VariantState
+    bytes: int | None
+    sha256: str | None
+    attempts: int
+    error_code: ErrorCode | None
+    error: str | None
+    rendered_at: datetime | None
+    planned: bool
+    superseded: bool
+
+    @property
+    def place(self) -> tuple[str, str, str]:
+        """Location, fingerprint and plan."""
+        _, _, location, fingerprint, plan = self.key.split("/")
+        return location, fingerprint, plan
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A variant that is in the store."""
+
+    key: Key
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A variant that could not be made, by the image's own fault."""
+
+    key: Key
+    error: PackshotError
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """What a pack's URLs give.
+
+    Attributes:
+        shown: location and fingerprint of whatever they show.
+        planned: location, fingerprint and plan of what is rendered ahead of time.
+    """
+
+    shown: frozenset[tuple[str, str]]
+    planned: frozenset[tuple[str, str, str]]
+
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> "Current":
+        """Return what is current where these keys are planned: each picture shown has its bare one among them."""
+        planned = frozenset((key.location, key.fingerprint, str(key.plan)) for key in keys)
+        return cls(frozenset(place[:2] for place in planned), planned)
+
+    def has(self, location: str, fingerprint: str, plan: str, *, planned: bool) -> bool:
+        """Whether a variant is current; one that was never planned is while its picture is shown."""
+        return (location, fingerprint) in self.shown and (not planned or (location, fingerprint, plan) in self.planned)
+
+
+def read_entries(tx: Tx, keys: Iterable[Key]) -> dict[str, Entry]:
+    """Return the rows of those variants of the tenant, by the text of the key; only these rows are read.
+
+    A variant without a row, or one that is being collected, is left out.
+    """
+    named = [place_of(key) for key in keys]
+    if not named:
+        return {}
+    statement = sa.select(variants).where(
+        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, named), ~in_state(_COLLECTING)
+    )
+    return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
+
+
+def read_planned(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
+    """Return the rows of what was rendered ahead of time of those packs and is not superseded, by key.
+
+    What clients asked for besides is not read: anybody can add to that.
+    """
+    statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+    statement = statement.where(variants.c.planned, variants.c.superseded_at.is_(None), ~in_state(_COLLECTING))
+    return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
+
+
+def read_entry(tx: Tx, key: Key) -> Entry | None:
+    """Return one variant's row; None where there is none, or it is being collected."""
+    statement = sa.select(variants).where(_here(key), ~in_state(_COLLECTING))
+    row = tx.connection.execute(statement).first()
+    return None if row is None else _to_entry(row)
+
+
+def read_ready(tx: Tx, places: Collection[tuple[str, str, str, str]]) -> set[tuple[str, str, str, str]]:
+    """Return those of the variants that are there; each is pack, location, fingerprint and plan."""
+    if not places:
+        return set()
+    statement = sa.select(*_NAMES).where(
+        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, places), in_state(VariantState.READY)
+    )
+    return {(row.pack_id, row.location, row.fingerprint, row.plan) for row in tx.connection.execute(statement)}
+
+
+def find_rendered_before(
+    tx: Tx, places: Collection[tuple[str, str, str]], before: datetime
+) -> set[tuple[str, str, str]]:
+    """Return the places with an unplanned variant that was rendered before a moment.
+
+    Args:
+        places: pack, location and fingerprint.
+    """
+    if not places:
+        return set()
+    statement = (
+        sa.select(*_NAMES[:3])
+        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], places))
+        .where(in_state(VariantState.READY), variants.c.rendered_at < before)
+        .distinct()
+    )
+    return {(row.pack_id, row.location, row.fingerprint) for row in tx.connection.execute(statement)}
+
+
+def _to_entry(row: Any) -> Entry:
+    return Entry(
+        key=f"{row.tenant_id}/{row.pack_id}/{row.location}/{row.fingerprint}/{row.plan}",
+        state=VariantState(row.state),
+        bytes=row.bytes,
+        sha256=row.sha256,
+        attempts=row.attempts,
+        error_code=None if row.error_code is None else ErrorCode(row.error_code),
+        error=row.error,
+        rendered_at=row.rendered_at,
+        planned=row.planned,
+        superseded=row.superseded_at is not None,
+    )
+
+
+def _columns(key: Key) -> dict[str, str]:
+    return {
+        "tenant_id": key.tenant,
+        "pack_id": key.pack,
+        "location": key.location,
+        "fingerprint": key.fingerprint,
+        "plan": str(key.plan),
+    }
+
+
+def _here(key: Key) -> sa.ColumnElement[bool]:
+    return sa.and_(*(variants.c[name] == value for name, value in _columns(key).items()))
+
+
+def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
+    """Write rows for variants about to be made; rows that are there stay, but count as planned.
+
+    An unplanned variant is PENDING until it is recorded, even if it was there before: the
+    collector leaves alone what is being made.
+
+    Returns those that are being collected: end their collection first.
+
+    Raises:
+        Gone: a pack of them was erased.
+    """
+    tombstones.refuse_erased(tx, {key.pack for key in keys})
+    collecting: list[Key] = []
+    for start in range(0, len(keys), ROWS_AT_ONCE):
+        collecting += _announce(tx, keys[start : start + ROWS_AT_ONCE], planned=planned)
+    return collecting
+
+
+def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
+    fresh = {"state": VariantState.PENDING.value, "planned": planned, "attempts": 0, "created_at": tx.now}
+    primary = [column.name for column in variants.primary_key]
+    statement = tx.insert(variants)
+    if planned:
+        statement = statement.on_conflict_do_update(
+            index_elements=primary, set_={"planned": True, "requested_at": None}
+        )
+    else:
+        fresh["requested_at"] = tx.now
+        statement = statement.on_conflict_do_update(
+            index_elements=primary,
+            set_={"state": VariantState.PENDING.value, "requested_at": tx.now},
+            where=sa.and_(~variants.c.planned, sa.or_(in_state(VariantState.PENDING), in_state(VariantState.READY))),
+        )
+    tx.connection.execute(statement, [_columns(key) | fresh for key in keys])
+    named = among(tx, _NAMES, [place_of(key) for key in keys])
+    found = tx.connection.execute(
+        sa.select(*_NAMES).where(variants.c.tenant_id == tx.tenant, named, in_state(_COLLECTING))
+    ).all()
+    collecting = set(map(tuple, found))
+    return [key for key in keys if place_of(key) in collecting]
+
+
+_PRIMARY = ("tenant_id", "pack_id", "location", "fingerprint", "plan")
+_BOUND = tuple(f"k_{name}" for name in _PRIMARY)
+_BY_KEY = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY))
+# Every variant of what one location of one pack shows.
+_BY_PICTURE = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY[:4]))
+
+
+def _bound(key: Key) -> dict[str, str]:
+    return {f"k_{name}": value for name, value in _columns(key).items()}
+
+
+def lose(tx: Tx, entries: Iterable[Entry]) -> None:
+    """Note that what was ready is not in the store any more."""
+    rows = [_bound_text(entry.key) for entry in entries]
+    if rows:
+        ready = variants.c.state == VariantState.READY.value
+        tx.connection.execute(_BY_KEY.where(ready).values(state=VariantState.PENDING.value), rows)
+
+
+def _bound_text(key: str) -> dict[str, str]:
+    return dict(zip(_BOUND, key.split("/"), strict=True))
+
+
+def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -> None:
+    """Write down how making each variant ended.
+
+    A refusal counts as an attempt; at the third the variant is FAILED. It never
+    touches a variant that is READY, and nothing touches one that is being collected.
+
+    Args:
+        final: every refusal fails its variant at once.
+    """
+    kept = list(outcomes)
+    made = [outcome for outcome in kept if isinstance(outcome, Made)]
+    refused = [outcome for outcome in kept if isinstance(outcome, Refused)]
+    if made:
+        ready = {"attempts": 0, "error_code": None, "error": None, "rendered_at": tx.now}
+        tx.connection.execute(
+            _BY_KEY.where(~in_state(_COLLECTING)).values(
+                state=VariantState.READY.value, bytes=sa.bindparam("b_bytes"), sha256=sa.bindparam("b_sha256"), **ready
+            ),
+            [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
+        )
+    for outcome in refused:
+        attempts = sa.literal(ATTEMPTS) if final else variants.c.attempts + 1
+        tx.connection.execute(
+            sa.update(variants)
+            .where(_here(outcome.key), variants.c.state.not_in(_UNTOUCHED))
+            .values(
+                attempts=attempts,
+                error_code=outcome.error.code.value,
+                error=str(outcome.error),
+                state=sa.case((attempts >= ATTEMPTS, VariantState.FAILED.value), else_=VariantState.PENDING.value),
+            )
+        )
+
+
+def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
+    """Give every failed variant of those packs its attempts back, and their originals another try."""
+    tx.connection.execute(
+        sa.update(variants)
+        .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids), in_state(VariantState.FAILED))
+        .values(state=VariantState.PENDING.value, attempts=0)
+    )
+    shown = sa.select(pack_locations.c.original_sha256).where(
+        pack_locations.c.tenant_id == tx.tenant, pack_locations.c.pack_id.in_(pack_ids)
+    )
+    tx.connection.execute(
+        sa.update(originals)
+        .where(originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(shown), originals.c.failed_at.is_not(None))
+        .values(failure=None, failed_at=None)
+    )
+
+
+def supersede(tx: Tx, now: Mapping[str, Current]) -> None:
+    """Mark what the URLs of packs no longer give, and unmark what they give again; `Current.has` in SQL.
+
+    What was rendered ahead of time is marked row by row. What clients asked for
+    besides is current while its picture is shown, so it is marked a picture at a
+    time: an edit reads as many rows however much clients asked for.
+
+    Args:
+        now: what is current, by pack.
+    """
+    if not now:
+        return
+    # In one order, as whoever else marks packs goes through them: so two never wait for each other.
+    _mark_planned(tx, sorted(_outdated_planned(tx, now)), superseded=True)
+    _mark_unplanned(tx, sorted(_outdated_unplanned(tx, now)), superseded=True)
+    _mark_planned(tx, sorted(_planned_again(tx, now)), superseded=False)
+    _mark_unplanned(tx, sorted(_unplanned_again(tx, now)), superseded=False)
+
+
+def _outdated_planned(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(now), variants.c.planned)
+    statement = sa.select(*_NAMES).where(*mine, variants.c.superseded_at.is_(None), ~in_state(_COLLECTING))
+    for row in tx.connection.execute(statement):
+        if not now[row.pack_id].has(row.location, row.fingerprint, row.plan, planned=True):
+            yield tuple(row)
+
+
+def _outdated_unplanned(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(now), ~variants.c.planned)
+    statement = sa.select(*_NAMES[:3]).where(*mine, variants.c.superseded_at.is_(None)).distinct()
+    for row in tx.connection.execute(statement):
+        if (row.location, row.fingerprint) not in now[row.pack_id].shown:
+            yield tuple(row)
+
+
+def _planned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    named = [(pack_id, *place) for pack_id, current in now.items() for place in current.planned]
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.planned, among(tx, _NAMES, named))
+    statement = sa.select(*_NAMES).where(*mine, variants.c.superseded_at.is_not(None), ~in_state(_COLLECTING))
+    return map(tuple, tx.connection.execute(statement))
+
+
+def _unplanned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
+    named = [(pack_id, *place) for pack_id, current in now.items() for place in current.shown]
+    mine = (variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], named))
+    statement = sa.select(*_NAMES[:3]).where(*mine, variants.c.superseded_at.is_not(None)).distinct()
+    return map(tuple, tx.connection.execute(statement))
+
+
+def _mark_planned(tx: Tx, places: Sequence[tuple[str, ...]], *, superseded: bool) -> None:
+    if places:
+        moment = tx.now if superseded else None
+        rows = [dict(zip(_BOUND, (tx.tenant, *place), strict=True)) for place in places]
+        tx.connection.execute(_BY_KEY.where(~in_state(_COLLECTING)).values(superseded_at=moment), rows)
+
+
+def _mark_unplanned(tx: Tx, places: Sequence[tuple[str, ...]], *, superseded: bool) -> None:
+    if places:
+        marked = variants.c.superseded_at
+        others = marked.is_(None) if superseded else marked.is_not(None)
+        moment = tx.now if superseded else None
+        rows = [dict(zip(_BOUND, (tx.tenant, *place), strict=False)) for place in places]
+        tx.connection.execute(
+            _BY_PICTURE.where(~variants.c.planned, others, ~in_state(_COLLECTING)).values(superseded_at=moment), rows
+        )

@@ -1,0 +1,174 @@
+"""What the ledger says is stored, a portion at a time, and how it is corrected where that is not so."""
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Catalog, Tx
+from packshot.catalog.tables.artwork import originals, pack_locations, variants
+from packshot.catalog.variants.ledger import VariantState
+from packshot.variants.key import Key
+
+PORTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """One variant as its row has it.
+
+    Attributes:
+        ready: it is said to be stored; else it is on its way there or out of it.
+    """
+
+    pack_id: str
+    location: str
+    fingerprint: str
+    plan: str
+    ready: bool
+    planned: bool
+    bytes: int | None
+    sha256: str | None
+
+    @property
+    def columns(self) -> tuple[str, str, str, str]:
+        """What tells the row from the tenant's others."""
+        return self.pack_id, self.location, self.fingerprint, self.plan
+
+
+def count_variants(tx: Tx) -> int:
+    """Return how many rows the tenant's ledger has."""
+    statement = sa.select(sa.func.count()).select_from(variants).where(variants.c.tenant_id == tx.tenant)
+    return tx.connection.scalar(statement) or 0
+
+
+def walk_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
+    """Yield the id of every pack in the ledger, in order; each portion is read by itself."""
+    last = ""
+    while True:
+        with catalog.read(tenant) as tx:
+            statement = sa.select(variants.c.pack_id).distinct().where(variants.c.tenant_id == tenant)
+            statement = statement.where(variants.c.pack_id > last).order_by(variants.c.pack_id).limit(PORTION)
+            found = list(tx.connection.scalars(statement))
+        if not found:
+            return
+        yield from found
+        last = found[-1]
+
+
+def read_claimed(tx: Tx, pack_ids: Collection[str]) -> dict[str, Claimed]:
+    """Return the rows of those packs by key."""
+    found = tx.connection.execute(
+        sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
+    )
+    rows = (
+        Claimed(
+            row.pack_id,
+            row.location,
+            row.fingerprint,
+            row.plan,
+            row.state == VariantState.READY.value,
+            row.planned,
+            row.bytes,
+            row.sha256,
+        )
+        for row in found
+    )
+    return {"/".join((tx.tenant, *one.columns)): one for one in rows}
+
+
+def disown(tx: Tx, found: Sequence[Claimed], *, again: bool) -> list[Claimed]:
+    """Correct rows that say READY of what is not there as they say; return those that nobody changed meanwhile.
+
+    Args:
+        again: they are to be made again; else their rows go.
+    """
+    return [one for one in found if _disown(tx, one, again=again)]
+
+
+def _disown(tx: Tx, one: Claimed, *, again: bool) -> bool:
+    names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
+    here = [
+        variants.c.tenant_id == tx.tenant,
+        *(name == value for name, value in zip(names, one.columns, strict=True)),
+        variants.c.state == VariantState.READY.value,
+        variants.c.sha256 == one.sha256,
+    ]
+    if not again:
+        return bool(tx.connection.execute(sa.delete(variants).where(*here)).rowcount)
+    fresh = {"state": VariantState.PENDING.value, "bytes": None, "sha256": None, "rendered_at": None, "attempts": 0}
+    return bool(tx.connection.execute(sa.update(variants).where(*here).values(**fresh)).rowcount)
+
+
+def claim_orphan(tx: Tx, key: Key) -> bool:
+    """Write a row for a blob that has none, as of one that is being collected; False: there is one by now."""
+    statement = tx.insert(variants).values(
+        tenant_id=key.tenant,
+        pack_id=key.pack,
+        location=key.location,
+        fingerprint=key.fingerprint,
+        plan=str(key.plan),
+        state=VariantState.COLLECTING.value,
+        planned=False,
+        attempts=0,
+        created_at=tx.now,
+        superseded_at=tx.now,
+        requested_at=tx.now,
+    )
+    return bool(tx.connection.execute(statement.on_conflict_do_nothing()).rowcount)
+
+
+def walk_originals(catalog: Catalog, tenant: str) -> Iterator[tuple[str, int]]:
+    """Yield (sha256, bytes) of every original that a pack location shows, in order."""
+    shown = (
+        sa.select(pack_locations.c.pack_id)
+        .where(pack_locations.c.tenant_id == originals.c.tenant_id)
+        .where(pack_locations.c.original_sha256 == originals.c.sha256)
+        .exists()
+    )
+    last = ""
+    while True:
+        with catalog.read(tenant) as tx:
+            statement = sa.select(originals.c.sha256, originals.c.bytes).where(originals.c.tenant_id == tenant, shown)
+            statement = statement.where(originals.c.sha256 > last).order_by(originals.c.sha256).limit(PORTION)
+            found = [(row.sha256, row.bytes) for row in tx.connection.execute(statement)]
+        if not found:
+            return
+        yield from found
+        last = found[-1][0]
+
+
+def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
+    """Return (pack, location) of those that show an original."""
+    statement = (
+        sa.select(pack_locations.c.pack_id, pack_locations.c.location)
+        .where(pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+        .order_by(pack_locations.c.pack_id, pack_locations.c.location)
+        .limit(limit)
+    )
+    return [(row.pack_id, row.location) for row in tx.connection.execute(statement)]
+
+
+def find_undated_originals(tx: Tx, digests: Collection[str]) -> set[str]:
+    """Return which of those originals only an earlier release has looked at; see `Original.decode_revision`."""
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests), originals.c.decode_revision.is_(None))
+    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*here)))
+
+
+def list_packs_showing(tx: Tx, sha256: str) -> list[str]:
+    """Return every pack with a location that shows an original, in order."""
+    statement = sa.select(pack_locations.c.pack_id).distinct().order_by(pack_locations.c.pack_id)
+    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+    return list(tx.connection.scalars(statement.where(*here)))
+
+
+def count_originals(tx: Tx, *, most: int) -> int:
+    """Return how many originals all tenants have, up to `most`."""
+    some = sa.select(originals.c.sha256).distinct().limit(most).subquery()
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
+
+
+def find_known_originals(tx: Tx, digests: Collection[str]) -> set[str]:
+    """Return which of those originals have a row."""
+    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests))
+    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*here)))

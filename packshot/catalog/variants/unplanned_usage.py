@@ -1,0 +1,153 @@
+"""How much the variants take that clients asked for besides the planned ones, and how much they may take.
+
+Each tenant has a budget in bytes. A render on demand adds what it stored in the
+transaction that records it; the collector takes off what it deletes, and counts
+everything again now and then, which heals what a crash or another change left wrong.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import crowded, tenants, unplanned_usage, variants
+from packshot.catalog.variants.ledger import VariantState, in_state
+from packshot.variants.key import Key
+
+# What a variant takes besides its bytes: a row, a file's slack. It bounds the rows of failed variants, too.
+ROW_BYTES = 4096
+# Unplanned variants of one location of one pack, superseded and failed ones among them.
+MOST_AT_ONE_PLACE = 1000
+# Of its budget a tenant may use this much before nothing more is stored; the collector is at work from 100 percent on.
+HARD_PERCENT = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Whether another unplanned variant may be stored.
+
+    Attributes:
+        within_budget: the tenant's budget leaves room.
+        crowded: the location of the pack has as many unplanned variants as it may have.
+    """
+
+    within_budget: bool
+    crowded: bool
+
+    @property
+    def is_enough(self) -> bool:
+        return self.within_budget and not self.crowded
+
+
+def read_usage(tx: Tx) -> int:
+    """Return how many bytes the tenant's unplanned variants take, with what each row takes."""
+    statement = sa.select(unplanned_usage.c.bytes).where(unplanned_usage.c.tenant_id == tx.tenant)
+    return tx.connection.scalar(statement) or 0
+
+
+def read_budget(tx: Tx, default: int) -> int:
+    """Return how many bytes the tenant's unplanned variants may take."""
+    own = tx.connection.scalar(sa.select(tenants.c.unplanned_bytes).where(tenants.c.id == tx.tenant))
+    return default if own is None else own
+
+
+def read_room(tx: Tx, key: Key, default: int) -> Room:
+    """Return whether an unplanned variant may be stored; reads a bounded number of rows.
+
+    Args:
+        default: the budget of tenants that set none.
+    """
+    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == key.pack, variants.c.location == key.location)
+    some = sa.select(sa.literal(1)).select_from(variants).where(*here, ~variants.c.planned).limit(MOST_AT_ONE_PLACE)
+    count = tx.connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
+    budget = read_budget(tx, default)
+    return Room(read_usage(tx) * 100 < budget * HARD_PERCENT, count >= MOST_AT_ONE_PLACE)
+
+
+def add_usage(tx: Tx, amount: int) -> None:
+    """Add bytes to what the tenant uses; the last step of a transaction, as its row is locked until the end."""
+    statement = tx.insert(unplanned_usage).values(tenant_id=tx.tenant, bytes=max(0, amount))
+    total = unplanned_usage.c.bytes + amount
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id"], set_={"bytes": sa.case((total > 0, total), else_=0)}
+        )
+    )
+
+
+def count_usage(tx: Tx) -> int:
+    """Count by how much the recorded usage is wrong, from one state of the database."""
+    taken = sa.func.coalesce(sa.func.sum(sa.func.coalesce(variants.c.bytes, 0) + ROW_BYTES), 0)
+    statement = sa.select(taken).where(variants.c.tenant_id == tx.tenant, ~variants.c.planned)
+    return int(tx.connection.scalar(statement) or 0) - read_usage(tx)
+
+
+def correct_usage(tx: Tx, difference: int) -> None:
+    """Add what `count_usage` found; what was added or taken off meanwhile still counts."""
+    add_usage(tx, difference)
+    here = unplanned_usage.c.tenant_id == tx.tenant
+    tx.connection.execute(sa.update(unplanned_usage).where(here).values(counted_at=tx.now))
+
+
+def find_uncounted(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
+    """Return a tenant whose usage was not counted since that moment."""
+    counted = sa.and_(unplanned_usage.c.tenant_id == tenants.c.id, unplanned_usage.c.counted_at >= before)
+    statement = sa.select(tenants.c.id).where(~sa.select(unplanned_usage.c.bytes).where(counted).exists())
+    statement = statement.where(tenants.c.id.not_in(without))
+    found: str | None = tx.connection.scalar(statement.order_by(tenants.c.id).limit(1))
+    return found
+
+
+def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> str | None:
+    """Return a tenant whose unplanned variants take more than they may."""
+    budget = sa.func.coalesce(tenants.c.unplanned_bytes, default)
+    statement = (
+        sa.select(tenants.c.id)
+        .select_from(tenants.join(unplanned_usage, unplanned_usage.c.tenant_id == tenants.c.id))
+        .where(unplanned_usage.c.bytes > budget, tenants.c.id.not_in(without))
+        .order_by(tenants.c.id)
+        .limit(1)
+    )
+    found: str | None = tx.connection.scalar(statement)
+    return found
+
+
+def note_crowded(tx: Tx, key: Key) -> None:
+    """Note that a location of a pack has as many unplanned variants as it may have."""
+    statement = tx.insert(crowded).values(tenant_id=tx.tenant, pack_id=key.pack, location=key.location)
+    tx.connection.execute(statement.on_conflict_do_nothing())
+
+
+def find_crowded(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] | None:
+    """Return tenant, pack and location of a crowded place."""
+    row = tx.connection.execute(sa.select(crowded).where(crowded.c.tenant_id.not_in(without)).limit(1)).first()
+    return None if row is None else (row.tenant_id, row.pack_id, row.location)
+
+
+def forget_crowded(tx: Tx, pack_id: str, location: str) -> None:
+    """Note that a place has room again."""
+    here = (crowded.c.tenant_id == tx.tenant, crowded.c.pack_id == pack_id, crowded.c.location == location)
+    tx.connection.execute(sa.delete(crowded).where(*here))
+
+
+def touch(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:
+    """Note that variants were asked for in that hour; of planned ones nothing is noted.
+
+    Args:
+        places: pack, location, fingerprint and plan of each.
+    """
+    names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
+    stale = sa.and_(~variants.c.planned, variants.c.requested_at < hour, ~in_state(VariantState.COLLECTING))
+    found = tx.connection.execute(
+        sa.select(*names).where(variants.c.tenant_id == tx.tenant, among(tx, names, places), stale)
+    ).all()
+    here = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
+    if found:
+        # In one order, so that processes that note the same wait for each other instead of deadlocking.
+        rows = [
+            {f"k_{one.name}": value for one, value in zip(names, row, strict=True)} for row in sorted(map(tuple, found))
+        ]
+        tx.connection.execute(sa.update(variants).where(*here, stale).values(requested_at=hour), rows)

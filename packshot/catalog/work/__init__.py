@@ -1,0 +1,1 @@
+"""Queues as rows: orders, jobs and their items, URL imports, erasures."""

@@ -1,0 +1,73 @@
+"""Put jobs into their final state, once they wait for nothing more."""
+
+from collections.abc import Collection
+from functools import cache
+
+import sqlalchemy as sa
+
+from packshot.catalog.clients import webhook_deliveries
+from packshot.catalog.clients.webhooks import Event
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.work import candidates, erasures, fetches, job_items, jobs, purges
+from packshot.catalog.work.job_portions import forget_strays
+from packshot.catalog.work.jobs import JobKind, JobState
+
+
+def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
+    """Put those jobs that wait for nothing more into their final state.
+
+    A job that prepares a change waits for the switch.
+    """
+    if job_ids:
+        end(tx, jobs.c.id.in_(job_ids), *_waits_for_nothing())
+
+
+@cache
+def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
+    # Built once: every edit and every batch of packs asks this.
+    of_job = (job_items.c.tenant_id == jobs.c.tenant_id, job_items.c.job_id == jobs.c.id)
+    items = sa.select(job_items.c.job_id).where(*of_job).exists()
+    open_fetches = (
+        sa.select(fetches.c.job_id)
+        .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
+        .exists()
+    )
+    open_erasures = (
+        sa.select(erasures.c.job_id)
+        .where(erasures.c.tenant_id == jobs.c.tenant_id, erasures.c.job_id == jobs.c.id)
+        .exists()
+    )
+    open_purges = (
+        sa.select(purges.c.job_id)
+        .where(purges.c.tenant_id == jobs.c.tenant_id, purges.c.job_id == jobs.c.id, purges.c.finished_at.is_(None))
+        .exists()
+    )
+    # Asked of those jobs alone that have any.
+    purged = sa.or_(jobs.c.kind != JobKind.PURGE.value, ~open_purges)
+    prepares = (
+        sa.select(candidates.c.job_id)
+        .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
+        .exists()
+    )
+    return jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, purged, ~prepares
+
+
+def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
+    """Put open jobs into a final state, by their counts unless it is given, and tell of it."""
+    by_counts = sa.case(
+        (jobs.c.failed == 0, JobState.SUCCEEDED.value),
+        (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),
+        else_=JobState.FAILED.value,
+    )
+    ended = tx.connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), *which)
+        .values(state=by_counts if state is None else state.value, finished_at=tx.now, cursor=None)
+        .returning(jobs)
+    )
+    for row in ended.all():
+        forget_strays(tx, row.id)
+        counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
+        webhook_deliveries.tell(
+            tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}
+        )

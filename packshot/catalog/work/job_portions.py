@@ -1,0 +1,83 @@
+"""Go through a job's packs in portions, the last modified first.
+
+A job's cursor is the sequence number below which it has seen no pack. An edit moves a pack beyond the cursor, so the
+pack is kept as a stray of every job that has not come to it.
+"""
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.artwork import pack_locations, packs
+from packshot.catalog.tables.work import job_strays, jobs
+from packshot.catalog.work.jobs import ACTIVE, Job
+from packshot.catalog.work.orders import Priority
+
+# No pack is below it: only strays are left.
+_BELOW_ALL = 0
+_OPEN_STATES = [state.value for state in ACTIVE]
+
+
+def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
+    """Return the job's next packs to admit and its cursor after them.
+
+    The last modified come first; after all of them those that were edited since the job began, and before it came
+    to them.
+    """
+    has_original = (
+        sa.select(pack_locations.c.pack_id)
+        .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
+        .where(pack_locations.c.original_sha256.is_not(None))
+        .exists()
+    )
+    found = tx.connection.execute(
+        sa.select(packs.c.id, packs.c.sequence_number)
+        .where(packs.c.tenant_id == tx.tenant, packs.c.sequence_number < job.cursor, has_original)
+        .order_by(packs.c.sequence_number.desc())
+        .limit(size)
+    ).all()
+    if len(found) == size:
+        return [row.id for row in found], found[-1].sequence_number
+    room = size - len(found)
+    strays = tx.connection.scalars(
+        sa.select(packs.c.id)
+        .join(job_strays, sa.and_(job_strays.c.tenant_id == packs.c.tenant_id, job_strays.c.pack_id == packs.c.id))
+        .where(job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job.id, has_original)
+        .order_by(packs.c.sequence_number.desc())
+        .limit(room)
+    ).all()
+    # One that was moved between the two statements is in both.
+    portion = list(dict.fromkeys([*(row.id for row in found), *strays]))
+    return portion, _BELOW_ALL if len(strays) == room else None
+
+
+def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
+    """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
+    statement = (
+        sa.select(jobs.c.tenant_id, jobs.c.id)
+        .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
+        .where(jobs.c.priority.in_([priority.value for priority in priorities]))
+        .order_by(sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at), jobs.c.id)
+    )
+    first: dict[str, str] = {}
+    for row in tx.connection.execute(statement):
+        first.setdefault(row.tenant_id, row.id)
+    return list(first.items())
+
+
+def note_stray(tx: Tx, pack_id: str, position: int) -> None:
+    """Keep a pack that an edit moves for those jobs that have not come to it; the edit has its number by now.
+
+    Args:
+        position: the pack's sequence number until then.
+    """
+    unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
+        jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
+    )
+    strays = tx.insert(job_strays).from_select(["tenant_id", "job_id", "pack_id"], unseen)
+    tx.connection.execute(strays.on_conflict_do_nothing())
+
+
+def forget_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
+    """Drop a job's strays, or those of them that the conditions hold for."""
+    here = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
+    tx.connection.execute(sa.delete(job_strays).where(*here, *which))

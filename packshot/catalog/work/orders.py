@@ -1,0 +1,330 @@
+"""Orders: which packs are to be brought up to date, and who is at it.
+
+One row a pack. Every order raises `wanted_seq`; finishing a pack raises
+`rendered_seq` to what was wanted when the work was claimed. So ten edits are
+one render of the latest state, and a message can come late, twice or never.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database import backoff
+from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.work import orders
+
+LEASE = timedelta(seconds=60)
+# The mutation rings by itself; the dispatcher rings for what is still undone after this.
+FIRST_SWEEP = timedelta(seconds=3)
+# A bell that was rung and not answered is rung again after this.
+RING_AGAIN = timedelta(seconds=30)
+LONGEST_PAUSE = timedelta(seconds=60)
+
+
+class Priority(IntEnum):
+    """Who waits for the result: an editor, or nobody."""
+
+    INTERACTIVE = 1
+    BULK = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A pack whose bell is to be rung."""
+
+    tenant: str
+    pack_id: str
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on one pack until the lease runs out.
+
+    Attributes:
+        seq: finishing brings the pack's `rendered_seq` to this number.
+        verify: the store is to be looked into, not only the ledger.
+        outages: how often in a row the pack was put off since it was ordered.
+        faults: how many unforeseen exceptions in a row ended the work on it.
+    """
+
+    pack_id: str
+    token: str
+    seq: int
+    priority: Priority
+    verify: bool
+    outages: int = 0
+    faults: int = 0
+
+
+def place_orders(
+    tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool, job_only: bool = False
+) -> None:
+    """Order that these packs be brought up to date, the first of them first; `seq` is the order's number.
+
+    With `job_only` nobody but jobs wants it: it can be held and withdrawn with them.
+    """
+    if not pack_ids:
+        return
+    # An edit rings by itself; the dispatcher rings for what jobs want.
+    due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE and not job_only else timedelta(0))
+    common = {
+        "tenant_id": tx.tenant,
+        "wanted_seq": seq,
+        "rendered_seq": 0,
+        "priority": priority.value,
+        "verify": verify,
+        "job_only": job_only,
+        "outages": 0,
+    }
+    rows = [
+        common | {"pack_id": pack_id, "due_at": due_at + timedelta(microseconds=place)}
+        for place, pack_id in enumerate(pack_ids)
+    ]
+    # In one order, so that two who order the same wait for each other instead of deadlocking.
+    rows.sort(key=itemgetter("pack_id"))
+    statement = tx.insert(orders)
+    fresh = statement.excluded
+    idle = orders.c.wanted_seq <= orders.c.rendered_seq
+    tx.connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["tenant_id", "pack_id"],
+            set_={
+                "wanted_seq": sa.case(
+                    (fresh.wanted_seq > orders.c.wanted_seq, fresh.wanted_seq), else_=orders.c.wanted_seq
+                ),
+                # Bulk work never slows down an edit that is already waiting.
+                "priority": sa.case(
+                    (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
+                ),
+                "verify": sa.or_(fresh.verify, sa.and_(~idle, orders.c.verify)),
+                "job_only": sa.and_(fresh.job_only, sa.or_(idle, orders.c.job_only)),
+                "held": sa.false(),
+                "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
+                "outages": 0,
+                "faults": 0,
+                "reason": None,
+                "paused": sa.false(),
+            },
+        ),
+        rows,
+    )
+
+
+def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
+    """Take the leases of those packs of which something is to be done and nobody is at it.
+
+    An edit takes over from bulk work: whoever was at that finds its lease gone.
+    """
+    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
+    waiting = (
+        sa.select(orders.c.pack_id)
+        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
+        # A message that comes twice must not use up the few attempts of a pack after an exception.
+        .where(sa.or_(~orders.c.paused, backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE)))
+        .order_by(orders.c.pack_id)
+        # An edit's one message must not find its row locked for a moment, and be gone.
+        .with_for_update(skip_locked=len(pack_ids) > 1)
+    )
+    token = secrets.token_hex(16)
+    taken = tx.connection.execute(
+        sa.update(orders)
+        .where(orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(waiting))
+        .values(
+            lease_token=token,
+            lease_until=tx.now + LEASE,
+            lease_seq=orders.c.wanted_seq,
+            lease_bulk=orders.c.priority == Priority.BULK.value,
+        )
+        .returning(orders)
+    )
+    return [
+        Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages, row.faults)
+        for row in taken.all()
+    ]
+
+
+def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
+    is_edited = sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value)
+    return sa.or_(backoff.is_free(tx, orders.c.lease_until, LEASE), is_edited)
+
+
+def renew(tx: Tx, held: Sequence[Claim]) -> set[str]:
+    """Prolong leases; return the packs whose lease was still held."""
+    kept = _leased(tx, held).values(lease_until=tx.now + LEASE).returning(orders.c.pack_id)
+    return set(tx.connection.scalars(kept))
+
+
+def finish(tx: Tx, held: Sequence[Claim]) -> dict[str, bool]:
+    """Say that packs are as they were wanted at their claim.
+
+    Returns the packs whose lease was still held, and whether nothing newer is wanted of them.
+    """
+    done = (
+        _leased(tx, held)
+        .values(
+            rendered_seq=orders.c.lease_seq,
+            verify=sa.and_(orders.c.verify, orders.c.wanted_seq > orders.c.lease_seq),
+            due_at=tx.now,
+            lease_token=None,
+            lease_until=None,
+            outages=0,
+            faults=0,
+            reason=None,
+            paused=False,
+        )
+        .returning(orders.c.pack_id, orders.c.wanted_seq, orders.c.rendered_seq)
+    )
+    return {row.pack_id: row.wanted_seq <= row.rendered_seq for row in tx.connection.execute(done)}
+
+
+def read_held(tx: Tx, held: Sequence[Claim]) -> set[str]:
+    """Return the packs whose lease is still held: not run out, taken over by an edit, or stopped with its job."""
+    found = sa.select(orders.c.pack_id).where(*_is_leased(tx, held))
+    return set(tx.connection.scalars(found))
+
+
+def hand_back(tx: Tx, held: Claim) -> bool:
+    """Give a pack back for a newer order; False: there is none, and the pack is kept."""
+    newer = _leased(tx, [held]).where(orders.c.wanted_seq > orders.c.lease_seq)
+    return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
+
+
+def let_go(tx: Tx, held: Sequence[Claim]) -> None:
+    """Give packs back that were not begun, to be worked on soon by whoever is free."""
+    tx.connection.execute(_leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now))
+
+
+def put_off(tx: Tx, held: Claim, reason: str) -> None:
+    """Give a pack back undone after an outage, to be tried again later.
+
+    The pause doubles with every outage in a row, from two seconds to a minute.
+    Nothing else counts it: a good picture is not to be blamed for an outage.
+    """
+    pause = backoff.pause_after(held.outages + 1, LONGEST_PAUSE)
+    _wait(tx, held, pause, reason, outages=orders.c.outages + 1)
+
+
+def try_again(tx: Tx, held: Claim, reason: str) -> bool:
+    """Give a pack back after an unforeseen exception, to be tried again later; False: it was tried often enough.
+
+    Then the caller still holds it, and ends it.
+    """
+    if held.faults + 1 >= MAX_FAULTS:
+        return False
+    pause = backoff.pause_after(held.faults + 1, LONGEST_PAUSE)
+    _wait(tx, held, pause, reason, faults=orders.c.faults + 1, paused=True)
+    return True
+
+
+def _wait(tx: Tx, held: Claim, pause: timedelta, reason: str, **counted: Any) -> None:
+    tx.connection.execute(
+        _leased(tx, [held]).values(
+            lease_token=None,
+            lease_until=None,
+            due_at=tx.now + pause,
+            reason=backoff.shorten(reason),
+            **counted,
+        )
+    )
+
+
+def _leased(tx: Tx, held: Sequence[Claim]) -> sa.Update:
+    return sa.update(orders).where(*_is_leased(tx, held))
+
+
+def _is_leased(tx: Tx, held: Sequence[Claim]) -> tuple[sa.ColumnElement[bool], ...]:
+    # Taken in one claim, they have one token.
+    tokens, pack_ids = {claim.token for claim in held}, [claim.pack_id for claim in held]
+    return orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids), orders.c.lease_token.in_(tokens)
+
+
+def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[Due]:
+    """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off.
+
+    Args:
+        overdue: only packs whose bell has been due for so long.
+    """
+    due = (
+        sa.select(orders.c.tenant_id, orders.c.pack_id)
+        .where(orders.c.wanted_seq > orders.c.rendered_seq)
+        .where(orders.c.priority == priority.value, ~orders.c.held, _is_free(tx))
+        .where(backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE, overdue=overdue))
+        .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    found = tx.connection.execute(due).all()
+    of_tenant: dict[str, list[str]] = {}
+    for row in found:
+        of_tenant.setdefault(row.tenant_id, []).append(row.pack_id)
+    for tenant, pack_ids in of_tenant.items():
+        tx.connection.execute(
+            sa.update(orders)
+            .where(orders.c.tenant_id == tenant, orders.c.pack_id.in_(pack_ids))
+            .values(due_at=tx.now + RING_AGAIN, paused=False)
+        )
+    return [Due(row.tenant_id, row.pack_id, priority) for row in found]
+
+
+def put_back(tx: Tx, unrung: Sequence[Due]) -> None:
+    """Make packs due again whose bell could not be rung, soon."""
+    for due in unrung:
+        tx.connection.execute(
+            sa.update(orders)
+            .where(orders.c.tenant_id == due.tenant, orders.c.pack_id == due.pack_id)
+            .where(orders.c.lease_until.is_(None))
+            .values(due_at=tx.now + FIRST_SWEEP)
+        )
+
+
+def count_pending(tx: Tx, priority: Priority) -> int:
+    """Return how many packs of all tenants wait or are being worked on."""
+    pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
+    return tx.connection.scalar(sa.select(sa.func.count()).select_from(orders).where(*pending)) or 0
+
+
+def is_any_edit_pending(tx: Tx) -> bool:
+    """Whether the tenant has an edit that is not rendered yet."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    return tx.connection.execute(sa.select(orders.c.pack_id).where(*here).limit(1)).first() is not None
+
+
+def hurry_edits(tx: Tx) -> None:
+    """Make interactive work of every edit of the tenant that is not rendered yet."""
+    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    tx.connection.execute(
+        sa.update(orders)
+        .where(*here, orders.c.priority != Priority.INTERACTIVE.value)
+        .values(priority=Priority.INTERACTIVE.value, due_at=tx.now)
+    )
+
+
+def count_in_work(tx: Tx, priority: Priority) -> int:
+    """Return how many packs of all tenants are leased, or rung for and not yet taken."""
+    is_rung = sa.and_(~backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE), orders.c.outages == 0, orders.c.faults == 0)
+    return (
+        tx.connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(orders)
+            .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
+            .where(sa.or_(backoff.is_leased(tx, orders.c.lease_until, LEASE), is_rung))
+        )
+        or 0
+    )
+
+
+def free_leases(tx: Tx) -> None:
+    """Free every lease; only for the one process that may hold any, when it starts."""
+    tx.connection.execute(
+        sa.update(orders)
+        .where(orders.c.wanted_seq > orders.c.rendered_seq)
+        .values(lease_token=None, lease_until=None, due_at=tx.now, paused=False)
+    )

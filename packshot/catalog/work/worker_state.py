@@ -1,0 +1,104 @@
+"""Whether anybody works: from the leases that workers renew, and from the work that is due."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.tables.work import erasures, fetches, jobs, leases, orders, purges
+from packshot.catalog.work.orders import LEASE, Priority
+
+# Of all workers one holds it, and renews it every second.
+DISPATCHER = "dispatcher"
+# Workers renew what they hold every few seconds; a lease that was not renewed for so long belongs to none.
+SILENCE = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkState:
+    """The state of all work of an installation at one moment.
+
+    Attributes:
+        now: by the clock of the database.
+        dispatching_until: when the lease that every live worker would take runs out; None: nobody has it.
+        leased_until: the latest end of a lease on a pack; None: none is held.
+        due_since: since when the first work waits that anybody may take; None: none waits.
+        due_kind: what that work is, for people, such as "an order"; None: none waits.
+    """
+
+    now: datetime
+    dispatching_until: datetime | None
+    leased_until: datetime | None
+    due_since: datetime | None
+    due_kind: str | None
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker has renewed any lease lately."""
+        # No lease lasts longer: an end further ahead is one from before the clock moved back.
+        latest = self.now + LEASE
+        earliest = self.now - SILENCE / 4
+        is_dispatching = self.dispatching_until is not None and earliest < self.dispatching_until <= latest
+        is_refreshing = self.leased_until is not None and latest - SILENCE < self.leased_until <= latest
+        return is_dispatching or is_refreshing
+
+    @property
+    def due_seconds(self) -> float | None:
+        """Return how long the first work has been due; None: none is."""
+        return None if self.due_since is None else max(0.0, (self.now - self.due_since).total_seconds())
+
+
+def read_work_state(tx: Tx) -> WorkState:
+    """Return the state of the work of all tenants."""
+    pending = orders.c.wanted_seq > orders.c.rendered_seq
+    due = list(_due(tx.clock, pending))
+    row = tx.connection.execute(
+        sa.select(
+            tx.clock.label("now"),
+            sa.select(sa.func.max(leases.c.until)).where(leases.c.name == DISPATCHER).scalar_subquery().label("until"),
+            sa.select(sa.func.max(orders.c.lease_until)).where(pending).scalar_subquery().label("leased"),
+            *(first for _, first in due),
+        )
+    ).one()
+    now, until, leased, *moments = row
+    waiting = [(since, kind) for (kind, _), since in zip(due, moments, strict=True) if since is not None]
+    first, kind = min(waiting, default=(None, None))
+    return WorkState(now, until, leased, first, kind)
+
+
+def _due(now: sa.ColumnElement[Any], pending: sa.ColumnElement[bool]) -> Iterator[tuple[str, sa.ScalarSelect[Any]]]:
+    """Yield each kind of work that workers do, and since when the first of it is due. Each reads one end of an index.
+
+    The open jobs whose packs are not all orders yet are read in full: there are few.
+    """
+    due, is_free = orders.c.due_at <= now, _is_free(orders, now)
+    order = sa.select(sa.func.min(orders.c.due_at)).where(pending, ~orders.c.held, due, is_free)
+    yield "an order", order.scalar_subquery()
+    since = sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at)
+    is_open = (jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(("queued", "running")))
+    yield "a job", sa.select(sa.func.min(since)).where(*is_open).scalar_subquery()
+    # The index begins with the priority.
+    for priority in Priority:
+        yield "a fetch", _first(fetches, now, fetches.c.priority == priority.value)
+    yield "a purge", _first(purges, now, purges.c.finished_at.is_(None))
+    yield "an erasure", _first(erasures, now)
+
+
+def _first(table: sa.Table, now: sa.ColumnElement[Any], *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
+    """Return since when the first row of a leased queue is due."""
+    first = sa.select(table.c.due_at).where(table.c.due_at <= now, _is_free(table, now), *which)
+    return first.order_by(table.c.due_at).limit(1).scalar_subquery()
+
+
+def _is_free(table: sa.Table, now: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+    return sa.or_(table.c.lease_until.is_(None), table.c.lease_until < now)
+
+
+def check_write(tx: Tx, token: str) -> None:
+    """Write one row that nobody reads, to try out whether the database takes writes; it is always the same row."""
+    row = {"holder": token, "until": tx.now}
+    statement = tx.insert(leases).values(name="write check", **row)
+    tx.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))

@@ -1,0 +1,236 @@
+"""Erasing a pack: a tombstone first, then every byte of it, twice.
+
+The tombstone is an object of its own, so that a database that is restored from
+before the erasure learns of it again.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from packshot import faults
+from packshot.catalog.configuration import deletions
+from packshot.catalog.configuration.tenants import list_tenants
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.packs import packs
+from packshot.catalog.purging import purges
+from packshot.catalog.variants import collection, tombstones
+from packshot.catalog.variants.tombstones import Tombstone
+from packshot.catalog.work import erasures, job_items, jobs
+from packshot.catalog.work.erasures import Erasure
+from packshot.catalog.work.jobs import Counts, Job, JobKind
+from packshot.catalog.work.orders import LEASE, Priority
+from packshot.errors import Invalid, NotFound
+from packshot.maintenance.retrying import is_outage
+from packshot.settings.settings import Settings
+from packshot.site import Site, original_key
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject
+from packshot.storage.write_check import is_check
+
+log = logging.getLogger(__name__)
+
+LONGEST_REASON = 500
+# A put goes on as long as its store is patient, and a little longer.
+PUT_TIME = timedelta(seconds=60)
+# A tombstone this young may belong to a mutation whose transaction is still open.
+SETTLED = timedelta(seconds=60)
+_METADATA = Metadata("application/json", "no-store", ())
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What one pass erased.
+
+    Attributes:
+        shared: originals that were kept, and a few of the packs that show each.
+    """
+
+    variants: int
+    originals: int
+    shared: dict[str, list[str]]
+
+
+def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str) -> tuple[Tombstone, list[str]]:
+    """Put a pack's tombstone; return it, and the originals that go with the pack.
+
+    From here on the pack is erased, whatever dies: what `order_erasure` does
+    not come to do, `replay_tombstones` does within the hour.
+
+    Raises:
+        Invalid: the reason is empty or too long.
+        NotFound: there is no such pack in this tenant, and nothing left of one.
+    """
+    if not 1 <= len(reason.strip()) <= LONGEST_REASON:
+        raise Invalid(
+            "Erasing needs a reason.",
+            field=("reason",),
+            expected=f"1 to {LONGEST_REASON} characters",
+            got=f"{len(reason.strip())} characters",
+        )
+    with site.catalog.read(tenant) as tx:
+        if not erasures.is_known(tx, pack_id):
+            raise NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=pack_id)
+        originals = erasures.find_originals(tx, pack_id)
+    tombstone = Tombstone(tenant, pack_id, reason.strip(), by, datetime.now(UTC))
+    text = json.dumps({**asdict(tombstone), "erased_at": tombstone.erased_at.isoformat(), "originals": originals})
+    try:
+        site.tombstones.put(f"{tenant}/{pack_id}", text.encode(), _METADATA)
+    except AlreadyThere:
+        log.info("pack %s of %s has a tombstone already", pack_id, tenant)
+    return tombstone, originals
+
+
+def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
+    """Take a pack out of the catalog and order that all of it be erased; return the job."""
+    pack_id = tombstone.pack_id
+    originals = sorted({*originals, *erasures.find_originals(tx, pack_id)})
+    if packs.exists(tx, pack_id):
+        packs.delete_pack(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}", erased=True)
+    else:
+        deletions.note_erased_pack(tx, pack_id)
+    tombstones.set_tombstone(tx, tombstone)
+    purges.order_erasing_purge(tx, pack_id, cause=f"erasePack by {tombstone.erased_by}")
+    job = jobs.create_job(tx, JobKind.ERASE, Priority.INTERACTIVE, pack_id=pack_id, by=tombstone.erased_by)
+    erasures.order_erasure(tx, pack_id, job, originals)
+    log.info(
+        "erasing pack %s of %s for %s; reason: %s", pack_id, tombstone.tenant, tombstone.erased_by, tombstone.reason
+    )
+    return job
+
+
+def erase(site: Site, held: Erasure) -> None:
+    """Erase all that is stored of a pack, and note it; harmless to repeat."""
+    with site.catalog.write(held.tenant) as tx:
+        job_items.mark_running(tx, held.job_id)
+    erased = _erase_bytes(site, held)
+    last = held.passes > 0
+    with site.catalog.write(held.tenant) as tx:
+        erasures.forget_variants(tx, held.pack_id)
+        erasures.forget_pack_originals(tx, held.pack_id)
+        done = erased.variants + erased.originals
+        # Counted once, with the pass that ends it.
+        kept = len(erased.shared) if last else 0
+        counts = Counts(total=done + kept, done=done, skipped=kept)
+        if not erasures.end_pass(tx, held, counts, again_after=None if last else settling_time(site.settings)):
+            return
+        # What was cached since the purge before this one was cached from what is gone by now.
+        purges.order_erasing_purge(tx, held.pack_id, cause=f"job:{held.job_id}, pass {held.passes + 1}")
+    for sha256, showing in erased.shared.items():
+        log.warning(
+            "kept original %s of erased pack %s: packs %s show it too", sha256, held.pack_id, ", ".join(showing)
+        )
+    log.info(
+        "erased pack %s of %s, pass %d: %d variants, %d originals; %d originals kept",
+        held.pack_id,
+        held.tenant,
+        held.passes + 1,
+        erased.variants,
+        erased.originals,
+        len(erased.shared),
+    )
+
+
+def _erase_bytes(site: Site, held: Erasure) -> Erased:
+    variants = site.variants.erase(f"{held.tenant}/{held.pack_id}/")
+    with site.catalog.read(held.tenant) as tx:
+        arrived = erasures.find_uploads(tx, held.originals)
+    for upload_id in arrived:
+        site.uploads.erase(f"{held.tenant}/{upload_id}")
+    originals, shared = 0, {}
+    for sha256 in held.originals:
+        key = original_key(held.tenant, sha256)
+        # Asked before the row is locked: a store that is away must not hold up those who write.
+        with suppress(DamagedObject):
+            site.originals.head(key)
+        with site.catalog.write(held.tenant) as tx:
+            # Whoever is about to show it waits for these, and then learns that it is gone.
+            hold_configuration(tx)
+            collection.lock_original(tx, sha256)
+            showing = collection.list_packs_showing(tx, sha256, limit=5)
+            if showing:
+                shared[sha256] = showing
+                continue
+            originals += site.originals.erase(key)
+            collection.forget_original(tx, sha256)
+    return Erased(variants, originals, shared)
+
+
+def settling_time(settings: Settings) -> timedelta:
+    """Return how long after a tombstone a worker that has lost its lease may still put a variant."""
+    # An animation has its time for every 20 megapixels.
+    longest = settings.render_timeout_seconds * math.ceil(settings.max_frames_pixels / 20_000_000)
+    return LEASE + timedelta(seconds=longest or 600) + PUT_TIME
+
+
+def replay_tombstones(site: Site) -> int:
+    """Order the erasure of every pack whose tombstone the database does not know; return how many there were.
+
+    So it is after a backup was restored, or where a process died between the two.
+    """
+    ordered = 0
+    found = (key for key in site.tombstones.list("") if not is_check(key))
+    for tenant, keys in groupby(found, key=lambda key: key.partition("/")[0]):
+        with site.catalog.read(tenant) as tx:
+            known = tenant in list_tenants(tx)
+        if not known:
+            log.warning("there are tombstones of the tenant %s, which the database does not know", tenant)
+            continue
+        for pack_ids in _portions(key.partition("/")[2] for key in keys):
+            with site.catalog.read(tenant) as tx:
+                settled = tombstones.find_erased(tx, pack_ids)
+                back = {pack_id for pack_id in settled if packs.exists(tx, pack_id)}
+                now = tx.now
+            for pack_id in pack_ids:
+                if pack_id in settled - back:
+                    continue
+                try:
+                    ordered += _replay(site, tenant, pack_id, now)
+                except Exception as error:
+                    if is_outage(error):
+                        raise
+                    # The other packs are erased all the same.
+                    faults.record(log, error, "the tombstone of pack %s of %s could not be replayed", pack_id, tenant)
+    return ordered
+
+
+def _replay(site: Site, tenant: str, pack_id: str, now: datetime) -> bool:
+    try:
+        body, stored = site.tombstones.get(f"{tenant}/{pack_id}")
+    except NoSuchObject:
+        return False
+    except DamagedObject:
+        # That there is one says that the pack was erased, whatever the rest of it was.
+        return _order_again(site, Tombstone(tenant, pack_id, "its tombstone is damaged", "unknown", now), [])
+    # Either way, as the machine that put it may have another clock, and clocks move back.
+    if abs(now - stored.modified_at) < SETTLED:
+        return False
+    try:
+        text = json.loads(body)
+        reason, by, originals = str(text["reason"]), str(text["erased_by"]), list(map(str, text["originals"]))
+    except (ValueError, KeyError, TypeError):
+        reason, by, originals = "its tombstone cannot be read", "unknown", []
+    return _order_again(site, Tombstone(tenant, pack_id, reason, by, stored.modified_at), originals)
+
+
+def _order_again(site: Site, tombstone: Tombstone, originals: list[str]) -> bool:
+    where = tombstone.pack_id, tombstone.tenant
+    log.warning("pack %s of %s has a tombstone that the database does not know; erasing it again", *where)
+    with site.catalog.write(tombstone.tenant) as tx:
+        order_erasure(tx, tombstone, originals)
+    return True
+
+
+def _portions(items: Iterator[str], size: int = 500) -> Iterator[list[str]]:
+    portion: list[str] = []
+    for item in items:
+        portion.append(item)
+        if len(portion) == size:
+            yield portion
+            portion = []
+    if portion:
+        yield portion

@@ -1,0 +1,339 @@
+"""Scrubbing: the store and the ledger side by side, both ways, and each put right by the other.
+
+Both are walked in the order of pack ids, a few packs at a time, so memory stays
+flat. The ledger is read after the store was listed, and whatever looks wrong is
+looked at again under a lock before it is touched.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from hashlib import sha256
+from itertools import groupby, islice
+from typing import TypeVar
+
+from packshot import faults
+from packshot.catalog.configuration.pending_changes import read_change
+from packshot.catalog.configuration.snapshots import read_snapshots
+from packshot.catalog.database.transaction import next_sequence
+from packshot.catalog.packs.shapes import keep_shape
+from packshot.catalog.variants import collection, reconciliation
+from packshot.catalog.variants.reconciliation import Claimed
+from packshot.catalog.work.orders import Priority, place_orders
+from packshot.errors import Invalid, PackshotError
+from packshot.maintenance.retrying import is_outage
+from packshot.originals.ingest import look_again
+from packshot.production import current_variants
+from packshot.site import Site, original_key
+from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
+from packshot.variants.key import parse_key
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PACKS_AT_ONCE = 50
+# Stores answer many questions at a time faster than one after the other.
+THREADS = 8
+# A blob whose row is just being written, or was just deleted, is no orphan.
+YOUNG = timedelta(hours=1)
+MOST_PLACES = 100
+
+
+class Fault(StrEnum):
+    """What is wrong with an object."""
+
+    MISSING = "missing"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An original that pack locations show and nothing can make again.
+
+    Attributes:
+        places: pack and location of those that show it, a hundred at the most.
+    """
+
+    sha256: str
+    fault: Fault
+    places: list[tuple[str, str]]
+
+
+@dataclass(slots=True)
+class Scrubbed:
+    """What was found, and put right unless it was a dry run.
+
+    Attributes:
+        variants, originals: how many were looked at.
+        missing, wrong: variants that are not in the store as the ledger has them.
+        orphans: blobs that the ledger does not know.
+        unknown_originals: bytes of originals that the catalog does not know; they are left alone.
+        ordered: packs that are rendered again.
+        moved: originals whose pixels come out otherwise than in the release that first looked at them.
+        lost: originals that somebody has to upload again.
+        failed: packs and originals that could not be compared by an unforeseen exception, with its error id.
+    """
+
+    variants: int = 0
+    originals: int = 0
+    missing: int = 0
+    wrong: int = 0
+    orphans: int = 0
+    unknown_originals: int = 0
+    ordered: int = 0
+    moved: int = 0
+    lost: list[Lost] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, part: "Scrubbed") -> None:
+        """Add what was found in another part of the store."""
+        for name in ("variants", "originals", "missing", "wrong", "orphans", "unknown_originals", "ordered", "moved"):
+            setattr(self, name, getattr(self, name) + getattr(part, name))
+        self.lost += part.lost
+        self.failed |= part.failed
+
+    @property
+    def found(self) -> int:
+        """How many variants and blobs were not right."""
+        return self.missing + self.wrong + self.orphans
+
+
+def scrub(
+    site: Site,
+    tenant: str,
+    *,
+    deep: bool,
+    mend: bool,
+    seen: Callable[[Scrubbed], None] = lambda _: None,
+) -> Scrubbed:
+    """Compare all that is stored of a tenant with the ledger.
+
+    Args:
+        deep: read every byte, not only what the store says of it.
+        mend: put right what can be.
+        seen: told every few packs how far it is.
+
+    Raises:
+        OSError: the store is away.
+    """
+    result = Scrubbed()
+    walk = _side_by_side(site, tenant)
+    with ThreadPoolExecutor(THREADS) as threads:
+        while packs := dict(islice(walk, PACKS_AT_ONCE)):
+            work = partial(_scrub_packs, site, tenant, threads=threads, deep=deep, mend=mend)
+            result.add(_each(packs, work, "pack"))
+            seen(result)
+        walk_originals = reconciliation.walk_originals(site.catalog, tenant)
+        while portion := dict(islice(walk_originals, PACKS_AT_ONCE)):
+            look = partial(_scrub_originals, site, tenant, threads=threads, deep=deep, mend=mend)
+            result.add(_each(portion, look, "original"))
+            seen(result)
+    result.unknown_originals = _count_unknown_originals(site, tenant)
+    return result
+
+
+def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], Scrubbed], what: str) -> Scrubbed:
+    """Compare a portion; after an unforeseen exception one by one, so that only what is at fault is left out."""
+    try:
+        return compare(portion)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        if len(portion) > 1:
+            total = Scrubbed()
+            for name, item in portion.items():
+                total.add(_each({name: item}, compare, what))
+            return total
+        (name,) = portion
+        return Scrubbed(failed={name: faults.record(log, error, f"the {what} %s could not be compared", name)})
+
+
+def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
+    """Yield every pack that the store or the ledger knows, with the keys that the store has of it."""
+    listed = groupby(site.variants.list(f"{tenant}/"), key=lambda key: key.split("/")[1])
+    claimed = reconciliation.walk_packs(site.catalog, tenant)
+    group, pack_id = next(listed, None), next(claimed, None)
+    while group is not None or pack_id is not None:
+        if group is not None and (pack_id is None or group[0] <= pack_id):
+            name, keys = group[0], list(group[1])
+            if name == pack_id:
+                pack_id = next(claimed, None)
+            yield name, keys
+            group = next(listed, None)
+        elif pack_id is not None:
+            yield pack_id, []
+            pack_id = next(claimed, None)
+
+
+def _scrub_packs(
+    site: Site, tenant: str, packs: dict[str, list[str]], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+) -> Scrubbed:
+    with site.catalog.read(tenant) as tx:
+        rows = reconciliation.read_claimed(tx, list(packs))
+    ready = {key: row for key, row in rows.items() if row.ready}
+
+    def look(key: str) -> Fault | None:
+        row = ready[key]
+        return find_fault(site.variants, key, row.bytes, row.sha256, deep=deep)
+
+    wrong = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
+    result = Scrubbed(variants=len(rows))
+    result.missing += sum(fault is Fault.MISSING for fault in wrong.values())
+    result.wrong += sum(fault is Fault.WRONG for fault in wrong.values())
+    unknown = [key for keys in packs.values() for key in keys if key not in rows]
+    orphans = [
+        key for key, old in zip(unknown, threads.map(lambda key: _is_old(site, key), unknown), strict=True) if old
+    ]
+    result.orphans += len(orphans)
+    if not mend:
+        return result
+    # Rows come in no order: each pack is gathered before it is ordered, once.
+    by_pack: dict[str, dict[str, tuple[Claimed, Fault]]] = {}
+    for key, fault in wrong.items():
+        by_pack.setdefault(rows[key].pack_id, {})[key] = rows[key], fault
+    for pack_id, found in by_pack.items():
+        result.ordered += _mend(site, tenant, pack_id, found)
+    for key in orphans:
+        _drop_orphan(site, tenant, key)
+    return result
+
+
+def find_fault(store: ObjectStore, key: str, size: int | None, digest: str | None, *, deep: bool) -> Fault | None:
+    """Return what is wrong with an object that should have that size and SHA-256; None: nothing.
+
+    Raises:
+        OSError: the store is away.
+    """
+    try:
+        stored = store.head(key)
+        if stored is None:
+            return Fault.MISSING
+        if (stored.size, stored.sha256) != (size, digest):
+            return Fault.WRONG
+        # Twice where need be, as bytes may have been changed on their way.
+        if deep and _read_digest(store, key) != digest and _read_digest(store, key) != digest:
+            return Fault.WRONG
+    except NoSuchObject:
+        return Fault.MISSING
+    except DamagedObject:
+        return Fault.WRONG
+    return None
+
+
+def _read_digest(store: ObjectStore, key: str) -> str | None:
+    digest = sha256()
+    try:
+        with store.open(key) as opened:
+            for chunk in opened:
+                digest.update(chunk)
+    except DamagedObject:
+        return None
+    return digest.hexdigest()
+
+
+def _is_old(site: Site, key: str) -> bool:
+    try:
+        stored = site.variants.head(key)
+    except DamagedObject:
+        return True
+    return stored is not None and datetime.now(UTC) - stored.modified_at > YOUNG
+
+
+def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed, Fault]]) -> bool:
+    """Have what is current made again, and forget the rest; return whether the pack was ordered."""
+    with site.catalog.write(tenant) as tx:
+        # Whoever deletes a pack draws one too: what is there now stays until the end.
+        seq = next_sequence(tx)
+        snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
+        current = None if snapshot is None else current_variants(snapshot, read_change(tx), limit=site.limit)
+        # What was never planned is made again when somebody asks for it.
+        again = [
+            row
+            for row, _ in found.values()
+            if current is not None
+            and row.planned
+            and current.has(row.location, row.fingerprint, row.plan, planned=True)
+        ]
+        if again:
+            # The order before the variants, as the end of a refresh takes them.
+            place_orders(tx, [pack_id], seq, Priority.BULK, verify=False)
+        corrected = reconciliation.disown(tx, again, again=True)
+        corrected += reconciliation.disown(tx, [row for row, _ in found.values() if row not in again], again=False)
+        for key, (row, fault) in found.items():
+            if fault is Fault.WRONG and row in corrected:
+                # Within the rows' locks: whoever makes it again puts it after this.
+                site.variants.delete(key)
+    return bool(again)
+
+
+def _drop_orphan(site: Site, tenant: str, key: str) -> None:
+    try:
+        parsed = parse_key(key)
+    except Invalid:
+        # Nothing of ours; no URL leads to it.
+        site.variants.delete(key)
+        return
+    with site.catalog.write(tenant) as tx:
+        claimed = reconciliation.claim_orphan(tx, parsed)
+    if claimed:
+        columns = (parsed.pack, parsed.location, parsed.fingerprint, str(parsed.plan))
+        with site.catalog.write(tenant) as tx:
+            if collection.lock_collecting(tx, columns, wait=True):
+                site.variants.delete(key)
+                collection.forget_variant(tx, columns)
+
+
+def _scrub_originals(
+    site: Site, tenant: str, sizes: dict[str, int], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+) -> Scrubbed:
+    def look(digest: str) -> Fault | None:
+        return find_fault(site.originals, original_key(tenant, digest), sizes[digest], digest, deep=deep)
+
+    result = Scrubbed(originals=len(sizes))
+    for digest, fault in zip(sizes, threads.map(look, sizes), strict=True):
+        if fault is not None:
+            with site.catalog.read(tenant) as tx:
+                places = reconciliation.list_places(tx, digest, limit=MOST_PLACES)
+            # The request that showed it may have recorded it before this look.
+            if places:
+                result.lost.append(Lost(digest, fault, places))
+    if deep and mend:
+        _look_again(site, tenant, list(sizes.items()), result)
+    return result
+
+
+def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: Scrubbed) -> None:
+    """Decode originals that only an earlier release has looked at, and order the packs whose pictures change."""
+    with site.catalog.read(tenant) as tx:
+        undated = reconciliation.find_undated_originals(tx, [digest for digest, _ in portion])
+    for digest, size in portion:
+        if digest not in undated:
+            continue
+        try:
+            original = look_again(site, tenant, digest, size)
+        except (PackshotError, NoSuchObject, DamagedObject):
+            # It is lost, or refused by now. Its stored variants stay; the next look tries again.
+            continue
+        if not original.decode_revision:
+            continue
+        result.moved += 1
+        with site.catalog.write(tenant) as tx:
+            seq = next_sequence(tx)
+            pack_ids = reconciliation.list_packs_showing(tx, digest)
+            for pack_id in pack_ids:
+                keep_shape(tx, pack_id)
+            place_orders(tx, pack_ids, seq, Priority.BULK, verify=False)
+        result.ordered += len(pack_ids)
+
+
+def _count_unknown_originals(site: Site, tenant: str) -> int:
+    count = 0
+    listed = site.originals.list(f"{tenant}/")
+    while names := [key.partition("/")[2] for key in islice(listed, reconciliation.PORTION)]:
+        with site.catalog.read(tenant) as tx:
+            count += len(set(names) - reconciliation.find_known_originals(tx, names))
+    return count

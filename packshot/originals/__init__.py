@@ -1,0 +1,1 @@
+"""Originals: ingest them, and give them out without their metadata."""

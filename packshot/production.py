@@ -1,0 +1,305 @@
+"""Making variants: announce, render, put. Pregeneration and the fallback both come here."""
+
+import errno
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from packshot import faults
+from packshot.catalog.configuration.pending_changes import read_change
+from packshot.catalog.configuration.snapshots import read_snapshots
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.variants import collection, ledger, reconciliation
+from packshot.catalog.variants.decoding import Decoding
+from packshot.catalog.variants.ledger import Current, Made, Refused
+from packshot.errors import OriginalLost, PackshotError
+from packshot.geometry import Size
+from packshot.model import Original, Snapshot
+from packshot.render.drawing.pipeline import Rendered
+from packshot.render.processes.lanes import Pulse
+from packshot.render.processes.pool import Lane, Share, failure_of
+from packshot.site import Site, original_key
+from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Opened, Stored
+from packshot.storage.write_check import is_check
+from packshot.variants.change import Change, views
+from packshot.variants.key import Key
+from packshot.variants.resolve import Target, planned_all
+from packshot.variants.tags import erase_tag
+
+log = logging.getLogger(__name__)
+
+# A put may take as long as its store is patient; with this on top a worker's lease outlasts it.
+HEARTBEAT_SECONDS = 5.0
+
+MISSING = "The original is missing from its store; upload it again."
+DAMAGED = "The original in its store is damaged; upload it again."
+
+FOREVER = "public, max-age=31536000, immutable"
+
+
+class NotKept(OSError):
+    """A variant was rendered, and its store did not take it. That is an outage for a caller that must keep it.
+
+    Attributes:
+        rendered: it, for somebody who waits for it.
+    """
+
+    def __init__(self, error: OSError, rendered: Rendered) -> None:
+        super().__init__(error.errno, error.strerror or str(error))
+        self.rendered = rendered
+
+
+def make_variants(
+    site: Site,
+    targets: Sequence[Target],
+    lane: Lane,
+    *,
+    planned: bool,
+    is_slow: bool = False,
+    deadline: float | None = None,
+) -> list[Made | Refused]:
+    """Announce variants and draw them for somebody who waits; see `announce` and `draw_variants`."""
+    announce(site, targets, planned=planned)
+    return draw_variants(site, targets, lane, refuse_missing=True, is_slow=is_slow, deadline=deadline)
+
+
+def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
+    """Write into the ledger that variants of one tenant are about to be made.
+
+    Args:
+        planned: whether they belong to what is rendered ahead of time.
+
+    Raises:
+        Gone: a pack of them was erased.
+    """
+    if not targets:
+        return
+    with site.catalog.write(targets[0].key.tenant) as tx:
+        collecting = ledger.announce(tx, [target.key for target in targets], planned=planned)
+    for announced in collecting:
+        _reclaim(site, announced, planned=planned)
+
+
+def draw_variants(
+    site: Site,
+    targets: Sequence[Target],
+    lane: Lane,
+    *,
+    heartbeat: Callable[[], None] | None = None,
+    heartbeat_seconds: float = HEARTBEAT_SECONDS,
+    refuse_missing: bool,
+    is_slow: bool = False,
+    deadline: float | None = None,
+) -> list[Made | Refused]:
+    """Put announced variants into the store; each original is decoded once.
+
+    The caller records the outcomes in the ledger, in the transaction that fits
+    it. Whatever is in the store already is taken for the variant, as it is.
+
+    Args:
+        heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
+        refuse_missing: an original that its store lacks is the refusal of its variants, `OriginalLost`, as one is
+            that its store has with other bytes; else it is raised, as if it might still come back.
+        is_slow: the work is expected to take long; see `packshot.render.processes.lanes.Share`.
+        deadline: monotonic seconds until which each original waits for a render process; None: no limit.
+
+    Raises:
+        QueueTimeout: no process became free until then.
+        NoSuchObject: an original is not in its store.
+        NotKept: the store took no variant.
+        OSError: a store is away; so is one that should have an original and has none at all.
+    """
+    pulse = Pulse(heartbeat, heartbeat_seconds)
+    outcomes: list[Made | Refused] = []
+    in_order = sorted(targets, key=lambda target: target.original.sha256)
+    for sha256, group in groupby(in_order, key=lambda target: target.original.sha256):
+        alike = list(group)
+        key = original_key(alike[0].key.tenant, sha256)
+        pulse.beat_if_due()
+        try:
+            with site.originals.as_file(key) as original:
+                drawings = [target.drawing for target in alike]
+                rendered = site.renderer.render(
+                    original,
+                    drawings,
+                    lane,
+                    share=Share(alike[0].key.tenant, sha256, is_slow),
+                    patience=_patience(deadline),
+                    heartbeat=heartbeat,
+                    heartbeat_seconds=heartbeat_seconds,
+                )
+        except NoSuchObject:
+            if not refuse_missing:
+                raise
+            _check_not_empty(site, alike[0].key.tenant)
+            log.error("the original %s is missing from its store; upload the picture again", key)
+            rendered = [OriginalLost(MISSING) for _ in alike]
+        except DamagedObject as error:
+            log.error("the original %s is damaged; upload the picture again: %s", key, error)
+            rendered = [OriginalLost(DAMAGED) for _ in alike]
+        _count(site, alike, rendered)
+        for target, result in zip(alike, rendered, strict=True):
+            pulse.beat_if_due()
+            outcomes.append(_put(site, target, result))
+    return outcomes
+
+
+def _patience(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.0, deadline - time.monotonic())
+
+
+def draw_unkept(
+    site: Site, target: Target, lane: Lane, *, is_slow: bool = False, deadline: float | None = None
+) -> Rendered:
+    """Draw one variant, and keep nothing of it; the arguments are those of `draw_variants`.
+
+    Raises:
+        QueueTimeout: no process became free until then.
+        Unrenderable, RenderTimeout: the original cannot be drawn so.
+        OriginalLost: the original is not in its store as it was put.
+        OSError: a store is away.
+    """
+    tenant, sha256 = target.key.tenant, target.original.sha256
+    with _lend_original(site, tenant, sha256) as original:
+        share, patience = Share(tenant, sha256, is_slow), _patience(deadline)
+        (rendered,) = site.renderer.render(original, [target.drawing], lane, share=share, patience=patience)
+    _count(site, [target], [rendered])
+    if isinstance(rendered, PackshotError):
+        raise rendered
+    return rendered
+
+
+def metadata_of(target: Target) -> Metadata:
+    """Return what is kept with a variant's bytes."""
+    tags = (erase_tag(target.key.tenant, target.key.pack),)
+    return Metadata(target.drawing.format.media_type, FOREVER, tags)
+
+
+def current_variants(snapshot: Snapshot, change: Change | None, location: str | None = None, *, limit: Size) -> Current:
+    """Return what the URLs of a pack give at one location, None: at all, or are to give under a change."""
+    seen = views(snapshot, change)
+    return Current.of(target.key for view in seen for target in planned_all(view, location, limit=limit))
+
+
+def check_original(site: Site, tenant: str, sha256: str) -> None:
+    """Raise the refusal that whoever renders this original now would be given: it is missing or damaged.
+
+    Raises:
+        OriginalLost: it is.
+        OSError: its store is away.
+    """
+    with _lend_original(site, tenant, sha256):
+        return
+
+
+@contextmanager
+def _lend_original(site: Site, tenant: str, sha256: str) -> Iterator[Path]:
+    try:
+        with site.originals.as_file(original_key(tenant, sha256)) as original:
+            yield original
+    except NoSuchObject:
+        _check_not_empty(site, tenant)
+        raise OriginalLost(MISSING) from None
+    except DamagedObject:
+        raise OriginalLost(DAMAGED) from None
+
+
+def _check_not_empty(site: Site, tenant: str) -> None:
+    # A process that was started without the mount has made itself a new store there.
+    if not all(is_check(key) for key in site.originals.list("")):
+        return
+    with site.catalog.read(tenant) as tx:
+        # Where there is one at all, the store is empty without it.
+        should_have = reconciliation.count_originals(tx, most=2)
+    if should_have > 1:
+        raise OSError(
+            errno.EIO, "The store of originals is taken to be away: expected those that the ledger has, got none at all"
+        )
+
+
+def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | PackshotError]) -> None:
+    """Take note of what rendering took, for plans."""
+    for target, result in zip(targets, results, strict=True):
+        if isinstance(result, Rendered):
+            site.tally.add(target.drawing.format, target.pixels, result.seconds, len(result.data))
+            if result.decoding_seconds:
+                site.tally.add_decoding(target.original.width * target.original.height, result.decoding_seconds)
+    site.decoding.add(targets[0].key.tenant, targets[0].original, _decoding(targets[0].original, results))
+
+
+def _decoding(original: Original, results: Sequence[Rendered | PackshotError]) -> Decoding:
+    seconds = next((one.decoding_seconds for one in results if isinstance(one, Rendered)), 0.0)
+    # Before the first drawing the first frame alone is decoded.
+    return Decoding(seconds * original.frames or None, failure_of(results))
+
+
+def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> None:
+    """Mark in the ledger which variants of packs their URLs give no longer, and unmark those that they give again.
+
+    What they are to give under a change that is being prepared counts as well.
+    """
+    snapshots, change = read_snapshots(tx, pack_ids), read_change(tx)
+    ledger.supersede(
+        tx, {pack_id: current_variants(snapshot, change, limit=limit) for pack_id, snapshot in snapshots.items()}
+    )
+
+
+def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
+    """End the collection of a variant that is made again: its blob goes, and its row stays.
+
+    Under the row's lock, so that the collector cannot delete what is put afterwards.
+    """
+    columns = ledger.place_of(key)
+    with site.catalog.write(key.tenant) as tx:
+        if collection.lock_collecting(tx, columns, wait=True):
+            site.variants.delete(str(key))
+            collection.begin_anew(tx, columns, planned=planned)
+            return
+        # The collector was faster, and took the row with it; or somebody else began anew.
+        ledger.announce(tx, [key], planned=planned)
+
+
+def find_variant(site: Site, key: str) -> Stored | None:
+    """Return the stored variant; None where there is none, or a damaged one, which is removed."""
+    try:
+        return site.variants.head(key)
+    except DamagedObject as error:
+        drop_damaged(site, key, error)
+        return None
+
+
+def open_variant(site: Site, key: str) -> Opened | None:
+    """Open the stored variant; None where there is none, or a damaged one, which is removed."""
+    try:
+        return site.variants.open(key)
+    except NoSuchObject:
+        return None
+    except DamagedObject as error:
+        drop_damaged(site, key, error)
+        return None
+
+
+def drop_damaged(site: Site, key: str, error: DamagedObject) -> None:
+    """Remove a stored variant that is damaged, so that it is rendered again."""
+    faults.record(log, error, "the object %s is damaged; it is rendered again", key)
+    site.variants.delete(key)
+
+
+def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made | Refused:
+    if isinstance(result, PackshotError):
+        return Refused(target.key, result)
+    key = str(target.key)
+    try:
+        stored = site.variants.put(key, result.data, metadata_of(target))
+    except AlreadyThere:
+        found = find_variant(site, key)
+        if found is None:
+            # Deleted in between, or damaged: an outage, tried again.
+            raise OSError(f"The object {key} vanished while it was put.") from None
+        stored = found
+    except OSError as error:
+        raise NotKept(error, result) from error
+    return Made(target.key, stored.size, stored.sha256)

@@ -1,0 +1,1 @@
+"""Animations: decode frame by frame, and write animated GIF."""

@@ -1,0 +1,1 @@
+"""Decode originals to 8-bit pictures."""

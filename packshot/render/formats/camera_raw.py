@@ -1,0 +1,78 @@
+"""Recognise the raw files of cameras, which hold what the sensor saw and beside it small pictures for a look.
+
+Most are TIFF files by their first bytes: a TIFF reader shows the small picture and takes it for the whole.
+"""
+
+import re
+
+from packshot.render.formats.tiff_tags import (
+    COMPRESSION,
+    DNG_VERSION,
+    MAKE,
+    PHOTOMETRIC,
+    Directory,
+    directories,
+)
+
+_SIGNATURES = tuple(
+    (name, re.compile(pattern, re.DOTALL))
+    for name, pattern in (
+        ("Canon CR2", rb"(II\*\0|MM\0\*)....CR"),
+        ("Canon CR3", rb"....ftypcrx "),
+        ("Canon CRW", rb"(II|MM)....HEAP(CCDR|JPGM)"),
+        ("Olympus ORF", rb"IIR[OS]|MMOR"),
+        ("Panasonic RW2", rb"IIU\0"),
+        ("Fujifilm RAF", rb"FUJIFILMCCD-RAW"),
+        ("Minolta MRW", rb"\0MRM"),
+        ("Sigma X3F", rb"FOVb"),
+        ("Phase One IIQ", rb"(II\*\0|MM\0\*)....(IIII|MMMM)"),
+    )
+)
+
+# Colour filter array, and the linear raw of DNG.
+_SENSOR_PHOTOMETRICS = {32803, 34892}
+# Sony, Samsung, Nikon, Kodak and Pentax.
+_SENSOR_COMPRESSIONS = {32767, 32770, 34713, 65000, 65535}
+# CFARepeatPatternDim and CFAPattern of TIFF/EP, Leaf's mosaic.
+_SENSOR_TAGS = {33421, 33422, 34310}
+
+_BY_MAKE = (
+    ("nikon", "Nikon NEF"),
+    ("sony", "Sony ARW"),
+    ("pentax", "Pentax PEF"),
+    ("ricoh", "Pentax PEF"),
+    ("samsung", "Samsung SRW"),
+    ("hasselblad", "Hasselblad 3FR"),
+    ("epson", "Epson ERF"),
+    ("seiko epson", "Epson ERF"),
+    ("kodak", "Kodak DCR"),
+    ("eastman kodak", "Kodak DCR"),
+    ("mamiya", "Mamiya MEF"),
+    ("leaf", "Leaf MOS"),
+    ("canon", "Canon"),
+)
+
+
+def camera_raw(data: bytes) -> str | None:
+    """Return which camera's raw format a file is of, by its first bytes and tags; None: of none."""
+    head = data[:32]
+    for name, signature in _SIGNATURES:
+        if signature.match(head):
+            return name
+    if not re.match(rb"II[*+]\0|MM\0[*+]", head):
+        return None
+    found = list(directories(data))
+    if any(DNG_VERSION in directory.entries for directory in found[:1]):
+        return "DNG"
+    if not any(map(_is_of_sensor, found)):
+        return None
+    make = next(filter(None, (directory.text(MAKE) for directory in found)), "")
+    return next((name for start, name in _BY_MAKE if make.lower().startswith(start)), make or "TIFF/EP")
+
+
+def _is_of_sensor(directory: Directory) -> bool:
+    return (
+        directory.number(PHOTOMETRIC, 0) in _SENSOR_PHOTOMETRICS
+        or directory.number(COMPRESSION, 1) in _SENSOR_COMPRESSIONS
+        or not _SENSOR_TAGS.isdisjoint(directory.entries)
+    )

@@ -1,0 +1,1 @@
+"""Render processes: the pool, its queue, and the rights that each process gives up."""

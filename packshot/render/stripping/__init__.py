@@ -1,0 +1,1 @@
+"""Remove metadata from originals without encoding them again."""

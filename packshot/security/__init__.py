@@ -1,0 +1,1 @@
+"""Access policies, signatures of image URLs, and secrets that the database keeps encrypted."""

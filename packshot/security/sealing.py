@@ -1,0 +1,66 @@
+"""Secrets that the database keeps encrypted, under a key that the database does not have.
+
+The key comes from `PACKSHOT_ACCESS_SECRET`, or else from the admin token; each purpose has its own.
+"""
+
+import secrets
+from enum import StrEnum
+from functools import lru_cache
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from packshot.catalog.clients import webhooks
+from packshot.catalog.database.transaction import Catalog
+from packshot.settings.admin_token import admin_token
+from packshot.settings.settings import Settings
+
+_NONCE_BYTES = 12
+
+
+class Purpose(StrEnum):
+    """What a secret is for; the name is part of the key that encrypts it."""
+
+    ACCESS_KEY = "packshot access keys"
+    WEBHOOK = "packshot webhook secrets"
+
+
+def seal(settings: Settings, purpose: Purpose, place: str, secret: str) -> bytes:
+    """Return a secret as the database keeps it; `place` is the row it belongs to, and no other can hold it."""
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return nonce + AESGCM(_key(settings, purpose)).encrypt(nonce, secret.encode(), place.encode())
+
+
+def unseal(settings: Settings, purpose: Purpose, place: str, sealed: bytes) -> str | None:
+    """Return the secret that was sealed; None: under another key than this installation has now."""
+    try:
+        nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        return AESGCM(_key(settings, purpose)).decrypt(nonce, text, place.encode()).decode()
+    except InvalidTag:
+        return None
+
+
+def seal_webhooks(catalog: Catalog, settings: Settings) -> int:
+    """Encrypt the webhook secrets that earlier releases kept in plain text, of every tenant; return how many.
+
+    Harmless to repeat, and for several processes at once. Whoever calls it has the settings that the server has.
+    """
+    with catalog.read("") as tx:
+        if not webhooks.is_any_plain(tx):
+            return 0
+
+    def sealed(place: str, secret: str) -> bytes:
+        return seal(settings, Purpose.WEBHOOK, place, secret)
+
+    with catalog.write("") as tx:
+        count = webhooks.seal_plain(tx, sealed)
+    catalog.empty_log()
+    return count
+
+
+@lru_cache(maxsize=8)
+def _key(settings: Settings, purpose: Purpose) -> bytes:
+    own = settings.access_secret.get_secret_value() if settings.access_secret else admin_token(settings)
+    return HKDF(SHA256(), length=32, salt=None, info=purpose.encode()).derive(own.encode())

@@ -1,0 +1,1 @@
+"""Settings from the environment, the data folder, the admin token, and the memory of the machine."""

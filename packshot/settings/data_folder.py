@@ -1,0 +1,116 @@
+"""The data folder: only its owner may read it, whatever the umask, and earlier installations are tightened.
+
+One exception: a web server that sends variants itself gets at them by a group, `PACKSHOT_VARIANTS_GROUP`.
+"""
+
+import grp
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_IMODE, S_ISVTX
+
+from packshot.durable_files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder
+from packshot.settings.loading import BadSettings
+from packshot.settings.settings import Settings
+
+# Others get no rights at all. The group passes through the data folder, and lists and reads only the variants.
+PASSED_FOLDER, GROUP_FOLDER = 0o710, 0o2750
+VARIANTS = "variants"
+FILES = ("admin-token", "importing.lock", "lock")
+FOLDERS = ("importing", "incoming", "marks", "originals", "private-variants", "tombstones", "uploads", VARIANTS)
+DATABASE_SUFFIXES = ("", "-wal", "-shm", "-journal")
+_OTHERS = 0o077
+
+
+def make_private(settings: Settings) -> list[str]:
+    """Make the data folder and take everybody else's rights on it away; return a sentence for each failure.
+
+    A folder that also holds other things is left as it is, since they may be meant for others; what is Packshot's in it
+    is not. Below the first level nothing needs to be changed: nobody else gets there.
+
+    Raises:
+        BadSettings: the group that is to read the variants does not exist, or this user is no member of it.
+        OSError: the folder cannot be made.
+    """
+    make_folder(settings.data)
+    group = group_of(settings)
+    if group is not None:
+        make_folder(settings.data / VARIANTS)
+        _give(settings, group)
+    failed = []
+    for path, mode in _places(settings, group):
+        try:
+            if not path.is_symlink() and S_IMODE(path.stat().st_mode) != mode:
+                path.chmod(mode)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failed.append(f"The rights on {path} cannot be changed: {error.strerror}")
+    return failed
+
+
+def exposed(settings: Settings) -> Iterator[str]:
+    """Yield what other users of this machine may read or write, as a path with its mode."""
+    group = group_of(settings)
+    for path, mode in [(settings.data, _folder_mode(group)), *_contents(settings, group)]:
+        try:
+            found = S_IMODE(path.stat().st_mode)
+        except FileNotFoundError:
+            continue
+        if found & _OTHERS & ~mode:
+            yield f"{path} (mode {found:04o})"
+
+
+def group_of(settings: Settings) -> int | None:
+    """Return the id of the group that may read the variants; None: there is none.
+
+    Raises:
+        BadSettings: no group has that name.
+    """
+    name = settings.variants_group
+    if name is None:
+        return None
+    try:
+        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise BadSettings(f"PACKSHOT_VARIANTS_GROUP: expected a group of this machine, got {name!r}") from None
+
+
+def _give(settings: Settings, group: int) -> None:
+    for folder in (settings.data, settings.data / VARIANTS):
+        try:
+            if folder.stat().st_gid != group:
+                os.chown(folder, -1, group)
+        except PermissionError:
+            raise BadSettings(
+                "PACKSHOT_VARIANTS_GROUP: expected a group that the user who runs Packshot is a member of,"
+                f" got {settings.variants_group!r}"
+            ) from None
+
+
+def _places(settings: Settings, group: int | None) -> Iterator[tuple[Path, int]]:
+    if _is_own(settings):
+        yield settings.data, _folder_mode(group)
+    yield from _contents(settings, group)
+
+
+def _contents(settings: Settings, group: int | None) -> Iterator[tuple[Path, int]]:
+    for name in FILES:
+        yield settings.data / name, PRIVATE_FILE
+    for name in FOLDERS:
+        yield settings.data / name, GROUP_FOLDER if name == VARIANTS and group is not None else PRIVATE_FOLDER
+    if (database := settings.sqlite_file) is not None:
+        for suffix in DATABASE_SUFFIXES:
+            yield database.with_name(database.name + suffix), PRIVATE_FILE
+
+
+def _folder_mode(group: int | None) -> int:
+    return PRIVATE_FOLDER if group is None else PASSED_FOLDER
+
+
+def _is_own(settings: Settings) -> bool:
+    """Whether nothing but Packshot's is in the data folder, and it is no folder for everybody, as /tmp is."""
+    if settings.data.stat().st_mode & S_ISVTX:
+        return False
+    names = {path.name for path in settings.data.iterdir()} - {*FILES, *FOLDERS, "lost+found"}
+    return all(name.startswith((".", "packshot.db")) for name in names)

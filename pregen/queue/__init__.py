@@ -1,0 +1,1 @@
+"""The Dramatiq broker, the doorbell, and the state of the queue."""

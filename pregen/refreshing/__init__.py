@@ -1,0 +1,1 @@
+"""Bring packs' planned variants up to date."""

@@ -1,0 +1,98 @@
+"""The switch: a prepared change goes live in one transaction, and what it replaces is marked afterwards."""
+
+import logging
+from datetime import timedelta
+
+from packshot import faults
+from packshot.catalog.configuration import pending_changes, tenants
+from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.packs.activation import make_live
+from packshot.catalog.work import job_ends, job_items, jobs, orders
+from packshot.catalog.work.jobs import ACTIVE, JobState
+from packshot.maintenance.retrying import is_outage
+from packshot.production import supersede_outdated
+from packshot.site import Site
+
+log = logging.getLogger(__name__)
+
+# So long a prepared change waits for a moment in which no edit is being rendered.
+PATIENCE = timedelta(seconds=10)
+# So long edits are held after that; what is left over becomes interactive work.
+HOLD_SECONDS = 2.0
+# Packs whose superseded variants are marked at a time.
+PORTION = 50
+
+
+def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
+    """Let a change go live if every pack is prepared, or have it wait for a person if something failed."""
+    with site.catalog.write(tenant) as tx:
+        candidate = _prepared(tx, job_id)
+        if candidate is None:
+            return
+        if jobs.get_job(tx, job_id).failed and not candidate.accepted:
+            jobs.set_state(tx, job_id, JobState.AWAITING_ACTIVATION)
+            return
+        since = candidate.prepared_at or tx.now
+        if candidate.prepared_at is None:
+            pending_changes.alter_candidate(tx, prepared_at=tx.now)
+        # Below zero the clock has moved back.
+        if orders.is_any_edit_pending(tx) and timedelta() <= tx.now - since < PATIENCE:
+            return
+    with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
+        # Cancelled or replaced meanwhile, or held up by an edit whose rendering has failed: looked at once more.
+        candidate = _prepared(tx, job_id)
+        if candidate is not None:
+            _switch(tx, candidate)
+
+
+def _is_any_edit_pending(site: Site, tenant: str) -> bool:
+    with site.catalog.read(tenant) as tx:
+        return orders.is_any_edit_pending(tx)
+
+
+def _prepared(tx: Tx, job_id: str) -> Candidate | None:
+    candidate = pending_changes.read_candidate(tx)
+    if candidate is None or candidate.job_id != job_id:
+        return None
+    job = jobs.get_job(tx, job_id)
+    if job.state not in ACTIVE or job.cursor is not None or job_items.has_items(tx, job_id):
+        return None
+    return candidate
+
+
+def _switch(tx: Tx, candidate: Candidate) -> None:
+    make_live(tx, candidate.change, by=candidate.created_by, cause=f"job:{candidate.job_id}")
+    pending_changes.drop_candidate(tx)
+    orders.hurry_edits(tx)
+    jobs.mark_activated(tx, candidate.job_id)
+    job_ends.close_finished(tx, [candidate.job_id])
+    log.info("the change of job %s is live", candidate.job_id)
+
+
+def mark_portion(site: Site, tenant: str) -> None:
+    """Mark what a change of configuration has superseded, of a few packs.
+
+    A pack that meets an unforeseen exception, with others and then by itself, is passed over: what it has stored stays
+    until it is edited.
+    """
+    try:
+        with site.catalog.write(tenant) as tx:
+            supersede_outdated(tx, tenants.next_unmarked(tx, PORTION), limit=site.limit)
+    except Exception as error:
+        if is_outage(error):
+            raise
+        for _ in range(PORTION):
+            _mark_one(site, tenant)
+
+
+def _mark_one(site: Site, tenant: str) -> None:
+    with site.catalog.write(tenant) as tx:
+        pack_ids = tenants.next_unmarked(tx, 1)
+        try:
+            with tx.part():
+                supersede_outdated(tx, pack_ids, limit=site.limit)
+        except Exception as error:
+            if is_outage(error):
+                raise
+            faults.record(log, error, "what a change of configuration superseded of pack %s is not marked", *pack_ids)

@@ -1,0 +1,121 @@
+"""What is to be done with one pack, and writing down what became of it."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from packshot.catalog.clients import webhook_deliveries
+from packshot.catalog.clients.webhooks import Event
+from packshot.catalog.configuration import tenants
+from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.variants import ledger
+from packshot.catalog.variants.ledger import Current, Entry, Made, Refused, VariantState
+from packshot.catalog.work import job_items
+from packshot.catalog.work.job_items import Ended, Finished
+from packshot.catalog.work.jobs import Counts, Failure
+from packshot.catalog.work.orders import Claim
+from packshot.production import supersede_outdated
+from packshot.site import Site
+from packshot.variants.resolve import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is to be done with one pack, as it was at the claim.
+
+    Attributes:
+        configured: which configuration that was.
+        planned: what its URLs give now.
+        popular: what clients ask for so often that a regeneration renders it too.
+        candidate: the change that is being prepared for its tenant.
+        prepared: what its URLs are to give under that change, where it may differ.
+        popular_then: what clients ask for so often, under that change.
+        entries: the ledger's rows of all these, and of what was rendered ahead of time before, by key.
+    """
+
+    claim: Claim
+    configured: int
+    planned: tuple[Target, ...]
+    popular: tuple[Target, ...]
+    candidate: Candidate | None
+    prepared: tuple[Target, ...]
+    popular_then: tuple[Target, ...]
+    entries: dict[str, Entry]
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All variants that it is about; some may be twice."""
+        return (*self.planned, *self.popular, *self.prepared, *self.popular_then)
+
+
+Outcomes = dict[str, Made | Refused]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What became of one pack.
+
+    Attributes:
+        outcomes: the last one of each variant that was drawn, by key.
+        unrecorded: those of them that the ledger does not have yet; it counts each time it is told of a refusal.
+    """
+
+    work: Work
+    outcomes: Outcomes
+    unrecorded: Outcomes
+
+
+def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, bool]) -> None:
+    """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
+    if not done:
+        return
+    ledger.record(tx, [outcome for drawn in done for outcome in drawn.unrecorded.values()])
+    # What was refused, and how often by now, stands in the ledger alone.
+    doubtful = [target.key for drawn in done if _is_doubtful(drawn) for target in drawn.work.targets]
+    entries = ledger.read_entries(tx, doubtful)
+    configured = tenants.count_configurations(tx)
+    current: dict[str, Current] = {}
+    reconfigured: list[str] = []
+    finished = {}
+    for drawn in done:
+        work, outcomes = drawn.work, drawn.outcomes
+        pack_id = work.claim.pack_id
+        if work.configured != configured:
+            # Another configuration went live meanwhile.
+            reconfigured.append(pack_id)
+        elif is_newest[pack_id]:
+            current[pack_id] = Current.of(target.key for target in (*work.planned, *work.prepared))
+        live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
+        job, then = work.candidate, (*work.prepared, *work.popular_then)
+        prepared = {} if job is None else {job.job_id: _tally(then, outcomes, work.entries | entries)}
+        finished[pack_id] = Finished(work.claim.seq, live, prepared)
+    supersede_outdated(tx, reconfigured, limit=site.limit)
+    ledger.supersede(tx, current)
+    job_items.settle(tx, finished)
+    made = (d.work.claim.pack_id for d in done if any(isinstance(one, Made) for one in d.outcomes.values()))
+    told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
+    webhook_deliveries.tell_all(tx, Event.VARIANTS_READY, told)
+
+
+def _is_doubtful(drawn: Drawn) -> bool:
+    failed = (entry.state is VariantState.FAILED for entry in drawn.work.entries.values())
+    return any(failed) or any(isinstance(outcome, Refused) for outcome in drawn.outcomes.values())
+
+
+def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:
+    counts: defaultdict[str, Counts] = defaultdict(Counts)
+    failures: dict[str, Failure] = {}
+    for target in targets:
+        key, location = str(target.key), target.key.location
+        count, entry = counts[location], entries.get(key)
+        if isinstance(outcomes.get(key), Made):
+            count.done += 1
+        # Without a row it was superseded and collected meanwhile: nobody wants it any more.
+        elif entry is None or entry.state is VariantState.READY:
+            count.skipped += 1
+        else:
+            count.failed += 1
+            assert entry.error_code is not None
+            failures[location] = Failure(target.key.pack, location, entry.error_code, entry.error or "", entry.attempts)
+    return Ended(dict(counts), list(failures.values()))

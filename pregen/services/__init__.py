@@ -1,0 +1,1 @@
+"""Background services of a process: threads that repeat one step."""

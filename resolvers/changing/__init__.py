@@ -1,0 +1,1 @@
+"""Changes of configuration: plan, sample, apply, prepare and activate them."""

@@ -1,0 +1,84 @@
+"""Samples of a plan: a few packs as they look and as they would look, drawn before the answer is given."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from packshot.catalog.configuration.locations import get_locations
+from packshot.catalog.configuration.snapshots import read_snapshots
+from packshot.catalog.variants import ledger
+from packshot.errors import Gone, Limit
+from packshot.model import Snapshot
+from packshot.production import find_variant, make_variants, supersede_outdated
+from packshot.render.processes.pool import Lane
+from packshot.site import Site
+from packshot.variants.change import under
+from packshot.variants.request import RequestForm
+from packshot.variants.resolve import Target, resolve, shown_at
+from resolvers.caller import Caller
+from resolvers.changing.plan_ids import locations_after
+from resolvers.changing.plans import MOST_SAMPLES, LocationPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One pack: immutable URLs of what it shows and would show; `before` is None where it shows nothing."""
+
+    pack_id: str
+    before: str | None
+    after: str
+
+
+def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]:
+    """Return up to `first` packs that the plan changes, with pictures that are in the store.
+
+    They are stored under the very keys that they will have: the change need not
+    draw them again, and if it is never made they count as superseded. A pack that
+    cannot be rendered is passed over, and so is one that is gone by now.
+
+    Raises:
+        Limit: fewer than 1 or more than 16.
+    """
+    if not 1 <= first <= MOST_SAMPLES:
+        raise Limit("That many samples are not possible.", field=("first",), expected=f"1 to {MOST_SAMPLES}", got=first)
+    # Each pack that cannot be rendered costs a moment too.
+    tried = plan.candidates[: 2 * first]
+    with caller.site.catalog.read(caller.tenant) as tx:
+        snapshots = read_snapshots(tx, [pack_id for pack_id, _ in tried])
+        after = locations_after(get_locations(tx), plan.change)
+    found: list[Sample] = []
+    for pack_id, location in tried:
+        if len(found) == first:
+            break
+        if pack_id in snapshots:
+            live = snapshots[pack_id]
+            then = replace(under(live, plan.change), locations=after)
+            found += _draw(caller, _bare(caller.site, live, location), _bare(caller.site, then, location))
+    return found
+
+
+def _bare(site: Site, snapshot: Snapshot, location: str) -> Target | None:
+    if location not in snapshot.locations or shown_at(snapshot, location) is None:
+        return None
+    return resolve(snapshot, RequestForm(location=location), limit=site.limit)
+
+
+def _draw(caller: Caller, before: Target | None, after: Target | None) -> Iterable[Sample]:
+    if after is None or not all(_make(caller.site, target) for target in (before, after) if target is not None):
+        return
+    shown = None if before is None else caller.urls.immutable(before.key)
+    yield Sample(after.key.pack, shown, caller.urls.immutable(after.key))
+
+
+def _make(site: Site, target: Target) -> bool:
+    """Put a variant into the store unless it is there; return whether it is."""
+    if find_variant(site, str(target.key)) is not None:
+        return True
+    try:
+        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False)
+    except Gone:
+        return False
+    with site.catalog.write(target.key.tenant) as tx:
+        ledger.record(tx, outcomes)
+        # The rows of a pack that was deleted meanwhile are left to whoever collects them.
+        supersede_outdated(tx, [target.key.pack], limit=site.limit)
+    return isinstance(outcomes[0], ledger.Made)

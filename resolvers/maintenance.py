@@ -1,0 +1,65 @@
+"""Rounds of collecting and scrubbing that somebody asks for, each with a job that says what came of it."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from packshot.catalog.work import job_items, jobs
+from packshot.catalog.work.jobs import OF_NO_LOCATION, OF_NO_PACK, Counts, Failure, Job, JobKind
+from packshot.catalog.work.orders import Priority
+from packshot.errors import ErrorCode, Internal, describe
+from packshot.maintenance.collect import Collected, collect_all
+from packshot.maintenance.scrub import Fault, Scrubbed, scrub
+from packshot.production import DAMAGED, MISSING
+from resolvers.caller import Caller
+
+_PACK_ID = re.compile(r"[0-9a-f]{24}")
+MESSAGES = {Fault.MISSING: MISSING, Fault.WRONG: DAMAGED}
+
+
+def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collected, Job]:
+    """Collect whatever is due of the caller's tenant; return how much, and the job that says so.
+
+    Raises:
+        OSError: the store is away; what is left is collected later.
+    """
+    total = collect_all(caller.site, caller.tenant, seen)
+    done = total.variants + total.originals
+    counts = Counts(done + total.kept + len(total.failed), done, total.kept, len(total.failed))
+    by_pack = {key.split("/")[1]: error_id for key, error_id in total.failed.items()}
+    return total, _note(caller, JobKind.COLLECT, counts, _unforeseen(by_pack))
+
+
+def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[Scrubbed], None]) -> tuple[Scrubbed, Job]:
+    """Compare store and ledger of the caller's tenant and put right what can be; return what was found, and the job.
+
+    Raises:
+        OSError: the store is away; what was put right by then stays so.
+    """
+    result = scrub(caller.site, caller.tenant, deep=deep, mend=True, seen=seen)
+    if result.ordered:
+        caller.bell.wake()
+    failures = [
+        Failure(pack_id, location, ErrorCode.UNRENDERABLE, MESSAGES[lost.fault], 0)
+        for lost in result.lost
+        for pack_id, location in lost.places
+    ]
+    failures += _unforeseen(result.failed)
+    right = result.variants + result.originals - result.missing - result.wrong - len(result.lost)
+    counts = Counts(total=right + result.found + len(failures), done=result.found, skipped=right, failed=len(failures))
+    return result, _note(caller, JobKind.SCRUB, counts, failures)
+
+
+def _unforeseen(failed: Mapping[str, str]) -> list[Failure]:
+    """Return the failures of packs and originals that met unforeseen exceptions, by their error ids."""
+    # An original is no pack; all of them are one entry, and the log names each.
+    of = {name if _PACK_ID.fullmatch(name) else OF_NO_PACK: error_id for name, error_id in failed.items()}
+    return [Failure(pack, OF_NO_LOCATION, ErrorCode.INTERNAL, describe(Internal(each)), 1) for pack, each in of.items()]
+
+
+def _note(caller: Caller, kind: JobKind, counts: Counts, failures: list[Failure] | None = None) -> Job:
+    # Written when the round is over: one that is killed leaves no job that runs for ever.
+    with caller.site.catalog.write(caller.tenant) as tx:
+        job = jobs.create_job(tx, kind, Priority.BULK, by=caller.subject)
+        job_items.mark_running(tx, job.id)
+        job_items.count(tx, job.id, counts, failures or ())
+        return jobs.get_job(tx, job.id)

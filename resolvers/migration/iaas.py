@@ -1,0 +1,187 @@
+"""Taking over the live-resize service: the folder of its originals, and what its database remembers."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packshot.catalog.configuration.snapshots import read_snapshots
+from packshot.catalog.packs import packs as pack_rows
+from packshot.catalog.variants import tombstones
+from packshot.errors import PackshotError
+from packshot.model import Original, Snapshot
+from packshot.variants.live_request import parse_live_request
+from resolvers.caller import Caller
+from resolvers.migration.files import name_of, walk
+from resolvers.migration.iaas_database import IaasDatabase, Rendered
+from resolvers.migration.report import Report, portions, side_by_side
+from resolvers.migration.vimond.documents import check_text, map_pack_id
+from resolvers.migration.writing import Arrival, foresee, is_same, write
+from resolvers.originals import Source
+from resolvers.pack_imports import MOST_PACKS, NewOriginal, NewPack
+
+# As many as one call makes: each is one job.
+IMAGES_AT_ONCE = MOST_PACKS
+SIZES = 20
+# Of a new pack; an image of the service is what a pack shows at its main location.
+LOCATION = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the live-resize service is taken over.
+
+    Attributes:
+        force: an image that has another original here gets that of the folder.
+    """
+
+    force: bool = False
+    dry_run: bool = False
+    threads: int = 2
+
+
+def count_files(folder: Path) -> int:
+    """Return how many files there are to look at.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    return sum(1 for _ in walk(folder))
+
+
+def move_images(
+    caller: Caller,
+    folder: Path,
+    options: Options,
+    report: Report,
+    *,
+    seen: Callable[[Report, int], None],
+) -> None:
+    """Make a pack of each original in a folder, some at once; its name is the pack's external id.
+
+    The service gives an id once, so that an image which is here with another original is left as it is.
+
+    Raises:
+        OSError: a store or the folder is away.
+    """
+
+    def take(paths: Sequence[Path]) -> Report:
+        part = Report()
+        _take(caller, paths, options, part)
+        return part
+
+    batches = portions(walk(folder), IMAGES_AT_ONCE)
+    side_by_side(take, batches, report, name=_name, threads=options.threads, seen=seen)
+
+
+def _name(path: Path) -> tuple[str, str]:
+    return "image", name_of(path.name)
+
+
+def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None:
+    """Report the images that the old service has rendered and that are not here.
+
+    Raises:
+        BadState: it is another database.
+        DatabaseFault: it is away.
+    """
+    for ids in database.rendered_ids():
+        with caller.site.catalog.read(caller.tenant) as tx:
+            known = pack_rows.find_packs(tx, external_ids=ids)
+        for id in ids:
+            if id not in known:
+                report.left("image", id, "The database knows it, and it is not here after the move.", "MISSING")
+
+
+def most_rendered(database: IaasDatabase) -> list[Rendered]:
+    """Return the sizes that the old service has rendered of most images."""
+    return database.most_rendered(SIZES)
+
+
+def is_reachable(id: str) -> bool:
+    """Whether live URLs can ask for an image of that id, as it is and in a size.
+
+    >>> is_reachable("portrait_2"), is_reachable("portrait_100_100")
+    (True, False)
+    """
+    try:
+        forms = [parse_live_request(f"{id}{end}.jpg", "") for end in ("", "_1_1")]
+    except PackshotError:
+        return False
+    return all(form.image_id == id for form in forms) and forms[0].size is None
+
+
+def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Report) -> None:
+    found: dict[str, Path] = {}
+    for path in paths:
+        id = name_of(path.name)
+        try:
+            check_text(id, "id")
+        except PackshotError as error:
+            report.left("image", ascii(str(path)), error)
+            continue
+        if id in found:
+            report.left("image", id, f"There are two files of it, {found[id]} and {path}; the first is taken.", "TWICE")
+            continue
+        if not os.access(path, os.R_OK):
+            report.left("image", id, f"The file {path} cannot be read.", "UNREADABLE")
+            continue
+        found[id] = path
+    with caller.site.catalog.read(caller.tenant) as tx:
+        known = pack_rows.find_packs(tx, external_ids=list(found))
+        snapshots = read_snapshots(tx, list(known.values()))
+        erased = tombstones.find_erased(tx, [map_pack_id(id, "iaas") for id in found])
+    arrivals = []
+    same: list[tuple[str, str]] = []
+    for id, path in found.items():
+        if not is_reachable(id):
+            why = "Not every live URL can spell that id; stable URLs show it by its pack's."
+            report.noted("image", id, "UNREACHABLE", why)
+        if map_pack_id(id, "iaas") in erased:
+            report.left("image", id, "It was erased here, and does not come back.", "ERASED")
+            continue
+        here = snapshots.get(known.get(id, ""))
+        if here is not None and (shown := _same_original(path, here)) is not None:
+            report.counts["packsUnchanged"] += 1
+            same.append((here.pack.id, shown.sha256))
+            continue
+        arrival = _compare(id, path, here, options, report)
+        if arrival is not None:
+            arrivals.append(arrival)
+    if options.dry_run:
+        foresee(arrivals, report)
+        return
+    write(caller, arrivals, report)
+    _mark(caller, same)
+
+
+def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
+    """Record that originals which were here already are those of the live-resize service."""
+    with caller.site.catalog.read(caller.tenant) as tx:
+        unmarked = set(same) - pack_rows.find_live_originals(tx, same)
+    if unmarked:
+        with caller.site.catalog.write(caller.tenant) as tx:
+            pack_rows.mark_live_originals(tx, unmarked)
+
+
+def _same_original(path: Path, here: Snapshot) -> Original | None:
+    """Return the original that a pack shows at its main location, if it is that of the file."""
+    location = here.pack.main_location or LOCATION
+    kept = here.slot(location).original
+    return kept if is_same(path, kept, here, location) else None
+
+
+def _compare(id: str, path: Path, here: Snapshot | None, options: Options, report: Report) -> Arrival | None:
+    """Return what is to be written of one image; None: another original is here, and is left as it is."""
+    location = LOCATION if here is None else here.pack.main_location or LOCATION
+    original = NewOriginal(location, Source(received=path))
+    if here is None:
+        # Always the same id, so that one that is erased is known should it come again.
+        new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"), live=True)
+        return Arrival(id, new, what="image")
+    kept = here.slot(location).original
+    if kept is not None and not options.force:
+        why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
+        report.left("image", id, why, "TAKEN")
+        return None
+    return Arrival(id, NewPack({}, [original], id=here.pack.id, live=True), what="image", exists=True)

@@ -1,0 +1,1 @@
+"""Migration from the image service: its documents, locations, packs and pictures."""

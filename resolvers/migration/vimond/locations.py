@@ -1,0 +1,161 @@
+"""Taking over the locations of the image service."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from packshot.catalog.configuration import locations as location_rows
+from packshot.errors import ForceRequired, PackshotError
+from packshot.model import Location
+from packshot.variants.change import Change
+from resolvers import locations
+from resolvers.caller import Caller
+from resolvers.changing import changes
+from resolvers.changing.changes import Activation, Consent
+from resolvers.migration.report import NEWER_HERE, Report
+from resolvers.migration.vimond.documents import OldLocation, in_order, map_names, read_location
+from resolvers.migration.vimond.service import VimondService
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the image service is taken over.
+
+    Attributes:
+        originals: a copy of its bucket, `<pack>/<location>`; None: pictures come by client URLs.
+        width: how wide those are asked for, in pixels.
+        force: what was changed here later, or alters pictures that packs show, is taken over all the same.
+    """
+
+    originals: Path | None = None
+    width: int = 4096
+    force: bool = False
+    dry_run: bool = False
+    threads: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The old service's locations.
+
+    Attributes:
+        names: what each is called here, by its old name.
+        fallbacks: by old names.
+        known: the locations here, those that a dry run would make among them.
+    """
+
+    names: Mapping[str, str]
+    fallbacks: Mapping[str, str]
+    known: Mapping[str, Location]
+
+    def here(self, old: str) -> str | None:
+        """Return the name here of a location; None: it was not taken."""
+        name = self.names.get(old)
+        return name if name in self.known else None
+
+    def chain(self, old: str) -> list[str]:
+        """Return the old names of those that a location falls back to, in order."""
+        chain: list[str] = []
+        while (following := self.fallbacks.get(chain[-1] if chain else old)) is not None:
+            chain.append(following)
+        return chain
+
+
+def move_locations(caller: Caller, service: VimondService, options: Options, report: Report) -> Places:
+    """Take over the location configs, those that others fall back to first.
+
+    Raises:
+        Away, Forbidden, Invalid: the old service does not give them.
+    """
+    found: dict[str, OldLocation] = {}
+    for index, document in enumerate(service.locations()):
+        name = document.get("name") if isinstance(document, dict) else None
+        shown = str(name or f"number {index + 1}")
+        try:
+            old = read_location(document)
+        except PackshotError as error:
+            report.left("location", shown, error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, or raised again
+            report.unforeseen("location", shown, error)
+        else:
+            found[old.name] = old
+    names = map_names(found)
+    for old_name, name in names.items():
+        if name != old_name:
+            report.mapped("location", old_name, name, "Clients have to ask for it by its name here.")
+    with caller.site.catalog.read(caller.tenant) as tx:
+        known = location_rows.get_locations(tx)
+    ordered = in_order(found, report)
+    created: dict[str, Mapping[str, Any]] = {}
+    for old in ordered:
+        fallback = old.values["fallback"]
+        values = {**old.values, "fallback": None if fallback is None else names[fallback]}
+        try:
+            _move_location(caller, names[old.name], replace(old, values=values), known, created, options, report)
+        except ForceRequired as error:
+            fields = ", ".join(change.field for change in error.plan.changes if change.requires_force)
+            why = f"Packs here show pictures at it that another {fields} would alter; --force changes it at once."
+            report.left("location", old.name, why, error.code.value)
+        except PackshotError as error:
+            report.left("location", old.name, error)
+        except Exception as error:  # noqa: BLE001 - noted, logged, or raised again
+            report.unforeseen("location", old.name, error)
+    fallbacks = {old.name: old.values["fallback"] for old in ordered if old.values["fallback"] is not None}
+    return Places(names, fallbacks, known)
+
+
+def _move_location(
+    caller: Caller,
+    name: str,
+    old: OldLocation,
+    known: dict[str, Location],
+    created: dict[str, Mapping[str, Any]],
+    options: Options,
+    report: Report,
+) -> None:
+    """Make or change one location here, and note in `known` how it is then."""
+    here = known.get(name)
+    if here is not None:
+        differing = [field for field, value in old.values.items() if getattr(here, field) != value]
+        if not differing:
+            report.counts["locationsUnchanged"] += 1
+            return
+        # Every tenant is born with `main`; that says nothing about what somebody wants.
+        is_born = name == "main" and here.version == 1
+        if not is_born and not options.force and old.updated is not None and old.updated <= here.updated_at:
+            why = f"It is another one here, in {', '.join(differing)}, changed later than there; --force takes it over."
+            report.left("location", old.name, why, NEWER_HERE)
+            return
+    if options.dry_run:
+        known[name] = _foresee_location(caller, name, old, known, created, options)
+    else:
+        consent = Consent(force=options.force, activation=Activation.IMMEDIATE)
+        changed = locations.put_location(caller, name, old.values, consent)
+        known[name] = changed.location
+        if changed.job is not None:
+            report.jobs[changed.job.id] += 1
+    report.counts["locationsCreated" if here is None else "locationsChanged"] += 1
+
+
+def _foresee_location(
+    caller: Caller,
+    name: str,
+    old: OldLocation,
+    known: Mapping[str, Location],
+    created: dict[str, Mapping[str, Any]],
+    options: Options,
+) -> Location:
+    """Return what a location would be here, or raise what it would be refused with."""
+    fields = location_rows.read_changes(known, name, old.values, limit=caller.site.limit)
+    here = known.get(name)
+    if here is None:
+        created[name] = fields
+        now = datetime.now(UTC)
+        return Location(name=name, version=0, revision=0, added_at=now, updated_at=now, **fields)
+    with caller.site.catalog.read(caller.tenant) as tx:
+        plan = changes.foresee(caller, tx, Change(locations={**created, name: fields}), name)
+    if plan is not None and plan.requires_force and not options.force:
+        raise ForceRequired("This change alters pictures that are shown.", expected="--force", plan=plan)
+    return replace(here, **fields)

@@ -1,0 +1,233 @@
+"""Taking over packs of the image service, by their ids or those of their assets."""
+
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packshot.catalog.variants import tombstones
+from packshot.errors import Forbidden, NotFound, PackshotError
+from packshot.model import Snapshot
+from resolvers import packs
+from resolvers.caller import Caller
+from resolvers.migration.files import files_of
+from resolvers.migration.report import NEWER_HERE, Report, portions, side_by_side
+from resolvers.migration.vimond.documents import OldPack, map_pack_id, read_pack
+from resolvers.migration.vimond.locations import Options, Places
+from resolvers.migration.vimond.pictures import PackPictures, keep_ours, place
+from resolvers.migration.vimond.service import Away, VimondService
+from resolvers.migration.writing import Arrival, foresee, is_same, write
+from resolvers.originals import Source
+from resolvers.pack_imports import NewOriginal, NewPack
+from resolvers.packs import SlotPatch
+
+PACKS_AT_ONCE = 20
+# So many packs one after the other that it does not answer for, and it is taken to be away.
+MOST_SILENT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A pack to be taken.
+
+    Attributes:
+        id: its own, or that of its asset.
+        of_asset: whose id it is.
+        may_lack: an asset that has no pack is nothing to tell of.
+    """
+
+    id: str
+    of_asset: bool = False
+    may_lack: bool = False
+
+
+def move_packs(
+    caller: Caller,
+    service: VimondService,
+    places: Places,
+    named: Iterator[Named],
+    options: Options,
+    report: Report,
+    *,
+    folder: Path,
+    seen: Callable[[Report, int], None],
+) -> None:
+    """Take over packs, some of them at once; one that is here already is compared and not written again.
+
+    Args:
+        folder: for pictures that are being received; what is in it afterwards is nobody's.
+        seen: called after each portion, with what it reports and how many were named in it.
+
+    Raises:
+        Forbidden: the old service does not let us in.
+        Away: it does not answer any more.
+        OSError: a store or the folder of originals is away.
+    """
+    move = _PackMove(caller, service, places, options, folder)
+    batches = portions(named, PACKS_AT_ONCE)
+    side_by_side(move.take, batches, report, name=_name, threads=options.threads, seen=seen)
+
+
+def _name(one: Named) -> tuple[str, str]:
+    return "asset" if one.of_asset else "pack", one.id
+
+
+class _PackMove:
+    """Takes portions of packs; called from several threads."""
+
+    def __init__(self, caller: Caller, service: VimondService, places: Places, options: Options, folder: Path) -> None:
+        self._caller = caller
+        self._service = service
+        self._places = places
+        self._options = options
+        self._folder = folder
+        self._silent = 0
+        self._lock = threading.Lock()
+
+    def take(self, named: Sequence[Named]) -> Report:
+        report, found = Report(), dict[str, OldPack]()
+        for one in named:
+            old = self._ask(one, report)
+            if old is not None:
+                found[map_pack_id(old.id)] = old
+        snapshots = packs.load_snapshots(self._caller, list(found))
+        with self._caller.site.catalog.read(self._caller.tenant) as tx:
+            erased = tombstones.find_erased(tx, list(found))
+        folder = self._folder / secrets.token_hex(8)
+        folder.mkdir(0o700)
+        try:
+            arrivals = []
+            for pack_id, old in found.items():
+                if pack_id in erased:
+                    report.left("pack", old.id, "It was erased here, and does not come back.", "ERASED")
+                    continue
+                arrivals.append(self._compare(pack_id, old, snapshots.get(pack_id), folder, report))
+            if self._options.dry_run:
+                foresee(arrivals, report)
+            else:
+                write(self._caller, arrivals, report)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._options.originals is None:
+            report.counts["originalsRendered"] = report.counts["originalsTaken"]
+        return report
+
+    def _ask(self, one: Named, report: Report) -> OldPack | None:
+        what, _ = _name(one)
+        try:
+            old = read_pack(self._service.pack_of_asset(one.id) if one.of_asset else self._service.pack(one.id))
+        except Away as error:
+            self._count_silence()
+            report.left(what, one.id, f"The old service is away: {error}.", "AWAY")
+            return None
+        except Forbidden:
+            raise
+        except NotFound as error:
+            if one.may_lack:
+                report.counts["assetsWithoutPack"] += 1
+            else:
+                report.left(what, one.id, error)
+            return None
+        except PackshotError as error:
+            report.left(what, one.id, error)
+            return None
+        self._silent = 0
+        return old
+
+    def _count_silence(self) -> None:
+        with self._lock:
+            self._silent += 1
+            if self._silent >= MOST_SILENT:
+                raise Away(f"it gave no answer for {MOST_SILENT} packs in a row")
+
+    def _compare(self, pack_id: str, old: OldPack, here: Snapshot | None, folder: Path, report: Report) -> Arrival:
+        """Return what is to be written of one pack; nothing of one that is as it should be."""
+        for location, fault in old.faults:
+            report.left("pack" if location is None else "pack location", place(old, location), fault)
+        keeps_ours = here is not None and not self._options.force and not _is_later(old, here)
+        values, overrides = self._differing(pack_id, old, here, report)
+        if keeps_ours and (values or overrides):
+            fields = ", ".join([*values, *(f"{patch.location} {' '.join(patch.values)}" for patch in overrides)])
+            why = f"It is another one here, in {fields}, changed later than there; --force takes it over."
+            report.left("pack", old.id, why, NEWER_HERE)
+            values, overrides = {}, []
+        if self._options.originals is not None:
+            originals = self._from_files(self._options.originals, old, here, report, keeps_ours=keeps_ours)
+        else:
+            largest = self._caller.site.settings.max_upload_bytes
+            pictures = PackPictures(
+                self._service, self._places, self._options, old, here, keeps_ours, folder, largest, report
+            )
+            originals = pictures.take()
+        return Arrival(old.id, NewPack(values, originals, overrides, pack_id), exists=here is not None)
+
+    def _differing(
+        self, pack_id: str, old: OldPack, here: Snapshot | None, report: Report
+    ) -> tuple[dict[str, Any], list[SlotPatch]]:
+        values = dict(old.values)
+        if pack_id != old.id:
+            values["external_id"] = old.id
+            report.mapped("pack", old.id, pack_id, "Its old id is its external id here; URLs need the new one.")
+        main = old.main_location
+        values["main_location"] = None if main is None else self._here(old, main, "main location", report)
+        wanted = []
+        for location, fields in old.overrides.items():
+            name = self._here(old, location, "pack location", report)
+            if name is not None:
+                wanted.append(SlotPatch(name, fields))
+        if here is None:
+            return values, [patch for patch in wanted if _says_something(patch.values)]
+        differing = {field: value for field, value in values.items() if getattr(here.pack, field) != value}
+        patches = [_patch_where_different(patch, here) for patch in wanted]
+        return differing, [patch for patch in patches if patch.values]
+
+    def _here(self, old: OldPack, location: str, what: str, report: Report) -> str | None:
+        name = self._places.here(location)
+        if name is None:
+            report.left(what, place(old, location), f"There is no location {location!r} here.", "NOT_FOUND")
+        return name
+
+    def _from_files(
+        self, folder: Path, old: OldPack, here: Snapshot | None, report: Report, *, keeps_ours: bool
+    ) -> list[NewOriginal]:
+        """Return those originals among the files of the old bucket that are not here yet."""
+        originals, files = [], files_of(folder, old.id)
+        for location in old.overrides:
+            if location in files or self._places.here(location) is None:
+                continue
+            report.left("original", place(old, location), "There is no file of it in the folder.", "NOT_FOUND")
+        for location, path in files.items():
+            name = self._places.here(location)
+            if name is None:
+                if location not in old.overrides:
+                    self._here(old, location, "original", report)
+                continue
+            if not os.access(path, os.R_OK):
+                report.left("original", place(old, location), f"The file {path} cannot be read.", "UNREADABLE")
+                continue
+            kept = None if here is None else here.slot(name).original
+            if is_same(path, kept, here, name):
+                continue
+            if kept is not None and keeps_ours:
+                keep_ours(old, location, report)
+                continue
+            originals.append(NewOriginal(name, Source(received=path)))
+        return originals
+
+
+def _is_later(old: OldPack, here: Snapshot) -> bool:
+    return old.modified is not None and old.modified > here.pack.modified_at
+
+
+def _says_something(values: Mapping[str, Any]) -> bool:
+    return any(value not in (None, "unset") for value in values.values())
+
+
+def _patch_where_different(patch: SlotPatch, here: Snapshot) -> SlotPatch:
+    slot = here.slot(patch.location)
+    values = {field: value for field, value in patch.values.items() if getattr(slot, field) != value}
+    return SlotPatch(patch.location, values)

@@ -1,0 +1,248 @@
+"""Making packs together with their originals, one or many at a time."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from packshot.catalog.configuration.snapshots import read_snapshot
+from packshot.catalog.database.transaction import Tx
+from packshot.catalog.packs import packs
+from packshot.catalog.work import jobs, url_imports
+from packshot.catalog.work.jobs import Job, JobKind
+from packshot.catalog.work.orders import Priority
+from packshot.errors import Invalid, Limit, PackshotError, Taken, dump_error, load_error
+from packshot.geometry import Crop
+from packshot.model import Focus, Original, Snapshot
+from resolvers.caller import Caller
+from resolvers.orders import order_packs, ring_for, the_one
+from resolvers.originals import Source, take_original
+from resolvers.packs import SHOWN_BY, SlotPatch, slot_columns
+
+MOST_PACKS = 100
+
+
+class OnExisting(StrEnum):
+    """What is done about a pack that there is already, by its asset or external id."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+    UPDATE = "update"
+
+
+@dataclass(frozen=True, slots=True)
+class NewOriginal:
+    """One original of a new pack; crop and focus are None where nothing is said."""
+
+    location: str
+    source: Source
+    crop: Crop | None = None
+    focus: Focus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPack:
+    """One pack to be made; the values are those of `packshot.catalog.packs.packs.create_pack`.
+
+    Attributes:
+        overrides: of pack locations, with an original or without, as `resolvers.packs.SlotPatch` has them.
+        id: of a pack that moves here from another service; None: a new one.
+        live: its originals were uploaded through live resize, or are imported from such a service.
+    """
+
+    values: Mapping[str, Any]
+    originals: Sequence[NewOriginal] = ()
+    overrides: Sequence[SlotPatch] = ()
+    id: str | None = None
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one input: a pack and what is done for it, or a refusal.
+
+    Attributes:
+        job: fetches the originals that come by address, else renders those that were uploaded; None: neither.
+    """
+
+    pack_id: str | None = None
+    job_id: str | None = None
+    error: PackshotError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    pack_id: str
+    urls: Mapping[str, str]
+    changed: bool
+
+
+def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
+    """Make a pack and set its originals, or do nothing of it; those by address are fetched by the job.
+
+    Raises:
+        PackshotError: as `packs.create_pack` and `originals.set_original` say.
+    """
+    taken = _take_originals(caller, new)
+    with caller.write() as tx:
+        placed = _place(caller, tx, new, taken, OnExisting.FAIL)
+        job_ids = _order(caller, tx, [placed], Priority.INTERACTIVE)
+        caller.answer(pack=placed.pack_id)
+        snapshot, job = read_snapshot(tx, placed.pack_id), None
+        if job_ids:
+            job = jobs.get_job(tx, job_ids[placed.pack_id])
+            caller.answer(job=f"job:{job.id}")
+    if job is not None:
+        ring_for(caller, [placed.pack_id])
+        caller.bell.wake()
+    return snapshot, job
+
+
+def create_packs(
+    caller: Caller, inputs: Sequence[NewPack], on_existing: OnExisting
+) -> tuple[list[Outcome], Job | None]:
+    """Make up to 100 packs, each by itself: one that is refused does not keep the others from being made.
+
+    Returns:
+        What became of each input, and the job that fetches originals, or renders where there is nothing to fetch.
+
+    Raises:
+        Limit: no input, or more than 100.
+    """
+    if not 1 <= len(inputs) <= MOST_PACKS:
+        raise Limit(
+            "That many packs cannot be made at once.",
+            field=("inputs",),
+            expected=f"1 to {MOST_PACKS}",
+            got=len(inputs),
+        )
+    found = [_try_to_take(caller, new) for new in inputs]
+    outcomes: list[Outcome] = []
+    with caller.write() as tx:
+        done: list[_Placed] = []
+        for new, taken in zip(inputs, found, strict=True):
+            placed = taken if isinstance(taken, PackshotError) else _try_to_place(caller, tx, new, taken, on_existing)
+            if isinstance(placed, PackshotError):
+                outcomes.append(Outcome(error=placed))
+            else:
+                done.append(placed)
+                outcomes.append(Outcome(placed.pack_id))
+        job_ids = _order(caller, tx, done, Priority.BULK)
+        outcomes = [replace(one, job_id=job_ids.get(one.pack_id or "")) for one in outcomes]
+        started = sorted(jobs.get_jobs(tx, list(set(job_ids.values()))).values(), key=lambda job: job.kind)
+        job = started[0] if started else None  # `import` comes before `regenerate`.
+        caller.answer(outcomes=dump_outcomes(outcomes))
+        if job is not None:
+            caller.answer(job=f"job:{job.id}")
+    caller.bell.wake()
+    return outcomes, job
+
+
+def dump_outcomes(outcomes: Sequence[Outcome]) -> str:
+    """Spell outcomes so that the call can be answered again."""
+    return json.dumps(
+        [(one.pack_id, one.job_id, None if one.error is None else dump_error(one.error)) for one in outcomes]
+    )
+
+
+def load_outcomes(text: str) -> list[Outcome]:
+    """Read what `dump_outcomes` spelled."""
+    return [
+        Outcome(pack_id, job_id, None if error is None else load_error(error))
+        for pack_id, job_id, error in json.loads(text)
+    ]
+
+
+def _take_originals(caller: Caller, new: NewPack) -> dict[str, Original]:
+    """Check the uploads of a new pack and keep their bytes; return them by location."""
+    taken = {}
+    seen: set[str] = set()
+    for index, original in enumerate(new.originals):
+        try:
+            if original.location in seen:
+                raise Invalid(
+                    "A location has one original.",
+                    field=("location",),
+                    expected="each location once",
+                    got=original.location,
+                )
+            seen.add(original.location)
+            _columns(original)
+            if original.source.url is None:
+                taken[original.location] = take_original(caller, original.source)
+        except PackshotError as error:
+            raise error.at("originals", str(index)) from None
+    return taken
+
+
+def _columns(original: NewOriginal) -> dict[str, Any]:
+    said = {"crop": original.crop, "focus": original.focus}
+    return slot_columns({name: value for name, value in said.items() if value is not None})
+
+
+def _try_to_take(caller: Caller, new: NewPack) -> dict[str, Original] | PackshotError:
+    try:
+        return _take_originals(caller, new)
+    except PackshotError as error:
+        return error
+
+
+def _try_to_place(
+    caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting
+) -> _Placed | PackshotError:
+    try:
+        # What is refused undoes this input alone.
+        with tx.part():
+            return _place(caller, tx, new, taken, on_existing)
+    except PackshotError as error:
+        return error
+
+
+def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting) -> _Placed:
+    changed = bool(taken)
+    try:
+        with tx.part():
+            pack_id = packs.create_pack(tx, new.values, id=new.id)
+    except Taken as error:
+        # Whoever brings an id of its own means that pack, and no other that has its asset.
+        if on_existing is OnExisting.FAIL or new.id not in (None, error.existing_id):
+            raise
+        pack_id = error.existing_id
+        if on_existing is OnExisting.SKIP:
+            return _Placed(pack_id, {}, changed=False)
+        packs.update_pack(tx, pack_id, new.values, cause=f"createPacks by {caller.subject}")
+        changed = changed or bool(new.values.keys() & SHOWN_BY or new.overrides) or any(map(_columns, new.originals))
+    urls = {}
+    for index, original in enumerate(new.originals):
+        columns = _columns(original)
+        if (here := taken.get(original.location)) is not None:
+            url_imports.drop_fetch(tx, pack_id, original.location)
+            packs.keep_original(tx, pack_id, here, live=new.live)
+            columns |= {"original_sha256": here.sha256, "original_at": tx.now}
+        elif original.source.url is not None:
+            urls[original.location] = original.source.url
+        try:
+            packs.set_slot(tx, pack_id, original.location, columns)
+        except PackshotError as error:
+            raise error.at("originals", str(index)) from None
+    for index, patch in enumerate(new.overrides):
+        try:
+            packs.set_slot(tx, pack_id, patch.location, slot_columns(patch.values))
+        except PackshotError as error:
+            raise error.at(*(patch.at or ("overrides", str(index)))) from None
+    return _Placed(pack_id, urls, changed)
+
+
+def _order(caller: Caller, tx: Tx, done: Sequence[_Placed], priority: Priority) -> dict[str, str]:
+    """Order what the packs need, and return which job does it for each: fetching before rendering."""
+    job_ids: dict[str, str] = {}
+    if changed := list(dict.fromkeys(placed.pack_id for placed in done if placed.changed)):
+        job = order_packs(tx, caller.site, changed, by=caller.subject, priority=priority)
+        job_ids |= dict.fromkeys(changed, job.id)
+    urls = {(placed.pack_id, location): url for placed in done for location, url in placed.urls.items()}
+    if urls:
+        job = jobs.create_job(tx, JobKind.IMPORT, priority, pack_id=the_one(id for id, _ in urls), by=caller.subject)
+        url_imports.order_fetches(tx, job, urls)
+        job_ids |= dict.fromkeys((pack_id for pack_id, _ in urls), job.id)
+    return job_ids

@@ -1,0 +1,60 @@
+"""How much a regeneration would look at, before anybody orders it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from packshot.catalog.configuration.locations import get_locations
+from packshot.catalog.configuration.tenants import get_tenant
+from packshot.catalog.packs.packs import check_location
+from packshot.catalog.packs.shapes import Stand, read_packs, read_survey
+from packshot.errors import NotFound
+from packshot.variants.effect import Planner
+from resolvers.caller import Caller
+
+MOST_SHAPES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much there is to look at.
+
+    Attributes:
+        packs: those of which anything is rendered ahead of time there.
+        variants: what is, of all of them.
+    """
+
+    packs: int
+    variants: int
+
+
+def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: str | None = None) -> Extent:
+    """Return how much a regeneration of these packs, or of every pack, would look at; nothing is changed.
+
+    Exact up to 512 shapes of packs; beyond that some stand for others, as in a plan.
+
+    Args:
+        pack_ids: None: every pack of the tenant.
+        location: where; None: everywhere.
+
+    Raises:
+        NotFound: one of them is no pack or no location of this tenant.
+    """
+    with caller.site.catalog.read(caller.tenant) as tx:
+        tenant, locations = get_tenant(tx), get_locations(tx)
+        if location is not None:
+            check_location(tx, location, "scope", "location")
+        if pack_ids is None:
+            stands = read_survey(tx, MOST_SHAPES).shapes
+        else:
+            stands = [Stand(pack_id, 1.0) for pack_id in dict.fromkeys(pack_ids)]
+        snapshots = read_packs(tx, [stand.pack_id for stand in stands], tenant, locations)
+    names, planner = list(locations) if location is None else [location], Planner(caller.site.limit)
+    packs = variants = 0.0
+    for stand in stands:
+        if stand.pack_id not in snapshots:
+            raise NotFound("There is no such pack.", field=("scope", "pack_ids"), got=stand.pack_id)
+        standings = [planner.at(snapshots[stand.pack_id], name) for name in names]
+        planned = sum(len(standing.variants) for standing in standings if standing is not None)
+        packs += stand.packs * bool(planned)
+        variants += stand.packs * planned
+    return Extent(round(packs), round(variants))

@@ -1,0 +1,1 @@
+"""URLs of pictures and files: parse, build and sign them."""

@@ -1,0 +1,1 @@
+"""What all GraphQL types share: enums, scalars, interfaces, paging, refusals."""

@@ -1,0 +1,1 @@
+"""How operations run: limits, cost, charges, scopes, visibility, masked errors."""

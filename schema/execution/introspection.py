@@ -1,0 +1,35 @@
+"""What the schema tells of itself, where the operator would rather it told nothing."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from graphql import GraphQLError, NoSchemaIntrospectionCustomRule
+from strawberry.extensions import SchemaExtension
+
+from schema.request.context import Context
+
+_SUGGESTION = re.compile(r" Did you mean [^?]*\?")
+
+
+class Reticence(SchemaExtension):
+    """Refuses introspection and takes suggestions out of errors where `PACKSHOT_INTROSPECTION` is off."""
+
+    def on_operation(self) -> Iterator[None]:
+        execution = self.execution_context
+        context = execution.context
+        if not isinstance(context, Context) or context.caller.site.settings.introspection:
+            yield
+            return
+        execution.validation_rules = (*execution.validation_rules, NoSchemaIntrospectionCustomRule)
+        yield
+        result: Any = execution.result
+        if result is not None and result.errors:
+            result.errors = [_without_suggestion(error) for error in result.errors]
+
+
+def _without_suggestion(error: GraphQLError) -> GraphQLError:
+    message = _SUGGESTION.sub("", error.message)
+    return GraphQLError(
+        message, error.nodes, error.source, error.positions, error.path, error.original_error, error.extensions
+    )

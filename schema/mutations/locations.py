@@ -1,0 +1,150 @@
+"""Mutations of what holds for a whole tenant: its defaults and its locations."""
+
+from typing import Annotated
+
+import strawberry
+
+from resolvers import locations, tenants
+from resolvers.caller import Caller, Scope
+from resolvers.changing.changes import Consent
+from resolvers.locations import Changed
+from schema.base.enums import Activation, core
+from schema.base.inputs import given
+from schema.execution.scopes import Needs
+from schema.mutations.payloads import (
+    DeleteLocationPayload,
+    ExpectedVersion,
+    IdempotencyKey,
+    LocationPayload,
+    TenantPayload,
+    payload,
+)
+from schema.request.context import Info
+from schema.types.jobs import Job
+from schema.types.locations import ImageLocation, LocationInput, RenditionInput, location_id
+from schema.types.plans import LocationPlan
+from schema.types.tenants import Tenant, TenantInput
+
+LocationName = Annotated[str, strawberry.argument(description="The location's name.")]
+Force = Annotated[bool, strawberry.argument(description="Alter pictures that packs show. Without it the plan is told.")]
+When = Annotated[Activation, strawberry.argument(description="When altered pictures go live.")]
+
+
+@strawberry.type
+class LocationMutation:
+    @strawberry.mutation(
+        description="Change what applies where nothing else is said. Where packs show anything it needs force, and "
+        "goes live once every pack is rendered under it.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def update_tenant(
+        self,
+        info: Info,
+        input: Annotated[TenantInput, strawberry.argument(description="What to change.")],
+        force: Force = False,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> TenantPayload | None:
+        def act(caller: Caller) -> TenantPayload:
+            expected = given(expected_version)
+            tenant, job = tenants.update_tenant(caller, input.values(), force=force, expected_version=expected)
+            return TenantPayload(tenant=Tenant.of(tenant), job=None if job is None else Job.of(job))
+
+        return await payload(info, TenantPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Create or change a location. What alters pictures that packs show – width, height, fallback, "
+        "resizeGravity, useResizeIncludeAll, allowUpscale – needs force and is prepared beside what is live; the rest "
+        "goes live at once. While a change is prepared, what is absent stays as it is to become.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def put_location(
+        self,
+        info: Info,
+        input: Annotated[LocationInput, strawberry.argument(description="What to set.")],
+        force: Force = False,
+        plan_id: Annotated[
+            strawberry.ID | None,
+            strawberry.argument(
+                description="The plan that was looked at; refused if it does not hold any more, also where no force is "
+                "needed."
+            ),
+        ] = strawberry.UNSET,
+        activation: When = Activation.WHEN_READY,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> LocationPayload | None:
+        def act(caller: Caller) -> LocationPayload:
+            consent = Consent(force, given(plan_id), core(activation))
+            expected = given(expected_version)
+            return _payload(
+                locations.put_location(caller, input.name, input.changes(), consent, expected_version=expected)
+            )
+
+        return await payload(info, LocationPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Make a location what it was in an earlier version. Until that version's `freeUntil` only packs "
+        "that were edited or made since are rendered.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def rollback_location(
+        self,
+        info: Info,
+        name: LocationName,
+        to_version: Annotated[int, strawberry.argument(description="The version to go back to, of its history.")],
+        force: Force = False,
+        activation: When = Activation.WHEN_READY,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> LocationPayload | None:
+        def act(caller: Caller) -> LocationPayload:
+            consent = Consent(force, activation=core(activation))
+            expected = given(expected_version)
+            return _payload(locations.rollback_location(caller, name, to_version, consent, expected_version=expected))
+
+        return await payload(info, LocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Delete a location. One that packs or other locations use needs force, and the refusal says which.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def delete_location(
+        self,
+        info: Info,
+        name: LocationName,
+        force: Annotated[bool, strawberry.argument(description="Delete it although it is used.")] = False,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> DeleteLocationPayload | None:
+        def act(caller: Caller) -> DeleteLocationPayload:
+            job = locations.delete_location(caller, name, force=force, expected_version=given(expected_version))
+            return DeleteLocationPayload(
+                deleted_id=location_id(name), deleted_name=name, job=None if job is None else Job.of(job)
+            )
+
+        return await payload(info, DeleteLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Have one more size of a location rendered ahead of time; one that is there changes nothing.",
+        extensions=[Needs(Scope.LOCATIONS_WRITE)],
+    )
+    async def add_rendition(
+        self,
+        info: Info,
+        location: LocationName,
+        rendition: Annotated[RenditionInput, strawberry.argument(description="The size.")],
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> LocationPayload | None:
+        def act(caller: Caller) -> LocationPayload:
+            return _payload(locations.add_rendition(caller, location, rendition.to_core()))
+
+        return await payload(info, LocationPayload, act, key=idempotency_key)
+
+
+def _payload(changed: Changed) -> LocationPayload:
+    return LocationPayload(
+        location=ImageLocation.of(changed.location),
+        plan=None if changed.plan is None else LocationPlan.of(changed.plan),
+        job=None if changed.job is None else Job.of(changed.job),
+    )

@@ -1,0 +1,277 @@
+"""Payloads: what a mutation made, or why it refused."""
+
+import asyncio
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Annotated, Any, TypeAlias, TypeVar
+
+import strawberry
+from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, print_ast
+
+from packshot import errors
+from packshot.catalog.clients.idempotency import AnsweredBefore, find_answer, once
+from packshot.errors import Invalid, PackshotError
+from resolvers import uploads
+from resolvers.caller import Caller
+from resolvers.pack_imports import Outcome, load_outcomes
+from schema.base.enums import ErrorCode
+from schema.base.inputs import given
+from schema.base.interfaces import InputError, Taken, UserError, VersionConflict
+from schema.base.refusals import field_path, run_in
+from schema.base.scalars import URL
+from schema.request.context import Info
+from schema.request.threads import ThreadPool
+from schema.types.jobs import Job
+from schema.types.locations import ImageLocation
+from schema.types.nodes import load_node
+from schema.types.packs import Pack, PackLocation
+from schema.types.plans import ForceRequired, LocationPlan
+from schema.types.tenants import Tenant
+from schema.types.uploads import Upload
+from schema.types.webhooks import Webhook
+
+LONGEST_KEY = 255
+
+IdempotencyKey: TypeAlias = Annotated[
+    str | None,
+    strawberry.argument(
+        description="Any text of up to 255 characters, new for each call. The same call with the same key within "
+        "24 hours changes nothing and is answered the same."
+    ),
+]
+ExpectedVersion: TypeAlias = Annotated[
+    int | None,
+    strawberry.argument(description="Refuse unless it is at this version; without it the last edit wins."),
+]
+
+
+def _user_errors() -> list[UserError]:
+    return strawberry.field(default_factory=list, description="Why it was refused; empty: it was done.")  # type: ignore[no-any-return]
+
+
+@strawberry.type(description="The tenant that was changed.")
+class TenantPayload:
+    tenant: Tenant | None = strawberry.field(default=None, description="The tenant as it is now.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders what looks different now; null: nothing does."
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A location that was created or changed.")
+class LocationPayload:
+    location: ImageLocation | None = strawberry.field(default=None, description="The location as it is now.")
+    plan: LocationPlan | None = strawberry.field(
+        default=None, description="What it costs, where it alters pictures that packs show."
+    )
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders what it asks for; null: nothing."
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="What a change would cost.")
+class PlanPayload:
+    plan: LocationPlan | None = strawberry.field(default=None, description="The plan.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A location that was deleted.")
+class DeleteLocationPayload:
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    deleted_name: str | None = strawberry.field(default=None, description="Its name.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders what packs show instead; null: nothing."
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A pack that was deleted.")
+class DeletePackPayload:
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A pack that was created or changed.")
+class PackPayload:
+    pack: Pack | None = strawberry.field(default=None, description="The pack as it is now.")
+    job: Job | None = strawberry.field(default=None, description="The job that renders it; null: nothing to render.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="Packs that were made, each by itself.")
+class PacksPayload:
+    job: Job | None = strawberry.field(
+        default=None, description="The job that fetches originals, or renders where there is nothing to fetch."
+    )
+    user_errors: list[UserError] = _user_errors()
+    outcomes: strawberry.Private[list[Outcome]] = dataclasses.field(default_factory=list)
+
+    @strawberry.field(description="What became of each input, in their order.")
+    async def results(self, info: Info) -> list[PackPayload]:
+        return list(await asyncio.gather(*(_result(info, *numbered) for numbered in enumerate(self.outcomes))))
+
+
+@strawberry.type(description="A pack location that was changed.")
+class PackLocationPayload:
+    pack_location: PackLocation | None = strawberry.field(default=None, description="The pack location as it is now.")
+    pack: Pack | None = strawberry.field(default=None, description="Its pack as it is now.")
+    job: Job | None = strawberry.field(default=None, description="The job that renders it.")
+    preview_urls: list[URL] | None = strawberry.field(
+        default=None, description="With `dryRun`: what it would look like, each size once, largest first; immutable."
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="An upload that was announced.")
+class UploadPayload:
+    upload: Upload | None = strawberry.field(default=None, description="Where to send the bytes.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A webhook that was created, deleted, has a new secret, or is told something once more.")
+class WebhookPayload:
+    webhook: Webhook | None = strawberry.field(default=None, description="The webhook.")
+    secret: str | None = strawberry.field(
+        default=None,
+        description="By which its owner verifies what it is told. Shown once: when it is created or rotated.",
+    )
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A URL that was signed.")
+class UrlPayload:
+    url: URL | None = strawberry.field(default=None, description="The URL as it opens.")
+    expires_at: datetime | None = strawberry.field(default=None, description="Until when it does.")
+    user_errors: list[UserError] = _user_errors()
+
+
+@strawberry.type(description="A job that was started or changed.")
+class JobPayload:
+    job: Job | None = strawberry.field(default=None, description="The job as it is now.")
+    user_errors: list[UserError] = _user_errors()
+
+
+async def _result(info: Info, number: int, outcome: Outcome) -> PackPayload:
+    if outcome.error is not None:
+        path = ("inputs", str(number), *outcome.error.field)
+        return PackPayload(user_errors=[await _user_error(info, outcome.error, path)])
+    assert outcome.pack_id is not None
+    snapshot = await info.context.loaders.snapshots.load(outcome.pack_id)
+    job = None if outcome.job_id is None else await info.context.loaders.jobs.load(outcome.job_id)
+    return PackPayload(
+        pack=None if snapshot is None else Pack.of(snapshot.pack), job=None if job is None else Job.of(job)
+    )
+
+
+P = TypeVar("P")
+
+
+async def payload(
+    info: Info,
+    kind: Callable[..., P],
+    act: Callable[[Caller], P],
+    *,
+    under: tuple[str, ...] = (),
+    key: str | None = None,
+    threads: ThreadPool | None = None,
+) -> P:
+    """Run a mutation in a thread and return its payload, or one that says why it was refused.
+
+    Args:
+        kind: makes a payload of its fields by name.
+        under: the argument that holds the values, where the core's paths begin within it.
+        key: the client's idempotency key; a call that was made before is answered again.
+        threads: which `act` takes; those of the database unless it may wait long for something else.
+    """
+    # Mutations run one after another, so nothing is read again before this one is done.
+    info.context.forget()
+    try:
+        return await run_in(info, threads or info.context.threads.resolvers, _run, info, act, given(key))
+    except AnsweredBefore as before:
+        answer = before.answer
+    except PackshotError as error:
+        # Of what the core names, only these are arguments beside `input`.
+        beside = error.field[:1] in (("expected_version",), ("idempotency_key",), ("force",), ("plan_id",))
+        path = error.field if beside else (*under, *error.field)
+        return kind(user_errors=[await _user_error(info, error, path)])
+    try:
+        return kind(**{name: await _load(info, name, id) for name, id in answer.items()})
+    except PackshotError as error:
+        # What was made then is gone by now; no argument is to blame.
+        return kind(user_errors=[await _user_error(info, error, ())])
+
+
+def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
+    caller = info.context.caller
+    if key is None:
+        return act(caller)
+    if not 1 <= len(key) <= LONGEST_KEY:
+        raise Invalid(
+            "That is no idempotency key.", field=("idempotency_key",), expected=f"1 to {LONGEST_KEY} characters"
+        )
+    call = once(caller.subject, key, _body(info))
+    # Before anything is checked or decoded: the answer may be there.
+    with caller.site.catalog.read(caller.tenant) as tx:
+        find_answer(tx, call)
+    return act(replace(caller, once=call))
+
+
+def _body(info: Info) -> str:
+    """Spell what a mutation asks for, without its key: the same for the same arguments in any order.
+
+    A variable that is absent is spelled differently from one that is null, as it means something else.
+    """
+    raw = info._raw_info
+    # Where a field stands twice, its arguments are the same.
+    given = {argument.name.value: argument.value for argument in raw.field_nodes[0].arguments or ()}
+    variables = info.variable_values
+    arguments = {name: _spelled(value, variables) for name, value in given.items() if name != "idempotencyKey"}
+    return json.dumps([raw.field_name, arguments], sort_keys=True, default=str)
+
+
+def _spelled(node: ValueNode, variables: Mapping[str, Any]) -> object:
+    if isinstance(node, VariableNode):
+        return [variables[node.name.value]] if node.name.value in variables else []
+    if isinstance(node, ObjectValueNode):
+        return {field.name.value: _spelled(field.value, variables) for field in node.fields}
+    if isinstance(node, ListValueNode):
+        return [_spelled(value, variables) for value in node.values]
+    return print_ast(node)
+
+
+async def _load(info: Info, name: str, id: str) -> object:
+    if name == "upload":
+        return await run_in(info, info.context.threads.resolvers, _load_upload, info.context.caller, id)
+    if name == "outcomes":
+        return load_outcomes(id)
+    return id if name.startswith("deleted_") else await load_node(info, id)
+
+
+def _load_upload(caller: Caller, id: str) -> Upload:
+    upload = uploads.find_upload(caller, id)
+    return Upload.of(upload, uploads.find_ticket(caller, upload))
+
+
+async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -> UserError:
+    code, message, field = ErrorCode[error.code.name], error.message, field_path(path) or None
+    # Whatever it points at may be gone by now, or never have been.
+    if isinstance(error, errors.VersionConflict) and (current := await load_node(info, error.current_id)):
+        return VersionConflict(
+            code=code,
+            message=message,
+            field=field,
+            expected=error.expected,
+            got=error.got,
+            current_version=error.current_version,
+            current=current,
+        )
+    if isinstance(error, errors.Taken) and (existing := await load_node(info, error.existing_id)):
+        return Taken(code=code, message=message, field=field, expected=error.expected, got=error.got, existing=existing)
+    if isinstance(error, errors.ForceRequired):
+        plan = LocationPlan.of(error.plan)
+        return ForceRequired(code=code, message=message, field=field, expected=error.expected, got=error.got, plan=plan)
+    return InputError(code=code, message=message, field=field, expected=error.expected, got=error.got)

@@ -1,0 +1,320 @@
+"""What can be changed. Every payload is nullable, so that one failing alias does not null the others."""
+
+from typing import Annotated
+
+import strawberry
+
+from packshot.catalog.work.jobs import Job as CoreJob
+from packshot.model import Snapshot
+from resolvers import originals, pack_imports, packs, previews, uploads, webhooks
+from resolvers.caller import Caller, Scope
+from schema.base.enums import OnExisting, core
+from schema.base.inputs import given
+from schema.base.scalars import URL
+from schema.execution.scopes import Needs
+from schema.mutations.erasures import EraseMutation
+from schema.mutations.jobs import JobMutation
+from schema.mutations.locations import LocationMutation, LocationName
+from schema.mutations.payloads import (
+    DeletePackPayload,
+    ExpectedVersion,
+    IdempotencyKey,
+    PackLocationPayload,
+    PackPayload,
+    PacksPayload,
+    UploadPayload,
+    WebhookPayload,
+    payload,
+)
+from schema.mutations.plans import PlanMutation
+from schema.mutations.purges import PurgeMutation
+from schema.mutations.signed_urls import SigningMutation
+from schema.request.context import Info
+from schema.types.jobs import Job
+from schema.types.pack_inputs import CropInput, PackInput, PackLocationInput, PackLocationPatch
+from schema.types.packs import Pack, PackLocation
+from schema.types.uploads import OriginalSource, Upload, UploadInput
+from schema.types.webhooks import Webhook
+
+PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
+
+
+@strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
+class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, PurgeMutation, SigningMutation):
+    @strawberry.mutation(
+        description="Make a pack, with its originals or without; it has nothing to show until there is one.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def create_pack(
+        self,
+        info: Info,
+        input: Annotated[PackInput | None, strawberry.argument(description="What to set.")] = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackPayload | None:
+        def act(caller: Caller) -> PackPayload:
+            asked = given(input)
+            snapshot, job = pack_imports.create_pack(
+                caller, pack_imports.NewPack({}) if asked is None else asked.to_core()
+            )
+            return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
+
+        threads = info.context.threads.rendering
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, threads=threads)
+
+    @strawberry.mutation(
+        description="Make up to 100 packs with their originals: each succeeds or is refused by itself, in one "
+        "transaction. Originals by URL are fetched by a job.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def create_packs(
+        self,
+        info: Info,
+        inputs: Annotated[list[PackInput], strawberry.argument(description="The packs.")],
+        on_existing: Annotated[
+            OnExisting, strawberry.argument(description="What to do where the asset or external id is there already.")
+        ] = OnExisting.FAIL,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PacksPayload | None:
+        def act(caller: Caller) -> PacksPayload:
+            wanted = [input.to_core() for input in inputs]
+            outcomes, job = pack_imports.create_packs(caller, wanted, core(on_existing))
+            return PacksPayload(outcomes=outcomes, job=None if job is None else Job.of(job))
+
+        threads = info.context.threads.rendering
+        return await payload(info, PacksPayload, act, key=idempotency_key, threads=threads)
+
+    @strawberry.mutation(description="Change what holds for a whole pack.", extensions=[Needs(Scope.PACKS_WRITE)])
+    async def update_pack(
+        self,
+        info: Info,
+        id: PackId,
+        input: Annotated[PackInput, strawberry.argument(description="What to change.")],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackPayload | None:
+        def act(caller: Caller) -> PackPayload:
+            snapshot, job = packs.update_pack(caller, id, input.changes(), expected_version=given(expected_version))
+            return PackPayload(pack=Pack.of(snapshot.pack), job=None if job is None else Job.of(job))
+
+        return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Delete a pack. It is gone from the catalog at once; its immutable URLs live on for a while.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def delete_pack(
+        self,
+        info: Info,
+        id: PackId,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> DeletePackPayload | None:
+        def act(caller: Caller) -> DeletePackPayload:
+            packs.delete_pack(caller, id, expected_version=given(expected_version))
+            return DeletePackPayload(deleted_id=id)
+
+        return await payload(info, DeletePackPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Announce an upload and learn where to send its bytes.", extensions=[Needs(Scope.UPLOADS_WRITE)]
+    )
+    async def create_upload(
+        self,
+        info: Info,
+        input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded.")],
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> UploadPayload | None:
+        def act(caller: Caller) -> UploadPayload:
+            upload, _ = uploads.create_upload(
+                caller,
+                media_type=input.media_type,
+                size=input.bytes,
+                sha256=given(input.sha256),
+                method=core(input.method),
+            )
+            return UploadPayload(upload=Upload.of(upload, uploads.find_ticket(caller, upload)))
+
+        return await payload(info, UploadPayload, act, under=("input",), key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Make an upload, or what an address gives, a pack location's original. A picture that cannot be "
+        "rendered is refused here. Crop and focus stay.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def set_original(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        source: Annotated[OriginalSource, strawberry.argument(description="Where the bytes are.")],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            came_from, expected = source.to_core(), given(expected_version)
+            return _slot_payload(
+                location, *originals.set_original(caller, pack_id, location, came_from, expected_version=expected)
+            )
+
+        pools = info.context.threads
+        threads = pools.rendering if source.url is None else pools.fetching
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
+
+    @strawberry.mutation(
+        description="Set the crop of one pack location; the full rectangle says there is none.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def set_crop(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        crop: Annotated[CropInput, strawberry.argument(description="The rectangle to show.")],
+        dry_run: Annotated[
+            bool, strawberry.argument(description="Change nothing; draw what it would look like, for `previewUrls`.")
+        ] = False,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            expected = given(expected_version)
+            if dry_run:
+                snapshot, urls = previews.preview_crop(
+                    caller, pack_id, location, crop.to_core(), expected_version=expected
+                )
+                slot = PackLocation.of(snapshot, location)
+                return PackLocationPayload(pack_location=slot, pack=slot.pack, preview_urls=[URL(url) for url in urls])
+            patch = packs.SlotPatch(location, {"crop": crop.to_core()})
+            return _slot_payload(location, *packs.edit_slot(caller, pack_id, patch, expected_version=expected))
+
+        threads = info.context.threads.rendering if dry_run else None
+        return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
+
+    @strawberry.mutation(
+        description="Take a pack location's own original away; its crop and the rest stay.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def remove_original(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            expected = given(expected_version)
+            return _slot_payload(location, *packs.remove_original(caller, pack_id, location, expected_version=expected))
+
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(description="Change one pack location.", extensions=[Needs(Scope.PACKS_WRITE)])
+    async def update_pack_location(
+        self,
+        info: Info,
+        pack_id: PackId,
+        location: LocationName,
+        input: Annotated[PackLocationInput, strawberry.argument(description="What to change.")],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackLocationPayload | None:
+        def act(caller: Caller) -> PackLocationPayload:
+            patch = packs.SlotPatch(location, input.values(), at=("input",))
+            return _slot_payload(
+                location, *packs.edit_slot(caller, pack_id, patch, expected_version=given(expected_version))
+            )
+
+        return await payload(info, PackLocationPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Change several locations of one pack, all or none.", extensions=[Needs(Scope.PACKS_WRITE)]
+    )
+    async def update_pack_locations(
+        self,
+        info: Info,
+        pack_id: PackId,
+        inputs: Annotated[
+            list[PackLocationPatch], strawberry.argument(description="What to change, each location once.")
+        ],
+        expected_version: ExpectedVersion = strawberry.UNSET,
+        idempotency_key: IdempotencyKey = strawberry.UNSET,
+    ) -> PackPayload | None:
+        def act(caller: Caller) -> PackPayload:
+            patches = [
+                packs.SlotPatch(patch.location, patch.values(), at=("inputs", str(index)))
+                for index, patch in enumerate(inputs)
+            ]
+            snapshot, job = packs.edit_slots(caller, pack_id, patches, expected_version=given(expected_version))
+            return PackPayload(pack=Pack.of(snapshot.pack), job=Job.of(job))
+
+        return await payload(info, PackPayload, act, key=idempotency_key)
+
+    @strawberry.mutation(
+        description="Have an address told what happens: pack.changed, variants.ready, job.finished. The token needs "
+        "`read` too, as the address learns what happens to every pack.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def create_webhook(
+        self,
+        info: Info,
+        url: Annotated[URL, strawberry.argument(description="Where to POST; a public address.")],
+        events: Annotated[list[str], strawberry.argument(description="What to tell.")],
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            webhook, secret = webhooks.create_webhook(caller, url, events)
+            return WebhookPayload(webhook=Webhook.of(webhook), secret=secret)
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
+        description="Give a webhook a new secret, which the answer shows once. Deliveries, pending ones too, are "
+        "signed with it from now on, and with the replaced secret as well for a while: `webhook-signature` has a "
+        "signature by each. The token needs `read` too.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def rotate_webhook_secret(
+        self,
+        info: Info,
+        id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")],
+        keep_old_for_seconds: Annotated[
+            int,
+            strawberry.argument(
+                description="How long the replaced secret signs too: up to 604800, a week. Secrets that were replaced "
+                "before end then as well, so 0 ends every secret but the new one: after a leak."
+            ),
+        ] = 86400,
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            webhook, secret = webhooks.rotate_webhook_secret(caller, id.removeprefix("webhook:"), keep_old_for_seconds)
+            return WebhookPayload(webhook=Webhook.of(webhook), secret=secret)
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
+        description="Delete a webhook; what it was still to be told is forgotten.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def delete_webhook(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")]
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            return WebhookPayload(webhook=Webhook.of(webhooks.delete_webhook(caller, id.removeprefix("webhook:"))))
+
+        return await payload(info, WebhookPayload, act)
+
+    @strawberry.mutation(
+        description="Tell a webhook something once more, with the same id and body.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
+    )
+    async def replay_delivery(
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The delivery's id.")]
+    ) -> WebhookPayload | None:
+        def act(caller: Caller) -> WebhookPayload:
+            return WebhookPayload(webhook=Webhook.of(webhooks.replay_delivery(caller, id.removeprefix("delivery:"))))
+
+        return await payload(info, WebhookPayload, act)
+
+
+def _slot_payload(location: str, snapshot: Snapshot, job: CoreJob) -> PackLocationPayload:
+    slot = PackLocation.of(snapshot, location)
+    return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))

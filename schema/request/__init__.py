@@ -1,0 +1,1 @@
+"""What one GraphQL request works with: the caller, loaders, threads, budgets, live updates."""

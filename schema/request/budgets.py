@@ -1,0 +1,79 @@
+"""How much each caller may ask for in a time."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from packshot.settings.settings import Settings
+
+MOST_BUDGETS = 10_000
+
+
+@dataclass(slots=True)
+class _Budget:
+    available: float
+    at: float
+
+
+class Budgets:
+    """How much each caller may still ask for; what was taken comes back with time. Kept in this process alone.
+
+    Args:
+        clock: seconds that only rise.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self.size = settings.query_budget
+        self.per_second = settings.query_budget_per_second
+        self.largest = min(settings.query_cost_limit, self.size)
+        self._clock = clock
+        self._next_event = 0.0
+        self._budgets: dict[tuple[str, str], _Budget] = {}
+
+    def take(self, tenant: str, subject: str, cost: int) -> float:
+        """Take a cost from the budget of a tenant's user; return the seconds to wait where there is too little."""
+        budget = self._refreshed(tenant, subject)
+        if cost > budget.available:
+            return (cost - budget.available) / self.per_second
+        budget.available -= cost
+        return 0
+
+    def spend(self, tenant: str, subject: str, cost: int) -> None:
+        """Take a cost that has arisen already, also where less is left: nothing else is taken before that is back."""
+        budget = self._refreshed(tenant, subject)
+        budget.available = max(-self.size, budget.available - cost)
+
+    async def pay_event(self, tenant: str, subject: str, cost: int) -> None:
+        """Take the cost of an event of a subscription, as soon as enough is left and it is this event's turn.
+
+        All events of this process together take half of what one user may ask for in a second.
+        """
+        wait = self.take(tenant, subject, cost)
+        while wait:
+            await asyncio.sleep(wait)
+            wait = self.take(tenant, subject, cost)
+        now = self._clock()
+        turn = max(now, self._next_event)
+        self._next_event = turn + cost / (self.per_second / 2)
+        await asyncio.sleep(turn - now)
+
+    def available(self, tenant: str, subject: str) -> int:
+        """Return how much is left."""
+        return max(0, math.floor(self._refreshed(tenant, subject).available))
+
+    def _refreshed(self, tenant: str, subject: str) -> _Budget:
+        now = self._clock()
+        budget = self._budgets.get((tenant, subject))
+        if budget is None:
+            if len(self._budgets) >= MOST_BUDGETS:
+                # Whoever asked last has the least.
+                self._budgets.pop(next(iter(self._budgets)))
+            budget = _Budget(self.size, now)
+        else:
+            del self._budgets[tenant, subject]
+            budget.available = min(self.size, budget.available + (now - budget.at) * self.per_second)
+            budget.at = now
+        self._budgets[tenant, subject] = budget
+        return budget

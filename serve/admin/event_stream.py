@@ -1,0 +1,34 @@
+"""Server-sent events of GraphQL: how a stream that its token ended differs from one that is complete."""
+
+import orjson
+from strawberry.http.streaming import SSETransport
+
+from schema.request.context import Context
+
+TOKEN_ENDED = {"errors": [{"message": "The token has ended.", "extensions": {"code": "UNAUTHENTICATED"}}]}
+
+
+class EventStream(SSETransport):
+    """The events of one operation.
+
+    When the token ends, the last event is an error and no `complete` follows: a client such as graphql-sse takes that
+    for a lost connection, and connects again with a new token.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__()
+        self._context = context
+
+    def encode_event(self, event: str, data: str | None = None) -> str:
+        """Return one event. Its lines end as urql expects them, which does not know CRLF."""
+        return super().encode_event(event, data).replace("\r\n", "\n")
+
+    def encode_comment(self, comment: str) -> str:
+        """Return a comment, whose lines end like those of events."""
+        return super().encode_comment(comment).replace("\r\n", "\n")
+
+    def encode_complete(self) -> str:
+        """Return the last event."""
+        if self._context.token_ended:
+            return self.encode_event("next", orjson.dumps(TOKEN_ENDED).decode())
+        return super().encode_complete()

@@ -1,0 +1,62 @@
+"""Why a URL gives what it gives."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from serve.commands.endings import REFUSED
+from serve.commands.shell import AsJson, opened, own_origin, print_json, read_settings, store_answering
+
+app = typer.Typer()
+
+
+@app.command()
+def explain(
+    url: Annotated[str, typer.Argument(metavar="URL", help="A stable, immutable or live URL, whole or by its path.")],
+    accept: Annotated[
+        str, typer.Option(metavar="TYPES", help="The client's Accept header, where the format is negotiated.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Say why a URL gives what it gives, step by step; exit 1 where it gives no picture."""
+    from resolvers.urls.build import urls_of
+    from resolvers.urls.parse import read_url
+    from serve.http.negotiation import accepted_formats
+    from serve.image.explain import explain as explained
+
+    settings = read_settings()
+    address = read_url(settings, url)
+    with opened(settings) as site, store_answering():
+        urls = urls_of(site, own_origin(settings, address.tenant), address.tenant)
+        told = explained(site, address, urls, accepted_formats(accept))
+    if as_json:
+        print_json(told)
+    else:
+        for line in _lines(told):
+            typer.echo(line)
+    if "refusal" in told:
+        raise typer.Exit(REFUSED)
+
+
+def _lines(told: dict[str, Any], indent: str = "") -> Iterator[str]:
+    width = max(len(name) for name in told) + 2
+    for name, value in told.items():
+        if isinstance(value, dict) and value.keys() == {"value", "from"}:
+            origin = "" if value["from"] is None else f"   (from {value['from']})"
+            yield f"{indent}{name:{width}}{_text(value['value'])}{origin}"
+        elif isinstance(value, dict) and value:
+            yield f"{indent}{name}"
+            yield from _lines(value, indent + "  ")
+        else:
+            yield f"{indent}{name:{width}}{_text(value)}"
+
+
+def _text(value: Any) -> str:
+    if value is None or value in ({}, [], ""):
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

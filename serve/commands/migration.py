@@ -1,0 +1,374 @@
+"""Moving here from the services that Packshot takes the place of."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+
+import typer
+
+from serve.commands.endings import DOWN, REFUSED, WITH_FAILURES, stop
+from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress, store_answering
+
+if TYPE_CHECKING:
+    from resolvers.caller import Caller
+    from resolvers.migration.iaas_database import Rendered
+    from resolvers.migration.report import Finding, Kind, Report
+    from resolvers.migration.vimond.packs import Named
+    from resolvers.migration.vimond.service import Credentials
+
+app = typer.Typer(
+    help="Take over locations, packs and originals from the services before; again at will.", no_args_is_help=True
+)
+
+# Of what could not be taken, so many lines are printed.
+SHOWN = 20
+STANDARD_INPUT = Path("-")
+GO_ON = "What was taken is kept; the same command goes on from there."
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")]
+Threads = Annotated[int, typer.Option(min=1, max=32, metavar="N", help="So many at once.")]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", metavar="FILE", dir_okay=False, help="Write every finding here, one JSON document a line."
+    ),
+]
+Listen = Callable[["Report", int], None]
+
+
+@app.command()
+def vimond(
+    url: Annotated[str, typer.Option(metavar="URL", help="The old image service, as https://host.")],
+    packs: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", allow_dash=True, help="Ids of packs, one a line; -: standard input."),
+    ] = None,
+    assets: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", allow_dash=True, help="Ids of assets whose packs are taken."),
+    ] = None,
+    asset_range: Annotated[
+        str | None, typer.Option(metavar="A-B", help="Every asset from A to B; those without a pack do not matter.")
+    ] = None,
+    originals: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", exists=True, file_okay=False, help="A copy of the old bucket, <pack>/<location>[.<ext>]."
+        ),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="PIXELS", help="Without --originals: how wide pictures are asked for. [PACKSHOT_MAX_WIDTH]"
+        ),
+    ] = None,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Also what was changed here later, and locations at which packs show pictures; at once."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    threads: Threads = 4,
+    report_file: ReportFile = None,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over the image service: all its locations, and the packs that are named. Again changes nothing.
+
+    Credentials come from the environment: VIMOND_TOKEN (bearer), or VIMOND_BASIC (name:password); VIMOND_ACCESS_KEY
+    for pictures.
+    """
+    from resolvers.migration.report import Report
+    from resolvers.migration.vimond.locations import Options, move_locations
+    from resolvers.migration.vimond.packs import move_packs
+    from resolvers.migration.vimond.service import VimondService
+
+    named, total = _named(packs, assets, asset_range)
+    credentials = _credentials()
+    with calling(tenant) as caller, _scratch(caller) as folder, store_answering():
+        options = Options(originals, width or caller.site.settings.max_width, force, dry_run, threads)
+        service, report = VimondService(url, credentials, threads=threads), Report()
+        with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
+            places = move_locations(caller, service, options, report)
+            told(report)
+            with progress("packs", total, shown=not as_json) as move:
+                move_packs(caller, service, places, named, options, report, folder=folder, seen=_counting(told, move))
+        service.close()
+    _finish(report, as_json=as_json, dry_run=dry_run)
+
+
+@app.command()
+def iaas(
+    directory: Annotated[
+        Path,
+        typer.Option(
+            "--dir", metavar="DIR", exists=True, file_okay=False, help="The originals, each called by its id."
+        ),
+    ],
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The old database, postgresql://user@host/name; the password by PGPASSWORD."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Also images that have another original here.")] = False,
+    dry_run: DryRun = False,
+    threads: Threads = 2,
+    report_file: ReportFile = None,
+    tenant: OfTenant = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over the live-resize service: a pack for each original in a folder. Again changes nothing."""
+    from resolvers.migration import iaas
+    from resolvers.migration.iaas_database import IaasDatabase
+    from resolvers.migration.report import Report
+
+    with calling(tenant) as caller, store_answering():
+        report, sizes = Report(), None
+        old = None if database is None else IaasDatabase(database)
+        with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
+            if old is not None:
+                # First, so that a wrong address is told before hours of work.
+                sizes = iaas.most_rendered(old)
+            is_shown = not as_json and sys.stderr.isatty()
+            with progress("images", iaas.count_files(directory) if is_shown else None, shown=is_shown) as move:
+                options = iaas.Options(force, dry_run, threads)
+                iaas.move_images(caller, directory, options, report, seen=_counting(told, move))
+            if old is not None and not dry_run:
+                missing = Report()
+                iaas.find_missing(caller, old, missing)
+                report.take(missing)
+                told(missing)
+    _finish(report, as_json=as_json, dry_run=dry_run, sizes=sizes)
+
+
+def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> tuple[Iterator["Named"], int | None]:
+    """Return the packs that are asked for, and how many those are; None: nobody knows yet."""
+    from resolvers.migration.vimond.documents import plain_id
+    from resolvers.migration.vimond.packs import Named
+
+    if packs is not None and packs == assets:
+        raise typer.BadParameter("--packs and --assets cannot come from one file.")
+    for path in filter(None, (packs, assets)):
+        if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
+            raise typer.BadParameter(f"There is no file {str(path)!r}.")
+    first, last = _range(asset_range)
+    counted = [_count(path) for path in (packs, assets) if path is not None]
+    named = chain(
+        (Named(plain_id(line)) for line in _lines(packs)),
+        (Named(line, of_asset=True) for line in _lines(assets)),
+        (Named(str(number), of_asset=True, may_lack=True) for number in range(first, last + 1)),
+    )
+    known = [number for number in counted if number is not None]
+    return named, sum(known) + last + 1 - first if len(known) == len(counted) else None
+
+
+def _range(text: str | None) -> tuple[int, int]:
+    if text is None:
+        return 1, 0
+    first, dash, last = text.partition("-")
+    if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
+        raise typer.BadParameter(f"--asset-range expected two numbers, as 1000-1999, got {text!r}.")
+    return int(first), int(last)
+
+
+def _lines(path: Path | None) -> Iterator[str]:
+    if path is None:
+        return
+    with _opened(path) as file:
+        for line in file:
+            if (text := line.strip()) and not text.startswith("#"):
+                yield text
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TextIO]:
+    if path == STANDARD_INPUT:
+        if isinstance(sys.stdin, TextIOWrapper):
+            sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+        yield sys.stdin
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        yield file
+
+
+def _count(path: Path) -> int | None:
+    return sum(1 for _ in _lines(path)) if path.is_file() else None
+
+
+def _credentials() -> "Credentials":
+    from resolvers.migration.vimond.service import Credentials
+
+    token, basic, key = (os.environ.get(name) or None for name in ("VIMOND_TOKEN", "VIMOND_BASIC", "VIMOND_ACCESS_KEY"))
+    if token is not None and basic is not None:
+        stop("Expected one of VIMOND_TOKEN and VIMOND_BASIC, got both.", REFUSED)
+    if basic is not None and ":" not in basic:
+        stop("VIMOND_BASIC: expected a name and a password with a colon between them.", REFUSED)
+    for name, value in (("VIMOND_TOKEN", token), ("VIMOND_ACCESS_KEY", key)):
+        if value is not None and not (value.isascii() and value.isprintable()):
+            stop(f"{name}: expected printable ASCII.", REFUSED)
+    return Credentials(token, basic, key)
+
+
+@contextmanager
+def _scratch(caller: "Caller") -> Iterator[Path]:
+    """Give a folder for pictures on their way in; what a run that was killed left there goes first."""
+    from filelock import FileLock, Timeout
+
+    data = caller.site.settings.data
+    try:
+        with FileLock(data / "importing.lock", timeout=0, mode=0o600):
+            folder = data / "importing"
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(0o700)
+            try:
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except Timeout:
+        stop("Another `packshot import vimond` is running here.", DOWN)
+
+
+@contextmanager
+def _ending(
+    report: "Report", path: Path | None, *, as_json: bool, dry_run: bool
+) -> Iterator[Callable[["Report"], None]]:
+    """Give what writes findings to the report's file; where the move breaks off, tell what was done until then."""
+    from packshot.catalog.database.transaction import DatabaseFault
+    from resolvers.migration.vimond.service import Away
+
+    def cut(message: str, code: int) -> NoReturn:
+        _print(report, as_json=as_json, dry_run=dry_run)
+        stop(f"{message} {GO_ON}", code)
+
+    with _sink(path) as write:
+        try:
+            yield write
+        except Away as error:
+            cut(f"The old service is away: {error}.", DOWN)
+        except KeyboardInterrupt:
+            cut("Stopped.", REFUSED)
+        except (OSError, DatabaseFault):
+            # What is away is told by whoever opened it.
+            _print(report, as_json=as_json, dry_run=dry_run)
+            raise
+
+
+@contextmanager
+def _sink(path: Path | None) -> Iterator[Callable[["Report"], None]]:
+    import orjson
+
+    if path is None:
+        yield lambda _: None
+        return
+    with path.open("wb") as file:
+
+        def write(part: "Report") -> None:
+            for finding in part.findings:
+                file.write(orjson.dumps({"kind": finding.kind.value, **_document(finding)}) + b"\n")
+            file.flush()
+
+        yield write
+
+
+def _counting(told: Callable[["Report"], None], move: Callable[[int], None]) -> Listen:
+    done = 0
+
+    def seen(part: "Report", size: int) -> None:
+        nonlocal done
+        done += size
+        told(part)
+        move(done)
+
+    return seen
+
+
+def _finish(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rendered] | None" = None) -> None:
+    from resolvers.migration.report import Kind
+
+    _print(report, as_json=as_json, dry_run=dry_run, sizes=sizes)
+    if report.found[Kind.LEFT]:
+        raise typer.Exit(WITH_FAILURES)
+
+
+def _print(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rendered] | None" = None) -> None:
+    from resolvers.migration.report import Kind
+
+    if as_json:
+        document: dict[str, Any] = {"dryRun": dry_run, "counts": dict(sorted(report.counts.items()))}
+        document |= {"jobs": [f"job:{job}" for job in list(report.jobs)[:SHOWN]], "jobCount": len(report.jobs)}
+        for kind in Kind:
+            document[kind.value] = [_document(finding) for finding in report.of(kind)]
+            document[f"{kind.value}Count"] = report.found[kind]
+        if sizes is not None:
+            document["mostRendered"] = [_size(one) for one in sizes]
+        print_json(document)
+        return
+    for line in _summary(report, dry_run=dry_run):
+        typer.echo(line)
+    for one in sizes or ():
+        quality = "" if one.quality is None else f", quality {one.quality}"
+        what = f"{one.width}x{one.height} {one.fit} {one.media_type}{quality}{', blurred' * one.blur}"
+        typer.echo(f"The old service rendered {what} of {one.images} images.")
+    for kind in (Kind.MAPPED, Kind.NOTED):
+        _print_findings(report, kind, err=False)
+    if report.found[Kind.LEFT]:
+        typer.echo(f"{report.found[Kind.LEFT]} could not be taken:", err=True)
+        _print_findings(report, Kind.LEFT, err=True)
+
+
+def _summary(report: "Report", *, dry_run: bool) -> Iterator[str]:
+    counts = report.counts
+    if dry_run:
+        yield "A dry run: nothing is changed. This would be done."
+    for noun in ("Locations", "Packs"):
+        words = {verb: counts[f"{noun.lower()}{verb.title()}"] for verb in ("created", "changed", "unchanged")}
+        if any(words.values()):
+            yield f"{noun}: {', '.join(f'{count} {verb}' for verb, count in words.items())}."
+    if counts["originalsTaken"]:
+        how = ", as the old service draws them for clients, not as they were uploaded" * bool(
+            counts["originalsRendered"]
+        )
+        # Which of them are a fallback's, only their bytes tell.
+        yield f"Originals: {'at most ' * dry_run}{counts['originalsTaken']} taken{how}."
+    for name, what in (
+        ("shownByFallback", "pack locations show the same as their fallback, and have no original of their own here"),
+        ("packsWithoutPicture", "packs have no picture"),
+        ("assetsWithoutPack", "assets of the range have no pack"),
+    ):
+        if counts[name]:
+            yield f"{counts[name]} {what}."
+    if report.jobs:
+        yield f"{len(report.jobs)} jobs render it; `packshot jobs list` shows them."
+
+
+def _print_findings(report: "Report", kind: "Kind", *, err: bool) -> None:
+    for finding in report.of(kind)[:SHOWN]:
+        to = f" is {finding.to} here" if finding.to is not None else ""
+        line = f"  {finding.what} {finding.id}{to}: {finding.message}"
+        # Names that others chose are shown, and do nothing to the terminal.
+        typer.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line), err=err)
+    if (more := report.found[kind] - SHOWN) > 0:
+        typer.echo(f"  and {more} more; --report FILE has all of them.", err=err)
+
+
+def _document(finding: "Finding") -> dict[str, Any]:
+    document = {"what": finding.what, "id": finding.id, "code": finding.code, "message": finding.message}
+    return document if finding.to is None else {**document, "to": finding.to}
+
+
+def _size(one: "Rendered") -> dict[str, Any]:
+    return {
+        "width": one.width,
+        "height": one.height,
+        "fit": one.fit,
+        "mediaType": one.media_type,
+        "blur": one.blur,
+        "quality": one.quality,
+        "images": one.images,
+    }

@@ -1,0 +1,1 @@
+"""Readiness, and the checks that `packshot doctor` shows."""

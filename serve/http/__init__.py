@@ -1,0 +1,1 @@
+"""What HTTP endpoints share: authentication, problems, multipart forms, content negotiation."""

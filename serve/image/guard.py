@@ -1,0 +1,122 @@
+"""The door of the image endpoints: whose picture is asked for, and whether who asks may have it."""
+
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hmac import compare_digest
+from typing import TypeAlias
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from packshot.errors import Forbidden, Invalid, PackshotError
+from packshot.security.access_policy import Door, digest_of, is_signed
+from packshot.site import Site
+from packshot.variants.request import split_query
+from resolvers.urls.build import Urls, urls_of
+from resolvers.urls.parse import Address
+from serve.http import problems
+from serve.http.auth import address_of, origin
+from serve.image.caching import PRIVATE
+from serve.image.explain import Explainer
+
+Endpoint: TypeAlias = Callable[[Request, Address, Urls], Awaitable[Response]]
+
+HEADERS = ("x-packshot-access-key", "x-vimond-access-key")
+EXPECTED = "the header X-Packshot-Access-Key, the parameter access-key, or a URL signed with expires and signature"
+_EXPIRES = re.compile(r"[1-9][0-9]{0,11}")
+THREADS = 4
+
+
+class Guard:
+    """Lets requests in to image endpoints: an endpoint that it stands before gets address and URLs with each.
+
+    Keys are looked at before anything that is stored, so that whoever has none learns
+    nothing, not even which packs there are.
+    """
+
+    def __init__(self, site: Site, explainer: Explainer) -> None:
+        self._site = site
+        self._explainer = explainer
+        self._threads = anyio.CapacityLimiter(THREADS)
+
+    def is_open(self, tenant: str) -> bool:
+        """Whether everybody may see a tenant's pictures, as far as that is known without asking."""
+        doors = self._site.doors
+        return doors.is_fresh and doors.find(tenant) is None
+
+    def __call__(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+        async def guarded(request: Request) -> Response:
+            address = address_of(self._site, request)
+            if not self._site.doors.is_fresh:
+                await anyio.to_thread.run_sync(self._site.doors.look, limiter=self._threads)
+            signing = self._site.doors.find_signing(address.tenant)
+            if signing is not None:
+                address = replace(address, opened=is_opened(signing, request, address))
+            if (explained := await self._explainer.answer(request, address)) is not None:
+                return explained
+            door = self._site.doors.find(address.tenant)
+            until = None
+            if door is not None or address.opened:
+                assert signing is not None
+                until = check(signing, request, address)
+            urls = urls_of(self._site, origin(self._site, request, address.tenant), address.tenant, until=until)
+            if door is None:
+                return await endpoint(request, address, urls)
+            try:
+                answer = await endpoint(request, address, urls)
+            except PackshotError as error:
+                answer = await problems.refuse(request, error)
+            answer.headers["Cache-Control"] = PRIVATE
+            return answer
+
+        return guarded
+
+
+def is_opened(door: Door, request: Request, address: Address) -> bool:
+    """Whether a request shows a key, or a URL that was signed with one and has not ended."""
+    try:
+        check(door, request, address)
+    except Forbidden:
+        return False
+    return True
+
+
+def check(door: Door, request: Request, address: Address) -> int | None:
+    """Let in who shows a key or a URL that was signed with one; return when that URL ends, if it does.
+
+    Raises:
+        Forbidden: neither, or the URL has ended. It says nothing of keys.
+    """
+    given = _parameters(request, address)
+    shown = [request.headers[name] for name in HEADERS if name in request.headers]
+    shown += [given["access-key"]] if "access-key" in given else []
+    if any(_opens(door, secret) for secret in shown):
+        return None
+    expires, signature = given.get("expires", ""), given.get("signature", "")
+    # Every key is tried, so that it takes as long whichever it was.
+    signed = [is_signed(key, address.tenant, address.path, address.query, expires, signature) for key in door.signing]
+    if not any(signed) or not _EXPIRES.fullmatch(expires):
+        raise Forbidden("These pictures are not shown to everybody.", expected=EXPECTED)
+    if int(expires) <= time.time():
+        raise Forbidden(
+            "This address has expired.", field=("expires",), expected="a moment in the future, signed again"
+        )
+    return int(expires)
+
+
+def _parameters(request: Request, address: Address) -> dict[str, str]:
+    try:
+        return split_query(request.scope["query_string"].decode("latin-1"))
+    except Invalid:
+        # Of a stable URL it was read before; an immutable one has no other parameters to be wrong.
+        assert address.key is not None
+        return {}
+
+
+def _opens(door: Door, secret: str) -> bool:
+    digest = digest_of(secret)
+    return any(compare_digest(digest, known) for known in door.digests)

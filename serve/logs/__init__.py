@@ -1,0 +1,1 @@
+"""Logging: set-up, redaction of URLs, bounded tracebacks."""

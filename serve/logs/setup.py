@@ -1,0 +1,100 @@
+"""Configure logging for every process: one format, bounded lines and tracebacks, and no flood from anywhere."""
+
+import asyncio
+import logging
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+from starlette.requests import ClientDisconnect
+from starlette.websockets import WebSocketDisconnect
+
+from packshot import faults
+from serve.logs.redaction import Redaction
+from serve.logs.tracebacks import format_bounded
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+MAX_LINES = 20  # of one line of code in a minute, unless a record is a fault
+MAX_CHARACTERS = 2_000  # of a message; the texts of peers and clients may be in it
+SERVERS = ("uvicorn", "asyncio", "websockets", "strawberry")
+# A line for each request is what it is for.
+ACCESS_LOG = "uvicorn.access"
+# What these raise when a client goes away or sends what is no text.
+CLIENT_FAULTS = (asyncio.CancelledError, ConnectionError, ClientDisconnect, WebSocketDisconnect, UnicodeDecodeError)
+# These tell at INFO what only their developers need.
+CHATTY = ("alembic", "dramatiq", "botocore", "urllib3", "websockets", "strawberry")
+
+log = logging.getLogger(__name__)
+
+
+def configure(level: str) -> None:
+    """Send every logger's records to standard error; `level` is "debug" to "error"."""
+    if logging.getLogger().handlers:
+        return  # Whoever embeds Packshot has configured it.
+    handler = logging.StreamHandler()
+    handler.setFormatter(BoundedFormatter(FORMAT))
+    handler.addFilter(Flood())
+    handler.addFilter(Redaction())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_thread
+    sys.unraisablehook = _log_unraisable
+
+
+class BoundedFormatter(logging.Formatter):
+    """Formats messages of bounded length, and tracebacks of any exception in a bounded number of lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+        """Return the line of a record without its traceback."""
+        text = super().formatMessage(record)
+        left_out = len(text) - MAX_CHARACTERS
+        return text if left_out <= 0 else f"{text[:MAX_CHARACTERS]}… ({left_out} more characters)"
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        """Return the traceback of `sys.exc_info()`."""
+        return "" if ei[1] is None else format_bounded(ei[1])
+
+
+class Flood(logging.Filter):
+    """Drops what repeats: an exception that was logged already, a traceback of a kind that the last minute has seen,
+    and a record beyond the first few of its line of code in a minute. The number is logged when the minute ends.
+
+    Records of `packshot.faults` are bounded already and pass. So do debugging, and the log of requests.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is written."""
+        if getattr(record, "is_fault", False):
+            return True
+        if record.levelno < logging.INFO or record.name == ACCESS_LOG:
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        if faults.logged_id(error) is not None:
+            return False
+        if isinstance(error, CLIENT_FAULTS) and record.name.startswith(SERVERS):
+            record.exc_info = None
+            record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({faults.summarise(error)})", ()
+            return faults.FAULTS.admit(record, MAX_LINES)
+        return faults.FAULTS.admit(record, MAX_LINES if error is None else 1)
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    faults.record(log, error.with_traceback(trace), "the process ends by an unforeseen exception")
+
+
+def _log_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or isinstance(args.exc_value, SystemExit):
+        return
+    name = args.thread.name if args.thread is not None else "?"
+    faults.record(log, args.exc_value, "the thread %s ended by an unforeseen exception", name)
+
+
+def _log_unraisable(args: Any) -> None:
+    if args.exc_value is not None:
+        faults.record(log, args.exc_value, "an exception could not be raised: %s", args.err_msg or args.object)

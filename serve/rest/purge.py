@@ -1,0 +1,21 @@
+"""Purging one pack from the CDN by hand."""
+
+from packshot.errors import NotFound
+from resolvers import manual_purges
+from serve.rest.calls import Call, Document, no_pack
+
+
+def purge(call: Call) -> Document:
+    """Order that a pack's copies be purged now.
+
+    Raises:
+        NotFound: the path names another tenant than the caller's, or there is no such pack.
+    """
+    tenant = call.path["tenant"]
+    if tenant != call.caller.tenant:
+        raise NotFound("There is no such tenant.", field=("tenant",), got=tenant)
+    try:
+        job = manual_purges.purge(call.caller, pack_ids=[call.pack_id], location=None)
+    except NotFound:
+        raise no_pack(call.path["id"]) from None
+    return {"job": f"job:{job.id}", "tenant": tenant, "id": call.pack_id}

@@ -1,0 +1,1 @@
+"""uvicorn's protocols with limits, its socket, and its graceful stop."""

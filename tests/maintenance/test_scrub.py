@@ -1,0 +1,301 @@
+"""Scrubbing: whatever the store and the ledger disagree about is found, and put right where it can be."""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+
+from packshot.catalog.tables.artwork import originals, variants
+from packshot.catalog.variants import reconciliation
+from packshot.catalog.variants.ledger import VariantState
+from packshot.catalog.work.jobs import JobKind, JobState
+from packshot.errors import ErrorCode
+from packshot.geometry import Crop
+from packshot.maintenance import scrub as scrubbing
+from packshot.maintenance.scrub import Fault, Scrubbed, scrub
+from packshot.production import make_variants
+from packshot.render.processes.pool import Lane
+from packshot.storage.base import Metadata
+from packshot.storage.sidecar import sidecar_path
+from resolvers import locations, maintenance, packs
+from resolvers.changing.changes import Consent
+from resolvers.jobs import list_failures
+from tests.support.pictures import dim_black, jpeg, photo, tiff
+from tests.support.playground import TENANT, Playground
+
+
+def look(playground: Playground, *, deep: bool = False) -> Scrubbed:
+    return scrub(playground.site, TENANT, deep=deep, mend=False)
+
+
+def mend(playground: Playground, *, deep: bool = False) -> Scrubbed:
+    return scrub(playground.site, TENANT, deep=deep, mend=True)
+
+
+def body(playground: Playground, key: str) -> Path:
+    path = playground.site.variants.local_path(key)
+    assert path is not None
+    return path
+
+
+def assert_right(playground: Playground, *pack_ids: str) -> None:
+    playground.run_jobs()
+    for pack_id in pack_ids:
+        for key in playground.planned(pack_id):
+            data, _ = playground.site.variants.get(key)
+            entry = playground.entries(pack_id)[key]
+            assert (entry.state, entry.sha256) == (VariantState.READY, sha256(data).hexdigest())
+    again = look(playground, deep=True)
+    assert (again.found, again.lost) == (0, [])
+
+
+def test_where_all_is_right_nothing_is_found_and_nothing_changed(playground: Playground) -> None:
+    playground.location("thumb", width=16, height=9)
+    ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
+    playground.run_jobs()
+    before = {pack_id: playground.entries(pack_id) for pack_id in ids}
+    expected = Scrubbed(variants=27, originals=3)
+    assert look(playground) == look(playground, deep=True) == mend(playground, deep=True) == expected
+    assert {pack_id: playground.entries(pack_id) for pack_id in ids} == before
+
+
+def test_what_is_missing_is_rendered_again(playground: Playground) -> None:
+    ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
+    playground.run_jobs()
+    for pack_id in ids[:2]:
+        for key in list(playground.planned(pack_id))[:2]:
+            playground.site.variants.delete(key)
+    assert look(playground).missing == 4
+    found = mend(playground)
+    assert (found.missing, found.ordered) == (4, 2)
+    assert_right(playground, *ids)
+
+
+def test_a_pack_is_ordered_and_counted_once_however_its_rows_come(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
+    playground.run_jobs()
+    for pack_id in ids:
+        for key in playground.planned(pack_id):
+            playground.site.variants.delete(key)
+    read = reconciliation.read_claimed
+
+    def mixed(*args: Any) -> dict[str, Any]:
+        rows = read(*args)
+        return dict(sorted(rows.items(), key=lambda entry: entry[0].rpartition("/")[2]))
+
+    monkeypatch.setattr(reconciliation, "read_claimed", mixed)
+    assert mend(playground).ordered == 3
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def forget_sidecar(path: Path) -> None:
+    os.unlink(sidecar_path(path))
+
+
+@pytest.mark.parametrize(("damage", "deep"), [(truncate, False), (flip, True), (forget_sidecar, False)])
+def test_what_is_damaged_is_rendered_again(playground: Playground, damage: Callable[[Path], None], deep: bool) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    key = next(iter(playground.planned(pack_id)))
+    damage(body(playground, key))
+    if deep:
+        assert look(playground).found == 0, "only the bytes tell"
+    assert look(playground, deep=deep).wrong == 1
+    assert mend(playground, deep=deep).wrong == 1
+    assert_right(playground, pack_id)
+
+
+def test_another_object_than_the_ledger_knows_is_wrong(playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    key = next(iter(playground.planned(pack_id)))
+    playground.site.variants.delete(key)
+    playground.site.variants.put(key, b"something else", Metadata("image/avif", None, ()))
+    assert mend(playground).wrong == 1
+    assert_right(playground, pack_id)
+
+
+def test_what_is_missing_and_superseded_or_was_made_on_demand_is_forgotten(playground: Playground) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    old = next(iter(playground.planned(pack_id)))
+    packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
+    playground.run_jobs()
+    target = playground.target(pack_id, "width=9")
+    make_variants(playground.site, [target], Lane.ON_DEMAND, planned=False)
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(variants).values(state="ready", sha256=variants.c.sha256))
+    for key in (old, str(target.key)):
+        playground.site.variants.delete(key)
+    found = mend(playground)
+    assert (found.missing, found.ordered) == (2, 0)
+    assert not {old, str(target.key)} & set(playground.entries(pack_id))
+    assert_right(playground, pack_id)
+
+
+def test_what_is_missing_of_a_change_in_preparation_is_rendered_again(playground: Playground) -> None:
+    playground.location("thumb", width=16, height=9)
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    live = set(playground.planned(pack_id))
+    changed = locations.put_location(playground.caller, "thumb", {"width": 20}, Consent(force=True))
+    assert changed.job is not None
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("pregen.services.dispatcher.activate_if_ready", lambda *_: None)
+        playground.run_jobs()
+        prepared = playground.entries(pack_id).keys() - live
+        assert prepared
+        for key in prepared:
+            playground.site.variants.delete(key)
+        assert (mend(playground).missing, mend(playground).missing) == (len(prepared), 0)
+        playground.run_jobs()
+        assert all(playground.site.variants.head(key) is not None for key in prepared)
+    playground.run_jobs()
+    assert playground.job(changed.job).state is JobState.SUCCEEDED
+    assert_right(playground, pack_id)
+
+
+def test_blobs_that_nobody_knows_go_once_they_are_old(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    known = next(iter(playground.planned(pack_id)))
+    orphans = [
+        known.replace(pack_id, "0" * 24),
+        known.replace(pack_id, "f" * 24),
+        known.replace("/main/", "/absent/"),
+        f"{TENANT}/{pack_id}/no-key-of-ours",
+        f"{TENANT}/stray/file",
+    ]
+    for key in orphans:
+        playground.site.variants.put(key, b"bytes", Metadata("image/avif", None, ()))
+    assert mend(playground).orphans == 0, "they may be about to be recorded"
+    monkeypatch.setattr(scrubbing, "YOUNG", timedelta(0))
+    assert look(playground).orphans == 5
+    assert all(playground.site.variants.head(key) for key in orphans)
+    assert mend(playground).orphans == 5
+    assert set(playground.site.variants.list("")) == set(playground.planned(pack_id))
+    assert_right(playground, pack_id)
+
+
+def test_a_variant_made_while_it_is_looked_at_is_left_alone(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    monkeypatch.setattr(scrubbing, "YOUNG", timedelta(0))
+    real = scrubbing.inspection.read_claimed
+
+    def render_after(*args: Any) -> Any:
+        rows = real(*args)
+        playground.run_jobs()
+        return rows
+
+    monkeypatch.setattr(scrubbing.inspection, "read_claimed", render_after)
+    playground.site.variants.put(f"{TENANT}/{pack_id}/x", b"", Metadata("image/avif", None, ()))
+    mend(playground)
+    monkeypatch.undo()
+    assert_right(playground, pack_id)
+
+
+@pytest.mark.parametrize("fault", list(Fault))
+def test_an_original_that_is_lost_is_named_with_those_that_show_it(playground: Playground, fault: Fault) -> None:
+    data = jpeg(photo(60, 40))
+    first, second = sorted([playground.pack(picture=data), playground.pack(picture=data)])
+    playground.pack(picture=photo(30, 30))
+    playground.run_jobs()
+    path = playground.site.originals.local_path(f"{TENANT}/{sha256(data).hexdigest()}")
+    assert path is not None
+    if fault is Fault.MISSING:
+        playground.site.originals.delete(f"{TENANT}/{path.name}")
+    else:
+        flip(path)
+    result, job = maintenance.scrub_tenant(playground.caller, deep=True, seen=lambda _: None)
+    (lost,) = result.lost
+    assert (lost.sha256, lost.fault, lost.places) == (path.name, fault, [(first, "main"), (second, "main")])
+    assert (job.kind, job.state, job.failed, job.skipped) == (JobKind.SCRUB, JobState.PARTIAL, 2, 10)
+    failures = list_failures(playground.caller, job.id, first=5, after=None).items
+    assert [(failure.pack_id, failure.code) for failure in failures] == [
+        (first, ErrorCode.UNRENDERABLE),
+        (second, ErrorCode.UNRENDERABLE),
+    ]
+    playground.show(first, "main", data)
+    assert look(playground, deep=True).lost == []
+
+
+def test_a_store_that_is_away_ends_it_and_condemns_nothing(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_id = playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+
+    def away(key: str) -> Any:
+        raise OSError("the store is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(playground.site.variants, "head", away)
+        with pytest.raises(OSError, match="away"):
+            mend(playground)
+    assert_right(playground, pack_id)
+
+
+def test_bytes_of_originals_without_a_row_are_counted_and_kept(playground: Playground) -> None:
+    playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    key = f"{TENANT}/{'0' * 64}"
+    playground.site.originals.put(key, b"of a backup that is older than they are", Metadata("image/jpeg", None, ()))
+    assert mend(playground).unknown_originals == 1
+    assert playground.site.originals.head(key) is not None
+
+
+def test_more_packs_than_are_read_at_once_are_all_looked_at(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scrubbing, "PACKS_AT_ONCE", 2)
+    monkeypatch.setattr(scrubbing.inspection, "PORTION", 3)
+    ids = sorted(playground.pack(picture=photo(20, 20 + number)) for number in range(7))
+    playground.run_jobs()
+    for pack_id in (ids[0], ids[3], ids[6]):
+        for key in playground.planned(pack_id):
+            playground.site.variants.delete(key)
+    seen: list[int] = []
+    result = scrub(playground.site, TENANT, deep=False, mend=True, seen=lambda so_far: seen.append(so_far.variants))
+    assert (result.variants, result.originals, result.missing) == (21, 7, 9)
+    assert seen == sorted(seen)
+    assert_right(playground, *ids)
+
+
+def test_an_original_that_comes_out_otherwise_than_before_is_rendered_again_under_other_keys(
+    playground: Playground,
+) -> None:
+    picture = tiff(Image.new("CMYK", (60, 40), (255,) * 4), icc_profile=dim_black())
+    moved, same = playground.pack(picture=picture), playground.pack(picture=photo(60, 40))
+    playground.run_jobs()
+    current = {pack_id: playground.planned(pack_id) for pack_id in (moved, same)}
+    with playground.site.catalog.write(TENANT) as tx:
+        # As an earlier release left them.
+        tx.connection.execute(originals.update().values(decode_revision=None))
+    before = playground.planned(moved)
+    assert not set(before) & set(current[moved])
+    assert mend(playground).moved == 0
+    found = mend(playground, deep=True)
+    assert (found.moved, found.ordered) == (1, 1)
+    assert playground.planned(moved) == current[moved]
+    assert playground.planned(same) == current[same]
+    assert_right(playground, moved, same)
+    assert mend(playground, deep=True).moved == 0

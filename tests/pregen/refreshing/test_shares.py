@@ -1,0 +1,87 @@
+"""No tenant takes all threads of a worker: others' originals are fetched and webhooks told meanwhile."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from packshot.catalog.clients import webhook_deliveries, webhooks
+from packshot.catalog.clients.webhooks import Event
+from packshot.catalog.configuration.tenants import ensure_tenant
+from packshot.errors import FetchFailed
+from pregen.services import fetcher, webhook_sender
+from pregen.services.fetcher import Fetcher
+from pregen.services.webhook_sender import Teller
+from resolvers.originals import Source
+from resolvers.pack_imports import NewOriginal, NewPack, OnExisting, create_packs
+from tests.support.admin import wait_for
+from tests.support.playground import TENANT, Playground
+
+
+@pytest.fixture
+def database_url() -> None:
+    """SQLite will do: this is about threads."""
+
+
+def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playground.site.catalog.write("films") as tx:
+        ensure_tenant(tx)
+    for tenant, count in ((TENANT, 30), ("films", 1)):
+        originals = [NewOriginal("main", Source(url=f"http://{tenant}.example/{number}")) for number in range(count)]
+        create_packs(
+            replace(playground.caller, tenant=tenant), [NewPack({}, [one]) for one in originals], OnExisting.FAIL
+        )
+    go_on, lock = threading.Event(), threading.Lock()
+    fetching: dict[str, int] = {TENANT: 0, "films": 0}
+
+    def stall(_site: Any, tenant: str, *_: Any, **__: Any) -> None:
+        with lock:
+            fetching[tenant] += 1
+        if tenant == TENANT:
+            go_on.wait(30)
+        raise FetchFailed("Nobody answers there.", may_pass=False)
+
+    monkeypatch.setattr(fetcher, "fetch_original", stall)
+    worker = Fetcher(playground.site, playground.bell)
+    worker.start()
+    try:
+        wait_for(lambda: fetching["films"] == 1)
+        assert fetching[TENANT] <= fetcher.TENANT_THREADS
+    finally:
+        go_on.set()
+        worker.stop()
+        worker.join()
+
+
+def test_slow_webhooks_of_one_tenant_leave_threads_to_those_of_another(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with playground.site.catalog.write("films") as tx:
+        ensure_tenant(tx)
+    for tenant, count in ((TENANT, 20), ("films", 1)):
+        with playground.site.catalog.write(tenant) as tx:
+            for number in range(count):
+                webhooks.create_webhook(tx, f"http://{tenant}.example/{number}", [Event.PACK_CHANGED], lambda *_: b"")
+            webhook_deliveries.tell_all(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
+    go_on, lock = threading.Event(), threading.Lock()
+    told: dict[str, int] = {TENANT: 0, "films": 0}
+
+    def stall(_self: Teller, tenant: str, _claim: Any) -> None:
+        with lock:
+            told[tenant] += 1
+        if tenant == TENANT:
+            go_on.wait(30)
+
+    monkeypatch.setattr(Teller, "_send", stall)
+    teller = Teller(playground.site)
+    teller.start()
+    try:
+        wait_for(lambda: told["films"] > 0)
+        assert told[TENANT] < webhook_sender.TENANT_AT_ONCE + webhook_sender.TENANT_BEGUN < webhook_sender.AT_ONCE
+    finally:
+        go_on.set()
+        teller.stop()
+        teller.join()

@@ -1,0 +1,149 @@
+"""Fit modes beside ImageMagick's: the same sizes, and pictures that look alike.
+
+Live resize's clients come from a service that draws with ImageMagick, so its
+geometry is what they know.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from packshot.geometry import Gravity, Mode, Size
+from packshot.render.drawing.pipeline import Rendered, render_all
+from packshot.render.limits import Limits
+from packshot.variants.live_request import parse_live_request
+from packshot.variants.request import FormatChoice, RequestForm
+from packshot.variants.resolve import resolve
+from tests.support.pictures import cutout, photo, png
+from tests.support.reference import ssim
+from tests.variants.samples import original, slot, snapshot
+
+LIKE = 0.97
+LIMIT = Size(4096, 4096)
+
+_CENTRED = ("-gravity", "center")
+# What ImageMagick is told for each mode; {box} is the size that is asked for.
+COMMANDS = {
+    Mode.CLIP: ("-resize", "{box}"),
+    Mode.COVER: ("-resize", "{box}^"),
+    Mode.STRETCH: ("-resize", "{box}!"),
+    Mode.CROP: ("-resize", "{box}^", *_CENTRED, "-crop", "{box}+0+0", "+repage"),
+    Mode.CANVAS: ("-resize", "{box}", "-background", "white", *_CENTRED, "-extent", "{box}"),
+    Mode.INCLUDE_ALL: ("-resize", "{box}", "-background", "none", *_CENTRED, "-extent", "{box}"),
+}
+# Shapes and boxes of which every half and every third is whole, so that no edge lies between two pixels.
+EXACT = {
+    Size(480, 240): [Size(120, 120), Size(120, 30), Size(720, 180)],
+    Size(120, 240): [Size(60, 60), Size(360, 240)],
+}
+# And such as leave half a pixel, or part of one, on either side: the two round it differently.
+ODD = [Size(240, 100), Size(101, 205), Size(128, 128), Size(167, 125), Size(160, 20)]
+BOXES = [Size(60, 45), Size(39, 65), Size(175, 172), Size(150, 150)]
+
+
+@cache
+def magick() -> str | None:
+    """Return the path of ImageMagick, whatever else is called `convert` before it."""
+    for folder in os.get_exec_path():
+        for name in ("magick", "convert", "convert-im6.q16"):
+            path = Path(folder, name)
+            if not os.access(path, os.X_OK):
+                continue
+            said = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout
+            if said.startswith("Version: ImageMagick"):
+                return str(path)
+    return None
+
+
+needs_magick = pytest.mark.skipif(magick() is None, reason="ImageMagick is not installed: apt-get install imagemagick")
+
+
+def theirs(data: bytes, mode: Mode, box: Size) -> Image.Image:
+    words = [word.replace("{box}", f"{box.width}x{box.height}") for word in COMMANDS[mode]]
+    command = [str(magick()), "-filter", "Lanczos", "png:-", *words, "png32:-"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    return Image.open(BytesIO(done.stdout)).convert("RGBA")
+
+
+def ours(data: bytes, size: Size, mode: Mode, box: Size, *, alpha: bool) -> Image.Image:
+    snap = snapshot(slot("main", original=original("a", *size, format="png", alpha=alpha)))
+    form = RequestForm(
+        width=box.width,
+        height=box.height,
+        resize_mode=mode,
+        resize_gravity=Gravity.CENTER,
+        format=FormatChoice.PNG,
+    )
+    target = resolve(snap, form, limit=LIMIT, upscale=True)
+    (rendered,) = render_all(data, [target.drawing], Limits())
+    assert isinstance(rendered, Rendered)
+    return Image.open(BytesIO(rendered.data)).convert("RGBA")
+
+
+def on_grey(picture: Image.Image) -> np.ndarray:
+    """Return what a picture looks like, so that what is transparent has one colour."""
+    return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, (90, 90, 90, 255)), picture), float)
+
+
+def assert_alike(data: bytes, size: Size, mode: Mode, box: Size, *, alpha: bool = False, off: int = 0) -> None:
+    """Compare the two; what is padded may stand `off` pixels further left or up in one of them."""
+    drawn, other = ours(data, size, mode, box, alpha=alpha), theirs(data, mode, box)
+    assert drawn.size == other.size, (size, box)
+    # The measure has a window of 11 pixels.
+    if min(drawn.size) >= 11 + 2 * off:
+        assert any(ssim(*pair) >= LIKE for pair in shifted(on_grey(drawn), on_grey(other), off)), (size, box)
+
+
+def shifted(one: np.ndarray, other: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield what two pictures have in common where one is moved by up to `most` pixels each way."""
+    height, width = one.shape[:2]
+    inner = other[most : height - most, most : width - most]
+    steps = sorted(range(2 * most + 1), key=lambda step: abs(step - most))
+    for down, across in product(steps, repeat=2):
+        yield one[down : height - 2 * most + down, across : width - 2 * most + across], inner
+
+
+@needs_magick
+@pytest.mark.parametrize("mode", COMMANDS)
+def test_fits_are_to_the_pixel_as_imagemagick_draws_them(mode: Mode) -> None:
+    for size, boxes in EXACT.items():
+        for box in boxes:
+            assert_alike(png(photo(*size)), size, mode, box)
+
+
+@needs_magick
+@pytest.mark.parametrize("mode", COMMANDS)
+def test_where_half_a_pixel_is_left_sizes_are_the_same_and_pictures_alike(mode: Mode) -> None:
+    for size in ODD:
+        # Without its noise, which looks another half a pixel further on.
+        data = png(photo(*size).filter(ImageFilter.GaussianBlur(3)))
+        for box in BOXES:
+            assert_alike(data, size, mode, box, off=1 if mode.pads else 0)
+
+
+@needs_magick
+@pytest.mark.parametrize("mode", COMMANDS)
+def test_transparent_pictures_are_alike_too(mode: Mode) -> None:
+    for box in EXACT[Size(480, 240)]:
+        assert_alike(png(cutout(480, 240)), Size(480, 240), mode, box, alpha=True)
+
+
+@needs_magick
+def test_the_slight_blur_of_live_urls_is_imagemagicks() -> None:
+    data, size = png(photo(240, 160)), Size(240, 160)
+    snap = snapshot(slot("main", original=original("a", *size, format="png")))
+    form = parse_live_request("a_240_160.png", "blur=true").request
+    (rendered,) = render_all(data, [resolve(snap, form, limit=LIMIT, upscale=True).drawing], Limits())
+    assert isinstance(rendered, Rendered)
+    command = [str(magick()), "png:-", "-blur", "15x7", "png32:-"]
+    done = subprocess.run(command, input=data, capture_output=True, check=True)
+    mine, other = (Image.open(BytesIO(bytes)).convert("RGBA") for bytes in (rendered.data, done.stdout))
+    assert ssim(on_grey(mine), on_grey(other)) >= LIKE

@@ -1,0 +1,72 @@
+"""What fields of one answer ask for is read together, and one that fails costs no other."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from schema.request.loaders import Gathering
+
+
+class Source:
+    def __init__(self) -> None:
+        self.reads: list[list[int]] = []
+
+    async def read(self, keys: list[int]) -> Sequence[int | Exception]:
+        self.reads.append(keys)
+        return [ValueError("odd") if key % 2 else key * 10 for key in keys]
+
+
+def test_what_is_asked_a_few_turns_later_is_read_in_the_same_batch() -> None:
+    source = Source()
+
+    async def ask() -> list[int | BaseException]:
+        gathering = Gathering(source.read)
+
+        async def later(key: int, turns: int) -> int:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return await gathering.load(key)
+
+        return await asyncio.gather(later(2, 0), later(4, 2), later(3, 3), return_exceptions=True)
+
+    found = asyncio.run(ask())
+    assert found[:2] == [20, 40]
+    assert isinstance(found[2], ValueError), "the refusal belongs to its own key"
+    assert source.reads == [[2, 4, 3]]
+
+
+def test_every_field_hears_that_nothing_could_be_read_and_the_next_may_try() -> None:
+    source = Source()
+    is_away = True
+
+    async def read(keys: list[int]) -> Sequence[int | Exception]:
+        if is_away:
+            raise OSError("away")
+        return await source.read(keys)
+
+    async def ask() -> None:
+        nonlocal is_away
+        gathering = Gathering(read)
+        found = await asyncio.gather(gathering.load(2), gathering.load(4), return_exceptions=True)
+        assert [type(each) for each in found] == [OSError, OSError]
+        is_away = False
+        assert await gathering.load(6) == 60
+
+    asyncio.run(ask())
+    assert source.reads == [[6]]
+
+
+def test_a_field_that_was_given_up_does_not_disturb_the_others() -> None:
+    source = Source()
+
+    async def ask() -> int:
+        gathering = Gathering(source.read)
+        given_up, other = asyncio.create_task(gathering.load(2)), asyncio.create_task(gathering.load(4))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await given_up
+        return await other
+
+    assert asyncio.run(ask()) == 40

@@ -1,0 +1,307 @@
+"""Webhooks are told what happened, once it did, until they take it; and can verify who tells them."""
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from packshot.catalog.clients import webhook_deliveries, webhooks
+from packshot.catalog.tables.work import deliveries
+from packshot.catalog.tables.work import webhooks as rows
+from packshot.geometry import Crop
+from packshot.security.sealing import seal_webhooks
+from packshot.settings.settings import Settings
+from pregen.services.webhook_sender import Teller
+from resolvers import packs
+from tests.schema.api import USER_ERRORS, Api
+from tests.support.admin import wait_for
+from tests.support.pictures import photo
+from tests.support.playground import TENANT, Playground
+
+CREATE = f"""mutation($url: URL!, $events: [String!]!) {{ createWebhook(url: $url, events: $events) {{
+  webhook {{ id url events active }} secret {USER_ERRORS} }} }}"""
+DELETE = f"mutation($id: ID!) {{ deleteWebhook(id: $id) {{ webhook {{ id }} secret {USER_ERRORS} }} }}"
+REPLAY = f"mutation($id: ID!) {{ replayDelivery(id: $id) {{ webhook {{ id }} secret {USER_ERRORS} }} }}"
+LIST = """{ webhooks { id url events deliveries(first: 50) {
+  totalCount nodes { id event state attempts responseStatus } } } }"""
+EVERYTHING = ["pack.changed", "variants.ready", "job.finished"]
+
+
+class Listener:
+    """An address on loopback that takes what it is told, or answers as a test wants."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[dict[str, str], bytes]] = []
+        self.status = 200
+        listener = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                listener.told.append((dict(self.headers), body))
+                self.send_response(listener.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/hook?from=packshot"
+
+    def events(self) -> list[str]:
+        return [json.loads(body)["type"] for _, body in self.told]
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    listener = Listener()
+    thread = threading.Thread(target=listener.server.serve_forever, args=(0.05,))
+    thread.start()
+    yield listener
+    listener.server.shutdown()
+    thread.join()
+    listener.server.server_close()
+
+
+@pytest.fixture
+def teller(playground: Playground) -> Teller:
+    settings = Settings(**playground.settings.model_dump() | {"fetch_allow": "127.0.0.1"})
+    return Teller(playground.with_settings(settings))
+
+
+def tell_all(teller: Teller) -> None:
+    while teller.tick():
+        pass
+
+
+def let_pass(playground: Playground, duration: timedelta) -> None:
+    with playground.site.catalog.write(TENANT) as tx:
+        for row in tx.connection.execute(sa.select(deliveries)).all():
+            until = row.lease_until and row.lease_until - duration
+            tx.connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.id == row.id)
+                .values(due_at=row.due_at - duration, lease_until=until)
+            )
+
+
+def test_what_happens_is_told_in_signed_words(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=EVERYTHING)
+    assert created["webhook"]["events"] == EVERYTHING
+    pack_id = playground.pack(picture=photo(16, 16))
+    playground.run_jobs()
+    tell_all(teller)
+    assert sorted(listener.events()) == ["job.finished", "pack.changed", "pack.changed", "variants.ready"]
+    signer = Webhook(created["secret"])
+    for headers, body in listener.told:
+        told = signer.verify(body, headers)
+        assert told["data"].get("packId", pack_id) == pack_id
+        with pytest.raises(WebhookVerificationError):
+            signer.verify(body + b" ", headers)
+        # What frameworks ask of a client: a type that they can answer with.
+        assert (headers["Content-Type"], headers["Accept"]) == ("application/json", "application/json, */*;q=0.8")
+        assert headers["User-Agent"].startswith("Packshot")
+    assert len({headers["webhook-id"] for headers, _ in listener.told}) == 4
+    (webhook,) = api.data(LIST)["webhooks"]
+    assert {node["state"] for node in webhook["deliveries"]["nodes"]} == {"SUCCEEDED"}
+    assert not teller.tick(), "once"
+
+
+def test_only_what_was_asked_for_is_told(api: Api, playground: Playground, listener: Listener, teller: Teller) -> None:
+    api.payload(CREATE, url=listener.url, events=["job.finished"])
+    playground.pack(picture=photo(16, 16))
+    playground.run_jobs()
+    tell_all(teller)
+    assert listener.events() == ["job.finished"]
+
+
+def test_an_edit_that_is_refused_is_not_told(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    pack_id = playground.pack(picture=photo(16, 16))
+    api.payload(CREATE, url=listener.url, events=EVERYTHING)
+    with pytest.raises(Exception, match="no location"):
+        packs.set_crop(playground.caller, pack_id, "nowhere", Crop(0, 0, 0.5, 1))
+    tell_all(teller)
+    assert listener.told == []
+
+
+def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    listener.status = 503
+    playground.pack(picture=photo(16, 16))
+    with playground.site.catalog.write(TENANT) as tx:
+        # One of them will do.
+        last = tx.connection.scalar(sa.select(sa.func.max(deliveries.c.id)))
+        tx.connection.execute(sa.delete(deliveries).where(deliveries.c.id != last))
+    tell_all(teller)
+    assert len(listener.told) == 1
+    for number, pause in enumerate(webhook_deliveries.PAUSES, start=2):
+        let_pass(playground, pause - timedelta(seconds=1))
+        assert not teller.tick()
+        let_pass(playground, timedelta(seconds=2))
+        assert teller.tick()
+        assert len(listener.told) == number
+    let_pass(playground, timedelta(days=9))
+    assert not teller.tick()
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"], node["attempts"]) == (
+        "FAILED",
+        503,
+        len(webhook_deliveries.PAUSES) + 1,
+    )
+    listener.status = 204
+    api.payload(REPLAY, id=node["id"])
+    tell_all(teller)
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"], node["attempts"]) == ("SUCCEEDED", 204, 1)
+    assert listener.told[-1][0]["webhook-id"] == listener.told[0][0]["webhook-id"]
+    assert listener.told[-1][1] == listener.told[0][1]
+
+
+def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    packs.create_pack(playground.caller, {})
+    with playground.site.catalog.write("") as tx:
+        assert len(webhook_deliveries.claim_due(tx, limit=9, each=9)) == 1
+    assert not teller.tick()
+    let_pass(playground, webhook_deliveries.LEASE + timedelta(seconds=1))
+    tell_all(teller)
+    assert listener.events() == ["pack.changed"]
+
+
+def test_a_slow_webhook_holds_up_nobody_else(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        slow = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        for url in (slow, slow, listener.url):
+            api.payload(CREATE, url=url, events=["pack.changed"])
+        teller.start()
+        try:
+            for _ in range(30):
+                packs.create_pack(playground.caller, {})
+            wait_for(lambda: len(listener.told) == 30, 8)
+        finally:
+            silent.close()
+            teller.stop()
+            teller.join()
+    assert listener.events() == ["pack.changed"] * 30
+
+
+def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:
+    api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    packs.create_pack(playground.caller, {})
+    assert Teller(playground.site).tick() == 1
+    assert listener.told == []
+    (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
+    assert (node["state"], node["responseStatus"]) == ("QUEUED", None)
+
+
+@pytest.mark.parametrize(
+    ("url", "events", "code", "field"),
+    [
+        ("http://user:pass@example.com/", EVERYTHING, "FETCH_BLOCKED", ["url"]),
+        ("https://example.com/", [], "INVALID", ["events"]),
+        ("https://example.com/", ["pack.eaten"], "INVALID", ["events"]),
+    ],
+)
+def test_what_cannot_be_a_webhook_is_refused(api: Api, url: str, events: list[str], code: str, field: Any) -> None:
+    refused = api.refusal(CREATE, url=url, events=events)
+    assert (refused["code"], refused["field"]) == (code, field)
+
+
+def test_a_deleted_webhook_is_told_nothing_more(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    webhook_id = api.payload(CREATE, url=listener.url, events=EVERYTHING)["webhook"]["id"]
+    packs.create_pack(playground.caller, {})
+    assert api.payload(DELETE, id=webhook_id)["webhook"]["id"] == webhook_id
+    tell_all(teller)
+    assert listener.told == []
+    assert api.data(LIST)["webhooks"] == []
+    assert api.refusal(DELETE, id=webhook_id)["code"] == "NOT_FOUND"
+    assert api.refusal(REPLAY, id="delivery:0")["code"] == "NOT_FOUND"
+
+
+def test_a_tenant_has_a_bounded_number_of_webhooks(api: Api) -> None:
+    for _ in range(webhooks.MOST_WEBHOOKS):
+        api.payload(CREATE, url="https://example.com/", events=EVERYTHING)
+    assert api.refusal(CREATE, url="https://example.com/", events=EVERYTHING)["code"] == "LIMIT"
+
+
+def test_webhooks_and_deliveries_are_nodes(api: Api, playground: Playground) -> None:
+    webhook_id = api.payload(CREATE, url="https://example.com/", events=EVERYTHING)["webhook"]["id"]
+    packs.create_pack(playground.caller, {})
+    delivery_id = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"][0]["id"]
+    found = api.data("query($ids: [ID!]!) { nodes(ids: $ids) { __typename id } }", ids=[webhook_id, delivery_id])
+    assert [node["__typename"] for node in found["nodes"]] == ["Webhook", "WebhookDelivery"]
+    assert [node["id"] for node in found["nodes"]] == [webhook_id, delivery_id]
+
+
+def stored(playground: Playground) -> Any:
+    with playground.site.catalog.read(TENANT) as tx:
+        return tx.connection.execute(sa.select(rows.c.secret, rows.c.sealed)).one()
+
+
+def bytes_of(playground: Playground) -> bytes:
+    """Return all that SQLite has on the disk."""
+    return b"".join(path.read_bytes() for path in playground.settings.data.glob("packshot.db*"))
+
+
+def test_a_secret_is_nowhere_in_the_database(api: Api, playground: Playground, listener: Listener) -> None:
+    secret = api.payload(CREATE, url=listener.url, events=EVERYTHING)["secret"]
+    row = stored(playground)
+    assert row.secret == ""
+    assert secret.encode() not in row.sealed
+    assert secret.removeprefix("whsec_").encode() not in bytes_of(playground)
+
+
+def test_a_secret_of_an_earlier_release_is_encrypted_and_goes_on_signing(
+    api: Api, playground: Playground, listener: Listener, teller: Teller
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    secret = created["secret"]
+    with playground.site.catalog.write(TENANT) as tx:
+        tx.connection.execute(sa.update(rows).values(secret=secret, sealed=None))
+    playground.pack(picture=photo(16, 16))
+    tell_all(teller)
+    assert seal_webhooks(playground.site.catalog, playground.settings) == 1
+    assert seal_webhooks(playground.site.catalog, playground.settings) == 0
+    assert stored(playground).secret == ""
+    assert secret.encode() not in bytes_of(playground)
+    playground.pack(picture=photo(16, 16))
+    tell_all(teller)
+    assert len(listener.told) >= 3
+    for headers, body in listener.told:
+        Webhook(secret).verify(body, headers)
+
+
+def test_a_secret_that_cannot_be_decrypted_sends_nothing_unsigned_and_the_log_says_why(
+    api: Api, playground: Playground, listener: Listener, caplog: pytest.LogCaptureFixture
+) -> None:
+    created = api.payload(CREATE, url=listener.url, events=["pack.changed"])
+    playground.pack()
+    changes = {"access_secret": SecretStr("another-access-secret-0123456789"), "fetch_allow": "127.0.0.1"}
+    settings = Settings(**playground.settings.model_dump() | changes)
+    tell_all(Teller(playground.with_settings(settings)))
+    assert listener.told == []
+    assert "was encrypted under another PACKSHOT_ACCESS_SECRET" in caplog.text
+    assert created["secret"] not in caplog.text
+    (webhook,) = api.data(LIST)["webhooks"]
+    assert {(node["state"], node["attempts"]) for node in webhook["deliveries"]["nodes"]} == {("QUEUED", 1)}
