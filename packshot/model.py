@@ -266,8 +266,8 @@ class Snapshot:
     tenant: Tenant
     locations: Mapping[str, Location]
     pack: Pack
-    slots: Mapping[str, PackLocation]
+    pack_locations: Mapping[str, PackLocation]
 
-    def slot(self, location: str) -> PackLocation:
+    def pack_location(self, location: str) -> PackLocation:
         """Return the pack location, an empty one where nothing was ever set."""
-        return self.slots.get(location) or PackLocation(self.pack.id, location)
+        return self.pack_locations.get(location) or PackLocation(self.pack.id, location)

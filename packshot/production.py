@@ -14,13 +14,13 @@ from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.variants import collection, ledger, reconciliation
 from packshot.catalog.variants.decoding import Decoding
-from packshot.catalog.variants.ledger import Current, Made, Refused
+from packshot.catalog.variants.ledger import Current, FailedVariant, StoredVariant
 from packshot.errors import OriginalLost, PackshotError
 from packshot.geometry import Size
 from packshot.model import Original, Snapshot
 from packshot.render.drawing.pipeline import Rendered
 from packshot.render.processes.lanes import Pulse
-from packshot.render.processes.pool import Lane, Share, failure_of
+from packshot.render.processes.pool import Lane, LoadShare, failure_of
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, Opened, Stored
 from packshot.storage.write_check import is_check
@@ -40,7 +40,7 @@ DAMAGED = "The original in its store is damaged; upload it again."
 FOREVER = "public, max-age=31536000, immutable"
 
 
-class NotKept(OSError):
+class NotStored(OSError):
     """A variant was rendered, and its store did not take it. That is an outage for a caller that must keep it.
 
     Attributes:
@@ -52,7 +52,7 @@ class NotKept(OSError):
         self.rendered = rendered
 
 
-def make_variants(
+def announce_and_render(
     site: Site,
     targets: Sequence[Target],
     lane: Lane,
@@ -60,10 +60,10 @@ def make_variants(
     planned: bool,
     is_slow: bool = False,
     deadline: float | None = None,
-) -> list[Made | Refused]:
-    """Announce variants and draw them for somebody who waits; see `announce` and `draw_variants`."""
+) -> list[StoredVariant | FailedVariant]:
+    """Announce variants and draw them for somebody who waits; see `announce` and `render_variants`."""
     announce(site, targets, planned=planned)
-    return draw_variants(site, targets, lane, refuse_missing=True, is_slow=is_slow, deadline=deadline)
+    return render_variants(site, targets, lane, refuse_missing=True, is_slow=is_slow, deadline=deadline)
 
 
 def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
@@ -83,7 +83,7 @@ def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
         _reclaim(site, announced, planned=planned)
 
 
-def draw_variants(
+def render_variants(
     site: Site,
     targets: Sequence[Target],
     lane: Lane,
@@ -93,7 +93,7 @@ def draw_variants(
     refuse_missing: bool,
     is_slow: bool = False,
     deadline: float | None = None,
-) -> list[Made | Refused]:
+) -> list[StoredVariant | FailedVariant]:
     """Put announced variants into the store; each original is decoded once.
 
     The caller records the outcomes in the ledger, in the transaction that fits
@@ -103,7 +103,7 @@ def draw_variants(
         heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
         refuse_missing: an original that its store lacks is the refusal of its variants, `OriginalLost`, as one is
             that its store has with other bytes; else it is raised, as if it might still come back.
-        is_slow: the work is expected to take long; see `packshot.render.processes.lanes.Share`.
+        is_slow: the work is expected to take long; see `packshot.render.processes.lanes.LoadShare`.
         deadline: monotonic seconds until which each original waits for a render process; None: no limit.
 
     Raises:
@@ -113,7 +113,7 @@ def draw_variants(
         OSError: a store is away; so is one that should have an original and has none at all.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)
-    outcomes: list[Made | Refused] = []
+    outcomes: list[StoredVariant | FailedVariant] = []
     in_order = sorted(targets, key=lambda target: target.original.sha256)
     for sha256, group in groupby(in_order, key=lambda target: target.original.sha256):
         alike = list(group)
@@ -126,7 +126,7 @@ def draw_variants(
                     original,
                     drawings,
                     lane,
-                    share=Share(alike[0].key.tenant, sha256, is_slow),
+                    share=LoadShare(alike[0].key.tenant, sha256, is_slow),
                     patience=_patience(deadline),
                     heartbeat=heartbeat,
                     heartbeat_seconds=heartbeat_seconds,
@@ -151,10 +151,10 @@ def _patience(deadline: float | None) -> float | None:
     return None if deadline is None else max(0.0, deadline - time.monotonic())
 
 
-def draw_unkept(
+def render_unstored(
     site: Site, target: Target, lane: Lane, *, is_slow: bool = False, deadline: float | None = None
 ) -> Rendered:
-    """Draw one variant, and keep nothing of it; the arguments are those of `draw_variants`.
+    """Draw one variant, and keep nothing of it; the arguments are those of `render_variants`.
 
     Raises:
         QueueTimeout: no process became free until then.
@@ -164,7 +164,7 @@ def draw_unkept(
     """
     tenant, sha256 = target.key.tenant, target.original.sha256
     with _lend_original(site, tenant, sha256) as original:
-        share, patience = Share(tenant, sha256, is_slow), _patience(deadline)
+        share, patience = LoadShare(tenant, sha256, is_slow), _patience(deadline)
         (rendered,) = site.renderer.render(original, [target.drawing], lane, share=share, patience=patience)
     _count(site, [target], [rendered])
     if isinstance(rendered, PackshotError):
@@ -256,7 +256,7 @@ def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
     with site.catalog.write(key.tenant) as tx:
         if collection.lock_collecting(tx, columns, wait=True):
             site.variants.delete(str(key))
-            collection.begin_anew(tx, columns, planned=planned)
+            collection.reset_variant(tx, columns, planned=planned)
             return
         # The collector was faster, and took the row with it; or somebody else began anew.
         ledger.announce(tx, [key], planned=planned)
@@ -288,9 +288,9 @@ def drop_damaged(site: Site, key: str, error: DamagedObject) -> None:
     site.variants.delete(key)
 
 
-def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made | Refused:
+def _put(site: Site, target: Target, result: Rendered | PackshotError) -> StoredVariant | FailedVariant:
     if isinstance(result, PackshotError):
-        return Refused(target.key, result)
+        return FailedVariant(target.key, result)
     key = str(target.key)
     try:
         stored = site.variants.put(key, result.data, metadata_of(target))
@@ -301,5 +301,5 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Made |
             raise OSError(f"The object {key} vanished while it was put.") from None
         stored = found
     except OSError as error:
-        raise NotKept(error, result) from error
-    return Made(target.key, stored.size, stored.sha256)
+        raise NotStored(error, result) from error
+    return StoredVariant(target.key, stored.size, stored.sha256)

@@ -18,7 +18,7 @@ from packshot.durable_files import make_folder
 from packshot.geometry import Size
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
-from packshot.security.access_policy import Doors
+from packshot.security.access_policy import AccessPolicy
 from packshot.settings.settings import Settings
 from packshot.settings.types import split_list
 from packshot.storage.base import ObjectStore
@@ -52,7 +52,7 @@ class Site:
     marks: ObjectStore
     renderer: Renderer
     incoming: Path
-    doors: Doors
+    access_policy: AccessPolicy
     purger: Purger = field(default_factory=NoPurger)
     tally: Tally = field(default_factory=Tally)
     decoding: DecodingLog = field(default_factory=DecodingLog)
@@ -105,14 +105,14 @@ def open_site(settings: Settings) -> Site:
         memory_bytes=settings.effective_render_memory_bytes,
     )
     catalog = Catalog(settings.effective_database_url)
-    doors = Doors(catalog, settings)
+    access_policy = AccessPolicy(catalog, settings)
     stores = open_stores(settings)
     return Site(
         settings=settings,
         catalog=catalog,
-        doors=doors,
+        access_policy=access_policy,
         originals=stores["originals"],
-        variants=divide(stores["variants"], stores["private variants"], doors),
+        variants=divide(stores["variants"], stores["private variants"], access_policy),
         uploads=stores["uploads"],
         tombstones=stores["tombstones"],
         marks=stores["marks"],
@@ -144,9 +144,11 @@ def open_purger(settings: Settings) -> Purger:
     return NoPurger()
 
 
-def divide(public: ObjectStore, private: ObjectStore, doors: Doors) -> DividedStore:
+def divide(public: ObjectStore, private: ObjectStore, access_policy: AccessPolicy) -> DividedStore:
     """Return the store of variants: those of tenants that require access keys are private."""
-    return DividedStore(public, private, is_private=doors.is_private, was_private=doors.was_private)
+    return DividedStore(
+        public, private, is_private=access_policy.is_private, is_private_cached=access_policy.is_private_cached
+    )
 
 
 def open_stores(settings: Settings) -> dict[str, ObjectStore]:

@@ -15,14 +15,14 @@ from pregen.queue.broker import ACTOR, QUEUES, SEPARATOR, QueueBell
 from pregen.queue.state import QueueState
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.collector import Collector
-from pregen.services.cost_recorder import Learner
+from pregen.services.cost_recorder import CostRecorder
 from pregen.services.dispatcher import Dispatcher
 from pregen.services.eraser import Eraser
-from pregen.services.fetcher import Fetcher
+from pregen.services.fetcher import UrlImporter
 from pregen.services.marker import Marker
-from pregen.services.purger import PurgeCarrier
+from pregen.services.purger import Purger
 from pregen.services.service import Service
-from pregen.services.webhook_sender import Teller
+from pregen.services.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
     from pregen.services.direct_work import DirectWork
@@ -34,7 +34,7 @@ GRACE_SECONDS = 8.0
 # Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
 STOP_SECONDS = 12.0
 PURGE_SECONDS = 5.0
-KEEPING_SECONDS = 1.0
+MAINTENANCE_SECONDS = 1.0
 # Batches of bulk packs rung for at a time where many workers share one queue.
 BULK_RINGS = 64
 
@@ -65,16 +65,16 @@ class Pregen(QueueBell):
         # No message waits in a process that is busy while another one is free;
         # and bulk work takes half of the threads at the most.
         self._worker.queue_prefetch = places
-        self._teller = Teller(site)
-        self._fetcher = Fetcher(site, self)
+        self._teller = WebhookSender(site)
+        self._fetcher = UrlImporter(site, self)
         self._eraser = Eraser(site)
         # With the seconds for which each is waited for; None: to its end.
         self._services: list[tuple[Service, float | None]] = [
-            (PurgeCarrier(site), PURGE_SECONDS),
-            (Collector(site), KEEPING_SECONDS),
-            (self._eraser, KEEPING_SECONDS),
-            (Learner(site), None),
-            (Marker(site), KEEPING_SECONDS),
+            (Purger(site), PURGE_SECONDS),
+            (Collector(site), MAINTENANCE_SECONDS),
+            (self._eraser, MAINTENANCE_SECONDS),
+            (CostRecorder(site), None),
+            (Marker(site), MAINTENANCE_SECONDS),
         ]
         self._stopped = threading.Event()
         self._working, self._working_lock = 0, threading.Lock()
@@ -116,7 +116,7 @@ class Pregen(QueueBell):
             service.join(seconds)
         if self._direct is not None:
             # It had as long as the threads of the queue, which stopped beside it.
-            self._direct.join(KEEPING_SECONDS)
+            self._direct.join(MAINTENANCE_SECONDS)
         closing.cancel()
         closing.join()
         self._broker.close()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from packshot.catalog.clients.idempotency import Once, begin_once, end_once
+from packshot.catalog.clients.idempotency import IdempotentCall, begin_call, end_call
 from packshot.catalog.database.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
@@ -48,7 +48,7 @@ class Caller:
     scopes: frozenset[Scope] = EVERYTHING
     expires_at: datetime | None = None
     token_id: str | None = None
-    once: Once | None = None
+    once: IdempotentCall | None = None
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -60,10 +60,10 @@ class Caller:
         """
         with self.site.catalog.edit(self.tenant) as tx:
             if self.once is not None:
-                begin_once(tx, self.once)
+                begin_call(tx, self.once)
             yield tx
             if self.once is not None:
-                end_once(tx, self.once)
+                end_call(tx, self.once)
 
     def answer(self, **ids: str) -> None:
         """Note, within `write`, by which ids this call's answer can be given again."""
@@ -78,7 +78,7 @@ class Caller:
     @property
     def can_sign(self) -> bool:
         """Whether the caller's URLs can be signed: then they lead to variants that the tenant's policy wants signed."""
-        door = self.site.doors.find_signing(self.tenant)
+        door = self.site.access_policy.find_signing(self.tenant)
         return door is not None and bool(door.signing)
 
     def check(self, scope: Scope) -> None:

@@ -20,7 +20,7 @@ from resolvers.caller import Caller
 from resolvers.changing import changes
 from resolvers.orders import order_packs, ring_for
 
-MOST_PACKS = 100
+MAX_PACKS = 100
 
 
 class RegenerateMode(StrEnum):
@@ -99,11 +99,11 @@ def name_packs(pack_ids: Sequence[str]) -> list[str]:
         Limit: no pack, or more than 100.
     """
     wanted = list(dict.fromkeys(pack_ids))
-    if not 1 <= len(wanted) <= MOST_PACKS:
+    if not 1 <= len(wanted) <= MAX_PACKS:
         raise Limit(
             "That many packs cannot be named at once.",
             field=("scope", "pack_ids"),
-            expected=f"1 to {MOST_PACKS}; for more, a location or the tenant",
+            expected=f"1 to {MAX_PACKS}; for more, a location or the tenant",
             got=len(wanted),
         )
     return wanted
@@ -189,8 +189,8 @@ def retry_failures(caller: Caller, job_id: str) -> Job:
 
 
 def activate_job(caller: Caller, job_id: str, *, accept_failures: bool = False) -> Job:
-    """Let a prepared change go live although something failed; see `packshot.catalog.work.job_control.accept`."""
+    """Activate a prepared change although some variants failed; see `job_control.accept_failures`."""
     with caller.write() as tx:
-        job = job_control.accept(tx, job_id, failures=accept_failures)
+        job = job_control.accept_failures(tx, job_id, failures=accept_failures)
     caller.bell.wake()
     return job

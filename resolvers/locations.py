@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from packshot.catalog.configuration import locations, pending_changes
-from packshot.catalog.configuration.pending_changes import Candidate
-from packshot.catalog.configuration.tenants import mark_later
+from packshot.catalog.configuration.pending_changes import PendingChange
+from packshot.catalog.configuration.tenants import schedule_marking
 from packshot.catalog.database.pages import Page
 from packshot.catalog.database.transaction import Tx, hold_configuration
 from packshot.catalog.purging import purges
@@ -27,7 +27,7 @@ NO_CONSENT = Consent()
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class LocationChange:
     """A location as it is now, the job that renders its change, and the plan that change had, if any."""
 
     location: Location
@@ -66,24 +66,24 @@ def list_versions(caller: Caller, name: str, *, first: int, after: str | None) -
         return locations.list_versions(tx, name, first=first, after=after)
 
 
-def get_candidate(caller: Caller) -> Candidate | None:
+def get_pending_change(caller: Caller) -> PendingChange | None:
     """Return the change that is being prepared for the tenant."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return pending_changes.read_candidate(tx)
+        return pending_changes.read_pending_change(tx)
 
 
-def is_pending(candidate: Candidate, name: str) -> bool:
+def is_pending(pending_change: PendingChange, name: str) -> bool:
     """Whether a candidate changes that location."""
-    return name in candidate.change.locations
+    return name in pending_change.change.locations
 
 
-def pending_version(candidate: Candidate, location: Location) -> LocationVersion | None:
+def pending_version(pending_change: PendingChange, location: Location) -> LocationVersion | None:
     """Return what a location is about to be; None: nothing else."""
-    if not is_pending(candidate, location.name):
+    if not is_pending(pending_change, location.name):
         return None
-    values = locations.values_of(changed_locations({location.name: location}, candidate.change)[location.name])
+    values = locations.fields_of(changed_locations({location.name: location}, pending_change.change)[location.name])
     return LocationVersion(
-        **values, version=location.version + 1, active_from=None, active_to=None, changed_by=candidate.created_by
+        **values, version=location.version + 1, active_from=None, active_to=None, changed_by=pending_change.created_by
     )
 
 
@@ -107,7 +107,7 @@ def put_location(
     consent: Consent = NO_CONSENT,
     *,
     expected_version: int | None = None,
-) -> Changed:
+) -> LocationChange:
     """Create or change a location.
 
     What only adds variants, or words, goes live at once. What alters pictures
@@ -124,7 +124,7 @@ def put_location(
 
 def rollback_location(
     caller: Caller, name: str, to_version: int, consent: Consent = NO_CONSENT, *, expected_version: int | None = None
-) -> Changed:
+) -> LocationChange:
     """Make a location what it was in an earlier version; it goes live as any change does.
 
     Until that version's `freeUntil` only packs that were edited or made since are rendered.
@@ -136,7 +136,7 @@ def rollback_location(
     """
 
     def earlier(tx: Tx) -> Mapping[str, Any]:
-        return locations.values_of(locations.get_version(tx, name, to_version))
+        return locations.fields_of(locations.get_version(tx, name, to_version))
 
     return _put(caller, name, earlier, consent, expected_version, cause="rollbackLocation")
 
@@ -150,7 +150,7 @@ def _put(
     *,
     cause: str,
     own: Collection[Rendition] = (),
-) -> Changed:
+) -> LocationChange:
     foreseen = None
     with caller.site.catalog.read(caller.tenant) as tx:
         known, fields, _ = _read_change(caller, tx, name, wanted(tx), own, expected_version)
@@ -159,7 +159,7 @@ def _put(
     with caller.write() as tx:
         hold_configuration(tx)
         caller.answer(location=f"location:{name}")
-        known, fields, candidate = _read_change(caller, tx, name, wanted(tx), own, expected_version)
+        known, fields, pending_change = _read_change(caller, tx, name, wanted(tx), own, expected_version)
         job, plan, change = None, None, Change(locations={name: fields})
         if name not in known or not fields:
             # What changes nothing that is shown is bound to its plan all the same.
@@ -177,16 +177,16 @@ def _put(
                 consent=consent,
                 cause=f"{cause} by {caller.subject}",
             )
-        elif candidate is not None and is_pending(candidate, name):
+        elif pending_change is not None and is_pending(pending_change, name):
             # Asked for once more: it is under way.
-            job = jobs.get_job(tx, candidate.job_id)
+            job = jobs.get_job(tx, pending_change.job_id)
         if job is not None:
             caller.answer(job=f"job:{job.id}")
         location = locations.get_location(tx, name)
         assert location is not None
     if job is not None:
         caller.bell.wake()
-    return Changed(location, job, plan)
+    return LocationChange(location, job, plan)
 
 
 def _read_change(
@@ -196,15 +196,19 @@ def _read_change(
     values: Mapping[str, Any],
     own: Collection[Rendition],
     expected_version: int | None,
-) -> tuple[Mapping[str, Location], dict[str, Any], Candidate | None]:
+) -> tuple[Mapping[str, Location], dict[str, Any], PendingChange | None]:
     """Return the tenant's locations, what of one of them really changes, and the candidate."""
-    limit, known, candidate = caller.site.limit, locations.get_locations(tx), pending_changes.read_candidate(tx)
-    to_be = known if candidate is None else changed_locations(known, candidate.change)
+    limit, known, pending_change = (
+        caller.site.limit,
+        locations.get_locations(tx),
+        pending_changes.read_pending_change(tx),
+    )
+    to_be = known if pending_change is None else changed_locations(known, pending_change.change)
     fields = locations.read_changes(to_be, name, values, limit=limit, own=own, expected_version=expected_version)
-    if candidate is not None:
+    if pending_change is not None:
         # It must fit what is live as well: it may have to live with that for a while.
         locations.read_changes(known, name, fields, limit=limit, own=own)
-    return known, fields, candidate
+    return known, fields, pending_change
 
 
 def delete_location(caller: Caller, name: str, *, force: bool, expected_version: int | None = None) -> Job | None:
@@ -218,8 +222,8 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
     with caller.write() as tx:
         hold_configuration(tx)
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
-        pending_changes.check_free(tx)
-        mark_later(tx)
+        pending_changes.check_none_pending(tx)
+        schedule_marking(tx)
         caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         if touched:
@@ -230,7 +234,7 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
     return job
 
 
-def add_rendition(caller: Caller, name: str, rendition: Rendition) -> Changed:
+def add_rendition(caller: Caller, name: str, rendition: Rendition) -> LocationChange:
     """Have one more size of a location rendered ahead of time; one that is there already changes nothing.
 
     Raises:

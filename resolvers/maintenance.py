@@ -8,7 +8,7 @@ from packshot.catalog.work.jobs import OF_NO_LOCATION, OF_NO_PACK, Counts, Failu
 from packshot.catalog.work.orders import Priority
 from packshot.errors import ErrorCode, Internal, describe
 from packshot.maintenance.collect import Collected, collect_all
-from packshot.maintenance.scrub import Fault, Scrubbed, scrub
+from packshot.maintenance.scrub import Fault, ScrubResult, scrub
 from packshot.production import DAMAGED, MISSING
 from resolvers.caller import Caller
 
@@ -29,7 +29,7 @@ def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collecte
     return total, _note(caller, JobKind.COLLECT, counts, _unforeseen(by_pack))
 
 
-def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[Scrubbed], None]) -> tuple[Scrubbed, Job]:
+def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[ScrubResult], None]) -> tuple[ScrubResult, Job]:
     """Compare store and ledger of the caller's tenant and put right what can be; return what was found, and the job.
 
     Raises:
@@ -61,5 +61,5 @@ def _note(caller: Caller, kind: JobKind, counts: Counts, failures: list[Failure]
     with caller.site.catalog.write(caller.tenant) as tx:
         job = jobs.create_job(tx, kind, Priority.BULK, by=caller.subject)
         job_items.mark_running(tx, job.id)
-        job_items.count(tx, job.id, counts, failures or ())
+        job_items.count_originals(tx, job.id, counts, failures or ())
         return jobs.get_job(tx, job.id)

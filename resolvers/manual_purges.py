@@ -61,7 +61,7 @@ def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | Non
     return job
 
 
-def refresh_older(
+def refresh_older_than(
     caller: Caller, before: datetime, *, limit: int, pack_ids: Sequence[str] | None, location: str | None
 ) -> Job | None:
     """Render again what was rendered before a date, of up to `limit` packs, the oldest first; None: there is nothing.

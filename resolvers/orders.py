@@ -31,7 +31,7 @@ def order_packs(
     job = jobs.create_job(tx, JobKind.REGENERATE, priority, pack_id=the_one(pack_ids), verify=verify, by=by)
     snapshots = read_snapshots(tx, pack_ids)
     totals = {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()}
-    job_items.admit(tx, job, totals, job_only=job_only)
+    job_items.enqueue_packs(tx, job, totals, job_only=job_only)
     return jobs.get_job(tx, job.id)
 
 

@@ -64,9 +64,9 @@ def set_original(
     with caller.write() as tx:
         cause = f"setOriginal by {caller.subject}"
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
-        url_imports.drop_fetch(tx, pack_id, location)
+        url_imports.cancel_import(tx, pack_id, location)
         packs.keep_original(tx, pack_id, original)
-        packs.set_slot(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
+        packs.set_pack_location(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         # Of the same picture too, whose bytes may have been lost.
         ledger.retry_failures(tx, [pack_id])

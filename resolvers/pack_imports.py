@@ -18,9 +18,9 @@ from packshot.model import Focus, Original, Snapshot
 from resolvers.caller import Caller
 from resolvers.orders import order_packs, ring_for, the_one
 from resolvers.originals import Source, take_original
-from resolvers.packs import SHOWN_BY, SlotPatch, slot_columns
+from resolvers.packs import SHOWN_BY, PackLocationPatch, pack_location_values
 
-MOST_PACKS = 100
+MAX_PACKS = 100
 
 
 class OnExisting(StrEnum):
@@ -46,14 +46,14 @@ class NewPack:
     """One pack to be made; the values are those of `packshot.catalog.packs.packs.create_pack`.
 
     Attributes:
-        overrides: of pack locations, with an original or without, as `resolvers.packs.SlotPatch` has them.
+        overrides: of pack locations, with an original or without, as `resolvers.packs.PackLocationPatch` has them.
         id: of a pack that moves here from another service; None: a new one.
         live: its originals were uploaded through live resize, or are imported from such a service.
     """
 
     values: Mapping[str, Any]
     originals: Sequence[NewOriginal] = ()
-    overrides: Sequence[SlotPatch] = ()
+    overrides: Sequence[PackLocationPatch] = ()
     id: str | None = None
     live: bool = False
 
@@ -110,11 +110,11 @@ def create_packs(
     Raises:
         Limit: no input, or more than 100.
     """
-    if not 1 <= len(inputs) <= MOST_PACKS:
+    if not 1 <= len(inputs) <= MAX_PACKS:
         raise Limit(
             "That many packs cannot be made at once.",
             field=("inputs",),
-            expected=f"1 to {MOST_PACKS}",
+            expected=f"1 to {MAX_PACKS}",
             got=len(inputs),
         )
     found = [_try_to_take(caller, new) for new in inputs]
@@ -178,7 +178,7 @@ def _take_originals(caller: Caller, new: NewPack) -> dict[str, Original]:
 
 def _columns(original: NewOriginal) -> dict[str, Any]:
     said = {"crop": original.crop, "focus": original.focus}
-    return slot_columns({name: value for name, value in said.items() if value is not None})
+    return pack_location_values({name: value for name, value in said.items() if value is not None})
 
 
 def _try_to_take(caller: Caller, new: NewPack) -> dict[str, Original] | PackshotError:
@@ -217,18 +217,18 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
     for index, original in enumerate(new.originals):
         columns = _columns(original)
         if (here := taken.get(original.location)) is not None:
-            url_imports.drop_fetch(tx, pack_id, original.location)
+            url_imports.cancel_import(tx, pack_id, original.location)
             packs.keep_original(tx, pack_id, here, live=new.live)
             columns |= {"original_sha256": here.sha256, "original_at": tx.now}
         elif original.source.url is not None:
             urls[original.location] = original.source.url
         try:
-            packs.set_slot(tx, pack_id, original.location, columns)
+            packs.set_pack_location(tx, pack_id, original.location, columns)
         except PackshotError as error:
             raise error.at("originals", str(index)) from None
     for index, patch in enumerate(new.overrides):
         try:
-            packs.set_slot(tx, pack_id, patch.location, slot_columns(patch.values))
+            packs.set_pack_location(tx, pack_id, patch.location, pack_location_values(patch.values))
         except PackshotError as error:
             raise error.at(*(patch.at or ("overrides", str(index)))) from None
     return _Placed(pack_id, urls, changed)
@@ -243,6 +243,6 @@ def _order(caller: Caller, tx: Tx, done: Sequence[_Placed], priority: Priority) 
     urls = {(placed.pack_id, location): url for placed in done for location, url in placed.urls.items()}
     if urls:
         job = jobs.create_job(tx, JobKind.IMPORT, priority, pack_id=the_one(id for id, _ in urls), by=caller.subject)
-        url_imports.order_fetches(tx, job, urls)
+        url_imports.order_imports(tx, job, urls)
         job_ids |= dict.fromkeys((pack_id for pack_id, _ in urls), job.id)
     return job_ids

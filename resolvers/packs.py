@@ -26,7 +26,7 @@ SHOWN_BY = {"main_location", "resize_gravity", "include_all"}
 
 
 @dataclass(frozen=True, slots=True)
-class SlotPatch:
+class PackLocationPatch:
     """What to change of one pack location.
 
     Attributes:
@@ -121,7 +121,7 @@ def update_pack(
     caller: Caller,
     pack_id: str,
     values: Mapping[str, Any],
-    slots: Sequence[SlotPatch] = (),
+    pack_locations: Sequence[PackLocationPatch] = (),
     *,
     expected_version: int | None = None,
 ) -> tuple[Snapshot, Job | None]:
@@ -131,17 +131,17 @@ def update_pack(
         slots: what to set of its pack locations besides, each once.
 
     Raises:
-        NotFound, Taken, Invalid, VersionConflict: see `packshot.catalog.packs.packs.update_pack` and `edit_slots`.
+        NotFound, Taken, Invalid, VersionConflict: see `packs.update_pack` and `edit_pack_locations`.
     """
-    columns = _columns_of(slots)
+    columns = _columns_of(pack_locations)
     with caller.write() as tx:
         packs.update_pack(
             tx, pack_id, values, cause=f"updatePack by {caller.subject}", expected_version=expected_version
         )
-        _set_slots(tx, pack_id, slots, columns)
+        _set_slots(tx, pack_id, pack_locations, columns)
         caller.answer(pack=pack_id)
         job = None
-        if slots or values.keys() & SHOWN_BY:
+        if pack_locations or values.keys() & SHOWN_BY:
             job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
             caller.answer(job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
@@ -162,10 +162,10 @@ def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = 
         caller.answer(deleted_id=pack_id)
 
 
-def edit_slots(
+def edit_pack_locations(
     caller: Caller,
     pack_id: str,
-    patches: Sequence[SlotPatch],
+    patches: Sequence[PackLocationPatch],
     *,
     expected_version: int | None = None,
 ) -> tuple[Snapshot, Job]:
@@ -193,11 +193,11 @@ def edit_slots(
     return snapshot, job
 
 
-def _columns_of(patches: Sequence[SlotPatch]) -> dict[str, dict[str, Any]]:
+def _columns_of(patches: Sequence[PackLocationPatch]) -> dict[str, dict[str, Any]]:
     columns: dict[str, dict[str, Any]] = {}
     for index, patch in enumerate(patches):
         try:
-            columns[patch.location] = slot_columns(patch.values)
+            columns[patch.location] = pack_location_values(patch.values)
         except PackshotError as error:
             raise error.at(*patch.at) from None
         if len(columns) <= index:
@@ -210,27 +210,31 @@ def _columns_of(patches: Sequence[SlotPatch]) -> dict[str, dict[str, Any]]:
     return columns
 
 
-def _set_slots(tx: Tx, pack_id: str, patches: Sequence[SlotPatch], columns: Mapping[str, Mapping[str, Any]]) -> None:
+def _set_slots(
+    tx: Tx, pack_id: str, patches: Sequence[PackLocationPatch], columns: Mapping[str, Mapping[str, Any]]
+) -> None:
     for patch in patches:
         try:
-            packs.set_slot(tx, pack_id, patch.location, columns[patch.location])
+            packs.set_pack_location(tx, pack_id, patch.location, columns[patch.location])
         except PackshotError as error:
             raise error.at(*patch.at) from None
 
 
-def edit_slot(
-    caller: Caller, pack_id: str, patch: SlotPatch, *, expected_version: int | None = None
+def edit_pack_location(
+    caller: Caller, pack_id: str, patch: PackLocationPatch, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Change one pack location; see `edit_slots`."""
+    """Change one pack location; see `edit_pack_locations`."""
     caller.answer(pack_location=f"packLocation:{pack_id}:{patch.location}")
-    return edit_slots(caller, pack_id, [patch], expected_version=expected_version)
+    return edit_pack_locations(caller, pack_id, [patch], expected_version=expected_version)
 
 
 def set_crop(
     caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Set one pack location's crop; see `edit_slots`."""
-    return edit_slot(caller, pack_id, SlotPatch(location, {"crop": crop}), expected_version=expected_version)
+    """Set one pack location's crop; see `edit_pack_locations`."""
+    return edit_pack_location(
+        caller, pack_id, PackLocationPatch(location, {"crop": crop}), expected_version=expected_version
+    )
 
 
 def remove_original(
@@ -248,15 +252,15 @@ def remove_original(
         cause = f"removeOriginal by {caller.subject}"
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         packs.check_location(tx, location, "location")
-        if read_snapshot(tx, pack_id).slot(location).original is None:
+        if read_snapshot(tx, pack_id).pack_location(location).original is None:
             raise BadState(
                 "This pack has no original of its own there.",
                 field=("location",),
                 expected="a location with an original",
                 got=location,
             )
-        url_imports.drop_fetch(tx, pack_id, location)
-        packs.set_slot(tx, pack_id, location, {"original_sha256": None, "original_at": None})
+        url_imports.cancel_import(tx, pack_id, location)
+        packs.set_pack_location(tx, pack_id, location, {"original_sha256": None, "original_at": None})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
@@ -264,7 +268,7 @@ def remove_original(
     return snapshot, job
 
 
-def slot_columns(values: Mapping[str, Any]) -> dict[str, Any]:
+def pack_location_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what to write for a patch; None clears."""
     columns = dict(values)
     if "crop" in values:

@@ -18,10 +18,10 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, View, is_offered, offered, resolve_in, view_at
 from resolvers.urls.build import Urls
 
-MOST_WIDTHS = 32
-MOST_SOURCES = 16
+MAX_WIDTHS = 32
+MAX_SOURCES = 16
 # Of `alt`, `sizes` and `media`, which every element repeats.
-MOST_CHARACTERS = 1000
+MAX_CHARACTERS = 1000
 # Browsers take the first source they can show, so the smallest format comes first.
 _ORDER = (Format.AVIF, Format.WEBP, Format.GIF, Format.JPEG, Format.PNG)
 # What a stable URL without parameters asks for.
@@ -29,7 +29,7 @@ _BARE = RequestForm()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class RequestedSource:
     """What a page asks of one location.
 
     Attributes:
@@ -113,7 +113,7 @@ def _element(name: str, attributes: Mapping[str, object]) -> str:
 class _Part:
     """One location's share of a picture: its 1x variant, and what is offered by format."""
 
-    wanted: Wanted
+    wanted: RequestedSource
     default: Target
     offered: Mapping[Format, Sequence[Target]]
 
@@ -145,7 +145,7 @@ class Layout:
         return tuple(dict.fromkeys(target.key for target in self.targets))
 
 
-def layout_at(snapshot: Snapshot, wanted: Wanted, *, limit: Size, opened: bool = False) -> Layout | None:
+def layout_at(snapshot: Snapshot, wanted: RequestedSource, *, limit: Size, opened: bool = False) -> Layout | None:
     """Return the picture of one location; None: it has nothing to show.
 
     Args:
@@ -168,7 +168,9 @@ def _layout(snapshot: Snapshot, parts: Sequence[_Part], image: Target, limit: Si
     return replace(layout, signed=frozenset(layout.keys) - free)
 
 
-def layout_of(snapshot: Snapshot, sources: Sequence[Wanted], *, limit: Size, opened: bool = False) -> Layout | None:
+def layout_of(
+    snapshot: Snapshot, sources: Sequence[RequestedSource], *, limit: Size, opened: bool = False
+) -> Layout | None:
     """Return a picture of several locations, the first whose media query fits being shown.
 
     Locations with nothing to show are left out; None: all of them are. The last
@@ -179,9 +181,9 @@ def layout_of(snapshot: Snapshot, sources: Sequence[Wanted], *, limit: Size, ope
         Invalid, Limit: a width that cannot be, or too many of anything; too long a text.
         Forbidden: a width or format that the tenant's policy does not let be drawn.
     """
-    if not 1 <= len(sources) <= MOST_SOURCES:
+    if not 1 <= len(sources) <= MAX_SOURCES:
         raise Limit(
-            "That many sources are not possible.", field=("sources",), expected=f"1 to {MOST_SOURCES}", got=len(sources)
+            "That many sources are not possible.", field=("sources",), expected=f"1 to {MAX_SOURCES}", got=len(sources)
         )
     parts = []
     for index, wanted in enumerate(sources):
@@ -241,7 +243,7 @@ def _state(targets: Iterable[Target], entries: Mapping[str, Entry | None]) -> Va
     return VariantState.READY
 
 
-def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Part | None:
+def _part(snapshot: Snapshot, wanted: RequestedSource, limit: Size, opened: bool) -> _Part | None:
     config = snapshot.locations.get(wanted.location)
     if config is None:
         known = ", ".join(sorted(snapshot.locations))
@@ -270,11 +272,11 @@ def _part(snapshot: Snapshot, wanted: Wanted, limit: Size, opened: bool) -> _Par
 
 
 def _check_text(text: str | None, field: str) -> None:
-    if text is not None and len(text) > MOST_CHARACTERS:
+    if text is not None and len(text) > MAX_CHARACTERS:
         raise Limit(
             f"`{field}` is too long.",
             field=(field,),
-            expected=f"up to {MOST_CHARACTERS} characters",
+            expected=f"up to {MAX_CHARACTERS} characters",
             got=f"{len(text)} characters",
         )
 
@@ -282,9 +284,9 @@ def _check_text(text: str | None, field: str) -> None:
 def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
     if widths is None:
         return
-    if not 1 <= len(widths) <= MOST_WIDTHS:
+    if not 1 <= len(widths) <= MAX_WIDTHS:
         raise Limit(
-            "That many widths are not possible.", field=("widths",), expected=f"1 to {MOST_WIDTHS}", got=len(widths)
+            "That many widths are not possible.", field=("widths",), expected=f"1 to {MAX_WIDTHS}", got=len(widths)
         )
     for index, width in enumerate(widths):
         if not 1 <= width <= limit.width:
@@ -307,13 +309,13 @@ def _default(view: View, limit: Size) -> Target:
     return common if common.key in made else bare
 
 
-def _forms(config: Location, wanted: Wanted) -> list[RequestForm]:
+def _forms(config: Location, wanted: RequestedSource) -> list[RequestForm]:
     if wanted.widths is not None:
         return [RequestForm(width=width, location_ratio=True) for width in wanted.widths]
     return [rendition_form(rendition) for rendition in effective_renditions(config)]
 
 
-def _formats(config: Location, original: Original, wanted: Wanted) -> Sequence[Format]:
+def _formats(config: Location, original: Original, wanted: RequestedSource) -> Sequence[Format]:
     if wanted.formats is None:
         return config.formats or default_formats(original)
     # A source that leads nowhere would be the one that some browser takes.

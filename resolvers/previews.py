@@ -5,11 +5,11 @@ from dataclasses import replace
 from packshot.catalog.configuration.snapshots import read_snapshot
 from packshot.catalog.packs import packs
 from packshot.catalog.variants import ledger
-from packshot.catalog.variants.ledger import Refused, VariantState
+from packshot.catalog.variants.ledger import FailedVariant, VariantState
 from packshot.errors import NotFound, VersionConflict
 from packshot.geometry import Crop
 from packshot.model import Snapshot
-from packshot.production import find_variant, make_variants, supersede_outdated
+from packshot.production import announce_and_render, find_variant, supersede_outdated
 from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from packshot.variants.draft import common_format
@@ -54,8 +54,8 @@ def preview_crop(
 
 def _previewed(snapshot: Snapshot, location: str, crop: Crop, site: Site) -> list[Target]:
     """Return each size that would be rendered ahead of time, in the format that every browser shows, largest first."""
-    slot = replace(snapshot.slot(location), crop=crop)
-    changed = replace(snapshot, slots={**snapshot.slots, location: slot})
+    pack_location = replace(snapshot.pack_location(location), crop=crop)
+    changed = replace(snapshot, pack_locations={**snapshot.pack_locations, location: pack_location})
     shown = shown_at(changed, location)
     if shown is None:
         raise NotFound("This pack has nothing to show there.", field=("location",), got=location)
@@ -69,12 +69,12 @@ def _draw(site: Site, tenant: str, pack_id: str, targets: list[Target]) -> None:
     with site.catalog.read(tenant) as tx:
         entries = ledger.read_entries(tx, [target.key for target in targets])
     missing = [target for target in targets if not _is_there(site, entries.get(str(target.key)), target)]
-    outcomes = make_variants(site, missing, Lane.INTERACTIVE, planned=False)
+    outcomes = announce_and_render(site, missing, Lane.INTERACTIVE, planned=False)
     with site.catalog.write(tenant) as tx:
         ledger.record(tx, outcomes)
         supersede_outdated(tx, [pack_id], limit=site.limit)
     for outcome in outcomes:
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, FailedVariant):
             raise outcome.error
 
 

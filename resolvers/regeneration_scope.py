@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from packshot.catalog.configuration.locations import get_locations
 from packshot.catalog.configuration.tenants import get_tenant
 from packshot.catalog.packs.packs import check_location
-from packshot.catalog.packs.shapes import Stand, read_packs, read_survey
+from packshot.catalog.packs.shapes import ShapeSample, read_packs, read_survey
 from packshot.errors import NotFound
 from packshot.variants.effect import Planner
 from resolvers.caller import Caller
 
-MOST_SHAPES = 512
+MAX_SHAPES = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class RegenerationScope:
     """How much there is to look at.
 
     Attributes:
@@ -27,7 +27,7 @@ class Extent:
     variants: int
 
 
-def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: str | None = None) -> Extent:
+def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: str | None = None) -> RegenerationScope:
     """Return how much a regeneration of these packs, or of every pack, would look at; nothing is changed.
 
     Exact up to 512 shapes of packs; beyond that some stand for others, as in a plan.
@@ -44,9 +44,9 @@ def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: 
         if location is not None:
             check_location(tx, location, "scope", "location")
         if pack_ids is None:
-            stands = read_survey(tx, MOST_SHAPES).shapes
+            stands = read_survey(tx, MAX_SHAPES).shapes
         else:
-            stands = [Stand(pack_id, 1.0) for pack_id in dict.fromkeys(pack_ids)]
+            stands = [ShapeSample(pack_id, 1.0) for pack_id in dict.fromkeys(pack_ids)]
         snapshots = read_packs(tx, [stand.pack_id for stand in stands], tenant, locations)
     names, planner = list(locations) if location is None else [location], Planner(caller.site.limit)
     packs = variants = 0.0
@@ -57,4 +57,4 @@ def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: 
         planned = sum(len(standing.variants) for standing in standings if standing is not None)
         packs += stand.packs * bool(planned)
         variants += stand.packs * planned
-    return Extent(round(packs), round(variants))
+    return RegenerationScope(round(packs), round(variants))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from packshot.catalog.configuration import pending_changes, tenants
-from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.catalog.database.transaction import Tx, hold_configuration
 from packshot.catalog.purging import purges
 from packshot.catalog.variants import unplanned_usage
@@ -52,7 +52,7 @@ def update_tenant(
             foreseen = changes.foresee(caller, tx, Change(tenant=fields), None)
     with caller.write() as tx:
         hold_configuration(tx)
-        tenant, fields, candidate = _read_change(tx, values, expected_version)
+        tenant, fields, pending_change = _read_change(tx, values, expected_version)
         caller.answer(tenant=f"tenant:{tenant.name}")
         limits = {name: value for name, value in fields.items() if name in LIMITS}
         if limits:
@@ -67,9 +67,9 @@ def update_tenant(
             job, _ = changes.apply(
                 caller, tx, Change(tenant=fields), foreseen, location=None, consent=consent, cause=cause
             )
-        elif candidate is not None and candidate.change.tenant and values:
+        elif pending_change is not None and pending_change.change.tenant and values:
             # Asked for once more: it is under way.
-            job = jobs.get_job(tx, candidate.job_id)
+            job = jobs.get_job(tx, pending_change.job_id)
         if job is not None:
             caller.answer(job=f"job:{job.id}")
         tenant = tenants.get_tenant(tx)
@@ -90,7 +90,7 @@ def read_usage(caller: Caller) -> int:
 
 def _read_change(
     tx: Tx, values: Mapping[str, Any], expected_version: int | None
-) -> tuple[Tenant, dict[str, Any], Candidate | None]:
-    tenant, candidate = tenants.get_tenant(tx), pending_changes.read_candidate(tx)
-    pending = {} if candidate is None else candidate.change.tenant
-    return tenant, tenants.read_changes(tenant, values, pending, expected_version=expected_version), candidate
+) -> tuple[Tenant, dict[str, Any], PendingChange | None]:
+    tenant, pending_change = tenants.get_tenant(tx), pending_changes.read_pending_change(tx)
+    pending = {} if pending_change is None else pending_change.change.tenant
+    return tenant, tenants.read_changes(tenant, values, pending, expected_version=expected_version), pending_change

@@ -25,7 +25,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
-LONGEST_MEDIA_TYPE = 127
+MAX_MEDIA_TYPE_CHARACTERS = 127
 # An original's own type is read from its bytes in any case.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 # What browsers, phones and stores say of files they do not know.
@@ -89,7 +89,7 @@ def _read_media_type(given: str) -> str:
     media_type = given.partition(";")[0].strip().lower()
     if media_type in _UNKNOWN:
         return UNKNOWN_MEDIA_TYPE
-    fits = len(media_type) <= LONGEST_MEDIA_TYPE and _MEDIA_TYPE.fullmatch(media_type)
+    fits = len(media_type) <= MAX_MEDIA_TYPE_CHARACTERS and _MEDIA_TYPE.fullmatch(media_type)
     if not fits or not media_type.startswith("image/"):
         expected = f"image/jpeg or the like; {UNKNOWN_MEDIA_TYPE} or nothing where it is not known"
         raise Invalid("That is no image type.", field=("media_type",), expected=expected, got=media_type)

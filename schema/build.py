@@ -14,7 +14,7 @@ from schema.base.interfaces import InputError, Taken, VersionConflict
 from schema.base.scalars import SCALARS
 from schema.execution.charges import Costs, charge_refused, refuse_debtor
 from schema.execution.documents import ParseAndValidate, documents
-from schema.execution.introspection import Reticence
+from schema.execution.introspection import HideSchema
 from schema.execution.limits import Limits, OneOperation, Variables
 from schema.execution.masking import MaskBugs
 from schema.execution.persisted_queries import refuse_persisted
@@ -86,7 +86,7 @@ schema = _Schema(
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
         MaskBugs,
-        Reticence,
+        HideSchema,
         ParseAndValidate,
         Limits,
         OneOperation,

@@ -20,7 +20,7 @@ from packshot.settings.types import split_list
 from packshot.site import Site
 from pregen.queue.doorbell import Bell
 from pregen.worker import Pregen
-from schema.request.threads import ComeLater, Threads
+from schema.request.threads import Threads, ThreadsBusy
 from serve.admin.cross_origin import CrossOrigin
 from serve.admin.graphql import AdminGraphQL
 from serve.admin.originals import Originals
@@ -28,7 +28,7 @@ from serve.admin.reports import Reports
 from serve.admin.uploads import Uploads
 from serve.health.endpoints import Health
 from serve.http import problems
-from serve.http.auth import Gate, Insecure
+from serve.http.auth import Authenticator, Insecure
 from serve.http.failures import Failures
 from serve.http.jwks import KeySet
 from serve.http.methods import OptionsMethod
@@ -51,7 +51,7 @@ def create_app(
 ) -> Starlette:
     """Return the application; `token` is the admin's."""
     threads = Threads()
-    gate = Gate(site, bell, token, threads)
+    gate = Authenticator(site, bell, token, threads)
     graphql = AdminGraphQL(gate, threads)
     demand = DemandCounter(site)
     guard = Guard(site, Explainer(site, gate))
@@ -77,8 +77,8 @@ def create_app(
         routes=[*live.host(routes), *routes],
         exception_handlers={
             PackshotError: problems.refuse,
-            Overloaded: problems.turn_away,
-            ComeLater: problems.come_later,
+            Overloaded: problems.overloaded,
+            ThreadsBusy: problems.too_busy,
             Insecure: problems.insecure,
             404: problems.not_found,
             405: problems.not_allowed,

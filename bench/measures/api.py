@@ -27,7 +27,7 @@ from packshot.catalog.variants import ledger
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
 from packshot.variants.resolve import planned_all
-from resolvers.pictures import Picture, Wanted, assemble, layout_at
+from resolvers.pictures import Picture, RequestedSource, assemble, layout_at
 from resolvers.urls.build import Urls
 from schema.build import schema
 from schema.request.context import Context
@@ -95,12 +95,12 @@ def _fill(playground: Playground) -> None:
     for number, name in enumerate(LOCATIONS):
         fallback = None if name == "main" else "main"
         playground.location(name, width=320 + 16 * number, height=180 + 9 * number, fallback=fallback)
-    first = playground.snapshot(playground.pack()).slots["main"].original
+    first = playground.snapshot(playground.pack()).pack_locations["main"].original
     assert first is not None
     with playground.site.catalog.write(TENANT) as tx:
         for _ in range(PACKS - 1):
             pack_id = packs.create_pack(tx, {})
-            packs.set_slot(tx, pack_id, "main", {"original_sha256": first.sha256, "original_at": tx.now})
+            packs.set_pack_location(tx, pack_id, "main", {"original_sha256": first.sha256, "original_at": tx.now})
         everything = packs.list_packs(tx, first=PACKS, after=None, filter=PackFilter(), order=PackOrder.CREATED_ASC)
         for snapshot in read_snapshots(tx, [pack.id for pack in everything.items]).values():
             keys = [target.key for target in planned_all(snapshot, limit=playground.site.limit)]
@@ -119,7 +119,7 @@ def _by_hand(playground: Playground, first: int) -> str:
         page = packs.list_packs(tx, first=first, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC)
         ids = [pack.id for pack in page.items]
         layouts = {
-            (id, name): layout_at(snapshot, Wanted(location=name), limit=site.limit)
+            (id, name): layout_at(snapshot, RequestedSource(location=name), limit=site.limit)
             for id, snapshot in read_snapshots(tx, ids).items()
             for name in sorted(snapshot.locations)
         }

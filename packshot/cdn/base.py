@@ -8,7 +8,7 @@ from typing import Protocol
 REPEAT_AFTER = timedelta(seconds=20)
 
 
-class Busy(Exception):
+class ProviderBusy(Exception):
     """The CDN takes no more purges for the moment. Nothing is wrong; the purge is sent again in a moment."""
 
 

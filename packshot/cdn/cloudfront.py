@@ -12,14 +12,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from packshot.cdn.base import REPEAT_AFTER, Busy
+from packshot.cdn.base import REPEAT_AFTER, ProviderBusy
 from packshot.cdn.paths import paths_of
 from packshot.errors import Invalid
 
 # As S3 gives back an object's metadata, so that the bucket and the application say the same.
 TAG_HEADER = "x-amz-meta-tags"
 # A distribution has room for 3,000 invalidation paths under way, tags included, and for 15 that end in `*`.
-MOST_WILDCARDS = 15
+MAX_WILDCARDS = 15
 _NO_ROOM = ("TooManyInvalidationsInProgress", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 _REFUSED = ("InvalidArgument", "BatchTooLarge", "InvalidationBatchAlreadyExists")
 _CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that stands for them"
@@ -78,7 +78,7 @@ class CloudFrontPurger:
         """Create an invalidation; the same reference for the same tags gives the one that was created before."""
         items = [f"#{tag}" for tag in tags] if self.by_tags else []
         if erasing or not self.by_tags:
-            items += paths_of(tags, prefix=self._prefix, most=MOST_WILDCARDS, live=self._live)
+            items += paths_of(tags, prefix=self._prefix, most=MAX_WILDCARDS, live=self._live)
         batch = {"Paths": {"Quantity": len(items), "Items": items}, "CallerReference": reference}
         answer = self._call(
             lambda client: client.create_invalidation(DistributionId=self._distribution, InvalidationBatch=batch)
@@ -112,7 +112,7 @@ class CloudFrontPurger:
         code = error.response.get("Error", {}).get("Code", "")
         said = error.response.get("Error", {}).get("Message") or code
         if code in _NO_ROOM:
-            return Busy(f"CloudFront: {said}")
+            return ProviderBusy(f"CloudFront: {said}")
         if code in _REFUSED:
             return Invalid("CloudFront refuses the purge.", expected="what it takes", got=f"{code}: {said}")
         return OSError(f"CloudFront: {_MEND.get(code) or f'{code}: {said}'}")

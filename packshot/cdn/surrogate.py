@@ -7,7 +7,7 @@ from urllib.parse import quote
 import orjson
 import urllib3
 
-from packshot.cdn.base import REPEAT_AFTER, Busy
+from packshot.cdn.base import REPEAT_AFTER, ProviderBusy
 from packshot.errors import Invalid
 from packshot.network.http_connection import make_pool
 
@@ -63,7 +63,7 @@ class SurrogateKeyPurger:
         if answer.status == 200:
             return
         if answer.status == 429:
-            raise Busy("Fastly takes no more purges this hour")
+            raise ProviderBusy("Fastly takes no more purges this hour")
         if answer.status == 400:
             said = answer.data[:200].decode("latin-1")
             raise Invalid("Fastly refuses the purge.", expected="keys that it takes", got=said)

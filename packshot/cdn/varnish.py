@@ -9,7 +9,7 @@ from packshot.cdn.base import REPEAT_AFTER
 from packshot.network.http_connection import make_pool
 
 # Varnish takes 8 KiB a header line unless it is told otherwise; the name and the rest of the request are small.
-MOST_LINE_BYTES = 4096
+MAX_LINE_BYTES = 4096
 TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
 # Carried by no picture.
 _NOBODYS_TAG = "packshot-doctor"
@@ -39,7 +39,7 @@ class VarnishPurger:
     def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
         """Purge at every Varnish; one that is away is an outage of all, and all are asked again."""
         name = "Xkey-Purge" if erasing else "Xkey-Softpurge"
-        for portion in lines(tags, MOST_LINE_BYTES):
+        for portion in lines(tags, MAX_LINE_BYTES):
             for url in self._urls:
                 self._ask(url, {name: portion})
         return reference

@@ -19,7 +19,7 @@ from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.database.transaction import Tx, hold_configuration
 from packshot.catalog.variants import collection, demand, unplanned_usage
-from packshot.catalog.variants.collection import Superseded, Unplanned
+from packshot.catalog.variants.collection import SupersededVariant, UnplannedVariant
 from packshot.catalog.variants.ledger import place_of
 from packshot.geometry import Size
 from packshot.maintenance.item_faults import ItemFaults
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 PORTION = 100
 # Portions looked through for variants that clients do not ask for often.
-MOST_PAGES = 20
+MAX_PORTIONS = 20
 # A place with too many unplanned variants keeps this part of what it may have.
 THINNED_PERCENT = 90
 # However short the grace period is: whoever has just kept an original is about to show it.
@@ -69,13 +69,13 @@ class Verdict:
         promised: what a rollback would need, by the moment from which its grace period counts.
     """
 
-    collect: Sequence[Superseded]
-    current: Sequence[Superseded]
-    promised: Mapping[datetime, Sequence[Superseded]]
+    collect: Sequence[SupersededVariant]
+    current: Sequence[SupersededVariant]
+    promised: Mapping[datetime, Sequence[SupersededVariant]]
 
 
 def judge(
-    found: Sequence[Superseded],
+    found: Sequence[SupersededVariant],
     snapshots: Mapping[str, Snapshot],
     retired: Mapping[str, Sequence[tuple[Location, datetime]]],
     change: Change | None = None,
@@ -89,9 +89,9 @@ def judge(
         snapshots: of their packs, as they are now; a pack that is absent is deleted.
         retired: earlier versions of locations that can still be put back, and until when each was live.
     """
-    collect: list[Superseded] = []
-    current: list[Superseded] = []
-    promised: dict[datetime, list[Superseded]] = {}
+    collect: list[SupersededVariant] = []
+    current: list[SupersededVariant] = []
+    promised: dict[datetime, list[SupersededVariant]] = {}
     for one in found:
         snapshot = snapshots.get(one.pack_id)
         if snapshot is None:
@@ -105,14 +105,14 @@ def judge(
     return Verdict(collect, current, promised)
 
 
-def _gives(snapshot: Snapshot, change: Change | None, one: Superseded, limit: Size) -> bool:
+def _gives(snapshot: Snapshot, change: Change | None, one: SupersededVariant, limit: Size) -> bool:
     now = current_variants(snapshot, change, one.location, limit=limit)
     return now.has(one.location, one.fingerprint, one.plan, planned=one.planned)
 
 
 def _promised_until(
     snapshot: Snapshot,
-    one: Superseded,
+    one: SupersededVariant,
     retired: Mapping[str, Sequence[tuple[Location, datetime]]],
     limit: Size,
 ) -> datetime | None:
@@ -127,9 +127,9 @@ def _promised_until(
     return max(moments, default=None)
 
 
-def _judge(tx: Tx, site: Site, found: Sequence[Superseded], before: datetime) -> Verdict:
+def _judge(tx: Tx, site: Site, found: Sequence[SupersededVariant], before: datetime) -> Verdict:
     snapshots = read_snapshots(tx, {one.pack_id for one in found})
-    return judge(found, snapshots, collection.read_retired(tx, before), read_change(tx), limit=site.limit)
+    return judge(found, snapshots, collection.read_former_locations(tx, before), read_change(tx), limit=site.limit)
 
 
 def make_faults() -> ItemFaults:
@@ -149,11 +149,11 @@ def collect_portion(site: Site, tenant: str, faults: ItemFaults) -> Collected:
     return total
 
 
-def _without(faults: ItemFaults, tenant: str, found: Sequence[Superseded]) -> list[Superseded]:
+def _without(faults: ItemFaults, tenant: str, found: Sequence[SupersededVariant]) -> list[SupersededVariant]:
     return [one for one in found if one.key(tenant) not in faults.failed][:PORTION]
 
 
-def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -> list[Superseded]:
+def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -> list[SupersededVariant]:
     """Begin the collection of superseded variants of which the grace period is over, and return them."""
     try:
         found, chosen = _decide(site, tenant, faults)
@@ -174,8 +174,8 @@ def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -
 
 
 def _decide(
-    site: Site, tenant: str, faults: ItemFaults, only: Superseded | None = None
-) -> tuple[int, list[Superseded]]:
+    site: Site, tenant: str, faults: ItemFaults, only: SupersededVariant | None = None
+) -> tuple[int, list[SupersededVariant]]:
     """Decide of a portion, or of one variant, what is collected; return how many those were, and what is."""
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
@@ -190,7 +190,7 @@ def _decide(
     return len(found), list(verdict.collect)
 
 
-def _delete(site: Site, tenant: str, one: Superseded) -> bool:
+def _delete(site: Site, tenant: str, one: SupersededVariant) -> bool:
     key = one.key(tenant)
     # Asked before the row is locked: a store that is away must not hold up those who write.
     with suppress(DamagedObject):
@@ -199,7 +199,7 @@ def _delete(site: Site, tenant: str, one: Superseded) -> bool:
         if not collection.lock_collecting(tx, one.columns, wait=False):
             return False
         site.variants.delete(key)
-        collection.forget_variant(tx, one.columns)
+        collection.delete_variant(tx, one.columns)
         if not one.planned:
             unplanned_usage.add_usage(tx, -(one.bytes or 0) - unplanned_usage.ROW_BYTES)
     return True
@@ -214,7 +214,7 @@ def collect_originals(site: Site, tenant: str, faults: ItemFaults, *, limit: int
         unused = collection.list_unused_originals(tx, before, limit=limit + len(faults.failed))
     if newly:
         with site.catalog.write(tenant) as tx:
-            collection.note_unused(tx, newly)
+            collection.mark_unused(tx, newly)
     sizes = {original_key(tenant, sha256): size for sha256, size in unused}
     chosen = [sha256 for sha256, _ in unused if original_key(tenant, sha256) not in faults.failed][:limit]
     deleted = faults.attempt_each(
@@ -233,7 +233,7 @@ def _delete_original(site: Site, tenant: str, sha256: str, before: datetime) -> 
         if not collection.lock_original(tx, sha256) or not collection.is_unused_since(tx, sha256, before):
             return False
         site.originals.delete(key)
-        collection.forget_original(tx, sha256)
+        collection.delete_original(tx, sha256)
     return True
 
 
@@ -292,22 +292,22 @@ def thin_out(site: Site, tenant: str, pack_id: str, location: str, faults: ItemF
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
         count = collection.count_unplanned(tx, pack_id, location)
-        excess = count - unplanned_usage.MOST_AT_ONE_PLACE * THINNED_PERCENT // 100
+        excess = count - unplanned_usage.MAX_VARIANTS_PER_PLACE * THINNED_PERCENT // 100
         found = collection.list_least_requested(tx, limit=count, place=(pack_id, location))
         others, popular = _split_unplanned(tx, site, found)
         chosen = [one.row for one in (*others, *popular)][: max(0, excess)]
         collection.mark_collecting(tx, chosen)
     total = _delete_all(site, tenant, chosen, faults)
     with site.catalog.write(tenant) as tx:
-        unplanned_usage.forget_crowded(tx, pack_id, location)
+        unplanned_usage.unmark_crowded(tx, pack_id, location)
     return total
 
 
-def _choose_unplanned(tx: Tx, site: Site, excess: int, limit: int) -> list[Superseded]:
-    chosen: list[Superseded] = []
-    spared: list[Unplanned] = []
+def _choose_unplanned(tx: Tx, site: Site, excess: int, limit: int) -> list[SupersededVariant]:
+    chosen: list[SupersededVariant] = []
+    spared: list[UnplannedVariant] = []
     last = None
-    for _ in range(MOST_PAGES):
+    for _ in range(MAX_PORTIONS):
         found = collection.list_least_requested(tx, limit=limit, after=last)
         if not found or excess <= 0 or len(chosen) == limit:
             break
@@ -319,11 +319,11 @@ def _choose_unplanned(tx: Tx, site: Site, excess: int, limit: int) -> list[Super
         _take(spared, excess, limit, chosen)
     else:
         # So that the next portion does not begin with them.
-        collection.set_requested(tx, [one.row for one in spared])
+        collection.touch_requested(tx, [one.row for one in spared])
     return chosen
 
 
-def _take(found: Sequence[Unplanned], excess: int, limit: int, chosen: list[Superseded]) -> int:
+def _take(found: Sequence[UnplannedVariant], excess: int, limit: int, chosen: list[SupersededVariant]) -> int:
     """Move variants to `chosen` until enough is freed; return how many bytes are still too many."""
     for one in found:
         if excess <= 0 or len(chosen) == limit:
@@ -333,7 +333,9 @@ def _take(found: Sequence[Unplanned], excess: int, limit: int, chosen: list[Supe
     return excess
 
 
-def _split_unplanned(tx: Tx, site: Site, found: Sequence[Unplanned]) -> tuple[list[Unplanned], list[Unplanned]]:
+def _split_unplanned(
+    tx: Tx, site: Site, found: Sequence[UnplannedVariant]
+) -> tuple[list[UnplannedVariant], list[UnplannedVariant]]:
     """Return which unplanned variants may go first, and which clients ask for often; note which are planned by now."""
     snapshots, change = read_snapshots(tx, {one.row.pack_id for one in found}), read_change(tx)
     asked = demand.read_popular(tx, threshold=site.settings.demand_threshold)
@@ -347,7 +349,7 @@ def _split_unplanned(tx: Tx, site: Site, found: Sequence[Unplanned]) -> tuple[li
     return [one for one in free if one.row.columns not in often], [one for one in free if one.row.columns in often]
 
 
-def _delete_all(site: Site, tenant: str, chosen: Sequence[Superseded], faults: ItemFaults) -> Collected:
+def _delete_all(site: Site, tenant: str, chosen: Sequence[SupersededVariant], faults: ItemFaults) -> Collected:
     by_key = {one.key(tenant): one for one in chosen}
     deleted = faults.attempt_each({key: partial(_delete, site, tenant, one) for key, one in by_key.items()})
     gone = [by_key[str(key)] for key, is_gone in deleted.items() if is_gone]
@@ -375,7 +377,7 @@ def survey(site: Site, tenant: str) -> Collected:
     return total
 
 
-def _count(total: Collected, found: Sequence[Superseded]) -> None:
+def _count(total: Collected, found: Sequence[SupersededVariant]) -> None:
     total.variants += len(found)
     total.bytes += sum(one.bytes or 0 for one in found)
 

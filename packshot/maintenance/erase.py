@@ -22,9 +22,9 @@ from packshot.catalog.purging import purges
 from packshot.catalog.variants import collection, tombstones
 from packshot.catalog.variants.tombstones import Tombstone
 from packshot.catalog.work import erasures, job_items, jobs
-from packshot.catalog.work.erasures import Erasure
+from packshot.catalog.work.erasures import ErasureClaim
 from packshot.catalog.work.jobs import Counts, Job, JobKind
-from packshot.catalog.work.orders import LEASE, Priority
+from packshot.catalog.work.orders import LEASE_TIME, Priority
 from packshot.errors import Invalid, NotFound
 from packshot.maintenance.retrying import is_outage
 from packshot.settings.settings import Settings
@@ -34,7 +34,7 @@ from packshot.storage.write_check import is_check
 
 log = logging.getLogger(__name__)
 
-LONGEST_REASON = 500
+MAX_REASON_CHARACTERS = 500
 # A put goes on as long as its store is patient, and a little longer.
 PUT_TIME = timedelta(seconds=60)
 # A tombstone this young may belong to a mutation whose transaction is still open.
@@ -43,7 +43,7 @@ _METADATA = Metadata("application/json", "no-store", ())
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
+class ErasureResult:
     """What one pass erased.
 
     Attributes:
@@ -65,11 +65,11 @@ def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str
         Invalid: the reason is empty or too long.
         NotFound: there is no such pack in this tenant, and nothing left of one.
     """
-    if not 1 <= len(reason.strip()) <= LONGEST_REASON:
+    if not 1 <= len(reason.strip()) <= MAX_REASON_CHARACTERS:
         raise Invalid(
             "Erasing needs a reason.",
             field=("reason",),
-            expected=f"1 to {LONGEST_REASON} characters",
+            expected=f"1 to {MAX_REASON_CHARACTERS} characters",
             got=f"{len(reason.strip())} characters",
         )
     with site.catalog.read(tenant) as tx:
@@ -103,15 +103,15 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
     return job
 
 
-def erase(site: Site, held: Erasure) -> None:
+def erase(site: Site, held: ErasureClaim) -> None:
     """Erase all that is stored of a pack, and note it; harmless to repeat."""
     with site.catalog.write(held.tenant) as tx:
         job_items.mark_running(tx, held.job_id)
     erased = _erase_bytes(site, held)
     last = held.passes > 0
     with site.catalog.write(held.tenant) as tx:
-        erasures.forget_variants(tx, held.pack_id)
-        erasures.forget_pack_originals(tx, held.pack_id)
+        erasures.delete_variants(tx, held.pack_id)
+        erasures.delete_pack_originals(tx, held.pack_id)
         done = erased.variants + erased.originals
         # Counted once, with the pass that ends it.
         kept = len(erased.shared) if last else 0
@@ -135,7 +135,7 @@ def erase(site: Site, held: Erasure) -> None:
     )
 
 
-def _erase_bytes(site: Site, held: Erasure) -> Erased:
+def _erase_bytes(site: Site, held: ErasureClaim) -> ErasureResult:
     variants = site.variants.erase(f"{held.tenant}/{held.pack_id}/")
     with site.catalog.read(held.tenant) as tx:
         arrived = erasures.find_uploads(tx, held.originals)
@@ -156,15 +156,15 @@ def _erase_bytes(site: Site, held: Erasure) -> Erased:
                 shared[sha256] = showing
                 continue
             originals += site.originals.erase(key)
-            collection.forget_original(tx, sha256)
-    return Erased(variants, originals, shared)
+            collection.delete_original(tx, sha256)
+    return ErasureResult(variants, originals, shared)
 
 
 def settling_time(settings: Settings) -> timedelta:
     """Return how long after a tombstone a worker that has lost its lease may still put a variant."""
     # An animation has its time for every 20 megapixels.
     longest = settings.render_timeout_seconds * math.ceil(settings.max_frames_pixels / 20_000_000)
-    return LEASE + timedelta(seconds=longest or 600) + PUT_TIME
+    return LEASE_TIME + timedelta(seconds=longest or 600) + PUT_TIME
 
 
 def replay_tombstones(site: Site) -> int:

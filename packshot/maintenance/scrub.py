@@ -22,7 +22,7 @@ from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import next_sequence
 from packshot.catalog.packs.shapes import keep_shape
 from packshot.catalog.variants import collection, reconciliation
-from packshot.catalog.variants.reconciliation import Claimed
+from packshot.catalog.variants.reconciliation import LedgerRow
 from packshot.catalog.work.orders import Priority, place_orders
 from packshot.errors import Invalid, PackshotError
 from packshot.maintenance.retrying import is_outage
@@ -39,8 +39,8 @@ PACKS_AT_ONCE = 50
 # Stores answer many questions at a time faster than one after the other.
 THREADS = 8
 # A blob whose row is just being written, or was just deleted, is no orphan.
-YOUNG = timedelta(hours=1)
-MOST_PLACES = 100
+MIN_AGE = timedelta(hours=1)
+MAX_PLACES = 100
 
 
 class Fault(StrEnum):
@@ -51,7 +51,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class LostOriginal:
     """An original that pack locations show and nothing can make again.
 
     Attributes:
@@ -64,7 +64,7 @@ class Lost:
 
 
 @dataclass(slots=True)
-class Scrubbed:
+class ScrubResult:
     """What was found, and put right unless it was a dry run.
 
     Attributes:
@@ -86,10 +86,10 @@ class Scrubbed:
     unknown_originals: int = 0
     ordered: int = 0
     moved: int = 0
-    lost: list[Lost] = field(default_factory=list)
+    lost: list[LostOriginal] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def add(self, part: "Scrubbed") -> None:
+    def add(self, part: "ScrubResult") -> None:
         """Add what was found in another part of the store."""
         for name in ("variants", "originals", "missing", "wrong", "orphans", "unknown_originals", "ordered", "moved"):
             setattr(self, name, getattr(self, name) + getattr(part, name))
@@ -108,8 +108,8 @@ def scrub(
     *,
     deep: bool,
     mend: bool,
-    seen: Callable[[Scrubbed], None] = lambda _: None,
-) -> Scrubbed:
+    seen: Callable[[ScrubResult], None] = lambda _: None,
+) -> ScrubResult:
     """Compare all that is stored of a tenant with the ledger.
 
     Args:
@@ -120,14 +120,14 @@ def scrub(
     Raises:
         OSError: the store is away.
     """
-    result = Scrubbed()
+    result = ScrubResult()
     walk = _side_by_side(site, tenant)
     with ThreadPoolExecutor(THREADS) as threads:
         while packs := dict(islice(walk, PACKS_AT_ONCE)):
             work = partial(_scrub_packs, site, tenant, threads=threads, deep=deep, mend=mend)
             result.add(_each(packs, work, "pack"))
             seen(result)
-        walk_originals = reconciliation.walk_originals(site.catalog, tenant)
+        walk_originals = reconciliation.iterate_originals(site.catalog, tenant)
         while portion := dict(islice(walk_originals, PACKS_AT_ONCE)):
             look = partial(_scrub_originals, site, tenant, threads=threads, deep=deep, mend=mend)
             result.add(_each(portion, look, "original"))
@@ -136,7 +136,7 @@ def scrub(
     return result
 
 
-def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], Scrubbed], what: str) -> Scrubbed:
+def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], ScrubResult], what: str) -> ScrubResult:
     """Compare a portion; after an unforeseen exception one by one, so that only what is at fault is left out."""
     try:
         return compare(portion)
@@ -144,18 +144,18 @@ def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], Scrubbed], wh
         if is_outage(error):
             raise
         if len(portion) > 1:
-            total = Scrubbed()
+            total = ScrubResult()
             for name, item in portion.items():
                 total.add(_each({name: item}, compare, what))
             return total
         (name,) = portion
-        return Scrubbed(failed={name: faults.record(log, error, f"the {what} %s could not be compared", name)})
+        return ScrubResult(failed={name: faults.record(log, error, f"the {what} %s could not be compared", name)})
 
 
 def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
     """Yield every pack that the store or the ledger knows, with the keys that the store has of it."""
     listed = groupby(site.variants.list(f"{tenant}/"), key=lambda key: key.split("/")[1])
-    claimed = reconciliation.walk_packs(site.catalog, tenant)
+    claimed = reconciliation.iterate_packs(site.catalog, tenant)
     group, pack_id = next(listed, None), next(claimed, None)
     while group is not None or pack_id is not None:
         if group is not None and (pack_id is None or group[0] <= pack_id):
@@ -171,9 +171,9 @@ def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
 
 def _scrub_packs(
     site: Site, tenant: str, packs: dict[str, list[str]], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
-) -> Scrubbed:
+) -> ScrubResult:
     with site.catalog.read(tenant) as tx:
-        rows = reconciliation.read_claimed(tx, list(packs))
+        rows = reconciliation.read_ledger_rows(tx, list(packs))
     ready = {key: row for key, row in rows.items() if row.ready}
 
     def look(key: str) -> Fault | None:
@@ -181,7 +181,7 @@ def _scrub_packs(
         return find_fault(site.variants, key, row.bytes, row.sha256, deep=deep)
 
     wrong = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
-    result = Scrubbed(variants=len(rows))
+    result = ScrubResult(variants=len(rows))
     result.missing += sum(fault is Fault.MISSING for fault in wrong.values())
     result.wrong += sum(fault is Fault.WRONG for fault in wrong.values())
     unknown = [key for keys in packs.values() for key in keys if key not in rows]
@@ -192,7 +192,7 @@ def _scrub_packs(
     if not mend:
         return result
     # Rows come in no order: each pack is gathered before it is ordered, once.
-    by_pack: dict[str, dict[str, tuple[Claimed, Fault]]] = {}
+    by_pack: dict[str, dict[str, tuple[LedgerRow, Fault]]] = {}
     for key, fault in wrong.items():
         by_pack.setdefault(rows[key].pack_id, {})[key] = rows[key], fault
     for pack_id, found in by_pack.items():
@@ -240,10 +240,10 @@ def _is_old(site: Site, key: str) -> bool:
         stored = site.variants.head(key)
     except DamagedObject:
         return True
-    return stored is not None and datetime.now(UTC) - stored.modified_at > YOUNG
+    return stored is not None and datetime.now(UTC) - stored.modified_at > MIN_AGE
 
 
-def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed, Fault]]) -> bool:
+def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[LedgerRow, Fault]]) -> bool:
     """Have what is current made again, and forget the rest; return whether the pack was ordered."""
     with site.catalog.write(tenant) as tx:
         # Whoever deletes a pack draws one too: what is there now stays until the end.
@@ -261,8 +261,10 @@ def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[Claimed,
         if again:
             # The order before the variants, as the end of a refresh takes them.
             place_orders(tx, [pack_id], seq, Priority.BULK, verify=False)
-        corrected = reconciliation.disown(tx, again, again=True)
-        corrected += reconciliation.disown(tx, [row for row, _ in found.values() if row not in again], again=False)
+        corrected = reconciliation.mark_missing(tx, again, again=True)
+        corrected += reconciliation.mark_missing(
+            tx, [row for row, _ in found.values() if row not in again], again=False
+        )
         for key, (row, fault) in found.items():
             if fault is Fault.WRONG and row in corrected:
                 # Within the rows' locks: whoever makes it again puts it after this.
@@ -278,35 +280,35 @@ def _drop_orphan(site: Site, tenant: str, key: str) -> None:
         site.variants.delete(key)
         return
     with site.catalog.write(tenant) as tx:
-        claimed = reconciliation.claim_orphan(tx, parsed)
+        claimed = reconciliation.adopt_orphan(tx, parsed)
     if claimed:
         columns = (parsed.pack, parsed.location, parsed.fingerprint, str(parsed.plan))
         with site.catalog.write(tenant) as tx:
             if collection.lock_collecting(tx, columns, wait=True):
                 site.variants.delete(key)
-                collection.forget_variant(tx, columns)
+                collection.delete_variant(tx, columns)
 
 
 def _scrub_originals(
     site: Site, tenant: str, sizes: dict[str, int], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
-) -> Scrubbed:
+) -> ScrubResult:
     def look(digest: str) -> Fault | None:
         return find_fault(site.originals, original_key(tenant, digest), sizes[digest], digest, deep=deep)
 
-    result = Scrubbed(originals=len(sizes))
+    result = ScrubResult(originals=len(sizes))
     for digest, fault in zip(sizes, threads.map(look, sizes), strict=True):
         if fault is not None:
             with site.catalog.read(tenant) as tx:
-                places = reconciliation.list_places(tx, digest, limit=MOST_PLACES)
+                places = reconciliation.list_places(tx, digest, limit=MAX_PLACES)
             # The request that showed it may have recorded it before this look.
             if places:
-                result.lost.append(Lost(digest, fault, places))
+                result.lost.append(LostOriginal(digest, fault, places))
     if deep and mend:
         _look_again(site, tenant, list(sizes.items()), result)
     return result
 
 
-def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: Scrubbed) -> None:
+def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: ScrubResult) -> None:
     """Decode originals that only an earlier release has looked at, and order the packs whose pictures change."""
     with site.catalog.read(tenant) as tx:
         undated = reconciliation.find_undated_originals(tx, [digest for digest, _ in portion])

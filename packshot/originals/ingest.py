@@ -8,7 +8,7 @@ from packshot.catalog.packs import packs
 from packshot.errors import ChecksumMismatch
 from packshot.model import Original
 from packshot.network.fetch import fetch, parse_allowed
-from packshot.render.processes.pool import Lane, Share
+from packshot.render.processes.pool import Lane, LoadShare
 from packshot.site import Site, original_key
 from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchObject, ObjectStore
 
@@ -60,7 +60,7 @@ def look_again(site: Site, tenant: str, sha256: str, size: int) -> Original:
 
 
 def _probe(site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane) -> Original:
-    facts = site.renderer.probe(source, lane, share=Share(tenant, sha256))
+    facts = site.renderer.probe(source, lane, share=LoadShare(tenant, sha256))
     return Original(
         sha256=sha256,
         width=facts.width,

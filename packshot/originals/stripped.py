@@ -9,7 +9,7 @@ from cachetools import LRUCache
 
 from packshot.errors import PackshotError, RenderTimeout
 from packshot.model import Original
-from packshot.render.processes.pool import Share
+from packshot.render.processes.pool import LoadShare
 from packshot.render.stripping.pieces import Piece, check_pieces, length_of
 from packshot.render.stripping.strip import MAX_INSERTED_BYTES, STRIP_REVISION
 from packshot.site import Site, original_key
@@ -77,7 +77,7 @@ class StrippedOriginals:
         return known
 
     def _ask(self, tenant: str, original: Original, *, credits: bool) -> Sequence[Piece] | PackshotError:
-        share = Share(tenant, original.sha256)
+        share = LoadShare(tenant, original.sha256)
         patience = self._site.settings.render_queue_seconds
         with self._site.originals.as_file(original_key(tenant, original.sha256)) as path:
             try:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from packshot.catalog.clients.access_keys import Guarded, read_guarded
+from packshot.catalog.clients.access_keys import AccessRules, read_access_rules
 from packshot.catalog.database.transaction import Catalog, DatabaseFault
 from packshot.security.sealing import Purpose, unseal
 from packshot.settings.settings import Settings
@@ -55,7 +55,7 @@ def _signature(secret: str, tenant: str, path: str, query: str, expires: str) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
+class TenantAccess:
     """How a tenant's pictures are kept from everybody, or which of them need a signature.
 
     Attributes:
@@ -73,7 +73,7 @@ class Door:
     signing: tuple[str, ...]
 
 
-class Doors:
+class AccessPolicy:
     """Which tenants require keys, and which: read once a second, and only where somebody asks.
 
     Threads may share it. Who is let in is decided by what was read last, even if the
@@ -84,7 +84,7 @@ class Doors:
         self._catalog = catalog
         self._settings = settings
         self._lock = threading.Lock()
-        self._doors: Mapping[str, Door] | None = None
+        self._doors: Mapping[str, TenantAccess] | None = None
         self._read_at = self._until = float("-inf")
 
     @property
@@ -113,14 +113,14 @@ class Doors:
     def _read(self) -> None:
         began = time.monotonic()
         with self._catalog.read("") as tx:
-            guarded = read_guarded(tx)
+            guarded = read_access_rules(tx)
         self._doors = {tenant: self._door(tenant, one) for tenant, one in guarded.items()}
         self._read_at, self._until = began, began + FRESH
 
-    def _door(self, tenant: str, guarded: Guarded) -> Door:
+    def _door(self, tenant: str, guarded: AccessRules) -> TenantAccess:
         keys = guarded.keys
         opened = (unseal(self._settings, Purpose.ACCESS_KEY, f"{tenant}/{key.id}", key.sealed) for key in keys)
-        return Door(
+        return TenantAccess(
             guarded.required,
             guarded.private,
             guarded.signs,
@@ -128,12 +128,12 @@ class Doors:
             tuple(text for text in opened if text is not None),
         )
 
-    def find(self, tenant: str) -> Door | None:
+    def find(self, tenant: str) -> TenantAccess | None:
         """Return how a tenant's pictures are guarded, as was read last; None: everybody may look."""
         door = self._last(tenant)
         return door if door is not None and door.required else None
 
-    def find_signing(self, tenant: str) -> Door | None:
+    def find_signing(self, tenant: str) -> TenantAccess | None:
         """Return what opens variants of a tenant that are not planned, as was read last; None: nothing needs to."""
         door = self._last(tenant)
         return door if door is not None and (door.required or door.signs) else None
@@ -151,16 +151,16 @@ class Doors:
         assert self._doors is not None
         return _is_private(self._doors.get(tenant))
 
-    def was_private(self, tenant: str) -> bool:
+    def is_private_cached(self, tenant: str) -> bool:
         """Whether that was so when it was read last."""
         return _is_private(self._last(tenant))
 
-    def _last(self, tenant: str) -> Door | None:
+    def _last(self, tenant: str) -> TenantAccess | None:
         if self._doors is None:
             self.look()
         assert self._doors is not None
         return self._doors.get(tenant)
 
 
-def _is_private(door: Door | None) -> bool:
+def _is_private(door: TenantAccess | None) -> bool:
     return door is not None and door.private

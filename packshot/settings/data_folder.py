@@ -49,7 +49,7 @@ def make_private(settings: Settings) -> list[str]:
     return failed
 
 
-def exposed(settings: Settings) -> Iterator[str]:
+def list_exposed(settings: Settings) -> Iterator[str]:
     """Yield what other users of this machine may read or write, as a path with its mode."""
     group = group_of(settings)
     for path, mode in [(settings.data, _folder_mode(group)), *_contents(settings, group)]:

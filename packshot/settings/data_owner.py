@@ -43,7 +43,7 @@ def become_owner(settings: Settings) -> str | None:
     return f"{place} belongs to {owner}, so this command runs as that user, not as root"
 
 
-def foreign(settings: Settings) -> Iterator[Path]:
+def list_foreign(settings: Settings) -> Iterator[Path]:
     """Yield files and folders of the installation that belong to another user than this process runs as.
 
     Looks at the first level of the data folder, and in each store at its first level, its locks and its checks.

@@ -39,12 +39,12 @@ class DividedStore:
         private: ObjectStore,
         *,
         is_private: Callable[[str], bool],
-        was_private: Callable[[str], bool],
+        is_private_cached: Callable[[str], bool],
     ) -> None:
         self.public = public
         self.private = private
         self._is_private = is_private
-        self._was_private = was_private
+        self._was_private = is_private_cached
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         check_key(key)

@@ -46,15 +46,17 @@ def _changed(location: Location, change: Change) -> Location:
 
 def under(snapshot: Snapshot, change: Change) -> Snapshot:
     """Return the snapshot as it would be under the change."""
-    slots = snapshot.slots
+    pack_locations = snapshot.pack_locations
     if snapshot.pack.id in change.refreshed_packs:
-        held = ((name, snapshot.slot(name)) for name in snapshot.locations)
-        slots = {name: replace(slot, revision=slot.revision + 1) for name, slot in held}
+        held = ((name, snapshot.pack_location(name)) for name in snapshot.locations)
+        pack_locations = {
+            name: replace(pack_location, revision=pack_location.revision + 1) for name, pack_location in held
+        }
     return replace(
         snapshot,
         tenant=replace(snapshot.tenant, **change.tenant),
         locations=changed_locations(snapshot.locations, change),
-        slots=slots,
+        pack_locations=pack_locations,
     )
 
 

@@ -12,7 +12,7 @@ from packshot.variants.request import RequestForm, parse_request
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class DemandedForm:
     """What was asked for at one location, whichever pack it was of.
 
     Attributes:
@@ -27,10 +27,10 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedDemand:
     """How often something was asked for and had to be rendered, and when last."""
 
-    asked: Asked
+    asked: DemandedForm
     requests: int
     last_requested_at: datetime
 
@@ -52,7 +52,7 @@ class Demand:
     last_requested_at: datetime
 
 
-def summarise(config: Location, counted: Iterable[Counted]) -> list[Demand]:
+def summarise(config: Location, counted: Iterable[CountedDemand]) -> list[Demand]:
     """Return what was asked for at a location and is not rendered ahead of time there, most requested first.
 
     Different spellings of one request are taken together.

@@ -14,7 +14,7 @@ from functools import lru_cache
 from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
 from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
 from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, encoding_of, needs_quick
-from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, QualityChoice, RequestForm
+from packshot.variants.request import MAX_BLUR, MAX_DPR, FormatChoice, QualityChoice, RequestForm
 from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_quality, step_up
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
@@ -36,7 +36,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class PackLocationView:
     """All that drafts depend on beside the request.
 
     Attributes:
@@ -100,7 +100,9 @@ class Draft:
     upscaled: bool
 
 
-def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped: Snapped | None = None) -> Draft:
+def draft(
+    look: PackLocationView, form: RequestForm, limit: Size, format: Format, *, snapped: Snapped | None = None
+) -> Draft:
     """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some.
 
     Args:
@@ -121,7 +123,7 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped
     blur = Decimal(_rounded(Fraction(form.blur) * scale * 100)) / 100 if form.blur else _NO_BLUR
     if snapped is not None:
         # The box may be an eighth larger than the request's, and the blur with it.
-        corner, blur = step_up(corner), snap_blur(min(blur, Decimal(LARGEST_BLUR * LARGEST_DPR)))
+        corner, blur = step_up(corner), snap_blur(min(blur, Decimal(MAX_BLUR * MAX_DPR)))
     corner = min(corner, min(size) // 2)
     if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
         format = Format.PNG
@@ -153,7 +155,7 @@ def draft(look: Look, form: RequestForm, limit: Size, format: Format, *, snapped
 
 
 @lru_cache(maxsize=LOOKS)
-def planned_drafts(look: Look, limit: Size) -> tuple[Draft, ...]:
+def planned_drafts(look: PackLocationView, limit: Size) -> tuple[Draft, ...]:
     """Return what is rendered ahead of time, without doubles: renditions by formats, and what no parameter gives."""
     drafts = [draft(look, form, limit, format) for form, format in _planned_forms(look.config, look.original)]
     bare = RequestForm(location=look.config.name)
@@ -168,14 +170,14 @@ def planned_drafts(look: Look, limit: Size) -> tuple[Draft, ...]:
 
 
 @lru_cache(maxsize=LOOKS)
-def offered_plans(look: Look, limit: Size) -> frozenset[Plan]:
+def offered_plans(look: PackLocationView, limit: Size) -> frozenset[Plan]:
     """Return what the configuration itself gives: what is rendered ahead of time, and `src` of a picture."""
     bare = RequestForm(location=look.config.name)
     source = draft(look, bare, limit, common_format(look.original))
     return frozenset((source.plan, *(drafted.plan for drafted in planned_drafts(look, limit))))
 
 
-def region_of(look: Look, form: RequestForm) -> Size:
+def region_of(look: PackLocationView, form: RequestForm) -> Size:
     """Return the size of what a request shows, after its crop."""
     full = bool(form.skip_crop) and look.crop is not None and not look.crop.is_full
     return crop_box(Size(look.original.width, look.original.height), None if full else look.crop).size
@@ -238,7 +240,7 @@ def _exact(dpr: Decimal) -> Fraction:
     return Fraction(dpr)
 
 
-def format_for(look: Look, form: RequestForm, accept: frozenset[Format]) -> Format:
+def format_for(look: PackLocationView, form: RequestForm, accept: frozenset[Format]) -> Format:
     """Return the format that a request gets from a client that accepts those of AVIF and WebP."""
     original, choice = look.original, choose(look.policy, look.format_policy, form).format
     if choice is None:

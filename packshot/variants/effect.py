@@ -10,7 +10,7 @@ from packshot.variants.resolve import Target, planned, policy_for, resolve, show
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PlannedVariant:
     """One planned variant, whichever pack it is of.
 
     Attributes:
@@ -25,7 +25,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PackLocationPlan:
     """What one pack location shows, and which variants of it are planned, by their plan.
 
     Attributes:
@@ -35,21 +35,21 @@ class Standing:
     original: Original
     fingerprint: str
     bare: str
-    variants: Mapping[str, Wanted]
+    variants: Mapping[str, PlannedVariant]
 
 
 @dataclass(frozen=True, slots=True)
-class New:
+class NewVariant:
     """A variant that is planned under a change and not as things are."""
 
     location: str
     original: Original
     fingerprint: str
-    wanted: Wanted
+    wanted: PlannedVariant
 
 
 @dataclass(frozen=True, slots=True)
-class Effect:
+class ChangeEffect:
     """What a change does to one pack.
 
     Attributes:
@@ -59,7 +59,7 @@ class Effect:
     """
 
     locations: tuple[str, ...]
-    new: tuple[New, ...]
+    new: tuple[NewVariant, ...]
     upscaled: int
 
 
@@ -72,9 +72,9 @@ class Planner:
 
     def __init__(self, limit: Size) -> None:
         self._limit = limit
-        self._known: dict[tuple[object, ...], tuple[str, dict[str, Wanted]]] = {}
+        self._known: dict[tuple[object, ...], tuple[str, dict[str, PlannedVariant]]] = {}
 
-    def at(self, snapshot: Snapshot, location: str) -> Standing | None:
+    def at(self, snapshot: Snapshot, location: str) -> PackLocationPlan | None:
         """Return how one location of a pack stands; None: it shows nothing.
 
         Every snapshot must have the same tenant and locations as the first.
@@ -96,21 +96,21 @@ class Planner:
                 str(bare.key.plan),
                 {str(target.key.plan): _wanted(target) for target in targets},
             )
-        return Standing(kept, shown.fingerprint, *self._known[alike])
+        return PackLocationPlan(kept, shown.fingerprint, *self._known[alike])
 
 
-def _wanted(target: Target) -> Wanted:
-    return Wanted(str(target.key.plan), target.drawing.format, target.pixels, target.upscaled)
+def _wanted(target: Target) -> PlannedVariant:
+    return PlannedVariant(str(target.key.plan), target.drawing.format, target.pixels, target.upscaled)
 
 
-def effect_on(before: Iterable[tuple[str, Standing | None, Standing | None]]) -> Effect:
+def effect_on(before: Iterable[tuple[str, PackLocationPlan | None, PackLocationPlan | None]]) -> ChangeEffect:
     """Return what changes for a pack.
 
     Args:
         before: each location that may change, how it stands, and how it stands under the change.
     """
     locations: list[str] = []
-    new: list[New] = []
+    new: list[NewVariant] = []
     upscaled = 0
     for location, live, then in before:
         if then is None:
@@ -123,6 +123,6 @@ def effect_on(before: Iterable[tuple[str, Standing | None, Standing | None]]) ->
         if not added and live is not None and same and live.bare == then.bare:
             continue
         locations.append(location)
-        new += [New(location, then.original, then.fingerprint, wanted) for wanted in added]
+        new += [NewVariant(location, then.original, then.fingerprint, wanted) for wanted in added]
         upscaled += any(wanted.upscaled for wanted in then.variants.values())
-    return Effect(tuple(locations), tuple(new), upscaled)
+    return ChangeEffect(tuple(locations), tuple(new), upscaled)

@@ -33,10 +33,10 @@ ORIGINAL_EXTENSIONS = ("gif", "bmp", "dib", "tif", "tiff", "heic", "heif")
 FITS = {mode.value: mode for mode in (Mode.CLIP, Mode.CROP, Mode.CANVAS, Mode.COVER)}
 # Standard deviation in pixels of the result, as ImageMagick's `-blur 15x7`, which live clients know.
 BLUR = Decimal(7)
-LONGEST_ID = 200
+MAX_ID_CHARACTERS = 200
 ID_RULE = (
-    f"1 to {LONGEST_ID} letters, digits, -._~!$&'()*+,;=:@ and spaces; the first no dot or space, the last no space; "
-    "at the end no extension of an image and nothing like _100_100 or _100_100_2x; "
+    f"1 to {MAX_ID_CHARACTERS} letters, digits, -._~!$&'()*+,;=:@ and spaces; the first no dot or space, "
+    "the last no space; at the end no extension of an image and nothing like _100_100 or _100_100_2x; "
     "not token, graphql, robots.txt or _health"
 )
 # What is something else where images are asked for.
@@ -47,7 +47,7 @@ _NAME = re.compile(r"(?P<stem>[^/\x00-\x1f\x7f]+)\.(?P<extension>[^./]+)")
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _SIZED = re.compile(rf"(?P<id>.+)_(?P<width>{_NUMBER})_(?P<height>{_NUMBER})(_(?P<scale>{_NUMBER})x)?")
 # What a path segment may hold unescaped (RFC 3986, `pchar`), and spaces within.
-_ID = re.compile(rf"(?![. ])[A-Za-z0-9._~!$&'()*+,;=:@ -]{{1,{LONGEST_ID}}}(?<! )")
+_ID = re.compile(rf"(?![. ])[A-Za-z0-9._~!$&'()*+,;=:@ -]{{1,{MAX_ID_CHARACTERS}}}(?<! )")
 _BEYOND = 10**9
 _CROP_DIGITS = 9
 

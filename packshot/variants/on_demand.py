@@ -15,7 +15,7 @@ from fractions import Fraction
 from packshot.errors import Forbidden
 from packshot.geometry import Size
 from packshot.model import Location, OnDemand
-from packshot.variants.draft import Draft, Look, asked_size, draft, offered_plans, planned_drafts, region_of
+from packshot.variants.draft import Draft, PackLocationView, asked_size, draft, offered_plans, planned_drafts, region_of
 from packshot.variants.plan import Plan
 from packshot.variants.request import RequestForm
 from packshot.variants.steps import boxes_giving, exact_sizes, snap
@@ -26,13 +26,13 @@ _MOST_NAMED = 12
 
 def permitted(
     policy: OnDemand,
-    look: Look,
+    look: PackLocationView,
     form: RequestForm,
     drafted: Draft,
     limit: Size,
     *,
     locations: Mapping[str, Location],
-    offered_by: Look,
+    offered_by: PackLocationView,
     opened: bool,
 ) -> Draft:
     """Return what a request gives under the policy.
@@ -56,7 +56,7 @@ def permitted(
     return drafted
 
 
-def check_plan(policy: OnDemand, plan: Plan, look: Look, limit: Size, *, opened: bool) -> None:
+def check_plan(policy: OnDemand, plan: Plan, look: PackLocationView, limit: Size, *, opened: bool) -> None:
     """Refuse a plan that the policies RENDITIONS and SIGNED do not let be drawn.
 
     Raises:
@@ -75,7 +75,7 @@ def check_plan(policy: OnDemand, plan: Plan, look: Look, limit: Size, *, opened:
     raise Forbidden("Only planned variants are given here.", expected=_planned(look, limit), got=str(plan))
 
 
-def _planned(look: Look, limit: Size) -> str:
+def _planned(look: PackLocationView, limit: Size) -> str:
     plans = [drafted.plan for drafted in planned_drafts(look, limit)]
     sizes = sorted({(plan.width, plan.height) for plan in plans})
     named = [f"{width}x{height}" for width, height in sizes[:_MOST_NAMED]]
@@ -84,7 +84,7 @@ def _planned(look: Look, limit: Size) -> str:
 
 
 def drafts_giving(
-    plan: Plan, look: Look, form: RequestForm, limit: Size, locations: Mapping[str, Location]
+    plan: Plan, look: PackLocationView, form: RequestForm, limit: Size, locations: Mapping[str, Location]
 ) -> Iterator[Draft]:
     """Yield what requests give under STEPS that may have led to a plan.
 

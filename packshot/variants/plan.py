@@ -28,10 +28,10 @@ from packshot.geometry import (
 from packshot.model import Focus, Format, Original
 
 # A still GIF of more pixels takes its colours from a sample of them: of all, that takes longer than all else.
-LARGEST_CAREFUL_GIF = 4_000_000
+MAX_CAREFUL_GIF_PIXELS = 4_000_000
 # The alpha of a larger AVIF is not lossless, which would take as long again as its colours; that of a larger WebP
 # is searched for less long.
-LARGEST_CAREFUL_ALPHA = 8_000_000
+MAX_CAREFUL_ALPHA_PIXELS = 8_000_000
 
 DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
 
@@ -140,9 +140,9 @@ def needs_quick(format: Format, size: Size, original: Original) -> bool:
     """
     pixels = size.width * size.height
     if format is Format.AVIF or (format is Format.WEBP and not original.moves):
-        return original.alpha and pixels > LARGEST_CAREFUL_ALPHA
+        return original.alpha and pixels > MAX_CAREFUL_ALPHA_PIXELS
     # The frames of an animation are encoded quickly anyway.
-    return format is Format.GIF and not original.moves and pixels > LARGEST_CAREFUL_GIF
+    return format is Format.GIF and not original.moves and pixels > MAX_CAREFUL_GIF_PIXELS
 
 
 def encoding_of(format: Format, original: Original) -> int:

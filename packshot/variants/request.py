@@ -19,8 +19,8 @@ from packshot.variants.decimals import parse_decimal
 T = TypeVar("T", bound=StrEnum)
 
 # In CSS pixels, as all that a URL says.
-LARGEST_BLUR = 250
-LARGEST_DPR = 4
+MAX_BLUR = 250
+MAX_DPR = 4
 
 # What opens a picture is never told again, in a refusal or a log.
 SECRETS = ("access-key", "signature")
@@ -226,8 +226,8 @@ _PARAMETERS: dict[str, Callable[[str, str], object]] = {
     "rounded-corners": _radius,
     "format": _choice({choice.value: choice for choice in FormatChoice} | {"jpg": FormatChoice.JPEG}),
     "quality": _quality,
-    "blur": _between("0", str(LARGEST_BLUR)),
-    "dpr": _between("0.5", str(LARGEST_DPR)),
+    "blur": _between("0", str(MAX_BLUR)),
+    "dpr": _between("0.5", str(MAX_DPR)),
     "background": _colour,
 }
 assert {name.replace("-", "_") for name in _PARAMETERS} == {field.name for field in fields(RequestForm)}

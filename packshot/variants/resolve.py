@@ -11,18 +11,27 @@ from decimal import Decimal
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Crop, Gravity, Size
 from packshot.model import Focus, Format, IncludeAll, Location, OnDemand, Original, Snapshot
-from packshot.variants.draft import POLICY_CHOICE, Draft, Look, Policy, draft, format_for, offered_plans, planned_drafts
+from packshot.variants.draft import (
+    POLICY_CHOICE,
+    Draft,
+    PackLocationView,
+    Policy,
+    draft,
+    format_for,
+    offered_plans,
+    planned_drafts,
+)
 from packshot.variants.key import Key, fingerprint
 from packshot.variants.live_request import EXTENSIONS, FITS
 from packshot.variants.on_demand import check_plan, drafts_giving, permitted
 from packshot.variants.plan import Drawing, Plan, encoding_of, needs_quick
-from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice, RequestForm
+from packshot.variants.request import MAX_BLUR, MAX_DPR, FormatChoice, RequestForm
 from packshot.variants.steps import snap_blur
 from packshot.variants.tags import purge_tags
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownOriginal:
     """What one location of one pack shows.
 
     Attributes:
@@ -84,14 +93,14 @@ def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str,
     following: str | None = location
     while following is not None and following not in consulted:
         consulted.append(following)
-        if snapshot.slot(following).original is not None:
+        if snapshot.pack_location(following).original is not None:
             return following, tuple(consulted)
         config = snapshot.locations.get(following)
         following = config.fallback if config else None
     main, _ = asked_location(snapshot, None)
     if main not in consulted:
         consulted.append(main)
-        if snapshot.slot(main).original is not None:
+        if snapshot.pack_location(main).original is not None:
             return main, tuple(consulted)
     return None, tuple(consulted)
 
@@ -115,7 +124,7 @@ def nothing_to_show(location: str) -> NotFound:
     )
 
 
-def shown_at(snapshot: Snapshot, location: str) -> Shown | None:
+def shown_at(snapshot: Snapshot, location: str) -> ShownOriginal | None:
     """Return what `location` of this pack shows; None: nothing.
 
     Crop and focus are the location's own if set, else those of the location
@@ -125,19 +134,25 @@ def shown_at(snapshot: Snapshot, location: str) -> Shown | None:
     source, consulted = source_of(snapshot, location)
     if config is None or source is None:
         return None
-    own, giver = snapshot.slot(location), snapshot.slot(source)
+    own, giver = snapshot.pack_location(location), snapshot.pack_location(source)
     assert giver.original is not None
-    crop, crop_from = next(((slot.crop, slot.location) for slot in (own, giver) if slot.crop), (None, None))
-    focus, focus_from = next(((slot.focus, slot.location) for slot in (own, giver) if slot.focus), (None, None))
+    crop, crop_from = next(
+        ((pack_location.crop, pack_location.location) for pack_location in (own, giver) if pack_location.crop),
+        (None, None),
+    )
+    focus, focus_from = next(
+        ((pack_location.focus, pack_location.location) for pack_location in (own, giver) if pack_location.focus),
+        (None, None),
+    )
     original = giver.original
     digest = fingerprint(original.sha256, crop, focus, config.revision + own.revision, original.decode_revision or 0)
-    return Shown(location, source, consulted, giver.original, crop, crop_from, focus, focus_from, digest)
+    return ShownOriginal(location, source, consulted, giver.original, crop, crop_from, focus, focus_from, digest)
 
 
 def policy_for(snapshot: Snapshot, location: str) -> Policy:
     """Resolve gravity and includeAll: pack location, pack, location, tenant."""
-    slot, pack, config = snapshot.slot(location), snapshot.pack, snapshot.locations[location]
-    holders = (("packLocation", slot), ("pack", pack), ("location", config))
+    pack_location, pack, config = snapshot.pack_location(location), snapshot.pack, snapshot.locations[location]
+    holders = (("packLocation", pack_location), ("pack", pack), ("location", config))
     gravity, gravity_from = snapshot.tenant.resize_gravity, "tenant"
     include_all, include_all_from = snapshot.tenant.include_all, "tenant"
     for name, holder in reversed(holders):
@@ -154,8 +169,8 @@ class View:
 
     snapshot: Snapshot
     config: Location
-    shown: Shown
-    look: Look
+    shown: ShownOriginal
+    look: PackLocationView
 
     def target(self, drafted: Draft) -> Target:
         """Return one variant of this location."""
@@ -185,7 +200,9 @@ def view_at(snapshot: Snapshot, location: str) -> View | None:
         failed_at=None,
     )
     policy, tenant = policy_for(snapshot, location), snapshot.tenant
-    look = Look(config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits)
+    look = PackLocationView(
+        config, policy, faceless, shown.crop, shown.focus, tenant.format_policy, tenant.keep_credits
+    )
     return View(snapshot, config, shown, look)
 
 
@@ -260,7 +277,7 @@ def _check_sides(form: RequestForm, limit: Size) -> None:
             raise Invalid(f"The {side} is too large.", field=(side,), expected=f"at most {maximum}", got=value)
 
 
-def _enlarging(look: Look) -> Look:
+def _enlarging(look: PackLocationView) -> PackLocationView:
     return replace(look, config=replace(look.config, allow_upscale=True))
 
 
@@ -326,7 +343,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
         raise NotFound("This pack has nothing to show there.", field=("location",), got=key.location)
     config, shown, look = view.config, view.shown, view.look
     policy = snapshot.tenant.on_demand
-    largest = Decimal(LARGEST_BLUR * LARGEST_DPR)
+    largest = Decimal(MAX_BLUR * MAX_DPR)
     largest = snap_blur(largest) if policy is OnDemand.STEPS else largest
     if key.plan.blur > largest or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
@@ -351,7 +368,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
 
 
 def _drafts_of(
-    plan: Plan, look: Look, limit: Size, *, live: bool, steps: Mapping[str, Location] | None
+    plan: Plan, look: PackLocationView, limit: Size, *, live: bool, steps: Mapping[str, Location] | None
 ) -> Iterator[Draft]:
     """Yield what the requests give that may have led to a plan.
 

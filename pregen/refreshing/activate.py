@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from packshot import faults
 from packshot.catalog.configuration import pending_changes, tenants
-from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.packs.activation import make_live
+from packshot.catalog.packs.activation import activate
 from packshot.catalog.work import job_ends, job_items, jobs, orders
 from packshot.catalog.work.jobs import ACTIVE, JobState
 from packshot.maintenance.retrying import is_outage
@@ -27,23 +27,23 @@ PORTION = 50
 def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
     """Let a change go live if every pack is prepared, or have it wait for a person if something failed."""
     with site.catalog.write(tenant) as tx:
-        candidate = _prepared(tx, job_id)
-        if candidate is None:
+        pending_change = _prepared(tx, job_id)
+        if pending_change is None:
             return
-        if jobs.get_job(tx, job_id).failed and not candidate.accepted:
+        if jobs.get_job(tx, job_id).failed and not pending_change.accepted:
             jobs.set_state(tx, job_id, JobState.AWAITING_ACTIVATION)
             return
-        since = candidate.prepared_at or tx.now
-        if candidate.prepared_at is None:
-            pending_changes.alter_candidate(tx, prepared_at=tx.now)
+        since = pending_change.prepared_at or tx.now
+        if pending_change.prepared_at is None:
+            pending_changes.update_pending_change(tx, prepared_at=tx.now)
         # Below zero the clock has moved back.
         if orders.is_any_edit_pending(tx) and timedelta() <= tx.now - since < PATIENCE:
             return
     with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
         # Cancelled or replaced meanwhile, or held up by an edit whose rendering has failed: looked at once more.
-        candidate = _prepared(tx, job_id)
-        if candidate is not None:
-            _switch(tx, candidate)
+        pending_change = _prepared(tx, job_id)
+        if pending_change is not None:
+            _switch(tx, pending_change)
 
 
 def _is_any_edit_pending(site: Site, tenant: str) -> bool:
@@ -51,23 +51,23 @@ def _is_any_edit_pending(site: Site, tenant: str) -> bool:
         return orders.is_any_edit_pending(tx)
 
 
-def _prepared(tx: Tx, job_id: str) -> Candidate | None:
-    candidate = pending_changes.read_candidate(tx)
-    if candidate is None or candidate.job_id != job_id:
+def _prepared(tx: Tx, job_id: str) -> PendingChange | None:
+    pending_change = pending_changes.read_pending_change(tx)
+    if pending_change is None or pending_change.job_id != job_id:
         return None
     job = jobs.get_job(tx, job_id)
     if job.state not in ACTIVE or job.cursor is not None or job_items.has_items(tx, job_id):
         return None
-    return candidate
+    return pending_change
 
 
-def _switch(tx: Tx, candidate: Candidate) -> None:
-    make_live(tx, candidate.change, by=candidate.created_by, cause=f"job:{candidate.job_id}")
-    pending_changes.drop_candidate(tx)
-    orders.hurry_edits(tx)
-    jobs.mark_activated(tx, candidate.job_id)
-    job_ends.close_finished(tx, [candidate.job_id])
-    log.info("the change of job %s is live", candidate.job_id)
+def _switch(tx: Tx, pending_change: PendingChange) -> None:
+    activate(tx, pending_change.change, by=pending_change.created_by, cause=f"job:{pending_change.job_id}")
+    pending_changes.drop_pending_change(tx)
+    orders.prioritize_edits(tx)
+    jobs.mark_activated(tx, pending_change.job_id)
+    job_ends.close_finished(tx, [pending_change.job_id])
+    log.info("the change of job %s is live", pending_change.job_id)
 
 
 def mark_portion(site: Site, tenant: str) -> None:
@@ -78,7 +78,7 @@ def mark_portion(site: Site, tenant: str) -> None:
     """
     try:
         with site.catalog.write(tenant) as tx:
-            supersede_outdated(tx, tenants.next_unmarked(tx, PORTION), limit=site.limit)
+            supersede_outdated(tx, tenants.take_packs_to_mark(tx, PORTION), limit=site.limit)
     except Exception as error:
         if is_outage(error):
             raise
@@ -88,7 +88,7 @@ def mark_portion(site: Site, tenant: str) -> None:
 
 def _mark_one(site: Site, tenant: str) -> None:
     with site.catalog.write(tenant) as tx:
-        pack_ids = tenants.next_unmarked(tx, 1)
+        pack_ids = tenants.take_packs_to_mark(tx, 1)
         try:
             with tx.part():
                 supersede_outdated(tx, pack_ids, limit=site.limit)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from packshot.catalog.configuration.pending_changes import read_candidate
+from packshot.catalog.configuration.pending_changes import read_pending_change
 from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.variants import ledger
@@ -13,35 +13,35 @@ from packshot.variants.change import planned_under
 from packshot.variants.resolve import Target, planned
 
 
-def admit_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
+def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     """Let the next packs of a job in, last modified first."""
     if job.cursor is None:
         return
     pack_ids, cursor = job_portions.next_portion(tx, job, size)
-    totals, there = wanted_of(tx, job, pack_ids, limit=limit)
-    admitted = job_items.admit(tx, job, totals, cursor=cursor, portion=pack_ids, there=there, job_only=True)
+    totals, there = count_wanted(tx, job, pack_ids, limit=limit)
+    admitted = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, there=there, job_only=True)
     if admitted and job.verify:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
 
 
-def wanted_of(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
+def count_wanted(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
     """Return how many variants a job wants of each pack that needs work, and how many of the others are there.
 
     A change that is prepared needs no work on a pack of which all is rendered
     already: so undoing one only visits what was edited since.
     """
-    candidate = read_candidate(tx)
+    pending_change = read_pending_change(tx)
     known = read_snapshots(tx, pack_ids)
     snapshots = {pack_id: known[pack_id] for pack_id in pack_ids if pack_id in known}
-    if candidate is None or candidate.job_id != job.id:
+    if pending_change is None or pending_change.job_id != job.id:
         counted = {
             pack_id: sum(len(planned(snapshot, name, limit=limit)) for name in job.scope or snapshot.locations)
             for pack_id, snapshot in snapshots.items()
         }
         return {pack_id: total for pack_id, total in counted.items() if total}, 0
     wanted: dict[str, tuple[Target, ...]] = {
-        pack_id: planned_under(snapshot, candidate.change, limit=limit) for pack_id, snapshot in snapshots.items()
+        pack_id: planned_under(snapshot, pending_change.change, limit=limit) for pack_id, snapshot in snapshots.items()
     }
     ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in wanted.values() for target in targets])
     totals: dict[str, int] = {}

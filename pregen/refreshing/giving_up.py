@@ -8,10 +8,10 @@ import logging
 from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.variants import ledger
-from packshot.catalog.variants.ledger import Refused, VariantState
+from packshot.catalog.variants.ledger import FailedVariant, VariantState
 from packshot.catalog.work import job_control, job_items, jobs, orders
 from packshot.catalog.work.jobs import OF_NO_LOCATION, OF_NO_PACK, Failure
-from packshot.catalog.work.orders import Claim
+from packshot.catalog.work.orders import OrderClaim
 from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
 from pregen.refreshing.failures import sort_failure
@@ -25,7 +25,7 @@ def fail_work(site: Site, tenant: str, work: Work, failure: PackshotError) -> No
     with site.catalog.write(tenant) as tx:
         if not _try_again(tx, work.claim, failure):
             missing = [
-                Refused(target.key, failure)
+                FailedVariant(target.key, failure)
                 for target in (*work.planned, *work.popular, *work.prepared, *work.popular_then)
                 if (entry := work.entries.get(str(target.key))) is None or entry.state is not VariantState.READY
             ]
@@ -61,16 +61,14 @@ def fail_job(site: Site, tenant: str, job_id: str, error: Exception, message: st
         faults = jobs.count_fault(tx, job_id, describe(failure))
         if not isinstance(failure, Internal) or faults >= MAX_FAULTS:
             log.error("job %s of %s has failed: %s", job_id, tenant, describe(failure))
-            job_control.give_up(
-                tx, job_id, Failure(OF_NO_PACK, OF_NO_LOCATION, failure.code, describe(failure), faults)
-            )
+            job_control.fail(tx, job_id, Failure(OF_NO_PACK, OF_NO_LOCATION, failure.code, describe(failure), faults))
 
 
-def _try_again(tx: Tx, claim: Claim, failure: PackshotError) -> bool:
-    return isinstance(failure, Internal) and orders.try_again(tx, claim, describe(failure))
+def _try_again(tx: Tx, claim: OrderClaim, failure: PackshotError) -> bool:
+    return isinstance(failure, Internal) and orders.retry_after_fault(tx, claim, describe(failure))
 
 
-def _end(tx: Tx, claim: Claim, failure: PackshotError) -> bool:
+def _end(tx: Tx, claim: OrderClaim, failure: PackshotError) -> bool:
     """End an order undone; False: it is another's by now."""
     if not orders.finish(tx, [claim]):
         return False

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from packshot.catalog.clients import webhook_deliveries
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.configuration import tenants
-from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.variants import ledger
-from packshot.catalog.variants.ledger import Current, Entry, Made, Refused, VariantState
+from packshot.catalog.variants.ledger import Current, Entry, FailedVariant, StoredVariant, VariantState
 from packshot.catalog.work import job_items
-from packshot.catalog.work.job_items import Ended, Finished
+from packshot.catalog.work.job_items import FinishedPack, VariantCounts
 from packshot.catalog.work.jobs import Counts, Failure
-from packshot.catalog.work.orders import Claim
+from packshot.catalog.work.orders import OrderClaim
 from packshot.production import supersede_outdated
 from packshot.site import Site
 from packshot.variants.resolve import Target
@@ -34,11 +34,11 @@ class Work:
         entries: the ledger's rows of all these, and of what was rendered ahead of time before, by key.
     """
 
-    claim: Claim
+    claim: OrderClaim
     configured: int
     planned: tuple[Target, ...]
     popular: tuple[Target, ...]
-    candidate: Candidate | None
+    pending_change: PendingChange | None
     prepared: tuple[Target, ...]
     popular_then: tuple[Target, ...]
     entries: dict[str, Entry]
@@ -49,11 +49,11 @@ class Work:
         return (*self.planned, *self.popular, *self.prepared, *self.popular_then)
 
 
-Outcomes = dict[str, Made | Refused]
+Outcomes = dict[str, StoredVariant | FailedVariant]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class RenderedWork:
     """What became of one pack.
 
     Attributes:
@@ -66,7 +66,7 @@ class Drawn:
     unrecorded: Outcomes
 
 
-def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, bool]) -> None:
+def write_down(tx: Tx, site: Site, done: Sequence[RenderedWork], is_newest: dict[str, bool]) -> None:
     """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
     if not done:
         return
@@ -74,7 +74,7 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
     # What was refused, and how often by now, stands in the ledger alone.
     doubtful = [target.key for drawn in done if _is_doubtful(drawn) for target in drawn.work.targets]
     entries = ledger.read_entries(tx, doubtful)
-    configured = tenants.count_configurations(tx)
+    configured = tenants.configuration_number(tx)
     current: dict[str, Current] = {}
     reconfigured: list[str] = []
     finished = {}
@@ -87,29 +87,29 @@ def write_down(tx: Tx, site: Site, done: Sequence[Drawn], is_newest: dict[str, b
         elif is_newest[pack_id]:
             current[pack_id] = Current.of(target.key for target in (*work.planned, *work.prepared))
         live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
-        job, then = work.candidate, (*work.prepared, *work.popular_then)
+        job, then = work.pending_change, (*work.prepared, *work.popular_then)
         prepared = {} if job is None else {job.job_id: _tally(then, outcomes, work.entries | entries)}
-        finished[pack_id] = Finished(work.claim.seq, live, prepared)
+        finished[pack_id] = FinishedPack(work.claim.seq, live, prepared)
     supersede_outdated(tx, reconfigured, limit=site.limit)
     ledger.supersede(tx, current)
-    job_items.settle(tx, finished)
-    made = (d.work.claim.pack_id for d in done if any(isinstance(one, Made) for one in d.outcomes.values()))
+    job_items.finish_items(tx, finished)
+    made = (d.work.claim.pack_id for d in done if any(isinstance(one, StoredVariant) for one in d.outcomes.values()))
     told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
-    webhook_deliveries.tell_all(tx, Event.VARIANTS_READY, told)
+    webhook_deliveries.add_deliveries(tx, Event.VARIANTS_READY, told)
 
 
-def _is_doubtful(drawn: Drawn) -> bool:
+def _is_doubtful(drawn: RenderedWork) -> bool:
     failed = (entry.state is VariantState.FAILED for entry in drawn.work.entries.values())
-    return any(failed) or any(isinstance(outcome, Refused) for outcome in drawn.outcomes.values())
+    return any(failed) or any(isinstance(outcome, FailedVariant) for outcome in drawn.outcomes.values())
 
 
-def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> Ended:
+def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Entry]) -> VariantCounts:
     counts: defaultdict[str, Counts] = defaultdict(Counts)
     failures: dict[str, Failure] = {}
     for target in targets:
         key, location = str(target.key), target.key.location
         count, entry = counts[location], entries.get(key)
-        if isinstance(outcomes.get(key), Made):
+        if isinstance(outcomes.get(key), StoredVariant):
             count.done += 1
         # Without a row it was superseded and collected meanwhile: nobody wants it any more.
         elif entry is None or entry.state is VariantState.READY:
@@ -118,4 +118,4 @@ def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Ent
             count.failed += 1
             assert entry.error_code is not None
             failures[location] = Failure(target.key.pack, location, entry.error_code, entry.error or "", entry.attempts)
-    return Ended(dict(counts), list(failures.values()))
+    return VariantCounts(dict(counts), list(failures.values()))

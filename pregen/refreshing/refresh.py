@@ -12,28 +12,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from packshot.catalog.configuration import tenants
-from packshot.catalog.configuration.pending_changes import Candidate, read_candidate
+from packshot.catalog.configuration.pending_changes import PendingChange, read_pending_change
 from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import DatabaseFault
 from packshot.catalog.variants import demand, ledger
-from packshot.catalog.variants.ledger import ATTEMPTS, Entry, Refused, VariantState
+from packshot.catalog.variants.ledger import MAX_ATTEMPTS, Entry, FailedVariant, VariantState
 from packshot.catalog.work import job_items, orders
-from packshot.catalog.work.orders import Claim, Priority
+from packshot.catalog.work.orders import OrderClaim, Priority
 from packshot.errors import Gone, PackshotError
 from packshot.geometry import Size
 from packshot.maintenance.retrying import describe_outage, is_outage
 from packshot.model import Snapshot
-from packshot.production import announce, draw_variants, find_variant
+from packshot.production import announce, find_variant, render_variants
 from packshot.render.processes.lanes import Pulse
 from packshot.render.processes.pool import Lane, RendererClosed
 from packshot.site import Site
 from packshot.variants.change import planned_under, touched_locations, under
-from packshot.variants.demand import Asked
+from packshot.variants.demand import DemandedForm
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
 from pregen.refreshing.failures import sort_failure
 from pregen.refreshing.giving_up import fail_unplanned, fail_work
-from pregen.refreshing.outcome import Drawn, Outcomes, Work, write_down
+from pregen.refreshing.outcome import Outcomes, RenderedWork, Work, write_down
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ RENEW_SECONDS = 5.0
 # Finished packs of a batch are written down together, at the latest after this.
 FINISH_SECONDS = 1.0
 # After so many outages in a row nothing else of a batch is tried.
-MOST_OUTAGES = 3
+MAX_CONSECUTIVE_OUTAGES = 3
 # A store that lacks an original is believed after so many attempts, about two minutes: somebody may be moving
 # originals, or putting them back.
 LOST_AFTER_OUTAGES = 6
@@ -99,18 +99,18 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         claimed = [claim.pack_id for claim in claims]
         job_items.mark_started(tx, claimed)
         snapshots = read_snapshots(tx, claimed)
-        candidate, configured = read_candidate(tx), tenants.count_configurations(tx)
+        pending_change, configured = read_pending_change(tx), tenants.configuration_number(tx)
         # A regeneration renders what clients often ask for as well, and so does a change that gives all pictures
         # other keys; an edit does not wait for that.
-        wants_popular = candidate is not None or any(claim.verify for claim in claims)
+        wants_popular = pending_change is not None or any(claim.verify for claim in claims)
         popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wants_popular else ()
         works, places = [], {pack_id: place for place, pack_id in enumerate(pack_ids)}
         for claim in sorted(claims, key=lambda claim: (-claim.seq, places[claim.pack_id])):
             snapshot = snapshots[claim.pack_id]
             live = planned_all(snapshot, limit=site.limit)
             often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
-            then, often_then = _prepared(snapshot, candidate, popular, site.limit)
-            works.append(Work(claim, configured, live, often, candidate, then, often_then, {}))
+            then, often_then = _prepared(snapshot, pending_change, popular, site.limit)
+            works.append(Work(claim, configured, live, often, pending_change, then, often_then, {}))
         wanted = {target.key for work in works for target in work.targets}
         # What was rendered ahead of time before, too: it tells where an editor waits for a picture to be replaced.
         found = ledger.read_planned(tx, claimed) | ledger.read_entries(tx, wanted)
@@ -121,12 +121,12 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
 
 
 def _prepared(
-    snapshot: Snapshot, candidate: Candidate | None, popular: Sequence[Asked], limit: Size
+    snapshot: Snapshot, pending_change: PendingChange | None, popular: Sequence[DemandedForm], limit: Size
 ) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
     """Return what is planned of a pack under the change that is being prepared, and what is popular."""
-    if candidate is None:
+    if pending_change is None:
         return (), ()
-    change = candidate.change
+    change = pending_change.change
     then = planned_under(snapshot, change, limit=limit)
     touched = touched_locations(snapshot.locations, change)
     asked = [one for one in popular if touched is None or one.location in touched]
@@ -139,7 +139,7 @@ class _Batch:
     def __init__(self, site: Site, tenant: str, works: Sequence[Work]) -> None:
         self._site, self._tenant = site, tenant
         self._open = {work.claim.pack_id: work for work in works}
-        self._done: list[Drawn] = []
+        self._done: list[RenderedWork] = []
         self._lost: set[str] = set()
         # Packs that were put off: whoever goes on with the others leaves them alone.
         self.waiting: set[str] = set()
@@ -214,7 +214,7 @@ class _Batch:
                     continue
                 self._put_off([work], failure)
                 outages += 1
-                if outages == MOST_OUTAGES or len(missing) == 1:
+                if outages == MAX_CONSECUTIVE_OUTAGES or len(missing) == 1:
                     self._write_down()
                     self._let_go()
                     return False
@@ -233,7 +233,7 @@ class _Batch:
         ]
         if lost:
             with self._site.catalog.write(self._tenant) as tx:
-                ledger.lose(tx, lost)
+                ledger.mark_lost(tx, lost)
 
     def _announce(self, missing: dict[str, list[list[Target]]]) -> None:
         ahead = {pack_id: _ahead_of_time(work) for pack_id, work in self._open.items()}
@@ -251,7 +251,7 @@ class _Batch:
                     except Gone:
                         self._lost.add(pack_id)
 
-    def _draw(self, work: Work, portions: list[list[Target]]) -> Drawn:
+    def _draw(self, work: Work, portions: list[list[Target]]) -> RenderedWork:
         outcomes: Outcomes = {}
         last: Outcomes = {}
         for number, portion in enumerate(portions, 1):
@@ -262,17 +262,17 @@ class _Batch:
                     if not orders.renew(tx, [work.claim]):
                         raise LeaseLost
                     ledger.record(tx, last.values())
-                    outdated = orders.hand_back(tx, work.claim)
+                    outdated = orders.yield_to_newer(tx, work.claim)
                 if outdated:
                     raise Outdated
-        return Drawn(work, outcomes, last)
+        return RenderedWork(work, outcomes, last)
 
     def _draw_portion(self, work: Work, missing: list[Target]) -> Outcomes:
         outcomes: Outcomes = {}
         attempts = {str(target.key): _attempts(work, target) for target in missing}
         lane = Lane.INTERACTIVE if work.claim.priority is Priority.INTERACTIVE else Lane.BULK
         while missing:
-            made = draw_variants(
+            made = render_variants(
                 self._site,
                 missing,
                 lane,
@@ -281,10 +281,10 @@ class _Batch:
                 refuse_missing=work.claim.outages >= LOST_AFTER_OUTAGES,
             )
             outcomes |= {str(outcome.key): outcome for outcome in made}
-            refused = {str(outcome.key) for outcome in made if isinstance(outcome, Refused)}
+            refused = {str(outcome.key) for outcome in made if isinstance(outcome, FailedVariant)}
             for key in refused:
                 attempts[key] += 1
-            missing = [t for t in missing if str(t.key) in refused and attempts[str(t.key)] < ATTEMPTS]
+            missing = [t for t in missing if str(t.key) in refused and attempts[str(t.key)] < MAX_ATTEMPTS]
             if missing:
                 # Counted before the next try, so that a picture which kills its worker counts too.
                 with self._site.catalog.write(self._tenant) as tx:
@@ -302,13 +302,13 @@ class _Batch:
 
     def _look(self) -> None:
         with self._site.catalog.read(self._tenant) as tx:
-            self._lost |= self._open.keys() - orders.read_held(tx, self._claims())
+            self._lost |= self._open.keys() - orders.read_held_leases(tx, self._claims())
 
     def _renew(self) -> None:
         with self._site.catalog.write(self._tenant) as tx:
             self._lost |= self._open.keys() - orders.renew(tx, self._claims())
 
-    def _claims(self) -> list[Claim]:
+    def _claims(self) -> list[OrderClaim]:
         return [work.claim for work in self._open.values()]
 
     def _write_down(self) -> None:
@@ -328,7 +328,7 @@ class _Batch:
 
     def _let_go(self) -> None:
         with self._site.catalog.write(self._tenant) as tx:
-            orders.let_go(tx, self._claims())
+            orders.release(tx, self._claims())
 
     def _put_off(self, works: Iterable[Work], reason: str) -> None:
         # It may be the database that was away; without this the packs would wait for their leases to run out.
@@ -338,7 +338,7 @@ class _Batch:
             try:
                 with self._site.catalog.write(self._tenant) as tx:
                     for claim in claims:
-                        orders.put_off(tx, claim, reason)
+                        orders.postpone(tx, claim, reason)
                 return
             except DatabaseFault:
                 if pause is None:

@@ -19,13 +19,13 @@ from packshot.catalog.database import backoff, leases
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.purging import purge_batches, purges
 from packshot.catalog.work import erasures, job_items, job_portions, jobs, orders, url_imports
-from packshot.catalog.work.orders import Due, Priority
+from packshot.catalog.work.orders import DueOrder, Priority
 from packshot.catalog.work.worker_state import DISPATCHER
 from packshot.maintenance.retrying import is_outage
 from packshot.site import Site
 from pregen.queue.broker import QueueFull
 from pregen.refreshing.activate import activate_if_ready, mark_portion
-from pregen.refreshing.enqueue import admit_portion
+from pregen.refreshing.enqueue import enqueue_portion
 from pregen.refreshing.giving_up import fail_job
 from pregen.services.service import Loop
 
@@ -95,7 +95,7 @@ class Dispatcher:
     def free_leases(self) -> None:
         """Free what an earlier process held; only its one successor may call this."""
         with self._site.catalog.write("") as tx:
-            leases.drop_all(tx)
+            leases.release_all(tx)
             orders.free_leases(tx)
             url_imports.free_leases(tx)
             erasures.free_leases(tx)
@@ -118,7 +118,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - sorted and logged
             # After an outage nothing waits longer than the outage.
             if not is_outage(error):
-                pause = backoff.pause_after(failures + 1, orders.LONGEST_PAUSE)
+                pause = backoff.pause_after(failures + 1, orders.MAX_PAUSE)
                 self._failures[job_id] = failures + 1, time.monotonic() + pause.total_seconds()
             self._guard(partial(fail_job, self._site, tenant, job_id, error, message))
         else:
@@ -129,15 +129,15 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
-            job_items.fold_finished(tx)
-            prepared = pending_changes.list_candidates(tx)
-            unmarked = tenants.unmarked_tenants(tx)
+            job_items.count_finished(tx)
+            prepared = pending_changes.list_pending_changes(tx)
+            unmarked = tenants.tenants_to_mark(tx)
         now = time.monotonic()
         self._failures = {job: failed for job, failed in self._failures.items() if failed[1] > now - FORGET_SECONDS}
         self._admit_in_turn()
-        for tenant, candidate in prepared:
-            activate = partial(activate_if_ready, self._site, tenant, candidate.job_id)
-            self._step(tenant, candidate.job_id, activate, "the change of job %s could not go live")
+        for tenant, pending_change in prepared:
+            activate = partial(activate_if_ready, self._site, tenant, pending_change.job_id)
+            self._step(tenant, pending_change.job_id, activate, "the change of job %s could not go live")
         for tenant in unmarked:
             self._guard(partial(mark_portion, self._site, tenant))
         if self._can_ring():
@@ -151,11 +151,11 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             if not self._mine(tx):
                 return
-            room = INTERACTIVE_PLACES - orders.count_in_work(tx, Priority.INTERACTIVE)
+            room = INTERACTIVE_PLACES - orders.count_leased(tx, Priority.INTERACTIVE)
             due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, RINGS_A_TICK)))
             size = batch_size(tx)
             # One more than is in work waits in the queue, so that nobody waits for the next tick.
-            room = 2 * self._bulk_places * size - orders.count_in_work(tx, Priority.BULK)
+            room = 2 * self._bulk_places * size - orders.count_leased(tx, Priority.BULK)
             bulk = orders.take_due(tx, Priority.BULK, limit=room) if room > 0 else []
         self._ring_for([[order] for order in due] + list(split_by_tenant(bulk, size)))
 
@@ -164,9 +164,9 @@ class Dispatcher:
 
     def _hand_over(self) -> None:
         with self._site.catalog.write("") as tx:
-            leases.drop_lease(tx, LEASE, self._holder)
+            leases.release_lease(tx, LEASE, self._holder)
 
-    def _ring_for(self, batches: list[list[Due]]) -> None:
+    def _ring_for(self, batches: list[list[DueOrder]]) -> None:
         for number, batch in enumerate(batches):
             try:
                 self._ring(batch[0].tenant, [order.pack_id for order in batch], batch[0].priority)
@@ -178,16 +178,16 @@ class Dispatcher:
                 self._put_back(batches[number:])
                 return
 
-    def _put_back(self, batches: list[list[Due]]) -> None:
+    def _put_back(self, batches: list[list[DueOrder]]) -> None:
         with self._site.catalog.write("") as tx:
-            orders.put_back(tx, [order for batch in batches for order in batch])
+            orders.requeue(tx, [order for batch in batches for order in batch])
 
     def _admit_in_turn(self) -> None:
         """Let jobs' packs in while there is room: a portion of one job of each tenant, and again."""
         for _ in range(ROUNDS):
             with self._site.catalog.read("") as tx:
                 roomy = [priority for priority in Priority if _has_room(tx, priority)]
-                open_jobs = job_portions.unadmitted_jobs(tx, *roomy)
+                open_jobs = job_portions.jobs_to_enqueue(tx, *roomy)
             if not open_jobs:
                 return
             for tenant, job_id in open_jobs:
@@ -200,15 +200,15 @@ class Dispatcher:
             job = jobs.get_job(tx, job_id)
             if self._mine(tx) and _has_room(tx, job.priority):
                 size = PORTION if job.priority is Priority.BULK else INTERACTIVE_WAITING
-                admit_portion(tx, job, size, limit=self._site.limit)
+                enqueue_portion(tx, job, size, limit=self._site.limit)
 
     def _sweep_answers(self) -> None:
         with self._site.catalog.write("") as tx:
-            idempotency.forget_answers(tx)
-            webhook_deliveries.forget_deliveries(tx)
-            webhooks.forget_expired_secrets(tx)
-            purges.forget_purges(tx)
-            deletions.forget_deletions(tx, self._site.settings.grace)
+            idempotency.delete_expired_answers(tx)
+            webhook_deliveries.delete_old_deliveries(tx)
+            webhooks.delete_expired_secrets(tx)
+            purges.delete_old_purges(tx)
+            deletions.delete_old_deletions(tx, self._site.settings.grace)
 
     def _sweep_uploads(self) -> None:
         for _ in range(ROUNDS):
@@ -227,7 +227,7 @@ class Dispatcher:
         try:
             self._site.uploads.delete(f"{tenant}/{upload_id}")
             with self._site.catalog.write(tenant) as tx:
-                uploads.forget_upload(tx, upload_id)
+                uploads.delete_upload(tx, upload_id)
         except Exception as error:
             if is_outage(error):
                 raise
@@ -241,9 +241,9 @@ def batch_size(tx: Tx) -> int:
     return min(BATCH, max(1, orders.count_pending(tx, Priority.BULK) // SPREAD))
 
 
-def split_by_tenant(due: Sequence[Due], size: int) -> Iterator[list[Due]]:
+def split_by_tenant(due: Sequence[DueOrder], size: int) -> Iterator[list[DueOrder]]:
     """Yield batches of at most `size` packs, each of one tenant."""
-    of_tenant: dict[str, list[Due]] = {}
+    of_tenant: dict[str, list[DueOrder]] = {}
     for order in due:
         of_tenant.setdefault(order.tenant, []).append(order)
     for alike in of_tenant.values():

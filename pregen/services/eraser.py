@@ -4,7 +4,7 @@ import logging
 import time
 
 from packshot.catalog.work import erasures
-from packshot.catalog.work.erasures import Erasure
+from packshot.catalog.work.erasures import ErasureClaim
 from packshot.catalog.work.jobs import OF_NO_LOCATION, Failure
 from packshot.errors import Internal, describe
 from packshot.maintenance.erase import erase, replay_tombstones, settling_time
@@ -25,7 +25,7 @@ class Eraser(Service):
         self._site = site
         self._next_replay = 0.0
         self._has_looked = False
-        self._max_pause = max(erasures.LONGEST_PAUSE, settling_time(site.settings))
+        self._max_pause = max(erasures.MAX_PAUSE, settling_time(site.settings))
         super().__init__(Loop("eraser", self._tick))
 
     def _tick(self) -> bool:
@@ -52,14 +52,14 @@ class Eraser(Service):
             self._fail(held, error)
         return True
 
-    def _fail(self, held: Erasure, error: Exception) -> None:
+    def _fail(self, held: ErasureClaim, error: Exception) -> None:
         failure = sort_failure(log, error, "the pack %s could not be erased", held.pack_id)
         with self._site.catalog.write(held.tenant) as tx:
             if isinstance(failure, str):
-                erasures.put_off(tx, held, failure)
+                erasures.postpone(tx, held, failure)
                 return
             text = describe(failure)
-            if isinstance(failure, Internal) and erasures.try_again(tx, held, text):
+            if isinstance(failure, Internal) and erasures.retry_after_fault(tx, held, text):
                 return
             log.error("the erasure of pack %s of %s has failed: %s", held.pack_id, held.tenant, text)
             erasures.fail(tx, held, Failure(held.pack_id, OF_NO_LOCATION, failure.code, text, held.faults + 1))

@@ -13,7 +13,7 @@ from packshot.catalog.packs import packs
 from packshot.catalog.work import job_items, orders, url_imports
 from packshot.catalog.work.jobs import Failure
 from packshot.catalog.work.orders import Priority
-from packshot.catalog.work.url_imports import Fetch
+from packshot.catalog.work.url_imports import UrlImportClaim
 from packshot.errors import FetchFailed, Internal, PackshotError, Unrenderable, describe
 from packshot.model import Original
 from packshot.originals.ingest import fetch_original
@@ -32,11 +32,11 @@ TENANT_THREADS = 4
 STOP_SECONDS = 5.0
 
 
-class Superseded(Exception):
+class ImportSuperseded(Exception):
     """Something else was set there meanwhile, or somebody else fetches it by now."""
 
 
-class Fetcher:
+class UrlImporter:
     """Fetches what is due until it is stopped; any number of processes may have one.
 
     Args:
@@ -84,7 +84,7 @@ class Fetcher:
                 self._fetching += Counter()  # Drops what is at zero.
         return True
 
-    def _claim(self) -> tuple[str, Fetch] | None:
+    def _claim(self) -> tuple[str, UrlImportClaim] | None:
         # One thread at a time, or two could take a tenant's last place.
         with self._lock:
             busy = [tenant for tenant, count in self._fetching.items() if count >= TENANT_THREADS]
@@ -97,10 +97,10 @@ class Fetcher:
                 self._fetching[claimed[0]] += 1
             return claimed
 
-    def _carry_out(self, tenant: str, held: Fetch) -> None:
+    def _carry_out(self, tenant: str, held: UrlImportClaim) -> None:
         lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK
         if held.is_exhausted:
-            expected = f"at most {url_imports.ATTEMPTS} attempts"
+            expected = f"at most {url_imports.MAX_ATTEMPTS} attempts"
             ended = Unrenderable("Every process that fetched it ended.", expected=expected, got=held.attempt - 1)
             self._refuse(tenant, held, ended)
             return
@@ -109,36 +109,36 @@ class Fetcher:
                 job_items.mark_running(tx, held.job_id)
             original = fetch_original(self._site, tenant, held.url, lane=lane)
             self._keep(tenant, held, original)
-        except Superseded:
+        except ImportSuperseded:
             log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
         except Exception as error:  # noqa: BLE001 - sorted and logged
             failure = sort_failure(log, error, "the original for pack %s could not be fetched", held.pack_id)
             if isinstance(failure, str):
                 with self._site.catalog.write(tenant) as tx:
-                    url_imports.put_off(tx, held, failure)
+                    url_imports.postpone(tx, held, failure)
             else:
                 self._refuse(tenant, held, failure)
 
-    def _keep(self, tenant: str, held: Fetch, original: Original) -> None:
+    def _keep(self, tenant: str, held: UrlImportClaim, original: Original) -> None:
         with self._site.catalog.write(tenant) as tx:
             packs.touch_pack(tx, held.pack_id, cause=f"an original fetched by job:{held.job_id}")
             packs.keep_original(tx, held.pack_id, original)
             shown = {"original_sha256": original.sha256, "original_at": tx.now}
-            packs.set_slot(tx, held.pack_id, held.location, shown)
+            packs.set_pack_location(tx, held.pack_id, held.location, shown)
             orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, verify=False)
             if not url_imports.finish(tx, held):
-                raise Superseded
+                raise ImportSuperseded
         if held.priority is Priority.INTERACTIVE:
             self._bell.ring(tenant, held.pack_id, held.priority)
         else:
             self._bell.wake()
 
-    def _refuse(self, tenant: str, held: Fetch, error: PackshotError) -> None:
+    def _refuse(self, tenant: str, held: UrlImportClaim, error: PackshotError) -> None:
         failure = Failure(held.pack_id, held.location, error.code, describe(error), held.attempt + held.faults)
         with self._site.catalog.write(tenant) as tx:
-            if isinstance(error, Internal) and url_imports.try_again_after_fault(tx, held, str(error)):
+            if isinstance(error, Internal) and url_imports.retry_after_fault(tx, held, str(error)):
                 return
-            if isinstance(error, FetchFailed) and error.may_pass and url_imports.try_again(tx, held, describe(error)):
+            if isinstance(error, FetchFailed) and error.may_pass and url_imports.retry(tx, held, describe(error)):
                 return
             # As whoever drops several fetches of a job has drawn one: the two would wait for each other otherwise.
             next_sequence(tx)

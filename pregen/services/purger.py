@@ -8,9 +8,9 @@ import logging
 from collections.abc import Sequence
 
 from packshot.catalog.purging import purge_batches
-from packshot.catalog.purging.purge_batches import Batch
+from packshot.catalog.purging.purge_batches import PurgeBatch
 from packshot.catalog.work.jobs import OF_NO_LOCATION, OF_NO_PACK, Failure
-from packshot.cdn.base import Busy
+from packshot.cdn.base import ProviderBusy
 from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
 from pregen.refreshing.failures import sort_failure
@@ -18,13 +18,13 @@ from pregen.services.service import Loop, Service
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 100
-LONGEST_ERROR = 500
+MAX_BATCHES = 100
+MAX_ERROR_CHARACTERS = 500
 # With the second for which orders are collected, an edit's purge is sent well within two.
 TICK_SECONDS = 0.5
 
 
-class PurgeCarrier(Service):
+class Purger(Service):
     """Carries purge orders out until it is stopped; any number of processes may have one."""
 
     def __init__(self, site: Site) -> None:
@@ -39,18 +39,18 @@ class PurgeCarrier(Service):
             if not purge_batches.is_due(tx):
                 return False
         with self._site.catalog.write("") as tx:
-            batches = purge_batches.claim_due(tx, limit=AT_ONCE, most_tags=self._purger.most_tags)
+            batches = purge_batches.claim_due(tx, limit=MAX_BATCHES, most_tags=self._purger.most_tags)
         for batch in batches:
             if batch.provider_id is not None:
                 self._ask(batch, batch.provider_id)
         self._send([batch for batch in batches if batch.provider_id is None])
         return bool(batches)
 
-    def _send(self, batches: Sequence[Batch]) -> None:
+    def _send(self, batches: Sequence[PurgeBatch]) -> None:
         for number, batch in enumerate(batches):
             try:
                 provider_id = self._purger.purge(batch.tags, reference=batch.reference, erasing=batch.erasing)
-            except Busy as busy:
+            except ProviderBusy as busy:
                 log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
                 with self._site.catalog.write("") as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
@@ -62,29 +62,31 @@ class PurgeCarrier(Service):
                 # The rest would only wait for the same outage, one after the other.
                 with self._site.catalog.write("") as tx:
                     for one in batches[number:]:
-                        purge_batches.put_off(tx, one, _shown(error))
+                        purge_batches.postpone(tx, one, _shown(error))
                 return
             else:
                 self._ask(batch, provider_id)
 
-    def _fail(self, batch: Batch, failure: PackshotError) -> None:
+    def _fail(self, batch: PurgeBatch, failure: PackshotError) -> None:
         if len(batch.claims) > 1:
             # One of them is at fault; the others must not fail with it.
             self._send(batch.divided())
             return
         self._count(batch, failure)
 
-    def _count(self, batch: Batch, failure: PackshotError, provider_id: str | None = None) -> None:
+    def _count(self, batch: PurgeBatch, failure: PackshotError, provider_id: str | None = None) -> None:
         """Count an attempt that came to nothing, and end the batch if it was the last one."""
         text = _shown(failure)
         with self._site.catalog.write("") as tx:
-            if isinstance(failure, Internal) and purge_batches.try_again(tx, batch, text, provider_id=provider_id):
+            if isinstance(failure, Internal) and purge_batches.retry_after_fault(
+                tx, batch, text, provider_id=provider_id
+            ):
                 return
             log.error("purge %s has failed: %s", batch.claims[0].id, text)
             ended = Failure(OF_NO_PACK, OF_NO_LOCATION, failure.code, describe(failure), batch.claims[0].faults + 1)
             purge_batches.give_up(tx, batch, text, ended)
 
-    def _ask(self, batch: Batch, provider_id: str) -> None:
+    def _ask(self, batch: PurgeBatch, provider_id: str) -> None:
         """Ask how far a batch is that the provider has taken, and note it."""
         try:
             complete = self._purger.is_complete(provider_id)
@@ -94,14 +96,14 @@ class PurgeCarrier(Service):
                 self._count(batch, failure, provider_id)
                 return
             with self._site.catalog.write("") as tx:
-                purge_batches.put_off(tx, batch, _shown(error), provider_id=provider_id)
+                purge_batches.postpone(tx, batch, _shown(error), provider_id=provider_id)
             return
         with self._site.catalog.write("") as tx:
             if complete:
-                purge_batches.note_complete(tx, batch, provider_id, repeat_after=self._purger.repeat_after)
+                purge_batches.mark_complete(tx, batch, provider_id, repeat_after=self._purger.repeat_after)
             else:
-                purge_batches.note_open(tx, batch, provider_id)
+                purge_batches.mark_open(tx, batch, provider_id)
 
 
 def _shown(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+    return f"{type(error).__name__}: {error}"[:MAX_ERROR_CHARACTERS]

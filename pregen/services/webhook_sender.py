@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from standardwebhooks.webhooks import Webhook as Signer
 
 from packshot.catalog.clients import webhook_deliveries
-from packshot.catalog.clients.webhook_deliveries import Claim
+from packshot.catalog.clients.webhook_deliveries import WebhookClaim
 from packshot.errors import PackshotError, describe
 from packshot.network.fetch import parse_allowed, post
 from packshot.security.sealing import Purpose, unseal
@@ -20,16 +20,16 @@ from pregen.services.service import Loop
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 16
+MAX_SENDS = 16
 # Of one webhook: one that is slow or dead must leave room for the others.
-EACH_AT_ONCE = 2
+MAX_PER_WEBHOOK = 2
 # Of one tenant, whose addresses may all be slow: none is begun while so many are being sent, and few at a time before.
 TENANT_AT_ONCE, TENANT_BEGUN = 8, 4
 # One that answers more slowly is told again; it must bear being told twice anyway.
 PATIENCE_SECONDS = 10.0
 
 
-class Teller:
+class WebhookSender:
     """Sends due deliveries until it is stopped; any number of processes may have one."""
 
     def __init__(self, site: Site) -> None:
@@ -37,7 +37,7 @@ class Teller:
         self._allowed = parse_allowed(site.settings.fetch_allow or "")
         # Each that ends wakes the loop, so no step waits for any.
         self._loop = Loop("teller", lambda: bool(self._begin()))
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="teller")
+        self._pool = ThreadPoolExecutor(MAX_SENDS, thread_name_prefix="teller")
         self._lock = threading.Lock()
         self._telling: Counter[tuple[str, str]] = Counter()
 
@@ -63,8 +63,8 @@ class Teller:
     def _begin(self) -> list[Future[None]]:
         """Begin to send what is due, as far as there are threads for it."""
         with self._lock:
-            room = AT_ONCE - self._telling.total()
-            busy = [webhook for webhook, count in self._telling.items() if count >= EACH_AT_ONCE]
+            room = MAX_SENDS - self._telling.total()
+            busy = [webhook for webhook, count in self._telling.items() if count >= MAX_PER_WEBHOOK]
             tenants: Counter[str] = Counter()
             for (tenant, _), count in self._telling.items():
                 tenants[tenant] += count
@@ -77,13 +77,13 @@ class Teller:
                 return []
         with self._site.catalog.write("") as tx:
             due = webhook_deliveries.claim_due(
-                tx, limit=room, each=EACH_AT_ONCE, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
+                tx, limit=room, each=MAX_PER_WEBHOOK, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
             )
         with self._lock:
             self._telling.update((tenant, claim.webhook_id) for tenant, claim in due)
         return [self._pool.submit(self._tell, tenant, claim) for tenant, claim in due]
 
-    def _tell(self, tenant: str, claim: Claim) -> None:
+    def _tell(self, tenant: str, claim: WebhookClaim) -> None:
         try:
             self._send(tenant, claim)
         except Exception as error:  # noqa: BLE001 - sorted and logged
@@ -94,7 +94,7 @@ class Teller:
                 self._telling += Counter()  # Drops what is at zero.
             self._loop.wake()
 
-    def _send(self, tenant: str, claim: Claim) -> None:
+    def _send(self, tenant: str, claim: WebhookClaim) -> None:
         status, why = None, None
         secrets = self._secrets(tenant, claim)
         try:
@@ -109,7 +109,7 @@ class Teller:
         with self._site.catalog.write(tenant) as tx:
             webhook_deliveries.end_attempt(tx, claim, status, why)
 
-    def _secrets(self, tenant: str, claim: Claim) -> list[str]:
+    def _secrets(self, tenant: str, claim: WebhookClaim) -> list[str]:
         """Return the secrets that sign, the current one first; none if that one cannot be decrypted."""
         place = f"{tenant}/{claim.webhook_id}"
         current = claim.secret if claim.sealed is None else self._unseal(place, claim.sealed)
@@ -126,7 +126,7 @@ class Teller:
             )
         return secret
 
-    def _post(self, claim: Claim, secrets: Sequence[str]) -> int:
+    def _post(self, claim: WebhookClaim, secrets: Sequence[str]) -> int:
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
@@ -140,7 +140,7 @@ class Teller:
         }
         return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
 
-    def _fail(self, tenant: str, claim: Claim, error: Exception) -> None:
+    def _fail(self, tenant: str, claim: WebhookClaim, error: Exception) -> None:
         failure = sort_failure(log, error, "webhook delivery %s could not be ended", claim.id)
         # After an outage it is due again when its lease runs out.
         if not isinstance(failure, str):

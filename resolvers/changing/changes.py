@@ -6,16 +6,16 @@ from enum import StrEnum
 from typing import Any
 
 from packshot.catalog.configuration import locations, pending_changes, tenants
-from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.catalog.database.transaction import Tx, next_sequence
-from packshot.catalog.packs.activation import make_live
+from packshot.catalog.packs.activation import activate
 from packshot.catalog.work import job_control, job_items, jobs
 from packshot.catalog.work.jobs import Job, JobKind, JobState
 from packshot.catalog.work.orders import Priority
 from packshot.errors import ForceRequired, PlanStale
 from packshot.model import Location, Tenant
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
-from pregen.refreshing.enqueue import wanted_of
+from pregen.refreshing.enqueue import count_wanted
 from resolvers.caller import Caller
 from resolvers.changing.plan_ids import check_plan
 from resolvers.changing.plans import LocationPlan, plan_change
@@ -86,13 +86,13 @@ def apply(
         raise ForceRequired(
             "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
         )
-    candidate = pending_changes.read_candidate(tx)
-    is_newer = candidate is not None and pending_changes.is_of(candidate, location)
+    pending_change = pending_changes.read_pending_change(tx)
+    is_newer = pending_change is not None and pending_changes.concerns(pending_change, location)
     if not plan.requires_force and not is_newer:
         _settle_in_candidate(tx, change)
         return _make_live(caller, tx, change, location, cause), plan
-    if candidate is not None:
-        _supersede(tx, candidate, location)
+    if pending_change is not None:
+        _supersede(tx, pending_change, location)
         change = _still_different(tx, whole)
         if not (change.tenant or change.locations):
             return None, plan
@@ -111,14 +111,14 @@ def check_seen(caller: Caller, tx: Tx, change: Change, location: str | None, con
 
 def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cause: str) -> Job | None:
     scope = touched_locations(locations.get_locations(tx), change)
-    make_live(tx, change, by=caller.subject, cause=cause)
+    activate(tx, change, by=caller.subject, cause=cause)
     if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
         return None
     # What they have left is to be drawn by what is live now, by the new job.
     for older in jobs.running_changes(tx, location):
         if scope is None or (older.scope is not None and set(older.scope) <= set(scope)):
             next_sequence(tx)
-            job_control.drop(tx, older.id, JobState.SUPERSEDED)
+            job_control.end_open_job(tx, older.id, JobState.SUPERSEDED)
     return begin_job(caller, tx, location, scope, activated=True)
 
 
@@ -145,7 +145,7 @@ def begin_job(caller: Caller, tx: Tx, location: str | None, scope: Sequence[str]
 def _prepare(caller: Caller, tx: Tx, change: Change, location: str | None) -> Job:
     scope = touched_locations(locations.get_locations(tx), change)
     job = begin_job(caller, tx, location, scope, activated=False)
-    pending_changes.begin_candidate(tx, job.id, change, location=location, by=caller.subject)
+    pending_changes.begin_pending_change(tx, job.id, change, location=location, by=caller.subject)
     return job
 
 
@@ -155,7 +155,7 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
     Raises:
         BadState: another change is being prepared.
     """
-    pending_changes.check_free(tx)
+    pending_changes.check_none_pending(tx)
     pack_ids = sorted(change.refreshed_packs)
     known = locations.get_locations(tx)
     job = jobs.create_job(
@@ -168,10 +168,10 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
         whole_tenant=not pack_ids,
         by=caller.subject,
     )
-    pending_changes.begin_candidate(tx, job.id, change, location=None, by=caller.subject)
+    pending_changes.begin_pending_change(tx, job.id, change, location=None, by=caller.subject)
     if pack_ids:
-        totals, there = wanted_of(tx, job, pack_ids, limit=caller.site.limit)
-        job_items.admit(tx, job, totals, there=there, job_only=True)
+        totals, there = count_wanted(tx, job, pack_ids, limit=caller.site.limit)
+        job_items.enqueue_packs(tx, job, totals, there=there, job_only=True)
     return jobs.get_job(tx, job.id)
 
 
@@ -195,13 +195,13 @@ def _still_holds(caller: Caller, tx: Tx, plan: LocationPlan, change: Change) -> 
     return True
 
 
-def _supersede(tx: Tx, candidate: Candidate, location: str | None) -> None:
+def _supersede(tx: Tx, pending_change: PendingChange, location: str | None) -> None:
     """Make room for a newer change of the same thing."""
-    if not pending_changes.is_of(candidate, location):
-        raise pending_changes.in_the_way(candidate)
+    if not pending_changes.concerns(pending_change, location):
+        raise pending_changes.already_pending(pending_change)
     # As whoever ends a job does it: the packs that it waits for are let go in one piece.
     next_sequence(tx)
-    job_control.drop(tx, candidate.job_id, JobState.SUPERSEDED)
+    job_control.end_open_job(tx, pending_change.job_id, JobState.SUPERSEDED)
 
 
 def _still_different(tx: Tx, change: Change) -> Change:
@@ -218,11 +218,11 @@ def _differing(held: Location | Tenant, wanted: Mapping[str, Any]) -> dict[str, 
 
 def _settle_in_candidate(tx: Tx, change: Change) -> None:
     """Let what is set at once stay set when a candidate of the same location goes live."""
-    candidate = pending_changes.read_candidate(tx)
-    if candidate is None:
+    pending_change = pending_changes.read_pending_change(tx)
+    if pending_change is None:
         return
     left = {
         name: {field: value for field, value in fields.items() if field not in change.locations.get(name, {})}
-        for name, fields in candidate.change.locations.items()
+        for name, fields in pending_change.change.locations.items()
     }
-    pending_changes.alter_candidate(tx, change=replace(candidate.change, locations=left))
+    pending_changes.update_pending_change(tx, change=replace(pending_change.change, locations=left))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
 
 from packshot.catalog.configuration.locations import get_locations
-from packshot.catalog.configuration.pending_changes import read_candidate
+from packshot.catalog.configuration.pending_changes import read_pending_change
 from packshot.catalog.configuration.tenants import get_tenant
 from packshot.catalog.database.transaction import Tx
 from packshot.errors import PlanStale
@@ -55,8 +55,8 @@ def read_configuration(tx: Tx, change: Change) -> Configuration:
         change, locations={name: values for name, values in fields.items() if values.keys() - LABEL_ONLY}
     )
     touched = touched_locations({**after, **known}, pictures)
-    candidate = read_candidate(tx)
-    pending = None if candidate is None else candidate.job_id
+    pending_change = read_pending_change(tx)
+    pending = None if pending_change is None else pending_change.job_id
     return Configuration(tenant, known, change, after, sorted(after) if touched is None else touched, pending)
 
 

@@ -16,20 +16,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from packshot.catalog.configuration.locations import get_locations, read_changes
-from packshot.catalog.configuration.pending_changes import read_candidate, with_pending
+from packshot.catalog.configuration.pending_changes import read_pending_change, with_pending
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.packs.shapes import Survey, is_shown_anywhere, read_packs, read_survey
+from packshot.catalog.packs.shapes import ShapeSurvey, is_shown_by_any_pack, read_packs, read_survey
 from packshot.catalog.variants import ledger
-from packshot.catalog.variants.render_costs import Rates, read_rates
+from packshot.catalog.variants.render_costs import RenderCosts, read_costs
 from packshot.model import Snapshot
 from packshot.site import Site
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, chain, changed_locations, under
-from packshot.variants.effect import Effect, New, Planner, effect_on
+from packshot.variants.effect import ChangeEffect, NewVariant, Planner, effect_on
 from resolvers.caller import Caller
 from resolvers.changing.plan_ids import Configuration, make_plan_id, read_configuration
 
 LIFETIME = timedelta(hours=1)
-MOST_SAMPLES = 16
+MAX_SAMPLES = 16
 # Pack locations that are worked out; each takes about a millisecond.
 _MOST_PLACES, _FEWEST_SHAPES = 512, 128
 # Neither says what a URL gives, so nothing has to be purged for them.
@@ -108,8 +108,8 @@ def plan_location(caller: Caller, name: str, changes: Mapping[str, Any]) -> Loca
         Invalid, Cycle, NotFound: see `packshot.catalog.configuration.locations.read_changes`.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
-        known, candidate = get_locations(tx), read_candidate(tx)
-        to_be = known if candidate is None else changed_locations(known, candidate.change)
+        known, pending_change = get_locations(tx), read_pending_change(tx)
+        to_be = known if pending_change is None else changed_locations(known, pending_change.change)
         differing = read_changes(to_be, name, changes, limit=caller.site.limit)
         old = known.get(name)
         return plan_change(
@@ -168,11 +168,11 @@ def _touches_pictures(change: Change) -> bool:
 def _forced(tx: Tx, configuration: Configuration) -> set[str]:
     """Return the fields that need force, those of the tenant as `tenant.<field>`: what is shown changes by them."""
     forced: set[str] = set()
-    if configuration.change.tenant and is_shown_anywhere(tx, configuration.known.keys()):
+    if configuration.change.tenant and is_shown_by_any_pack(tx, configuration.known.keys()):
         forced = {f"tenant.{field}" for field in configuration.change.tenant}
     for name, fields in configuration.change.locations.items():
         found = fields.keys() & FORCED
-        if found and name in configuration.known and is_shown_anywhere(tx, tuple(chain(configuration.known, name))):
+        if found and name in configuration.known and is_shown_by_any_pack(tx, tuple(chain(configuration.known, name))):
             forced |= {f"{name}.{field}" for field in found}
     return forced
 
@@ -200,7 +200,7 @@ def _count_tags(configuration: Configuration) -> int:
 
 def _with_costs(site: Site, tx: Tx, configuration: Configuration, plan: LocationPlan) -> LocationPlan:
     survey = read_survey(tx, max(_FEWEST_SHAPES, _MOST_PLACES // max(1, len(configuration.touched))))
-    rates = read_rates(tx)
+    rates = read_costs(tx)
     ids = {*(stand.pack_id for stand in survey.shapes), *survey.newest, *survey.spread}
     snapshots = read_packs(tx, ids, configuration.tenant, configuration.known)
     effects = _effects(site, configuration, snapshots)
@@ -226,7 +226,7 @@ def _with_costs(site: Site, tx: Tx, configuration: Configuration, plan: Location
     )
 
 
-def _effects(site: Site, configuration: Configuration, snapshots: Mapping[str, Snapshot]) -> dict[str, Effect]:
+def _effects(site: Site, configuration: Configuration, snapshots: Mapping[str, Snapshot]) -> dict[str, ChangeEffect]:
     live, then = Planner(site.limit), Planner(site.limit)
     found = {}
     for pack_id, snapshot in snapshots.items():
@@ -238,7 +238,7 @@ def _effects(site: Site, configuration: Configuration, snapshots: Mapping[str, S
     return found
 
 
-def _work(new: Iterable[New], rates: Rates) -> _Work:
+def _work(new: Iterable[NewVariant], rates: RenderCosts) -> _Work:
     """Return what rendering these variants of one pack takes; each original is decoded once."""
     total, decoded = _Work(), {}
     for one in new:
@@ -248,7 +248,7 @@ def _work(new: Iterable[New], rates: Rates) -> _Work:
     return total + _Work(seconds=sum(map(rates.decoding, decoded.values())))
 
 
-def _missing(tx: Tx, survey: Survey, effects: Mapping[str, Effect], rates: Rates, new: _Work) -> _Work:
+def _missing(tx: Tx, survey: ShapeSurvey, effects: Mapping[str, ChangeEffect], rates: RenderCosts, new: _Work) -> _Work:
     """Return how much of what is new is not in the ledger yet: counted for some packs, told from those for the rest."""
     looked_up = [*survey.newest, *survey.spread]
     ready = ledger.read_ready(tx, [_place(pack_id, one) for pack_id in set(looked_up) for one in effects[pack_id].new])
@@ -273,12 +273,12 @@ def _missing(tx: Tx, survey: Survey, effects: Mapping[str, Effect], rates: Rates
     return _Work(rest("variants"), rest("seconds"), rest("bytes"))
 
 
-def _place(pack_id: str, one: New) -> tuple[str, str, str, str]:
+def _place(pack_id: str, one: NewVariant) -> tuple[str, str, str, str]:
     return pack_id, one.location, one.fingerprint, one.wanted.plan
 
 
 def _candidates(
-    configuration: Configuration, survey: Survey, effects: Mapping[str, Effect], name: str
+    configuration: Configuration, survey: ShapeSurvey, effects: Mapping[str, ChangeEffect], name: str
 ) -> tuple[tuple[str, str], ...]:
     """Return packs of different shapes that change, last modified first, each with a location to show."""
     found = []
@@ -286,4 +286,4 @@ def _candidates(
         locations = effects[stand.pack_id].locations
         if locations:
             found.append((stand.pack_id, name if name in locations else locations[0]))
-    return tuple(found[: 2 * MOST_SAMPLES])
+    return tuple(found[: 2 * MAX_SAMPLES])

@@ -8,7 +8,7 @@ from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.variants import ledger
 from packshot.errors import Gone, Limit
 from packshot.model import Snapshot
-from packshot.production import find_variant, make_variants, supersede_outdated
+from packshot.production import announce_and_render, find_variant, supersede_outdated
 from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from packshot.variants.change import under
@@ -16,7 +16,7 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve, shown_at
 from resolvers.caller import Caller
 from resolvers.changing.plan_ids import locations_after
-from resolvers.changing.plans import MOST_SAMPLES, LocationPlan
+from resolvers.changing.plans import MAX_SAMPLES, LocationPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]
     Raises:
         Limit: fewer than 1 or more than 16.
     """
-    if not 1 <= first <= MOST_SAMPLES:
-        raise Limit("That many samples are not possible.", field=("first",), expected=f"1 to {MOST_SAMPLES}", got=first)
+    if not 1 <= first <= MAX_SAMPLES:
+        raise Limit("That many samples are not possible.", field=("first",), expected=f"1 to {MAX_SAMPLES}", got=first)
     # Each pack that cannot be rendered costs a moment too.
     tried = plan.candidates[: 2 * first]
     with caller.site.catalog.read(caller.tenant) as tx:
@@ -74,11 +74,11 @@ def _make(site: Site, target: Target) -> bool:
     if find_variant(site, str(target.key)) is not None:
         return True
     try:
-        outcomes = make_variants(site, [target], Lane.INTERACTIVE, planned=False)
+        outcomes = announce_and_render(site, [target], Lane.INTERACTIVE, planned=False)
     except Gone:
         return False
     with site.catalog.write(target.key.tenant) as tx:
         ledger.record(tx, outcomes)
         # The rows of a pack that was deleted meanwhile are left to whoever collects them.
         supersede_outdated(tx, [target.key.pack], limit=site.limit)
-    return isinstance(outcomes[0], ledger.Made)
+    return isinstance(outcomes[0], ledger.StoredVariant)

@@ -13,15 +13,15 @@ from packshot.model import Original, Snapshot
 from packshot.variants.live_request import parse_live_request
 from resolvers.caller import Caller
 from resolvers.migration.files import name_of, walk
-from resolvers.migration.iaas_database import IaasDatabase, Rendered
+from resolvers.migration.iaas_database import IaasDatabase, RenderedSize
 from resolvers.migration.report import Report, portions, side_by_side
 from resolvers.migration.vimond.documents import check_text, map_pack_id
 from resolvers.migration.writing import Arrival, foresee, is_same, write
 from resolvers.originals import Source
-from resolvers.pack_imports import MOST_PACKS, NewOriginal, NewPack
+from resolvers.pack_imports import MAX_PACKS, NewOriginal, NewPack
 
 # As many as one call makes: each is one job.
-IMAGES_AT_ONCE = MOST_PACKS
+IMAGES_AT_ONCE = MAX_PACKS
 SIZES = 20
 # Of a new pack; an image of the service is what a pack shows at its main location.
 LOCATION = "main"
@@ -93,7 +93,7 @@ def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None
                 report.left("image", id, "The database knows it, and it is not here after the move.", "MISSING")
 
 
-def most_rendered(database: IaasDatabase) -> list[Rendered]:
+def most_rendered(database: IaasDatabase) -> list[RenderedSize]:
     """Return the sizes that the old service has rendered of most images."""
     return database.most_rendered(SIZES)
 
@@ -167,7 +167,7 @@ def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
 def _same_original(path: Path, here: Snapshot) -> Original | None:
     """Return the original that a pack shows at its main location, if it is that of the file."""
     location = here.pack.main_location or LOCATION
-    kept = here.slot(location).original
+    kept = here.pack_location(location).original
     return kept if is_same(path, kept, here, location) else None
 
 
@@ -179,7 +179,7 @@ def _compare(id: str, path: Path, here: Snapshot | None, options: Options, repor
         # Always the same id, so that one that is erased is known should it come again.
         new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"), live=True)
         return Arrival(id, new, what="image")
-    kept = here.slot(location).original
+    kept = here.pack_location(location).original
     if kept is not None and not options.force:
         why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
         report.left("image", id, why, "TAKEN")

@@ -24,7 +24,7 @@ _LATER = ("blur", "quality")
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderedSize:
     """A size that the service rendered, and of how many images.
 
     Attributes:
@@ -53,7 +53,7 @@ class IaasDatabase:
     def close(self) -> None:
         self._engine.dispose()
 
-    def most_rendered(self, first: int) -> list[Rendered]:
+    def most_rendered(self, first: int) -> list[RenderedSize]:
         """Return the sizes that were rendered of most images.
 
         Raises:
@@ -76,7 +76,7 @@ class IaasDatabase:
                 .limit(first)
             )
             return [
-                Rendered(row.x, row.y, row.fit, row.file_type, row.b, row.q if row.q >= 0 else None, row.images)
+                RenderedSize(row.x, row.y, row.fit, row.file_type, row.b, row.q if row.q >= 0 else None, row.images)
                 for row in connection.execute(statement)
             ]
 

@@ -15,7 +15,7 @@ from packshot.errors import Internal, PackshotError, describe
 from packshot.maintenance.retrying import is_outage
 
 # Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
-MOST_KEPT = 1000
+MAX_FINDINGS = 1000
 # What is here differs and was changed later than at the old service.
 NEWER_HERE = "NEWER_HERE"
 
@@ -32,7 +32,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class MigrationFinding:
     """One thing that somebody should know.
 
     Attributes:
@@ -62,12 +62,12 @@ class Report:
 
     counts: Counter[str] = field(default_factory=Counter)
     found: Counter[Kind] = field(default_factory=Counter)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[MigrationFinding] = field(default_factory=list)
     jobs: Counter[str] = field(default_factory=Counter)
 
     def left(self, what: str, id: str, why: PackshotError | str, code: str | None = None) -> None:
         """Note what could not be taken and why."""
-        self.add(Finding(Kind.LEFT, what, _spelled(id), code or _code(why), _spelled(sentence(why))))
+        self.add(MigrationFinding(Kind.LEFT, what, _spelled(id), code or _code(why), _spelled(sentence(why))))
 
     def unforeseen(self, what: str, id: str, error: Exception) -> None:
         """Note what could not be taken by an unforeseen exception; the log has it by its id.
@@ -81,18 +81,18 @@ class Report:
 
     def noted(self, what: str, id: str, code: str, message: str) -> None:
         """Note what was taken and differs from what it was."""
-        self.add(Finding(Kind.NOTED, what, id, code, message))
+        self.add(MigrationFinding(Kind.NOTED, what, id, code, message))
 
     def mapped(self, what: str, id: str, to: str, message: str) -> None:
         """Note what has another name or id here."""
-        self.add(Finding(Kind.MAPPED, what, id, "MAPPED", message, to))
+        self.add(MigrationFinding(Kind.MAPPED, what, id, "MAPPED", message, to))
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: MigrationFinding) -> None:
         self.found[finding.kind] += 1
-        if self.found[finding.kind] <= MOST_KEPT:
+        if self.found[finding.kind] <= MAX_FINDINGS:
             self.findings.append(finding)
 
-    def of(self, kind: Kind) -> list[Finding]:
+    def of(self, kind: Kind) -> list[MigrationFinding]:
         """Return the first findings of a kind, in the order in which they were made."""
         return [finding for finding in self.findings if finding.kind is kind]
 

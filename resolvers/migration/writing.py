@@ -8,7 +8,7 @@ from packshot.model import Original, Snapshot
 from packshot.originals.ingest import digest_file
 from resolvers.caller import Caller
 from resolvers.migration.report import Report
-from resolvers.pack_imports import MOST_PACKS, NewPack, OnExisting, create_packs
+from resolvers.pack_imports import MAX_PACKS, NewPack, OnExisting, create_packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ def write(caller: Caller, arrivals: Sequence[Arrival], report: Report) -> None:
     """
     waiting = [arrival for arrival in arrivals if not arrival.is_empty]
     report.counts["packsUnchanged"] += len(arrivals) - len(waiting)
-    for start in range(0, len(waiting), MOST_PACKS):
-        left = waiting[start : start + MOST_PACKS]
+    for start in range(0, len(waiting), MAX_PACKS):
+        left = waiting[start : start + MAX_PACKS]
         while left:
             left = _write(caller, left, report)
 
@@ -90,7 +90,7 @@ def is_same(path: Path, original: Original | None, snapshot: Snapshot | None, lo
     """
     if original is None or snapshot is None:
         return False
-    stat, taken_at = path.stat(), snapshot.slot(location).original_at
+    stat, taken_at = path.stat(), snapshot.pack_location(location).original_at
     if stat.st_size != original.bytes:
         return False
     if taken_at is not None and stat.st_mtime < taken_at.timestamp():

@@ -69,7 +69,7 @@ def urls_of(site: Site, origin: str, tenant: str, *, until: int | None = None) -
     named = tenant == settings.tenant or (
         settings.tenant_domain is not None and host == f"{tenant}.{settings.tenant_domain}"
     )
-    place, door = "" if named else f"/{tenant}", site.doors.find_signing(tenant)
+    place, door = "" if named else f"/{tenant}", site.access_policy.find_signing(tenant)
     if door is None or not door.signing:
         return Urls(origin, place)
     key, ends = door.signing[0], int(time.time()) // 3600 * 3600 + 2 * 3600

@@ -5,14 +5,14 @@ from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 
 import strawberry
 
-from packshot.catalog.database.pages import LARGEST_PAGE, Page
+from packshot.catalog.database.pages import MAX_PAGE, Page
 from packshot.errors import Limit
 from schema.base.selection import asks_for
 
 T = TypeVar("T")
 C = TypeVar("C")
 
-First: TypeAlias = Annotated[int, strawberry.argument(description=f"How many at most, from 1 to {LARGEST_PAGE}.")]
+First: TypeAlias = Annotated[int, strawberry.argument(description=f"How many at most, from 1 to {MAX_PAGE}.")]
 After: TypeAlias = Annotated[
     str | None, strawberry.argument(description="The cursor to go on after; null or empty: from the start.")
 ]
@@ -70,5 +70,5 @@ def asks_total(info: Any) -> bool:
 
 def check_length(values: Sequence[object], *field: str) -> None:
     """Raise `Limit` if a list argument is longer than a page."""
-    if len(values) > LARGEST_PAGE:
-        raise Limit("That list is too long.", field=field, expected=f"at most {LARGEST_PAGE}", got=len(values))
+    if len(values) > MAX_PAGE:
+        raise Limit("That list is too long.", field=field, expected=f"at most {MAX_PAGE}", got=len(values))

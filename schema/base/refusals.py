@@ -8,7 +8,7 @@ from graphql import GraphQLError
 from strawberry.utils.str_converters import to_camel_case
 
 from packshot.errors import PackshotError
-from schema.request.threads import ComeLater, ThreadPool
+from schema.request.threads import ThreadPool, ThreadsBusy
 
 if TYPE_CHECKING:
     from schema.request.context import Context, Info
@@ -44,11 +44,11 @@ async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args
     context = info.context
     try:
         return await threads.run(act, *args, tenant=context.caller.tenant)
-    except ComeLater as error:
+    except ThreadsBusy as error:
         raise overloaded(context, error) from None
 
 
-def overloaded(context: "Context", error: ComeLater) -> GraphQLError:
+def overloaded(context: "Context", error: ThreadsBusy) -> GraphQLError:
     """Return the error that tells a client to ask again later, and set the response's `Retry-After`."""
     context.retry_after_seconds = error.retry_after
     return GraphQLError(error.message, extensions={"code": error.code, "retryAfterSeconds": error.retry_after})

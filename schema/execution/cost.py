@@ -24,7 +24,7 @@ from graphql import (
     is_abstract_type,
 )
 
-from packshot.catalog.database.pages import LARGEST_PAGE
+from packshot.catalog.database.pages import MAX_PAGE
 from packshot.model import Format
 from schema.base.scalars import MAX_LONG
 from schema.base.selection import Fragments, collect
@@ -219,7 +219,7 @@ def _length(field: GraphQLField, given: Mapping[str, Any], otherwise: int) -> in
         if name in field.args:
             value = given.get(name)
             # No page or list is longer, and refusing that is the field's own.
-            return min(LARGEST_PAGE, max(0, value if isinstance(value, int) else len(value or ())))
+            return min(MAX_PAGE, max(0, value if isinstance(value, int) else len(value or ())))
     return otherwise
 
 

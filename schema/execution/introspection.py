@@ -12,7 +12,7 @@ from schema.request.context import Context
 _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 
 
-class Reticence(SchemaExtension):
+class HideSchema(SchemaExtension):
     """Refuses introspection and takes suggestions out of errors where `PACKSHOT_INTROSPECTION` is off."""
 
     def on_operation(self) -> Iterator[None]:

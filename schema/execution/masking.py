@@ -10,7 +10,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError
 from packshot import faults
 from packshot.outages import explain_outage
 from schema.base.refusals import overloaded
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 
 INTERNAL, UNAVAILABLE = "INTERNAL", "UNAVAILABLE"
 
@@ -29,7 +29,7 @@ class MaskBugs(MaskErrors):
         assert cause is not None
         if error.path is None and (refusal := _refuse_document(cause)) is not None:
             return refusal
-        if isinstance(cause, ComeLater):
+        if isinstance(cause, ThreadsBusy):
             later = overloaded(self.execution_context.context, cause)
             return GraphQLError(later.message, nodes=error.nodes, path=error.path, extensions=later.extensions)
         away = explain_outage(cause)

@@ -7,7 +7,7 @@ import strawberry
 from resolvers import locations, tenants
 from resolvers.caller import Caller, Scope
 from resolvers.changing.changes import Consent
-from resolvers.locations import Changed
+from resolvers.locations import LocationChange
 from schema.base.enums import Activation, core
 from schema.base.inputs import given
 from schema.execution.scopes import Needs
@@ -142,7 +142,7 @@ class LocationMutation:
         return await payload(info, LocationPayload, act, key=idempotency_key)
 
 
-def _payload(changed: Changed) -> LocationPayload:
+def _payload(changed: LocationChange) -> LocationPayload:
     return LocationPayload(
         location=ImageLocation.of(changed.location),
         plan=None if changed.plan is None else LocationPlan.of(changed.plan),

@@ -12,7 +12,7 @@ import strawberry
 from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, print_ast
 
 from packshot import errors
-from packshot.catalog.clients.idempotency import AnsweredBefore, find_answer, once
+from packshot.catalog.clients.idempotency import AnsweredBefore, call_of, find_answer
 from packshot.errors import Invalid, PackshotError
 from resolvers import uploads
 from resolvers.caller import Caller
@@ -33,7 +33,7 @@ from schema.types.tenants import Tenant
 from schema.types.uploads import Upload
 from schema.types.webhooks import Webhook
 
-LONGEST_KEY = 255
+MAX_KEY_CHARACTERS = 255
 
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
@@ -209,11 +209,11 @@ def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
     caller = info.context.caller
     if key is None:
         return act(caller)
-    if not 1 <= len(key) <= LONGEST_KEY:
+    if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
         raise Invalid(
-            "That is no idempotency key.", field=("idempotency_key",), expected=f"1 to {LONGEST_KEY} characters"
+            "That is no idempotency key.", field=("idempotency_key",), expected=f"1 to {MAX_KEY_CHARACTERS} characters"
         )
-    call = once(caller.subject, key, _body(info))
+    call = call_of(caller.subject, key, _body(info))
     # Before anything is checked or decoded: the answer may be there.
     with caller.site.catalog.read(caller.tenant) as tx:
         find_answer(tx, call)

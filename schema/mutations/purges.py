@@ -52,7 +52,7 @@ class PurgeMutation:
                     raise Invalid("A limit needs a date.", field=("limit",), expected="renderedBefore too", got=most)
                 return JobPayload(job=Job.of(manual_purges.purge(caller, pack_ids=pack_ids, location=location)))
             most = manual_purges.AT_ONCE if most is None else most
-            job = manual_purges.refresh_older(caller, before, limit=most, pack_ids=pack_ids, location=location)
+            job = manual_purges.refresh_older_than(caller, before, limit=most, pack_ids=pack_ids, location=location)
             return JobPayload(job=None if job is None else Job.of(job))
 
         threads = info.context.threads.rendering

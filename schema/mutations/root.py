@@ -182,10 +182,12 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
                 snapshot, urls = previews.preview_crop(
                     caller, pack_id, location, crop.to_core(), expected_version=expected
                 )
-                slot = PackLocation.of(snapshot, location)
-                return PackLocationPayload(pack_location=slot, pack=slot.pack, preview_urls=[URL(url) for url in urls])
-            patch = packs.SlotPatch(location, {"crop": crop.to_core()})
-            return _slot_payload(location, *packs.edit_slot(caller, pack_id, patch, expected_version=expected))
+                pack_location = PackLocation.of(snapshot, location)
+                return PackLocationPayload(
+                    pack_location=pack_location, pack=pack_location.pack, preview_urls=[URL(url) for url in urls]
+                )
+            patch = packs.PackLocationPatch(location, {"crop": crop.to_core()})
+            return _slot_payload(location, *packs.edit_pack_location(caller, pack_id, patch, expected_version=expected))
 
         threads = info.context.threads.rendering if dry_run else None
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
@@ -219,9 +221,9 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
         def act(caller: Caller) -> PackLocationPayload:
-            patch = packs.SlotPatch(location, input.values(), at=("input",))
+            patch = packs.PackLocationPatch(location, input.values(), at=("input",))
             return _slot_payload(
-                location, *packs.edit_slot(caller, pack_id, patch, expected_version=given(expected_version))
+                location, *packs.edit_pack_location(caller, pack_id, patch, expected_version=given(expected_version))
             )
 
         return await payload(info, PackLocationPayload, act, key=idempotency_key)
@@ -241,10 +243,12 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
             patches = [
-                packs.SlotPatch(patch.location, patch.values(), at=("inputs", str(index)))
+                packs.PackLocationPatch(patch.location, patch.values(), at=("inputs", str(index)))
                 for index, patch in enumerate(inputs)
             ]
-            snapshot, job = packs.edit_slots(caller, pack_id, patches, expected_version=given(expected_version))
+            snapshot, job = packs.edit_pack_locations(
+                caller, pack_id, patches, expected_version=given(expected_version)
+            )
             return PackPayload(pack=Pack.of(snapshot.pack), job=Job.of(job))
 
         return await payload(info, PackPayload, act, key=idempotency_key)
@@ -316,5 +320,5 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
 
 
 def _slot_payload(location: str, snapshot: Snapshot, job: CoreJob) -> PackLocationPayload:
-    slot = PackLocation.of(snapshot, location)
-    return PackLocationPayload(pack_location=slot, pack=slot.pack, job=Job.of(job))
+    pack_location = PackLocation.of(snapshot, location)
+    return PackLocationPayload(pack_location=pack_location, pack=pack_location.pack, job=Job.of(job))

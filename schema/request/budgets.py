@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from packshot.settings.settings import Settings
 
-MOST_BUDGETS = 10_000
+MAX_BUDGETS = 10_000
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Budgets:
         now = self._clock()
         budget = self._budgets.get((tenant, subject))
         if budget is None:
-            if len(self._budgets) >= MOST_BUDGETS:
+            if len(self._budgets) >= MAX_BUDGETS:
                 # Whoever asked last has the least.
                 self._budgets.pop(next(iter(self._budgets)))
             budget = _Budget(self.size, now)

@@ -10,7 +10,7 @@ import strawberry
 from starlette.websockets import WebSocket
 from strawberry.dataloader import DataLoader
 
-from packshot.catalog.configuration.pending_changes import Candidate
+from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.catalog.purging.purges import Purge
 from packshot.catalog.variants.ledger import Entry
 from packshot.catalog.work.jobs import Job
@@ -21,8 +21,8 @@ from resolvers import jobs, locations, packs, purges
 from resolvers.caller import Caller
 from resolvers.pictures import Layout, Picture
 from schema.request.budgets import Budgets
-from schema.request.live_updates import Watch
-from schema.request.loaders import Gathering
+from schema.request.live_updates import LiveUpdates
+from schema.request.loaders import BatchingLoader
 from schema.request.threads import ThreadPool, Threads
 
 T = TypeVar("T")
@@ -38,16 +38,16 @@ class Loaders:
         # The followers of a pack share these loaders and come at any time, so what was read is kept.
         drawn: dict[str, Entry | None] = {}
         listed: dict[str, Entry | None] = {}
-        self.pictures: Gathering[Callable[[], Layout | None], Picture | None] = Gathering(
+        self.pictures: BatchingLoader[Callable[[], Layout | None], Picture | None] = BatchingLoader(
             lambda asked: self._run(packs.load_pictures, caller, asked, drawn)
         )
-        self.entries: Gathering[Sequence[Key], Mapping[str, Entry | None]] = Gathering(
+        self.entries: BatchingLoader[Sequence[Key], Mapping[str, Entry | None]] = BatchingLoader(
             partial(self._load_entries, caller, listed)
         )
         self.jobs: DataLoader[str, Job | None] = self._loader(partial(jobs.get_jobs, caller))
         self.purges: DataLoader[str, Purge | None] = self._loader(partial(purges.get_purges, caller))
         self.locations: DataLoader[str, Location | None] = self._loader(partial(locations.get_locations, caller))
-        self.candidate: DataLoader[str, Candidate | None] = self._loader(partial(_candidate, caller))
+        self.pending_change: DataLoader[str, PendingChange | None] = self._loader(partial(_candidate, caller))
         self.pack_counts: DataLoader[str, int | None] = self._loader(partial(locations.count_packs, caller))
         self.demand: DataLoader[str, list[Demand] | None] = self._loader(partial(locations.list_demand, caller))
         self._work: DataLoader[Callable[[], Any], Any] = DataLoader(load_fn=self._compute, cache=False)
@@ -85,9 +85,9 @@ def _outcome(act: Callable[[], Any]) -> Any:
         return error
 
 
-def _candidate(caller: Caller, keys: list[str]) -> dict[str, Candidate]:
+def _candidate(caller: Caller, keys: list[str]) -> dict[str, PendingChange]:
     # A tenant has one at the most.
-    found = locations.get_candidate(caller)
+    found = locations.get_pending_change(caller)
     return {} if found is None else dict.fromkeys(keys, found)
 
 
@@ -110,12 +110,12 @@ class Context:
     def __init__(
         self,
         caller: Caller,
-        watch: Watch | None = None,
+        watch: LiveUpdates | None = None,
         threads: Threads | None = None,
         budgets: Budgets | None = None,
     ) -> None:
         self.caller = caller
-        self.watch = watch or Watch(caller.site)
+        self.watch = watch or LiveUpdates(caller.site)
         self.threads = threads or Threads()
         self.budgets = budgets or Budgets(caller.site.settings)
         self.forget()
@@ -134,7 +134,7 @@ class SocketContext(Context):
         held: what is held as long as the socket is open.
     """
 
-    def __init__(self, connection: WebSocket, watch: Watch, threads: Threads, budgets: Budgets) -> None:
+    def __init__(self, connection: WebSocket, watch: LiveUpdates, threads: Threads, budgets: Budgets) -> None:
         self.connection = connection
         self.connection_params: dict[str, Any] | None = None
         self.watch = watch

@@ -33,7 +33,7 @@ def token_subject(caller: Caller) -> Subject | None:
     return None if caller.token_id is None else ("token", caller.tenant, caller.token_id)
 
 
-class Watch:
+class LiveUpdates:
     """Tells whoever follows something how it is, now and whenever that changes. One for an application."""
 
     def __init__(self, site: Site, threads: ThreadPool | None = None) -> None:

@@ -11,7 +11,7 @@ V = TypeVar("V")
 TURNS = 6
 
 
-class Gathering(Generic[K, V]):
+class BatchingLoader(Generic[K, V]):
     """Collect keys for a few turns of the event loop, and read all of them at once; one read at a time.
 
     Nothing is cached here, but a read may remember what it found for the next one.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 MAX_WAIT = 30.0
 
 
-class ComeLater(Exception):
+class ThreadsBusy(Exception):
     """The request is sound, but the server does not serve it now; nothing was changed.
 
     Attributes:
@@ -131,8 +131,8 @@ class ThreadPool:
     def _new_limiter(self) -> anyio.CapacityLimiter | None:
         return None if self._tenant_threads is None else anyio.CapacityLimiter(self._tenant_threads)
 
-    def _refusal(self) -> ComeLater:
-        return ComeLater(503, "OVERLOADED", f"Too many requests wait for {self._name}.", self._retry_after)
+    def _refusal(self) -> ThreadsBusy:
+        return ThreadsBusy(503, "OVERLOADED", f"Too many requests wait for {self._name}.", self._retry_after)
 
 
 class Threads:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import strawberry
 
-from packshot.catalog.database.pages import LARGEST_PAGE, Page, check_first
+from packshot.catalog.database.pages import MAX_PAGE, Page, check_first
 from packshot.catalog.packs.retrying_work import Retry
 from packshot.catalog.work import jobs as catalog
 from packshot.errors import NotFound
@@ -132,7 +132,7 @@ class Job(Node):
 
     @strawberry.field(description="What could not be rendered.")
     async def failures(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[JobFailure]:
-        if not self.core.failed and 1 <= first <= LARGEST_PAGE and not given(after):
+        if not self.core.failed and 1 <= first <= MAX_PAGE and not given(after):
             # The counters say it already: a listing of jobs asks the database for none of the good ones.
             none: Page[catalog.Failure] = Page((), (), has_next=False, has_previous=False, total=0)
             return connect(none, JobFailure.of)

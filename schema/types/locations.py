@@ -159,18 +159,18 @@ class ImageLocation(Node):
 
     @strawberry.field(description="What it is about to be, while a change is being prepared.")
     async def pending(self, info: Info) -> LocationVersion | None:
-        candidate = await info.context.loaders.candidate.load("")
-        version = None if candidate is None else locations.pending_version(candidate, self.core)
+        pending_change = await info.context.loaders.pending_change.load("")
+        version = None if pending_change is None else locations.pending_version(pending_change, self.core)
         return None if version is None else LocationVersion.of(version, info.context.caller.site.settings.grace)
 
     @strawberry.field(description="The job that prepares that change.")
     async def pending_job(self, info: Info) -> Annotated["Job", strawberry.lazy("schema.types.jobs")] | None:
         from schema.types.jobs import Job
 
-        candidate = await info.context.loaders.candidate.load("")
-        if candidate is None or not locations.is_pending(candidate, self.name):
+        pending_change = await info.context.loaders.pending_change.load("")
+        if pending_change is None or not locations.is_pending(pending_change, self.name):
             return None
-        job = await info.context.loaders.jobs.load(candidate.job_id)
+        job = await info.context.loaders.jobs.load(pending_change.job_id)
         return None if job is None else Job.of(job)
 
     @strawberry.field(description="What it is and was, the live version first; `rollbackLocation` goes back to one.")

@@ -223,23 +223,23 @@ class PackLocation(Node):
     @classmethod
     def of(cls, snapshot: model.Snapshot, name: str) -> "PackLocation":
         """Return the GraphQL value of one location of a pack; the tenant has it."""
-        slot, pack = snapshot.slot(name), snapshot.pack
-        crop, focus = slot.crop, slot.focus
+        pack_location, pack = snapshot.pack_location(name), snapshot.pack
+        crop, focus = pack_location.crop, pack_location.focus
         return cls(
             id=strawberry.ID(f"packLocation:{pack.id}:{name}"),
-            version=slot.version,
+            version=pack_location.version,
             name=name,
             location=ImageLocation.of(snapshot.locations[name]),
             pack=Pack.of(pack),
             original=None
-            if slot.original is None
-            else Original.of(slot.original, slot.original_at or pack.modified_at),
+            if pack_location.original is None
+            else Original.of(pack_location.original, pack_location.original_at or pack.modified_at),
             source=source_of(snapshot, name)[0],
             crop=None
             if crop is None
             else Crop(top_left_x=crop.left, top_left_y=crop.top, bottom_right_x=crop.right, bottom_right_y=crop.bottom),
             focus=None if focus is None else Focus(x=focus.x, y=focus.y),
-            resize_gravity=graphql_gravity(slot.resize_gravity),
-            use_resize_include_all=IncludeAll[slot.include_all.name],
+            resize_gravity=graphql_gravity(pack_location.resize_gravity),
+            use_resize_include_all=IncludeAll[pack_location.include_all.name],
             snapshot=snapshot,
         )

@@ -108,7 +108,7 @@ class PictureSourceInput:
         description="How wide the picture will be shown, as in HTML, in up to 1,000 characters.",
     )
 
-    def to_core(self) -> pictures.Wanted:
+    def to_core(self) -> pictures.RequestedSource:
         return wanted(self.location, self.widths, self.formats, self.sizes, given(self.media))
 
 
@@ -118,10 +118,10 @@ def wanted(
     formats: list[ImageFormat] | None,
     sizes: str | None,
     media: str | None = None,
-) -> pictures.Wanted:
+) -> pictures.RequestedSource:
     """Return what a page asks for, its optional arguments as they came."""
     chosen = given(formats)
-    return pictures.Wanted(
+    return pictures.RequestedSource(
         location=location,
         media=media,
         widths=given(widths),

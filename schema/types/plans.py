@@ -91,7 +91,7 @@ class LocationPlan:
     async def samples(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=f"How many, 1 to {plans.MOST_SAMPLES}.")] = 4,
+        first: Annotated[int, strawberry.argument(description=f"How many, 1 to {plans.MAX_SAMPLES}.")] = 4,
     ) -> list[PlanSample]:
         caller = info.context.caller
         with refusing():

@@ -22,8 +22,8 @@ from packshot.outages import RETRY_SECONDS
 from schema.build import schema
 from schema.request.budgets import Budgets
 from schema.request.context import Context, SocketContext
-from schema.request.live_updates import Watch
-from schema.request.threads import ComeLater, Threads
+from schema.request.live_updates import LiveUpdates
+from schema.request.threads import Threads, ThreadsBusy
 from serve.admin import graphql_http
 from serve.admin.cross_origin import Origins
 from serve.admin.event_stream import EventStream
@@ -38,7 +38,7 @@ from serve.admin.graphql_socket import (
     find_authorization,
 )
 from serve.admin.sockets import MAX_SOCKETS_PER_ADDRESS, MAX_SOCKETS_PER_CALLER, SocketCounts
-from serve.http.auth import Gate, Insecure, Unauthenticated, address_of_client
+from serve.http.auth import Authenticator, Insecure, Unauthenticated, address_of_client
 from serve.http.failures import TRY_AGAIN_LATER
 from serve.http.pages import Page
 
@@ -61,7 +61,7 @@ class AdminGraphQL(GraphQL[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
 
-    def __init__(self, gate: Gate, threads: Threads) -> None:
+    def __init__(self, gate: Authenticator, threads: Threads) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
         super().__init__(
@@ -71,7 +71,7 @@ class AdminGraphQL(GraphQL[Context, None]):
             connection_init_wait_timeout=timedelta(seconds=INIT_SECONDS),
         )
         self._ide = Page(self.graphql_ide_html, styles_at_will=True)
-        self._watch: Watch | None = None
+        self._watch: LiveUpdates | None = None
         self._gate = gate
         self._origins = Origins(gate.site.settings.cors_origins)
         self._threads = threads
@@ -86,7 +86,7 @@ class AdminGraphQL(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
-        watch = self._watch = self._watch or Watch(self._gate.site, self._threads.watching)
+        watch = self._watch = self._watch or LiveUpdates(self._gate.site, self._threads.watching)
         if isinstance(request, WebSocket):
             return SocketContext(request, watch, self._threads, self._budgets)
         caller = await self._gate.admit(request)
@@ -98,7 +98,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         given = find_authorization(context.connection_params or {})
         try:
             caller = await self._gate.admit(context.connection, given)
-        except ComeLater as error:
+        except ThreadsBusy as error:
             raise await closed(context, TRY_AGAIN_LATER, error.message) from None
         except Unauthenticated:
             raise await closed(context, UNAUTHORIZED, graphql_http.NEEDS_TOKEN) from None
@@ -144,8 +144,8 @@ class AdminGraphQL(GraphQL[Context, None]):
             return graphql_http.unauthenticated(request)
         except Insecure:
             return graphql_http.insecure(request)
-        except ComeLater as error:
-            return graphql_http.come_later(request, error)
+        except ThreadsBusy as error:
+            return graphql_http.too_busy(request, error)
         except PackshotError as error:
             return graphql_http.refuse(request, error)
         except ClientDisconnect:

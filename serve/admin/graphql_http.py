@@ -15,7 +15,7 @@ from packshot import faults
 from packshot.errors import ErrorCode, Invalid, PackshotError
 from packshot.outages import RETRY_SECONDS, explain_outage
 from schema.execution.masking import INTERNAL, UNAVAILABLE
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 from serve.http import problems
 from serve.http.methods import allow
 from serve.http.negotiation import bounded
@@ -24,7 +24,7 @@ from serve.http.upload_stream import JSON, check_json, read_body
 
 log = logging.getLogger(__name__)
 
-LARGEST_BODY = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 RESPONSE = "application/graphql-response+json"
 EVENTS = "text/event-stream"
 METHODS = ("GET", "POST")  # HEAD is read as GET
@@ -75,7 +75,7 @@ async def check_body(request: Request) -> None:
     """
     check_json(request)
     # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
-    request._body = await read_body(request, LARGEST_BODY)
+    request._body = await read_body(request, MAX_BODY_BYTES)
     _check_shape(request._body)
 
 
@@ -194,7 +194,7 @@ def unauthenticated(request: Request) -> Response:
     )
 
 
-def come_later(request: Request, error: ComeLater) -> Response:
+def too_busy(request: Request, error: ThreadsBusy) -> Response:
     """Answer a request that is not served now, with the time when it may be."""
     headers = {"Retry-After": str(error.retry_after)}
     return refusal(request, error.status, error.message, error.code, headers=headers)

@@ -10,7 +10,7 @@ from packshot.errors import NotFound
 from packshot.site import Site, original_key
 from packshot.storage.base import NoSuchObject
 from resolvers import originals
-from serve.http.auth import Gate, tenant_of_host
+from serve.http.auth import Authenticator, tenant_of_host
 from serve.image.object_stream import read_chunks
 
 THREADS = 8
@@ -25,7 +25,7 @@ HEADERS = {
 class Originals:
     """One endpoint: the bytes of one original, where the store does not give them out itself."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
+    def __init__(self, site: Site, gate: Authenticator) -> None:
         self._site = site
         self._gate = gate
         self._threads = anyio.CapacityLimiter(THREADS)

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from packshot.errors import NotFound
 from packshot.site import Site
 from resolvers import reports
-from serve.http.auth import Gate, tenant_of_host
+from serve.http.auth import Authenticator, tenant_of_host
 
 THREADS = 4
 
@@ -19,7 +19,7 @@ THREADS = 4
 class Reports:
     """One endpoint: what went wrong in one job."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
+    def __init__(self, site: Site, gate: Authenticator) -> None:
         self._site = site
         self._gate = gate
         self._threads = anyio.CapacityLimiter(THREADS)

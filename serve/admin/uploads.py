@@ -15,15 +15,15 @@ from packshot.site import Site
 from resolvers import uploads
 from resolvers.urls.build import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER
 from schema.request.threads import Threads
-from serve.http.auth import Gate, address_of_client, tenant_of_host
-from serve.http.multipart import MAX_SHOWN_CHARACTERS, MOST_FIELD_BYTES, Form
+from serve.http.auth import Authenticator, address_of_client, tenant_of_host
+from serve.http.multipart import MAX_FIELD_BYTES, MAX_SHOWN_CHARACTERS, Form
 from serve.http.upload_stream import announced_bytes, receive
 
 
 class Uploads:
     """One endpoint: the bytes of one upload with its one-time token, by PUT the raw body, by POST a form."""
 
-    def __init__(self, site: Site, gate: Gate, threads: Threads) -> None:
+    def __init__(self, site: Site, gate: Authenticator, threads: Threads) -> None:
         self._site = site
         self._gate = gate
         self._threads = threads.receiving
@@ -42,7 +42,7 @@ class Uploads:
         self._gate.check_secure(request)
         form = Form(request)
         fields = await form.fields()
-        announced = announced_bytes(request) - MOST_FIELD_BYTES
+        announced = announced_bytes(request) - MAX_FIELD_BYTES
         if UPLOAD_TOKEN_FIELD not in fields:
             got = f"before the file: {', '.join(fields)[:MAX_SHOWN_CHARACTERS] or 'nothing'}"
             raise Invalid(

@@ -108,7 +108,10 @@ def fill(caller: Caller, images: Sequence[Path], console: Console, run_jobs: Cal
 
 def _pack_of(caller: Caller, sample: Sample, *, cropped: bool) -> tuple[str, list[str]]:
     pack_id = packs.find_pack(caller, external_id=sample.external_id)
-    if pack_id is not None and packs.load_snapshots(caller, [pack_id])[pack_id].slot("main").original is not None:
+    if (
+        pack_id is not None
+        and packs.load_snapshots(caller, [pack_id])[pack_id].pack_location("main").original is not None
+    ):
         return pack_id, []
     # Before the pack is made: a picture that is refused leaves nothing behind.
     upload_id = upload(caller, sample)

@@ -133,11 +133,11 @@ def _filter(
 
 def _pages(caller: "Caller", only: "JobFilter", after: str | None, limit: int | None) -> Iterator["Listed"]:
     """Yield the jobs a page at a time, each page with the external ids of its packs; limit None: all."""
-    from packshot.catalog.database.pages import LARGEST_PAGE
+    from packshot.catalog.database.pages import MAX_PAGE
     from resolvers import jobs
 
     while limit is None or limit > 0:
-        first = LARGEST_PAGE if limit is None else min(limit, LARGEST_PAGE)
+        first = MAX_PAGE if limit is None else min(limit, MAX_PAGE)
         page = jobs.list_jobs(caller, first=first, after=after, only=only)
         yield Listed(page, jobs.find_external_ids(caller, page.items))
         if not page.has_next:
@@ -352,13 +352,13 @@ def _get(caller: "Caller", job_id: str) -> "Job":
 
 def _failures(caller: "Caller", job_id: str, wanted: int) -> tuple[list["Failure"], int]:
     """Return so many of a job's failures, and how many there are."""
-    from packshot.catalog.database.pages import LARGEST_PAGE
+    from packshot.catalog.database.pages import MAX_PAGE
     from resolvers import jobs
 
     found: list[Failure] = []
     after, more, total = None, True, 0
     while more and len(found) < wanted:
-        page = jobs.list_failures(caller, job_id, first=min(wanted - len(found), LARGEST_PAGE), after=after)
+        page = jobs.list_failures(caller, job_id, first=min(wanted - len(found), MAX_PAGE), after=after)
         found += page.items
         more, total = page.has_next, page.total or 0
         after = page.cursors[-1] if page.cursors else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from packshot.errors import ForceRequired
     from resolvers.caller import Caller
     from resolvers.changing.changes import Consent
-    from resolvers.locations import Changed
+    from resolvers.locations import LocationChange
 
 app = typer.Typer()
 
@@ -138,7 +138,7 @@ def _consent(force: bool, plan_id: str | None, immediate: bool) -> "Consent":
     return Consent(force, plan_id, Activation.IMMEDIATE if immediate else Activation.WHEN_READY)
 
 
-def _change(caller: "Caller", act: "Callable[[], Changed]", *, watch: bool, as_json: bool) -> None:
+def _change(caller: "Caller", act: "Callable[[], LocationChange]", *, watch: bool, as_json: bool) -> None:
     from packshot.errors import ForceRequired
 
     try:
@@ -159,7 +159,7 @@ def _show_refused(error: "ForceRequired", *, as_json: bool) -> None:
     typer.echo(f"{error.message} To make it all the same: --force --plan {error.plan.id}", err=True)
 
 
-def _show_changed(changed: "Changed", *, as_json: bool) -> None:
+def _show_changed(changed: "LocationChange", *, as_json: bool) -> None:
     location, job = changed.location, changed.job
     if as_json:
         print_json(

@@ -57,9 +57,9 @@ def show_location(name: options.Name, tenant: OfTenant = None, as_json: AsJson =
     with calling(tenant) as caller:
         location = _get(caller, name)
         packs = locations.count_packs(caller, [name])[name]
-        candidate = locations.get_candidate(caller)
-    pending = candidate.change.locations.get(name) if candidate is not None else None
-    job = f"job:{candidate.job_id}" if candidate is not None and pending else None
+        pending_change = locations.get_pending_change(caller)
+    pending = pending_change.change.locations.get(name) if pending_change is not None else None
+    job = f"job:{pending_change.job_id}" if pending_change is not None and pending else None
     if as_json:
         changes = {FIELDS.get(field, field): plain(value) for field, value in (pending or {}).items()}
         print_json(document(location) | {"packCount": packs, "pending": changes or None, "pendingJob": job})

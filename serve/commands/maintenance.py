@@ -62,7 +62,7 @@ def scrub(
             expected = reconciliation.count_variants(tx)
         with progress("comparing", expected, shown=not as_json) as move:
 
-            def seen(so_far: scrubbing.Scrubbed) -> None:
+            def seen(so_far: scrubbing.ScrubResult) -> None:
                 move(so_far.variants)
 
             job = None

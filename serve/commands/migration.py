@@ -17,8 +17,8 @@ from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress
 
 if TYPE_CHECKING:
     from resolvers.caller import Caller
-    from resolvers.migration.iaas_database import Rendered
-    from resolvers.migration.report import Finding, Kind, Report
+    from resolvers.migration.iaas_database import RenderedSize
+    from resolvers.migration.report import Kind, MigrationFinding, Report
     from resolvers.migration.vimond.packs import Named
     from resolvers.migration.vimond.service import Credentials
 
@@ -288,7 +288,7 @@ def _counting(told: Callable[["Report"], None], move: Callable[[int], None]) -> 
     return seen
 
 
-def _finish(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rendered] | None" = None) -> None:
+def _finish(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[RenderedSize] | None" = None) -> None:
     from resolvers.migration.report import Kind
 
     _print(report, as_json=as_json, dry_run=dry_run, sizes=sizes)
@@ -296,7 +296,7 @@ def _finish(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rend
         raise typer.Exit(WITH_FAILURES)
 
 
-def _print(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rendered] | None" = None) -> None:
+def _print(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[RenderedSize] | None" = None) -> None:
     from resolvers.migration.report import Kind
 
     if as_json:
@@ -357,12 +357,12 @@ def _print_findings(report: "Report", kind: "Kind", *, err: bool) -> None:
         typer.echo(f"  and {more} more; --report FILE has all of them.", err=err)
 
 
-def _document(finding: "Finding") -> dict[str, Any]:
+def _document(finding: "MigrationFinding") -> dict[str, Any]:
     document = {"what": finding.what, "id": finding.id, "code": finding.code, "message": finding.message}
     return document if finding.to is None else {**document, "to": finding.to}
 
 
-def _size(one: "Rendered") -> dict[str, Any]:
+def _size(one: "RenderedSize") -> dict[str, Any]:
     return {
         "width": one.width,
         "height": one.height,

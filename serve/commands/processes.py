@@ -38,7 +38,7 @@ def serve(
     from pregen.worker import Pregen
     from serve.app import create_app, working
     from serve.server.connection_limits import make_table, raise_descriptor_limit
-    from serve.server.graceful_server import LastCalls
+    from serve.server.graceful_server import GracefulServer
     from serve.server.http_protocol import BoundedHttp
     from serve.server.websocket_protocol import MAX_MESSAGE_BYTES, BoundedWebSocket
 
@@ -71,7 +71,7 @@ def serve(
             ws=cast(type[asyncio.Protocol], partial(BoundedWebSocket, table=table)),
             ws_max_size=MAX_MESSAGE_BYTES,
         )
-        server = LastCalls(config, table)
+        server = GracefulServer(config, table)
         origin = f"http://{f'[{host}]' if ':' in host else host}:{listeners[0].getsockname()[1]}"
         server.on_started = partial(_greet, settings, origin, token)
         # What exists by now lives as long as the process. Otherwise each full collection goes through all of it, which

@@ -65,4 +65,4 @@ def _order(
         return manual_purges.purge(caller, pack_ids=pack or None, location=location)
     most = manual_purges.AT_ONCE if limit is None else limit
     moment = before.replace(tzinfo=UTC)
-    return manual_purges.refresh_older(caller, moment, limit=most, pack_ids=pack or None, location=location)
+    return manual_purges.refresh_older_than(caller, moment, limit=most, pack_ids=pack or None, location=location)

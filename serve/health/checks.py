@@ -9,8 +9,8 @@ from dramatiq import Broker
 
 from packshot.catalog.database import migrate
 from packshot.catalog.database.transaction import Catalog
-from packshot.catalog.work.worker_state import check_write, read_work_state
-from packshot.cdn.base import Busy, Purger
+from packshot.catalog.work.worker_state import check_write, read_worker_state
+from packshot.cdn.base import ProviderBusy, Purger
 from packshot.errors import PackshotError
 from packshot.render.processes.pool import Lane, Renderer
 from packshot.storage.base import ObjectStore
@@ -74,7 +74,7 @@ def check_queue(broker: Broker) -> Finding:
 def check_workers(catalog: Catalog) -> Finding:
     """Check whether anybody renders ahead of time, by the leases that workers renew."""
     with catalog.read("") as tx:
-        state = read_work_state(tx)
+        state = read_worker_state(tx)
     waiting = (
         "nothing waits" if state.due_seconds is None else f"{state.due_kind} waits for {state.due_seconds:.0f} seconds"
     )
@@ -114,7 +114,7 @@ def check_cdn(purger: Purger) -> Finding:
     """Check whether the CDN takes purges."""
     try:
         return Finding("cdn", purger.check())
-    except (OSError, PackshotError, Busy) as error:
+    except (OSError, PackshotError, ProviderBusy) as error:
         # Its text says what to do, and may name hosts.
         return Finding("cdn", problems=(Problem("takes no purges", str(error)),))
 

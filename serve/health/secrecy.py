@@ -8,8 +8,8 @@ from packshot.catalog.clients import access_keys, webhooks
 from packshot.catalog.database import migrate
 from packshot.catalog.database.transaction import Catalog
 from packshot.security.sealing import Purpose, unseal
-from packshot.settings.data_folder import exposed
-from packshot.settings.data_owner import foreign, name_of
+from packshot.settings.data_folder import list_exposed
+from packshot.settings.data_owner import list_foreign, name_of
 from packshot.settings.settings import Settings
 from serve.health.findings import Finding, Problem, Status
 
@@ -18,7 +18,7 @@ _NAMED = 3
 
 def check_rights(settings: Settings) -> Finding:
     """Look for what other users of this machine may read or write."""
-    found = list(exposed(settings))
+    found = list(list_exposed(settings))
     readers = (
         "its owner" if settings.variants_group is None else f"its owner and, of the variants, {settings.variants_group}"
     )
@@ -30,7 +30,7 @@ def check_rights(settings: Settings) -> Finding:
 
 def check_owner(settings: Settings) -> Finding:
     """Look for files that belong to another user, which a command of an earlier release left when root ran it."""
-    found, user = list(foreign(settings)), name_of(os.geteuid())
+    found, user = list(list_foreign(settings)), name_of(os.geteuid())
     more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     cure = f"run `chown -R {os.geteuid()}:{os.getegid()} {settings.data.resolve()}` as root"
     named = ", ".join(map(str, found[:_NAMED])) + more

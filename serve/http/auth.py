@@ -46,7 +46,7 @@ class Insecure(Exception):
     """The request came without HTTPS, from where that is not trusted."""
 
 
-class Gate:
+class Authenticator:
     """Authenticates requests that come over HTTPS or from a trusted address.
 
     Attributes:
@@ -84,8 +84,8 @@ class Gate:
         """
         self.check_secure(connection)
         # So that URLs can be made without asking the database then.
-        if not self.site.doors.is_fresh:
-            await self._threads.lookups.run(self.site.doors.look)
+        if not self.site.access_policy.is_fresh:
+            await self._threads.lookups.run(self.site.access_policy.look)
         given = connection.headers.get("authorization", "") if authorization is None else authorization
         scheme, _, credentials = given.partition(" ")
         named = tenant_of_host(self.site, connection) or tenant

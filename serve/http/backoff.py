@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 
 # A counter is forgotten so long after its last pause has ended.
 WINDOW_SECONDS = 60.0
@@ -94,7 +94,7 @@ class TokenBackoff:
         self._addresses = Backoff(TOKENS_OF_ADDRESS, clock)
 
     def check(self, address: str) -> None:
-        """Raise `ComeLater` while an address is paused, for what is shorter than a token and could be guessed."""
+        """Raise `ThreadsBusy` while an address is paused, for what is shorter than a token and could be guessed."""
         if pause := self._addresses.pause(address):
             raise too_many(pause)
 
@@ -126,7 +126,7 @@ class LoginBackoff:
         self._good: OrderedDict[str, None] = OrderedDict()
 
     def check_pair(self, account: str, address: str) -> None:
-        """Raise `ComeLater` while an account's attempts from this address are paused, whatever the password is."""
+        """Raise `ThreadsBusy` while an account's attempts from this address are paused, whatever the password is."""
         if pause := self._pairs.pause(_pair(account, address)):
             raise too_many(pause)
 
@@ -162,9 +162,9 @@ class LoginBackoff:
         self._accounts.undo(account)
 
 
-def too_many(seconds: float) -> ComeLater:
+def too_many(seconds: float) -> ThreadsBusy:
     """Return the refusal of an attempt during a pause."""
-    return ComeLater(429, "TOO_MANY_ATTEMPTS", "Too many wrong credentials came from here.", seconds)
+    return ThreadsBusy(429, "TOO_MANY_ATTEMPTS", "Too many wrong credentials came from here.", seconds)
 
 
 def network_of(host: str | None) -> str:

@@ -19,7 +19,7 @@ from packshot.network.fetch import Allowed, fetch, parse_allowed
 from packshot.network.url import encode_host
 from packshot.settings.settings import Settings
 from packshot.site import Site
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class KeySet:
         if not self._usable():
             message = "Tokens cannot be verified now: the key server does not answer."
             pause = max(1.0, self._tried_at + MIN_PAUSE_SECONDS - time.monotonic())
-            raise ComeLater(503, "UNAVAILABLE", message, pause)
+            raise ThreadsBusy(503, "UNAVAILABLE", message, pause)
         return self._keys.get(key_id) if isinstance(key_id, str) else None
 
     def _usable(self) -> bool:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from packshot.errors import Invalid
 
 # Of everything before the file: preamble, boundaries, headers and fields.
-MOST_FIELD_BYTES = 1 << 16
+MAX_FIELD_BYTES = 1 << 16
 MAX_PARTS = 32  # before the file
 MAX_PART_HEAD_BYTES = 8192  # all headers of one part
 MAX_BOUNDARY_BYTES = 70  # RFC 2046, section 5.1.1
@@ -122,8 +122,8 @@ class Form:
 
     def _check_size(self, size: int) -> None:
         # Every byte counts, because preambles and boundaries cost work too.
-        if size > MOST_FIELD_BYTES:
-            raise self._too_much(f"at most {MOST_FIELD_BYTES} bytes")
+        if size > MAX_FIELD_BYTES:
+            raise self._too_much(f"at most {MAX_FIELD_BYTES} bytes")
 
     async def _receive(self) -> None:
         received = await anext(self._stream, b"")

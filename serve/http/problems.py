@@ -12,7 +12,7 @@ from starlette.types import Scope
 from packshot import faults
 from packshot.errors import ErrorCode, Gone, PackshotError
 from packshot.outages import RETRY_SECONDS, explain_outage
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 from serve.http import methods
 
 MEDIA_TYPE = "application/problem+json"
@@ -79,11 +79,11 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
 async def refuse(request: Request, error: Exception) -> Response:
     """Answer a refusal; registered for `PackshotError`."""
     assert isinstance(error, PackshotError)
-    told = tell(error)
+    told = describe(error)
     return problem(told.pop("status"), told.pop("title"), **told)
 
 
-def tell(error: PackshotError) -> dict[str, Any]:
+def describe(error: PackshotError) -> dict[str, Any]:
     """Return the members of the problem document that a refusal is answered with."""
     gone = isinstance(error, Gone)
     return {
@@ -96,7 +96,7 @@ def tell(error: PackshotError) -> dict[str, Any]:
     }
 
 
-async def turn_away(request: Request, error: Exception) -> Response:
+async def overloaded(request: Request, error: Exception) -> Response:
     """Answer that all render places and the queue before them are taken."""
     assert isinstance(error, Overloaded)
     return problem(
@@ -107,9 +107,9 @@ async def turn_away(request: Request, error: Exception) -> Response:
     )
 
 
-async def come_later(request: Request, error: Exception) -> Response:
+async def too_busy(request: Request, error: Exception) -> Response:
     """Answer a request that is not served now, with the time when it may be."""
-    assert isinstance(error, ComeLater)
+    assert isinstance(error, ThreadsBusy)
     headers = {"Retry-After": str(error.retry_after)}
     return problem(error.status, error.message, code=error.code, headers=headers)
 

@@ -48,7 +48,7 @@ def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, st
 
 def leads_to_cdn(site: Site, tenant: str) -> bool:
     """Whether live URLs of what is stored lead to a CDN; what not everybody may see is at none."""
-    return site.settings.public_url is not None and site.doors.find(tenant) is None
+    return site.settings.public_url is not None and site.access_policy.find(tenant) is None
 
 
 def describe_redirect(site: Site, tags: Iterable[str] = (), *, varies: bool = False) -> dict[str, str]:

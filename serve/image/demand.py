@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from packshot.catalog.variants.demand import add_requests
 from packshot.site import Site
-from packshot.variants.demand import Asked, Counted
+from packshot.variants.demand import CountedDemand, DemandedForm
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target
 from serve.image.write_buffer import WriteBuffer
@@ -17,7 +17,7 @@ MAX_KINDS = 2_000
 MAX_TENANT_KINDS = 500
 
 
-class DemandCounter(WriteBuffer[Asked, Counted]):
+class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
     """How often clients requested what is not rendered ahead of time."""
 
     def __init__(self, site: Site) -> None:
@@ -33,16 +33,16 @@ class DemandCounter(WriteBuffer[Asked, Counted]):
 
     def count(self, form: RequestForm, target: Target) -> None:
         """Count one request for a variant that was not rendered ahead of time, for any location."""
-        asked = Asked(
+        asked = DemandedForm(
             target.key.tenant, target.key.location, target.drawing.format, replace(form, location=None).query()
         )
-        self.add(asked, Counted(asked, 1, datetime.now(UTC)))
+        self.add(asked, CountedDemand(asked, 1, datetime.now(UTC)))
 
-    def _write_counts(self, counted: Mapping[Asked, Counted]) -> None:
+    def _write_counts(self, counted: Mapping[DemandedForm, CountedDemand]) -> None:
         with self._site.catalog.write("") as tx:
             add_requests(tx, list(counted.values()))
 
 
-def _merge(one: Counted, other: Counted) -> Counted:
+def _merge(one: CountedDemand, other: CountedDemand) -> CountedDemand:
     last = max(one.last_requested_at, other.last_requested_at)
-    return Counted(one.asked, one.requests + other.requests, last)
+    return CountedDemand(one.asked, one.requests + other.requests, last)

@@ -39,7 +39,7 @@ class Erased:
         if (tenant, pack_id) in self._under_way:
             raise _gone(pack_id)
 
-    def knows_nothing_of(self, tenant: str, pack_id: str) -> bool:
+    def may_be_erased(self, tenant: str, pack_id: str) -> bool:
         """Whether it is known, without asking anybody, that a pack is not being erased."""
         return time.monotonic() < self._until and (tenant, pack_id) not in self._under_way
 

@@ -41,9 +41,9 @@ from resolvers import live
 from resolvers.caller import Caller, Scope
 from resolvers.urls.build import Urls
 from resolvers.urls.parse import Address
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 from serve.http import problems
-from serve.http.auth import Gate, Insecure, Unauthenticated
+from serve.http.auth import Authenticator, Insecure, Unauthenticated
 from serve.http.negotiation import accepted_by
 from serve.image.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, leads_to_cdn
 from serve.image.erased import Erased, read_shown
@@ -57,7 +57,7 @@ THREADS = 2
 class Explainer:
     """Answers `?explain=1` of whoever may read the tenant; for anybody else it is no parameter at all."""
 
-    def __init__(self, site: Site, gate: Gate) -> None:
+    def __init__(self, site: Site, gate: Authenticator) -> None:
         self._site = site
         self._gate = gate
         self._threads = anyio.CapacityLimiter(THREADS)
@@ -73,7 +73,7 @@ class Explainer:
         try:
             caller = await self._gate.admit(request, tenant=address.tenant)
             caller.check(Scope.READ)
-        except (Unauthenticated, Insecure, Forbidden, NotFound, ComeLater):
+        except (Unauthenticated, Insecure, Forbidden, NotFound, ThreadsBusy):
             return None
         if caller.tenant != address.tenant:
             return None
@@ -114,7 +114,7 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
         "kind": "immutable" if address.key is not None else "live" if is_live else "stable",
         "tenant": {"value": address.tenant, "from": address.named_by.value},
         "pack": address.pack_id,
-        "keyRequired": site.doors.find(address.tenant) is not None,
+        "keyRequired": site.access_policy.find(address.tenant) is not None,
     }
     if address.key is not None:
         steps = _immutable_steps(site, address, urls)
@@ -128,7 +128,7 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
                 told["headers"] |= {"Cache-Control": PRIVATE}
         told["answer"] = told.pop("answer")
     except PackshotError as error:
-        told["refusal"] = {name: value for name, value in problems.tell(error).items() if value is not None}
+        told["refusal"] = {name: value for name, value in problems.describe(error).items() if value is not None}
         told["answer"] = {"status": told["refusal"]["status"]}
     return told
 
@@ -196,7 +196,11 @@ def _stable_steps(
     if leads:
         yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
         return
-    if site.settings.delivery == "redirect" and not is_proxied and not site.doors.was_private(address.tenant):
+    if (
+        site.settings.delivery == "redirect"
+        and not is_proxied
+        and not site.access_policy.is_private_cached(address.tenant)
+    ):
         yield {"answer": {"status": 302, "by": "leading to the immutable URL"}}
         return
     yield {"answer": {"status": 200, "by": "the store" if stored else "rendering it now"}}

@@ -18,13 +18,13 @@ from packshot import faults
 from packshot.catalog.database.transaction import DatabaseFault
 from packshot.catalog.variants import ledger, unplanned_usage
 from packshot.catalog.variants.decoding import write_decodings
-from packshot.catalog.variants.ledger import Entry, Made, Refused, VariantState
-from packshot.catalog.variants.render_costs import Rates, read_rates
+from packshot.catalog.variants.ledger import Entry, FailedVariant, StoredVariant, VariantState
+from packshot.catalog.variants.render_costs import RenderCosts, read_costs
 from packshot.catalog.variants.unplanned_usage import Room
 from packshot.errors import ErrorCode, OriginalLost, PackshotError, RenderTimeout, Unrenderable
 from packshot.maintenance.retrying import is_outage
 from packshot.model import Original
-from packshot.production import NotKept, draw_unkept, make_variants, metadata_of
+from packshot.production import NotStored, announce_and_render, metadata_of, render_unstored
 from packshot.render.drawing.pipeline import Rendered
 from packshot.render.processes.pool import Lane, QueueTimeout
 from packshot.site import Site
@@ -72,7 +72,7 @@ class Fallback:
         # More processes than processors render no faster.
         self._at_once = min(site.renderer.processes, os.cpu_count() or 1)
         self._queue_seconds = site.settings.render_queue_seconds
-        self._rates, self._rates_due = Rates({}), 0.0
+        self._rates, self._rates_due = RenderCosts({}), 0.0
         # Apart from the threads that answer everything else, which must not wait for pixels.
         self._threads = anyio.CapacityLimiter(MAX_FLIGHTS)
 
@@ -141,17 +141,17 @@ class Fallback:
             entry = ledger.read_entry(tx, target.key)
             room = None if planned else unplanned_usage.read_room(tx, target.key, self._site.settings.unplanned_bytes)
             if time.monotonic() >= self._rates_due:
-                self._rates, self._rates_due = read_rates(tx), time.monotonic() + RATES_SECONDS
+                self._rates, self._rates_due = read_costs(tx), time.monotonic() + RATES_SECONDS
         refuse_failed(entry)
         try:
             if entry is None and room is not None and not room.is_enough:
                 return self._draw(target, room, is_slow=is_slow, deadline=deadline)
-            (outcome,) = make_variants(
+            (outcome,) = announce_and_render(
                 self._site, [target], Lane.ON_DEMAND, planned=planned, is_slow=is_slow, deadline=deadline
             )
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
-        except NotKept as error:
+        except NotStored as error:
             faults.count(log, error, "a variant that somebody waits for could not be stored")
             return _unkept(target, error.rendered, is_recorded=False)
         except DatabaseFault as error:
@@ -160,13 +160,13 @@ class Fallback:
             faults.count(log, error, "a variant that somebody waits for could not be announced, and is not stored")
             return self._draw_unrecorded(target, is_slow=is_slow, deadline=deadline)
         # That is no fault of the variant, which is made once the original is back.
-        is_lost = isinstance(outcome, Refused) and isinstance(outcome.error, OriginalLost)
+        is_lost = isinstance(outcome, FailedVariant) and isinstance(outcome.error, OriginalLost)
         with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [] if is_lost else [outcome])
             write_decodings(tx, self._site.decoding.take(tenant))
             if not planned:
                 unplanned_usage.add_usage(tx, _added(entry, outcome))
-        if isinstance(outcome, Refused):
+        if isinstance(outcome, FailedVariant):
             raise _unrenderable(outcome.error)
         if rendered is not None:
             rendered()
@@ -176,20 +176,20 @@ class Fallback:
         """Draw a variant that is not stored, as there is no room for it."""
         tenant = target.key.tenant
         try:
-            drawn = draw_unkept(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
+            drawn = render_unstored(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
         except PackshotError as error:
             raise _unrenderable(error) from None
         finally:
             with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
                 write_decodings(tx, self._site.decoding.take(tenant))
                 if room.crowded:
-                    unplanned_usage.note_crowded(tx, target.key)
+                    unplanned_usage.mark_crowded(tx, target.key)
         return _unkept(target, drawn)
 
     def _draw_unrecorded(self, target: Target, *, is_slow: bool, deadline: float) -> Sendable:
         """Draw a variant while the database takes no writes."""
         try:
-            drawn = draw_unkept(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
+            drawn = render_unstored(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
         except PackshotError as error:
@@ -214,11 +214,11 @@ def _unkept(target: Target, drawn: Rendered, *, is_recorded: bool = True) -> Sen
     return Sendable(stored, drawn.data, is_kept=False, is_recorded=is_recorded)
 
 
-def _added(entry: Entry | None, outcome: Made | Refused) -> int:
+def _added(entry: Entry | None, outcome: StoredVariant | FailedVariant) -> int:
     """Return by how many bytes an unplanned variant has become larger."""
     row = unplanned_usage.ROW_BYTES if entry is None else 0
     known = 0 if entry is None else entry.bytes or 0
-    return row + (outcome.bytes - known if isinstance(outcome, Made) else 0)
+    return row + (outcome.bytes - known if isinstance(outcome, StoredVariant) else 0)
 
 
 def _groups(target: Target, *, is_slow: bool) -> tuple[Group, ...]:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from packshot.errors import Forbidden, Invalid, PackshotError
-from packshot.security.access_policy import Door, digest_of, is_signed
+from packshot.security.access_policy import TenantAccess, digest_of, is_signed
 from packshot.site import Site
 from packshot.variants.request import split_query
 from resolvers.urls.build import Urls, urls_of
@@ -45,20 +45,20 @@ class Guard:
 
     def is_open(self, tenant: str) -> bool:
         """Whether everybody may see a tenant's pictures, as far as that is known without asking."""
-        doors = self._site.doors
-        return doors.is_fresh and doors.find(tenant) is None
+        access_policy = self._site.access_policy
+        return access_policy.is_fresh and access_policy.find(tenant) is None
 
     def __call__(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             address = address_of(self._site, request)
-            if not self._site.doors.is_fresh:
-                await anyio.to_thread.run_sync(self._site.doors.look, limiter=self._threads)
-            signing = self._site.doors.find_signing(address.tenant)
+            if not self._site.access_policy.is_fresh:
+                await anyio.to_thread.run_sync(self._site.access_policy.look, limiter=self._threads)
+            signing = self._site.access_policy.find_signing(address.tenant)
             if signing is not None:
                 address = replace(address, opened=is_opened(signing, request, address))
             if (explained := await self._explainer.answer(request, address)) is not None:
                 return explained
-            door = self._site.doors.find(address.tenant)
+            door = self._site.access_policy.find(address.tenant)
             until = None
             if door is not None or address.opened:
                 assert signing is not None
@@ -76,7 +76,7 @@ class Guard:
         return guarded
 
 
-def is_opened(door: Door, request: Request, address: Address) -> bool:
+def is_opened(door: TenantAccess, request: Request, address: Address) -> bool:
     """Whether a request shows a key, or a URL that was signed with one and has not ended."""
     try:
         check(door, request, address)
@@ -85,7 +85,7 @@ def is_opened(door: Door, request: Request, address: Address) -> bool:
     return True
 
 
-def check(door: Door, request: Request, address: Address) -> int | None:
+def check(door: TenantAccess, request: Request, address: Address) -> int | None:
     """Let in who shows a key or a URL that was signed with one; return when that URL ends, if it does.
 
     Raises:
@@ -117,6 +117,6 @@ def _parameters(request: Request, address: Address) -> dict[str, str]:
         return {}
 
 
-def _opens(door: Door, secret: str) -> bool:
+def _opens(door: TenantAccess, secret: str) -> bool:
     digest = digest_of(secret)
     return any(compare_digest(digest, known) for known in door.digests)

@@ -24,8 +24,8 @@ from serve.image.demand import DemandCounter
 from serve.image.erased import Erased, read_shown
 from serve.image.fallback import Fallback
 from serve.image.guard import Guard
-from serve.image.memory_cache import Hot, Kept
-from serve.image.public_routes import readable
+from serve.image.memory_cache import CachedImage, MemoryCache
+from serve.image.public_routes import public_route
 from serve.image.recency import Recency
 from serve.image.sendable import Sendable
 from serve.image.sending import Conditions, open_sendable, send
@@ -36,7 +36,7 @@ THREADS = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ImageRequest:
     """Which picture of which pack is to be shown as it is at this moment.
 
     Attributes:
@@ -58,7 +58,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundImage:
     """What a stable URL means now, and the variant where it is there already.
 
     Attributes:
@@ -82,16 +82,16 @@ class Images:
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
-        self._hot = Hot(site.settings.hot_bytes)
+        self._hot = MemoryCache(site.settings.hot_bytes)
         self._delivery = site.settings.delivery
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
         stable = guard(self.stable)
         self.routes = [
-            readable("/i/{key:path}", self.recall),
-            readable("/api/v2/img/{pack}", stable),
-            readable("/api/v2/img/{tenant}/{pack}", stable),
+            public_route("/i/{key:path}", self.recall),
+            public_route("/api/v2/img/{pack}", stable),
+            public_route("/api/v2/img/{tenant}/{pack}", stable),
         ]
 
     async def recall(self, request: Request) -> Response:
@@ -102,7 +102,7 @@ class Images:
             # An immutable URL has no query, so whatever has one is looked at closely.
             and not request.scope["query_string"]
             and self._guard.is_open(hot.tenant)
-            and self._erased.knows_nothing_of(hot.tenant, hot.pack)
+            and self._erased.may_be_erased(hot.tenant, hot.pack)
         ):
             return self._answer(hot.sendable, Conditions.of(request), hot.headers, stable=False)
         return await self._find_immutable(request)
@@ -128,7 +128,7 @@ class Images:
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
-        kept = Kept(found, _brief(found, describe_immutable(self._site, key)), key.tenant, key.pack)
+        kept = CachedImage(found, _brief(found, describe_immutable(self._site, key)), key.tenant, key.pack)
         if not request.scope["query_string"] and isinstance(found.body, bytes) and self._guard.is_open(key.tenant):
             self._hot.put(_place(request), kept)
         return self._answer(found, conditions, kept.headers, stable=False)
@@ -152,9 +152,9 @@ class Images:
     async def stable(self, request: Request, address: Address, urls: Urls) -> Response:
         """Answer a stable URL with the variant that it means at this moment."""
         assert isinstance(address.form, RequestForm)
-        return await self.show(request, Asked(address.tenant, address.pack_id, address.form, address.opened))
+        return await self.show(request, ImageRequest(address.tenant, address.pack_id, address.form, address.opened))
 
-    async def show(self, request: Request, asked: Asked) -> Response:
+    async def show(self, request: Request, asked: ImageRequest) -> Response:
         """Answer with the variant that is meant at this moment; it is made where it is missing."""
         # A stable URL may give another picture within the second that a date is of.
         accept, conditions = accepted_by(request), Conditions.of(request).without_dates()
@@ -186,7 +186,7 @@ class Images:
         headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
         return self._answer(sendable, conditions, headers, stable=not asked.proxy)
 
-    def _find(self, asked: Asked, accept: frozenset[Format], conditions: Conditions) -> Found:
+    def _find(self, asked: ImageRequest, accept: frozenset[Format], conditions: Conditions) -> FoundImage:
         snapshot = self._read(asked.tenant, asked.pack_id)
         limit, opened = self._site.limit, asked.opened
         target = resolve(snapshot, asked.form, limit=limit, accept=accept, upscale=asked.upscale, opened=opened)
@@ -199,10 +199,10 @@ class Images:
             sendable = None if stored is None else Sendable(stored)
         if sendable is not None:
             self._recency.note(str(target.key))
-            return Found(target, sendable, varies)
-        return Found(target, None, varies, is_planned(snapshot, target, limit=limit))
+            return FoundImage(target, sendable, varies)
+        return FoundImage(target, None, varies, is_planned(snapshot, target, limit=limit))
 
-    def _count(self, asked: Asked, found: Found) -> None:
+    def _count(self, asked: ImageRequest, found: FoundImage) -> None:
         """Count what had to be rendered, and would not have been ahead of time."""
         # Ahead of time only what a location allows is rendered.
         if not found.planned and not (asked.upscale and found.target.upscaled):
@@ -218,7 +218,7 @@ class Images:
 
     def _delivery_of(self, key: str) -> str:
         # What is kept out of everybody's sight nobody but the application can send.
-        return "stream" if self._site.doors.was_private(key.partition("/")[0]) else self._delivery
+        return "stream" if self._site.access_policy.is_private_cached(key.partition("/")[0]) else self._delivery
 
     def _answer(
         self, sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], *, stable: bool

@@ -13,13 +13,13 @@ from serve.image.sendable import Sendable
 
 SECONDS = 10.0
 # One large picture would push out hundreds of those that lists and players ask for.
-MOST_SHARE = 1 / 64
+MAX_SHARE = 1 / 64
 
 Place = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class CachedImage:
     """An object that was read as a whole, the headers that do not follow from it, and whose it is."""
 
     sendable: Sendable
@@ -28,7 +28,7 @@ class Kept:
     pack: str
 
 
-class Hot:
+class MemoryCache:
     """Objects by host and path; for one thread.
 
     Args:
@@ -36,19 +36,19 @@ class Hot:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_of_one = int(most_bytes * MOST_SHARE)
-        self._kept: TTLCache[Place, Kept] = TTLCache(most_bytes, SECONDS, getsizeof=_size)
+        self._most_of_one = int(most_bytes * MAX_SHARE)
+        self._kept: TTLCache[Place, CachedImage] = TTLCache(most_bytes, SECONDS, getsizeof=_size)
 
-    def get(self, place: Place) -> Kept | None:
+    def get(self, place: Place) -> CachedImage | None:
         """Return what was put there of late."""
         return self._kept.get(place)
 
-    def put(self, place: Place, kept: Kept) -> None:
+    def put(self, place: Place, kept: CachedImage) -> None:
         """Keep an object, unless it is large."""
         if _size(kept) <= self._most_of_one:
             self._kept[place] = kept
 
 
-def _size(kept: Kept) -> int:
+def _size(kept: CachedImage) -> int:
     # The rest of an entry takes about as much as a kilobyte of picture.
     return 1000 + kept.sendable.stored.size

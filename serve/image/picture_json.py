@@ -15,13 +15,13 @@ from packshot.site import Site
 from packshot.variants.picture_request import PictureForm
 from packshot.variants.resolve import asked_location, nothing_to_show, source_of
 from packshot.variants.tags import purge_tags
-from resolvers.pictures import Picture, PictureSource, Wanted, assemble, layout_at
+from resolvers.pictures import Picture, PictureSource, RequestedSource, assemble, layout_at
 from resolvers.urls.build import PICTURE, Urls
 from resolvers.urls.parse import Address
 from serve.image.caching import COMMON, keep_stable
 from serve.image.erased import read_shown
 from serve.image.guard import Guard
-from serve.image.public_routes import readable
+from serve.image.public_routes import public_route
 
 # What is being rendered will be stored in a moment, and no purge tells of that.
 PENDING = "public, max-age=2"
@@ -29,7 +29,7 @@ THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownPicture:
     """A picture element, and the purge tags of what it was made from."""
 
     picture: Picture
@@ -44,8 +44,8 @@ class Pictures:
         self._threads = anyio.CapacityLimiter(THREADS)
         send = guard(self.send)
         self.routes = [
-            readable(f"/api/v2/img/{{pack}}/{PICTURE}", send),
-            readable(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", send),
+            public_route(f"/api/v2/img/{{pack}}/{PICTURE}", send),
+            public_route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", send),
         ]
 
     async def send(self, request: Request, address: Address, urls: Urls) -> Response:
@@ -61,20 +61,20 @@ class Pictures:
             return Response(status_code=304, headers=headers)
         return Response(body, headers=headers, media_type="application/json")
 
-    def _read(self, address: Address, urls: Urls) -> Shown:
+    def _read(self, address: Address, urls: Urls) -> ShownPicture:
         form = address.form
         assert isinstance(form, PictureForm)
         with self._site.catalog.read(address.tenant) as tx:
             snapshot = read_shown(tx, address.pack_id)
             location, _ = asked_location(snapshot, form.location)
-            wanted = Wanted(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
+            wanted = RequestedSource(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
             layout = layout_at(snapshot, wanted, limit=self._site.limit, opened=address.opened)
             if layout is None:
                 raise nothing_to_show(location)
             entries = ledger.read_entries(tx, layout.keys)
         picture = assemble(layout, entries, urls)
         _, consulted = source_of(snapshot, location)
-        return Shown(picture, purge_tags(address.tenant, address.pack_id, consulted))
+        return ShownPicture(picture, purge_tags(address.tenant, address.pack_id, consulted))
 
 
 def is_known(request: Request, etag: str) -> bool:

@@ -19,7 +19,7 @@ ALLOWED = {
 }
 
 
-def readable(path: str, endpoint: Endpoint, allowed: Mapping[str, str] = ALLOWED) -> Route:
+def public_route(path: str, endpoint: Endpoint, allowed: Mapping[str, str] = ALLOWED) -> Route:
     """Return the route of one path of pictures; `allowed` answers a preflight."""
 
     async def answer(request: Request) -> Response:

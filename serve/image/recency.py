@@ -55,7 +55,7 @@ class Recency(WriteBuffer[str, datetime]):
             places[key.tenant, hour].append(place_of(key))
         for (tenant, hour), some in places.items():
             with self._site.catalog.write(tenant) as tx:
-                unplanned_usage.touch(tx, some, hour)
+                unplanned_usage.touch_requested(tx, some, hour)
         with self._written_lock:
             self._written.update(hours)
 

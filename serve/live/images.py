@@ -16,7 +16,7 @@ from resolvers.urls.parse import Address
 from serve.http.negotiation import accepted_by
 from serve.image.caching import COMMON, describe_redirect, leads_to_cdn
 from serve.image.guard import Guard
-from serve.image.images import Asked, Images
+from serve.image.images import ImageRequest, Images
 from serve.live.originals import LiveOriginals
 
 THREADS = 16
@@ -44,7 +44,7 @@ class LiveImages:
         if within is not form:
             return self._lead_within(request, within)
         leads = leads_to_cdn(self._site, address.tenant) and not form.proxy
-        asked = Asked(
+        asked = ImageRequest(
             address.tenant,
             pack_id,
             form.for_client(accepted_by(request)).request,

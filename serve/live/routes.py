@@ -12,11 +12,11 @@ from packshot.variants.live_request import FORMS
 from pregen.queue.doorbell import Bell
 from schema.request.threads import Threads
 from serve.health.endpoints import Health
-from serve.http.auth import Gate
+from serve.http.auth import Authenticator
 from serve.image import public_routes
 from serve.image.guard import Guard
 from serve.image.images import Images
-from serve.image.public_routes import readable
+from serve.image.public_routes import public_route
 from serve.live.images import LiveImages
 from serve.live.names import HEALTH, ROBOTS, TOKEN
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
@@ -37,7 +37,14 @@ class Live:
     """
 
     def __init__(
-        self, site: Site, images: Images, guard: Guard, gate: Gate, bell: Bell, threads: Threads, health: Health
+        self,
+        site: Site,
+        images: Images,
+        guard: Guard,
+        gate: Authenticator,
+        bell: Bell,
+        threads: Threads,
+        health: Health,
     ) -> None:
         self._site = site
         self._health = health
@@ -63,7 +70,7 @@ class Live:
             Route(f"{prefix}/{ROBOTS}", _robots(self._site, "/")),
             Route(f"{prefix}/{HEALTH}", self._health.live),
             Route(f"{prefix}/{TOKEN}", self._uploads.create_token, methods=["POST"]),
-            readable(f"{prefix}/{{stem:image_name}}.{{extension:extension}}", self._images.get, ALLOWED),
+            public_route(f"{prefix}/{{stem:image_name}}.{{extension:extension}}", self._images.get, ALLOWED),
         ]
 
     def _last(self, prefix: str) -> list[BaseRoute]:

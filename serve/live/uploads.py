@@ -15,21 +15,21 @@ from pregen.queue.doorbell import Bell
 from resolvers import live
 from resolvers.caller import Caller, Scope
 from schema.request.threads import Threads
-from serve.http.auth import Gate, Unauthenticated, address_of_client, origin, tenant_of_host
-from serve.http.multipart import MOST_FIELD_BYTES, Form
+from serve.http.auth import Authenticator, Unauthenticated, address_of_client, origin, tenant_of_host
+from serve.http.multipart import MAX_FIELD_BYTES, Form
 from serve.http.problems import problem
 from serve.http.upload_stream import announced_bytes, check_json, read_body, receive
 
 TOKEN_HEADER = "X-Token"  # noqa: S105
 FILE = "image"
-MOST_BODY_BYTES = 1 << 16
+MAX_BODY_BYTES = 1 << 16
 _BODY = '{"id": "holiday"}'
 
 
 class LiveUploads:
     """Two endpoints: tokens for who may give them out, and one image's bytes for who has one."""
 
-    def __init__(self, site: Site, gate: Gate, bell: Bell, threads: Threads) -> None:
+    def __init__(self, site: Site, gate: Authenticator, bell: Bell, threads: Threads) -> None:
         self._site = site
         self._gate = gate
         self._bell = bell
@@ -63,10 +63,10 @@ class LiveUploads:
         """
         if "authorization" in request.headers:
             await self._check_token(request, None, tenant)
-            return await read_body(request, MOST_BODY_BYTES)
+            return await read_body(request, MAX_BODY_BYTES)
         self._gate.check_secure(request)
         is_near = self._gate.is_near(request)
-        body = await read_body(request, MOST_BODY_BYTES)
+        body = await read_body(request, MAX_BODY_BYTES)
         secret, known = _read_secret(body), self._site.settings.live_token_secret
         if secret is not None and known is not None:
             self._check_secret(request, secret, known.get_secret_value())
@@ -102,7 +102,7 @@ class LiveUploads:
         token = request.headers.get(TOKEN_HEADER, "")
         upload = await self._open(live.check_token, request, tenant, name, token)
         crop = parse_upload_crop(request.scope["query_string"].decode("latin-1"))
-        if announced_bytes(request) > upload.max_bytes + MOST_FIELD_BYTES:
+        if announced_bytes(request) > upload.max_bytes + MAX_FIELD_BYTES:
             raise TooLarge("More bytes came than may come.", expected=f"at most {upload.max_bytes}")
         form = Form(request, FILE)
         await form.fields()

@@ -13,7 +13,7 @@ from packshot.site import Site
 from serve.http.multipart import Form
 from serve.http.upload_stream import announced_bytes, read_body, receive
 
-LARGEST_OBJECT = 1 << 16
+MAX_OBJECT_BYTES = 1 << 16
 
 
 async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, Any]:
@@ -26,7 +26,7 @@ async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, 
         TooLarge: it is longer than 64 KiB.
         Invalid: it is no JSON object. Old clients look for `[Invalid Json]`.
     """
-    body = await read_body(request, LARGEST_OBJECT)
+    body = await read_body(request, MAX_OBJECT_BYTES)
     if not body and may_lack:
         return {}
     try:

@@ -38,7 +38,9 @@ def pack(snapshot: Snapshot) -> dict[str, Any]:
         id=pack.id,
         assetId=pack.asset_id,
         mainImageLocation=pack.main_location,
-        imageLocations={name: slot(each) for name, each in sorted(snapshot.slots.items()) if _says(each)},
+        imageLocations={
+            name: pack_location(each) for name, each in sorted(snapshot.pack_locations.items()) if _says(each)
+        },
         useResizeIncludeAll=_spelled(pack.include_all),
         resizeGravity=_spelled(pack.resize_gravity),
         tenant=snapshot.tenant.name,
@@ -54,12 +56,12 @@ def stamped_pack(snapshot: Snapshot) -> dict[str, Any]:
     return pack(snapshot) | {"id": f"{snapshot.pack.id}-{int(modified.timestamp() * 1000)}"}
 
 
-def slot(slot: PackLocation) -> dict[str, Any]:
+def pack_location(pack_location: PackLocation) -> dict[str, Any]:
     """Return what is set of one pack location."""
     return _said(
-        cropInfo=None if slot.crop is None else crop(slot.crop),
-        useResizeIncludeAll=_spelled(slot.include_all),
-        resizeGravity=_spelled(slot.resize_gravity),
+        cropInfo=None if pack_location.crop is None else crop(pack_location.crop),
+        useResizeIncludeAll=_spelled(pack_location.include_all),
+        resizeGravity=_spelled(pack_location.resize_gravity),
     )
 
 
@@ -94,9 +96,9 @@ def moment(value: datetime) -> str:
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def _says(slot: PackLocation) -> bool:
-    said = (slot.original, slot.crop, slot.resize_gravity)
-    return any(each is not None for each in said) or slot.include_all is not IncludeAll.UNSET
+def _says(pack_location: PackLocation) -> bool:
+    said = (pack_location.original, pack_location.crop, pack_location.resize_gravity)
+    return any(each is not None for each in said) or pack_location.include_all is not IncludeAll.UNSET
 
 
 def _said(**fields: Any) -> dict[str, Any]:

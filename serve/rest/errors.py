@@ -11,7 +11,7 @@ from starlette.responses import Response
 from packshot import faults
 from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
 from packshot.outages import RETRY_SECONDS, explain_outage
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 from serve.http import problems
 from serve.rest import documents
 
@@ -54,7 +54,7 @@ def refuse(error: PackshotError, *, reads: bool = True) -> Response:
     Args:
         reads: whether the caller's token has the scope `read`.
     """
-    told = problems.tell(error)
+    told = problems.describe(error)
     plan = documents.plan(error.plan) if isinstance(error, ForceRequired) else None
     # Where a picture comes from is not said by a field here.
     path = [NAMES.get(name, name) for name in error.field if name != "source"]
@@ -83,7 +83,7 @@ def unauthenticated(*, knows_passwords: bool) -> Response:
     )
 
 
-def come_later(error: ComeLater) -> Response:
+def too_busy(error: ThreadsBusy) -> Response:
     """Answer a request that is not served now, with the time when it may be."""
     return refusal(error.status, error.message, error.code, {"Retry-After": str(error.retry_after)})
 

@@ -14,9 +14,9 @@ from packshot.model import NAME
 from packshot.site import Site
 from resolvers.caller import Caller
 from resolvers.caller import Scope as Rights
-from schema.request.threads import ComeLater, Threads
+from schema.request.threads import Threads, ThreadsBusy
 from serve.admin.cross_origin import Origins
-from serve.http.auth import Gate, Insecure, Unauthenticated
+from serve.http.auth import Authenticator, Insecure, Unauthenticated
 from serve.http.known_hosts import is_cross_site
 from serve.http.methods import allow
 from serve.image import public_routes
@@ -34,7 +34,7 @@ DESCRIPTION = "/adminAPI/openapi.json"
 class RestAdmin:
     """`/adminAPI/…`, and the purges of the unified platform's path."""
 
-    def __init__(self, site: Site, gate: Gate, threads: Threads) -> None:
+    def __init__(self, site: Site, gate: Authenticator, threads: Threads) -> None:
         self._site = site
         self._gate = gate
         self._origins = Origins(site.settings.cors_origins)
@@ -67,8 +67,8 @@ class RestAdmin:
             return errors.unauthenticated(knows_passwords=self._site.settings.basic_users is not None)
         except Insecure:
             return errors.insecure()
-        except ComeLater as error:
-            return errors.come_later(error)
+        except ThreadsBusy as error:
+            return errors.too_busy(error)
         except ClientDisconnect:
             raise
         except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told

@@ -8,7 +8,7 @@ from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
 from packshot.variants.request import fold_name
-from resolvers.packs import SlotPatch
+from resolvers.packs import PackLocationPatch
 from schema.base.scalars import MAX_LONG
 
 T = TypeVar("T")
@@ -124,7 +124,7 @@ LOCATION: dict[str, tuple[str, Reader]] = {
 }
 
 
-def slots(body: Mapping[str, Any]) -> list[SlotPatch]:
+def pack_locations(body: Mapping[str, Any]) -> list[PackLocationPatch]:
     """Return what a pack's `imageLocations` say of its locations; one of which nothing, or null, is said is left alone.
 
     Raises:
@@ -139,7 +139,7 @@ def slots(body: Mapping[str, Any]) -> list[SlotPatch]:
             except PackshotError as error:
                 raise error.at(name) from None
             if patch:
-                found.append(SlotPatch(name, patch, at=("imageLocations", name)))
+                found.append(PackLocationPatch(name, patch, at=("imageLocations", name)))
     except PackshotError as error:
         raise error.at("imageLocations") from None
     return found

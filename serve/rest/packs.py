@@ -6,7 +6,7 @@ from packshot.errors import Invalid
 from resolvers import originals, pack_imports, packs
 from resolvers.originals import Source
 from resolvers.pack_imports import NewPack
-from resolvers.packs import SlotPatch
+from resolvers.packs import PackLocationPatch
 from schema.base.scalars import MAX_LONG
 from serve.rest import documents, fields
 from serve.rest.calls import Call, Document, no_pack
@@ -20,7 +20,7 @@ def create_pack(call: Call) -> Document:
     Raises:
         PackshotError: see `resolvers.pack_imports.create_pack`.
     """
-    new = NewPack(fields.read(call.body, fields.PACK), overrides=fields.slots(call.body))
+    new = NewPack(fields.read(call.body, fields.PACK), overrides=fields.pack_locations(call.body))
     return documents.pack(pack_imports.create_pack(call.caller, new)[0])
 
 
@@ -55,18 +55,18 @@ def put_pack(call: Call) -> Document:
     Raises:
         PackshotError: see `resolvers.packs.update_pack`.
     """
-    values, slots = fields.read(call.body, fields.PACK), fields.slots(call.body)
-    return documents.pack(packs.update_pack(call.caller, call.pack_id, values, slots)[0])
+    values, pack_locations = fields.read(call.body, fields.PACK), fields.pack_locations(call.body)
+    return documents.pack(packs.update_pack(call.caller, call.pack_id, values, pack_locations)[0])
 
 
 def put_slot(call: Call) -> Document:
     """Change one location of a pack.
 
     Raises:
-        PackshotError: see `resolvers.packs.edit_slot`.
+        PackshotError: see `resolvers.packs.edit_pack_location`.
     """
-    patch = SlotPatch(call.location, fields.read(call.body, fields.SLOT))
-    return documents.pack(packs.edit_slot(call.caller, call.pack_id, patch)[0])
+    patch = PackLocationPatch(call.location, fields.read(call.body, fields.SLOT))
+    return documents.pack(packs.edit_pack_location(call.caller, call.pack_id, patch)[0])
 
 
 def delete_pack(call: Call) -> Document:

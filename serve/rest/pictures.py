@@ -4,7 +4,7 @@ from typing import Any
 
 from packshot.geometry import Gravity
 from packshot.model import NAME, Format
-from packshot.variants.request import LARGEST_BLUR, LARGEST_DPR, FormatChoice
+from packshot.variants.request import MAX_BLUR, MAX_DPR, FormatChoice
 from resolvers.urls.build import PICTURE, STABLE
 from serve.rest.schemas import PACK, ref
 
@@ -26,7 +26,7 @@ _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "height": (_PIXELS, "In pixels; without a width the picture's ratio is kept.", 450),
     "location-ratio": (_FLAG, "The missing side follows the location's ratio instead.", True),
     "dpr": (
-        {"type": "number", "minimum": 0.5, "maximum": LARGEST_DPR},
+        {"type": "number", "minimum": 0.5, "maximum": MAX_DPR},
         f"Multiplies both sides, corners and blur. {_ROUNDED}",
         2,
     ),
@@ -40,7 +40,7 @@ _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "rounded-corners": ({"type": "integer", "minimum": 0}, "Radius in pixels.", 24),
     "background": ({"type": "string", "pattern": "^([0-9a-fA-F]{6}|[0-9a-fA-F]{8})$"}, "rrggbb or rrggbbaa.", "1a1a1a"),
     "blur": (
-        {"type": "number", "minimum": 0, "maximum": LARGEST_BLUR},
+        {"type": "number", "minimum": 0, "maximum": MAX_BLUR},
         f"Standard deviation in pixels. {_ROUNDED}",
         12.5,
     ),

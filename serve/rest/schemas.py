@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from packshot.catalog.configuration.locations import LONGEST_LABEL
+from packshot.catalog.configuration.locations import MAX_LABEL_CHARACTERS
 from packshot.errors import ErrorCode
 from packshot.geometry import Gravity
 from packshot.model import NAME, PACK_ID
@@ -100,7 +100,7 @@ SCHEMAS: dict[str, Schema] = {
         CONFIG,
         {
             "name": LOCATION_NAME | {"description": "As in the path, if it is said at all."},
-            "label": or_null({"type": "string", "maxLength": LONGEST_LABEL}),
+            "label": or_null({"type": "string", "maxLength": MAX_LABEL_CHARACTERS}),
             "width": or_null(SIDE),
             "height": or_null(SIDE),
             "fallback": or_null(LOCATION_NAME),

@@ -8,10 +8,10 @@ import uvicorn
 
 from serve.server.connection_limits import ConnectionTable
 
-LAST_CALLS_SECONDS = 1.0
+GRACE_SECONDS = 1.0
 
 
-class LastCalls(uvicorn.Server):
+class GracefulServer(uvicorn.Server):
     """Goes on taking requests for a second once it is told to stop.
 
     The server closes connections whose request it has not read yet, and the system those that nobody has accepted:
@@ -44,5 +44,5 @@ class LastCalls(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop once what was sent before the signal has been read."""
-        await asyncio.sleep(0 if self.force_exit else LAST_CALLS_SECONDS)
+        await asyncio.sleep(0 if self.force_exit else GRACE_SECONDS)
         await super().shutdown(sockets)

@@ -247,7 +247,7 @@ def test_an_expected_version_that_has_passed_is_refused(playground: Playground) 
     with pytest.raises(VersionConflict) as refusal:
         pack_resolvers.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5), expected_version=1)
     assert (refusal.value.current_version, refusal.value.got) == (2, "1")
-    assert playground.snapshot(pack_id).slot("main").crop is None
+    assert playground.snapshot(pack_id).pack_location("main").crop is None
 
 
 def test_asset_and_external_ids_belong_to_one_pack(playground: Playground) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from packshot.catalog.purging import purge_batches
 from packshot.catalog.purging.purges import PurgeState
-from packshot.cdn.base import REPEAT_AFTER, Busy
+from packshot.cdn.base import REPEAT_AFTER, ProviderBusy
 from packshot.cdn.cloudfront import CloudFrontPurger
 from packshot.errors import Invalid
 from packshot.settings.settings import Settings
 from packshot.site import open_purger
-from pregen.services.purger import PurgeCarrier
+from pregen.services.purger import Purger
 from resolvers import erasures
 from tests.pregen.services.test_purger import Front, RecordingPurger
 from tests.servers.cloudfront import MOST_FILES, MOST_WILDCARDS, CloudFront, running
@@ -40,7 +40,7 @@ class AtCloudFront(Front):
 
     def __init__(self, playground: Playground, purger: CloudFrontPurger) -> None:
         super().__init__(playground, RecordingPurger())
-        self.carrier = PurgeCarrier(replace(playground.site, purger=purger))
+        self.carrier = Purger(replace(playground.site, purger=purger))
 
 
 def test_a_purge_is_one_invalidation_of_tags_and_complete_when_cloudfront_says_so(cloudfront: CloudFront) -> None:
@@ -123,7 +123,7 @@ def test_what_has_no_room_waits(cloudfront: CloudFront, limit: str) -> None:
             purger.purge([f"p:{TENANT}:{number:024x}"], reference=f"{number}", erasing=False)
     before = len(cloudfront.invalidations)
     for _ in range(2):
-        with pytest.raises(Busy, match="too many invalidations in progress"):
+        with pytest.raises(ProviderBusy, match="too many invalidations in progress"):
             purger.purge([f"p:{TENANT}:{PACK}"], reference="more", erasing=False)
     assert len(cloudfront.invalidations) == before
     cloudfront.finish()

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from packshot.cdn.base import Busy
+from packshot.cdn.base import ProviderBusy
 from packshot.cdn.surrogate import SurrogateKeyPurger
 from packshot.errors import Invalid
 from tests.servers.fastly import Fastly, running
@@ -32,7 +32,7 @@ def test_keys_are_purged_in_one_call(fastly: Fastly) -> None:
 
 def test_beyond_its_hourly_limit_it_is_waited_for(fastly: Fastly) -> None:
     fastly.room = 0
-    with pytest.raises(Busy, match="this hour"):
+    with pytest.raises(ProviderBusy, match="this hour"):
         purger_of(fastly).purge(["t:default"], reference="1", erasing=True)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from packshot.cdn.varnish import MOST_LINE_BYTES, VarnishPurger
+from packshot.cdn.varnish import MAX_LINE_BYTES, VarnishPurger
 from tests.servers.varnish import Varnish, running
 
 
@@ -37,7 +37,7 @@ def test_many_tags_are_several_requests_of_lines_that_varnish_takes(varnishes: t
     asked = varnishes[0].purged
     assert len(asked) > 1
     assert [tag for _, portion in asked for tag in portion] == tags
-    assert all(len(" ".join(portion)) <= MOST_LINE_BYTES for _, portion in asked)
+    assert all(len(" ".join(portion)) <= MAX_LINE_BYTES for _, portion in asked)
 
 
 def test_one_that_refuses_or_is_away_is_an_outage_that_says_how_to_mend_it(varnishes: tuple[Varnish, Varnish]) -> None:

@@ -18,8 +18,8 @@ from packshot.catalog.work.jobs import JobKind, JobState
 from packshot.errors import ErrorCode
 from packshot.geometry import Crop
 from packshot.maintenance import scrub as scrubbing
-from packshot.maintenance.scrub import Fault, Scrubbed, scrub
-from packshot.production import make_variants
+from packshot.maintenance.scrub import Fault, ScrubResult, scrub
+from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane
 from packshot.storage.base import Metadata
 from packshot.storage.sidecar import sidecar_path
@@ -30,11 +30,11 @@ from tests.support.pictures import dim_black, jpeg, photo, tiff
 from tests.support.playground import TENANT, Playground
 
 
-def look(playground: Playground, *, deep: bool = False) -> Scrubbed:
+def look(playground: Playground, *, deep: bool = False) -> ScrubResult:
     return scrub(playground.site, TENANT, deep=deep, mend=False)
 
 
-def mend(playground: Playground, *, deep: bool = False) -> Scrubbed:
+def mend(playground: Playground, *, deep: bool = False) -> ScrubResult:
     return scrub(playground.site, TENANT, deep=deep, mend=True)
 
 
@@ -60,7 +60,7 @@ def test_where_all_is_right_nothing_is_found_and_nothing_changed(playground: Pla
     ids = [playground.pack(picture=photo(60, 40 + number)) for number in range(3)]
     playground.run_jobs()
     before = {pack_id: playground.entries(pack_id) for pack_id in ids}
-    expected = Scrubbed(variants=27, originals=3)
+    expected = ScrubResult(variants=27, originals=3)
     assert look(playground) == look(playground, deep=True) == mend(playground, deep=True) == expected
     assert {pack_id: playground.entries(pack_id) for pack_id in ids} == before
 
@@ -85,13 +85,13 @@ def test_a_pack_is_ordered_and_counted_once_however_its_rows_come(
     for pack_id in ids:
         for key in playground.planned(pack_id):
             playground.site.variants.delete(key)
-    read = reconciliation.read_claimed
+    read = reconciliation.read_ledger_rows
 
     def mixed(*args: Any) -> dict[str, Any]:
         rows = read(*args)
         return dict(sorted(rows.items(), key=lambda entry: entry[0].rpartition("/")[2]))
 
-    monkeypatch.setattr(reconciliation, "read_claimed", mixed)
+    monkeypatch.setattr(reconciliation, "read_ledger_rows", mixed)
     assert mend(playground).ordered == 3
 
 
@@ -139,7 +139,7 @@ def test_what_is_missing_and_superseded_or_was_made_on_demand_is_forgotten(playg
     packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
     playground.run_jobs()
     target = playground.target(pack_id, "width=9")
-    make_variants(playground.site, [target], Lane.ON_DEMAND, planned=False)
+    announce_and_render(playground.site, [target], Lane.ON_DEMAND, planned=False)
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(variants).values(state="ready", sha256=variants.c.sha256))
     for key in (old, str(target.key)):
@@ -186,7 +186,7 @@ def test_blobs_that_nobody_knows_go_once_they_are_old(playground: Playground, mo
     for key in orphans:
         playground.site.variants.put(key, b"bytes", Metadata("image/avif", None, ()))
     assert mend(playground).orphans == 0, "they may be about to be recorded"
-    monkeypatch.setattr(scrubbing, "YOUNG", timedelta(0))
+    monkeypatch.setattr(scrubbing, "MIN_AGE", timedelta(0))
     assert look(playground).orphans == 5
     assert all(playground.site.variants.head(key) for key in orphans)
     assert mend(playground).orphans == 5
@@ -198,15 +198,15 @@ def test_a_variant_made_while_it_is_looked_at_is_left_alone(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
-    monkeypatch.setattr(scrubbing, "YOUNG", timedelta(0))
-    real = scrubbing.inspection.read_claimed
+    monkeypatch.setattr(scrubbing, "MIN_AGE", timedelta(0))
+    real = scrubbing.reconciliation.read_claimed
 
     def render_after(*args: Any) -> Any:
         rows = real(*args)
         playground.run_jobs()
         return rows
 
-    monkeypatch.setattr(scrubbing.inspection, "read_claimed", render_after)
+    monkeypatch.setattr(scrubbing.reconciliation, "read_ledger_rows", render_after)
     playground.site.variants.put(f"{TENANT}/{pack_id}/x", b"", Metadata("image/avif", None, ()))
     mend(playground)
     monkeypatch.undo()
@@ -267,7 +267,7 @@ def test_more_packs_than_are_read_at_once_are_all_looked_at(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "PACKS_AT_ONCE", 2)
-    monkeypatch.setattr(scrubbing.inspection, "PORTION", 3)
+    monkeypatch.setattr(scrubbing.reconciliation, "PORTION", 3)
     ids = sorted(playground.pack(picture=photo(20, 20 + number)) for number in range(7))
     playground.run_jobs()
     for pack_id in (ids[0], ids[3], ids[6]):

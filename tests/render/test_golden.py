@@ -24,7 +24,7 @@ from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, resolve
 from tests.render.drawing.test_smart import HAIR, WALL, add_person
 from tests.support import pictures
-from tests.variants.samples import location, slot, snapshot
+from tests.variants.samples import location, pack_location, snapshot
 
 LIMIT, LIMITS = Size(4096, 4096), Limits()
 SOURCES = [Size(363, 241), Size(195, 311)]
@@ -96,7 +96,7 @@ def original_of(data: bytes) -> Original:
 
 def drawn(data: bytes, queries: list[str], **own: object) -> Iterator[tuple[Target, bytes]]:
     """Give what each query means for that original, and the file that it leads to."""
-    snap = snapshot(location("main"), slot("main", original=original_of(data), **own))
+    snap = snapshot(location("main"), pack_location("main", original=original_of(data), **own))
     targets = [resolve(snap, parse_request(query), limit=LIMIT) for query in queries]
     outcomes = list(render_all(data, [target.drawing for target in targets], LIMITS))
     for target, outcome in zip(targets, outcomes, strict=True):

@@ -22,7 +22,7 @@ from resolvers import packs
 from resolvers.changing import plans
 from resolvers.changing.plan_ids import check_plan
 from resolvers.changing.plans import LocationPlan, plan_change, plan_location
-from resolvers.packs import SlotPatch
+from resolvers.packs import PackLocationPatch
 from tests.support.pictures import animated, cutout, photo, png
 from tests.support.playground import TENANT, Playground
 
@@ -69,8 +69,8 @@ def zoo(playground: Playground) -> list[str]:
     playground.run_jobs()
     packs.set_crop(caller, plain[1], "main", Crop(0.1, 0.0, 0.9, 0.5))
     packs.set_crop(caller, plain[2], "thumb", Crop(0.0, 0.0, 1.0, 1.0))
-    packs.edit_slot(caller, cut, SlotPatch("thumb", {"focus": Focus(0.9, 0.1)}))
-    packs.edit_slot(caller, own, SlotPatch("thumb", {"resize_gravity": Gravity.SOUTH}))
+    packs.edit_pack_location(caller, cut, PackLocationPatch("thumb", {"focus": Focus(0.9, 0.1)}))
+    packs.edit_pack_location(caller, own, PackLocationPatch("thumb", {"resize_gravity": Gravity.SOUTH}))
     packs.update_pack(caller, tiny, {"include_all": IncludeAll.TRUE, "resize_gravity": Gravity.EAST})
     playground.run_jobs()
     return [*plain, tiny, cut, moving, own, elsewhere, nowhere, hidden, twin]
@@ -201,7 +201,7 @@ def test_of_more_shapes_than_are_counted_the_rest_is_told_from_a_sample(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     playground.location("thumb", width=20, height=20, fallback="main")
-    original = playground.snapshot(playground.pack(picture=photo(60, 40))).slots["main"].original
+    original = playground.snapshot(playground.pack(picture=photo(60, 40))).pack_locations["main"].original
     assert original is not None
     shown = {"original_sha256": original.sha256}
     for number in range(300):
@@ -210,7 +210,7 @@ def test_of_more_shapes_than_are_counted_the_rest_is_told_from_a_sample(
         crop = {"crop_left": number / 1000, "crop_top": 0.0, "crop_right": 0.9, "crop_bottom": 0.9}
         if number % 10:
             with playground.site.catalog.write(TENANT) as tx:
-                rows.set_slot(tx, pack_id, "main", shown | (crop if number % 2 else {}))
+                rows.set_pack_location(tx, pack_id, "main", shown | (crop if number % 2 else {}))
     monkeypatch.setattr(plans, "_MOST_PLACES", 64)
     monkeypatch.setattr(plans, "_FEWEST_SHAPES", 64)
     plan = plan_location(playground.caller, "thumb", {"width": 30, "height": 30})

@@ -145,7 +145,7 @@ def test_regenerate_takes_packs_a_location_or_the_whole_tenant(api: Api) -> None
 
 def test_what_cannot_be_rendered_is_named_in_the_job_and_in_the_variants(api: Api) -> None:
     pack_id = api.playground.pack()
-    original = api.playground.snapshot(pack_id).slots["main"].original
+    original = api.playground.snapshot(pack_id).pack_locations["main"].original
     assert original is not None
     # Bytes that go bad after they were accepted.
     path = api.playground.site.originals.local_path(f"default/{original.sha256}")

@@ -22,7 +22,7 @@ from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.tables.work import purges
 from packshot.errors import BadState, Invalid, Limit, NotFound
 from packshot.geometry import Crop
-from packshot.security import access_policy as doors
+from packshot.security import access_policy
 from packshot.settings.settings import Settings
 from packshot.storage.divided import DividedStore
 from pregen.queue.broker import make_broker
@@ -44,7 +44,7 @@ SOON = timedelta(hours=1)
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is known of keys is read anew each time."""
-    monkeypatch.setattr(doors, "FRESH", 0)
+    monkeypatch.setattr(access_policy, "FRESH", 0)
 
 
 @pytest.fixture
@@ -210,12 +210,18 @@ def test_what_graphql_returns_can_be_shown_and_signed(
         f"""{{ pack(by: {{id: "{pack_id}"}}) {{ stableUrl location(name: "thumb") {{
           stableUrl currentUrl variants {{ url }} picture {{ src sources {{ srcset }} }} }} }} }}""",
     )["pack"]
-    slot = place["location"]
-    shown = [slot["currentUrl"], slot["picture"]["src"], *(variant["url"] for variant in slot["variants"])]
-    shown += [part.split()[0] for source in slot["picture"]["sources"] for part in source["srcset"].split(", ")]
+    pack_location = place["location"]
+    shown = [
+        pack_location["currentUrl"],
+        pack_location["picture"]["src"],
+        *(variant["url"] for variant in pack_location["variants"]),
+    ]
+    shown += [
+        part.split()[0] for source in pack_location["picture"]["sources"] for part in source["srcset"].split(", ")
+    ]
     for url in shown:
         assert client.get(url).status_code == 200
-    for url in (place["stableUrl"], slot["stableUrl"]):
+    for url in (place["stableUrl"], pack_location["stableUrl"]):
         assert "signature" not in url
         assert client.get(url).status_code == 403
         moment = f"{datetime.now(UTC) + timedelta(days=300):%Y-%m-%dT%H:%M:%SZ}"
@@ -263,7 +269,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
         access_keys.require_keys(playground.caller, required=True)
     _, secret = access_keys.create_key(playground.caller, "web")
     access_keys.require_keys(playground.caller, required=True)
-    assert access_keys.withdraw(playground.caller) == len(planned)
+    assert access_keys.revoke_access(playground.caller) == len(planned)
     assert (set(store.public.list("")), set(store.private.list(""))) == (set(), planned)
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
@@ -273,7 +279,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     playground.show(pack_id, "thumb", photo(50, 50))
     playground.run_jobs()
     assert list(store.public.list("")) == []
-    assert access_keys.withdraw(playground.caller) == 0
+    assert access_keys.revoke_access(playground.caller) == 0
     assert planned < set(store.private.list(""))
     # Shown to everybody again they stay where they are, and the application gives them out.
     access_keys.require_keys(playground.caller, required=False)
@@ -285,7 +291,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.delete(purges))
     access_keys.require_keys(playground.caller, required=True)
-    assert access_keys.withdraw(playground.caller) == 0
+    assert access_keys.revoke_access(playground.caller) == 0
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
     assert {tag for row in rows for tag in row.tags} == {f"t:{TENANT}", f"e:{TENANT}:{pack_id}"}
@@ -351,7 +357,7 @@ def renewed(playground: Playground) -> Iterator[Any]:
         settings = Settings(**playground.settings.model_dump() | changes)
         catalog = Catalog(settings.effective_database_url)
         opened.append(catalog)
-        site = replace(playground.site, settings=settings, doors=doors.Doors(catalog, settings))
+        site = replace(playground.site, settings=settings, access_policy=access_policy.AccessPolicy(catalog, settings))
         app = create_app(site, make_broker(settings), playground.bell, TOKEN)
         return TestClient(app, follow_redirects=False), replace(playground.caller, site=site)
 
@@ -386,27 +392,27 @@ def test_while_the_database_is_away_the_door_stays_as_it_was(
     def away(*_: Any) -> None:
         raise sa.exc.OperationalError("select", {}, Exception("away"))
 
-    monkeypatch.setattr(doors, "read_guarded", away)
+    monkeypatch.setattr(access_policy, "read_access_rules", away)
     assert client.get(url).status_code == 403
     assert client.get(url, headers={"X-Packshot-Access-Key": key}).status_code == 200
     # Whoever has never heard who requires keys lets nobody in, and puts nothing where everybody may look.
-    fresh = doors.Doors(playground.site.catalog, playground.settings)
+    fresh = access_policy.AccessPolicy(playground.site.catalog, playground.settings)
     with pytest.raises(sa.exc.OperationalError):
         fresh.look()
     with pytest.raises(sa.exc.OperationalError):
-        playground.site.doors.is_private(TENANT)
+        playground.site.access_policy.is_private(TENANT)
 
 
 def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doors, "FRESH", 1000)
+    monkeypatch.setattr(access_policy, "FRESH", 1000)
     url = f"/i/{next(iter(playground.planned(pack_id)))}"
     for _ in range(3):
         assert client.get(url).status_code == 200
     _, secret = access_keys.create_key(playground.caller, "web")
     access_keys.require_keys(playground.caller, required=True)
-    monkeypatch.setattr(playground.site.doors, "_until", 0)
+    monkeypatch.setattr(playground.site.access_policy, "_until", 0)
     for _ in range(3):
         assert client.get(url).status_code == 403
         assert client.get(url, headers={"X-Packshot-Access-Key": secret}).headers["cache-control"] == PRIVATE

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from packshot.errors import PackshotError
-from packshot.security.access_policy import Door, sign
+from packshot.security.access_policy import TenantAccess, sign
 from packshot.settings.settings import Settings
 from packshot.variants.request import split_query
 from resolvers.urls.parse import Address, read_address
@@ -30,7 +30,7 @@ SIGNED = {
 }
 LETTERS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ%&=?/-.,_+#;: \x00é"
 SETTINGS = Settings(tenant_domain="images.example")
-DOOR = Door(True, True, False, frozenset(), SECRETS)
+DOOR = TenantAccess(True, True, False, frozenset(), SECRETS)
 
 
 def opened(url: str, host: str = "testserver") -> Address | None:

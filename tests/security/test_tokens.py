@@ -58,7 +58,7 @@ def test_a_token_of_another_tenant_finds_nothing(playground: Playground, client:
         "packs": {"totalCount": 0},
         "jobs": {"totalCount": 0},
     }
-    assert playground.snapshot(pack_id).slot("main").crop is None
+    assert playground.snapshot(pack_id).pack_location("main").crop is None
 
 
 @pytest.mark.parametrize("scope", list(Scope))

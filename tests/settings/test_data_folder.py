@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from packshot.catalog.clients import webhooks
 from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.tables.work import webhooks as rows
-from packshot.settings.data_folder import FILES, FOLDERS, exposed, group_of, make_private
+from packshot.settings.data_folder import FILES, FOLDERS, group_of, list_exposed, make_private
 from packshot.settings.loading import BadSettings
 from packshot.settings.settings import Settings
 from packshot.site import open_site, open_stores
@@ -39,9 +39,9 @@ def left_open(data: Path) -> None:
 def test_an_installation_that_was_open_is_tightened(tmp_path: Path) -> None:
     settings = Settings(data=tmp_path / "data")
     left_open(settings.data)
-    assert len(list(exposed(settings))) == 8
+    assert len(list(list_exposed(settings))) == 8
     assert make_private(settings) == []
-    assert list(exposed(settings)) == []
+    assert list(list_exposed(settings)) == []
     assert mode_of(settings.data) == 0o700
     assert mode_of(settings.data / "packshot.db-wal") == 0o600
     assert mode_of(settings.data / "originals") == 0o700
@@ -55,7 +55,7 @@ def test_a_folder_with_other_things_in_it_keeps_its_rights_and_says_so(tmp_path:
     make_private(settings)
     assert mode_of(tmp_path) == 0o755
     assert mode_of(tmp_path / "packshot.db") == 0o600
-    assert list(exposed(settings)) == [f"{tmp_path} (mode 0755)"]
+    assert list(list_exposed(settings)) == [f"{tmp_path} (mode 0755)"]
 
 
 def test_a_database_elsewhere_is_private_too(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_group_gets_at_the_variants_and_at_nothing_else(tmp_path: Path) -> Non
     assert mode_of(settings.data) == 0o710
     assert mode_of(settings.data / "variants") == 0o2750
     assert mode_of(settings.data / "originals") == 0o700
-    assert list(exposed(settings)) == []
+    assert list(list_exposed(settings)) == []
 
 
 def test_a_group_that_there_is_not_is_a_fault_of_the_settings(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ def divided(root: Path, hidden: set[str]) -> DividedStore:
         return tenant in hidden
 
     public, private = FolderStore(root / "public"), FolderStore(root / "private")
-    return DividedStore(public, private, is_private=is_hidden, was_private=is_hidden)
+    return DividedStore(public, private, is_private=is_hidden, is_private_cached=is_hidden)
 
 
 class TestPublic(StoreContract):

@@ -26,7 +26,7 @@ from packshot.catalog.work.orders import Priority
 from packshot.model import Snapshot
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
-from packshot.security.access_policy import Doors
+from packshot.security.access_policy import AccessPolicy
 from packshot.settings.settings import Settings
 from packshot.site import Site, divide, original_key
 from packshot.storage.folder import FolderStore
@@ -36,7 +36,7 @@ from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.dispatcher import Dispatcher
 from pregen.services.eraser import Eraser
-from pregen.services.fetcher import Fetcher
+from pregen.services.fetcher import UrlImporter
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
 from resolvers.changing.changes import Activation, Consent
@@ -90,13 +90,13 @@ class Playground:
             (folder / "packshot.db").write_bytes(_migrated())
         catalog = Catalog(self.settings.effective_database_url)
         catalog.engine.update_execution_options(compiled_cache=_compiled)
-        doors = Doors(catalog, self.settings)
+        access_policy = AccessPolicy(catalog, self.settings)
         self.site = Site(
             settings=self.settings,
             catalog=catalog,
-            doors=doors,
+            access_policy=access_policy,
             originals=FolderStore(folder / "originals"),
-            variants=divide(FolderStore(folder / "variants"), FolderStore(folder / "private-variants"), doors),
+            variants=divide(FolderStore(folder / "variants"), FolderStore(folder / "private-variants"), access_policy),
             uploads=FolderStore(folder / "uploads"),
             tombstones=FolderStore(folder / "tombstones"),
             marks=FolderStore(folder / "marks"),
@@ -117,7 +117,7 @@ class Playground:
         self.caller = Caller(site, self.bell, TENANT, "tester", "http://test")
         self.dispatcher = Dispatcher(site, self.bell.ring_all, bulk_places=2)
         self.eraser = Eraser(site)
-        self.fetcher = Fetcher(site, self.bell)
+        self.fetcher = UrlImporter(site, self.bell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""
@@ -146,7 +146,7 @@ class Playground:
 
     def spoil(self, pack_id: str) -> Callable[[], None]:
         """Put something else in the place of the bytes that a pack shows at `main`; what is returned undoes it."""
-        original = self.snapshot(pack_id).slot("main").original
+        original = self.snapshot(pack_id).pack_location("main").original
         assert original is not None
         key, store = original_key(TENANT, original.sha256), self.site.originals
         data, stored = store.get(key)
@@ -172,7 +172,7 @@ class Playground:
 
     def _is_work_left(self) -> bool:
         with self.site.catalog.read("") as tx:
-            return bool(job_portions.unadmitted_jobs(tx, *Priority))
+            return bool(job_portions.jobs_to_enqueue(tx, *Priority))
 
     def snapshot(self, pack_id: str) -> Snapshot:
         with self.site.catalog.read(TENANT) as tx:
@@ -188,7 +188,7 @@ class Playground:
 
     def entries(self, pack_id: str) -> dict[str, Entry]:
         with self.site.catalog.read(TENANT) as tx:
-            known = reconciliation.read_claimed(tx, [pack_id])
+            known = reconciliation.read_ledger_rows(tx, [pack_id])
             return ledger.read_entries(tx, [parse_key(key) for key in known])
 
     def job(self, job: Job) -> Job:

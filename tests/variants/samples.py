@@ -36,7 +36,7 @@ def location(name: str, **values: Any) -> Location:
     return replace(plain, **values)
 
 
-def slot(name: str, **values: Any) -> PackLocation:
+def pack_location(name: str, **values: Any) -> PackLocation:
     """A pack location that sets nothing but what is given."""
     return replace(PackLocation(PACK_ID, name), **values)
 
@@ -44,5 +44,5 @@ def slot(name: str, **values: Any) -> PackLocation:
 def snapshot(*parts: Location | PackLocation, tenant: Tenant = TENANT, pack: Pack = PACK) -> Snapshot:
     """A snapshot of these locations and pack locations; `main` is there anyway."""
     locations = {"main": location("main")} | {part.name: part for part in parts if isinstance(part, Location)}
-    slots = {part.location: part for part in parts if isinstance(part, PackLocation)}
-    return Snapshot(tenant, locations, pack, slots)
+    pack_locations = {part.location: part for part in parts if isinstance(part, PackLocation)}
+    return Snapshot(tenant, locations, pack, pack_locations)

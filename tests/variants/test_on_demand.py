@@ -15,11 +15,11 @@ from packshot.variants.key import parse_key
 from packshot.variants.request import FormatChoice, RequestForm, parse_request
 from packshot.variants.resolve import planned_all, resolve, retarget
 from packshot.variants.steps import near, snap_colour, step_up
-from tests.variants.samples import TENANT, location, original, slot, snapshot
+from tests.variants.samples import TENANT, location, original, pack_location, snapshot
 from tests.variants.test_resolve import LIMIT, live_forms, named, queries, snapshots
 
 THUMB = location("thumb", width=160, height=90, fallback="main", renditions=(Rendition(333, None, 1.5),))
-SNAP = snapshot(THUMB, slot("main", original=original("a", 4000, 3000)))
+SNAP = snapshot(THUMB, pack_location("main", original=original("a", 4000, 3000)))
 
 
 def under(snap: Snapshot, policy: OnDemand) -> Snapshot:
@@ -84,19 +84,19 @@ def test_the_sizes_of_the_tenants_renditions_are_steps() -> None:
 
 @settings(deadline=None)
 @example(
-    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 23, 16))),
+    snapshot(replace(THUMB, allow_upscale=False), pack_location("main", original=original("a", 23, 16))),
     RequestForm(location="thumb", height=12, resize_mode=Mode.COVER, location_ratio=True),
 )
 @example(
-    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 1, 151))),
+    snapshot(replace(THUMB, allow_upscale=False), pack_location("main", original=original("a", 1, 151))),
     RequestForm(location="thumb", height=161, resize_mode=Mode.INCLUDE_ALL, location_ratio=True),
 )
 @example(
-    snapshot(replace(THUMB, allow_upscale=False), slot("main", original=original("a", 103, 18))),
+    snapshot(replace(THUMB, allow_upscale=False), pack_location("main", original=original("a", 103, 18))),
     RequestForm(location="thumb", height=5, resize_mode=Mode.COVER, location_ratio=True),
 )
 @example(
-    snapshot(THUMB, slot("main", original=original("a", 1280, 720))),
+    snapshot(THUMB, pack_location("main", original=original("a", 1280, 720))),
     RequestForm(location="thumb", blur=Decimal("240.041"), dpr=Decimal("3.62")),
 )
 @given(snapshots, queries)
@@ -130,7 +130,7 @@ def test_a_key_off_the_ladder_leads_to_one_on_it_and_no_further(snap: Snapshot, 
 def test_the_ratio_of_both_sides_changes_by_less_than_a_percent(width: int, height: int) -> None:
     form = RequestForm(width=width, height=height, resize_mode=Mode.STRETCH)
     up = replace(THUMB, allow_upscale=True)
-    snap = under(snapshot(up, slot("main", original=original())), OnDemand.STEPS)
+    snap = under(snapshot(up, pack_location("main", original=original())), OnDemand.STEPS)
     got = resolve(snap, replace(form, location="thumb"), limit=Size(8192, 8192)).drawing.size
     shorter, longer = sorted(got)
     asked = Fraction(min(width, height), max(width, height))
@@ -189,7 +189,7 @@ def test_other_variants_need_a_signature_under_signed() -> None:
 
 def test_a_crop_and_a_small_picture_stay_within_the_picture() -> None:
     small = snapshot(
-        THUMB, slot("main", original=original("a", 301, 199), crop=Crop(0.1, 0.1, 0.8, 0.9)), tenant=TENANT
+        THUMB, pack_location("main", original=original("a", 301, 199), crop=Crop(0.1, 0.1, 0.8, 0.9)), tenant=TENANT
     )
     snap = under(small, OnDemand.STEPS)
     target = resolve(snap, RequestForm(width=900), limit=LIMIT)

@@ -14,11 +14,11 @@ from packshot.variants.key import parse_key
 from packshot.variants.live_request import EXTENSIONS, FITS, LiveForm, parse_live_request
 from packshot.variants.request import FormatChoice, QualityChoice, RequestForm, parse_request
 from packshot.variants.resolve import Target, planned, planned_all, policy_for, resolve, retarget, shown_at, source_of
-from tests.variants.samples import PACK, TENANT, location, original, slot, snapshot
+from tests.variants.samples import PACK, TENANT, location, original, pack_location, snapshot
 
 LIMIT = Size(4096, 4096)
 THUMB = location("thumb", width=320, height=180, fallback="main")
-MAIN = slot("main", original=original("a"))
+MAIN = pack_location("main", original=original("a"))
 
 
 def target_of(snap: Snapshot, query: str, accept: frozenset[Format] = frozenset()) -> Target:
@@ -30,7 +30,7 @@ def plan_of(snap: Snapshot, query: str, accept: frozenset[Format] = frozenset())
 
 
 def test_a_location_shows_its_own_original_first() -> None:
-    snap = snapshot(THUMB, MAIN, slot("thumb", original=original("b")))
+    snap = snapshot(THUMB, MAIN, pack_location("thumb", original=original("b")))
     assert source_of(snap, "thumb") == ("thumb", ("thumb",))
 
 
@@ -44,7 +44,7 @@ def test_a_pack_can_name_another_main_location() -> None:
     snap = snapshot(
         location("hero"),
         location("alone"),
-        slot("hero", original=original("b")),
+        pack_location("hero", original=original("b")),
         pack=replace(PACK, main_location="hero"),
     )
     assert source_of(snap, "alone") == ("hero", ("alone", "hero"))
@@ -66,18 +66,18 @@ def test_nothing_to_show_and_an_unknown_location_are_told_apart() -> None:
 
 def test_crop_and_focus_are_the_locations_own_else_those_of_the_source() -> None:
     crop, own = Crop(0.1, 0.1, 0.9, 0.9), Crop(0.0, 0.0, 0.5, 0.5)
-    source = slot("main", original=original("a"), crop=crop, focus=Focus(0.2, 0.2))
+    source = pack_location("main", original=original("a"), crop=crop, focus=Focus(0.2, 0.2))
     inherited = shown_at(snapshot(THUMB, source), "thumb")
     assert inherited is not None
     assert (inherited.crop, inherited.focus) == (crop, Focus(0.2, 0.2))
-    cropped = shown_at(snapshot(THUMB, source, slot("thumb", crop=own)), "thumb")
+    cropped = shown_at(snapshot(THUMB, source, pack_location("thumb", crop=own)), "thumb")
     assert cropped is not None
     assert (cropped.crop, cropped.focus) == (own, Focus(0.2, 0.2))
 
 
 def test_the_full_rectangle_says_no_crop_although_the_source_has_one() -> None:
-    source = slot("main", original=original("a"), crop=Crop(0.1, 0.1, 0.9, 0.9))
-    full = shown_at(snapshot(THUMB, source, slot("thumb", crop=Crop(0, 0, 1, 1))), "thumb")
+    source = pack_location("main", original=original("a"), crop=Crop(0.1, 0.1, 0.9, 0.9))
+    full = shown_at(snapshot(THUMB, source, pack_location("thumb", crop=Crop(0, 0, 1, 1))), "thumb")
     plain = shown_at(snapshot(THUMB, MAIN), "thumb")
     assert full is not None
     assert plain is not None
@@ -87,7 +87,7 @@ def test_the_full_rectangle_says_no_crop_although_the_source_has_one() -> None:
 def test_policy_comes_from_the_first_that_says_anything() -> None:
     everything = (
         location("thumb", width=320, height=180, resize_gravity=Gravity.EAST, include_all=IncludeAll.TRUE),
-        slot("thumb", resize_gravity=Gravity.NORTH, include_all=IncludeAll.FALSE),
+        pack_location("thumb", resize_gravity=Gravity.NORTH, include_all=IncludeAll.FALSE),
     )
     pack = replace(PACK, resize_gravity=Gravity.WEST, include_all=IncludeAll.TRUE)
     by_slot = policy_for(snapshot(*everything, pack=pack), "thumb")
@@ -104,7 +104,7 @@ def test_policy_comes_from_the_first_that_says_anything() -> None:
 def test_the_request_overrides_every_policy() -> None:
     snap = snapshot(
         replace(THUMB, include_all=IncludeAll.TRUE, resize_gravity=Gravity.EAST),
-        slot("main", original=original("a", 4000, 1000)),
+        pack_location("main", original=original("a", 4000, 1000)),
     )
     assert plan_of(snap, "location=thumb&format=webp") == "w320-h180-includeall-center-q80.webp"
     assert plan_of(snap, "location=thumb&resize-mode=crop&resize-gravity=west") == "w320-h180-crop-west-q80.jpg"
@@ -128,7 +128,7 @@ def test_equal_meaning_is_one_plan_however_it_is_asked(query: str) -> None:
 
 
 def test_gravity_is_spelled_only_where_it_changes_the_picture() -> None:
-    wide = snapshot(location("thumb", width=200, height=100), slot("main", original=original("a", 4000, 2000)))
+    wide = snapshot(location("thumb", width=200, height=100), pack_location("main", original=original("a", 4000, 2000)))
     assert plan_of(wide, "location=thumb&resize-gravity=north") == plan_of(wide, "location=thumb")
     assert plan_of(wide, "location=thumb&width=200&height=200&resize-gravity=east") == "w200-h200-crop-east-q80.jpg"
     # In a full-width crop only north and south differ.
@@ -139,7 +139,9 @@ def test_the_focal_point_is_in_the_middle_of_a_crop_as_far_as_the_picture_goes()
     square = location("thumb", width=100, height=100, resize_gravity=Gravity.FOCUS)
     wide = original("a", 4000, 1000)
     drawn = [
-        target_of(snapshot(square, slot("main", original=wide, focus=Focus(x, 0.1))), "location=thumb").drawing.box
+        target_of(
+            snapshot(square, pack_location("main", original=wide, focus=Focus(x, 0.1))), "location=thumb"
+        ).drawing.box
         for x in (0.0, 0.5, 0.6, 1.0)
     ]
     assert drawn == [
@@ -152,7 +154,7 @@ def test_the_focal_point_is_in_the_middle_of_a_crop_as_far_as_the_picture_goes()
 
 def test_the_focal_point_holds_inside_a_stored_crop_and_beside_it() -> None:
     square = location("thumb", width=100, height=100, resize_gravity=Gravity.FOCUS)
-    wide = slot("main", original=original("a", 4000, 1000), crop=Crop(0.25, 0.0, 0.75, 1.0))
+    wide = pack_location("main", original=original("a", 4000, 1000), crop=Crop(0.25, 0.0, 0.75, 1.0))
     for x, left in ((0.4, 1100), (0.1, 1000), (0.9, 2000)):
         snap = snapshot(square, replace(wide, focus=Focus(x, 0.5)))
         assert target_of(snap, "location=thumb").drawing.box == Box(left, 0, 1000, 1000)
@@ -163,23 +165,23 @@ def test_the_focal_point_holds_inside_a_stored_crop_and_beside_it() -> None:
 @pytest.mark.parametrize("gravity", ["focus", "smart"])
 @pytest.mark.parametrize("mode", ["includeAll", "canvas", "clip", "cover", "stretch"])
 def test_what_is_shown_whole_stands_in_the_middle_whatever_is_worth_seeing(gravity: str, mode: str) -> None:
-    snap = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.0, 0.0)))
+    snap = snapshot(pack_location("main", original=original("a", 4000, 1000), focus=Focus(0.0, 0.0)))
     query = f"width=100&height=100&resize-mode={mode}"
     assert plan_of(snap, f"{query}&resize-gravity={gravity}") == plan_of(snap, query)
 
 
 def test_a_focus_that_changes_nothing_is_not_part_of_the_plan() -> None:
     query = "width=100&height=100&resize-gravity=focus"
-    nowhere = snapshot(slot("main", original=original("a", 4000, 1000)))
+    nowhere = snapshot(pack_location("main", original=original("a", 4000, 1000)))
     assert plan_of(nowhere, query) == "w100-h100-crop-center-q80.jpg"
-    middle = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.5, 0.0)))
+    middle = snapshot(pack_location("main", original=original("a", 4000, 1000), focus=Focus(0.5, 0.0)))
     assert plan_of(middle, query) == "w100-h100-crop-center-q80.jpg"
-    left = snapshot(slot("main", original=original("a", 4000, 1000), focus=Focus(0.2, 0.0)))
+    left = snapshot(pack_location("main", original=original("a", 4000, 1000), focus=Focus(0.2, 0.0)))
     assert plan_of(left, query) == "w100-h100-crop-focus-q80.jpg"
 
 
 def test_smart_leaves_the_choice_of_the_box_to_the_renderer_where_something_is_cut() -> None:
-    snap = snapshot(slot("main", original=original("a", 4000, 1000), crop=Crop(0.5, 0.0, 1.0, 1.0)))
+    snap = snapshot(pack_location("main", original=original("a", 4000, 1000), crop=Crop(0.5, 0.0, 1.0, 1.0)))
     cut = target_of(snap, "width=100&height=100&resize-gravity=smart")
     assert str(cut.key.plan) == "w100-h100-crop-smart-q80.jpg"
     assert (cut.drawing.smart, cut.drawing.box) == (True, Box(2000, 0, 2000, 1000))
@@ -216,7 +218,7 @@ def test_smart_leaves_the_choice_of_the_box_to_the_renderer_where_something_is_c
     ],
 )
 def test_canvas_cover_and_stretch(query: str, plan: str) -> None:
-    assert plan_of(snapshot(slot("main", original=original("a", 4000, 2000))), query) == plan
+    assert plan_of(snapshot(pack_location("main", original=original("a", 4000, 2000))), query) == plan
 
 
 @pytest.mark.parametrize(
@@ -230,7 +232,7 @@ def test_canvas_cover_and_stretch(query: str, plan: str) -> None:
 )
 def test_a_background_lies_under_a_transparent_picture_in_jpeg_and_on_a_canvas(query: str, plan: str) -> None:
     logo = original("a", 4000, 2000, format="png", alpha=True)
-    assert plan_of(snapshot(slot("main", original=logo)), query) == plan
+    assert plan_of(snapshot(pack_location("main", original=logo)), query) == plan
 
 
 @pytest.mark.parametrize(
@@ -253,11 +255,11 @@ def test_a_background_lies_under_a_transparent_picture_in_jpeg_and_on_a_canvas(q
     ],
 )
 def test_corners_and_blur_are_in_css_pixels(query: str, plan: str) -> None:
-    assert plan_of(snapshot(slot("main", original=original("a", 600, 300))), query) == plan
+    assert plan_of(snapshot(pack_location("main", original=original("a", 600, 300))), query) == plan
 
 
 def test_quality_auto_is_a_jpegs_own_where_a_jpeg_is_made_of_it() -> None:
-    known = snapshot(slot("main", original=original("a", quality=92)))
+    known = snapshot(pack_location("main", original=original("a", quality=92)))
     assert plan_of(known, "width=100&quality=auto") == "w100-h75-crop-center-q92.jpg"
     assert plan_of(known, "width=100&quality=auto&format=webp") == "w100-h75-crop-center-q80.webp"
     assert plan_of(known, "width=100&quality=auto&format=png") == "w100-h75-crop-center.png"
@@ -265,7 +267,7 @@ def test_quality_auto_is_a_jpegs_own_where_a_jpeg_is_made_of_it() -> None:
 
 
 def test_an_enlarged_picture_is_reported() -> None:
-    small = slot("main", original=original("a", 300, 200))
+    small = pack_location("main", original=original("a", 300, 200))
     allowed = snapshot(location("thumb", width=400, height=100, allow_upscale=True), small)
     assert target_of(allowed, "location=thumb").upscaled
     assert target_of(allowed, "location=thumb&resize-gravity=smart").upscaled
@@ -312,7 +314,7 @@ def test_skipping_the_crop_is_a_plan_of_its_own_only_where_there_is_one() -> Non
     ],
 )
 def test_the_format_follows_original_request_and_mode(kind: str, alpha: bool, query: str, extension: str) -> None:
-    snap = snapshot(slot("main", original=original("a", format=kind, alpha=alpha)))
+    snap = snapshot(pack_location("main", original=original("a", format=kind, alpha=alpha)))
     assert plan_of(snap, query).rpartition(".")[2] == extension
 
 
@@ -327,7 +329,7 @@ def test_auto_gives_the_best_that_is_accepted() -> None:
 
 def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
     moving = original("a", 300, 200, format="gif", frames=12, alpha=True)
-    snap = snapshot(slot("main", original=moving))
+    snap = snapshot(pack_location("main", original=moving))
     both = frozenset({Format.AVIF, Format.WEBP})
     assert plan_of(snap, "") == "w300-h200-crop-center-e2.gif"
     assert plan_of(snap, "format=auto", both) == "w300-h200-crop-center-q80-e2.webp"
@@ -335,10 +337,10 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
     assert plan_of(snap, "format=png", both) == "w300-h200-crop-center.png"
     # Their frames are not shown, so they are pictures like others.
     for kind in ("png", "avif"):
-        still = snapshot(slot("main", original=replace(moving, format=kind)))
+        still = snapshot(pack_location("main", original=replace(moving, format=kind)))
         assert plan_of(still, "format=auto", both) == "w300-h200-crop-center-q50.avif"
         assert plan_of(still, "") == "w300-h200-crop-center.png"
-    webp = snapshot(slot("main", original=replace(moving, format="webp")))
+    webp = snapshot(pack_location("main", original=replace(moving, format="webp")))
     assert plan_of(webp, "") == "w300-h200-crop-center-q80-e2.webp"
     assert {str(target.key.plan) for target in planned(snap, "main", limit=LIMIT)} == {
         "w300-h200-crop-center-q80-e2.webp",
@@ -347,7 +349,7 @@ def test_an_animation_stays_one_unless_another_format_is_asked_for() -> None:
 
 
 def test_the_key_of_an_animation_from_before_it_was_written_in_another_way_leads_to_its_successor() -> None:
-    snap = snapshot(slot("main", original=original("a", 300, 200, format="gif", frames=12)))
+    snap = snapshot(pack_location("main", original=original("a", 300, 200, format="gif", frames=12)))
     for format in (Format.GIF, Format.WEBP):
         target = resolve(snap, RequestForm(width=64), limit=LIMIT, format=format)
         older = replace(target.key, plan=replace(target.key.plan, encoding=1))
@@ -357,7 +359,7 @@ def test_the_key_of_an_animation_from_before_it_was_written_in_another_way_leads
 
 def test_a_transparent_picture_in_jpeg_stands_on_white() -> None:
     assert (
-        plan_of(snapshot(slot("main", original=original(alpha=True))), "format=jpeg&width=10")
+        plan_of(snapshot(pack_location("main", original=original(alpha=True))), "format=jpeg&width=10")
         == "w10-h8-crop-center-bffffff-q80.jpg"
     )
 
@@ -378,7 +380,7 @@ def test_what_is_planned_is_the_location_at_one_and_two_x_in_three_formats() -> 
 
 
 def test_what_is_planned_has_no_doubles_where_2x_cannot_be_had() -> None:
-    small = snapshot(THUMB, slot("main", original=original(width=320, height=180)))
+    small = snapshot(THUMB, pack_location("main", original=original(width=320, height=180)))
     assert len(planned(small, "thumb", limit=LIMIT)) == 3
 
 
@@ -424,7 +426,7 @@ originals = st.builds(
 )
 snapshots = st.builds(
     lambda shown, crop, focus, up, tenant: snapshot(
-        replace(THUMB, allow_upscale=up), slot("main", original=shown, crop=crop, focus=focus), tenant=tenant
+        replace(THUMB, allow_upscale=up), pack_location("main", original=shown, crop=crop, focus=focus), tenant=tenant
     ),
     originals,
     st.one_of(st.none(), st.builds(lambda x, y: Crop(x, y, x + 0.5, y + 0.5), edges, edges)),
@@ -458,7 +460,7 @@ def test_what_is_drawn_lies_on_the_original_and_in_the_output(snap: Snapshot, fo
 
 def test_a_replaced_pictures_key_leads_to_its_successor() -> None:
     before = resolve(snapshot(THUMB, MAIN), RequestForm(location="thumb"), limit=LIMIT).key
-    after = snapshot(THUMB, slot("main", original=original("b")))
+    after = snapshot(THUMB, pack_location("main", original=original("b")))
     successor = retarget(after, before, limit=LIMIT)
     assert successor.key == resolve(after, RequestForm(location="thumb"), limit=LIMIT).key
     assert successor.key != before
@@ -518,7 +520,7 @@ def test_a_live_url_gives_the_box_that_it_names_however_small_the_picture(snap: 
 
 
 def test_where_no_live_url_is_no_key_enlarges() -> None:
-    snap = named(snapshot(slot("main", original=original("a", 40, 30))))
+    snap = named(snapshot(pack_location("main", original=original("a", 40, 30))))
     key = resolve(snap, parse_live_request("film_400_300.jpg", "").request, limit=LIMIT, upscale=True).key
     assert key.plan.width == 400
     assert retarget(snap, key, limit=LIMIT, live=True).key == key
@@ -528,7 +530,7 @@ def test_where_no_live_url_is_no_key_enlarges() -> None:
 
 
 def test_a_key_enlarges_only_what_a_live_url_can_ask_for() -> None:
-    snap = named(snapshot(THUMB, slot("main", original=original("a", 40, 30))))
+    snap = named(snapshot(THUMB, pack_location("main", original=original("a", 40, 30))))
     key = resolve(snap, parse_live_request("film_400_400.jpg", "fit=crop").request, limit=LIMIT, upscale=True).key
     for made_up in (
         replace(key, location="thumb"),
@@ -543,7 +545,7 @@ def test_a_key_enlarges_only_what_a_live_url_can_ask_for() -> None:
 
 
 def test_a_replaced_enlargement_leads_to_one_of_the_same_shape() -> None:
-    before, after = (named(snapshot(slot("main", original=original(digit, 40, 30)))) for digit in "ab")
+    before, after = (named(snapshot(pack_location("main", original=original(digit, 40, 30)))) for digit in "ab")
     form = parse_live_request("film_400_300.jpg", "").request
     old, new = (resolve(snap, form, limit=LIMIT, upscale=True) for snap in (before, after))
     assert retarget(after, old.key, limit=LIMIT, live=True) == new
@@ -551,7 +553,7 @@ def test_a_replaced_enlargement_leads_to_one_of_the_same_shape() -> None:
 
 def test_the_key_of_a_large_picture_from_before_it_was_encoded_quickly_leads_to_its_successor() -> None:
     cutout = original("a", format="png", alpha=True)
-    snap = snapshot(location("main", formats=(Format.GIF,)), slot("main", original=cutout))
+    snap = snapshot(location("main", formats=(Format.GIF,)), pack_location("main", original=cutout))
     for format in (Format.AVIF, Format.WEBP, Format.GIF):
         target = resolve(snap, RequestForm(), limit=LIMIT, format=format)
         assert "-quick." in str(target.key.plan)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from packshot.cdn.cloudfront import MOST_WILDCARDS
+from packshot.cdn.cloudfront import MAX_WILDCARDS
 from packshot.cdn.paths import live_paths, paths_of
 from packshot.variants.tags import TagKind, erase_tag, location_tag, pack_tag, parse_tag, tenant_tag
 
@@ -42,8 +42,8 @@ TAGS = st.one_of(
 def test_the_paths_of_tags_cover_every_url_that_may_carry_one_and_are_never_too_many(
     tags: list[str], prefix: str, live: tuple[str | None, str | None]
 ) -> None:
-    paths = paths_of(tags, prefix=prefix, most=MOST_WILDCARDS, live=live_paths(*live))
-    assert 1 <= len(paths) <= MOST_WILDCARDS
+    paths = paths_of(tags, prefix=prefix, most=MAX_WILDCARDS, live=live_paths(*live))
+    assert 1 <= len(paths) <= MAX_WILDCARDS
     for text in tags:
         kind, tenant, name = parse_tag(text)
         base = prefix.replace("{tenant}", tenant)

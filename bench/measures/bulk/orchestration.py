@@ -41,7 +41,7 @@ from packshot.originals.ingest import keep_original
 from packshot.render.drawing.pipeline import Rendered
 from packshot.render.limits import Limits
 from packshot.render.processes.lanes import ANYBODY
-from packshot.render.processes.pool import Lane, Renderer, Share
+from packshot.render.processes.pool import Lane, LoadShare, Renderer
 from packshot.settings.settings import Settings
 from packshot.site import open_site
 from packshot.storage.base import Metadata, Stored
@@ -74,7 +74,7 @@ class InstantRenderer(Renderer):
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
-        share: Share = ANYBODY,
+        share: LoadShare = ANYBODY,
         patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,
@@ -191,8 +191,8 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
             shown = common | {"location": "main", "original_sha256": original.sha256, "original_at": tx.now}
             numbered = [pack | {"id": id, "sequence_number": next_sequence(tx)} for id in portion]
             tx.connection.execute(sa.insert(pack_table), numbered)
-            slots = [shown | {"pack_id": id, "revision": 0} for id in portion]
-            tx.connection.execute(sa.insert(slot_table), slots)
+            pack_locations = [shown | {"pack_id": id, "revision": 0} for id in portion]
+            tx.connection.execute(sa.insert(slot_table), pack_locations)
     with site.catalog.write(TENANT) as tx:
         # The first holds the original for all of them.
         packs.keep_original(tx, ids[0], original)

@@ -15,7 +15,7 @@ from packshot.errors import BadState, Limit, NotFound
 from packshot.model import OnDemand, check_name
 
 # Old and new side by side, for a few who use them; every signed URL is tried with each.
-MOST_KEYS = 8
+MAX_KEYS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class LiveKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Guarded:
+class AccessRules:
     """A tenant whose blobs are kept from the public, or that has other variants than the planned ones signed.
 
     Attributes:
@@ -70,8 +70,8 @@ def add_key(tx: Tx, name: str, sha256: str, seal: Callable[[str], bytes], *, by:
     """
     check_name(name, "name")
     hold_configuration(tx)
-    if len(live_keys(tx)) >= MOST_KEYS:
-        raise Limit("That many access keys are not possible.", expected=f"at most {MOST_KEYS}; revoke one first")
+    if len(live_keys(tx)) >= MAX_KEYS:
+        raise Limit("That many access keys are not possible.", expected=f"at most {MAX_KEYS}; revoke one first")
     id = secrets.token_hex(12)
     made = tx.connection.execute(
         sa.insert(access_keys)
@@ -156,7 +156,7 @@ def require_keys(tx: Tx, *, required: bool) -> bool:
     return before
 
 
-def read_guarded(tx: Tx) -> dict[str, Guarded]:
+def read_access_rules(tx: Tx) -> dict[str, AccessRules]:
     """Return every tenant whose blobs are private or whose variants are signed, by name, in one statement."""
     live = sa.and_(access_keys.c.tenant_id == tenants.c.id, access_keys.c.revoked_at.is_(None))
     rows = tx.connection.execute(
@@ -171,11 +171,11 @@ def read_guarded(tx: Tx) -> dict[str, Guarded]:
         .where(sa.or_(tenants.c.private, tenants.c.on_demand == OnDemand.SIGNED.value))
         .order_by(tenants.c.id, access_keys.c.created_at.desc(), access_keys.c.id)
     )
-    found: dict[str, Guarded] = {}
+    found: dict[str, AccessRules] = {}
     keys: dict[str, list[LiveKey]] = {}
     for row in rows:
         signs = row.on_demand == OnDemand.SIGNED.value
-        found[row.tenant] = Guarded(row.keys_required, row.private, signs, ())
+        found[row.tenant] = AccessRules(row.keys_required, row.private, signs, ())
         if row.sha256 is not None:
             keys.setdefault(row.tenant, []).append(LiveKey(row.id, row.sha256, row.sealed))
     return {tenant: replace(guarded, keys=tuple(keys.get(tenant, ()))) for tenant, guarded in found.items()}

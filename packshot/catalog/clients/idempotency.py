@@ -15,7 +15,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.clients import answers
 from packshot.errors import IdempotencyMismatch
 
-KEPT = timedelta(hours=24)
+KEEP_ANSWERS = timedelta(hours=24)
 
 
 class AnsweredBefore(Exception):
@@ -31,7 +31,7 @@ class AnsweredBefore(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotentCall:
     """One call that is to be made once.
 
     Attributes:
@@ -45,13 +45,13 @@ class Once:
     answer: dict[str, str] = field(default_factory=dict)
 
 
-def once(subject: str, key: str, body: str) -> Once:
+def call_of(subject: str, key: str, body: str) -> IdempotentCall:
     """Return the call that `subject` names by `key`; `body` spells what it asks for."""
-    return Once(sha256(f"{subject}\0{key}".encode()).hexdigest(), sha256(body.encode()).hexdigest())
+    return IdempotentCall(sha256(f"{subject}\0{key}".encode()).hexdigest(), sha256(body.encode()).hexdigest())
 
 
-def find_answer(tx: Tx, call: Once) -> None:
-    """Raise what `begin_once` would, without waiting for a call that is being made right now."""
+def find_answer(tx: Tx, call: IdempotentCall) -> None:
+    """Raise what `begin_call` would, without waiting for a call that is being made right now."""
     row = tx.connection.execute(
         sa.select(answers.c.body, answers.c.answer).where(
             answers.c.tenant_id == tx.tenant, answers.c.id == call.id, answers.c.expires_at > tx.now
@@ -61,7 +61,7 @@ def find_answer(tx: Tx, call: Once) -> None:
         _answer(call, row.body, row.answer)
 
 
-def begin_once(tx: Tx, call: Once) -> None:
+def begin_call(tx: Tx, call: IdempotentCall) -> None:
     """Take the key for this transaction; a call with the same key waits for its end.
 
     Raises:
@@ -69,12 +69,12 @@ def begin_once(tx: Tx, call: Once) -> None:
         IdempotencyMismatch: another call was made with that key.
     """
     statement = tx.insert(answers).values(
-        tenant_id=tx.tenant, id=call.id, body=call.body, answer={}, expires_at=tx.now + KEPT
+        tenant_id=tx.tenant, id=call.id, body=call.body, answer={}, expires_at=tx.now + KEEP_ANSWERS
     )
     taken = tx.connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "id"],
-            set_={"body": call.body, "answer": {}, "expires_at": tx.now + KEPT},
+            set_={"body": call.body, "answer": {}, "expires_at": tx.now + KEEP_ANSWERS},
             where=answers.c.expires_at <= tx.now,
         ).returning(answers.c.id)
     )
@@ -82,18 +82,18 @@ def begin_once(tx: Tx, call: Once) -> None:
         find_answer(tx, call)
 
 
-def end_once(tx: Tx, call: Once) -> None:
-    """Keep the answer, in the transaction that `begin_once` began."""
+def end_call(tx: Tx, call: IdempotentCall) -> None:
+    """Keep the answer, in the transaction that `begin_call` began."""
     here = (answers.c.tenant_id == tx.tenant, answers.c.id == call.id)
     tx.connection.execute(sa.update(answers).where(*here).values(answer=call.answer))
 
 
-def forget_answers(tx: Tx) -> None:
+def delete_expired_answers(tx: Tx) -> None:
     """Drop what no call can ask for any more, of every tenant."""
     tx.connection.execute(sa.delete(answers).where(answers.c.expires_at <= tx.now))
 
 
-def _answer(call: Once, body: str, answer: dict[str, str]) -> None:
+def _answer(call: IdempotentCall, body: str, answer: dict[str, str]) -> None:
     if body != call.body:
         raise IdempotencyMismatch(
             "Another call was made with this key.",

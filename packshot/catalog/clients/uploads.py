@@ -201,7 +201,7 @@ def list_expired(tx: Tx, *, limit: int) -> list[tuple[str, str]]:
     return [(row.tenant_id, row.id) for row in tx.connection.execute(statement)]
 
 
-def forget_upload(tx: Tx, upload_id: str) -> None:
+def delete_upload(tx: Tx, upload_id: str) -> None:
     """Drop an upload's row."""
     tx.connection.execute(sa.delete(uploads).where(uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id))
 

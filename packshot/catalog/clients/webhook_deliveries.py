@@ -22,13 +22,13 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import deliveries, webhooks
 from packshot.errors import NotFound
 
-LEASE = timedelta(seconds=60)
+LEASE_TIME = timedelta(seconds=60)
 # After each failed attempt; the whole takes a day and a half.
 PAUSES = tuple(
     timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
 )
 MAX_ATTEMPTS = len(PAUSES) + 1
-KEPT = timedelta(days=30)
+KEEP_DELIVERIES = timedelta(days=30)
 
 
 class DeliveryState(StrEnum):
@@ -62,7 +62,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class WebhookClaim:
     """The right to try one telling once, and all that it takes.
 
     Attributes:
@@ -82,12 +82,12 @@ class Claim:
     faults: int
 
 
-def tell(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
+def add_delivery(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
     """Add a delivery for every webhook that listens for the event; it is sent once this transaction is committed."""
-    tell_all(tx, event, [data])
+    add_deliveries(tx, event, [data])
 
 
-def tell_all(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
+def add_deliveries(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
     """Add deliveries for several events, as `tell` does for one."""
     if not happened:
         return
@@ -164,7 +164,7 @@ def claim_due(
     each_tenant: int | None = None,
     busy: Collection[tuple[str, str]] = (),
     busy_tenants: Collection[str] = (),
-) -> list[tuple[str, Claim]]:
+) -> list[tuple[str, WebhookClaim]]:
     """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
 
     Args:
@@ -211,11 +211,11 @@ def claim_due(
         tx.connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
-            .values(lease_until=tx.now + LEASE, attempts=row.attempts + 1)
+            .values(lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
         )
         attempt = row.attempts + 1
         old_sealed = tuple(old_secrets.get((row.tenant_id, row.webhook_id), ()))
-        claim = Claim(
+        claim = WebhookClaim(
             row.id, row.webhook_id, row.url, row.secret, row.sealed, old_sealed, row.body, attempt, row.faults
         )
         claims.append((row.tenant_id, claim))
@@ -227,7 +227,7 @@ def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
         deliveries.c.state == DeliveryState.QUEUED.value,
         # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
         sa.or_(deliveries.c.due_at <= tx.now, deliveries.c.due_at > _latest(tx)),
-        backoff.is_free(tx, deliveries.c.lease_until, LEASE),
+        backoff.is_free(tx, deliveries.c.lease_until, LEASE_TIME),
     )
 
 
@@ -239,7 +239,7 @@ def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
     return sa.case(first | after, value=deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
 
 
-def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = None) -> None:
+def end_attempt(tx: Tx, claim: WebhookClaim, status: int | None, error: str | None = None) -> None:
     """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
 
     Args:
@@ -259,7 +259,7 @@ def end_attempt(tx: Tx, claim: Claim, status: int | None, error: str | None = No
     _end(tx, claim, values)
 
 
-def end_after_fault(tx: Tx, claim: Claim, error: str) -> None:
+def end_after_fault(tx: Tx, claim: WebhookClaim, error: str) -> None:
     """Note that an unforeseen exception ended an attempt; after some in a row no other follows."""
     values: dict[str, Any] = {"faults": claim.faults + 1, "error": backoff.shorten(error)}
     if claim.faults + 1 >= MAX_FAULTS or claim.attempt >= MAX_ATTEMPTS:
@@ -269,7 +269,7 @@ def end_after_fault(tx: Tx, claim: Claim, error: str) -> None:
     _end(tx, claim, values)
 
 
-def _end(tx: Tx, claim: Claim, values: dict[str, Any]) -> None:
+def _end(tx: Tx, claim: WebhookClaim, values: dict[str, Any]) -> None:
     # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
     tx.connection.execute(
         sa.update(deliveries)
@@ -279,11 +279,11 @@ def _end(tx: Tx, claim: Claim, values: dict[str, Any]) -> None:
     )
 
 
-def forget_deliveries(tx: Tx) -> None:
+def delete_old_deliveries(tx: Tx) -> None:
     """Drop what was told long ago, of every tenant."""
     tx.connection.execute(
         sa.delete(deliveries).where(
-            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEPT
+            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEEP_DELIVERIES
         )
     )
 

@@ -18,7 +18,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import webhook_secrets, webhooks
 from packshot.errors import Invalid, Limit, NotFound
 
-MOST_WEBHOOKS = 20
+MAX_WEBHOOKS = 20
 MAX_KEEP = timedelta(days=7)  # of a replaced secret
 MAX_OLD_SECRETS = 4  # that sign at the same time, beside the current one
 
@@ -57,8 +57,8 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Seal) -> tup
     """
     here = webhooks.c.tenant_id == tx.tenant
     known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(here)) or 0
-    if known >= MOST_WEBHOOKS:
-        raise Limit("A tenant cannot have more webhooks.", expected=f"at most {MOST_WEBHOOKS}", got=known + 1)
+    if known >= MAX_WEBHOOKS:
+        raise Limit("A tenant cannot have more webhooks.", expected=f"at most {MAX_WEBHOOKS}", got=known + 1)
     webhook_id, secret = secrets.token_hex(12), _new_secret()
     tx.connection.execute(
         sa.insert(webhooks).values(
@@ -149,7 +149,7 @@ def list_old_secrets(tx: Tx, webhook_ids: Collection[tuple[str, str]]) -> dict[t
     return found
 
 
-def forget_expired_secrets(tx: Tx) -> None:
+def delete_expired_secrets(tx: Tx) -> None:
     """Delete the replaced secrets of every tenant that sign no more."""
     tx.connection.execute(sa.delete(webhook_secrets).where(sa.not_(sa.and_(*_valid(tx)))))
 

@@ -32,7 +32,7 @@ def note_deleted_location(tx: Tx, name: str) -> None:
     _note(tx, "location", name, next_sequence(tx), external_id=None, asset_id=None, erased=False)
 
 
-def forget_deletions(tx: Tx, grace: timedelta) -> int:
+def delete_old_deletions(tx: Tx, grace: timedelta) -> int:
     """Forget the oldest deletions of all tenants whose time is over, some at a time; return how many.
 
     Args:

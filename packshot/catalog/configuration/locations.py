@@ -16,10 +16,10 @@ from packshot.geometry import Size
 from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
 from packshot.variants.draft import effective_renditions
 
-MOST_RENDITIONS = 32
-LONGEST_LABEL = 255
+MAX_RENDITIONS = 32
+MAX_LABEL_CHARACTERS = 255
 # Every location consulted is a purge tag of the answer, and a CDN keeps a bounded number of them (CloudFront 50).
-LONGEST_CHAIN = 8
+MAX_FALLBACK_LOCATIONS = 8
 # Columns of a pack location that are null until somebody sets them.
 _GIVEN = ("original_sha256", "crop_left", "focus_x", "resize_gravity")
 _DEFAULTS: dict[str, Any] = {
@@ -101,7 +101,7 @@ def read_changes(
     check_name(name, "name")
     old = known.get(name)
     _check_version(name, old, expected_version)
-    before = _DEFAULTS if old is None else values_of(old)
+    before = _DEFAULTS if old is None else fields_of(old)
     wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
     _check(name, wanted, known, limit, own, is_new=old is None)
     return wanted if old is None else {field: wanted[field] for field in _DEFAULTS if wanted[field] != before[field]}
@@ -124,7 +124,7 @@ def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | N
 
 def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str | None = None) -> None:
     """Make a new version of a location live, of which these fields differ; the caller holds the configuration."""
-    _write_version(tx, old, values_of(old) | dict(fields), by=by)
+    _write_version(tx, old, fields_of(old) | dict(fields), by=by)
 
 
 def refresh_locations(tx: Tx, names: Collection[str]) -> None:
@@ -135,7 +135,7 @@ def refresh_locations(tx: Tx, names: Collection[str]) -> None:
         tx.connection.execute(sa.update(locations).where(*here).values(**changed))
 
 
-def spend_versions(tx: Tx, names: Collection[str]) -> None:
+def mark_reverts_costly(tx: Tx, names: Collection[str]) -> None:
     """Note that going back to an earlier version of these locations would render everything anew."""
     here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
     tx.connection.execute(
@@ -207,7 +207,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
             f"The location {name!r} is in use. {'; '.join(touched)}.", field=("force",), expected="true", got="false"
         )
     for dependent in dependents:
-        _write_version(tx, known[dependent], values_of(known[dependent]) | {"fallback": None}, by=None)
+        _write_version(tx, known[dependent], fields_of(known[dependent]) | {"fallback": None}, by=None)
     tx.connection.execute(sa.delete(pack_locations).where(*here))
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
@@ -238,7 +238,7 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
         )
 
 
-def values_of(location: Location | LocationVersion) -> dict[str, Any]:
+def fields_of(location: Location | LocationVersion) -> dict[str, Any]:
     """Return what a location is, by field."""
     return {field: getattr(location, field) for field in _DEFAULTS}
 
@@ -284,18 +284,18 @@ def _check(
     _check_sides(wanted["width"], wanted["height"], limit)
     if is_new and wanted["width"] is None and wanted["height"] is None:
         raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
-    if wanted["label"] is not None and len(wanted["label"]) > LONGEST_LABEL:
+    if wanted["label"] is not None and len(wanted["label"]) > MAX_LABEL_CHARACTERS:
         raise Invalid(
             "That label is too long.",
             field=("label",),
-            expected=f"at most {LONGEST_LABEL} characters",
+            expected=f"at most {MAX_LABEL_CHARACTERS} characters",
             got=f"{len(wanted['label'])} characters",
         )
-    if len(wanted["renditions"] or ()) > MOST_RENDITIONS:
+    if len(wanted["renditions"] or ()) > MAX_RENDITIONS:
         raise Invalid(
             "A location cannot have that many renditions.",
             field=("renditions",),
-            expected=f"at most {MOST_RENDITIONS}",
+            expected=f"at most {MAX_RENDITIONS}",
             got=len(wanted["renditions"]),
         )
     # A location without a size has its pictures' own ahead of time, which no client can ask for by numbers.
@@ -351,10 +351,10 @@ def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Locatio
                     got=" -> ".join([*seen, after]),
                 )
             seen.append(after)
-        if len(seen) > LONGEST_CHAIN:
+        if len(seen) > MAX_FALLBACK_LOCATIONS:
             raise Invalid(
                 "The fallback chain would be too long.",
                 field=("fallback",),
-                expected=f"at most {LONGEST_CHAIN} locations",
+                expected=f"at most {MAX_FALLBACK_LOCATIONS} locations",
                 got=" -> ".join(seen),
             )

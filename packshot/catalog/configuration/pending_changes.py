@@ -23,7 +23,7 @@ from packshot.variants.change import Change, merged
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class PendingChange:
     """A change that is being prepared.
 
     Attributes:
@@ -41,7 +41,7 @@ class Candidate:
     prepared_at: datetime | None
 
 
-def read_candidate(tx: Tx) -> Candidate | None:
+def read_pending_change(tx: Tx) -> PendingChange | None:
     """Return the tenant's candidate."""
     row = tx.connection.execute(sa.select(candidates).where(candidates.c.tenant_id == tx.tenant)).first()
     return None if row is None else _to_candidate(row)
@@ -49,46 +49,46 @@ def read_candidate(tx: Tx) -> Candidate | None:
 
 def read_change(tx: Tx) -> Change | None:
     """Return what the tenant's candidate changes."""
-    candidate = read_candidate(tx)
-    return None if candidate is None else candidate.change
+    pending_change = read_pending_change(tx)
+    return None if pending_change is None else pending_change.change
 
 
-def list_candidates(tx: Tx) -> list[tuple[str, Candidate]]:
+def list_pending_changes(tx: Tx) -> list[tuple[str, PendingChange]]:
     """Return the candidates of all tenants, each with its tenant."""
     return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(candidates))]
 
 
-def is_of(candidate: Candidate, location: str | None) -> bool:
+def concerns(pending_change: PendingChange, location: str | None) -> bool:
     """Whether it changes that location; None: the tenant's defaults."""
-    return bool(candidate.change.tenant) if location is None else location in candidate.change.locations
+    return bool(pending_change.change.tenant) if location is None else location in pending_change.change.locations
 
 
 def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
     """Return a change together with what is being prepared of the same thing: so they would go live."""
-    candidate = read_candidate(tx)
-    if candidate is None or not is_of(candidate, location):
+    pending_change = read_pending_change(tx)
+    if pending_change is None or not concerns(pending_change, location):
         return change
-    return merged(candidate.change, change)
+    return merged(pending_change.change, change)
 
 
-def check_free(tx: Tx) -> None:
+def check_none_pending(tx: Tx) -> None:
     """Raise `BadState` if the tenant has a candidate; it says which job is in the way."""
-    candidate = read_candidate(tx)
-    if candidate is not None:
-        raise in_the_way(candidate)
+    pending_change = read_pending_change(tx)
+    if pending_change is not None:
+        raise already_pending(pending_change)
 
 
-def in_the_way(candidate: Candidate) -> BadState:
+def already_pending(pending_change: PendingChange) -> BadState:
     """Return the refusal of whoever wants what only one at a time may have."""
-    what = f"the location {candidate.location!r}" if candidate.location else "the whole tenant"
+    what = f"the location {pending_change.location!r}" if pending_change.location else "the whole tenant"
     return BadState(
         f"A change of {what} is being prepared.",
-        expected=f"job:{candidate.job_id} to end, or to be cancelled",
+        expected=f"job:{pending_change.job_id} to end, or to be cancelled",
         got="a change beside it",
     )
 
 
-def begin_candidate(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
+def begin_pending_change(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
     """Write the tenant's candidate; the caller holds the configuration and has seen that there is none."""
     tx.connection.execute(
         sa.insert(candidates).values(
@@ -111,20 +111,20 @@ def _count(tx: Tx) -> None:
     )
 
 
-def alter_candidate(tx: Tx, **values: Any) -> None:
+def update_pending_change(tx: Tx, **values: Any) -> None:
     """Set columns of the tenant's candidate."""
     if "change" in values:
         values["change"] = _dump(values["change"])
     tx.connection.execute(sa.update(candidates).where(candidates.c.tenant_id == tx.tenant).values(**values))
 
 
-def drop_candidate(tx: Tx) -> None:
+def drop_pending_change(tx: Tx) -> None:
     """Forget the tenant's candidate; what was rendered for it is then superseded."""
     tx.connection.execute(sa.delete(candidates).where(candidates.c.tenant_id == tx.tenant))
 
 
-def _to_candidate(row: Any) -> Candidate:
-    return Candidate(row.job_id, row.location, _load(row.change), row.accepted, row.created_by, row.prepared_at)
+def _to_candidate(row: Any) -> PendingChange:
+    return PendingChange(row.job_id, row.location, _load(row.change), row.accepted, row.created_by, row.prepared_at)
 
 
 def _dump(change: Change) -> dict[str, Any]:

@@ -20,17 +20,17 @@ def read_snapshots(tx: Tx, pack_ids: Collection[str]) -> dict[str, Snapshot]:
     tenant = None
     known: dict[str, Location] = {}
     found: dict[str, Pack] = {}
-    slots: dict[str, dict[str, PackLocation]] = {}
+    pack_locations: dict[str, dict[str, PackLocation]] = {}
     for row in tx.connection.execute(_statement(), {"tenant": tx.tenant, "pack_ids": list(pack_ids)}):
         tenant = tenant or rows.to_tenant(row)
         if row.l_name not in known:
             known[row.l_name] = rows.to_location(row)
         if row.p_id not in found:
-            found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
+            found[row.p_id], pack_locations[row.p_id] = rows.to_pack(row), {}
         if row.s_pack_id is not None:
-            slots[row.p_id][row.l_name] = rows.to_slot(row)
+            pack_locations[row.p_id][row.l_name] = rows.to_pack_location(row)
     assert tenant is not None or not found
-    return {id: Snapshot(tenant, known, pack, slots[id]) for id, pack in found.items() if tenant is not None}
+    return {id: Snapshot(tenant, known, pack, pack_locations[id]) for id, pack in found.items() if tenant is not None}
 
 
 @cache
@@ -55,7 +55,7 @@ def _statement() -> sa.Select[Any]:
         )
     )
     return (
-        sa.select(*rows.tenant_columns(), *rows.location_columns(), *rows.pack_columns(), *rows.slot_columns())
+        sa.select(*rows.tenant_columns(), *rows.location_columns(), *rows.pack_columns(), *rows.pack_location_columns())
         .select_from(source)
         .where(packs.c.tenant_id == sa.bindparam("tenant"))
         .where(packs.c.id.in_(sa.bindparam("pack_ids", expanding=True)))

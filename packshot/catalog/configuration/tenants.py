@@ -105,7 +105,7 @@ def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
     )
 
 
-def mark_later(tx: Tx) -> None:
+def schedule_marking(tx: Tx) -> None:
     """Note that the configuration changed, and what is superseded by that is still to be marked, pack by pack."""
     tx.connection.execute(
         sa.update(tenants)
@@ -114,17 +114,17 @@ def mark_later(tx: Tx) -> None:
     )
 
 
-def count_configurations(tx: Tx) -> int:
+def configuration_number(tx: Tx) -> int:
     """Return a number that is another one after every change of the configuration, a prepared one included."""
     return tx.connection.scalar(sa.select(tenants.c.configured).where(tenants.c.id == tx.tenant)) or 0
 
 
-def unmarked_tenants(tx: Tx) -> list[str]:
+def tenants_to_mark(tx: Tx) -> list[str]:
     """Return the tenants of which packs are still to be marked."""
     return list(tx.connection.scalars(sa.select(tenants.c.id).where(tenants.c.unmarked_after.is_not(None))))
 
 
-def next_unmarked(tx: Tx, size: int) -> list[str]:
+def take_packs_to_mark(tx: Tx, size: int) -> list[str]:
     """Return the next packs to mark, and note that they are; the last portion is shorter than `size`."""
     after = sa.select(tenants.c.unmarked_after).where(tenants.c.id == tx.tenant).scalar_subquery()
     found = tx.connection.scalars(

@@ -10,7 +10,7 @@ from sqlalchemy.dialects import postgresql
 from packshot.catalog.database.transaction import Tx
 
 
-def among(tx: Tx, columns: Sequence[sa.Column[Any]], rows: Collection[Sequence[str]]) -> sa.ColumnElement[bool]:
+def is_in(tx: Tx, columns: Sequence[sa.Column[Any]], rows: Collection[Sequence[str]]) -> sa.ColumnElement[bool]:
     """Return the condition that these text columns together equal one of those rows.
 
     An index that begins with the columns is used: only the named rows are read.

@@ -26,11 +26,11 @@ def take_lease(tx: Tx, name: str, holder: str, duration: timedelta) -> bool:
     return taken.first() is not None
 
 
-def drop_lease(tx: Tx, name: str, holder: str) -> None:
+def release_lease(tx: Tx, name: str, holder: str) -> None:
     """Give a lease up, so that the next holder need not wait for it to run out."""
     tx.connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
-def drop_all(tx: Tx) -> None:
+def release_all(tx: Tx) -> None:
     """Forget every lease; only for the one process that may hold any, when it starts."""
     tx.connection.execute(sa.delete(leases))

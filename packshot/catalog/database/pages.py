@@ -14,7 +14,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.errors import Invalid, Limit
 
 T = TypeVar("T")
-LARGEST_PAGE = 100
+MAX_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,8 @@ def fetch_page(
 
 def check_first(first: int) -> None:
     """Raise `Limit` unless that many can be asked for at once."""
-    if not 1 <= first <= LARGEST_PAGE:
-        raise Limit("That page size is not possible.", field=("first",), expected=f"1 to {LARGEST_PAGE}", got=first)
+    if not 1 <= first <= MAX_PAGE:
+        raise Limit("That page size is not possible.", field=("first",), expected=f"1 to {MAX_PAGE}", got=first)
 
 
 def _encode(values: Sequence[Any]) -> str:

@@ -44,7 +44,7 @@ def pack_columns() -> Iterable[sa.Label[Any]]:
     return prefixed(packs, "p")
 
 
-def slot_columns() -> Iterable[sa.Label[Any]]:
+def pack_location_columns() -> Iterable[sa.Label[Any]]:
     return (*prefixed(pack_locations, "s"), *prefixed(originals, "o"))
 
 
@@ -136,7 +136,7 @@ def to_pack(row: Row) -> Pack:
     )
 
 
-def to_slot(row: Row) -> PackLocation:
+def to_pack_location(row: Row) -> PackLocation:
     return PackLocation(
         pack_id=row.s_pack_id,
         location=row.s_location,

@@ -12,10 +12,10 @@ from packshot.model import IncludeAll, Location
 from packshot.variants.change import FORCED, Change
 
 # What the answers of a location's URLs depend on: `picture.json` tells what is offered, too.
-SHOWN = FORCED | {"renditions", "formats"}
+FIELDS_THAT_CHANGE_PICTURES = FORCED | {"renditions", "formats"}
 
 
-def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
+def activate(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
     """Let the tenant's URLs give what they give under the change; the caller holds the configuration.
 
     Whatever else was edited since the change was asked for stays as it is.
@@ -31,17 +31,19 @@ def make_live(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
         locations.change_location(tx, known[name], fields, by=by)
     if change.refreshed:
         locations.refresh_locations(tx, change.refreshed)
-        locations.spend_versions(tx, change.refreshed)
+        locations.mark_reverts_costly(tx, change.refreshed)
     if change.tenant:
-        locations.spend_versions(tx, known.keys())
+        locations.mark_reverts_costly(tx, known.keys())
     if change.refreshed_packs:
         _refresh_packs(tx, change.refreshed_packs, list(known))
-    tenants.mark_later(tx)
+    tenants.schedule_marking(tx)
     _order_purges(tx, change, known, cause)
 
 
 def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
-    altered = {name for name, fields in change.locations.items() if fields.keys() & SHOWN} | change.refreshed
+    altered = {
+        name for name, fields in change.locations.items() if fields.keys() & FIELDS_THAT_CHANGE_PICTURES
+    } | change.refreshed
     if change.tenant or change.refreshed >= known.keys():
         purges.order_configuration_purge(tx, None, cause=cause)
         return

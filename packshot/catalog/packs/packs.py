@@ -188,7 +188,7 @@ def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> 
         )
     )
     keep_shape(tx, pack_id)
-    webhook_deliveries.tell(
+    webhook_deliveries.add_delivery(
         tx, Event.PACK_CHANGED, {"packId": pack_id, "version": 1, "sequenceNumber": seq, "deleted": False}
     )
     return pack_id
@@ -264,9 +264,9 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     tx.connection.execute(
         sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
-    job_portions.note_stray(tx, pack_id, row.sequence_number)
+    job_portions.add_stray(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
-    webhook_deliveries.tell(tx, Event.PACK_CHANGED, changed)
+    webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, changed)
     purges.order_pack_purge(tx, pack_id, cause=cause)
 
 
@@ -300,15 +300,15 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, {pack_id: Current(frozenset(), frozenset())})
-    job_items.drop_pack(tx, pack_id)
-    url_imports.drop_fetch(tx, pack_id)
+    job_items.remove_pack(tx, pack_id)
+    url_imports.cancel_import(tx, pack_id)
     here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
     gone = sa.delete(packs).where(*here).returning(packs.c.sequence_number, packs.c.external_id, packs.c.asset_id)
     number, external_id, asset_id = tx.connection.execute(gone).one()
     note_deleted_pack(tx, pack_id, number, external_id=external_id, asset_id=asset_id, erased=erased)
 
 
-def set_slot(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:
+def set_pack_location(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:
     """Set columns of one pack location, making its row where there is none.
 
     Raises:

@@ -67,7 +67,7 @@ def _orders(tx: Tx, job_id: str, first: int) -> list[Retry]:
         _retry(
             tx,
             row,
-            orders.LONGEST_PAUSE,
+            orders.MAX_PAUSE,
             pack_id=row.pack_id,
             attempts=row.faults,
             is_rung=row.faults > 0 and not row.paused,
@@ -82,7 +82,7 @@ def _fetches(tx: Tx, job_id: str, first: int) -> list[Retry]:
         _retry(
             tx,
             row,
-            url_imports.LONGEST_PAUSE,
+            url_imports.MAX_PAUSE,
             pack_id=row.pack_id,
             location=row.location,
             attempts=row.attempts + row.faults,
@@ -93,7 +93,7 @@ def _fetches(tx: Tx, job_id: str, first: int) -> list[Retry]:
 
 def _erasures(tx: Tx, job_id: str, first: int) -> list[Retry]:
     rows = _waiting(tx, work.erasures, first, work.erasures.c.job_id == job_id)
-    return [_retry(tx, row, erasures.LONGEST_PAUSE, pack_id=row.pack_id, attempts=row.faults) for row in rows]
+    return [_retry(tx, row, erasures.MAX_PAUSE, pack_id=row.pack_id, attempts=row.faults) for row in rows]
 
 
 def _purges(tx: Tx, job_id: str, first: int) -> list[Retry]:
@@ -101,7 +101,7 @@ def _purges(tx: Tx, job_id: str, first: int) -> list[Retry]:
     reason = table.c.error.label("reason")
     statement = sa.select(table, reason).where(*_open(tx, table, table.c.job_id == job_id, reason=table.c.error))
     rows = tx.connection.execute(statement.order_by(table.c.due_at).limit(first))
-    return [_retry(tx, row, purge_batches.LONGEST_PAUSE, attempts=row.faults) for row in rows]
+    return [_retry(tx, row, purge_batches.MAX_PAUSE, attempts=row.faults) for row in rows]
 
 
 def _waiting(tx: Tx, table: sa.Table, first: int, *which: sa.ColumnElement[bool]) -> Sequence[Any]:

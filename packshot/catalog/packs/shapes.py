@@ -22,7 +22,7 @@ _SCATTER, _SCATTERED = 2_654_435_761, 2**32
 
 
 @dataclass(frozen=True, slots=True)
-class Stand:
+class ShapeSample:
     """One pack, and how many it stands for, itself among them."""
 
     pack_id: str
@@ -30,7 +30,7 @@ class Stand:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ShapeSurvey:
     """The packs that a plan looks at.
 
     Attributes:
@@ -39,7 +39,7 @@ class Survey:
         spread: some of all others, each as likely as any.
     """
 
-    shapes: Sequence[Stand]
+    shapes: Sequence[ShapeSample]
     newest: Sequence[str]
     spread: Sequence[str]
 
@@ -106,7 +106,7 @@ def _key() -> sa.ColumnElement[Any]:
     return sa.case((packs.c.shape_version == packs.c.version, packs.c.shape), else_=packs.c.id)
 
 
-def read_survey(tx: Tx, most: int) -> Survey:
+def read_survey(tx: Tx, most: int) -> ShapeSurvey:
     """Return the packs that stand for all packs of the tenant: a few statements however many there are.
 
     Args:
@@ -140,8 +140,8 @@ def read_survey(tx: Tx, most: int) -> Survey:
     seen |= {number: others / len(met) for number in met}
     spread = [row.sequence_number for row in sample if row.sequence_number < newest[-1].sequence_number][: most // 2]
     ids = _ids(tx, {*seen, *spread})
-    return Survey(
-        [Stand(ids[number], seen[number]) for number in sorted(seen, reverse=True)],
+    return ShapeSurvey(
+        [ShapeSample(ids[number], seen[number]) for number in sorted(seen, reverse=True)],
         [row.id for row in newest],
         [ids[number] for number in spread],
     )
@@ -180,18 +180,18 @@ def read_packs(
             originals.c.sha256 == pack_locations.c.original_sha256,
         ),
     )
-    statement = sa.select(*rows.pack_columns(), *rows.slot_columns()).select_from(source)
+    statement = sa.select(*rows.pack_columns(), *rows.pack_location_columns()).select_from(source)
     found: dict[str, Pack] = {}
     slots: dict[str, dict[str, PackLocation]] = {}
     for row in tx.connection.execute(statement.where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))):
         if row.p_id not in found:
             found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
         if row.s_pack_id is not None:
-            slots[row.p_id][row.s_location] = rows.to_slot(row)
+            slots[row.p_id][row.s_location] = rows.to_pack_location(row)
     return {id: Snapshot(tenant, locations, pack, slots[id]) for id, pack in found.items()}
 
 
-def is_shown_anywhere(tx: Tx, chain: Collection[str]) -> bool:
+def is_shown_by_any_pack(tx: Tx, chain: Collection[str]) -> bool:
     """Whether any pack shows something at the location whose fallback chain this is."""
     slots = sa.select(pack_locations.c.pack_id).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)

@@ -23,21 +23,21 @@ from packshot.catalog.work.jobs import Counts, Failure
 from packshot.variants.tags import parse_tag
 
 # Longer than a provider takes to accept what is claimed at once.
-LEASE = timedelta(seconds=90)
+LEASE_TIME = timedelta(seconds=90)
 LOOK_AGAIN = timedelta(seconds=2)
 # Until a provider that takes no more has done some of what it has.
 ROOM_AFTER = timedelta(seconds=5)
 # A purge that a provider has not completed by then is sent again.
 PATIENCE = timedelta(minutes=10)
-LONGEST_PAUSE = timedelta(minutes=5)
+MAX_PAUSE = timedelta(minutes=5)
 # So often an outage leaves a batch as it is; by then the provider has forgotten it, or never heard of it.
-TOGETHER = 3
+MAX_CLAIMS = 3
 # With the pauses between them: about a day.
-MOST_OUTAGES = 300
+MAX_OUTAGES = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class PurgeClaim:
     """The right to carry one order on until the lease runs out.
 
     Attributes:
@@ -58,7 +58,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PurgeBatch:
     """Orders that are one call.
 
     Attributes:
@@ -67,7 +67,7 @@ class Batch:
     """
 
     id: str
-    claims: tuple[Claim, ...]
+    claims: tuple[PurgeClaim, ...]
     erasing: bool
     provider_id: str | None
 
@@ -80,7 +80,7 @@ class Batch:
         """The same for the same tags of the same batch, for a provider that knows what it was asked before."""
         return f"{self.id}-{hashlib.sha256(' '.join(self.tags).encode()).hexdigest()[:16]}"
 
-    def divided(self) -> list["Batch"]:
+    def divided(self) -> list["PurgeBatch"]:
         """Return each order by itself."""
         return [replace(self, claims=(claim,)) for claim in self.claims]
 
@@ -90,7 +90,7 @@ def is_due(tx: Tx) -> bool:
     return tx.connection.execute(sa.select(purges.c.id).where(*_due(tx)).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[Batch]:
+def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[PurgeBatch]:
     """Take the lease of about `limit` orders of every tenant that are to be carried on now, the longest due first.
 
     What is still being collected comes along, as a purge is sent now anyway.
@@ -116,7 +116,7 @@ def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[Batch]:
         name = named.get((row.tenant_id, row.id), row.batch)
         batches.setdefault((name, row.provider_id if taken else None), []).append((row, taken))
     return [
-        Batch(
+        PurgeBatch(
             name,
             tuple(_claim(tx, row, name, taken=taken) for row, taken in entries),
             erasing=any(row.erasing for row, _ in entries),
@@ -127,8 +127,8 @@ def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[Batch]:
 
 
 def _due(tx: Tx, ahead: timedelta = timedelta()) -> tuple[sa.ColumnElement[bool], ...]:
-    free = backoff.is_free(tx, purges.c.lease_until, LEASE)
-    due = backoff.is_due(tx, purges.c.due_at, max(LONGEST_PAUSE, COLLECTED_FOR))
+    free = backoff.is_free(tx, purges.c.lease_until, LEASE_TIME)
+    due = backoff.is_due(tx, purges.c.due_at, max(MAX_PAUSE, COLLECTED_FOR))
     if ahead:
         due = sa.or_(due, sa.and_(purges.c.state == PurgeState.QUEUED.value, purges.c.due_at <= tx.now + ahead))
     return purges.c.finished_at.is_(None), due, free
@@ -136,7 +136,7 @@ def _due(tx: Tx, ahead: timedelta = timedelta()) -> tuple[sa.ColumnElement[bool]
 
 def _is_taken(tx: Tx, row: Any) -> bool:
     # A moment that is still to come is one before the clock moved back.
-    return row.sent_at is not None and tx.now - PATIENCE < row.sent_at <= tx.now + LONGEST_PAUSE
+    return row.sent_at is not None and tx.now - PATIENCE < row.sent_at <= tx.now + MAX_PAUSE
 
 
 def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, str], str]]:
@@ -150,13 +150,13 @@ def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, s
         yield (row.tenant_id, row.id), batch
 
 
-def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> Claim:
+def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
     token, outages = secrets.token_hex(16), row.outages
     values = {
         "state": PurgeState.RUNNING.value,
         "batch": batch,
         "lease_token": token,
-        "lease_until": tx.now + LEASE,
+        "lease_until": tx.now + LEASE_TIME,
     }
     if not taken:
         # Counted before it is tried, so that an attempt which ends this process counts too.
@@ -170,19 +170,19 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> Claim:
     )
     if row.job_id is not None:
         job_items.mark_running(replace(tx, tenant=row.tenant_id), row.job_id)
-    return Claim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, row.faults, token, row.job_id)
+    return PurgeClaim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, row.faults, token, row.job_id)
 
 
-def note_open(tx: Tx, batch: Batch, provider_id: str) -> None:
+def mark_open(tx: Tx, batch: PurgeBatch, provider_id: str) -> None:
     """Note that the provider has taken a batch and is not done with it; it is asked again in a moment."""
     for held in batch.claims:
-        if held.outages >= MOST_OUTAGES:
+        if held.outages >= MAX_OUTAGES:
             _give_up(tx, held, "The provider takes the purge and does not complete it.")
         else:
             _release(tx, held, **_taken(tx, provider_id), due_at=tx.now + LOOK_AGAIN)
 
 
-def note_complete(tx: Tx, batch: Batch, provider_id: str, *, repeat_after: timedelta | None) -> None:
+def mark_complete(tx: Tx, batch: PurgeBatch, provider_id: str, *, repeat_after: timedelta | None) -> None:
     """Note that a batch has reached every cache; its orders' first purge is followed by a second, unless that is None.
 
     The second waits for its own turn, so it may be in other company.
@@ -199,7 +199,7 @@ def note_complete(tx: Tx, batch: Batch, provider_id: str, *, repeat_after: timed
             _end_job(tx, held, Counts(done=_named(held)))
 
 
-def wait_for_room(tx: Tx, batch: Batch, error: str) -> None:
+def wait_for_room(tx: Tx, batch: PurgeBatch, error: str) -> None:
     """Put a batch off that the provider has no room for; nobody is at fault, so for as long as it takes.
 
     As it was not taken, its orders may go in other company.
@@ -208,7 +208,7 @@ def wait_for_room(tx: Tx, batch: Batch, error: str) -> None:
         _release(tx, held, error=error, batch=None, due_at=tx.now + ROOM_AFTER)
 
 
-def put_off(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None) -> None:
+def postpone(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str | None = None) -> None:
     """Put a batch off after an outage of the provider, two seconds at first and five minutes at last, for a day.
 
     Args:
@@ -217,57 +217,59 @@ def put_off(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None)
     taken = {} if provider_id is None else _taken(tx, provider_id)
     # One pause for all, or they would come apart.
     outages = max(held.outages for held in batch.claims) + 1
-    pause = backoff.pause_after(outages, LONGEST_PAUSE)
+    pause = backoff.pause_after(outages, MAX_PAUSE)
     for held in batch.claims:
-        if outages >= MOST_OUTAGES:
+        if outages >= MAX_OUTAGES:
             _give_up(tx, held, error)
         else:
-            together = {} if taken or outages <= TOGETHER else {"batch": None}
+            together = {} if taken or outages <= MAX_CLAIMS else {"batch": None}
             _release(tx, held, **taken, **together, error=error, outages=outages, due_at=tx.now + pause)
 
 
-def try_again(tx: Tx, batch: Batch, error: str, *, provider_id: str | None = None) -> bool:
+def retry_after_fault(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str | None = None) -> bool:
     """Put a batch off after an unforeseen exception; False: it was tried often enough.
 
     Args:
-        provider_id: as in `put_off`.
+        provider_id: as in `postpone`.
     """
     faults = max(held.faults for held in batch.claims) + 1
     if faults >= MAX_FAULTS:
         return False
     taken = {} if provider_id is None else _taken(tx, provider_id)
-    pause = backoff.pause_after(faults, LONGEST_PAUSE)
+    pause = backoff.pause_after(faults, MAX_PAUSE)
     for held in batch.claims:
         _release(tx, held, **taken, error=error, faults=faults, due_at=tx.now + pause)
     return True
 
 
-def give_up(tx: Tx, batch: Batch, error: str, failure: Failure | None = None) -> None:
+def give_up(tx: Tx, batch: PurgeBatch, error: str, failure: Failure | None = None) -> None:
     """End a batch undone that the provider refused, or that was tried often enough."""
     for held in batch.claims:
         _give_up(tx, held, error, failure)
 
 
-def _give_up(tx: Tx, held: Claim, error: str, failure: Failure | None = None) -> None:
+def _give_up(tx: Tx, held: PurgeClaim, error: str, failure: Failure | None = None) -> None:
     if _release(tx, held, error=error, state=PurgeState.FAILED.value, finished_at=tx.now):
         _end_job(tx, held, Counts(failed=_named(held)), failure)
 
 
-def _named(held: Claim) -> int:
+def _named(held: PurgeClaim) -> int:
     """How many packs, locations or tenants it is about: a pack may have a second tag."""
     return len({parse_tag(tag)[1:] for tag in held.tags})
 
 
-def _end_job(tx: Tx, held: Claim, counts: Counts, failure: Failure | None = None) -> None:
+def _end_job(tx: Tx, held: PurgeClaim, counts: Counts, failure: Failure | None = None) -> None:
     if held.job_id is not None:
-        job_items.count(replace(tx, tenant=held.tenant), held.job_id, counts, () if failure is None else (failure,))
+        job_items.count_originals(
+            replace(tx, tenant=held.tenant), held.job_id, counts, () if failure is None else (failure,)
+        )
 
 
 def _taken(tx: Tx, provider_id: str) -> dict[str, Any]:
     return {"provider_id": provider_id, "sent_at": sa.func.coalesce(purges.c.sent_at, tx.now)}
 
 
-def _release(tx: Tx, held: Claim, **values: Any) -> bool:
+def _release(tx: Tx, held: PurgeClaim, **values: Any) -> bool:
     # Against the lease: whoever came too late must not end what another has begun anew.
     released = tx.connection.execute(
         sa.update(purges)

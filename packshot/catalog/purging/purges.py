@@ -24,9 +24,9 @@ from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 
 # What is ordered within it is one purge, and edits of one pack are one order.
 COLLECTED_FOR = timedelta(seconds=1)
-KEPT = timedelta(days=7)
+KEEP_PURGES = timedelta(days=7)
 # So few that every CDN takes their tags in one call.
-PACKS_AT_ONCE = 100
+MAX_PACKS_PER_PURGE = 100
 
 
 class PurgeState(StrEnum):
@@ -74,8 +74,8 @@ def order_pack_purge(tx: Tx, pack_id: str, *, cause: str) -> None:
 def order_pack_purges(tx: Tx, pack_ids: Iterable[str], *, cause: str) -> None:
     """Order that whatever some packs show be purged, however many, by few orders."""
     wanted = sorted(pack_ids)
-    for begin in range(0, len(wanted), PACKS_AT_ONCE):
-        portion = wanted[begin : begin + PACKS_AT_ONCE]
+    for begin in range(0, len(wanted), MAX_PACKS_PER_PURGE):
+        portion = wanted[begin : begin + MAX_PACKS_PER_PURGE]
         scope = f"pack {portion[0]}" if len(portion) == 1 else f"{len(portion)} packs"
         order_purge(tx, scope=scope, cause=cause, tags=[pack_tag(tx.tenant, pack_id) for pack_id in portion])
 
@@ -137,9 +137,9 @@ def order_purge(
     )
 
 
-def forget_purges(tx: Tx) -> None:
+def delete_old_purges(tx: Tx) -> None:
     """Drop what ended long ago, of every tenant."""
-    tx.connection.execute(sa.delete(purges).where(purges.c.finished_at < tx.now - KEPT))
+    tx.connection.execute(sa.delete(purges).where(purges.c.finished_at < tx.now - KEEP_PURGES))
 
 
 def list_purges(tx: Tx, *, first: int, after: str | None, total: bool = True) -> Page[Purge]:

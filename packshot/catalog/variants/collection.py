@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.database import rows
-from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.key_lists import is_in
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import location_versions, locations, originals, pack_locations, tenants, variants
 from packshot.catalog.variants.ledger import VariantState, in_state
@@ -21,12 +21,12 @@ from packshot.model import Location
 
 _AT_ONCE = 1000
 # What is announced for longer than this is not being made any more: the process that did is gone.
-LONGEST_RENDER = timedelta(minutes=15)
+MAX_RENDER_TIME = timedelta(minutes=15)
 _IS_COLLECTING = in_state(VariantState.COLLECTING)
 
 
 @dataclass(frozen=True, slots=True)
-class Superseded:
+class SupersededVariant:
     """One variant that no URL gives.
 
     Attributes:
@@ -52,10 +52,10 @@ class Superseded:
 
 
 @dataclass(frozen=True, slots=True)
-class Unplanned:
+class UnplannedVariant:
     """A variant that clients asked for, and when it was last asked for, to the hour."""
 
-    row: Superseded
+    row: SupersededVariant
     requested_at: datetime
 
 
@@ -89,7 +89,7 @@ def list_due(
     limit: int,
     after: tuple[datetime, tuple[str, str, str, str]] | None = None,
     only: tuple[str, str, str, str] | None = None,
-) -> list[Superseded]:
+) -> list[SupersededVariant]:
     """Return variants of the tenant that were superseded before that moment, the oldest first.
 
     Args:
@@ -110,7 +110,7 @@ def list_due(
     return [_to_superseded(row) for row in tx.connection.execute(statement)]
 
 
-def list_collecting(tx: Tx, *, limit: int | None = None) -> list[Superseded]:
+def list_collecting(tx: Tx, *, limit: int | None = None) -> list[SupersededVariant]:
     """Return variants of the tenant whose collection was begun."""
     statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, _IS_COLLECTING)
     return [_to_superseded(row) for row in tx.connection.execute(statement.limit(limit))]
@@ -120,9 +120,9 @@ def list_least_requested(
     tx: Tx,
     *,
     limit: int,
-    after: Unplanned | None = None,
+    after: UnplannedVariant | None = None,
     place: tuple[str, str] | None = None,
-) -> list[Unplanned]:
+) -> list[UnplannedVariant]:
     """Return unplanned variants of the tenant, the least recently requested first.
 
     What is being made is left out, unless whoever made it has died.
@@ -131,7 +131,7 @@ def list_least_requested(
         place: only at this location of this pack.
     """
     order = (variants.c.requested_at, *_NAMES)
-    abandoned = variants.c.requested_at < tx.now - LONGEST_RENDER
+    abandoned = variants.c.requested_at < tx.now - MAX_RENDER_TIME
     statement = (
         sa.select(variants)
         .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, ~_IS_COLLECTING)
@@ -144,7 +144,7 @@ def list_least_requested(
     if after is not None:
         last = sa.tuple_(sa.literal(after.requested_at, variants.c.requested_at.type), *after.row.columns)
         statement = statement.where(sa.tuple_(*order) > last)
-    return [Unplanned(_to_superseded(row), row.requested_at) for row in tx.connection.execute(statement)]
+    return [UnplannedVariant(_to_superseded(row), row.requested_at) for row in tx.connection.execute(statement)]
 
 
 def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
@@ -154,12 +154,12 @@ def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
     return tx.connection.scalar(statement) or 0
 
 
-def mark_planned(tx: Tx, found: Sequence[Superseded]) -> None:
+def mark_planned(tx: Tx, found: Sequence[SupersededVariant]) -> None:
     """Note that variants which clients asked for first are rendered ahead of time."""
     _update(tx, found, planned=True, requested_at=None)
 
 
-def set_requested(tx: Tx, found: Sequence[Superseded]) -> None:
+def touch_requested(tx: Tx, found: Sequence[SupersededVariant]) -> None:
     """Note that variants are wanted, as if they had just been asked for."""
     _update(tx, found, requested_at=tx.now)
 
@@ -167,25 +167,25 @@ def set_requested(tx: Tx, found: Sequence[Superseded]) -> None:
 _NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
 
 
-def _to_superseded(row: Any) -> Superseded:
+def _to_superseded(row: Any) -> SupersededVariant:
     # An unplanned variant can be collected while it is current.
     since = row.superseded_at or row.created_at
-    return Superseded(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, since)
+    return SupersededVariant(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, since)
 
 
-def mark_collecting(tx: Tx, found: Sequence[Superseded]) -> None:
+def mark_collecting(tx: Tx, found: Sequence[SupersededVariant]) -> None:
     """Begin the collection of variants; hold the configuration, and have looked that none is current."""
     _update(tx, found, state=VariantState.COLLECTING.value)
 
 
-def set_superseded(tx: Tx, found: Sequence[Superseded], moment: datetime | None) -> None:
+def set_superseded(tx: Tx, found: Sequence[SupersededVariant], moment: datetime | None) -> None:
     """Move the moment from which the grace period of variants counts; None: they are current."""
     _update(tx, found, superseded_at=moment)
 
 
-def _update(tx: Tx, found: Sequence[Superseded], **values: Any) -> None:
+def _update(tx: Tx, found: Sequence[SupersededVariant], **values: Any) -> None:
     if found:
-        these = among(tx, _NAMES, [one.columns for one in found])
+        these = is_in(tx, _NAMES, [one.columns for one in found])
         tx.connection.execute(sa.update(variants).where(variants.c.tenant_id == tx.tenant, these).values(**values))
 
 
@@ -195,12 +195,12 @@ def lock_collecting(tx: Tx, columns: tuple[str, str, str, str], *, wait: bool) -
     return tx.connection.execute(statement.with_for_update(skip_locked=not wait)).first() is not None
 
 
-def forget_variant(tx: Tx, columns: tuple[str, str, str, str]) -> None:
+def delete_variant(tx: Tx, columns: tuple[str, str, str, str]) -> None:
     """Drop the row of a variant whose blob is gone."""
     tx.connection.execute(sa.delete(variants).where(*_here(tx, columns)))
 
 
-def begin_anew(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) -> None:
+def reset_variant(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) -> None:
     """Make the row of a variant whose blob is gone that of one still to be made."""
     values = {
         "state": VariantState.PENDING.value,
@@ -222,7 +222,7 @@ def _here(tx: Tx, columns: tuple[str, str, str, str]) -> tuple[sa.ColumnElement[
     return variants.c.tenant_id == tx.tenant, *named
 
 
-def read_retired(tx: Tx, since: datetime) -> dict[str, list[tuple[Location, datetime]]]:
+def read_former_locations(tx: Tx, since: datetime) -> dict[str, list[tuple[Location, datetime]]]:
     """Return what the tenant's locations were until some moment after `since`, and until when, by name."""
     same_tenant = location_versions.c.tenant_id == locations.c.tenant_id
     joined = sa.and_(same_tenant, location_versions.c.name == locations.c.name)
@@ -243,7 +243,7 @@ def find_newly_unused(tx: Tx) -> list[str]:
     return list(tx.connection.scalars(sa.select(originals.c.sha256).where(*_newly_unused(tx)).limit(_AT_ONCE)))
 
 
-def note_unused(tx: Tx, digests: Sequence[str]) -> None:
+def mark_unused(tx: Tx, digests: Sequence[str]) -> None:
     """Note of those originals that they are shown nowhere since now, where that is still so."""
     these = originals.c.sha256.in_(digests)
     # One that is locked is about to be shown.
@@ -301,6 +301,6 @@ def is_unused_since(tx: Tx, sha256: str, before: datetime) -> bool:
     return tx.connection.execute(statement).first() is not None
 
 
-def forget_original(tx: Tx, sha256: str) -> None:
+def delete_original(tx: Tx, sha256: str) -> None:
     """Drop the row of an original whose bytes are gone, and with it its placeholders."""
     tx.connection.execute(sa.delete(originals).where(originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256))

@@ -15,30 +15,30 @@ from packshot.catalog.tables.work import demand
 from packshot.errors import PackshotError
 from packshot.geometry import Size
 from packshot.model import Format, Snapshot
-from packshot.variants.demand import Asked, Counted
+from packshot.variants.demand import CountedDemand, DemandedForm
 from packshot.variants.key import Key
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, resolve
 
 # Of one location.
-MOST_REQUESTED = 400
-MOST_RECENT = 100
+MAX_REQUESTED = 400
+MAX_RECENT = 100
 # So many requests of one location, at most, are rendered ahead of time for their popularity.
-MOST_POPULAR = 20
+MAX_POPULAR = 20
 # A statement takes a bounded number of parameters, on SQLite 32,766.
-ROWS_AT_ONCE = 500
+ROWS_PER_STATEMENT = 500
 
 
-def add_requests(tx: Tx, counted: Sequence[Counted]) -> None:
+def add_requests(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     """Add to the counts of any tenants, and drop what a location's bounds leave no room for."""
     # In one order, so that processes that add the same wait for each other instead of deadlocking.
     in_order = sorted(counted, key=lambda one: astuple(one.asked))
-    for start in range(0, len(in_order), ROWS_AT_ONCE):
-        _add(tx, in_order[start : start + ROWS_AT_ONCE])
+    for start in range(0, len(in_order), ROWS_PER_STATEMENT):
+        _add(tx, in_order[start : start + ROWS_PER_STATEMENT])
     _trim(tx, {(one.asked.tenant, one.asked.location) for one in counted})
 
 
-def _add(tx: Tx, counted: Sequence[Counted]) -> None:
+def _add(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     statement = tx.insert(demand).values(
         [
             {
@@ -76,21 +76,21 @@ def _trim(tx: Tx, places: Collection[tuple[str, str]]) -> None:
         sa.select(*key, most.label("most"), last.label("last")).where(sa.tuple_(*place).in_(list(places))).subquery()
     )
     dropped = sa.select(*(ranked.c[column.name] for column in key)).where(
-        ranked.c.most > MOST_REQUESTED, ranked.c.last > MOST_RECENT
+        ranked.c.most > MAX_REQUESTED, ranked.c.last > MAX_RECENT
     )
     tx.connection.execute(sa.delete(demand).where(sa.tuple_(*key).in_(dropped)))
 
 
-def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[Counted]]:
+def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[CountedDemand]]:
     """Return what was asked for at each of those locations, in no order."""
     here = (demand.c.tenant_id == tx.tenant, demand.c.location.in_(locations))
-    found: dict[str, list[Counted]] = {name: [] for name in locations}
+    found: dict[str, list[CountedDemand]] = {name: [] for name in locations}
     for row in tx.connection.execute(sa.select(demand).where(*here)):
         found[row.location].append(_to_counted(row))
     return found
 
 
-def read_popular(tx: Tx, *, threshold: int) -> tuple[Asked, ...]:
+def read_popular(tx: Tx, *, threshold: int) -> tuple[DemandedForm, ...]:
     """Return what clients of the tenant ask for often enough to be rendered ahead of time, by location.
 
     Args:
@@ -107,13 +107,13 @@ def read_popular(tx: Tx, *, threshold: int) -> tuple[Asked, ...]:
         .subquery()
     )
     rows = tx.connection.execute(
-        sa.select(often).where(often.c.rank <= MOST_POPULAR).order_by(often.c.location, often.c.rank)
+        sa.select(often).where(often.c.rank <= MAX_POPULAR).order_by(often.c.location, often.c.rank)
     )
     return tuple(_to_counted(row).asked for row in rows)
 
 
 def popular_targets(
-    popular: Sequence[Asked], snapshot: Snapshot, planned: Sequence[Target], *, limit: Size
+    popular: Sequence[DemandedForm], snapshot: Snapshot, planned: Sequence[Target], *, limit: Size
 ) -> tuple[Target, ...]:
     """Return a pack's variants, besides its planned ones, that are asked for so often."""
     known = {target.key for target in planned}
@@ -125,7 +125,7 @@ def popular_targets(
     return tuple(found.values())
 
 
-def _target(snapshot: Snapshot, asked: Asked, limit: Size) -> Target | None:
+def _target(snapshot: Snapshot, asked: DemandedForm, limit: Size) -> Target | None:
     form = parse_request(f"{asked.request}&location={asked.location}")
     try:
         target = resolve(snapshot, form, limit=limit, accept=frozenset({asked.format}))
@@ -136,6 +136,6 @@ def _target(snapshot: Snapshot, asked: Asked, limit: Size) -> Target | None:
     return target if target.drawing.format is asked.format else None
 
 
-def _to_counted(row: Any) -> Counted:
-    asked = Asked(row.tenant_id, row.location, Format(row.format), row.request)
-    return Counted(asked, row.requests, row.last_requested_at)
+def _to_counted(row: Any) -> CountedDemand:
+    asked = DemandedForm(row.tenant_id, row.location, Format(row.format), row.request)
+    return CountedDemand(asked, row.requests, row.last_requested_at)

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.key_lists import is_in
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import originals, pack_locations, variants
 from packshot.catalog.variants import tombstones
@@ -20,9 +20,9 @@ from packshot.errors import ErrorCode, PackshotError
 from packshot.variants.key import Key
 
 # So often an image may fail by its own fault before it is left alone.
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 # A statement takes a bounded number of parameters, on SQLite 32,766.
-ROWS_AT_ONCE = 500
+ROWS_PER_STATEMENT = 500
 
 
 class VariantState(StrEnum):
@@ -80,7 +80,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class StoredVariant:
     """A variant that is in the store."""
 
     key: Key
@@ -89,7 +89,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class FailedVariant:
     """A variant that could not be made, by the image's own fault."""
 
     key: Key
@@ -128,7 +128,7 @@ def read_entries(tx: Tx, keys: Iterable[Key]) -> dict[str, Entry]:
     if not named:
         return {}
     statement = sa.select(variants).where(
-        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, named), ~in_state(_COLLECTING)
+        variants.c.tenant_id == tx.tenant, is_in(tx, _NAMES, named), ~in_state(_COLLECTING)
     )
     return {entry.key: entry for entry in map(_to_entry, tx.connection.execute(statement))}
 
@@ -155,7 +155,7 @@ def read_ready(tx: Tx, places: Collection[tuple[str, str, str, str]]) -> set[tup
     if not places:
         return set()
     statement = sa.select(*_NAMES).where(
-        variants.c.tenant_id == tx.tenant, among(tx, _NAMES, places), in_state(VariantState.READY)
+        variants.c.tenant_id == tx.tenant, is_in(tx, _NAMES, places), in_state(VariantState.READY)
     )
     return {(row.pack_id, row.location, row.fingerprint, row.plan) for row in tx.connection.execute(statement)}
 
@@ -172,7 +172,7 @@ def find_rendered_before(
         return set()
     statement = (
         sa.select(*_NAMES[:3])
-        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], places))
+        .where(variants.c.tenant_id == tx.tenant, ~variants.c.planned, is_in(tx, _NAMES[:3], places))
         .where(in_state(VariantState.READY), variants.c.rendered_at < before)
         .distinct()
     )
@@ -221,8 +221,8 @@ def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
     """
     tombstones.refuse_erased(tx, {key.pack for key in keys})
     collecting: list[Key] = []
-    for start in range(0, len(keys), ROWS_AT_ONCE):
-        collecting += _announce(tx, keys[start : start + ROWS_AT_ONCE], planned=planned)
+    for start in range(0, len(keys), ROWS_PER_STATEMENT):
+        collecting += _announce(tx, keys[start : start + ROWS_PER_STATEMENT], planned=planned)
     return collecting
 
 
@@ -242,7 +242,7 @@ def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
             where=sa.and_(~variants.c.planned, sa.or_(in_state(VariantState.PENDING), in_state(VariantState.READY))),
         )
     tx.connection.execute(statement, [_columns(key) | fresh for key in keys])
-    named = among(tx, _NAMES, [place_of(key) for key in keys])
+    named = is_in(tx, _NAMES, [place_of(key) for key in keys])
     found = tx.connection.execute(
         sa.select(*_NAMES).where(variants.c.tenant_id == tx.tenant, named, in_state(_COLLECTING))
     ).all()
@@ -261,7 +261,7 @@ def _bound(key: Key) -> dict[str, str]:
     return {f"k_{name}": value for name, value in _columns(key).items()}
 
 
-def lose(tx: Tx, entries: Iterable[Entry]) -> None:
+def mark_lost(tx: Tx, entries: Iterable[Entry]) -> None:
     """Note that what was ready is not in the store any more."""
     rows = [_bound_text(entry.key) for entry in entries]
     if rows:
@@ -273,7 +273,7 @@ def _bound_text(key: str) -> dict[str, str]:
     return dict(zip(_BOUND, key.split("/"), strict=True))
 
 
-def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -> None:
+def record(tx: Tx, outcomes: Iterable[StoredVariant | FailedVariant], *, final: bool = False) -> None:
     """Write down how making each variant ended.
 
     A refusal counts as an attempt; at the third the variant is FAILED. It never
@@ -283,8 +283,8 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -
         final: every refusal fails its variant at once.
     """
     kept = list(outcomes)
-    made = [outcome for outcome in kept if isinstance(outcome, Made)]
-    refused = [outcome for outcome in kept if isinstance(outcome, Refused)]
+    made = [outcome for outcome in kept if isinstance(outcome, StoredVariant)]
+    refused = [outcome for outcome in kept if isinstance(outcome, FailedVariant)]
     if made:
         ready = {"attempts": 0, "error_code": None, "error": None, "rendered_at": tx.now}
         tx.connection.execute(
@@ -294,7 +294,7 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -
             [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
         )
     for outcome in refused:
-        attempts = sa.literal(ATTEMPTS) if final else variants.c.attempts + 1
+        attempts = sa.literal(MAX_ATTEMPTS) if final else variants.c.attempts + 1
         tx.connection.execute(
             sa.update(variants)
             .where(_here(outcome.key), variants.c.state.not_in(_UNTOUCHED))
@@ -302,7 +302,7 @@ def record(tx: Tx, outcomes: Iterable[Made | Refused], *, final: bool = False) -
                 attempts=attempts,
                 error_code=outcome.error.code.value,
                 error=str(outcome.error),
-                state=sa.case((attempts >= ATTEMPTS, VariantState.FAILED.value), else_=VariantState.PENDING.value),
+                state=sa.case((attempts >= MAX_ATTEMPTS, VariantState.FAILED.value), else_=VariantState.PENDING.value),
             )
         )
 
@@ -361,14 +361,14 @@ def _outdated_unplanned(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[st
 
 def _planned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
     named = [(pack_id, *place) for pack_id, current in now.items() for place in current.planned]
-    mine = (variants.c.tenant_id == tx.tenant, variants.c.planned, among(tx, _NAMES, named))
+    mine = (variants.c.tenant_id == tx.tenant, variants.c.planned, is_in(tx, _NAMES, named))
     statement = sa.select(*_NAMES).where(*mine, variants.c.superseded_at.is_not(None), ~in_state(_COLLECTING))
     return map(tuple, tx.connection.execute(statement))
 
 
 def _unplanned_again(tx: Tx, now: Mapping[str, Current]) -> Iterable[tuple[str, ...]]:
     named = [(pack_id, *place) for pack_id, current in now.items() for place in current.shown]
-    mine = (variants.c.tenant_id == tx.tenant, ~variants.c.planned, among(tx, _NAMES[:3], named))
+    mine = (variants.c.tenant_id == tx.tenant, ~variants.c.planned, is_in(tx, _NAMES[:3], named))
     statement = sa.select(*_NAMES[:3]).where(*mine, variants.c.superseded_at.is_not(None)).distinct()
     return map(tuple, tx.connection.execute(statement))
 

@@ -14,7 +14,7 @@ PORTION = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class LedgerRow:
     """One variant as its row has it.
 
     Attributes:
@@ -42,7 +42,7 @@ def count_variants(tx: Tx) -> int:
     return tx.connection.scalar(statement) or 0
 
 
-def walk_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
+def iterate_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
     """Yield the id of every pack in the ledger, in order; each portion is read by itself."""
     last = ""
     while True:
@@ -56,13 +56,13 @@ def walk_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
         last = found[-1]
 
 
-def read_claimed(tx: Tx, pack_ids: Collection[str]) -> dict[str, Claimed]:
+def read_ledger_rows(tx: Tx, pack_ids: Collection[str]) -> dict[str, LedgerRow]:
     """Return the rows of those packs by key."""
     found = tx.connection.execute(
         sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
     )
     rows = (
-        Claimed(
+        LedgerRow(
             row.pack_id,
             row.location,
             row.fingerprint,
@@ -77,7 +77,7 @@ def read_claimed(tx: Tx, pack_ids: Collection[str]) -> dict[str, Claimed]:
     return {"/".join((tx.tenant, *one.columns)): one for one in rows}
 
 
-def disown(tx: Tx, found: Sequence[Claimed], *, again: bool) -> list[Claimed]:
+def mark_missing(tx: Tx, found: Sequence[LedgerRow], *, again: bool) -> list[LedgerRow]:
     """Correct rows that say READY of what is not there as they say; return those that nobody changed meanwhile.
 
     Args:
@@ -86,7 +86,7 @@ def disown(tx: Tx, found: Sequence[Claimed], *, again: bool) -> list[Claimed]:
     return [one for one in found if _disown(tx, one, again=again)]
 
 
-def _disown(tx: Tx, one: Claimed, *, again: bool) -> bool:
+def _disown(tx: Tx, one: LedgerRow, *, again: bool) -> bool:
     names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
     here = [
         variants.c.tenant_id == tx.tenant,
@@ -100,7 +100,7 @@ def _disown(tx: Tx, one: Claimed, *, again: bool) -> bool:
     return bool(tx.connection.execute(sa.update(variants).where(*here).values(**fresh)).rowcount)
 
 
-def claim_orphan(tx: Tx, key: Key) -> bool:
+def adopt_orphan(tx: Tx, key: Key) -> bool:
     """Write a row for a blob that has none, as of one that is being collected; False: there is one by now."""
     statement = tx.insert(variants).values(
         tenant_id=key.tenant,
@@ -118,7 +118,7 @@ def claim_orphan(tx: Tx, key: Key) -> bool:
     return bool(tx.connection.execute(statement.on_conflict_do_nothing()).rowcount)
 
 
-def walk_originals(catalog: Catalog, tenant: str) -> Iterator[tuple[str, int]]:
+def iterate_originals(catalog: Catalog, tenant: str) -> Iterator[tuple[str, int]]:
     """Yield (sha256, bytes) of every original that a pack location shows, in order."""
     shown = (
         sa.select(pack_locations.c.pack_id)

@@ -35,15 +35,15 @@ Kind = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """What was rendered of one kind, together."""
 
     megapixels: float = 0.0
     seconds: float = 0.0
     bytes: float = 0.0
 
-    def __add__(self, other: "Measured") -> "Measured":
-        return Measured(self.megapixels + other.megapixels, self.seconds + other.seconds, self.bytes + other.bytes)
+    def __add__(self, other: "Measurement") -> "Measurement":
+        return Measurement(self.megapixels + other.megapixels, self.seconds + other.seconds, self.bytes + other.bytes)
 
 
 class Tally:
@@ -51,32 +51,32 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._measured: dict[Kind, Measured] = {}
+        self._measured: dict[Kind, Measurement] = {}
 
     def add(self, format: Format, pixels: int, seconds: float, size: int) -> None:
         """Count one variant of so many pixels, all frames together, and bytes."""
-        self._add(kind_of(format, pixels), Measured(pixels / 1e6, seconds, size))
+        self._add(kind_of(format, pixels), Measurement(pixels / 1e6, seconds, size))
 
     def add_decoding(self, pixels: int, seconds: float) -> None:
         """Count one original that was decoded."""
-        self._add((DECODING, 0), Measured(pixels / 1e6, seconds))
+        self._add((DECODING, 0), Measurement(pixels / 1e6, seconds))
 
-    def take(self) -> dict[Kind, Measured]:
+    def take(self) -> dict[Kind, Measurement]:
         """Return what was counted since the last time, and begin anew."""
         with self._lock:
             taken, self._measured = self._measured, {}
         return taken
 
-    def _add(self, kind: Kind, measured: Measured) -> None:
+    def _add(self, kind: Kind, measured: Measurement) -> None:
         with self._lock:
-            self._measured[kind] = self._measured.get(kind, Measured()) + measured
+            self._measured[kind] = self._measured.get(kind, Measurement()) + measured
 
 
 @dataclass(frozen=True, slots=True)
-class Rates:
+class RenderCosts:
     """What rendering costs, as far as it is known."""
 
-    measured: Mapping[Kind, Measured]
+    measured: Mapping[Kind, Measurement]
 
     def variant(self, format: Format, pixels: int) -> tuple[float, float]:
         """Return the CPU seconds and the bytes of one variant of so many pixels, all frames together."""
@@ -119,13 +119,13 @@ def kind_of(format: Format, pixels: int) -> Kind:
     return format.value, size
 
 
-def read_rates(tx: Tx) -> Rates:
+def read_costs(tx: Tx) -> RenderCosts:
     """Return what has been measured so far."""
     found = tx.connection.execute(sa.select(rates))
-    return Rates({(row.kind, row.size): Measured(row.megapixels, row.seconds, row.bytes) for row in found})
+    return RenderCosts({(row.kind, row.size): Measurement(row.megapixels, row.seconds, row.bytes) for row in found})
 
 
-def write_rates(tx: Tx, measured: Mapping[Kind, Measured]) -> None:
+def write_costs(tx: Tx, measured: Mapping[Kind, Measurement]) -> None:
     """Add measurements to the rates; what was there before counts less the more is added."""
     # In one order everywhere, so that two processes do not wait for each other.
     for (name, size), more in sorted(measured.items()):

@@ -11,7 +11,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from packshot.catalog.database.key_lists import among
+from packshot.catalog.database.key_lists import is_in
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import crowded, tenants, unplanned_usage, variants
 from packshot.catalog.variants.ledger import VariantState, in_state
@@ -20,7 +20,7 @@ from packshot.variants.key import Key
 # What a variant takes besides its bytes: a row, a file's slack. It bounds the rows of failed variants, too.
 ROW_BYTES = 4096
 # Unplanned variants of one location of one pack, superseded and failed ones among them.
-MOST_AT_ONE_PLACE = 1000
+MAX_VARIANTS_PER_PLACE = 1000
 # Of its budget a tenant may use this much before nothing more is stored; the collector is at work from 100 percent on.
 HARD_PERCENT = 110
 
@@ -61,10 +61,12 @@ def read_room(tx: Tx, key: Key, default: int) -> Room:
         default: the budget of tenants that set none.
     """
     here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == key.pack, variants.c.location == key.location)
-    some = sa.select(sa.literal(1)).select_from(variants).where(*here, ~variants.c.planned).limit(MOST_AT_ONE_PLACE)
+    some = (
+        sa.select(sa.literal(1)).select_from(variants).where(*here, ~variants.c.planned).limit(MAX_VARIANTS_PER_PLACE)
+    )
     count = tx.connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
     budget = read_budget(tx, default)
-    return Room(read_usage(tx) * 100 < budget * HARD_PERCENT, count >= MOST_AT_ONE_PLACE)
+    return Room(read_usage(tx) * 100 < budget * HARD_PERCENT, count >= MAX_VARIANTS_PER_PLACE)
 
 
 def add_usage(tx: Tx, amount: int) -> None:
@@ -115,7 +117,7 @@ def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> 
     return found
 
 
-def note_crowded(tx: Tx, key: Key) -> None:
+def mark_crowded(tx: Tx, key: Key) -> None:
     """Note that a location of a pack has as many unplanned variants as it may have."""
     statement = tx.insert(crowded).values(tenant_id=tx.tenant, pack_id=key.pack, location=key.location)
     tx.connection.execute(statement.on_conflict_do_nothing())
@@ -127,13 +129,13 @@ def find_crowded(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, st
     return None if row is None else (row.tenant_id, row.pack_id, row.location)
 
 
-def forget_crowded(tx: Tx, pack_id: str, location: str) -> None:
+def unmark_crowded(tx: Tx, pack_id: str, location: str) -> None:
     """Note that a place has room again."""
     here = (crowded.c.tenant_id == tx.tenant, crowded.c.pack_id == pack_id, crowded.c.location == location)
     tx.connection.execute(sa.delete(crowded).where(*here))
 
 
-def touch(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:
+def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:
     """Note that variants were asked for in that hour; of planned ones nothing is noted.
 
     Args:
@@ -142,7 +144,7 @@ def touch(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -
     names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
     stale = sa.and_(~variants.c.planned, variants.c.requested_at < hour, ~in_state(VariantState.COLLECTING))
     found = tx.connection.execute(
-        sa.select(*names).where(variants.c.tenant_id == tx.tenant, among(tx, names, places), stale)
+        sa.select(*names).where(variants.c.tenant_id == tx.tenant, is_in(tx, names, places), stale)
     ).all()
     here = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
     if found:

@@ -21,12 +21,12 @@ from packshot.catalog.work import job_items
 from packshot.catalog.work.jobs import Counts, Failure, Job
 
 # Longer than erasing one pack takes, even from a slow store.
-LEASE = timedelta(minutes=10)
-LONGEST_PAUSE = timedelta(minutes=5)
+LEASE_TIME = timedelta(minutes=10)
+MAX_PAUSE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
-class Erasure:
+class ErasureClaim:
     """One pack to be erased, and the right to do it until the lease runs out.
 
     Attributes:
@@ -100,11 +100,11 @@ def is_due(tx: Tx, max_pause: timedelta) -> bool:
     Args:
         max_pause: how far ahead a pass is planned at most.
     """
-    here = (backoff.is_due(tx, erasures.c.due_at, max_pause), backoff.is_free(tx, erasures.c.lease_until, LEASE))
+    here = (backoff.is_due(tx, erasures.c.due_at, max_pause), backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME))
     return tx.connection.execute(sa.select(erasures.c.pack_id).where(*here).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx, max_pause: timedelta) -> Erasure | None:
+def claim_due(tx: Tx, max_pause: timedelta) -> ErasureClaim | None:
     """Take the lease of one erasure of any tenant that is due."""
     # After the clock moved back. Not due at once: the second pass must not come too soon after the first.
     latest = tx.now + max_pause
@@ -117,18 +117,18 @@ def claim_due(tx: Tx, max_pause: timedelta) -> Erasure | None:
     tx.connection.execute(
         sa.update(erasures)
         .where(erasures.c.tenant_id == row.tenant_id, erasures.c.pack_id == row.pack_id)
-        .values(lease_token=token, lease_until=tx.now + LEASE)
+        .values(lease_token=token, lease_until=tx.now + LEASE_TIME)
     )
-    return Erasure(
+    return ErasureClaim(
         row.tenant_id, row.pack_id, row.job_id, tuple(row.originals), row.passes, row.outages, row.faults, token
     )
 
 
 def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
-    return erasures.c.due_at <= tx.now, backoff.is_free(tx, erasures.c.lease_until, LEASE)
+    return erasures.c.due_at <= tx.now, backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME)
 
 
-def end_pass(tx: Tx, held: Erasure, counts: Counts, *, again_after: timedelta | None) -> bool:
+def end_pass(tx: Tx, held: ErasureClaim, counts: Counts, *, again_after: timedelta | None) -> bool:
     """Note that all of a pack was erased, once more after that time or for good; False: the lease has passed on."""
     if again_after is None:
         done = tx.connection.execute(sa.delete(erasures).where(*_held(tx, held))).rowcount
@@ -147,16 +147,16 @@ def end_pass(tx: Tx, held: Erasure, counts: Counts, *, again_after: timedelta | 
             )
         ).rowcount
     if done:
-        job_items.count(tx, held.job_id, counts)
+        job_items.count_originals(tx, held.job_id, counts)
     return bool(done)
 
 
-def put_off(tx: Tx, held: Erasure, reason: str) -> None:
+def postpone(tx: Tx, held: ErasureClaim, reason: str) -> None:
     """Give an erasure back undone after an outage, to be tried again later."""
     _wait(tx, held, held.outages + 1, reason, outages=held.outages + 1)
 
 
-def try_again(tx: Tx, held: Erasure, reason: str) -> bool:
+def retry_after_fault(tx: Tx, held: ErasureClaim, reason: str) -> bool:
     """Give an erasure back after an unforeseen exception, to be tried again later; False: it was tried often enough."""
     if held.faults + 1 >= MAX_FAULTS:
         return False
@@ -164,17 +164,17 @@ def try_again(tx: Tx, held: Erasure, reason: str) -> bool:
     return True
 
 
-def fail(tx: Tx, held: Erasure, failure: Failure) -> None:
+def fail(tx: Tx, held: ErasureClaim, failure: Failure) -> None:
     """End an erasure undone, and its job with it; what is stored of the pack stays until it is erased again."""
     if tx.connection.execute(sa.delete(erasures).where(*_held(tx, held))).rowcount:
-        job_items.count(tx, held.job_id, Counts(total=1, failed=1), [failure])
+        job_items.count_originals(tx, held.job_id, Counts(total=1, failed=1), [failure])
 
 
-def _wait(tx: Tx, held: Erasure, failures: int, reason: str, **counted: int) -> None:
+def _wait(tx: Tx, held: ErasureClaim, failures: int, reason: str, **counted: int) -> None:
     values = {
         "lease_token": None,
         "lease_until": None,
-        "due_at": tx.now + backoff.pause_after(failures, LONGEST_PAUSE),
+        "due_at": tx.now + backoff.pause_after(failures, MAX_PAUSE),
         "reason": backoff.shorten(reason),
         **counted,
     }
@@ -186,7 +186,7 @@ def free_leases(tx: Tx) -> None:
     tx.connection.execute(sa.update(erasures).values(lease_token=None, lease_until=None))
 
 
-def _held(tx: Tx, held: Erasure) -> tuple[sa.ColumnElement[bool], ...]:
+def _held(tx: Tx, held: ErasureClaim) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         erasures.c.tenant_id == tx.tenant,
         erasures.c.pack_id == held.pack_id,
@@ -194,12 +194,12 @@ def _held(tx: Tx, held: Erasure) -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def forget_variants(tx: Tx, pack_id: str) -> None:
+def delete_variants(tx: Tx, pack_id: str) -> None:
     """Drop the ledger's rows of a pack whose blobs are gone."""
     tx.connection.execute(sa.delete(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id))
 
 
-def forget_pack_originals(tx: Tx, pack_id: str) -> None:
+def delete_pack_originals(tx: Tx, pack_id: str) -> None:
     """Forget which originals a pack showed."""
     here = (pack_originals.c.tenant_id == tx.tenant, pack_originals.c.pack_id == pack_id)
     tx.connection.execute(sa.delete(pack_originals).where(*here))

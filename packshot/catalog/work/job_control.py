@@ -14,7 +14,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 
 from packshot.catalog.configuration import pending_changes
-from packshot.catalog.configuration.tenants import mark_later
+from packshot.catalog.configuration.tenants import schedule_marking
 from packshot.catalog.database.transaction import Tx, hold_configuration, next_sequence
 from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import job_failures, job_items, jobs, orders
@@ -73,10 +73,10 @@ def cancel(tx: Tx, job_id: str) -> Job:
         tx, job_id, _RENDERS | {JobKind.IMPORT}, "cancelled", "a job that renders, or one that fetches originals"
     )
     _check(tx, job_id, *_OPEN)
-    return drop(tx, job_id, JobState.CANCELLED)
+    return end_open_job(tx, job_id, JobState.CANCELLED)
 
 
-def give_up(tx: Tx, job_id: str, failure: Failure) -> None:
+def fail(tx: Tx, job_id: str, failure: Failure) -> None:
     """End an open job that cannot go on by itself.
 
     One that prepared a change waits for a person; of any other, and before all packs were let in, nothing goes on.
@@ -86,21 +86,21 @@ def give_up(tx: Tx, job_id: str, failure: Failure) -> None:
     job = get_job(tx, job_id)
     if job.state in FINAL:
         return
-    items.note_own_failure(tx, job_id, failure)
-    candidate = pending_changes.read_candidate(tx)
-    if job.cursor is None and candidate is not None and candidate.job_id == job_id:
-        pending_changes.alter_candidate(tx, accepted=False)
+    items.write_job_failure(tx, job_id, failure)
+    pending_change = pending_changes.read_pending_change(tx)
+    if job.cursor is None and pending_change is not None and pending_change.job_id == job_id:
+        pending_changes.update_pending_change(tx, accepted=False)
         _set(tx, job_id, state=JobState.AWAITING_ACTIVATION.value)
     else:
-        drop(tx, job_id, JobState.FAILED)
+        end_open_job(tx, job_id, JobState.FAILED)
 
 
-def drop(tx: Tx, job_id: str, state: JobState) -> Job:
+def end_open_job(tx: Tx, job_id: str, state: JobState) -> Job:
     """End an open job in that state, its candidate with it; the caller holds configuration and sequence."""
-    candidate = pending_changes.read_candidate(tx)
-    if candidate is not None and candidate.job_id == job_id:
-        pending_changes.drop_candidate(tx)
-        mark_later(tx)
+    pending_change = pending_changes.read_pending_change(tx)
+    if pending_change is not None and pending_change.job_id == job_id:
+        pending_changes.drop_pending_change(tx)
+        schedule_marking(tx)
     # What only jobs want that stand still stands still with them.
     waits = ~_other_jobs_want(job_id, jobs.c.state != JobState.PAUSED.value)
     _orders_of(tx, job_id, _other_jobs_want(job_id), waits, held=True, lease_token=None, lease_until=None)
@@ -111,8 +111,8 @@ def drop(tx: Tx, job_id: str, state: JobState) -> Job:
         .where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
         .where(job_items.c.finished_at.is_(None))
     )
-    url_imports.drop_fetches_of(tx, job_id)
-    job_ends.end(tx, jobs.c.id == job_id, state=state)
+    url_imports.cancel_imports_of(tx, job_id)
+    job_ends.end_jobs(tx, jobs.c.id == job_id, state=state)
     return get_job(tx, job_id)
 
 
@@ -144,12 +144,12 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
             expected="a job that renders, with failures",
             got=f"{job.kind.value}, {job.failed} failed",
         )
-    for start in range(0, len(failed), items.ROWS_AT_ONCE):
-        portion = failed[start : start + items.ROWS_AT_ONCE]
+    for start in range(0, len(failed), items.ROWS_PER_STATEMENT):
+        portion = failed[start : start + items.ROWS_PER_STATEMENT]
         # What was deleted meanwhile is not to be rendered any more, and fails no more either.
         there = sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(portion))
         pack_ids = tx.connection.scalars(there.order_by(packs.c.id)).all()
-        items.admit_again(tx, job, pack_ids)
+        items.enqueue_failed_packs(tx, job, pack_ids)
         ledger.retry_failures(tx, pack_ids)
         tx.connection.execute(sa.delete(job_failures).where(*here, job_failures.c.pack_id.in_(portion)))
     values = {"total": jobs.c.total - jobs.c.failed, "failed": 0, "finished_at": None}
@@ -158,7 +158,7 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     return get_job(tx, job_id)
 
 
-def accept(tx: Tx, job_id: str, *, failures: bool) -> Job:
+def accept_failures(tx: Tx, job_id: str, *, failures: bool) -> Job:
     """Let a prepared change go live although some of its variants could not be rendered.
 
     Raises:
@@ -173,7 +173,7 @@ def accept(tx: Tx, job_id: str, *, failures: bool) -> Job:
             expected="true, or the failures retried",
             got=f"{job.failed} failed",
         )
-    pending_changes.alter_candidate(tx, accepted=True)
+    pending_changes.update_pending_change(tx, accepted=True)
     return _set(tx, job_id, state=JobState.RUNNING.value)
 
 

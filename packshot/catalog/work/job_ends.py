@@ -9,7 +9,7 @@ from packshot.catalog.clients import webhook_deliveries
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import candidates, erasures, fetches, job_items, jobs, purges
-from packshot.catalog.work.job_portions import forget_strays
+from packshot.catalog.work.job_portions import delete_strays
 from packshot.catalog.work.jobs import JobKind, JobState
 
 
@@ -19,7 +19,7 @@ def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
     A job that prepares a change waits for the switch.
     """
     if job_ids:
-        end(tx, jobs.c.id.in_(job_ids), *_waits_for_nothing())
+        end_jobs(tx, jobs.c.id.in_(job_ids), *_waits_for_nothing())
 
 
 @cache
@@ -52,7 +52,7 @@ def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
     return jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, purged, ~prepares
 
 
-def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
+def end_jobs(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
     """Put open jobs into a final state, by their counts unless it is given, and tell of it."""
     by_counts = sa.case(
         (jobs.c.failed == 0, JobState.SUCCEEDED.value),
@@ -66,8 +66,8 @@ def end(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -
         .returning(jobs)
     )
     for row in ended.all():
-        forget_strays(tx, row.id)
+        delete_strays(tx, row.id)
         counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
-        webhook_deliveries.tell(
+        webhook_deliveries.add_delivery(
             tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}
         )

@@ -22,17 +22,17 @@ from packshot.catalog.tables.work import (
     orders,
 )
 from packshot.catalog.work.job_ends import close_finished
-from packshot.catalog.work.job_portions import forget_strays
+from packshot.catalog.work.job_portions import delete_strays
 from packshot.catalog.work.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job, this_job
 from packshot.catalog.work.orders import place_orders
 
 # Over so long the rate of a job is taken.
 RATE_WINDOW = timedelta(seconds=10)
-ROWS_AT_ONCE = 500
+ROWS_PER_STATEMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class VariantCounts:
     """How one pack's variants ended, by location, and what could not be rendered."""
 
     counts: Mapping[str, Counts]
@@ -40,7 +40,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class FinishedPack:
     """A pack that is as it was wanted.
 
     Attributes:
@@ -50,11 +50,11 @@ class Finished:
     """
 
     seq: int
-    live: Ended
-    prepared: Mapping[str, Ended]
+    live: VariantCounts
+    prepared: Mapping[str, VariantCounts]
 
 
-def admit(
+def enqueue_packs(
     tx: Tx,
     job: Job,
     totals: Mapping[str, int],
@@ -96,12 +96,12 @@ def admit(
     }
     tx.connection.execute(this_job(tx, job.id).values(**values))
     if portion:
-        forget_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
+        delete_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
     close_finished(tx, [job.id])
     return True
 
 
-def admit_again(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
+def enqueue_failed_packs(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
     """Order packs of which something failed once more; the rest of them is not counted again."""
     _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, again=True)
 
@@ -116,8 +116,8 @@ def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: b
 
 
 def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
-    for start in range(0, len(pack_ids), ROWS_AT_ONCE):
-        here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_AT_ONCE]))
+    for start in range(0, len(pack_ids), ROWS_PER_STATEMENT):
+        here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_PER_STATEMENT]))
         yield from tx.connection.scalars(sa.select(packs.c.id).where(*here))
 
 
@@ -141,7 +141,7 @@ def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
         )
 
 
-def settle(tx: Tx, packs: Mapping[str, Finished]) -> None:
+def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
     """Finish the items of packs, by id, in every job whose order they have reached."""
     waiting = tx.connection.execute(
         sa.select(
@@ -168,7 +168,7 @@ def settle(tx: Tx, packs: Mapping[str, Finished]) -> None:
         skipped = 0 if item.again else sum(count.skipped for count in relevant)
         counts = {"done": done, "skipped": skipped, "failed": failed, "grown": done + skipped + failed - item.total}
         rows.append({"b_job": item.job_id, "b_pack": item.pack_id, **counts})
-        note_failures(tx, item.job_id, [f for f in ended.failures if item.scope is None or f.location in item.scope])
+        write_failures(tx, item.job_id, [f for f in ended.failures if item.scope is None or f.location in item.scope])
     if rows:
         statement = sa.update(job_items).where(job_items.c.tenant_id == tx.tenant)
         statement = statement.where(
@@ -185,10 +185,10 @@ def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
     ended = sa.update(job_items).where(*waiting).returning(job_items.c.job_id)
     values = {"failed": failed, "done": 0, "skipped": 0, "grown": failed - job_items.c.total, "finished_at": tx.now}
     for job_id in sorted(tx.connection.scalars(ended.values(**values)).all()):
-        note_failures(tx, job_id, [failure])
+        write_failures(tx, job_id, [failure])
 
 
-def fold_finished(tx: Tx) -> None:
+def count_finished(tx: Tx) -> None:
     """Add what finished items of all tenants carry to their jobs, and close those that wait for nothing more."""
     finished = sa.delete(job_items).where(job_items.c.finished_at.is_not(None)).returning(job_items)
     _fold(tx, tx.connection.execute(finished).all())
@@ -229,11 +229,11 @@ def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
     tx.connection.execute(this_job(tx, job_id).values(**added, **rate, heartbeat_at=heartbeat_at))
 
 
-def count(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
+def count_originals(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
     """Add what became of originals to an import's counts, and end it with its last one."""
     added = {name: jobs.c[name] + getattr(counts, name) for name in ("total", "done", "skipped", "failed")}
     tx.connection.execute(this_job(tx, job_id).values(**added, heartbeat_at=tx.now))
-    note_failures(tx, job_id, failures)
+    write_failures(tx, job_id, failures)
     close_finished(tx, [job_id])
 
 
@@ -243,7 +243,7 @@ def mark_running(tx: Tx, job_id: str) -> None:
     tx.connection.execute(queued.values(state=JobState.RUNNING.value, started_at=tx.now))
 
 
-def drop_pack(tx: Tx, pack_id: str) -> None:
+def remove_pack(tx: Tx, pack_id: str) -> None:
     """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
     here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
     # Orders are locked before jobs are, as a worker that finishes a pack does it.
@@ -260,7 +260,7 @@ def drop_pack(tx: Tx, pack_id: str) -> None:
     close_finished(tx, [job_id for job_id, _ in still_open])
 
 
-def note_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
+def write_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
     """Write down what could not be rendered; a pack location's last failure counts."""
     for failure in failures:
         why = {"code": failure.code.value, "message": failure.message, "attempts": failure.attempts}
@@ -274,9 +274,9 @@ def note_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
         tx.connection.execute(statement.on_conflict_do_update(index_elements=list(place), set_=why))
 
 
-def note_own_failure(tx: Tx, job_id: str, failure: Failure) -> None:
+def write_job_failure(tx: Tx, job_id: str, failure: Failure) -> None:
     """Write down a failure of the job itself, of no pack; it counts as one."""
-    note_failures(tx, job_id, [failure])
+    write_failures(tx, job_id, [failure])
     counted = {"total": jobs.c.total + 1, "failed": jobs.c.failed + 1, "faults": 0, "reason": None}
     tx.connection.execute(this_job(tx, job_id).values(**counted))
 

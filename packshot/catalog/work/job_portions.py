@@ -50,7 +50,7 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
     return portion, _BELOW_ALL if len(strays) == room else None
 
 
-def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
+def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
     """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
     statement = (
         sa.select(jobs.c.tenant_id, jobs.c.id)
@@ -64,7 +64,7 @@ def unadmitted_jobs(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
     return list(first.items())
 
 
-def note_stray(tx: Tx, pack_id: str, position: int) -> None:
+def add_stray(tx: Tx, pack_id: str, position: int) -> None:
     """Keep a pack that an edit moves for those jobs that have not come to it; the edit has its number by now.
 
     Args:
@@ -77,7 +77,7 @@ def note_stray(tx: Tx, pack_id: str, position: int) -> None:
     tx.connection.execute(strays.on_conflict_do_nothing())
 
 
-def forget_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
+def delete_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
     """Drop a job's strays, or those of them that the conditions hold for."""
     here = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
     tx.connection.execute(sa.delete(job_strays).where(*here, *which))

@@ -16,7 +16,7 @@ from packshot.catalog.tables.artwork import pack_locations
 from packshot.catalog.tables.work import job_failures, jobs
 from packshot.catalog.work.job_rates import current_rate
 from packshot.catalog.work.orders import Priority
-from packshot.catalog.work.worker_state import read_work_state
+from packshot.catalog.work.worker_state import read_worker_state
 from packshot.errors import ErrorCode, NotFound
 
 
@@ -313,7 +313,7 @@ def _to_jobs(tx: Tx, rows: Sequence[Any]) -> list[Job]:
         for job, row in zip(found, rows, strict=True)
         if job.kind in _BY_WORKERS and job.state in ACTIVE and _is_quiet(job, row.read_at)
     ]
-    if quiet and not read_work_state(tx).has_worker:
+    if quiet and not read_worker_state(tx).has_worker:
         return [replace(job, stalled_reason=NO_WORKER) if job.id in quiet else job for job in found]
     return found
 

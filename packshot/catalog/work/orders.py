@@ -20,12 +20,12 @@ from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import orders
 
-LEASE = timedelta(seconds=60)
+LEASE_TIME = timedelta(seconds=60)
 # The mutation rings by itself; the dispatcher rings for what is still undone after this.
-FIRST_SWEEP = timedelta(seconds=3)
+FIRST_RING_AFTER = timedelta(seconds=3)
 # A bell that was rung and not answered is rung again after this.
-RING_AGAIN = timedelta(seconds=30)
-LONGEST_PAUSE = timedelta(seconds=60)
+RING_AGAIN_AFTER = timedelta(seconds=30)
+MAX_PAUSE = timedelta(seconds=60)
 
 
 class Priority(IntEnum):
@@ -36,7 +36,7 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class DueOrder:
     """A pack whose bell is to be rung."""
 
     tenant: str
@@ -45,7 +45,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class OrderClaim:
     """The right to work on one pack until the lease runs out.
 
     Attributes:
@@ -74,7 +74,7 @@ def place_orders(
     if not pack_ids:
         return
     # An edit rings by itself; the dispatcher rings for what jobs want.
-    due_at = tx.now + (FIRST_SWEEP if priority is Priority.INTERACTIVE and not job_only else timedelta(0))
+    due_at = tx.now + (FIRST_RING_AFTER if priority is Priority.INTERACTIVE and not job_only else timedelta(0))
     common = {
         "tenant_id": tx.tenant,
         "wanted_seq": seq,
@@ -118,7 +118,7 @@ def place_orders(
     )
 
 
-def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
+def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
     """Take the leases of those packs of which something is to be done and nobody is at it.
 
     An edit takes over from bulk work: whoever was at that finds its lease gone.
@@ -128,7 +128,7 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
         sa.select(orders.c.pack_id)
         .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
         # A message that comes twice must not use up the few attempts of a pack after an exception.
-        .where(sa.or_(~orders.c.paused, backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE)))
+        .where(sa.or_(~orders.c.paused, backoff.is_due(tx, orders.c.due_at, MAX_PAUSE)))
         .order_by(orders.c.pack_id)
         # An edit's one message must not find its row locked for a moment, and be gone.
         .with_for_update(skip_locked=len(pack_ids) > 1)
@@ -139,30 +139,30 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[Claim]:
         .where(orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(waiting))
         .values(
             lease_token=token,
-            lease_until=tx.now + LEASE,
+            lease_until=tx.now + LEASE_TIME,
             lease_seq=orders.c.wanted_seq,
             lease_bulk=orders.c.priority == Priority.BULK.value,
         )
         .returning(orders)
     )
     return [
-        Claim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages, row.faults)
+        OrderClaim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages, row.faults)
         for row in taken.all()
     ]
 
 
 def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
     is_edited = sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value)
-    return sa.or_(backoff.is_free(tx, orders.c.lease_until, LEASE), is_edited)
+    return sa.or_(backoff.is_free(tx, orders.c.lease_until, LEASE_TIME), is_edited)
 
 
-def renew(tx: Tx, held: Sequence[Claim]) -> set[str]:
+def renew(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
     """Prolong leases; return the packs whose lease was still held."""
-    kept = _leased(tx, held).values(lease_until=tx.now + LEASE).returning(orders.c.pack_id)
+    kept = _leased(tx, held).values(lease_until=tx.now + LEASE_TIME).returning(orders.c.pack_id)
     return set(tx.connection.scalars(kept))
 
 
-def finish(tx: Tx, held: Sequence[Claim]) -> dict[str, bool]:
+def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
     """Say that packs are as they were wanted at their claim.
 
     Returns the packs whose lease was still held, and whether nothing newer is wanted of them.
@@ -185,46 +185,46 @@ def finish(tx: Tx, held: Sequence[Claim]) -> dict[str, bool]:
     return {row.pack_id: row.wanted_seq <= row.rendered_seq for row in tx.connection.execute(done)}
 
 
-def read_held(tx: Tx, held: Sequence[Claim]) -> set[str]:
+def read_held_leases(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
     """Return the packs whose lease is still held: not run out, taken over by an edit, or stopped with its job."""
     found = sa.select(orders.c.pack_id).where(*_is_leased(tx, held))
     return set(tx.connection.scalars(found))
 
 
-def hand_back(tx: Tx, held: Claim) -> bool:
+def yield_to_newer(tx: Tx, held: OrderClaim) -> bool:
     """Give a pack back for a newer order; False: there is none, and the pack is kept."""
     newer = _leased(tx, [held]).where(orders.c.wanted_seq > orders.c.lease_seq)
     return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
 
 
-def let_go(tx: Tx, held: Sequence[Claim]) -> None:
+def release(tx: Tx, held: Sequence[OrderClaim]) -> None:
     """Give packs back that were not begun, to be worked on soon by whoever is free."""
     tx.connection.execute(_leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now))
 
 
-def put_off(tx: Tx, held: Claim, reason: str) -> None:
+def postpone(tx: Tx, held: OrderClaim, reason: str) -> None:
     """Give a pack back undone after an outage, to be tried again later.
 
     The pause doubles with every outage in a row, from two seconds to a minute.
     Nothing else counts it: a good picture is not to be blamed for an outage.
     """
-    pause = backoff.pause_after(held.outages + 1, LONGEST_PAUSE)
+    pause = backoff.pause_after(held.outages + 1, MAX_PAUSE)
     _wait(tx, held, pause, reason, outages=orders.c.outages + 1)
 
 
-def try_again(tx: Tx, held: Claim, reason: str) -> bool:
+def retry_after_fault(tx: Tx, held: OrderClaim, reason: str) -> bool:
     """Give a pack back after an unforeseen exception, to be tried again later; False: it was tried often enough.
 
     Then the caller still holds it, and ends it.
     """
     if held.faults + 1 >= MAX_FAULTS:
         return False
-    pause = backoff.pause_after(held.faults + 1, LONGEST_PAUSE)
+    pause = backoff.pause_after(held.faults + 1, MAX_PAUSE)
     _wait(tx, held, pause, reason, faults=orders.c.faults + 1, paused=True)
     return True
 
 
-def _wait(tx: Tx, held: Claim, pause: timedelta, reason: str, **counted: Any) -> None:
+def _wait(tx: Tx, held: OrderClaim, pause: timedelta, reason: str, **counted: Any) -> None:
     tx.connection.execute(
         _leased(tx, [held]).values(
             lease_token=None,
@@ -236,17 +236,17 @@ def _wait(tx: Tx, held: Claim, pause: timedelta, reason: str, **counted: Any) ->
     )
 
 
-def _leased(tx: Tx, held: Sequence[Claim]) -> sa.Update:
+def _leased(tx: Tx, held: Sequence[OrderClaim]) -> sa.Update:
     return sa.update(orders).where(*_is_leased(tx, held))
 
 
-def _is_leased(tx: Tx, held: Sequence[Claim]) -> tuple[sa.ColumnElement[bool], ...]:
+def _is_leased(tx: Tx, held: Sequence[OrderClaim]) -> tuple[sa.ColumnElement[bool], ...]:
     # Taken in one claim, they have one token.
     tokens, pack_ids = {claim.token for claim in held}, [claim.pack_id for claim in held]
     return orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids), orders.c.lease_token.in_(tokens)
 
 
-def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[Due]:
+def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[DueOrder]:
     """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off.
 
     Args:
@@ -256,7 +256,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
         .where(orders.c.priority == priority.value, ~orders.c.held, _is_free(tx))
-        .where(backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE, overdue=overdue))
+        .where(backoff.is_due(tx, orders.c.due_at, MAX_PAUSE, overdue=overdue))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -269,19 +269,19 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
         tx.connection.execute(
             sa.update(orders)
             .where(orders.c.tenant_id == tenant, orders.c.pack_id.in_(pack_ids))
-            .values(due_at=tx.now + RING_AGAIN, paused=False)
+            .values(due_at=tx.now + RING_AGAIN_AFTER, paused=False)
         )
-    return [Due(row.tenant_id, row.pack_id, priority) for row in found]
+    return [DueOrder(row.tenant_id, row.pack_id, priority) for row in found]
 
 
-def put_back(tx: Tx, unrung: Sequence[Due]) -> None:
+def requeue(tx: Tx, unrung: Sequence[DueOrder]) -> None:
     """Make packs due again whose bell could not be rung, soon."""
     for due in unrung:
         tx.connection.execute(
             sa.update(orders)
             .where(orders.c.tenant_id == due.tenant, orders.c.pack_id == due.pack_id)
             .where(orders.c.lease_until.is_(None))
-            .values(due_at=tx.now + FIRST_SWEEP)
+            .values(due_at=tx.now + FIRST_RING_AFTER)
         )
 
 
@@ -297,7 +297,7 @@ def is_any_edit_pending(tx: Tx) -> bool:
     return tx.connection.execute(sa.select(orders.c.pack_id).where(*here).limit(1)).first() is not None
 
 
-def hurry_edits(tx: Tx) -> None:
+def prioritize_edits(tx: Tx) -> None:
     """Make interactive work of every edit of the tenant that is not rendered yet."""
     here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
     tx.connection.execute(
@@ -307,15 +307,15 @@ def hurry_edits(tx: Tx) -> None:
     )
 
 
-def count_in_work(tx: Tx, priority: Priority) -> int:
+def count_leased(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants are leased, or rung for and not yet taken."""
-    is_rung = sa.and_(~backoff.is_due(tx, orders.c.due_at, LONGEST_PAUSE), orders.c.outages == 0, orders.c.faults == 0)
+    is_rung = sa.and_(~backoff.is_due(tx, orders.c.due_at, MAX_PAUSE), orders.c.outages == 0, orders.c.faults == 0)
     return (
         tx.connection.scalar(
             sa.select(sa.func.count())
             .select_from(orders)
             .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
-            .where(sa.or_(backoff.is_leased(tx, orders.c.lease_until, LEASE), is_rung))
+            .where(sa.or_(backoff.is_leased(tx, orders.c.lease_until, LEASE_TIME), is_rung))
         )
         or 0
     )

@@ -21,15 +21,15 @@ from packshot.catalog.work.jobs import Counts, Failure, Job
 from packshot.catalog.work.orders import Priority
 
 # Longer than a fetch and a look at what came take together.
-LEASE = timedelta(minutes=3)
+LEASE_TIME = timedelta(minutes=3)
 # How long after each attempt that failed the next one comes; after the last there is none.
 PAUSES = (timedelta(seconds=10), timedelta(seconds=60))
-ATTEMPTS = len(PAUSES) + 1
-LONGEST_PAUSE = timedelta(seconds=60)
+MAX_ATTEMPTS = len(PAUSES) + 1
+MAX_PAUSE = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class UrlImportClaim:
     """One original to be fetched, and the right to do it until the lease runs out.
 
     Attributes:
@@ -51,13 +51,13 @@ class Fetch:
     @property
     def is_exhausted(self) -> bool:
         """Whether every attempt that it may have was begun before this one, and none was ended by its process."""
-        return self.attempt > ATTEMPTS
+        return self.attempt > MAX_ATTEMPTS
 
 
-def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None:
+def order_imports(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None:
     """Order that originals be fetched, by pack and location; what was ordered there before is not any more."""
     for pack_id, location in urls:
-        drop_fetch(tx, pack_id, location)
+        cancel_import(tx, pack_id, location)
     rows = [
         {
             "tenant_id": tx.tenant,
@@ -74,10 +74,10 @@ def order_fetches(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None
         for (pack_id, location), url in urls.items()
     ]
     tx.connection.execute(sa.insert(fetches), rows)
-    job_items.count(tx, job.id, Counts(total=len(rows)))
+    job_items.count_originals(tx, job.id, Counts(total=len(rows)))
 
 
-def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
+def cancel_import(tx: Tx, pack_id: str, location: str | None = None) -> None:
     """Let nobody fetch for a pack location any more, or for none of a pack: something else is shown there.
 
     Call it within an edit of the pack, after `packs.touch_pack`.
@@ -87,10 +87,10 @@ def drop_fetch(tx: Tx, pack_id: str, location: str | None = None) -> None:
         here.append(fetches.c.location == location)
     dropped = tx.connection.execute(sa.delete(fetches).where(*here).returning(fetches.c.job_id)).scalars()
     for job_id in sorted(dropped.all()):
-        job_items.count(tx, job_id, Counts(skipped=1))
+        job_items.count_originals(tx, job_id, Counts(skipped=1))
 
 
-def drop_fetches_of(tx: Tx, job_id: str) -> None:
+def cancel_imports_of(tx: Tx, job_id: str) -> None:
     """Let nobody fetch for a job any more that is about to be ended; its counts stay as they are.
 
     Whoever is at one of them finds that it is nobody's by now, and undoes what it set.
@@ -103,7 +103,7 @@ def is_due(tx: Tx, *, busy: Collection[str] = ()) -> bool:
     return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx, busy)).limit(1)).first() is not None
 
 
-def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, Fetch] | None:
+def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClaim] | None:
     """Take the lease of one fetch of any tenant that is due; return its tenant and it.
 
     Args:
@@ -124,9 +124,9 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, Fetch] | None
         .where(fetches.c.tenant_id == row.tenant_id, fetches.c.pack_id == row.pack_id)
         .where(fetches.c.location == row.location)
         # Counted before it is tried, so that a picture which ends this process counts too.
-        .values(lease_token=token, lease_until=tx.now + LEASE, attempts=row.attempts + 1)
+        .values(lease_token=token, lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
     )
-    return row.tenant_id, Fetch(
+    return row.tenant_id, UrlImportClaim(
         row.job_id,
         row.pack_id,
         row.location,
@@ -140,41 +140,41 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, Fetch] | None
 
 
 def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    is_free = backoff.is_free(tx, fetches.c.lease_until, LEASE)
-    return backoff.is_due(tx, fetches.c.due_at, LONGEST_PAUSE), is_free, fetches.c.tenant_id.not_in(list(busy))
+    is_free = backoff.is_free(tx, fetches.c.lease_until, LEASE_TIME)
+    return backoff.is_due(tx, fetches.c.due_at, MAX_PAUSE), is_free, fetches.c.tenant_id.not_in(list(busy))
 
 
-def finish(tx: Tx, held: Fetch, failure: Failure | None = None) -> bool:
+def finish(tx: Tx, held: UrlImportClaim, failure: Failure | None = None) -> bool:
     """Be done with a fetch, for good or ill, and count it in its job; False: it is another's, or nobody's, by now."""
     ended = sa.delete(fetches).where(*_held(tx, held))
     if not tx.connection.execute(ended).rowcount:
         return False
     counts = Counts(done=1) if failure is None else Counts(failed=1)
-    job_items.count(tx, held.job_id, counts, () if failure is None else (failure,))
+    job_items.count_originals(tx, held.job_id, counts, () if failure is None else (failure,))
     return True
 
 
-def try_again(tx: Tx, held: Fetch, reason: str) -> bool:
+def retry(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
     """Put a fetch off that failed but may do better; False: it has been tried often enough."""
-    if held.attempt >= ATTEMPTS:
+    if held.attempt >= MAX_ATTEMPTS:
         return False
     _release(tx, held, due_at=tx.now + PAUSES[held.attempt - 1], reason=backoff.shorten(reason), outages=0)
     return True
 
 
-def try_again_after_fault(tx: Tx, held: Fetch, reason: str) -> bool:
+def retry_after_fault(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
     """Put a fetch off that an unforeseen exception ended; False: it was tried often enough."""
     if held.faults + 1 >= MAX_FAULTS:
         return False
     values = {"attempts": held.attempt - 1, "faults": held.faults + 1, "reason": backoff.shorten(reason)}
-    _release(tx, held, due_at=tx.now + backoff.pause_after(held.faults + 1, LONGEST_PAUSE), **values)
+    _release(tx, held, due_at=tx.now + backoff.pause_after(held.faults + 1, MAX_PAUSE), **values)
     return True
 
 
-def put_off(tx: Tx, held: Fetch, reason: str) -> None:
+def postpone(tx: Tx, held: UrlImportClaim, reason: str) -> None:
     """Give a fetch back undone after an outage of ours, which counts against no address."""
     values = {"attempts": held.attempt - 1, "outages": held.outages + 1, "reason": backoff.shorten(reason)}
-    _release(tx, held, due_at=tx.now + backoff.pause_after(held.outages + 1, LONGEST_PAUSE), **values)
+    _release(tx, held, due_at=tx.now + backoff.pause_after(held.outages + 1, MAX_PAUSE), **values)
 
 
 def free_leases(tx: Tx) -> None:
@@ -184,13 +184,13 @@ def free_leases(tx: Tx) -> None:
     )
 
 
-def _release(tx: Tx, held: Fetch, **values: Any) -> None:
+def _release(tx: Tx, held: UrlImportClaim, **values: Any) -> None:
     tx.connection.execute(
         sa.update(fetches).where(*_held(tx, held)).values(lease_token=None, lease_until=None, **values)
     )
 
 
-def _held(tx: Tx, held: Fetch) -> tuple[sa.ColumnElement[bool], ...]:
+def _held(tx: Tx, held: UrlImportClaim) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         fetches.c.tenant_id == tx.tenant,
         fetches.c.pack_id == held.pack_id,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import erasures, fetches, jobs, leases, orders, purges
-from packshot.catalog.work.orders import LEASE, Priority
+from packshot.catalog.work.orders import LEASE_TIME, Priority
 
 # Of all workers one holds it, and renews it every second.
 DISPATCHER = "dispatcher"
@@ -18,7 +18,7 @@ SILENCE = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
-class WorkState:
+class WorkerState:
     """The state of all work of an installation at one moment.
 
     Attributes:
@@ -39,7 +39,7 @@ class WorkState:
     def has_worker(self) -> bool:
         """Whether a worker has renewed any lease lately."""
         # No lease lasts longer: an end further ahead is one from before the clock moved back.
-        latest = self.now + LEASE
+        latest = self.now + LEASE_TIME
         earliest = self.now - SILENCE / 4
         is_dispatching = self.dispatching_until is not None and earliest < self.dispatching_until <= latest
         is_refreshing = self.leased_until is not None and latest - SILENCE < self.leased_until <= latest
@@ -51,7 +51,7 @@ class WorkState:
         return None if self.due_since is None else max(0.0, (self.now - self.due_since).total_seconds())
 
 
-def read_work_state(tx: Tx) -> WorkState:
+def read_worker_state(tx: Tx) -> WorkerState:
     """Return the state of the work of all tenants."""
     pending = orders.c.wanted_seq > orders.c.rendered_seq
     due = list(_due(tx.clock, pending))
@@ -66,7 +66,7 @@ def read_work_state(tx: Tx) -> WorkState:
     now, until, leased, *moments = row
     waiting = [(since, kind) for (kind, _), since in zip(due, moments, strict=True) if since is not None]
     first, kind = min(waiting, default=(None, None))
-    return WorkState(now, until, leased, first, kind)
+    return WorkerState(now, until, leased, first, kind)
 
 
 def _due(now: sa.ColumnElement[Any], pending: sa.ColumnElement[bool]) -> Iterator[tuple[str, sa.ScalarSelect[Any]]]:

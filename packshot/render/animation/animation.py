@@ -14,7 +14,7 @@ from packshot.model import Format
 from packshot.render.animation.gif_writer import write_gif
 from packshot.render.colour import to_srgb
 from packshot.render.damage import refused_if_damaged, refused_if_unwritable
-from packshot.render.decoding.decode import DAMAGED, UPRIGHT, Decoded, bare, open_original
+from packshot.render.decoding.decode import DAMAGED, UPRIGHT, Decoded, open_original, without_metadata
 from packshot.render.formats import gif
 from packshot.render.formats.metadata import orientation
 from packshot.render.formats.sniffing import sniff
@@ -66,7 +66,7 @@ class Animation:
     def _gif(self) -> Iterator[tuple[Decoded, int]]:
         canvas = gif.layout(self.data, self.limits.max_frames, lambda size: None).canvas
         for picture, milliseconds in gif.composed(self.data, canvas):
-            yield Decoded(bare(to_srgb(picture)), None), milliseconds if milliseconds > 10 else _UNTOLD
+            yield Decoded(without_metadata(to_srgb(picture)), None), milliseconds if milliseconds > 10 else _UNTOLD
 
     def _webp(self) -> Iterator[tuple[Decoded, int]]:
         source, _ = open_original(self.data, self.limits)
@@ -75,7 +75,10 @@ class Animation:
             source.seek(frame)
             source.load()
             # A copy, as the reader may go on with its own.
-            yield Decoded(bare(to_srgb(source.copy())), turn), int(source.info.get("duration", 0)) or _UNTOLD
+            yield (
+                Decoded(without_metadata(to_srgb(source.copy())), turn),
+                int(source.info.get("duration", 0)) or _UNTOLD,
+            )
 
 
 def animation_of(data: bytes, limits: Limits) -> Animation | None:

@@ -191,7 +191,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
         # As browsers put it together; Pillow fills what the first frame leaves out.
         with refused_if_damaged(DAMAGED):
             picture, _ = next(gif.composed(data, Size(header.width, header.height)))
-        return Decoded(bare(to_srgb(picture)), None)
+        return Decoded(without_metadata(to_srgb(picture)), None)
     _scale_transparent_value(source)
     if (implied := implied_profile(header.format, data, source.info)) is not None:
         source.info["icc_profile"] = implied
@@ -216,7 +216,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
     if compensates_black(source.info.get("icc_profile") or b""):
         revision = max(revision, DecodeRevision.BLACK_POINT)
     picture, colours = to_rgb(stored)
-    return Decoded(bare(picture), turn, whole, colours, revision)
+    return Decoded(without_metadata(picture), turn, whole, colours, revision)
 
 
 def _load(source: ImageFile, data: bytes, limits: Limits) -> DecodeRevision:
@@ -257,7 +257,7 @@ def credits_of(data: bytes, limits: Limits) -> bytes | None:
         return None
 
 
-def bare(picture: Image.Image) -> Image.Image:
+def without_metadata(picture: Image.Image) -> Image.Image:
     """Return the same pixels, not copied, without what else `picture` knows.
 
     Encoders write what they find in `info` and `getexif`: GPS, comments, foreign profiles.

@@ -15,7 +15,7 @@ MOST_PIXELS, MOST_BYTES = 8_000_000, 8 * 2**20
 LARGEST_LEVEL = 16_000_000
 
 
-class Recent:
+class RecentOriginals:
     """Levels of the last original; those that are large are made anew."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from packshot.errors import PackshotError
 from packshot.render.decoding.decode import check_length
 from packshot.render.drawing.pipeline import Rendered, render_all, undecodable
 from packshot.render.drawing.probe import Facts, probe
-from packshot.render.drawing.recent import Recent
+from packshot.render.drawing.recent import RecentOriginals
 from packshot.render.limits import Limits
 from packshot.render.processes.confine import confine
 from packshot.render.stripping.pieces import Piece
@@ -40,7 +40,7 @@ UNTRUSTED = 98
 WAITING, BUSY, DECODING, DRAWING = range(4)
 """What the process does at the moment, as the parent reads it: it has not begun the job, does something, and so on."""
 
-_recent = Recent()
+_recent = RecentOriginals()
 _stage = c_int(WAITING)
 _confined: tuple[str, ...] = ()
 

@@ -28,7 +28,7 @@ class QueueTimeout(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class LoadShare:
     """Whom a render is for. Each of these has a limit of its own, see `Lanes`.
 
     Attributes:
@@ -42,7 +42,7 @@ class Share:
     slow: bool = False
 
 
-ANYBODY = Share()
+ANYBODY = LoadShare()
 
 
 class Pulse:
@@ -100,7 +100,7 @@ class Places:
 class _Ticket:
     lane: Lane
     number: int
-    share: Share
+    share: LoadShare
 
 
 class Lanes:
@@ -121,7 +121,7 @@ class Lanes:
 
     @contextmanager
     def place(
-        self, lane: Lane, pulse: Pulse | None = None, share: Share = ANYBODY, patience: float | None = None
+        self, lane: Lane, pulse: Pulse | None = None, share: LoadShare = ANYBODY, patience: float | None = None
     ) -> Iterator[None]:
         """Wait for a place in `lane` and hold it for the block.
 
@@ -150,7 +150,7 @@ class Lanes:
         with self._changed:
             return len(self._waiting)
 
-    def _queue(self, lane: Lane, share: Share) -> _Ticket:
+    def _queue(self, lane: Lane, share: LoadShare) -> _Ticket:
         with self._changed:
             ticket = _Ticket(lane, next(self._numbers), share)
             self._waiting.add(ticket)

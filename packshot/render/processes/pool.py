@@ -21,12 +21,12 @@ from packshot.render.drawing.probe import Facts
 from packshot.render.limits import MOVING_PIXELS, Limits
 from packshot.render.processes import child
 from packshot.render.processes.failures import Failures
-from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, Places, Pulse, QueueTimeout, RendererClosed, Share
-from packshot.render.processes.slot import Died, Slot, render_context
+from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, LoadShare, Places, Pulse, QueueTimeout, RendererClosed
+from packshot.render.processes.slot import ProcessDied, ProcessSlot, render_context
 from packshot.render.stripping.pieces import Piece
 from packshot.variants.plan import Drawing
 
-__all__ = ["Lane", "QueueTimeout", "Rendered", "Renderer", "RendererClosed", "Share"]
+__all__ = ["Lane", "LoadShare", "QueueTimeout", "Rendered", "Renderer", "RendererClosed"]
 
 # For starting a process and for the way there and back, in seconds. The limit
 # proper is kept inside the process; this is for one that hangs outside of it.
@@ -50,7 +50,7 @@ class Renderer:
         self._lanes = Lanes(processes)
         self._failures = Failures()
         self._folders = None if folders is None else tuple(folder.resolve() for folder in folders)
-        self._slots = tuple(Slot(context, limits, self._folders) for _ in range(processes))
+        self._slots = tuple(ProcessSlot(context, limits, self._folders) for _ in range(processes))
         # Used from its end, so that few calls keep few processes warm.
         self._free = list(self._slots)
 
@@ -59,7 +59,7 @@ class Renderer:
         """How many of the processes one tenant, one original and slow renders may have at once."""
         return self._lanes.places
 
-    def probe(self, original: bytes | Path, lane: Lane = Lane.UPLOAD, *, share: Share = ANYBODY) -> Facts:
+    def probe(self, original: bytes | Path, lane: Lane = Lane.UPLOAD, *, share: LoadShare = ANYBODY) -> Facts:
         """Decode an original wholly and return what is known of it.
 
         Args:
@@ -75,7 +75,7 @@ class Renderer:
         with self._slot(lane, pulse, share) as slot:
             try:
                 found = slot.run(child.look, self._patience(()), pulse, original, self._limits)
-            except Died as death:
+            except ProcessDied as death:
                 raise self._refusal(death) from death
         if isinstance(found, PackshotError):
             raise found
@@ -83,7 +83,7 @@ class Renderer:
         return found
 
     def strip(
-        self, original: bytes | Path, *, credits: bool, share: Share = ANYBODY, patience: float | None = None
+        self, original: bytes | Path, *, credits: bool, share: LoadShare = ANYBODY, patience: float | None = None
     ) -> list[Piece]:
         """Return the pieces of an original without its metadata, for a client that waits.
 
@@ -105,7 +105,7 @@ class Renderer:
                 found = slot.run(
                     child.strip_original, self._patience(()), pulse, original, self._limits, credits=credits
                 )
-            except Died as death:
+            except ProcessDied as death:
                 raise self._refusal(death) from death
         if isinstance(found, PackshotError):
             raise found
@@ -117,7 +117,7 @@ class Renderer:
         drawings: Sequence[Drawing],
         lane: Lane,
         *,
-        share: Share = ANYBODY,
+        share: LoadShare = ANYBODY,
         patience: float | None = None,
         heartbeat: Callable[[], None] | None = None,
         heartbeat_seconds: float = 15.0,
@@ -189,7 +189,9 @@ class Renderer:
         return original
 
     @contextmanager
-    def _slot(self, lane: Lane, pulse: Pulse, share: Share = ANYBODY, patience: float | None = None) -> Iterator[Slot]:
+    def _slot(
+        self, lane: Lane, pulse: Pulse, share: LoadShare = ANYBODY, patience: float | None = None
+    ) -> Iterator[ProcessSlot]:
         with self._lanes.place(lane, pulse, share, patience):
             # There is one: the lanes admit no more than there are slots.
             slot = self._free.pop()
@@ -199,16 +201,16 @@ class Renderer:
                 self._free.append(slot)
 
     def _draw(
-        self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
+        self, slot: ProcessSlot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
     ) -> list[Rendered | PackshotError]:
         return slot.run(child.draw, self._patience(drawings), pulse, original, drawings, self._limits)
 
     def _draw_contained(
-        self, slot: Slot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
+        self, slot: ProcessSlot, pulse: Pulse, original: bytes | Path, drawings: Sequence[Drawing]
     ) -> list[Rendered | PackshotError]:
         try:
             return self._draw(slot, pulse, original, drawings)
-        except Died as death:
+        except ProcessDied as death:
             if _is_decoding(death):
                 return undecodable(self._refusal(death), drawings)
             if len(drawings) == 1:
@@ -219,13 +221,13 @@ class Renderer:
             if not stage_is_known:
                 # If it was the decoding, every drawing would take as long to find out.
                 self._draw(slot, pulse, original, ())
-        except Died as death:
+        except ProcessDied as death:
             return undecodable(self._refusal(death), drawings)
         outcomes: list[Rendered | PackshotError] = []
         for drawing in drawings:
             try:
                 outcomes += self._draw(slot, pulse, original, [drawing])
-            except Died as death:
+            except ProcessDied as death:
                 if _is_decoding(death):
                     return undecodable(self._refusal(death), drawings)
                 outcomes.append(self._refusal(death, drawing))
@@ -237,7 +239,7 @@ class Renderer:
         most = (limits.max_frames_pixels if drawing.format in MOVING else 0 for drawing in drawings)
         return limits.seconds + sum(map(limits.seconds_for, most)) + _GRACE if limits.seconds else None
 
-    def _refusal(self, death: Died, drawing: Drawing | None = None) -> PackshotError:
+    def _refusal(self, death: ProcessDied, drawing: Drawing | None = None) -> PackshotError:
         if death.exitcode == -signal.SIGPROF:
             return RenderTimeout(
                 "Decoding the picture takes too long.",
@@ -268,7 +270,7 @@ def failure_of(outcomes: Sequence[Rendered | PackshotError]) -> PackshotError | 
     return next((one for one in outcomes if isinstance(one, PackshotError) and one.undecodable), None)
 
 
-def _is_decoding(death: Died) -> bool:
+def _is_decoding(death: ProcessDied) -> bool:
     # The kernel kills processes for the memory that others take, too; so one such death proves nothing.
     return death.decoding and death.exitcode != -signal.SIGKILL
 

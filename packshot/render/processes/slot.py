@@ -39,7 +39,7 @@ _ATTEMPTS = 3
 BEGIN_SECONDS = 20.0
 
 
-class Died(Exception):
+class ProcessDied(Exception):
     """The process ended, or was ended, before the job was done.
 
     Attributes:
@@ -68,7 +68,7 @@ def render_context() -> BaseContext:
     return context
 
 
-class Slot:
+class ProcessSlot:
     """A pool of one process, started at the first job.
 
     One pool for each process rather than one for all: pebble's workers share a
@@ -145,8 +145,8 @@ class Slot:
             raise error
         return future.result()
 
-    def _death(self, exitcode: int | None) -> Died:
-        return Died(exitcode, decoding=self._stage.value == child.DECODING)
+    def _death(self, exitcode: int | None) -> ProcessDied:
+        return ProcessDied(exitcode, decoding=self._stage.value == child.DECODING)
 
     def _submit(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> ProcessFuture[T]:
         pool = self._pool

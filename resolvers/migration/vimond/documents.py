@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from packshot.catalog.configuration.locations import LONGEST_CHAIN
+from packshot.catalog.configuration.locations import MAX_FALLBACK_LOCATIONS
 from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
 from packshot.model import NAME, PACK_ID, IncludeAll
 from resolvers.migration.report import Report
 from resolvers.packs import check_crop
 
-LONGEST_NAME = 63
+MAX_NAME_CHARACTERS = 63
 _COMPASS = [one.value for one in Gravity if one not in (Gravity.FOCUS, Gravity.SMART)]
 _CORNERS = ("topLeftX", "topLeftY", "bottomRightX", "bottomRightY")
 # Halves of characters, which JSON can spell and file names can hold, and what PostgreSQL keeps in no text.
@@ -126,10 +126,10 @@ def map_names(names: Iterable[str]) -> dict[str, str]:
     for name in given:
         if name in mapped:
             continue
-        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_NAME] or "location"
+        plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_NAME_CHARACTERS] or "location"
         if plain in taken:
             digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-            plain = f"{plain[: LONGEST_NAME - 7]}-{digest[:6]}"
+            plain = f"{plain[: MAX_NAME_CHARACTERS - 7]}-{digest[:6]}"
         mapped[name] = plain
         taken.add(plain)
     return mapped
@@ -160,10 +160,10 @@ def in_order(locations: Mapping[str, OldLocation], report: Report) -> list[OldLo
                 "CYCLE",
                 f"Its fallback leads back to it, {' -> '.join([name, *chain[: chain.index(name) + 1]])}; left out.",
             )
-        elif _longest_to(fallbacks, name) + len(chain) > LONGEST_CHAIN:
+        elif _longest_to(fallbacks, name) + len(chain) > MAX_FALLBACK_LOCATIONS:
             code, why = (
                 "LIMIT",
-                f"Its fallback {fallback!r} makes a chain of more than {LONGEST_CHAIN} locations; left out.",
+                f"Its fallback {fallback!r} makes a chain of more than {MAX_FALLBACK_LOCATIONS} locations; left out.",
             )
         else:
             fallbacks[name] = fallback

@@ -23,11 +23,11 @@ from resolvers.migration.vimond.service import Away, VimondService
 from resolvers.migration.writing import Arrival, foresee, is_same, write
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack
-from resolvers.packs import SlotPatch
+from resolvers.packs import PackLocationPatch
 
 PACKS_AT_ONCE = 20
 # So many packs one after the other that it does not answer for, and it is taken to be away.
-MOST_SILENT = 5
+MAX_SILENT = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,8 @@ class _PackMove:
     def _count_silence(self) -> None:
         with self._lock:
             self._silent += 1
-            if self._silent >= MOST_SILENT:
-                raise Away(f"it gave no answer for {MOST_SILENT} packs in a row")
+            if self._silent >= MAX_SILENT:
+                raise Away(f"it gave no answer for {MAX_SILENT} packs in a row")
 
     def _compare(self, pack_id: str, old: OldPack, here: Snapshot | None, folder: Path, report: Report) -> Arrival:
         """Return what is to be written of one pack; nothing of one that is as it should be."""
@@ -167,7 +167,7 @@ class _PackMove:
 
     def _differing(
         self, pack_id: str, old: OldPack, here: Snapshot | None, report: Report
-    ) -> tuple[dict[str, Any], list[SlotPatch]]:
+    ) -> tuple[dict[str, Any], list[PackLocationPatch]]:
         values = dict(old.values)
         if pack_id != old.id:
             values["external_id"] = old.id
@@ -178,7 +178,7 @@ class _PackMove:
         for location, fields in old.overrides.items():
             name = self._here(old, location, "pack location", report)
             if name is not None:
-                wanted.append(SlotPatch(name, fields))
+                wanted.append(PackLocationPatch(name, fields))
         if here is None:
             return values, [patch for patch in wanted if _says_something(patch.values)]
         differing = {field: value for field, value in values.items() if getattr(here.pack, field) != value}
@@ -209,7 +209,7 @@ class _PackMove:
             if not os.access(path, os.R_OK):
                 report.left("original", place(old, location), f"The file {path} cannot be read.", "UNREADABLE")
                 continue
-            kept = None if here is None else here.slot(name).original
+            kept = None if here is None else here.pack_location(name).original
             if is_same(path, kept, here, name):
                 continue
             if kept is not None and keeps_ours:
@@ -227,7 +227,7 @@ def _says_something(values: Mapping[str, Any]) -> bool:
     return any(value not in (None, "unset") for value in values.values())
 
 
-def _patch_where_different(patch: SlotPatch, here: Snapshot) -> SlotPatch:
-    slot = here.slot(patch.location)
-    values = {field: value for field, value in patch.values.items() if getattr(slot, field) != value}
-    return SlotPatch(patch.location, values)
+def _patch_where_different(patch: PackLocationPatch, here: Snapshot) -> PackLocationPatch:
+    pack_location = here.pack_location(patch.location)
+    values = {field: value for field, value in patch.values.items() if getattr(pack_location, field) != value}
+    return PackLocationPatch(patch.location, values)

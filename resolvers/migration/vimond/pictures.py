@@ -28,7 +28,7 @@ class Absent(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class OldPicture:
     """A picture that was received, and the SHA-256 of its bytes in hex."""
 
     path: Path
@@ -56,7 +56,7 @@ class PackPictures:
     folder: Path
     max_bytes: int
     report: Report
-    _seen: dict[str, Picture | Absent] = field(default_factory=dict)
+    _seen: dict[str, OldPicture | Absent] = field(default_factory=dict)
 
     def take(self) -> list[NewOriginal]:
         """Return those originals that are not here yet, or not any more the same."""
@@ -66,7 +66,7 @@ class PackPictures:
         for location, name in sorted(
             own_places(self.old, self.places), key=lambda place: (place[0] != self._main, *self._depth(place[0]))
         ):
-            kept = None if self.here is None else self.here.slot(name).original
+            kept = None if self.here is None else self.here.pack_location(name).original
             if kept is not None and not self._may_have_changed(name):
                 own.append(location)
                 continue
@@ -90,7 +90,7 @@ class PackPictures:
             originals.append(NewOriginal(name, Source(received=picture.path)))
         return originals
 
-    def _is_of_fallback(self, location: str, picture: Picture, own: list[str], kept: Original | None) -> bool:
+    def _is_of_fallback(self, location: str, picture: OldPicture, own: list[str], kept: Original | None) -> bool:
         """Whether a picture is not to be taken, as it is a fallback's or may be; the latter is reported."""
         for source in (one for one in [*self.places.chain(location), self._main] if one in own):
             other = self._picture(source)
@@ -118,17 +118,17 @@ class PackPictures:
         return len(self.places.chain(location)), location
 
     def _may_have_changed(self, name: str) -> bool:
-        taken_at: datetime | None = None if self.here is None else self.here.slot(name).original_at
+        taken_at: datetime | None = None if self.here is None else self.here.pack_location(name).original_at
         if self.options.force or taken_at is None:
             return True
         return self.old.modified is not None and self.old.modified + MARGIN > taken_at
 
-    def _picture(self, location: str) -> Picture | Absent:
+    def _picture(self, location: str) -> OldPicture | Absent:
         if location not in self._seen:
             self._seen[location] = self._receive(location)
         return self._seen[location]
 
-    def _receive(self, location: str) -> Picture | Absent:
+    def _receive(self, location: str) -> OldPicture | Absent:
         path, where = self.folder / secrets.token_hex(8), place(self.old, location)
         try:
             self.service.picture(self.old.id, location, path, width=self.options.width, max_bytes=self.max_bytes)
@@ -143,7 +143,7 @@ class PackPictures:
         except PackshotError as error:
             self.report.left("original", where, error)
         else:
-            return Picture(path, digest_file(path))
+            return OldPicture(path, digest_file(path))
         return Absent.UNKNOWN
 
 

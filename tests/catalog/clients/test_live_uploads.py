@@ -64,7 +64,7 @@ def test_of_many_tokens_of_one_id_exactly_one_makes_the_image(playground: Playgr
     assert images(playground) == ["film"]
     with playground.site.catalog.read(TENANT) as tx:
         pack_id = live.find_pack(tx, "film")
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     assert original.width == 20 + won
 

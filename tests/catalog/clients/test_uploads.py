@@ -159,7 +159,7 @@ def test_one_upload_serves_two_locations_and_is_stored_once(playground: Playgrou
     for location in ("main", "thumb"):
         originals.set_original(playground.caller, pack_id, location, Source(upload_id=upload_id))
     snapshot = playground.snapshot(pack_id)
-    assert snapshot.slot("main").original == snapshot.slot("thumb").original
+    assert snapshot.pack_location("main").original == snapshot.pack_location("thumb").original
     assert len(list(playground.site.originals.list(""))) == 1
 
 
@@ -169,5 +169,5 @@ def test_a_new_original_keeps_crop_and_moves_the_key(playground: Playground) -> 
     before = playground.target(pack_id, "")
     playground.show(pack_id, "main", photo(300, 200, seed=2))
     after = playground.target(pack_id, "")
-    assert playground.snapshot(pack_id).slot("main").crop == Crop(0, 0, 0.5, 0.5)
+    assert playground.snapshot(pack_id).pack_location("main").crop == Crop(0, 0, 0.5, 0.5)
     assert after.key != before.key

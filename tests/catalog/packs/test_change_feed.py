@@ -201,8 +201,8 @@ def test_who_looks_too_rarely_starts_over_and_who_looks_goes_on(playground: Play
     begun = Copy(playground, 1)
     begun.cursor = begun.page().end
     with playground.site.catalog.write("") as tx:
-        assert deletions.forget_deletions(tx, timedelta(days=30)) == 1
-        assert deletions.forget_deletions(tx, timedelta(days=30)) == 0
+        assert deletions.delete_old_deletions(tx, timedelta(days=30)) == 1
+        assert deletions.delete_old_deletions(tx, timedelta(days=30)) == 0
     with pytest.raises(Resync) as refused:
         absent.follow()
     assert refused.value.code == "RESYNC"
@@ -219,8 +219,8 @@ def test_deletions_outlive_what_was_deleted_by_a_month(playground: Playground) -
     delete(playground, pack_id)
     age(playground, timedelta(days=120))
     with playground.site.catalog.write("") as tx:
-        assert deletions.forget_deletions(tx, timedelta(days=100)) == 0
-        assert deletions.forget_deletions(tx, timedelta(days=80)) == 1
+        assert deletions.delete_old_deletions(tx, timedelta(days=100)) == 0
+        assert deletions.delete_old_deletions(tx, timedelta(days=80)) == 1
 
 
 def test_deletions_are_forgotten_some_at_a_time(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_deletions_are_forgotten_some_at_a_time(playground: Playground, monkeypa
         delete(playground, pack_id)
     age(playground, timedelta(days=91))
     with playground.site.catalog.write("") as tx:
-        assert [deletions.forget_deletions(tx, timedelta(0)) for _ in range(3)] == [2, 1, 0]
+        assert [deletions.delete_old_deletions(tx, timedelta(0)) for _ in range(3)] == [2, 1, 0]
 
 
 class Backup:

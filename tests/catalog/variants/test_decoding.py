@@ -5,20 +5,20 @@ from dataclasses import replace
 from datetime import timedelta
 
 from packshot.catalog.variants.decoding import Decoding, write_decodings
-from packshot.catalog.variants.ledger import Made
-from packshot.catalog.variants.render_costs import Rates
+from packshot.catalog.variants.ledger import StoredVariant
+from packshot.catalog.variants.render_costs import RenderCosts
 from packshot.errors import RenderTimeout
 from packshot.model import FAILURE_SECONDS, Format, Original
-from packshot.production import make_variants
+from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane
-from pregen.services.cost_recorder import learn
+from pregen.services.cost_recorder import record_costs
 from tests.support.clock import StoppedClock
 from tests.support.pictures import animated, photo
 from tests.support.playground import TENANT, Playground
 
 
 def original_of(playground: Playground, pack_id: str) -> Original:
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     return original
 
@@ -26,7 +26,7 @@ def original_of(playground: Playground, pack_id: str) -> Original:
 def decoded(playground: Playground, pack_id: str, found: Decoding) -> Original:
     original = original_of(playground, pack_id)
     playground.site.decoding.add(TENANT, original, found)
-    learn(playground.site)
+    record_costs(playground.site)
     return original_of(playground, pack_id)
 
 
@@ -47,11 +47,11 @@ def test_a_larger_cost_counts_at_once_and_a_smaller_one_by_half(playground: Play
 def test_a_costly_original_is_foretold_by_its_own_cost(playground: Playground) -> None:
     pack_id = playground.pack()
     costly = decoded(playground, pack_id, Decoding(8.0))
-    assert Rates({}).rendering(costly, Format.AVIF, 10_000, moves=False) > 8.0
+    assert RenderCosts({}).rendering(costly, Format.AVIF, 10_000, moves=False) > 8.0
     playground.show(pack_id, "main", animated("GIF", 4))
     moving = decoded(playground, pack_id, Decoding(8.0))
-    assert 2.0 < Rates({}).rendering(moving, Format.JPEG, 10_000, moves=False) < 2.1
-    assert Rates({}).rendering(moving, Format.GIF, 10_000, moves=True) > 8.0
+    assert 2.0 < RenderCosts({}).rendering(moving, Format.JPEG, 10_000, moves=False) < 2.1
+    assert RenderCosts({}).rendering(moving, Format.GIF, 10_000, moves=True) > 8.0
 
 
 def test_a_refusal_is_kept_for_a_time_and_ends_with_the_first_success(playground: Playground) -> None:
@@ -80,8 +80,10 @@ def test_a_render_learns_too(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(600, 400, seed=time.monotonic_ns() % 2**32))
     before = decoded(playground, pack_id, Decoding(100.0)).decoding_seconds
     targets = list(playground.planned(pack_id).values())
-    assert all(isinstance(one, Made) for one in make_variants(playground.site, targets, Lane.BULK, planned=True))
-    learn(playground.site)
+    assert all(
+        isinstance(one, StoredVariant) for one in announce_and_render(playground.site, targets, Lane.BULK, planned=True)
+    )
+    record_costs(playground.site)
     after = original_of(playground, pack_id).decoding_seconds
     assert before == 100.0
     assert after is not None

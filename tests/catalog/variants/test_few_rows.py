@@ -105,7 +105,7 @@ def test_plans_previews_and_purges_read_few_rows(playground: Playground, pack_id
         plan_location(playground.caller, "main", {"width": 200})
         previews.preview_crop(playground.caller, pack_id, "thumb", Crop(0.0, 0.0, 0.25, 0.5))
         assert (
-            manual_purges.refresh_older(
+            manual_purges.refresh_older_than(
                 playground.caller, datetime.now(UTC) - timedelta(days=1), limit=10, pack_ids=[pack_id], location=None
             )
             is None

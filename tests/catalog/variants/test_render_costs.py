@@ -2,17 +2,24 @@
 
 import pytest
 
-from packshot.catalog.variants.render_costs import HALF_LIFE_MEGAPIXELS, Rates, Tally, kind_of, read_rates, write_rates
+from packshot.catalog.variants.render_costs import (
+    HALF_LIFE_MEGAPIXELS,
+    RenderCosts,
+    Tally,
+    kind_of,
+    read_costs,
+    write_costs,
+)
 from packshot.model import Format
 from tests.support.playground import TENANT, Playground
 
 
-def learnt(playground: Playground, tally: Tally) -> Rates:
+def learnt(playground: Playground, tally: Tally) -> RenderCosts:
     """Write down what was counted, and return what is known then."""
     with playground.site.catalog.write("") as tx:
-        write_rates(tx, tally.take())
+        write_costs(tx, tally.take())
     with playground.site.catalog.read(TENANT) as tx:
-        return read_rates(tx)
+        return read_costs(tx)
 
 
 def test_before_anything_is_rendered_there_are_figures_for_every_format(playground: Playground) -> None:

@@ -17,7 +17,7 @@ from packshot.catalog.tables.work import deliveries
 from packshot.catalog.work import erasures, jobs, orders, url_imports
 from packshot.catalog.work.jobs import JobKind
 from packshot.catalog.work.orders import Priority
-from packshot.catalog.work.worker_state import read_work_state
+from packshot.catalog.work.worker_state import read_worker_state
 from packshot.maintenance import erase
 from resolvers import packs
 from resolvers.tokens import create_token, find_token
@@ -90,10 +90,10 @@ def failed_fetch(playground: Playground) -> Callable[[], bool]:
     pack_id = make_pack(playground)
     with playground.site.catalog.write(TENANT) as tx:
         job = jobs.create_job(tx, JobKind.IMPORT, Priority.BULK)
-        url_imports.order_fetches(tx, job, {(pack_id, "main"): "http://a.example/"})
+        url_imports.order_imports(tx, job, {(pack_id, "main"): "http://a.example/"})
         claimed = url_imports.claim_due(tx)
         assert claimed is not None
-        assert url_imports.try_again(tx, claimed[1], "nobody answers")
+        assert url_imports.retry(tx, claimed[1], "nobody answers")
     return lambda: write(playground, url_imports.is_due)
 
 
@@ -101,7 +101,7 @@ def held_fetch(playground: Playground) -> Callable[[], bool]:
     pack_id = make_pack(playground)
     with playground.site.catalog.write(TENANT) as tx:
         job = jobs.create_job(tx, JobKind.IMPORT, Priority.BULK)
-        url_imports.order_fetches(tx, job, {(pack_id, "main"): "http://a.example/"})
+        url_imports.order_imports(tx, job, {(pack_id, "main"): "http://a.example/"})
         assert url_imports.claim_due(tx) is not None
     return lambda: write(playground, url_imports.claim_due) is not None
 
@@ -109,7 +109,7 @@ def held_fetch(playground: Playground) -> Callable[[], bool]:
 def failed_delivery(playground: Playground, attempt: int = 1) -> Callable[[], bool]:
     with playground.site.catalog.write(TENANT) as tx:
         webhooks.create_webhook(tx, "http://a.example/", [Event.PACK_CHANGED], lambda place, secret: secret.encode())
-        webhook_deliveries.tell(tx, Event.PACK_CHANGED, {})
+        webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, {})
         tx.connection.execute(sa.update(deliveries).values(attempts=attempt - 1))
         ((_, claim),) = webhook_deliveries.claim_due(tx, limit=1, each=1)
         webhook_deliveries.end_attempt(tx, claim, None, "nobody answers")
@@ -123,12 +123,12 @@ def late_delivery(playground: Playground) -> Callable[[], bool]:
 def held_delivery(playground: Playground) -> Callable[[], bool]:
     with playground.site.catalog.write(TENANT) as tx:
         webhooks.create_webhook(tx, "http://a.example/", [Event.PACK_CHANGED], lambda place, secret: secret.encode())
-        webhook_deliveries.tell(tx, Event.PACK_CHANGED, {})
+        webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, {})
         assert webhook_deliveries.claim_due(tx, limit=1, each=1)
     return lambda: bool(write(playground, lambda tx: webhook_deliveries.claim_due(tx, limit=1, each=1)))
 
 
-def _ordered(playground: Playground) -> tuple[str, orders.Claim]:
+def _ordered(playground: Playground) -> tuple[str, orders.OrderClaim]:
     pack_id = make_pack(playground)
     with playground.site.catalog.write(TENANT) as tx:
         orders.place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, verify=False)
@@ -138,7 +138,7 @@ def _ordered(playground: Playground) -> tuple[str, orders.Claim]:
 
 def failed_order(playground: Playground) -> Callable[[], bool]:
     pack_id, claim = _ordered(playground)
-    write(playground, lambda tx: orders.put_off(tx, claim, "the store is away"))
+    write(playground, lambda tx: orders.postpone(tx, claim, "the store is away"))
 
     def is_taken() -> bool:
         due = write(playground, lambda tx: orders.take_due(tx, Priority.BULK, limit=1))
@@ -157,7 +157,7 @@ def failed_purge(playground: Playground) -> Callable[[], bool]:
     with playground.site.catalog.write(TENANT) as tx:
         purges.order_erasing_purge(tx, pack_id, cause="a test")
         for batch in purge_batches.claim_due(tx, limit=10, most_tags=10):
-            purge_batches.put_off(tx, batch, "the CDN is away")
+            purge_batches.postpone(tx, batch, "the CDN is away")
     return lambda: write(playground, purge_batches.is_due)
 
 
@@ -206,8 +206,8 @@ def test_the_second_pass_of_an_erasure_comes_not_too_soon_and_not_an_hour_late(
 ) -> None:
     pack_id = make_pack(playground)
 
-    def claim() -> erasures.Erasure | None:
-        found: erasures.Erasure | None = write(playground, lambda tx: erasures.claim_due(tx, SETTLING))
+    def claim() -> erasures.ErasureClaim | None:
+        found: erasures.ErasureClaim | None = write(playground, lambda tx: erasures.claim_due(tx, SETTLING))
         return found
 
     with playground.site.catalog.write(TENANT) as tx:
@@ -233,13 +233,13 @@ def test_a_dead_worker_seems_alive_no_longer_because_the_clock_moved_back(
     playground: Playground, clock: MovedClock
 ) -> None:
     playground.dispatcher.tick()
-    assert write(playground, read_work_state).has_worker
+    assert write(playground, read_worker_state).has_worker
     if playground.site.catalog.is_sqlite:
         clock.move(-HOUR)
     else:
         # The statement reads the server's clock, which no test moves.
         write(playground, lambda tx: tx.connection.execute(sa.text("UPDATE leases SET until = until + interval '1 h'")))
-    assert not write(playground, read_work_state).has_worker
+    assert not write(playground, read_worker_state).has_worker
 
 
 def test_tokens_know_no_moment_but_the_given(playground: Playground) -> None:

@@ -11,8 +11,8 @@ from packshot.catalog.tables.work import jobs, orders
 from packshot.catalog.work import jobs as job_rows
 from packshot.catalog.work.job_rates import current_rate
 from packshot.catalog.work.jobs import NO_WORKER, Job, JobFilter, JobState
-from packshot.catalog.work.orders import LEASE, Priority, claim
-from packshot.catalog.work.worker_state import DISPATCHER, read_work_state
+from packshot.catalog.work.orders import LEASE_TIME, Priority, claim
+from packshot.catalog.work.worker_state import DISPATCHER, read_worker_state
 from resolvers import jobs as resolved
 from resolvers.live_updates import read_subjects
 from tests.support.pictures import photo
@@ -83,7 +83,7 @@ def _open_job(playground: Playground) -> Job:
     job = resolved.regenerate_packs(playground.caller, pack_ids, Priority.BULK)
     with playground.site.catalog.write(TENANT) as tx:
         now = tx.now
-        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE)
+        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE_TIME)
     return _age(
         playground, job, state="running", started_at=now, heartbeat_at=now, rate=23.0, rate_at=now, rate_done=0, done=3
     )
@@ -94,7 +94,7 @@ def test_a_job_whose_workers_died_has_no_pace_and_says_so(playground: Playground
     assert (job.variants_per_second, job.stalled_reason) == (pytest.approx(23.0), None)
     assert job.eta_seconds is not None
     with playground.site.catalog.write("") as tx:
-        leases.drop_all(tx)
+        leases.release_all(tx)
         then = tx.now - timedelta(seconds=100)
     dead = _age(playground, job, heartbeat_at=then, rate_at=then, started_at=then)
     assert (dead.variants_per_second, dead.eta_seconds) == (0.0, None)
@@ -121,14 +121,14 @@ def test_a_job_that_is_stopped_has_no_pace(playground: Playground, state: JobSta
 def test_a_lease_that_is_renewed_is_a_worker_too(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     with playground.site.catalog.write("") as tx:
-        assert not read_work_state(tx).has_worker
+        assert not read_worker_state(tx).has_worker
     with playground.site.catalog.write(TENANT) as tx:
         assert claim(tx, [pack_id])
-        assert read_work_state(tx).has_worker
+        assert read_worker_state(tx).has_worker
         tx.connection.execute(sa.update(orders).values(lease_until=tx.now + timedelta(seconds=30)))
-        assert not read_work_state(tx).has_worker, "nobody has renewed it for half a minute"
+        assert not read_worker_state(tx).has_worker, "nobody has renewed it for half a minute"
         tx.connection.execute(sa.update(orders).values(lease_until=None, due_at=tx.now - timedelta(seconds=50)))
-        assert read_work_state(tx).due_seconds == pytest.approx(50.0)
+        assert read_worker_state(tx).due_seconds == pytest.approx(50.0)
 
 
 def test_the_clock_of_the_database_counts(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,7 +194,7 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
     with playground.site.catalog.write(TENANT) as tx:
         held = orders.claim(tx, [pack_id])
         assert held, "its lease is free"
-        orders.put_off(tx, held[0], "the test says so")
+        orders.postpone(tx, held[0], "the test says so")
     with working(playground, settings):
         wait_for(lambda: is_rendered(playground, pack_id))
 
@@ -236,5 +236,5 @@ def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playg
     assert playground.bell.rings
     with playground.site.catalog.write("") as tx:
         assert not leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)
-        leases.drop_all(tx)
+        leases.release_all(tx)
         assert leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)

@@ -122,7 +122,7 @@ def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
         free = orders.claim(tx, pack_ids)
         assert len(free) == 6, "no lease is left behind"
         assert sorted(claim.outages for claim in free) == [0, 0, 0, 1, 1, 1]
-        orders.let_go(tx, free)
+        orders.release(tx, free)
     refresh_packs(playground.site, TENANT, pack_ids)
     assert there(playground, pack_ids) == [True] * 6
 

@@ -87,7 +87,7 @@ def test_a_change_goes_live_in_one_moment_with_everything_rendered(ready: Playgr
     assert (done.state, done.done, done.skipped, done.failed) == (JobState.SUCCEEDED, 12, 0, 0)
     assert done.total == 12
     assert done.activated_at is not None
-    assert locations.get_candidate(ready.caller) is None
+    assert locations.get_pending_change(ready.caller) is None
 
 
 def test_what_is_replaced_is_superseded_after_the_switch_and_not_before(ready: Playground) -> None:
@@ -166,7 +166,7 @@ def test_edits_made_meanwhile_are_rendered_under_both_and_stay(ready: Playground
     ready.run_jobs()
     live = location(ready)
     assert (live.width, live.label) == (50, "Meanwhile")
-    assert ready.snapshot(first).slot("thumb").crop == Crop(0, 0, 0.5, 1)
+    assert ready.snapshot(first).pack_location("thumb").crop == Crop(0, 0, 0.5, 1)
     assert not any(missing(ready, id) for id in (first, second, new))
 
 
@@ -215,7 +215,7 @@ def test_a_change_taken_back_before_the_switch_leaves_nothing(ready: Playground)
     changed = locations.put_location(ready.caller, "thumb", {"width": 40}, FORCE)
     assert (changed.job, changed.location.version) == (None, 1)
     assert ready.job(job).state is JobState.SUPERSEDED
-    assert locations.get_candidate(ready.caller) is None
+    assert locations.get_pending_change(ready.caller) is None
     ready.run_jobs()
     assert location(ready).width == 40
 
@@ -230,7 +230,7 @@ def test_a_change_is_checked_against_what_is_about_to_be(ready: Playground) -> N
 
 def test_failures_wait_for_a_person(ready: Playground) -> None:
     pack_id = pack_ids(ready)[0]
-    original = ready.snapshot(pack_id).slot("main").original
+    original = ready.snapshot(pack_id).pack_location("main").original
     assert original is not None
     _damage(ready, original.sha256)
     job = put(ready, width=50)
@@ -251,7 +251,7 @@ def test_failures_wait_for_a_person(ready: Playground) -> None:
 
 def test_failures_are_tried_again_and_then_it_goes_live_by_itself(ready: Playground) -> None:
     pack_id = pack_ids(ready)[0]
-    original = ready.snapshot(pack_id).slot("main").original
+    original = ready.snapshot(pack_id).pack_location("main").original
     assert original is not None
     data = ready.site.originals.get(f"{TENANT}/{original.sha256}")
     _damage(ready, original.sha256)
@@ -273,7 +273,7 @@ def test_cancelled_before_the_switch_the_change_is_discarded(ready: Playground) 
     assert jobs.cancel_job(ready.caller, job.id).state is JobState.CANCELLED
     ready.run_jobs()
     assert (location(ready).width, location(ready).version) == (40, 1)
-    assert locations.get_candidate(ready.caller) is None
+    assert locations.get_pending_change(ready.caller) is None
     put(ready, width=60)
     ready.run_jobs()
     assert location(ready).width == 60
@@ -363,12 +363,12 @@ def test_an_edit_that_never_ends_holds_a_change_up_only_for_a_while(
 
 def test_a_location_of_a_change_that_is_prepared_shows_what_it_will_be(ready: Playground) -> None:
     put(ready, width=50)
-    candidate = locations.get_candidate(ready.caller)
-    assert candidate is not None
-    version = locations.pending_version(candidate, location(ready))
+    pending_change = locations.get_pending_change(ready.caller)
+    assert pending_change is not None
+    version = locations.pending_version(pending_change, location(ready))
     assert version is not None
     assert (version.version, version.width, version.height, version.changed_by) == (2, 50, 30, "tester")
-    assert locations.pending_version(candidate, location(ready, "main")) is None
+    assert locations.pending_version(pending_change, location(ready, "main")) is None
 
 
 def _damage(playground: Playground, sha256: str) -> None:

@@ -14,7 +14,7 @@ from packshot.catalog.work.jobs import Job, JobState
 from packshot.catalog.work.orders import Priority
 from packshot.errors import BadState, NotFound
 from packshot.geometry import Crop
-from pregen.refreshing.enqueue import admit_portion
+from pregen.refreshing.enqueue import enqueue_portion
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services import dispatcher
 from resolvers import jobs, packs
@@ -87,7 +87,7 @@ def test_pausing_takes_the_work_away_from_whoever_is_at_it(playground: Playgroun
     assert held
     jobs.pause_job(playground.caller, job.id)
     with playground.site.catalog.write(TENANT) as tx:
-        assert not orders.read_held(tx, held)
+        assert not orders.read_held_leases(tx, held)
         assert not orders.finish(tx, held)
         assert not orders.claim(tx, [lost[0]])
 
@@ -222,15 +222,15 @@ def test_a_pack_that_is_deleted_while_it_is_ordered_holds_up_no_other(
     *,
     named: bool,
 ) -> None:
-    real = job_items.admit
+    real = job_items.enqueue_packs
 
     def admit(*args: Any, **kwargs: Any) -> bool:
         # By somebody else, after the packs were read. On SQLite nobody else can write by then.
-        monkeypatch.setattr(job_items, "admit", real)
+        monkeypatch.setattr(job_items, "enqueue_packs", real)
         packs.delete_pack(playground.caller, lost[1])
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(job_items, "admit", admit)
+    monkeypatch.setattr(job_items, "enqueue_packs", admit)
     job = regenerate(playground, *(lost if named else []))
     playground.dispatcher.tick()
     playground.run_jobs()
@@ -263,7 +263,7 @@ def test_a_portion_that_is_let_in_while_its_job_is_stopped_is_not_ordered(
     stop(playground.caller, job.id)
     # As the dispatcher would that read the job a moment before it was stopped.
     with playground.site.catalog.write(TENANT) as tx:
-        admit_portion(tx, before, 10, limit=playground.site.limit)
+        enqueue_portion(tx, before, 10, limit=playground.site.limit)
     assert not is_pending(playground)
     stopped = playground.job(job)
     assert stopped.counted == 0
@@ -294,7 +294,7 @@ def test_held_orders_leave_their_places_to_others(playground: Playground, lost: 
     job = regenerate(playground)
     playground.dispatcher.tick()
     with playground.site.catalog.read(TENANT) as tx:
-        assert orders.count_in_work(tx, Priority.BULK) == len(lost)
+        assert orders.count_leased(tx, Priority.BULK) == len(lost)
     jobs.pause_job(playground.caller, job.id)
     with playground.site.catalog.read(TENANT) as tx:
-        assert orders.count_in_work(tx, Priority.BULK) == 0
+        assert orders.count_leased(tx, Priority.BULK) == 0

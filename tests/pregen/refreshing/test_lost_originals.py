@@ -71,7 +71,7 @@ def two_packs(playground: Playground) -> str:
     pack_id = playground.pack(picture=photo(64, 48))
     playground.pack(picture=photo(48, 64))
     playground.run_jobs()
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     return original_key(TENANT, original.sha256)
 

@@ -20,7 +20,7 @@ from packshot.catalog.work.jobs import JobFilter, JobState
 from packshot.catalog.work.orders import Priority
 from packshot.errors import ErrorCode
 from packshot.geometry import Crop
-from packshot.production import make_variants
+from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane
 from packshot.storage.folder import FolderStore
 from pregen.refreshing.refresh import LOST_AFTER_OUTAGES, refresh_packs
@@ -55,7 +55,7 @@ def test_the_fallback_makes_exactly_what_pregeneration_stored(playground: Playgr
     for key, target in playground.planned(pack_id).items():
         before, _ = playground.site.variants.get(key)
         playground.site.variants.delete(key)
-        make_variants(playground.site, [target], Lane.ON_DEMAND, planned=False)
+        announce_and_render(playground.site, [target], Lane.ON_DEMAND, planned=False)
         assert playground.site.variants.get(key)[0] == before
 
 
@@ -102,7 +102,7 @@ def test_a_lost_ring_is_rung_again_by_the_dispatcher(playground: Playground) -> 
     playground.bell.rings.clear()
     playground.dispatcher.tick()
     assert not playground.bell.rings, "the mutation's own ring is given a moment first"
-    _let_pass(playground, orders.FIRST_SWEEP)
+    _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.run_jobs()
     assert set(playground.entries(pack_id)) == set(playground.planned(pack_id))
 
@@ -133,7 +133,7 @@ def test_a_lease_that_runs_out_is_taken_over_and_the_zombie_finishes_nothing(pla
     with playground.site.catalog.write(TENANT) as tx:
         zombie = orders.claim(tx, [pack_id])
     assert zombie
-    _let_pass(playground, orders.LEASE)
+    _let_pass(playground, orders.LEASE_TIME)
     with playground.site.catalog.write(TENANT) as tx:
         heir = orders.claim(tx, [pack_id])
         assert heir
@@ -203,7 +203,7 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
 ) -> None:
     monkeypatch.setattr("pregen.refreshing.refresh.PAUSES", (0.0, 0.0, 0.0))
     pack_id = playground.pack()
-    real, faults = orders.put_off, iter(range(2))
+    real, faults = orders.postpone, iter(range(2))
 
     def fail(*args: Any) -> None:
         raise OSError("the store is away")
@@ -215,7 +215,7 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
 
     with monkeypatch.context() as outage:
         outage.setattr(playground.site.variants, "put", fail)
-        outage.setattr(orders, "put_off", put_off)
+        outage.setattr(orders, "postpone", put_off)
         refresh_packs(playground.site, TENANT, [pack_id])
     with playground.site.catalog.write(TENANT) as tx:
         assert orders.claim(tx, [pack_id]), "nobody has to wait for the lease to run out"
@@ -225,7 +225,7 @@ def test_only_so_many_packs_are_rung_for_at_a_time(playground: Playground, monke
     monkeypatch.setattr(dispatcher, "INTERACTIVE_PLACES", 3)
     pack_ids = {playground.pack(picture=photo(16, 16, seed=n)) for n in range(5)}
     playground.bell.rings.clear()
-    _let_pass(playground, orders.FIRST_SWEEP)
+    _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.dispatcher.tick()
     playground.dispatcher.tick()
     assert len(playground.bell.rings) == 3
@@ -238,7 +238,7 @@ def test_a_picture_that_fails_three_times_is_named_and_touches_no_other(playgrou
     pack_id = playground.pack(picture=photo(600, 400))
     playground.run_jobs()
     job = playground.show(pack_id, "thumb", photo(500, 500))
-    original = playground.snapshot(pack_id).slot("thumb").original
+    original = playground.snapshot(pack_id).pack_location("thumb").original
     assert original is not None
     # The disk gives other bytes back than were checked: now the decoder refuses them.
     path = playground.site.originals.local_path(f"{TENANT}/{original.sha256}")
@@ -404,7 +404,7 @@ def test_an_original_that_is_lost_ends_its_job_and_says_what_to_do(playground: P
     playground.run_jobs()
     assert playground.job(job).state is JobState.RUNNING, "a folder that is not mounted lacks everything"
     for _ in range(LOST_AFTER_OUTAGES):
-        _let_pass(playground, orders.LONGEST_PAUSE)
+        _let_pass(playground, orders.MAX_PAUSE)
         playground.run_jobs()
     job = playground.job(job)
     assert (job.state, job.done, job.failed) == (JobState.PARTIAL, 6, 3)
@@ -427,7 +427,7 @@ def test_a_store_that_is_away_blames_no_picture(playground: Playground, monkeypa
         patched.setattr(playground.site.originals, "as_file", away)
         for _ in range(LOST_AFTER_OUTAGES + 2):
             playground.run_jobs()
-            _let_pass(playground, orders.LONGEST_PAUSE)
+            _let_pass(playground, orders.MAX_PAUSE)
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
     playground.run_jobs()
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
@@ -446,7 +446,7 @@ def test_originals_that_are_away_are_an_outage_however_long_and_come_back_by_the
         playground.use(replace(playground.site, originals=FolderStore(folder)))
     for _ in range(LOST_AFTER_OUTAGES + 2):
         playground.run_jobs()
-        _let_pass(playground, orders.LONGEST_PAUSE)
+        _let_pass(playground, orders.MAX_PAUSE)
     assert playground.job(job).state is JobState.RUNNING
     assert {entry.attempts for entry in playground.entries(pack_id).values()} == {0}
     if restarted:

@@ -11,8 +11,8 @@ from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.errors import FetchFailed
 from pregen.services import fetcher, webhook_sender
-from pregen.services.fetcher import Fetcher
-from pregen.services.webhook_sender import Teller
+from pregen.services.fetcher import UrlImporter
+from pregen.services.webhook_sender import WebhookSender
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack, OnExisting, create_packs
 from tests.support.admin import wait_for
@@ -45,7 +45,7 @@ def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
         raise FetchFailed("Nobody answers there.", may_pass=False)
 
     monkeypatch.setattr(fetcher, "fetch_original", stall)
-    worker = Fetcher(playground.site, playground.bell)
+    worker = UrlImporter(playground.site, playground.bell)
     worker.start()
     try:
         wait_for(lambda: fetching["films"] == 1)
@@ -65,22 +65,22 @@ def test_slow_webhooks_of_one_tenant_leave_threads_to_those_of_another(
         with playground.site.catalog.write(tenant) as tx:
             for number in range(count):
                 webhooks.create_webhook(tx, f"http://{tenant}.example/{number}", [Event.PACK_CHANGED], lambda *_: b"")
-            webhook_deliveries.tell_all(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
+            webhook_deliveries.add_deliveries(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
     go_on, lock = threading.Event(), threading.Lock()
     told: dict[str, int] = {TENANT: 0, "films": 0}
 
-    def stall(_self: Teller, tenant: str, _claim: Any) -> None:
+    def stall(_self: WebhookSender, tenant: str, _claim: Any) -> None:
         with lock:
             told[tenant] += 1
         if tenant == TENANT:
             go_on.wait(30)
 
-    monkeypatch.setattr(Teller, "_send", stall)
-    teller = Teller(playground.site)
+    monkeypatch.setattr(WebhookSender, "_send", stall)
+    teller = WebhookSender(playground.site)
     teller.start()
     try:
         wait_for(lambda: told["films"] > 0)
-        assert told[TENANT] < webhook_sender.TENANT_AT_ONCE + webhook_sender.TENANT_BEGUN < webhook_sender.AT_ONCE
+        assert told[TENANT] < webhook_sender.TENANT_AT_ONCE + webhook_sender.TENANT_BEGUN < webhook_sender.MAX_SENDS
     finally:
         go_on.set()
         teller.stop()

@@ -12,7 +12,7 @@ from packshot.catalog.variants.ledger import VariantState
 from packshot.catalog.work.jobs import Job, JobState
 from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
-from packshot.production import draw_variants
+from packshot.production import render_variants
 from packshot.site import Site
 from packshot.variants.resolve import Target
 from pregen.refreshing import refresh
@@ -165,8 +165,8 @@ def test_a_batch_is_rendered_in_the_order_in_which_it_was_rung_for(
 
     def draw(site: Site, targets: Sequence[Target], *args: Any, **kwargs: Any) -> Any:
         drawn.extend(target.key.pack for target in targets)
-        return draw_variants(site, targets, *args, **kwargs)
+        return render_variants(site, targets, *args, **kwargs)
 
-    monkeypatch.setattr(refresh, "draw_variants", draw)
+    monkeypatch.setattr(refresh, "render_variants", draw)
     refresh.refresh_packs(playground.site, TENANT, rung)
     assert list(dict.fromkeys(drawn)) == rung == pack_ids[::-1]

@@ -28,8 +28,8 @@ from packshot.geometry import Crop
 from packshot.render.processes.pool import Renderer
 from pregen.refreshing import refresh
 from pregen.refreshing.refresh import refresh_packs
-from pregen.services.purger import PurgeCarrier
-from pregen.services.webhook_sender import Teller
+from pregen.services.purger import Purger
+from pregen.services.webhook_sender import WebhookSender
 from resolvers import jobs, pack_imports, packs
 from resolvers import webhooks as webhook_calls
 from resolvers.erasures import erase_pack
@@ -112,7 +112,7 @@ def restart(playground: Playground) -> None:
     """Go on with processes that remember nothing, once the leases of those before them have run out."""
     playground.use(playground.site)
     with playground.site.catalog.write(TENANT) as tx:
-        leases.drop_all(tx)
+        leases.release_all(tx)
 
 
 def work(playground: Playground) -> None:
@@ -126,11 +126,11 @@ def erase_next(playground: Playground) -> None:
 
 
 KINDS = {
-    "render": Kind("pregen.refreshing.refresh.draw_variants", render, work),
+    "render": Kind("pregen.refreshing.refresh.render_variants", render, work),
     "what is to be rendered": Kind("pregen.refreshing.refresh.planned_all", render, work),
     "announce": Kind("pregen.refreshing.refresh.announce", render, work),
     "write down": Kind("pregen.refreshing.refresh.write_down", render, work),
-    "prepare": Kind("pregen.refreshing.refresh.draw_variants", change, work),
+    "prepare": Kind("pregen.refreshing.refresh.render_variants", change, work),
     "fetch": Kind("pregen.services.fetcher.fetch_original", fetch, work),
     "erase": Kind("pregen.services.eraser.erase", erase, erase_next),
 }
@@ -213,7 +213,7 @@ def test_what_failed_so_is_tried_again_when_somebody_asks_for_it(
 ) -> None:
     job = render(playground, host)
     with monkeypatch.context() as patched:
-        patched.setattr("pregen.refreshing.refresh.draw_variants", stumble)
+        patched.setattr("pregen.refreshing.refresh.render_variants", stumble)
         for _ in range(MAX_FAULTS):
             playground.run_jobs()
             clock.move(HOUR)
@@ -229,9 +229,9 @@ def test_a_job_whose_packs_cannot_be_let_in_ends_and_is_not_taken_for_done(
 ) -> None:
     job = regenerate(playground, host)
     with monkeypatch.context() as patched:
-        patched.setattr("pregen.services.dispatcher.admit_portion", stumble)
+        patched.setattr("pregen.services.dispatcher.enqueue_portion", stumble)
         # The second tick comes before the pause is over, however slow the machine is.
-        patched.setattr("pregen.services.dispatcher.retries.pause_after", lambda *_: HOUR)
+        patched.setattr("pregen.services.dispatcher.backoff.pause_after", lambda *_: HOUR)
         for number in range(MAX_FAULTS):
             assert playground.job(job).state is JobState.QUEUED
             restart(playground)
@@ -274,7 +274,7 @@ def test_an_outage_of_the_database_within_a_jobs_step_counts_nothing(
         raise sa.exc.OperationalError("SELECT 1", {}, Exception("the database is away"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("pregen.services.dispatcher.admit_portion", away)
+        patched.setattr("pregen.services.dispatcher.enqueue_portion", away)
         for _ in range(MAX_FAULTS + 2):
             playground.dispatcher.tick()
     playground.run_jobs()
@@ -288,7 +288,7 @@ def test_a_purge_that_nobody_can_send_fails_and_takes_no_other_along(
     good, bad = playground.pack(picture=photo(64, 48)), playground.pack(picture=photo(48, 64))
     playground.run_jobs()
     clock.move(HOUR)
-    carrier = PurgeCarrier(replace(playground.site, purger=purger))
+    carrier = Purger(replace(playground.site, purger=purger))
     while carrier.step():
         clock.move(HOUR)
     job = purge(playground.caller, pack_ids=[bad], location=None)
@@ -303,7 +303,7 @@ def test_a_purge_that_nobody_can_send_fails_and_takes_no_other_along(
     monkeypatch.setattr(purger, "purge", send)
     for _ in range(MAX_FAULTS + 2):
         clock.move(HOUR)
-        PurgeCarrier(replace(playground.site, purger=purger)).step()
+        Purger(replace(playground.site, purger=purger)).step()
     assert playground.job(job).state is JobState.FAILED
     assert only_failure(playground, job).code is ErrorCode.INTERNAL
     with playground.site.catalog.read(TENANT) as tx:
@@ -319,7 +319,7 @@ def test_a_webhook_that_nobody_can_send_fails_and_says_why(
     packs.create_pack(playground.caller, {})
     monkeypatch.setattr("pregen.services.webhook_sender.post", stumble)
     for number in range(1, MAX_FAULTS + 1):
-        assert Teller(playground.site).tick() == 1
+        assert WebhookSender(playground.site).tick() == 1
         with playground.site.catalog.read(TENANT) as tx:
             (delivery,) = webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items
         assert delivery.attempts == number
@@ -327,7 +327,7 @@ def test_a_webhook_that_nobody_can_send_fails_and_says_why(
         assert (delivery.next_attempt_at is None) is (number == MAX_FAULTS)
         clock.move(HOUR)
     assert delivery.state is DeliveryState.FAILED
-    assert Teller(playground.site).tick() == 0
+    assert WebhookSender(playground.site).tick() == 0
 
 
 def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
@@ -337,10 +337,10 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     job = fetch(playground, host)
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(deliveries).values(attempts=webhook_deliveries.MAX_ATTEMPTS))
-        for _ in range(url_imports.ATTEMPTS):
+        for _ in range(url_imports.MAX_ATTEMPTS):
             assert url_imports.claim_due(tx)
             tx.connection.execute(sa.update(fetch_table).values(lease_until=None))
-    assert Teller(playground.site).tick() >= 1
+    assert WebhookSender(playground.site).tick() >= 1
     work(playground)
     assert playground.job(job).state is JobState.FAILED
     with playground.site.catalog.read(TENANT) as tx:

@@ -18,7 +18,7 @@ from packshot.geometry import Crop
 from packshot.maintenance import collect
 from packshot.maintenance.collect import Collected, collect_all, collect_originals, make_faults, survey
 from packshot.model import Original
-from packshot.production import make_variants
+from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane
 from packshot.storage.base import NoSuchObject
 from pregen.services.collector import Collector
@@ -233,7 +233,7 @@ def test_an_original_is_never_shown_without_its_bytes(playground: Playground, co
     """Whoever is about to show what is due for collection either keeps it or learns that it is gone."""
     data = jpeg(photo(60, 40))
     first = playground.pack(picture=data)
-    original = playground.snapshot(first).slots["main"].original
+    original = playground.snapshot(first).pack_locations["main"].original
     assert original is not None
     pack_calls.delete_pack(playground.caller, first)
     collect_originals(playground.site, TENANT, make_faults())
@@ -243,7 +243,7 @@ def test_an_original_is_never_shown_without_its_bytes(playground: Playground, co
         assert collect_originals(playground.site, TENANT, make_faults()).originals == 1
         with pytest.raises(OSError, match="removed while"):
             _show(playground, second, original)
-        assert playground.snapshot(second).slots == {}
+        assert playground.snapshot(second).pack_locations == {}
         return
     _show(playground, second, original)
     assert collect_originals(playground.site, TENANT, make_faults()).originals == 0
@@ -254,7 +254,7 @@ def _show(playground: Playground, pack_id: str, original: Original) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         packs.touch_pack(tx, pack_id, cause="a test")
         packs.keep_original(tx, pack_id, original)
-        packs.set_slot(tx, pack_id, "main", {"original_sha256": original.sha256, "original_at": tx.now})
+        packs.set_pack_location(tx, pack_id, "main", {"original_sha256": original.sha256, "original_at": tx.now})
 
 
 def test_an_edit_that_is_under_way_is_waited_for(playground: Playground) -> None:
@@ -274,7 +274,9 @@ def test_an_edit_that_is_under_way_is_waited_for(playground: Playground) -> None
     collecting = threading.Thread(target=run)
     with playground.site.catalog.write(TENANT) as tx:
         packs.touch_pack(tx, pack_id, cause="a test")
-        packs.set_slot(tx, pack_id, "main", dict.fromkeys(("crop_left", "crop_top", "crop_right", "crop_bottom")))
+        packs.set_pack_location(
+            tx, pack_id, "main", dict.fromkeys(("crop_left", "crop_top", "crop_right", "crop_bottom"))
+        )
         collecting.start()
         begun.wait()
         collecting.join(0.3)
@@ -290,7 +292,7 @@ def test_a_variant_that_was_collected_is_rendered_again_on_demand(playground: Pl
     with playground.site.catalog.write(TENANT) as tx:
         hold_configuration(tx)
         tx.connection.execute(sa.update(variants).values(state=VariantState.COLLECTING.value))
-    make_variants(playground.site, [target], Lane.ON_DEMAND, planned=False)
+    announce_and_render(playground.site, [target], Lane.ON_DEMAND, planned=False)
     assert playground.site.variants.head(str(target.key)) is not None
     key = next(key for key in playground.planned(pack_id) if key != str(target.key))
     collect_all(playground.site, TENANT)

@@ -63,7 +63,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pregen.queue.broker.QueueState", partial(QueueState, memory=1.0))
     monkeypatch.setattr("pregen.services.direct_work.CHECK_SECONDS", 0.2)
     monkeypatch.setattr("pregen.services.direct_work.POLL_SECONDS", 0.2)
-    monkeypatch.setattr("packshot.catalog.work.orders.FIRST_SWEEP", timedelta(seconds=0.2))
+    monkeypatch.setattr("packshot.catalog.work.orders.FIRST_RING_AFTER", timedelta(seconds=0.2))
     monkeypatch.setattr("dramatiq.worker.CONSUMER_RESTART_DELAY_SECS", 0.2)
     monkeypatch.setattr("dramatiq.worker.POST_PROCESS_MESSAGE_RETRY_DELAY_SECS", 0.2)
 

@@ -24,7 +24,7 @@ from packshot.maintenance import erase
 from packshot.maintenance.collect import collect_all
 from packshot.maintenance.scrub import scrub
 from packshot.originals.ingest import keep_original
-from packshot.production import make_variants
+from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane, Renderer
 from packshot.storage.s3 import S3Store
 from resolvers import packs as pack_calls
@@ -107,12 +107,12 @@ def test_what_a_late_worker_puts_is_erased_by_the_second_pass(playground: Playgr
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(playground.site.renderer, "render", erase_meanwhile)
-        make_variants(playground.site, targets, Lane.BULK, planned=True)
+        announce_and_render(playground.site, targets, Lane.BULK, planned=True)
     assert len(list(playground.site.variants.list(f"{TENANT}/{pack_id}/"))) == 3
     finish(playground)
     assert list(playground.site.variants.list("")) == []
     with pytest.raises(Gone):
-        make_variants(playground.site, targets, Lane.ON_DEMAND, planned=False)
+        announce_and_render(playground.site, targets, Lane.ON_DEMAND, planned=False)
     assert rows_of(playground) == 0
 
 
@@ -175,7 +175,7 @@ def test_an_eraser_that_was_killed_anywhere_leaves_the_rest_to_the_next(playgrou
             with pytest.raises(KeyboardInterrupt):
                 playground.eraser.step()
         assert not playground.eraser.step(), "its lease is still held"
-        let_pass(playground, erasures.LEASE + timedelta(seconds=1))
+        let_pass(playground, erasures.LEASE_TIME + timedelta(seconds=1))
     finish(playground)
     assert playground.job(job).state is JobState.SUCCEEDED
     assert list(playground.site.variants.list("")) == list(playground.site.originals.list("")) == []
@@ -193,7 +193,7 @@ def test_a_store_that_is_away_puts_an_erasure_off(playground: Playground, monkey
         patched.setattr(playground.site.variants, "erase", away)
         run_eraser(playground)
     assert playground.job(job).state is JobState.RUNNING
-    let_pass(playground, erasures.LONGEST_PAUSE)
+    let_pass(playground, erasures.MAX_PAUSE)
     finish(playground)
     assert playground.job(job).state is JobState.SUCCEEDED
     assert list(playground.site.variants.list("")) == []

@@ -12,14 +12,14 @@ from packshot.catalog.purging import purge_batches, purges
 from packshot.catalog.purging.purges import Purge, PurgeState
 from packshot.catalog.tables.work import erasures as erasure_table
 from packshot.catalog.tables.work import purges as purge_table
-from packshot.cdn.base import REPEAT_AFTER, Busy
+from packshot.cdn.base import REPEAT_AFTER, ProviderBusy
 from packshot.errors import Invalid, PackshotError, VersionConflict
 from packshot.geometry import Crop, Gravity
 from packshot.model import Format, IncludeAll, Rendition
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve
 from pregen.queue.broker import make_broker
-from pregen.services.purger import PurgeCarrier
+from pregen.services.purger import Purger
 from pregen.worker import Pregen
 from resolvers import erasures, locations, pack_imports, packs, tenants
 from resolvers.originals import Source
@@ -77,7 +77,7 @@ class Front:
     def __init__(self, playground: Playground, purger: RecordingPurger) -> None:
         self.playground = playground
         self.purger = purger
-        self.carrier = PurgeCarrier(replace(playground.site, purger=purger))
+        self.carrier = Purger(replace(playground.site, purger=purger))
 
     def rows(self) -> list[Purge]:
         """Return every purge, newest first."""
@@ -378,7 +378,7 @@ def test_a_purge_that_is_never_complete_is_sent_again(front: Front) -> None:
 def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
     front: Front, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purge_batches, "MOST_OUTAGES", 3)
+    monkeypatch.setattr(purge_batches, "MAX_OUTAGES", 3)
     front.playground.pack()
     if fault == "away":
         front.purger.fault = OSError("the CDN is away")
@@ -394,9 +394,9 @@ def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
 
 
 def test_a_cdn_that_has_no_room_is_asked_for_as_long_as_it_takes(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(purge_batches, "MOST_OUTAGES", 3)
+    monkeypatch.setattr(purge_batches, "MAX_OUTAGES", 3)
     first = front.playground.pack()
-    front.purger.fault = Busy("3,000 are under way")
+    front.purger.fault = ProviderBusy("3,000 are under way")
     for attempt in range(1, 10):
         front.carry()
         row = front.row()
@@ -424,11 +424,11 @@ def test_what_may_have_been_taken_is_asked_for_again_as_it_was(front: Front) -> 
         front.playground.pack()
     front.purger.fault = OSError("the answer was lost")
     front.carry()
-    for attempt in range(1, purge_batches.TOGETHER + 1):
+    for attempt in range(1, purge_batches.MAX_CLAIMS + 1):
         front.let_pass(timedelta(seconds=2**attempt))
         front.carry()
     (first,) = set(front.purger.references)
-    assert len(front.purger.references) == purge_batches.TOGETHER + 1
+    assert len(front.purger.references) == purge_batches.MAX_CLAIMS + 1
     front.let_pass(timedelta(minutes=1))
     front.purger.fault = None
     front.playground.pack()
@@ -445,7 +445,7 @@ def test_killed_while_sending_it_asks_for_the_very_same_again(front: Front) -> N
     with pytest.raises(Killed):
         front.carry()
     front.purger.asking_fault = None
-    front.let_pass(purge_batches.LEASE)
+    front.let_pass(purge_batches.LEASE_TIME)
     front.playground.pack()
     front.carry()
     first, again, other = front.purger.references
@@ -519,7 +519,7 @@ def test_a_process_killed_at_any_point_loses_no_purge(front: Front, point: str) 
     heir = Front(front.playground, front.purger)
     heir.carry()
     assert front.purger.purged == [], "the dead one's lease still holds"
-    heir.let_pass(purge_batches.LEASE)
+    heir.let_pass(purge_batches.LEASE_TIME)
     heir.settle()
     front.edit(pack_id)
     front.purger.fault = Killed()
@@ -537,13 +537,13 @@ def test_who_lost_the_lease_ends_nothing(front: Front) -> None:
     with catalog.write("") as tx:
         (zombie,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
         assert purge_batches.claim_due(tx, limit=10, most_tags=30) == []
-    front.let_pass(purge_batches.LEASE)
+    front.let_pass(purge_batches.LEASE_TIME)
     with catalog.write("") as tx:
         (heir,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
-        purge_batches.note_complete(tx, zombie, "purge-1", repeat_after=None)
+        purge_batches.mark_complete(tx, zombie, "purge-1", repeat_after=None)
     assert front.row().state is PurgeState.RUNNING
     with catalog.write("") as tx:
-        purge_batches.note_complete(tx, heir, "purge-2", repeat_after=None)
+        purge_batches.mark_complete(tx, heir, "purge-2", repeat_after=None)
     assert (front.row().state, front.row().provider_id) == (PurgeState.SUCCEEDED, "purge-2")
 
 
@@ -565,7 +565,7 @@ def test_without_a_cdn_a_purge_is_done_at_once(playground: Playground) -> None:
     front = Front(playground, RecordingPurger())
     playground.pack()
     front.collect()
-    assert PurgeCarrier(playground.site).step()
+    assert Purger(playground.site).step()
     row = front.row()
     assert (row.state, row.attempts, row.provider_id) == (PurgeState.SUCCEEDED, 1, "none")
 
@@ -573,11 +573,11 @@ def test_without_a_cdn_a_purge_is_done_at_once(playground: Playground) -> None:
 def test_what_ended_a_week_ago_is_forgotten(front: Front) -> None:
     front.playground.pack()
     front.carry()
-    front.let_pass(purges.KEPT)
+    front.let_pass(purges.KEEP_PURGES)
     front.playground.dispatcher.tick()
     assert len(front.rows()) == 1, "it has not ended"
     front.carry()
-    front.let_pass(purges.KEPT + timedelta(seconds=1))
+    front.let_pass(purges.KEEP_PURGES + timedelta(seconds=1))
     front.playground.dispatcher._sweep_answers()
     assert front.rows() == []
 

@@ -24,7 +24,7 @@ from packshot.variants.request import FormatChoice, RequestForm
 from packshot.variants.resolve import resolve
 from tests.support.pictures import cutout, photo, png
 from tests.support.reference import ssim
-from tests.variants.samples import original, slot, snapshot
+from tests.variants.samples import original, pack_location, snapshot
 
 LIKE = 0.97
 LIMIT = Size(4096, 4096)
@@ -74,7 +74,7 @@ def theirs(data: bytes, mode: Mode, box: Size) -> Image.Image:
 
 
 def ours(data: bytes, size: Size, mode: Mode, box: Size, *, alpha: bool) -> Image.Image:
-    snap = snapshot(slot("main", original=original("a", *size, format="png", alpha=alpha)))
+    snap = snapshot(pack_location("main", original=original("a", *size, format="png", alpha=alpha)))
     form = RequestForm(
         width=box.width,
         height=box.height,
@@ -139,7 +139,7 @@ def test_transparent_pictures_are_alike_too(mode: Mode) -> None:
 @needs_magick
 def test_the_slight_blur_of_live_urls_is_imagemagicks() -> None:
     data, size = png(photo(240, 160)), Size(240, 160)
-    snap = snapshot(slot("main", original=original("a", *size, format="png")))
+    snap = snapshot(pack_location("main", original=original("a", *size, format="png")))
     form = parse_live_request("a_240_160.png", "blur=true").request
     (rendered,) = render_all(data, [resolve(snap, form, limit=LIMIT, upscale=True).drawing], Limits())
     assert isinstance(rendered, Rendered)

@@ -7,7 +7,7 @@ from packshot.model import Format
 from packshot.render.decoding import decode
 from packshot.render.drawing import paths, recent
 from packshot.render.drawing.pipeline import Rendered, render_all
-from packshot.render.drawing.recent import Recent
+from packshot.render.drawing.recent import RecentOriginals
 from packshot.render.limits import Limits
 from packshot.variants.plan import Drawing
 from tests.support import pictures
@@ -29,7 +29,7 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return made
 
 
-def draw(original: bytes, width: int, kept: Recent | None = None) -> bytes:
+def draw(original: bytes, width: int, kept: RecentOriginals | None = None) -> bytes:
     size = Size(width, width * SOURCE.height // SOURCE.width)
     drawing = Drawing(Box(0, 0, *SOURCE), size, Box(0, 0, *size), Format.JPEG, 80, None)
     levels = None if kept is None else kept.levels_of(original, LIMITS)
@@ -46,7 +46,7 @@ def test_the_same_picture_is_decoded_once_for_many_renders_of_the_same_bytes(
     widths = [800, 500, 300, 150, 60, 640]
     alone = [draw(original, width) for width in widths]
     decodings.clear()
-    kept = Recent()
+    kept = RecentOriginals()
     assert [draw(original, width, kept) for width in widths] == alone
     # A JPEG has two ways, each for what the other cannot give.
     assert decodings == ([False, True] if format == "jpeg" else [False])
@@ -54,7 +54,7 @@ def test_the_same_picture_is_decoded_once_for_many_renders_of_the_same_bytes(
 
 def test_another_picture_takes_the_place_of_the_last(decodings: list[bool]) -> None:
     one, other = (pictures.png(pictures.photo(*SOURCE, seed=seed)) for seed in (1, 2))
-    kept = Recent()
+    kept = RecentOriginals()
     first = draw(one, 300, kept)
     assert draw(other, 300, kept) != first
     assert draw(one, 300, kept) == first
@@ -65,13 +65,13 @@ def test_what_is_large_is_not_kept(decodings: list[bool], monkeypatch: pytest.Mo
     original = pictures.jpeg(pictures.photo(*SOURCE))
     # Room for the half and what is made of it, and not for the whole.
     monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
-    kept = Recent()
+    kept = RecentOriginals()
     for width in (800, 700, 250, 200):
         draw(original, width, kept)
     assert decodings == [False, False, True]
     decodings.clear()
     monkeypatch.setattr(recent, "MOST_BYTES", len(original) - 1)
-    kept = Recent()
+    kept = RecentOriginals()
     for width in (250, 200):
         draw(original, width, kept)
     assert decodings == [True, True]
@@ -81,7 +81,7 @@ def test_between_renders_little_is_kept(decodings: list[bool], monkeypatch: pyte
     original = pictures.png(pictures.photo(*SOURCE))
     # Room for what is halved, and not for the whole.
     monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
-    kept = Recent()
+    kept = RecentOriginals()
     # As one that ends early, whose levels are not released on the way.
     kept.levels_of(original, LIMITS).at(2)
     kept.settle()

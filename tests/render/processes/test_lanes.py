@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, Pulse, QueueTimeout, RendererClosed, Share
+from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, LoadShare, Pulse, QueueTimeout, RendererClosed
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -137,7 +137,7 @@ def test_a_heartbeat_goes_on_while_waiting_and_its_error_gives_the_wait_up() -> 
         assert people.lanes.waiting() == 0
 
 
-def is_free(lanes: Lanes, lane: Lane, share: Share = ANYBODY) -> bool:
+def is_free(lanes: Lanes, lane: Lane, share: LoadShare = ANYBODY) -> bool:
     try:
         with lanes.place(lane, share=share, patience=0):
             return True
@@ -155,41 +155,41 @@ def test_a_caller_waits_no_longer_than_it_can() -> None:
 
 
 def test_one_original_never_takes_all_places() -> None:
-    lanes, slow = Lanes(3), Share("a", "1" * 64)
+    lanes, slow = Lanes(3), LoadShare("a", "1" * 64)
     with lanes.place(Lane.ON_DEMAND, share=slow):
         assert not is_free(lanes, Lane.ON_DEMAND, slow)
-        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
+        assert is_free(lanes, Lane.ON_DEMAND, LoadShare("a", "2" * 64))
     with lanes.place(Lane.BULK, share=slow), lanes.place(Lane.INTERACTIVE, share=slow):
         assert not is_free(lanes, Lane.ON_DEMAND, slow)
-        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
+        assert is_free(lanes, Lane.ON_DEMAND, LoadShare("a", "2" * 64))
 
 
 @pytest.mark.parametrize("lane", [Lane.ON_DEMAND, Lane.INTERACTIVE])
 def test_one_tenant_never_takes_all_places(lane: Lane) -> None:
     lanes = Lanes(3)
-    with lanes.place(lane, share=Share("a", "1" * 64)), lanes.place(lane, share=Share("a", "2" * 64)):
-        assert not is_free(lanes, lane, Share("a", "3" * 64))
-        assert is_free(lanes, lane, Share("b", "3" * 64))
-        assert is_free(lanes, Lane.BULK, Share("b", "3" * 64))
+    with lanes.place(lane, share=LoadShare("a", "1" * 64)), lanes.place(lane, share=LoadShare("a", "2" * 64)):
+        assert not is_free(lanes, lane, LoadShare("a", "3" * 64))
+        assert is_free(lanes, lane, LoadShare("b", "3" * 64))
+        assert is_free(lanes, Lane.BULK, LoadShare("b", "3" * 64))
 
 
 def test_slow_renders_on_demand_leave_places_to_quick_ones() -> None:
     lanes = Lanes(3)
-    with lanes.place(Lane.ON_DEMAND, share=Share("a", "1" * 64, slow=True)):
-        assert not is_free(lanes, Lane.ON_DEMAND, Share("b", "2" * 64, slow=True))
-        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "2" * 64))
-        assert is_free(lanes, Lane.INTERACTIVE, Share("b", "2" * 64, slow=True))
+    with lanes.place(Lane.ON_DEMAND, share=LoadShare("a", "1" * 64, slow=True)):
+        assert not is_free(lanes, Lane.ON_DEMAND, LoadShare("b", "2" * 64, slow=True))
+        assert is_free(lanes, Lane.ON_DEMAND, LoadShare("a", "2" * 64))
+        assert is_free(lanes, Lane.INTERACTIVE, LoadShare("b", "2" * 64, slow=True))
 
 
 def test_bulk_work_of_a_tenant_keeps_none_of_its_urgent_renders_waiting() -> None:
     lanes = Lanes(3)
-    with lanes.place(Lane.BULK, share=Share("a", "1" * 64)), lanes.place(Lane.BULK, share=Share("a", "2" * 64)):
-        assert is_free(lanes, Lane.ON_DEMAND, Share("a", "3" * 64))
+    with lanes.place(Lane.BULK, share=LoadShare("a", "1" * 64)), lanes.place(Lane.BULK, share=LoadShare("a", "2" * 64)):
+        assert is_free(lanes, Lane.ON_DEMAND, LoadShare("a", "3" * 64))
 
 
 def test_an_upload_of_a_tenant_does_not_wait_for_its_edits() -> None:
     lanes = Lanes(3)
-    shares = [Share("a", f"{number}" * 64) for number in range(4)]
+    shares = [LoadShare("a", f"{number}" * 64) for number in range(4)]
     with lanes.place(Lane.INTERACTIVE, share=shares[0]), lanes.place(Lane.INTERACTIVE, share=shares[1]):
         assert not is_free(lanes, Lane.INTERACTIVE, shares[2])
         assert is_free(lanes, Lane.UPLOAD, shares[2])
@@ -197,8 +197,8 @@ def test_an_upload_of_a_tenant_does_not_wait_for_its_edits() -> None:
 
 def test_a_slow_render_on_demand_leaves_the_last_place_beside_edits_to_quick_ones() -> None:
     lanes = Lanes(3)
-    shares = [Share("a", f"{number}" * 64) for number in range(3)]
-    slow = Share("a", "9" * 64, slow=True)
+    shares = [LoadShare("a", f"{number}" * 64) for number in range(3)]
+    slow = LoadShare("a", "9" * 64, slow=True)
     with lanes.place(Lane.INTERACTIVE, share=shares[0]), lanes.place(Lane.INTERACTIVE, share=shares[1]):
         assert not is_free(lanes, Lane.ON_DEMAND, slow)
         assert is_free(lanes, Lane.ON_DEMAND, shares[2])

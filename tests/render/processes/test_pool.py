@@ -25,8 +25,8 @@ from packshot.render.formats.sniffing import ACCEPTED
 from packshot.render.limits import Limits
 from packshot.render.processes import child
 from packshot.render.processes.lanes import Pulse
-from packshot.render.processes.pool import Lane, Renderer, RendererClosed, Share
-from packshot.render.processes.slot import Died, Slot, render_context
+from packshot.render.processes.pool import Lane, LoadShare, Renderer, RendererClosed
+from packshot.render.processes.slot import ProcessDied, ProcessSlot, render_context
 from packshot.variants.plan import Drawing
 from tests.render.processes.test_lanes import until
 from tests.render.test_damage import WHOLE, mutated
@@ -181,11 +181,11 @@ def test_the_clock_of_an_animation_is_wound_for_all_its_pixels(monkeypatch: pyte
 def test_the_parent_waits_as_long_as_the_largest_animation_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     patience: list[float] = []
 
-    def run(slot: Slot, job: object, seconds: float, *others: object) -> list[Rendered]:
+    def run(slot: ProcessSlot, job: object, seconds: float, *others: object) -> list[Rendered]:
         patience.append(seconds)
         return []
 
-    monkeypatch.setattr(Slot, "run", run)
+    monkeypatch.setattr(ProcessSlot, "run", run)
     with Renderer(Limits(seconds=20.0, max_frames_pixels=100_000_000), processes=1) as renderer:
         renderer.render(PHOTO, [SMALL], Lane.BULK)
         renderer.render(PHOTO, [scaled(45, 30, Format.WEBP), scaled(45, 30, Format.GIF)], Lane.BULK)
@@ -317,9 +317,9 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_processes(renderer: Renderer,
     ],
 )
 def test_a_crash_is_told_from_an_answer(end: Callable[[int], object], argument: int, exitcode: int) -> None:
-    slot = Slot(render_context(), Limits())
+    slot = ProcessSlot(render_context(), Limits())
     try:
-        with pytest.raises(Died) as death:
+        with pytest.raises(ProcessDied) as death:
             slot.run(end, 30.0, Pulse(), argument)
         assert death.value.exitcode == exitcode
         assert slot.run(abs, 30.0, Pulse(), -1) == 1
@@ -328,9 +328,9 @@ def test_a_crash_is_told_from_an_answer(end: Callable[[int], object], argument: 
 
 
 def test_a_process_that_hangs_outside_its_own_clock_is_ended_by_the_parent() -> None:
-    slot = Slot(render_context(), Limits())
+    slot = ProcessSlot(render_context(), Limits())
     try:
-        with pytest.raises(Died) as death:
+        with pytest.raises(ProcessDied) as death:
             slot.run(time.sleep, 0.5, Pulse(), 600)
         assert death.value.exitcode is None
         assert slot.run(abs, 30.0, Pulse(), -1) == 1
@@ -441,7 +441,7 @@ def alive(pid: int) -> bool:
 
 
 def test_renders_that_wait_while_their_original_cannot_be_decoded_are_refused_without_a_try(tmp_path: Path) -> None:
-    share, asked_at = Share("default", "1" * 64), time.monotonic()
+    share, asked_at = LoadShare("default", "1" * 64), time.monotonic()
     with Renderer(Limits(seconds=0.0002), processes=1) as renderer:
         (refused,) = renderer.render(NOISE, [SMALL], Lane.ON_DEMAND, share=share)
         assert isinstance(refused, RenderTimeout)
@@ -455,7 +455,7 @@ def test_renders_that_wait_while_their_original_cannot_be_decoded_are_refused_wi
 
 
 def test_a_drawing_that_takes_too_long_says_nothing_of_its_original() -> None:
-    share = Share("default", "1" * 64)
+    share = LoadShare("default", "1" * 64)
     with Renderer(Limits(seconds=0.5), processes=1) as renderer:
         (refused,) = renderer.render(NOISE, [ENDLESS], Lane.ON_DEMAND, share=share)
         assert isinstance(refused, RenderTimeout)

@@ -14,7 +14,7 @@ from graphql import GraphQLArgument, GraphQLInputObjectType, GraphQLObjectType, 
 from packshot.settings.settings import Settings
 from schema.build import schema
 from schema.execution.cost import INDEXED, PAGING, SCAN, SCANNING, UNIQUE
-from schema.request.budgets import MOST_BUDGETS, Budgets
+from schema.request.budgets import MAX_BUDGETS, Budgets
 from schema.request.context import Context
 from tests.schema.api import Api
 from tests.schema.request.test_statements import PAGE
@@ -394,11 +394,11 @@ def test_no_operation_may_cost_more_than_a_whole_budget() -> None:
 def test_the_budgets_of_many_users_take_no_more_room_than_allowed() -> None:
     budgets = Budgets(Settings(), clock=lambda: 0)
     budgets.take("films", "first", 10)
-    for number in range(MOST_BUDGETS):
+    for number in range(MAX_BUDGETS):
         budgets.take("films", f"user {number}", 10)
     # Forgotten, so it is whole again; the last is not.
     assert budgets.available("films", "first") == 1_000_000
-    assert budgets.available("films", f"user {MOST_BUDGETS - 1}") == 999_990
+    assert budgets.available("films", f"user {MAX_BUDGETS - 1}") == 999_990
 
 
 def test_a_context_without_budgets_has_its_own(api: Api) -> None:

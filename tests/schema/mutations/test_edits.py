@@ -190,7 +190,7 @@ def test_a_location_in_use_needs_force_and_says_by_whom(api: Api, playground: Pl
     playground.show(pack_id, "cover", photo(30, 20, seed=3))
     api.payload(UPDATE_PACK, id=pack_id, input={"mainLocation": "cover"})
     before = api.data(PACK, id=pack_id)["pack"]["locations"]
-    assert {slot["name"]: slot["source"] for slot in before}["tall"] == "cover"
+    assert {pack_location["name"]: pack_location["source"] for pack_location in before}["tall"] == "cover"
     refused = api.refusal(DELETE_LOCATION, name="cover")
     assert (refused["code"], refused["field"]) == ("IN_USE", ["force"])
     assert refused["message"] == (
@@ -205,7 +205,10 @@ def test_a_location_in_use_needs_force_and_says_by_whom(api: Api, playground: Pl
         "LOCATION_CHANGE",
     )
     after = api.data(PACK, id=pack_id)["pack"]["locations"]
-    assert {slot["name"]: slot["source"] for slot in after} == {"main": "main", "tall": "main"}
+    assert {pack_location["name"]: pack_location["source"] for pack_location in after} == {
+        "main": "main",
+        "tall": "main",
+    }
     playground.run_jobs()
     assert ids(api, variantState="PENDING") == set()
 
@@ -291,7 +294,7 @@ def test_packs_are_found_by_how_their_variants_stand(api: Api, playground: Playg
     ready = playground.pack(picture=photo(20, 10))
     playground.run_jobs()
     broken = playground.pack(picture=photo(20, 10, seed=2))
-    original = playground.snapshot(broken).slot("main").original
+    original = playground.snapshot(broken).pack_location("main").original
     assert original is not None
     path = playground.site.originals.local_path(f"{TENANT}/{original.sha256}")
     assert path is not None
@@ -309,7 +312,7 @@ def test_an_undefined_crop_changes_nothing(api: Api, playground: Playground) -> 
     document = """mutation($pack: ID!, $crop: CropInput) {
       updatePackLocation(packId: $pack, location: "main", input: {crop: $crop}) { userErrors { code } } }"""
     api.payload(document, pack=pack_id)
-    assert playground.snapshot(pack_id).slot("main").crop == Crop(0.1, 0, 1, 1)
+    assert playground.snapshot(pack_id).pack_location("main").crop == Crop(0.1, 0, 1, 1)
 
 
 def test_a_tenant_changes_where_something_was_sent_and_its_pictures_follow(api: Api, playground: Playground) -> None:

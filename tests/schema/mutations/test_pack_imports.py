@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from packshot.catalog.tables.work import fetches
 from packshot.catalog.work.url_imports import claim_due
 from packshot.render.processes.pool import Renderer
-from pregen.services.fetcher import Fetcher
+from pregen.services.fetcher import UrlImporter
 from tests.schema.api import USER_ERRORS, Api, crop
 from tests.servers.host import Host, giving
 from tests.support.pictures import jpeg, photo
@@ -237,7 +237,7 @@ def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: 
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
     with api.playground.site.catalog.write("") as tx:
         assert claim_due(tx) is not None
-    assert not Fetcher(api.playground.site, api.playground.bell).step(), "somebody is at it"
+    assert not UrlImporter(api.playground.site, api.playground.bell).step(), "somebody is at it"
     with api.playground.site.catalog.write("") as tx:
         tx.connection.execute(sa.update(fetches).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()

@@ -15,7 +15,7 @@ from packshot.catalog.clients import webhooks
 from packshot.catalog.tables.work import webhook_secrets
 from packshot.catalog.tables.work import webhooks as rows
 from packshot.settings.settings import Settings
-from pregen.services.webhook_sender import Teller
+from pregen.services.webhook_sender import WebhookSender
 from resolvers import packs
 from tests.schema.api import USER_ERRORS, Api
 from tests.schema.types.test_webhooks import CREATE, DELETE, Listener, listener, tell_all, teller
@@ -35,7 +35,7 @@ def webhook(api: Api, listener: Listener) -> dict[str, Any]:
     return {"id": created["webhook"]["id"], "secret": created["secret"]}
 
 
-def tell(playground: Playground, teller: Teller, listener: Listener) -> tuple[Mapping[str, str], bytes]:
+def tell(playground: Playground, teller: WebhookSender, listener: Listener) -> tuple[Mapping[str, str], bytes]:
     """Have something happen, and return the delivery."""
     packs.create_pack(playground.caller, {})
     tell_all(teller)
@@ -62,7 +62,7 @@ def let_pass(playground: Playground, duration: timedelta) -> None:
 
 
 def test_both_secrets_sign_until_the_old_one_ends(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     rotated = api.payload(ROTATE, id=webhook["id"])
     old, new = webhook["secret"], rotated["secret"]
@@ -79,7 +79,7 @@ def test_both_secrets_sign_until_the_old_one_ends(
 
 
 def test_a_pending_delivery_is_signed_by_the_secrets_of_when_it_is_sent(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     packs.create_pack(playground.caller, {})
     rotated = api.payload(ROTATE, id=webhook["id"], keep=0)
@@ -90,7 +90,7 @@ def test_a_pending_delivery_is_signed_by_the_secrets_of_when_it_is_sent(
 
 
 def test_a_second_rotation_ends_no_secret_early_and_none_outlasts_its_limit(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     second = api.payload(ROTATE, id=webhook["id"], keep=3600)["secret"]
     third = api.payload(ROTATE, id=webhook["id"], keep=7200)["secret"]
@@ -106,7 +106,7 @@ def test_a_second_rotation_ends_no_secret_early_and_none_outlasts_its_limit(
 
 
 def test_after_a_leak_every_secret_but_the_new_one_ends_at_once(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     second = api.payload(ROTATE, id=webhook["id"])["secret"]
     rotated = api.payload(ROTATE, id=webhook["id"], keep=0)
@@ -118,7 +118,7 @@ def test_after_a_leak_every_secret_but_the_new_one_ends_at_once(
 
 
 def test_rotations_are_bounded_and_a_refused_one_changes_nothing(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     kept = [webhook["secret"]]
     kept += [api.payload(ROTATE, id=webhook["id"])["secret"] for _ in range(webhooks.MAX_OLD_SECRETS)]
@@ -155,7 +155,7 @@ def test_replaced_secrets_are_encrypted_forgotten_and_deleted_with_their_webhook
     let_pass(playground, -timedelta(days=30))
     assert api.data(LIST)["webhooks"][0]["oldSecretsUntil"] is None
     with playground.site.catalog.write("") as tx:
-        webhooks.forget_expired_secrets(tx)
+        webhooks.delete_expired_secrets(tx)
     assert stored() == []
     api.payload(ROTATE, id=webhook["id"])
     api.payload(DELETE, id=webhook["id"])
@@ -163,7 +163,7 @@ def test_replaced_secrets_are_encrypted_forgotten_and_deleted_with_their_webhook
 
 
 def test_a_secret_of_an_earlier_release_signs_on_after_a_rotation(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(rows).values(secret=webhook["secret"], sealed=None))
@@ -175,7 +175,7 @@ def test_a_secret_of_an_earlier_release_signs_on_after_a_rotation(
 
 
 def test_a_rotation_mends_a_webhook_whose_secret_cannot_be_decrypted(
-    api: Api, playground: Playground, listener: Listener, teller: Teller, webhook: dict[str, Any]
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         # As under another PACKSHOT_ACCESS_SECRET.
@@ -186,7 +186,7 @@ def test_a_rotation_mends_a_webhook_whose_secret_cannot_be_decrypted(
     changed = {"access_secret": SecretStr("another-access-secret-0123456789"), "fetch_allow": "127.0.0.1"}
     count = len(listener.told)
     packs.create_pack(playground.caller, {})
-    tell_all(Teller(playground.with_settings(Settings(**playground.settings.model_dump() | changed))))
+    tell_all(WebhookSender(playground.with_settings(Settings(**playground.settings.model_dump() | changed))))
     assert len(listener.told) == count, "nothing is sent unsigned"
 
 
@@ -204,7 +204,7 @@ def test_the_documented_receiver_verifies_either_secret_and_refuses_the_rest(
     api: Api,
     playground: Playground,
     listener: Listener,
-    teller: Teller,
+    teller: WebhookSender,
     webhook: dict[str, Any],
     receiver: dict[str, Any],
 ) -> None:

@@ -12,7 +12,7 @@ from schema.build import schema
 from schema.request import live_updates
 from schema.request.budgets import Budgets
 from schema.request.context import Context
-from schema.request.live_updates import Watch
+from schema.request.live_updates import LiveUpdates
 from tests.schema.api import Api
 from tests.schema.request.test_statements import statements
 
@@ -39,7 +39,7 @@ class Followers:
         self.api = api
         self.pack_id = pack_id
         self.site = api.playground.with_settings(Settings(data=api.playground.settings.data, **settings))
-        self.watch = Watch(self.site)
+        self.watch = LiveUpdates(self.site)
         self.budgets = Budgets(self.site.settings)
 
     async def follow(self) -> AsyncGenerator[Any, None]:

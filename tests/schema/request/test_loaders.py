@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from schema.request.loaders import Gathering
+from schema.request.loaders import BatchingLoader
 
 
 class Source:
@@ -21,7 +21,7 @@ def test_what_is_asked_a_few_turns_later_is_read_in_the_same_batch() -> None:
     source = Source()
 
     async def ask() -> list[int | BaseException]:
-        gathering = Gathering(source.read)
+        gathering = BatchingLoader(source.read)
 
         async def later(key: int, turns: int) -> int:
             for _ in range(turns):
@@ -47,7 +47,7 @@ def test_every_field_hears_that_nothing_could_be_read_and_the_next_may_try() -> 
 
     async def ask() -> None:
         nonlocal is_away
-        gathering = Gathering(read)
+        gathering = BatchingLoader(read)
         found = await asyncio.gather(gathering.load(2), gathering.load(4), return_exceptions=True)
         assert [type(each) for each in found] == [OSError, OSError]
         is_away = False
@@ -61,7 +61,7 @@ def test_a_field_that_was_given_up_does_not_disturb_the_others() -> None:
     source = Source()
 
     async def ask() -> int:
-        gathering = Gathering(source.read)
+        gathering = BatchingLoader(source.read)
         given_up, other = asyncio.create_task(gathering.load(2)), asyncio.create_task(gathering.load(4))
         await asyncio.sleep(0)
         given_up.cancel()

@@ -10,7 +10,7 @@ from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.packs import packs as rows
 from packshot.catalog.variants.demand import add_requests
 from packshot.model import Format
-from packshot.variants.demand import Asked, Counted
+from packshot.variants.demand import CountedDemand, DemandedForm
 from resolvers import packs
 from tests.schema.api import Api
 
@@ -44,30 +44,30 @@ def fill(api: Api, count: int, sha256: str) -> None:
     for _ in range(count):
         pack_id = packs.create_pack(api.caller, {}).pack.id
         with api.playground.site.catalog.write("default") as tx:
-            rows.set_slot(tx, pack_id, "main", {"original_sha256": sha256, "original_at": tx.now})
+            rows.set_pack_location(tx, pack_id, "main", {"original_sha256": sha256, "original_at": tx.now})
 
 
 def test_a_hundred_packs_cost_as_many_statements_as_one(api: Api) -> None:
     for number, name in enumerate(("thumb", "cover", "banner", "badge")):
         api.playground.location(name, width=320, height=180 + number, fallback="main")
-    original = api.playground.snapshot(api.playground.pack()).slots["main"].original
+    original = api.playground.snapshot(api.playground.pack()).pack_locations["main"].original
     assert original is not None
     catalog = api.playground.site.catalog
     # As whoever lets callers in does: who requires access keys is known before.
-    api.playground.site.doors.look()
+    api.playground.site.access_policy.look()
     with statements(catalog) as one:
         api.data(PAGE)
     fill(api, 99, original.sha256)
     with statements(catalog) as hundred:
         nodes = api.data(PAGE)["packs"]["nodes"]
     assert len(nodes) == 100
-    assert all(slot["picture"] for node in nodes for slot in node["locations"])
+    assert all(pack_location["picture"] for node in nodes for pack_location in node["locations"])
     assert len([text for text in hundred if text != "BEGIN"]) <= 10
     assert len(hundred) == len(one)
 
 
 def test_nodes_of_every_kind_are_read_in_batches(api: Api) -> None:
-    original = api.playground.snapshot(api.playground.pack()).slots["main"].original
+    original = api.playground.snapshot(api.playground.pack()).pack_locations["main"].original
     assert original is not None
     fill(api, 20, original.sha256)
     pack_ids = [node["id"] for node in api.data("{ packs(first: 100) { nodes { id } } }")["packs"]["nodes"]]
@@ -86,9 +86,9 @@ def test_the_demand_of_a_page_of_locations_is_read_at_once(api: Api) -> None:
     for number in range(20):
         name = f"place-{number}"
         api.playground.location(name, width=320)
-        asked = Asked(api.caller.tenant, name, Format.JPEG, "width=50&height=50")
+        asked = DemandedForm(api.caller.tenant, name, Format.JPEG, "width=50&height=50")
         with api.playground.site.catalog.write("default") as tx:
-            add_requests(tx, [Counted(asked, number + 1, datetime.now(UTC))])
+            add_requests(tx, [CountedDemand(asked, number + 1, datetime.now(UTC))])
     with statements(api.playground.site.catalog) as many:
         nodes = api.data(demand)["locations"]["nodes"]
     assert len(many) == len(one)

@@ -17,13 +17,13 @@ def ids_of_everything(api: Api) -> dict[str, str]:
     query = (
         'query P($id: ID!) { pack(by: {id: $id}) { location(name: "main") { id location { id } variants { id } } } }'
     )
-    slot = api.data(query, id=pack_id)["pack"]["location"]
+    pack_location = api.data(query, id=pack_id)["pack"]["location"]
     return {
         "Tenant": "tenant:default",
         "Pack": pack_id,
-        "ImageLocation": slot["location"]["id"],
-        "PackLocation": slot["id"],
-        "Variant": slot["variants"][0]["id"],
+        "ImageLocation": pack_location["location"]["id"],
+        "PackLocation": pack_location["id"],
+        "Variant": pack_location["variants"][0]["id"],
         "Job": job,
     }
 

@@ -35,8 +35,8 @@ def picture(api: Api, pack_id: str, location: str = "main", **variables: Any) ->
 def widths(source: dict[str, Any]) -> list[int]:
     """Return the widths in a srcset, having seen that each is that of its URL."""
     found = []
-    for candidate in source["srcset"].split(", "):
-        url, descriptor = candidate.split(" ")
+    for pending_change in source["srcset"].split(", "):
+        url, descriptor = pending_change.split(" ")
         assert re.search(rf"/w{descriptor[:-1]}-h", url)
         found.append(int(descriptor[:-1]))
     return found

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from packshot.catalog.configuration.tenants import ensure_tenant
-from packshot.catalog.variants.render_costs import read_rates
+from packshot.catalog.variants.render_costs import read_costs
 from packshot.geometry import Crop
 from packshot.model import Format
-from pregen.services.cost_recorder import learn
+from pregen.services.cost_recorder import record_costs
 from resolvers import packs
 from tests.schema.api import USER_ERRORS, Api
 from tests.schema.request.test_statements import statements
@@ -144,7 +144,7 @@ def test_a_sample_of_a_new_location_has_no_before(api: Api) -> None:
 
 def test_a_pack_that_cannot_be_rendered_is_no_sample(api: Api) -> None:
     good, broken = api.playground.pack(picture=photo(300, 200)), api.playground.pack(picture=photo(200, 300))
-    original = api.playground.snapshot(broken).slots["main"].original
+    original = api.playground.snapshot(broken).pack_locations["main"].original
     assert original is not None
     api.playground.site.originals.delete(f"{TENANT}/{original.sha256}")
     assert [sample["pack"]["id"] for sample in samples(api, name="main", width=50)] == [good]
@@ -190,9 +190,9 @@ def test_what_rendering_took_is_learnt(api: Api) -> None:
     # Another picture for each database: what a render process decoded last costs it nothing.
     playground.pack(picture=photo(300, 200, seed=11 if playground.site.catalog.is_sqlite else 12))
     playground.run_jobs()
-    learn(playground.site)
+    record_costs(playground.site)
     with playground.site.catalog.read(TENANT) as tx:
-        rates = read_rates(tx)
+        rates = read_costs(tx)
     kinds = {kind for kind, _ in rates.measured}
     assert kinds == {"avif", "webp", "jpeg", "decoding"}
     assert all(found.seconds > 0 and found.megapixels > 0 for found in rates.measured.values())

@@ -19,7 +19,7 @@ from packshot.catalog.tables.work import webhooks as rows
 from packshot.geometry import Crop
 from packshot.security.sealing import seal_webhooks
 from packshot.settings.settings import Settings
-from pregen.services.webhook_sender import Teller
+from pregen.services.webhook_sender import WebhookSender
 from resolvers import packs
 from tests.schema.api import USER_ERRORS, Api
 from tests.support.admin import wait_for
@@ -73,12 +73,12 @@ def listener() -> Iterator[Listener]:
 
 
 @pytest.fixture
-def teller(playground: Playground) -> Teller:
+def teller(playground: Playground) -> WebhookSender:
     settings = Settings(**playground.settings.model_dump() | {"fetch_allow": "127.0.0.1"})
-    return Teller(playground.with_settings(settings))
+    return WebhookSender(playground.with_settings(settings))
 
 
-def tell_all(teller: Teller) -> None:
+def tell_all(teller: WebhookSender) -> None:
     while teller.tick():
         pass
 
@@ -95,7 +95,7 @@ def let_pass(playground: Playground, duration: timedelta) -> None:
 
 
 def test_what_happens_is_told_in_signed_words(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     created = api.payload(CREATE, url=listener.url, events=EVERYTHING)
     assert created["webhook"]["events"] == EVERYTHING
@@ -118,7 +118,9 @@ def test_what_happens_is_told_in_signed_words(
     assert not teller.tick(), "once"
 
 
-def test_only_what_was_asked_for_is_told(api: Api, playground: Playground, listener: Listener, teller: Teller) -> None:
+def test_only_what_was_asked_for_is_told(
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
+) -> None:
     api.payload(CREATE, url=listener.url, events=["job.finished"])
     playground.pack(picture=photo(16, 16))
     playground.run_jobs()
@@ -127,7 +129,7 @@ def test_only_what_was_asked_for_is_told(api: Api, playground: Playground, liste
 
 
 def test_an_edit_that_is_refused_is_not_told(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     api.payload(CREATE, url=listener.url, events=EVERYTHING)
@@ -138,7 +140,7 @@ def test_an_edit_that_is_refused_is_not_told(
 
 
 def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     listener.status = 503
@@ -173,20 +175,20 @@ def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
 
 
 def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
     with playground.site.catalog.write("") as tx:
         assert len(webhook_deliveries.claim_due(tx, limit=9, each=9)) == 1
     assert not teller.tick()
-    let_pass(playground, webhook_deliveries.LEASE + timedelta(seconds=1))
+    let_pass(playground, webhook_deliveries.LEASE_TIME + timedelta(seconds=1))
     tell_all(teller)
     assert listener.events() == ["pack.changed"]
 
 
 def test_a_slow_webhook_holds_up_nobody_else(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         slow = f"http://127.0.0.1:{silent.getsockname()[1]}/"
@@ -207,7 +209,7 @@ def test_a_slow_webhook_holds_up_nobody_else(
 def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
-    assert Teller(playground.site).tick() == 1
+    assert WebhookSender(playground.site).tick() == 1
     assert listener.told == []
     (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
     assert (node["state"], node["responseStatus"]) == ("QUEUED", None)
@@ -227,7 +229,7 @@ def test_what_cannot_be_a_webhook_is_refused(api: Api, url: str, events: list[st
 
 
 def test_a_deleted_webhook_is_told_nothing_more(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     webhook_id = api.payload(CREATE, url=listener.url, events=EVERYTHING)["webhook"]["id"]
     packs.create_pack(playground.caller, {})
@@ -240,7 +242,7 @@ def test_a_deleted_webhook_is_told_nothing_more(
 
 
 def test_a_tenant_has_a_bounded_number_of_webhooks(api: Api) -> None:
-    for _ in range(webhooks.MOST_WEBHOOKS):
+    for _ in range(webhooks.MAX_WEBHOOKS):
         api.payload(CREATE, url="https://example.com/", events=EVERYTHING)
     assert api.refusal(CREATE, url="https://example.com/", events=EVERYTHING)["code"] == "LIMIT"
 
@@ -273,7 +275,7 @@ def test_a_secret_is_nowhere_in_the_database(api: Api, playground: Playground, l
 
 
 def test_a_secret_of_an_earlier_release_is_encrypted_and_goes_on_signing(
-    api: Api, playground: Playground, listener: Listener, teller: Teller
+    api: Api, playground: Playground, listener: Listener, teller: WebhookSender
 ) -> None:
     created = api.payload(CREATE, url=listener.url, events=["pack.changed"])
     secret = created["secret"]
@@ -299,7 +301,7 @@ def test_a_secret_that_cannot_be_decrypted_sends_nothing_unsigned_and_the_log_sa
     playground.pack()
     changes = {"access_secret": SecretStr("another-access-secret-0123456789"), "fetch_allow": "127.0.0.1"}
     settings = Settings(**playground.settings.model_dump() | changes)
-    tell_all(Teller(playground.with_settings(settings)))
+    tell_all(WebhookSender(playground.with_settings(settings)))
     assert listener.told == []
     assert "was encrypted under another PACKSHOT_ACCESS_SECRET" in caplog.text
     assert created["secret"] not in caplog.text

@@ -67,7 +67,7 @@ def test_an_address_expires(client: TestClient, playground: Playground, monkeypa
 
 def test_another_tenants_original_is_one_that_is_not_there(client: TestClient, playground: Playground) -> None:
     pack_id = playground.pack()
-    original = playground.snapshot(pack_id).slots["main"].original
+    original = playground.snapshot(pack_id).pack_locations["main"].original
     assert original is not None
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)

@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from schema.request import live_updates
-from schema.request.live_updates import Watch
+from schema.request.live_updates import LiveUpdates
 from tests.support.pictures import jpeg, photo
 from tests.support.playground import TENANT, Playground
 from tests.support.server import TOKEN, Server, packshot, serving
@@ -255,7 +255,7 @@ def test_many_followers_cost_one_read(playground: Playground, monkeypatch: pytes
     monkeypatch.setattr(live_updates, "read_subjects", read)
 
     async def run() -> None:
-        watch = Watch(playground.site)
+        watch = LiveUpdates(playground.site)
         followers = [watch.follow(("pack", TENANT, pack_id), None) for _ in range(100)]
         first = await asyncio.gather(*(anext(follower) for follower in followers))
         assert len(set(first)) == 1
@@ -288,7 +288,7 @@ def test_a_database_that_is_away_for_a_moment_ends_nothing(
     monkeypatch.setattr(live_updates, "read_subjects", read)
 
     async def run() -> Any:
-        follower = Watch(playground.site).follow(("pack", TENANT, pack_id), None)
+        follower = LiveUpdates(playground.site).follow(("pack", TENANT, pack_id), None)
         try:
             return await anext(follower)
         finally:

@@ -209,7 +209,7 @@ class Bucket:
     def use(self, upload: Upload, location: str = "main") -> str:
         """Make it the pack's original; return the digest of that."""
         snapshot, _ = originals.set_original(self.caller, self.pack_id, location, Source(upload_id=upload.id))
-        original = snapshot.slot(location).original
+        original = snapshot.pack_location(location).original
         assert original is not None
         return original.sha256
 

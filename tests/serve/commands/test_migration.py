@@ -149,7 +149,7 @@ def test_locations_and_packs_come_over_with_their_ids(playground: Playground, ol
     assert (film.pack.asset_id, film.pack.external_id, film.pack.resize_gravity) == (101, None, Gravity.SOUTH)
     # What its age and number were there is not told here.
     assert (film.pack.created_at.year > 2022, film.pack.sequence_number > 0) == (True, True)
-    thumb = film.slot("thumb")
+    thumb = film.pack_location("thumb")
     assert thumb.original is not None
     # The whole picture in its own ratio: not cropped, and not the location's 320 x 180.
     assert (thumb.original.width, thumb.original.height) == (400, 300)
@@ -159,11 +159,11 @@ def test_locations_and_packs_come_over_with_their_ids(playground: Playground, ol
         IncludeAll.FALSE,
     )
     # Only a crop was set there; the picture is that of its fallback.
-    assert film.slot("portal-cover").original is None
-    assert film.slot("portal-cover").crop == Crop(0, 0, 0.5, 1)
+    assert film.pack_location("portal-cover").original is None
+    assert film.pack_location("portal-cover").crop == Crop(0, 0, 0.5, 1)
     assert report.counts["shownByFallback"] == 1
     show = playground.snapshot(SHOW)
-    assert (show.pack.main_location, show.slot("main").original) == ("thumb", None)
+    assert (show.pack.main_location, show.pack_location("main").original) == ("thumb", None)
     assert report.counts["originalsRendered"] == report.counts["originalsTaken"] == 3
     playground.run_jobs()
     assert {entry.state.value for entry in playground.entries(FILM).values()} == {"ready"}
@@ -224,8 +224,12 @@ def test_what_cannot_be_taken_is_reported_and_the_rest_is_taken(playground: Play
     assert "expected a whole number, got none" in left[f"pack {DAMAGED}"]
     assert "got 404" in left[f"original {EMPTY}/main"]
     damaged = playground.snapshot(DAMAGED)
-    assert (damaged.slot("main").original, damaged.slot("main").crop, damaged.pack.asset_id) == (None, None, None)
-    assert damaged.slot("thumb").original is not None
+    assert (damaged.pack_location("main").original, damaged.pack_location("main").crop, damaged.pack.asset_id) == (
+        None,
+        None,
+        None,
+    )
+    assert damaged.pack_location("thumb").original is not None
     odd = map_pack_id(ODD)
     assert playground.snapshot(odd).pack.external_id == ODD
     assert {finding.id: finding.to for finding in report.of(Kind.MAPPED)}[ODD] == odd
@@ -240,7 +244,7 @@ def test_what_was_left_is_taken_once_it_is_there(playground: Playground, old: Ol
     left = said(move(playground, old, FILM))
     assert set(left) == {f"original {FILM}/{name}" for name in ("main", "thumb", "Portal_Cover")}
     assert "status 500" in left[f"original {FILM}/main"]
-    assert playground.snapshot(FILM).slot("thumb").crop is not None
+    assert playground.snapshot(FILM).pack_location("thumb").crop is not None
     report = move(playground, old, FILM)
     assert (said(report), report.counts["packsChanged"], report.counts["originalsTaken"]) == ({}, 1, 2)
 
@@ -251,13 +255,22 @@ def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: 
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([500] * 5)
     left = said(move(playground, old, FILM))
     assert "cannot be told without that at 'main'" in left[f"original {FILM}/thumb"]
-    assert [playground.snapshot(FILM).slot(name).original for name in ("main", "thumb", "portal-cover")] == [None] * 3
+    assert [playground.snapshot(FILM).pack_location(name).original for name in ("main", "thumb", "portal-cover")] == [
+        None
+    ] * 3
     assert said(move(playground, old, FILM)) == {}
     film = playground.snapshot(FILM)
-    assert [film.slot(name).original is None for name in ("main", "thumb", "portal-cover")] == [False, False, True]
+    assert [film.pack_location(name).original is None for name in ("main", "thumb", "portal-cover")] == [
+        False,
+        False,
+        True,
+    ]
     # What an editor puts here afterwards is no reason to take the fallback's picture for the location's own.
     playground.show(FILM, "thumb", photo(50, 50))
-    assert (said(move(playground, old, FILM)), playground.snapshot(FILM).slot("portal-cover").original) == ({}, None)
+    assert (said(move(playground, old, FILM)), playground.snapshot(FILM).pack_location("portal-cover").original) == (
+        {},
+        None,
+    )
 
 
 @ON_ONE
@@ -266,7 +279,7 @@ def test_errors_that_pass_are_waited_for(playground: Playground, old: OldService
     old.bad_days[f"/adminAPI/imagePack/{FILM}"] = deque([500, 429])
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([0, 504])
     assert said(move(playground, old, FILM)) == {}
-    assert playground.snapshot(FILM).slot("main").original is not None
+    assert playground.snapshot(FILM).pack_location("main").original is not None
 
 
 @ON_ONE
@@ -277,7 +290,7 @@ def test_a_pack_that_is_not_shown_is_left_and_one_with_a_cache_buster_in_its_id_
     old.bad_days[f"/adminAPI/imagePack/{EMPTY}"] = deque([403])
     left = said(move(playground, old, EMPTY, FILM))
     assert "got 403" in left[f"pack {EMPTY}"]
-    assert playground.snapshot(FILM).slot("main").original is not None
+    assert playground.snapshot(FILM).pack_location("main").original is not None
 
 
 @ON_ONE
@@ -287,7 +300,7 @@ def test_whoever_a_picture_leads_to_is_not_told_the_credentials(playground: Play
         old.leads_to = bucket
         assert said(move(playground, old, SHOW)) == {}
         assert (old.keys, bucket.keys) == ([(ACCESS_KEY, None)], [(None, None)])
-    assert playground.snapshot(SHOW).slot("thumb").original is not None
+    assert playground.snapshot(SHOW).pack_location("thumb").original is not None
 
 
 @ON_ONE
@@ -298,7 +311,7 @@ def test_an_edit_there_is_followed_and_an_edit_here_is_kept(playground: Playgrou
     packs.update_pack(playground.caller, SHOW, {"resize_gravity": Gravity.NORTH})
     report = move(playground, old, FILM, SHOW)
     film = playground.snapshot(FILM)
-    main = film.slot("main").original
+    main = film.pack_location("main").original
     assert main is not None
     assert (film.pack.resize_gravity, main.width) == (Gravity.EAST, 500)
     assert report.counts["packsChanged"] == 1
@@ -328,7 +341,7 @@ def test_erased_packs_and_assets_of_others_stay_as_they_are(playground: Playgrou
     assert "Another pack has that id already" in said(report)[f"pack {SHOW}"]
     assert packs.find_pack(playground.caller, id=SHOW) is None
     after = playground.snapshot(mine)
-    assert (after.pack, after.slots) == (before.pack, before.slots)
+    assert (after.pack, after.pack_locations) == (before.pack, before.pack_locations)
     erasures.erase_pack(playground.caller, FILM, "asked to")
     while playground.eraser.step():
         pass
@@ -350,13 +363,13 @@ def test_originals_come_from_a_copy_of_the_bucket(playground: Playground, old: O
     (bucket / SHOW).mkdir()
     (bucket / SHOW / "thumb").write_bytes(png(photo(30, 20)))
     report = move(playground, old, FILM, SHOW, originals=bucket)
-    main = playground.snapshot(FILM).slot("main").original
+    main = playground.snapshot(FILM).pack_location("main").original
     assert main is not None
     assert main.sha256 == digest_file(bucket / FILM / "main.jpg")
     assert report.counts["originalsRendered"] == 0
     assert set(said(report)) == {f"original {FILM}/{name}" for name in ("thumb", "Portal_Cover", "unknown")}
     # The document does not name it; the file is evidence enough.
-    assert playground.snapshot(FILM).slot(map_names(["thumb", "Thumb"])["Thumb"]).original is not None
+    assert playground.snapshot(FILM).pack_location(map_names(["thumb", "Thumb"])["Thumb"]).original is not None
     assert not any(path.startswith("/api/v2") for path in old.asked)
     assert (bucket / FILM / "main.jpg").exists()
     assert not move(playground, old, FILM, SHOW, originals=bucket).jobs
@@ -470,7 +483,7 @@ def test_each_file_of_a_folder_becomes_a_pack(playground: Playground, folder: Pa
     for id, size in {"holiday": (60, 40), "portrait_2": (40, 60), "v1.final": (50, 50)}.items():
         found = packs.find_pack(playground.caller, external_id=id)
         assert found == map_pack_id(id, "iaas")
-        original = playground.snapshot(found).slot("main").original
+        original = playground.snapshot(found).pack_location("main").original
         assert original is not None
         assert (original.width, original.height) == size
     assert len(list(folder.rglob("*.*"))) == 3
@@ -512,7 +525,7 @@ def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: 
     assert "erased" in left["image holiday"]
     portrait = packs.find_pack(playground.caller, external_id="portrait_2")
     assert portrait is not None
-    shown = playground.snapshot(portrait).slot("main").original
+    shown = playground.snapshot(portrait).pack_location("main").original
     assert shown is not None
     assert shown.width == 40
 

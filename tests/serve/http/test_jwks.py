@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from schema.request.threads import ComeLater
+from schema.request.threads import ThreadsBusy
 from serve.http import jwks
 from serve.http.jwks import KeySet, parse_keys
 from tests.serve.conftest import TOKEN
@@ -180,7 +180,7 @@ def test_all_who_wait_for_the_first_keys_wait_for_one_fetch(
         return answers
 
     answers = asyncio.run(ask_often())
-    assert {type(answer) for answer in answers} == {ComeLater}
+    assert {type(answer) for answer in answers} == {ThreadsBusy}
     assert {answer.status for answer in answers} == {503}
     assert len(reads) <= 1
 

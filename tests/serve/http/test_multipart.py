@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 
 from packshot.errors import Invalid
-from serve.http.multipart import MOST_FIELD_BYTES, Form
+from serve.http.multipart import MAX_FIELD_BYTES, Form
 
 FIELD = b'--x\r\nContent-Disposition: form-data; name="token"\r\n\r\n'
 FILE = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
@@ -66,7 +66,7 @@ def test_a_form_without_end_is_refused_after_little_of_it(chunks: Iterable[bytes
     sender = Sender(chunks)
     with pytest.raises(Invalid):
         read(sender)
-    assert sender.sent <= MOST_FIELD_BYTES + 2 * CHUNK_BYTES
+    assert sender.sent <= MAX_FIELD_BYTES + 2 * CHUNK_BYTES
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_preamble_has_a_limit() -> None:
     sender = Sender(repeat(b"a" * 1000))
     with pytest.raises(Invalid):
         read(sender)
-    assert sender.sent <= MOST_FIELD_BYTES + CHUNK_BYTES
+    assert sender.sent <= MAX_FIELD_BYTES + CHUNK_BYTES
 
 
 @pytest.mark.parametrize(

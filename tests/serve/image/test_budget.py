@@ -13,7 +13,7 @@ from packshot.catalog.variants import demand, ledger, unplanned_usage
 from packshot.maintenance.collect import collect_all, count_usage
 from packshot.model import Format, Rendition
 from packshot.render.processes.pool import Renderer
-from packshot.variants.demand import Asked, Counted
+from packshot.variants.demand import CountedDemand, DemandedForm
 from pregen.queue.broker import make_broker
 from pregen.services.collector import Collector
 from resolvers import tenants
@@ -151,9 +151,9 @@ def test_the_least_recently_requested_go_first_and_popular_ones_last(
     recency = Recency(playground.site)
     recency.note(str(playground.target(pack_id, "width=110").key))
     recency.write()
-    asked = Asked(TENANT, "main", Format.JPEG, "width=100")
+    asked = DemandedForm(TENANT, "main", Format.JPEG, "width=100")
     with playground.site.catalog.write(TENANT) as tx:
-        demand.add_requests(tx, [Counted(asked, 1000, datetime.now(UTC))])
+        demand.add_requests(tx, [CountedDemand(asked, 1000, datetime.now(UTC))])
     kept = unplanned(playground)
     order = [120, 130, 110, 100]
     for width in order:
@@ -204,7 +204,7 @@ def test_what_is_being_made_and_what_is_planned_by_now_stays(
 def test_a_location_of_a_pack_has_a_bounded_number_of_rows(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unplanned_usage, "MOST_AT_ONE_PLACE", 10)
+    monkeypatch.setattr(unplanned_usage, "MAX_VARIANTS_PER_PLACE", 10)
     get(client, pack_id, *range(100, 115))
     assert len(unplanned(playground)) == 10
     with playground.site.catalog.read(TENANT) as tx:

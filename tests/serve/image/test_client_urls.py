@@ -12,13 +12,13 @@ from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.catalog.packs import packs as catalog
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
-from packshot.security import access_policy as doors
+from packshot.security import access_policy
 from packshot.settings.settings import Settings
 from pregen.queue.broker import make_broker
 from resolvers import access_keys, locations, originals, packs
 from resolvers.caller import Caller
 from resolvers.originals import Source
-from resolvers.packs import SlotPatch
+from resolvers.packs import PackLocationPatch
 from serve.app import create_app
 from tests.serve.conftest import TOKEN
 from tests.support.pictures import BLUE, GREEN, GREY, RED, YELLOW, corners, jpeg
@@ -37,7 +37,7 @@ def database_url() -> None:
 @pytest.fixture
 def caller(playground: Playground, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Caller:
     """Somebody of the tenant `sales`, which has that pack and the locations that its pages ask for."""
-    monkeypatch.setattr(doors, "FRESH", 0)
+    monkeypatch.setattr(access_policy, "FRESH", 0)
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": DOMAIN})
     site = playground.with_settings(settings)
     with site.catalog.write("sales") as tx:
@@ -173,7 +173,7 @@ def test_gravity_holds_across_too(client: TestClient, gravity: str, colour: tupl
 
 
 def test_a_stored_crop_is_applied_unless_it_is_to_be_skipped(client: TestClient, caller: Caller) -> None:
-    packs.edit_slot(caller, PACK, SlotPatch("thumb", {"crop": Crop(0.5, 0.0, 1.0, 0.5)}))
+    packs.edit_pack_location(caller, PACK, PackLocationPatch("thumb", {"crop": Crop(0.5, 0.0, 1.0, 0.5)}))
     assert near(get(client, f"{DEFAULT}?location=thumb&width=150&height=100"), -1, 0) == GREEN
     assert near(get(client, f"{DEFAULT}?location=thumb&width=150&height=100"), 0, 0) == GREY
     skipped = get(client, f"{DEFAULT}?location=thumb&width=150&height=100&skip-crop=true")
@@ -189,7 +189,7 @@ def test_whether_all_is_included_is_said_by_the_request_then_the_slot_then_the_p
     assert get(client, url).format == "PNG"
     packs.update_pack(caller, PACK, {"include_all": IncludeAll.FALSE})
     assert get(client, url).format == "JPEG"
-    packs.edit_slot(caller, PACK, SlotPatch("portal-cover", {"include_all": IncludeAll.TRUE}))
+    packs.edit_pack_location(caller, PACK, PackLocationPatch("portal-cover", {"include_all": IncludeAll.TRUE}))
     assert get(client, url).format == "PNG"
     assert get(client, f"{url}&resize-mode=crop").format == "JPEG"
 
@@ -200,7 +200,7 @@ def test_gravity_is_said_in_the_same_order(client: TestClient, caller: Caller) -
     assert near(get(client, url), 0, 0) == RED
     packs.update_pack(caller, PACK, {"resize_gravity": Gravity.SOUTH})
     assert near(get(client, url), 0, -1) == BLUE
-    packs.edit_slot(caller, PACK, SlotPatch("portal-carousel", {"resize_gravity": Gravity.NORTH}))
+    packs.edit_pack_location(caller, PACK, PackLocationPatch("portal-carousel", {"resize_gravity": Gravity.NORTH}))
     assert near(get(client, url), 0, 0) == RED
     assert near(get(client, f"{url}&resize-gravity=south"), 0, -1) == BLUE
 

@@ -14,12 +14,12 @@ from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.catalog.tables.artwork import variants as variant_table
 from packshot.catalog.tables.work import demand as demand_table
 from packshot.catalog.variants import demand as demand_rows
-from packshot.catalog.variants.demand import MOST_RECENT, MOST_REQUESTED, add_requests
+from packshot.catalog.variants.demand import MAX_RECENT, MAX_REQUESTED, add_requests
 from packshot.catalog.work.jobs import Job, JobState
 from packshot.catalog.work.orders import Priority
 from packshot.geometry import Gravity
 from packshot.model import Format, Rendition
-from packshot.variants.demand import Asked, Counted, Demand
+from packshot.variants.demand import CountedDemand, Demand, DemandedForm
 from packshot.variants.request import parse_request
 from pregen.queue.broker import make_broker
 from resolvers import jobs, locations
@@ -62,9 +62,9 @@ def rows(playground: Playground) -> dict[str, int]:
 
 def remember(playground: Playground, request: str, requests: int, format: Format = Format.JPEG, **other: Any) -> None:
     """Have a request counted, as if it had been rendered that often."""
-    asked = Asked(other.get("tenant", TENANT), other.get("location", "main"), format, request)
+    asked = DemandedForm(other.get("tenant", TENANT), other.get("location", "main"), format, request)
     with playground.site.catalog.write("") as tx:
-        add_requests(tx, [Counted(asked, requests, other.get("at", NOW))])
+        add_requests(tx, [CountedDemand(asked, requests, other.get("at", NOW))])
 
 
 def regenerate(playground: Playground, pack_id: str) -> Job:
@@ -154,17 +154,17 @@ def test_hostile_variety_fills_neither_memory_nor_table(
     counter.write()
     assert rows(playground) == {f"width={width}": 2 if width == 1 else 1 for width in range(1, 6)}
     remember(playground, "width=777", 1_000, at=NOW - timedelta(days=30))
-    asked = [Asked(TENANT, "main", Format.JPEG, f"width={width}") for width in range(1000, 3000)]
+    asked = [DemandedForm(TENANT, "main", Format.JPEG, f"width={width}") for width in range(1000, 3000)]
     with playground.site.catalog.write("") as tx:
-        add_requests(tx, [Counted(one, 2, NOW + timedelta(seconds=n)) for n, one in enumerate(asked)])
+        add_requests(tx, [CountedDemand(one, 2, NOW + timedelta(seconds=n)) for n, one in enumerate(asked)])
     kept = rows(playground)
-    assert len(kept) <= MOST_REQUESTED + MOST_RECENT
+    assert len(kept) <= MAX_REQUESTED + MAX_RECENT
     assert kept["width=777"] == 1_000
     remember(playground, "width=5000", 1, at=NOW + timedelta(days=1))
     remember(playground, "width=5000", 1, at=NOW + timedelta(days=1))
     assert rows(playground)["width=5000"] == 2, "what is new gets a count though all others have more"
     remember(playground, "width=1", 1, location="thumb")
-    assert len(rows(playground)) <= MOST_REQUESTED + MOST_RECENT + 1
+    assert len(rows(playground)) <= MAX_REQUESTED + MAX_RECENT + 1
 
 
 def test_a_regeneration_renders_what_is_popular_too(playground: Playground) -> None:
@@ -270,7 +270,7 @@ def test_how_popular_is_a_setting(playground: Playground, threshold: int, expect
 def test_only_the_most_popular_of_a_location_are_rendered(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demand_rows, "MOST_POPULAR", 2)
+    monkeypatch.setattr(demand_rows, "MAX_POPULAR", 2)
     pack_id = playground.pack()
     for width in (11, 12, 13):
         remember(playground, f"width={width}", width * 100)

@@ -210,7 +210,7 @@ def test_the_command_tells_the_same(client: TestClient, playground: Playground, 
 def test_of_a_lost_original_it_says_what_the_url_answers(
     client: TestClient, playground: Playground, pack_id: str, fault: str
 ) -> None:
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     path = playground.site.originals.local_path(original_key(TENANT, original.sha256))
     assert path is not None

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from packshot.catalog.tables.artwork import originals
-from packshot.catalog.variants.render_costs import Rates
+from packshot.catalog.variants.render_costs import RenderCosts
 from packshot.model import FAILURE_SECONDS
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Lane, Renderer
@@ -36,8 +36,8 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started = 0
         self._opened = threading.Event()
-        self._real = fallback.make_variants
-        monkeypatch.setattr(fallback, "make_variants", self._make)
+        self._real = fallback.announce_and_render
+        monkeypatch.setattr(fallback, "announce_and_render", self._make)
 
     def _make(self, *args: Any, **kwargs: Any) -> Any:
         self.started += 1
@@ -98,7 +98,7 @@ def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
 @pytest.fixture
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every render expected to take a second for each 10,000 pixels of its output, on four processors."""
-    monkeypatch.setattr(Rates, "rendering", lambda self, original, format, pixels, *, moves: pixels / 1e4)
+    monkeypatch.setattr(RenderCosts, "rendering", lambda self, original, format, pixels, *, moves: pixels / 1e4)
     monkeypatch.setattr(fallback.os, "cpu_count", lambda: 4)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from packshot.variants.demand import Asked, Counted
+from packshot.variants.demand import CountedDemand, DemandedForm
 from packshot.variants.request import parse_request
 from serve.image import write_buffer
 from serve.image.demand import DemandCounter
@@ -109,9 +109,9 @@ def test_one_tenant_leaves_room_for_the_others() -> None:
 def test_one_bad_row_costs_no_other_count(playground: Playground) -> None:
     counter, recency = DemandCounter(playground.site), Recency(playground.site)
     target = playground.target(playground.pack(), "width=9")
-    wrong = Asked(TENANT, "main", target.drawing.format, "width=11")
+    wrong = DemandedForm(TENANT, "main", target.drawing.format, "width=11")
     counter.count(parse_request("width=9"), target)
-    counter.add(wrong, Counted(wrong, 2**80, datetime.now(UTC)))
+    counter.add(wrong, CountedDemand(wrong, 2**80, datetime.now(UTC)))
     counter.count(parse_request("width=10"), target)
     counter.write()
     assert rows(playground) == {"width=9": 1, "width=10": 1}

@@ -28,7 +28,7 @@ LATER = datetime.now(UTC) + timedelta(days=300)
 def film(playground: Playground) -> str:
     """An image of 600x400 by the id `film`, as if uploaded through live resize; returns its pack's id."""
     pack_id = playground.pack(picture=corners(600, 400), external_id="film")
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     with playground.site.catalog.write(TENANT) as tx:
         mark_live_originals(tx, [(pack_id, original.sha256)])
@@ -344,7 +344,7 @@ def test_a_tenant_of_a_host_has_images_of_its_own(opening: Opening, playground: 
 
 
 def test_a_lost_original_is_said_to_be(client: TestClient, playground: Playground, film: str) -> None:
-    original = playground.snapshot(film).slot("main").original
+    original = playground.snapshot(film).pack_location("main").original
     assert original is not None
     playground.site.originals.delete(f"default/{original.sha256}")
     assert client.get("/live/film.jpg").status_code == 404
@@ -362,11 +362,13 @@ def test_what_was_rendered_before_a_date_is_rendered_again(
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(variants).values(rendered_at=tx.now - timedelta(days=9000)))
     before = datetime(2016, 9, 1, tzinfo=UTC)
-    assert manual_purges.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
+    assert (
+        manual_purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
+    )
     playground.run_jobs()
     new = client.get("/live/film_33_33.jpg")
     assert (new.status_code, new.headers["content-location"] != old) == (200, True)
-    assert manual_purges.refresh_older(playground.caller, before, limit=100, pack_ids=None, location=None) is None
+    assert manual_purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is None
 
 
 def test_a_path_of_dots_is_matched_in_time_that_grows_with_its_length(client: TestClient) -> None:

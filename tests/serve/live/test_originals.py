@@ -166,7 +166,7 @@ def test_a_tenant_with_access_keys_gives_them_with_a_key_alone(client: TestClien
     send(client, "holiday", HOLIDAY)
     _, secret = access_keys.create_key(playground.caller, "site")
     access_keys.require_keys(playground.caller, required=True)
-    playground.site.doors.look()
+    playground.site.access_policy.look()
     assert client.get("/live/holiday.jpg").status_code == 403
     shown = client.get("/live/holiday.jpg", headers={"X-Packshot-Access-Key": secret})
     assert (shown.status_code, has_place(shown.content)) == (200, False)

@@ -157,7 +157,7 @@ def test_what_is_refused_before_the_image_is_read_leaves_its_token_good(
     assert (refused.status_code, taken(playground)) == (status, set()), refused.text
     done = send(client, "test.jpg?x=30.9&y=0.5&width=10.99&height=20", token)
     assert (done.status_code, done.json()["original_width"], done.json()["original_height"]) == (200, 10, 20)
-    crop = playground.snapshot(pack_of(playground, "test")).slot("main").crop
+    crop = playground.snapshot(pack_of(playground, "test")).pack_location("main").crop
     assert crop == Crop(30 / 64, 0, 40 / 64, 20 / 48)
 
 
@@ -270,10 +270,10 @@ def test_a_crop_on_upload_is_of_the_upright_picture_and_leaves_the_original_whol
         assert image.size == (50, 50)
         red, green, blue = image.convert("RGB").getpixel((25, 25))
     assert (red < 40, green > 140, blue < 40) == (True, True, True)
-    original = playground.snapshot(pack_of(playground, "turned")).slot("main").original
+    original = playground.snapshot(pack_of(playground, "turned")).pack_location("main").original
     assert original is not None
     assert original.sha256 == sha256(data).hexdigest()
-    crop = playground.snapshot(pack_of(playground, "turned")).slot("main").crop
+    crop = playground.snapshot(pack_of(playground, "turned")).pack_location("main").crop
     assert crop == Crop(left / 120, top / 80, right / 120, bottom / 80)
 
 

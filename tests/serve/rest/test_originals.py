@@ -43,7 +43,7 @@ def pack_id(rest: Rest) -> str:
 
 
 def shown(playground: Playground, pack_id: str) -> str:
-    original = playground.snapshot(pack_id).slot("main").original
+    original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     return original.sha256
 

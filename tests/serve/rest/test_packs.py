@@ -56,8 +56,8 @@ def test_a_pack_is_made_with_all_that_can_be_said_of_it(rest: Rest, playground: 
     snapshot = playground.snapshot(made["id"])
     assert (snapshot.pack.asset_id, snapshot.pack.main_location) == (4711, "thumb")
     assert (snapshot.pack.include_all, snapshot.pack.resize_gravity) == (IncludeAll.TRUE, Gravity.SOUTHWEST)
-    slot = snapshot.slot("thumb")
-    assert (slot.crop, slot.include_all) == (Crop(0.1, 0.05, 0.9, 0.95), IncludeAll.FALSE)
+    pack_location = snapshot.pack_location("thumb")
+    assert (pack_location.crop, pack_location.include_all) == (Crop(0.1, 0.05, 0.9, 0.95), IncludeAll.FALSE)
 
 
 def test_ids_with_a_cache_buster_are_the_same_pack(rest: Rest) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from packshot.errors import FetchFailed
 from resolvers import originals, webhooks
-from schema.request.threads import ComeLater, ThreadPool, Threads
+from schema.request.threads import ThreadPool, Threads, ThreadsBusy
 from tests.serve.conftest import TOKEN
 from tests.serve.http.test_auth import KEY, ask, serving, token
 from tests.support.admin import wait_for
@@ -58,7 +58,7 @@ def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_leaves_no_place_
         refused = []
         # The first waits for its tenant's thread, the other for any thread.
         for tenant in ("one", "three"):
-            with pytest.raises(ComeLater, match="Too many requests wait for work") as failure:
+            with pytest.raises(ThreadsBusy, match="Too many requests wait for work") as failure:
                 await pool.run(str, tenant=tenant)
             refused.append(failure.value.retry_after)
         go_on.set()
@@ -107,7 +107,7 @@ def test_a_full_queue_refuses_its_tenant_only_and_empties() -> None:
         await pool.run(str, tenant="quick")
         go_on.set()
         done = await asyncio.gather(*waiting, return_exceptions=True)
-        refused = [one for one in done if isinstance(one, ComeLater)]
+        refused = [one for one in done if isinstance(one, ThreadsBusy)]
         assert {(one.status, one.code, one.retry_after) for one in refused} == {(503, "OVERLOADED", 7)}
         await pool.run(str, tenant="slow")
         return len(refused), pool
