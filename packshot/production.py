@@ -109,7 +109,7 @@ def render_variants(
     Raises:
         QueueTimeout: no process became free until then.
         NoSuchObject: an original is not in its store.
-        NotKept: the store took no variant.
+        NotStored: the store took no variant.
         OSError: a store is away; so is one that should have an original and has none at all.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)

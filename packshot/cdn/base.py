@@ -47,7 +47,7 @@ class Purger(Protocol):
             erasing: what is purged must not be shown again, not even while Packshot is away.
 
         Raises:
-            Busy: not now.
+            ProviderBusy: not now.
         """
         ...
 

@@ -96,7 +96,7 @@ class ThreadPool:
         """Run `act` in a thread and return its result; a call beyond its tenant's share waits before it takes a thread.
 
         Raises:
-            ComeLater: too many calls wait already, or no thread became free in time.
+            ThreadsBusy: too many calls wait already, or no thread became free in time.
         """
         share = self._shares.get(tenant) or _Share(self._new_limiter())
         if self._max_waiting is not None and share.work >= (self._tenant_threads or self._threads) + self._max_waiting:

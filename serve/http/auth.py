@@ -80,7 +80,7 @@ class Authenticator:
             Insecure: without HTTPS from an address that is not trusted.
             Unauthenticated: no credentials, or wrong ones; nobody learns which.
             NotFound: the host or path names another tenant than the token.
-            ComeLater: too many wrong credentials came from there, or they cannot be checked now.
+            ThreadsBusy: too many wrong credentials came from there, or they cannot be checked now.
         """
         self.check_secure(connection)
         # So that URLs can be made without asking the database then.

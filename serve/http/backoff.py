@@ -102,7 +102,7 @@ class TokenBackoff:
         """Count a wrong token.
 
         Raises:
-            ComeLater: this address sent many.
+            ThreadsBusy: this address sent many.
         """
         if pause := self._addresses.fail(address):
             raise too_many(pause)
@@ -134,7 +134,7 @@ class LoginBackoff:
         """Count an attempt whose password is not known yet to be right.
 
         Raises:
-            ComeLater: the address or the account is paused; the attempt is not counted.
+            ThreadsBusy: the address or the account is paused; the attempt is not counted.
         """
         pair = _pair(account, address)
         pauses = [self._addresses.pause(address)]

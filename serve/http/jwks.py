@@ -70,7 +70,7 @@ class KeySet:
         """Return the key with that id; None: the key set has none.
 
         Raises:
-            ComeLater: there is no key set, or none that is recent enough.
+            ThreadsBusy: there is no key set, or none that is recent enough.
         """
         self.start()
         if not self._usable() or key_id not in self._keys:

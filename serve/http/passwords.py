@@ -44,7 +44,7 @@ class Passwords:
 
         Raises:
             WrongPassword: it is not.
-            ComeLater: too many wrong ones came, or too many wait to be checked.
+            ThreadsBusy: too many wrong ones came, or too many wait to be checked.
         """
         if not self._hashes:
             raise WrongPassword

@@ -59,7 +59,7 @@ class LiveUploads:
 
         Raises:
             Unauthenticated: no credentials, or wrong ones.
-            PackshotError, Insecure, ComeLater: see `Gate.admit` and `Gate.check_near`.
+            PackshotError, Insecure, ThreadsBusy: see `Authenticator.admit` and `Authenticator.check_near`.
         """
         if "authorization" in request.headers:
             await self._check_token(request, None, tenant)

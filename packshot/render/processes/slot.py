@@ -97,7 +97,7 @@ class ProcessSlot:
             pulse: beaten while waiting; what it raises ends the process.
 
         Raises:
-            Died: the process ended without an answer.
+            ProcessDied: the process ended without an answer.
             RendererClosed: closed, or somebody else ends every process that is started.
             Exception: what the job raised.
         """
