@@ -1,1 +1,1 @@
-"""The GraphQL admin API: types, inputs, payloads and limits. Core values become GraphQL types only here."""
+"""The GraphQL admin API: types, inputs, payloads and limits. Only this package turns core values into GraphQL types."""

@@ -1,4 +1,4 @@
-"""What a change of the schema takes from clients of the last release."""
+"""Find changes of the schema that break clients of the last release."""
 
 from collections.abc import Iterable, Iterator
 
@@ -29,8 +29,8 @@ Member = FieldDefinitionNode | InputValueDefinitionNode | EnumValueDefinitionNod
 def find_breaks(released: str, now: str) -> list[str]:
     """Return a sentence for each change that breaks a client of the released schema.
 
-    Fields, arguments and values that were deprecated in the release may be gone now, and with them the types
-    that nothing else leads to.
+    Fields, arguments and values that were deprecated in the release may be removed, together with the types that
+    only they lead to.
     """
     new = build_schema(now)
     kept = _reachable(_without_retired(parse(released), new))
@@ -38,7 +38,7 @@ def find_breaks(released: str, now: str) -> list[str]:
 
 
 def _without_retired(document: DocumentNode, new: GraphQLSchema) -> DocumentNode:
-    """Take out what was deprecated and is gone."""
+    """Remove members that were deprecated in the release and no longer exist."""
 
     class Retire(Visitor):
         def __init__(self) -> None:
@@ -67,7 +67,7 @@ def _is_deprecated(member: Member) -> bool:
 
 
 def _has(schema: GraphQLSchema, path: list[str]) -> bool:
-    """Whether there is a field, value or argument of that path: type, member, argument."""
+    """Whether a field, value or argument with that path exists: type, member, argument."""
     found: object = schema.type_map.get(path[0])
     if isinstance(found, GraphQLNamedType) and len(path) > 1:
         members = getattr(found, "fields", None) or getattr(found, "values", {})
@@ -76,7 +76,7 @@ def _has(schema: GraphQLSchema, path: list[str]) -> bool:
 
 
 def _reachable(document: DocumentNode) -> DocumentNode:
-    """Take out the types that no operation leads to."""
+    """Remove the types that no operation leads to."""
     types = {d.name.value: d for d in document.definitions if isinstance(d, TypeDefinitionNode)}
     found: set[str] = set()
     waiting: list[str] = [name for name in ("Query", "Mutation", "Subscription") if name in types]

@@ -1,4 +1,4 @@
-"""The schema, put together."""
+"""Build the schema."""
 
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any
@@ -36,7 +36,7 @@ class _Schema(strawberry.Schema):
         allowed_operation_types: Iterable[OperationType] = tuple(OperationType),
         **options: Any,
     ) -> ExecutionResult:
-        """Run an operation that has one answer. Strawberry would run a subscription too, as if it were a query."""
+        """Run a query or a mutation. Strawberry would also run a subscription, as if it were a query."""
         refusal = refuse_persisted(query, options.get("operation_extensions"))
         if refusal or (query and (refusal := _refuse(query, context_value))):
             return PreExecutionError(data=None, errors=[refusal])
@@ -46,7 +46,7 @@ class _Schema(strawberry.Schema):
     async def stream(  # type: ignore[override]
         self, query: str | None, *, context_value: Any = None, **options: Any
     ) -> AsyncGenerator[Any, None]:
-        """Run an operation that may have many answers, with a context of its own where a socket carries many."""
+        """Run a subscription, with its own context if a socket carries several operations."""
         if isinstance(context_value, SocketContext):
             context_value = context_value.for_operation()
         refusal = refuse_persisted(query, options.get("operation_extensions")) or _refuse(query, context_value)
@@ -55,13 +55,13 @@ class _Schema(strawberry.Schema):
         return await super().stream(query, context_value=context_value, **options)
 
     def process_errors(self, errors: list[GraphQLError], execution_context: Any = None) -> None:
-        """Log nothing here: a client's mistake is no news, and `MaskBugs` logs the rest."""
+        """Log nothing here: clients' mistakes are not logged, and `MaskBugs` logs the rest."""
 
 
 def _refuse(query: object, context: Any) -> GraphQLError | None:
-    """Return why a document is not even looked at, or cannot be parsed; None: it can."""
+    """Return why a document is refused before it is parsed, or its syntax error; None if it can be run."""
     if not isinstance(query, str) or not query:
-        return GraphQLError("There is no query.", extensions={"code": "INVALID"})
+        return GraphQLError("The request has no query.", extensions={"code": "INVALID"})
     if isinstance(context, Context) and (refusal := refuse_debtor(context)):
         return refusal
     try:
@@ -81,7 +81,7 @@ schema = _Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    # Reachable through an interface alone.
+    # These are reachable only through an interface.
     types=[InputError, VersionConflict, ForceRequired, Taken, Variant],
     config=StrawberryConfig(scalar_map=SCALARS),
     extensions=[
@@ -98,5 +98,5 @@ require_read(schema)
 
 
 def sdl() -> str:
-    """Return the schema in the schema definition language."""
+    """Return the schema in the schema definition language (SDL)."""
     return schema.as_str() + "\n"

@@ -1,4 +1,4 @@
-"""Write the schema to the file that is committed, or compare it with what it was: `python -m schema.export`."""
+"""Write the committed schema file, or compare the schema with it: `python -m schema.export`."""
 
 import difflib
 import sys
@@ -19,7 +19,7 @@ USAGE = """usage: python -m schema.export             write schema.graphql
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Return the exit status: 1 where the schema is not what it must be, 2 for wrong usage."""
+    """Return the exit status: 1 if the schema differs or breaks clients, 2 for wrong usage."""
     match list(arguments):
         case []:
             COMMITTED.write_text(sdl(), encoding="utf-8")

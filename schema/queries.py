@@ -1,4 +1,4 @@
-"""What can be read."""
+"""The root type of queries."""
 
 import asyncio
 from dataclasses import replace
@@ -26,9 +26,9 @@ from schema.types.tenants import Tenant, Viewer
 from schema.types.webhooks import Webhook
 
 
-@strawberry.type(description="What can be read.")
+@strawberry.type(description="All reads.")
 class Query(PurgeQuery, ChangeQuery):
-    @strawberry.field(description="Who is asking, and what the token allows.")
+    @strawberry.field(description="The caller and the scopes of its token.")
     async def viewer(self, info: Info) -> Viewer:
         caller = info.context.caller
         tenant, epoch = await read(info, lambda: (tenants.get_tenant(caller), change_feed.get_epoch(caller)))
@@ -40,32 +40,32 @@ class Query(PurgeQuery, ChangeQuery):
             expires_at=caller.expires_at,
         )
 
-    @strawberry.field(description="Whatever has that id; null: nothing has.", extensions=[READS])
+    @strawberry.field(description="The object with that id; null if none exists.", extensions=[READS])
     async def node(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="Any object's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of any object.")]
     ) -> Node | None:
         return await load_node(info, id)
 
     @strawberry.field(
-        description="Whatever has those ids, in their order; null at the place of each that nothing has.",
+        description="The objects with these ids, in order; null for each that does not exist.",
         extensions=[READS],
     )
     async def nodes(
         self,
         info: Info,
-        ids: Annotated[list[strawberry.ID], strawberry.argument(description="Up to 100 objects' ids.")],
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="Up to 100 ids of objects.")],
     ) -> list[Node | None]:
         await read(info, lambda: check_length(ids, "ids"))
         return await asyncio.gather(*(load_node(info, id) for id in ids))
 
-    @strawberry.field(description="One location; null: there is none of that name.", extensions=[READS])
+    @strawberry.field(description="One location; null if none has that name.", extensions=[READS])
     async def location(
-        self, info: Info, name: Annotated[str, strawberry.argument(description="The location's name.")]
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the location.")]
     ) -> ImageLocation | None:
         found = await info.context.loaders.locations.load(name) if NAME.fullmatch(name) else None
         return None if found is None else ImageLocation.of(found)
 
-    @strawberry.field(description="The tenant's locations, by name.", extensions=[READS])
+    @strawberry.field(description="The locations of the tenant, by name.", extensions=[READS])
     async def locations(
         self, info: Info, first: First = 50, after: After = strawberry.UNSET
     ) -> Connection[ImageLocation]:
@@ -73,7 +73,7 @@ class Query(PurgeQuery, ChangeQuery):
         page = await read(info, lambda: locations.list_locations(caller, first=first, after=given(after)))
         return connect(page, ImageLocation.of)
 
-    @strawberry.field(description="One pack; null: there is none.", extensions=[READS])
+    @strawberry.field(description="One pack; null if none matches.", extensions=[READS])
     async def pack(
         self, info: Info, by: Annotated[PackBy, strawberry.argument(description="Which pack.")]
     ) -> Pack | None:
@@ -85,16 +85,18 @@ class Query(PurgeQuery, ChangeQuery):
         found = await read(info, lambda: packs.find_pack(caller, asset_id=asset_id, external_id=external_id))
         return None if found is None else await load_pack(info, found)
 
-    @strawberry.field(description="The tenant's packs.", extensions=[READS])
+    @strawberry.field(description="The packs of the tenant.", extensions=[READS])
     async def packs(
         self,
         info: Info,
         first: First = 20,
         after: After = strawberry.UNSET,
         filter: Annotated[
-            PackFilter | None, strawberry.argument(description="Which of them; all without it.")
+            PackFilter | None, strawberry.argument(description="Which packs to return; all if absent.")
         ] = strawberry.UNSET,
-        order_by: Annotated[PackOrder, strawberry.argument(description="In which order.")] = PackOrder.CREATED_DESC,
+        order_by: Annotated[
+            PackOrder, strawberry.argument(description="The order of the packs.")
+        ] = PackOrder.CREATED_DESC,
     ) -> Connection[Pack]:
         caller, asked = info.context.caller, given(filter) or PackFilter()
         total = asks_total(info)
@@ -106,14 +108,14 @@ class Query(PurgeQuery, ChangeQuery):
         )
         return connect(page, Pack.of)
 
-    @strawberry.field(description="One job; null: there is none.", extensions=[READS])
+    @strawberry.field(description="One job; null if it does not exist.", extensions=[READS])
     async def job(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
     ) -> Job | None:
         found = await load_node(info, id)
         return found if isinstance(found, Job) else None
 
-    @strawberry.field(description="The tenant's jobs, newest first.", extensions=[READS])
+    @strawberry.field(description="The jobs of the tenant, newest first.", extensions=[READS])
     async def jobs(
         self,
         info: Info,
@@ -122,12 +124,12 @@ class Query(PurgeQuery, ChangeQuery):
         states: Annotated[
             list[JobState] | None,
             strawberry.argument(
-                description="Only those in one of these states; all without it.",
+                description="Only jobs in one of these states; all if absent.",
                 deprecation_reason="Use `filter`.",
             ),
         ] = strawberry.UNSET,
         filter: Annotated[
-            JobFilter | None, strawberry.argument(description="Which of them; all without it.")
+            JobFilter | None, strawberry.argument(description="Which jobs to return; all if absent.")
         ] = strawberry.UNSET,
     ) -> Connection[Job]:
         caller, only = info.context.caller, (given(filter) or JobFilter()).to_core()
@@ -138,7 +140,7 @@ class Query(PurgeQuery, ChangeQuery):
         page = await read(info, lambda: jobs.list_jobs(caller, first=first, after=given(after), only=only, total=total))
         return connect(page, Job.of)
 
-    @strawberry.field(description="The tenant's webhooks, oldest first.", extensions=[READS])
+    @strawberry.field(description="The webhooks of the tenant, oldest first.", extensions=[READS])
     async def webhooks(self, info: Info) -> list[Webhook]:
         caller = info.context.caller
         return [Webhook.of(webhook) for webhook in await read(info, lambda: webhooks.list_webhooks(caller))]

@@ -1,4 +1,4 @@
-"""What can be followed."""
+"""The root type of subscriptions."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,16 +23,17 @@ from schema.types.packs import Pack
 
 
 @strawberry.type(
-    description="What can be followed, over graphql-transport-ws or server-sent events. It ends with the token. Each "
-    "event costs what the selection costs; where too little is left, it is told later, with all that changed meanwhile."
+    description="Live updates, over graphql-transport-ws or server-sent events. A subscription ends when the "
+    "token expires. Each event costs what the selection costs; if the budget is too small, the event "
+    "comes later and has the newest state."
 )
 class Subscription:
     @strawberry.subscription(
-        description="The job now, then at most twice a second while it changes, until it ends.",
+        description="The current state of the job, then each new state, at most twice a second, until the job ends.",
         directives=[Requires(scope=Scope.READ.value)],
     )
     async def job_progress(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
     ) -> AsyncGenerator[Job, None]:
         kind, _, job_id = id.partition(":")
         subject: Subject = ("job", info.context.caller.tenant, job_id if kind == "job" else "")
@@ -45,14 +46,15 @@ class Subscription:
                 if job.state in FINAL:
                     return
         if not found and not info.context.token_ended:
-            raise refused(NotFound("There is no such job.", field=("id",), expected="a job of this tenant", got=id))
+            raise refused(NotFound("No such job exists.", field=("id",), expected="a job of this tenant", got=id))
 
     @strawberry.subscription(
-        description="The pack now, then at most twice a second when it was edited or rendered, until it is deleted.",
+        description="The current state of the pack, then each state after an edit or a rendering, at most twice a "
+        "second, until the pack is deleted.",
         directives=[Requires(scope=Scope.READ.value)],
     )
     async def pack_changed(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the pack.")]
     ) -> AsyncGenerator[Pack, None]:
         found = False
         caller, threads = info.context.caller, info.context.threads.resolvers
@@ -60,14 +62,14 @@ class Subscription:
         async with aclosing(_follow(info, subject)) as following:
             async for _ in following:
                 found = True
-                # One read for all who follow this pack.
+                # One read for all subscribers of this pack.
                 info.context.loaders = info.context.watch.reader(subject, lambda: Loaders(caller, threads))
                 pack = await load_pack(info, id)
                 if pack is None:
                     return
                 yield pack
         if not found and not info.context.token_ended:
-            raise refused(NotFound("There is no such pack.", field=("id",), expected="a pack of this tenant", got=id))
+            raise refused(NotFound("No such pack exists.", field=("id",), expected="a pack of this tenant", got=id))
 
 
 async def _follow(info: Info, subject: Subject) -> AsyncGenerator[Any, None]:
@@ -80,8 +82,8 @@ async def _follow(info: Info, subject: Subject) -> AsyncGenerator[Any, None]:
     with refusing():
         caller.check(Scope.READ)
         with context.watch.subscribing(caller):
-            # A socket is closed when its token ends. Its subscriptions must not complete first: clients that see them
-            # complete do not reconnect.
+            # The socket is closed when its token expires. Its subscriptions must not complete before that: clients do
+            # not reconnect after a completed subscription.
             ends = (None, None) if context.is_socket else (caller.expires_at, token_subject(caller))
             following = context.watch.follow(subject, *ends, pay=pay)
             try:

@@ -1,1 +1,1 @@
-"""What all GraphQL types share: enums, scalars, interfaces, paging, refusals."""
+"""Shared parts of all GraphQL types: enums, scalars, interfaces, paging, refusals."""

@@ -1,4 +1,4 @@
-"""Enumerations. Names are the contract; a core value of the same name stands behind each that is in use."""
+"""GraphQL enums. Their names are the contract; each maps to a core enum with the same names."""
 
 from enum import Enum
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ def _value(name: str, description: str) -> Any:
     return strawberry.enum_value(name, description=description)
 
 
-@strawberry.enum(description="Which part of a picture is kept, or where in its box it is put.")
+@strawberry.enum(description="Which part of an image is kept, or where the image stands in its box.")
 class Gravity(Enum):
     CENTER = _value("CENTER", "The middle.")
     NORTH = _value("NORTH", "The middle of the top edge.")
@@ -32,159 +32,168 @@ class Gravity(Enum):
     SOUTHWEST = _value("SOUTHWEST", "The bottom left corner.")
     WEST = _value("WEST", "The middle of the left edge.")
     NORTHWEST = _value("NORTHWEST", "The top left corner.")
-    FOCUS = _value("FOCUS", "The pack location's focal point; the middle where it has none.")
-    SMART = _value("SMART", "The part of the picture where most is to be seen.")
+    FOCUS = _value("FOCUS", "The focal point of the pack location; the middle if it has none.")
+    SMART = _value("SMART", "The most interesting part of the image, found by analysis.")
 
 
-@strawberry.enum(description="Whether a picture of another ratio is shown whole, with padding, or cropped.")
+@strawberry.enum(description="Whether an image of another aspect ratio is padded or cropped.")
 class IncludeAll(Enum):
-    UNSET = _value("UNSET", "Nothing is said here; the next in line decides.")
-    TRUE = _value("TRUE", "The whole picture is shown, with transparent padding.")
-    FALSE = _value("FALSE", "The picture is cropped to fill its box.")
+    UNSET = _value("UNSET", "Not set here: the next level decides.")
+    TRUE = _value("TRUE", "The whole image is shown, with transparent padding.")
+    FALSE = _value("FALSE", "The image is cropped to fill its box.")
 
 
-@strawberry.enum(description="An image format that is written.")
+@strawberry.enum(description="An image format that Packshot writes.")
 class ImageFormat(Enum):
-    AVIF = _value("AVIF", "AVIF, the smallest.")
+    AVIF = _value("AVIF", "AVIF: the fewest bytes.")
     WEBP = _value("WEBP", "WebP.")
-    JPEG = _value("JPEG", "JPEG, which has no transparency.")
-    PNG = _value("PNG", "PNG, without loss.")
-    GIF = _value("GIF", "GIF, for animations where WebP cannot be shown.")
+    JPEG = _value("JPEG", "JPEG: no transparency.")
+    PNG = _value("PNG", "PNG: lossless.")
+    GIF = _value("GIF", "GIF: for animations where the client does not support WebP.")
 
 
-@strawberry.enum(description="Which format a URL without `format` gives.")
+@strawberry.enum(description="The format of a URL that has no `format` parameter.")
 class FormatPolicy(Enum):
-    AUTO = _value("AUTO", "The best that the client says it accepts.")
-    ORIGINAL = _value("ORIGINAL", "The original's own where that is JPEG, PNG, WebP or animated GIF; else JPEG or PNG.")
+    AUTO = _value("AUTO", "The best format that the client accepts.")
+    ORIGINAL = _value(
+        "ORIGINAL", "The format of the original if that is JPEG, PNG, WebP or animated GIF; otherwise JPEG or PNG."
+    )
     AVIF = _value("AVIF", "Always AVIF.")
     WEBP = _value("WEBP", "Always WebP.")
     JPEG = _value("JPEG", "Always JPEG.")
     PNG = _value("PNG", "Always PNG.")
 
 
-@strawberry.enum(description="Which variants besides the planned ones clients can have rendered.")
+@strawberry.enum(description="Which unplanned variants clients can request.")
 class OnDemandPolicy(Enum):
-    ANY = _value("ANY", "Every one that a URL can name.")
-    STEPS = _value("STEPS", "Sizes, quality, blur and the rest snap to a ladder.")
-    RENDITIONS = _value("RENDITIONS", "None: other requests are refused.")
-    SIGNED = _value("SIGNED", "Every one, with a URL that is signed or an access key.")
+    ANY = _value("ANY", "Every variant that a URL can name.")
+    STEPS = _value("STEPS", "Sizes, quality, blur and other numbers are rounded to fixed steps.")
+    RENDITIONS = _value("RENDITIONS", "None: requests for unplanned variants are refused.")
+    SIGNED = _value("SIGNED", "Every variant, if the URL is signed or the request has an access key.")
 
 
 @strawberry.enum(description="When a changed location goes live.")
 class Activation(Enum):
-    WHEN_READY = _value("WHEN_READY", "Once every affected pack has been rendered for it.")
-    IMMEDIATE = _value("IMMEDIATE", "At once; what is not rendered yet is rendered on demand.")
+    WHEN_READY = _value("WHEN_READY", "When every affected pack has been rendered for it.")
+    IMMEDIATE = _value("IMMEDIATE", "At once. Variants that are not rendered yet are rendered on demand.")
 
 
-@strawberry.enum(description="Who waits for a job.")
+@strawberry.enum(description="How urgent a job is.")
 class Priority(Enum):
-    INTERACTIVE = _value("INTERACTIVE", "A person does; it goes first.")
-    BULK = _value("BULK", "Nobody does; it yields to interactive work.")
+    INTERACTIVE = _value("INTERACTIVE", "A person waits for it: it runs first.")
+    BULK = _value("BULK", "Background work: it yields to interactive work.")
 
 
-@strawberry.enum(description="What `regenerate` renders.")
+@strawberry.enum(description="Which variants `regenerate` renders.")
 class RegenerateMode(Enum):
-    MISSING = _value("MISSING", "What the ledger or the store lacks.")
+    MISSING = _value("MISSING", "Variants that are missing in the ledger or in the store.")
     REFRESH = _value(
-        "REFRESH", "Everything again, by the renderer of this release; the old stays live until the new is ready."
+        "REFRESH",
+        "All variants, with the renderer of this release. The old variants stay live until the new ones are ready.",
     )
 
 
-@strawberry.enum(description="How a variant stands.")
+@strawberry.enum(description="The state of a variant.")
 class VariantState(Enum):
-    PENDING = _value("PENDING", "Still to be rendered ahead of time; its URL renders it on demand.")
+    PENDING = _value("PENDING", "Not rendered yet. Its URL renders it on demand.")
     READY = _value("READY", "Stored.")
-    FAILED = _value("FAILED", "It could not be rendered, three times, by the image's own fault.")
+    FAILED = _value("FAILED", "Rendering failed three times because of the original.")
 
 
-@strawberry.enum(description="Why something is done in the background.")
+@strawberry.enum(description="What a job does.")
 class JobKind(Enum):
-    REGENERATE = _value("REGENERATE", "Packs are brought up to date, after an edit or by `regenerate`.")
-    LOCATION_CHANGE = _value("LOCATION_CHANGE", "A location was created or changed.")
-    IMPORT = _value("IMPORT", "Originals of new packs are fetched. It counts those, not variants.")
-    PURGE = _value("PURGE", "CDN copies are removed, by `purge`. It counts packs, or the location or tenant as one.")
+    REGENERATE = _value("REGENERATE", "Renders the variants of packs, after an edit or by `regenerate`.")
+    LOCATION_CHANGE = _value("LOCATION_CHANGE", "Renders what the creation or the change of a location requires.")
+    IMPORT = _value("IMPORT", "Fetches the originals of new packs. It counts originals, not variants.")
+    PURGE = _value(
+        "PURGE", "Removes copies from the CDN, by `purge`. It counts packs, or counts a location or the tenant as one."
+    )
     ERASE = _value(
-        "ERASE", "A pack's bytes are removed for good. It counts blobs; skipped are originals that others show."
+        "ERASE", "Erases a pack for good. It counts stored objects; originals that other packs use are skipped."
     )
     COLLECT = _value(
-        "COLLECT", "What is superseded is removed after its grace period. Skipped is what is needed again."
+        "COLLECT", "Deletes superseded objects after their grace period. Objects that are needed again are skipped."
     )
     SCRUB = _value(
-        "SCRUB", "Stored bytes are compared with the ledger. Done is what was mended, skipped what was right."
+        "SCRUB", "Compares stored objects with the ledger. Repaired objects count as done, correct ones as skipped."
     )
 
 
-@strawberry.enum(description="How a job stands.")
+@strawberry.enum(description="The state of a job.")
 class JobState(Enum):
     QUEUED = _value("QUEUED", "Not begun.")
     RUNNING = _value("RUNNING", "Under way.")
-    PAUSED = _value("PAUSED", "Stopped by a person until a person resumes it.")
-    AWAITING_ACTIVATION = _value("AWAITING_ACTIVATION", "Rendered with failures; a person decides.")
-    CANCELLING = _value("CANCELLING", "About to stop.")
-    CANCELLED = _value("CANCELLED", "Stopped for good by a person.")
-    SUCCEEDED = _value("SUCCEEDED", "Ended without a failure.")
-    PARTIAL = _value("PARTIAL", "Ended with some failures.")
-    FAILED = _value("FAILED", "Ended with nothing but failures.")
-    SUPERSEDED = _value("SUPERSEDED", "A newer job does its work.")
+    PAUSED = _value("PAUSED", "Stopped until someone resumes it.")
+    AWAITING_ACTIVATION = _value(
+        "AWAITING_ACTIVATION", "Rendered with failures; someone must decide whether the change goes live."
+    )
+    CANCELLING = _value("CANCELLING", "Being cancelled.")
+    CANCELLED = _value("CANCELLED", "Cancelled.")
+    SUCCEEDED = _value("SUCCEEDED", "Finished without failures.")
+    PARTIAL = _value("PARTIAL", "Finished with some failures.")
+    FAILED = _value("FAILED", "Finished with failures only.")
+    SUPERSEDED = _value("SUPERSEDED", "Replaced by a newer job.")
 
 
-@strawberry.enum(description="How the bytes of an upload are to be sent.")
+@strawberry.enum(description="How the client sends the bytes of an upload.")
 class UploadMethod(Enum):
-    PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, to the store itself if that is S3.")
-    PRESIGNED_PUT = _value("PRESIGNED_PUT", "The raw body, of the announced length, to the store itself if that is S3.")
-    ONE_TIME_TOKEN = _value("ONE_TIME_TOKEN", "The raw body with a token, to this application.")
+    PRESIGNED_POST = _value("PRESIGNED_POST", "A multipart form, sent to the store itself if the store is S3.")
+    PRESIGNED_PUT = _value(
+        "PRESIGNED_PUT", "The raw body with the announced length, sent to the store itself if the store is S3."
+    )
+    ONE_TIME_TOKEN = _value("ONE_TIME_TOKEN", "The raw body with a one-time token, sent to this application.")
 
 
-@strawberry.enum(description="What `createPacks` does about a pack that has the asset or external id already.")
+@strawberry.enum(description="What `createPacks` does if a pack with the same asset or external id exists.")
 class OnExisting(Enum):
-    FAIL = _value("FAIL", "Refuses that one input, as TAKEN.")
-    SKIP = _value("SKIP", "Leaves the pack as it is.")
-    UPDATE = _value("UPDATE", "Sets what is said, and takes its originals again.")
+    FAIL = _value("FAIL", "Refuse that input with TAKEN.")
+    SKIP = _value("SKIP", "Leave the pack as it is.")
+    UPDATE = _value("UPDATE", "Set the given values, and take the originals again.")
 
 
-@strawberry.enum(description="How packs are listed.")
+@strawberry.enum(description="The order of a list of packs.")
 class PackOrder(Enum):
     CREATED_DESC = _value("CREATED_DESC", "Newest first.")
     CREATED_ASC = _value("CREATED_ASC", "Oldest first.")
-    MODIFIED_DESC = _value("MODIFIED_DESC", "Last modified first.")
-    SEQUENCE_ASC = _value("SEQUENCE_ASC", "By sequence number: for following every change.")
+    MODIFIED_DESC = _value("MODIFIED_DESC", "Most recently modified first.")
+    SEQUENCE_ASC = _value("SEQUENCE_ASC", "By sequence number, to follow every change.")
 
 
-@strawberry.enum(description="What kind of refusal it is, for programs.")
+@strawberry.enum(description="The kind of a refusal, for programs.")
 class ErrorCode(Enum):
-    INVALID = _value("INVALID", "A value does not fit its rule.")
-    NOT_FOUND = _value("NOT_FOUND", "Nothing of that name or id in this tenant.")
-    TAKEN = _value("TAKEN", "A value that must be unique belongs to something else already.")
-    IN_USE = _value("IN_USE", "Something else still refers to it.")
-    CYCLE = _value("CYCLE", "A fallback chain would lead back to itself.")
-    FORBIDDEN = _value("FORBIDDEN", "The token's scopes do not allow it.")
-    VERSION_CONFLICT = _value("VERSION_CONFLICT", "The object has moved on from the expected version.")
-    FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change alters pictures that packs show, and needs `force`.")
-    PLAN_STALE = _value("PLAN_STALE", "What was planned no longer holds.")
-    IDEMPOTENCY_MISMATCH = _value("IDEMPOTENCY_MISMATCH", "That key came before with other arguments.")
-    LIMIT = _value("LIMIT", "A list or page is longer than allowed.")
-    BAD_STATE = _value("BAD_STATE", "The object is not in a state in which this can be done.")
-    FETCH_BLOCKED = _value("FETCH_BLOCKED", "That address must not be fetched from.")
-    FETCH_FAILED = _value("FETCH_FAILED", "The address did not give a picture.")
-    UPLOAD_EXPIRED = _value("UPLOAD_EXPIRED", "The upload's 15 minutes are over.")
-    CHECKSUM_MISMATCH = _value("CHECKSUM_MISMATCH", "The bytes received are not the bytes announced.")
-    UNSUPPORTED_MEDIA = _value("UNSUPPORTED_MEDIA", "The bytes are no image of an accepted format.")
+    INVALID = _value("INVALID", "A value breaks a rule.")
+    NOT_FOUND = _value("NOT_FOUND", "The tenant has nothing with that name or id.")
+    TAKEN = _value("TAKEN", "The value must be unique, and another object has it.")
+    IN_USE = _value("IN_USE", "Another object still refers to it.")
+    CYCLE = _value("CYCLE", "The fallbacks of locations would form a cycle.")
+    FORBIDDEN = _value("FORBIDDEN", "The scopes of the token do not allow it.")
+    VERSION_CONFLICT = _value("VERSION_CONFLICT", "The object has another version than the expected one.")
+    FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change alters images that packs show, and needs `force`.")
+    PLAN_STALE = _value("PLAN_STALE", "The plan is no longer valid.")
+    IDEMPOTENCY_MISMATCH = _value("IDEMPOTENCY_MISMATCH", "The idempotency key was used before with other arguments.")
+    LIMIT = _value("LIMIT", "A list or a page is longer than allowed.")
+    BAD_STATE = _value("BAD_STATE", "The state of the object does not allow it.")
+    FETCH_BLOCKED = _value("FETCH_BLOCKED", "Packshot must not fetch from that address.")
+    FETCH_FAILED = _value("FETCH_FAILED", "No image could be fetched from that address.")
+    UPLOAD_EXPIRED = _value("UPLOAD_EXPIRED", "The upload expired after 15 minutes.")
+    CHECKSUM_MISMATCH = _value("CHECKSUM_MISMATCH", "The received bytes differ from the announced checksum.")
+    UNSUPPORTED_MEDIA = _value("UNSUPPORTED_MEDIA", "The bytes are not an image in an accepted format.")
     TOO_LARGE = _value("TOO_LARGE", "More bytes or pixels than the limit allows.")
-    UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be drawn in that shape.")
+    UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be rendered with these parameters.")
     RENDER_TIMEOUT = _value("RENDER_TIMEOUT", "Rendering took longer than the limit.")
-    RESYNC = _value("RESYNC", "What happened since that cursor of `changes` is not known any more; start over.")
-    INTERNAL = _value("INTERNAL", "Something unforeseen went wrong; the log has it by the error id in the message.")
+    RESYNC = _value("RESYNC", "The changes since that cursor of `changes` are no longer known; start over.")
+    INTERNAL = _value("INTERNAL", "An unforeseen error; the log contains it under the error id in the message.")
 
 
 @strawberry.enum(description="What happened to a pack or a location.")
 class ChangeKind(Enum):
-    PACK_CHANGED = _value("PACK_CHANGED", "A pack was made, or anything of it was set.")
+    PACK_CHANGED = _value("PACK_CHANGED", "A pack was created or changed.")
     PACK_DELETED = _value("PACK_DELETED", "A pack was deleted.")
-    PACK_ERASED = _value("PACK_ERASED", "A pack was erased: no copy of its pictures must be kept.")
+    PACK_ERASED = _value("PACK_ERASED", "A pack was erased; delete every copy of its images.")
     LOCATION_CHANGED = _value(
-        "LOCATION_CHANGED", "A location was created or changed, or its pictures were rendered again."
+        "LOCATION_CHANGED", "A location was created or changed, or its images were rendered again."
     )
-    LOCATION_DELETED = _value("LOCATION_DELETED", "A location was deleted, with all that packs had there.")
+    LOCATION_DELETED = _value("LOCATION_DELETED", "A location was deleted, together with its pack locations.")
 
 
 _CORE: dict[type[Enum], type[Enum]] = {
@@ -206,14 +215,14 @@ _CORE: dict[type[Enum], type[Enum]] = {
 
 
 def core(value: Enum) -> Any:
-    """Return the core value behind a GraphQL one.
+    """Return the core value of a GraphQL enum value.
 
     Raises:
-        KeyError: there is none yet; nothing in the catalog can have it.
+        KeyError: no core value exists for it yet, so no row can hold it.
     """
     return _CORE[type(value)][value.name]
 
 
 def graphql_gravity(value: geometry.Gravity | None) -> Gravity | None:
-    """Return the GraphQL value of a gravity that may be unset."""
+    """Return the GraphQL value of a gravity; None if it is not set."""
     return None if value is None else Gravity[value.name]

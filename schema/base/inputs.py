@@ -1,4 +1,4 @@
-"""Inputs are patches: what is absent stays as it is, null clears."""
+"""Inputs are patches: absent fields stay unchanged, null clears."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -12,17 +12,17 @@ T = TypeVar("T")
 
 
 def given(value: T | None) -> T | None:
-    """Return an optional argument; absent and null are one."""
+    """Return an optional argument; None if it is absent or null."""
     return None if value is strawberry.UNSET else value
 
 
 def sent(fields: Mapping[str, strawberry.Some[Any] | None]) -> dict[str, Any]:
-    """Return the fields that the client sent, as core values by name; None where it sent null."""
+    """Return the fields that the client sent, as core values by name; None for null."""
     return {name: to_core(field.value) for name, field in fields.items() if field is not None}
 
 
 def to_core(value: Any) -> Any:
-    """Return the core value of a scalar, an enum value, an input object, or a list of them."""
+    """Return the core value of a scalar, an enum value, an input object, or a list of these."""
     if isinstance(value, list):
         return tuple(to_core(item) for item in value)
     if isinstance(value, Enum):

@@ -1,26 +1,26 @@
-"""The interfaces, and the kinds of refusal that a payload carries."""
+"""The GraphQL interfaces, and the kinds of refusal in a payload."""
 
 import strawberry
 
 from schema.base.enums import ErrorCode
 
 
-@strawberry.interface(description="Whatever has an id of its own and can be fetched by it.")
+@strawberry.interface(description="An object that has an id and can be fetched by it.")
 class Node:
     id: strawberry.ID = strawberry.field(
-        description="Opaque but for a pack's, which is the id of its URLs: 24 lower-case hex digits."
+        description="Opaque, except for a pack: its id is the one in its URLs, 24 lower-case hex digits."
     )
 
 
-@strawberry.interface(description="Why a mutation was refused; asking again gets the same answer.")
+@strawberry.interface(description="Why a mutation was refused. The same request is refused again.")
 class UserError:
-    code: ErrorCode = strawberry.field(description="What kind of refusal it is.")
-    message: str = strawberry.field(description="One sentence for a person.")
+    code: ErrorCode = strawberry.field(description="The kind of refusal.")
+    message: str = strawberry.field(description="One sentence for people.")
     field: list[str] | None = strawberry.field(
-        default=None, description='Where the offending value is, from the argument on: ["input", "crop", "topLeftX"].'
+        default=None, description='The path to the refused value, from the argument on: ["input", "crop", "topLeftX"].'
     )
     expected: str | None = strawberry.field(default=None, description="What would have been accepted.")
-    got: str | None = strawberry.field(default=None, description="What came instead, shortened.")
+    got: str | None = strawberry.field(default=None, description="What was sent, shortened.")
 
 
 @strawberry.type(description="A value was refused.")
@@ -28,12 +28,12 @@ class InputError(UserError):
     pass
 
 
-@strawberry.type(description="The object has moved on from the version that the caller expected.")
+@strawberry.type(description="The object has another version than the caller expected.")
 class VersionConflict(UserError):
-    current_version: int = strawberry.field(description="The version it has now.")
-    current: Node = strawberry.field(description="The object as it is now.")
+    current_version: int = strawberry.field(description="Its current version.")
+    current: Node = strawberry.field(description="The object in its current state.")
 
 
-@strawberry.type(description="A value that must be unique belongs to something else already.")
+@strawberry.type(description="The value must be unique, and another object has it.")
 class Taken(UserError):
-    existing: Node = strawberry.field(description="What has it.")
+    existing: Node = strawberry.field(description="The object that has the value.")

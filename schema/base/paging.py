@@ -1,4 +1,4 @@
-"""Keyset connections: cursors say after which object to go on, so pages never shift."""
+"""Keyset connections: a cursor names the object after which the next page starts, so pages never shift."""
 
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar
@@ -14,36 +14,38 @@ C = TypeVar("C")
 
 First: TypeAlias = Annotated[int, strawberry.argument(description=f"How many at most, from 1 to {MAX_PAGE}.")]
 After: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="The cursor to go on after; null or empty: from the start.")
+    str | None, strawberry.argument(description="The cursor to continue after; null or empty starts at the beginning.")
 ]
 
 
-@strawberry.type(description="What lies around a page.")
+@strawberry.type(description="The position of a page in its list.")
 class PageInfo:
-    has_next_page: bool = strawberry.field(description="Whether more follow.")
-    has_previous_page: bool = strawberry.field(description="Whether the page began after a cursor.")
-    start_cursor: str | None = strawberry.field(description="The first object's cursor; null on an empty page.")
+    has_next_page: bool = strawberry.field(description="Whether more objects follow.")
+    has_previous_page: bool = strawberry.field(description="Whether the page started after a cursor.")
+    start_cursor: str | None = strawberry.field(
+        description="The cursor of the first object; null if the page is empty."
+    )
     end_cursor: str | None = strawberry.field(
-        description="The last object's cursor, for `after`; null on an empty page."
+        description="The cursor of the last object, for `after`; null if the page is empty."
     )
 
 
 @strawberry.type(description="One object of a page, with its cursor.")
 class Edge(Generic[T]):
-    cursor: str = strawberry.field(description="For `after`, to go on after this object.")
+    cursor: str = strawberry.field(description="Pass it as `after` to continue after this object.")
     node: T = strawberry.field(description="The object.")
 
 
-@strawberry.type(description="One page of a listing.")
+@strawberry.type(description="One page of a list.")
 class Connection(Generic[T]):
-    edges: list[Edge[T]] = strawberry.field(description="The page's objects with their cursors.")
-    nodes: list[T] = strawberry.field(description="The page's objects.")
-    page_info: PageInfo = strawberry.field(description="What lies around the page.")
+    edges: list[Edge[T]] = strawberry.field(description="The objects of the page with their cursors.")
+    nodes: list[T] = strawberry.field(description="The objects of the page.")
+    page_info: PageInfo = strawberry.field(description="The position of the page in its list.")
     total: strawberry.Private[int | None]
 
-    @strawberry.field(description="How many objects all pages have together.")
+    @strawberry.field(description="The number of objects on all pages.")
     def total_count(self) -> int:
-        assert self.total is not None, "it was asked for, so it was counted"
+        assert self.total is not None, "`asks_total` is true then, so the page counted them"
         return self.total
 
 
@@ -64,11 +66,11 @@ def connect(page: Page[C], convert: Callable[[C], T]) -> Connection[T]:
 
 
 def asks_total(info: Any) -> bool:
-    """Whether an operation asks how many objects all pages of a connection have; they are not counted for nothing."""
+    """Whether an operation requests `totalCount` of a connection. Rows are counted only then."""
     return asks_for(info, "totalCount")
 
 
 def check_length(values: Sequence[object], *field: str) -> None:
     """Raise `Limit` if a list argument is longer than a page."""
     if len(values) > MAX_PAGE:
-        raise Limit("That list is too long.", field=field, expected=f"at most {MAX_PAGE}", got=len(values))
+        raise Limit("The list is too long.", field=field, expected=f"at most {MAX_PAGE}", got=len(values))

@@ -1,4 +1,4 @@
-"""From the core's refusals to what GraphQL answers: an error of a query, a path that clients know."""
+"""Turn refusals of the core into GraphQL errors, with paths in GraphQL's names."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Where GraphQL's name is not the core's in camel case.
+# Names that are not the camel case of the core's name.
 _NAMES = {"include_all": "useResizeIncludeAll"}
 
 
 def field_path(field: tuple[str, ...]) -> list[str]:
-    """Spell a core path as clients do; places in lists stay numbers in text."""
+    """Spell the path of a core value in GraphQL's names; list indexes become strings."""
     return [_NAMES.get(name) or to_camel_case(name) for name in field]
 
 
@@ -28,7 +28,7 @@ async def read(info: "Info", act: Callable[[], T]) -> T:
     """Run `act` in a thread for a query; a refusal becomes a top-level error with its code.
 
     Raises:
-        GraphQLError: the core refused; `extensions` says code, field, expected and got.
+        GraphQLError: the core refused; `extensions` has code, field, expected and got.
     """
     context = info.context
     with refusing():
@@ -36,10 +36,10 @@ async def read(info: "Info", act: Callable[[], T]) -> T:
 
 
 async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args: Any) -> T:
-    """Run `act` in a thread of that pool, on account of the caller's tenant.
+    """Run `act` in a thread of that pool, within the share of the caller's tenant.
 
     Raises:
-        GraphQLError: too much of the tenant waits for these threads; nothing was changed.
+        GraphQLError: too many calls of the tenant wait for these threads; nothing was changed.
     """
     context = info.context
     try:
@@ -49,7 +49,7 @@ async def run_in(info: "Info", threads: ThreadPool, act: Callable[..., T], *args
 
 
 def overloaded(context: "Context", error: ThreadsBusy) -> GraphQLError:
-    """Return the error that tells a client to ask again later, and set the response's `Retry-After`."""
+    """Return the error that tells a client to retry later, and set the response's `Retry-After`."""
     context.retry_after_seconds = error.retry_after
     return GraphQLError(error.message, extensions={"code": error.code, "retryAfterSeconds": error.retry_after})
 

@@ -1,4 +1,4 @@
-"""Scalars of our own: DateTime is UTC with `Z`, Long is a JSON number that JavaScript keeps exact."""
+"""Custom scalars: DateTime is UTC with `Z`; Long is a JSON number that JavaScript represents exactly."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -15,20 +15,20 @@ MAX_LONG = 2**53 - 1
 
 
 def write_long(value: Any) -> int:
-    """Return a whole number as it is; one beyond the range is a bug of ours."""
+    """Serialize a whole number; one outside the range is a bug."""
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > MAX_LONG:
         raise GraphQLError(f"Long cannot represent {value!r}.")
     return value
 
 
 def read_long(value: Any) -> Long:
-    """Return a whole number that a client sent, such as 4711 or, as for Int, 4711.0.
+    """Parse a whole number from a client, such as 4711 or, as for Int, 4711.0.
 
     Raises:
-        GraphQLError: it is no whole number, or outside ±(2^53-1).
+        GraphQLError: it is not a whole number, or is outside ±(2^53-1).
     """
     if isinstance(value, float) and value.is_integer():
-        # Some clients have one type of numbers only.
+        # Some clients have only one number type.
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise GraphQLError(f"Long is a whole number, not {value!r}.")
@@ -38,15 +38,15 @@ def read_long(value: Any) -> Long:
 
 
 def write_datetime(value: datetime) -> str:
-    """Spell a moment with microseconds and `Z`, so that equal moments are equal texts."""
+    """Serialize a moment with microseconds and `Z`, so that equal moments have equal texts."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def read_datetime(value: Any) -> datetime:
-    """Return a moment that a client sent, in any zone.
+    """Parse a moment from a client, in any time zone.
 
     Raises:
-        GraphQLError: it is no date and time, or does not say its zone.
+        GraphQLError: it is not a date and time, or has no time zone.
     """
     try:
         moment = datetime.fromisoformat(value)
@@ -60,10 +60,10 @@ def read_datetime(value: Any) -> datetime:
 
 
 def read_url(value: Any) -> URL:
-    """Return an absolute http or https URL that a client sent.
+    """Parse an absolute http or https URL from a client.
 
     Raises:
-        GraphQLError: it is none.
+        GraphQLError: it is not such a URL.
     """
     try:
         parts = urlsplit(value) if isinstance(value, str) else None
@@ -77,7 +77,7 @@ def read_url(value: Any) -> URL:
 SCALARS: Mapping[object, Any] = {
     datetime: strawberry.scalar(
         name="DateTime",
-        description="A moment in UTC with `Z`, like 2026-11-21T12:00:00.123456Z; inputs may be in any stated zone.",
+        description="A moment in UTC with `Z`, such as 2026-11-21T12:00:00.123456Z. Inputs may have any time zone.",
         specified_by_url="https://scalars.graphql.org/andimarek/date-time",
         serialize=write_datetime,
         parse_value=read_datetime,

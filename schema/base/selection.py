@@ -1,4 +1,4 @@
-"""Which fields a selection asks for, by the rules by which it is executed."""
+"""Find the fields that a selection requests, by the rules of execution."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -31,9 +31,9 @@ def collect(
     fragments: Fragments,
     variables: VariableValues,
 ) -> dict[str, list[FieldNode]]:
-    """Return the fields that are asked of an object, by their name in the answer; those of one name are one field.
+    """Return the requested fields of an object by response key; fields with the same key are one field.
 
-    Fragments are followed, and what `@skip` and `@include` leave out is left out.
+    Fragments are expanded; fields that `@skip` or `@include` omits are omitted.
     """
     found: dict[str, list[FieldNode]] = {}
     seen: set[str] = set()
@@ -57,7 +57,9 @@ def collect(
 
 
 def asks_for(info: Any, name: str) -> bool:
-    """Whether a field of the object that a resolver returns is asked for; for what is expensive to find."""
+    """Whether the operation requests a field of the object that a resolver returns. Use it for values that are
+    expensive.
+    """
     raw = info._raw_info
     kind = raw.return_type
     while hasattr(kind, "of_type"):
@@ -80,7 +82,7 @@ def _says(directive: GraphQLDirective, node: Any, variables: VariableValues, *, 
     try:
         values = get_directive_values(directive, node, variables)
     except GraphQLError:
-        # The executor refuses the whole operation for it.
+        # The executor refuses the whole operation in this case.
         return otherwise
     return otherwise if values is None else bool(values["if"])
 

@@ -1,1 +1,1 @@
-"""How operations run: limits, cost, charges, scopes, visibility, masked errors."""
+"""How operations are executed: limits, cost, budgets, scopes, visibility, masked errors."""

@@ -1,4 +1,4 @@
-"""Charging callers for what they ask, before it runs."""
+"""Charge callers for an operation before it runs."""
 
 import math
 from collections.abc import Iterator
@@ -11,18 +11,18 @@ from schema.execution.cost import measure
 from schema.request.context import Context
 
 MAX_VARIABLE_ERRORS = 50
-# A document that is refused costs 1 for each of these.
+# A refused document costs 1 for this many characters.
 REFUSED_CHARACTERS = 10
 
 
 def refuse_debtor(context: Context) -> GraphQLError | None:
-    """Return why a caller has to wait whatever the document is; None: there is something left to the caller."""
+    """Return why the caller must wait before any operation; None if budget is left."""
     wait = context.budgets.take(context.caller.tenant, context.caller.subject, 0)
-    return _come_later(context, "Nothing is left to ask for. Ask again later.", wait) if wait else None
+    return _come_later(context, "Your query budget is used up. Retry later.", wait) if wait else None
 
 
 def charge_refused(context: Context, query: str) -> None:
-    """Charge for a document that was read for nothing; it is paid for although nothing is run."""
+    """Charge for a document that was parsed but not executed."""
     context.budgets.spend(context.caller.tenant, context.caller.subject, max(1, len(query) // REFUSED_CHARACTERS))
 
 
@@ -32,7 +32,7 @@ def _come_later(context: Context, message: str, wait: float) -> GraphQLError:
 
 
 class Costs(SchemaExtension):
-    """Refuses an operation that costs too much, and tells what each costs. Stands after `ParseAndValidate`."""
+    """Refuse an operation that costs too much, and report the cost of each. Runs after `ParseAndValidate`."""
 
     def __init__(self) -> None:
         self._told: dict[str, Any] = {}
@@ -41,7 +41,7 @@ class Costs(SchemaExtension):
         execution = self.execution_context
         if isinstance(execution.context, Context):
             if not execution.pre_execution_errors:
-                # An empty list says that the document was validated.
+                # An empty list tells Strawberry that the document is valid.
                 execution.pre_execution_errors = self._charge(execution.context)
             elif execution.query:
                 charge_refused(execution.context, execution.query)
@@ -76,7 +76,7 @@ class Costs(SchemaExtension):
         return []
 
     def _cost(self) -> int | list[GraphQLError]:
-        """Return what the operation costs, or why its variables are refused."""
+        """Return the cost of the operation, or the errors of its variables."""
         execution = self.execution_context
         document, name = execution.graphql_document, execution.operation_name
         assert document is not None

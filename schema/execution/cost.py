@@ -1,8 +1,7 @@
-"""What an operation costs, counted from its coerced values before it runs.
+"""The cost of an operation, computed from its coerced values before it runs.
 
-An object costs 1 and ten scalars of it 1; what is worked out for each variant costs more, a mutation more than that,
-and what looks at a whole table most. A page counts `first` times what is asked of one object, a list of ids or inputs
-as often as it is long.
+An object costs 1, and so do ten scalars of an object. Work per variant costs more, a mutation more than that, and
+a table scan the most. A page multiplies the cost of one object by `first`; a list of ids or inputs, by its length.
 """
 
 import math
@@ -31,30 +30,30 @@ from schema.base.selection import Fragments, collect
 
 OBJECT = 1
 SCALARS = 10
-# What a picture offers where nothing else is asked for: two widths in three formats.
+# A picture has two widths in three formats by default.
 USUAL_WIDTHS, USUAL_FORMATS = 2, 3
 MUTATION = 10
-# What looks at every row of a tenant's table.
+# A read of every row of a tenant's table.
 SCAN = 1000
-# Beyond these, what is sent along costs 1 each: items of lists, characters of text.
+# Beyond these numbers, each list item and each block of characters that the client sends costs 1.
 ITEMS, CHARACTERS = 10, 1000
-# One object of the schema is told much faster than one of the catalog.
+# An object of the schema is answered this many times faster than one of the catalog.
 INTROSPECTED = 20
 
 WEIGHTS = {
     "variants": 5,
     "currentUrl": 1,
     "html": 1,
-    # These are signed.
+    # Signed URLs.
     "url": 1,
     "reportUrl": 1,
-    # These are drawn.
+    # Rendered images.
     "samples": 100,
     "previewUrls": 100,
 }
-# These look at every row of a table again for each object that is asked.
+# These scan a table once for each object.
 SCANS_EACH = {("Job", "retrying")}
-# These look at every row of a table, but once however many objects of a page ask.
+# These scan a table once per operation, however many objects request it.
 SCANS = {
     ("PackConnection", "totalCount"),
     ("JobConnection", "totalCount"),
@@ -67,36 +66,36 @@ SCANS = {
     ("Mutation", "deleteLocation"),
     ("Mutation", "addRendition"),
 }
-# By field: the arguments, and keys of an argument, that make it look at every row. In a connection every argument
-# that is not found by an index does; those are listed all the same, and a test compares both lists with the schema.
+# The arguments, and keys of input objects, that cause a scan, by field. In a connection every argument that no index
+# serves causes one; they are listed too, and a test compares the list with the schema.
 SCANNING = {
     ("Query", "jobs"): ("states", "filter.states", "filter.kinds", "filter.location"),
     ("Query", "packs"): ("filter.nothingToShowAt", "filter.variantState"),
     ("Mutation", "purge"): ("renderedBefore",),
     ("Mutation", "regenerate"): ("scope.location", "scope.tenant"),
 }
-# An index finds these, in the order of the listing that is named; None: in its only order.
+# Arguments that an index serves, and the list order that the index has; None: the only order.
 INDEXED: dict[tuple[str, str], dict[str, str | None]] = {
     ("Query", "jobs"): {"filter.packId": None, "filter.since": None},
     ("Query", "packs"): {"filter.sequenceAfter": "SEQUENCE_ASC", "filter.modifiedAfter": "MODIFIED_DESC"},
 }
-# An index finds at most one row for each item of these lists; other filters only leave some out.
+# An index finds at most one row for each item of these lists; further filters only remove rows.
 UNIQUE = {("Query", "packs"): ("filter.assetIds", "filter.externalIds")}
-# These say which page of a connection is read; an index leads to it in every order.
+# These select the page of a connection; an index serves them in every order.
 PAGING = ("first", "after", "orderBy")
-# Any other `totalCount` counts the rows of one object, by an index.
+# Any other `totalCount` counts the rows of one object by an index.
 COUNT = 10
-# The length of these is known only when they are read.
+# Assumed lengths of lists whose length is not known before the read.
 LENGTHS = {("Pack", "locations"): 10, ("Query", "webhooks"): 10}
 SIZED_BY = ("first", "ids", "inputs")
-# The lists of these arguments are counted as lengths, or as what a picture offers.
+# The cost already counts the lists of these arguments as lengths, or as what a picture offers.
 COUNTED = (*SIZED_BY, "sources", "widths", "formats")
-# How long the lists of one type of the schema are, about.
+# Typical lengths of lists in the schema's own types.
 SCHEMA_LENGTHS = {"fields": 6, "args": 2, "inputFields": 3, "enumValues": 4, "possibleTypes": 2, "directives": 10}
 
 
 class Measure(NamedTuple):
-    """What a selection costs: for each object, again for each object of its page, and once in the whole operation."""
+    """The cost of a selection: once per operation, for each object of its page, and for table scans."""
 
     once: int = 0
     each: int = 0
@@ -104,7 +103,7 @@ class Measure(NamedTuple):
 
 
 class Meter:
-    """Measures one operation as it will be executed."""
+    """Compute the cost of one operation as the executor will run it."""
 
     def __init__(self, schema: GraphQLSchema, fragments: Fragments, variables: VariableValues) -> None:
         self._schema = schema
@@ -112,14 +111,14 @@ class Meter:
         self._variables = variables
 
     def cost(self, operation: OperationDefinitionNode) -> int:
-        """Return what a valid operation costs at most."""
+        """Return the maximum cost of a valid operation."""
         root = self._schema.get_root_type(operation.operation)
         assert root is not None
         measured = self._object([operation.selection_set], root)
         return min(measured.once + measured.scans, MAX_LONG)
 
     def _selected(self, selections: Sequence[SelectionSetNode], kind: GraphQLNamedType) -> Measure:
-        """Return what is asked of a value; of an interface's the most that any of its types costs."""
+        """Return the cost of a selection; for an interface, the maximum over its types."""
         if isinstance(kind, GraphQLObjectType):
             return self._object(selections, kind)
         assert is_abstract_type(kind)
@@ -128,7 +127,7 @@ class Meter:
 
     def _object(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> Measure:
         once = each = scans = scalars = 0
-        # Their names in the answer, which the client chooses, are repeated in each object.
+        # Each object repeats the response keys, which the client chooses.
         fields = collect(self._schema, kind, selections, self._fragments, self._variables)
         for nodes in fields.values():
             below = [node.selection_set for node in nodes if node.selection_set is not None]
@@ -147,18 +146,18 @@ class Meter:
         try:
             given = get_argument_values(field, node, self._variables)
         except GraphQLError:
-            # The executor refuses this field, and nothing below it is read.
+            # The executor refuses this field and reads nothing below it.
             return Measure(OBJECT)
         below = self._selected(selections, kind) if selections else Measure()
         scans = below.scans + self._scans(parent, name, given)
         length = _length(field, given, LENGTHS.get((parent.name, name), 1))
         if parent is self._schema.mutation_type:
-            # Each item of a list is a change of its own.
+            # Each item of a list is a separate change.
             weight = MUTATION * max(1, _items(given)) + _characters(given) // CHARACTERS
             return Measure(weight + length * below.once, scans=scans)
         weight = self._weight(parent, name, given, is_object=bool(selections))
         if parent.name.endswith("Connection"):
-            # `nodes` and `edges` are as long as the page, the rest is there once.
+            # `nodes` and `edges` have the length of the page; other fields appear once.
             whole = weight + below.once
             in_page = name in ("nodes", "edges")
             return Measure(0 if in_page else whole, whole if in_page else 0, scans)
@@ -174,7 +173,7 @@ class Meter:
         elif name == "totalCount" and (parent.name, name) not in SCANS:
             weight = COUNT
         items = sum(_items(value) for key, value in given.items() if key not in COUNTED)
-        # Of a picture, each source element repeats the text.
+        # Each source element of a picture repeats the text.
         repeated = _elements(given) if name == "picture" else 1
         return weight + items // ITEMS + repeated * _characters(given) // CHARACTERS
 
@@ -193,7 +192,7 @@ class Meter:
         return math.ceil(self._told(selections, kind) / INTROSPECTED)
 
     def _told(self, selections: Sequence[SelectionSetNode], kind: GraphQLObjectType) -> int:
-        """Return how many objects and lists of the schema a selection tells, about."""
+        """Return the approximate number of schema objects and lists in the answer."""
         fields = collect(self._schema, kind, selections, self._fragments, self._variables)
         told = 1 + INTROSPECTED * _characters(list(fields)) // CHARACTERS
         for nodes in fields.values():
@@ -210,7 +209,7 @@ class Meter:
 def measure(
     schema: GraphQLSchema, operation: OperationDefinitionNode, fragments: Fragments, variables: VariableValues
 ) -> int:
-    """Return what one run of a valid operation costs at most; of a subscription, one event."""
+    """Return the maximum cost of one run of a valid operation; for a subscription, of one event."""
     return Meter(schema, fragments, variables).cost(operation)
 
 
@@ -218,13 +217,13 @@ def _length(field: GraphQLField, given: Mapping[str, Any], otherwise: int) -> in
     for name in SIZED_BY:
         if name in field.args:
             value = given.get(name)
-            # No page or list is longer, and refusing that is the field's own.
+            # No page or list is longer; the field itself refuses larger values.
             return min(MAX_PAGE, max(0, value if isinstance(value, int) else len(value or ())))
     return otherwise
 
 
 def _offered(given: Mapping[str, Any]) -> int:
-    """Return how many variants a picture offers: each width of each source in each format is worked out."""
+    """Return the number of variants that a picture offers: every width of every source in every format."""
     sources = given.get("sources", [given])
     offered = sum(
         _count(source.get("widths"), USUAL_WIDTHS) * _count(source.get("formats"), USUAL_FORMATS) for source in sources
@@ -237,12 +236,12 @@ def _count(values: Any, usual: int) -> int:
 
 
 def _elements(given: Mapping[str, Any]) -> int:
-    """Return how many source elements one source of a picture gives at most: one for each format."""
+    """Return the maximum number of `<source>` elements for one source: one for each format."""
     return max(_count(source.get("formats"), len(Format)) for source in given.get("sources") or [given])
 
 
 def _page_scans(place: tuple[str, str], given: Mapping[str, Any]) -> bool:
-    """Whether a page is found by looking at every row: an argument is given that no index finds in its order."""
+    """Whether a page needs a table scan: an argument is set that no index serves in the requested order."""
     used = [key for key in _used(given) if key not in PAGING]
     if any(key in UNIQUE.get(place, ()) for key in used):
         return False
@@ -252,13 +251,13 @@ def _page_scans(place: tuple[str, str], given: Mapping[str, Any]) -> bool:
 
 
 def _argument_scans(place: tuple[str, str], given: Mapping[str, Any]) -> bool:
-    """Whether an argument is given that makes a field look at every row."""
+    """Whether an argument is set that makes a field scan a table."""
     scanning = SCANNING.get(place)
     return scanning is not None and any(key in scanning for key in _used(given))
 
 
 def _used(given: Mapping[str, Any]) -> list[str]:
-    """Return the arguments that are given, of input objects their keys that are: `filter.states`."""
+    """Return the arguments that are set, and for input objects their keys: `filter.states`."""
     return [
         key if inner is None else f"{key}.{inner}"
         for key, value in given.items()
@@ -268,14 +267,14 @@ def _used(given: Mapping[str, Any]) -> list[str]:
 
 
 def _items(value: Any) -> int:
-    """Return how many items all lists within a value have."""
+    """Return the number of items of all lists within a value."""
     if isinstance(value, Mapping):
         return sum(map(_items, value.values()))
     return len(value) + sum(map(_items, value)) if isinstance(value, list) else 0
 
 
 def _characters(value: Any) -> int:
-    """Return how long all texts within a value are."""
+    """Return the total length of all texts within a value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Parsing and validating documents, each once while it is in use."""
+"""Parse and validate documents, and cache the result of documents in use."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ class _Entry:
 
 
 class Documents:
-    """The documents that were used last, parsed, with what is wrong with them.
+    """The most recently used documents, parsed, with their validation errors.
 
     Args:
-        max_tokens: how many tokens all of them may have; the newest is kept in any case.
+        max_tokens: the total number of tokens to cache; the newest document is always kept.
     """
 
     def __init__(self, max_tokens: int = MAX_CACHED_TOKENS) -> None:
@@ -33,17 +33,17 @@ class Documents:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def parse(self, query: str) -> DocumentNode:
-        """Return a document.
+        """Return a parsed document.
 
         Raises:
-            GraphQLError: it is no document, or one of too many tokens.
+            GraphQLError: it has a syntax error, or too many tokens.
         """
         return self._find(query).document
 
     def validate(
         self, schema: GraphQLSchema, query: str, rules: tuple[type[ASTValidationRule], ...]
     ) -> list[GraphQLError]:
-        """Return why a document is refused; empty: it is not."""
+        """Return the validation errors of a document; empty if it is valid."""
         entry = self._find(query)
         if rules not in entry.errors:
             refusal = refuse_shape(entry.document)
@@ -65,7 +65,7 @@ documents = Documents()
 
 
 class ParseAndValidate(SchemaExtension):
-    """Takes documents and what is wrong with them from `documents`."""
+    """Take parsed documents and their errors from the cache `documents`."""
 
     def on_parse(self) -> Iterator[None]:
         execution = self.execution_context
@@ -76,7 +76,7 @@ class ParseAndValidate(SchemaExtension):
     def on_validate(self) -> Iterator[None]:
         execution = self.execution_context
         assert execution.query is not None
-        # A list of its own, as others add to it.
+        # A copy, because other extensions append to it.
         execution.pre_execution_errors = list(
             documents.validate(execution.schema._schema, execution.query, execution.validation_rules)
         )

@@ -1,4 +1,4 @@
-"""What the schema tells of itself, where the operator would rather it told nothing."""
+"""Hide the schema if the operator has switched introspection off."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _SUGGESTION = re.compile(r" Did you mean [^?]*\?")
 
 
 class HideSchema(SchemaExtension):
-    """Refuses introspection and takes suggestions out of errors where `PACKSHOT_INTROSPECTION` is off."""
+    """Refuse introspection and remove suggestions from errors if `PACKSHOT_INTROSPECTION` is off."""
 
     def on_operation(self) -> Iterator[None]:
         execution = self.execution_context

@@ -1,4 +1,4 @@
-"""What a document may ask for, decided before anything is run."""
+"""Limits of a document, checked before anything runs."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -22,25 +22,25 @@ from strawberry.extensions import AddValidationRules, SchemaExtension
 MAX_DEPTH = 15
 MAX_ALIASES = 50
 MAX_TOKENS = 5000
-# With every fragment written out where it is spread.
+# Counted with every fragment expanded where it is used.
 MAX_FIELDS = 5000
 MAX_REPEATED = 200
 MAX_FRAGMENTS = 200
-# Values in variables, those in lists and objects counted.
+# Values in variables, including those in lists and objects.
 MAX_VALUES = 20_000
 
-# No database keeps these in text; PostgreSQL refuses the first, UTF-8 the others.
+# Databases cannot store these in text: PostgreSQL refuses NUL, UTF-8 refuses surrogates.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def refuse_shape(document: DocumentNode) -> GraphQLError | None:
-    """Return why a document would take seconds to validate; None: it would not.
+    """Return why validation of a document would take seconds; None if it would not.
 
-    Whether fields of the same name can be merged is looked at for each pair of them, and again within.
+    Validation compares each pair of fields with the same name, and again the fields below them.
     """
     fragments = {d.name.value: d for d in document.definitions if isinstance(d, FragmentDefinitionNode)}
     if len(fragments) > MAX_FRAGMENTS:
-        # Whether fields can be merged is looked at for each pair of fragments.
+        # Validation compares each pair of fragments.
         return GraphQLError(f"The document has more than {MAX_FRAGMENTS} fragments.", extensions={"code": "LIMIT"})
     operations = [d for d in document.definitions if isinstance(d, OperationDefinitionNode)]
     waiting = [[operation.selection_set] for operation in operations]
@@ -61,7 +61,7 @@ def refuse_shape(document: DocumentNode) -> GraphQLError | None:
 def _merge(
     selections: list[SelectionSetNode], fragments: dict[str, FragmentDefinitionNode]
 ) -> Collection[list[FieldNode]]:
-    """Return the fields of selections of one object, those of one name in the answer together."""
+    """Return the fields of one object's selections, grouped by response key."""
     merged: dict[str, list[FieldNode]] = {}
     seen: set[str] = set()
     waiting = list(selections)
@@ -79,7 +79,7 @@ def _merge(
 
 
 class OneOperation(SchemaExtension):
-    """Refuses a document of several operations without the name of one. Stands after `ParseAndValidate`."""
+    """Refuse a document with several operations if the request names none. Runs after `ParseAndValidate`."""
 
     def on_validate(self) -> Iterator[None]:
         context = self.execution_context
@@ -87,17 +87,16 @@ class OneOperation(SchemaExtension):
             assert context.graphql_document is not None
             operations = [d for d in context.graphql_document.definitions if isinstance(d, OperationDefinitionNode)]
             if len(operations) > 1:
-                # Strawberry would run the first.
-                message = "The document has several operations; `operationName` must say which to run."
+                # Strawberry would run the first one.
+                message = "The document has several operations; `operationName` must name one."
                 context.pre_execution_errors = [GraphQLError(message, operations, extensions={"code": "INVALID"})]
         yield
 
 
 class DocumentLimits(ValidationRule):
-    """Refuses documents that nest too deep or rename too often.
+    """Refuse documents that nest too deep or have too many aliases.
 
-    Every fragment is measured once, however often and wherever it is spread, so
-    the measuring itself takes no longer than reading the document.
+    Each fragment is measured once, wherever it is used, so measuring takes no longer than reading the document.
     """
 
     def __init__(self, context: ValidationContext) -> None:
@@ -120,14 +119,14 @@ class DocumentLimits(ValidationRule):
         self.report_error(GraphQLError(message, operation, extensions={"code": "LIMIT"}))
 
     def _measure(self, selections: SelectionSetNode) -> tuple[int, int]:
-        """Return how many levels of fields are nested, and how many aliases there are."""
+        """Return the depth of nested fields and the number of aliases."""
         depth = aliases = 0
         for selection in selections.selections:
             below, renamed = 0, 0
             if isinstance(selection, FieldNode):
                 if selection.selection_set is not None:
                     below, renamed = self._measure(selection.selection_set)
-                # How deep introspection may nest is a rule of its own.
+                # Another rule limits the depth of introspection.
                 below = 1 if selection.name.value.startswith("__") else below + 1
                 renamed += selection.alias is not None
             elif isinstance(selection, InlineFragmentNode):
@@ -139,7 +138,7 @@ class DocumentLimits(ValidationRule):
 
     def _measure_fragment(self, name: str) -> tuple[int, int]:
         if name not in self._measured:
-            # A fragment that contains itself is refused by another rule.
+            # Another rule refuses a fragment that contains itself.
             self._measured[name] = (0, 0)
             if name in self._fragments:
                 self._measured[name] = self._measure(self._fragments[name].selection_set)
@@ -147,7 +146,7 @@ class DocumentLimits(ValidationRule):
 
 
 class StorableText(ValidationRule):
-    """Refuses texts in the document that no database keeps."""
+    """Refuse texts in the document that a database cannot store."""
 
     def enter_string_value(self, node: StringValueNode, *_: Any) -> None:
         if _UNSTORABLE.search(node.value):
@@ -155,16 +154,16 @@ class StorableText(ValidationRule):
 
 
 class Limits(AddValidationRules):
-    """The document's rules, the same objects for every request, so that validation can be cached."""
+    """The document rules. They are the same objects for every request, so that results can be cached."""
 
     def __init__(self) -> None:
         super().__init__([DocumentLimits, StorableText])
 
 
 class Variables(SchemaExtension):
-    """Refuses variables that are no object, too many, or hold texts that no database keeps.
+    """Refuse variables that are not an object, are too many, or contain texts that a database cannot store.
 
-    Stands after `ParseAndValidate`.
+    Runs after `ParseAndValidate`.
     """
 
     def on_validate(self) -> Iterator[None]:
@@ -176,8 +175,8 @@ class Variables(SchemaExtension):
 
 def _refuse_variables(variables: object) -> GraphQLError | None:
     if not isinstance(variables, dict | None):
-        return GraphQLError("Variables are a JSON object.", extensions={"code": "INVALID"})
-    # Without recursion: a body may nest deeper than Python goes.
+        return GraphQLError("Variables must be a JSON object.", extensions={"code": "INVALID"})
+    # Without recursion: a body may nest deeper than Python's stack.
     left: list[object] = [variables]
     values = 0
     while left:
@@ -192,6 +191,4 @@ def _refuse_variables(variables: object) -> GraphQLError | None:
 
 
 def _unstorable(node: StringValueNode | None) -> GraphQLError:
-    return GraphQLError(
-        "A text must not contain NUL or half of a surrogate pair.", node, extensions={"code": "INVALID"}
-    )
+    return GraphQLError("A text must not contain NUL or an unpaired surrogate.", node, extensions={"code": "INVALID"})

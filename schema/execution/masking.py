@@ -1,4 +1,4 @@
-"""Mask bugs and outages: the log has them in full, the client an id; refusals are shown as they are."""
+"""Mask faults and outages: the log has them in full, the client gets an error id. Refusals stay as they are."""
 
 import logging
 
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 
 class MaskBugs(MaskErrors):
-    """Replaces what is no refusal by an id, under which the log has the traceback."""
+    """Replace each error that is not a refusal by an error id, under which the log has the traceback."""
 
     def __init__(self) -> None:
         super().__init__(should_mask_error=is_bug)
 
     def anonymise_error(self, error: GraphQLError) -> GraphQLError:
-        """Log an error and return the one that the client is shown."""
+        """Log an error and return the one for the client."""
         cause = _cause(error)
         assert cause is not None
         if error.path is None and (refusal := _refuse_document(cause)) is not None:
@@ -34,7 +34,7 @@ class MaskBugs(MaskErrors):
             return GraphQLError(later.message, nodes=error.nodes, path=error.path, extensions=later.extensions)
         away = explain_outage(cause)
         if away is None:
-            error_id = faults.record(log, cause, "bug in GraphQL at %s", _path(error))
+            error_id = faults.record(log, cause, "fault in GraphQL at %s", _path(error))
             message, code = f"Something went wrong on our side; error id {error_id}.", INTERNAL
         else:
             error_id = faults.record(log, cause, "%s in GraphQL at %s", away, _path(error))
@@ -48,7 +48,7 @@ class MaskBugs(MaskErrors):
 
 
 def _refuse_document(cause: BaseException) -> GraphQLError | None:
-    """Return what the client is told of a document that it wrote wrongly; None: the client is not at fault."""
+    """Return the error for a request that is malformed; None if the client is not at fault."""
     if isinstance(cause, RecursionError):
         return GraphQLError("The document is nested too deep.", extensions={"code": "LIMIT"})
     if isinstance(cause, MissingQueryError):
@@ -59,7 +59,7 @@ def _refuse_document(cause: BaseException) -> GraphQLError | None:
 
 
 def is_bug(error: GraphQLError) -> bool:
-    """Whether an error came from anything but a `GraphQLError`, however deep it was wrapped."""
+    """Whether an error, however deeply wrapped, was caused by anything but a `GraphQLError`."""
     return _cause(error) is not None
 
 
@@ -71,5 +71,5 @@ def _cause(error: GraphQLError) -> BaseException | None:
 
 
 def _path(error: GraphQLError) -> str:
-    """Return the fields on the way to an error, at most 200 characters; places in lists are left out."""
+    """Return the fields on the path of an error, at most 200 characters, without list indexes."""
     return ".".join(part for part in error.path or () if isinstance(part, str))[:200]

@@ -1,4 +1,4 @@
-"""Persisted queries: not supported, and refused in the words that make clients send the query itself."""
+"""Persisted queries are not supported. The refusal makes clients send the query itself."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from graphql import GraphQLError
 
 
 def refuse_persisted(query: object, extensions: Any) -> GraphQLError | None:
-    """Return the refusal of a request that has the hash of a query and no query; None: it is no such request.
+    """Return the refusal of a request that has only the hash of a query; None for any other request.
 
-    A query that comes along with its hash is run.
+    A query that comes with its hash is executed.
     """
     if query or not isinstance(extensions, dict) or "persistedQuery" not in extensions:
         return None
-    # Apollo Client looks at the code or the message, urql at the message alone; both then send queries in full.
+    # Apollo Client checks the code or the message, urql only the message; both then send full queries.
     return GraphQLError("PersistedQueryNotSupported", extensions={"code": "PERSISTED_QUERY_NOT_SUPPORTED"})

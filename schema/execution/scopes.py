@@ -1,6 +1,6 @@
-"""What each root field needs of the caller's token, checked before anything else and told in the schema.
+"""The scope that each root field requires, checked first and shown in the schema.
 
-`schema.execution.visibility` says which fields below them need `read` too.
+`schema.execution.visibility` lists which fields below them require `read` too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -26,9 +26,9 @@ class Requires:
 
 
 class Needs(FieldExtension):
-    """Lets a field be used only by callers whose token has the scope.
+    """Restrict a field to callers whose token has the scope.
 
-    Without it a mutation answers with a user error, anything else with a top-level one.
+    Without the scope, a mutation answers with a user error, any other field with a top-level error.
     """
 
     def __init__(self, scope: Scope) -> None:
@@ -37,7 +37,7 @@ class Needs(FieldExtension):
     def apply(self, field: StrawberryField) -> None:
         field.directives = [*field.directives, Requires(scope=self.scope.value)]
 
-    # By position alone: an argument of a field may be called `source` too.
+    # Positional only: a field's argument may be named `source` too.
     async def resolve_async(  # type: ignore[override]
         self, next_: Callable[..., Awaitable[Any]], source: Any, info: strawberry.Info, /, **arguments: Any
     ) -> Any:

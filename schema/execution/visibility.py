@@ -1,7 +1,7 @@
-"""What answers show to a token without the scope `read`: one table for the whole schema.
+"""What a token without the scope `read` can see: one table for the whole schema.
 
-A mutation answers with objects, and objects lead to others. So every field that can be reached without `read` needs
-that scope, unless this table lists it. A type or a field that is new is closed until it is listed here.
+A mutation returns objects, and objects lead to other objects. So every field that is reachable without `read`
+requires that scope, unless this table lists it. New types and fields stay closed until they are listed here.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +16,13 @@ from schema.base.refusals import refused
 from schema.execution.scopes import Requires
 
 ALL = None
-# Of an object the writer sees its identity and version, of a job its progress, of a plan its counts. Whatever tells
-# more of the tenant - names that others gave, addresses, signed URLs, pictures, other objects - needs `read`.
+# A writer sees the identity and version of an object, the progress of a job, the counts of a plan. Fields that reveal
+# more about the tenant need `read`: names that others gave, addresses, signed URLs, images, other objects.
 WITHOUT_READ: dict[str, frozenset[str] | None] = {
     "Viewer": ALL,
     "Tenant": frozenset({"id", "version", "name"}),
     "ImageLocation": frozenset({"id", "version", "name"}),
-    # A stable URL says no more than the id and the name.
+    # A stable URL reveals only the id and the name.
     "Pack": frozenset({"id", "version", "sequenceNumber", "stableUrl"}),
     "PackLocation": frozenset({"id", "version", "name", "stableUrl"}),
     "Webhook": frozenset({"id", "active"}),
@@ -68,7 +68,7 @@ WITHOUT_READ: dict[str, frozenset[str] | None] = {
             "expiresAt",
         }
     ),
-    # Not `before`, which somebody else may have set.
+    # Not `before`: another caller may have set it.
     "FieldChange": frozenset({"field", "after", "requiresForce"}),
     "Upload": ALL,
     "KeyValue": ALL,
@@ -79,7 +79,7 @@ WITHOUT_READ: dict[str, frozenset[str] | None] = {
     "DeletePackPayload": ALL,
     "PackPayload": ALL,
     "PacksPayload": ALL,
-    # Not `previewUrls`, which show the picture.
+    # Not `previewUrls`: they show the image.
     "PackLocationPayload": frozenset({"packLocation", "pack", "job", "userErrors"}),
     "UploadPayload": ALL,
     "WebhookPayload": ALL,
@@ -93,7 +93,7 @@ WITHOUT_READ: dict[str, frozenset[str] | None] = {
 
 
 def require_read(schema: strawberry.Schema) -> None:
-    """Make every field that can be reached without `read` and is not in the table need it, and say so in the SDL."""
+    """Make every field that is reachable without `read` and not in the table require it, also in the SDL."""
     for field in _closed_fields(schema._schema):
         assert field.resolve is not None
         field.resolve = _checked(field.resolve)
@@ -105,7 +105,7 @@ def _closed_fields(schema: GraphQLSchema) -> Iterator[GraphQLField]:
     assert schema.query_type is not None
     assert schema.mutation_type is not None
     reached: set[str] = set()
-    # All other fields of the query and of subscriptions need `read` themselves.
+    # All other root fields of queries and subscriptions require `read` themselves.
     waiting = [schema.query_type.fields["viewer"], *schema.mutation_type.fields.values()]
     while waiting:
         kind: Any = get_named_type(waiting.pop().type)

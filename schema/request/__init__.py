@@ -1,1 +1,1 @@
-"""What one GraphQL request works with: the caller, loaders, threads, budgets, live updates."""
+"""The context of one GraphQL request: caller, loaders, threads, budgets, live updates."""

@@ -1,4 +1,4 @@
-"""How much each caller may ask for in a time."""
+"""Limit the cost of each caller's operations over time."""
 
 import asyncio
 import math
@@ -18,10 +18,10 @@ class _Budget:
 
 
 class Budgets:
-    """How much each caller may still ask for; what was taken comes back with time. Kept in this process alone.
+    """The budget of each caller. It refills over time, and lives in this process only.
 
     Args:
-        clock: seconds that only rise.
+        clock: monotonic seconds.
     """
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
@@ -33,7 +33,7 @@ class Budgets:
         self._budgets: dict[tuple[str, str], _Budget] = {}
 
     def take(self, tenant: str, subject: str, cost: int) -> float:
-        """Take a cost from the budget of a tenant's user; return the seconds to wait where there is too little."""
+        """Take a cost from the budget of a user; return the seconds to wait if the budget is too small."""
         budget = self._refreshed(tenant, subject)
         if cost > budget.available:
             return (cost - budget.available) / self.per_second
@@ -41,14 +41,14 @@ class Budgets:
         return 0
 
     def spend(self, tenant: str, subject: str, cost: int) -> None:
-        """Take a cost that has arisen already, also where less is left: nothing else is taken before that is back."""
+        """Take a cost that arose already, even below zero. The user must wait until the budget is positive again."""
         budget = self._refreshed(tenant, subject)
         budget.available = max(-self.size, budget.available - cost)
 
     async def pay_event(self, tenant: str, subject: str, cost: int) -> None:
-        """Take the cost of an event of a subscription, as soon as enough is left and it is this event's turn.
+        """Wait until a subscription's event can be paid, and take its cost.
 
-        All events of this process together take half of what one user may ask for in a second.
+        All events of this process together take at most half of one user's budget per second.
         """
         wait = self.take(tenant, subject, cost)
         while wait:
@@ -60,7 +60,7 @@ class Budgets:
         await asyncio.sleep(turn - now)
 
     def available(self, tenant: str, subject: str) -> int:
-        """Return how much is left."""
+        """Return the remaining budget."""
         return max(0, math.floor(self._refreshed(tenant, subject).available))
 
     def _refreshed(self, tenant: str, subject: str) -> _Budget:
@@ -68,7 +68,7 @@ class Budgets:
         budget = self._budgets.get((tenant, subject))
         if budget is None:
             if len(self._budgets) >= MAX_BUDGETS:
-                # Whoever asked last has the least.
+                # The user who asked least recently has refilled the most.
                 self._budgets.pop(next(iter(self._budgets)))
             budget = _Budget(self.size, now)
         else:

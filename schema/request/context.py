@@ -1,4 +1,4 @@
-"""What every field of one request works with: the caller, and loaders that read in batches."""
+"""The context of every field of a request: the caller, and loaders that read in batches."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -30,12 +30,12 @@ V = TypeVar("V")
 
 
 class Loaders:
-    """Reads by id that are collected for one turn of the event loop and made as one."""
+    """Reads by id. Those of one turn of the event loop are made together."""
 
     def __init__(self, caller: Caller, threads: ThreadPool) -> None:
         self._run = partial(threads.run, tenant=caller.tenant)
         self.snapshots: DataLoader[str, Snapshot | None] = self._loader(partial(packs.load_snapshots, caller))
-        # The followers of a pack share these loaders and come at any time, so what was read is kept.
+        # All subscribers of a pack share these loaders and use them at any time, so results are kept.
         drawn: dict[str, Entry | None] = {}
         listed: dict[str, Entry | None] = {}
         self.pictures: BatchingLoader[Callable[[], Layout | None], Picture | None] = BatchingLoader(
@@ -59,7 +59,7 @@ class Loaders:
         return [found] * len(asked)
 
     async def compute(self, act: Callable[[], T]) -> T:
-        """Run `act`, which reads nothing, off the event loop: with all others of this turn in one thread.
+        """Run `act`, which does no I/O, in a thread; all calls of one turn of the event loop share one thread.
 
         Raises:
             PackshotError: what `act` raises.
@@ -86,21 +86,21 @@ def _outcome(act: Callable[[], Any]) -> Any:
 
 
 def _candidate(caller: Caller, keys: list[str]) -> dict[str, PendingChange]:
-    # A tenant has one at the most.
+    # A tenant has at most one pending change.
     found = locations.get_pending_change(caller)
     return {} if found is None else dict.fromkeys(keys, found)
 
 
 class Context:
-    """One request's context; `serve` makes one from the authenticated caller.
+    """The context of one request; `serve` creates it from the authenticated caller.
 
     Attributes:
-        watch: how jobs and packs are followed; one for the application.
+        watch: live updates of jobs and packs; one for the application.
         threads: pools for blocking work; one set for the application.
-        budgets: how much each caller may still ask for; one for the application.
-        retry_after_seconds: set where too little was left.
-        is_socket: whether the operation came over a WebSocket, which is closed when the token ends.
-        token_ended: set when a subscription over HTTP ends because its token does.
+        budgets: the remaining budget of each caller; one for the application.
+        retry_after_seconds: set if the budget or the threads did not suffice.
+        is_socket: whether the operation came over a WebSocket, which is closed when the token expires.
+        token_ended: set when a subscription over HTTP ends because its token expired.
     """
 
     retry_after_seconds: int | None = None
@@ -121,17 +121,17 @@ class Context:
         self.forget()
 
     def forget(self) -> None:
-        """Read everything again from here on, as after a mutation."""
+        """Drop all loaded values, as after a mutation."""
         self.loaders = Loaders(self.caller, self.threads.resolvers)
 
 
 class SocketContext(Context):
-    """The context of a WebSocket, which has no caller before its first message says who it is.
+    """The context of a WebSocket. It has no caller until its first message authenticates one.
 
     Attributes:
-        connection_params: what that message said; set by Strawberry.
-        closing: closes the socket when its token ends or is revoked.
-        held: what is held as long as the socket is open.
+        connection_params: the content of that message; set by Strawberry.
+        closing: closes the socket when its token expires or is revoked.
+        held: resources that are held while the socket is open.
     """
 
     def __init__(self, connection: WebSocket, watch: LiveUpdates, threads: Threads, budgets: Budgets) -> None:
@@ -144,11 +144,11 @@ class SocketContext(Context):
         self.held = ExitStack()
 
     def admit(self, caller: Caller) -> None:
-        """Say who it is."""
+        """Set the caller that the first message authenticated."""
         self.caller = caller
 
     def for_operation(self) -> Context:
-        """Return a context for one of the socket's operations: each reads for itself."""
+        """Return a context for one operation of the socket; each has its own loaders."""
         context = Context(self.caller, self.watch, self.threads, self.budgets)
         context.is_socket = True
         return context

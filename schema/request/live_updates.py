@@ -1,4 +1,4 @@
-"""What subscribers listen to: the database is read twice a second, once for all of them."""
+"""Live updates for subscriptions: one task reads the database twice a second for all subscribers."""
 
 import asyncio
 import logging
@@ -25,23 +25,24 @@ _UNSEEN: Any = object()
 
 
 class TokenEnded(Exception):
-    """The token of a subscriber has expired or was revoked."""
+    """The token of a subscriber expired or was revoked."""
 
 
 def token_subject(caller: Caller) -> Subject | None:
-    """Return what to follow to learn that the caller's token is revoked; None: it has none that can be."""
+    """Return the subject that tells whether the caller's token is revoked; None if the token cannot be revoked."""
     return None if caller.token_id is None else ("token", caller.tenant, caller.token_id)
 
 
 class LiveUpdates:
-    """Tells whoever follows something how it is, now and whenever that changes. One for an application."""
+    """Send subscribers the current state of a subject, and each later state. One for an application."""
 
     def __init__(self, site: Site, threads: ThreadPool | None = None) -> None:
         self._site = site
         self._threads = threads or Threads().watching
         self._followers: Counter[Subject] = Counter()
         self._seen: dict[Subject, Any] = {}
-        # At which look a subject was last seen to differ, and what all its followers read with since.
+        # The number of the read at which a subject last changed, and the loaders that all its subscribers share since
+        # then.
         self._differed: dict[Subject, int] = {}
         self._readers: dict[Subject, tuple[int, Any]] = {}
         self._looks = 0
@@ -52,14 +53,14 @@ class LiveUpdates:
 
     @contextmanager
     def subscribing(self, caller: Caller) -> Iterator[None]:
-        """Count one subscription of a user for the block.
+        """Count one subscription of a user for the duration of the block.
 
         Raises:
-            Limit: the user has as many as one may have, over all connections to this process.
+            Limit: the user has the maximum number of subscriptions, over all connections to this process.
         """
         user, most = (caller.tenant, caller.subject), self._site.settings.subscriptions_per_user
         if self._subscriptions[user] >= most:
-            raise Limit("That are too many subscriptions.", expected=f"at most {most} at a time", got=most + 1)
+            raise Limit("Too many subscriptions.", expected=f"at most {most} at a time", got=most + 1)
         self._subscriptions[user] += 1
         try:
             yield
@@ -69,10 +70,10 @@ class LiveUpdates:
                 del self._subscriptions[user]
 
     def reader(self, subject: Subject, make: Callable[[], R]) -> R:
-        """Return what reads the state that was seen last: one for all who are told of it.
+        """Return the loaders for the last state of a subject; all its subscribers share them.
 
         Args:
-            make: makes one; the same for everybody who follows the subject.
+            make: creates the loaders; the same for all subscribers of the subject.
         """
         look = self._differed.get(subject, 0)
         kept = self._readers.get(subject)
@@ -89,12 +90,12 @@ class LiveUpdates:
         *,
         pay: Callable[[], Awaitable[None]] | None = None,
     ) -> AsyncGenerator[Any, None]:
-        """Yield what `read_subjects` says of the subject: at once, then when it differs, at most twice a second.
+        """Yield the state of a subject from `read_subjects`: at once, then when it changes, at most twice a second.
+
+        The generator ends when the subject no longer exists.
 
         Args:
-            pay: waits until the next event may be told; what changes meanwhile is told with it.
-
-        Ends when there is no such thing any more.
+            pay: waits until the next event can be paid; the event then has the newest state.
 
         Raises:
             TokenEnded: at `until`, and when `token` is revoked.
@@ -104,7 +105,7 @@ class LiveUpdates:
         self._start()
         shown = _UNSEEN
         try:
-            # Asks for itself at first: what others have seen may be half a second old.
+            # Read anew for this subscriber: the known state may be half a second old.
             for each in listened:
                 self._seen.pop(each, None)
             async with asyncio.timeout(None if until is None else (until - datetime.now(UTC)).total_seconds()):
@@ -149,8 +150,8 @@ class LiveUpdates:
             try:
                 found = await self._threads.run(read_subjects, self._site, subjects)
             except Exception as error:  # noqa: BLE001 - it is logged
-                # The next look, in half a second, may find the database back.
-                faults.count(log, error, "followed jobs and packs cannot be read")
+                # The database may answer at the next read, in half a second.
+                faults.count(log, error, "cannot read jobs and packs for subscriptions")
             else:
                 async with self._looked:
                     self._looks += 1

@@ -1,4 +1,4 @@
-"""Read together what many fields of one answer ask for, also where they ask a few turns of the event loop apart."""
+"""Batch the reads of many fields, even if they are requested a few turns of the event loop apart."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,17 +7,17 @@ from typing import Generic, TypeVar
 K = TypeVar("K")
 V = TypeVar("V")
 
-# The first pack of a page is resolved this many turns before the others, or fewer. A data loader waits for one.
+# The first pack of a page is resolved at most this many turns before the others. A data loader waits for one turn.
 TURNS = 6
 
 
 class BatchingLoader(Generic[K, V]):
     """Collect keys for a few turns of the event loop, and read all of them at once; one read at a time.
 
-    Nothing is cached here, but a read may remember what it found for the next one.
+    It caches nothing, but `read` may keep what it found for the next read.
 
     Args:
-        read: returns a value for each key, in their order; an exception is raised for that key alone.
+        read: returns a value for each key, in order; an exception in place of a value is raised for that key only.
     """
 
     def __init__(self, read: Callable[[list[K]], Awaitable[Sequence[V | Exception]]]) -> None:
@@ -29,7 +29,7 @@ class BatchingLoader(Generic[K, V]):
         """Return the value of a key.
 
         Raises:
-            Exception: what `read` raised, or returned in the place of the value.
+            Exception: what `read` raised, or returned in place of the value.
         """
         future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
         self._waiting.append((key, future))

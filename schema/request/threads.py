@@ -1,6 +1,6 @@
 """Thread pools: each kind of blocking work has its own threads, and one tenant cannot take all of them.
 
-docs/decisions names who waits for whom. Pools belong to the event loop: only `run` may be called, and only there.
+Pools belong to the event loop: call only `run`, and only there. See docs/decisions/0019.
 """
 
 import asyncio
@@ -17,18 +17,18 @@ import anyio.to_thread
 
 T = TypeVar("T")
 
-# Seconds that a request waits for a thread. A client, or the proxy before it, gives up soon after.
+# Seconds that a request waits for a thread. A client, or the proxy in front of it, gives up soon after.
 MAX_WAIT = 30.0
 
 
 class ThreadsBusy(Exception):
-    """The request is sound, but the server does not serve it now; nothing was changed.
+    """The request is valid, but the server cannot serve it now. Nothing was changed.
 
     Attributes:
-        status: of HTTP; 429 if this client asks too often, 503 if the server has no room.
+        status: the HTTP status; 429 if this client asks too often, 503 if the server is busy.
         code: for programs.
-        message: one sentence for a person.
-        seconds: after which it is worth asking again.
+        message: one sentence for people.
+        seconds: when a retry makes sense.
     """
 
     def __init__(self, status: int, code: str, message: str, seconds: float) -> None:
@@ -40,7 +40,7 @@ class ThreadsBusy(Exception):
 
     @property
     def retry_after(self) -> int:
-        """Whole seconds, at least 1, for the header `Retry-After`."""
+        """The value of the header `Retry-After`: whole seconds, at least 1."""
         return max(1, ceil(self.seconds))
 
 
@@ -61,12 +61,12 @@ class ThreadPool:
 
     Args:
         name: what the threads do, for the message of a refusal.
-        threads: how many calls run at once.
-        tenant_threads: how many of one tenant; None: as many as there are.
-        max_waiting: how many calls of one tenant may wait; None: any number, since something else bounds them.
+        threads: the number of calls that run at once.
+        tenant_threads: the number of one tenant's calls that run at once; None: no limit per tenant.
+        max_waiting: the number of one tenant's calls that may wait; None: no limit here.
         max_wait: seconds that a call waits for a thread before it is refused.
-        retry_after: seconds after which a refused call is worth repeating.
-        own_threads: take always the same threads, for work whose C code retains memory for each thread that ran it.
+        retry_after: seconds after which a refused call can be repeated.
+        own_threads: use fixed threads, for C code that retains memory in each thread that ran it.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class ThreadPool:
         self._max_wait = max_wait
         self._retry_after = retry_after
         self._limiter = anyio.CapacityLimiter(threads)
-        # The places are counted before a thread is taken, so anyio itself need not count.
+        # The limiters above count the calls, so anyio need not limit them.
         self._threads_taken = anyio.CapacityLimiter(inf)
         self._own = ThreadPoolExecutor(threads, thread_name_prefix=name) if own_threads else None
         self._shares: dict[str, _Share] = {}
 
     async def run(self, act: Callable[..., T], *args: Any, tenant: str = "") -> T:
-        """Run `act` in a thread and return its result; a call beyond its tenant's share waits before it takes a thread.
+        """Run `act` in a thread and return its result. A call beyond its tenant's share waits without a thread.
 
         Raises:
             ThreadsBusy: too many calls wait already, or no thread became free in time.
@@ -113,7 +113,7 @@ class ThreadPool:
 
     @asynccontextmanager
     async def _place(self, share: _Share) -> AsyncIterator[None]:
-        """Hold one thread of the tenant's share and of the pool; the wait for both has one limit."""
+        """Hold one thread of the tenant's share and of the pool; one time limit covers both waits."""
         async with AsyncExitStack() as held:
             with anyio.move_on_after(self._max_wait) as waiting:
                 for limiter in (share.limiter, self._limiter):
@@ -136,23 +136,23 @@ class ThreadPool:
 
 
 class Threads:
-    """The pools that the admin side and the uploads of one application share.
+    """The pools that the admin APIs and uploads of one application share.
 
     Attributes:
-        lookups: credentials and access rules that are read from the database.
-        passwords: Argon2; each hash takes 19 MiB and more, so one at a time.
+        lookups: reads of credentials and access rules.
+        passwords: Argon2; a hash takes 19 MiB or more, so one at a time.
         resolvers: reads and short edits of the database, for GraphQL and REST.
-        rendering: what decodes, renders or waits for a store: originals from uploads, previews, erasures.
-        fetching: what waits for other hosts: originals by their URL.
+        rendering: work that decodes, renders or waits for a store: uploaded originals, previews, erasures.
+        fetching: requests to other hosts: originals by URL.
         receiving: the beginning and the end of an upload.
         watching: reads for subscriptions.
     """
 
     def __init__(self) -> None:
         self.lookups = ThreadPool("authentication", 8, max_waiting=512)
-        # The allocator keeps the memory of a hash for every thread that has ever computed one.
+        # The memory allocator keeps the memory of a hash for every thread that computed one.
         self.passwords = ThreadPool("the check of a password", 1, max_waiting=16, own_threads=True)
-        # Fewer than there are database connections, so that slow queries leave some to pictures.
+        # Fewer than the database connections, so that slow queries leave some to image requests.
         self.resolvers = ThreadPool("the database", 12, tenant_threads=8)
         self.rendering = ThreadPool("the check of pictures", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)
         self.fetching = ThreadPool("other hosts", 16, tenant_threads=4, max_waiting=32, retry_after=30.0)
