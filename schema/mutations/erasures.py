@@ -1,4 +1,4 @@
-"""Erasing packs for good."""
+"""Mutations that erase packs for good."""
 
 from typing import Annotated
 
@@ -15,17 +15,18 @@ from schema.types.jobs import Job
 @strawberry.type
 class EraseMutation:
     @strawberry.mutation(
-        description="Erase a pack for good: it is gone from the catalog at once, then all its bytes from the stores, "
-        "with all versions, placeholders, and originals that it showed before; every URL of it answers 410. Originals "
-        "that other packs show are kept; the job counts them as skipped. A pack that was deleted can be erased too.",
+        description="Erase a pack for good. It disappears from the catalog at once; then all its bytes are erased "
+        "from the stores: all versions, placeholders, and originals that it used before. All its URLs "
+        "answer 410. Originals that other packs use are kept and counted as skipped. A deleted pack "
+        "can be erased too.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def erase_pack(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id of the pack.")],
         reason: Annotated[
-            str, strawberry.argument(description="Why, for the log and the tombstone; 1 to 500 characters.")
+            str, strawberry.argument(description="The reason, for the log and the tombstone; 1 to 500 characters.")
         ],
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> JobPayload | None:

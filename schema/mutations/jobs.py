@@ -1,4 +1,4 @@
-"""Mutations of jobs: start one, stop it, let it go on."""
+"""Mutations of jobs: start, pause, resume, cancel, retry, activate."""
 
 from collections.abc import Callable
 from typing import Annotated
@@ -14,21 +14,23 @@ from schema.mutations.payloads import IdempotencyKey, JobPayload, payload
 from schema.request.context import Info
 from schema.types.jobs import Job, JobScope, check_tenant
 
-JobId = Annotated[strawberry.ID, strawberry.argument(description="The job's id.")]
+JobId = Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
 
 
 @strawberry.type
 class JobMutation:
     @strawberry.mutation(
-        description="Render what is missing, or everything again; what failed before is retried.",
+        description="Render missing variants, or all variants again; failed variants are retried.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def regenerate(
         self,
         info: Info,
-        scope: Annotated[JobScope, strawberry.argument(description="Of which packs and locations.")],
-        mode: Annotated[RegenerateMode, strawberry.argument(description="What to render.")] = RegenerateMode.MISSING,
-        priority: Annotated[Priority, strawberry.argument(description="Who waits for it.")] = Priority.BULK,
+        scope: Annotated[JobScope, strawberry.argument(description="Which packs and locations to render.")],
+        mode: Annotated[
+            RegenerateMode, strawberry.argument(description="Which variants to render.")
+        ] = RegenerateMode.MISSING,
+        priority: Annotated[Priority, strawberry.argument(description="How urgent the job is.")] = Priority.BULK,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> JobPayload | None:
         def act(caller: Caller) -> JobPayload:
@@ -43,7 +45,7 @@ class JobMutation:
         return await payload(info, JobPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Let a prepared change go live although some of its variants could not be rendered.",
+        description="Activate a prepared change although some of its variants could not be rendered.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def activate_job(
@@ -51,7 +53,7 @@ class JobMutation:
         info: Info,
         id: JobId,
         accept_failures: Annotated[
-            bool, strawberry.argument(description="Go live without what could not be rendered.")
+            bool, strawberry.argument(description="Activate it without the failed variants.")
         ] = False,
     ) -> JobPayload | None:
         return await _control(
@@ -59,26 +61,25 @@ class JobMutation:
         )
 
     @strawberry.mutation(
-        description="Stop the work of a job that renders where it is; no other can be paused. "
-        "Edits go on being rendered.",
+        description="Pause a job that renders; other jobs cannot be paused. Edits are still rendered.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def pause_job(self, info: Info, id: JobId) -> JobPayload | None:
         return await _control(info, id, jobs.pause_job)
 
-    @strawberry.mutation(description="Go on with a paused job.", extensions=[Needs(Scope.JOBS_WRITE)])
+    @strawberry.mutation(description="Resume a paused job.", extensions=[Needs(Scope.JOBS_WRITE)])
     async def resume_job(self, info: Info, id: JobId) -> JobPayload | None:
         return await _control(info, id, jobs.resume_job)
 
     @strawberry.mutation(
-        description="End a job that renders, or an import; no other can be cancelled. What it rendered or fetched "
-        "stays; a change that it prepares never goes live.",
+        description="Cancel an import or a job that renders; other jobs cannot be cancelled. Rendered variants "
+        "and fetched originals stay; a change that the job prepares never goes live.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def cancel_job(self, info: Info, id: JobId) -> JobPayload | None:
         return await _control(info, id, jobs.cancel_job)
 
-    @strawberry.mutation(description="Try once more what a job could not render.", extensions=[Needs(Scope.JOBS_WRITE)])
+    @strawberry.mutation(description="Retry the failed variants of a job.", extensions=[Needs(Scope.JOBS_WRITE)])
     async def retry_job_failures(self, info: Info, id: JobId) -> JobPayload | None:
         return await _control(info, id, jobs.retry_failures)
 

@@ -1,4 +1,4 @@
-"""Payloads: what a mutation made, or why it refused."""
+"""Payloads of mutations: the result, or the refusals."""
 
 import asyncio
 import dataclasses
@@ -38,120 +38,127 @@ MAX_KEY_CHARACTERS = 255
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
     strawberry.argument(
-        description="Any text of up to 255 characters, new for each call. The same call with the same key within "
-        "24 hours changes nothing and is answered the same."
+        description="A text of up to 255 characters, new for each call. The same call with the same key within 24 "
+        "hours changes nothing and gets the same answer."
     ),
 ]
 ExpectedVersion: TypeAlias = Annotated[
     int | None,
-    strawberry.argument(description="Refuse unless it is at this version; without it the last edit wins."),
+    strawberry.argument(description="Refuse unless the object has this version; without it the last edit wins."),
 ]
 
 
 def _user_errors() -> list[UserError]:
-    return strawberry.field(default_factory=list, description="Why it was refused; empty: it was done.")  # type: ignore[no-any-return]
+    return strawberry.field(default_factory=list, description="Why the mutation was refused; empty if it succeeded.")  # type: ignore[no-any-return]
 
 
-@strawberry.type(description="The tenant that was changed.")
+@strawberry.type(description="The changed tenant.")
 class TenantPayload:
-    tenant: Tenant | None = strawberry.field(default=None, description="The tenant as it is now.")
+    tenant: Tenant | None = strawberry.field(default=None, description="The tenant in its current state.")
     job: Job | None = strawberry.field(
-        default=None, description="The job that renders what looks different now; null: nothing does."
+        default=None, description="The job that renders images that look different now; null if there are none."
     )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A location that was created or changed.")
+@strawberry.type(description="The created or changed location.")
 class LocationPayload:
-    location: ImageLocation | None = strawberry.field(default=None, description="The location as it is now.")
+    location: ImageLocation | None = strawberry.field(default=None, description="The location in its current state.")
     plan: LocationPlan | None = strawberry.field(
-        default=None, description="What it costs, where it alters pictures that packs show."
+        default=None, description="The plan of the change, if it alters images that packs show."
     )
     job: Job | None = strawberry.field(
-        default=None, description="The job that renders what it asks for; null: nothing."
+        default=None, description="The job that renders the required variants; null if there are none."
     )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="What a change would cost.")
+@strawberry.type(description="The plan of a change.")
 class PlanPayload:
     plan: LocationPlan | None = strawberry.field(default=None, description="The plan.")
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A location that was deleted.")
+@strawberry.type(description="The deleted location.")
 class DeleteLocationPayload:
-    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id, which nothing has any more.")
     deleted_name: str | None = strawberry.field(default=None, description="Its name.")
     job: Job | None = strawberry.field(
-        default=None, description="The job that renders what packs show instead; null: nothing."
+        default=None, description="The job that renders what packs show instead; null if nothing changes."
     )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A pack that was deleted.")
+@strawberry.type(description="The deleted pack.")
 class DeletePackPayload:
-    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id; nothing has it now.")
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id, which nothing has any more.")
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A pack that was created or changed.")
+@strawberry.type(description="The created or changed pack.")
 class PackPayload:
-    pack: Pack | None = strawberry.field(default=None, description="The pack as it is now.")
-    job: Job | None = strawberry.field(default=None, description="The job that renders it; null: nothing to render.")
+    pack: Pack | None = strawberry.field(default=None, description="The pack in its current state.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders it; null if there is nothing to render."
+    )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="Packs that were made, each by itself.")
+@strawberry.type(description="The created packs, each with its own result.")
 class PacksPayload:
     job: Job | None = strawberry.field(
-        default=None, description="The job that fetches originals, or renders where there is nothing to fetch."
+        default=None, description="The job that fetches the originals, or renders if there is nothing to fetch."
     )
     user_errors: list[UserError] = _user_errors()
     outcomes: strawberry.Private[list[Outcome]] = dataclasses.field(default_factory=list)
 
-    @strawberry.field(description="What became of each input, in their order.")
+    @strawberry.field(description="The result of each input, in order.")
     async def results(self, info: Info) -> list[PackPayload]:
         return list(await asyncio.gather(*(_result(info, *numbered) for numbered in enumerate(self.outcomes))))
 
 
-@strawberry.type(description="A pack location that was changed.")
+@strawberry.type(description="The changed pack location.")
 class PackLocationPayload:
-    pack_location: PackLocation | None = strawberry.field(default=None, description="The pack location as it is now.")
-    pack: Pack | None = strawberry.field(default=None, description="Its pack as it is now.")
+    pack_location: PackLocation | None = strawberry.field(
+        default=None, description="The pack location in its current state."
+    )
+    pack: Pack | None = strawberry.field(default=None, description="Its pack in its current state.")
     job: Job | None = strawberry.field(default=None, description="The job that renders it.")
     preview_urls: list[URL] | None = strawberry.field(
-        default=None, description="With `dryRun`: what it would look like, each size once, largest first; immutable."
+        default=None, description="With `dryRun`: immutable URLs of previews, each size once, largest first."
     )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="An upload that was announced.")
+@strawberry.type(description="The announced upload.")
 class UploadPayload:
     upload: Upload | None = strawberry.field(default=None, description="Where to send the bytes.")
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A webhook that was created, deleted, has a new secret, or is told something once more.")
+@strawberry.type(
+    description="A webhook that was created, deleted or got a new secret, or whose delivery is sent again."
+)
 class WebhookPayload:
     webhook: Webhook | None = strawberry.field(default=None, description="The webhook.")
     secret: str | None = strawberry.field(
         default=None,
-        description="By which its owner verifies what it is told. Shown once: when it is created or rotated.",
+        description="The secret by which the receiver verifies deliveries. It is shown once: after creation or "
+        "rotation.",
     )
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A URL that was signed.")
+@strawberry.type(description="The signed URL.")
 class UrlPayload:
-    url: URL | None = strawberry.field(default=None, description="The URL as it opens.")
-    expires_at: datetime | None = strawberry.field(default=None, description="Until when it does.")
+    url: URL | None = strawberry.field(default=None, description="The URL with its signature.")
+    expires_at: datetime | None = strawberry.field(default=None, description="When the signature expires.")
     user_errors: list[UserError] = _user_errors()
 
 
-@strawberry.type(description="A job that was started or changed.")
+@strawberry.type(description="The started or changed job.")
 class JobPayload:
-    job: Job | None = strawberry.field(default=None, description="The job as it is now.")
+    job: Job | None = strawberry.field(default=None, description="The job in its current state.")
     user_errors: list[UserError] = _user_errors()
 
 
@@ -179,29 +186,29 @@ async def payload(
     key: str | None = None,
     threads: ThreadPool | None = None,
 ) -> P:
-    """Run a mutation in a thread and return its payload, or one that says why it was refused.
+    """Run a mutation in a thread and return its payload, or a payload with the refusals.
 
     Args:
-        kind: makes a payload of its fields by name.
-        under: the argument that holds the values, where the core's paths begin within it.
-        key: the client's idempotency key; a call that was made before is answered again.
-        threads: which `act` takes; those of the database unless it may wait long for something else.
+        kind: creates a payload from its fields by name.
+        under: the argument that holds the values, if the core's paths start within it.
+        key: the client's idempotency key; a call that was made before gets the same answer.
+        threads: the pool for `act`; by default that of the database.
     """
-    # Mutations run one after another, so nothing is read again before this one is done.
+    # Mutations run one after another, so values are read again only after this one.
     info.context.forget()
     try:
         return await run_in(info, threads or info.context.threads.resolvers, _run, info, act, given(key))
     except AnsweredBefore as before:
         answer = before.answer
     except PackshotError as error:
-        # Of what the core names, only these are arguments beside `input`.
+        # Of the names in the core's paths, only these are arguments beside `input`.
         beside = error.field[:1] in (("expected_version",), ("idempotency_key",), ("force",), ("plan_id",))
         path = error.field if beside else (*under, *error.field)
         return kind(user_errors=[await _user_error(info, error, path)])
     try:
         return kind(**{name: await _load(info, name, id) for name, id in answer.items()})
     except PackshotError as error:
-        # What was made then is gone by now; no argument is to blame.
+        # The object was deleted since then; no argument is to blame.
         return kind(user_errors=[await _user_error(info, error, ())])
 
 
@@ -211,22 +218,24 @@ def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
         return act(caller)
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS:
         raise Invalid(
-            "That is no idempotency key.", field=("idempotency_key",), expected=f"1 to {MAX_KEY_CHARACTERS} characters"
+            "The idempotency key is not valid.",
+            field=("idempotency_key",),
+            expected=f"1 to {MAX_KEY_CHARACTERS} characters",
         )
     call = call_of(caller.subject, key, _body(info))
-    # Before anything is checked or decoded: the answer may be there.
+    # This comes before checks and decoding, because the answer may be stored already.
     with caller.site.catalog.read(caller.tenant) as tx:
         find_answer(tx, call)
     return act(replace(caller, once=call))
 
 
 def _body(info: Info) -> str:
-    """Spell what a mutation asks for, without its key: the same for the same arguments in any order.
+    """Serialize the arguments of a mutation without its key: equal arguments in any order give equal texts.
 
-    A variable that is absent is spelled differently from one that is null, as it means something else.
+    An absent variable and null give different texts, because they have different meanings.
     """
     raw = info._raw_info
-    # Where a field stands twice, its arguments are the same.
+    # If a field appears twice, its arguments are equal.
     given = {argument.name.value: argument.value for argument in raw.field_nodes[0].arguments or ()}
     variables = info.variable_values
     arguments = {name: _spelled(value, variables) for name, value in given.items() if name != "idempotencyKey"}
@@ -258,7 +267,7 @@ def _load_upload(caller: Caller, id: str) -> Upload:
 
 async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -> UserError:
     code, message, field = ErrorCode[error.code.name], error.message, field_path(path) or None
-    # Whatever it points at may be gone by now, or never have been.
+    # The object that it names may be deleted by now, or may never have existed.
     if isinstance(error, errors.VersionConflict) and (current := await load_node(info, error.current_id)):
         return VersionConflict(
             code=code,

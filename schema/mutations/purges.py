@@ -1,4 +1,4 @@
-"""Purging by hand."""
+"""Mutations that purge the CDN."""
 
 from datetime import datetime
 from typing import Annotated
@@ -18,25 +18,28 @@ from schema.types.jobs import Job, JobScope, check_tenant
 @strawberry.type
 class PurgeMutation:
     @strawberry.mutation(
-        description="Remove copies from the CDN now: of packs all, of a location or the tenant those under stable "
-        "URLs, as immutable ones never go stale. With `renderedBefore`, what was rendered before that moment gets a "
-        "new revision instead and is rendered again, some packs at a time, the oldest first; the CDN is purged of them "
-        "when they go live. Then `jobs:write` is needed too.",
+        description="Remove copies from the CDN now: all copies of packs; for a location or the tenant, the "
+        "copies under stable URLs, because immutable ones never go stale. With `renderedBefore`, "
+        "variants that were rendered before that moment get a new revision and are rendered again, "
+        "some packs at a time, the oldest first; the CDN is purged when they go live. This also needs "
+        "`jobs:write`.",
         extensions=[Needs(Scope.CDN_WRITE)],
     )
     async def purge(
         self,
         info: Info,
-        scope: Annotated[JobScope, strawberry.argument(description="Of which packs or locations.")],
+        scope: Annotated[JobScope, strawberry.argument(description="Which packs or locations to purge.")],
         rendered_before: Annotated[
             datetime | None,
-            strawberry.argument(description="Render older variants again; the job is null if there are none."),
+            strawberry.argument(
+                description="Render variants from before this moment again; the job is null if there are none."
+            ),
         ] = strawberry.UNSET,
         limit: Annotated[
             int | None,
             strawberry.argument(
-                description="With `renderedBefore`: of how many packs at most, 1 to 1000; 100 if absent. "
-                "All that such a pack shows is rendered."
+                description="With `renderedBefore`: the maximum number of packs, 1 to 1000; 100 if absent. All "
+                "variants of each of these packs are rendered."
             ),
         ] = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
@@ -49,7 +52,9 @@ class PurgeMutation:
             before, most = given(rendered_before), given(limit)
             if before is None:
                 if most is not None:
-                    raise Invalid("A limit needs a date.", field=("limit",), expected="renderedBefore too", got=most)
+                    raise Invalid(
+                        "`limit` requires `renderedBefore`.", field=("limit",), expected="renderedBefore too", got=most
+                    )
                 return JobPayload(job=Job.of(manual_purges.purge(caller, pack_ids=pack_ids, location=location)))
             most = manual_purges.AT_ONCE if most is None else most
             job = manual_purges.refresh_older_than(caller, before, limit=most, pack_ids=pack_ids, location=location)

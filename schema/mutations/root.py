@@ -1,4 +1,4 @@
-"""What can be changed. Every payload is nullable, so that one failing alias does not null the others."""
+"""The root type of mutations. Every payload is nullable, so that one failing alias does not null the others."""
 
 from typing import Annotated
 
@@ -36,19 +36,19 @@ from schema.types.packs import Pack, PackLocation
 from schema.types.uploads import OriginalSource, Upload, UploadInput
 from schema.types.webhooks import Webhook
 
-PackId = Annotated[strawberry.ID, strawberry.argument(description="The pack's id.")]
+PackId = Annotated[strawberry.ID, strawberry.argument(description="The id of the pack.")]
 
 
-@strawberry.type(description="What can be changed. Refusals come as `userErrors`; nothing is changed then.")
+@strawberry.type(description="All changes. Refusals come as `userErrors`; a refused mutation changes nothing.")
 class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, PurgeMutation, SigningMutation):
     @strawberry.mutation(
-        description="Make a pack, with its originals or without; it has nothing to show until there is one.",
+        description="Create a pack, with or without originals. It has nothing to show until it has an original.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_pack(
         self,
         info: Info,
-        input: Annotated[PackInput | None, strawberry.argument(description="What to set.")] = strawberry.UNSET,
+        input: Annotated[PackInput | None, strawberry.argument(description="The values to set.")] = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
@@ -62,8 +62,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Make up to 100 packs with their originals: each succeeds or is refused by itself, in one "
-        "transaction. Originals by URL are fetched by a job.",
+        description="Create up to 100 packs with their originals in one transaction; each succeeds or is refused "
+        "by itself. A job fetches originals by URL.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_packs(
@@ -71,7 +71,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         info: Info,
         inputs: Annotated[list[PackInput], strawberry.argument(description="The packs.")],
         on_existing: Annotated[
-            OnExisting, strawberry.argument(description="What to do where the asset or external id is there already.")
+            OnExisting,
+            strawberry.argument(description="What to do if a pack with the same asset or external id exists."),
         ] = OnExisting.FAIL,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PacksPayload | None:
@@ -83,12 +84,12 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         threads = info.context.threads.rendering
         return await payload(info, PacksPayload, act, key=idempotency_key, threads=threads)
 
-    @strawberry.mutation(description="Change what holds for a whole pack.", extensions=[Needs(Scope.PACKS_WRITE)])
+    @strawberry.mutation(description="Change the settings of a pack.", extensions=[Needs(Scope.PACKS_WRITE)])
     async def update_pack(
         self,
         info: Info,
         id: PackId,
-        input: Annotated[PackInput, strawberry.argument(description="What to change.")],
+        input: Annotated[PackInput, strawberry.argument(description="The changes.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
@@ -99,7 +100,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Delete a pack. It is gone from the catalog at once; its immutable URLs live on for a while.",
+        description="Delete a pack. It disappears from the catalog at once; its immutable URLs keep working for a "
+        "while.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def delete_pack(
@@ -116,12 +118,12 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, DeletePackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Announce an upload and learn where to send its bytes.", extensions=[Needs(Scope.UPLOADS_WRITE)]
+        description="Announce an upload, and get the URL to send its bytes to.", extensions=[Needs(Scope.UPLOADS_WRITE)]
     )
     async def create_upload(
         self,
         info: Info,
-        input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded.")],
+        input: Annotated[UploadInput, strawberry.argument(description="The announced upload.")],
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> UploadPayload | None:
         def act(caller: Caller) -> UploadPayload:
@@ -137,8 +139,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, UploadPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Make an upload, or what an address gives, a pack location's original. A picture that cannot be "
-        "rendered is refused here. Crop and focus stay.",
+        description="Set the original of a pack location, from an upload or a URL. An image that cannot be "
+        "rendered is refused. Crop and focus stay.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def set_original(
@@ -146,7 +148,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         info: Info,
         pack_id: PackId,
         location: LocationName,
-        source: Annotated[OriginalSource, strawberry.argument(description="Where the bytes are.")],
+        source: Annotated[OriginalSource, strawberry.argument(description="The source of the bytes.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
@@ -161,7 +163,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Set the crop of one pack location; the full rectangle says there is none.",
+        description="Set the crop of a pack location; the full rectangle removes it.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def set_crop(
@@ -171,7 +173,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         location: LocationName,
         crop: Annotated[CropInput, strawberry.argument(description="The rectangle to show.")],
         dry_run: Annotated[
-            bool, strawberry.argument(description="Change nothing; draw what it would look like, for `previewUrls`.")
+            bool, strawberry.argument(description="Change nothing, but render previews, for `previewUrls`.")
         ] = False,
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
@@ -193,7 +195,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Take a pack location's own original away; its crop and the rest stay.",
+        description="Remove the own original of a pack location; its crop and other settings stay.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def remove_original(
@@ -216,7 +218,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         info: Info,
         pack_id: PackId,
         location: LocationName,
-        input: Annotated[PackLocationInput, strawberry.argument(description="What to change.")],
+        input: Annotated[PackLocationInput, strawberry.argument(description="The changes.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackLocationPayload | None:
@@ -235,9 +237,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         self,
         info: Info,
         pack_id: PackId,
-        inputs: Annotated[
-            list[PackLocationPatch], strawberry.argument(description="What to change, each location once.")
-        ],
+        inputs: Annotated[list[PackLocationPatch], strawberry.argument(description="The changes, each location once.")],
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
@@ -254,15 +254,15 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Have an address told what happens: pack.changed, variants.ready, job.finished. The token needs "
-        "`read` too, as the address learns what happens to every pack.",
+        description="Create a webhook: a URL that receives the events pack.changed, variants.ready and "
+        "job.finished. The token also needs `read`, because the receiver learns about every pack.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_webhook(
         self,
         info: Info,
-        url: Annotated[URL, strawberry.argument(description="Where to POST; a public address.")],
-        events: Annotated[list[str], strawberry.argument(description="What to tell.")],
+        url: Annotated[URL, strawberry.argument(description="The public URL to POST to.")],
+        events: Annotated[list[str], strawberry.argument(description="The events to send.")],
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
             webhook, secret = webhooks.create_webhook(caller, url, events)
@@ -271,20 +271,21 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, WebhookPayload, act)
 
     @strawberry.mutation(
-        description="Give a webhook a new secret, which the answer shows once. Deliveries, pending ones too, are "
-        "signed with it from now on, and with the replaced secret as well for a while: `webhook-signature` has a "
-        "signature by each. The token needs `read` too.",
+        description="Replace the secret of a webhook; the response shows the new secret once. From now on "
+        "deliveries, also pending ones, are signed with it, and for a while with the replaced secret "
+        "too: `webhook-signature` then has both signatures. The token also needs `read`.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def rotate_webhook_secret(
         self,
         info: Info,
-        id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")],
+        id: Annotated[strawberry.ID, strawberry.argument(description="The id of the webhook.")],
         keep_old_for_seconds: Annotated[
             int,
             strawberry.argument(
-                description="How long the replaced secret signs too: up to 604800, a week. Secrets that were replaced "
-                "before end then as well, so 0 ends every secret but the new one: after a leak."
+                description="Seconds that the replaced secret also signs: up to 604800, a week. Secrets that were "
+                "replaced earlier expire then at the latest, so 0 ends all secrets but the new one, "
+                "for example after a leak."
             ),
         ] = 86400,
     ) -> WebhookPayload | None:
@@ -295,11 +296,11 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, WebhookPayload, act)
 
     @strawberry.mutation(
-        description="Delete a webhook; what it was still to be told is forgotten.",
+        description="Delete a webhook and its pending deliveries.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def delete_webhook(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The webhook's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the webhook.")]
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
             return WebhookPayload(webhook=Webhook.of(webhooks.delete_webhook(caller, id.removeprefix("webhook:"))))
@@ -307,11 +308,11 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, WebhookPayload, act)
 
     @strawberry.mutation(
-        description="Tell a webhook something once more, with the same id and body.",
+        description="Send a delivery again, with the same id and body.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def replay_delivery(
-        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The delivery's id.")]
+        self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the delivery.")]
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
             return WebhookPayload(webhook=Webhook.of(webhooks.replay_delivery(caller, id.removeprefix("delivery:"))))

@@ -1,4 +1,4 @@
-"""URLs that open for a while."""
+"""Mutations that sign URLs."""
 
 from datetime import datetime
 from typing import Annotated
@@ -16,16 +16,17 @@ from schema.request.context import Info
 @strawberry.type
 class SigningMutation:
     @strawberry.mutation(
-        description="Sign an image URL of the tenant, stable, immutable or of `picture.json`, with its newest access "
-        "key: it opens until then without a key. What it asks for cannot be changed; revoking the key ends it.",
+        description="Sign an image URL of the tenant with its newest access key: a stable or immutable URL, or "
+        "one of `picture.json`. It works without a key until it expires. Its parameters cannot be "
+        "changed; revoking the key ends it.",
         extensions=[Needs(Scope.READ)],
     )
     async def sign_url(
         self,
         info: Info,
-        url: Annotated[URL, strawberry.argument(description="The URL, as the API or a page has it.")],
+        url: Annotated[URL, strawberry.argument(description="The URL, from the API or a page.")],
         expires_at: Annotated[
-            datetime, strawberry.argument(description="Until when it opens, to the second; at most 366 days from now.")
+            datetime, strawberry.argument(description="When it expires, to the second; at most 366 days from now.")
         ],
     ) -> UrlPayload | None:
         def act(caller: Caller) -> UrlPayload:

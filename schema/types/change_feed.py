@@ -1,4 +1,4 @@
-"""The change feed: what changed and what was deleted, for clients that keep a copy."""
+"""The change feed: changed and deleted packs and locations, for clients that keep a copy."""
 
 from datetime import datetime
 
@@ -17,17 +17,21 @@ from schema.types.locations import ImageLocation, location_id
 from schema.types.packs import Pack
 
 
-@strawberry.type(description="One pack or location that changed or was deleted; each is told once, as it is now.")
+@strawberry.type(description="A pack or location that changed or was deleted. Each appears once, in its current state.")
 class Change:
-    kind: ChangeKind = strawberry.field(description="What happened last.")
-    sequence_number: Long = strawberry.field(description="Its place in the tenant's sequence; it rises within a feed.")
+    kind: ChangeKind = strawberry.field(description="The last thing that happened to it.")
+    sequence_number: Long = strawberry.field(
+        description="Its number in the tenant's sequence; numbers rise within a feed."
+    )
     at: datetime = strawberry.field(description="When it happened.")
-    id: strawberry.ID = strawberry.field(description="Of the pack or location, also when it was deleted.")
-    external_id: str | None = strawberry.field(description="Of a pack: what another system calls it.")
-    asset_id: Long | None = strawberry.field(description="Of a pack: the asset it belongs to.")
-    pack: Pack | None = strawberry.field(description="The pack as it is now; null: it is a location, or was deleted.")
+    id: strawberry.ID = strawberry.field(description="The id of the pack or location, also after its deletion.")
+    external_id: str | None = strawberry.field(description="For a pack: its id in another system.")
+    asset_id: Long | None = strawberry.field(description="For a pack: the asset that it belongs to.")
+    pack: Pack | None = strawberry.field(
+        description="The pack in its current state; null for a location or a deleted pack."
+    )
     location: ImageLocation | None = strawberry.field(
-        description="The location as it is now; null: it is a pack, or was deleted."
+        description="The location in its current state; null for a pack or a deleted location."
     )
 
     @classmethod
@@ -48,19 +52,20 @@ class Change:
 
 @strawberry.type(description="One change of a page, with its cursor.")
 class ChangeEdge:
-    cursor: str = strawberry.field(description="For `after`, to go on after this change.")
+    cursor: str = strawberry.field(description="Pass it as `after` to continue after this change.")
     node: Change = strawberry.field(description="The change.")
 
 
-@strawberry.type(description="One page of changes, in the order of the sequence.")
+@strawberry.type(description="One page of changes, in sequence order.")
 class ChangeConnection:
-    edges: list[ChangeEdge] = strawberry.field(description="The page's changes with their cursors.")
-    nodes: list[Change] = strawberry.field(description="The page's changes.")
+    edges: list[ChangeEdge] = strawberry.field(description="The changes of the page with their cursors.")
+    nodes: list[Change] = strawberry.field(description="The changes of the page.")
     page_info: PageInfo = strawberry.field(
-        description="What lies around the page; `endCursor` is there also where the page is empty."
+        description="The position of the page in the feed; `endCursor` is set even if the page is empty."
     )
     epoch: str = strawberry.field(
-        description="Of which history the sequence is; another one after the database was restored from a backup."
+        description="The history that the sequence belongs to. It differs after the database was restored from a "
+        "backup."
     )
 
     @classmethod
@@ -82,9 +87,10 @@ class ChangeConnection:
 @strawberry.type
 class ChangeQuery:
     @strawberry.field(
-        description="What changed and what was deleted after a cursor, packs and locations, each once, as it is now. "
-        "Without a cursor all that there is: a copy begins so, empty. `RESYNC` says that what happened since the "
-        "cursor is not known any more, after a restore or 90 days without a look; the client starts over.",
+        description="Packs and locations that changed or were deleted after a cursor, each once, in their current "
+        "state. Without a cursor the feed starts with everything that exists, to begin a copy. "
+        "`RESYNC` means that the changes since the cursor are no longer known, after a restore or 90 "
+        "days without a request: start over without a cursor.",
         extensions=[READS],
     )
     async def changes(self, info: Info, first: First = 100, after: After = strawberry.UNSET) -> ChangeConnection:

@@ -1,4 +1,4 @@
-"""Jobs: what was asked to be rendered, and how far it is."""
+"""GraphQL types of jobs: background work and its progress."""
 
 from datetime import datetime
 
@@ -21,19 +21,21 @@ from schema.types.locations import ImageLocation
 from schema.types.packs import Pack, PackLocation
 
 
-@strawberry.type(description="One pack location that could not be rendered or fetched, or a failure of all of a pack.")
+@strawberry.type(description="A pack location that could not be rendered or fetched, or a failure of a whole pack.")
 class JobFailure:
-    code: ErrorCode = strawberry.field(description="What kind of refusal it was.")
-    message: str = strawberry.field(description="Why, for a person.")
-    attempts: int = strawberry.field(description="How often it was tried.")
+    code: ErrorCode = strawberry.field(description="The kind of the failure.")
+    message: str = strawberry.field(description="The reason, for people.")
+    attempts: int = strawberry.field(description="The number of attempts.")
     core: strawberry.Private[catalog.Failure]
 
-    @strawberry.field(description="The pack; null: it is gone, or the failure is the job's own.")
+    @strawberry.field(description="The pack; null if it no longer exists or the failure concerns the whole job.")
     async def pack(self, info: Info) -> Pack | None:
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
         return None if snapshot is None else Pack.of(snapshot.pack)
 
-    @strawberry.field(description="The pack location; null: it is gone, or the failure is of all of the pack.")
+    @strawberry.field(
+        description="The pack location; null if it no longer exists or the failure concerns the whole pack."
+    )
     async def pack_location(self, info: Info) -> PackLocation | None:
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
         if snapshot is None or self.core.location not in snapshot.locations:
@@ -45,26 +47,30 @@ class JobFailure:
         return cls(code=ErrorCode[failure.code.name], message=failure.message, attempts=failure.attempts, core=failure)
 
 
-@strawberry.type(description="Work of a job whose last attempt came to nothing, and that is tried again.")
+@strawberry.type(description="Work of a job whose last attempt failed and that will be retried.")
 class JobRetry:
-    reason: str = strawberry.field(description="Why the last attempt came to nothing.")
+    reason: str = strawberry.field(description="Why the last attempt failed.")
     attempts: int = strawberry.field(
-        description="Attempts in a row that counted, failures of its own and unforeseen exceptions; a few are allowed."
+        description="Consecutive failed attempts that count: its own failures and unforeseen errors. Their number "
+        "is limited."
     )
     outages: int = strawberry.field(
-        description="Attempts in a row that an outage of a store, the database or the CDN ended; any number is allowed."
+        description="Consecutive attempts that an outage of a store, the database or the CDN ended. Their number "
+        "is not limited."
     )
     next_attempt_at: datetime | None = strawberry.field(
-        description="When it is tried again; null: now, or within seconds."
+        description="When the next attempt starts; null: now, or within seconds."
     )
     core: strawberry.Private[Retry]
 
-    @strawberry.field(description="The pack; null: it is of no single pack, or the pack is gone.")
+    @strawberry.field(description="The pack; null if the work concerns several packs, or the pack no longer exists.")
     async def pack(self, info: Info) -> Pack | None:
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id or "")
         return None if snapshot is None else Pack.of(snapshot.pack)
 
-    @strawberry.field(description="The location of an original that is fetched; null: it is of all of the pack.")
+    @strawberry.field(
+        description="The location of an original that is being fetched; null if the work concerns the whole pack."
+    )
     async def location(self, info: Info) -> ImageLocation | None:
         if self.core.location is None:
             return None
@@ -83,57 +89,64 @@ class JobRetry:
 
 
 @strawberry.type(
-    description="What was asked to be rendered, and how far it is. Counts are variants; of an IMPORT, originals; of "
-    "a PURGE, what it names."
+    description="Background work and its progress. Counts are variants; for an IMPORT, originals; for a PURGE, "
+    "what it names."
 )
 class Job(Node):
-    kind: JobKind = strawberry.field(description="Why it is done.")
-    state: JobState = strawberry.field(description="How it stands.")
-    priority: Priority = strawberry.field(description="Who waits for it.")
-    total: Long = strawberry.field(description="How many variants it is about, as far as is known.")
-    done: Long = strawberry.field(description="How many were rendered.")
-    skipped: Long = strawberry.field(description="How many were there already.")
-    failed: Long = strawberry.field(description="How many could not be rendered.")
+    kind: JobKind = strawberry.field(description="What the job does.")
+    state: JobState = strawberry.field(description="The state of the job.")
+    priority: Priority = strawberry.field(description="How urgent the job is.")
+    total: Long = strawberry.field(description="The number of variants that it has to process, as far as known.")
+    done: Long = strawberry.field(description="The number of rendered variants.")
+    skipped: Long = strawberry.field(description="The number of variants that existed already.")
+    failed: Long = strawberry.field(description="The number of variants that could not be rendered.")
     variants_per_second: float | None = strawberry.field(
-        description="Variants a second over the minute that ends now; of a job that has ended, over all its time. "
-        "Null before one has ended and while the job is stopped."
+        description="Variants per second over the last minute; for a finished job, over its whole run. Null "
+        "before the first variant is finished, and while the job is stopped."
     )
     eta_seconds: int | None = strawberry.field(
-        description="Seconds until the end at that rate, 0 at the end; null before there is one or while nothing ends."
+        description="Estimated seconds to the end at that rate, 0 for a finished job; null while there is no rate "
+        "or nothing is being finished."
     )
     stalled_reason: str | None = strawberry.field(
-        description="Why nothing of it ends although it is open, for a person: no worker is running. Null otherwise."
+        description="Why an open job makes no progress, for people: no worker is running. Otherwise null."
     )
-    created_by: str | None = strawberry.field(description="Who asked for it.")
-    created_at: datetime = strawberry.field(description="When it was asked for.")
-    started_at: datetime | None = strawberry.field(description="When its first pack was begun.")
-    heartbeat_at: datetime | None = strawberry.field(description="When its last finished pack was.")
-    activated_at: datetime | None = strawberry.field(description="When the change it prepared went live.")
-    finished_at: datetime | None = strawberry.field(description="When it ended.")
+    created_by: str | None = strawberry.field(description="Who requested the job.")
+    created_at: datetime = strawberry.field(description="When the job was created.")
+    started_at: datetime | None = strawberry.field(description="When work on its first pack started.")
+    heartbeat_at: datetime | None = strawberry.field(description="When its most recent pack was finished.")
+    activated_at: datetime | None = strawberry.field(description="When the change that it prepared went live.")
+    finished_at: datetime | None = strawberry.field(description="When the job finished.")
     core: strawberry.Private[catalog.Job]
 
-    @strawberry.field(description="The one location it is about; null: all of them.")
+    @strawberry.field(description="The one location that the job concerns; null: all locations.")
     async def location(self, info: Info) -> ImageLocation | None:
         if self.core.location is None:
             return None
         found = await info.context.loaders.locations.load(self.core.location)
         return None if found is None else ImageLocation.of(found)
 
-    @strawberry.field(description="The one pack it is about, as after an edit; null: several, or it is gone.")
+    @strawberry.field(
+        description="The one pack that the job concerns, for example after an edit; null if there are several, or it "
+        "no longer exists."
+    )
     async def pack(self, info: Info) -> Pack | None:
         if self.core.pack_id is None:
             return None
         snapshot = await info.context.loaders.snapshots.load(self.core.pack_id)
         return None if snapshot is None else Pack.of(snapshot.pack)
 
-    @strawberry.field(description="The id of the one pack it is about, also of one that is gone; null: several.")
+    @strawberry.field(
+        description="The id of the one pack that the job concerns, even if it no longer exists; null if there are "
+        "several."
+    )
     def pack_id(self) -> strawberry.ID | None:
         return None if self.core.pack_id is None else strawberry.ID(self.core.pack_id)
 
-    @strawberry.field(description="What could not be rendered.")
+    @strawberry.field(description="Variants that could not be rendered.")
     async def failures(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[JobFailure]:
         if not self.core.failed and 1 <= first <= MAX_PAGE and not given(after):
-            # The counters say it already: a listing of jobs asks the database for none of the good ones.
+            # The counter says it, so a list of jobs causes no reads for jobs without failures.
             none: Page[catalog.Failure] = Page((), (), has_next=False, has_previous=False, total=0)
             return connect(none, JobFailure.of)
         caller, job_id = info.context.caller, self.core.id
@@ -143,7 +156,7 @@ class Job(Node):
         )
         return connect(page, JobFailure.of)
 
-    @strawberry.field(description="What waits to be tried again, the soonest first; empty where nothing does.")
+    @strawberry.field(description="Work that will be retried, the next attempt first; empty if there is none.")
     async def retrying(self, info: Info, first: First = 20) -> list[JobRetry]:
         caller, job_id = info.context.caller, self.core.id
         if self.core.finished_at is not None:
@@ -154,7 +167,7 @@ class Job(Node):
         ]
 
     @strawberry.field(
-        description="The failures as CSV, for the morning hand-over; signed, for 15 minutes. Null: there are none."
+        description="The failures as CSV: a signed URL that works for 15 minutes. Null if there are no failures."
     )
     def report_url(self, info: Info) -> URL | None:
         return URL(reports.sign_report(info.context.caller, self.core.id)) if self.core.failed else None
@@ -183,24 +196,24 @@ class Job(Node):
         )
 
 
-@strawberry.input(description="Which jobs; each field that is given narrows the listing.")
+@strawberry.input(description="Which jobs to list; each given field narrows the list.")
 class JobFilter:
     states: list[JobState] | None = strawberry.field(
-        default=strawberry.UNSET, description="Those in one of these states."
+        default=strawberry.UNSET, description="Jobs in one of these states."
     )
-    kinds: list[JobKind] | None = strawberry.field(default=strawberry.UNSET, description="Those of one of these kinds.")
+    kinds: list[JobKind] | None = strawberry.field(default=strawberry.UNSET, description="Jobs of one of these kinds.")
     pack_id: strawberry.ID | None = strawberry.field(
-        default=strawberry.UNSET, description="Those that are about this one pack."
+        default=strawberry.UNSET, description="Jobs that concern this one pack."
     )
     location: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Those that are about this one location."
+        default=strawberry.UNSET, description="Jobs that concern this one location."
     )
     since: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="Those created at this moment or later."
+        default=strawberry.UNSET, description="Jobs created at this moment or later."
     )
 
     def to_core(self) -> catalog.JobFilter:
-        """Return what narrows the listing."""
+        """Return the filter as a core value."""
         states, kinds, pack_id = given(self.states), given(self.kinds), given(self.pack_id)
         return catalog.JobFilter(
             states=None if states is None else known_states(states),
@@ -212,21 +225,23 @@ class JobFilter:
 
 
 def known_states(states: list[JobState]) -> list[catalog.JobState]:
-    """Return the core's states; those that no job can be in yet match none, and are left out."""
+    """Return the core states. States that no job can have yet match nothing and are omitted."""
     return [core(state) for state in states if state.name in catalog.JobState.__members__]
 
 
-@strawberry.input(one_of=True, description="What a job is about: exactly one of these.")
+@strawberry.input(one_of=True, description="What the job processes: exactly one of these.")
 class JobScope:
     pack_ids: strawberry.Maybe[list[strawberry.ID]] = strawberry.field(description="These packs, up to 100.")
     location: strawberry.Maybe[str] = strawberry.field(description="One location of every pack.")
     tenant: strawberry.Maybe[strawberry.ID] = strawberry.field(
-        description="Every location of every pack: `tenant:<name>`, the token's own."
+        description="Every location of every pack: `tenant:<name>`, the tenant of the token."
     )
 
 
 def check_tenant(caller: Caller, tenant_id: str) -> None:
-    """Raise `NotFound` unless that is the caller's own tenant; another's name answers like one that nobody has."""
+    """Raise `NotFound` unless it is the caller's own tenant. Another tenant's name gets the same answer as an
+    unknown one.
+    """
     own = f"tenant:{caller.tenant}"
     if tenant_id != own:
-        raise NotFound("There is no such tenant.", field=("scope", "tenant"), expected=own, got=tenant_id)
+        raise NotFound("No such tenant exists.", field=("scope", "tenant"), expected=own, got=tenant_id)

@@ -1,4 +1,4 @@
-"""Fetching whatever has an id."""
+"""Fetch any object by its id."""
 
 import re
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ _ROW_ID = re.compile(r"[0-9a-f]{24}")
 
 
 async def load_node(info: Info, id: str) -> Node | None:
-    """Return what has that id in the caller's tenant; None: nothing has, or it is no id."""
+    """Return the object with that id in the caller's tenant; None if there is none, or the id is malformed."""
     if PACK_ID.fullmatch(id):
         return await load_pack(info, id)
     kind, _, rest = id.partition(":")
@@ -56,7 +56,7 @@ async def _load_purge(info: Info, id: str) -> Purge | None:
 
 async def _load_tenant(info: Info, name: str) -> Tenant | None:
     caller = info.context.caller
-    # Another tenant's id is one that nobody has.
+    # The id of another tenant gets the same answer as an unknown id.
     return Tenant.of(await read(info, lambda: tenants.get_tenant(caller))) if name == caller.tenant else None
 
 
@@ -105,7 +105,7 @@ _LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
 
 
 def _current(site: Site, snapshot: Snapshot, key: Key) -> Target | None:
-    """Return what `key` means now; None: its picture has been replaced."""
+    """Return the current target of `key`; None if its image has been replaced."""
     try:
         target = retarget(snapshot, key, limit=site.limit, live=site.settings.live)
     except NotFound:
@@ -114,5 +114,5 @@ def _current(site: Site, snapshot: Snapshot, key: Key) -> Target | None:
 
 
 def _is_planned(snapshot: Snapshot, key: Key, limit: Size) -> bool:
-    # Nothing has been made of it yet.
+    # It has not been rendered yet.
     return key in {target.key for target in planned(snapshot, key.location, limit=limit)}

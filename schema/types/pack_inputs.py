@@ -1,4 +1,4 @@
-"""What is said about packs: which, in what order, and what to set."""
+"""GraphQL inputs for packs: selection, filters, order and values."""
 
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,14 @@ from schema.base.scalars import Long
 from schema.types.uploads import OriginalSource
 
 
-@strawberry.input(description="A rectangle of the upright original: one edge is 0.0, the opposite edge 1.0.")
+@strawberry.input(
+    description="A rectangle on the upright original; coordinates from 0.0 (left, top) to 1.0 (right, bottom)."
+)
 class CropInput:
     top_left_x: float = strawberry.field(description="The left edge.")
-    top_left_y: float = strawberry.field(description="The upper edge.")
-    bottom_right_x: float = strawberry.field(description="The right edge, right of the left one.")
-    bottom_right_y: float = strawberry.field(description="The lower edge, below the upper one.")
+    top_left_y: float = strawberry.field(description="The top edge.")
+    bottom_right_x: float = strawberry.field(description="The right edge; greater than the left one.")
+    bottom_right_y: float = strawberry.field(description="The bottom edge; greater than the top one.")
 
     def to_core(self) -> geometry.Crop:
         return geometry.Crop(
@@ -29,26 +31,28 @@ class CropInput:
         )
 
 
-@strawberry.input(description="A focal point on the upright original, each coordinate from 0.0 to 1.0.")
+@strawberry.input(description="A focal point on the upright original; coordinates from 0.0 to 1.0.")
 class FocusInput:
-    x: float = strawberry.field(description="From the left edge.")
-    y: float = strawberry.field(description="From the upper edge.")
+    x: float = strawberry.field(description="Distance from the left edge.")
+    y: float = strawberry.field(description="Distance from the top edge.")
 
     def to_core(self) -> model.Focus:
         return model.Focus(float(self.x), float(self.y))
 
 
-@strawberry.input(description="What to change of a pack location. Absent leaves a value as it is, null clears it.")
+@strawberry.input(description="Changes of a pack location. Absent fields stay unchanged, null clears.")
 class PackLocationInput:
     crop: strawberry.Maybe[CropInput | None] = strawberry.field(description="The rectangle to show.")
-    focus: strawberry.Maybe[FocusInput | None] = strawberry.field(description="What must not be cut off.")
-    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    focus: strawberry.Maybe[FocusInput | None] = strawberry.field(description="The point that must stay visible.")
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
+        description="Which part of the image a crop keeps."
+    )
     use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
-        description="Whether the whole picture is shown."
+        description="Whether the whole image is shown, padded."
     )
 
     def values(self) -> dict[str, Any]:
-        """Return what to change, by the core's names."""
+        """Return the values to set, by the core's names."""
         return sent(
             {
                 "crop": self.crop,
@@ -59,19 +63,21 @@ class PackLocationInput:
         )
 
 
-@strawberry.input(description="What to change of one of several pack locations.")
+@strawberry.input(description="Changes of one of several pack locations.")
 class PackLocationPatch(PackLocationInput):
-    location: str = strawberry.field(description="The location's name.")
+    location: str = strawberry.field(description="The name of the location.")
 
 
 @strawberry.input(description="An original of a new pack.")
 class OriginalInput:
-    location: str = strawberry.field(description="The location's name.")
+    location: str = strawberry.field(description="The name of the location.")
     source: OriginalSource = strawberry.field(
-        description="Where the bytes are. What has to be fetched is fetched by a job, after the answer."
+        description="The source of the bytes. A job fetches URLs after the response."
     )
     crop: CropInput | None = strawberry.field(default=strawberry.UNSET, description="The rectangle to show.")
-    focus: FocusInput | None = strawberry.field(default=strawberry.UNSET, description="What must not be cut off.")
+    focus: FocusInput | None = strawberry.field(
+        default=strawberry.UNSET, description="The point that must stay visible."
+    )
 
     def to_core(self) -> NewOriginal:
         crop, focus = given(self.crop), given(self.focus)
@@ -83,38 +89,40 @@ class OriginalInput:
         )
 
 
-@strawberry.input(description="A pack. Absent leaves a value as it is, null clears it.")
+@strawberry.input(description="A pack. Absent fields stay unchanged, null clears.")
 class PackInput:
-    asset_id: strawberry.Maybe[Long | None] = strawberry.field(description="The asset it belongs to.")
-    external_id: strawberry.Maybe[str | None] = strawberry.field(description="What another system calls it.")
+    asset_id: strawberry.Maybe[Long | None] = strawberry.field(description="The asset that it belongs to.")
+    external_id: strawberry.Maybe[str | None] = strawberry.field(description="Its id in another system.")
     main_location: strawberry.Maybe[str | None] = strawberry.field(
-        description="The location shown where none is asked for; null: `main`."
+        description="The location to show if a request names none; null: `main`."
     )
-    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
+        description="Which part of the image a crop keeps."
+    )
     use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
-        description="Whether the whole picture is shown."
+        description="Whether the whole image is shown, padded."
     )
 
     originals: list[OriginalInput] | None = strawberry.field(
-        default=strawberry.UNSET, description="Only when creating: its originals, each location once."
+        default=strawberry.UNSET, description="Only for a new pack: its originals, each location once."
     )
 
     def to_core(self) -> NewPack:
-        """Return the pack to be made."""
+        """Return the pack to create."""
         return NewPack(self.values(), [original.to_core() for original in given(self.originals) or ()])
 
     def changes(self) -> dict[str, Any]:
-        """Return what to change of a pack that there is.
+        """Return the changes of an existing pack.
 
         Raises:
-            Invalid: originals are named; they are set one by one.
+            Invalid: originals are given; `setOriginal` sets them one by one.
         """
         if given(self.originals) is not None:
-            raise Invalid("Originals come with a new pack only.", field=("originals",), expected="setOriginal")
+            raise Invalid("Originals can only be given for a new pack.", field=("originals",), expected="setOriginal")
         return self.values()
 
     def values(self) -> dict[str, Any]:
-        """Return what to set, by the core's names."""
+        """Return the values to set, by the core's names."""
         values = sent(
             {
                 "asset_id": self.asset_id,
@@ -132,34 +140,34 @@ class PackInput:
 @strawberry.input(one_of=True, description="Which pack: exactly one of these.")
 class PackBy:
     id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="Its id.")
-    asset_id: strawberry.Maybe[Long] = strawberry.field(description="The asset it belongs to.")
-    external_id: strawberry.Maybe[str] = strawberry.field(description="What another system calls it.")
+    asset_id: strawberry.Maybe[Long] = strawberry.field(description="The asset that it belongs to.")
+    external_id: strawberry.Maybe[str] = strawberry.field(description="Its id in another system.")
 
 
-@strawberry.input(description="Which packs to list; what is absent does not narrow.")
+@strawberry.input(description="Which packs to list; absent fields do not narrow the list.")
 class PackFilter:
     asset_ids: list[Long] | None = strawberry.field(
-        default=strawberry.UNSET, description="Those of these assets, up to 100."
+        default=strawberry.UNSET, description="Packs of these assets, up to 100."
     )
     external_ids: list[str] | None = strawberry.field(
-        default=strawberry.UNSET, description="Those with these external ids, up to 100."
+        default=strawberry.UNSET, description="Packs with these external ids, up to 100."
     )
     modified_after: datetime | None = strawberry.field(
-        default=strawberry.UNSET, description="Those changed after this moment."
+        default=strawberry.UNSET, description="Packs modified after this moment."
     )
     sequence_after: Long | None = strawberry.field(
-        default=strawberry.UNSET, description="Those with a higher sequence number: all that changed since."
+        default=strawberry.UNSET, description="Packs with a higher sequence number: all that changed since."
     )
     nothing_to_show_at: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Those that show nothing at this location, fallbacks included."
+        default=strawberry.UNSET, description="Packs that have nothing to show at this location, fallbacks included."
     )
     variant_state: VariantState | None = strawberry.field(
         default=strawberry.UNSET,
-        description="FAILED: a planned variant cannot be rendered; PENDING: with work to do; READY: with neither.",
+        description="FAILED: a planned variant cannot be rendered; PENDING: work is left; READY: neither.",
     )
 
     def to_core(self) -> catalog.PackFilter:
-        """Return what narrows the listing.
+        """Return the filter as a core value.
 
         Raises:
             Limit: a list is longer than a page.

@@ -1,4 +1,4 @@
-"""Packs and their pack locations."""
+"""GraphQL types of packs and their pack locations."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -23,34 +23,38 @@ from schema.types.locations import ImageLocation
 from schema.types.pictures import Formats, Picture, PictureSourceInput, Sizes, Variant, Widths, wanted
 
 
-@strawberry.type(description="A rectangle of the upright original: one edge is 0.0, the opposite edge 1.0.")
+@strawberry.type(
+    description="A rectangle on the upright original; coordinates from 0.0 (left, top) to 1.0 (right, bottom)."
+)
 class Crop:
     top_left_x: float = strawberry.field(description="The left edge.")
-    top_left_y: float = strawberry.field(description="The upper edge.")
+    top_left_y: float = strawberry.field(description="The top edge.")
     bottom_right_x: float = strawberry.field(description="The right edge.")
-    bottom_right_y: float = strawberry.field(description="The lower edge.")
+    bottom_right_y: float = strawberry.field(description="The bottom edge.")
 
 
-@strawberry.type(description="The focal point on the upright original, each coordinate from 0.0 to 1.0.")
+@strawberry.type(description="The focal point on the upright original; coordinates from 0.0 to 1.0.")
 class Focus:
-    x: float = strawberry.field(description="From the left edge.")
-    y: float = strawberry.field(description="From the upper edge.")
+    x: float = strawberry.field(description="Distance from the left edge.")
+    y: float = strawberry.field(description="Distance from the top edge.")
 
 
-@strawberry.type(description="An uploaded picture, known by its content.")
+@strawberry.type(description="An uploaded image file, identified by its content.")
 class Original:
     sha256: str = strawberry.field(description="SHA-256 of its bytes, in hex.")
-    width: int = strawberry.field(description="Width of the upright picture in pixels.")
-    height: int = strawberry.field(description="Height of the upright picture in pixels.")
+    width: int = strawberry.field(description="Width of the upright image in pixels.")
+    height: int = strawberry.field(description="Height of the upright image in pixels.")
     bytes: Long = strawberry.field(description="Its length.")
-    media_type: str = strawberry.field(description="What the bytes are, regardless of what was announced.")
-    frames: int = strawberry.field(description="1 unless it is animated.")
-    thumbhash: str | None = strawberry.field(description="Its ThumbHash in Base64, to show meanwhile.")
+    media_type: str = strawberry.field(description="The detected media type, regardless of the announced one.")
+    frames: int = strawberry.field(description="The number of frames; 1 unless it is animated.")
+    thumbhash: str | None = strawberry.field(
+        description="Its ThumbHash in Base64, as a placeholder while the image loads."
+    )
     dominant_color: str | None = strawberry.field(description="Its dominant colour, #rrggbb.")
-    uploaded_at: datetime = strawberry.field(description="When it was put here.")
+    uploaded_at: datetime = strawberry.field(description="When it was set here.")
     core: strawberry.Private[model.Original]
 
-    @strawberry.field(description="Where its very bytes can be read, by anybody who has the address: for 15 minutes.")
+    @strawberry.field(description="A URL of the unchanged file. Anyone who has it can read the file for 15 minutes.")
     async def url(self, info: Info) -> URL:
         caller = info.context.caller
         return URL(await info.context.loaders.compute(lambda: sign_original(caller, self.core)))
@@ -71,11 +75,11 @@ class Original:
         )
 
 
-@strawberry.type(description="What applies after resolution, and where each value came from.")
+@strawberry.type(description="The resolved values, and the level that each comes from.")
 class EffectivePolicy:
-    resize_gravity: Gravity = strawberry.field(description="Where a crop is anchored.")
+    resize_gravity: Gravity = strawberry.field(description="Which part of the image a crop keeps.")
     resize_gravity_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
-    include_all: bool = strawberry.field(description="Whether the whole picture is shown.")
+    include_all: bool = strawberry.field(description="Whether the whole image is shown, padded.")
     include_all_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
 
 
@@ -85,49 +89,51 @@ async def _picture(info: Info, lay_out: Callable[[], Layout | None]) -> Picture 
     return None if picture is None else Picture.of(picture)
 
 
-@strawberry.type(description="The originals of one asset, and what holds for all of them.")
+@strawberry.type(description="The originals of one asset, and the settings for all of them.")
 class Pack(Node):
-    version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
+    version: int = strawberry.field(description="Counts changes; for `expectedVersion`.")
     sequence_number: Long = strawberry.field(description="Rises with every change of any pack of the tenant.")
-    asset_id: Long | None = strawberry.field(description="The asset it belongs to; unique within the tenant.")
-    external_id: str | None = strawberry.field(description="What another system calls it; unique within the tenant.")
-    main_location: str | None = strawberry.field(description="The location shown where none is asked for.")
+    asset_id: Long | None = strawberry.field(description="The asset that it belongs to; unique within the tenant.")
+    external_id: str | None = strawberry.field(description="Its id in another system; unique within the tenant.")
+    main_location: str | None = strawberry.field(description="The location to show if a request names none.")
     resize_gravity: Gravity | None = strawberry.field(
-        description="Where a crop is anchored; null: the location decides."
+        description="Which part of the image a crop keeps; null: the location decides."
     )
     use_resize_include_all: IncludeAll = strawberry.field(
-        description="Whether the whole picture is shown; UNSET: the location decides."
+        description="Whether the whole image is shown, padded; UNSET: the location decides."
     )
     created_at: datetime = strawberry.field(description="When it was created.")
-    modified_at: datetime = strawberry.field(description="When it was last changed.")
+    modified_at: datetime = strawberry.field(description="When it was last modified.")
 
     @strawberry.field(
-        description="Every location of the tenant, by name; `source` is null where this pack has nothing to show."
+        description="Every location of the tenant, by name; `source` is null if this pack has nothing to show there."
     )
     async def locations(self, info: Info) -> list["PackLocation"]:
         snapshot = await info.context.loaders.snapshots.load(self.id)
         return [] if snapshot is None else [PackLocation.of(snapshot, name) for name in sorted(snapshot.locations)]
 
-    @strawberry.field(description="One location of this pack; null: the tenant has no such location.")
+    @strawberry.field(description="One location of this pack; null if the tenant has no such location.")
     async def location(
-        self, info: Info, name: Annotated[str, strawberry.argument(description="The location's name.")]
+        self, info: Info, name: Annotated[str, strawberry.argument(description="The name of the location.")]
     ) -> "PackLocation | None":
         snapshot = await info.context.loaders.snapshots.load(self.id)
         return None if snapshot is None or name not in snapshot.locations else PackLocation.of(snapshot, name)
 
-    @strawberry.field(description="Where what it shows now is always found. Add ?location=… to it. Never changes.")
+    @strawberry.field(
+        description="The URL that always shows the current image. Append ?location=… for a location. It never changes."
+    )
     def stable_url(self, info: Info) -> URL:
         return URL(info.context.caller.urls.stable(self.id))
 
     @strawberry.field(
-        description="Different locations under different media queries; null where none has anything to show."
+        description="An image with different locations for different media queries; null if none has anything to show."
     )
     async def picture(
         self,
         info: Info,
         sources: Annotated[
             list[PictureSourceInput],
-            strawberry.argument(description="In order; the last one without a media query gives `src`."),
+            strawberry.argument(description="In order; the last source without a media query provides `src`."),
         ],
     ) -> Picture | None:
         caller, loaders = info.context.caller, info.context.loaders
@@ -153,25 +159,29 @@ class Pack(Node):
         )
 
 
-@strawberry.type(description="One location of one pack: its own original if it has one, its overrides, its variants.")
+@strawberry.type(description="One pack at one location: its own original if it has one, its overrides, its variants.")
 class PackLocation(Node):
-    version: int = strawberry.field(description="Counts changes; 0 where nothing was ever set.")
-    name: str = strawberry.field(description="The location's name.")
+    version: int = strawberry.field(description="Counts changes; 0 if nothing was ever set.")
+    name: str = strawberry.field(description="The name of the location.")
     location: ImageLocation = strawberry.field(description="The location.")
     pack: Pack = strawberry.field(description="The pack.")
     original: Original | None = strawberry.field(description="The pack's own original here.")
     source: str | None = strawberry.field(
-        description="The location whose original is shown here, after the fallback chain; null: nothing is."
+        description="The location whose original is shown here, after following fallbacks; null if there is none."
     )
-    crop: Crop | None = strawberry.field(description="The crop set here; null: that of `source` applies.")
-    focus: Focus | None = strawberry.field(description="The focal point set here; null: that of `source` applies.")
-    resize_gravity: Gravity | None = strawberry.field(description="Where a crop is anchored; null: the pack decides.")
+    crop: Crop | None = strawberry.field(description="The crop set here; null: the crop of `source` applies.")
+    focus: Focus | None = strawberry.field(
+        description="The focal point set here; null: the focal point of `source` applies."
+    )
+    resize_gravity: Gravity | None = strawberry.field(
+        description="Which part of the image a crop keeps; null: the pack decides."
+    )
     use_resize_include_all: IncludeAll = strawberry.field(
-        description="Whether the whole picture is shown; UNSET: the pack decides."
+        description="Whether the whole image is shown, padded; UNSET: the pack decides."
     )
     snapshot: strawberry.Private[model.Snapshot]
 
-    @strawberry.field(description="What applies after resolution.")
+    @strawberry.field(description="The resolved values that apply here.")
     def effective(self) -> EffectivePolicy:
         policy = policy_for(self.snapshot, self.name)
         return EffectivePolicy(
@@ -181,11 +191,13 @@ class PackLocation(Node):
             include_all_from=policy.include_all_from,
         )
 
-    @strawberry.field(description="Where what is shown here now is always found. Never changes.")
+    @strawberry.field(description="The URL that always shows the current image here. It never changes.")
     def stable_url(self, info: Info) -> URL:
         return URL(info.context.caller.urls.stable(self.pack.id, self.name))
 
-    @strawberry.field(description="What `stableUrl` gives now. Immutable; null where there is nothing to show.")
+    @strawberry.field(
+        description="The immutable URL of what `stableUrl` currently shows; null if there is nothing to show."
+    )
     def current_url(self, info: Info) -> URL | None:
         caller = info.context.caller
         try:
@@ -194,7 +206,7 @@ class PackLocation(Node):
             return None
         return URL(caller.urls.immutable(target.key))
 
-    @strawberry.field(description="What is rendered ahead of time here, and how each stands.")
+    @strawberry.field(description="The planned variants here, with their states.")
     async def variants(self, info: Info, formats: Formats = strawberry.UNSET) -> list[Variant]:
         caller, loaders, chosen = info.context.caller, info.context.loaders, given(formats)
         wanted_formats = None if chosen is None else {core(format) for format in chosen}
@@ -207,7 +219,7 @@ class PackLocation(Node):
         ]
 
     @strawberry.field(
-        description="Everything a page needs for one picture element; null where there is nothing to show."
+        description="Everything that a page needs for one `<picture>` element; null if there is nothing to show."
     )
     async def picture(
         self,
@@ -222,7 +234,7 @@ class PackLocation(Node):
 
     @classmethod
     def of(cls, snapshot: model.Snapshot, name: str) -> "PackLocation":
-        """Return the GraphQL value of one location of a pack; the tenant has it."""
+        """Return the GraphQL value of a pack at one location of the tenant."""
         pack_location, pack = snapshot.pack_location(name), snapshot.pack
         crop, focus = pack_location.crop, pack_location.focus
         return cls(

@@ -1,4 +1,4 @@
-"""Pictures and variants: what a page shows, and what stands behind it."""
+"""GraphQL types of pictures (for `<picture>` elements) and variants."""
 
 from datetime import datetime
 from typing import Annotated
@@ -17,40 +17,42 @@ from schema.base.scalars import URL, Long
 
 Widths = Annotated[
     list[int] | None,
-    strawberry.argument(description="Widths in pixels to offer; without them the location's renditions."),
+    strawberry.argument(description="Widths to offer in pixels; by default those of the location's renditions."),
 ]
-Formats = Annotated[list[ImageFormat] | None, strawberry.argument(description="Only these formats; all without it.")]
+Formats = Annotated[list[ImageFormat] | None, strawberry.argument(description="Only these formats; all if absent.")]
 Sizes = Annotated[
     str | None,
     strawberry.argument(
-        description="How wide the picture will be shown, as in HTML, in up to 1,000 characters; "
-        "without it as wide as the location, or as the page where that is narrower."
+        description="The HTML attribute `sizes`: how wide the image is displayed, up to 1,000 characters. By "
+        "default the width of the location, or of the page if that is narrower."
     ),
 ]
 
 
-@strawberry.type(description="One source element of a picture: one format of one location.")
+@strawberry.type(description="One `<source>` element: one format of one location.")
 class PictureSource:
-    media_type: str = strawberry.field(description="The format, for `type`.")
-    media: str | None = strawberry.field(description="The media query under which this source is shown.")
-    sizes: str | None = strawberry.field(description="How wide the picture will be shown.")
+    media_type: str = strawberry.field(description="The media type, for `type`.")
+    media: str | None = strawberry.field(description="The media query for which this source is used.")
+    sizes: str | None = strawberry.field(description="The attribute `sizes`: how wide the image is displayed.")
     srcset: str = strawberry.field(
-        description="Immutable URLs with their widths; widths that the original does not have are left out."
+        description="Immutable URLs with their widths. Widths beyond the original's are omitted."
     )
-    width: int = strawberry.field(description="Width at a dpr of 1, for the layout.")
-    height: int = strawberry.field(description="Height at a dpr of 1, for the layout.")
+    width: int = strawberry.field(description="Width at a pixel ratio of 1, for the layout.")
+    height: int = strawberry.field(description="Height at a pixel ratio of 1, for the layout.")
 
 
-@strawberry.type(description="Everything a page needs for one picture element.")
+@strawberry.type(description="Everything that a page needs for one `<picture>` element.")
 class Picture:
-    src: URL = strawberry.field(description="For browsers that know none of the sources; immutable.")
+    src: URL = strawberry.field(description="The immutable URL for browsers that support none of the sources.")
     width: int = strawberry.field(description="Width of `src` in pixels.")
     height: int = strawberry.field(description="Height of `src` in pixels.")
-    sources: list[PictureSource] = strawberry.field(description="In the order in which browsers are to try them.")
-    thumbhash: str | None = strawberry.field(description="The original's ThumbHash in Base64, to show meanwhile.")
-    dominant_color: str | None = strawberry.field(description="The original's dominant colour, #rrggbb.")
+    sources: list[PictureSource] = strawberry.field(description="In the order in which browsers try them.")
+    thumbhash: str | None = strawberry.field(
+        description="The ThumbHash of the original in Base64, as a placeholder while the image loads."
+    )
+    dominant_color: str | None = strawberry.field(description="The dominant colour of the original, #rrggbb.")
     state: VariantState = strawberry.field(
-        description="READY when every variant in it is stored, FAILED when any failed, else PENDING."
+        description="READY if every variant in it is stored, FAILED if any failed, otherwise PENDING."
     )
     core: strawberry.Private[pictures.Picture]
 
@@ -59,7 +61,9 @@ class Picture:
         self,
         alt: Annotated[
             str,
-            strawberry.argument(description="What the picture shows, for who cannot see it; up to 1,000 characters."),
+            strawberry.argument(
+                description="A text alternative for people who cannot see the image; up to 1,000 characters."
+            ),
         ],
         loading: Annotated[str, strawberry.argument(description="lazy or eager.")] = "lazy",
     ) -> str:
@@ -90,22 +94,23 @@ class Picture:
         )
 
 
-@strawberry.input(description="One location of a picture that shows different locations under different media queries.")
+@strawberry.input(description="One location of a picture that shows different locations for different media queries.")
 class PictureSourceInput:
     location: str = strawberry.field(description="Which location.")
     media: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The media query under which it is shown, up to 1,000 characters; always without one.",
+        description="The media query for which it is shown, up to 1,000 characters; if absent, always.",
     )
     widths: list[int] | None = strawberry.field(
-        default=strawberry.UNSET, description="Widths in pixels to offer; without them the location's renditions."
+        default=strawberry.UNSET,
+        description="Widths to offer in pixels; by default those of the location's renditions.",
     )
     formats: list[ImageFormat] | None = strawberry.field(
-        default=strawberry.UNSET, description="Formats to offer; without them the location's."
+        default=strawberry.UNSET, description="Formats to offer; by default those of the location."
     )
     sizes: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="How wide the picture will be shown, as in HTML, in up to 1,000 characters.",
+        description="The HTML attribute `sizes`: how wide the image is displayed, up to 1,000 characters.",
     )
 
     def to_core(self) -> pictures.RequestedSource:
@@ -119,7 +124,7 @@ def wanted(
     sizes: str | None,
     media: str | None = None,
 ) -> pictures.RequestedSource:
-    """Return what a page asks for, its optional arguments as they came."""
+    """Return what a page requests, with its optional arguments as they came."""
     chosen = given(formats)
     return pictures.RequestedSource(
         location=location,
@@ -130,23 +135,25 @@ def wanted(
     )
 
 
-@strawberry.type(description="One rendered picture, or one still to be rendered.")
+@strawberry.type(description="One rendered image, or one that is still to be rendered.")
 class Variant(Node):
     format: ImageFormat = strawberry.field(description="Its format.")
     width: int = strawberry.field(description="Width in pixels.")
     height: int = strawberry.field(description="Height in pixels.")
-    bytes: Long | None = strawberry.field(description="Its length; null before it is stored.")
-    url: URL = strawberry.field(description="Immutable; one that is not stored yet is rendered on demand.")
-    upscaled: bool = strawberry.field(
-        description="Whether the picture is enlarged beyond its own pixels; false where another has replaced it."
+    bytes: Long | None = strawberry.field(description="Its length in bytes; null until it is stored.")
+    url: URL = strawberry.field(
+        description="Its immutable URL. A variant that is not stored yet is rendered on demand."
     )
-    state: VariantState = strawberry.field(description="How it stands.")
-    error: str | None = strawberry.field(description="Why the last try failed.")
+    upscaled: bool = strawberry.field(
+        description="Whether the image is enlarged beyond its own pixels; false if another image has replaced it."
+    )
+    state: VariantState = strawberry.field(description="The state of the variant.")
+    error: str | None = strawberry.field(description="Why the last attempt failed.")
     rendered_at: datetime | None = strawberry.field(description="When it was stored.")
 
     @classmethod
     def of(cls, key: Key, entry: Entry | None, urls: Urls, *, upscaled: bool) -> "Variant":
-        """Return the GraphQL value; a planned variant without a row is pending."""
+        """Return the GraphQL value. A planned variant without a row is pending."""
         return cls(
             id=strawberry.ID(f"variant:{key.pack}/{key.location}/{key.fingerprint}/{key.plan}"),
             format=ImageFormat[key.plan.format.name],

@@ -1,4 +1,4 @@
-"""Purges: which copies in a CDN are removed, why, and how far that is."""
+"""GraphQL types of purges: which copies are removed from the CDN, why, and their progress."""
 
 from datetime import datetime
 
@@ -16,31 +16,33 @@ from schema.request.context import Info
 
 
 @strawberry.type(
-    description="Copies in a CDN that a change has made old. They are removed at once, and once more 20 seconds after"
-    " that was complete. Without a CDN there is nothing to do."
+    description="Copies in the CDN that a change made stale. They are removed at once, and again 20 seconds after "
+    "that was complete. Without a CDN there is nothing to do."
 )
 class Purge(Node):
     scope: str = strawberry.field(description="What is purged: a pack, a location or the tenant.")
-    cause: str = strawberry.field(description="Why: the last change that asked for it before it was begun, and whose.")
-    tags: list[str] = strawberry.field(description="What carries one of these is purged.")
+    cause: str = strawberry.field(
+        description="Why: the last change that requested it before it was sent, and the caller who made it."
+    )
+    tags: list[str] = strawberry.field(description="The purge tags; the CDN removes every copy that has one of them.")
     erasing: bool = strawberry.field(
-        description="Whether the pack was erased: then nothing of it is kept to be shown for want of something newer,"
-        " and its immutable URLs are purged too."
+        description="Whether the pack was erased. Then its immutable URLs are purged too, and no stale copy may "
+        "be served in their place."
     )
     state: JobState = strawberry.field(
-        description="QUEUED: not begun; RUNNING: begun, perhaps put off; SUCCEEDED: gone everywhere, twice;"
-        " FAILED: refused, or given up after a day."
+        description="QUEUED: not sent yet; RUNNING: sent, or postponed; SUCCEEDED: complete, twice; FAILED: "
+        "refused, or given up after a day."
     )
-    attempts: int = strawberry.field(description="How often the CDN was asked to purge.")
-    provider_id: str | None = strawberry.field(description="What the CDN calls the last purge that it took.")
+    attempts: int = strawberry.field(description="The number of purge requests sent to the CDN.")
+    provider_id: str | None = strawberry.field(description="The CDN's id of the last accepted purge request.")
     error: str | None = strawberry.field(
-        description="What went wrong since a purge was last complete; null: nothing did."
+        description="The last error since a purge was complete; null if there was none."
     )
-    requested_at: datetime = strawberry.field(description="When it was asked for.")
+    requested_at: datetime = strawberry.field(description="When it was requested.")
     first_completed_at: datetime | None = strawberry.field(
-        description="When the first purge had reached every cache; the second follows it. null: it has not."
+        description="When the first purge had reached every cache; the second follows. Null if it has not."
     )
-    finished_at: datetime | None = strawberry.field(description="When it ended: when the second was complete too.")
+    finished_at: datetime | None = strawberry.field(description="When it finished, the second purge included.")
 
     @classmethod
     def of(cls, purge: catalog.Purge) -> "Purge":
@@ -63,7 +65,8 @@ class Purge(Node):
 @strawberry.type
 class PurgeQuery:
     @strawberry.field(
-        description="The tenant's purges, newest first; those that ended within the last 7 days, and all others.",
+        description="The purges of the tenant, newest first: all open ones, and those that finished within the "
+        "last 7 days.",
         extensions=[READS],
     )
     async def purges(self, info: Info, first: First = 20, after: After = strawberry.UNSET) -> Connection[Purge]:

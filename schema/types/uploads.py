@@ -1,4 +1,4 @@
-"""Uploads: where to send the bytes of an original."""
+"""GraphQL types of uploads: where to send the bytes of an original."""
 
 from datetime import datetime
 
@@ -18,17 +18,19 @@ class KeyValue:
 
 
 @strawberry.type(
-    description="Where to send the bytes: when `fields` is empty, the raw body by `method` with `headers`; "
-    "else multipart with those fields first and the part `file` last."
+    description="How to send the bytes. If `fields` is empty, send the raw body by `method` with `headers`; "
+    "otherwise a multipart form with these fields first and the part `file` last."
 )
 class Upload:
-    id: strawberry.ID = strawberry.field(description="For `setOriginal`, once the bytes are sent.")
-    url: URL = strawberry.field(description="Where to send them.")
+    id: strawberry.ID = strawberry.field(description="For `setOriginal`, after the bytes are sent.")
+    url: URL = strawberry.field(description="The URL to send them to.")
     method: str = strawberry.field(description="The HTTP method.")
     fields: list[KeyValue] = strawberry.field(description="Form fields to send before the file.")
     headers: list[KeyValue] = strawberry.field(description="Headers to send.")
-    max_bytes: Long = strawberry.field(description="How many bytes are accepted: as many as were announced.")
-    expires_at: datetime = strawberry.field(description="Until when: 15 minutes. The application takes one attempt.")
+    max_bytes: Long = strawberry.field(description="The number of bytes that are accepted: as announced.")
+    expires_at: datetime = strawberry.field(
+        description="When the upload expires: after 15 minutes. The application accepts one attempt."
+    )
 
     @classmethod
     def of(cls, upload: catalog.Upload, ticket: Ticket) -> "Upload":
@@ -43,28 +45,28 @@ class Upload:
         )
 
 
-@strawberry.input(description="What is about to be uploaded.")
+@strawberry.input(description="An announced upload.")
 class UploadInput:
     media_type: str = strawberry.field(
-        description="image/jpeg or the like; empty or application/octet-stream if it is not known. "
-        "Parameters are ignored. The bytes decide."
+        description="The media type, such as image/jpeg; empty or application/octet-stream if unknown. Parameters "
+        "are ignored. The bytes decide."
     )
-    bytes: Long = strawberry.field(description="At most how many bytes; for PRESIGNED_PUT exactly.")
+    bytes: Long = strawberry.field(description="The maximum number of bytes; for PRESIGNED_PUT the exact number.")
     sha256: str | None = strawberry.field(
         default=strawberry.UNSET, description="SHA-256 of the bytes, in hex; other bytes are refused then."
     )
     method: UploadMethod = strawberry.field(
         default=UploadMethod.PRESIGNED_POST,
-        description="How they are to be sent; the answer's shape is the same for all. Do what the answer says: where "
-        "the store does not take them so, it is another method.",
+        description="How to send them. The shape of the response is the same for all methods. Follow the "
+        "response: if the store does not support the method, it names another one.",
     )
 
 
-@strawberry.input(one_of=True, description="Where an original comes from: exactly one of these.")
+@strawberry.input(one_of=True, description="The source of an original: exactly one of these.")
 class OriginalSource:
     upload_id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="An upload whose bytes were sent.")
     url: strawberry.Maybe[URL] = strawberry.field(
-        description="An address, http or https, of a public host; what kind of picture it is, its bytes tell."
+        description="An http or https URL on a public host. The bytes decide the format."
     )
 
     def to_core(self) -> Source:

@@ -1,4 +1,4 @@
-"""Webhooks: who is told of what, and every single telling."""
+"""GraphQL types of webhooks and their deliveries."""
 
 from datetime import datetime
 
@@ -16,19 +16,21 @@ from schema.base.scalars import URL
 from schema.request.context import Info
 
 
-@strawberry.type(description="One telling of one webhook.")
+@strawberry.type(description="One message to one webhook.")
 class WebhookDelivery(Node):
-    event: str = strawberry.field(description="What is told: pack.changed, variants.ready or job.finished.")
+    event: str = strawberry.field(description="The event: pack.changed, variants.ready or job.finished.")
     state: JobState = strawberry.field(
-        description="QUEUED: still to be told, perhaps again; SUCCEEDED: the address took it; FAILED: given up."
+        description="QUEUED: not delivered yet, perhaps retried; SUCCEEDED: the receiver accepted it; FAILED: given up."
     )
-    attempts: int = strawberry.field(description="How often it was tried.")
+    attempts: int = strawberry.field(description="The number of attempts.")
     response_status: int | None = strawberry.field(
-        description="What the address answered last; null: nothing was sent yet, or there was no answer."
+        description="The last HTTP status of the receiver; null if nothing was sent yet, or no response came."
     )
-    error: str | None = strawberry.field(description="Why the last attempt came to nothing; null: none has.")
-    next_attempt_at: datetime | None = strawberry.field(description="When it is tried next; null: it has ended.")
-    created_at: datetime = strawberry.field(description="When it happened.")
+    error: str | None = strawberry.field(description="Why the last attempt failed; null if none did.")
+    next_attempt_at: datetime | None = strawberry.field(
+        description="When the next attempt starts; null if it has finished."
+    )
+    created_at: datetime = strawberry.field(description="When the event happened.")
 
     @classmethod
     def of(cls, delivery: Delivery) -> "WebhookDelivery":
@@ -44,19 +46,19 @@ class WebhookDelivery(Node):
         )
 
 
-@strawberry.type(description="An address that is told what happens, by POST, signed by the Standard Webhooks rules.")
+@strawberry.type(description="A URL that receives events by POST, signed by the rules of Standard Webhooks.")
 class Webhook(Node):
     url: URL = strawberry.field(description="The address.")
-    events: list[str] = strawberry.field(description="What it is told: pack.changed, variants.ready, job.finished.")
-    active: bool = strawberry.field(description="Whether it is told anything at present.")
+    events: list[str] = strawberry.field(
+        description="The events that it receives: pack.changed, variants.ready, job.finished."
+    )
+    active: bool = strawberry.field(description="Whether it receives events.")
     old_secrets_until: datetime | None = strawberry.field(
-        description="Until when a replaced secret signs too; null: only the current secret signs."
+        description="Until when a replaced secret also signs; null if only the current secret signs."
     )
     core: strawberry.Private[CoreWebhook]
 
-    @strawberry.field(
-        description="What it was told in the last 30 days, and what it is still to be told; newest first."
-    )
+    @strawberry.field(description="Pending deliveries and those of the last 30 days, newest first.")
     async def deliveries(
         self, info: Info, first: First = 20, after: After = strawberry.UNSET
     ) -> Connection[WebhookDelivery]:
