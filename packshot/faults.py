@@ -105,8 +105,8 @@ class FaultLog:
                 self._outages.popitem(last=False)
         return traced
 
-    def admit(self, record: logging.LogRecord, limit: int) -> bool:
-        """Whether a record that another library wrote is among the first `limit` of its place in a window."""
+    def is_within_limit(self, record: logging.LogRecord, limit: int) -> bool:
+        """Whether another library's log record is among the first `limit` records of its source line in a window."""
         error = record.exc_info[1] if record.exc_info else None
         place = (record.name, record.pathname, record.lineno)
         kind = place if error is None else (*place, type(error), origin(error))

@@ -11,7 +11,7 @@ from dramatiq import Broker
 from packshot import faults
 from packshot.catalog.work.orders import Priority
 from packshot.site import Site
-from pregen.queue.broker import ACTOR, QUEUES, SEPARATOR, QueueBell
+from pregen.queue.broker import ACTOR, QUEUES, SEPARATOR, QueueDoorbell
 from pregen.queue.state import QueueState
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.collector import Collector
@@ -39,7 +39,7 @@ MAINTENANCE_SECONDS = 1.0
 BULK_RINGS = 64
 
 
-class Pregen(QueueBell):
+class Pregen(QueueDoorbell):
     """Works on packs until it is stopped. One a process.
 
     Embedded, it is the only one of its data folder, and the folder's lock sees

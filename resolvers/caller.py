@@ -10,7 +10,7 @@ from packshot.catalog.clients.idempotency import IdempotentCall, begin_call, end
 from packshot.catalog.database.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from resolvers.urls.build import Urls, urls_of
 
 
@@ -41,7 +41,7 @@ class Caller:
     """
 
     site: Site
-    bell: Bell
+    doorbell: Doorbell
     tenant: str
     subject: str
     origin: str

@@ -19,5 +19,5 @@ def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
         tombstones.refuse_erased(tx, [pack_id], field=("id",))
         job = order_erasure(tx, tombstone, originals)
         caller.answer(job=f"job:{job.id}")
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job

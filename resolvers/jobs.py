@@ -156,7 +156,7 @@ def regenerate_tenant(
                 by=caller.subject,
             )
         caller.answer(job=f"job:{job.id}")
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job
 
 
@@ -170,7 +170,7 @@ def resume_job(caller: Caller, job_id: str) -> Job:
     """Go on with a paused job; see `packshot.catalog.work.job_control.resume`."""
     with caller.write() as tx:
         job = job_control.resume(tx, job_id)
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job
 
 
@@ -184,7 +184,7 @@ def retry_failures(caller: Caller, job_id: str) -> Job:
     """Try once more what a job could not render; see `packshot.catalog.work.job_control.retry_failures`."""
     with caller.write() as tx:
         job = job_control.retry_failures(tx, job_id)
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job
 
 
@@ -192,5 +192,5 @@ def activate_job(caller: Caller, job_id: str, *, accept_failures: bool = False) 
     """Activate a prepared change although some variants failed; see `job_control.accept_failures`."""
     with caller.write() as tx:
         job = job_control.accept_failures(tx, job_id, failures=accept_failures)
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job

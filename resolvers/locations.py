@@ -185,7 +185,7 @@ def _put(
         location = locations.get_location(tx, name)
         assert location is not None
     if job is not None:
-        caller.bell.wake()
+        caller.doorbell.wake()
     return LocationChange(location, job, plan)
 
 
@@ -230,7 +230,7 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
             job = changes.begin_job(caller, tx, None, None, activated=True)
             caller.answer(job=f"job:{job.id}")
     if job is not None:
-        caller.bell.wake()
+        caller.doorbell.wake()
     return job
 
 

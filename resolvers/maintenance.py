@@ -37,7 +37,7 @@ def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[ScrubResult], No
     """
     result = scrub(caller.site, caller.tenant, deep=deep, mend=True, seen=seen)
     if result.ordered:
-        caller.bell.wake()
+        caller.doorbell.wake()
     failures = [
         Failure(pack_id, location, ErrorCode.UNRENDERABLE, MESSAGES[lost.fault], 0)
         for lost in result.lost

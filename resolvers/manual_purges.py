@@ -105,7 +105,7 @@ def refresh_older_than(
         change = Change(refreshed_packs=frozenset(there))
         job = changes.refresh(caller, tx, change, priority=Priority.BULK, location=None)
         caller.answer(job=f"job:{job.id}")
-    caller.bell.wake()
+    caller.doorbell.wake()
     return job
 
 

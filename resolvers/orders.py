@@ -44,7 +44,7 @@ def the_one(pack_ids: Iterable[str]) -> str | None:
 def ring_for(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:
     """Tell the worker of orders that have just been committed."""
     if priority is Priority.BULK:
-        caller.bell.wake()
+        caller.doorbell.wake()
         return
     for pack_id in pack_ids:
-        caller.bell.ring(caller.tenant, pack_id, priority)
+        caller.doorbell.ring(caller.tenant, pack_id, priority)

@@ -95,7 +95,7 @@ def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
             caller.answer(job=f"job:{job.id}")
     if job is not None:
         ring_for(caller, [placed.pack_id])
-        caller.bell.wake()
+        caller.doorbell.wake()
     return snapshot, job
 
 
@@ -135,7 +135,7 @@ def create_packs(
         caller.answer(outcomes=dump_outcomes(outcomes))
         if job is not None:
             caller.answer(job=f"job:{job.id}")
-    caller.bell.wake()
+    caller.doorbell.wake()
     return outcomes, job
 
 
@@ -216,10 +216,10 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
     urls = {}
     for index, original in enumerate(new.originals):
         columns = _columns(original)
-        if (here := taken.get(original.location)) is not None:
+        if (taken_original := taken.get(original.location)) is not None:
             url_imports.cancel_import(tx, pack_id, original.location)
-            packs.keep_original(tx, pack_id, here, live=new.live)
-            columns |= {"original_sha256": here.sha256, "original_at": tx.now}
+            packs.keep_original(tx, pack_id, taken_original, live=new.live)
+            columns |= {"original_sha256": taken_original.sha256, "original_at": tx.now}
         elif original.source.url is not None:
             urls[original.location] = original.source.url
         try:

@@ -74,7 +74,7 @@ def update_tenant(
             caller.answer(job=f"job:{job.id}")
         tenant = tenants.get_tenant(tx)
     if job is not None:
-        caller.bell.wake()
+        caller.doorbell.wake()
     return tenant, job
 
 

@@ -18,7 +18,7 @@ from packshot import faults
 from packshot.errors import PackshotError
 from packshot.settings.types import split_list
 from packshot.site import Site
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from pregen.worker import Pregen
 from schema.request.threads import Threads, ThreadsBusy
 from serve.admin.cross_origin import CrossOrigin
@@ -36,7 +36,7 @@ from serve.http.pages import Page
 from serve.http.problems import Overloaded
 from serve.image.demand import DemandCounter
 from serve.image.explain import Explainer
-from serve.image.guard import Guard
+from serve.image.guard import AccessGuard
 from serve.image.images import Images
 from serve.image.picture_json import Pictures
 from serve.image.recency import Recency
@@ -47,30 +47,30 @@ FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
 
 
 def create_app(
-    site: Site, broker: Broker, bell: Bell, token: str, *, lifespan: Lifespan[Starlette] | None = None
+    site: Site, broker: Broker, doorbell: Doorbell, token: str, *, lifespan: Lifespan[Starlette] | None = None
 ) -> Starlette:
     """Return the application; `token` is the admin's."""
     threads = Threads()
-    gate = Authenticator(site, bell, token, threads)
-    graphql = AdminGraphQL(gate, threads)
+    authenticator = Authenticator(site, doorbell, token, threads)
+    graphql = AdminGraphQL(authenticator, threads)
     demand = DemandCounter(site)
-    guard = Guard(site, Explainer(site, gate))
+    access_guard = AccessGuard(site, Explainer(site, authenticator))
     recency = Recency(site)
-    images = Images(site, demand, recency, guard)
-    health = Health(site, broker, gate.keys)
-    live = Live(site, images, guard, gate, bell, threads, health)
+    images = Images(site, demand, recency, access_guard)
+    health = Health(site, broker, authenticator.keys)
+    live = Live(site, images, access_guard, authenticator, doorbell, threads, health)
     routes = [
         # First, as they are looked through in this order.
-        *Pictures(site, guard).routes,
+        *Pictures(site, access_guard).routes,
         *images.routes,
         *live.routes,
         Route("/", front_page),
         Route("/graphql", graphql),
         WebSocketRoute("/graphql", graphql),
-        *Uploads(site, gate, threads).routes,
-        *Originals(site, gate).routes,
-        *Reports(site, gate).routes,
-        *RestAdmin(site, gate, threads).routes,
+        *Uploads(site, authenticator, threads).routes,
+        *Originals(site, authenticator).routes,
+        *Reports(site, authenticator).routes,
+        *RestAdmin(site, authenticator, threads).routes,
         *health.routes,
     ]
     app = Starlette(
@@ -89,7 +89,7 @@ def create_app(
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
             Middleware(OptionsMethod),
         ],
-        lifespan=counting(demand, recency, refreshing(gate.keys, lifespan)),
+        lifespan=counting(demand, recency, refreshing(authenticator.keys, lifespan)),
     )
     # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.
     app.router.redirect_slashes = False

@@ -66,12 +66,12 @@ class Verdict:
     Attributes:
         collect: what nobody needs.
         current: what URLs give again.
-        promised: what a rollback would need, by the moment from which its grace period counts.
+        revertible: variants that a revert would need, by the moment from which its grace period counts.
     """
 
     collect: Sequence[SupersededVariant]
     current: Sequence[SupersededVariant]
-    promised: Mapping[datetime, Sequence[SupersededVariant]]
+    revertible: Mapping[datetime, Sequence[SupersededVariant]]
 
 
 def judge(
@@ -91,18 +91,18 @@ def judge(
     """
     collect: list[SupersededVariant] = []
     current: list[SupersededVariant] = []
-    promised: dict[datetime, list[SupersededVariant]] = {}
+    revertible: dict[datetime, list[SupersededVariant]] = {}
     for one in found:
         snapshot = snapshots.get(one.pack_id)
         if snapshot is None:
             collect.append(one)
         elif _gives(snapshot, change, one, limit):
             current.append(one)
-        elif (until := _promised_until(snapshot, one, retired, limit)) is not None:
-            promised.setdefault(until, []).append(one)
+        elif (until := _revertible_until(snapshot, one, retired, limit)) is not None:
+            revertible.setdefault(until, []).append(one)
         else:
             collect.append(one)
-    return Verdict(collect, current, promised)
+    return Verdict(collect, current, revertible)
 
 
 def _gives(snapshot: Snapshot, change: Change | None, one: SupersededVariant, limit: Size) -> bool:
@@ -110,7 +110,7 @@ def _gives(snapshot: Snapshot, change: Change | None, one: SupersededVariant, li
     return now.has(one.location, one.fingerprint, one.plan, planned=one.planned)
 
 
-def _promised_until(
+def _revertible_until(
     snapshot: Snapshot,
     one: SupersededVariant,
     retired: Mapping[str, Sequence[tuple[Location, datetime]]],
@@ -180,12 +180,14 @@ def _decide(
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
         before = tx.now - site.settings.grace
-        here = None if only is None else only.columns
-        found = _without(faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed), only=here))
+        columns = None if only is None else only.columns
+        found = _without(
+            faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed), only=columns)
+        )
         verdict = _judge(tx, site, found, before)
         collection.set_superseded(tx, verdict.current, None)
-        for moment, promised in verdict.promised.items():
-            collection.set_superseded(tx, promised, moment)
+        for moment, revertible in verdict.revertible.items():
+            collection.set_superseded(tx, revertible, moment)
         collection.mark_collecting(tx, verdict.collect)
     return len(found), list(verdict.collect)
 
@@ -338,12 +340,12 @@ def _split_unplanned(
 ) -> tuple[list[UnplannedVariant], list[UnplannedVariant]]:
     """Return which unplanned variants may go first, and which clients ask for often; note which are planned by now."""
     snapshots, change = read_snapshots(tx, {one.row.pack_id for one in found}), read_change(tx)
-    asked = demand.read_popular(tx, threshold=site.settings.demand_threshold)
+    popular = demand.read_popular(tx, threshold=site.settings.demand_threshold)
     current: set[tuple[str, ...]] = set()
     often: set[tuple[str, ...]] = set()
     for pack_id, snapshot in snapshots.items():
         current |= {(pack_id, *place) for place in current_variants(snapshot, change, limit=site.limit).planned}
-        often |= {place_of(one.key) for one in demand.popular_targets(asked, snapshot, (), limit=site.limit)}
+        often |= {place_of(one.key) for one in demand.popular_targets(popular, snapshot, (), limit=site.limit)}
     collection.mark_planned(tx, [one.row for one in found if one.row.columns in current])
     free = [one for one in found if one.row.columns not in current]
     return [one for one in free if one.row.columns not in often], [one for one in free if one.row.columns in often]

@@ -27,9 +27,11 @@ def check_profile(profile: bytes, max_bytes: int) -> None:
     Raises:
         TooLarge: the profile's header says that it has more than `max_bytes`.
     """
-    told = int.from_bytes(profile[:4], "big")
-    if told > max_bytes and profile[36:40] == b"acsp":
-        raise TooLarge("The picture's colour profile is too large.", expected=f"at most {max_bytes} bytes", got=told)
+    announced = int.from_bytes(profile[:4], "big")
+    if announced > max_bytes and profile[36:40] == b"acsp":
+        raise TooLarge(
+            "The picture's colour profile is too large.", expected=f"at most {max_bytes} bytes", got=announced
+        )
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:

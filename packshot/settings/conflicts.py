@@ -18,8 +18,8 @@ _OF_CDN = {
 
 def conflicts(settings: Settings) -> dict[str, str]:
     """Return what does not go together, as one line each, by name of the variable."""
-    told = [*_buckets(settings), *_tokens(settings), *_cdn(settings), *_packages(settings)]
-    return {PREFIX + name: f"{PREFIX}{name}: expected {fault}" for name, fault in told}
+    conflicts = [*_buckets(settings), *_tokens(settings), *_cdn(settings), *_packages(settings)]
+    return {PREFIX + name: f"{PREFIX}{name}: expected {fault}" for name, fault in conflicts}
 
 
 def _buckets(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -361,13 +361,13 @@ class Settings(BaseSettings):
         """What works on one machine only, although a queue that others could share is set; a sentence each."""
         if self.redis_url is None:
             return ()
-        here = {
+        single_machine_parts = {
             "PACKSHOT_DATABASE_URL": ("the database is SQLite", self.effective_database_url.startswith("sqlite")),
             "PACKSHOT_S3_BUCKET_ORIGINALS": ("pictures are kept in a folder", self.s3_bucket_originals is None),
         }
         return tuple(
             f"{fact}: every process must run on this machine; set {name} to use more"
-            for name, (fact, applies) in here.items()
+            for name, (fact, applies) in single_machine_parts.items()
             if applies
         )
 

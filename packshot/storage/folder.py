@@ -274,12 +274,12 @@ def _chunks(body: bytes | Path) -> Iterator[bytes]:
 
 def _refuse_taken(path: Path) -> None:
     try:
-        there = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return
     except NotADirectoryError:
         raise ValueError(f"Key: expected one that lies in no other object, got {path.name!r} in one.") from None
-    if S_ISDIR(there.st_mode):
+    if S_ISDIR(status.st_mode):
         raise ValueError(f"Key: expected one that is no folder of other keys, got {path.name!r}.")
     raise AlreadyThere
 

@@ -156,11 +156,13 @@ class S3Client:
             except (ClientError, BotoCoreError, ResponseParserError, HTTPError, Damaged) as error:
                 wait = random.uniform(0, pause)  # noqa: S311 - only to spread the retries
                 if not may_pass(error) or attempt == attempts or time.monotonic() + wait > latest:
-                    text = f"S3 bucket {self.bucket}, {doing}, attempt {attempt}: {_told(error)}"
+                    text = f"S3 bucket {self.bucket}, {doing}, attempt {attempt}: {_describe_error(error)}"
                     if isinstance(error, DamagedObject):
                         raise WrongBytes(text) from error
                     raise OSError(errno.EIO if may_pass(error) else errno.EINVAL, text) from error
-                log.info("S3 bucket %s, %s, attempt %d: %s; again.", self.bucket, doing, attempt, _told(error))
+                log.info(
+                    "S3 bucket %s, %s, attempt %d: %s; again.", self.bucket, doing, attempt, _describe_error(error)
+                )
             time.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
             attempt += 1
@@ -247,7 +249,7 @@ def may_pass(error: Exception) -> bool:
     return isinstance(error, (*_BROKEN, IncompleteReadError, ResponseParserError, Damaged))
 
 
-def _told(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     if isinstance(error, ClientError):
         code, status = code_of(error), status_of(error)
         said = error.response.get("Error", {}).get("Message", "")

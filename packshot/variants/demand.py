@@ -30,7 +30,7 @@ class DemandedForm:
 class CountedDemand:
     """How often something was asked for and had to be rendered, and when last."""
 
-    asked: DemandedForm
+    form: DemandedForm
     requests: int
     last_requested_at: datetime
 
@@ -61,20 +61,20 @@ def summarise(config: Location, counted: Iterable[CountedDemand]) -> list[Demand
     planned = {_box(asked_size(rendition_form(rendition), config)) for rendition in effective_renditions(config)}
     formats = config.formats or DEFAULT_FORMATS
     for one in counted:
-        form = parse_request(one.asked.request)
+        form = parse_request(one.form.request)
         size, parameters = asked_size(form, config), _parameters(form, config)
-        if not parameters and one.asked.format in formats and _box(size) in planned:
+        if not parameters and one.form.format in formats and _box(size) in planned:
             continue
         demand = Demand(
             size.width,
             size.height,
             float(size.scale),
             parameters,
-            one.asked.format,
+            one.form.format,
             one.requests,
             one.last_requested_at,
         )
-        place = (size, parameters, one.asked.format)
+        place = (size, parameters, one.form.format)
         found[place] = _together(found[place], demand) if place in found else demand
     return sorted(found.values(), key=lambda demand: (-demand.requests, demand.parameters, demand.width or 0))
 

@@ -112,17 +112,17 @@ def effect_on(before: Iterable[tuple[str, PackLocationPlan | None, PackLocationP
     locations: list[str] = []
     new: list[NewVariant] = []
     upscaled = 0
-    for location, live, then in before:
-        if then is None:
+    for location, live, changed in before:
+        if changed is None:
             if live is not None:
                 locations.append(location)
             continue
-        same = live is not None and live.fingerprint == then.fingerprint
-        there = live.variants if live is not None and same else {}
-        added = [wanted for plan, wanted in then.variants.items() if plan not in there]
-        if not added and live is not None and same and live.bare == then.bare:
+        same = live is not None and live.fingerprint == changed.fingerprint
+        existing = live.variants if live is not None and same else {}
+        added = [wanted for plan, wanted in changed.variants.items() if plan not in existing]
+        if not added and live is not None and same and live.bare == changed.bare:
             continue
         locations.append(location)
-        new += [NewVariant(location, then.original, then.fingerprint, wanted) for wanted in added]
-        upscaled += any(wanted.upscaled for wanted in then.variants.values())
+        new += [NewVariant(location, changed.original, changed.fingerprint, wanted) for wanted in added]
+        upscaled += any(wanted.upscaled for wanted in changed.variants.values())
     return ChangeEffect(tuple(locations), tuple(new), upscaled)

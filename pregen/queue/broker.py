@@ -61,7 +61,7 @@ class QueueFull(Exception):
     """So many messages wait that another one would not be read sooner than the dispatcher rings again."""
 
 
-class QueueBell:
+class QueueDoorbell:
     """Rings by a message in the queue.
 
     A queue that is away costs a few seconds, not the edit that rang: the order

@@ -1,12 +1,12 @@
-"""The doorbell: how whoever placed an order tells the worker that there is one."""
+"""The doorbell: tells the workers that a pack has an order."""
 
 from typing import Protocol
 
 from packshot.catalog.work.orders import Priority
 
 
-class Bell(Protocol):
-    """Rung after the commit; a ring that nobody hears costs a second, never the work."""
+class Doorbell(Protocol):
+    """Wakes a worker after the commit. A lost ring delays the work by a second."""
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
         """Ask for one pack to be brought up to date."""
@@ -17,8 +17,8 @@ class Bell(Protocol):
         ...
 
 
-class SilentBell:
-    """For a process that only writes rows; another one's dispatcher finds them."""
+class SilentDoorbell:
+    """The doorbell of a process that only writes rows, which another process's dispatcher finds."""
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
         """Do nothing."""

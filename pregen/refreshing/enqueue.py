@@ -1,4 +1,4 @@
-"""Letting a job's packs in: how many variants it wants of each, and which need no work at all."""
+"""Enqueue the packs of a job, and count the variants that each pack needs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -14,13 +14,13 @@ from packshot.variants.resolve import Target, planned
 
 
 def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
-    """Let the next packs of a job in, last modified first."""
+    """Enqueue the next packs of a job, last modified first."""
     if job.cursor is None:
         return
     pack_ids, cursor = job_portions.next_portion(tx, job, size)
-    totals, there = count_wanted(tx, job, pack_ids, limit=limit)
-    admitted = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, there=there, job_only=True)
-    if admitted and job.verify:
+    totals, stored = count_wanted(tx, job, pack_ids, limit=limit)
+    enqueued = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, stored=stored, job_only=True)
+    if enqueued and job.verify:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
 
@@ -45,10 +45,10 @@ def count_wanted(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> t
     }
     ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in wanted.values() for target in targets])
     totals: dict[str, int] = {}
-    there = 0
+    stored = 0
     for pack_id, targets in wanted.items():
         if all(ledger.place_of(target.key) in ready for target in targets):
-            there += len(targets)
+            stored += len(targets)
         else:
             totals[pack_id] = len(targets)
-    return totals, there
+    return totals, stored

@@ -26,7 +26,7 @@ def fail_work(site: Site, tenant: str, work: Work, failure: PackshotError) -> No
         if not _try_again(tx, work.claim, failure):
             missing = [
                 FailedVariant(target.key, failure)
-                for target in (*work.planned, *work.popular, *work.prepared, *work.popular_then)
+                for target in (*work.planned, *work.popular, *work.prepared, *work.pending_popular)
                 if (entry := work.entries.get(str(target.key))) is None or entry.state is not VariantState.READY
             ]
             if _end(tx, work.claim, failure):

@@ -28,9 +28,9 @@ class Work:
         configured: which configuration that was.
         planned: what its URLs give now.
         popular: what clients ask for so often that a regeneration renders it too.
-        candidate: the change that is being prepared for its tenant.
+        pending_change: the tenant's pending change; None: there is none.
         prepared: what its URLs are to give under that change, where it may differ.
-        popular_then: what clients ask for so often, under that change.
+        pending_popular: unplanned variants that clients often request, under that change.
         entries: the ledger's rows of all these, and of what was rendered ahead of time before, by key.
     """
 
@@ -40,13 +40,13 @@ class Work:
     popular: tuple[Target, ...]
     pending_change: PendingChange | None
     prepared: tuple[Target, ...]
-    popular_then: tuple[Target, ...]
+    pending_popular: tuple[Target, ...]
     entries: dict[str, Entry]
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """All variants that it is about; some may be twice."""
-        return (*self.planned, *self.popular, *self.prepared, *self.popular_then)
+        return (*self.planned, *self.popular, *self.prepared, *self.pending_popular)
 
 
 Outcomes = dict[str, StoredVariant | FailedVariant]
@@ -87,15 +87,15 @@ def write_down(tx: Tx, site: Site, done: Sequence[RenderedWork], is_newest: dict
         elif is_newest[pack_id]:
             current[pack_id] = Current.of(target.key for target in (*work.planned, *work.prepared))
         live = _tally((*work.planned, *work.popular), outcomes, work.entries | entries)
-        job, then = work.pending_change, (*work.prepared, *work.popular_then)
-        prepared = {} if job is None else {job.job_id: _tally(then, outcomes, work.entries | entries)}
+        job, pending_targets = work.pending_change, (*work.prepared, *work.pending_popular)
+        prepared = {} if job is None else {job.job_id: _tally(pending_targets, outcomes, work.entries | entries)}
         finished[pack_id] = FinishedPack(work.claim.seq, live, prepared)
     supersede_outdated(tx, reconfigured, limit=site.limit)
     ledger.supersede(tx, current)
     job_items.finish_items(tx, finished)
     made = (d.work.claim.pack_id for d in done if any(isinstance(one, StoredVariant) for one in d.outcomes.values()))
-    told = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
-    webhook_deliveries.add_deliveries(tx, Event.VARIANTS_READY, told)
+    payloads = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
+    webhook_deliveries.add_deliveries(tx, Event.VARIANTS_READY, payloads)
 
 
 def _is_doubtful(drawn: RenderedWork) -> bool:

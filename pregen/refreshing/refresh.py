@@ -109,8 +109,8 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
             snapshot = snapshots[claim.pack_id]
             live = planned_all(snapshot, limit=site.limit)
             often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
-            then, often_then = _prepared(snapshot, pending_change, popular, site.limit)
-            works.append(Work(claim, configured, live, often, pending_change, then, often_then, {}))
+            prepared, pending_popular = _prepared(snapshot, pending_change, popular, site.limit)
+            works.append(Work(claim, configured, live, often, pending_change, prepared, pending_popular, {}))
         wanted = {target.key for work in works for target in work.targets}
         # What was rendered ahead of time before, too: it tells where an editor waits for a picture to be replaced.
         found = ledger.read_planned(tx, claimed) | ledger.read_entries(tx, wanted)
@@ -127,10 +127,10 @@ def _prepared(
     if pending_change is None:
         return (), ()
     change = pending_change.change
-    then = planned_under(snapshot, change, limit=limit)
+    planned = planned_under(snapshot, change, limit=limit)
     touched = touched_locations(snapshot.locations, change)
-    asked = [one for one in popular if touched is None or one.location in touched]
-    return then, demand.popular_targets(asked, under(snapshot, change), then, limit=limit)
+    forms = [one for one in popular if touched is None or one.location in touched]
+    return planned, demand.popular_targets(forms, under(snapshot, change), planned, limit=limit)
 
 
 class _Batch:
@@ -360,10 +360,10 @@ def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
     # An editor waits for what replaces pictures that were there, and for what is shown now; not for
     # what a bulk job wants of the same pack, and not for what is being prepared.
     if work.claim.priority is Priority.INTERACTIVE:
-        there = {entry.place[0] for entry in work.entries.values() if entry.state is VariantState.READY}
-        yield [target for target in work.planned if target.key.location in there]
+        shown_locations = {entry.place[0] for entry in work.entries.values() if entry.state is VariantState.READY}
+        yield [target for target in work.planned if target.key.location in shown_locations]
     yield (*work.planned, *work.popular)
-    yield (*work.prepared, *work.popular_then)
+    yield (*work.prepared, *work.pending_popular)
 
 
 def _ahead_of_time(work: Work) -> set[Key]:

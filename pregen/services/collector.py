@@ -90,7 +90,7 @@ class Collector(Service):
         if place is not None:
             tenant, pack_id, location = place
             thin = partial(thin_out, self._site, tenant, pack_id, location, self._faults)
-            self._told(tenant, self._of_tenant(tenant, thin))
+            self._log_collected(tenant, self._of_tenant(tenant, thin))
             return True
         assert uncounted is not None
         self._of_tenant(uncounted, partial(count_usage, self._site, uncounted))
@@ -114,7 +114,7 @@ class Collector(Service):
         return any(self._collect(name, collect_originals) for name in tenants)
 
     def _collect(self, tenant: str, collect: Callable[[Site, str, ItemFaults], Collected]) -> bool:
-        return self._told(tenant, self._of_tenant(tenant, partial(collect, self._site, tenant, self._faults)))
+        return self._log_collected(tenant, self._of_tenant(tenant, partial(collect, self._site, tenant, self._faults)))
 
     def _of_tenant(self, tenant: str, act: Callable[[], T]) -> T | None:
         """Run a step for one tenant; after an unforeseen exception the others go on, and this one pauses."""
@@ -136,7 +136,7 @@ class Collector(Service):
         with self._site.catalog.read("") as tx:
             return list_tenants(tx)
 
-    def _told(self, tenant: str, portion: Collected | None) -> bool:
+    def _log_collected(self, tenant: str, portion: Collected | None) -> bool:
         if portion is None:
             return False
         if portion.variants or portion.originals:

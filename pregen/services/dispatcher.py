@@ -134,7 +134,7 @@ class Dispatcher:
             unmarked = tenants.tenants_to_mark(tx)
         now = time.monotonic()
         self._failures = {job: failed for job, failed in self._failures.items() if failed[1] > now - FORGET_SECONDS}
-        self._admit_in_turn()
+        self._enqueue_in_turn()
         for tenant, pending_change in prepared:
             activate = partial(activate_if_ready, self._site, tenant, pending_change.job_id)
             self._step(tenant, pending_change.job_id, activate, "the change of job %s could not go live")
@@ -182,8 +182,8 @@ class Dispatcher:
         with self._site.catalog.write("") as tx:
             orders.requeue(tx, [order for batch in batches for order in batch])
 
-    def _admit_in_turn(self) -> None:
-        """Let jobs' packs in while there is room: a portion of one job of each tenant, and again."""
+    def _enqueue_in_turn(self) -> None:
+        """Enqueue packs of jobs while the queue has room: in each round, a portion of one job of each tenant."""
         for _ in range(ROUNDS):
             with self._site.catalog.read("") as tx:
                 roomy = [priority for priority in Priority if _has_room(tx, priority)]
@@ -191,11 +191,11 @@ class Dispatcher:
             if not open_jobs:
                 return
             for tenant, job_id in open_jobs:
-                # One job that cannot be let in must not keep the others' work waiting.
-                admit = partial(self._admit, tenant, job_id)
-                self._step(tenant, job_id, admit, "the packs of job %s could not be let in")
+                # A job that cannot be enqueued must not delay the others.
+                enqueue = partial(self._enqueue, tenant, job_id)
+                self._step(tenant, job_id, enqueue, "the packs of job %s could not be enqueued")
 
-    def _admit(self, tenant: str, job_id: str) -> None:
+    def _enqueue(self, tenant: str, job_id: str) -> None:
         with self._site.catalog.write(tenant) as tx:
             job = jobs.get_job(tx, job_id)
             if self._mine(tx) and _has_room(tx, job.priority):

@@ -19,7 +19,7 @@ from packshot.model import Original
 from packshot.originals.ingest import fetch_original
 from packshot.render.processes.pool import Lane
 from packshot.site import Site
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from pregen.refreshing.failures import sort_failure
 from pregen.services.service import Loop
 
@@ -43,9 +43,9 @@ class UrlImporter:
         bell: rung for every pack that has an original to be rendered now.
     """
 
-    def __init__(self, site: Site, bell: Bell) -> None:
+    def __init__(self, site: Site, doorbell: Doorbell) -> None:
         self._site = site
-        self._bell = bell
+        self._doorbell = doorbell
         self._lock = threading.Lock()
         # Fetches of each tenant that this process is at.
         self._fetching: Counter[str] = Counter()
@@ -129,9 +129,9 @@ class UrlImporter:
             if not url_imports.finish(tx, held):
                 raise ImportSuperseded
         if held.priority is Priority.INTERACTIVE:
-            self._bell.ring(tenant, held.pack_id, held.priority)
+            self._doorbell.ring(tenant, held.pack_id, held.priority)
         else:
-            self._bell.wake()
+            self._doorbell.wake()
 
     def _refuse(self, tenant: str, held: UrlImportClaim, error: PackshotError) -> None:
         failure = Failure(held.pack_id, held.location, error.code, describe(error), held.attempt + held.faults)

@@ -39,7 +39,7 @@ class WebhookSender:
         self._loop = Loop("teller", lambda: bool(self._begin()))
         self._pool = ThreadPoolExecutor(MAX_SENDS, thread_name_prefix="teller")
         self._lock = threading.Lock()
-        self._telling: Counter[tuple[str, str]] = Counter()
+        self._delivering: Counter[tuple[str, str]] = Counter()
 
     def start(self) -> None:
         self._loop.start()
@@ -63,10 +63,10 @@ class WebhookSender:
     def _begin(self) -> list[Future[None]]:
         """Begin to send what is due, as far as there are threads for it."""
         with self._lock:
-            room = MAX_SENDS - self._telling.total()
-            busy = [webhook for webhook, count in self._telling.items() if count >= MAX_PER_WEBHOOK]
+            room = MAX_SENDS - self._delivering.total()
+            busy = [webhook for webhook, count in self._delivering.items() if count >= MAX_PER_WEBHOOK]
             tenants: Counter[str] = Counter()
-            for (tenant, _), count in self._telling.items():
+            for (tenant, _), count in self._delivering.items():
                 tenants[tenant] += count
         busy_tenants = [tenant for tenant, count in tenants.items() if count >= TENANT_AT_ONCE]
         if room <= 0:
@@ -80,18 +80,18 @@ class WebhookSender:
                 tx, limit=room, each=MAX_PER_WEBHOOK, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
             )
         with self._lock:
-            self._telling.update((tenant, claim.webhook_id) for tenant, claim in due)
-        return [self._pool.submit(self._tell, tenant, claim) for tenant, claim in due]
+            self._delivering.update((tenant, claim.webhook_id) for tenant, claim in due)
+        return [self._pool.submit(self._deliver, tenant, claim) for tenant, claim in due]
 
-    def _tell(self, tenant: str, claim: WebhookClaim) -> None:
+    def _deliver(self, tenant: str, claim: WebhookClaim) -> None:
         try:
             self._send(tenant, claim)
         except Exception as error:  # noqa: BLE001 - sorted and logged
             self._fail(tenant, claim, error)
         finally:
             with self._lock:
-                self._telling[tenant, claim.webhook_id] -= 1
-                self._telling += Counter()  # Drops what is at zero.
+                self._delivering[tenant, claim.webhook_id] -= 1
+                self._delivering += Counter()  # Drops what is at zero.
             self._loop.wake()
 
     def _send(self, tenant: str, claim: WebhookClaim) -> None:

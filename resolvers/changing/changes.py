@@ -170,8 +170,8 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
     )
     pending_changes.begin_pending_change(tx, job.id, change, location=None, by=caller.subject)
     if pack_ids:
-        totals, there = count_wanted(tx, job, pack_ids, limit=caller.site.limit)
-        job_items.enqueue_packs(tx, job, totals, there=there, job_only=True)
+        totals, stored = count_wanted(tx, job, pack_ids, limit=caller.site.limit)
+        job_items.enqueue_packs(tx, job, totals, stored=stored, job_only=True)
     return jobs.get_job(tx, job.id)
 
 

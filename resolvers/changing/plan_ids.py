@@ -115,9 +115,12 @@ def check_plan(site: Site, tx: Tx, plan_id: str, name: str, change: Change) -> N
     if not is_signed(site, _signed(tx.tenant, expires, state, wanted), signature):
         raise PlanStale("That plan was not made here.", field=("plan_id",), expected=expected, got=plan_id)
     if int(expires) <= tx.now.timestamp():
-        then = datetime.fromtimestamp(int(expires), UTC)
+        expired_at = datetime.fromtimestamp(int(expires), UTC)
         raise PlanStale(
-            "The plan has expired.", field=("plan_id",), expected="a plan of the last hour", got=f"valid until {then}"
+            "The plan has expired.",
+            field=("plan_id",),
+            expected="a plan of the last hour",
+            got=f"valid until {expired_at}",
         )
     configuration = read_configuration(tx, change)
     if state != _state_digest(configuration):

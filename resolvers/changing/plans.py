@@ -227,12 +227,12 @@ def _with_costs(site: Site, tx: Tx, configuration: Configuration, plan: Location
 
 
 def _effects(site: Site, configuration: Configuration, snapshots: Mapping[str, Snapshot]) -> dict[str, ChangeEffect]:
-    live, then = Planner(site.limit), Planner(site.limit)
+    live, changed_planner = Planner(site.limit), Planner(site.limit)
     found = {}
     for pack_id, snapshot in snapshots.items():
         changed = replace(under(snapshot, configuration.change), locations=configuration.after)
         found[pack_id] = effect_on(
-            (name, live.at(snapshot, name) if name in configuration.known else None, then.at(changed, name))
+            (name, live.at(snapshot, name) if name in configuration.known else None, changed_planner.at(changed, name))
             for name in configuration.touched
         )
     return found

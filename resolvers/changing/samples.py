@@ -51,8 +51,8 @@ def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]
             break
         if pack_id in snapshots:
             live = snapshots[pack_id]
-            then = replace(under(live, plan.change), locations=after)
-            found += _draw(caller, _bare(caller.site, live, location), _bare(caller.site, then, location))
+            changed = replace(under(live, plan.change), locations=after)
+            found += _draw(caller, _bare(caller.site, live, location), _bare(caller.site, changed, location))
     return found
 
 

@@ -140,12 +140,12 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
         if map_pack_id(id, "iaas") in erased:
             report.left("image", id, "It was erased here, and does not come back.", "ERASED")
             continue
-        here = snapshots.get(known.get(id, ""))
-        if here is not None and (shown := _same_original(path, here)) is not None:
+        existing = snapshots.get(known.get(id, ""))
+        if existing is not None and (shown := _same_original(path, existing)) is not None:
             report.counts["packsUnchanged"] += 1
-            same.append((here.pack.id, shown.sha256))
+            same.append((existing.pack.id, shown.sha256))
             continue
-        arrival = _compare(id, path, here, options, report)
+        arrival = _compare(id, path, existing, options, report)
         if arrival is not None:
             arrivals.append(arrival)
     if options.dry_run:
@@ -164,24 +164,24 @@ def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
             pack_rows.mark_live_originals(tx, unmarked)
 
 
-def _same_original(path: Path, here: Snapshot) -> Original | None:
+def _same_original(path: Path, existing: Snapshot) -> Original | None:
     """Return the original that a pack shows at its main location, if it is that of the file."""
-    location = here.pack.main_location or LOCATION
-    kept = here.pack_location(location).original
-    return kept if is_same(path, kept, here, location) else None
+    location = existing.pack.main_location or LOCATION
+    kept = existing.pack_location(location).original
+    return kept if is_same(path, kept, existing, location) else None
 
 
-def _compare(id: str, path: Path, here: Snapshot | None, options: Options, report: Report) -> Arrival | None:
+def _compare(id: str, path: Path, existing: Snapshot | None, options: Options, report: Report) -> Arrival | None:
     """Return what is to be written of one image; None: another original is here, and is left as it is."""
-    location = LOCATION if here is None else here.pack.main_location or LOCATION
+    location = LOCATION if existing is None else existing.pack.main_location or LOCATION
     original = NewOriginal(location, Source(received=path))
-    if here is None:
+    if existing is None:
         # Always the same id, so that one that is erased is known should it come again.
         new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"), live=True)
         return Arrival(id, new, what="image")
-    kept = here.pack_location(location).original
+    kept = existing.pack_location(location).original
     if kept is not None and not options.force:
         why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
         report.left("image", id, why, "TAKEN")
         return None
-    return Arrival(id, NewPack({}, [original], id=here.pack.id, live=True), what="image", exists=True)
+    return Arrival(id, NewPack({}, [original], id=existing.pack.id, live=True), what="image", exists=True)

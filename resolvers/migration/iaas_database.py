@@ -61,10 +61,10 @@ class IaasDatabase:
             DatabaseFault: the database is away.
         """
         with self._read() as connection:
-            there = self._columns(connection)
+            columns = self._columns(connection)
             # By name, and a literal where this version of the service had none.
-            blur = sa.func.coalesce(_images.c.blur, sa.false()) if "blur" in there else sa.false()
-            quality = _images.c.quality if "quality" in there else sa.literal(-1)
+            blur = sa.func.coalesce(_images.c.blur, sa.false()) if "blur" in columns else sa.false()
+            quality = _images.c.quality if "quality" in columns else sa.literal(-1)
             size = sa.select(
                 _images.c.x, _images.c.y, _images.c.fit, _images.c.file_type, blur.label("b"), quality.label("q")
             ).subquery()
@@ -101,17 +101,17 @@ class IaasDatabase:
 
     def _columns(self, connection: sa.Connection) -> set[str]:
         try:
-            there = {column["name"] for column in sa.inspect(connection).get_columns("images")}
+            columns = {column["name"] for column in sa.inspect(connection).get_columns("images")}
         except sa.exc.NoSuchTableError:
-            there = set()
-        if lacking := {column.name for column in _images.columns} - there - set(_LATER):
+            columns = set()
+        if lacking := {column.name for column in _images.columns} - columns - set(_LATER):
             raise BadState(
                 "That is not the database of the live-resize service.",
                 field=("database",),
                 expected="a table `images` with id, x, y, fit, file_type",
                 got=f"none of {', '.join(sorted(lacking))}",
             )
-        return there
+        return columns
 
 
 def _open(url: str) -> sa.Engine:

@@ -143,7 +143,7 @@ class SocketContext(Context):
         self.closing: asyncio.Task[None] | None = None
         self.held = ExitStack()
 
-    def admit(self, caller: Caller) -> None:
+    def set_caller(self, caller: Caller) -> None:
         """Set the caller that the first message authenticated."""
         self.caller = caller
 

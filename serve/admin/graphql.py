@@ -61,7 +61,7 @@ class AdminGraphQL(GraphQL[Context, None]):
     websocket_adapter_class = Socket
     graphql_transport_ws_handler_class = SocketHandler
 
-    def __init__(self, gate: Authenticator, threads: Threads) -> None:
+    def __init__(self, authenticator: Authenticator, threads: Threads) -> None:
         # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
         super().__init__(
@@ -72,10 +72,10 @@ class AdminGraphQL(GraphQL[Context, None]):
         )
         self._ide = Page(self.graphql_ide_html, styles_at_will=True)
         self._watch: LiveUpdates | None = None
-        self._gate = gate
-        self._origins = Origins(gate.site.settings.cors_origins)
+        self._authenticator = authenticator
+        self._origins = Origins(authenticator.site.settings.cors_origins)
         self._threads = threads
-        self._budgets = Budgets(gate.site.settings)
+        self._budgets = Budgets(authenticator.site.settings)
         self._sockets = SocketCounts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,10 +86,10 @@ class AdminGraphQL(GraphQL[Context, None]):
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
         # Made here, where there is an event loop to make it in.
-        watch = self._watch = self._watch or LiveUpdates(self._gate.site, self._threads.watching)
+        watch = self._watch = self._watch or LiveUpdates(self._authenticator.site, self._threads.watching)
         if isinstance(request, WebSocket):
             return SocketContext(request, watch, self._threads, self._budgets)
-        caller = await self._gate.admit(request)
+        caller = await self._authenticator.authenticate(request)
         return Context(caller, watch, self._threads, self._budgets)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object]:
@@ -97,7 +97,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         assert isinstance(context, SocketContext)
         given = find_authorization(context.connection_params or {})
         try:
-            caller = await self._gate.admit(context.connection, given)
+            caller = await self._authenticator.authenticate(context.connection, given)
         except ThreadsBusy as error:
             raise await closed(context, TRY_AGAIN_LATER, error.message) from None
         except Unauthenticated:
@@ -109,7 +109,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
             # Within the leeway for clocks. Refused like this a client tries again with a new token, but not for ever.
             raise await closed(context, FORBIDDEN, TOKEN_ENDED)
-        context.admit(caller)
+        context.set_caller(caller)
         holder = ("caller", context.caller.tenant, context.caller.subject)
         if not context.held.enter_context(self._sockets.hold(holder, MAX_SOCKETS_PER_CALLER)):
             raise await closed(context, FORBIDDEN, "Too many WebSockets are open")

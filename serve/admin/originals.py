@@ -25,15 +25,15 @@ HEADERS = {
 class Originals:
     """One endpoint: the bytes of one original, where the store does not give them out itself."""
 
-    def __init__(self, site: Site, gate: Authenticator) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
-        self._gate = gate
+        self._authenticator = authenticator
         self._threads = anyio.CapacityLimiter(THREADS)
         self.routes = [Route("/originals/{tenant}/{sha256}", self.send, methods=["GET"])]
 
     async def send(self, request: Request) -> Response:
         """Answer with the bytes as they were uploaded, and their own media type."""
-        self._gate.check_secure(request)
+        self._authenticator.check_secure(request)
         tenant, sha256 = request.path_params["tenant"], request.path_params["sha256"]
         absent = NotFound("There is no such original.", expected="an original of this tenant", got=sha256)
         if tenant_of_host(self._site, request) not in (None, tenant):

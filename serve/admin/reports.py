@@ -19,15 +19,15 @@ THREADS = 4
 class Reports:
     """One endpoint: what went wrong in one job."""
 
-    def __init__(self, site: Site, gate: Authenticator) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
-        self._gate = gate
+        self._authenticator = authenticator
         self._threads = anyio.CapacityLimiter(THREADS)
         self.routes = [Route("/reports/{tenant}/{job}.csv", self.send, methods=["GET"])]
 
     async def send(self, request: Request) -> Response:
         """Answer with the job's failures as they are now, however many there are."""
-        self._gate.check_secure(request)
+        self._authenticator.check_secure(request)
         tenant, job = request.path_params["tenant"], request.path_params["job"]
         if tenant_of_host(self._site, request) not in (None, tenant):
             raise NotFound("There is no such report.", expected="a new address from `Job.reportUrl`")

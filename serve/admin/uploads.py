@@ -23,23 +23,23 @@ from serve.http.upload_stream import announced_bytes, receive
 class Uploads:
     """One endpoint: the bytes of one upload with its one-time token, by PUT the raw body, by POST a form."""
 
-    def __init__(self, site: Site, gate: Authenticator, threads: Threads) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator, threads: Threads) -> None:
         self._site = site
-        self._gate = gate
+        self._authenticator = authenticator
         self._threads = threads.receiving
         path = "/uploads/{tenant}/{id}"
         self.routes = [Route(path, self.put, methods=["PUT"]), Route(path, self.post, methods=["POST"])]
 
     async def put(self, request: Request) -> Response:
         """Take an upload's bytes as the body. The token is used up once they are read, even if the attempt fails."""
-        self._gate.check_secure(request)
+        self._authenticator.check_secure(request)
         announced = announced_bytes(request)
         upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""), announced)
         return await self._receive(request, upload, request.stream())
 
     async def post(self, request: Request) -> Response:
         """Take an upload's bytes as the file of a form, with the token in a field before it."""
-        self._gate.check_secure(request)
+        self._authenticator.check_secure(request)
         form = Form(request)
         fields = await form.fields()
         announced = announced_bytes(request) - MAX_FIELD_BYTES
@@ -65,7 +65,7 @@ class Uploads:
                 partial(uploads.begin_upload, announced=announced), tenant, upload_id, token
             )
         except NotFound:
-            self._gate.backoff.failed(address_of_client(request))
+            self._authenticator.backoff.failed(address_of_client(request))
             raise
         return begun
 

@@ -34,7 +34,7 @@ def serve(
 
     from packshot.security.sealing import seal_webhooks
     from packshot.settings.admin_token import admin_token
-    from pregen.queue.broker import QueueBell, make_broker
+    from pregen.queue.broker import QueueDoorbell, make_broker
     from pregen.worker import Pregen
     from serve.app import create_app, working
     from serve.server.connection_limits import make_table, raise_descriptor_limit
@@ -57,7 +57,7 @@ def serve(
             pregen = Pregen(site, broker)
             application = create_app(site, broker, pregen, token, lifespan=working(pregen))
         else:
-            application = create_app(site, broker, QueueBell(broker), token)
+            application = create_app(site, broker, QueueDoorbell(broker), token)
         config = uvicorn.Config(
             application,
             # At `debug` it logs the headers of WebSockets, and with them tokens.

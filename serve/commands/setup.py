@@ -29,7 +29,7 @@ def demo(
 
     from packshot.site import Site
     from pregen.queue.broker import make_broker
-    from pregen.queue.doorbell import SilentBell
+    from pregen.queue.doorbell import SilentDoorbell
     from pregen.worker import Pregen
     from resolvers import packs
     from resolvers.caller import Caller
@@ -56,7 +56,7 @@ def demo(
     with opened(settings) as site:
         # The process that runs the jobs looks into the database every second.
         origin = own_origin(settings, settings.tenant, url)
-        caller = Caller(site, SilentBell(), settings.tenant, "demo", origin)
+        caller = Caller(site, SilentDoorbell(), settings.tenant, "demo", origin)
         if if_empty and packs.list_packs(caller, first=1).total:
             return
         try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from packshot.settings.settings import Settings
     from packshot.site import Site
-    from pregen.queue.doorbell import Bell
+    from pregen.queue.doorbell import Doorbell
     from resolvers.caller import Caller
 
 DEFAULT_PORT = 8000
@@ -162,26 +162,26 @@ def calling(tenant: str | None) -> Iterator["Caller"]:
     from resolvers.caller import Caller
 
     settings = read_settings()
-    with opened(settings) as site, _bell(settings) as bell:
+    with opened(settings) as site, _doorbell(settings) as doorbell:
         name = tenant or settings.tenant
         with site.catalog.read(name) as tx:
             get_tenant(tx)
-        yield Caller(site, bell, name, f"cli:{getpass.getuser()}", own_origin(settings, name))
+        yield Caller(site, doorbell, name, f"cli:{getpass.getuser()}", own_origin(settings, name))
 
 
 @contextmanager
-def _bell(settings: "Settings") -> Iterator["Bell"]:
-    from pregen.queue.doorbell import SilentBell
+def _doorbell(settings: "Settings") -> Iterator["Doorbell"]:
+    from pregen.queue.doorbell import SilentDoorbell
 
     if settings.redis_url is None:
         # Whoever runs the jobs looks into the database every second.
-        yield SilentBell()
+        yield SilentDoorbell()
         return
-    from pregen.queue.broker import QueueBell, make_broker
+    from pregen.queue.broker import QueueDoorbell, make_broker
 
     broker = make_broker(settings)
     try:
-        yield QueueBell(broker)
+        yield QueueDoorbell(broker)
     finally:
         broker.close()
 

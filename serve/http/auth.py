@@ -15,7 +15,7 @@ from packshot.model import NAME
 from packshot.settings.subjects import ADMIN, is_acceptable_subject
 from packshot.settings.types import split_list
 from packshot.site import Site
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from resolvers.caller import Caller, Scope
 from resolvers.urls.parse import Address, read_address, tenant_of
 from schema.request.threads import Threads
@@ -53,11 +53,11 @@ class Authenticator:
         backoff: for wrong tokens of every kind.
     """
 
-    def __init__(self, site: Site, bell: Bell, admin_token: str, threads: Threads | None = None) -> None:
+    def __init__(self, site: Site, doorbell: Doorbell, admin_token: str, threads: Threads | None = None) -> None:
         self.site = site
         self.backoff = TokenBackoff()
         self._threads = threads or Threads()
-        self._bell = bell
+        self._doorbell = doorbell
         self._admin_token = admin_token
         settings = site.settings
         self._hosts = KnownHosts(settings)
@@ -67,7 +67,7 @@ class Authenticator:
         self._tokens = Tokens(site)
         self.keys = KeySet(site, settings.jwks_url) if settings.jwks_url else None
 
-    async def admit(
+    async def authenticate(
         self, connection: HTTPConnection, authorization: str | None = None, *, tenant: str | None = None
     ) -> Caller:
         """Return the caller. A known token needs no thread; a lookup and a password's hash have threads of their own.
@@ -122,7 +122,7 @@ class Authenticator:
 
     async def _recognise(self, scheme: str, credentials: str, connection: HTTPConnection, named: str | None) -> Caller:
         tenant = named or self.site.settings.tenant
-        known = Caller(self.site, self._bell, tenant, ADMIN, origin(self.site, connection, tenant))
+        known = Caller(self.site, self._doorbell, tenant, ADMIN, origin(self.site, connection, tenant))
         address = address_of_client(connection)
         if scheme == "basic":
             if is_cross_site(connection):

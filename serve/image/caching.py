@@ -46,7 +46,7 @@ def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, st
     return headers
 
 
-def leads_to_cdn(site: Site, tenant: str) -> bool:
+def redirects_to_cdn(site: Site, tenant: str) -> bool:
     """Whether live URLs of what is stored lead to a CDN; what not everybody may see is at none."""
     return site.settings.public_url is not None and site.access_policy.find(tenant) is None
 

@@ -33,10 +33,10 @@ class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
 
     def count(self, form: RequestForm, target: Target) -> None:
         """Count one request for a variant that was not rendered ahead of time, for any location."""
-        asked = DemandedForm(
+        demanded = DemandedForm(
             target.key.tenant, target.key.location, target.drawing.format, replace(form, location=None).query()
         )
-        self.add(asked, CountedDemand(asked, 1, datetime.now(UTC)))
+        self.add(demanded, CountedDemand(demanded, 1, datetime.now(UTC)))
 
     def _write_counts(self, counted: Mapping[DemandedForm, CountedDemand]) -> None:
         with self._site.catalog.write("") as tx:
@@ -45,4 +45,4 @@ class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
 
 def _merge(one: CountedDemand, other: CountedDemand) -> CountedDemand:
     last = max(one.last_requested_at, other.last_requested_at)
-    return CountedDemand(one.asked, one.requests + other.requests, last)
+    return CountedDemand(one.form, one.requests + other.requests, last)

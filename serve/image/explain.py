@@ -45,7 +45,7 @@ from schema.request.threads import ThreadsBusy
 from serve.http import problems
 from serve.http.auth import Authenticator, Insecure, Unauthenticated
 from serve.http.negotiation import accepted_by
-from serve.image.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, leads_to_cdn
+from serve.image.caching import PRIVATE, describe_immutable, describe_redirect, describe_stable, redirects_to_cdn
 from serve.image.erased import Erased, read_shown
 from serve.image.fallback import refuse_failed, refuse_undecodable
 
@@ -57,9 +57,9 @@ THREADS = 2
 class Explainer:
     """Answers `?explain=1` of whoever may read the tenant; for anybody else it is no parameter at all."""
 
-    def __init__(self, site: Site, gate: Authenticator) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
-        self._gate = gate
+        self._authenticator = authenticator
         self._threads = anyio.CapacityLimiter(THREADS)
 
     async def answer(self, request: Request, address: Address) -> Response | None:
@@ -71,7 +71,7 @@ class Explainer:
         if not _asks(request):
             return None
         try:
-            caller = await self._gate.admit(request, tenant=address.tenant)
+            caller = await self._authenticator.authenticate(request, tenant=address.tenant)
             caller.check(Scope.READ)
         except (Unauthenticated, Insecure, Forbidden, NotFound, ThreadsBusy):
             return None
@@ -185,7 +185,7 @@ def _stable_steps(
         entry = ledger.read_entry(tx, key)
     stored = _look(site, str(key))
     is_proxied = live_form is not None and live_form.proxy
-    leads = is_live and not is_proxied and stored is not None and leads_to_cdn(site, address.tenant)
+    leads = is_live and not is_proxied and stored is not None and redirects_to_cdn(site, address.tenant)
     varies = negotiates(snapshot, form) if live_form is None else live_form.negotiates
     headers = describe_stable(site, target, varies=varies)
     if leads:

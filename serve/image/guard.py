@@ -31,7 +31,7 @@ _EXPIRES = re.compile(r"[1-9][0-9]{0,11}")
 THREADS = 4
 
 
-class Guard:
+class AccessGuard:
     """Lets requests in to image endpoints: an endpoint that it stands before gets address and URLs with each.
 
     Keys are looked at before anything that is stored, so that whoever has none learns
@@ -48,7 +48,7 @@ class Guard:
         access_policy = self._site.access_policy
         return access_policy.is_fresh and access_policy.find(tenant) is None
 
-    def __call__(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def protect(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
         async def guarded(request: Request) -> Response:
             address = address_of(self._site, request)
             if not self._site.access_policy.is_fresh:

@@ -23,7 +23,7 @@ from serve.image.caching import BRIEF, COMMON, describe_immutable, describe_stab
 from serve.image.demand import DemandCounter
 from serve.image.erased import Erased, read_shown
 from serve.image.fallback import Fallback
-from serve.image.guard import Guard
+from serve.image.guard import AccessGuard
 from serve.image.memory_cache import CachedImage, MemoryCache
 from serve.image.public_routes import public_route
 from serve.image.recency import Recency
@@ -52,7 +52,7 @@ class ImageRequest:
     form: RequestForm
     opened: bool
     upscale: bool = False
-    lead: Callable[[Target], Response] | None = None
+    redirect: Callable[[Target], Response] | None = None
     proxy: bool = False
     varies: bool | None = None
 
@@ -74,11 +74,11 @@ class FoundImage:
 class Images:
     """Serves variants from the store, and renders what is missing."""
 
-    def __init__(self, site: Site, demand: DemandCounter, recency: Recency, guard: Guard) -> None:
+    def __init__(self, site: Site, demand: DemandCounter, recency: Recency, access_guard: AccessGuard) -> None:
         self._site = site
         self._recency = recency
-        self._guard = guard
-        self._find_immutable = guard(self.immutable)
+        self._access_guard = access_guard
+        self._find_immutable = access_guard.protect(self.immutable)
         self._demand = demand
         self._fallback = Fallback(site)
         self._erased = Erased(site)
@@ -87,7 +87,7 @@ class Images:
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
-        stable = guard(self.stable)
+        stable = access_guard.protect(self.stable)
         self.routes = [
             public_route("/i/{key:path}", self.recall),
             public_route("/api/v2/img/{pack}", stable),
@@ -101,7 +101,7 @@ class Images:
             hot is not None
             # An immutable URL has no query, so whatever has one is looked at closely.
             and not request.scope["query_string"]
-            and self._guard.is_open(hot.tenant)
+            and self._access_guard.is_open(hot.tenant)
             and self._erased.may_be_erased(hot.tenant, hot.pack)
         ):
             return self._answer(hot.sendable, Conditions.of(request), hot.headers, stable=False)
@@ -129,7 +129,11 @@ class Images:
         if found is None:
             raise OSError(f"The object {key} vanished after it was put.")
         kept = CachedImage(found, _brief(found, describe_immutable(self._site, key)), key.tenant, key.pack)
-        if not request.scope["query_string"] and isinstance(found.body, bytes) and self._guard.is_open(key.tenant):
+        if (
+            not request.scope["query_string"]
+            and isinstance(found.body, bytes)
+            and self._access_guard.is_open(key.tenant)
+        ):
             self._hot.put(_place(request), kept)
         return self._answer(found, conditions, kept.headers, stable=False)
 
@@ -160,9 +164,9 @@ class Images:
         accept, conditions = accepted_by(request), Conditions.of(request).without_dates()
         find = partial(self._find, asked, accept, conditions)
         found = made = await anyio.to_thread.run_sync(find, limiter=self._threads)
-        if found.sendable is not None and asked.lead is not None:
-            return asked.lead(found.target)
-        find = partial(self._find, replace(asked, lead=None), accept, conditions)
+        if found.sendable is not None and asked.redirect is not None:
+            return asked.redirect(found.target)
+        find = partial(self._find, replace(asked, redirect=None), accept, conditions)
         for _ in range(RESTARTS):
             if found.sendable is not None:
                 break
@@ -191,7 +195,7 @@ class Images:
         limit, opened = self._site.limit, asked.opened
         target = resolve(snapshot, asked.form, limit=limit, accept=accept, upscale=asked.upscale, opened=opened)
         varies = negotiates(snapshot, asked.form) if asked.varies is None else asked.varies
-        if asked.lead is None:
+        if asked.redirect is None:
             sendable = self._open(str(target.key), conditions, stable=not asked.proxy)
         else:
             # Whoever is led elsewhere gets the bytes there.

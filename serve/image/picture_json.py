@@ -20,7 +20,7 @@ from resolvers.urls.build import PICTURE, Urls
 from resolvers.urls.parse import Address
 from serve.image.caching import COMMON, keep_stable
 from serve.image.erased import read_shown
-from serve.image.guard import Guard
+from serve.image.guard import AccessGuard
 from serve.image.public_routes import public_route
 
 # What is being rendered will be stored in a moment, and no purge tells of that.
@@ -39,10 +39,10 @@ class ShownPicture:
 class Pictures:
     """One endpoint, public: everything a page needs for one picture element."""
 
-    def __init__(self, site: Site, guard: Guard) -> None:
+    def __init__(self, site: Site, access_guard: AccessGuard) -> None:
         self._site = site
         self._threads = anyio.CapacityLimiter(THREADS)
-        send = guard(self.send)
+        send = access_guard.protect(self.send)
         self.routes = [
             public_route(f"/api/v2/img/{{pack}}/{PICTURE}", send),
             public_route(f"/api/v2/img/{{tenant}}/{{pack}}/{PICTURE}", send),

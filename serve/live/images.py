@@ -14,8 +14,8 @@ from resolvers import live
 from resolvers.urls.build import Urls
 from resolvers.urls.parse import Address
 from serve.http.negotiation import accepted_by
-from serve.image.caching import COMMON, describe_redirect, leads_to_cdn
-from serve.image.guard import Guard
+from serve.image.caching import COMMON, describe_redirect, redirects_to_cdn
+from serve.image.guard import AccessGuard
 from serve.image.images import ImageRequest, Images
 from serve.live.originals import LiveOriginals
 
@@ -25,10 +25,10 @@ THREADS = 16
 class LiveImages:
     """Two kinds of URL: an image in a size, and the original itself."""
 
-    def __init__(self, site: Site, images: Images, guard: Guard) -> None:
+    def __init__(self, site: Site, images: Images, access_guard: AccessGuard) -> None:
         self._site = site
         self._images = images
-        self.get = guard(self.show)
+        self.get = access_guard.protect(self.show)
         # A store that is silent may hold these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._originals = LiveOriginals(site, self._threads)
@@ -43,14 +43,14 @@ class LiveImages:
         within = form.within(self._site.limit)
         if within is not form:
             return self._lead_within(request, within)
-        leads = leads_to_cdn(self._site, address.tenant) and not form.proxy
+        leads = redirects_to_cdn(self._site, address.tenant) and not form.proxy
         asked = ImageRequest(
             address.tenant,
             pack_id,
             form.for_client(accepted_by(request)).request,
             address.opened,
             upscale=True,
-            lead=partial(self._lead_to_cdn, urls, varies=form.negotiates) if leads else None,
+            redirect=partial(self._lead_to_cdn, urls, varies=form.negotiates) if leads else None,
             proxy=form.proxy,
             varies=form.negotiates,
         )

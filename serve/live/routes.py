@@ -9,12 +9,12 @@ from starlette.routing import BaseRoute, Host, Route, Router
 from packshot.errors import NotFound
 from packshot.site import Site
 from packshot.variants.live_request import FORMS
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from schema.request.threads import Threads
 from serve.health.endpoints import Health
 from serve.http.auth import Authenticator
 from serve.image import public_routes
-from serve.image.guard import Guard
+from serve.image.guard import AccessGuard
 from serve.image.images import Images
 from serve.image.public_routes import public_route
 from serve.live.images import LiveImages
@@ -40,16 +40,16 @@ class Live:
         self,
         site: Site,
         images: Images,
-        guard: Guard,
-        gate: Authenticator,
-        bell: Bell,
+        access_guard: AccessGuard,
+        authenticator: Authenticator,
+        doorbell: Doorbell,
         threads: Threads,
         health: Health,
     ) -> None:
         self._site = site
         self._health = health
-        self._images = LiveImages(site, images, guard)
-        self._uploads = LiveUploads(site, gate, bell, threads)
+        self._images = LiveImages(site, images, access_guard)
+        self._uploads = LiveUploads(site, authenticator, doorbell, threads)
         prefix = site.settings.live_prefix
         self.routes: list[BaseRoute] = [] if prefix is None else [*self._first(prefix), *self._last(prefix)]
         if prefix is not None:

@@ -11,7 +11,7 @@ from packshot.catalog.clients.uploads import Upload
 from packshot.errors import Invalid, TooLarge
 from packshot.site import Site
 from packshot.variants.live_request import parse_upload_crop
-from pregen.queue.doorbell import Bell
+from pregen.queue.doorbell import Doorbell
 from resolvers import live
 from resolvers.caller import Caller, Scope
 from schema.request.threads import Threads
@@ -29,10 +29,10 @@ _BODY = '{"id": "holiday"}'
 class LiveUploads:
     """Two endpoints: tokens for who may give them out, and one image's bytes for who has one."""
 
-    def __init__(self, site: Site, gate: Authenticator, bell: Bell, threads: Threads) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator, doorbell: Doorbell, threads: Threads) -> None:
         self._site = site
-        self._gate = gate
-        self._bell = bell
+        self._authenticator = authenticator
+        self._doorbell = doorbell
         self._threads = threads
 
     async def create_token(self, request: Request) -> Response:
@@ -64,15 +64,15 @@ class LiveUploads:
         if "authorization" in request.headers:
             await self._check_token(request, None, tenant)
             return await read_body(request, MAX_BODY_BYTES)
-        self._gate.check_secure(request)
-        is_near = self._gate.is_near(request)
+        self._authenticator.check_secure(request)
+        is_near = self._authenticator.is_near(request)
         body = await read_body(request, MAX_BODY_BYTES)
         secret, known = _read_secret(body), self._site.settings.live_token_secret
         if secret is not None and known is not None:
             self._check_secret(request, secret, known.get_secret_value())
         elif is_near:
             # The old service ignores a secret, too, where it has none itself.
-            self._gate.check_near(request)
+            self._authenticator.check_near(request)
             # Programs may leave it out; a browser that does so still names the page that it acts for.
             check_json(request, may_be_unsaid=True)
         else:
@@ -80,24 +80,24 @@ class LiveUploads:
         return body
 
     async def _check_token(self, request: Request, authorization: str | None, tenant: str) -> None:
-        caller = await self._gate.admit(request, authorization, tenant=tenant)
+        caller = await self._authenticator.authenticate(request, authorization, tenant=tenant)
         caller.check(Scope.UPLOADS_WRITE)
 
     def _check_secret(self, request: Request, secret: str, known: str) -> None:
         # It may be a short one, so an address may not try many of them, right or wrong.
         address = address_of_client(request)
-        self._gate.backoff.check(address)
+        self._authenticator.backoff.check(address)
         if not compare_digest(secret.encode("utf-8", "surrogatepass"), known.encode()):
-            self._gate.backoff.failed(address)
+            self._authenticator.backoff.failed(address)
             raise Unauthenticated
-        self._gate.backoff.passed(address)
+        self._authenticator.backoff.passed(address)
 
     async def upload(self, request: Request) -> Response:
         """Take an image as the part `image` of a form.
 
         The attempt begins with the image's first byte. What can be refused before leaves the token good.
         """
-        self._gate.check_secure(request)
+        self._authenticator.check_secure(request)
         tenant, name = self._tenant(request), request.path_params["name"]
         token = request.headers.get(TOKEN_HEADER, "")
         upload = await self._open(live.check_token, request, tenant, name, token)
@@ -107,7 +107,9 @@ class LiveUploads:
         form = Form(request, FILE)
         await form.fields()
         upload = await self._open(live.use_token, request, tenant, name, token)
-        caller = Caller(self._site, self._bell, tenant, "live upload", origin(self._site, request, tenant), frozenset())
+        caller = Caller(
+            self._site, self._doorbell, tenant, "live upload", origin(self._site, request, tenant), frozenset()
+        )
         async with receive(form.file(), self._site.incoming, most=upload.max_bytes) as path:
             size = await self._threads.rendering.run(live.create_image, caller, upload, path, crop, tenant=tenant)
         done = {"status": "OK", "id": upload.image_id, "original_height": size.height, "original_width": size.width}
@@ -118,7 +120,7 @@ class LiveUploads:
             return await self._threads.receiving.run(act, self._site, tenant, name, token, tenant=tenant)
         except live.WrongToken:
             if token:
-                self._gate.backoff.failed(address_of_client(request))
+                self._authenticator.backoff.failed(address_of_client(request))
             raise
 
     def _tenant(self, request: Request) -> str:

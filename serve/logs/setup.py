@@ -77,8 +77,8 @@ class Flood(logging.Filter):
         if isinstance(error, CLIENT_FAULTS) and record.name.startswith(SERVERS):
             record.exc_info = None
             record.msg, record.args = f"{record.getMessage().splitlines()[0]} ({faults.summarise(error)})", ()
-            return faults.FAULTS.admit(record, MAX_LINES)
-        return faults.FAULTS.admit(record, MAX_LINES if error is None else 1)
+            return faults.FAULTS.is_within_limit(record, MAX_LINES)
+        return faults.FAULTS.is_within_limit(record, MAX_LINES if error is None else 1)
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

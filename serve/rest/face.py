@@ -34,9 +34,9 @@ DESCRIPTION = "/adminAPI/openapi.json"
 class RestAdmin:
     """`/adminAPI/…`, and the purges of the unified platform's path."""
 
-    def __init__(self, site: Site, gate: Authenticator, threads: Threads) -> None:
+    def __init__(self, site: Site, authenticator: Authenticator, threads: Threads) -> None:
         self._site = site
-        self._gate = gate
+        self._authenticator = authenticator
         self._origins = Origins(site.settings.cors_origins)
         self._pools = {
             Work.EDITS: threads.resolvers,
@@ -77,7 +77,7 @@ class RestAdmin:
     async def _do(self, operation: Operation, request: Request) -> Response:
         named = request.path_params.get("tenant", "")
         # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
-        caller = await self._gate.admit(request, tenant=named if NAME.fullmatch(named) else None)
+        caller = await self._authenticator.authenticate(request, tenant=named if NAME.fullmatch(named) else None)
         if is_cross_site(request) and not self._origins.include(request.headers.get("origin")):
             return errors.elsewhere()
         for scope in operation.scopes:

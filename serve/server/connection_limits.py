@@ -96,7 +96,7 @@ class ConnectionTable:
         self._surplus: dict[Connection, None] = {}
         self._next_search = 0.0
 
-    def admit(self, connection: Connection, now: float) -> bool:
+    def accept(self, connection: Connection, now: float) -> bool:
         """Add a connection if there is room for it, or if room can be made."""
         key = self._key(connection)
         if not self._has_room(key) and now >= self._next_search:
@@ -107,7 +107,7 @@ class ConnectionTable:
         self.add(connection)
         return True
 
-    def admit_request(self, connection: Connection, now: float) -> bool:
+    def accept_request(self, connection: Connection, now: float) -> bool:
         """Add a surplus connection that brings a request, if another one gives way.
 
         That is the one that has waited longest for its client, if it is stalled; else an idle one; else any that waits.

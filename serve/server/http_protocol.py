@@ -80,7 +80,7 @@ class BoundedHttp(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
         self._reading = ReadingClient(self.transport)
-        if self._table.admit(self, self._since):
+        if self._table.accept(self, self._since):
             watch_for_vanished_peer(self.transport)
         else:
             self._table.add_surplus(self)
@@ -100,7 +100,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._table.mark_busy(self)
         if self._surplus_timer is not None:
             self._surplus_timer.cancel()
-            if self._table.admit_request(self, self.loop.time()):
+            if self._table.accept_request(self, self.loop.time()):
                 self._surplus_timer = None
                 watch_for_vanished_peer(self.transport)
             else:

@@ -39,7 +39,7 @@ def stand_in(servers: StandIn) -> Iterator[StandIn]:
     """All of it running, with an empty cache and applications that answer with the URL that they were asked for."""
     for one in (servers.app, servers.other, servers.bucket):
         one.seen.clear()
-        one.answer = lambda asked: origin.picture(asked.url.encode(), "all")
+        one.answer = lambda request: origin.picture(request.url.encode(), "all")
     servers.bucket.answer = lambda _: origin.Answer(b"<Error/>", 404)
     yield servers
     for one in (servers.app, servers.other, servers.bucket):

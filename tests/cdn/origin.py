@@ -11,7 +11,7 @@ PICTURE = "public, max-age=60, s-maxage=86400, stale-while-revalidate=60, stale-
 
 
 @dataclass(frozen=True)
-class Asked:
+class OriginRequest:
     """One request; names of headers in lower case."""
 
     method: str
@@ -38,8 +38,8 @@ class Origin:
     """Answers with `answer`, which may be changed at any time; `seen` are all requests so far."""
 
     def __init__(self) -> None:
-        self.seen: list[Asked] = []
-        self.answer: Callable[[Asked], Answer] = lambda asked: picture(asked.url.encode())
+        self.seen: list[OriginRequest] = []
+        self.answer: Callable[[OriginRequest], Answer] = lambda request: picture(request.url.encode())
         self._server: http.server.ThreadingHTTPServer | None = None
         self.port = 0
         self.start()
@@ -56,9 +56,11 @@ class Origin:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                asked = Asked(self.command, self.path, {name.lower(): value for name, value in self.headers.items()})
-                origin.seen.append(asked)
-                answer = origin.answer(asked)
+                request = OriginRequest(
+                    self.command, self.path, {name.lower(): value for name, value in self.headers.items()}
+                )
+                origin.seen.append(request)
+                answer = origin.answer(request)
                 self.send_response(answer.status)
                 for name, value in answer.headers.items():
                     self.send_header(name, value)

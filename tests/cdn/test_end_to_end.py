@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.cdn import origin
-from tests.cdn.origin import Answer, Asked
+from tests.cdn.origin import Answer, OriginRequest
 from tests.chaos.charts import CELLS, Crowd, Edit, Sight, cell_shown, chart, edit_cell, last_edits, look, put_cell
 from tests.servers import cluster, local_cdn
 from tests.servers.cluster import Cluster
@@ -349,8 +349,8 @@ def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp
     ):
         held, going_on = threading.Event(), threading.Event()
 
-        def carry(asked: Asked, slowly: bool = False) -> Answer:
-            answer = server.client.get(asked.url)
+        def carry(request: OriginRequest, slowly: bool = False) -> Answer:
+            answer = server.client.get(request.url)
             if slowly:
                 held.set()
                 assert going_on.wait(60)
@@ -364,7 +364,7 @@ def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp
         server.wait_for_job(job)
         edit_cell(server, pack_id, 5)
         wait_until_purged(server)
-        network.answer = lambda asked: carry(asked, slowly=True)
+        network.answer = lambda request: carry(request, slowly=True)
         filling = threading.Thread(target=look, args=(cdn.client, pack_id))
         filling.start()
         # The application has said what it shows; its answer is on the way when the crop changes and is purged.

@@ -13,7 +13,7 @@ import pytest
 
 from packshot.cdn.varnish import VarnishPurger
 from tests.cdn.conftest import DOMAIN, StandIn
-from tests.cdn.origin import Answer, Asked, Origin, picture
+from tests.cdn.origin import Answer, Origin, OriginRequest, picture
 from tests.servers import local_cdn
 from tests.servers.local_cdn import RUN
 from tests.servers.ports import free_port
@@ -30,7 +30,7 @@ def asked(*servers: Origin) -> list[str]:
     return [one.url for server in servers for one in server.seen]
 
 
-def both(stand_in: StandIn, answer: Callable[[Asked], Answer]) -> None:
+def both(stand_in: StandIn, answer: Callable[[OriginRequest], Answer]) -> None:
     stand_in.app.answer = stand_in.other.answer = answer
 
 
@@ -59,7 +59,7 @@ def test_tenants_by_host_and_by_path_share_a_copy_and_no_others_do(stand_in: Sta
 
 
 def test_formats_are_kept_apart_only_where_they_were_negotiated(stand_in: StandIn) -> None:
-    def answer(one: Asked) -> Answer:
+    def answer(one: OriginRequest) -> Answer:
         said = picture(one.headers.get("accept", "none").encode(), "all")
         return said if "width" in one.url else Answer(said.body, 200, said.headers | {"Vary": "Accept"})
 
@@ -199,7 +199,7 @@ def test_a_purge_from_elsewhere_is_refused(tmp_path: Path, stand_in: StandIn, mo
 def test_a_slow_fill_that_a_purge_missed_does_not_outlive_the_second_purge(stand_in: StandIn, soft: bool) -> None:
     begun, resumed = threading.Event(), threading.Event()
 
-    def old(_: Asked) -> Answer:
+    def old(_: OriginRequest) -> Answer:
         begun.set()
         assert resumed.wait(20)
         return picture(b"old", "all p:default:1")
@@ -273,7 +273,7 @@ def test_one_application_is_enough(stand_in: StandIn) -> None:
 
 
 def test_a_crowd_that_waits_for_one_picture_asks_once(stand_in: StandIn) -> None:
-    def slowly(_: Asked) -> Answer:
+    def slowly(_: OriginRequest) -> Answer:
         time.sleep(0.3)
         return picture(b"slow", "all")
 

@@ -26,7 +26,7 @@ def test_a_file_comes_whole(host: Host, tmp_path: Path) -> None:
     fetched = fetch(host.url("/a.jpg?v=1"), tmp_path / "a", max_bytes=len(BODY), allowed=HERE)
     assert (tmp_path / "a").read_bytes() == BODY
     assert (fetched.size, fetched.sha256) == (len(BODY), sha256(BODY).hexdigest())
-    assert host.asked == [f"127.0.0.1:{host.port}/a.jpg?v=1"]
+    assert host.requests == [f"127.0.0.1:{host.port}/a.jpg?v=1"]
 
 
 def test_redirects_are_followed_and_counted(host: Host, tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_this_machine_is_not_asked_however_it_is_spelled(host: Host, tmp_path: P
     host.answers["/"] = giving(BODY)
     with pytest.raises((FetchBlocked, FetchFailed)):
         fetch(url.format(port=host.port), tmp_path / "a", max_bytes=10**6, allowed=Allowed())
-    assert host.asked == []
+    assert host.requests == []
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.2:{port}/b", "http://169.254.169.254/b", "file:///etc/passwd"])
@@ -63,7 +63,7 @@ def test_a_redirect_into_the_private_is_refused(host: Host, tmp_path: Path, to: 
     host.answers["/a"] = leading(to.format(port=host.port))
     with pytest.raises(FetchBlocked):
         fetch(host.url("/a"), tmp_path / "a", max_bytes=10**6, allowed=HERE)
-    assert len(host.asked) == 1
+    assert len(host.requests) == 1
     assert not (tmp_path / "a").exists()
 
 
@@ -81,7 +81,7 @@ def test_what_a_name_says_at_a_second_look_does_not_matter(
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     fetch(f"http://pictures.example:{host.port}/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
     assert looks == ["pictures.example"]
-    assert host.asked == [f"pictures.example:{host.port}/"]
+    assert host.requests == [f"pictures.example:{host.port}/"]
 
 
 def test_a_name_with_one_private_address_among_public_ones_is_refused(

@@ -358,7 +358,7 @@ def renewed(playground: Playground) -> Iterator[Any]:
         catalog = Catalog(settings.effective_database_url)
         opened.append(catalog)
         site = replace(playground.site, settings=settings, access_policy=access_policy.AccessPolicy(catalog, settings))
-        app = create_app(site, make_broker(settings), playground.bell, TOKEN)
+        app = create_app(site, make_broker(settings), playground.doorbell, TOKEN)
         return TestClient(app, follow_redirects=False), replace(playground.caller, site=site)
 
     yield renew

@@ -42,7 +42,7 @@ def database_url() -> None:
 @contextmanager
 def serving(playground: Playground, **changes: Any) -> Iterator[TestClient]:
     settings = Settings(**playground.settings.model_dump() | changes)
-    app = create_app(playground.with_settings(settings), make_broker(settings), playground.bell, TOKEN)
+    app = create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
     here = ("127.0.0.1", 50_000)
     with TestClient(app, raise_server_exceptions=False, client=here) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"

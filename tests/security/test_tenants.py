@@ -330,7 +330,7 @@ def _nobodys(theirs: dict[str, Any]) -> dict[str, Any]:
 @contextmanager
 def _serving(playground: Playground, **changes: Any) -> Iterator[TestClient]:
     settings = Settings(**playground.settings.model_dump() | {"jwt_secret": SecretStr(KEY)} | changes)
-    app = create_app(playground.with_settings(settings), make_broker(settings), playground.bell, TOKEN)
+    app = create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=("127.0.0.1", 50_000)) as client:
         yield client
 

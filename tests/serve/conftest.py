@@ -20,7 +20,7 @@ def database_url() -> None:
 @pytest.fixture
 def client(playground: Playground) -> Iterator[TestClient]:
     """An HTTP client of the playground's application; bugs come out as 500, as for anybody."""
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, TOKEN)
+    app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
     here = ("127.0.0.1", 50_000)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
         yield client

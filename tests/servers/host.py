@@ -13,13 +13,13 @@ class Host:
     """A web server on loopback that answers as a test tells it, and remembers who asked for what."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.answers: dict[str, Answer] = {}
         host = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                host.asked.append(f"{self.headers['Host']}{self.path}")
+                host.requests.append(f"{self.headers['Host']}{self.path}")
                 host.answers[self.path](self)
 
             def log_message(self, *_: Any) -> None:

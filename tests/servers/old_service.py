@@ -27,7 +27,7 @@ class OldService:
         packs: documents of image packs, by id.
         uploaded: bytes by pack and location: what somebody uploaded there.
         bad_days: by path, the statuses that it answers with before it answers well; 0: it hangs up half-way.
-        asked: every path with its query, in order.
+        requests: every path with its query, in order.
         keys: the access keys and credentials with which pictures were asked for.
         leads_to: another service that has the pictures; None: this one.
         held: paths whose answers do not come while they are in here.
@@ -38,7 +38,7 @@ class OldService:
         self.packs: dict[str, dict[str, Any]] = {}
         self.uploaded: dict[tuple[str, str], bytes] = {}
         self.bad_days: dict[str, deque[int]] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.held: set[str] = set()
         self.keys: list[tuple[str | None, str | None]] = []
         self.leads_to: OldService | None = None
@@ -89,7 +89,7 @@ class OldService:
         }
 
     def answer(self, handler: http.server.BaseHTTPRequestHandler) -> None:
-        self.asked.append(handler.path)
+        self.requests.append(handler.path)
         parts = urlsplit(handler.path)
         if days := self.bad_days.get(parts.path):
             status = days.popleft()

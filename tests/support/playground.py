@@ -47,7 +47,7 @@ TENANT = "default"
 AT_ONCE = Consent(force=True, activation=Activation.IMMEDIATE)
 
 
-class RecordingBell:
+class RecordingDoorbell:
     """Keeps the rings until the test answers them."""
 
     def __init__(self) -> None:
@@ -108,16 +108,16 @@ class Playground:
             migrate.upgrade(catalog)
         with self.site.catalog.write(TENANT) as tx:
             ensure_tenant(tx)
-        self.bell = RecordingBell()
+        self.doorbell = RecordingDoorbell()
         self.use(self.site)
 
     def use(self, site: Site) -> None:
         """Go on with other parts, such as stores of another kind."""
         self.site = site
-        self.caller = Caller(site, self.bell, TENANT, "tester", "http://test")
-        self.dispatcher = Dispatcher(site, self.bell.ring_all, bulk_places=2)
+        self.caller = Caller(site, self.doorbell, TENANT, "tester", "http://test")
+        self.dispatcher = Dispatcher(site, self.doorbell.ring_all, bulk_places=2)
         self.eraser = Eraser(site)
-        self.fetcher = UrlImporter(site, self.bell)
+        self.fetcher = UrlImporter(site, self.doorbell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""
@@ -164,10 +164,10 @@ class Playground:
             while self.fetcher.step():
                 pass
             self.dispatcher.tick()
-            if not self.bell.rings and not self._is_work_left():
+            if not self.doorbell.rings and not self._is_work_left():
                 return
-            while self.bell.rings:
-                tenant, pack_id, _ = self.bell.rings.popleft()
+            while self.doorbell.rings:
+                tenant, pack_id, _ = self.doorbell.rings.popleft()
                 refresh_packs(self.site, tenant, [pack_id])
 
     def _is_work_left(self) -> bool:

@@ -48,7 +48,7 @@ from packshot.storage.base import Metadata, Stored
 from packshot.storage.folder import FolderStore
 from packshot.variants.plan import Drawing
 from pregen.queue.broker import make_broker
-from pregen.queue.doorbell import SilentBell
+from pregen.queue.doorbell import SilentDoorbell
 from pregen.worker import Pregen
 from resolvers.caller import Caller
 from resolvers.jobs import regenerate_tenant
@@ -150,7 +150,7 @@ def measure(count: int, scratch: Path, *, keep: bool) -> tuple[Reading, Reading]
         site = open_site(settings)
         try:
             migrate.upgrade(site.catalog)
-            caller = Caller(site, SilentBell(), TENANT, "bench", "http://bench")
+            caller = Caller(site, SilentDoorbell(), TENANT, "bench", "http://bench")
             _fill(caller, count, scratch)
             database = psutil.Process(postgres.server.get_postmaster_info().pid)
             with _worker(settings, keep=keep) as worker:

@@ -122,11 +122,11 @@ def revoke_key(tx: Tx, key_id: str) -> AccessKey:
     Raises:
         NotFound: there is no such key in this tenant.
     """
-    here = (access_keys.c.tenant_id == tx.tenant, access_keys.c.id == key_id)
+    conditions = (access_keys.c.tenant_id == tx.tenant, access_keys.c.id == key_id)
     live = access_keys.c.revoked_at.is_(None)
     # Its secret is of no use any more, and need not be kept.
-    tx.connection.execute(sa.update(access_keys).where(*here, live).values(revoked_at=tx.now, sealed=b""))
-    row = tx.connection.execute(sa.select(access_keys).where(*here)).first()
+    tx.connection.execute(sa.update(access_keys).where(*conditions, live).values(revoked_at=tx.now, sealed=b""))
+    row = tx.connection.execute(sa.select(access_keys).where(*conditions)).first()
     if row is None:
         raise NotFound("There is no such access key.", field=("id",), expected="a key of this tenant", got=key_id)
     return _to_key(row)
@@ -149,10 +149,10 @@ def require_keys(tx: Tx, *, required: bool) -> bool:
             expected="an access key first, by `packshot access-key create`",
             got="none",
         )
-    here = tenants.c.id == tx.tenant
-    before = bool(tx.connection.scalar(sa.select(tenants.c.keys_required).where(here)))
+    is_of_tenant = tenants.c.id == tx.tenant
+    before = bool(tx.connection.scalar(sa.select(tenants.c.keys_required).where(is_of_tenant)))
     values = {"keys_required": required} | ({"private": True} if required else {})
-    tx.connection.execute(sa.update(tenants).where(here).values(**values))
+    tx.connection.execute(sa.update(tenants).where(is_of_tenant).values(**values))
     return before
 
 

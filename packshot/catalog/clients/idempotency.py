@@ -84,8 +84,8 @@ def begin_call(tx: Tx, call: IdempotentCall) -> None:
 
 def end_call(tx: Tx, call: IdempotentCall) -> None:
     """Keep the answer, in the transaction that `begin_call` began."""
-    here = (answers.c.tenant_id == tx.tenant, answers.c.id == call.id)
-    tx.connection.execute(sa.update(answers).where(*here).values(answer=call.answer))
+    conditions = (answers.c.tenant_id == tx.tenant, answers.c.id == call.id)
+    tx.connection.execute(sa.update(answers).where(*conditions).values(answer=call.answer))
 
 
 def delete_expired_answers(tx: Tx) -> None:

@@ -115,9 +115,9 @@ def revoke_token(tx: Tx, token_id: str) -> Token:
     Raises:
         NotFound: there is no such token in this tenant.
     """
-    here = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
-    tx.connection.execute(sa.update(tokens).where(*here, tokens.c.revoked_at.is_(None)).values(revoked_at=tx.now))
-    row = tx.connection.execute(sa.select(tokens).where(*here)).first()
+    conditions = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
+    tx.connection.execute(sa.update(tokens).where(*conditions, tokens.c.revoked_at.is_(None)).values(revoked_at=tx.now))
+    row = tx.connection.execute(sa.select(tokens).where(*conditions)).first()
     if row is None:
         raise NotFound("There is no such token.", field=("id",), expected="a token of this tenant", got=token_id)
     return _to_token(row)
@@ -131,8 +131,8 @@ def find_token(tx: Tx, digest: str) -> Token | None:
 
 def note_use(tx: Tx, token_id: str) -> None:
     """Note that a token of this tenant was used today."""
-    here = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
-    tx.connection.execute(sa.update(tokens).where(*here).values(last_used_at=tx.now))
+    conditions = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
+    tx.connection.execute(sa.update(tokens).where(*conditions).values(last_used_at=tx.now))
 
 
 def get_unrevoked(tx: Tx, places: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:

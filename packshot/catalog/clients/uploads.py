@@ -111,8 +111,8 @@ def get_upload(tx: Tx, upload_id: str) -> Upload:
 
 
 def _row(tx: Tx, upload_id: str, *, lock: bool = False) -> Any:
-    here = (uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id)
-    statement = sa.select(uploads).where(*here)
+    conditions = (uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id)
+    statement = sa.select(uploads).where(*conditions)
     row = tx.connection.execute(statement.with_for_update() if lock else statement).first()
     if row is None:
         raise NotFound(

@@ -88,10 +88,10 @@ def add_delivery(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
 
 
 def add_deliveries(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
-    """Add deliveries for several events, as `tell` does for one."""
+    """Add deliveries for several events, as `add_delivery` does for one."""
     if not happened:
         return
-    asked = tx.connection.execute(
+    listening = tx.connection.execute(
         sa.select(webhooks.c.id, webhooks.c.events).where(webhooks.c.tenant_id == tx.tenant, webhooks.c.active)
     ).all()
     rows = [
@@ -109,7 +109,7 @@ def add_deliveries(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) 
             "created_at": tx.now,
         }
         for data in happened
-        for row in asked
+        for row in listening
         if event.value in row.events
     ]
     if rows:
@@ -137,10 +137,10 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
     Raises:
         NotFound: there is no such delivery in this tenant.
     """
-    here = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
+    conditions = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
     webhook_id = tx.connection.scalar(
         sa.update(deliveries)
-        .where(*here)
+        .where(*conditions)
         .values(state=DeliveryState.QUEUED.value, attempts=0, faults=0, error=None, due_at=tx.now, lease_until=None)
         .returning(deliveries.c.webhook_id)
     )

@@ -55,8 +55,8 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Seal) -> tup
     Raises:
         Limit: the tenant has as many as it may have.
     """
-    here = webhooks.c.tenant_id == tx.tenant
-    known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(here)) or 0
+    is_of_tenant = webhooks.c.tenant_id == tx.tenant
+    known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(is_of_tenant)) or 0
     if known >= MAX_WEBHOOKS:
         raise Limit("A tenant cannot have more webhooks.", expected=f"at most {MAX_WEBHOOKS}", got=known + 1)
     webhook_id, secret = secrets.token_hex(12), _new_secret()
@@ -97,9 +97,9 @@ def rotate_secret(
             expected=f"0 to {MAX_KEEP.total_seconds():.0f} seconds",
             got=f"{keep.total_seconds():.0f}",
         )
-    here = (webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id)
+    conditions = (webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id)
     # Rotations of one webhook wait for each other.
-    row = tx.connection.execute(sa.select(webhooks).where(*here).with_for_update()).one_or_none()
+    row = tx.connection.execute(sa.select(webhooks).where(*conditions).with_for_update()).one_or_none()
     if row is None:
         raise _not_found(webhook_id)
     place, until = f"{tx.tenant}/{webhook_id}", tx.now + keep
@@ -130,7 +130,7 @@ def rotate_secret(
             )
         )
     secret = _new_secret()
-    tx.connection.execute(sa.update(webhooks).where(*here).values(secret="", sealed=seal(place, secret)))
+    tx.connection.execute(sa.update(webhooks).where(*conditions).values(secret="", sealed=seal(place, secret)))
     return get_webhooks(tx, [webhook_id])[webhook_id], secret
 
 

@@ -21,8 +21,8 @@ def note_deleted_pack(
 
 def note_erased_pack(tx: Tx, pack_id: str) -> None:
     """Tell followers that a pack which is not there any more was erased."""
-    here = (deletions.c.tenant_id == tx.tenant, deletions.c.subject == "pack", deletions.c.id == pack_id)
-    known = tx.connection.execute(sa.select(deletions.c.external_id, deletions.c.asset_id).where(*here)).first()
+    conditions = (deletions.c.tenant_id == tx.tenant, deletions.c.subject == "pack", deletions.c.id == pack_id)
+    known = tx.connection.execute(sa.select(deletions.c.external_id, deletions.c.asset_id).where(*conditions)).first()
     external_id, asset_id = (None, None) if known is None else known
     note_deleted_pack(tx, pack_id, next_sequence(tx), external_id=external_id, asset_id=asset_id, erased=True)
 
@@ -45,8 +45,8 @@ def delete_old_deletions(tx: Tx, grace: timedelta) -> int:
         numbers = [row.sequence_number for row in found if row.tenant_id == tenant]
         counter = (sequences.c.tenant_id == tenant, sequences.c.forgotten < max(numbers))
         tx.connection.execute(sa.update(sequences).where(*counter).values(forgotten=max(numbers)))
-        here = (deletions.c.tenant_id == tenant, deletions.c.sequence_number.in_(numbers))
-        tx.connection.execute(sa.delete(deletions).where(*here))
+        conditions = (deletions.c.tenant_id == tenant, deletions.c.sequence_number.in_(numbers))
+        tx.connection.execute(sa.delete(deletions).where(*conditions))
     return len(found)
 
 

@@ -60,8 +60,8 @@ def begin_epoch(tx: Tx, reason: str) -> str:
 def raise_sequence(tx: Tx, tenant: str, mark: int) -> None:
     """Let the next number of a tenant that is behind its mark be far above all that were drawn."""
     drawn = sa.case((sequences.c.value < mark, mark), else_=sequences.c.value)
-    here = (sequences.c.tenant_id == tenant, sequences.c.marked < mark)
-    tx.connection.execute(sa.update(sequences).where(*here).values(value=drawn + MARGIN, marked=mark))
+    conditions = (sequences.c.tenant_id == tenant, sequences.c.marked < mark)
+    tx.connection.execute(sa.update(sequences).where(*conditions).values(value=drawn + MARGIN, marked=mark))
 
 
 def note_marks(tx: Tx) -> None:

@@ -130,16 +130,16 @@ def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str
 def refresh_locations(tx: Tx, names: Collection[str]) -> None:
     """Give every picture of these locations another key; the caller holds the configuration."""
     for name in sorted(names):
-        here = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
+        conditions = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
         changed = {"revision": locations.c.revision + 1, "sequence_number": next_sequence(tx)}
-        tx.connection.execute(sa.update(locations).where(*here).values(**changed))
+        tx.connection.execute(sa.update(locations).where(*conditions).values(**changed))
 
 
 def mark_reverts_costly(tx: Tx, names: Collection[str]) -> None:
     """Note that going back to an earlier version of these locations would render everything anew."""
-    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
+    conditions = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
     tx.connection.execute(
-        sa.update(location_versions).where(*here, location_versions.c.active_to.is_not(None)).values(spent=True)
+        sa.update(location_versions).where(*conditions, location_versions.c.active_to.is_not(None)).values(spent=True)
     )
 
 
@@ -158,12 +158,12 @@ def get_version(tx: Tx, name: str, version: int) -> LocationVersion:
     Raises:
         NotFound: there is no such location in this tenant, or it never had such a version.
     """
-    here = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
+    conditions = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
     row = tx.connection.execute(
-        sa.select(location_versions).where(*here, location_versions.c.version == version)
+        sa.select(location_versions).where(*conditions, location_versions.c.version == version)
     ).first()
     if row is None:
-        known = tx.connection.scalars(sa.select(location_versions.c.version).where(*here)).all()
+        known = tx.connection.scalars(sa.select(location_versions.c.version).where(*conditions)).all()
         if not known:
             raise NotFound(f"There is no location {name!r}.", field=("name",), got=name)
         raise NotFound(
@@ -194,10 +194,10 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
     if name == "main":
         raise BadState("Every tenant has the location `main`.", field=("name",), expected="another location", got=name)
     dependents = sorted(location.name for location in known.values() if location.fallback == name)
-    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
+    conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
     mains = (packs.c.tenant_id == tx.tenant, packs.c.main_location == name)
     used = {
-        "packs with something set there": _count(tx, pack_locations, *here, _is_set()),
+        "packs with something set there": _count(tx, pack_locations, *conditions, _is_set()),
         "packs whose main location it is": _count(tx, packs, *mains),
         f"fallback of {', '.join(dependents)}": len(dependents),
     }
@@ -208,7 +208,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
         )
     for dependent in dependents:
         _write_version(tx, known[dependent], fields_of(known[dependent]) | {"fallback": None}, by=None)
-    tx.connection.execute(sa.delete(pack_locations).where(*here))
+    tx.connection.execute(sa.delete(pack_locations).where(*conditions))
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
     note_deleted_location(tx, name)

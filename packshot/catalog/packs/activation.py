@@ -53,10 +53,10 @@ def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: 
 
 
 def _refresh_packs(tx: Tx, pack_ids: frozenset[str], names: list[str]) -> None:
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
-    there = tx.connection.scalars(sa.select(packs.c.id).where(*here).order_by(packs.c.id)).all()
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+    existing_ids = tx.connection.scalars(sa.select(packs.c.id).where(*conditions).order_by(packs.c.id)).all()
     common = {"tenant_id": tx.tenant, "version": 0, "include_all": IncludeAll.UNSET.value, "revision": 1}
-    fresh = [{**common, "pack_id": pack_id, "location": name} for pack_id in there for name in names]
+    fresh = [{**common, "pack_id": pack_id, "location": name} for pack_id in existing_ids for name in names]
     moved = tx.insert(pack_locations).on_conflict_do_update(
         index_elements=["tenant_id", "pack_id", "location"], set_={"revision": pack_locations.c.revision + 1}
     )

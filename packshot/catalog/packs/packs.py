@@ -59,26 +59,26 @@ def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = 
 
 def find_packs(tx: Tx, *, external_ids: Sequence[str]) -> dict[str, str]:
     """Return the ids of those packs that there are, by external id."""
-    here = (packs.c.tenant_id == tx.tenant, packs.c.external_id.in_(external_ids))
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.external_id.in_(external_ids))
     return {
         row.external_id: row.id
-        for row in tx.connection.execute(sa.select(packs.c.external_id, packs.c.id).where(*here))
+        for row in tx.connection.execute(sa.select(packs.c.external_id, packs.c.id).where(*conditions))
     }
 
 
 def find_external_ids(tx: Tx, pack_ids: Collection[str]) -> dict[str, str | None]:
     """Return the external id of each of those packs that there is, by the pack's own id."""
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
     return {
         row.id: row.external_id
-        for row in tx.connection.execute(sa.select(packs.c.id, packs.c.external_id).where(*here))
+        for row in tx.connection.execute(sa.select(packs.c.id, packs.c.external_id).where(*conditions))
     }
 
 
 def exists(tx: Tx, pack_id: str) -> bool:
     """Whether there is such a pack in this tenant."""
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    return tx.connection.execute(sa.select(packs.c.id).where(*here)).first() is not None
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    return tx.connection.execute(sa.select(packs.c.id).where(*conditions)).first() is not None
 
 
 def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
@@ -245,8 +245,8 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
         VersionConflict: the pack has moved on from `expected_version`.
     """
     share_configuration(tx)
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    wanted = sa.select(packs.c.version, packs.c.sequence_number).where(*here).with_for_update(key_share=True)
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    wanted = sa.select(packs.c.version, packs.c.sequence_number).where(*conditions).with_for_update(key_share=True)
     row = tx.connection.execute(wanted).first()
     if row is None:
         raise NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=pack_id)
@@ -262,7 +262,7 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
         )
     seq = next_sequence(tx)
     tx.connection.execute(
-        sa.update(packs).where(*here).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
+        sa.update(packs).where(*conditions).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
     job_portions.add_stray(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
@@ -283,8 +283,8 @@ def update_pack(
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
     _check_values(tx, values, own_id=pack_id)
     if values:
-        here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-        tx.connection.execute(sa.update(packs).where(*here).values(**values))
+        conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+        tx.connection.execute(sa.update(packs).where(*conditions).values(**values))
     keep_shape(tx, pack_id)
 
 
@@ -302,8 +302,8 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
     ledger.supersede(tx, {pack_id: Current(frozenset(), frozenset())})
     job_items.remove_pack(tx, pack_id)
     url_imports.cancel_import(tx, pack_id)
-    here = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    gone = sa.delete(packs).where(*here).returning(packs.c.sequence_number, packs.c.external_id, packs.c.asset_id)
+    conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
+    gone = sa.delete(packs).where(*conditions).returning(packs.c.sequence_number, packs.c.external_id, packs.c.asset_id)
     number, external_id, asset_id = tx.connection.execute(gone).one()
     note_deleted_pack(tx, pack_id, number, external_id=external_id, asset_id=asset_id, erased=erased)
 
@@ -387,8 +387,8 @@ def keep_original(tx: Tx, pack_id: str, original: Original, *, live: bool = Fals
     Raises:
         OSError: it was collected or erased since it was announced; its bytes are gone.
     """
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == original.sha256)
-    if not tx.connection.execute(sa.update(originals).where(*here).values(unused_since=None)).rowcount:
+    conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == original.sha256)
+    if not tx.connection.execute(sa.update(originals).where(*conditions).values(unused_since=None)).rowcount:
         raise OSError(f"The original {original.sha256} was removed while it was about to be shown.")
     statement = tx.insert(pack_originals).values(tenant_id=tx.tenant, pack_id=pack_id, sha256=original.sha256)
     tx.connection.execute(statement.on_conflict_do_nothing())
@@ -402,14 +402,14 @@ def mark_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> None:
     Args:
         places: id of a pack and SHA-256 of an original that it shows or has shown.
     """
-    here = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places))
-    tx.connection.execute(sa.update(pack_originals).where(*here).values(live=True))
+    conditions = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places))
+    tx.connection.execute(sa.update(pack_originals).where(*conditions).values(live=True))
 
 
 def find_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
     """Return those of some originals of packs that `mark_live_originals` has recorded."""
-    here = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places), pack_originals.c.live)
-    found = tx.connection.execute(sa.select(pack_originals.c.pack_id, pack_originals.c.sha256).where(*here))
+    conditions = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places), pack_originals.c.live)
+    found = tx.connection.execute(sa.select(pack_originals.c.pack_id, pack_originals.c.sha256).where(*conditions))
     return {(row.pack_id, row.sha256) for row in found}
 
 

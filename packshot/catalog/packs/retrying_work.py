@@ -105,8 +105,8 @@ def _purges(tx: Tx, job_id: str, first: int) -> list[Retry]:
 
 
 def _waiting(tx: Tx, table: sa.Table, first: int, *which: sa.ColumnElement[bool]) -> Sequence[Any]:
-    here = (table.c.tenant_id == tx.tenant, table.c.reason.is_not(None), *which)
-    return tx.connection.execute(sa.select(table).where(*here).order_by(table.c.due_at).limit(first)).all()
+    conditions = (table.c.tenant_id == tx.tenant, table.c.reason.is_not(None), *which)
+    return tx.connection.execute(sa.select(table).where(*conditions).order_by(table.c.due_at).limit(first)).all()
 
 
 def _open(

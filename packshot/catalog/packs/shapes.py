@@ -52,8 +52,8 @@ def keep_shape(tx: Tx, pack_id: str) -> None:
 @cache
 def _keeping(dialect: str) -> sa.Update:
     # Built once: building it took a fifth of the CPU time of an edit.
-    here = (packs.c.tenant_id == sa.bindparam("tenant"), packs.c.id == sa.bindparam("pack"))
-    return sa.update(packs).where(*here).values(shape=shape(dialect), shape_version=packs.c.version)
+    conditions = (packs.c.tenant_id == sa.bindparam("tenant"), packs.c.id == sa.bindparam("pack"))
+    return sa.update(packs).where(*conditions).values(shape=shape(dialect), shape_version=packs.c.version)
 
 
 def shape(dialect: str) -> sa.ColumnElement[Any]:
@@ -196,7 +196,7 @@ def is_shown_by_any_pack(tx: Tx, chain: Collection[str]) -> bool:
     slots = sa.select(pack_locations.c.pack_id).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
     )
-    here = slots.where(pack_locations.c.location.in_(chain)).limit(1)
+    chain_slots = slots.where(pack_locations.c.location.in_(chain)).limit(1)
     main = (
         slots.join(
             packs, sa.and_(packs.c.tenant_id == pack_locations.c.tenant_id, packs.c.id == pack_locations.c.pack_id)
@@ -204,4 +204,4 @@ def is_shown_by_any_pack(tx: Tx, chain: Collection[str]) -> bool:
         .where(pack_locations.c.location == sa.func.coalesce(packs.c.main_location, "main"))
         .limit(1)
     )
-    return any(tx.connection.scalar(statement) is not None for statement in (here, main))
+    return any(tx.connection.scalar(statement) is not None for statement in (chain_slots, main))

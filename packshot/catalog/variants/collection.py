@@ -149,8 +149,8 @@ def list_least_requested(
 
 def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
     """Return how many unplanned variants one location of one pack has."""
-    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id, variants.c.location == location)
-    statement = sa.select(sa.func.count()).select_from(variants).where(*here, ~variants.c.planned)
+    conditions = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id, variants.c.location == location)
+    statement = sa.select(sa.func.count()).select_from(variants).where(*conditions, ~variants.c.planned)
     return tx.connection.scalar(statement) or 0
 
 
@@ -249,8 +249,8 @@ def mark_unused(tx: Tx, digests: Sequence[str]) -> None:
     # One that is locked is about to be shown.
     statement = sa.select(originals.c.sha256).where(these, *_newly_unused(tx)).with_for_update(skip_locked=True)
     found = tx.connection.scalars(statement).all()
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(found))
-    tx.connection.execute(sa.update(originals).where(*here).values(unused_since=tx.now))
+    conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(found))
+    tx.connection.execute(sa.update(originals).where(*conditions).values(unused_since=tx.now))
 
 
 def _newly_unused(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
@@ -280,24 +280,24 @@ def list_unused_originals(tx: Tx, before: datetime, *, limit: int, after: str = 
 
 def lock_original(tx: Tx, sha256: str) -> bool:
     """Lock an original's row to the end of the transaction; False: there is none."""
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
-    return tx.connection.execute(sa.select(originals.c.sha256).where(*here).with_for_update()).first() is not None
+    conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+    return tx.connection.execute(sa.select(originals.c.sha256).where(*conditions).with_for_update()).first() is not None
 
 
 def list_packs_showing(tx: Tx, sha256: str, *, limit: int) -> list[str]:
     """Return packs that show an original; of one that is locked, nobody can begin to meanwhile."""
-    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
-    statement = sa.select(pack_locations.c.pack_id).where(*here).distinct().order_by(pack_locations.c.pack_id)
+    conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+    statement = sa.select(pack_locations.c.pack_id).where(*conditions).distinct().order_by(pack_locations.c.pack_id)
     return list(tx.connection.scalars(statement.limit(limit)))
 
 
 def is_unused_since(tx: Tx, sha256: str, before: datetime) -> bool:
     """Whether a locked original has been shown nowhere since before that moment; if it is shown, that is noted."""
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+    conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
     if list_packs_showing(tx, sha256, limit=1):
-        tx.connection.execute(sa.update(originals).where(*here).values(unused_since=None))
+        tx.connection.execute(sa.update(originals).where(*conditions).values(unused_since=None))
         return False
-    statement = sa.select(originals.c.sha256).where(*here, originals.c.unused_since < before)
+    statement = sa.select(originals.c.sha256).where(*conditions, originals.c.unused_since < before)
     return tx.connection.execute(statement).first() is not None
 
 

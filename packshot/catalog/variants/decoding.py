@@ -79,5 +79,5 @@ def write_decodings(tx: Tx, found: Mapping[str, Decoding]) -> None:
             known = sa.func.coalesce(originals.c.decoding_seconds, decoding.seconds)
             mean = known * (1 - _WEIGHT) + decoding.seconds * _WEIGHT
             values["decoding_seconds"] = sa.case((known > decoding.seconds, mean), else_=decoding.seconds)
-        here = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
-        tx.connection.execute(sa.update(originals).where(*here).values(values))
+        conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
+        tx.connection.execute(sa.update(originals).where(*conditions).values(values))

@@ -32,20 +32,20 @@ ROWS_PER_STATEMENT = 500
 def add_requests(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     """Add to the counts of any tenants, and drop what a location's bounds leave no room for."""
     # In one order, so that processes that add the same wait for each other instead of deadlocking.
-    in_order = sorted(counted, key=lambda one: astuple(one.asked))
+    in_order = sorted(counted, key=lambda one: astuple(one.form))
     for start in range(0, len(in_order), ROWS_PER_STATEMENT):
         _add(tx, in_order[start : start + ROWS_PER_STATEMENT])
-    _trim(tx, {(one.asked.tenant, one.asked.location) for one in counted})
+    _trim(tx, {(one.form.tenant, one.form.location) for one in counted})
 
 
 def _add(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     statement = tx.insert(demand).values(
         [
             {
-                "tenant_id": one.asked.tenant,
-                "location": one.asked.location,
-                "format": one.asked.format.value,
-                "request": one.asked.request,
+                "tenant_id": one.form.tenant,
+                "location": one.form.location,
+                "format": one.form.format.value,
+                "request": one.form.request,
                 "requests": one.requests,
                 "last_requested_at": one.last_requested_at,
             }
@@ -83,9 +83,9 @@ def _trim(tx: Tx, places: Collection[tuple[str, str]]) -> None:
 
 def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[CountedDemand]]:
     """Return what was asked for at each of those locations, in no order."""
-    here = (demand.c.tenant_id == tx.tenant, demand.c.location.in_(locations))
+    conditions = (demand.c.tenant_id == tx.tenant, demand.c.location.in_(locations))
     found: dict[str, list[CountedDemand]] = {name: [] for name in locations}
-    for row in tx.connection.execute(sa.select(demand).where(*here)):
+    for row in tx.connection.execute(sa.select(demand).where(*conditions)):
         found[row.location].append(_to_counted(row))
     return found
 
@@ -109,7 +109,7 @@ def read_popular(tx: Tx, *, threshold: int) -> tuple[DemandedForm, ...]:
     rows = tx.connection.execute(
         sa.select(often).where(often.c.rank <= MAX_POPULAR).order_by(often.c.location, often.c.rank)
     )
-    return tuple(_to_counted(row).asked for row in rows)
+    return tuple(_to_counted(row).form for row in rows)
 
 
 def popular_targets(
@@ -118,24 +118,24 @@ def popular_targets(
     """Return a pack's variants, besides its planned ones, that are asked for so often."""
     known = {target.key for target in planned}
     found: dict[Key, Target] = {}
-    for asked in popular:
-        target = _target(snapshot, asked, limit)
+    for form in popular:
+        target = _target(snapshot, form, limit)
         if target is not None and target.key not in known:
             found.setdefault(target.key, target)
     return tuple(found.values())
 
 
-def _target(snapshot: Snapshot, asked: DemandedForm, limit: Size) -> Target | None:
-    form = parse_request(f"{asked.request}&location={asked.location}")
+def _target(snapshot: Snapshot, demanded: DemandedForm, limit: Size) -> Target | None:
+    form = parse_request(f"{demanded.request}&location={demanded.location}")
     try:
-        target = resolve(snapshot, form, limit=limit, accept=frozenset({asked.format}))
+        target = resolve(snapshot, form, limit=limit, accept=frozenset({demanded.format}))
     except PackshotError:
         # This pack has nothing to show there, or cannot be shown so.
         return None
     # The format that a request gives may depend on the original; another one is asked for by nobody.
-    return target if target.drawing.format is asked.format else None
+    return target if target.drawing.format is demanded.format else None
 
 
 def _to_counted(row: Any) -> CountedDemand:
-    asked = DemandedForm(row.tenant_id, row.location, Format(row.format), row.request)
-    return CountedDemand(asked, row.requests, row.last_requested_at)
+    form = DemandedForm(row.tenant_id, row.location, Format(row.format), row.request)
+    return CountedDemand(form, row.requests, row.last_requested_at)

@@ -88,16 +88,16 @@ def mark_missing(tx: Tx, found: Sequence[LedgerRow], *, again: bool) -> list[Led
 
 def _disown(tx: Tx, one: LedgerRow, *, again: bool) -> bool:
     names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
-    here = [
+    conditions = [
         variants.c.tenant_id == tx.tenant,
         *(name == value for name, value in zip(names, one.columns, strict=True)),
         variants.c.state == VariantState.READY.value,
         variants.c.sha256 == one.sha256,
     ]
     if not again:
-        return bool(tx.connection.execute(sa.delete(variants).where(*here)).rowcount)
+        return bool(tx.connection.execute(sa.delete(variants).where(*conditions)).rowcount)
     fresh = {"state": VariantState.PENDING.value, "bytes": None, "sha256": None, "rendered_at": None, "attempts": 0}
-    return bool(tx.connection.execute(sa.update(variants).where(*here).values(**fresh)).rowcount)
+    return bool(tx.connection.execute(sa.update(variants).where(*conditions).values(**fresh)).rowcount)
 
 
 def adopt_orphan(tx: Tx, key: Key) -> bool:
@@ -151,15 +151,19 @@ def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
 
 def find_undated_originals(tx: Tx, digests: Collection[str]) -> set[str]:
     """Return which of those originals only an earlier release has looked at; see `Original.decode_revision`."""
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests), originals.c.decode_revision.is_(None))
-    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*here)))
+    conditions = (
+        originals.c.tenant_id == tx.tenant,
+        originals.c.sha256.in_(digests),
+        originals.c.decode_revision.is_(None),
+    )
+    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*conditions)))
 
 
 def list_packs_showing(tx: Tx, sha256: str) -> list[str]:
     """Return every pack with a location that shows an original, in order."""
     statement = sa.select(pack_locations.c.pack_id).distinct().order_by(pack_locations.c.pack_id)
-    here = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
-    return list(tx.connection.scalars(statement.where(*here)))
+    conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
+    return list(tx.connection.scalars(statement.where(*conditions)))
 
 
 def count_originals(tx: Tx, *, most: int) -> int:
@@ -170,5 +174,5 @@ def count_originals(tx: Tx, *, most: int) -> int:
 
 def find_known_originals(tx: Tx, digests: Collection[str]) -> set[str]:
     """Return which of those originals have a row."""
-    here = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests))
-    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*here)))
+    conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests))
+    return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*conditions)))

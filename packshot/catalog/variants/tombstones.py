@@ -36,8 +36,8 @@ def set_tombstone(tx: Tx, tombstone: Tombstone) -> None:
 
 def find_erased(tx: Tx, pack_ids: Collection[str]) -> set[str]:
     """Return which of those packs were erased."""
-    here = (tombstones.c.tenant_id == tx.tenant, tombstones.c.pack_id.in_(pack_ids))
-    return set(tx.connection.scalars(sa.select(tombstones.c.pack_id).where(*here)))
+    conditions = (tombstones.c.tenant_id == tx.tenant, tombstones.c.pack_id.in_(pack_ids))
+    return set(tx.connection.scalars(sa.select(tombstones.c.pack_id).where(*conditions)))
 
 
 def refuse_erased(tx: Tx, pack_ids: Collection[str], *, field: tuple[str, ...] = ("pack_id",)) -> None:

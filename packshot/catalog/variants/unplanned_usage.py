@@ -60,9 +60,16 @@ def read_room(tx: Tx, key: Key, default: int) -> Room:
     Args:
         default: the budget of tenants that set none.
     """
-    here = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == key.pack, variants.c.location == key.location)
+    conditions = (
+        variants.c.tenant_id == tx.tenant,
+        variants.c.pack_id == key.pack,
+        variants.c.location == key.location,
+    )
     some = (
-        sa.select(sa.literal(1)).select_from(variants).where(*here, ~variants.c.planned).limit(MAX_VARIANTS_PER_PLACE)
+        sa.select(sa.literal(1))
+        .select_from(variants)
+        .where(*conditions, ~variants.c.planned)
+        .limit(MAX_VARIANTS_PER_PLACE)
     )
     count = tx.connection.scalar(sa.select(sa.func.count()).select_from(some.subquery())) or 0
     budget = read_budget(tx, default)
@@ -90,8 +97,8 @@ def count_usage(tx: Tx) -> int:
 def correct_usage(tx: Tx, difference: int) -> None:
     """Add what `count_usage` found; what was added or taken off meanwhile still counts."""
     add_usage(tx, difference)
-    here = unplanned_usage.c.tenant_id == tx.tenant
-    tx.connection.execute(sa.update(unplanned_usage).where(here).values(counted_at=tx.now))
+    is_of_tenant = unplanned_usage.c.tenant_id == tx.tenant
+    tx.connection.execute(sa.update(unplanned_usage).where(is_of_tenant).values(counted_at=tx.now))
 
 
 def find_uncounted(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
@@ -131,8 +138,8 @@ def find_crowded(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, st
 
 def unmark_crowded(tx: Tx, pack_id: str, location: str) -> None:
     """Note that a place has room again."""
-    here = (crowded.c.tenant_id == tx.tenant, crowded.c.pack_id == pack_id, crowded.c.location == location)
-    tx.connection.execute(sa.delete(crowded).where(*here))
+    conditions = (crowded.c.tenant_id == tx.tenant, crowded.c.pack_id == pack_id, crowded.c.location == location)
+    tx.connection.execute(sa.delete(crowded).where(*conditions))
 
 
 def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:
@@ -146,10 +153,10 @@ def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: d
     found = tx.connection.execute(
         sa.select(*names).where(variants.c.tenant_id == tx.tenant, is_in(tx, names, places), stale)
     ).all()
-    here = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
+    conditions = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
     if found:
         # In one order, so that processes that note the same wait for each other instead of deadlocking.
         rows = [
             {f"k_{one.name}": value for one, value in zip(names, row, strict=True)} for row in sorted(map(tuple, found))
         ]
-        tx.connection.execute(sa.update(variants).where(*here, stale).values(requested_at=hour), rows)
+        tx.connection.execute(sa.update(variants).where(*conditions, stale).values(requested_at=hour), rows)

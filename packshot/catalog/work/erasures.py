@@ -100,8 +100,11 @@ def is_due(tx: Tx, max_pause: timedelta) -> bool:
     Args:
         max_pause: how far ahead a pass is planned at most.
     """
-    here = (backoff.is_due(tx, erasures.c.due_at, max_pause), backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME))
-    return tx.connection.execute(sa.select(erasures.c.pack_id).where(*here).limit(1)).first() is not None
+    conditions = (
+        backoff.is_due(tx, erasures.c.due_at, max_pause),
+        backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME),
+    )
+    return tx.connection.execute(sa.select(erasures.c.pack_id).where(*conditions).limit(1)).first() is not None
 
 
 def claim_due(tx: Tx, max_pause: timedelta) -> ErasureClaim | None:
@@ -201,11 +204,11 @@ def delete_variants(tx: Tx, pack_id: str) -> None:
 
 def delete_pack_originals(tx: Tx, pack_id: str) -> None:
     """Forget which originals a pack showed."""
-    here = (pack_originals.c.tenant_id == tx.tenant, pack_originals.c.pack_id == pack_id)
-    tx.connection.execute(sa.delete(pack_originals).where(*here))
+    conditions = (pack_originals.c.tenant_id == tx.tenant, pack_originals.c.pack_id == pack_id)
+    tx.connection.execute(sa.delete(pack_originals).where(*conditions))
 
 
 def find_uploads(tx: Tx, originals: Collection[str]) -> list[str]:
     """Return the uploads that brought those bytes and have not been swept yet."""
-    here = (uploads.c.tenant_id == tx.tenant, uploads.c.sha256.in_(originals))
-    return list(tx.connection.scalars(sa.select(uploads.c.id).where(*here)))
+    conditions = (uploads.c.tenant_id == tx.tenant, uploads.c.sha256.in_(originals))
+    return list(tx.connection.scalars(sa.select(uploads.c.id).where(*conditions)))

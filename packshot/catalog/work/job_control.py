@@ -126,9 +126,9 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     next_sequence(tx)
     retried = (JobState.RUNNING, JobState.AWAITING_ACTIVATION, JobState.PARTIAL, JobState.FAILED)
     job = _check(tx, job_id, *retried)
-    here = (job_failures.c.tenant_id == tx.tenant, job_failures.c.job_id == job_id)
+    conditions = (job_failures.c.tenant_id == tx.tenant, job_failures.c.job_id == job_id)
     waiting = sa.select(job_items.c.pack_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
-    found = sa.select(job_failures.c.pack_id).where(*here, job_failures.c.pack_id.not_in(waiting)).distinct()
+    found = sa.select(job_failures.c.pack_id).where(*conditions, job_failures.c.pack_id.not_in(waiting)).distinct()
     failed = tx.connection.scalars(found).all()
     if OF_NO_PACK in failed and job.state in FINAL:
         raise BadState(
@@ -147,11 +147,11 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     for start in range(0, len(failed), items.ROWS_PER_STATEMENT):
         portion = failed[start : start + items.ROWS_PER_STATEMENT]
         # What was deleted meanwhile is not to be rendered any more, and fails no more either.
-        there = sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(portion))
-        pack_ids = tx.connection.scalars(there.order_by(packs.c.id)).all()
+        existing_ids = sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(portion))
+        pack_ids = tx.connection.scalars(existing_ids.order_by(packs.c.id)).all()
         items.enqueue_failed_packs(tx, job, pack_ids)
         ledger.retry_failures(tx, pack_ids)
-        tx.connection.execute(sa.delete(job_failures).where(*here, job_failures.c.pack_id.in_(portion)))
+        tx.connection.execute(sa.delete(job_failures).where(*conditions, job_failures.c.pack_id.in_(portion)))
     values = {"total": jobs.c.total - jobs.c.failed, "failed": 0, "finished_at": None}
     _set(tx, job_id, state=JobState.RUNNING.value, rate_at=tx.now, rate_done=0, **values)
     job_ends.close_finished(tx, [job_id])

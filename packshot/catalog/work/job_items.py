@@ -61,7 +61,7 @@ def enqueue_packs(
     *,
     cursor: int | None = None,
     portion: Sequence[str] = (),
-    there: int = 0,
+    stored: int = 0,
     job_only: bool = False,
 ) -> bool:
     """Order packs on behalf of a job; return whether it was done.
@@ -73,7 +73,7 @@ def enqueue_packs(
         totals: how many variants the job wants of each pack, in the order in which they are to be rendered.
         cursor: where the next portion begins; None: this is the last one.
         portion: the packs that were gone through for it.
-        there: variants of packs that need no order, as all of theirs are there.
+        stored: number of variants of packs that need no order, because all of their variants are stored.
         job_only: only jobs want it, so that the orders end with them.
     """
     seq = next_sequence(tx)
@@ -86,8 +86,8 @@ def enqueue_packs(
     totals = {pack_id: total for pack_id, total in totals.items() if pack_id in there_still}
     _order(tx, job, totals, seq, job_only=job_only)
     values = {
-        "total": jobs.c.total + sum(totals.values()) + there,
-        "skipped": jobs.c.skipped + there,
+        "total": jobs.c.total + sum(totals.values()) + stored,
+        "skipped": jobs.c.skipped + stored,
         "cursor": cursor,
         "packs_seen": jobs.c.packs_seen + len(portion),
         "admitted_at": tx.now,
@@ -117,8 +117,8 @@ def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: b
 
 def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
     for start in range(0, len(pack_ids), ROWS_PER_STATEMENT):
-        here = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_PER_STATEMENT]))
-        yield from tx.connection.scalars(sa.select(packs.c.id).where(*here))
+        conditions = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_PER_STATEMENT]))
+        yield from tx.connection.scalars(sa.select(packs.c.id).where(*conditions))
 
 
 def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
@@ -179,8 +179,8 @@ def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
 
 def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
     """Finish the items of a pack that cannot be brought up to date, in every job whose order `seq` has reached."""
-    here = (job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.seq <= seq)
-    waiting = (*here, job_items.c.finished_at.is_(None))
+    conditions = (job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.seq <= seq)
+    waiting = (*conditions, job_items.c.finished_at.is_(None))
     failed = sa.case((job_items.c.total > 0, job_items.c.total), else_=1)
     ended = sa.update(job_items).where(*waiting).returning(job_items.c.job_id)
     values = {"failed": failed, "done": 0, "skipped": 0, "grown": failed - job_items.c.total, "finished_at": tx.now}
@@ -206,9 +206,9 @@ def _fold(tx: Tx, finished: Sequence[Any]) -> None:
         count.total += row.grown
         last[place] = max(row.finished_at, last.get(place, row.finished_at))
     for (tenant, job_id), count in sorted(sums.items(), key=lambda entry: entry[0]):
-        here = replace(tx, tenant=tenant)
-        _add(here, job_id, count, last[tenant, job_id])
-        close_finished(here, [job_id])
+        tenant_tx = replace(tx, tenant=tenant)
+        _add(tenant_tx, job_id, count, last[tenant, job_id])
+        close_finished(tenant_tx, [job_id])
 
 
 def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
@@ -245,9 +245,9 @@ def mark_running(tx: Tx, job_id: str) -> None:
 
 def remove_pack(tx: Tx, pack_id: str) -> None:
     """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
-    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
+    conditions = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
     # Orders are locked before jobs are, as a worker that finishes a pack does it.
-    tx.connection.execute(sa.delete(orders).where(*here))
+    tx.connection.execute(sa.delete(orders).where(*conditions))
     dropped = tx.connection.execute(
         sa.delete(job_items)
         .where(job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id)

@@ -18,7 +18,7 @@ _OPEN_STATES = [state.value for state in ACTIVE]
 
 
 def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
-    """Return the job's next packs to admit and its cursor after them.
+    """Return the job's next packs to enqueue and its cursor after them.
 
     The last modified come first; after all of them those that were edited since the job began, and before it came
     to them.
@@ -51,7 +51,7 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
 
 
 def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
-    """Return (tenant, job id) of one job a tenant that still has packs to admit, the longest unserved first."""
+    """Return (tenant, job id) of one job a tenant that still has packs to enqueue, the longest unserved first."""
     statement = (
         sa.select(jobs.c.tenant_id, jobs.c.id)
         .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
@@ -79,5 +79,5 @@ def add_stray(tx: Tx, pack_id: str, position: int) -> None:
 
 def delete_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
     """Drop a job's strays, or those of them that the conditions hold for."""
-    here = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
-    tx.connection.execute(sa.delete(job_strays).where(*here, *which))
+    conditions = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
+    tx.connection.execute(sa.delete(job_strays).where(*conditions, *which))

@@ -188,7 +188,7 @@ def create_job(
     job_id = secrets.token_hex(12)
     # Packs edited from now on are kept for it as strays, those made from now on bring themselves up to date.
     cursor = next_sequence(tx) if whole_tenant else None
-    there = sa.select(sa.func.count(sa.distinct(pack_locations.c.pack_id))).where(
+    count_packs = sa.select(sa.func.count(sa.distinct(pack_locations.c.pack_id))).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
     )
     tx.connection.execute(
@@ -203,7 +203,7 @@ def create_job(
             scope=None if scope is None else list(scope),
             verify=verify,
             cursor=cursor,
-            packs=(tx.connection.scalar(there) or 0) if whole_tenant else 0,
+            packs=(tx.connection.scalar(count_packs) or 0) if whole_tenant else 0,
             packs_seen=0,
             total=total,
             done=0,
@@ -284,8 +284,14 @@ def list_jobs(tx: Tx, *, first: int, after: str | None, only: JobFilter, total: 
 
 def running_changes(tx: Tx, location: str | None) -> list[Job]:
     """Return the open jobs that render a change of a location, or of the tenant, which is live already."""
-    here = (jobs.c.tenant_id == tx.tenant, jobs.c.kind == JobKind.LOCATION_CHANGE.value, jobs.c.finished_at.is_(None))
-    found = _jobs(tx).where(*here, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location))
+    conditions = (
+        jobs.c.tenant_id == tx.tenant,
+        jobs.c.kind == JobKind.LOCATION_CHANGE.value,
+        jobs.c.finished_at.is_(None),
+    )
+    found = _jobs(tx).where(
+        *conditions, jobs.c.activated_at.is_not(None), jobs.c.location.is_not_distinct_from(location)
+    )
     return _to_jobs(tx, tx.connection.execute(found).all())
 
 

@@ -123,10 +123,10 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
 
     An edit takes over from bulk work: whoever was at that finds its lease gone.
     """
-    here = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
+    conditions = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
     waiting = (
         sa.select(orders.c.pack_id)
-        .where(*here, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
+        .where(*conditions, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
         # A message that comes twice must not use up the few attempts of a pack after an exception.
         .where(sa.or_(~orders.c.paused, backoff.is_due(tx, orders.c.due_at, MAX_PAUSE)))
         .order_by(orders.c.pack_id)
@@ -293,16 +293,16 @@ def count_pending(tx: Tx, priority: Priority) -> int:
 
 def is_any_edit_pending(tx: Tx) -> bool:
     """Whether the tenant has an edit that is not rendered yet."""
-    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
-    return tx.connection.execute(sa.select(orders.c.pack_id).where(*here).limit(1)).first() is not None
+    conditions = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    return tx.connection.execute(sa.select(orders.c.pack_id).where(*conditions).limit(1)).first() is not None
 
 
 def prioritize_edits(tx: Tx) -> None:
     """Make interactive work of every edit of the tenant that is not rendered yet."""
-    here = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
+    conditions = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
     tx.connection.execute(
         sa.update(orders)
-        .where(*here, orders.c.priority != Priority.INTERACTIVE.value)
+        .where(*conditions, orders.c.priority != Priority.INTERACTIVE.value)
         .values(priority=Priority.INTERACTIVE.value, due_at=tx.now)
     )
 

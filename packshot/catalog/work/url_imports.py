@@ -82,10 +82,10 @@ def cancel_import(tx: Tx, pack_id: str, location: str | None = None) -> None:
 
     Call it within an edit of the pack, after `packs.touch_pack`.
     """
-    here = [fetches.c.tenant_id == tx.tenant, fetches.c.pack_id == pack_id]
+    conditions = [fetches.c.tenant_id == tx.tenant, fetches.c.pack_id == pack_id]
     if location is not None:
-        here.append(fetches.c.location == location)
-    dropped = tx.connection.execute(sa.delete(fetches).where(*here).returning(fetches.c.job_id)).scalars()
+        conditions.append(fetches.c.location == location)
+    dropped = tx.connection.execute(sa.delete(fetches).where(*conditions).returning(fetches.c.job_id)).scalars()
     for job_id in sorted(dropped.all()):
         job_items.count_originals(tx, job_id, Counts(skipped=1))
 

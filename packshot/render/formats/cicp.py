@@ -151,9 +151,9 @@ _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0
 
 
 def _adapted(xyz: _Vector, white: _Vector) -> _Vector:
-    here, there = _times(_BRADFORD, white), _times(_BRADFORD, _D50)
+    white_cones, target_cones = _times(_BRADFORD, white), _times(_BRADFORD, _D50)
     cones = _times(_BRADFORD, xyz)
-    return _times(_inverse(_BRADFORD), [cone * there[i] / here[i] for i, cone in enumerate(cones)])
+    return _times(_inverse(_BRADFORD), [cone * target_cones[i] / white_cones[i] for i, cone in enumerate(cones)])
 
 
 def _times(matrix: _Matrix, vector: _Vector) -> _Vector:

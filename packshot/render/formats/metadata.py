@@ -47,9 +47,9 @@ def tiff_orientation(source: TiffImageFile) -> int:
     Pillow turns it by its tag. By XMP it would too, where that is written one way
     of several; so it does not get to see the XMP, which has no other use then.
     """
-    told = 1 if ExifTags.Base.Orientation in source.tag_v2 else _xmp_orientation(source)
+    value = 1 if ExifTags.Base.Orientation in source.tag_v2 else _xmp_orientation(source)
     source.info.pop("xmp", None)
-    return told
+    return value
 
 
 def credit_exif(source: ImageFile) -> bytes | None:

@@ -37,9 +37,9 @@ def read_chunks(data: bytes) -> tuple[list[Chunk], bool]:
     Returns:
         The chunks, and whether they are all of the file, whose length is right.
     """
-    told = int.from_bytes(data[4:8], "little") + 8
-    chunks = list(_chunks(data, min(told, len(data))))
-    if told <= len(data) and chunks and told - chunks[-1].end <= 1:
+    riff_bytes = int.from_bytes(data[4:8], "little") + 8
+    chunks = list(_chunks(data, min(riff_bytes, len(data))))
+    if riff_bytes <= len(data) and chunks and riff_bytes - chunks[-1].end <= 1:
         return chunks, True
     return list(_chunks(data, len(data))), False
 

@@ -154,7 +154,7 @@ class Lanes:
         with self._changed:
             ticket = _Ticket(lane, next(self._numbers), share)
             self._waiting.add(ticket)
-            self._admit()
+            self._start_fitting()
             return ticket
 
     def _wait(self, ticket: _Ticket, pulse: Pulse, patience: float | None) -> None:
@@ -177,9 +177,9 @@ class Lanes:
         with self._changed:
             self._waiting.discard(ticket)
             self._running.discard(ticket)
-            self._admit()
+            self._start_fitting()
 
-    def _admit(self) -> None:
+    def _start_fitting(self) -> None:
         while len(self._running) < self.places.slots:
             fitting = [ticket for ticket in self._waiting if self._fits(ticket)]
             if not fitting:

@@ -169,8 +169,8 @@ def _items(data: bytes, start: int, end: int, exif: bytes | None) -> Iterator[Ed
         if kinds[item] == b"Exif":
             room = sum(stop - at for at, stop in extents)
             # Four bytes say how far the header is from here.
-            told = bytes(4) + (exif or _EXIF_PREFIX + _EMPTY_EXIF).removeprefix(_EXIF_PREFIX)
-            kept = told if len(told) <= room else (bytes(4) + _EMPTY_EXIF)[:room]
+            exif_item = bytes(4) + (exif or _EXIF_PREFIX + _EMPTY_EXIF).removeprefix(_EXIF_PREFIX)
+            kept = exif_item if len(exif_item) <= room else (bytes(4) + _EMPTY_EXIF)[:room]
             exif = None
         for at, stop in extents:
             yield at, stop, kept[: stop - at]

@@ -62,8 +62,8 @@ def strip_tiff(data: bytes, exif: bytes | None) -> list[Piece]:
         size = (stop - start - tiff.count_bytes - tiff.offset_bytes) // (4 + 2 * tiff.offset_bytes)
         # The orientation comes first, in case that there is no room for all.
         for tag, value in sorted(missing.items()):
-            if len(entries) < size and (told := _told(tiff, tag, value, room, edits)) is not None:
-                entries[tag] = told
+            if len(entries) < size and (spelled := _spell_entry(tiff, tag, value, room, edits)) is not None:
+                entries[tag] = spelled
         edits.append((start, stop, _spell_directory(tiff, entries, directory.next_at)))
         if start != directory.place[0]:
             # The first directory, as only that has got more tags. The header says where it is.
@@ -173,7 +173,7 @@ def _header_edit(tiff: Tiff, directory_at: int) -> Edit:
     return at, at + tiff.offset_bytes, tiff.spell(directory_at, tiff.offset_bytes)
 
 
-def _told(tiff: Tiff, tag: int, value: object, room: list[Range], edits: list[Edit]) -> bytes | None:
+def _spell_entry(tiff: Tiff, tag: int, value: object, room: list[Range], edits: list[Edit]) -> bytes | None:
     """Spell an entry; where its value needs more than the entry has, it is written into the room."""
     if tag == _ORIENTATION and isinstance(value, int):
         return _entry(tiff, tag, _SHORT, 1, tiff.spell(value, 2))

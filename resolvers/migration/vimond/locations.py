@@ -50,8 +50,8 @@ class Places:
     fallbacks: Mapping[str, str]
     known: Mapping[str, Location]
 
-    def here(self, old: str) -> str | None:
-        """Return the name here of a location; None: it was not taken."""
+    def name_of(self, old: str) -> str | None:
+        """Return the name of an old location in this installation; None: it was not migrated."""
         name = self.names.get(old)
         return name if name in self.known else None
 
@@ -116,15 +116,15 @@ def _move_location(
     report: Report,
 ) -> None:
     """Make or change one location here, and note in `known` how it is then."""
-    here = known.get(name)
-    if here is not None:
-        differing = [field for field, value in old.values.items() if getattr(here, field) != value]
+    existing = known.get(name)
+    if existing is not None:
+        differing = [field for field, value in old.values.items() if getattr(existing, field) != value]
         if not differing:
             report.counts["locationsUnchanged"] += 1
             return
         # Every tenant is born with `main`; that says nothing about what somebody wants.
-        is_born = name == "main" and here.version == 1
-        if not is_born and not options.force and old.updated is not None and old.updated <= here.updated_at:
+        is_born = name == "main" and existing.version == 1
+        if not is_born and not options.force and old.updated is not None and old.updated <= existing.updated_at:
             why = f"It is another one here, in {', '.join(differing)}, changed later than there; --force takes it over."
             report.left("location", old.name, why, NEWER_HERE)
             return
@@ -136,7 +136,7 @@ def _move_location(
         known[name] = changed.location
         if changed.job is not None:
             report.jobs[changed.job.id] += 1
-    report.counts["locationsCreated" if here is None else "locationsChanged"] += 1
+    report.counts["locationsCreated" if existing is None else "locationsChanged"] += 1
 
 
 def _foresee_location(
@@ -149,8 +149,8 @@ def _foresee_location(
 ) -> Location:
     """Return what a location would be here, or raise what it would be refused with."""
     fields = location_rows.read_changes(known, name, old.values, limit=caller.site.limit)
-    here = known.get(name)
-    if here is None:
+    existing = known.get(name)
+    if existing is None:
         created[name] = fields
         now = datetime.now(UTC)
         return Location(name=name, version=0, revision=0, added_at=now, updated_at=now, **fields)
@@ -158,4 +158,4 @@ def _foresee_location(
         plan = changes.foresee(caller, tx, Change(locations={**created, name: fields}), name)
     if plan is not None and plan.requires_force and not options.force:
         raise ForceRequired("This change alters pictures that are shown.", expected="--force", plan=plan)
-    return replace(here, **fields)
+    return replace(existing, **fields)

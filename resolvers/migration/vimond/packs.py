@@ -144,73 +144,73 @@ class _PackMove:
             if self._silent >= MAX_SILENT:
                 raise Away(f"it gave no answer for {MAX_SILENT} packs in a row")
 
-    def _compare(self, pack_id: str, old: OldPack, here: Snapshot | None, folder: Path, report: Report) -> Arrival:
+    def _compare(self, pack_id: str, old: OldPack, existing: Snapshot | None, folder: Path, report: Report) -> Arrival:
         """Return what is to be written of one pack; nothing of one that is as it should be."""
         for location, fault in old.faults:
             report.left("pack" if location is None else "pack location", place(old, location), fault)
-        keeps_ours = here is not None and not self._options.force and not _is_later(old, here)
-        values, overrides = self._differing(pack_id, old, here, report)
+        keeps_ours = existing is not None and not self._options.force and not _is_later(old, existing)
+        values, overrides = self._differing(pack_id, old, existing, report)
         if keeps_ours and (values or overrides):
             fields = ", ".join([*values, *(f"{patch.location} {' '.join(patch.values)}" for patch in overrides)])
             why = f"It is another one here, in {fields}, changed later than there; --force takes it over."
             report.left("pack", old.id, why, NEWER_HERE)
             values, overrides = {}, []
         if self._options.originals is not None:
-            originals = self._from_files(self._options.originals, old, here, report, keeps_ours=keeps_ours)
+            originals = self._from_files(self._options.originals, old, existing, report, keeps_ours=keeps_ours)
         else:
             largest = self._caller.site.settings.max_upload_bytes
             pictures = PackPictures(
-                self._service, self._places, self._options, old, here, keeps_ours, folder, largest, report
+                self._service, self._places, self._options, old, existing, keeps_ours, folder, largest, report
             )
             originals = pictures.take()
-        return Arrival(old.id, NewPack(values, originals, overrides, pack_id), exists=here is not None)
+        return Arrival(old.id, NewPack(values, originals, overrides, pack_id), exists=existing is not None)
 
     def _differing(
-        self, pack_id: str, old: OldPack, here: Snapshot | None, report: Report
+        self, pack_id: str, old: OldPack, existing: Snapshot | None, report: Report
     ) -> tuple[dict[str, Any], list[PackLocationPatch]]:
         values = dict(old.values)
         if pack_id != old.id:
             values["external_id"] = old.id
             report.mapped("pack", old.id, pack_id, "Its old id is its external id here; URLs need the new one.")
         main = old.main_location
-        values["main_location"] = None if main is None else self._here(old, main, "main location", report)
+        values["main_location"] = None if main is None else self._name_of(old, main, "main location", report)
         wanted = []
         for location, fields in old.overrides.items():
-            name = self._here(old, location, "pack location", report)
+            name = self._name_of(old, location, "pack location", report)
             if name is not None:
                 wanted.append(PackLocationPatch(name, fields))
-        if here is None:
+        if existing is None:
             return values, [patch for patch in wanted if _says_something(patch.values)]
-        differing = {field: value for field, value in values.items() if getattr(here.pack, field) != value}
-        patches = [_patch_where_different(patch, here) for patch in wanted]
+        differing = {field: value for field, value in values.items() if getattr(existing.pack, field) != value}
+        patches = [_patch_where_different(patch, existing) for patch in wanted]
         return differing, [patch for patch in patches if patch.values]
 
-    def _here(self, old: OldPack, location: str, what: str, report: Report) -> str | None:
-        name = self._places.here(location)
+    def _name_of(self, old: OldPack, location: str, what: str, report: Report) -> str | None:
+        name = self._places.name_of(location)
         if name is None:
             report.left(what, place(old, location), f"There is no location {location!r} here.", "NOT_FOUND")
         return name
 
     def _from_files(
-        self, folder: Path, old: OldPack, here: Snapshot | None, report: Report, *, keeps_ours: bool
+        self, folder: Path, old: OldPack, existing: Snapshot | None, report: Report, *, keeps_ours: bool
     ) -> list[NewOriginal]:
         """Return those originals among the files of the old bucket that are not here yet."""
         originals, files = [], files_of(folder, old.id)
         for location in old.overrides:
-            if location in files or self._places.here(location) is None:
+            if location in files or self._places.name_of(location) is None:
                 continue
             report.left("original", place(old, location), "There is no file of it in the folder.", "NOT_FOUND")
         for location, path in files.items():
-            name = self._places.here(location)
+            name = self._places.name_of(location)
             if name is None:
                 if location not in old.overrides:
-                    self._here(old, location, "original", report)
+                    self._name_of(old, location, "original", report)
                 continue
             if not os.access(path, os.R_OK):
                 report.left("original", place(old, location), f"The file {path} cannot be read.", "UNREADABLE")
                 continue
-            kept = None if here is None else here.pack_location(name).original
-            if is_same(path, kept, here, name):
+            kept = None if existing is None else existing.pack_location(name).original
+            if is_same(path, kept, existing, name):
                 continue
             if kept is not None and keeps_ours:
                 keep_ours(old, location, report)
@@ -219,15 +219,15 @@ class _PackMove:
         return originals
 
 
-def _is_later(old: OldPack, here: Snapshot) -> bool:
-    return old.modified is not None and old.modified > here.pack.modified_at
+def _is_later(old: OldPack, existing: Snapshot) -> bool:
+    return old.modified is not None and old.modified > existing.pack.modified_at
 
 
 def _says_something(values: Mapping[str, Any]) -> bool:
     return any(value not in (None, "unset") for value in values.values())
 
 
-def _patch_where_different(patch: PackLocationPatch, here: Snapshot) -> PackLocationPatch:
-    pack_location = here.pack_location(patch.location)
+def _patch_where_different(patch: PackLocationPatch, existing: Snapshot) -> PackLocationPatch:
+    pack_location = existing.pack_location(patch.location)
     values = {field: value for field, value in patch.values.items() if getattr(pack_location, field) != value}
     return PackLocationPatch(patch.location, values)

@@ -42,7 +42,7 @@ class PackPictures:
     Only pictures of one run are compared: what is here may have come from a file, or been replaced since.
 
     Attributes:
-        here: the pack as it is here; None: it is not.
+        existing: the pack in this installation; None: it has none.
         keeps_ours: what is here stays where it differs.
         folder: for what is received.
     """
@@ -51,7 +51,7 @@ class PackPictures:
     places: Places
     options: Options
     old: OldPack
-    here: Snapshot | None
+    existing: Snapshot | None
     keeps_ours: bool
     folder: Path
     max_bytes: int
@@ -66,11 +66,11 @@ class PackPictures:
         for location, name in sorted(
             own_places(self.old, self.places), key=lambda place: (place[0] != self._main, *self._depth(place[0]))
         ):
-            kept = None if self.here is None else self.here.pack_location(name).original
+            kept = None if self.existing is None else self.existing.pack_location(name).original
             if kept is not None and not self._may_have_changed(name):
                 own.append(location)
                 continue
-            if self.options.dry_run and self.here is None:
+            if self.options.dry_run and self.existing is None:
                 # Whether it is a fallback's, only its bytes could tell: at most so many are taken.
                 originals.append(NewOriginal(name, Source()))
                 continue
@@ -118,7 +118,7 @@ class PackPictures:
         return len(self.places.chain(location)), location
 
     def _may_have_changed(self, name: str) -> bool:
-        taken_at: datetime | None = None if self.here is None else self.here.pack_location(name).original_at
+        taken_at: datetime | None = None if self.existing is None else self.existing.pack_location(name).original_at
         if self.options.force or taken_at is None:
             return True
         return self.old.modified is not None and self.old.modified + MARGIN > taken_at
@@ -151,7 +151,7 @@ def own_places(old: OldPack, places: Places) -> list[tuple[str, str]]:
     """Return the locations at which a pack may have an original, by old name and by name here."""
     # A pack that names none may still show something at its main location.
     named = list(old.overrides) or [old.main_location or "main"]
-    found = ((location, places.here(location)) for location in named)
+    found = ((location, places.name_of(location)) for location in named)
     return [(location, name) for location, name in found if name is not None]
 
 

@@ -88,7 +88,7 @@ def counting(playground: Playground) -> Iterator[Counter]:
 
 
 def test_pages_and_the_admin_api_read_few_rows(playground: Playground, pack_id: str) -> None:
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token")
+    app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, "test-token")
     admin = {"Authorization": "Bearer test-token"}
     with TestClient(app, client=("127.0.0.1", 50_000)) as client, counting(playground) as counter:
         assert client.get(f"/api/v2/img/{pack_id}/picture.json?widths=77,99").json()["state"] == "PENDING"

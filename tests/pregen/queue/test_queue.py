@@ -19,7 +19,7 @@ from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
 from packshot.render.processes.pool import Lane, Renderer
 from packshot.settings.settings import Settings
-from pregen.queue.broker import QueueBell, make_broker
+from pregen.queue.broker import QueueDoorbell, make_broker
 from pregen.queue.check import find_problems
 from pregen.services import dispatcher
 from pregen.worker import Pregen
@@ -74,12 +74,12 @@ def is_rendered(playground: Playground, pack_id: str) -> bool:
 
 
 def test_a_worker_renders_what_is_rung_for(playground: Playground, settings: Settings) -> None:
-    bell = QueueBell(make_broker(settings))
+    doorbell = QueueDoorbell(make_broker(settings))
     with working(playground, settings) as pregen:
-        ring = pregen if settings.redis_url is None else bell
+        ring = pregen if settings.redis_url is None else doorbell
         pack_ids = [playground.pack(picture=photo(64, 48, seed=n)) for n in range(3)]
         for pack_id in pack_ids:
-            ring.ring(TENANT, pack_id, playground.bell.rings[0][2])
+            ring.ring(TENANT, pack_id, playground.doorbell.rings[0][2])
         wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
     assert all(len(playground.entries(pack_id)) == 3 for pack_id in pack_ids)
 
@@ -117,9 +117,9 @@ def test_a_flushed_queue_loses_no_work(
 ) -> None:
     settings = Settings(**playground.settings.model_dump() | {"redis_url": valkey.connection_url})
     pack_ids = [playground.pack(picture=photo(64, 48, seed=n)) for n in range(3)]
-    bell = QueueBell(make_broker(settings))
+    doorbell = QueueDoorbell(make_broker(settings))
     for pack_id in pack_ids:
-        bell.ring(TENANT, pack_id, playground.bell.rings[0][2])
+        doorbell.ring(TENANT, pack_id, playground.doorbell.rings[0][2])
     valkey.client().flushall()
     with working(playground, settings):
         wait_for(lambda: all(is_rendered(playground, pack_id) for pack_id in pack_ids))
@@ -136,9 +136,9 @@ def test_an_edit_commits_while_the_queue_is_away_and_is_rendered_when_it_is_back
     with working(playground, settings):
         wait_for(lambda: is_rendered(playground, pack_id))
         server.terminate()
-        bell = QueueBell(make_broker(settings))
+        doorbell = QueueDoorbell(make_broker(settings))
         packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 1))
-        bell.ring(TENANT, pack_id, playground.bell.rings[-1][2])
+        doorbell.ring(TENANT, pack_id, playground.doorbell.rings[-1][2])
         assert not is_rendered(playground, pack_id)
         server = ValkeyServer(port=port)
         server.start()
@@ -152,19 +152,19 @@ def test_a_silent_queue_is_asked_once_for_many_packs(playground: Playground, mon
     server = ValkeyServer()
     server.start()
     settings = Settings(**playground.settings.model_dump() | {"redis_url": server.connection_url})
-    bell = QueueBell(make_broker(settings))
-    real, asked = bell.send, []
-    monkeypatch.setattr(bell, "send", lambda *args: (asked.append(args), real(*args)))
+    doorbell = QueueDoorbell(make_broker(settings))
+    real, asked = doorbell.send, []
+    monkeypatch.setattr(doorbell, "send", lambda *args: (asked.append(args), real(*args)))
     process = server.client().info("server")["process_id"]
     os.kill(process, signal.SIGSTOP)
     try:
         for number in range(20):
-            bell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
+            doorbell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
         assert len(asked) == 1
     finally:
         os.kill(process, signal.SIGCONT)
-    monkeypatch.setattr(bell, "_away_until", 0.0)
-    bell.ring(TENANT, "0" * 24, Priority.INTERACTIVE)
+    monkeypatch.setattr(doorbell, "_away_until", 0.0)
+    doorbell.ring(TENANT, "0" * 24, Priority.INTERACTIVE)
     assert len(asked) == 2
     assert find_problems(make_broker(settings))[1] == []
     server.stop()
@@ -223,17 +223,17 @@ def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkey
 def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playground) -> None:
     first, second = (
         playground.dispatcher,
-        dispatcher.Dispatcher(playground.site, playground.bell.ring_all, bulk_places=2),
+        dispatcher.Dispatcher(playground.site, playground.doorbell.ring_all, bulk_places=2),
     )
     first.tick()
     playground.location("thumb", width=10)
     playground.pack(picture=photo(16, 16))
-    playground.bell.rings.clear()
+    playground.doorbell.rings.clear()
     playground.location("thumb", width=12)
     second.tick()
-    assert not playground.bell.rings
+    assert not playground.doorbell.rings
     first.tick()
-    assert playground.bell.rings
+    assert playground.doorbell.rings
     with playground.site.catalog.write("") as tx:
         assert not leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)
         leases.release_all(tx)

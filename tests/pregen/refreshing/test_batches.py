@@ -149,7 +149,7 @@ def test_what_an_editor_waits_for_is_there_before_what_a_bulk_job_wants_of_the_s
     playground.run_jobs()
     playground.location("cover", width=9, height=9, fallback="main")
     playground.dispatcher.tick()
-    playground.bell.rings.clear()
+    playground.doorbell.rings.clear()
     real, drawn = playground.site.renderer.render, []
 
     def render(original: Any, drawings: Any, *args: Any, **keywords: Any) -> Any:

@@ -350,7 +350,7 @@ def test_an_edit_that_never_ends_holds_a_change_up_only_for_a_while(
     put(ready, width=50)
     prepare(ready)
     packs.set_crop(ready.caller, pack_ids(ready)[0], "thumb", Crop(0, 0, 0.5, 1))
-    ready.bell.rings.clear()
+    ready.doorbell.rings.clear()
     ready.dispatcher.tick()
     assert location(ready).width == 40, "the edit is waited for"
     monkeypatch.setattr(activate, "PATIENCE", timedelta(0))
@@ -430,9 +430,9 @@ def test_an_edit_that_fails_while_a_change_is_prepared_is_counted_once(ready: Pl
 def test_a_newer_change_takes_the_place_of_one_that_is_live_and_still_rendering(ready: Playground) -> None:
     first = ready.location("thumb", width=50)
     ready.dispatcher.tick()
-    tenant, pack_id, _ = ready.bell.rings.popleft()
+    tenant, pack_id, _ = ready.doorbell.rings.popleft()
     refresh_packs(ready.site, tenant, [pack_id])
-    ready.bell.rings.clear()
+    ready.doorbell.rings.clear()
     # Of another location: it goes on.
     other = ready.location("main", renditions=[Rendition(20, None)])
     second = ready.location("thumb", width=60)

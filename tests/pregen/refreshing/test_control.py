@@ -145,7 +145,7 @@ def test_another_tenants_job_is_not_found(playground: Playground, lost: list[str
     job = regenerate(playground)
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
-    stranger = Caller(playground.site, playground.bell, "other", "stranger", "http://test")
+    stranger = Caller(playground.site, playground.doorbell, "other", "stranger", "http://test")
     for act in (jobs.cancel_job, jobs.pause_job, jobs.resume_job, jobs.retry_failures, jobs.activate_job):
         with pytest.raises(NotFound):
             act(stranger, job.id)
@@ -184,14 +184,14 @@ def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeyp
     playground.caller = mine
     for caller in callers:
         jobs.regenerate_tenant(caller, None, Priority.BULK)
-    while playground.bell.rings:
-        tenant, pack_id, _ = playground.bell.rings.popleft()
+    while playground.doorbell.rings:
+        tenant, pack_id, _ = playground.doorbell.rings.popleft()
         refresh_packs(playground.site, tenant, [pack_id])
     served = []
     for _ in range(6):
         playground.dispatcher.tick()
-        while playground.bell.rings:
-            tenant, pack_id, _ = playground.bell.rings.popleft()
+        while playground.doorbell.rings:
+            tenant, pack_id, _ = playground.doorbell.rings.popleft()
             served.append(tenant)
             refresh_packs(playground.site, tenant, [pack_id])
     assert served in ([TENANT, "other"] * 3, ["other", TENANT] * 3)

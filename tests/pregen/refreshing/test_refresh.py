@@ -99,9 +99,9 @@ def test_a_message_that_comes_five_times_does_the_work_once(playground: Playgrou
 
 def test_a_lost_ring_is_rung_again_by_the_dispatcher(playground: Playground) -> None:
     pack_id = playground.pack()
-    playground.bell.rings.clear()
+    playground.doorbell.rings.clear()
     playground.dispatcher.tick()
-    assert not playground.bell.rings, "the mutation's own ring is given a moment first"
+    assert not playground.doorbell.rings, "the mutation's own ring is given a moment first"
     _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.run_jobs()
     assert set(playground.entries(pack_id)) == set(playground.planned(pack_id))
@@ -224,11 +224,11 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
 def test_only_so_many_packs_are_rung_for_at_a_time(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "INTERACTIVE_PLACES", 3)
     pack_ids = {playground.pack(picture=photo(16, 16, seed=n)) for n in range(5)}
-    playground.bell.rings.clear()
+    playground.doorbell.rings.clear()
     _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.dispatcher.tick()
     playground.dispatcher.tick()
-    assert len(playground.bell.rings) == 3
+    assert len(playground.doorbell.rings) == 3
     playground.run_jobs()
     assert all(playground.entries(pack_id) for pack_id in pack_ids)
 
@@ -298,7 +298,7 @@ def test_bulk_work_waits_while_an_edit_goes_first(playground: Playground) -> Non
     playground.run_jobs()
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
     playground.dispatcher.tick()
-    bulk = [pack for _, pack, priority in playground.bell.rings if priority is Priority.BULK]
+    bulk = [pack for _, pack, priority in playground.doorbell.rings if priority is Priority.BULK]
     assert len(bulk) == 4, "as many as have places, and as many to come next, however many are due"
     waiting = next(pack for pack in pack_ids if pack not in bulk)
     packs.set_crop(playground.caller, waiting, "main", Crop(0, 0, 0.5, 1))
@@ -306,7 +306,7 @@ def test_bulk_work_waits_while_an_edit_goes_first(playground: Playground) -> Non
         row = tx.connection.execute(sa.select(order_table).where(order_table.c.pack_id == waiting)).one()
     assert row.priority == Priority.INTERACTIVE
     playground.run_jobs()
-    assert not playground.bell.rings
+    assert not playground.doorbell.rings
 
 
 def test_what_an_edit_replaced_is_marked_and_unmarked_when_it_comes_back(playground: Playground) -> None:

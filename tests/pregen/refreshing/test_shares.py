@@ -45,7 +45,7 @@ def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
         raise FetchFailed("Nobody answers there.", may_pass=False)
 
     monkeypatch.setattr(fetcher, "fetch_original", stall)
-    worker = UrlImporter(playground.site, playground.bell)
+    worker = UrlImporter(playground.site, playground.doorbell)
     worker.start()
     try:
         wait_for(lambda: fetching["films"] == 1)

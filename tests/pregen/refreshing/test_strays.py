@@ -145,10 +145,10 @@ def test_the_packs_that_were_edited_last_are_rendered_first(playground: Playgrou
     for pack_id in (pack_ids[2], pack_ids[0]):
         packs.update_pack(playground.caller, pack_id, {"asset_id": None})
     newest = sorted(packs.list_packs(playground.caller, first=10).items, key=attrgetter("sequence_number"))[::-1]
-    playground.bell.rings.clear()
+    playground.doorbell.rings.clear()
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
     playground.dispatcher.tick()
-    assert [pack_id for _, pack_id, _ in playground.bell.rings] == [pack.id for pack in newest]
+    assert [pack_id for _, pack_id, _ in playground.doorbell.rings] == [pack.id for pack in newest]
     assert [pack.id for pack in newest] == [pack_ids[0], pack_ids[2], pack_ids[3], pack_ids[1]]
 
 
@@ -160,7 +160,7 @@ def test_a_batch_is_rendered_in_the_order_in_which_it_was_rung_for(
             playground.site.variants.delete(key)
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
     playground.dispatcher.tick()
-    rung = [pack_id for _, pack_id, _ in playground.bell.rings]
+    rung = [pack_id for _, pack_id, _ in playground.doorbell.rings]
     drawn: list[str] = []
 
     def draw(site: Site, targets: Sequence[Target], *args: Any, **kwargs: Any) -> Any:

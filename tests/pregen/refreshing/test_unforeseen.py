@@ -346,7 +346,7 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     with playground.site.catalog.read(TENANT) as tx:
         states = {one.state for one in webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items}
     assert DeliveryState.FAILED in states
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_an_upload_that_cannot_be_removed_does_not_keep_the_others(

@@ -19,7 +19,7 @@ from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
 from packshot.settings.settings import Settings
 from pregen.queue import broker as queues
-from pregen.queue.broker import QUEUES, QueueBell, QueueFull, make_broker
+from pregen.queue.broker import QUEUES, QueueDoorbell, QueueFull, make_broker
 from pregen.queue.check import find_problems
 from pregen.queue.redis import CHECK_QUEUE, ObservedRedisBroker
 from pregen.queue.state import QueueState
@@ -177,13 +177,13 @@ def test_a_queue_that_nobody_reads_takes_a_bounded_number_of_messages(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "MAX_WAITING", 5)
-    bell = QueueBell(ObservedRedisBroker(valkey.connection_url, QueueState()))
+    doorbell = QueueDoorbell(ObservedRedisBroker(valkey.connection_url, QueueState()))
     for number in range(9):
-        bell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
+        doorbell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
     assert valkey.client().llen("packshot:interactive") == 5
     with pytest.raises(QueueFull):
-        bell.send(TENANT, ["0" * 24], Priority.INTERACTIVE)
-    bell.send(TENANT, ["0" * 24], Priority.BULK)
+        doorbell.send(TENANT, ["0" * 24], Priority.INTERACTIVE)
+    doorbell.send(TENANT, ["0" * 24], Priority.BULK)
 
 
 def test_a_queue_in_memory_takes_a_bounded_number_of_messages_too(
@@ -191,9 +191,9 @@ def test_a_queue_in_memory_takes_a_bounded_number_of_messages_too(
 ) -> None:
     monkeypatch.setattr(queues, "MAX_WAITING", 5)
     broker = make_broker(Settings(data=playground.settings.data))
-    bell = QueueBell(broker)
+    doorbell = QueueDoorbell(broker)
     for number in range(9):
-        bell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
+        doorbell.ring(TENANT, f"{number:024x}", Priority.INTERACTIVE)
     assert broker.queues[QUEUES[Priority.INTERACTIVE]].qsize() == 5
 
 

@@ -41,7 +41,7 @@ class RecordingPurger:
         self.purged: list[list[str]] = []
         self.references: list[str] = []
         self.erased: list[bool] = []
-        self.asked = 0
+        self.requests = 0
         self.slow = False
         self.fault: BaseException | None = None
         self.asking_fault: BaseException | None = None
@@ -64,7 +64,7 @@ class RecordingPurger:
         return f"purge-{len(self.purged)}"
 
     def is_complete(self, provider_id: str) -> bool:
-        self.asked += 1
+        self.requests += 1
         if self.asking_fault is not None:
             raise self.asking_fault
         assert provider_id in {f"purge-{number}" for number in range(1, len(self.purged) + 1)}
@@ -317,10 +317,10 @@ def test_the_second_purge_comes_after_the_first_is_complete(front: Front) -> Non
     assert front.purger.purged == [tags, tags]
     assert (row.state, row.attempts, row.provider_id, row.error) == (PurgeState.SUCCEEDED, 2, "purge-2", None)
     assert row.finished_at is not None
-    asked = front.purger.asked
+    requests = front.purger.requests
     front.let_pass(timedelta(hours=1))
     front.carry()
-    assert front.purger.asked == asked
+    assert front.purger.requests == requests
 
 
 def test_what_is_due_together_is_one_call_as_far_as_the_cdn_takes_it(front: Front) -> None:
@@ -329,7 +329,7 @@ def test_what_is_due_together_is_one_call_as_far_as_the_cdn_takes_it(front: Fron
     front.carry()
     assert [len(call) for call in front.purger.purged] == [3, 3, 1]
     assert sorted(tag for call in front.purger.purged for tag in call) == tags
-    assert front.purger.asked == 3
+    assert front.purger.requests == 3
 
 
 def test_an_outage_is_shown_and_passes(front: Front) -> None:
@@ -465,9 +465,9 @@ def test_what_is_erased_together_is_purged_together_and_apart_from_the_rest(fron
     for pack_id in gone:
         erasures.erase_pack(playground.caller, pack_id, "the rights have ended")
     front.carry()
-    asked = {erased: set(tags) for tags, erased in zip(front.purger.purged, front.purger.erased, strict=True)}
+    requests = {erased: set(tags) for tags, erased in zip(front.purger.purged, front.purger.erased, strict=True)}
     assert len(front.purger.purged) == 2
-    assert asked == {
+    assert requests == {
         True: {f"{kind}:{TENANT}:{pack_id}" for pack_id in gone for kind in "ep"},
         False: {f"p:{TENANT}:{pack_id}" for pack_id in (kept, *gone)},
     }
@@ -481,9 +481,9 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
     front.edit(kept)
     erasures.erase_pack(playground.caller, gone, "the rights have ended")
     front.carry()
-    asked = dict(zip(map(tuple, front.purger.purged), front.purger.erased, strict=True))
+    requests = dict(zip(map(tuple, front.purger.purged), front.purger.erased, strict=True))
     everything = (f"e:{TENANT}:{gone}", f"p:{TENANT}:{gone}")
-    assert asked == {everything: True, tuple(sorted([f"p:{TENANT}:{kept}", f"p:{TENANT}:{gone}"])): False}
+    assert requests == {everything: True, tuple(sorted([f"p:{TENANT}:{kept}", f"p:{TENANT}:{gone}"])): False}
     front.settle()
     front.purger.erased.clear()
     assert playground.eraser.step()
@@ -590,7 +590,7 @@ def test_the_worker_carries_purges_out(playground: Playground) -> None:
     pregen.start()
     try:
         wait_for(lambda: purger.purged)
-        caller = replace(playground.caller, bell=pregen)
+        caller = replace(playground.caller, doorbell=pregen)
         packs.set_crop(caller, pack_id, "main", Crop(0, 0, 1, 0.5))
         wait_for(lambda: len(purger.purged) >= 2)
     finally:

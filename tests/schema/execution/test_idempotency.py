@@ -147,7 +147,7 @@ def test_a_refusal_is_not_kept(api: Api) -> None:
 
 def test_keys_of_different_people_do_not_meet(api: Api, playground: Playground) -> None:
     first = api.payload(CREATE, key="k", input={})["pack"]["id"]
-    api.caller = Caller(playground.site, playground.bell, TENANT, "somebody else", "http://test")
+    api.caller = Caller(playground.site, playground.doorbell, TENANT, "somebody else", "http://test")
     assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
 
 

@@ -70,7 +70,7 @@ def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
     ]
     answer = api.payload(CREATE_MANY, inputs=inputs)
     assert [one["userErrors"] for one in answer["results"]] == [[]] * count
-    assert host.asked == [], "fetched after the answer"
+    assert host.requests == [], "fetched after the answer"
     assert (answer["job"]["kind"], answer["job"]["state"]) == ("IMPORT", "QUEUED")
     assert (answer["job"]["total"], answer["job"]["priority"]) == (count, "BULK")
     assert {one["job"]["id"] for one in answer["results"]} == {answer["job"]["id"]}
@@ -80,7 +80,7 @@ def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
     for number, one in enumerate(answer["results"]):
         shown = api.data(WIDTH, id=one["pack"]["id"])["pack"]["location"]
         assert shown == {"original": {"width": 20 + number}, "picture": {"state": "READY"}}
-    assert len(host.asked) == count
+    assert len(host.requests) == count
     assert list(api.playground.site.incoming.iterdir()) == []
 
 
@@ -183,7 +183,7 @@ def test_an_address_that_fails_is_named_and_tried_again_where_that_may_help(
     (failure,) = job["failures"]["nodes"]
     assert (failure["code"], failure["attempts"]) == ("FETCH_FAILED", attempts)
     assert (failure["pack"]["id"], failure["packLocation"]["name"]) == (pack_id, "main")
-    assert len(host.asked) == attempts
+    assert len(host.requests) == attempts
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_what_is_set_meanwhile_stays(api: Api, host: Host) -> None:
     assert api.data(WIDTH, id=made["pack"]["id"])["pack"]["location"]["original"] == {"width": 30}
     job = api.data(JOB, id=made["job"]["id"])["job"]
     assert (job["state"], job["total"], job["skipped"], job["failures"]["nodes"]) == ("SUCCEEDED", 1, 1, [])
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_a_pack_that_is_deleted_is_not_waited_for(api: Api, host: Host) -> None:
@@ -211,7 +211,7 @@ def test_a_pack_that_is_deleted_is_not_waited_for(api: Api, host: Host) -> None:
     api.payload(f"mutation D($id: ID!) {{ deletePack(id: $id) {{ deletedId {USER_ERRORS} }} }}", id=made["pack"]["id"])
     api.playground.run_jobs()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "SUCCEEDED"
-    assert host.asked == []
+    assert host.requests == []
 
 
 def test_an_outage_of_ours_counts_against_no_address(api: Api, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +237,7 @@ def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: 
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
     with api.playground.site.catalog.write("") as tx:
         assert claim_due(tx) is not None
-    assert not UrlImporter(api.playground.site, api.playground.bell).step(), "somebody is at it"
+    assert not UrlImporter(api.playground.site, api.playground.doorbell).step(), "somebody is at it"
     with api.playground.site.catalog.write("") as tx:
         tx.connection.execute(sa.update(fetches).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()
@@ -259,7 +259,7 @@ def test_a_cancelled_import_fetches_nothing_more(api: Api, host: Host) -> None:
     ended = {"state": "CANCELLED", "total": 3, "done": 1, "skipped": 0, "failed": 0}
     assert api.payload(CANCEL, id=made["job"]["id"])["job"] == ended
     api.playground.run_jobs()
-    assert len(host.asked) == 1
+    assert len(host.requests) == 1
     assert len([width for width in widths(api, made) if width is not None]) == 1, "what was fetched stays"
     assert ended.items() <= api.data(JOB, id=made["job"]["id"])["job"].items()
     again = api.payload(CREATE_MANY, inputs=inputs, onExisting="UPDATE")
@@ -326,10 +326,10 @@ def test_an_import_that_is_cancelled_while_many_fetch_counts_what_was_fetched(ap
     count, halfway, stopped = 12, threading.Event(), threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
-        if len(host.asked) > count // 2:
+        if len(host.requests) > count // 2:
             # The others are on their way while it is cancelled.
             stopped.wait(30)
-        elif len(host.asked) > count // 4:
+        elif len(host.requests) > count // 4:
             halfway.set()
         picture(handler)
 

@@ -72,11 +72,11 @@ def test_an_address_of_ours_alone_is_never_asked(api: Api, host: Host) -> None:
     pack_id = api.playground.pack()
     error = api.refusal(SET, pack=pack_id, location="main", url=host.url("/a"))
     assert (error["code"], error["field"]) == ("FETCH_BLOCKED", ["source", "url"])
-    assert host.asked == []
+    assert host.requests == []
 
 
 @pytest.mark.parametrize("change", [{"pack": "0" * 24}, {"location": "nowhere"}])
 def test_nothing_is_fetched_for_what_is_not_there(allowed: Api, host: Host, change: dict[str, str]) -> None:
     arguments = {"pack": allowed.playground.pack(), "location": "main"} | change
     assert allowed.refusal(SET, **arguments, url=host.url("/a"))["code"] == "NOT_FOUND"
-    assert host.asked == []
+    assert host.requests == []

@@ -180,7 +180,7 @@ def test_a_plan_is_of_the_tenant_that_asks(api: Api) -> None:
     api.playground.pack()
     with api.playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
-    api.caller = api.caller.__class__(api.caller.site, api.caller.bell, "other", "tester", "http://test")
+    api.caller = api.caller.__class__(api.caller.site, api.caller.doorbell, "other", "tester", "http://test")
     assert plan(api, name="main", width=20)["packs"] == 0
     assert samples(api, name="main", width=20) == []
 

@@ -27,7 +27,7 @@ def opened(playground: Playground, origins: str | None, **settings: Any) -> Iter
     """Open a client of the installation under a setting of the origins."""
     values = playground.settings.model_dump() | {"cors_origins": origins} | settings
     site = playground.with_settings(Settings(**values))
-    app = create_app(site, make_broker(site.settings), playground.bell, TOKEN)
+    app = create_app(site, make_broker(site.settings), playground.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         yield client
 

@@ -116,7 +116,7 @@ def test_a_report_is_not_found_on_another_tenants_host(client: TestClient, playg
     job, _ = failed_job(playground)
     path = address(client, job).partition("testserver")[2]
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": "images.example"})
-    app = create_app(playground.with_settings(settings), make_broker(settings), playground.bell, TOKEN)
+    app = create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
     with TestClient(app, client=("127.0.0.1", 50_000)) as hosts:
         assert hosts.get(f"http://films.images.example{path}").status_code == 404
         assert hosts.get(f"http://{TENANT}.images.example{path}").status_code == 200

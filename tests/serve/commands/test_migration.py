@@ -190,7 +190,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(playground: Playgrou
     before = dump(playground.site.catalog)
     foreseen = move(playground, old, FILM, SHOW, ODD, dry_run=True)
     assert dump(playground.site.catalog) == before
-    assert not any(path.startswith("/api/v2") for path in old.asked)
+    assert not any(path.startswith("/api/v2") for path in old.requests)
     done = move(playground, old, FILM, SHOW, ODD)
     names = ("locationsCreated", "locationsChanged", "packsCreated", "packsChanged")
     assert [foreseen.counts[name] for name in names] == [done.counts[name] for name in names]
@@ -235,7 +235,7 @@ def test_what_cannot_be_taken_is_reported_and_the_rest_is_taken(playground: Play
     assert {finding.id: finding.to for finding in report.of(Kind.MAPPED)}[ODD] == odd
     # A pack with a name that leads elsewhere in the old service's paths asks for itself alone.
     move(playground, old, "../imageLocationConfigs")
-    assert "/adminAPI/imagePack/..%2FimageLocationConfigs" in old.asked
+    assert "/adminAPI/imagePack/..%2FimageLocationConfigs" in old.requests
 
 
 @ON_ONE
@@ -370,7 +370,7 @@ def test_originals_come_from_a_copy_of_the_bucket(playground: Playground, old: O
     assert set(said(report)) == {f"original {FILM}/{name}" for name in ("thumb", "Portal_Cover", "unknown")}
     # The document does not name it; the file is evidence enough.
     assert playground.snapshot(FILM).pack_location(map_names(["thumb", "Thumb"])["Thumb"]).original is not None
-    assert not any(path.startswith("/api/v2") for path in old.asked)
+    assert not any(path.startswith("/api/v2") for path in old.requests)
     assert (bucket / FILM / "main.jpg").exists()
     assert not move(playground, old, FILM, SHOW, originals=bucket).jobs
 
@@ -451,17 +451,17 @@ def test_a_killed_run_goes_on_where_it_was(
     # Its second portion has begun, and its last picture does not come.
     old.held.add(f"{pictures}{many[5]}")
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environ) as killed:
-        while not any(path.startswith(pictures + many[5]) for path in old.asked):
+        while not any(path.startswith(pictures + many[5]) for path in old.requests):
             assert killed.poll() is None
             time.sleep(0.01)
         killed.send_signal(signal.SIGKILL)
     old.held.clear()
     assert list((playground.settings.data / "importing").glob("*/*"))
     assert [packs.find_pack(playground.caller, id=id) is not None for id in many] == [True] * 3 + [False] * 3
-    asked = len(old.asked)
+    asked = len(old.requests)
     told = command.json(*words)
     assert (told["counts"]["packsUnchanged"], told["counts"]["packsCreated"], told["leftCount"]) == (3, 3, 0)
-    assert sum(path.startswith(pictures) for path in old.asked[asked:]) == 3
+    assert sum(path.startswith(pictures) for path in old.requests[asked:]) == 3
     assert not (playground.settings.data / "importing").exists()
 
 

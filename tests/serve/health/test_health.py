@@ -62,7 +62,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, playground: Playground) -> None:
 def _application(playground: Playground, **settings: Any) -> Iterator[TestClient]:
     changed = Settings(**playground.settings.model_dump() | settings)
     site = playground.with_settings(changed)
-    with TestClient(create_app(site, make_broker(changed), playground.bell, TOKEN)) as client:
+    with TestClient(create_app(site, make_broker(changed), playground.doorbell, TOKEN)) as client:
         yield client
 
 
@@ -329,7 +329,7 @@ def test_render_processes_that_cannot_draw_are_named(
 
 def test_a_cdn_that_takes_no_purges_is_named(playground: Playground) -> None:
     site = replace(playground.site, purger=VarnishPurger([f"http://127.0.0.1:{free_port()}"]))
-    app = create_app(site, make_broker(playground.settings), playground.bell, TOKEN)
+    app = create_app(site, make_broker(playground.settings), playground.doorbell, TOKEN)
     with TestClient(app) as client:
         answer = client.get("/readyz")
         assert "127.0.0.1" not in answer.text

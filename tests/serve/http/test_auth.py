@@ -51,7 +51,7 @@ def serving(
     site = playground.with_settings(settings)
     with site.catalog.write("films") as tx:
         ensure_tenant(tx)
-    app = create_app(site, make_broker(settings), playground.bell, TOKEN)
+    app = create_app(site, make_broker(settings), playground.doorbell, TOKEN)
     with TestClient(app, base_url, raise_server_exceptions=False, client=client) as test_client:
         yield test_client
 

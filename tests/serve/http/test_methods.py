@@ -27,7 +27,7 @@ def database_url() -> None:
 def app(playground: Playground) -> Starlette:
     """The application with every route that settings can add."""
     settings = playground.settings.model_copy(update={"live_host": LIVE_HOST, "live_prefix": "/live"})
-    return create_app(playground.with_settings(settings), make_broker(settings), playground.bell, TOKEN)
+    return create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
 
 
 def paths(routes: Iterable[BaseRoute]) -> Iterator[str]:

@@ -37,7 +37,7 @@ def films(playground: Playground) -> str:
 def hosts(playground: Playground) -> Iterator[TestClient]:
     """A client of an installation whose hosts name tenants."""
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": DOMAIN})
-    app = create_app(playground.with_settings(settings), make_broker(settings), playground.bell, TOKEN)
+    app = create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
     here = ("127.0.0.1", 50_000)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
         yield client

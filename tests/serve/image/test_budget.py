@@ -251,7 +251,7 @@ def test_whoever_else_sends_pictures_is_not_sent_for_what_is_not_stored(
     playground = Playground(tmp_path / delivery, renderer, delivery=delivery, unplanned_bytes=0)
     pack_id = playground.pack(picture=photo(300, 200))
     playground.run_jobs()
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token")
+    app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, "test-token")
     with TestClient(app, follow_redirects=False) as client:
         answer = client.get(f"/api/v2/img/{pack_id}?width=100")
         assert answer.status_code == 200

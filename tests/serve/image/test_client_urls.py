@@ -42,7 +42,7 @@ def caller(playground: Playground, monkeypatch: pytest.MonkeyPatch, tmp_path: An
     site = playground.with_settings(settings)
     with site.catalog.write("sales") as tx:
         ensure_tenant(tx)
-    caller = Caller(site, playground.bell, "sales", "tester", "http://test")
+    caller = Caller(site, playground.doorbell, "sales", "tester", "http://test")
     for name, width, height in (("portal-cover", 300, 450), ("thumb", 160, 90), ("portal-carousel", 640, 240)):
         values = {"width": width, "height": height, "fallback": "main"}
         locations.put_location(caller, name, values, AT_ONCE)
@@ -56,7 +56,7 @@ def caller(playground: Playground, monkeypatch: pytest.MonkeyPatch, tmp_path: An
 
 @pytest.fixture
 def client(caller: Caller) -> Iterator[TestClient]:
-    app = create_app(caller.site, make_broker(caller.site.settings), caller.bell, TOKEN)
+    app = create_app(caller.site, make_broker(caller.site.settings), caller.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client
 

@@ -39,7 +39,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 @contextmanager
 def serving(playground: Playground) -> Iterator[TestClient]:
     """Serve for the block; what was counted is written at its end."""
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, TOKEN)
+    app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         yield client
 

@@ -64,7 +64,7 @@ def test_a_cdn_that_is_purged_learns_every_tag_and_keeps_stable_urls_for_a_day(
     playground: Playground, pack_id: str
 ) -> None:
     site = replace(playground.site, purger=VarnishPurger([]))
-    app = create_app(site, make_broker(playground.settings), playground.bell, "test-token-0123456789abcdef")
+    app = create_app(site, make_broker(playground.settings), playground.doorbell, "test-token-0123456789abcdef")
     with TestClient(app, follow_redirects=False) as client:
         stable = client.get(f"/api/v2/img/{pack_id}?location=thumb")
         assert set(stable.headers["xkey"].split(" ")) == {

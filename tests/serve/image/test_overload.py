@@ -65,7 +65,7 @@ def served(playground: Playground, seconds: float) -> Iterator[TestClient]:
     """Give a client of an application that lets so many seconds of rendering wait for each process."""
     settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
     app = create_app(
-        playground.with_settings(settings), make_broker(settings), playground.bell, "test-token-0123456789abcdef"
+        playground.with_settings(settings), make_broker(settings), playground.doorbell, "test-token-0123456789abcdef"
     )
     with TestClient(app, raise_server_exceptions=False) as client:
         yield client
@@ -108,7 +108,7 @@ def served_by_four(playground: Playground, seconds: float, renderer: Renderer | 
     settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
     with renderer or Renderer(Limits(), processes=4) as renderer:
         site = replace(playground.with_settings(settings), renderer=renderer)
-        app = create_app(site, make_broker(settings), playground.bell, "test-token")
+        app = create_app(site, make_broker(settings), playground.doorbell, "test-token")
         with TestClient(app, raise_server_exceptions=False) as client:
             yield client
 
@@ -160,7 +160,7 @@ def test_an_original_that_cannot_be_decoded_is_refused_at_every_size_without_a_r
 ) -> None:
     gate.open()
     with playground.limits(seconds=0.0002) as site:
-        app = create_app(site, make_broker(site.settings), playground.bell, "test-token")
+        app = create_app(site, make_broker(site.settings), playground.doorbell, "test-token")
         with TestClient(app, raise_server_exceptions=False) as client:
             assert client.get(f"/api/v2/img/{pack_id}?width=300").status_code == 504
     # Another process knows it from the catalog.
@@ -217,7 +217,9 @@ def test_five_hundred_clients_of_one_cold_picture_are_one_render(
         return real(*args, **kwargs)
 
     monkeypatch.setattr(playground.site.renderer, "render", counted)
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, "test-token-0123456789abcdef")
+    app = create_app(
+        playground.site, make_broker(playground.settings), playground.doorbell, "test-token-0123456789abcdef"
+    )
 
     async def storm() -> list[httpx.Response]:
         transport = httpx.ASGITransport(app=app)

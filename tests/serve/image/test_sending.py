@@ -43,7 +43,7 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def served(playground: Playground, **settings: Any) -> Iterator[TestClient]:
     """Give a client of the same installation under other settings."""
     changed = playground.with_settings(Settings(**playground.settings.model_dump() | settings))
-    app = create_app(changed, make_broker(changed.settings), playground.bell, "test-token-0123456789abcdef")
+    app = create_app(changed, make_broker(changed.settings), playground.doorbell, "test-token-0123456789abcdef")
     here = ("127.0.0.1", 50_000)
     with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
         yield client

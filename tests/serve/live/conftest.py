@@ -29,7 +29,7 @@ def opening(playground: Playground) -> Iterator[Opening]:
             parts = {name: changes.pop(name) for name in ("purger", "renderer") if name in changes}
             settings = Settings(**playground.settings.model_dump() | changes)
             site = replace(playground.with_settings(settings), **parts)
-            app = create_app(site, make_broker(settings), playground.bell, TOKEN)
+            app = create_app(site, make_broker(settings), playground.doorbell, TOKEN)
             client = TestClient(app, base, raise_server_exceptions=False, follow_redirects=False, client=here)
             return stack.enter_context(client)
 

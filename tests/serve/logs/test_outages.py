@@ -142,7 +142,7 @@ def test_a_subscriber_is_told_to_come_again(
     def away(*_: object, **__: object) -> None:
         raise ConnectionResetError("secret")
 
-    monkeypatch.setattr("serve.http.auth.Authenticator.admit", away)
+    monkeypatch.setattr("serve.http.auth.Authenticator.authenticate", away)
     assert subscribe(client, {"type": "connection_init", "payload": {"authorization": "Bearer x"}}) == 1013
     assert sum(record.exc_info is not None for record in caplog.records) == 1
 

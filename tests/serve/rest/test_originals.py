@@ -32,7 +32,7 @@ def rest(playground: Playground) -> Iterator[Rest]:
     """The face of an installation that fetches from the tests' own host, and takes small pictures only."""
     changes = {"fetch_allow": "127.0.0.1", "max_upload_bytes": LIMIT}
     playground.use(playground.with_settings(playground.settings.model_copy(update=changes)))
-    app = create_app(playground.site, make_broker(playground.settings), playground.bell, TOKEN)
+    app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         yield Rest(client)
 

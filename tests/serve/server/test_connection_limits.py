@@ -184,14 +184,14 @@ def test_the_longest_idle_connection_of_an_address_gives_way_to_its_next_request
 def idle(table: ConnectionTable, *hosts: str | None) -> list[Peer]:
     peers = [Peer(host) for host in hosts]
     for peer in peers:
-        assert table.admit(peer, 0)
+        assert table.accept(peer, 0)
         table.mark_idle(peer)
     return peers
 
 
 def asked(table: ConnectionTable, host: str | None) -> bool:
     peer = Peer(host)
-    return table.admit(peer, 0) or table.admit_request(peer, 0)
+    return table.accept(peer, 0) or table.accept_request(peer, 0)
 
 
 def test_the_address_with_the_most_connections_gives_way_first_and_a_trusted_proxy_last() -> None:
@@ -221,13 +221,13 @@ def test_a_stalled_connection_gives_way_before_an_idle_one_and_a_slow_one_after_
     table = ConnectionTable(2, 2)
     (waiting,) = idle(table, "192.0.2.1")
     slow = Peer("192.0.2.2", 0.1)
-    assert table.admit(slow, 0)
+    assert table.accept(slow, 0)
     assert asked(table, "192.0.2.3")
     assert (waiting.closed, slow.dropped) == (True, False)
     table = ConnectionTable(2, 2)
     (waiting,) = idle(table, "192.0.2.1")
     stalled = Peer("192.0.2.2", 60)
-    assert table.admit(stalled, 0)
+    assert table.accept(stalled, 0)
     assert asked(table, "192.0.2.3")
     assert (waiting.closed, stalled.dropped) == (False, True)
 
@@ -250,28 +250,28 @@ def test_bytes_that_nobody_has_read_yet_are_seen() -> None:
 
 def test_a_network_of_ipv6_counts_as_one_address_and_a_trusted_proxy_as_none() -> None:
     table = ConnectionTable(100, 2, [ip_network("10.0.0.0/8")])
-    assert [table.admit(Peer(f"2001:db8::{number}"), 0) for number in range(3)] == [True, True, False]
-    assert table.admit(Peer("2001:db8:0:1::1"), 0)
-    assert [table.admit(Peer(host), 0) for host in ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1")] == [
+    assert [table.accept(Peer(f"2001:db8::{number}"), 0) for number in range(3)] == [True, True, False]
+    assert table.accept(Peer("2001:db8:0:1::1"), 0)
+    assert [table.accept(Peer(host), 0) for host in ("192.0.2.1", "::ffff:192.0.2.1", "192.0.2.1")] == [
         True, True, False,
     ]  # fmt: skip
-    assert all(table.admit(Peer(host), 0) for host in ["10.0.0.1"] * 5 + [None] * 5)
+    assert all(table.accept(Peer(host), 0) for host in ["10.0.0.1"] * 5 + [None] * 5)
 
 
 def test_only_who_stalls_gives_way_and_only_at_the_crowded_address() -> None:
     table = ConnectionTable(4, 2)
     elsewhere, silent, active = Peer("192.0.2.1", 60), Peer("192.0.2.2", 60), Peer("192.0.2.2")
-    assert all(table.admit(peer, 0) for peer in (elsewhere, silent, active))
-    assert table.admit(Peer("192.0.2.2"), 0)
+    assert all(table.accept(peer, 0) for peer in (elsewhere, silent, active))
+    assert table.accept(Peer("192.0.2.2"), 0)
     assert (elsewhere.dropped, silent.dropped, active.dropped) == (False, True, False)
-    assert not table.admit(Peer("192.0.2.2"), 10)
+    assert not table.accept(Peer("192.0.2.2"), 10)
 
 
 def test_a_fault_at_one_connection_drops_it_and_no_other() -> None:
     table, peer, other = ConnectionTable(4, 4), Peer("192.0.2.1"), Peer("192.0.2.2")
     other.check = lambda now: None  # type: ignore[method-assign]
-    assert table.admit(peer, 0)
-    assert table.admit(other, 0)
+    assert table.accept(peer, 0)
+    assert table.accept(other, 0)
     table.check(1)
     assert (peer.dropped, other.dropped) == (True, False)
 
@@ -280,7 +280,7 @@ def test_the_limit_stays_below_what_the_process_may_open() -> None:
     room = max_connections(1024)
     assert 2 * room + 256 <= 1024
     table = make_table(Settings(), 1024)
-    admitted = sum(table.admit(Peer(f"10.{number % 250}.0.1"), 0) for number in range(2000))
+    admitted = sum(table.accept(Peer(f"10.{number % 250}.0.1"), 0) for number in range(2000))
     assert admitted == room
     with pytest.raises(ValueError, match=f"PACKSHOT_MAX_CONNECTIONS: expected at most {room}.*ulimit -n"):
         make_table(Settings(max_connections=room + 1), 1024)
