@@ -9,8 +9,8 @@ import pytest
 from tests.support.paths import ROOT
 
 # Files and folders that must be free of these phrases. Add a folder when it is.
-ROOTS = ("README.md", "CHANGELOG.md", "docs")
-SUFFIXES = (".md", ".py")
+ROOTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "docs")
+SUFFIXES = (".md", ".py", ".js", ".graphql")
 
 # Each phrase is a regular expression; the second text says what to write instead.
 PHRASES = {
@@ -35,7 +35,8 @@ PHRASES = {
     r"moving over": "migration",
     r"candidate": "pending change",
     r"prepared change": "pending change",
-    r"(?<!process )slots?": "location, pack location, process slot",
+    # `slots=True` of a dataclass is code.
+    r"(?<!process )slots?(?!=)": "location, pack location, process slot",
     r"(?<!let )(let|lets|letting) (in|go|through)": "authenticate, enqueue, release",
     r"(put|puts|putting) (off|back)": "postpone, requeue, restore",
     r"hand(s|ed|ing)? back": "release",
@@ -62,7 +63,9 @@ def without_lists_of_words(text: str) -> str:
 
 
 def files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    if root.is_file():
+        return [root]
+    return sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in SUFFIXES)
 
 
 @pytest.mark.parametrize("root", ROOTS)
