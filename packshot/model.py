@@ -153,7 +153,7 @@ class LocationVersion:
         active_from: when it went live; None: it is being prepared.
         active_to: when another one took its place; None: it is live, or not yet.
         changed_by: who asked for it; None: not known, or a change elsewhere did.
-        spent: since then all was rendered anew, or the tenant's defaults changed: going back renders everything.
+        revert_renders_all: its variants were superseded by later ones, so a revert renders everything.
     """
 
     version: int
@@ -169,7 +169,7 @@ class LocationVersion:
     active_from: datetime | None
     active_to: datetime | None
     changed_by: str | None
-    spent: bool = False
+    revert_renders_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)

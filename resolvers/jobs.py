@@ -85,7 +85,9 @@ def regenerate_packs(
             job = changes.refresh(caller, tx, change, priority=priority, location=None)
         else:
             # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
-            job = order_packs(tx, caller.site, wanted, by=caller.subject, priority=priority, verify=True, job_only=True)
+            job = order_packs(
+                tx, caller.site, wanted, by=caller.subject, priority=priority, check_store=True, job_only=True
+            )
             ledger.retry_failures(tx, wanted)
         caller.answer(job=f"job:{job.id}")
     ring_for(caller, wanted, priority)
@@ -151,7 +153,7 @@ def regenerate_tenant(
                 priority,
                 location=location,
                 scope=None if location is None else [location],
-                verify=True,
+                check_store=True,
                 whole_tenant=True,
                 by=caller.subject,
             )

@@ -19,7 +19,7 @@ def order_packs(
     *,
     by: str,
     priority: Priority = Priority.INTERACTIVE,
-    verify: bool = False,
+    check_store: bool = False,
     job_only: bool = False,
 ) -> Job:
     """Write a job that brings these packs up to date, and their orders.
@@ -28,7 +28,7 @@ def order_packs(
     caller rings; should that be lost, the dispatcher rings again. With `job_only`
     nothing was changed that needs it, so that the orders end with the job.
     """
-    job = jobs.create_job(tx, JobKind.REGENERATE, priority, pack_id=the_one(pack_ids), verify=verify, by=by)
+    job = jobs.create_job(tx, JobKind.REGENERATE, priority, pack_id=the_one(pack_ids), check_store=check_store, by=by)
     snapshots = read_snapshots(tx, pack_ids)
     totals = {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()}
     job_items.enqueue_packs(tx, job, totals, job_only=job_only)

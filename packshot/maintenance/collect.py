@@ -301,7 +301,7 @@ def thin_out(site: Site, tenant: str, pack_id: str, location: str, faults: ItemF
         collection.mark_collecting(tx, chosen)
     total = _delete_all(site, tenant, chosen, faults)
     with site.catalog.write(tenant) as tx:
-        unplanned_usage.unmark_crowded(tx, pack_id, location)
+        unplanned_usage.unmark_full(tx, pack_id, location)
     return total
 
 

@@ -97,13 +97,13 @@ def write_marks(site: Site) -> Positions | None:
     with site.catalog.write("") as tx:
         now = epochs.get_positions(tx)
         # The mark of a tenant that an earlier restore lost stays, in case the tenant is created again.
-        if any(mark.tenant in now.marked or mark.epoch not in now.past for mark in _behind(marks, now)):
+        if any(mark.tenant in now.marked_up_to or mark.epoch not in now.past for mark in _behind(marks, now)):
             return None
         # Before the marks themselves, so that a process that dies in between leaves none that is ahead.
         epochs.note_marks(tx)
         now = epochs.get_positions(tx)
     highest = _highest(marks)
-    for tenant, number in now.marked.items():
+    for tenant, number in now.marked_up_to.items():
         mark = Mark(tenant, number, now.epoch)
         if highest.get(tenant) == mark:
             continue
@@ -119,7 +119,7 @@ def write_marks(site: Site) -> Positions | None:
 
 def _behind(marks: Iterable[Mark], now: Positions) -> list[Mark]:
     """Return the highest marks of those tenants that do not know of them, or are not there."""
-    return [mark for mark in _highest(marks).values() if now.marked.get(mark.tenant, -1) < mark.number]
+    return [mark for mark in _highest(marks).values() if now.marked_up_to.get(mark.tenant, -1) < mark.number]
 
 
 def _highest(marks: Iterable[Mark]) -> dict[str, Mark]:

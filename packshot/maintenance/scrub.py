@@ -260,7 +260,7 @@ def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[LedgerRo
         ]
         if again:
             # The order before the variants, as the end of a refresh takes them.
-            place_orders(tx, [pack_id], seq, Priority.BULK, verify=False)
+            place_orders(tx, [pack_id], seq, Priority.BULK, check_store=False)
         corrected = reconciliation.mark_missing(tx, again, again=True)
         corrected += reconciliation.mark_missing(
             tx, [row for row, _ in found.values() if row not in again], again=False
@@ -328,7 +328,7 @@ def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result:
             pack_ids = reconciliation.list_packs_showing(tx, digest)
             for pack_id in pack_ids:
                 keep_shape(tx, pack_id)
-            place_orders(tx, pack_ids, seq, Priority.BULK, verify=False)
+            place_orders(tx, pack_ids, seq, Priority.BULK, check_store=False)
         result.ordered += len(pack_ids)
 
 

@@ -30,7 +30,7 @@ def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
         pending_change = _prepared(tx, job_id)
         if pending_change is None:
             return
-        if jobs.get_job(tx, job_id).failed and not pending_change.accepted:
+        if jobs.get_job(tx, job_id).failed and not pending_change.accepts_failures:
             jobs.set_state(tx, job_id, JobState.AWAITING_ACTIVATION)
             return
         since = pending_change.prepared_at or tx.now

@@ -20,7 +20,7 @@ def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     pack_ids, cursor = job_portions.next_portion(tx, job, size)
     totals, stored = count_wanted(tx, job, pack_ids, limit=limit)
     enqueued = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, stored=stored, job_only=True)
-    if enqueued and job.verify:
+    if enqueued and job.check_store:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
 

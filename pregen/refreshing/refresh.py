@@ -102,13 +102,13 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
         pending_change, configured = read_pending_change(tx), tenants.configuration_number(tx)
         # A regeneration renders what clients often ask for as well, and so does a change that gives all pictures
         # other keys; an edit does not wait for that.
-        wants_popular = pending_change is not None or any(claim.verify for claim in claims)
+        wants_popular = pending_change is not None or any(claim.check_store for claim in claims)
         popular = demand.read_popular(tx, threshold=site.settings.demand_threshold) if wants_popular else ()
         works, places = [], {pack_id: place for place, pack_id in enumerate(pack_ids)}
         for claim in sorted(claims, key=lambda claim: (-claim.seq, places[claim.pack_id])):
             snapshot = snapshots[claim.pack_id]
             live = planned_all(snapshot, limit=site.limit)
-            often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.verify else ()
+            often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.check_store else ()
             prepared, pending_popular = _prepared(snapshot, pending_change, popular, site.limit)
             works.append(Work(claim, configured, live, often, pending_change, prepared, pending_popular, {}))
         wanted = {target.key for work in works for target in work.targets}
@@ -379,4 +379,4 @@ def _is_missing(site: Site, work: Work, key: str) -> bool:
     entry = work.entries.get(key)
     if entry is None or entry.state is VariantState.PENDING:
         return True
-    return entry.state is VariantState.READY and work.claim.verify and find_variant(site, key) is None
+    return entry.state is VariantState.READY and work.claim.check_store and find_variant(site, key) is None

@@ -75,7 +75,7 @@ class Collector(Service):
         with self._site.catalog.read("") as tx:
             uncounted = unplanned_usage.find_uncounted(tx, tx.now - RECOUNT, without=paused)
             over = unplanned_usage.find_over_budget(tx, settings.unplanned_bytes, without=paused)
-            place = unplanned_usage.find_crowded(tx, without=paused)
+            place = unplanned_usage.find_full(tx, without=paused)
         if uncounted is None and over is None and place is None:
             return False
         with self._site.catalog.write("") as tx:

@@ -125,7 +125,7 @@ class UrlImporter:
             packs.keep_original(tx, held.pack_id, original)
             shown = {"original_sha256": original.sha256, "original_at": tx.now}
             packs.set_pack_location(tx, held.pack_id, held.location, shown)
-            orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, verify=False)
+            orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, check_store=False)
             if not url_imports.finish(tx, held):
                 raise ImportSuperseded
         if held.priority is Priority.INTERACTIVE:

@@ -109,7 +109,7 @@ class LocationVersion:
             active_from=version.active_from,
             active_to=version.active_to,
             changed_by=version.changed_by,
-            free_until=None if version.active_to is None or version.spent else version.active_to + grace,
+            free_until=None if version.active_to is None or version.revert_renders_all else version.active_to + grace,
         )
 
 

@@ -146,4 +146,4 @@ def _version_document(version: "LocationVersion", grace: timedelta) -> dict[str,
 
 def _free_until(version: "LocationVersion", grace: timedelta) -> datetime | None:
     """Return until when going back to it renders nothing; None: it is live, or all was rendered anew since."""
-    return None if version.active_to is None or version.spent else version.active_to + grace
+    return None if version.active_to is None or version.revert_renders_all else version.active_to + grace

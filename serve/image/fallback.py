@@ -182,8 +182,8 @@ class Fallback:
         finally:
             with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
                 write_decodings(tx, self._site.decoding.take(tenant))
-                if room.crowded:
-                    unplanned_usage.mark_crowded(tx, target.key)
+                if room.is_full:
+                    unplanned_usage.mark_full(tx, target.key)
         return _unkept(target, drawn)
 
     def _draw_unrecorded(self, target: Target, *, is_slow: bool, deadline: float) -> Sendable:

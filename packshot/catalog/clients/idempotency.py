@@ -12,7 +12,7 @@ from hashlib import sha256
 import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.clients import answers
+from packshot.catalog.tables.clients import idempotency_answers
 from packshot.errors import IdempotencyMismatch
 
 KEEP_ANSWERS = timedelta(hours=24)
@@ -36,12 +36,12 @@ class IdempotentCall:
 
     Attributes:
         id: digest of who calls and which key was given.
-        body: digest of what is asked.
+        body_sha256: digest of the request.
         answer: ids by which the answer can be given again; filled by whoever makes the change.
     """
 
     id: str
-    body: str
+    body_sha256: str
     answer: dict[str, str] = field(default_factory=dict)
 
 
@@ -53,12 +53,14 @@ def call_of(subject: str, key: str, body: str) -> IdempotentCall:
 def find_answer(tx: Tx, call: IdempotentCall) -> None:
     """Raise what `begin_call` would, without waiting for a call that is being made right now."""
     row = tx.connection.execute(
-        sa.select(answers.c.body, answers.c.answer).where(
-            answers.c.tenant_id == tx.tenant, answers.c.id == call.id, answers.c.expires_at > tx.now
+        sa.select(idempotency_answers.c.body_sha256, idempotency_answers.c.answer).where(
+            idempotency_answers.c.tenant_id == tx.tenant,
+            idempotency_answers.c.id == call.id,
+            idempotency_answers.c.expires_at > tx.now,
         )
     ).first()
     if row is not None:
-        _answer(call, row.body, row.answer)
+        _answer(call, row.body_sha256, row.answer)
 
 
 def begin_call(tx: Tx, call: IdempotentCall) -> None:
@@ -68,15 +70,15 @@ def begin_call(tx: Tx, call: IdempotentCall) -> None:
         AnsweredBefore: this call was made in the last 24 hours.
         IdempotencyMismatch: another call was made with that key.
     """
-    statement = tx.insert(answers).values(
-        tenant_id=tx.tenant, id=call.id, body=call.body, answer={}, expires_at=tx.now + KEEP_ANSWERS
+    statement = tx.insert(idempotency_answers).values(
+        tenant_id=tx.tenant, id=call.id, body_sha256=call.body_sha256, answer={}, expires_at=tx.now + KEEP_ANSWERS
     )
     taken = tx.connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "id"],
-            set_={"body": call.body, "answer": {}, "expires_at": tx.now + KEEP_ANSWERS},
-            where=answers.c.expires_at <= tx.now,
-        ).returning(answers.c.id)
+            set_={"body_sha256": call.body_sha256, "answer": {}, "expires_at": tx.now + KEEP_ANSWERS},
+            where=idempotency_answers.c.expires_at <= tx.now,
+        ).returning(idempotency_answers.c.id)
     )
     if taken.first() is None:
         find_answer(tx, call)
@@ -84,17 +86,17 @@ def begin_call(tx: Tx, call: IdempotentCall) -> None:
 
 def end_call(tx: Tx, call: IdempotentCall) -> None:
     """Keep the answer, in the transaction that `begin_call` began."""
-    conditions = (answers.c.tenant_id == tx.tenant, answers.c.id == call.id)
-    tx.connection.execute(sa.update(answers).where(*conditions).values(answer=call.answer))
+    conditions = (idempotency_answers.c.tenant_id == tx.tenant, idempotency_answers.c.id == call.id)
+    tx.connection.execute(sa.update(idempotency_answers).where(*conditions).values(answer=call.answer))
 
 
 def delete_expired_answers(tx: Tx) -> None:
     """Drop what no call can ask for any more, of every tenant."""
-    tx.connection.execute(sa.delete(answers).where(answers.c.expires_at <= tx.now))
+    tx.connection.execute(sa.delete(idempotency_answers).where(idempotency_answers.c.expires_at <= tx.now))
 
 
-def _answer(call: IdempotentCall, body: str, answer: dict[str, str]) -> None:
-    if body != call.body:
+def _answer(call: IdempotentCall, body_sha256: str, answer: dict[str, str]) -> None:
+    if body_sha256 != call.body_sha256:
         raise IdempotencyMismatch(
             "Another call was made with this key.",
             field=("idempotency_key",),

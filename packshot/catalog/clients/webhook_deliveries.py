@@ -19,7 +19,7 @@ from packshot.catalog.database import backoff
 from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.database.pages import Order, Page, fetch_page
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.work import deliveries, webhooks
+from packshot.catalog.tables.work import webhook_deliveries, webhooks
 from packshot.errors import NotFound
 
 LEASE_TIME = timedelta(seconds=60)
@@ -113,20 +113,24 @@ def add_deliveries(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) 
         if event.value in row.events
     ]
     if rows:
-        tx.connection.execute(sa.insert(deliveries), rows)
+        tx.connection.execute(sa.insert(webhook_deliveries), rows)
 
 
 def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None, total: bool = True) -> Page[Delivery]:
     """Return a page of a webhook's deliveries, newest first."""
-    statement = sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.webhook_id == webhook_id)
-    order = Order((deliveries.c.created_at, deliveries.c.id), descending=True)
+    statement = sa.select(webhook_deliveries).where(
+        webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.webhook_id == webhook_id
+    )
+    order = Order((webhook_deliveries.c.created_at, webhook_deliveries.c.id), descending=True)
     return fetch_page(tx, statement, order, _to_delivery, first=first, after=after, total=total)
 
 
 def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
     """Return those deliveries of the tenant that there are, by id."""
     found = tx.connection.execute(
-        sa.select(deliveries).where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id.in_(ids))
+        sa.select(webhook_deliveries).where(
+            webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id.in_(ids)
+        )
     )
     return {row.id: _to_delivery(row) for row in found}
 
@@ -137,12 +141,12 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
     Raises:
         NotFound: there is no such delivery in this tenant.
     """
-    conditions = (deliveries.c.tenant_id == tx.tenant, deliveries.c.id == delivery_id)
+    conditions = (webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id == delivery_id)
     webhook_id = tx.connection.scalar(
-        sa.update(deliveries)
+        sa.update(webhook_deliveries)
         .where(*conditions)
         .values(state=DeliveryState.QUEUED.value, attempts=0, faults=0, error=None, due_at=tx.now, lease_until=None)
-        .returning(deliveries.c.webhook_id)
+        .returning(webhook_deliveries.c.webhook_id)
     )
     if webhook_id is None:
         raise NotFound(
@@ -153,7 +157,7 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
 
 def is_due(tx: Tx) -> bool:
     """Whether any delivery of any tenant is due."""
-    return tx.connection.execute(sa.select(deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
+    return tx.connection.execute(sa.select(webhook_deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
 
 
 def claim_due(
@@ -173,17 +177,20 @@ def claim_due(
         busy: (tenant, webhook id) of webhooks that are to get none.
         busy_tenants: tenants that are to get none.
     """
-    place = sa.tuple_(deliveries.c.tenant_id, deliveries.c.webhook_id)
+    place = sa.tuple_(webhook_deliveries.c.tenant_id, webhook_deliveries.c.webhook_id)
     number = sa.func.row_number().over(
-        partition_by=(deliveries.c.tenant_id, deliveries.c.webhook_id), order_by=deliveries.c.due_at
+        partition_by=(webhook_deliveries.c.tenant_id, webhook_deliveries.c.webhook_id),
+        order_by=webhook_deliveries.c.due_at,
     )
-    due = (sa.select(deliveries.c.tenant_id, deliveries.c.id, deliveries.c.due_at, number.label("number"))).where(
-        *_due(tx)
-    )
+    due = (
+        sa.select(
+            webhook_deliveries.c.tenant_id, webhook_deliveries.c.id, webhook_deliveries.c.due_at, number.label("number")
+        )
+    ).where(*_due(tx))
     if busy:
         due = due.where(place.not_in(list(busy)))
     if busy_tenants:
-        due = due.where(deliveries.c.tenant_id.not_in(list(busy_tenants)))
+        due = due.where(webhook_deliveries.c.tenant_id.not_in(list(busy_tenants)))
     ranked = due.subquery()
     of_tenant = sa.func.row_number().over(
         partition_by=ranked.c.tenant_id, order_by=(ranked.c.number, ranked.c.due_at, ranked.c.id)
@@ -194,23 +201,25 @@ def claim_due(
         chosen = chosen.where(fair.c.of_tenant <= each_tenant)
     places = [tuple(row) for row in tx.connection.execute(chosen)]
     locked = (
-        sa.select(deliveries, webhooks.c.url, webhooks.c.secret, webhooks.c.sealed)
+        sa.select(webhook_deliveries, webhooks.c.url, webhooks.c.secret, webhooks.c.sealed)
         .join(
             webhooks,
-            sa.and_(webhooks.c.tenant_id == deliveries.c.tenant_id, webhooks.c.id == deliveries.c.webhook_id),
+            sa.and_(
+                webhooks.c.tenant_id == webhook_deliveries.c.tenant_id, webhooks.c.id == webhook_deliveries.c.webhook_id
+            ),
         )
-        .where(sa.tuple_(deliveries.c.tenant_id, deliveries.c.id).in_(places))
+        .where(sa.tuple_(webhook_deliveries.c.tenant_id, webhook_deliveries.c.id).in_(places))
         # Looked at again: another process may have been faster.
         .where(*_due(tx), webhooks.c.active)
-        .with_for_update(skip_locked=True, of=deliveries)
+        .with_for_update(skip_locked=True, of=webhook_deliveries)
     )
     rows = tx.connection.execute(locked).all() if places else []
     old_secrets = list_old_secrets(tx, {(row.tenant_id, row.webhook_id) for row in rows})
     claims = []
     for row in rows:
         tx.connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.tenant_id == row.tenant_id, deliveries.c.id == row.id)
+            sa.update(webhook_deliveries)
+            .where(webhook_deliveries.c.tenant_id == row.tenant_id, webhook_deliveries.c.id == row.id)
             .values(lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
         )
         attempt = row.attempts + 1
@@ -224,19 +233,19 @@ def claim_due(
 
 def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
     return (
-        deliveries.c.state == DeliveryState.QUEUED.value,
+        webhook_deliveries.c.state == DeliveryState.QUEUED.value,
         # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
-        sa.or_(deliveries.c.due_at <= tx.now, deliveries.c.due_at > _latest(tx)),
-        backoff.is_free(tx, deliveries.c.lease_until, LEASE_TIME),
+        sa.or_(webhook_deliveries.c.due_at <= tx.now, webhook_deliveries.c.due_at > _latest(tx)),
+        backoff.is_free(tx, webhook_deliveries.c.lease_until, LEASE_TIME),
     )
 
 
 def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
     """Return the latest moment for which a delivery's next attempt can be planned."""
-    kind = deliveries.c.due_at.type
+    kind = webhook_deliveries.c.due_at.type
     after = {number: sa.literal(tx.now + pause, kind) for number, pause in enumerate(PAUSES, 1)}
     first = {0: sa.literal(tx.now, kind)}
-    return sa.case(first | after, value=deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
+    return sa.case(first | after, value=webhook_deliveries.c.attempts, else_=sa.literal(tx.now + PAUSES[-1], kind))
 
 
 def end_attempt(tx: Tx, claim: WebhookClaim, status: int | None, error: str | None = None) -> None:
@@ -272,9 +281,9 @@ def end_after_fault(tx: Tx, claim: WebhookClaim, error: str) -> None:
 def _end(tx: Tx, claim: WebhookClaim, values: dict[str, Any]) -> None:
     # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
     tx.connection.execute(
-        sa.update(deliveries)
-        .where(deliveries.c.tenant_id == tx.tenant, deliveries.c.id == claim.id)
-        .where(deliveries.c.attempts == claim.attempt, deliveries.c.state == DeliveryState.QUEUED.value)
+        sa.update(webhook_deliveries)
+        .where(webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id == claim.id)
+        .where(webhook_deliveries.c.attempts == claim.attempt, webhook_deliveries.c.state == DeliveryState.QUEUED.value)
         .values(**values, lease_until=None)
     )
 
@@ -282,8 +291,9 @@ def _end(tx: Tx, claim: WebhookClaim, values: dict[str, Any]) -> None:
 def delete_old_deliveries(tx: Tx) -> None:
     """Drop what was told long ago, of every tenant."""
     tx.connection.execute(
-        sa.delete(deliveries).where(
-            deliveries.c.state != DeliveryState.QUEUED.value, deliveries.c.created_at < tx.now - KEEP_DELIVERIES
+        sa.delete(webhook_deliveries).where(
+            webhook_deliveries.c.state != DeliveryState.QUEUED.value,
+            webhook_deliveries.c.created_at < tx.now - KEEP_DELIVERIES,
         )
     )
 

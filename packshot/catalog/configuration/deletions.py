@@ -43,8 +43,8 @@ def delete_old_deletions(tx: Tx, grace: timedelta) -> int:
     found = tx.connection.execute(oldest).all()
     for tenant in sorted({row.tenant_id for row in found}):
         numbers = [row.sequence_number for row in found if row.tenant_id == tenant]
-        counter = (sequences.c.tenant_id == tenant, sequences.c.forgotten < max(numbers))
-        tx.connection.execute(sa.update(sequences).where(*counter).values(forgotten=max(numbers)))
+        counter = (sequences.c.tenant_id == tenant, sequences.c.deletions_dropped_up_to < max(numbers))
+        tx.connection.execute(sa.update(sequences).where(*counter).values(deletions_dropped_up_to=max(numbers)))
         conditions = (deletions.c.tenant_id == tenant, deletions.c.sequence_number.in_(numbers))
         tx.connection.execute(sa.delete(deletions).where(*conditions))
     return len(found)

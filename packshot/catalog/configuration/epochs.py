@@ -30,7 +30,7 @@ class Positions:
     epoch: str
     past: frozenset[str]
     numbers: Mapping[str, int]
-    marked: Mapping[str, int]
+    marked_up_to: Mapping[str, int]
 
 
 def get_epoch(tx: Tx) -> str:
@@ -45,8 +45,11 @@ def get_positions(tx: Tx) -> Positions:
     """Return how far the sequence of every tenant is."""
     *past, epoch = tx.connection.scalars(sa.select(epochs.c.epoch).order_by(epochs.c.number)).all()
     found = tx.connection.execute(sa.select(sequences)).all()
-    numbers, marked = {row.tenant_id: row.value for row in found}, {row.tenant_id: row.marked for row in found}
-    return Positions(epoch, frozenset(past), numbers, marked)
+    numbers, marked_up_to = (
+        {row.tenant_id: row.value for row in found},
+        {row.tenant_id: row.marked_up_to for row in found},
+    )
+    return Positions(epoch, frozenset(past), numbers, marked_up_to)
 
 
 def begin_epoch(tx: Tx, reason: str) -> str:
@@ -60,14 +63,14 @@ def begin_epoch(tx: Tx, reason: str) -> str:
 def raise_sequence(tx: Tx, tenant: str, mark: int) -> None:
     """Let the next number of a tenant that is behind its mark be far above all that were drawn."""
     drawn = sa.case((sequences.c.value < mark, mark), else_=sequences.c.value)
-    conditions = (sequences.c.tenant_id == tenant, sequences.c.marked < mark)
-    tx.connection.execute(sa.update(sequences).where(*conditions).values(value=drawn + MARGIN, marked=mark))
+    conditions = (sequences.c.tenant_id == tenant, sequences.c.marked_up_to < mark)
+    tx.connection.execute(sa.update(sequences).where(*conditions).values(value=drawn + MARGIN, marked_up_to=mark))
 
 
 def note_marks(tx: Tx) -> None:
     """Note that every tenant is about to be marked as far as it is."""
     tx.connection.execute(
-        sa.update(sequences).where(sequences.c.marked < sequences.c.value).values(marked=sequences.c.value)
+        sa.update(sequences).where(sequences.c.marked_up_to < sequences.c.value).values(marked_up_to=sequences.c.value)
     )
 
 

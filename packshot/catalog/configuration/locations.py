@@ -139,7 +139,9 @@ def mark_reverts_costly(tx: Tx, names: Collection[str]) -> None:
     """Note that going back to an earlier version of these locations would render everything anew."""
     conditions = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
     tx.connection.execute(
-        sa.update(location_versions).where(*conditions, location_versions.c.active_to.is_not(None)).values(spent=True)
+        sa.update(location_versions)
+        .where(*conditions, location_versions.c.active_to.is_not(None))
+        .values(revert_renders_all=True)
     )
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from packshot.catalog.database import rows
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import tenants
-from packshot.catalog.tables.work import candidates
+from packshot.catalog.tables.work import pending_changes
 from packshot.errors import BadState
 from packshot.geometry import Gravity
 from packshot.model import FormatPolicy, IncludeAll
@@ -28,7 +28,7 @@ class PendingChange:
 
     Attributes:
         location: whose change it is; None: the tenant's own, or a new rendering.
-        accepted: it goes live although some variants could not be rendered.
+        accepts_failures: it goes live although some variants could not be rendered.
         created_by: who asked for it.
         prepared_at: when the last pack was prepared; None: not yet.
     """
@@ -36,14 +36,14 @@ class PendingChange:
     job_id: str
     location: str | None
     change: Change
-    accepted: bool
+    accepts_failures: bool
     created_by: str | None
     prepared_at: datetime | None
 
 
 def read_pending_change(tx: Tx) -> PendingChange | None:
     """Return the tenant's candidate."""
-    row = tx.connection.execute(sa.select(candidates).where(candidates.c.tenant_id == tx.tenant)).first()
+    row = tx.connection.execute(sa.select(pending_changes).where(pending_changes.c.tenant_id == tx.tenant)).first()
     return None if row is None else _to_candidate(row)
 
 
@@ -55,7 +55,7 @@ def read_change(tx: Tx) -> Change | None:
 
 def list_pending_changes(tx: Tx) -> list[tuple[str, PendingChange]]:
     """Return the candidates of all tenants, each with its tenant."""
-    return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(candidates))]
+    return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(pending_changes))]
 
 
 def concerns(pending_change: PendingChange, location: str | None) -> bool:
@@ -91,12 +91,12 @@ def already_pending(pending_change: PendingChange) -> BadState:
 def begin_pending_change(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
     """Write the tenant's candidate; the caller holds the configuration and has seen that there is none."""
     tx.connection.execute(
-        sa.insert(candidates).values(
+        sa.insert(pending_changes).values(
             tenant_id=tx.tenant,
             job_id=job_id,
             location=location,
             change=_dump(change),
-            accepted=False,
+            accepts_failures=False,
             created_by=by,
             created_at=tx.now,
         )
@@ -107,7 +107,9 @@ def begin_pending_change(tx: Tx, job_id: str, change: Change, *, location: str |
 def _count(tx: Tx) -> None:
     # Whoever is at a pack learns that what is current of it was decided anew.
     tx.connection.execute(
-        sa.update(tenants).where(tenants.c.id == tx.tenant).values(configured=tenants.c.configured + 1)
+        sa.update(tenants)
+        .where(tenants.c.id == tx.tenant)
+        .values(configuration_number=tenants.c.configuration_number + 1)
     )
 
 
@@ -115,16 +117,18 @@ def update_pending_change(tx: Tx, **values: Any) -> None:
     """Set columns of the tenant's candidate."""
     if "change" in values:
         values["change"] = _dump(values["change"])
-    tx.connection.execute(sa.update(candidates).where(candidates.c.tenant_id == tx.tenant).values(**values))
+    tx.connection.execute(sa.update(pending_changes).where(pending_changes.c.tenant_id == tx.tenant).values(**values))
 
 
 def drop_pending_change(tx: Tx) -> None:
     """Forget the tenant's candidate; what was rendered for it is then superseded."""
-    tx.connection.execute(sa.delete(candidates).where(candidates.c.tenant_id == tx.tenant))
+    tx.connection.execute(sa.delete(pending_changes).where(pending_changes.c.tenant_id == tx.tenant))
 
 
 def _to_candidate(row: Any) -> PendingChange:
-    return PendingChange(row.job_id, row.location, _load(row.change), row.accepted, row.created_by, row.prepared_at)
+    return PendingChange(
+        row.job_id, row.location, _load(row.change), row.accepts_failures, row.created_by, row.prepared_at
+    )
 
 
 def _dump(change: Change) -> dict[str, Any]:

@@ -110,13 +110,13 @@ def schedule_marking(tx: Tx) -> None:
     tx.connection.execute(
         sa.update(tenants)
         .where(tenants.c.id == tx.tenant)
-        .values(unmarked_after="", configured=tenants.c.configured + 1)
+        .values(unmarked_after="", configuration_number=tenants.c.configuration_number + 1)
     )
 
 
 def configuration_number(tx: Tx) -> int:
     """Return a number that is another one after every change of the configuration, a prepared one included."""
-    return tx.connection.scalar(sa.select(tenants.c.configured).where(tenants.c.id == tx.tenant)) or 0
+    return tx.connection.scalar(sa.select(tenants.c.configuration_number).where(tenants.c.id == tx.tenant)) or 0
 
 
 def tenants_to_mark(tx: Tx) -> list[str]:

@@ -99,7 +99,7 @@ def to_version(row: Row) -> LocationVersion:
         active_from=row.active_from,
         active_to=row.active_to,
         changed_by=row.changed_by,
-        spent=row.spent,
+        revert_renders_all=row.revert_renders_all,
     )
 
 

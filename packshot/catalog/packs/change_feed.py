@@ -109,7 +109,7 @@ def list_changes(tx: Tx, *, first: int, after: str | None) -> ChangePage:
     epoch = get_epoch(tx)
     counter = tx.connection.execute(sa.select(sequences).where(sequences.c.tenant_id == tx.tenant)).one()
     place = _Place(-1, _PACKS, "", counter.value) if not after else _read(after, epoch)
-    if place.number > counter.value or max(place.number, place.base) < counter.forgotten:
+    if place.number > counter.value or max(place.number, place.base) < counter.deletions_dropped_up_to:
         raise _resync(after)
     found = sorted(
         [*_changed_packs(tx, place, first), *_changed_locations(tx, place, first), *_deleted(tx, place, first)],

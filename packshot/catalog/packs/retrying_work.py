@@ -77,7 +77,7 @@ def _orders(tx: Tx, job_id: str, first: int) -> list[Retry]:
 
 
 def _fetches(tx: Tx, job_id: str, first: int) -> list[Retry]:
-    rows = _waiting(tx, work.fetches, first, work.fetches.c.job_id == job_id)
+    rows = _waiting(tx, work.url_imports, first, work.url_imports.c.job_id == job_id)
     return [
         _retry(
             tx,

@@ -1,5 +1,5 @@
-"""Every table, written for SQLite and PostgreSQL alike.
+"""The tables, for SQLite and PostgreSQL.
 
-`tenant_id` is the tenant's name and leads every key. Enumerations are stored
-as their lower-case values, moments as UTC.
+`tenant_id` is the tenant's name and the first column of every primary key. Enumerations are stored as their
+lower-case values, moments in UTC.
 """

@@ -17,56 +17,70 @@ tenants = sa.Table(
     sa.Column("keep_credits", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column(
-        "configured", sa.BigInteger, nullable=False, server_default="0", comment="counts changes, prepared ones too"
+        "configuration_number",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="raised by every change of configuration, live or pending",
     ),
     sa.Column(
-        "unmarked_after", PACK, comment="packs after this id may have superseded variants not marked; null: none"
+        "unmarked_after",
+        PACK,
+        comment="packs after this id may have superseded variants that are not marked; null: none",
     ),
     sa.Column(
         "keys_required",
         sa.Boolean,
         nullable=False,
         server_default=sa.false(),
-        comment="its pictures are shown only to who has an access key",
+        comment="images need an access key",
     ),
     sa.Column(
         "private",
         sa.Boolean,
         nullable=False,
         server_default=sa.false(),
-        comment="its blobs are kept where no CDN looks",
+        comment="variants are stored under the private prefix, which no CDN reads",
     ),
     sa.Column(
         "on_demand",
         sa.String(16),
         nullable=False,
         server_default="any",
-        comment="which variants besides the planned ones clients can have",
+        comment="on-demand policy: which unplanned variants clients may request",
     ),
-    sa.Column("unplanned_bytes", sa.BigInteger, comment="most bytes of such variants; null: as the installation says"),
+    sa.Column(
+        "unplanned_bytes",
+        sa.BigInteger,
+        comment="most bytes of unplanned variants; null: the default of the installation",
+    ),
 )
 
-# Apart from `tenants`, whose row edits only share: this one every writer locks
-# to the end of its transaction, so numbers become visible in their order.
+# Every edit locks its tenant's row here until it commits, so sequence numbers become visible in order.
+# The row in `tenants` would not do: edits lock that one only for sharing.
 sequences = sa.Table(
     "sequences",
     metadata,
     tenant_key(),
     sa.Column("value", sa.BigInteger, nullable=False),
     sa.Column(
-        "forgotten", sa.BigInteger, nullable=False, server_default="0", comment="deletions up to it may be forgotten"
-    ),
-    sa.Column(
-        "marked",
+        "deletions_dropped_up_to",
         sa.BigInteger,
         nullable=False,
         server_default="0",
-        comment="up to which it may be marked outside the database",
+        comment="rows of `deletions` up to this number may have been dropped",
+    ),
+    sa.Column(
+        "marked_up_to",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="highest number that the mark outside the database may have",
     ),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )
 
-# Of which history the sequences are: the newest is the current one, and a restore begins another.
+# The histories that sequence numbers belong to. The newest is the current one; restoring a backup begins another.
 epochs = sa.Table(
     "epochs",
     metadata,
@@ -76,13 +90,13 @@ epochs = sa.Table(
     sa.Column("began_at", Moment, nullable=False),
 )
 
-# Packs and locations that were deleted, for those who follow changes.
+# Deleted packs and locations, for clients that follow the change feed.
 deletions = sa.Table(
     "deletions",
     metadata,
     tenant_key(),
     sa.Column("subject", sa.String(16), primary_key=True, comment="pack or location"),
-    sa.Column("id", NAME, primary_key=True, comment="of a location its name"),
+    sa.Column("id", NAME, primary_key=True, comment="pack id, or location name"),
     sa.Column("sequence_number", sa.BigInteger, nullable=False),
     sa.Column("external_id", sa.String(255)),
     sa.Column("asset_id", sa.BigInteger),
@@ -100,9 +114,7 @@ locations = sa.Table(
     sa.Column("name", NAME, primary_key=True),
     sa.Column("version", sa.Integer, nullable=False, comment="the live row of location_versions"),
     sa.Column("revision", sa.Integer, nullable=False),
-    sa.Column(
-        "sequence_number", sa.BigInteger, nullable=False, server_default="0", comment="of the last change that is live"
-    ),
+    sa.Column("sequence_number", sa.BigInteger, nullable=False, server_default="0", comment="of the last live change"),
     sa.Column("added_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index(None, "tenant_id", "sequence_number"),
@@ -123,10 +135,16 @@ location_versions = sa.Table(
     sa.Column("allow_upscale", sa.Boolean, nullable=False),
     sa.Column("renditions", sa.JSON(none_as_null=True)),
     sa.Column("formats", sa.JSON(none_as_null=True)),
-    sa.Column("active_from", Moment, comment="null while a candidate is being prepared"),
+    sa.Column("active_from", Moment, comment="null: a pending change"),
     sa.Column("active_to", Moment),
     sa.Column("changed_by", sa.Text),
-    sa.Column("spent", sa.Boolean, nullable=False, server_default=sa.false(), comment="going back renders anew"),
+    sa.Column(
+        "revert_renders_all",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="a revert to this version cannot reuse its variants",
+    ),
     sa.ForeignKeyConstraint(["tenant_id", "name"], ["locations.tenant_id", "locations.name"], ondelete="CASCADE"),
 )
 
@@ -144,8 +162,8 @@ packs = sa.Table(
     sa.Column("include_all", sa.String(8), nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("modified_at", Moment, nullable=False),
-    sa.Column("shape", sa.Text, comment="alike in packs of which the same is planned, whatever the configuration"),
-    sa.Column("shape_version", sa.Integer, comment="the pack's version when it had that shape"),
+    sa.Column("shape", sa.Text, comment="equal in packs that have the same variant plans under any configuration"),
+    sa.Column("shape_version", sa.Integer, comment="the pack version that `shape` describes"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.UniqueConstraint("tenant_id", "asset_id"),
     sa.UniqueConstraint("tenant_id", "external_id"),
@@ -169,21 +187,23 @@ originals = sa.Table(
     sa.Column("frames", sa.Integer, nullable=False),
     sa.Column("thumbhash", sa.String(64)),
     sa.Column("dominant_color", sa.String(7)),
-    sa.Column("quality", sa.SmallInteger, comment="1 to 100, of a JPEG; null: not known"),
-    sa.Column("decoding_seconds", sa.Double, comment="CPU time of decoding all frames; null: not measured"),
+    sa.Column("quality", sa.SmallInteger, comment="JPEG quality, 1 to 100; null: unknown"),
+    sa.Column("decoding_seconds", sa.Double, comment="CPU seconds of decoding all frames; null: not measured"),
     sa.Column(
-        "decode_revision", sa.SmallInteger, comment="part of the fingerprint; null: an earlier release looked at it"
+        "decode_revision",
+        sa.SmallInteger,
+        comment="decoder revision, a part of the fingerprint; null: probed by an earlier release",
     ),
-    sa.Column("failure", sa.JSON(none_as_null=True), comment="why decoding was last refused; null: it was not"),
+    sa.Column("failure", sa.JSON(none_as_null=True), comment="why decoding was last refused; null: it succeeded"),
     sa.Column("failed_at", Moment),
     sa.Column("created_at", Moment, nullable=False),
-    sa.Column("unused_since", Moment, comment="null while a pack location shows it"),
+    sa.Column("unused_since", Moment, comment="null: a pack location uses it"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index("ix_originals_unused", "unused_since", sqlite_where=_UNUSED, postgresql_where=_UNUSED),
 )
 
-# Every original that a pack ever showed, so that erasing the pack finds those it shows no longer.
-# No foreign key to packs: one that is deleted can be erased afterwards.
+# Every original that a pack ever had. Erasing the pack also deletes those that it no longer has.
+# No foreign key to packs: a deleted pack can still be erased.
 pack_originals = sa.Table(
     "pack_originals",
     metadata,
@@ -195,7 +215,7 @@ pack_originals = sa.Table(
         sa.Boolean,
         nullable=False,
         server_default=sa.false(),
-        comment="uploaded through live resize, or imported from such a service",
+        comment="uploaded through live resize, or migrated from a live resize service",
     ),
     sa.ForeignKeyConstraint(["tenant_id", "sha256"], ["originals.tenant_id", "originals.sha256"], ondelete="CASCADE"),
     sa.Index(None, "tenant_id", "sha256"),
@@ -229,14 +249,14 @@ _SUPERSEDED = sa.text("superseded_at IS NOT NULL")
 _SHOWN = sa.text("superseded_at IS NULL AND rendered_at IS NOT NULL")
 _COLLECTING = sa.text("state = 'collecting'")
 _FAILED = sa.text("state = 'failed'")
-# SQLite takes an index only where a query spells its condition alike, and it has no booleans.
+# SQLite uses a partial index only if the query repeats its condition literally, and stores booleans as numbers.
 _PLANNED: dict[str, Any] = {
     "sqlite_where": sa.text("planned = 1 AND superseded_at IS NULL"),
     "postgresql_where": sa.text("planned AND superseded_at IS NULL"),
 }
 _UNPLANNED: dict[str, Any] = {"sqlite_where": sa.text("planned = 0"), "postgresql_where": sa.text("NOT planned")}
 
-# No foreign key to packs: blobs outlive a deleted pack for the grace period.
+# No foreign key to packs: the variants of a deleted pack stay stored for the grace period.
 variants = sa.Table(
     "variants",
     metadata,
@@ -255,7 +275,7 @@ variants = sa.Table(
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("rendered_at", Moment),
     sa.Column("superseded_at", Moment),
-    sa.Column("requested_at", Moment, comment="when an unplanned one was last asked for, to the hour"),
+    sa.Column("requested_at", Moment, comment="hour in which an unplanned variant was last requested"),
     sa.Index(
         "ix_variants_superseded",
         "tenant_id",
@@ -264,7 +284,7 @@ variants = sa.Table(
         sqlite_where=_SUPERSEDED,
         postgresql_where=_SUPERSEDED,
     ),
-    # Of one pack a few rows are planned; of the others there are as many as clients asked for.
+    # A pack has few planned variants, but as many unplanned ones as clients requested.
     sa.Index("ix_variants_planned", "tenant_id", "pack_id", **_PLANNED),
     sa.Index(
         "ix_variants_unplanned",
@@ -283,7 +303,7 @@ variants = sa.Table(
     sa.Index("ix_variants_collecting", "tenant_id", sqlite_where=_COLLECTING, postgresql_where=_COLLECTING),
 )
 
-# How much the unplanned variants of a tenant take, with what each row takes; the collector counts it anew.
+# Bytes that a tenant's unplanned variants use, with an allowance for each row. The collector recounts them.
 unplanned_usage = sa.Table(
     "unplanned_usage",
     metadata,
@@ -293,9 +313,9 @@ unplanned_usage = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )
 
-# Locations of packs with as many unplanned variants as there may be, until the collector has been there.
-crowded = sa.Table(
-    "crowded",
+# Pack locations that have the most unplanned variants they may have; the collector makes room and deletes the row.
+full_pack_locations = sa.Table(
+    "full_pack_locations",
     metadata,
     tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),

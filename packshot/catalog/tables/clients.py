@@ -1,4 +1,4 @@
-"""What clients are known by, what they were answered, and bytes they are about to send."""
+"""Uploads, answers by idempotency key, API tokens and access keys."""
 
 import sqlalchemy as sa
 
@@ -11,11 +11,11 @@ uploads = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("token_sha256", SHA256, nullable=False),
-    sa.Column("method", sa.String(16), comment="how the bytes are sent; null: with a one-time token"),
+    sa.Column("method", sa.String(16), comment="how the client sends the bytes; null: with a one-time token"),
     sa.Column("media_type", sa.String(127), nullable=False),
     sa.Column("max_bytes", sa.BigInteger, nullable=False),
     sa.Column(
-        "image_id", sa.String(255), comment="the live image it is bound to; null: none, it was announced by GraphQL"
+        "image_id", sa.String(255), comment="live resize image that the upload is for; null: announced through GraphQL"
     ),
     sa.Column("expected_sha256", SHA256),
     sa.Column("sha256", SHA256),
@@ -26,13 +26,13 @@ uploads = sa.Table(
     sa.Index(None, "expires_at"),
 )
 
-# What calls with an idempotency key were answered.
-answers = sa.Table(
-    "answers",
+# The answers to calls with an idempotency key, to repeat them.
+idempotency_answers = sa.Table(
+    "idempotency_answers",
     metadata,
     tenant_key(),
     sa.Column("id", SHA256, primary_key=True),
-    sa.Column("body", SHA256, nullable=False),
+    sa.Column("body_sha256", SHA256, nullable=False),
     sa.Column("answer", sa.JSON, nullable=False),
     sa.Column("expires_at", Moment, nullable=False),
     sa.Index(None, "expires_at"),
@@ -46,13 +46,13 @@ tokens = sa.Table(
     tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("name", NAME, nullable=False),
-    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, which is kept nowhere"),
+    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, which is not stored"),
     sa.Column("scopes", sa.JSON, nullable=False),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("created_by", sa.Text),
     sa.Column("expires_at", Moment),
     sa.Column("revoked_at", Moment),
-    sa.Column("last_used_at", Moment, comment="to the day"),
+    sa.Column("last_used_at", Moment, comment="day of the last use"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.UniqueConstraint("sha256"),
     sa.Index(
@@ -71,8 +71,8 @@ access_keys = sa.Table(
     tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("name", NAME, nullable=False),
-    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, to find it when it is shown"),
-    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the secret, encrypted; empty when it is revoked"),
+    sa.Column("sha256", SHA256, nullable=False, comment="of the secret, to find the key that a client presents"),
+    sa.Column("sealed", sa.LargeBinary, nullable=False, comment="the secret, encrypted; empty: revoked"),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("created_by", sa.Text),
     sa.Column("revoked_at", Moment),

@@ -1,4 +1,4 @@
-"""What the tables share: their names, the types of their columns, the tenant."""
+"""The metadata, column types and naming convention that all tables share."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -39,7 +39,7 @@ class Moment(sa.TypeDecorator[datetime]):
 
 
 def tenant_key() -> sa.Column[str]:
-    """Return the column that leads the key of a table."""
+    """Return the first column of a primary key."""
     return sa.Column("tenant_id", sa.String(63), primary_key=True)
 
 

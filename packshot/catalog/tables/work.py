@@ -1,4 +1,4 @@
-"""What is to be done, how far it is, and what was measured on the way."""
+"""Queues, jobs, webhooks, purges and measurements."""
 
 import sqlalchemy as sa
 
@@ -14,25 +14,33 @@ orders = sa.Table(
     sa.Column("wanted_seq", sa.BigInteger, nullable=False),
     sa.Column("rendered_seq", sa.BigInteger, nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False, comment="1 interactive, 2 bulk"),
-    sa.Column("verify", sa.Boolean, nullable=False, comment="look into the store too, not only the ledger"),
+    sa.Column(
+        "check_store", sa.Boolean, nullable=False, comment="check that variants are stored, beyond what the ledger says"
+    ),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
     sa.Column("outages", sa.Integer, nullable=False),
-    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions in a row"),
-    sa.Column("reason", sa.Text, comment="why the last attempt came to nothing; null: none has"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="consecutive unforeseen exceptions"),
+    sa.Column("reason", sa.Text, comment="why the last attempt failed; null: no attempt failed"),
     sa.Column(
         "paused",
         sa.Boolean,
         nullable=False,
         server_default=sa.false(),
-        comment="put off until due, rung for or not",
+        comment="not claimed before `due_at`, even when the doorbell rings",
     ),
-    sa.Column("lease_seq", sa.BigInteger, comment="what was wanted when the lease was taken"),
-    sa.Column("lease_bulk", sa.Boolean, nullable=False, server_default=sa.false(), comment="an edit may take it over"),
-    sa.Column("job_only", sa.Boolean, nullable=False, server_default=sa.false(), comment="jobs want it, and no edit"),
+    sa.Column("lease_seq", sa.BigInteger, comment="`wanted_seq` when the lease was taken"),
     sa.Column(
-        "held", sa.Boolean, nullable=False, server_default=sa.false(), comment="every job that wants it is paused"
+        "lease_bulk",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the lease is for bulk work, so an edit may take it over",
+    ),
+    sa.Column("job_only", sa.Boolean, nullable=False, server_default=sa.false(), comment="only jobs need it, no edit"),
+    sa.Column(
+        "held", sa.Boolean, nullable=False, server_default=sa.false(), comment="every job that needs it is paused"
     ),
     sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
     sa.Index("ix_orders_pending", "priority", "due_at", sqlite_where=_PENDING, postgresql_where=_PENDING),
@@ -49,23 +57,29 @@ jobs = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("state", sa.String(32), nullable=False),
     sa.Column("priority", sa.SmallInteger, nullable=False),
-    sa.Column("location", NAME, comment="what it is about, for people; null: all of them"),
-    sa.Column("pack_id", PACK, comment="the one pack it is about; null: several"),
+    sa.Column("location", NAME, comment="location to display; null: all locations"),
+    sa.Column("pack_id", PACK, comment="the only pack of the job; null: several"),
+    sa.Column("scope", sa.JSON(none_as_null=True), comment="locations whose variants the job counts; null: all"),
+    sa.Column("check_store", sa.Boolean, nullable=False),
+    sa.Column("cursor", sa.BigInteger, comment="packs below this sequence number are not enqueued yet; null: all are"),
     sa.Column(
-        "scope", sa.JSON(none_as_null=True), comment="the job counts the variants of these locations; null: of all"
+        "packs",
+        sa.BigInteger,
+        nullable=False,
+        server_default="0",
+        comment="packs to visit, counted when the job begins",
     ),
-    sa.Column("verify", sa.Boolean, nullable=False),
-    sa.Column("cursor", sa.BigInteger, comment="packs below this sequence number are still to be admitted; null: none"),
-    sa.Column("packs", sa.BigInteger, nullable=False, server_default="0", comment="to go through, at its beginning"),
-    sa.Column("packs_seen", sa.BigInteger, nullable=False, server_default="0", comment="of these, admitted"),
+    sa.Column(
+        "packs_enqueued", sa.BigInteger, nullable=False, server_default="0", comment="packs visited and enqueued so far"
+    ),
     sa.Column("total", sa.BigInteger, nullable=False),
     sa.Column("done", sa.BigInteger, nullable=False),
     sa.Column("skipped", sa.BigInteger, nullable=False),
     sa.Column("failed", sa.BigInteger, nullable=False),
-    sa.Column("rate", sa.Double, comment="variants a second of late"),
-    sa.Column("rate_at", Moment, comment="since when `rate_done` is counted"),
+    sa.Column("rate", sa.Double, comment="recent variants per second"),
+    sa.Column("rate_at", Moment, comment="when `rate_done` was last reset"),
     sa.Column("rate_done", sa.BigInteger, nullable=False, server_default="0"),
-    sa.Column("admitted_at", Moment, comment="when its last portion was let in"),
+    sa.Column("enqueued_at", Moment, comment="when the last portion was enqueued"),
     sa.Column("created_by", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
     sa.Column("started_at", Moment),
@@ -73,9 +87,13 @@ jobs = sa.Table(
     sa.Column("activated_at", Moment),
     sa.Column("finished_at", Moment),
     sa.Column(
-        "faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions of its own in a row"
+        "faults",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="consecutive unforeseen exceptions of the job's own steps",
     ),
-    sa.Column("reason", sa.Text, comment="why its own last step came to nothing; null: none has"),
+    sa.Column("reason", sa.Text, comment="why the job's own last step failed; null: no step failed"),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index(None, "tenant_id", "created_at", "id"),
     sa.Index(None, "tenant_id", "pack_id", "created_at", "id"),
@@ -91,12 +109,22 @@ job_items = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("total", sa.Integer, nullable=False),
     sa.Column(
-        "again", sa.Boolean, nullable=False, server_default=sa.false(), comment="only what failed is counted anew"
+        "is_retry",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="a retry, which does not count skipped variants a second time",
     ),
     sa.Column("done", sa.Integer, nullable=False, server_default="0"),
     sa.Column("skipped", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failed", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("grown", sa.Integer, nullable=False, server_default="0", comment="how many more than `total` there were"),
+    sa.Column(
+        "total_change",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="variants found beyond `total`; may be < 0",
+    ),
     sa.Column("finished_at", Moment),
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
     sa.ForeignKeyConstraint(["tenant_id", "pack_id"], ["packs.tenant_id", "packs.id"], ondelete="CASCADE"),
@@ -104,9 +132,9 @@ job_items = sa.Table(
     sa.Index("ix_job_items_finished", "finished_at", sqlite_where=_FINISHED, postgresql_where=_FINISHED),
 )
 
-# Packs that an edit moved past a job's cursor before the job came to them: it takes them last.
-job_strays = sa.Table(
-    "job_strays",
+# Packs that an edit moved past a job's cursor before the job reached them. The job enqueues them last.
+job_deferred_packs = sa.Table(
+    "job_deferred_packs",
     metadata,
     tenant_key(),
     sa.Column("job_id", sa.String(32), primary_key=True),
@@ -116,15 +144,15 @@ job_strays = sa.Table(
     sa.Index(None, "tenant_id", "pack_id"),
 )
 
-# The one change of configuration that a tenant may have in preparation, as only the fields that differ.
-candidates = sa.Table(
-    "candidates",
+# The pending change of configuration, at most one per tenant; holds only the fields that differ.
+pending_changes = sa.Table(
+    "pending_changes",
     metadata,
     tenant_key(),
     sa.Column("job_id", sa.String(32), nullable=False),
-    sa.Column("location", NAME, comment="whose change it is; null: the tenant's, or nobody's"),
+    sa.Column("location", NAME, comment="the changed location; null: the tenant defaults, or a job without a change"),
     sa.Column("change", sa.JSON, nullable=False),
-    sa.Column("accepted", sa.Boolean, nullable=False, comment="it goes live although some variants failed"),
+    sa.Column("accepts_failures", sa.Boolean, nullable=False, comment="activate although some variants failed"),
     sa.Column("prepared_at", Moment, comment="when the last pack was prepared"),
     sa.Column("created_by", sa.Text),
     sa.Column("created_at", Moment, nullable=False),
@@ -144,9 +172,9 @@ job_failures = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id", "job_id"], ["jobs.tenant_id", "jobs.id"], ondelete="CASCADE"),
 )
 
-# Originals still to be fetched, one for a pack location; a row that is done with is gone.
-fetches = sa.Table(
-    "fetches",
+# Originals to fetch, at most one per pack location. A finished row is deleted.
+url_imports = sa.Table(
+    "url_imports",
     metadata,
     tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
@@ -156,8 +184,8 @@ fetches = sa.Table(
     sa.Column("priority", sa.SmallInteger, nullable=False, comment="1 interactive, 2 bulk"),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("outages", sa.Integer, nullable=False),
-    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions in a row"),
-    sa.Column("reason", sa.Text, comment="why the last attempt came to nothing; null: none has"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="consecutive unforeseen exceptions"),
+    sa.Column("reason", sa.Text, comment="why the last attempt failed; null: no attempt failed"),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
@@ -167,7 +195,7 @@ fetches = sa.Table(
     sa.Index(None, "tenant_id", "job_id"),
 )
 
-# Packs that were erased: their URLs are gone for good, and nothing is made for them again.
+# Erased packs. Their URLs answer 410 and nothing is rendered for them.
 tombstones = sa.Table(
     "tombstones",
     metadata,
@@ -178,18 +206,18 @@ tombstones = sa.Table(
     sa.Column("erased_at", Moment, nullable=False),
 )
 
-# Erasures still to be carried out; a row that is done with is gone.
+# Erasures to carry out. A finished row is deleted.
 erasures = sa.Table(
     "erasures",
     metadata,
     tenant_key(),
     sa.Column("pack_id", PACK, primary_key=True),
     sa.Column("job_id", sa.String(32), nullable=False),
-    sa.Column("originals", sa.JSON, nullable=False, comment="sha256 of every original that the pack ever showed"),
-    sa.Column("passes", sa.SmallInteger, nullable=False, comment="how often all of it was erased"),
+    sa.Column("originals", sa.JSON, nullable=False, comment="SHA-256 of every original that the pack ever had"),
+    sa.Column("passes", sa.SmallInteger, nullable=False, comment="completed passes over everything to erase"),
     sa.Column("outages", sa.Integer, nullable=False),
-    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions in a row"),
-    sa.Column("reason", sa.Text, comment="why the last attempt came to nothing; null: none has"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="consecutive unforeseen exceptions"),
+    sa.Column("reason", sa.Text, comment="why the last attempt failed; null: no attempt failed"),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
@@ -205,7 +233,7 @@ webhooks = sa.Table(
     sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("events", sa.JSON, nullable=False),
-    # In plain text, by an earlier release; else empty.
+    # In plain text if an earlier release created the webhook; else empty.
     sa.Column("secret", sa.Text, nullable=False),
     # The secret, encrypted; see `packshot.security.sealing`.
     sa.Column("sealed", sa.LargeBinary),
@@ -214,7 +242,7 @@ webhooks = sa.Table(
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
 )
 
-# Replaced by a rotation; they sign until they expire, beside the secret in `webhooks`.
+# Secrets that a rotation replaced. They sign beside the secret in `webhooks` until they expire.
 webhook_secrets = sa.Table(
     "webhook_secrets",
     metadata,
@@ -230,8 +258,8 @@ webhook_secrets = sa.Table(
 
 _QUEUED = sa.text("state = 'queued'")
 
-deliveries = sa.Table(
-    "deliveries",
+webhook_deliveries = sa.Table(
+    "webhook_deliveries",
     metadata,
     tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
@@ -241,65 +269,71 @@ deliveries = sa.Table(
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("response_status", sa.Integer),
-    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions in a row"),
-    sa.Column("error", sa.Text, comment="why the last attempt came to nothing; null: none has"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="consecutive unforeseen exceptions"),
+    sa.Column("error", sa.Text, comment="why the last attempt failed; null: no attempt failed"),
     sa.Column("due_at", Moment, nullable=False),
     sa.Column("lease_until", Moment),
     sa.Column("created_at", Moment, nullable=False),
     sa.ForeignKeyConstraint(["tenant_id", "webhook_id"], ["webhooks.tenant_id", "webhooks.id"], ondelete="CASCADE"),
     sa.Index(None, "tenant_id", "webhook_id", "created_at"),
-    sa.Index("ix_deliveries_due", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
+    sa.Index("ix_webhook_deliveries_due", "due_at", sqlite_where=_QUEUED, postgresql_where=_QUEUED),
 )
 
-# Copies in a CDN that are to be removed, by tag; each first at once, then again when that is complete.
+# Copies to remove from the CDN, by tag. Each purge is sent once at once and a second time after the first completed.
 purges = sa.Table(
     "purges",
     metadata,
     tenant_key(),
     sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("scope", sa.Text, nullable=False, comment="what is purged, for people"),
-    sa.Column("cause", sa.Text, nullable=False, comment="why, for people"),
+    sa.Column("scope", sa.Text, nullable=False, comment="what is purged, to display"),
+    sa.Column("cause", sa.Text, nullable=False, comment="why, to display"),
     sa.Column("tags", sa.JSON, nullable=False),
     sa.Column("tags_sha256", SHA256, nullable=False),
-    sa.Column("erasing", sa.Boolean, nullable=False, server_default=sa.false(), comment="must not be shown again"),
-    sa.Column("job_id", sa.String(32), comment="of which it is all; null: it was not asked for by itself"),
-    sa.Column("batch", sa.String(32), comment="what it is sent with; null: not decided"),
+    sa.Column(
+        "erasing",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="the copies must never be served again",
+    ),
+    sa.Column("job_id", sa.String(32), comment="the job that consists of this purge; null: part of another change"),
+    sa.Column("batch", sa.String(32), comment="id of the purge batch it is sent with; null: none yet"),
     sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("round", sa.SmallInteger, nullable=False, comment="1: the first purge, 2: the one after it"),
+    sa.Column("round", sa.SmallInteger, nullable=False, comment="1 or 2: the first or the second sending"),
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("outages", sa.Integer, nullable=False),
-    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="unforeseen exceptions in a row"),
+    sa.Column("faults", sa.Integer, nullable=False, server_default="0", comment="consecutive unforeseen exceptions"),
     sa.Column("provider_id", sa.Text),
     sa.Column("error", sa.Text),
     sa.Column("requested_at", Moment, nullable=False),
     sa.Column("due_at", Moment, nullable=False),
-    sa.Column("sent_at", Moment, comment="when this round's purge was taken; null: it is still to be sent"),
+    sa.Column("sent_at", Moment, comment="when the provider accepted this round; null: not sent yet"),
     sa.Column("first_done_at", Moment),
     sa.Column("lease_token", sa.String(32)),
     sa.Column("lease_until", Moment),
     sa.Column("finished_at", Moment),
     sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"]),
     sa.Index(None, "tenant_id", "requested_at", "id"),
-    # Of what has not been begun, one row for the same tags is enough.
+    # One row for the same tags is enough while its purge has not begun.
     sa.Index(
         "uq_purges_queued", "tenant_id", "tags_sha256", unique=True, sqlite_where=_QUEUED, postgresql_where=_QUEUED
     ),
     sa.Index("ix_purges_due", "due_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
 )
 
-# What the fallback had to render: not by picture, but by what was asked for.
+# Counts of on-demand requests by form, not by image.
 demand = sa.Table(
     "demand",
     metadata,
     tenant_key(),
     sa.Column("location", NAME, primary_key=True),
-    sa.Column("format", sa.String(8), primary_key=True, comment="what was drawn"),
-    sa.Column("request", sa.Text, primary_key=True, comment="the request form without its location"),
+    sa.Column("format", sa.String(8), primary_key=True, comment="the rendered format"),
+    sa.Column("request", sa.Text, primary_key=True, comment="the form of the request without its location"),
     sa.Column("requests", sa.BigInteger, nullable=False),
     sa.Column("last_requested_at", Moment, nullable=False),
 )
 
-# Work that one process of many does at a time.
+# Leases on work that only one process does at a time.
 leases = sa.Table(
     "leases",
     metadata,
@@ -308,14 +342,19 @@ leases = sa.Table(
     sa.Column("until", Moment, nullable=False),
 )
 
-# What rendering costs on the machines of this installation, together; old figures fade.
-rates = sa.Table(
-    "rates",
+# Measured render costs of all machines of the installation. Older measurements weigh less.
+render_costs = sa.Table(
+    "render_costs",
     metadata,
-    sa.Column("kind", sa.String(16), primary_key=True, comment="a format, or decoding"),
-    sa.Column("size", sa.SmallInteger, primary_key=True, comment="0 the smallest variants, each next up to four times"),
+    sa.Column("kind", sa.String(16), primary_key=True, comment="an output format, or decoding"),
+    sa.Column(
+        "size",
+        sa.SmallInteger,
+        primary_key=True,
+        comment="size class: 0 for the smallest variants, each next one up to four times as large",
+    ),
     sa.Column("megapixels", sa.Double, nullable=False),
-    sa.Column("seconds", sa.Double, nullable=False, comment="of CPU time"),
+    sa.Column("seconds", sa.Double, nullable=False, comment="CPU seconds"),
     sa.Column("bytes", sa.Double, nullable=False),
     sa.Column("updated_at", Moment, nullable=False),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.work import rates
+from packshot.catalog.tables.work import render_costs
 from packshot.model import Format, Original
 
 DECODING = "decoding"
@@ -121,7 +121,7 @@ def kind_of(format: Format, pixels: int) -> Kind:
 
 def read_costs(tx: Tx) -> RenderCosts:
     """Return what has been measured so far."""
-    found = tx.connection.execute(sa.select(rates))
+    found = tx.connection.execute(sa.select(render_costs))
     return RenderCosts({(row.kind, row.size): Measurement(row.megapixels, row.seconds, row.bytes) for row in found})
 
 
@@ -132,12 +132,12 @@ def write_costs(tx: Tx, measured: Mapping[Kind, Measurement]) -> None:
         keep = 0.5 ** (more.megapixels / HALF_LIFE_MEGAPIXELS)
         added = {"megapixels": more.megapixels, "seconds": more.seconds, "bytes": more.bytes}
         tx.connection.execute(
-            tx.insert(rates)
+            tx.insert(render_costs)
             .values(kind=name, size=size, **added, updated_at=tx.now)
             .on_conflict_do_update(
                 index_elements=["kind", "size"],
                 set_={
-                    **{column: rates.c[column] * keep + value for column, value in added.items()},
+                    **{column: render_costs.c[column] * keep + value for column, value in added.items()},
                     "updated_at": tx.now,
                 },
             )

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.database.key_lists import is_in
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.artwork import crowded, tenants, unplanned_usage, variants
+from packshot.catalog.tables.artwork import full_pack_locations, tenants, unplanned_usage, variants
 from packshot.catalog.variants.ledger import VariantState, in_state
 from packshot.variants.key import Key
 
@@ -31,15 +31,15 @@ class Room:
 
     Attributes:
         within_budget: the tenant's budget leaves room.
-        crowded: the location of the pack has as many unplanned variants as it may have.
+        is_full: the pack location already has the most unplanned variants it may have.
     """
 
     within_budget: bool
-    crowded: bool
+    is_full: bool
 
     @property
     def is_enough(self) -> bool:
-        return self.within_budget and not self.crowded
+        return self.within_budget and not self.is_full
 
 
 def read_usage(tx: Tx) -> int:
@@ -124,22 +124,28 @@ def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> 
     return found
 
 
-def mark_crowded(tx: Tx, key: Key) -> None:
+def mark_full(tx: Tx, key: Key) -> None:
     """Note that a location of a pack has as many unplanned variants as it may have."""
-    statement = tx.insert(crowded).values(tenant_id=tx.tenant, pack_id=key.pack, location=key.location)
+    statement = tx.insert(full_pack_locations).values(tenant_id=tx.tenant, pack_id=key.pack, location=key.location)
     tx.connection.execute(statement.on_conflict_do_nothing())
 
 
-def find_crowded(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] | None:
+def find_full(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] | None:
     """Return tenant, pack and location of a crowded place."""
-    row = tx.connection.execute(sa.select(crowded).where(crowded.c.tenant_id.not_in(without)).limit(1)).first()
+    row = tx.connection.execute(
+        sa.select(full_pack_locations).where(full_pack_locations.c.tenant_id.not_in(without)).limit(1)
+    ).first()
     return None if row is None else (row.tenant_id, row.pack_id, row.location)
 
 
-def unmark_crowded(tx: Tx, pack_id: str, location: str) -> None:
+def unmark_full(tx: Tx, pack_id: str, location: str) -> None:
     """Note that a place has room again."""
-    conditions = (crowded.c.tenant_id == tx.tenant, crowded.c.pack_id == pack_id, crowded.c.location == location)
-    tx.connection.execute(sa.delete(crowded).where(*conditions))
+    conditions = (
+        full_pack_locations.c.tenant_id == tx.tenant,
+        full_pack_locations.c.pack_id == pack_id,
+        full_pack_locations.c.location == location,
+    )
+    tx.connection.execute(sa.delete(full_pack_locations).where(*conditions))
 
 
 def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:

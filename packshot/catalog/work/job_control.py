@@ -89,7 +89,7 @@ def fail(tx: Tx, job_id: str, failure: Failure) -> None:
     items.write_job_failure(tx, job_id, failure)
     pending_change = pending_changes.read_pending_change(tx)
     if job.cursor is None and pending_change is not None and pending_change.job_id == job_id:
-        pending_changes.update_pending_change(tx, accepted=False)
+        pending_changes.update_pending_change(tx, accepts_failures=False)
         _set(tx, job_id, state=JobState.AWAITING_ACTIVATION.value)
     else:
         end_open_job(tx, job_id, JobState.FAILED)
@@ -173,7 +173,7 @@ def accept_failures(tx: Tx, job_id: str, *, failures: bool) -> Job:
             expected="true, or the failures retried",
             got=f"{job.failed} failed",
         )
-    pending_changes.update_pending_change(tx, accepted=True)
+    pending_changes.update_pending_change(tx, accepts_failures=True)
     return _set(tx, job_id, state=JobState.RUNNING.value)
 
 

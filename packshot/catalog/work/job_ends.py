@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from packshot.catalog.clients import webhook_deliveries
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.work import candidates, erasures, fetches, job_items, jobs, purges
+from packshot.catalog.tables.work import erasures, job_items, jobs, pending_changes, purges, url_imports
 from packshot.catalog.work.job_portions import delete_strays
 from packshot.catalog.work.jobs import JobKind, JobState
 
@@ -28,8 +28,8 @@ def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
     of_job = (job_items.c.tenant_id == jobs.c.tenant_id, job_items.c.job_id == jobs.c.id)
     items = sa.select(job_items.c.job_id).where(*of_job).exists()
     open_fetches = (
-        sa.select(fetches.c.job_id)
-        .where(fetches.c.tenant_id == jobs.c.tenant_id, fetches.c.job_id == jobs.c.id)
+        sa.select(url_imports.c.job_id)
+        .where(url_imports.c.tenant_id == jobs.c.tenant_id, url_imports.c.job_id == jobs.c.id)
         .exists()
     )
     open_erasures = (
@@ -45,8 +45,8 @@ def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
     # Asked of those jobs alone that have any.
     purged = sa.or_(jobs.c.kind != JobKind.PURGE.value, ~open_purges)
     prepares = (
-        sa.select(candidates.c.job_id)
-        .where(candidates.c.tenant_id == jobs.c.tenant_id, candidates.c.job_id == jobs.c.id)
+        sa.select(pending_changes.c.job_id)
+        .where(pending_changes.c.tenant_id == jobs.c.tenant_id, pending_changes.c.job_id == jobs.c.id)
         .exists()
     )
     return jobs.c.cursor.is_(None), ~items, ~open_fetches, ~open_erasures, purged, ~prepares

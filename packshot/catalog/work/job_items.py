@@ -15,9 +15,9 @@ import sqlalchemy as sa
 from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.tables.artwork import packs
 from packshot.catalog.tables.work import (
+    job_deferred_packs,
     job_failures,
     job_items,
-    job_strays,
     jobs,
     orders,
 )
@@ -89,28 +89,28 @@ def enqueue_packs(
         "total": jobs.c.total + sum(totals.values()) + stored,
         "skipped": jobs.c.skipped + stored,
         "cursor": cursor,
-        "packs_seen": jobs.c.packs_seen + len(portion),
-        "admitted_at": tx.now,
+        "packs_enqueued": jobs.c.packs_enqueued + len(portion),
+        "enqueued_at": tx.now,
         "faults": 0,
         "reason": None,
     }
     tx.connection.execute(this_job(tx, job.id).values(**values))
     if portion:
-        delete_strays(tx, job.id, job_strays.c.pack_id.in_(portion))
+        delete_strays(tx, job.id, job_deferred_packs.c.pack_id.in_(portion))
     close_finished(tx, [job.id])
     return True
 
 
 def enqueue_failed_packs(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
     """Order packs of which something failed once more; the rest of them is not counted again."""
-    _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, again=True)
+    _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, is_retry=True)
 
 
-def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, again: bool = False) -> None:
+def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, is_retry: bool = False) -> None:
     if totals:
         # All at once: orders of several portions would not be locked in one order.
-        place_orders(tx, list(totals), seq, job.priority, verify=job.verify, job_only=job_only)
-        common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "again": again}
+        place_orders(tx, list(totals), seq, job.priority, check_store=job.check_store, job_only=job_only)
+        common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "is_retry": is_retry}
         items = [{**common, "pack_id": pack_id, "total": total} for pack_id, total in totals.items()]
         tx.connection.execute(sa.insert(job_items), items)
 
@@ -149,7 +149,7 @@ def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
             job_items.c.pack_id,
             job_items.c.seq,
             job_items.c.total,
-            job_items.c.again,
+            job_items.c.is_retry,
             jobs.c.scope,
         )
         .join(jobs, sa.and_(jobs.c.tenant_id == job_items.c.tenant_id, jobs.c.id == job_items.c.job_id))
@@ -165,8 +165,13 @@ def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
         ended = finished.prepared.get(item.job_id, finished.live)
         relevant = [count for name, count in ended.counts.items() if item.scope is None or name in item.scope]
         done, failed = sum(count.done for count in relevant), sum(count.failed for count in relevant)
-        skipped = 0 if item.again else sum(count.skipped for count in relevant)
-        counts = {"done": done, "skipped": skipped, "failed": failed, "grown": done + skipped + failed - item.total}
+        skipped = 0 if item.is_retry else sum(count.skipped for count in relevant)
+        counts = {
+            "done": done,
+            "skipped": skipped,
+            "failed": failed,
+            "total_change": done + skipped + failed - item.total,
+        }
         rows.append({"b_job": item.job_id, "b_pack": item.pack_id, **counts})
         write_failures(tx, item.job_id, [f for f in ended.failures if item.scope is None or f.location in item.scope])
     if rows:
@@ -183,7 +188,13 @@ def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
     waiting = (*conditions, job_items.c.finished_at.is_(None))
     failed = sa.case((job_items.c.total > 0, job_items.c.total), else_=1)
     ended = sa.update(job_items).where(*waiting).returning(job_items.c.job_id)
-    values = {"failed": failed, "done": 0, "skipped": 0, "grown": failed - job_items.c.total, "finished_at": tx.now}
+    values = {
+        "failed": failed,
+        "done": 0,
+        "skipped": 0,
+        "total_change": failed - job_items.c.total,
+        "finished_at": tx.now,
+    }
     for job_id in sorted(tx.connection.scalars(ended.values(**values)).all()):
         write_failures(tx, job_id, [failure])
 
@@ -203,7 +214,7 @@ def _fold(tx: Tx, finished: Sequence[Any]) -> None:
         count.done += row.done
         count.skipped += row.skipped
         count.failed += row.failed
-        count.total += row.grown
+        count.total += row.total_change
         last[place] = max(row.finished_at, last.get(place, row.finished_at))
     for (tenant, job_id), count in sorted(sums.items(), key=lambda entry: entry[0]):
         tenant_tx = replace(tx, tenant=tenant)

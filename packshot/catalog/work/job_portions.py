@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import pack_locations, packs
-from packshot.catalog.tables.work import job_strays, jobs
+from packshot.catalog.tables.work import job_deferred_packs, jobs
 from packshot.catalog.work.jobs import ACTIVE, Job
 from packshot.catalog.work.orders import Priority
 
@@ -40,8 +40,11 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
     room = size - len(found)
     strays = tx.connection.scalars(
         sa.select(packs.c.id)
-        .join(job_strays, sa.and_(job_strays.c.tenant_id == packs.c.tenant_id, job_strays.c.pack_id == packs.c.id))
-        .where(job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job.id, has_original)
+        .join(
+            job_deferred_packs,
+            sa.and_(job_deferred_packs.c.tenant_id == packs.c.tenant_id, job_deferred_packs.c.pack_id == packs.c.id),
+        )
+        .where(job_deferred_packs.c.tenant_id == tx.tenant, job_deferred_packs.c.job_id == job.id, has_original)
         .order_by(packs.c.sequence_number.desc())
         .limit(room)
     ).all()
@@ -56,7 +59,7 @@ def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
         sa.select(jobs.c.tenant_id, jobs.c.id)
         .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
         .where(jobs.c.priority.in_([priority.value for priority in priorities]))
-        .order_by(sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at), jobs.c.id)
+        .order_by(sa.func.coalesce(jobs.c.enqueued_at, jobs.c.created_at), jobs.c.id)
     )
     first: dict[str, str] = {}
     for row in tx.connection.execute(statement):
@@ -73,11 +76,11 @@ def add_stray(tx: Tx, pack_id: str, position: int) -> None:
     unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
         jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
     )
-    strays = tx.insert(job_strays).from_select(["tenant_id", "job_id", "pack_id"], unseen)
+    strays = tx.insert(job_deferred_packs).from_select(["tenant_id", "job_id", "pack_id"], unseen)
     tx.connection.execute(strays.on_conflict_do_nothing())
 
 
 def delete_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
     """Drop a job's strays, or those of them that the conditions hold for."""
-    conditions = (job_strays.c.tenant_id == tx.tenant, job_strays.c.job_id == job_id)
-    tx.connection.execute(sa.delete(job_strays).where(*conditions, *which))
+    conditions = (job_deferred_packs.c.tenant_id == tx.tenant, job_deferred_packs.c.job_id == job_id)
+    tx.connection.execute(sa.delete(job_deferred_packs).where(*conditions, *which))

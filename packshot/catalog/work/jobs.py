@@ -65,9 +65,9 @@ class Job:
         location: what it is about, for people; None: all of them.
         pack_id: the one pack it is about, which may be gone; None: several.
         scope: the locations whose variants it counts; None: all of them.
-        verify: the store is looked into, not only the ledger.
+        check_store: the store is looked into, not only the ledger.
         cursor: packs below this sequence number are still to be let in; None: none.
-        packs, packs_seen: how many there were to go through at its beginning, and how many were let in.
+        packs, packs_enqueued: how many there were to go through at its beginning, and how many were let in.
         counted: variants of the packs let in so far.
         rate: variants a second over the window that ends now; None: not known yet.
         stalled_reason: why nothing of it ends although it is open; None: it goes on, or why is not known.
@@ -80,10 +80,10 @@ class Job:
     location: str | None
     pack_id: str | None
     scope: tuple[str, ...] | None
-    verify: bool
+    check_store: bool
     cursor: int | None
     packs: int
-    packs_seen: int
+    packs_enqueued: int
     counted: int
     done: int
     skipped: int
@@ -100,9 +100,9 @@ class Job:
     @property
     def total(self) -> int:
         """How many variants it is about; while packs are still let in, by the share that is known."""
-        if self.cursor is None or not self.packs_seen:
+        if self.cursor is None or not self.packs_enqueued:
             return self.counted
-        return max(self.counted, round(self.counted * self.packs / self.packs_seen))
+        return max(self.counted, round(self.counted * self.packs / self.packs_enqueued))
 
     @property
     def ended(self) -> int:
@@ -174,7 +174,7 @@ def create_job(
     location: str | None = None,
     pack_id: str | None = None,
     scope: Sequence[str] | None = None,
-    verify: bool = False,
+    check_store: bool = False,
     whole_tenant: bool = False,
     activated: bool = False,
     total: int = 0,
@@ -201,10 +201,10 @@ def create_job(
             location=location,
             pack_id=pack_id,
             scope=None if scope is None else list(scope),
-            verify=verify,
+            check_store=check_store,
             cursor=cursor,
             packs=(tx.connection.scalar(count_packs) or 0) if whole_tenant else 0,
-            packs_seen=0,
+            packs_enqueued=0,
             total=total,
             done=0,
             skipped=0,
@@ -337,10 +337,10 @@ def _to_job(row: Any) -> Job:
         location=row.location,
         pack_id=row.pack_id,
         scope=None if row.scope is None else tuple(row.scope),
-        verify=row.verify,
+        check_store=row.check_store,
         cursor=row.cursor,
         packs=row.packs,
-        packs_seen=row.packs_seen,
+        packs_enqueued=row.packs_enqueued,
         counted=row.total,
         done=row.done,
         skipped=row.skipped,

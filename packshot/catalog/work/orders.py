@@ -50,7 +50,7 @@ class OrderClaim:
 
     Attributes:
         seq: finishing brings the pack's `rendered_seq` to this number.
-        verify: the store is to be looked into, not only the ledger.
+        check_store: the store is to be looked into, not only the ledger.
         outages: how often in a row the pack was put off since it was ordered.
         faults: how many unforeseen exceptions in a row ended the work on it.
     """
@@ -59,13 +59,13 @@ class OrderClaim:
     token: str
     seq: int
     priority: Priority
-    verify: bool
+    check_store: bool
     outages: int = 0
     faults: int = 0
 
 
 def place_orders(
-    tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, verify: bool, job_only: bool = False
+    tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, check_store: bool, job_only: bool = False
 ) -> None:
     """Order that these packs be brought up to date, the first of them first; `seq` is the order's number.
 
@@ -80,7 +80,7 @@ def place_orders(
         "wanted_seq": seq,
         "rendered_seq": 0,
         "priority": priority.value,
-        "verify": verify,
+        "check_store": check_store,
         "job_only": job_only,
         "outages": 0,
     }
@@ -104,7 +104,7 @@ def place_orders(
                 "priority": sa.case(
                     (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
                 ),
-                "verify": sa.or_(fresh.verify, sa.and_(~idle, orders.c.verify)),
+                "check_store": sa.or_(fresh.check_store, sa.and_(~idle, orders.c.check_store)),
                 "job_only": sa.and_(fresh.job_only, sa.or_(idle, orders.c.job_only)),
                 "held": sa.false(),
                 "due_at": sa.case((sa.or_(idle, fresh.due_at < orders.c.due_at), fresh.due_at), else_=orders.c.due_at),
@@ -146,7 +146,7 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
         .returning(orders)
     )
     return [
-        OrderClaim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.verify, row.outages, row.faults)
+        OrderClaim(row.pack_id, token, row.wanted_seq, Priority(row.priority), row.check_store, row.outages, row.faults)
         for row in taken.all()
     ]
 
@@ -171,7 +171,7 @@ def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
         _leased(tx, held)
         .values(
             rendered_seq=orders.c.lease_seq,
-            verify=sa.and_(orders.c.verify, orders.c.wanted_seq > orders.c.lease_seq),
+            check_store=sa.and_(orders.c.check_store, orders.c.wanted_seq > orders.c.lease_seq),
             due_at=tx.now,
             lease_token=None,
             lease_until=None,

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from packshot.catalog.database import backoff
 from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.work import fetches
+from packshot.catalog.tables.work import url_imports
 from packshot.catalog.work import job_items
 from packshot.catalog.work.jobs import Counts, Failure, Job
 from packshot.catalog.work.orders import Priority
@@ -73,7 +73,7 @@ def order_imports(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None
         }
         for (pack_id, location), url in urls.items()
     ]
-    tx.connection.execute(sa.insert(fetches), rows)
+    tx.connection.execute(sa.insert(url_imports), rows)
     job_items.count_originals(tx, job.id, Counts(total=len(rows)))
 
 
@@ -82,10 +82,10 @@ def cancel_import(tx: Tx, pack_id: str, location: str | None = None) -> None:
 
     Call it within an edit of the pack, after `packs.touch_pack`.
     """
-    conditions = [fetches.c.tenant_id == tx.tenant, fetches.c.pack_id == pack_id]
+    conditions = [url_imports.c.tenant_id == tx.tenant, url_imports.c.pack_id == pack_id]
     if location is not None:
-        conditions.append(fetches.c.location == location)
-    dropped = tx.connection.execute(sa.delete(fetches).where(*conditions).returning(fetches.c.job_id)).scalars()
+        conditions.append(url_imports.c.location == location)
+    dropped = tx.connection.execute(sa.delete(url_imports).where(*conditions).returning(url_imports.c.job_id)).scalars()
     for job_id in sorted(dropped.all()):
         job_items.count_originals(tx, job_id, Counts(skipped=1))
 
@@ -95,12 +95,14 @@ def cancel_imports_of(tx: Tx, job_id: str) -> None:
 
     Whoever is at one of them finds that it is nobody's by now, and undoes what it set.
     """
-    tx.connection.execute(sa.delete(fetches).where(fetches.c.tenant_id == tx.tenant, fetches.c.job_id == job_id))
+    tx.connection.execute(
+        sa.delete(url_imports).where(url_imports.c.tenant_id == tx.tenant, url_imports.c.job_id == job_id)
+    )
 
 
 def is_due(tx: Tx, *, busy: Collection[str] = ()) -> bool:
     """Whether `claim_due` would find any."""
-    return tx.connection.execute(sa.select(fetches.c.pack_id).where(*_due(tx, busy)).limit(1)).first() is not None
+    return tx.connection.execute(sa.select(url_imports.c.pack_id).where(*_due(tx, busy)).limit(1)).first() is not None
 
 
 def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClaim] | None:
@@ -110,9 +112,9 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
         busy: tenants that are to get none.
     """
     row = tx.connection.execute(
-        sa.select(fetches)
+        sa.select(url_imports)
         .where(*_due(tx, busy))
-        .order_by(fetches.c.priority, fetches.c.due_at)
+        .order_by(url_imports.c.priority, url_imports.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
@@ -120,9 +122,9 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
         return None
     token = secrets.token_hex(16)
     tx.connection.execute(
-        sa.update(fetches)
-        .where(fetches.c.tenant_id == row.tenant_id, fetches.c.pack_id == row.pack_id)
-        .where(fetches.c.location == row.location)
+        sa.update(url_imports)
+        .where(url_imports.c.tenant_id == row.tenant_id, url_imports.c.pack_id == row.pack_id)
+        .where(url_imports.c.location == row.location)
         # Counted before it is tried, so that a picture which ends this process counts too.
         .values(lease_token=token, lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
     )
@@ -140,13 +142,13 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
 
 
 def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    is_free = backoff.is_free(tx, fetches.c.lease_until, LEASE_TIME)
-    return backoff.is_due(tx, fetches.c.due_at, MAX_PAUSE), is_free, fetches.c.tenant_id.not_in(list(busy))
+    is_free = backoff.is_free(tx, url_imports.c.lease_until, LEASE_TIME)
+    return backoff.is_due(tx, url_imports.c.due_at, MAX_PAUSE), is_free, url_imports.c.tenant_id.not_in(list(busy))
 
 
 def finish(tx: Tx, held: UrlImportClaim, failure: Failure | None = None) -> bool:
     """Be done with a fetch, for good or ill, and count it in its job; False: it is another's, or nobody's, by now."""
-    ended = sa.delete(fetches).where(*_held(tx, held))
+    ended = sa.delete(url_imports).where(*_held(tx, held))
     if not tx.connection.execute(ended).rowcount:
         return False
     counts = Counts(done=1) if failure is None else Counts(failed=1)
@@ -180,20 +182,20 @@ def postpone(tx: Tx, held: UrlImportClaim, reason: str) -> None:
 def free_leases(tx: Tx) -> None:
     """Free every lease; only for the one process that may hold any, when it starts."""
     tx.connection.execute(
-        sa.update(fetches).where(fetches.c.lease_token.is_not(None)).values(lease_token=None, lease_until=None)
+        sa.update(url_imports).where(url_imports.c.lease_token.is_not(None)).values(lease_token=None, lease_until=None)
     )
 
 
 def _release(tx: Tx, held: UrlImportClaim, **values: Any) -> None:
     tx.connection.execute(
-        sa.update(fetches).where(*_held(tx, held)).values(lease_token=None, lease_until=None, **values)
+        sa.update(url_imports).where(*_held(tx, held)).values(lease_token=None, lease_until=None, **values)
     )
 
 
 def _held(tx: Tx, held: UrlImportClaim) -> tuple[sa.ColumnElement[bool], ...]:
     return (
-        fetches.c.tenant_id == tx.tenant,
-        fetches.c.pack_id == held.pack_id,
-        fetches.c.location == held.location,
-        fetches.c.lease_token == held.token,
+        url_imports.c.tenant_id == tx.tenant,
+        url_imports.c.pack_id == held.pack_id,
+        url_imports.c.location == held.location,
+        url_imports.c.lease_token == held.token,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.tables.work import erasures, fetches, jobs, leases, orders, purges
+from packshot.catalog.tables.work import erasures, jobs, leases, orders, purges, url_imports
 from packshot.catalog.work.orders import LEASE_TIME, Priority
 
 # Of all workers one holds it, and renews it every second.
@@ -77,12 +77,12 @@ def _due(now: sa.ColumnElement[Any], pending: sa.ColumnElement[bool]) -> Iterato
     due, is_free = orders.c.due_at <= now, _is_free(orders, now)
     order = sa.select(sa.func.min(orders.c.due_at)).where(pending, ~orders.c.held, due, is_free)
     yield "an order", order.scalar_subquery()
-    since = sa.func.coalesce(jobs.c.admitted_at, jobs.c.created_at)
+    since = sa.func.coalesce(jobs.c.enqueued_at, jobs.c.created_at)
     is_open = (jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(("queued", "running")))
     yield "a job", sa.select(sa.func.min(since)).where(*is_open).scalar_subquery()
     # The index begins with the priority.
     for priority in Priority:
-        yield "a fetch", _first(fetches, now, fetches.c.priority == priority.value)
+        yield "a fetch", _first(url_imports, now, url_imports.c.priority == priority.value)
     yield "a purge", _first(purges, now, purges.c.finished_at.is_(None))
     yield "an erasure", _first(erasures, now)
 

@@ -13,7 +13,7 @@ from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.database import leases, transaction
 from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.purging import purge_batches, purges
-from packshot.catalog.tables.work import deliveries
+from packshot.catalog.tables.work import webhook_deliveries as delivery_table
 from packshot.catalog.work import erasures, jobs, orders, url_imports
 from packshot.catalog.work.jobs import JobKind
 from packshot.catalog.work.orders import Priority
@@ -110,7 +110,7 @@ def failed_delivery(playground: Playground, attempt: int = 1) -> Callable[[], bo
     with playground.site.catalog.write(TENANT) as tx:
         webhooks.create_webhook(tx, "http://a.example/", [Event.PACK_CHANGED], lambda place, secret: secret.encode())
         webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, {})
-        tx.connection.execute(sa.update(deliveries).values(attempts=attempt - 1))
+        tx.connection.execute(sa.update(delivery_table).values(attempts=attempt - 1))
         ((_, claim),) = webhook_deliveries.claim_due(tx, limit=1, each=1)
         webhook_deliveries.end_attempt(tx, claim, None, "nobody answers")
     return lambda: write(playground, webhook_deliveries.is_due)
@@ -131,7 +131,7 @@ def held_delivery(playground: Playground) -> Callable[[], bool]:
 def _ordered(playground: Playground) -> tuple[str, orders.OrderClaim]:
     pack_id = make_pack(playground)
     with playground.site.catalog.write(TENANT) as tx:
-        orders.place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, verify=False)
+        orders.place_orders(tx, [pack_id], next_sequence(tx), Priority.BULK, check_store=False)
         (claim,) = orders.claim(tx, [pack_id])
     return pack_id, claim
 

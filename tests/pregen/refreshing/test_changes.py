@@ -407,7 +407,7 @@ def test_going_back_is_not_promised_to_be_free_once_all_was_rendered_anew(ready:
     jobs.regenerate_tenant(ready.caller, "thumb", Priority.BULK, RegenerateMode.REFRESH)
     ready.run_jobs()
     first = locations.list_versions(ready.caller, "thumb", first=5, after=None).items[-1]
-    assert (first.version, first.spent) == (1, True)
+    assert (first.version, first.revert_renders_all) == (1, True)
 
 
 def test_an_added_rendition_leaves_the_rest_to_follow_the_locations_size(ready: Playground) -> None:

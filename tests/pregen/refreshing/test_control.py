@@ -287,7 +287,7 @@ def test_what_a_cancelled_job_wanted_to_be_verified_no_edit_waits_for(playground
     playground.show(lost[0], "main", SMALL)
     with playground.site.catalog.write(TENANT) as tx:
         claimed = orders.claim(tx, lost)
-    assert [(claim.pack_id, claim.verify) for claim in claimed] == [(lost[0], False)]
+    assert [(claim.pack_id, claim.check_store) for claim in claimed] == [(lost[0], False)]
 
 
 def test_held_orders_leave_their_places_to_others(playground: Playground, lost: list[str]) -> None:

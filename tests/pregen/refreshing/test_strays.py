@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables.work import job_strays
+from packshot.catalog.tables.work import job_deferred_packs
 from packshot.catalog.variants.ledger import VariantState
 from packshot.catalog.work.jobs import Job, JobState
 from packshot.catalog.work.orders import Priority
@@ -57,7 +57,7 @@ def lacking(playground: Playground) -> dict[str, set[str]]:
 
 def strays(playground: Playground) -> int:
     with playground.site.catalog.read(TENANT) as tx:
-        return tx.connection.scalar(sa.select(sa.func.count()).select_from(job_strays)) or 0
+        return tx.connection.scalar(sa.select(sa.func.count()).select_from(job_deferred_packs)) or 0
 
 
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
@@ -80,7 +80,7 @@ def test_a_change_prepares_packs_that_are_edited_before_it_comes_to_them(
     monkeypatch.setattr(dispatcher, "ROUNDS", 10)
     playground.run_jobs()
     ended = playground.job(job)
-    assert (ended.state, ended.packs_seen, ended.failed) == (JobState.SUCCEEDED, 4, 0)
+    assert (ended.state, ended.packs_enqueued, ended.failed) == (JobState.SUCCEEDED, 4, 0)
     assert ended.total == ended.done + ended.skipped == 24
     assert ended.activated_at is not None
     assert lacking(playground) == {}

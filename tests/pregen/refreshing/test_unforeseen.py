@@ -18,8 +18,8 @@ from packshot.catalog.database import leases
 from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.catalog.purging import purges
 from packshot.catalog.purging.purges import PurgeState
-from packshot.catalog.tables.work import deliveries
-from packshot.catalog.tables.work import fetches as fetch_table
+from packshot.catalog.tables.work import url_imports as fetch_table
+from packshot.catalog.tables.work import webhook_deliveries as delivery_table
 from packshot.catalog.variants.ledger import VariantState
 from packshot.catalog.work import url_imports
 from packshot.catalog.work.jobs import Failure, Job, JobState
@@ -336,7 +336,7 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     webhook, _ = webhook_calls.create_webhook(playground.caller, host.url("/"), [Event.PACK_CHANGED])
     job = fetch(playground, host)
     with playground.site.catalog.write(TENANT) as tx:
-        tx.connection.execute(sa.update(deliveries).values(attempts=webhook_deliveries.MAX_ATTEMPTS))
+        tx.connection.execute(sa.update(delivery_table).values(attempts=webhook_deliveries.MAX_ATTEMPTS))
         for _ in range(url_imports.MAX_ATTEMPTS):
             assert url_imports.claim_due(tx)
             tx.connection.execute(sa.update(fetch_table).values(lease_until=None))

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from graphql import GraphQLField
 
-from packshot.catalog.tables.clients import answers
+from packshot.catalog.tables.clients import idempotency_answers
 from resolvers.caller import Caller
 from schema.build import schema
 from tests.schema.api import Api, crop
@@ -154,13 +154,13 @@ def test_keys_of_different_people_do_not_meet(api: Api, playground: Playground) 
 def test_a_key_is_free_again_after_a_day(api: Api, playground: Playground) -> None:
     first = api.payload(CREATE, key="k", input={})["pack"]["id"]
     with playground.site.catalog.write(TENANT) as tx:
-        tx.connection.execute(sa.update(answers).values(expires_at=tx.now - timedelta(seconds=1)))
+        tx.connection.execute(sa.update(idempotency_answers).values(expires_at=tx.now - timedelta(seconds=1)))
     assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
     with playground.site.catalog.write(TENANT) as tx:
-        tx.connection.execute(sa.update(answers).values(expires_at=tx.now - timedelta(seconds=1)))
+        tx.connection.execute(sa.update(idempotency_answers).values(expires_at=tx.now - timedelta(seconds=1)))
     playground.dispatcher.tick()
     with playground.site.catalog.read(TENANT) as tx:
-        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(answers)) == 0
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(idempotency_answers)) == 0
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])

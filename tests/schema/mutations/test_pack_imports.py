@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.tables.work import fetches
+from packshot.catalog.tables.work import url_imports
 from packshot.catalog.work.url_imports import claim_due
 from packshot.render.processes.pool import Renderer
 from pregen.services.fetcher import UrlImporter
@@ -57,7 +57,7 @@ def by_url(url: str) -> dict[str, Any]:
 def hurry(api: Api) -> None:
     """Let what was put off be due now."""
     with api.playground.site.catalog.write(TENANT) as tx:
-        tx.connection.execute(sa.update(fetches).values(due_at=tx.now - timedelta(seconds=1)))
+        tx.connection.execute(sa.update(url_imports).values(due_at=tx.now - timedelta(seconds=1)))
 
 
 def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
@@ -239,7 +239,7 @@ def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: 
         assert claim_due(tx) is not None
     assert not UrlImporter(api.playground.site, api.playground.doorbell).step(), "somebody is at it"
     with api.playground.site.catalog.write("") as tx:
-        tx.connection.execute(sa.update(fetches).values(lease_until=tx.now - timedelta(seconds=1)))
+        tx.connection.execute(sa.update(url_imports).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "SUCCEEDED"
 
@@ -304,8 +304,8 @@ def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
     for url in ("/a", "/b"):
         with api.playground.site.catalog.write(TENANT) as tx:
             # One of them at a time, in this order.
-            later = sa.case((fetches.c.url.endswith(url), tx.now), else_=tx.now + timedelta(hours=1))
-            tx.connection.execute(sa.update(fetches).values(due_at=later))
+            later = sa.case((url_imports.c.url.endswith(url), tx.now), else_=tx.now + timedelta(hours=1))
+            tx.connection.execute(sa.update(url_imports).values(due_at=later))
         with monkeypatch.context() as patched:
             if url == "/b" and is_away:
                 patched.setattr(type(api.playground.site.originals), "put", away)
@@ -319,7 +319,7 @@ def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
     versions = [api.data(VERSION, id=one["pack"]["id"])["pack"]["version"] for one in made["results"]]
     assert versions[1] == made["results"][1]["pack"]["version"], "as if it had never been edited"
     with api.playground.site.catalog.read(TENANT) as tx:
-        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(fetches)) == 0
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(url_imports)) == 0
 
 
 def test_an_import_that_is_cancelled_while_many_fetch_counts_what_was_fetched(api: Api, host: Host) -> None:

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from packshot.catalog.clients import webhook_deliveries, webhooks
-from packshot.catalog.tables.work import deliveries
+from packshot.catalog.tables.work import webhook_deliveries as delivery_table
 from packshot.catalog.tables.work import webhooks as rows
 from packshot.geometry import Crop
 from packshot.security.sealing import seal_webhooks
@@ -85,11 +85,11 @@ def tell_all(teller: WebhookSender) -> None:
 
 def let_pass(playground: Playground, duration: timedelta) -> None:
     with playground.site.catalog.write(TENANT) as tx:
-        for row in tx.connection.execute(sa.select(deliveries)).all():
+        for row in tx.connection.execute(sa.select(delivery_table)).all():
             until = row.lease_until and row.lease_until - duration
             tx.connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id == row.id)
+                sa.update(delivery_table)
+                .where(delivery_table.c.id == row.id)
                 .values(due_at=row.due_at - duration, lease_until=until)
             )
 
@@ -147,8 +147,8 @@ def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
     playground.pack(picture=photo(16, 16))
     with playground.site.catalog.write(TENANT) as tx:
         # One of them will do.
-        last = tx.connection.scalar(sa.select(sa.func.max(deliveries.c.id)))
-        tx.connection.execute(sa.delete(deliveries).where(deliveries.c.id != last))
+        last = tx.connection.scalar(sa.select(sa.func.max(delivery_table.c.id)))
+        tx.connection.execute(sa.delete(delivery_table).where(delivery_table.c.id != last))
     tell_all(teller)
     assert len(listener.told) == 1
     for number, pause in enumerate(webhook_deliveries.PAUSES, start=2):

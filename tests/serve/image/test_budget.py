@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from packshot.catalog.tables.artwork import crowded, variants
+from packshot.catalog.tables.artwork import full_pack_locations, variants
 from packshot.catalog.variants import demand, ledger, unplanned_usage
 from packshot.maintenance.collect import collect_all, count_usage
 from packshot.model import Format, Rendition
@@ -208,7 +208,7 @@ def test_a_location_of_a_pack_has_a_bounded_number_of_rows(
     get(client, pack_id, *range(100, 115))
     assert len(unplanned(playground)) == 10
     with playground.site.catalog.read(TENANT) as tx:
-        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(crowded)) == 1
+        assert tx.connection.scalar(sa.select(sa.func.count()).select_from(full_pack_locations)) == 1
     age(playground, 100, 5)
     while Collector(playground.site).reduce():
         pass
