@@ -112,6 +112,42 @@ def test_what_there_is_stays_through_a_migration_and_back(empty: Catalog) -> Non
         assert [tuple(row) for row in tx.connection.execute(sa.text(query))] == [("acme", 7)]
 
 
+def test_rows_keep_their_values_when_tables_and_columns_get_new_names(empty: Catalog) -> None:
+    migrate.upgrade(empty, "0026")
+    moment = "'2026-01-01 00:00:00'"
+    with empty.write("acme") as tx:
+        for rows in (
+            "tenants (id, version, resize_gravity, include_all, format_policy, created_at, configured)"
+            f" VALUES ('acme', 1, 'center', false, 'original', {moment}, 3)",
+            f"webhooks (tenant_id, id, url, events, secret, active, created_at)"
+            f" VALUES ('acme', 'w', 'http://a.example/', '[]', '', true, {moment})",
+            "deliveries (tenant_id, id, webhook_id, event, body, state, attempts, due_at, created_at)"
+            f" VALUES ('acme', 'd', 'w', 'pack.changed', '{{}}', 'queued', 2, {moment}, {moment})",
+            f"answers (tenant_id, id, body, answer, expires_at) VALUES ('acme', 'a', 'digest', '{{}}', {moment})",
+            "crowded (tenant_id, pack_id, location) VALUES ('acme', 'p', 'main')",
+        ):
+            tx.connection.execute(sa.text(f"INSERT INTO {rows}"))
+
+    def read(*queries: str) -> list[Any]:
+        with empty.read("acme") as tx:
+            return [tx.connection.execute(sa.text(query)).scalar_one() for query in queries]
+
+    migrate.upgrade(empty)
+    assert read(
+        "SELECT configuration_number FROM tenants",
+        "SELECT attempts FROM webhook_deliveries JOIN webhooks ON webhooks.id = webhook_id",
+        "SELECT body_sha256 FROM idempotency_answers",
+        "SELECT location FROM full_pack_locations",
+    ) == [3, 2, "digest", "main"]
+    migrate.downgrade(empty, "0026")
+    assert read(
+        "SELECT configured FROM tenants",
+        "SELECT attempts FROM deliveries JOIN webhooks ON webhooks.id = webhook_id",
+        "SELECT body FROM answers",
+        "SELECT location FROM crowded",
+    ) == [3, 2, "digest", "main"]
+
+
 def test_keeping_credits_is_a_new_version_of_the_tenant_once(playground: Playground) -> None:
     caller = playground.caller
     pack_id = playground.pack()
