@@ -1,6 +1,7 @@
 """The architecture page names what exists, its flows are short, and its picture has every floor."""
 
 import ast
+import os
 import re
 import tomllib
 from functools import cache
@@ -52,6 +53,12 @@ def test_every_named_function_exists(path: str, name: str) -> None:
 def test_every_named_file_and_folder_exists(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     assert [path for path in PATH.findall(text) if not (ROOT / path).exists()] == []
+
+
+def test_contributing_lists_every_script() -> None:
+    commands = {path.name for path in (ROOT / "scripts").iterdir() if path.is_file() and os.access(path, os.X_OK)}
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert set(re.findall(r"^\| `scripts/(\w+)` \|", page, re.MULTILINE)) == commands
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4])
