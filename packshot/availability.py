@@ -1,24 +1,25 @@
-"""Bound how long callers wait for a service that is locked or silent, however many of them there are."""
+"""Bound how long callers wait for a service that is locked or silent, regardless of their number."""
 
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# Seconds for which others wait for the outcome of the one attempt that is made.
+# Seconds that other callers wait for the result of the one attempt in progress.
 OTHERS_SECONDS = 1.0
 
 
 class Availability:
-    """Fails calls of one service at once while the service is known not to answer. Thread-safe.
+    """Make calls of a service fail at once while the service is known not to answer. Thread-safe.
 
-    The first callers wait as long as they may. When one has failed after `slow_seconds`, the service is unavailable.
-    From then on one caller at a time tries. The others wait for the first second of its attempt, and fail with it or
-    after that. As soon as the service answers one call, all callers may try.
+    The first callers wait as long as their own limit allows. When one has failed after `slow_seconds`, the service
+    counts as unavailable. From then on one caller at a time tries. The others wait for the first second of its attempt,
+    and fail with it or after that second. As soon as the service answers one call, all callers may try.
 
     Args:
-        outage: returns a new exception for the same outage, to be raised to another caller; None: it is none.
-        slow_seconds: an outage that is noticed sooner needs no bound of its own.
+        outage: returns a new exception for the same outage, to raise in another caller; None if the exception is not an
+            outage.
+        slow_seconds: an outage that is noticed sooner needs no bound.
     """
 
     def __init__(self, outage: Callable[[Exception], Exception | None], slow_seconds: float) -> None:
@@ -30,12 +31,12 @@ class Availability:
 
     @contextmanager
     def trying(self) -> Iterator[bool]:
-        """Run the block that calls the service; yield whether it is the one attempt, which should be a short one.
+        """Run the block that calls the service; yield whether this is the one attempt, which should be short.
 
         Raises:
-            Exception: the service is unavailable; what `outage` returns.
+            Exception: the service is unavailable; the exception that `outage` returns.
         """
-        # While the service answers, no lock is taken: all threads of the process come through here.
+        # No lock is taken while the service answers, because all threads of the process pass through here.
         is_probe = False if self._failure is None else self._enter()
         began = time.monotonic()
         try:
@@ -60,7 +61,7 @@ class Availability:
             self._changed.notify_all()
 
     def _enter(self) -> bool:
-        """Return whether this caller makes the one attempt; False: all may try."""
+        """Return whether this caller makes the one attempt; False if all callers may try."""
         has_waited = False
         with self._changed:
             while self._failure is not None:

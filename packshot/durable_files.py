@@ -1,30 +1,29 @@
-"""Files and folders that are still there after a crash, of the program or the machine."""
+"""Write files and folders that survive a crash of the process or the machine."""
 
 import os
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 
-# What only its owner may read.
+# Permissions of files that only their owner can read.
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
 def private(path: str, flags: int) -> int:
-    """Open a file, which only its owner may read if it is new; an `opener` for `open`."""
+    """Open a file; a new one is readable only by its owner. It is an `opener` for `open`."""
     return os.open(path, flags, PRIVATE_FILE)
 
 
 def write_synced(path: Path, chunks: Iterable[bytes], mode: int = PRIVATE_FILE) -> tuple[int, str]:
     """Write a new file to the disk; return its size in bytes and its SHA-256 in hex.
 
-    The file is gone again when writing fails. Its name survives a crash only
-    after `sync_folder`.
+    The file is removed again if writing fails. Its name survives a crash only after `sync_folder`.
 
     Args:
-        mode: permissions, whatever the process's umask is.
+        mode: permissions, regardless of the umask.
 
     Raises:
-        FileExistsError: there is one already.
+        FileExistsError: the file exists already.
         OSError: the disk is full, or a chunk could not be read.
     """
     size, digest = 0, sha256()
@@ -46,7 +45,7 @@ def write_synced(path: Path, chunks: Iterable[bytes], mode: int = PRIVATE_FILE) 
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` survive a crash."""
+    """Flush the names in `folder` to the disk, so that they survive a crash."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -55,10 +54,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, mode: int = PRIVATE_FOLDER) -> None:
-    """Make `folder` and what is missing above it, each for good.
+    """Create `folder` and its missing parents durably.
 
     Args:
-        mode: permissions of those that are made, whatever the process's umask is.
+        mode: permissions of the created folders, regardless of the umask.
     """
     if folder.is_dir():
         return
@@ -66,7 +65,7 @@ def make_folder(folder: Path, mode: int = PRIVATE_FOLDER) -> None:
     try:
         folder.mkdir(PRIVATE_FOLDER)
     except FileExistsError:
-        return  # Somebody else was faster.
+        return  # another process created it first
     if mode != PRIVATE_FOLDER:
         folder.chmod(mode)
     sync_folder(folder.parent)

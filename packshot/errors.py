@@ -1,8 +1,8 @@
-"""One tree of refusals.
+"""The refusals: one tree of exceptions.
 
-A `PackshotError` means: asking again gets the same answer. Whatever else is
-raised is an outage or a bug, and is retried, logged and answered with a 5xx.
-Nothing here knows HTTP or GraphQL; each edge maps the tree once.
+A `PackshotError` means that the same request gets the same answer again. Any other exception is an outage or a
+fault: it is retried, logged and answered with a 5xx status. This module knows neither HTTP nor GraphQL; each face
+maps the tree once.
 """
 
 from enum import StrEnum
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 
 class ErrorCode(StrEnum):
-    """What kind of refusal it is, for programs."""
+    """The kind of a refusal, for programs."""
 
     INVALID = "INVALID"
     NOT_FOUND = "NOT_FOUND"
@@ -37,16 +37,16 @@ class ErrorCode(StrEnum):
 
 
 class PackshotError(Exception):
-    """A refusal, with what was expected and what was got.
+    """A refusal, with the expected and the actual value.
 
     Args:
-        message: one sentence for a person, shortened to 1,000 characters: it may quote what a client sent.
-        field: path of the offending value in snake case, innermost last.
+        message: one sentence for people, shortened to 1,000 characters because it may quote a client.
+        field: path of the refused value in snake case, innermost last.
         expected: what would have been accepted.
-        got: what came instead, shortened to 100 characters.
+        got: what was sent, shortened to 100 characters.
 
     Attributes:
-        undecodable: the original itself is refused, so every other drawing of it is refused as well.
+        undecodable: the original itself cannot be decoded, so all its variants are refused too.
     """
 
     code: ClassVar[ErrorCode]
@@ -59,21 +59,21 @@ class PackshotError(Exception):
         super().__init__(self.message)
         self.field = field
         self.expected = expected
-        # JSON has no lone surrogate, though what a client sent may spell one.
+        # JSON has no unpaired surrogates, but a client's text may contain one.
         self.got = None if got is None else _short(str(got)).encode(errors="replace").decode()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Refusals travel from the render processes; the default would lose the keywords.
+        # Render processes pickle refusals; the default would lose the keyword arguments.
         return _revive, (type(self), dict(self.__dict__))
 
     def at(self, *prefix: str) -> "PackshotError":
-        """Put `prefix` before the field path, as the error climbs out of nested input."""
+        """Prepend `prefix` to the field path, when a refusal leaves a nested input."""
         self.field = (*prefix, *self.field)
         return self
 
 
 def describe(error: PackshotError) -> str:
-    """Return in one line why something is refused, with what was expected and what was got."""
+    """Return the refusal in one line, with the expected and the actual value."""
     details = [f"expected {error.expected}"] * (error.expected is not None) + [f"got {error.got}"] * (
         error.got is not None
     )
@@ -92,35 +92,35 @@ def _short(text: str, limit: int = 100) -> str:
 
 
 def dump_error(error: PackshotError) -> dict[str, Any]:
-    """Return a refusal as JSON can keep it; `load_error` makes it again."""
+    """Return a refusal as JSON; `load_error` restores it."""
     return {"code": error.code.value, **error.__dict__}
 
 
 def load_error(kept: dict[str, Any]) -> PackshotError:
-    """Return the refusal that `dump_error` was given."""
+    """Return the refusal that `dump_error` serialized."""
     (kind,) = (kind for kind in PackshotError.__subclasses__() if kind.code.value == kept["code"])
     state = {name: value for name, value in kept.items() if name != "code"}
     return _revive(kind, state | {"field": tuple(kept["field"])})
 
 
 class Invalid(PackshotError):
-    """A value does not fit its rule."""
+    """A value breaks a rule."""
 
     code = ErrorCode.INVALID
 
 
 class NotFound(PackshotError):
-    """Nothing of that name or id in this tenant."""
+    """The tenant has nothing with that name or id."""
 
     code = ErrorCode.NOT_FOUND
 
 
 class Gone(NotFound):
-    """The pack was erased: it is not found, and never will be again."""
+    """The pack was erased: it does not exist, and never will again."""
 
 
 class Taken(PackshotError):
-    """A value that must be unique belongs to something else already."""
+    """The value must be unique, and another object has it."""
 
     code = ErrorCode.TAKEN
 
@@ -130,13 +130,13 @@ class Taken(PackshotError):
 
 
 class InUse(PackshotError):
-    """Others depend on the object; with `force` it is done all the same."""
+    """Other objects depend on the object; `force` overrides this."""
 
     code = ErrorCode.IN_USE
 
 
 class Cycle(PackshotError):
-    """A fallback chain would lead back to itself."""
+    """The fallbacks of locations would form a cycle."""
 
     code = ErrorCode.CYCLE
 
@@ -148,7 +148,7 @@ class Forbidden(PackshotError):
 
 
 class VersionConflict(PackshotError):
-    """The object has moved on from the version the caller expected."""
+    """The object has another version than the caller expected."""
 
     code = ErrorCode.VERSION_CONFLICT
 
@@ -159,10 +159,10 @@ class VersionConflict(PackshotError):
 
 
 class ForceRequired(PackshotError):
-    """The change alters pictures that are shown; with `force` it is done all the same.
+    """The change alters images that packs show; `force` overrides this.
 
     Attributes:
-        plan: what the change would cost, a `resolvers.changing.plans.LocationPlan`.
+        plan: the plan of the change, a `resolvers.changing.plans.LocationPlan`.
     """
 
     code = ErrorCode.FORCE_REQUIRED
@@ -173,13 +173,13 @@ class ForceRequired(PackshotError):
 
 
 class PlanStale(PackshotError):
-    """The plan has expired, was made for another change, or the configuration has moved on since."""
+    """The plan expired, belongs to another change, or the configuration has changed since."""
 
     code = ErrorCode.PLAN_STALE
 
 
 class IdempotencyMismatch(PackshotError):
-    """The idempotency key belongs to another call."""
+    """The idempotency key was used for another call."""
 
     code = ErrorCode.IDEMPOTENCY_MISMATCH
 
@@ -191,22 +191,22 @@ class Limit(PackshotError):
 
 
 class BadState(PackshotError):
-    """The object is not in a state in which this can be done."""
+    """The state of the object does not allow it."""
 
     code = ErrorCode.BAD_STATE
 
 
 class FetchBlocked(PackshotError):
-    """The address leads to where fetching is not allowed to go."""
+    """Packshot must not fetch from that address."""
 
     code = ErrorCode.FETCH_BLOCKED
 
 
 class FetchFailed(PackshotError):
-    """The address did not give the bytes: nobody answers, or not with a picture's bytes.
+    """No image could be fetched from the address: it did not answer, or answered with something else.
 
     Attributes:
-        may_pass: whether whoever can wait had better ask once more, later.
+        may_pass: whether a later attempt may succeed.
     """
 
     code = ErrorCode.FETCH_FAILED
@@ -217,19 +217,19 @@ class FetchFailed(PackshotError):
 
 
 class UploadExpired(PackshotError):
-    """The upload's 15 minutes are over."""
+    """The upload expired after 15 minutes."""
 
     code = ErrorCode.UPLOAD_EXPIRED
 
 
 class ChecksumMismatch(PackshotError):
-    """The bytes received are not the bytes announced."""
+    """The received bytes differ from the announced checksum."""
 
     code = ErrorCode.CHECKSUM_MISMATCH
 
 
 class UnsupportedMedia(PackshotError):
-    """The bytes are no image of an accepted format."""
+    """The bytes are not an image in an accepted format."""
 
     code = ErrorCode.UNSUPPORTED_MEDIA
 
@@ -241,13 +241,13 @@ class TooLarge(PackshotError):
 
 
 class Unrenderable(PackshotError):
-    """The image is damaged, needs too much memory, or cannot be drawn in the requested shape."""
+    """The image is damaged, needs too much memory, or cannot be rendered with these parameters."""
 
     code = ErrorCode.UNRENDERABLE
 
 
 class OriginalLost(Unrenderable):
-    """An original is missing from its store, or other bytes are there; an upload of the picture brings it back."""
+    """An original is missing from its store, or its bytes were changed. Uploading the image again repairs it."""
 
 
 class RenderTimeout(PackshotError):
@@ -257,13 +257,13 @@ class RenderTimeout(PackshotError):
 
 
 class Resync(PackshotError):
-    """What happened since a cursor of changes is not known any more; the client starts over with an empty copy."""
+    """The changes since that cursor are no longer known; the client starts over with an empty copy."""
 
     code = ErrorCode.RESYNC
 
 
 class Internal(PackshotError):
-    """An exception that nobody foresaw ended a background step as often as it may; the log has it by its id."""
+    """A fault ended a background step as often as allowed; the log has it under the error id."""
 
     code = ErrorCode.INTERNAL
 

@@ -1,4 +1,6 @@
-"""Log unforeseen exceptions: one traceback for each kind and minute, an id for each fault, and how many there were."""
+"""Log unforeseen exceptions (faults): an id for each, one traceback per kind and minute, and how often each kind
+occurred.
+"""
 
 import atexit
 import logging
@@ -14,7 +16,7 @@ from packshot.outages import explain_outage, is_understood
 
 WINDOW_SECONDS = 60.0
 MAX_KINDS = 256
-MAX_LINES = 50  # of single faults of one kind in a window; the rest is counted
+MAX_LINES = 50  # faults of one kind in a window that get their own line; the others are counted
 
 
 @dataclass(slots=True)
@@ -22,13 +24,13 @@ class _Kind:
     """One kind of fault in its current window.
 
     Attributes:
-        log: where the number of faults is written when the window ends.
-        level: of that line.
-        error_id: of the fault whose traceback was logged.
-        summary: what was logged first, in one line.
-        since: monotonic seconds when the window began.
+        log: the logger for the count at the end of the window.
+        level: the log level of that line.
+        error_id: the id of the fault whose traceback was logged.
+        summary: the first logged message, in one line.
+        since: start of the window in monotonic seconds.
         count: faults of this kind in the window.
-        unlogged: those of them that have no line of their own.
+        unlogged: faults without a line of their own.
     """
 
     log: logging.Logger
@@ -41,11 +43,11 @@ class _Kind:
 
 
 class FaultLog:
-    """Bounds what repeated faults write into the log. Thread-safe.
+    """Bound what repeated faults write into the log. Thread-safe.
 
-    Two faults are of one kind when the same message is logged for the same type of exception raised at the same line.
-    An outage has one traceback, however many messages tell of it; a full disk and a read-only database have none.
-    When a window ends, one line says how many faults of the kind there were.
+    Two faults are of one kind if the same message is logged for the same type of exception raised at the same line.
+    An outage has one traceback, however many messages report it; a full disk and a read-only database have none.
+    At the end of a window, one line reports the number of faults of the kind.
 
     Args:
         window: seconds in which the traceback of one kind is logged once.
@@ -59,16 +61,16 @@ class FaultLog:
         self._timer: threading.Timer | None = None
 
     def record(self, log: logging.Logger, error: BaseException, message: str, *args: object) -> str:
-        """Log one fault in one line and return its id, which a person can search the log for.
+        """Log one fault in one line and return its error id, by which the log can be searched.
 
-        The first fault of a kind in a window also has its traceback. A later one names the id of the first. After
-        `MAX_LINES` of a kind, a fault has no line of its own; its id is the first one's id and a number. An exception
-        that was recorded before keeps its id and has no second line.
+        The first fault of a kind in a window also has its traceback; later ones refer to the id of the first. After
+        `MAX_LINES` of a kind, a fault gets no line; its id is the id of the first and a number. An exception that was
+        recorded before keeps its id and gets no second line.
         """
         return self._log(log, error, message, args, MAX_LINES)
 
     def count(self, log: logging.Logger, error: BaseException, message: str, *args: object) -> None:
-        """Log a fault that a loop meets again and again: the first of a kind in a window, then only their number."""
+        """Log a fault that a loop meets repeatedly: the first of a kind in a window, then only the count."""
         self._log(log, error, message, args, 1)
 
     def _log(
@@ -92,7 +94,7 @@ class FaultLog:
         return error_id
 
     def _traced(self, error: BaseException, error_id: str, kind: _Kind) -> str:
-        """Return the id whose line has the traceback; of an outage there is one, whoever meets it."""
+        """Return the id whose line has the traceback. All faults of one outage share it."""
         if explain_outage(error) is None:
             return kind.error_id
         now, key = time.monotonic(), (type(error), origin(error))
@@ -106,7 +108,7 @@ class FaultLog:
         return traced
 
     def is_within_limit(self, record: logging.LogRecord, limit: int) -> bool:
-        """Whether another library's log record is among the first `limit` records of its source line in a window."""
+        """Whether a log record of another library is among the first `limit` of its source line in a window."""
         error = record.exc_info[1] if record.exc_info else None
         place = (record.name, record.pathname, record.lineno)
         kind = place if error is None else (*place, type(error), origin(error))
@@ -116,7 +118,7 @@ class FaultLog:
         return count <= limit
 
     def end_windows(self, *, older_than: float = 0.0) -> None:
-        """Log the number of faults of every kind whose window is that many seconds old, and forget the kind."""
+        """Log and forget each kind whose window started at least that many seconds ago."""
         latest = time.monotonic() - older_than
         with self._lock:
             keys = [key for key, kind in self._kinds.items() if kind.since <= latest]
@@ -124,7 +126,7 @@ class FaultLog:
         _log_counts(ended)
 
     def forget(self) -> None:
-        """Forget every kind without a word, as a new process does."""
+        """Forget every kind without logging, as a new process does."""
         with self._lock:
             self._kinds.clear()
             self._outages.clear()
@@ -141,7 +143,7 @@ class FaultLog:
         limit: int,
         level: int = logging.ERROR,
     ) -> tuple[_Kind, int]:
-        """Count a fault; return its kind and the number of its faults in the current window, this one included."""
+        """Count a fault; return its kind and its number in the current window."""
         self.end_windows(older_than=self._window)
         evicted = []
         with self._lock:
@@ -183,24 +185,24 @@ def _log_counts(ended: list[_Kind]) -> None:
 
 
 def logged_id(error: BaseException | None) -> str | None:
-    """Return the id under which this very exception was logged; None: it was not."""
+    """Return the id under which this exception object was logged; None if it was not."""
     return getattr(error, "_packshot_error_id", None)
 
 
 def _mark(error: BaseException, error_id: str) -> None:
-    # A refusal's attributes are stored with its job.
+    # The attributes of a refusal are stored with its job.
     if not isinstance(error, PackshotError):
         error._packshot_error_id = error_id  # type: ignore[attr-defined]
 
 
 def summarise(error: BaseException, limit: int = 300) -> str:
-    """Return the exception's type and text in one line of at most `limit` characters."""
+    """Return the type and text of the exception in one line of at most `limit` characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def origin(error: BaseException) -> tuple[str, int] | None:
-    """Return the file and line that raised an exception; None: it was not raised."""
+    """Return the file and line that raised an exception; None if it was not raised."""
     trace = error.__traceback__
     if trace is None:
         return None

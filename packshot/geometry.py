@@ -1,7 +1,6 @@
-"""Pixel geometry: whole numbers, origin top left, x right, y down.
+"""Pixel geometry: whole numbers, origin top left, x to the right, y down.
 
-Ratios are compared and scaled as exact fractions, so that a size that was
-computed once comes out the same when it is computed again from its result.
+Ratios are exact fractions, so that computing a size again from its result gives the same size.
 """
 
 from dataclasses import dataclass
@@ -32,14 +31,14 @@ class Box(NamedTuple):
 
 
 class Anchor(NamedTuple):
-    """A point of a picture, each coordinate relative to its edge (0.0 to 1.0)."""
+    """A point of an image, relative to its width and height (0.0 to 1.0)."""
 
     x: float
     y: float
 
 
 class Mode(StrEnum):
-    """How a picture is fitted into a box; the value is the spelling in a key."""
+    """How an image is fitted into a box; the value is its spelling in a key."""
 
     CROP = "crop"
     INCLUDE_ALL = "includeall"
@@ -50,12 +49,12 @@ class Mode(StrEnum):
 
     @cached_property
     def pads(self) -> bool:
-        """Whether the whole picture stands in a box of another ratio."""
+        """Whether the mode pads: the whole image is shown in a box of another ratio."""
         return self in (Mode.INCLUDE_ALL, Mode.CANVAS)
 
 
 class Gravity(StrEnum):
-    """Which part of a picture is kept, or where in the box it is put."""
+    """Which part of an image is kept, or where it stands in the box."""
 
     CENTER = "center"
     NORTH = "north"
@@ -71,7 +70,7 @@ class Gravity(StrEnum):
 
     @cached_property
     def anchor(self) -> Anchor:
-        """Where a compass name points; the middle for those that depend on the picture."""
+        """The anchor of a compass direction; the middle for gravities that depend on the image."""
         x = 0.0 if "west" in self.value else 1.0 if "east" in self.value else 0.5
         y = 0.0 if "north" in self.value else 1.0 if "south" in self.value else 0.5
         return Anchor(x, y)
@@ -92,7 +91,7 @@ class Crop:
 
 
 def half_up(value: Fraction) -> int:
-    """Round to the nearest whole number, halves upward, never below 1."""
+    """Round to the nearest whole number, halves up, at least 1."""
     return max(1, (2 * value.numerator + value.denominator) // (2 * value.denominator))
 
 
@@ -112,10 +111,10 @@ def crop_box(source: Size, crop: Crop | None) -> Box:
 
 
 def focal_anchor(x: float, y: float, picture: Size, region: Box) -> Anchor:
-    """Return where in `region` of a picture a point of the whole picture lies, or the nearest to it.
+    """Return the position of a point of the whole image within `region`, clamped to it.
 
     Args:
-        x, y: the point relative to the whole picture, 0.0 to 1.0.
+        x, y: the point relative to the whole image, 0.0 to 1.0.
 
     >>> focal_anchor(0.5, 0.9, Size(400, 200), Box(200, 0, 200, 100))
     Anchor(x=0.0, y=1.0)
@@ -127,7 +126,7 @@ def focal_anchor(x: float, y: float, picture: Size, region: Box) -> Anchor:
 
 
 def place(inner: Size, outer: Size, anchor: Anchor) -> Box:
-    """Centre `inner` on `anchor` of `outer`, then slide it back inside.
+    """Centre `inner` on `anchor` of `outer`, then move it inside `outer`.
 
     >>> place(Size(100, 50), Size(100, 100), Anchor(0.5, 1.0))
     Box(left=0, top=50, width=100, height=50)
@@ -142,10 +141,10 @@ def place(inner: Size, outer: Size, anchor: Anchor) -> Box:
 
 
 def cover_box(source: Size, target: Size, anchor: Anchor) -> Box:
-    """Return the largest box of `target`'s aspect ratio that fits in `source`.
+    """Return the largest box with the aspect ratio of `target` that fits in `source`.
 
-    The box centres on `anchor`, then slides back inside the source. It is in
-    source pixels; scaling to `target` is the renderer's work.
+    The box is centred on `anchor`, then moved inside the source. It is in source pixels; the renderer scales it to
+    `target`.
 
     >>> cover_box(Size(4000, 3000), Size(1600, 900), Anchor(0.5, 0.1))
     Box(left=0, top=0, width=4000, height=2250)
@@ -154,14 +153,14 @@ def cover_box(source: Size, target: Size, anchor: Anchor) -> Box:
 
 
 def cover_size(source: Size, target: Size) -> Size:
-    """Return the largest size of `target`'s aspect ratio that fits in `source`, in source pixels."""
+    """Return the largest size with the aspect ratio of `target` that fits in `source`, in source pixels."""
     if source.width * target.height > target.width * source.height:
         return Size(half_up(Fraction(source.height * target.width, target.height)), source.height)
     return Size(source.width, half_up(Fraction(source.width * target.height, target.width)))
 
 
 def contain(source: Size, target: Size) -> Size:
-    """Scale `source` to the largest size of its own ratio inside `target`.
+    """Scale `source`, with its own ratio, to the largest size inside `target`.
 
     >>> contain(Size(400, 200), Size(100, 100))
     Size(width=100, height=50)
@@ -172,11 +171,11 @@ def contain(source: Size, target: Size) -> Size:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The box a client asked for; None: that axis follows from the ratio.
+    """The box that a client requests. A side that is None follows from the ratio.
 
     Attributes:
-        scale: device pixel ratio; multiplies both axes.
-        ratio: width / height that a missing axis follows; None: the picture's own.
+        scale: device pixel ratio; multiplies both sides.
+        ratio: width / height that a missing side follows; None: the ratio of the image.
     """
 
     width: int | None
@@ -187,32 +186,31 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """The final pixels of a variant.
+    """The final size of a variant in pixels.
 
     Attributes:
-        scale: what one pixel of the request became: the dpr, less where the box had to shrink.
+        scale: output pixels per pixel of the request: the dpr, or less if the box had to shrink.
     """
 
     size: Size
     scale: Fraction
 
 
-# Every format of a size asks for the same.
+# All formats of one size use the same value, so it is cached.
 @lru_cache(maxsize=256)
 def fit(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, limit: Size) -> Fit:
-    """Return how large a variant is.
+    """Return the size of a variant.
+
+    Without `allow_upscale`, a box that would enlarge the image shrinks and keeps its ratio. Requesting the resulting
+    size, by both sides or by one, gives the same size again.
 
     Args:
-        picture: what is shown, after its crop.
-        limit: no side of the result is longer than this.
-
-    Without `allow_upscale` a box that would enlarge the picture shrinks and
-    keeps its ratio. Feeding the size back in as a request, by both sides or by
-    one, gives it again.
+        picture: size of the shown part, after its crop.
+        limit: maximum length of each side of the result.
     """
     width, height = _box(picture, request)
     across, down = width / picture.width, height / picture.height
-    # How much the picture itself is scaled: to fit in the box, or to fill it.
+    # The scale of the image: to fit in the box, or to fill it.
     scale = min(across, down) if mode.pads or mode is Mode.CLIP else max(across, down)
     shrink = Fraction(1)
     if scale > 1 and not allow_upscale:
@@ -224,14 +222,14 @@ def fit(picture: Size, request: Request, mode: Mode, *, allow_upscale: bool, lim
 
 
 def _box(picture: Size, request: Request) -> tuple[Fraction, Fraction]:
-    # Asked-for sides are whole pixels before anything follows from them: only
-    # then does the finished size lead back to itself.
+    # Requested sides are rounded to whole pixels first. Only then does a request for the final size give that size
+    # again.
     across = None if request.width is None else Fraction(half_up(request.width * request.scale))
     down = None if request.height is None else Fraction(half_up(request.height * request.scale))
     if across is not None and down is not None:
         return across, down
     if across is None and down is None:
-        # The longer one, as a side of few pixels says little about the other.
+        # The longer side decides, because a side of few pixels tells little about the other.
         if picture.width >= picture.height:
             across = Fraction(half_up(picture.width * request.scale))
         else:

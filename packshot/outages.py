@@ -1,4 +1,4 @@
-"""What an outage is, told from the exception: its kind, a reason for anybody, and what an operator does about it."""
+"""Classify outages by their exceptions: the kind, a reason for clients, and what an operator can do."""
 
 import errno
 import sqlite3
@@ -10,11 +10,11 @@ import sqlalchemy as sa
 
 from packshot.catalog.database.transaction import DatabaseFault, is_database_away
 
-RETRY_SECONDS = 5  # after which a client may try again
+RETRY_SECONDS = 5  # seconds after which a client may retry
 
 
 class OutageKind(StrEnum):
-    """Why something that is set up rightly does not work."""
+    """Why a correctly configured service does not work."""
 
     STORAGE_FULL = "storage_full"
     READ_ONLY = "read_only"
@@ -26,11 +26,11 @@ class OutageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """An outage that was recognised.
+    """A recognised outage.
 
     Attributes:
-        reason: for anybody, without host names and users; begins in lower case.
-        cure: what an operator does about it.
+        reason: for clients, without host names and user names; starts in lower case.
+        cure: what an operator can do about it.
     """
 
     kind: OutageKind
@@ -38,23 +38,25 @@ class Outage:
     cure: str
 
 
-_FULL = Outage(OutageKind.STORAGE_FULL, "no room is left for what is written", "make room on its disk")
-_QUOTA = Outage(OutageKind.STORAGE_FULL, "the quota is used up", "raise the quota, or make room")
+_FULL = Outage(OutageKind.STORAGE_FULL, "no space is left to write", "free space on its disk")
+_QUOTA = Outage(OutageKind.STORAGE_FULL, "the disk quota is used up", "raise the quota, or free space")
 _READ_ONLY = Outage(OutageKind.READ_ONLY, "read-only", "mount it writable")
 _READ_ONLY_DATABASE = Outage(
     OutageKind.READ_ONLY,
     "read-only",
     "name the primary in PACKSHOT_DATABASE_URL, or let its user write",
 )
-_NO_RIGHTS = Outage(OutageKind.NO_RIGHTS, "permission is denied", "give the user that runs Packshot the right to")
-_BUSY = Outage(OutageKind.BUSY, "held by another process for long", "look for a command or a migration that hangs")
+_NO_RIGHTS = Outage(OutageKind.NO_RIGHTS, "permission is denied", "grant the user that runs Packshot access to")
+_BUSY = Outage(
+    OutageKind.BUSY, "locked by another process for too long", "look for a command or a migration that hangs"
+)
 _DAMAGED = Outage(OutageKind.DAMAGED, "the database file is damaged", "restore the last backup")
 _BROKEN_DISK = Outage(
-    OutageKind.DAMAGED, "its disk cannot be read or written", "look for free room, and into the log of the system"
+    OutageKind.DAMAGED, "its disk cannot be read or written", "check the free space and the system log"
 )
-_TOO_MANY = Outage(OutageKind.BUSY, "too many connections are open", "raise the limit of connections of the database")
+_TOO_MANY = Outage(OutageKind.BUSY, "too many connections are open", "raise the connection limit of the database")
 _AWAY = Outage(OutageKind.AWAY, "does not answer", "start it, or correct PACKSHOT_DATABASE_URL")
-_STARTING = Outage(OutageKind.AWAY, "still starting or stopping", "wait until it has started")
+_STARTING = Outage(OutageKind.AWAY, "starting or shutting down", "wait until it has started")
 _FILES = Outage(OutageKind.BUSY, "too many files are open", "raise the limit of open files (ulimit -n)")
 
 _BY_ERRNO = {
@@ -68,7 +70,7 @@ _BY_ERRNO = {
 }
 _BY_SQLITE = {
     sqlite3.SQLITE_FULL: _FULL,
-    # The shared memory beside the file is to grow, which only a full disk forbids.
+    # SQLite must extend the shared memory file, which fails only if the disk is full.
     sqlite3.SQLITE_IOERR_SHMSIZE: _FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY_DATABASE,
     sqlite3.SQLITE_BUSY: _BUSY,
@@ -80,12 +82,12 @@ _BY_SQLITE = {
         OutageKind.AWAY, "the database file cannot be opened", "check that the data folder is mounted and writable"
     ),
 }
-# What an operator and a client are told apart from an outage of everything.
+# Outages of one operation, which operators and clients can distinguish from an outage of the whole service.
 _SAID = frozenset({OutageKind.STORAGE_FULL, OutageKind.READ_ONLY})
 _REFUSES_USER = Outage(OutageKind.NO_RIGHTS, "refuses the user or the password", "correct PACKSHOT_DATABASE_URL")
-_NO_DATABASE = Outage(OutageKind.AWAY, "there is no such database", "create it, or correct PACKSHOT_DATABASE_URL")
-_REFUSES = Outage(OutageKind.AWAY, "refuses the connection", "look into its log, or correct PACKSHOT_DATABASE_URL")
-# Where no connection could be made PostgreSQL's client has a text alone.
+_NO_DATABASE = Outage(OutageKind.AWAY, "the database does not exist", "create it, or correct PACKSHOT_DATABASE_URL")
+_REFUSES = Outage(OutageKind.AWAY, "refuses the connection", "check its log, or correct PACKSHOT_DATABASE_URL")
+# If no connection could be made, PostgreSQL's client gives only a text.
 _BY_TEXT = {
     "password authentication failed": _REFUSES_USER,
     "no password supplied": _REFUSES_USER,
@@ -97,11 +99,11 @@ _BY_TEXT = {
     "remaining connection slots": _TOO_MANY,
     "FATAL": _REFUSES,
 }
-# Of PostgreSQL, by the first characters of the state; the longest that fits counts.
+# By the prefix of PostgreSQL's SQLSTATE; the longest match counts.
 _BY_STATE = {
     "53100": _FULL,
     "53300": _TOO_MANY,
-    "53": Outage(OutageKind.STORAGE_FULL, "the database is out of resources", "look into the log of the database"),
+    "53": Outage(OutageKind.STORAGE_FULL, "the database is out of resources", "check the log of the database"),
     "25006": _READ_ONLY_DATABASE,
     "42501": Outage(
         OutageKind.NO_RIGHTS,
@@ -118,7 +120,7 @@ _BY_STATE = {
 
 
 def recognise(error: BaseException) -> Outage | None:
-    """Return what outage an exception, or one that it was raised from, stands for; None: it is no known one."""
+    """Return the outage that an exception or one of its causes stands for; None if it is not a known one."""
     for each in _causes(error):
         if isinstance(each, DatabaseFault):
             return _of_database(each)
@@ -134,7 +136,7 @@ def _of_database(fault: DatabaseFault) -> Outage | None:
         return _BY_SQLITE.get(code) or _BY_SQLITE.get(code & 0xFF)
     state = getattr(original, "sqlstate", None)
     if state is None:
-        # The connection was lost, or none could be made.
+        # The connection was lost, or could not be made.
         said = str(original)
         if "FATAL" in said:
             return next(outage for text, outage in _BY_TEXT.items() if text in said)
@@ -144,20 +146,20 @@ def _of_database(fault: DatabaseFault) -> Outage | None:
 
 
 def explain_outage(error: BaseException | None) -> str | None:
-    """Return in a clause, for a client, why something does not work now and may work later; None: it is no outage.
+    """Return a clause for a client that says why something is temporarily unavailable; None if it is not an outage.
 
-    An `OSError` comes from a store, from a disk, or from another service such as the one that has the keys of JWTs.
+    An `OSError` comes from a store, a disk, or another service, such as the one with the keys of JWTs.
     """
     for each in () if error is None else _causes(error):
         if is_database_away(each):
-            return _clause(each, "the database is away")
+            return _clause(each, "the database does not answer")
         if isinstance(each, OSError):
-            return _clause(each, "a store or another service is away")
+            return _clause(each, "a store or another service does not answer")
     return None
 
 
 def is_understood(error: BaseException) -> bool:
-    """Whether an outage is wholly explained by what `recognise` says, so that nobody needs its traceback."""
+    """Whether `recognise` explains an outage completely, so that no traceback is needed."""
     outage = recognise(error)
     return outage is not None and outage.kind in _SAID
 
@@ -168,7 +170,7 @@ def _clause(error: BaseException, otherwise: str) -> str:
         return otherwise
     subject = "the database" if isinstance(error, DatabaseFault) else "the store"
     return {
-        OutageKind.STORAGE_FULL: "no room is left for what is to be written",
+        OutageKind.STORAGE_FULL: "no space is left to write",
         OutageKind.READ_ONLY: f"{subject} is read-only",
     }[outage.kind]
 

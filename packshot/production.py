@@ -1,4 +1,6 @@
-"""Making variants: announce, render, put. Pregeneration and the fallback both come here."""
+"""Produce variants: announce them in the ledger, render them, and store them. Pregeneration and the fallback use the
+same functions.
+"""
 
 import errno
 import logging
@@ -31,7 +33,8 @@ from packshot.variants.tags import erase_tag
 
 log = logging.getLogger(__name__)
 
-# A put may take as long as its store is patient; with this on top a worker's lease outlasts it.
+# A write may take as long as the store's own limits allow; a worker's lease is extended by this so that it outlasts the
+# write.
 HEARTBEAT_SECONDS = 5.0
 
 MISSING = "The original is missing from its store; upload it again."
@@ -41,10 +44,10 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 class NotStored(OSError):
-    """A variant was rendered, and its store did not take it. That is an outage for a caller that must keep it.
+    """A variant was rendered, but its store did not accept it. For a caller that must store it, this is an outage.
 
     Attributes:
-        rendered: it, for somebody who waits for it.
+        rendered: the variant, for a caller that can answer without storing it.
     """
 
     def __init__(self, error: OSError, rendered: Rendered) -> None:
@@ -61,19 +64,19 @@ def announce_and_render(
     is_slow: bool = False,
     deadline: float | None = None,
 ) -> list[StoredVariant | FailedVariant]:
-    """Announce variants and draw them for somebody who waits; see `announce` and `render_variants`."""
+    """Announce variants and render them for a waiting client; see `announce` and `render_variants`."""
     announce(site, targets, planned=planned)
     return render_variants(site, targets, lane, refuse_missing=True, is_slow=is_slow, deadline=deadline)
 
 
 def announce(site: Site, targets: Sequence[Target], *, planned: bool) -> None:
-    """Write into the ledger that variants of one tenant are about to be made.
+    """Write rows into the ledger for variants of one tenant that will be rendered.
 
     Args:
-        planned: whether they belong to what is rendered ahead of time.
+        planned: whether they are planned variants.
 
     Raises:
-        Gone: a pack of them was erased.
+        Gone: one of their packs was erased.
     """
     if not targets:
         return
@@ -94,23 +97,24 @@ def render_variants(
     is_slow: bool = False,
     deadline: float | None = None,
 ) -> list[StoredVariant | FailedVariant]:
-    """Put announced variants into the store; each original is decoded once.
+    """Render announced variants and store them; each original is decoded once.
 
-    The caller records the outcomes in the ledger, in the transaction that fits
-    it. Whatever is in the store already is taken for the variant, as it is.
+    The caller records the results in the ledger, in a transaction of its choice. A variant that is in the store already
+    is taken as it is.
 
     Args:
-        heartbeat: called about every `heartbeat_seconds` meanwhile; what it raises ends the work.
-        refuse_missing: an original that its store lacks is the refusal of its variants, `OriginalLost`, as one is
-            that its store has with other bytes; else it is raised, as if it might still come back.
+        heartbeat: called about every `heartbeat_seconds` meanwhile; an exception in it ends the work.
+        refuse_missing: if an original is missing in its store, refuse its variants with `OriginalLost`, as for a
+        damaged
+            original; otherwise raise `NoSuchObject`, because the original may come back.
         is_slow: the work is expected to take long; see `packshot.render.processes.lanes.LoadShare`.
-        deadline: monotonic seconds until which each original waits for a render process; None: no limit.
+        deadline: until when each original waits for a render process, in monotonic seconds; None: no limit.
 
     Raises:
-        QueueTimeout: no process became free until then.
-        NoSuchObject: an original is not in its store.
-        NotStored: the store took no variant.
-        OSError: a store is away; so is one that should have an original and has none at all.
+        QueueTimeout: no render process became free in time.
+        NoSuchObject: an original is missing from its store.
+        NotStored: the store did not accept a variant.
+        OSError: a store does not answer, or has no original at all although it should.
     """
     pulse = Pulse(heartbeat, heartbeat_seconds)
     outcomes: list[StoredVariant | FailedVariant] = []
@@ -135,10 +139,10 @@ def render_variants(
             if not refuse_missing:
                 raise
             _check_not_empty(site, alike[0].key.tenant)
-            log.error("the original %s is missing from its store; upload the picture again", key)
+            log.error("the original %s is missing from its store; upload the image again", key)
             rendered = [OriginalLost(MISSING) for _ in alike]
         except DamagedObject as error:
-            log.error("the original %s is damaged; upload the picture again: %s", key, error)
+            log.error("the original %s is damaged; upload the image again: %s", key, error)
             rendered = [OriginalLost(DAMAGED) for _ in alike]
         _count(site, alike, rendered)
         for target, result in zip(alike, rendered, strict=True):
@@ -154,13 +158,13 @@ def _patience(deadline: float | None) -> float | None:
 def render_unstored(
     site: Site, target: Target, lane: Lane, *, is_slow: bool = False, deadline: float | None = None
 ) -> Rendered:
-    """Draw one variant, and keep nothing of it; the arguments are those of `render_variants`.
+    """Render one variant without storing it; the arguments are those of `render_variants`.
 
     Raises:
-        QueueTimeout: no process became free until then.
-        Unrenderable, RenderTimeout: the original cannot be drawn so.
-        OriginalLost: the original is not in its store as it was put.
-        OSError: a store is away.
+        QueueTimeout: no render process became free in time.
+        Unrenderable, RenderTimeout: the original cannot be rendered with these parameters.
+        OriginalLost: the original is missing or damaged.
+        OSError: a store does not answer.
     """
     tenant, sha256 = target.key.tenant, target.original.sha256
     with _lend_original(site, tenant, sha256) as original:
@@ -173,23 +177,23 @@ def render_unstored(
 
 
 def metadata_of(target: Target) -> Metadata:
-    """Return what is kept with a variant's bytes."""
+    """Return the metadata that is stored with a variant."""
     tags = (erase_tag(target.key.tenant, target.key.pack),)
     return Metadata(target.drawing.format.media_type, FOREVER, tags)
 
 
 def current_variants(snapshot: Snapshot, change: Change | None, location: str | None = None, *, limit: Size) -> Current:
-    """Return what the URLs of a pack give at one location, None: at all, or are to give under a change."""
+    """Return the variants that a pack's URLs give at one location (None: at all), now or under the pending change."""
     seen = views(snapshot, change)
     return Current.of(target.key for view in seen for target in planned_all(view, location, limit=limit))
 
 
 def check_original(site: Site, tenant: str, sha256: str) -> None:
-    """Raise the refusal that whoever renders this original now would be given: it is missing or damaged.
+    """Raise the refusal that rendering this original would give if it is missing or damaged.
 
     Raises:
-        OriginalLost: it is.
-        OSError: its store is away.
+        OriginalLost: it is missing or damaged.
+        OSError: its store does not answer.
     """
     with _lend_original(site, tenant, sha256):
         return
@@ -208,20 +212,20 @@ def _lend_original(site: Site, tenant: str, sha256: str) -> Iterator[Path]:
 
 
 def _check_not_empty(site: Site, tenant: str) -> None:
-    # A process that was started without the mount has made itself a new store there.
+    # A process that started without the mount has created an empty store in its place.
     if not all(is_check(key) for key in site.originals.list("")):
         return
     with site.catalog.read(tenant) as tx:
-        # Where there is one at all, the store is empty without it.
+        # If the store has any object, it is the right store, and the original is really missing.
         should_have = reconciliation.count_originals(tx, most=2)
     if should_have > 1:
         raise OSError(
-            errno.EIO, "The store of originals is taken to be away: expected those that the ledger has, got none at all"
+            errno.EIO, "The store of originals counts as unavailable: the ledger has originals, but the store has none"
         )
 
 
 def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | PackshotError]) -> None:
-    """Take note of what rendering took, for plans."""
+    """Record the cost of rendering, for plans."""
     for target, result in zip(targets, results, strict=True):
         if isinstance(result, Rendered):
             site.tally.add(target.drawing.format, target.pixels, result.seconds, len(result.data))
@@ -232,14 +236,14 @@ def _count(site: Site, targets: Sequence[Target], results: Sequence[Rendered | P
 
 def _decoding(original: Original, results: Sequence[Rendered | PackshotError]) -> Decoding:
     seconds = next((one.decoding_seconds for one in results if isinstance(one, Rendered)), 0.0)
-    # Before the first drawing the first frame alone is decoded.
+    # Only the first frame is decoded before the first variant.
     return Decoding(seconds * original.frames or None, failure_of(results))
 
 
 def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> None:
-    """Mark in the ledger which variants of packs their URLs give no longer, and unmark those that they give again.
+    """Mark variants of packs as superseded in the ledger if their URLs no longer give them, and unmark the others.
 
-    What they are to give under a change that is being prepared counts as well.
+    Variants of a pending change count as current too.
     """
     snapshots, change = read_snapshots(tx, pack_ids), read_change(tx)
     ledger.supersede(
@@ -248,9 +252,9 @@ def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> Non
 
 
 def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
-    """End the collection of a variant that is made again: its blob goes, and its row stays.
+    """End the collection of a variant that is rendered again: delete its object, keep its row.
 
-    Under the row's lock, so that the collector cannot delete what is put afterwards.
+    The row stays locked, so that the collector cannot delete the new object.
     """
     columns = ledger.place_of(key)
     with site.catalog.write(key.tenant) as tx:
@@ -258,12 +262,12 @@ def _reclaim(site: Site, key: Key, *, planned: bool) -> None:
             site.variants.delete(str(key))
             collection.reset_variant(tx, columns, planned=planned)
             return
-        # The collector was faster, and took the row with it; or somebody else began anew.
+        # The collector has removed the row, or another process has reset it.
         ledger.announce(tx, [key], planned=planned)
 
 
 def find_variant(site: Site, key: str) -> Stored | None:
-    """Return the stored variant; None where there is none, or a damaged one, which is removed."""
+    """Return the stored variant; None if there is none, or it was damaged and has been removed."""
     try:
         return site.variants.head(key)
     except DamagedObject as error:
@@ -272,7 +276,7 @@ def find_variant(site: Site, key: str) -> Stored | None:
 
 
 def open_variant(site: Site, key: str) -> Opened | None:
-    """Open the stored variant; None where there is none, or a damaged one, which is removed."""
+    """Open the stored variant; None if there is none, or it was damaged and has been removed."""
     try:
         return site.variants.open(key)
     except NoSuchObject:
@@ -283,8 +287,8 @@ def open_variant(site: Site, key: str) -> Opened | None:
 
 
 def drop_damaged(site: Site, key: str, error: DamagedObject) -> None:
-    """Remove a stored variant that is damaged, so that it is rendered again."""
-    faults.record(log, error, "the object %s is damaged; it is rendered again", key)
+    """Remove a damaged variant from its store, so that it is rendered again."""
+    faults.record(log, error, "the object %s is damaged and will be rendered again", key)
     site.variants.delete(key)
 
 
@@ -297,8 +301,8 @@ def _put(site: Site, target: Target, result: Rendered | PackshotError) -> Stored
     except AlreadyThere:
         found = find_variant(site, key)
         if found is None:
-            # Deleted in between, or damaged: an outage, tried again.
-            raise OSError(f"The object {key} vanished while it was put.") from None
+            # Deleted in between, or damaged: an outage, which is retried.
+            raise OSError(f"The object {key} disappeared while it was being stored.") from None
         stored = found
     except OSError as error:
         raise NotStored(error, result) from error

@@ -1,4 +1,4 @@
-"""One installation, put together: the database, the stores and the renderer."""
+"""One installation: its database, stores and renderer."""
 
 import time
 from contextlib import suppress
@@ -28,19 +28,20 @@ from packshot.storage.folder import STALE_SECONDS, FolderStore
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What every part of Packshot works with.
+    """The parts of an installation, shared by all of Packshot.
 
     Attributes:
-        originals: by content, `<tenant>/<sha256>`; never overwritten.
-        variants: by key; never overwritten; of tenants that require access keys where no CDN looks.
-        tombstones: of packs that were erased, `<tenant>/<pack>`; never deleted.
-        marks: how far the sequence of each tenant is, kept beside the database; see `packshot.maintenance.marks`.
-        uploads: bytes on their way in, `<tenant>/<upload id>`.
-        incoming: folder for bytes that are still being received or fetched.
-        doors: which tenants require access keys, and which.
+        originals: store of originals by content, `<tenant>/<sha256>`; never overwritten.
+        variants: store of variants by key; never overwritten. Variants of tenants that require access keys stay
+        private.
+        tombstones: store of tombstones of erased packs, `<tenant>/<pack>`; never deleted.
+        marks: store of each tenant's sequence position, outside the database; see `packshot.maintenance.marks`.
+        uploads: store of received uploads, `<tenant>/<upload id>`.
+        incoming: folder for files that are being received or fetched.
+        access_policy: which tenants require access keys, and the keys.
         purger: the CDN in front, if any.
-        tally: what this process has rendered and not yet written down.
-        decoding: how decoding originals ended in this process, not yet written down.
+        tally: render costs that this process has measured but not yet written.
+        decoding: results of decoding originals in this process, not yet written.
     """
 
     settings: Settings
@@ -59,12 +60,12 @@ class Site:
 
     @property
     def limit(self) -> Size:
-        """Longest sides of a variant."""
+        """Maximum side lengths of a variant."""
         return Size(self.settings.max_width, self.settings.max_height)
 
     @property
     def stores(self) -> dict[str, ObjectStore]:
-        """Every store apart, by the names that `open_stores` gives them."""
+        """All stores, by the names that `open_stores` gives them."""
         apart = {"variants": self.variants}
         if isinstance(self.variants, DividedStore):
             apart = {"variants": self.variants.public, "private variants": self.variants.private}
@@ -77,13 +78,13 @@ class Site:
         }
 
     def sweep_incoming(self) -> None:
-        """Remove what a process that was killed had in its hands.
+        """Remove files that killed processes left in the incoming folder.
 
-        All of it where this one owns the folder; else what is older than any transfer takes.
+        All files if this process owns the folder; otherwise those that are older than any transfer can take.
         """
         oldest = time.time() - (0 if self.settings.redis_url is None else STALE_SECONDS)
         for path in self.incoming.iterdir():
-            with suppress(FileNotFoundError):  # Another process that sweeps was faster.
+            with suppress(FileNotFoundError):  # another process removed it first
                 if path.stat().st_mtime <= oldest:
                     path.unlink()
 
@@ -93,7 +94,7 @@ class Site:
 
 
 def open_site(settings: Settings) -> Site:
-    """Open every part; render processes start with the first picture."""
+    """Open every part; render processes start with the first image."""
     data = settings.data
     incoming = data / "incoming"
     make_folder(incoming)
@@ -124,14 +125,14 @@ def open_site(settings: Settings) -> Site:
 
 
 def _original_folders(settings: Settings) -> list[Path]:
-    """Return the folders that hold originals, uploads and files on their way in; none holds a secret."""
+    """Return the folders for originals, uploads and incoming files; none holds a secret."""
     return [settings.data / name for name in ("incoming", "originals", "uploads")]
 
 
 def open_purger(settings: Settings) -> Purger:
-    """Return the purger of the CDN that is set; it speaks to nobody before it purges."""
+    """Return the purger of the configured CDN. It makes no request before the first purge."""
     if settings.cdn == "cloudfront" and settings.cloudfront_distribution is not None:
-        # Only here: botocore takes long to import, and not every installation has it.
+        # Imported here because botocore imports slowly and not every installation has it.
         from packshot.cdn.cloudfront import CloudFrontPurger
 
         prefix, by_tags = urlsplit(settings.public_url or "").path, settings.cloudfront_purge_by == "tags"
@@ -145,7 +146,7 @@ def open_purger(settings: Settings) -> Purger:
 
 
 def divide(public: ObjectStore, private: ObjectStore, access_policy: AccessPolicy) -> DividedStore:
-    """Return the store of variants: those of tenants that require access keys are private."""
+    """Return the store of variants; those of tenants that require access keys go to the private store."""
     return DividedStore(
         public, private, is_private=access_policy.is_private, is_private_cached=access_policy.is_private_cached
     )
@@ -162,7 +163,7 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
         for folder in folders.values():
             folder.sweep()
         return dict(folders)
-    # Only here: boto3 takes long to import, and not every installation has it.
+    # Imported here because boto3 imports slowly and not every installation has it.
     from packshot.storage.s3 import S3Store
 
     def bucket(name: str, prefix: str) -> ObjectStore:
@@ -177,9 +178,9 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
 
     return {
         "originals": bucket(settings.s3_bucket_originals, "originals/"),
-        # As in the immutable URL, so that a CDN finds the object under the path that it was asked for.
+        # The prefix of immutable URLs, so that a CDN finds an object under the path of its URL.
         "variants": bucket(settings.s3_bucket_variants, "i/"),
-        # Under a path that no CDN asks for.
+        # A prefix that no CDN requests.
         "private variants": bucket(settings.s3_bucket_variants, "private/"),
         "uploads": bucket(settings.s3_bucket_originals, "uploads/"),
         "tombstones": bucket(settings.s3_bucket_originals, "tombstones/"),
@@ -188,5 +189,5 @@ def open_stores(settings: Settings) -> dict[str, ObjectStore]:
 
 
 def original_key(tenant: str, sha256: str) -> str:
-    """Where an original is: by its content, apart for each tenant."""
+    """Return the key of an original: by tenant and content."""
     return f"{tenant}/{sha256}"

@@ -20,7 +20,7 @@ from packshot.settings.settings import Settings
 
 # So that a key that leaked into a text is found there, and known for what it is.
 PREFIX = "psk_"
-# Seconds for which is believed what was read of keys and of who requires them; longer where the database is away.
+# Seconds for which a read of the access rules is trusted, and for which while the database does not answer.
 FRESH, PATIENT = 1.0, 30.0
 
 
@@ -96,7 +96,7 @@ class AccessPolicy:
         """Read what is no longer fresh; one thread at a time does.
 
         Raises:
-            DatabaseFault: the database is away, and nothing was read before.
+            DatabaseFault: the database does not answer, and nothing was read before.
         """
         if self.is_fresh or not self._lock.acquire(blocking=self._doors is None):
             return

@@ -1,1 +1,1 @@
-"""What a variant is: its request form, plan form, fingerprint and key. All pure."""
+"""Variants: request form, variant plan, fingerprint and key. All functions are pure."""

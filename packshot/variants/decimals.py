@@ -1,7 +1,7 @@
-"""Decimal numbers as clients write them, rounded to one canonical value.
+"""Decimal numbers from clients, rounded to one canonical value.
 
 A browser reports `devicePixelRatio` as 1.100000023841858, and other languages write the same binary number with
-up to 1,074 decimals. Rounding works on the decimal digits, so that Python here and JavaScript at a CDN's edge
+up to 1,074 decimals. Rounding works on decimal digits, so that Python here and JavaScript at a CDN's edge
 (infra/edge/route.js) give the same number for every text.
 """
 
@@ -9,7 +9,7 @@ import math
 import re
 from decimal import ROUND_HALF_UP, Context, Decimal
 
-# What a canonical number keeps. The first dropped digit decides: 5 to 9 round up.
+# Decimals of a canonical number. The first dropped digit decides: 5 to 9 round up.
 DECIMAL_PLACES = 9
 # A double written out in full has at most 1,074 decimals.
 MAX_CHARACTERS = 1100
@@ -20,10 +20,11 @@ _CONTEXT = Context(prec=MAX_CHARACTERS + DECIMAL_PLACES)
 
 
 def parse_decimal(text: str) -> Decimal | None:
-    """Return a plain decimal number of at most 1,100 characters, rounded half up to nine decimals; None: it is none.
+    """Return a plain decimal number of at most 1,100 characters, rounded half up to nine decimals; None if it is not
+    one.
 
-    Plain means ASCII digits, and digits after a point if there is one. Leading zeros do not count. Signs, exponents,
-    spaces and numbers without a digit on each side of the point are not plain.
+    Plain means ASCII digits, optionally with a point and more digits. Leading zeros are ignored. Signs, exponents,
+    spaces, and a point without digits on both sides are refused.
 
     >>> parse_decimal("1.100000023841858"), parse_decimal("007"), parse_decimal("1e3")
     (Decimal('1.100000024'), Decimal('7.000000000'), None)
@@ -34,7 +35,7 @@ def parse_decimal(text: str) -> Decimal | None:
 
 
 def round_number(number: float) -> float:
-    """Return a number that a client sent as JSON, rounded as `parse_decimal` rounds its shortest spelling.
+    """Round a number from JSON as `parse_decimal` rounds its shortest spelling.
 
     >>> round_number(1.100000023841858)
     1.100000024

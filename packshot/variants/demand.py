@@ -1,4 +1,4 @@
-"""What clients ask for that is not rendered ahead of time, in the terms of renditions. All pure."""
+"""Demand: unplanned variants that clients request, in the terms of renditions. All functions are pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,11 +13,11 @@ from packshot.variants.request import RequestForm, parse_request
 
 @dataclass(frozen=True, slots=True)
 class DemandedForm:
-    """What was asked for at one location, whichever pack it was of.
+    """A form that clients requested at one location, for any pack.
 
     Attributes:
         request: the request form without its location, as a query string.
-        format: what was drawn; the same request may give another format for another pack.
+        format: the rendered format; the same request may give another format for another pack.
     """
 
     tenant: str
@@ -28,7 +28,7 @@ class DemandedForm:
 
 @dataclass(frozen=True, slots=True)
 class CountedDemand:
-    """How often something was asked for and had to be rendered, and when last."""
+    """How often a form was requested and rendered on demand, and when last."""
 
     form: DemandedForm
     requests: int
@@ -37,10 +37,10 @@ class CountedDemand:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """The same by the numbers of a rendition.
+    """Demand at one location in the numbers of a rendition.
 
     Attributes:
-        parameters: what the request said that no rendition of that size says, as a query string.
+        parameters: the parameters that a rendition of that size does not express, as a query string.
     """
 
     width: int | None
@@ -53,9 +53,9 @@ class Demand:
 
 
 def summarise(config: Location, counted: Iterable[CountedDemand]) -> list[Demand]:
-    """Return what was asked for at a location and is not rendered ahead of time there, most requested first.
+    """Return the demand at a location that no rendition covers, most requested first.
 
-    Different spellings of one request are taken together.
+    Different spellings of one request are combined.
     """
     found: dict[tuple[Request, str, Format], Demand] = {}
     planned = {_box(asked_size(rendition_form(rendition), config)) for rendition in effective_renditions(config)}
@@ -87,7 +87,7 @@ def _together(one: Demand, other: Demand) -> Demand:
 def _parameters(form: RequestForm, config: Location) -> str:
     rest = replace(form, location=None, width=None, height=None, dpr=None, format=None, location_ratio=None)
     size = asked_size(form, config)
-    # A rendition's missing side follows the location's ratio; a request's does so only if it says so.
+    # A rendition's missing side follows the location's ratio; a request's does so only with `location-ratio`.
     if size != asked_size(_like(size), config):
         rest = replace(rest, location_ratio=False)
     return rest.query()
@@ -98,6 +98,6 @@ def _like(size: Request) -> RequestForm:
 
 
 def _box(size: Request) -> tuple[object, ...]:
-    """Return what of a size decides how large the variant is: 320 x 180 at a dpr of 2 is 640 x 360."""
+    """Return the part of a size that decides the variant's size: 320 x 180 at a dpr of 2 equals 640 x 360."""
     sides = tuple(None if side is None else half_up(side * size.scale) for side in (size.width, size.height))
     return (*sides, size.ratio, size.scale if sides == (None, None) else Fraction(1))

@@ -1,8 +1,7 @@
-"""Drafts: how one pack location is drawn for a request, apart from which pack it is of.
+"""Drafts: how a pack location is rendered for a request, regardless of the pack.
 
-Most packs of a tenant look alike to this: originals of a few sizes, no crop, no
-policy of their own. So what is rendered ahead of time is worked out once for
-all that are alike.
+Most packs of a tenant are alike here: originals of a few sizes, no crop, no settings of their own. So planned
+variants are computed once for all packs that are alike.
 """
 
 from collections.abc import Iterator
@@ -19,15 +18,15 @@ from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_qualit
 
 DEFAULT_FORMATS = (Format.AVIF, Format.WEBP, Format.JPEG)
 DEFAULT_DPRS = (1.0, 2.0)
-# A location's own size, where it names no renditions.
+# The location's own size, for a location without renditions.
 OWN_SIZE = tuple(Rendition(None, None, dpr) for dpr in DEFAULT_DPRS)
-# So many looks are remembered; each takes some kilobytes.
+# Cached entries; each takes a few kilobytes.
 LOOKS = 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What applies to one pack location, and where each value came from."""
+    """The settings of one pack location, and the level that each comes from."""
 
     gravity: Gravity
     gravity_from: str
@@ -37,10 +36,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class PackLocationView:
-    """All that drafts depend on beside the request.
+    """Everything that a draft depends on, besides the request.
 
     Attributes:
-        original: what is known of it apart from which one it is.
+        original: its properties, without its identity.
     """
 
     config: Location
@@ -54,11 +53,11 @@ class PackLocationView:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What applies to one request, and where each value came from: `request`, a level of `Policy`, or `default`.
+    """The settings for one request, and where each comes from: `request`, a level of `Policy`, or `default`.
 
     Attributes:
-        format: None: the original's own.
-        quality: None: that of the format.
+        format: None: the format of the original.
+        quality: None: the default of the format.
     """
 
     mode: Mode
@@ -72,7 +71,7 @@ class Choices:
 
 
 def choose(policy: Policy, format_policy: FormatPolicy, form: RequestForm) -> Choices:
-    """Return what applies to a request: what it says itself, else what holds where nothing is said."""
+    """Return the settings for a request: its own parameters, otherwise the defaults."""
     said = "request"
     mode = form.resize_mode or (Mode.INCLUDE_ALL if policy.include_all else Mode.CROP)
     return Choices(
@@ -89,10 +88,10 @@ def choose(policy: Policy, format_policy: FormatPolicy, form: RequestForm) -> Ch
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """One variant without the pack that it is of.
+    """One variant without its pack.
 
     Attributes:
-        upscaled: the picture itself is enlarged; only where its location allows it.
+        upscaled: the image is enlarged; only if its location allows it.
     """
 
     plan: Plan
@@ -103,10 +102,10 @@ class Draft:
 def draft(
     look: PackLocationView, form: RequestForm, limit: Size, format: Format, *, snapped: Snapped | None = None
 ) -> Draft:
-    """Return how a request is drawn in that format, or in PNG where that has no alpha and it needs some.
+    """Return how a request is rendered in that format, or in PNG if transparency is needed and the format has none.
 
     Args:
-        snapped: the box that takes the place of the request's; what else it says snaps to the ladder too.
+        snapped: the box that replaces the request's box; the request's other numbers snap to steps too.
     """
     kept, config, chosen = look.original, look.config, choose(look.policy, look.format_policy, form)
     mode = chosen.mode
@@ -122,13 +121,13 @@ def draft(
     corner = _rounded(form.rounded_corners * scale) if form.rounded_corners else 0
     blur = Decimal(_rounded(Fraction(form.blur) * scale * 100)) / 100 if form.blur else _NO_BLUR
     if snapped is not None:
-        # The box may be an eighth larger than the request's, and the blur with it.
+        # The box may be up to an eighth larger than requested; the blur grows with it.
         corner, blur = step_up(corner), snap_blur(min(blur, Decimal(MAX_BLUR * MAX_DPR)))
     corner = min(corner, min(size) // 2)
     if (mode is Mode.INCLUDE_ALL or corner) and not format.has_alpha:
         format = Format.PNG
     if mode is Mode.CANVAS and format.has_alpha and _alpha(form.background) == "00":
-        # Padding that nobody sees is what includeAll gives.
+        # Invisible padding equals includeAll.
         mode = Mode.INCLUDE_ALL
     background = _background(form, format) if _shows_background(mode, format, kept, region, size) else None
     quality = _quality(chosen.quality, format, kept)
@@ -156,7 +155,7 @@ def draft(
 
 @lru_cache(maxsize=LOOKS)
 def planned_drafts(look: PackLocationView, limit: Size) -> tuple[Draft, ...]:
-    """Return what is rendered ahead of time, without doubles: renditions by formats, and what no parameter gives."""
+    """Return the planned variants without duplicates: renditions by formats, and the one without parameters."""
     drafts = [draft(look, form, limit, format) for form, format in _planned_forms(look.config, look.original)]
     bare = RequestForm(location=look.config.name)
     drafts.append(draft(look, bare, limit, format_for(look, bare, frozenset())))
@@ -171,7 +170,7 @@ def planned_drafts(look: PackLocationView, limit: Size) -> tuple[Draft, ...]:
 
 @lru_cache(maxsize=LOOKS)
 def offered_plans(look: PackLocationView, limit: Size) -> frozenset[Plan]:
-    """Return what the configuration itself gives: what is rendered ahead of time, and `src` of a picture."""
+    """Return the variants of the configuration: planned ones, and the `src` of a picture."""
     bare = RequestForm(location=look.config.name)
     source = draft(look, bare, limit, common_format(look.original))
     return frozenset((source.plan, *(drafted.plan for drafted in planned_drafts(look, limit))))
@@ -208,7 +207,7 @@ def _background(form: RequestForm, format: Format) -> str:
         return colour
     if format.has_alpha:
         return colour + alpha
-    # Half transparent under an opaque picture means: on white.
+    # A half transparent background under an opaque image means: on white.
     weight = int(alpha, 16)
     mixed = (_rounded(Fraction(part * weight + 255 * (255 - weight), 255)) for part in bytes.fromhex(colour))
     return bytes(mixed).hex()
@@ -225,7 +224,7 @@ def _quality(asked: int | QualityChoice | None, format: Format, original: Origin
 
 
 def asked_size(form: RequestForm, config: Location) -> Request:
-    """Return the box that a request asks for at a location; requests of equal boxes give equal sizes."""
+    """Return the box that a request asks for at a location; equal boxes give equal sizes."""
     width, height = form.width, form.height
     ratio = None
     if form.location_ratio and (width is None) != (height is None) and config.width and config.height:
@@ -241,7 +240,7 @@ def _exact(dpr: Decimal) -> Fraction:
 
 
 def format_for(look: PackLocationView, form: RequestForm, accept: frozenset[Format]) -> Format:
-    """Return the format that a request gets from a client that accepts those of AVIF and WebP."""
+    """Return the format of a request for a client that accepts these of AVIF and WebP."""
     original, choice = look.original, choose(look.policy, look.format_policy, form).format
     if choice is None:
         own = _ORIGINAL_FORMATS.get(original.format)
@@ -255,16 +254,16 @@ def format_for(look: PackLocationView, form: RequestForm, accept: frozenset[Form
 
 
 def common_format(original: Original) -> Format:
-    """Return the format in which every browser shows all of a picture: its motion, else its alpha."""
+    """Return the format in which every browser shows the image completely, including motion or transparency."""
     if original.moves:
         return Format.GIF
     return Format.PNG if original.alpha else Format.JPEG
 
 
 def default_formats(original: Original) -> tuple[Format, ...]:
-    """Return the formats in which a picture is offered where nothing else is said, best first."""
+    """Return the default formats of an image, best first."""
     if original.moves:
-        # AVIF is written as a still picture.
+        # AVIF is written as a still image only.
         return Format.WEBP, Format.GIF
     return tuple(common_format(original) if format is Format.JPEG else format for format in DEFAULT_FORMATS)
 
@@ -285,7 +284,7 @@ def _planned_forms(config: Location, original: Original) -> Iterator[tuple[Reque
 
 
 def effective_renditions(held: Location | LocationVersion) -> tuple[Rendition, ...]:
-    """Return a location's renditions in its numbers, where it names none too."""
+    """Return the renditions of a location, including the default ones."""
     renditions = OWN_SIZE if held.renditions is None else held.renditions
     return tuple(
         Rendition(held.width, held.height, one.dpr) if one.width is None and one.height is None else one

@@ -1,4 +1,4 @@
-"""Fingerprints and keys: where a variant lives, as a pure function of metadata."""
+"""Fingerprints and keys: the storage location of a variant as a pure function of metadata."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _FINGERPRINT = re.compile(r"[0-9a-f]{24}")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Where one variant's bytes are, for good: a blob under a key never changes."""
+    """The key of one variant. The object under a key never changes."""
 
     tenant: str
     pack: str
@@ -28,10 +28,10 @@ class Key:
 
 
 def parse_key(text: str) -> Key:
-    """Read a key; `parse_key(str(key)) == key`.
+    """Parse a key; `parse_key(str(key)) == key`.
 
     Raises:
-        Invalid: `text` is no key.
+        Invalid: `text` is not a key.
     """
     parts = text.split("/")
     if (
@@ -48,13 +48,13 @@ def parse_key(text: str) -> Key:
 def fingerprint(
     original_sha256: str, crop: Crop | None, focus: Focus | None, revision: int, decode_revision: int = 0
 ) -> str:
-    """Digest what a picture is made from: 24 hex digits, 96 bits of SHA-256.
+    """Digest everything that decides the pixels: 24 hex digits, 96 bits of SHA-256.
+
+    The full rectangle and no crop give the same digest. Floats are spelled by their shortest round-trip form, so equal
+    numbers give equal digests.
 
     Args:
-        decode_revision: see `Original.decode_revision`. 0 leaves the digest as it was before there were any.
-
-    The full rectangle and no crop are the same picture. Floats are spelled by
-    their shortest round-trip form, so equal numbers give equal digests.
+        decode_revision: see `Original.decode_revision`. 0 gives the digest from before decode revisions existed.
     """
     drawn_crop = None if crop is None or crop.is_full else _numbers(crop.left, crop.top, crop.right, crop.bottom)
     point = None if focus is None else _numbers(focus.x, focus.y)
@@ -64,5 +64,5 @@ def fingerprint(
 
 
 def _numbers(*values: float) -> list[float]:
-    # 0, 0.0 and -0.0 are one number, but three spellings.
+    # 0, 0.0 and -0.0 are one number with three spellings.
     return [float(value) + 0.0 for value in values]

@@ -1,9 +1,8 @@
 """The request form of a live URL, `/<id>_<w>_<h>[_<s>x].<ext>`: syntax only, computed without any data.
 
-It says by its path what a stable URL says by parameters, and means the same:
-`LiveForm.request` is what to draw. Sizes and options are read as leniently as
-the service iaas reads them. Each lenient spelling becomes one canonical form, so
-it leads to no further variant.
+Its path says what a stable URL says by parameters; `LiveForm.request` is the equal request. Sizes and options are
+parsed as leniently as in the service iaas. Every lenient spelling becomes one canonical form, so it creates no
+further variant.
 """
 
 import re
@@ -28,10 +27,10 @@ EXTENSIONS = {
     "webp": Format.WEBP,
     "avif": Format.AVIF,
 }
-# Originals of these formats are given under their own extension, too, but nothing is drawn in them.
+# Originals of these formats are served under their own extension, but no variant has them.
 ORIGINAL_EXTENSIONS = ("gif", "bmp", "dib", "tif", "tiff", "heic", "heif")
 FITS = {mode.value: mode for mode in (Mode.CLIP, Mode.CROP, Mode.CANVAS, Mode.COVER)}
-# Standard deviation in pixels of the result, as ImageMagick's `-blur 15x7`, which live clients know.
+# Standard deviation in output pixels, as ImageMagick's `-blur 15x7`, which clients of iaas expect.
 BLUR = Decimal(7)
 MAX_ID_CHARACTERS = 200
 ID_RULE = (
@@ -39,14 +38,14 @@ ID_RULE = (
     "the last no space; at the end no extension of an image and nothing like _100_100 or _100_100_2x; "
     "not token, graphql, robots.txt or _health"
 )
-# What is something else where images are asked for.
+# Names that have another meaning under the path of live images.
 RESERVED = ("token", "graphql", "robots.txt", "_health")
 FORMS = "<id>_<width>_<height>.<ext>, <id>_<width>_<height>_<scale>x.<ext> or <id>.<ext>"
 
 _NAME = re.compile(r"(?P<stem>[^/\x00-\x1f\x7f]+)\.(?P<extension>[^./]+)")
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _SIZED = re.compile(rf"(?P<id>.+)_(?P<width>{_NUMBER})_(?P<height>{_NUMBER})(_(?P<scale>{_NUMBER})x)?")
-# What a path segment may hold unescaped (RFC 3986, `pchar`), and spaces within.
+# Unescaped characters of a path segment (RFC 3986, `pchar`), and spaces inside.
 _ID = re.compile(rf"(?![. ])[A-Za-z0-9._~!$&'()*+,;=:@ -]{{1,{MAX_ID_CHARACTERS}}}(?<! )")
 _BEYOND = 10**9
 _CROP_DIGITS = 9
@@ -54,13 +53,13 @@ _CROP_DIGITS = 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveForm:
-    """What a live URL asks for.
+    """What a live URL requests.
 
     Attributes:
         extension: in lower case.
-        size: the box in pixels, the scale folded in; None: the original itself is meant, and nothing else counts.
-        quality: of a JPEG or WebP; it means nothing to other formats.
-        proxy: the bytes are wanted where the answer could be a redirect to the CDN.
+        size: the box in pixels, multiplied by the scale; None: the original itself, and all other fields are ignored.
+        quality: of a JPEG or WebP; other formats ignore it.
+        proxy: respond with the bytes instead of a redirect to the CDN.
         allow_webp: a client that accepts WebP may get it instead of JPEG or PNG.
     """
 
@@ -75,22 +74,22 @@ class LiveForm:
 
     @property
     def original_ids(self) -> tuple[str, ...]:
-        """The images whose original may be meant; an image can be called `x.gif`, and `/x.gif` can be the image `x`."""
+        """The ids whose original may be meant: an image can be named `x.gif`, and `/x.gif` can mean the image `x`."""
         named = () if self.extension in EXTENSIONS else (f"{self.image_id}.{self.extension}",)
         return (self.image_id, *named)
 
     @property
     def negotiates(self) -> bool:
-        """Whether the format depends on what the client accepts."""
+        """Whether the format depends on the client's `Accept` header."""
         return self.allow_webp and EXTENSIONS[self.extension] in (Format.JPEG, Format.PNG)
 
     def for_client(self, accept: frozenset[Format]) -> "LiveForm":
-        """Return the form in the format that a client gets who names `accept`."""
+        """Return the form in the format for a client that sends `accept`."""
         return replace(self, extension="webp") if self.negotiates and Format.WEBP in accept else self
 
     @property
     def request(self) -> RequestForm:
-        """What is drawn, at the main location, and enlarged where that takes it."""
+        """The equal request for the main location, which may enlarge the image."""
         assert self.size is not None
         format = EXTENSIONS[self.extension]
         has_quality = format is Format.JPEG or (format is Format.WEBP and self.quality is not QualityChoice.AUTO)
@@ -106,7 +105,7 @@ class LiveForm:
 
     @property
     def name(self) -> str:
-        """The last segment of the path, escaped, in its one spelling."""
+        """The last segment of the path, escaped, in its canonical spelling."""
         size = "" if self.size is None else f"_{self.size.width}_{self.size.height}"
         return f"{quote(self.image_id, safe='')}{size}.{self.extension}"
 
@@ -120,9 +119,9 @@ class LiveForm:
         return "&".join(pairs)
 
     def within(self, limit: Size) -> "LiveForm":
-        """Return the equal request of which no side is beyond `limit`.
+        """Return the equal request with no side beyond `limit`.
 
-        A crop keeps the ratio of its box. Otherwise each side is bounded by itself, as iaas does.
+        A crop keeps the ratio of its box. Otherwise each side is limited independently, as in iaas.
         """
         if self.size is None or (self.size.width <= limit.width and self.size.height <= limit.height):
             return self
@@ -135,14 +134,14 @@ class LiveForm:
 
 
 def parse_live_request(name: str, query: str) -> LiveForm:
-    """Read the last segment of a path, decoded, and a query string as it stands in the URL.
+    """Parse the decoded last segment of a path, and the query string as it appears in the URL.
 
-    Dimensions are read from the right, so that ids may hold `_`. Names, escapes and
-    repeated parameters follow `packshot.variants.request.parse_request`.
+    Dimensions are parsed from the right, so that ids may contain `_`. Names, escapes and repeated parameters follow
+    `packshot.variants.request.parse_request`.
 
     Raises:
-        Invalid: another extension, a size or fit that does not fit, or a broken escape.
-        NotFound: no URL of a picture looks like that.
+        Invalid: an unknown extension, an invalid size or fit, or a broken escape.
+        NotFound: the name does not have the form of an image URL.
     """
     match = _NAME.fullmatch(name)
     if match is None:
@@ -151,7 +150,9 @@ def parse_live_request(name: str, query: str) -> LiveForm:
     sized = _SIZED.fullmatch(match["stem"])
     known = (*EXTENSIONS, *(ORIGINAL_EXTENSIONS if sized is None else ()))
     if extension not in known:
-        raise Invalid("Images are not given in that format.", field=("ext",), expected=", ".join(known), got=extension)
+        raise Invalid(
+            "Images are not available in that format.", field=("ext",), expected=", ".join(known), got=extension
+        )
     found = split_query(query)
     if sized is None:
         return LiveForm(image_id=match["stem"], extension=extension)
@@ -191,12 +192,12 @@ def _fit(text: str) -> Mode:
 
 
 def _is_true(found: Mapping[str, str], name: str) -> bool:
-    """Return whether an option is on; anything but `true` means that it is not."""
+    """Return whether an option is on: only `true` switches it on."""
     return found.get(name, "").lower() == "true"
 
 
 def _quality(text: str) -> int | QualityChoice:
-    """Return a quality with its decimals dropped and at most 100; what is no plain number means `auto`."""
+    """Return a quality of at most 100 without decimals; anything but a plain number means `auto`."""
     if parse_decimal(text) is None:
         return QualityChoice.AUTO
     digits = text.partition(".")[0].lstrip("0")
@@ -204,16 +205,16 @@ def _quality(text: str) -> int | QualityChoice:
 
 
 def check_image_id(image_id: str) -> str:
-    """Return an id under which an image can be uploaded, else raise `Invalid` with the rule."""
+    """Return an id under which an image can be uploaded, or raise `Invalid` with the rule."""
     _, dot, extension = image_id.rpartition(".")
     known = dot and extension.lower() in EXTENSIONS
     if not _ID.fullmatch(image_id) or _SIZED.fullmatch(image_id) or known or image_id in RESERVED:
-        raise Invalid("That is no name of an image.", field=("id",), expected=ID_RULE, got=image_id)
+        raise Invalid("The name of the image is not valid.", field=("id",), expected=ID_RULE, got=image_id)
     return image_id
 
 
 def strip_extension(name: str) -> str:
-    """Return a name without a picture's extension at its end.
+    """Return a name without an image extension at its end.
 
     >>> strip_extension("holiday.2024.JPG"), strip_extension("holiday.2024")
     ('holiday.2024', 'holiday.2024')
@@ -223,17 +224,17 @@ def strip_extension(name: str) -> str:
 
 
 def parse_upload_crop(query: str) -> Box | None:
-    """Read `x`, `y`, `width` and `height` of an upload's query string: pixels of the upright picture; None: no crop.
+    """Parse `x`, `y`, `width` and `height` of an upload's query string: pixels of the upright image; None: no crop.
 
     Raises:
-        Invalid: not all four are given, or one is no number.
+        Invalid: some of the four are missing, or one is not a number.
     """
     found = split_query(query)
     given = [name for name in ("x", "y", "width", "height") if name in found]
     if not given:
         return None
     if len(given) < 4:
-        raise Invalid("A crop needs all four.", expected="x, y, width and height", got=", ".join(given))
+        raise Invalid("A crop needs all four parameters.", expected="x, y, width and height", got=", ".join(given))
     x, y, width, height = (_pixels(found[name], name) for name in given)
     return Box(x, y, width, height)
 
@@ -249,15 +250,15 @@ def _pixels(text: str, name: str) -> int:
 
 
 def crop_of(box: Box, picture: Size) -> Crop:
-    """Return a box of a picture as a crop, which `crop_box` turns into that very box again.
+    """Return a box of an image as a crop; `crop_box` turns it into the same box again.
 
     Raises:
-        Invalid: it juts out.
+        Invalid: the box exceeds the image.
     """
     right, bottom = box.left + box.width, box.top + box.height
     if right > picture.width or bottom > picture.height:
         raise Invalid(
-            "The crop is not within the picture.",
+            "The crop exceeds the image.",
             field=("width",) if right > picture.width else ("height",),
             expected=f"x + width at most {picture.width}, y + height at most {picture.height}",
             got=f"{right} and {bottom}",

@@ -1,12 +1,12 @@
-"""The tenant's policy for on-demand parameters, applied where a request becomes a plan. All pure.
+"""The tenant's on-demand policy, applied when a request becomes a variant plan. All functions are pure.
 
-What the tenant's own configuration gives is never touched by it: planned variants, and
-the picture that `src` of a `<picture>` shows.
+The policy never affects variants of the tenant's own configuration: planned variants, and the `src` of a
+`<picture>` element.
 
-- ANY: every request is drawn as it is.
-- STEPS: sizes, quality, blur and the rest snap to `packshot.variants.steps`.
-- RENDITIONS: any other request is refused.
-- SIGNED: any other request needs a valid signature, or an access key.
+- ANY: every request is rendered as it is.
+- STEPS: sizes, quality, blur and other numbers snap to `packshot.variants.steps`.
+- RENDITIONS: other requests are refused.
+- SIGNED: other requests need a valid signature or an access key.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from packshot.variants.plan import Plan
 from packshot.variants.request import RequestForm
 from packshot.variants.steps import boxes_giving, exact_sizes, snap
 
-# Sizes that a refusal names.
+# Number of sizes that a refusal lists.
 _MOST_NAMED = 12
 
 
@@ -38,13 +38,13 @@ def permitted(
     """Return what a request gives under the policy.
 
     Args:
-        drafted: what it gives where every request is drawn as it is.
-        locations: all of the tenant; their sizes are steps.
-        offered_by: the look without what only live URLs do.
-        opened: whoever asks has shown an access key, or a signature made with one.
+        drafted: the variant under the policy ANY.
+        locations: all locations of the tenant; their sizes are steps.
+        offered_by: the view without what only live URLs can request.
+        opened: the request has an access key or a valid signature.
 
     Raises:
-        Forbidden: the policy does not let it be drawn.
+        Forbidden: the policy refuses it.
     """
     if policy is OnDemand.ANY or drafted.plan in offered_plans(offered_by, limit):
         return drafted
@@ -57,10 +57,10 @@ def permitted(
 
 
 def check_plan(policy: OnDemand, plan: Plan, look: PackLocationView, limit: Size, *, opened: bool) -> None:
-    """Refuse a plan that the policies RENDITIONS and SIGNED do not let be drawn.
+    """Refuse a variant plan that the policy RENDITIONS or SIGNED does not allow.
 
     Raises:
-        Forbidden: it is not planned, and not opened.
+        Forbidden: it is not planned, and the request has no access key or signature.
     """
     if plan in offered_plans(look, limit) or policy in (OnDemand.ANY, OnDemand.STEPS):
         return
@@ -68,11 +68,11 @@ def check_plan(policy: OnDemand, plan: Plan, look: PackLocationView, limit: Size
         if opened:
             return
         raise Forbidden(
-            "Only planned variants are public here; any other one needs a signed URL.",
+            "Only planned variants are public here; other variants need a signed URL.",
             expected=f"expires and signature, as signUrl makes them, or {_planned(look, limit)}",
             got=str(plan),
         )
-    raise Forbidden("Only planned variants are given here.", expected=_planned(look, limit), got=str(plan))
+    raise Forbidden("Only planned variants are available here.", expected=_planned(look, limit), got=str(plan))
 
 
 def _planned(look: PackLocationView, limit: Size) -> str:
@@ -86,10 +86,10 @@ def _planned(look: PackLocationView, limit: Size) -> str:
 def drafts_giving(
     plan: Plan, look: PackLocationView, form: RequestForm, limit: Size, locations: Mapping[str, Location]
 ) -> Iterator[Draft]:
-    """Yield what requests give under STEPS that may have led to a plan.
+    """Yield the requests under STEPS that may have led to a variant plan.
 
     Args:
-        form: all that the plan says besides its size.
+        form: everything in the plan except its size.
     """
     config = look.config
     exact, region = exact_sizes(locations), region_of(look, form)

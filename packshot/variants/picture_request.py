@@ -1,4 +1,4 @@
-"""The request form of `picture.json`: which location, widths and formats a page wants; syntax only."""
+"""The request form of `picture.json`: location, widths and formats that a page requests; syntax only."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ _FORMATS = {format.value: format for format in Format} | {"jpg": Format.JPEG}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureForm:
-    """What a URL of `picture.json` asks for; None: it does not say. Field names are the parameters'.
+    """What a URL of `picture.json` requests; None: not given. Field names equal the parameters' names.
 
     Attributes:
-        widths: in pixels, ascending, none twice.
-        formats: in the order of their names, none twice.
-        sizes: how wide the picture will be shown, as in HTML.
+        widths: in pixels, ascending, without duplicates.
+        formats: in alphabetical order, without duplicates.
+        sizes: the HTML attribute `sizes`.
     """
 
     location: str | None = None
@@ -39,10 +39,10 @@ class PictureForm:
 
 
 def parse_picture_request(query: str) -> PictureForm:
-    """Read a query string as it stands in the URL, by the rules of `packshot.variants.request.parse_request`.
+    """Parse a query string as it appears in the URL, by the rules of `packshot.variants.request.parse_request`.
 
     Raises:
-        Invalid: a broken escape, or a value that does not fit its parameter.
+        Invalid: a broken escape, or an invalid value.
     """
     found = split_query(query)
     return PictureForm(**{name: convert(found[name], name) for name, convert in _PARAMETERS.items() if name in found})

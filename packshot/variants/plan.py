@@ -1,8 +1,7 @@
-"""The plan form: what will be drawn, every value spelled out, no default left.
+"""The variant plan: all parameters of one rendering, with no default left open.
 
-A plan names a variant among all that one (original, crop, focus, revision) can
-give; it is the last segment of a key. A `Drawing` is the same in pixels of one
-original, and is all that the renderer is told.
+A plan names one variant of an original, crop, focus and revision; it is the last segment of a key. A `Drawing` is
+the plan in the pixels of one original; it is all that the renderer receives.
 """
 
 import re
@@ -27,10 +26,11 @@ from packshot.geometry import (
 )
 from packshot.model import Focus, Format, Original
 
-# A still GIF of more pixels takes its colours from a sample of them: of all, that takes longer than all else.
+# A still GIF with more pixels takes its colours from a sample of them, because using all pixels would dominate the
+# render time.
 MAX_CAREFUL_GIF_PIXELS = 4_000_000
-# The alpha of a larger AVIF is not lossless, which would take as long again as its colours; that of a larger WebP
-# is searched for less long.
+# The alpha of a larger AVIF is not lossless, which would take as long as its colours; that of a larger WebP is
+# compressed with less effort.
 MAX_CAREFUL_ALPHA_PIXELS = 8_000_000
 
 DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
@@ -38,18 +38,18 @@ DEFAULT_QUALITY = {Format.JPEG: 80, Format.WEBP: 80, Format.AVIF: 50}
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One variant's final pixels and encoding.
+    """The final pixels and encoding of one variant.
 
     Attributes:
         width, height: pixels of the output, padding included.
-        full: the stored crop is ignored; False too where there is none.
-        background: rrggbb, or rrggbbaa in a format with alpha, under what would be transparent.
-        quality: 0 to 100; None for formats without one.
+        full: the stored crop is ignored; False if there is no crop.
+        background: rrggbb, or rrggbbaa in a format with alpha; fills transparent parts.
+        quality: 0 to 100; None for formats without a quality.
         blur: standard deviation of a Gaussian in output pixels, at most two decimals; 0: none.
         corner: radius of rounded corners in output pixels; 0: none.
-        credits: the original's copyright and credit lines are kept.
+        credits: the copyright and credit lines of the original are kept.
         quick: encoded with less effort; see `needs_quick`.
-        encoding: which way of writing files of this kind gives its bytes; see `encoding_of`.
+        encoding: revision of the encoder for this kind of file; see `encoding_of`.
     """
 
     width: int
@@ -65,7 +65,7 @@ class Plan:
     credits: bool = False
     quick: bool = False
     encoding: int = 1
-    # Spelled once: the ledger, the state and the URL of one variant all need it.
+    # Computed once, because the ledger, the state and the URL of a variant all need it.
     _text: str = field(default="", init=False, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -106,10 +106,10 @@ _BY_EXTENSION = {format.extension: format for format in Format}
 
 
 def parse_plan(text: str) -> Plan:
-    """Read a plan form; `parse_plan(str(plan)) == plan`.
+    """Parse a variant plan; `parse_plan(str(plan)) == plan`.
 
     Raises:
-        Invalid: `text` is no plan form.
+        Invalid: `text` is not a variant plan.
     """
     match = _PLAN.fullmatch(text)
     format = _BY_EXTENSION.get(match["extension"]) if match else None
@@ -133,43 +133,41 @@ def parse_plan(text: str) -> Plan:
 
 
 def needs_quick(format: Format, size: Size, original: Original) -> bool:
-    """Return whether a variant is so large that its encoder takes a quicker way, which gives other bytes.
+    """Return whether a variant is so large that its encoder uses less effort, which gives other bytes.
 
-    The largest variant of the largest original takes less than half of the render timeout in every format. The rule
-    stands in the plan form of just those variants, so no other key depends on it.
+    The largest variant of the largest original takes less than half of the render timeout in every format. Only these
+    variants have `-quick` in their plan, so no other key depends on the rule.
     """
     pixels = size.width * size.height
     if format is Format.AVIF or (format is Format.WEBP and not original.moves):
         return original.alpha and pixels > MAX_CAREFUL_ALPHA_PIXELS
-    # The frames of an animation are encoded quickly anyway.
+    # The frames of an animation are always encoded with little effort.
     return format is Format.GIF and not original.moves and pixels > MAX_CAREFUL_GIF_PIXELS
 
 
 def encoding_of(format: Format, original: Original) -> int:
-    """Return the number of the way in which a variant's file is written.
+    """Return the revision of the encoder for a kind of file.
 
-    Raise the number of a kind of files when their bytes change: it stands in the plan form, so that the old ones are
-    not served as the new ones, and no other key changes.
+    Raise the number when the encoder's bytes change. The number is part of the plan of these variants, so that old
+    bytes are not served as new ones; no other key changes.
     """
     return 2 if original.moves and format in (Format.GIF, Format.WEBP) else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Drawing:
-    """A plan applied to one original, in whole pixels.
+    """A variant plan applied to one original, in whole pixels.
 
     Attributes:
-        box: what is sampled, in pixels of the upright original.
+        box: the part that is sampled, in pixels of the upright original.
         size: pixels of the output.
-        placed: where in the output the sampled picture goes; the rest stays transparent.
-        background: rrggbb or rrggbbaa laid under all of the output; None: nothing is,
-            and an opaque format gets white.
-        smart: the most telling part of `box` is sampled, of the ratio of `placed`,
-            and not all of it.
-        blur: standard deviation of a Gaussian over the sampled picture, in pixels of the output.
-        corner: radius of rounded corners, in pixels of the output.
-        credits: the original's copyright and credit lines are kept.
-        quick: encoded with less effort.
+        placed: where the sampled part stands in the output; the rest stays transparent.
+        background: rrggbb or rrggbbaa under the whole output; None: none, or white for an opaque format.
+        smart: sample only the most interesting part of `box`, with the ratio of `placed`.
+        blur: standard deviation of a Gaussian over the sampled image, in output pixels.
+        corner: radius of rounded corners, in output pixels.
+        credits: the copyright and credit lines of the original are kept.
+        quick: encode with less effort.
     """
 
     box: Box
@@ -186,7 +184,7 @@ class Drawing:
 
 
 def drawing(plan: Plan, original: Size, crop: Crop | None, focus: Focus | None = None) -> Drawing:
-    """Lay `plan` out on an upright original of that size with that crop and focal point."""
+    """Apply `plan` to an upright original of that size with that crop and focal point."""
     region = crop_box(original, None if plan.full else crop)
     size = Size(plan.width, plan.height)
     box, placed = layout(region, size, plan.mode, anchor_for(plan.gravity, plan.mode, focus, original, region))
@@ -207,8 +205,8 @@ def drawing(plan: Plan, original: Size, crop: Crop | None, focus: Focus | None =
 
 
 def anchor_for(gravity: Gravity, mode: Mode, focus: Focus | None, original: Size, region: Box) -> Anchor:
-    """Return the point of `region` that a crop is centred on, or towards which it is padded."""
-    # What is shown whole has no reason to move towards a point of itself.
+    """Return the point of `region` that a crop is centred on, or that padding moves towards."""
+    # A crop of the whole region has no focal point to move towards.
     if gravity is Gravity.FOCUS and mode is Mode.CROP and focus is not None:
         return focal_anchor(focus.x, focus.y, original, region)
     return gravity.anchor
@@ -216,7 +214,7 @@ def anchor_for(gravity: Gravity, mode: Mode, focus: Focus | None, original: Size
 
 @lru_cache(maxsize=256)
 def layout(region: Box, size: Size, mode: Mode, anchor: Anchor) -> tuple[Box, Box]:
-    """Return what to sample of the original, and where in the output it goes."""
+    """Return the part of the original to sample, and its place in the output."""
     if mode is Mode.CROP:
         inner = cover_box(region.size, size, anchor)
         return Box(region.left + inner.left, region.top + inner.top, *inner.size), Box(0, 0, *size)
@@ -228,7 +226,7 @@ def layout(region: Box, size: Size, mode: Mode, anchor: Anchor) -> tuple[Box, Bo
 def canonical_gravity(
     gravity: Gravity, region: Box, size: Size, mode: Mode, focus: Focus | None, original: Size
 ) -> Gravity:
-    """Return `gravity`, or CENTER where it draws the same picture as that."""
+    """Return `gravity`, or CENTER if that gives the same image."""
     if gravity is Gravity.CENTER:
         return gravity
     if gravity is Gravity.SMART:

@@ -1,7 +1,6 @@
 """The request form of an image URL: syntax only, computed without any data.
 
-Known parameters in one order and one spelling. Two URLs with the same request
-form share a CDN cache entry; nothing here looks at a pack or a location.
+The known parameters, in one order and one spelling. Two URLs with the same request form share a CDN cache entry.
 """
 
 import re
@@ -18,22 +17,22 @@ from packshot.variants.decimals import parse_decimal
 
 T = TypeVar("T", bound=StrEnum)
 
-# In CSS pixels, as all that a URL says.
+# In CSS pixels, as everything in a URL.
 MAX_BLUR = 250
 MAX_DPR = 4
 
-# What opens a picture is never told again, in a refusal or a log.
+# Parameters that grant access; refusals and logs never repeat them.
 SECRETS = ("access-key", "signature")
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _COLOUR = re.compile(r"[0-9A-Fa-f]{6}([0-9A-Fa-f]{2})?")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# Whatever else is in a URL is escaped (RFC 3986), and servers differ about what to make of it.
+# All other characters in a URL are escaped (RFC 3986); servers interpret unescaped ones differently.
 _UNESCAPED = re.compile(r'[^!-"$-~]')
 
 
 class FormatChoice(StrEnum):
-    """A format by name, or the best that the client accepts."""
+    """A format by name, or the best format that the client accepts."""
 
     AUTO = "auto"
     AVIF = "avif"
@@ -50,7 +49,7 @@ class QualityChoice(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestForm:
-    """What a URL asks for; None: it does not say. Field names are the parameters'.
+    """What a URL requests; None: not given. Field names equal the parameters' names.
 
     Attributes:
         rounded_corners, blur: radius and standard deviation in CSS pixels; 0: none.
@@ -82,16 +81,14 @@ class RequestForm:
 
 
 def parse_request(query: str) -> RequestForm:
-    """Read a query string as it stands in the URL.
+    """Parse a query string as it appears in the URL.
 
-    Names are compared without case, that of ASCII; of a repeated parameter the
-    first counts, unknown ones are ignored, percent escapes are decoded once and
-    must be UTF-8. Words of an enumeration are compared without case, hyphens and
-    underscores, and decimal numbers are rounded to nine decimals.
-    A CDN's edge does the same in JavaScript: infra/edge/route.js.
+    Names are compared without ASCII case. The first of repeated parameters counts, unknown ones are ignored, percent
+    escapes are decoded once and must be UTF-8. Enumeration values are compared without case, hyphens and underscores;
+    decimal numbers are rounded to nine decimals. A CDN's edge does the same in JavaScript: infra/edge/route.js.
 
     Raises:
-        Invalid: a broken escape, what should be escaped, or a value that does not fit its parameter.
+        Invalid: a broken escape, an unescaped character, or an invalid value.
     """
     found = split_query(query)
     values: dict[str, Any] = {n.replace("-", "_"): _PARAMETERS[n](found[n], n) for n in _PARAMETERS if n in found}
@@ -99,13 +96,13 @@ def parse_request(query: str) -> RequestForm:
 
 
 def split_query(query: str) -> dict[str, str]:
-    """Return the parameters of a query string, known or not, by their names in lower case.
+    """Return all parameters of a query string by their names in lower case.
 
     Raises:
-        Invalid: a broken escape, or what should be escaped.
+        Invalid: a broken escape, or an unescaped character.
     """
     if odd := _UNESCAPED.search(query):
-        raise Invalid("In a query string all but printable ASCII is escaped.", expected="%XX", got=odd[0])
+        raise Invalid("A query string must escape everything but printable ASCII.", expected="%XX", got=odd[0])
     found: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
@@ -125,7 +122,7 @@ def _decode(text: str, *, shown: bool = True) -> str:
 
 
 def _lower(text: str) -> str:
-    # Other letters have a lower case too, but languages differ about it, and the Kelvin sign's would be a k.
+    # Only ASCII letters: other alphabets differ between languages, and the Kelvin sign would become k.
     return text.lower() if text.isascii() else text
 
 
@@ -185,7 +182,7 @@ def _colour(value: str, name: str) -> str:
 
 
 def fold_name(text: str) -> str:
-    """Return a word of an enumeration without case, hyphens and underscores, as the admin API reads it, too.
+    """Normalise an enumeration value: lower case, without hyphens and underscores. The admin APIs use it too.
 
     >>> fold_name("North-East"), fold_name("INCLUDE_ALL")
     ('northeast', 'includeall')

@@ -1,7 +1,6 @@
-"""From what a URL asks and what the catalog says to the one variant that is meant.
+"""Resolve a request to one variant.
 
-Which original, which crop, which policy and where each came from: the rules of
-the contract, as pure functions over one snapshot.
+Which original, which crop, which settings, and where each comes from: pure functions over one snapshot.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,12 +31,12 @@ from packshot.variants.tags import purge_tags
 
 @dataclass(frozen=True, slots=True)
 class ShownOriginal:
-    """What one location of one pack shows.
+    """The original that one location of a pack shows.
 
     Attributes:
         source: the location whose original is shown.
-        consulted: every location that was looked at on the way, in order.
-        crop_from, focus_from: the location that has it; None: neither has one.
+        consulted: every location that was looked at, in order.
+        crop_from, focus_from: the location that the value comes from; None if there is no value.
     """
 
     location: str
@@ -53,11 +52,11 @@ class ShownOriginal:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One variant: where it is, and how it is drawn from which original.
+    """One variant: its key, its original, and how it is rendered.
 
     Attributes:
-        consulted: every location whose change could have changed this answer.
-        upscaled: the picture itself is enlarged; only where its location allows it.
+        consulted: every location whose change could change the result.
+        upscaled: the image is enlarged; only if its location allows it.
     """
 
     key: Key
@@ -69,7 +68,7 @@ class Target:
 
     @property
     def moves(self) -> bool:
-        """Whether all frames are drawn."""
+        """Whether the variant is animated."""
         return self.original.moves and self.drawing.format in (Format.WEBP, Format.GIF)
 
     @property
@@ -79,15 +78,15 @@ class Target:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """Purge tags of a stable URL that gives it."""
+        """Purge tags of a stable URL that gives this variant."""
         return purge_tags(self.key.tenant, self.key.pack, self.consulted)
 
 
 def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str, ...]]:
-    """Return the location whose original is shown, and all that were consulted.
+    """Return the location whose original is shown, and all locations consulted.
 
-    Its own original; else its fallback chain, never twice the same; else the
-    pack's main location; else None.
+    That is the location itself if it has an original; otherwise the first fallback with one, then the pack's main
+    location; otherwise None.
     """
     consulted: list[str] = []
     following: str | None = location
@@ -106,7 +105,7 @@ def source_of(snapshot: Snapshot, location: str) -> tuple[str | None, tuple[str,
 
 
 def asked_location(snapshot: Snapshot, name: str | None) -> tuple[str, str]:
-    """Return the location that a request means, and who says so: request, pack or default."""
+    """Return the requested location, and where it comes from: request, pack or default."""
     if name:
         return name, "request"
     if snapshot.pack.main_location:
@@ -115,7 +114,7 @@ def asked_location(snapshot: Snapshot, name: str | None) -> tuple[str, str]:
 
 
 def nothing_to_show(location: str) -> NotFound:
-    """Return the refusal to show a pack where neither it nor its fallbacks have an original."""
+    """Return the refusal for a pack that has no original at the location or its fallbacks."""
     return NotFound(
         "This pack has nothing to show there.",
         field=("location",),
@@ -125,10 +124,9 @@ def nothing_to_show(location: str) -> NotFound:
 
 
 def shown_at(snapshot: Snapshot, location: str) -> ShownOriginal | None:
-    """Return what `location` of this pack shows; None: nothing.
+    """Return what `location` of this pack shows; None if nothing.
 
-    Crop and focus are the location's own if set, else those of the location
-    whose original is shown.
+    Crop and focus are the location's own if set, otherwise those of the location whose original is shown.
     """
     config = snapshot.locations.get(location)
     source, consulted = source_of(snapshot, location)
@@ -165,7 +163,7 @@ def policy_for(snapshot: Snapshot, location: str) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One location of one pack as every request sees it; it is computed once for all variants of a picture."""
+    """One location of one pack, as all requests see it. It is computed once for all variants of a picture."""
 
     snapshot: Snapshot
     config: Location
@@ -179,12 +177,12 @@ class View:
         return Target(key, shown.original, shown.source, shown.consulted, drafted.drawing, drafted.upscaled)
 
     def planned(self, limit: Size) -> tuple[Target, ...]:
-        """Return the variants rendered ahead of time, without doubles: see `planned`."""
+        """Return the planned variants without duplicates; see `planned`."""
         return tuple(map(self.target, planned_drafts(self.look, limit)))
 
 
 def view_at(snapshot: Snapshot, location: str) -> View | None:
-    """Return how requests see one location of a pack; None: there is nothing to show."""
+    """Return the view of one location of a pack; None if there is nothing to show."""
     config, shown = snapshot.locations.get(location), shown_at(snapshot, location)
     if config is None or shown is None:
         return None
@@ -216,19 +214,19 @@ def resolve(
     upscale: bool = False,
     opened: bool = False,
 ) -> Target:
-    """Return the variant that a request means, now, under the tenant's policy for on-demand parameters.
+    """Return the variant that a request currently means, under the tenant's on-demand policy.
 
     Args:
-        limit: longest allowed sides of a variant; larger requests are refused.
-        accept: formats the client can show, for `format=auto`.
-        format: this one, whatever the request says; GIF has no name in a request.
-        upscale: small pictures are enlarged, whether the location allows it or not.
-        opened: the client has shown an access key, or a signature made with one.
+        limit: maximum side lengths of a variant; larger requests are refused.
+        accept: formats that the client accepts, for `format=auto`.
+        format: overrides the request's format; GIF has no name in a request.
+        upscale: enlarge small images even if the location does not allow it.
+        opened: the request has an access key or a valid signature.
 
     Raises:
-        NotFound: no such location, or nothing to show there.
-        Invalid: a side beyond the limit.
-        Forbidden: the policy does not let it be drawn.
+        NotFound: the location does not exist, or has nothing to show.
+        Invalid: a side exceeds the limit.
+        Forbidden: the policy refuses it.
     """
     name, _ = asked_location(snapshot, form.location)
     if name not in snapshot.locations:
@@ -250,11 +248,11 @@ def resolve_in(
     upscale: bool = False,
     opened: bool = False,
 ) -> Target:
-    """Return the variant that a request means at this location, not at the one that it names; see `resolve`.
+    """Return the variant of a request at this location, ignoring the location that it names; see `resolve`.
 
     Raises:
-        Invalid: a side beyond the limit.
-        Forbidden: the policy does not let it be drawn.
+        Invalid: a side exceeds the limit.
+        Forbidden: the policy refuses it.
     """
     _check_sides(form, limit)
     look = _enlarging(view.look) if upscale else view.look
@@ -282,22 +280,22 @@ def _enlarging(look: PackLocationView) -> PackLocationView:
 
 
 def negotiates(snapshot: Snapshot, form: RequestForm) -> bool:
-    """Whether the answer depends on what the client accepts (`Vary: Accept`)."""
+    """Whether the result depends on the client's accepted formats (`Vary: Accept`)."""
     return (form.format or POLICY_CHOICE[snapshot.tenant.format_policy]) is FormatChoice.AUTO
 
 
 def planned(snapshot: Snapshot, location: str, *, limit: Size) -> tuple[Target, ...]:
-    """Return the variants rendered ahead of time at one location, without doubles.
+    """Return the planned variants at one location, without duplicates.
 
-    Its renditions in each of its formats, and whatever its bare stable URL
-    resolves to. Empty where the pack has nothing to show.
+    These are its renditions in each of its formats, and the result of its stable URL without parameters. Empty if the
+    pack has nothing to show.
     """
     view = view_at(snapshot, location)
     return () if view is None else view.planned(limit)
 
 
 def offered(snapshot: Snapshot, location: str, *, limit: Size) -> frozenset[Key]:
-    """Return the variants of one location that every policy for on-demand parameters gives."""
+    """Return the variants of one location that every on-demand policy allows."""
     view = view_at(snapshot, location)
     if view is None:
         return frozenset()
@@ -306,37 +304,36 @@ def offered(snapshot: Snapshot, location: str, *, limit: Size) -> frozenset[Key]
 
 
 def is_planned(snapshot: Snapshot, target: Target, *, limit: Size) -> bool:
-    """Whether a variant is one of those that are rendered ahead of time."""
+    """Whether a variant is planned."""
     return any(one.key == target.key for one in planned(snapshot, target.key.location, limit=limit))
 
 
 def planned_all(snapshot: Snapshot, location: str | None = None, *, limit: Size) -> tuple[Target, ...]:
-    """Return the planned variants of one pack at one location; None: at every one of the tenant."""
+    """Return the planned variants of one pack at one location; None: at all locations of the tenant."""
     names = snapshot.locations if location is None else [location]
     return tuple(target for name in names for target in planned(snapshot, name, limit=limit))
 
 
 def is_offered(format: Format, config: Location, original: Original) -> bool:
-    """Whether a location gives a picture in that format at all."""
-    # A request has no word for GIF: it is given where a picture moves, or the location wants it.
+    """Whether a location offers an image in that format."""
+    # A request cannot name GIF: it is offered for animations, or if the location has it in its formats.
     return format is not Format.GIF or original.moves or format in (config.formats or ())
 
 
 def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, opened: bool = False) -> Target:
-    """Return today's variant for a key's location and plan.
+    """Return the current variant for the location and plan of a key.
 
-    For a key that some request still gives, the result carries that very key;
-    for one whose picture has been replaced, the one that took its place; and under
-    STEPS, for one that is not on the ladder, the one that is. So only plans that a
-    request can mean under the tenant's policy are ever rendered.
+    A key that a request still gives leads to itself. A key whose image was replaced leads to its replacement, and a key
+    off the steps, under STEPS, to the one on them. So only plans that a request can mean under the tenant's policy are
+    ever rendered.
 
     Args:
-        live: live URLs are such requests, too; they enlarge pictures of any location.
-        opened: whoever asks has shown an access key, or a signature made with one.
+        live: also consider live URLs, which enlarge images of any location.
+        opened: the request has an access key or a valid signature.
 
     Raises:
-        NotFound: the location shows nothing any more, or no request gives such a plan.
-        Forbidden: the policy does not let it be drawn.
+        NotFound: the location has nothing to show, or no request gives such a plan.
+        Forbidden: the policy refuses it.
     """
     view = view_at(snapshot, key.location)
     if view is None:
@@ -347,7 +344,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
     largest = snap_blur(largest) if policy is OnDemand.STEPS else largest
     if key.plan.blur > largest or not is_offered(key.plan.format, config, shown.original):
         raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
-    # Of what the tenant or a release changed, the old spelling leads to the new.
+    # A spelling from before a change of the tenant or a release leads to the current one.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
     encoding = encoding_of(key.plan.format, shown.original)
     plan = replace(key.plan, credits=snapshot.tenant.keep_credits, quick=quick, encoding=encoding)
@@ -370,10 +367,10 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
 def _drafts_of(
     plan: Plan, look: PackLocationView, limit: Size, *, live: bool, steps: Mapping[str, Location] | None
 ) -> Iterator[Draft]:
-    """Yield what the requests give that may have led to a plan.
+    """Yield the results of requests that may have led to a variant plan.
 
     Args:
-        steps: the tenant's locations, where requests snap to the ladder.
+        steps: the tenant's locations, if requests snap to steps.
     """
     asked = [
         (
@@ -390,13 +387,13 @@ def _drafts_of(
         )
     ]
     if live and plan.mode in FITS.values() and plan.format in EXTENSIONS.values():
-        # Of all else a live URL has no word.
+        # A live URL cannot express anything else.
         form = RequestForm(resize_mode=plan.mode, resize_gravity=Gravity.CENTER, quality=plan.quality, blur=plan.blur)
         asked.append((_enlarging(look), form))
     for seen, form in asked:
         if steps is not None:
             yield from drafts_giving(plan, seen, form, limit, steps)
             continue
-        # The size of a picture shown whole rounds one axis, so it comes back from the other alone.
+        # The size of an image shown whole rounds one side, so only the other side leads back to it.
         for width, height in ((plan.width, plan.height), (plan.width, None), (None, plan.height)):
             yield draft(seen, replace(form, width=width, height=height), limit, plan.format)

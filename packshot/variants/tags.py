@@ -1,4 +1,6 @@
-"""Purge tags: what a CDN is told of each answer, so that it can forget it. In lower case: some ignore case."""
+"""Purge tags: each response to a CDN carries them, so that copies can be purged. In lower case, because some CDNs
+ignore case.
+"""
 
 from collections.abc import Iterable
 from enum import StrEnum
@@ -6,7 +8,7 @@ from typing import NamedTuple
 
 
 class TagKind(StrEnum):
-    """What a tag stands for, as its first letter says."""
+    """What a tag stands for; its first letter in the tag."""
 
     TENANT = "t"
     PACK = "p"
@@ -15,7 +17,7 @@ class TagKind(StrEnum):
 
 
 class Tag(NamedTuple):
-    """A tag taken apart; `name` is a location's name or a pack's id, and of a tenant's own tag empty."""
+    """A parsed tag; `name` is a location's name or a pack's id, and empty for a tenant."""
 
     kind: TagKind
     tenant: str
@@ -23,10 +25,10 @@ class Tag(NamedTuple):
 
 
 def parse_tag(text: str) -> Tag:
-    """Take a tag apart.
+    """Parse a tag.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a tag.
 
     >>> parse_tag(location_tag("films", "thumb"))
     Tag(kind=<TagKind.LOCATION: 'l'>, tenant='films', name='thumb')
@@ -37,25 +39,25 @@ def parse_tag(text: str) -> Tag:
 
 
 def tenant_tag(tenant: str) -> str:
-    """Return the purge tag of all that a tenant shows."""
+    """Return the purge tag of everything that a tenant shows."""
     return f"t:{tenant}"
 
 
 def pack_tag(tenant: str, pack_id: str) -> str:
-    """Return the purge tag of all that a pack shows."""
+    """Return the purge tag of everything that a pack shows."""
     return f"p:{tenant}:{pack_id}"
 
 
 def location_tag(tenant: str, name: str) -> str:
-    """Return the purge tag of all whose resolution looked at a location."""
+    """Return the purge tag of everything whose resolution consulted a location."""
     return f"l:{tenant}:{name}"
 
 
 def erase_tag(tenant: str, pack_id: str) -> str:
-    """Return the purge tag of what a pack's immutable URLs gave: those never go stale, but may have to go."""
+    """Return the purge tag of a pack's immutable URLs: they never go stale, but an erasure must remove them."""
     return f"e:{tenant}:{pack_id}"
 
 
 def purge_tags(tenant: str, pack_id: str, consulted: Iterable[str]) -> tuple[str, ...]:
-    """Return the tags of an answer: the tenant, the pack, and every location consulted for it."""
+    """Return the tags of a response: the tenant, the pack, and every location consulted."""
     return tenant_tag(tenant), pack_tag(tenant, pack_id), *(location_tag(tenant, name) for name in consulted)

@@ -50,7 +50,7 @@ MAX_CONSECUTIVE_OUTAGES = 3
 # A store that lacks an original is believed after so many attempts, about two minutes: somebody may be moving
 # originals, or putting them back.
 LOST_AFTER_OUTAGES = 6
-# Seconds between the attempts to put packs off while the database is away.
+# Seconds between the attempts to put packs off while the database does not answer.
 PAUSES = (1.0, 2.0, 4.0)
 
 

@@ -58,7 +58,7 @@ class IaasDatabase:
 
         Raises:
             BadState: there is no such table.
-            DatabaseFault: the database is away.
+            DatabaseFault: the database does not answer.
         """
         with self._read() as connection:
             columns = self._columns(connection)
@@ -85,7 +85,7 @@ class IaasDatabase:
 
         Raises:
             BadState: there is no such table.
-            DatabaseFault: the database is away.
+            DatabaseFault: the database does not answer.
         """
         with self._read() as connection:
             self._columns(connection)

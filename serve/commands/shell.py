@@ -97,7 +97,7 @@ def workers_lock(settings: "Settings") -> "FileLock":
 
 @contextmanager
 def opened(settings: "Settings") -> Iterator["Site"]:
-    """Open the installation, with its database current and its tenant made; end where the database is away."""
+    """Open the installation, with its database current and its tenant made; end where the database does not answer."""
     import logging
 
     from packshot.catalog.configuration.tenants import ensure_tenant

@@ -11,7 +11,7 @@ from packshot.errors import Gone, NotFound
 from packshot.model import Snapshot
 from packshot.site import Site
 
-# Seconds for which what was read about erasures under way is believed; longer where the database is away.
+# Seconds for which what was read about erasures under way is believed; longer where the database does not answer.
 FRESH, PATIENT = 1.0, 30.0
 
 

@@ -21,8 +21,8 @@ ALWAYS = {
     404: "There is no such thing in this tenant.",
     429: "Too many wrong credentials came from there; `Retry-After` says when to come again.",
     500: "Something went wrong on our side; the log has the error's id.",
-    503: "The database, a store or another service is away, or too much of the tenant waits; `Retry-After` says when "
-    "to come again.",
+    503: "The database, a store or another service does not answer, or too many requests of the tenant wait; "
+    "`Retry-After` says when to retry.",
 }
 REFUSALS = {
     400: "Something that came does not fit.",

@@ -112,7 +112,7 @@ def _try_upload(base: str, token: str, data: bytes) -> int:
         answer = client.post("/graphql", json={"query": query}, headers={"Authorization": f"Bearer {token}"})
         found = answer.json()
         if found.get("errors"):
-            assert "no room is left" in answer.text.lower()
+            assert "no space is left" in answer.text.lower()
             return answer.status_code
         upload = found["data"]["createUpload"]["upload"]
         headers = {header["name"]: header["value"] for header in upload["headers"]}

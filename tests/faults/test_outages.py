@@ -37,7 +37,7 @@ def test_a_full_and_a_read_only_database_are_known_and_need_no_traceback(
     catalog: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:
     full, read_only = _write(catalog, "max_page_count=1"), _write(catalog, "query_only=ON")
-    assert explain_outage(full) == "no room is left for what is to be written"
+    assert explain_outage(full) == "no space is left to write"
     assert explain_outage(read_only) == "the database is read-only"
     log = FaultLog()
     log.record(logging.getLogger("test"), full, "an edit failed")
@@ -64,11 +64,11 @@ def test_a_damaged_database_file_is_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "kind", "clause"),
     [
-        (errno.ENOSPC, OutageKind.STORAGE_FULL, "no room is left for what is to be written"),
-        (errno.EDQUOT, OutageKind.STORAGE_FULL, "no room is left for what is to be written"),
+        (errno.ENOSPC, OutageKind.STORAGE_FULL, "no space is left to write"),
+        (errno.EDQUOT, OutageKind.STORAGE_FULL, "no space is left to write"),
         (errno.EROFS, OutageKind.READ_ONLY, "the store is read-only"),
-        (errno.EACCES, OutageKind.NO_RIGHTS, "a store or another service is away"),
-        (errno.EMFILE, OutageKind.BUSY, "a store or another service is away"),
+        (errno.EACCES, OutageKind.NO_RIGHTS, "a store or another service does not answer"),
+        (errno.EMFILE, OutageKind.BUSY, "a store or another service does not answer"),
     ],
 )
 def test_faults_of_disks_are_known_however_deep_they_are(number: int, kind: OutageKind, clause: str) -> None:
@@ -83,11 +83,11 @@ def test_faults_of_disks_are_known_however_deep_they_are(number: int, kind: Outa
 @pytest.mark.parametrize(
     ("state", "make", "reason"),
     [
-        ("53100", sa.exc.OperationalError, "no room is left for what is written"),
+        ("53100", sa.exc.OperationalError, "no space is left to write"),
         ("53300", sa.exc.OperationalError, "too many connections are open"),
         ("25006", sa.exc.InternalError, "read-only"),
         ("28P01", sa.exc.OperationalError, "refuses the user or the password"),
-        ("57P03", sa.exc.OperationalError, "still starting or stopping"),
+        ("57P03", sa.exc.OperationalError, "starting or shutting down"),
         (None, sa.exc.OperationalError, "does not answer"),
     ],
 )

@@ -271,7 +271,7 @@ def test_an_outage_of_the_database_within_a_jobs_step_counts_nothing(
     job = regenerate(playground, host)
 
     def away(*_: Any, **__: Any) -> None:
-        raise sa.exc.OperationalError("SELECT 1", {}, Exception("the database is away"))
+        raise sa.exc.OperationalError("SELECT 1", {}, Exception("the database does not answer"))
 
     with monkeypatch.context() as patched:
         patched.setattr("pregen.services.dispatcher.enqueue_portion", away)

@@ -202,7 +202,7 @@ def test_a_store_that_takes_no_writes_is_named_and_pictures_go_on(
     found = _ready(client)
     part = "variants_writes" if name == "variants" else name.replace(" ", "_")
     assert found["status"] == "degraded"
-    assert _ailing(found) == {part: "no room is left for what is written"}
+    assert _ailing(found) == {part: "no space is left to write"}
 
 
 @pytest.mark.parametrize(

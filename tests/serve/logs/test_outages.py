@@ -1,4 +1,4 @@
-"""What clients are told while the database is away."""
+"""What clients are told while the database does not answer."""
 
 import json
 import logging
