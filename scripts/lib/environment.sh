@@ -21,12 +21,14 @@ make_environment() { # <lock file>
     hold_installation
     # Another start may have installed them in the meantime.
     if ! is_installed "$lock"; then
-        echo "Installing packages into .venv, about a minute the first time …"
         # A stopped installation leaves packages that pip takes for complete.
         if [ -e .venv/incomplete ] || ! is_venv_usable; then
             check_space "$lock"
+            echo "Installing packages into .venv, about a minute the first time …"
             mark_incomplete
             quietly "$python" -m venv .venv --clear
+        else
+            echo "Installing changed packages into .venv …"
         fi
         mark_incomplete
         rm -f .venv/installed-*
