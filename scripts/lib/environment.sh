@@ -25,8 +25,9 @@ make_environment() { # <lock file>
         if [ -e .venv/incomplete ] || ! is_venv_usable; then
             check_space "$lock"
             echo "Installing packages into .venv, about a minute the first time …"
+            quietly rm -rf .venv
             mark_incomplete
-            quietly "$python" -m venv .venv --clear
+            quietly "$python" -m venv .venv
         else
             echo "Installing changed packages into .venv …"
         fi

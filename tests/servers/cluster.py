@@ -6,6 +6,7 @@
 import errno
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,6 +34,8 @@ from tests.servers.seaweed import Seaweed
 PATIENCE = 180.0
 # A process that ends so soon after its start, so often in a row, will not stay up.
 QUICK_SECONDS, MAX_QUICK_ENDS = 20.0, 3
+# PostgreSQL, the store and the logs of an empty installation take about 150 MB.
+MIN_FREE_BYTES = 500 << 20
 PROGRAM = "from serve.cli import main; main()"
 
 
@@ -243,6 +246,14 @@ def check_free(ports: Iterable[int]) -> None:
             raise CannotRun(str(error)) from None
 
 
+def check_space(folder: Path) -> None:
+    """Raise `CannotRun` if the disk of a folder has no room for the servers' first files."""
+    free = shutil.disk_usage(folder).free
+    if free < MIN_FREE_BYTES:
+        cure = "free some space, or set PACKSHOT_CLUSTER to a folder on another disk"
+        raise CannotRun(f"the disk of {folder} has {free >> 20} MB free of the {MIN_FREE_BYTES >> 20} needed: {cure}.")
+
+
 def _kept_token(folder: Path) -> str:
     path = folder / "admin-token"
     if not path.exists():
@@ -272,6 +283,7 @@ def main() -> int:
         ports = _read_ports(os.environ.get("PACKSHOT_CLUSTER_PORT", "8000"))
         with held(folder):
             check_free(ports)
+            check_space(folder)
             return _run(folder, ports, ended)
     except (CannotRun, OSError) as error:
         print(f"scripts/cluster: {error}", file=sys.stderr)
@@ -296,10 +308,13 @@ def held(folder: Path) -> Iterator[None]:
     Raises:
         CannotRun: another cluster holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock", mode=0o600)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
+    except OSError as error:
+        cure = "set PACKSHOT_CLUSTER to a folder that you may write to, on a disk with free space"
+        raise CannotRun(f"{folder} cannot be used ({error.strerror}): {cure}.") from None
     except Timeout:
         cure = "stop it, or set PACKSHOT_CLUSTER to another folder and PACKSHOT_CLUSTER_PORT to another port"
         raise CannotRun(f"another cluster runs in {folder}: {cure}.") from None
