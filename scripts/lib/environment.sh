@@ -27,7 +27,9 @@ make_environment() { # <lock file>
             echo "Installing packages into .venv, about a minute the first time …"
             quietly rm -rf .venv
             mark_incomplete
-            quietly "$python" -m venv .venv
+            # In two steps, because venv hides why pip cannot be installed.
+            quietly "$python" -m venv --without-pip .venv
+            quietly .venv/bin/python -m ensurepip --default-pip
         else
             echo "Installing changed packages into .venv …"
         fi

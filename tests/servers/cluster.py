@@ -251,7 +251,8 @@ def check_space(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         cure = "free some space, or set PACKSHOT_CLUSTER to a folder on another disk"
-        raise CannotRun(f"the disk of {folder} has {free >> 20} MB free of the {MIN_FREE_BYTES >> 20} needed: {cure}.")
+        needed = f"the cluster needs {MIN_FREE_BYTES >> 20} MB, but the disk of {folder} has {free >> 20} MB free"
+        raise CannotRun(f"{needed}: {cure}.")
 
 
 def _kept_token(folder: Path) -> str:
@@ -312,12 +313,12 @@ def held(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
-    except OSError as error:
-        cure = "set PACKSHOT_CLUSTER to a folder that you may write to, on a disk with free space"
-        raise CannotRun(f"{folder} cannot be used ({error.strerror}): {cure}.") from None
     except Timeout:
         cure = "stop it, or set PACKSHOT_CLUSTER to another folder and PACKSHOT_CLUSTER_PORT to another port"
         raise CannotRun(f"another cluster runs in {folder}: {cure}.") from None
+    except OSError as error:
+        cure = "set PACKSHOT_CLUSTER to a folder that you may write to, on a disk with free space"
+        raise CannotRun(f"{folder} cannot be used ({error.strerror}): {cure}.") from None
     with lock:
         yield
 
