@@ -22,7 +22,7 @@ def read_subjects(site: Site, subjects: Sequence[tuple[str, str, str]]) -> dict[
     wanted: dict[str, list[tuple[str, str]]] = {"job": [], "pack": [], "token": []}
     for kind, tenant, id in subjects:
         wanted[kind].append((tenant, id))
-    with site.catalog.read("") as tx:
+    with site.catalog.read_system() as tx:
         unrevoked = tokens.get_unrevoked(tx, wanted["token"])
         found: dict[tuple[str, str, str], Any] = {("token", *place): True for place in unrevoked}
         found |= {("job", *place): job for place, job in jobs.get_jobs_anywhere(tx, wanted["job"]).items()}

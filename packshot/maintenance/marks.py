@@ -49,7 +49,7 @@ def create_tenant(site: Site, tenant: str) -> bool:
     Raises:
         OSError: the store of marks does not answer.
     """
-    with site.catalog.read("") as tx:
+    with site.catalog.read_system() as tx:
         if tenant in list_tenants(tx):
             return False
     check_name(tenant, "tenant")
@@ -67,11 +67,11 @@ def check_epoch(site: Site, *, restored: bool = False) -> str | None:
     """
     # Before the database is read: what is marked was drawn before.
     marks = read_marks(site)
-    with site.catalog.read("") as tx:
+    with site.catalog.read_system() as tx:
         behind = _behind(marks, epochs.get_positions(tx))
     if not behind and not restored:
         return None
-    with site.catalog.write("") as tx:
+    with site.catalog.write_system() as tx:
         # Of processes that start together one is faster, and the others find it done.
         epochs.lock_epochs(tx)
         now = epochs.get_positions(tx)
@@ -94,7 +94,7 @@ def write_marks(site: Site) -> Positions | None:
     None: it was restored this moment; the next check finds it.
     """
     marks = read_marks(site)
-    with site.catalog.write("") as tx:
+    with site.catalog.write_system() as tx:
         now = epochs.get_positions(tx)
         # The mark of a tenant that an earlier restore lost stays, in case the tenant is created again.
         if any(mark.tenant in now.marked_up_to or mark.epoch not in now.past for mark in _behind(marks, now)):

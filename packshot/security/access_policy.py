@@ -112,7 +112,7 @@ class AccessPolicy:
 
     def _read(self) -> None:
         began = time.monotonic()
-        with self._catalog.read("") as tx:
+        with self._catalog.read_system() as tx:
             guarded = read_access_rules(tx)
         self._doors = {tenant: self._door(tenant, one) for tenant, one in guarded.items()}
         self._read_at, self._until = began, began + FRESH

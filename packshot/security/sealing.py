@@ -47,14 +47,14 @@ def seal_webhooks(catalog: Catalog, settings: Settings) -> int:
 
     Harmless to repeat, and for several processes at once. Whoever calls it has the settings that the server has.
     """
-    with catalog.read("") as tx:
+    with catalog.read_system() as tx:
         if not webhooks.is_any_plain(tx):
             return 0
 
     def sealed(place: str, secret: str) -> bytes:
         return seal(settings, Purpose.WEBHOOK, place, secret)
 
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         count = webhooks.seal_plain(tx, sealed)
     catalog.empty_log()
     return count

@@ -72,13 +72,13 @@ class Collector(Service):
         """Collect one portion of unplanned variants of a tenant or place that has too many; False: none has."""
         settings = self._site.settings
         paused = self._paused_tenants()
-        with self._site.catalog.read("") as tx:
+        with self._site.catalog.read_system() as tx:
             uncounted = unplanned_usage.find_uncounted(tx, tx.now - RECOUNT, without=paused)
             over = unplanned_usage.find_over_budget(tx, settings.unplanned_bytes, without=paused)
             place = unplanned_usage.find_full(tx, without=paused)
         if uncounted is None and over is None and place is None:
             return False
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if not leases.take_lease(tx, LEASE, self._holder, LEASE_TIME):
                 return False
         if over is not None:
@@ -100,7 +100,7 @@ class Collector(Service):
         """Collect one portion of variants, or else of originals; False: there was nothing, or it is another's work."""
         looked_at = self._paused_tenants()
         while True:
-            with self._site.catalog.write("") as tx:
+            with self._site.catalog.write_system() as tx:
                 if not leases.take_lease(tx, LEASE, self._holder, LEASE_TIME):
                     return False
                 tenant = collection.find_due_tenant(tx, tx.now - self._site.settings.grace, without=looked_at)
@@ -133,7 +133,7 @@ class Collector(Service):
         return list(self._paused)
 
     def _tenants(self) -> list[str]:
-        with self._site.catalog.read("") as tx:
+        with self._site.catalog.read_system() as tx:
             return list_tenants(tx)
 
     def _log_collected(self, tenant: str, portion: Collected | None) -> bool:

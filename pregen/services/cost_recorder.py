@@ -27,7 +27,7 @@ def record_costs(site: Site) -> None:
     What cannot be written is lost: the next renders measure the same.
     """
     if measured := site.tally.take():
-        with site.catalog.write("") as tx:
+        with site.catalog.write_system() as tx:
             write_costs(tx, measured)
     for tenant in site.decoding.tenants():
         with site.catalog.write(tenant) as tx:

@@ -102,7 +102,7 @@ class DirectWork:
             priority, POLL_SECONDS if is_failing else IDLE_POLL_SECONDS
         ):
             return False
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             size = batch_size(tx) if priority is Priority.BULK else 1
             due = orders.take_due(tx, priority, limit=size, overdue=timedelta(0) if is_failing else OVERDUE)
         if not due:

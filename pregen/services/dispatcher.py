@@ -94,7 +94,7 @@ class Dispatcher:
 
     def free_leases(self) -> None:
         """Free what an earlier process held; only its one successor may call this."""
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             leases.release_all(tx)
             orders.free_leases(tx)
             url_imports.free_leases(tx)
@@ -126,7 +126,7 @@ class Dispatcher:
 
     def tick(self) -> None:
         """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if not self._mine(tx):
                 return
             job_items.count_finished(tx)
@@ -148,7 +148,7 @@ class Dispatcher:
             self._guard(self._sweep_answers)
 
     def _ring_for_due(self) -> None:
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if not self._mine(tx):
                 return
             room = INTERACTIVE_PLACES - orders.count_leased(tx, Priority.INTERACTIVE)
@@ -163,7 +163,7 @@ class Dispatcher:
         return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)
 
     def _hand_over(self) -> None:
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             leases.release_lease(tx, LEASE, self._holder)
 
     def _ring_for(self, batches: list[list[DueOrder]]) -> None:
@@ -179,13 +179,13 @@ class Dispatcher:
                 return
 
     def _put_back(self, batches: list[list[DueOrder]]) -> None:
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             orders.requeue(tx, [order for batch in batches for order in batch])
 
     def _enqueue_in_turn(self) -> None:
         """Enqueue packs of jobs while the queue has room: in each round, a portion of one job of each tenant."""
         for _ in range(ROUNDS):
-            with self._site.catalog.read("") as tx:
+            with self._site.catalog.read_system() as tx:
                 roomy = [priority for priority in Priority if _has_room(tx, priority)]
                 open_jobs = job_portions.jobs_to_enqueue(tx, *roomy)
             if not open_jobs:
@@ -203,7 +203,7 @@ class Dispatcher:
                 enqueue_portion(tx, job, size, limit=self._site.limit)
 
     def _sweep_answers(self) -> None:
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             idempotency.delete_expired_answers(tx)
             webhook_deliveries.delete_old_deliveries(tx)
             webhooks.delete_expired_secrets(tx)
@@ -212,7 +212,7 @@ class Dispatcher:
 
     def _sweep_uploads(self) -> None:
         for _ in range(ROUNDS):
-            with self._site.catalog.read("") as tx:
+            with self._site.catalog.read_system() as tx:
                 expired = uploads.list_expired(tx, limit=PORTION)
             removed = sum(self._remove_upload(tenant, upload_id) for tenant, upload_id in expired)
             if removed < PORTION:

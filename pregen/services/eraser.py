@@ -39,10 +39,10 @@ class Eraser(Service):
 
     def step(self) -> bool:
         """Erase one pack that is due; False: there is none."""
-        with self._site.catalog.read("") as tx:
+        with self._site.catalog.read_system() as tx:
             if not erasures.is_due(tx, self._max_pause):
                 return False
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             held = erasures.claim_due(tx, self._max_pause)
         if held is None:
             return False

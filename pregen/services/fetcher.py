@@ -88,10 +88,10 @@ class UrlImporter:
         # One thread at a time, or two could take a tenant's last place.
         with self._lock:
             busy = [tenant for tenant, count in self._fetching.items() if count >= TENANT_THREADS]
-            with self._site.catalog.read("") as tx:
+            with self._site.catalog.read_system() as tx:
                 if not url_imports.is_due(tx, busy=busy):
                     return None
-            with self._site.catalog.write("") as tx:
+            with self._site.catalog.write_system() as tx:
                 claimed = url_imports.claim_due(tx, busy=busy)
             if claimed is not None:
                 self._fetching[claimed[0]] += 1

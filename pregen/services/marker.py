@@ -28,7 +28,7 @@ class Marker(Service):
 
     def step(self) -> None:
         """Mark how far the sequences are, where any went on since the last look."""
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if not leases.take_lease(tx, LEASE, self._holder, LEASE_TIME):
                 # Another process marks, and may mark what this one does not know.
                 self._marked = None

@@ -35,10 +35,10 @@ class Purger(Service):
     def step(self) -> bool:
         """Carry on some of what is due; False: nothing is."""
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
-        with self._site.catalog.read("") as tx:
+        with self._site.catalog.read_system() as tx:
             if not purge_batches.is_due(tx):
                 return False
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             batches = purge_batches.claim_due(tx, limit=MAX_BATCHES, most_tags=self._purger.most_tags)
         for batch in batches:
             if batch.provider_id is not None:
@@ -52,7 +52,7 @@ class Purger(Service):
                 provider_id = self._purger.purge(batch.tags, reference=batch.reference, erasing=batch.erasing)
             except ProviderBusy as busy:
                 log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
-                with self._site.catalog.write("") as tx:
+                with self._site.catalog.write_system() as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
             except Exception as error:  # noqa: BLE001 - sorted and logged
                 failure = sort_failure(log, error, "the purge %s could not be sent", batch.claims[0].id)
@@ -60,7 +60,7 @@ class Purger(Service):
                     self._fail(batch, failure)
                     continue
                 # The rest would only wait for the same outage, one after the other.
-                with self._site.catalog.write("") as tx:
+                with self._site.catalog.write_system() as tx:
                     for one in batches[number:]:
                         purge_batches.postpone(tx, one, _shown(error))
                 return
@@ -77,7 +77,7 @@ class Purger(Service):
     def _count(self, batch: PurgeBatch, failure: PackshotError, provider_id: str | None = None) -> None:
         """Count an attempt that came to nothing, and end the batch if it was the last one."""
         text = _shown(failure)
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if isinstance(failure, Internal) and purge_batches.retry_after_fault(
                 tx, batch, text, provider_id=provider_id
             ):
@@ -95,10 +95,10 @@ class Purger(Service):
             if not isinstance(failure, str):
                 self._count(batch, failure, provider_id)
                 return
-            with self._site.catalog.write("") as tx:
+            with self._site.catalog.write_system() as tx:
                 purge_batches.postpone(tx, batch, _shown(error), provider_id=provider_id)
             return
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             if complete:
                 purge_batches.mark_complete(tx, batch, provider_id, repeat_after=self._purger.repeat_after)
             else:

@@ -72,10 +72,10 @@ class WebhookSender:
         if room <= 0:
             return []
         # Looked at first: mostly nothing is due, and writers on SQLite queue.
-        with self._site.catalog.read("") as tx:
+        with self._site.catalog.read_system() as tx:
             if not webhook_deliveries.is_due(tx):
                 return []
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             due = webhook_deliveries.claim_due(
                 tx, limit=room, each=MAX_PER_WEBHOOK, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
             )

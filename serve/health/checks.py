@@ -41,7 +41,7 @@ def check_database(catalog: Catalog) -> Finding:
 
 def check_database_writes(catalog: Catalog) -> Finding:
     """Check whether the database takes a write, by writing one row."""
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         check_write(tx, secrets.token_hex(16))
     return Finding("database_writes", "takes writes")
 
@@ -73,7 +73,7 @@ def check_queue(broker: Broker) -> Finding:
 
 def check_workers(catalog: Catalog) -> Finding:
     """Check whether anybody renders ahead of time, by the leases that workers renew."""
-    with catalog.read("") as tx:
+    with catalog.read_system() as tx:
         state = read_worker_state(tx)
     waiting = (
         "nothing waits" if state.due_seconds is None else f"{state.due_kind} waits for {state.due_seconds:.0f} seconds"

@@ -43,7 +43,7 @@ def check_secrets(settings: Settings) -> Finding:
     with closing(Catalog(settings.effective_database_url)) as catalog:
         if not migrate.is_current(catalog):
             return Finding("secrets", "not looked at before the database is current")
-        with catalog.read("") as tx:
+        with catalog.read_system() as tx:
             is_any_plain = webhooks.is_any_plain(tx)
             sealed = [(Purpose.WEBHOOK, *one) for one in webhooks.list_sealed(tx)]
             sealed += [(Purpose.ACCESS_KEY, *one) for one in access_keys.list_sealed(tx)]

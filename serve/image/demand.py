@@ -39,7 +39,7 @@ class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
         self.add(demanded, CountedDemand(demanded, 1, datetime.now(UTC)))
 
     def _write_counts(self, counted: Mapping[DemandedForm, CountedDemand]) -> None:
-        with self._site.catalog.write("") as tx:
+        with self._site.catalog.write_system() as tx:
             add_requests(tx, list(counted.values()))
 
 

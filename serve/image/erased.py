@@ -46,7 +46,7 @@ class Erased:
     def _look(self) -> None:
         self._until = time.monotonic() + PATIENT
         try:
-            with self._site.catalog.read("") as tx:
+            with self._site.catalog.read_system() as tx:
                 self._under_way = erasures.list_under_way(tx)
         except DatabaseFault:
             # Pictures that are stored are served without it; what was known stays known.

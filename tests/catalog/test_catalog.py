@@ -84,10 +84,10 @@ def test_originals_of_before_are_live_where_an_import_or_an_upload_made_their_pa
 
 def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empty: Catalog) -> None:
     migrate.upgrade(empty)
-    with empty.write("") as tx:
+    with empty.write_system() as tx:
         tx.connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
     assert migrate.is_current(empty)
-    with empty.write("") as tx:
+    with empty.write_system() as tx:
         tx.connection.execute(sa.text("UPDATE alembic_version SET version_num = '0001'"))
     assert not migrate.is_current(empty)
 

@@ -54,7 +54,7 @@ def test_a_statement_that_is_wrong_is_no_outage(catalog: Catalog) -> None:
 def test_a_damaged_database_file_is_known(tmp_path: Path) -> None:
     (tmp_path / "packshot.db").write_bytes(b"no database" * 1000)
     damaged = Catalog(f"sqlite:///{tmp_path}/packshot.db")
-    with pytest.raises(DatabaseFault) as raised, damaged.write("") as tx:
+    with pytest.raises(DatabaseFault) as raised, damaged.write_system() as tx:
         check_write(tx, "token")
     found = recognise(raised.value)
     assert found is not None

@@ -171,7 +171,7 @@ class Playground:
                 refresh_packs(self.site, tenant, [pack_id])
 
     def _is_work_left(self) -> bool:
-        with self.site.catalog.read("") as tx:
+        with self.site.catalog.read_system() as tx:
             return bool(job_portions.jobs_to_enqueue(tx, *Priority))
 
     def snapshot(self, pack_id: str) -> Snapshot:

@@ -15,7 +15,7 @@ from packshot.catalog.database.transaction import Catalog
 
 def upgrade(catalog: Catalog, revision: str = "head") -> None:
     """Run every missing step up to `revision`, all or none."""
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         if not catalog.is_sqlite:
             # A step may take longer than any statement of a request.
             tx.connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
@@ -27,13 +27,13 @@ def upgrade(catalog: Catalog, revision: str = "head") -> None:
 
 def downgrade(catalog: Catalog, revision: str) -> None:
     """Run steps back to `revision`; "base" is the empty database."""
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         command.downgrade(_config(tx.connection), revision)
 
 
 def check(catalog: Catalog) -> None:
     """Raise `alembic.util.CommandError` if the tables and the history disagree."""
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         command.check(_config(tx.connection))
 
 
@@ -43,7 +43,7 @@ def is_current(catalog: Catalog) -> bool:
     A later release's steps leave this one working until the last process has
     been restarted, so that an upgrade needs no downtime (docs/operating.md).
     """
-    with catalog.read("") as tx:
+    with catalog.read_system() as tx:
         at = MigrationContext.configure(tx.connection).get_current_revision()
     if at is None:
         return False
@@ -53,7 +53,7 @@ def is_current(catalog: Catalog) -> bool:
 
 def new_step(catalog: Catalog, message: str) -> None:
     """Write the next step from the difference between tables and database; for developers."""
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         command.revision(_config(tx.connection), message, autogenerate=True)
 
 

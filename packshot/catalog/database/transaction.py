@@ -10,8 +10,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from packshot.errors import NotFound
 # What every fault of the database or the way to it is raised as.
 DatabaseFault = sa.exc.DBAPIError
 
+# What `Tx.tenant` is in a system transaction.
+_NO_TENANT = ""
 # Errors of the database that repeat whenever the statement does; SQLite has one code for all of them.
 _SQLITE_ERROR = 1
 
@@ -71,7 +73,11 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Tx:
-    """One open transaction on behalf of one tenant."""
+    """One open transaction.
+
+    Attributes:
+        tenant: the tenant it acts for; empty in a system transaction.
+    """
 
     connection: sa.Connection
     tenant: str
@@ -81,6 +87,10 @@ class Tx:
     def now(self) -> datetime:
         """The moment of the transaction; every row it writes carries this one."""
         return self.clock_reader.read()
+
+    def of(self, tenant: str) -> "Tx":
+        """Return this transaction on behalf of one tenant."""
+        return replace(self, tenant=tenant)
 
     def insert(self, table: sa.Table) -> Any:
         """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
@@ -165,6 +175,14 @@ class Catalog:
         """
         with self._write(tenant, time.monotonic() + WAIT_SECONDS) as tx:
             yield tx
+
+    def read_system(self) -> AbstractContextManager[Tx]:
+        """Open a system transaction, which acts for no tenant, to read; see `read`."""
+        return self.read(_NO_TENANT)
+
+    def write_system(self) -> AbstractContextManager[Tx]:
+        """Open a system transaction, which acts for no tenant, to write; see `write`."""
+        return self.write(_NO_TENANT)
 
     @contextmanager
     def _write(self, tenant: str, deadline: float) -> Iterator[Tx]:

@@ -169,7 +169,7 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
         sa.update(purges).where(purges.c.tenant_id == row.tenant_id, purges.c.id == row.id).values(**values)
     )
     if row.job_id is not None:
-        job_items.mark_running(replace(tx, tenant=row.tenant_id), row.job_id)
+        job_items.mark_running(tx.of(row.tenant_id), row.job_id)
     return PurgeClaim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, row.faults, token, row.job_id)
 
 
@@ -260,9 +260,7 @@ def _named(held: PurgeClaim) -> int:
 
 def _end_job(tx: Tx, held: PurgeClaim, counts: Counts, failure: Failure | None = None) -> None:
     if held.job_id is not None:
-        job_items.count_originals(
-            replace(tx, tenant=held.tenant), held.job_id, counts, () if failure is None else (failure,)
-        )
+        job_items.count_originals(tx.of(held.tenant), held.job_id, counts, () if failure is None else (failure,))
 
 
 def _taken(tx: Tx, provider_id: str) -> dict[str, Any]:

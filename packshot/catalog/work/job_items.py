@@ -6,7 +6,7 @@ carries its counts; they are added to the job in batches, not one row lock a pac
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -217,7 +217,7 @@ def _fold(tx: Tx, finished: Sequence[Any]) -> None:
         count.total += row.total_change
         last[place] = max(row.finished_at, last.get(place, row.finished_at))
     for (tenant, job_id), count in sorted(sums.items(), key=lambda entry: entry[0]):
-        tenant_tx = replace(tx, tenant=tenant)
+        tenant_tx = tx.of(tenant)
         _add(tenant_tx, job_id, count, last[tenant, job_id])
         close_finished(tenant_tx, [job_id])
 

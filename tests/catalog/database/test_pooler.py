@@ -38,9 +38,9 @@ def limits(connection: sa.Connection) -> dict[str, str]:
 def test_every_transaction_has_its_limits_and_leaves_none_to_other_clients(through: str) -> None:
     other_client = sa.create_engine(through, poolclass=sa.NullPool)
     with closing(Catalog(through)) as catalog:
-        with catalog.read("") as tx:
+        with catalog.read_system() as tx:
             assert limits(tx.connection) == LIMITS
-        with catalog.write("") as tx:
+        with catalog.write_system() as tx:
             assert limits(tx.connection) == LIMITS
         for _ in range(3):
             with other_client.connect() as connection:
@@ -57,7 +57,7 @@ def test_limits_that_the_database_has_itself_do_not_hide_a_pooler(postgres: Post
         with owner.connect() as connection:
             for name in LIMITS:
                 connection.exec_driver_sql(f"ALTER DATABASE \"{sa.make_url(url).database}\" SET {name} = '1h'")
-        with closing(Catalog(through)) as catalog, catalog.read("") as tx:
+        with closing(Catalog(through)) as catalog, catalog.read_system() as tx:
             assert limits(tx.connection) == LIMITS
 
 
@@ -92,7 +92,7 @@ def test_processes_that_repeat_a_statement_use_the_same_connections(postgres: Po
             with closing(Catalog(through)) as catalog:
                 # More often than a statement is run before the driver prepares it, under a name that another one has.
                 for _ in range(8):
-                    with catalog.write("") as tx:
+                    with catalog.write_system() as tx:
                         assert tenants.list_tenants(tx) == []
 
 
@@ -116,11 +116,11 @@ def test_without_a_pooler_the_session_has_the_limits_and_transactions_set_nothin
             def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
                 statements.append(statement)
 
-            with catalog.write("") as tx:
+            with catalog.write_system() as tx:
                 assert limits(tx.connection) == LIMITS
         assert not [text for text in statements if text.startswith("SET")]
         # A URL may have options of its own, which prevail.
-        with closing(Catalog(f"{url}&options=-c%20lock_timeout%3D3000")) as catalog, catalog.read("") as tx:
+        with closing(Catalog(f"{url}&options=-c%20lock_timeout%3D3000")) as catalog, catalog.read_system() as tx:
             assert limits(tx.connection) == LIMITS | {"lock_timeout": "3s"}
-        with closing(Catalog(f"{url}&options=-c%20statement_timeout%3D0")) as catalog, catalog.read("") as tx:
+        with closing(Catalog(f"{url}&options=-c%20statement_timeout%3D0")) as catalog, catalog.read_system() as tx:
             assert limits(tx.connection) == LIMITS | {"statement_timeout": "0"}

@@ -41,12 +41,12 @@ def postgres_catalog(postgres: Postgres) -> Iterator[Catalog]:
 
 
 def write(catalog: Catalog) -> None:
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         tx.connection.execute(sa.text("CREATE TABLE IF NOT EXISTS notes (text)"))
 
 
 def read(catalog: Catalog) -> None:
-    with catalog.read("") as tx:
+    with catalog.read_system() as tx:
         tx.connection.execute(sa.text("SELECT 1"))
 
 
@@ -61,7 +61,7 @@ def locked(catalog: Catalog) -> Iterator[sqlite3.Connection]:
 @contextmanager
 def stopped(catalog: Catalog) -> Iterator[None]:
     """Stop the process of PostgreSQL that serves the one connection in the pool."""
-    with catalog.read("") as tx:
+    with catalog.read_system() as tx:
         pid = tx.connection.scalar(sa.text("SELECT pg_backend_pid()"))
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -99,10 +99,10 @@ def test_writers_beside_a_lock_of_another_process_fail_while_one_tries_again(cat
 
 
 def test_writers_and_edits_wait_no_longer_for_a_transaction_of_their_own_process(catalog: Catalog) -> None:
-    with catalog.write(""):
+    with catalog.write_system():
         for begin in (catalog.write, catalog.edit):
             catalog._writable._set(None)
-            with pytest.raises(DatabaseFault) as raised, begin(""):
+            with pytest.raises(DatabaseFault) as raised, begin("acme"):
                 pytest.fail("two writers at a time")
             assert is_database_away(raised.value)
         read(catalog)
@@ -118,17 +118,17 @@ def test_edits_that_are_held_for_long_fail_instead_of_waiting_for_ever(catalog: 
         return let_go.is_set()
 
     def hold() -> None:
-        with catalog.hold_edits("", is_calm, 60.0):
+        with catalog.hold_edits("acme", is_calm, 60.0):
             pass
 
     holding = threading.Thread(target=hold)
     holding.start()
     held.wait(10)
-    with pytest.raises(DatabaseFault), catalog.edit(""):
+    with pytest.raises(DatabaseFault), catalog.edit("acme"):
         pytest.fail("edits are held")
     let_go.set()
     holding.join(30)
-    with catalog.edit(""):
+    with catalog.edit("acme"):
         pass
 
 
@@ -138,7 +138,7 @@ def test_a_server_that_falls_silent_within_a_transaction_ends_it(
     stopped_pids: list[int] = []
 
     def ask_twice() -> None:
-        with postgres_catalog.read("") as tx:
+        with postgres_catalog.read_system() as tx:
             stopped_pids.append(tx.connection.scalar(sa.text("SELECT pg_backend_pid()")) or 0)
             monkeypatch.setattr(tx.connection.connection.driver_connection, "patience", 0.2)
             os.kill(stopped_pids[0], signal.SIGSTOP)
@@ -160,7 +160,7 @@ def test_a_connection_that_fell_silent_is_replaced_before_it_is_used(
     monkeypatch.setattr(limits, "PING_SECONDS", 0.2)
     with stopped(postgres_catalog):
         read(postgres_catalog)
-        with postgres_catalog.write("") as tx:
+        with postgres_catalog.write_system() as tx:
             assert tx.connection.scalar(sa.text("SELECT 1")) == 1
 
 
@@ -168,7 +168,7 @@ def test_a_pool_that_is_used_up_is_an_outage_of_the_database(
     postgres_catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres_catalog.engine.pool, "_timeout", 0.2)
-    with postgres_catalog.read(""), postgres_catalog.read(""):
+    with postgres_catalog.read_system(), postgres_catalog.read_system():
         with pytest.raises(DatabaseFault) as raised:
             read(postgres_catalog)
         assert is_database_away(raised.value)

@@ -67,7 +67,7 @@ def delete(playground: Playground, pack_id: str) -> None:
 def age(playground: Playground, time: timedelta) -> None:
     """Let what was deleted so far be older."""
     table = artwork.deletions
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         for row in tx.connection.execute(sa.select(table)).all():
             here = (table.c.tenant_id == row.tenant_id, table.c.id == row.id, table.c.subject == row.subject)
             tx.connection.execute(sa.update(table).where(*here).values(deleted_at=row.deleted_at - time))
@@ -200,7 +200,7 @@ def test_who_looks_too_rarely_starts_over_and_who_looks_goes_on(playground: Play
     delete(playground, second)
     begun = Copy(playground, 1)
     begun.cursor = begun.page().end
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert deletions.delete_old_deletions(tx, timedelta(days=30)) == 1
         assert deletions.delete_old_deletions(tx, timedelta(days=30)) == 0
     with pytest.raises(Resync) as refused:
@@ -218,7 +218,7 @@ def test_deletions_outlive_what_was_deleted_by_a_month(playground: Playground) -
     (pack_id,) = make(playground, "film")
     delete(playground, pack_id)
     age(playground, timedelta(days=120))
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert deletions.delete_old_deletions(tx, timedelta(days=100)) == 0
         assert deletions.delete_old_deletions(tx, timedelta(days=80)) == 1
 
@@ -228,7 +228,7 @@ def test_deletions_are_forgotten_some_at_a_time(playground: Playground, monkeypa
     for pack_id in make(playground, "a", "b", "c"):
         delete(playground, pack_id)
     age(playground, timedelta(days=91))
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert [deletions.delete_old_deletions(tx, timedelta(0)) for _ in range(3)] == [2, 1, 0]
 
 
@@ -237,12 +237,12 @@ class Backup:
 
     def __init__(self, playground: Playground) -> None:
         self._playground = playground
-        with playground.site.catalog.read("") as tx:
+        with playground.site.catalog.read_system() as tx:
             self._row = tx.connection.execute(sa.select(artwork.sequences)).one()._asdict()
             self._epochs = tx.connection.execute(sa.select(artwork.epochs)).all()
 
     def restore(self) -> None:
-        with self._playground.site.catalog.write("") as tx:
+        with self._playground.site.catalog.write_system() as tx:
             tx.connection.execute(sa.delete(artwork.deletions))
             tx.connection.execute(sa.delete(artwork.packs).where(artwork.packs.c.sequence_number > self._row["value"]))
             tx.connection.execute(sa.update(artwork.sequences).values(**self._row))

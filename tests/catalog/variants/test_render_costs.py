@@ -16,7 +16,7 @@ from tests.support.playground import TENANT, Playground
 
 def learnt(playground: Playground, tally: Tally) -> RenderCosts:
     """Write down what was counted, and return what is known then."""
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         write_costs(tx, tally.take())
     with playground.site.catalog.read(TENANT) as tx:
         return read_costs(tx)

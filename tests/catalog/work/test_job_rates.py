@@ -93,7 +93,7 @@ def test_a_job_whose_workers_died_has_no_pace_and_says_so(playground: Playground
     job = _open_job(playground)
     assert (job.variants_per_second, job.stalled_reason) == (pytest.approx(23.0), None)
     assert job.eta_seconds is not None
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         leases.release_all(tx)
         then = tx.now - timedelta(seconds=100)
     dead = _age(playground, job, heartbeat_at=then, rate_at=then, started_at=then)
@@ -107,7 +107,7 @@ def test_a_job_whose_workers_died_has_no_pace_and_says_so(playground: Playground
 
 def test_a_job_that_is_quiet_while_a_worker_lives_is_not_said_to_have_none(playground: Playground) -> None:
     job = _open_job(playground)
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         then = tx.now - timedelta(seconds=100)
     assert _age(playground, job, heartbeat_at=then).stalled_reason is None
 
@@ -120,7 +120,7 @@ def test_a_job_that_is_stopped_has_no_pace(playground: Playground, state: JobSta
 
 def test_a_lease_that_is_renewed_is_a_worker_too(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert not read_worker_state(tx).has_worker
     with playground.site.catalog.write(TENANT) as tx:
         assert claim(tx, [pack_id])

@@ -234,7 +234,7 @@ def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playg
     assert not playground.doorbell.rings
     first.tick()
     assert playground.doorbell.rings
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert not leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)
         leases.release_all(tx)
         assert leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)

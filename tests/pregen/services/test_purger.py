@@ -534,15 +534,15 @@ def test_a_process_killed_at_any_point_loses_no_purge(front: Front, point: str) 
 def test_who_lost_the_lease_ends_nothing(front: Front) -> None:
     front.playground.pack()
     catalog = front.playground.site.catalog
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         (zombie,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
         assert purge_batches.claim_due(tx, limit=10, most_tags=30) == []
     front.let_pass(purge_batches.LEASE_TIME)
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         (heir,) = purge_batches.claim_due(tx, limit=10, most_tags=30)
         purge_batches.mark_complete(tx, zombie, "purge-1", repeat_after=None)
     assert front.row().state is PurgeState.RUNNING
-    with catalog.write("") as tx:
+    with catalog.write_system() as tx:
         purge_batches.mark_complete(tx, heir, "purge-2", repeat_after=None)
     assert (front.row().state, front.row().provider_id) == (PurgeState.SUCCEEDED, "purge-2")
 

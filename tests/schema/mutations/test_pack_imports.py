@@ -235,10 +235,10 @@ def test_an_outage_of_ours_counts_against_no_address(api: Api, host: Host, monke
 def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: Api, host: Host) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
-    with api.playground.site.catalog.write("") as tx:
+    with api.playground.site.catalog.write_system() as tx:
         assert claim_due(tx) is not None
     assert not UrlImporter(api.playground.site, api.playground.doorbell).step(), "somebody is at it"
-    with api.playground.site.catalog.write("") as tx:
+    with api.playground.site.catalog.write_system() as tx:
         tx.connection.execute(sa.update(url_imports).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "SUCCEEDED"

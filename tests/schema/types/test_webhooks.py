@@ -179,7 +179,7 @@ def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
 ) -> None:
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert len(webhook_deliveries.claim_due(tx, limit=9, each=9)) == 1
     assert not teller.tick()
     let_pass(playground, webhook_deliveries.LEASE_TIME + timedelta(seconds=1))

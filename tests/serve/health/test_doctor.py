@@ -78,7 +78,7 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
     assert none.status is Status.FAILING
     assert "no live worker; an order waits for" in str(none.problems[0])
     assert "start `packshot worker`" in str(none.problems[0])
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE_TIME)
     assert _examine(playground)["workers"].status is Status.OK
 

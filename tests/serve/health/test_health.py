@@ -54,7 +54,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch, playground: Playground) -> None:
     monkeypatch.setattr("serve.health.endpoints.SOFT_PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr("serve.health.endpoints.FIRST_PATIENCE_SECONDS", 30.0)
     monkeypatch.setattr("serve.health.endpoints.PATIENCE_SECONDS", 30.0)
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         assert leases.take_lease(tx, DISPATCHER, "a worker", LEASE_TIME)
 
 
@@ -289,7 +289,7 @@ def test_a_full_queue_and_one_that_drops_messages_are_named(playground: Playgrou
 
 
 def test_no_live_worker_is_named(client: TestClient, playground: Playground) -> None:
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         leases.release_all(tx)
     found = _ready(client)
     assert _ailing(found) == {"workers": "no live worker; nothing waits"}

@@ -63,7 +63,7 @@ def rows(playground: Playground) -> dict[str, int]:
 def remember(playground: Playground, request: str, requests: int, format: Format = Format.JPEG, **other: Any) -> None:
     """Have a request counted, as if it had been rendered that often."""
     asked = DemandedForm(other.get("tenant", TENANT), other.get("location", "main"), format, request)
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         add_requests(tx, [CountedDemand(asked, requests, other.get("at", NOW))])
 
 
@@ -155,7 +155,7 @@ def test_hostile_variety_fills_neither_memory_nor_table(
     assert rows(playground) == {f"width={width}": 2 if width == 1 else 1 for width in range(1, 6)}
     remember(playground, "width=777", 1_000, at=NOW - timedelta(days=30))
     asked = [DemandedForm(TENANT, "main", Format.JPEG, f"width={width}") for width in range(1000, 3000)]
-    with playground.site.catalog.write("") as tx:
+    with playground.site.catalog.write_system() as tx:
         add_requests(tx, [CountedDemand(one, 2, NOW + timedelta(seconds=n)) for n, one in enumerate(asked)])
     kept = rows(playground)
     assert len(kept) <= MAX_REQUESTED + MAX_RECENT
