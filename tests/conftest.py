@@ -31,7 +31,7 @@ CLUSTERS = {
 }
 
 
-class Shares(LoadFileScheduling):
+class Shares(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
     """Hands out tests file by file, and files that share a cluster to one process."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -88,7 +88,8 @@ def test_a_distribution_without_tags_is_purged_by_paths(cloudfront: CloudFront) 
 def test_however_many_packs_are_purged_by_paths_their_wildcards_fit(cloudfront: CloudFront, packs: int) -> None:
     cloudfront.tag_header = None
     ids = [f"{number:024x}" for number in range(packs)]
-    cloudfront.copies = {f"/api/v2/img/{id}": set() for id in ids} | {f"/i/{TENANT}/{id}/x.jpg": set() for id in ids}
+    paths = [path for id in ids for path in (f"/api/v2/img/{id}", f"/i/{TENANT}/{id}/x.jpg")]
+    cloudfront.copies = {path: set() for path in paths}
     tags = [f"{kind}:{TENANT}:{id}" for id in ids for kind in "pe"]
     purger = purger_of(cloudfront, by_tags=False)
     purger.is_complete(purger.purge(tags, reference="1", erasing=False))

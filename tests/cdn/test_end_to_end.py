@@ -6,8 +6,10 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import boto3.session
 import httpx2 as httpx
@@ -21,7 +23,7 @@ from tests.servers import cluster, local_cdn
 from tests.servers.cluster import Cluster
 from tests.servers.local_cdn import LocalCdn
 from tests.servers.ports import free_port
-from tests.support.admin import Admin, wait_for
+from tests.support.admin import Admin, is_erased, wait_for
 from tests.support.pictures import jpeg, photo
 from tests.support.server import serving
 
@@ -47,7 +49,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if lacking := local_cdn.missing():
         pytest.skip(lacking)
     folder, port = tmp_path_factory.mktemp("behind"), free_port()
-    settings = {"PACKSHOT_CDN": "varnish", "PACKSHOT_VARNISH_URLS": f"http://127.0.0.1:{port}"}
+    settings: dict[str, Any] = {"PACKSHOT_CDN": "varnish", "PACKSHOT_VARNISH_URLS": f"http://127.0.0.1:{port}"}
     ports = (free_port(), free_port())
     with cluster.running(folder / "c", ports=ports, workers=1, settings=settings, program=PROGRAM) as running:
         yield running
@@ -285,7 +287,7 @@ def test_what_was_erased_is_gone_from_the_cdn(cdn: LocalCdn, admin: Admin) -> No
         assert kept(cdn, path) == "hit"
     admin.do("erasePack", f'id: "{pack_id}", reason: "a test"', "job { id }")
     for path in (stable, immutable):
-        wait_for(lambda path=path: cdn.get(path).status_code == 410)
+        wait_for(partial(is_erased, cdn.client, path))
 
 
 def test_pictures_go_on_while_every_application_is_down(
@@ -324,7 +326,7 @@ def test_pictures_of_a_tenant_that_requires_keys_are_shown_to_nobody_else(
     with installation.command("tenant", "require-keys", "default") as requiring:
         assert requiring.stderr is not None
         try:
-            wait_for(lambda: "Keys are required" in requiring.stderr.readline())
+            next(line for line in requiring.stderr if "Keys are required" in line)
             wait_until_purged(admin)
             for path in (stable, immutable):
                 for _ in range(2):
@@ -341,7 +343,7 @@ def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp
     if lacking := local_cdn.missing():
         pytest.skip(lacking)
     port = free_port()
-    settings = {"PACKSHOT_CDN": "varnish", "PACKSHOT_VARNISH_URLS": f"http://127.0.0.1:{port}"}
+    settings: dict[str, Any] = {"PACKSHOT_CDN": "varnish", "PACKSHOT_VARNISH_URLS": f"http://127.0.0.1:{port}"}
     with (
         origin.running() as network,
         local_cdn.running(tmp_path / "cdn", [network.url], cache_port=port) as cdn,

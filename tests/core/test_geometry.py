@@ -136,7 +136,7 @@ def test_a_covered_box_is_a_minimum_and_one_side_of_the_picture_is_its_own(pictu
 def test_a_focal_point_is_found_again_in_a_region_or_at_its_nearest_edge() -> None:
     region = Box(100, 100, 200, 100)
     assert focal_anchor(0.5, 0.5, Size(400, 300), region) == Anchor(0.5, 0.5)
-    assert focal_anchor(0.5, 0.4, Size(400, 300), region) == Anchor(0.5, pytest.approx(0.2))
+    assert focal_anchor(0.5, 0.4, Size(400, 300), region) == pytest.approx(Anchor(0.5, 0.2))
     assert focal_anchor(0.1, 0.9, Size(400, 300), region) == Anchor(0.0, 1.0)
 
 

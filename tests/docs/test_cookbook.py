@@ -33,6 +33,7 @@ class Reader:
         assert isinstance(operation, OperationDefinitionNode)
         names = [definition.variable.name.value for definition in operation.variable_definitions or ()]
         variables = {name: self.known[name] for name in names}
+        data: dict[str, Any]
         data = self.follow(example, variables) if example.startswith("subscription") else self.ask(example, variables)
         self.learn(data)
         return data

@@ -199,14 +199,14 @@ def test_a_variant_made_while_it_is_looked_at_is_left_alone(
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     monkeypatch.setattr(scrubbing, "MIN_AGE", timedelta(0))
-    real = scrubbing.reconciliation.read_claimed
+    real = reconciliation.read_ledger_rows
 
     def render_after(*args: Any) -> Any:
         rows = real(*args)
         playground.run_jobs()
         return rows
 
-    monkeypatch.setattr(scrubbing.reconciliation, "read_ledger_rows", render_after)
+    monkeypatch.setattr(reconciliation, "read_ledger_rows", render_after)
     playground.site.variants.put(f"{TENANT}/{pack_id}/x", b"", Metadata("image/avif", None, ()))
     mend(playground)
     monkeypatch.undo()
@@ -267,7 +267,7 @@ def test_more_packs_than_are_read_at_once_are_all_looked_at(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scrubbing, "PACKS_AT_ONCE", 2)
-    monkeypatch.setattr(scrubbing.reconciliation, "PORTION", 3)
+    monkeypatch.setattr(reconciliation, "PORTION", 3)
     ids = sorted(playground.pack(picture=photo(20, 20 + number)) for number in range(7))
     playground.run_jobs()
     for pack_id in (ids[0], ids[3], ids[6]):

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -91,7 +92,9 @@ def test_members_without_content_count_as_received_bytes(tmp_path: Path) -> None
 
 @given(st.binary(max_size=300_000), st.integers(1, 70_000), st.sampled_from(["gzip", "zlib", "raw"]))
 def test_however_a_body_is_divided_it_is_decoded_in_small_parts(data: bytes, step: int, kind: str) -> None:
-    encoded = {"gzip": gzip.compress, "zlib": zlib.compress, "raw": raw_deflate}[kind](data * 3)
+    coders: dict[str, Callable[[bytes], bytes]]
+    coders = {"gzip": gzip.compress, "zlib": zlib.compress, "raw": raw_deflate}
+    encoded = coders[kind](data * 3)
     chunks = [encoded[start : start + step] for start in range(0, len(encoded), step)]
     parts = list(decode_body(chunks, ["gzip" if kind == "gzip" else "deflate"]))
     assert b"".join(parts) == data * 3

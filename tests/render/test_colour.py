@@ -89,7 +89,7 @@ def delta_e2000(one: Floats, other: Floats) -> Floats:
     sc, sh = 1 + 0.045 * c, 1 + 0.015 * c * t
     rotation = np.sin(np.radians(60 * np.exp(-(((hue - 275) / 25) ** 2)))) * 2 * np.sqrt(c**7 / (c**7 + 25.0**7))
     parts = (dl / sl) ** 2 + (dc / sc) ** 2 + (big_dh / sh) ** 2 - rotation * (dc / sc) * (big_dh / sh)
-    return np.sqrt(parts.clip(0))
+    return np.asarray(np.sqrt(parts.clip(0)))
 
 
 def colours(steps: int = 9) -> npt.NDArray[np.uint8]:

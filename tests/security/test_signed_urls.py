@@ -2,6 +2,7 @@
 
 import random
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -36,7 +37,7 @@ DOOR = TenantAccess(True, True, False, frozenset(), SECRETS)
 def opened(url: str, host: str = "testserver") -> Address | None:
     """Return what the URL opens, through the same door as a request; None: nothing."""
     path, _, query = url.partition("?")
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "method": "GET",
         "path": path,

@@ -317,7 +317,7 @@ def _nobodys(theirs: dict[str, Any]) -> dict[str, Any]:
 
     def swap(text: str) -> str:
         for name in ("pack", "job", "purge", "location"):
-            text = text.replace(theirs[name].rpartition(":")[2], NOBODYS[name].rpartition(":")[2])
+            text = text.replace(theirs[name].rpartition(":")[2], str(NOBODYS[name]).rpartition(":")[2])
         return text
 
     composed = {name: swap(theirs[name]) for name in ("slot", "variant", "place")}

@@ -146,7 +146,8 @@ class OldService:
         pack, location = self.packs.get(id), query.get("location", "main")
         if pack is None:
             return None
-        following, seen = location, [location]
+        following: str | None = location
+        seen: list[str | None] = [location]
         while following and (id, following) not in self.uploaded:
             following = self.configs.get(following, {}).get("fallback")
             if following in seen:
@@ -155,15 +156,16 @@ class OldService:
         data = self.uploaded.get((id, following or pack.get("mainImageLocation") or "main"))
         if data is None or not data.startswith(b"\xff\xd8"):
             return data  # It gives what it cannot draw as it is.
-        with Image.open(BytesIO(data)) as picture:
-            picture.load()
+        with Image.open(BytesIO(data)) as opened:
+            opened.load()
+        picture: Image.Image = opened
         crop = pack["imageLocations"].get(location, {}).get("cropInfo")
         if crop and query.get("skip-crop") != "true":
             width, height = picture.size
             box = crop["topLeftX"] * width, crop["topLeftY"] * height, crop["bottomRightX"] * width
             picture = picture.crop((*map(round, box), round(crop["bottomRightY"] * height)))
         config = self.configs.get(location, {})
-        size = (config.get("width"), config.get("height"))
+        size: tuple[Any, Any] = (config.get("width"), config.get("height"))
         if "width" in query:
             width = min(int(query["width"]), picture.width)
             follows = picture if query.get("location-ratio") == "false" else None

@@ -246,7 +246,12 @@ def test_an_object_is_found_without_asking_for_the_folder(root: Path, monkeypatc
     store.put("a", b"body", PLAIN)
     asked: list[Path] = []
     real = Path.is_dir
-    monkeypatch.setattr(Path, "is_dir", lambda path, **how: asked.append(path) or real(path, **how))
+
+    def is_dir(path: Path, **how: Any) -> bool:
+        asked.append(path)
+        return real(path, **how)
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
     assert store.get("a")[0] == b"body"
     assert store.head("a") is not None
     with store.as_file("a"), store.open("a"):

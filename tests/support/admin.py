@@ -22,6 +22,11 @@ def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
     raise AssertionError("it did not come to pass in time")
 
 
+def is_erased(client: httpx.Client, url: str) -> bool:
+    """Whether the server says that what was there is gone for good."""
+    return client.get(url).status_code == 410
+
+
 class Admin:
     """Talks to one application."""
 

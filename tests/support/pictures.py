@@ -139,6 +139,13 @@ def exif(orientation: int = 1) -> bytes:
     return data.tobytes()
 
 
+def pixel(picture: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
+    """Return the bands of one pixel."""
+    bands = picture.getpixel(place)
+    assert isinstance(bands, tuple)
+    return bands
+
+
 def turned(upright: Image.Image, orientation: int) -> Image.Image:
     """Return what a file of that EXIF orientation stores of an upright picture."""
     return upright.transpose(_AS_STORED[orientation]) if orientation in _AS_STORED else upright

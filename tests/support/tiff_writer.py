@@ -4,11 +4,14 @@ import lzma
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Samples = npt.NDArray[np.generic]
+Order = Literal["<", ">"]
+"""Of bytes: little endian or big endian."""
 
 NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA = 1, 5, 8, 32946, 32773, 34925
 SHORT, LONG = 3, 4
@@ -22,7 +25,7 @@ def tiff(
     photometric: int,
     bits: int | None = None,
     planar: int = 1,
-    order: str = "<",
+    order: Order = "<",
     compression: int = NONE,
     predictor: int = 1,
     tile: int = 0,
@@ -81,7 +84,7 @@ def tiff(
 def file(
     entries: Mapping[int, tuple[int, Sequence[int]]],
     parts: Sequence[bytes],
-    order: str = "<",
+    order: Order = "<",
     *,
     tiled: bool = False,
     second: Mapping[int, tuple[int, Sequence[int]]] | None = None,
@@ -107,7 +110,7 @@ def file(
     return head + body + _directory(whole, first, order)
 
 
-def _directory(entries: Mapping[int, tuple[int, Sequence[int]]], at: int, order: str) -> bytes:
+def _directory(entries: Mapping[int, tuple[int, Sequence[int]]], at: int, order: Order) -> bytes:
     far = at + 2 + 12 * len(entries) + 4
     table, beyond = struct.pack(order + "H", len(entries)), b""
     for tag, (kind, values) in sorted(entries.items()):
@@ -121,7 +124,7 @@ def _directory(entries: Mapping[int, tuple[int, Sequence[int]]], at: int, order:
     return table + b"\0\0\0\0" + beyond
 
 
-def _raw(part: Samples, depth: int, order: str, predictor: int) -> bytes:
+def _raw(part: Samples, depth: int, order: Order, predictor: int) -> bytes:
     height, width, channels = part.shape
     if depth < part.dtype.itemsize * 8:
         # Packed from the highest bit on; each row begins at a byte.
@@ -131,13 +134,13 @@ def _raw(part: Samples, depth: int, order: str, predictor: int) -> bytes:
     if predictor == 2:
         numbers = part.view(f"u{part.dtype.itemsize}")
         before = np.concatenate([np.zeros_like(numbers[:, :1]), numbers[:, :-1]], axis=1)
-        return (numbers - before).astype(numbers.dtype.newbyteorder(order)).tobytes()
+        return np.asarray(numbers - before).astype(numbers.dtype.newbyteorder(order)).tobytes()
     if predictor == 3:
         # Of each row all highest bytes come first, in both byte orders; then differences of bytes.
         split = part.astype(part.dtype.newbyteorder(">")).reshape(height, -1, 1).view(np.uint8)
         planes = split.transpose(0, 2, 1).reshape(height, -1)
         before = np.concatenate([np.zeros((height, channels), np.uint8), planes[:, :-channels]], axis=1)
-        return (planes - before).tobytes()
+        return np.asarray(planes - before).tobytes()
     return part.astype(part.dtype.newbyteorder(order)).tobytes()
 
 

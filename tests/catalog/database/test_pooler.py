@@ -22,7 +22,7 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def through(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[str]:
     """The URL of a fresh database through PgBouncer."""
     mode, more = request.param

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from packshot.catalog.packs.packs import PackFilter, PackOrder, list_packs
 from packshot.catalog.tables.artwork import variants
 from packshot.catalog.variants import collection, ledger
+from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
 from pregen.queue.broker import make_broker
 from resolvers import jobs, manual_purges, packs, previews
@@ -122,7 +123,7 @@ def test_a_regeneration_reads_few_rows(playground: Playground, pack_id: str) -> 
     with playground.site.catalog.write(TENANT) as tx:
         ledger.retry_failures(tx, [pack_id])
     with counting(playground) as counter:
-        jobs.regenerate_packs(playground.caller, [pack_id], jobs.Priority.BULK)
+        jobs.regenerate_packs(playground.caller, [pack_id], Priority.BULK)
         playground.run_jobs()
     assert 0 < counter.rows < FEW
 
@@ -143,7 +144,7 @@ def test_an_edit_reads_few_rows_and_marks_each_picture_once(playground: Playgrou
     packs.set_crop(playground.caller, pack_id, "main", Crop(0.0, 0.0, 1.0, 1.0))
     playground.run_jobs()
     with playground.site.catalog.read(TENANT) as tx:
-        assert tx.connection.scalar(left.where(variants.c.superseded_at.is_(None))) >= FOREIGN
+        assert tx.connection.execute(left.where(variants.c.superseded_at.is_(None))).scalar_one() >= FOREIGN
 
 
 def test_a_tenants_collection_does_not_read_another_tenants_rows(playground: Playground, pack_id: str) -> None:
@@ -177,7 +178,7 @@ def test_no_statement_walks_through_all_variants_of_a_pack(playground: Playgroun
     test_pages_and_the_admin_api_read_few_rows(playground, pack_id)
     test_plans_previews_and_purges_read_few_rows(playground, pack_id)
     test_an_edit_reads_few_rows_and_marks_each_picture_once(playground, pack_id)
-    jobs.regenerate_packs(playground.caller, [pack_id], jobs.Priority.BULK)
+    jobs.regenerate_packs(playground.caller, [pack_id], Priority.BULK)
     packs.delete_pack(playground.caller, pack_id)
     sa.event.remove(engine, "before_cursor_execute", note)
     assert seen

@@ -153,8 +153,14 @@ def test_a_silent_queue_is_asked_once_for_many_packs(playground: Playground, mon
     server.start()
     settings = Settings(**playground.settings.model_dump() | {"redis_url": server.connection_url})
     doorbell = QueueDoorbell(make_broker(settings))
-    real, asked = doorbell.send, []
-    monkeypatch.setattr(doorbell, "send", lambda *args: (asked.append(args), real(*args)))
+    real = doorbell.send
+    asked: list[Any] = []
+
+    def send(*args: Any) -> Any:
+        asked.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(doorbell, "send", send)
     process = server.client().info("server")["process_id"]
     os.kill(process, signal.SIGSTOP)
     try:

@@ -85,7 +85,7 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
     monkeypatch.setattr("pregen.refreshing.refresh.LOOK_SECONDS", 0.0)
     pack_ids = ordered(playground, 3)
     real = playground.site.renderer.render
-    edited = []
+    edited: list[str] = []
 
     def render(*args: Any, **keywords: Any) -> Any:
         if not edited:
@@ -150,7 +150,8 @@ def test_what_an_editor_waits_for_is_there_before_what_a_bulk_job_wants_of_the_s
     playground.location("cover", width=9, height=9, fallback="main")
     playground.dispatcher.tick()
     playground.doorbell.rings.clear()
-    real, drawn = playground.site.renderer.render, []
+    real = playground.site.renderer.render
+    drawn: list[set[int]] = []
 
     def render(original: Any, drawings: Any, *args: Any, **keywords: Any) -> Any:
         if drawn:

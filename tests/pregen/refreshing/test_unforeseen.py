@@ -23,10 +23,11 @@ from packshot.catalog.tables.work import webhook_deliveries as delivery_table
 from packshot.catalog.variants.ledger import VariantState
 from packshot.catalog.work import url_imports
 from packshot.catalog.work.jobs import Failure, Job, JobState
+from packshot.catalog.work.orders import Priority
 from packshot.errors import BadState, ErrorCode
 from packshot.geometry import Crop
 from packshot.render.processes.pool import Renderer
-from pregen.refreshing import refresh
+from packshot.variants.resolve import planned_all
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.purger import Purger
 from pregen.services.webhook_sender import WebhookSender
@@ -91,7 +92,7 @@ def change(playground: Playground, _: Host) -> Job:
 def regenerate(playground: Playground, _: Host) -> Job:
     playground.pack(picture=photo(64, 48))
     playground.run_jobs()
-    return jobs.regenerate_tenant(playground.caller, None, jobs.Priority.BULK)
+    return jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
 
 
 def fetch(playground: Playground, host: Host) -> Job:
@@ -189,12 +190,11 @@ def test_a_pack_that_nobody_can_render_takes_no_other_of_its_batch_along(
     playground: Playground, clock: MovedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good, bad = playground.pack(picture=photo(64, 48)), playground.pack(picture=photo(48, 64))
-    real = refresh.planned_all
 
     def stumbling(snapshot: Any, *args: Any, **kwargs: Any) -> Any:
         if snapshot.pack.id == bad:
             stumble()
-        return real(snapshot, *args, **kwargs)
+        return planned_all(snapshot, *args, **kwargs)
 
     monkeypatch.setattr("pregen.refreshing.refresh.planned_all", stumbling)
     for _ in range(MAX_FAULTS):

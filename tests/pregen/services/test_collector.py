@@ -14,6 +14,7 @@ from packshot.catalog.packs import packs
 from packshot.catalog.tables.artwork import location_versions, originals, variants
 from packshot.catalog.variants import collection
 from packshot.catalog.variants.ledger import VariantState
+from packshot.errors import NotFound
 from packshot.geometry import Crop
 from packshot.maintenance import collect
 from packshot.maintenance.collect import Collected, collect_all, collect_originals, make_faults, survey
@@ -220,7 +221,7 @@ def test_an_original_that_nothing_shows_goes_and_one_that_something_shows_stays(
 def test_bytes_that_no_pack_came_to_show_are_collected_too(playground: Playground) -> None:
     data = jpeg(photo(60, 40))
     pack_id = playground.pack(picture=photo(30, 30))
-    with pytest.raises(packs.NotFound):
+    with pytest.raises(NotFound):
         playground.show(pack_id, "absent", data)
     playground.location("small", width=9)
     pass_days(playground, 31)

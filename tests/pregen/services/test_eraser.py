@@ -284,7 +284,7 @@ def test_on_s3_no_version_is_left_and_scrubbing_and_collecting_see_the_same(
     client = boto3.session.Session().client("s3", endpoint_url=s3.endpoint_url, region_name="us-east-1")
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     playground = Playground(tmp_path / "data", renderer)
-    stores = {
+    stores: dict[str, Any] = {
         name: S3Store(bucket, prefix=f"{name}/", scratch=tmp_path, endpoint_url=s3.endpoint_url)
         for name in ("originals", "variants", "uploads", "tombstones")
     }

@@ -14,6 +14,7 @@ from packshot.errors import BadState, ErrorCode
 from packshot.geometry import Crop
 from packshot.maintenance import collect, erase, scrub
 from packshot.maintenance.marks import check_epoch, write_marks
+from packshot.production import supersede_outdated
 from packshot.storage.base import Metadata
 from pregen.refreshing import activate
 from pregen.refreshing.activate import mark_portion
@@ -177,7 +178,7 @@ def test_what_a_change_superseded_is_marked_of_every_pack_but_the_one_at_fault(
         tx.connection.execute(sa.update(variants).values(fingerprint="0" * 16))
         tx.connection.execute(sa.update(tenants).values(unmarked_after=""))
     bad, *good = sorted(pack_ids)
-    monkeypatch.setattr(activate, "supersede_outdated", stumble_at(bad, activate.supersede_outdated, 1))
+    monkeypatch.setattr(activate, "supersede_outdated", stumble_at(bad, supersede_outdated, 1))
     mark_portion(playground.site, TENANT)
     assert [len(superseded(playground, pack_id)) for pack_id in good] == [3, 3]
     assert superseded(playground, bad) == []

@@ -10,7 +10,7 @@ from PIL import Image
 from packshot.errors import PackshotError, Unrenderable, UnsupportedMedia
 from packshot.geometry import Box, Size
 from packshot.model import Format
-from packshot.render.decoding.decode import decode
+from packshot.render.decoding.decode import Decoded, decode
 from packshot.render.drawing import paths
 from packshot.render.drawing.pipeline import Rendered, render_all
 from packshot.render.drawing.probe import probe
@@ -108,7 +108,7 @@ def test_a_lossless_jpeg_is_accepted_and_drawn_at_every_size(size: int, grey: in
 def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     found = paths.decode_paths(pictures.jpeg(pictures.photo(64, 64)), LIMITS)
 
-    def fails() -> None:
+    def fails() -> Decoded:
         raise Unrenderable("The picture is damaged and cannot be decoded.")
 
     monkeypatch.setattr("packshot.render.drawing.probe.decode_paths", lambda *_: replace(found, half=fails))

@@ -74,7 +74,7 @@ def png(samples: Samples, kind: int, depth: int, *, interlaced: bool = False, ch
 def drawn(kind: int, depth: int) -> Samples:
     most = 2**depth - 1
     y, x, channel = np.mgrid[0:HEIGHT, 0:WIDTH, 0 : CHANNELS[kind]]
-    return ((x * 37 + y * 11 + channel * 71) * most // 255 % (most + 1)).astype(np.int64)
+    return np.asarray((x * 37 + y * 11 + channel * 71) * most // 255 % (most + 1), np.int64)
 
 
 def colours(depth: int) -> npt.NDArray[np.uint8]:
@@ -87,7 +87,7 @@ def expected(samples: Samples, kind: int, depth: int) -> npt.NDArray[np.uint8]:
     if kind == PALETTE:
         rgb = colours(depth)[samples[..., 0]]
         return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], -1)
-    scaled = (samples * 255 / (2**depth - 1)).round().astype(np.uint8)
+    scaled: npt.NDArray[np.uint8] = (samples * 255 / (2**depth - 1)).round().astype(np.uint8)
     if kind in (GREY, GREY_ALPHA):
         scaled = scaled[..., [0, 0, 0, *range(1, scaled.shape[-1])]]
     if scaled.shape[-1] == 3:

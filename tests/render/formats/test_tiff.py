@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,20 @@ from packshot.render.drawing.probe import probe
 from packshot.render.limits import Limits
 from packshot.render.revision import DecodeRevision
 from tests.support import pictures
-from tests.support.tiff_writer import DEFLATE, LONG, LZMA, LZW, NONE, OLD_DEFLATE, PACKBITS, SHORT, Samples, file, tiff
+from tests.support.tiff_writer import (
+    DEFLATE,
+    LONG,
+    LZMA,
+    LZW,
+    NONE,
+    OLD_DEFLATE,
+    PACKBITS,
+    SHORT,
+    Order,
+    Samples,
+    file,
+    tiff,
+)
 
 LIMITS = Limits()
 HEIGHT, WIDTH = 18, 21
@@ -115,7 +130,8 @@ def variants(kind: Kind, name: str, bits: int, codecs: list[tuple[int, int]]) ->
     """Yield the files that hold these samples, each with what tells it apart."""
     samples, _, tags = written(kind, name, bits)
     type_ = np.dtype(name)
-    for planar, order, (compression, predictor), tile in product((1, 2), "<>", codecs, (0, 16)):
+    orders: tuple[Order, ...] = ("<", ">")
+    for planar, order, (compression, predictor), tile in product((1, 2), orders, codecs, (0, 16)):
         is_float = type_.kind == "f"
         fits = (
             predictor == 1 or (predictor == 3 and is_float) or (predictor == 2 and not is_float and bits in (8, 16, 32))
@@ -209,8 +225,8 @@ def lab_as_rgba(samples: Samples) -> npt.NDArray[np.float64]:
 
 def jpeg_parts(photometric: int, *parts: bytes, compression: int = 7, **tags: tuple[int, list[int]]) -> bytes:
     planes = len(parts)
-    size = Image.open(pictures.BytesIO(parts[0])).size
-    channels = max(planes, len(Image.open(pictures.BytesIO(parts[0])).getbands()))
+    size = Image.open(BytesIO(parts[0])).size
+    channels = max(planes, len(Image.open(BytesIO(parts[0])).getbands()))
     entries = {
         256: (LONG, [size[0]]),
         257: (LONG, [size[1]]),
@@ -226,8 +242,8 @@ def jpeg_parts(photometric: int, *parts: bytes, compression: int = 7, **tags: tu
 
 PHOTO = pictures.photo(48, 32)
 GREY = PHOTO.convert("L")
-HALF_COLOUR = {"t530": (SHORT, [2, 2])}
-FULL_COLOUR = {"t530": (SHORT, [1, 1])}
+HALF_COLOUR: dict[str, Any] = {"t530": (SHORT, [2, 2])}
+FULL_COLOUR: dict[str, Any] = {"t530": (SHORT, [1, 1])}
 
 
 @pytest.mark.parametrize(
@@ -315,7 +331,7 @@ def faxed(picture: Image.Image, compression: str, options: int, rows: int = 2000
 
 
 def first_part(data: bytes) -> tuple[int, int]:
-    with Image.open(pictures.BytesIO(data)) as source:
+    with Image.open(BytesIO(data)) as source:
         return source.tag_v2[273][0], source.tag_v2[279][0]  # type: ignore[attr-defined]
 
 

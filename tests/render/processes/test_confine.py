@@ -157,7 +157,7 @@ ANSWERS = [
     TaskResult(1, Result(ResultStatus.SUCCESS, [Rendered(b"x", 1, 2, 0.5, 0.25)])),
     TaskResult(2, Result(ResultStatus.SUCCESS, Facts(1, 2, "jpeg", False, 1, None, "#aabbcc", 80))),
     TaskResult(3, Result(ResultStatus.SUCCESS, TooLarge("Too large.", expected="1", got="2"))),
-    TaskResult(4, Result(ResultStatus.FAILURE, RemoteException(FileNotFoundError(2, "No such file"), "trace"))),
+    TaskResult(4, Result(ResultStatus.FAILURE, RemoteException(FileNotFoundError(2, "No such file"), "trace"))),  # type: ignore[no-untyped-call]
     TaskResult(5, Result(ResultStatus.SUCCESS, ("files",))),
     TaskProblem(6, pickle.PicklingError("cannot be pickled")),
     Acknowledgement(8, 7),

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -57,6 +58,10 @@ class Crowd:
         self.callers[name].go.set()
         self.callers[name].thread.join(30)
 
+    def has_last(self, name: str) -> bool:
+        """Whether this caller was the last to get a place."""
+        return self.log[-1] == name
+
     def _start(self, name: str, lane: Lane) -> None:
         self.callers[name] = Caller(self.lanes, lane, self.log, name)
         self.callers[name].thread.start()
@@ -85,7 +90,7 @@ def test_the_most_urgent_lane_goes_first_and_in_it_who_came_first() -> None:
         order = ["first", "demand 1", "demand 2", "interactive", "bulk"]
         for name, following in pairwise(order):
             people.goes(name)
-            until(lambda following=following: people.log[-1] == following)
+            until(partial(people.has_last, following))
         assert people.log == order
 
 

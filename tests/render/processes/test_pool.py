@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ ENDLESS = scaled(8000, 8000, Format.AVIF)
 
 # Of render processes that other tests share; they are none of this module's.
 others: set[int] = set()
+
+
+def has_ended(pid: int) -> bool:
+    return pid not in children()
 
 
 def children() -> list[int]:
@@ -286,7 +291,7 @@ def test_a_process_killed_while_idle_is_replaced(renderer: Renderer) -> None:
     for _ in range(2):
         (pid,) = children()
         os.kill(pid, signal.SIGKILL)
-        until(lambda pid=pid: pid not in children())
+        until(partial(has_ended, pid))
         assert renderer.render(PHOTO, [SMALL], Lane.BULK) == [expected]
 
 

@@ -5,9 +5,10 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from io import BytesIO
+from typing import Any
 
 import pytest
-from PIL import Image, IptcImagePlugin, PngImagePlugin
+from PIL import Image, ImageFile, IptcImagePlugin, PngImagePlugin
 
 from packshot.errors import PackshotError, Unrenderable
 from packshot.render.decoding.decode import decode
@@ -115,7 +116,7 @@ def test_animations_keep_their_frames_times_and_repetitions(name: str) -> None:
     result = stripped(data)
     assert SECRET not in result
     before, after = Image.open(BytesIO(data)), Image.open(BytesIO(result))
-    assert after.n_frames == before.n_frames == 3
+    assert [getattr(image, "n_frames", 1) for image in (before, after)] == [3, 3]
     for frame in range(3):
         before.seek(frame)
         after.seek(frame)
@@ -124,12 +125,18 @@ def test_animations_keep_their_frames_times_and_repetitions(name: str) -> None:
     assert after.info.get("loop") == before.info.get("loop")
 
 
+def iptc_creator(data: bytes) -> Any:
+    image = opened(data)
+    assert isinstance(image, ImageFile.ImageFile)
+    return (IptcImagePlugin.getiptcinfo(image) or {}).get((2, 80))
+
+
 def test_credits_of_iptc_and_xmp_stay_too() -> None:
     block = b"\x1c\x02\x50\x00\x03Eve" + b"\x1c\x02\x74\x00\x06Agency" + b"\x1c\x02\x19\x00\x06SECRET"
     resource = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(block)) + block + bytes(len(block) & 1)
     plain = jpeg(photo(30, 20))
     data = plain[:2] + b"\xff\xed" + struct.pack(">H", len(resource) + 2) + resource + plain[2:]
-    assert IptcImagePlugin.getiptcinfo(opened(data))[2, 80] == b"Eve"
+    assert iptc_creator(data) == b"Eve"
     result = stripped(data, credits=True)
     assert (SECRET in data, SECRET in result) == (True, False)
     kept = opened(result).getexif()

@@ -171,9 +171,9 @@ def test_every_argument_of_a_listing_is_found_by_an_index_or_declared_to_scan() 
                 )
             assert indexed | scanning <= there, place
     for parent, name in (*SCANNING, *INDEXED, *UNIQUE):
-        kind = known[parent]
-        assert isinstance(kind, GraphQLObjectType)
-        assert name in kind.fields
+        type_ = known[parent]
+        assert isinstance(type_, GraphQLObjectType)
+        assert name in type_.fields
 
 
 def test_an_argument_of_a_listing_that_is_not_declared_scans(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,8 @@ def other(name: str) -> str:
 def mutations() -> dict[str, GraphQLField]:
     mutation = schema._schema.mutation_type
     assert mutation is not None
-    return mutation.fields
+    fields: dict[str, GraphQLField] = mutation.fields
+    return fields
 
 
 def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playground: Playground) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from graphql import get_introspection_query
@@ -88,9 +89,10 @@ def test_variables_are_an_object_of_so_many_values_and_no_more(api: Api) -> None
     assert api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 19_000)["path"] == ["nodes"]
     error = api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 20_000)
     assert (error["extensions"], "path" in error) == ({"code": "LIMIT"}, False)
-    for variables in ([], "text", 5):
+    malformed: list[Any] = [[], "text", 5]
+    for variables in malformed:
         result = asyncio.run(
-            schema.execute("{ viewer { subject } }", variable_values=variables, context_value=Context(api.caller))  # type: ignore[arg-type]
+            schema.execute("{ viewer { subject } }", variable_values=variables, context_value=Context(api.caller))
         )
         (refused,) = result.errors or []
         assert result.data is None

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 from graphql import (
+    EnumValueNode,
     GraphQLError,
     GraphQLField,
     GraphQLObjectType,
+    StringValueNode,
     build_schema,
     get_named_type,
     is_abstract_type,
@@ -67,7 +69,9 @@ def required(field: GraphQLField) -> Scope | None:
     """Return the scope that the SDL says a field needs."""
     for directive in field.ast_node.directives or () if field.ast_node else ():
         if directive.name.value == "requires":
-            return Scope(directive.arguments[0].value.value)  # type: ignore[attr-defined]
+            (argument,) = directive.arguments or ()
+            assert isinstance(argument.value, EnumValueNode | StringValueNode)
+            return Scope(argument.value.value)
     return None
 
 
@@ -89,7 +93,7 @@ def reachable(held: Scope) -> dict[str, set[str]]:
             if is_leaf_type(below):
                 found.setdefault(kind.name, set()).add(name)
             else:
-                waiting += SDL.get_possible_types(below) if is_abstract_type(below) else [below]  # type: ignore[arg-type]
+                waiting += SDL.get_possible_types(below) if is_abstract_type(below) else [below]
     return found
 
 

@@ -313,5 +313,7 @@ def test_text_that_each_element_repeats_has_a_limit(api: Api, field: str) -> Non
 
 def test_a_refusal_quotes_only_the_beginning_of_what_is_long(api: Api) -> None:
     pack_id = api.playground.pack(picture=png(photo(30, 20)))
-    (error,) = api.run(SOURCES, id=pack_id, sources=[{"location": "x" * 50_000}]).errors or ()
+    errors = api.run(SOURCES, id=pack_id, sources=[{"location": "x" * 50_000}]).errors
+    assert errors is not None
+    (error,) = errors
     assert len(error.message) <= 1000

@@ -236,12 +236,13 @@ def test_a_location_is_created_as_it_was_planned_or_not_at_all(api: Api) -> None
     api.playground.pack()
     seen = plan(api, name="cover", width=50, height=50)
     before = api.data(LOCATIONS)
-    for values, plan_id in [
+    attempts: list[tuple[dict[str, Any], str]] = [
         ({"width": 70, "height": 50}, seen["id"]),
         ({"width": 50, "height": 50, "fallback": "main"}, seen["id"]),
         ({"width": 50, "height": 50}, "plan:garbage"),
         ({"width": 50, "height": 50}, plan(api, name="poster", width=50, height=50)["id"]),
-    ]:
+    ]
+    for values, plan_id in attempts:
         error = api.refusal(PUT, input={"name": "cover", **values}, planId=plan_id)
         assert (error["code"], error["field"]) == ("PLAN_STALE", ["planId"])
     assert api.data(LOCATIONS) == before

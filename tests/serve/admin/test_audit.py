@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.nodejs import installed
 from tests.support.server import TOKEN, serving
@@ -18,7 +19,7 @@ def test_the_server_passes_every_audit_but_those_decided_otherwise(tmp_path: Pat
     node = installed(tmp_path / "node")
     node.copy("audit.mjs")
     with serving(tmp_path / "data") as server:
-        environ = {"PACKSHOT_GRAPHQL": f"{server.base}/graphql", "PACKSHOT_TOKEN": TOKEN}
+        environ: dict[str, Any] = {"PACKSHOT_GRAPHQL": f"{server.base}/graphql", "PACKSHOT_TOKEN": TOKEN}
         audits = json.loads(node.run("audit.mjs", **environ))
     assert len([audit for audit in audits if audit["name"].startswith("MUST")]) >= 12
     failed = {audit["id"]: audit["name"] for audit in audits if audit["status"] != "ok"}

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
+from resolvers.live_updates import read_subjects
 from schema.request import live_updates
 from schema.request.live_updates import LiveUpdates
 from tests.support.pictures import jpeg, photo
@@ -246,11 +247,10 @@ def test_many_followers_cost_one_read(playground: Playground, monkeypatch: pytes
     pack_id = playground.pack(picture=photo(16, 16))
     monkeypatch.setattr(live_updates, "INTERVAL_SECONDS", 0.05)
     reads: list[int] = []
-    real = live_updates.read_subjects
 
     def read(site: Any, subjects: Any) -> Any:
         reads.append(len(subjects))
-        return real(site, subjects)
+        return read_subjects(site, subjects)
 
     monkeypatch.setattr(live_updates, "read_subjects", read)
 
@@ -278,7 +278,7 @@ def test_a_database_that_is_away_for_a_moment_ends_nothing(
 ) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     monkeypatch.setattr(live_updates, "INTERVAL_SECONDS", 0.01)
-    real, faults = live_updates.read_subjects, iter(range(3))
+    faults = iter(range(3))
 
     def read(site: Any, subjects: Any) -> Any:
         for _ in faults:

@@ -31,7 +31,7 @@ def pack_id(playground: Playground, command: Command) -> str:
 
 def test_every_option_reaches_the_location(command: Command) -> None:
     command.run("location", "put", "wide", "--width", "90", "--height", "30")
-    options = ("--label", "Thumbnail", "--width", "64", "--height", "36", "--fallback", "wide", "--gravity", "north")
+    options = ["--label", "Thumbnail", "--width", "64", "--height", "36", "--fallback", "wide", "--gravity", "north"]
     options += ("--include-all", "true", "--allow-upscale", "--formats", "webp,jpeg", "--renditions", "640x360@2,x50")
     made = command.json("location", "put", "thumb", *options)["location"]
     expected = {

@@ -51,8 +51,9 @@ def test_an_order_of_the_command_line_is_done_by_the_running_server(tmp_path: Pa
 
 def test_ctrl_c_ends_the_following_and_not_the_job(tmp_path: Path) -> None:
     pack_id, order = ordered(tmp_path)
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen([*PACKSHOT, "jobs", "watch", order], env=environ(tmp_path), **pipes) as watching:
+    pipe = subprocess.PIPE
+    command = [*PACKSHOT, "jobs", "watch", order]
+    with subprocess.Popen(command, env=environ(tmp_path), stdout=pipe, stderr=pipe, text=True) as watching:
         assert watching.stdout is not None
         assert watching.stdout.readline() == f"{order} queued: 0 of 3 variants\n"
         watching.send_signal(signal.SIGINT)

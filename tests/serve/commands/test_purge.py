@@ -27,7 +27,7 @@ def command(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Command:
 def test_what_is_named_is_ordered_to_be_purged(playground: Playground, command: Command) -> None:
     pack_id = playground.pack(picture=photo(20, 10))
     playground.run_jobs()
-    asked = {("--pack", pack_id): {f"e:{TENANT}:{pack_id}", f"p:{TENANT}:{pack_id}"}}
+    asked: dict[tuple[str, ...], set[str]] = {("--pack", pack_id): {f"e:{TENANT}:{pack_id}", f"p:{TENANT}:{pack_id}"}}
     asked |= {("--location", "main"): {f"l:{TENANT}:main"}, ("--all",): {f"t:{TENANT}"}}
     for words, tags in asked.items():
         job = command.json("purge", *words)

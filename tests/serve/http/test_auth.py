@@ -56,7 +56,7 @@ def serving(
         yield test_client
 
 
-def ask(client: TestClient, authorization: str | None, query: str = VIEWER, **headers: str) -> Any:
+def ask(client: TestClient, authorization: str | bytes | None, query: str = VIEWER, **headers: Any) -> Any:
     if authorization is not None:
         headers["Authorization"] = authorization
     return client.post("/graphql", json={"query": query}, headers=headers)
@@ -356,7 +356,7 @@ def test_a_database_that_cannot_be_written_lets_api_tokens_in_and_says_so(
     def full(*_: Any) -> None:
         raise sa.exc.OperationalError("UPDATE tokens", {}, Exception("database or disk is full"))
 
-    monkeypatch.setattr(tokens.tokens, "note_use", full)
+    monkeypatch.setattr("packshot.catalog.clients.tokens.note_use", full)
     with serving(playground) as client:
         _, secret = issue(playground)
         assert ask(client, f"Bearer {secret}").status_code == 200

@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,7 +30,8 @@ def database_url() -> None:
 
 
 def described(key_id: str, key: Any) -> dict[str, Any]:
-    return json.loads(ECAlgorithm.to_jwk(key.public_key())) | {"kid": key_id, "use": "sig", "alg": "ES256"}
+    public: dict[str, Any] = json.loads(ECAlgorithm.to_jwk(key.public_key()))
+    return public | {"kid": key_id, "use": "sig", "alg": "ES256"}
 
 
 class Keys:
@@ -43,6 +45,10 @@ class Keys:
         self.fetches = 0
         self.accepts: set[str | None] = set()
         self.url = ""
+
+    def is_fetched(self, times: int) -> bool:
+        """Whether it was asked at least so often."""
+        return self.fetches >= times
 
     def add(self, key_id: str) -> Any:
         key = ec.generate_private_key(ec.SECP256R1())
@@ -96,7 +102,7 @@ def test_keys_outlive_their_server(playground: Playground, keys: Keys, monkeypat
         for status, body in ((503, b""), (200, b"<html>"), (200, b'{"keys": []}')):
             keys.status, keys.body = status, body
             before = keys.fetches
-            wait_for(lambda before=before: keys.fetches >= before + 3)
+            wait_for(partial(keys.is_fetched, before + 3))
             assert ask(client, good).status_code == 200
         # But not for ever.
         monkeypatch.setattr(jwks, "MAX_AGE_SECONDS", 0.0)
@@ -169,8 +175,13 @@ def test_all_who_wait_for_the_first_keys_wait_for_one_fetch(
     playground: Playground, hole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "WAIT_SECONDS", 0.05)
-    reads = []
-    monkeypatch.setattr(KeySet, "_read", lambda self: reads.append(threading.Event().wait(0.2)) or {})
+    reads: list[bool] = []
+
+    def read(_: KeySet) -> dict[str, Any]:
+        reads.append(threading.Event().wait(0.2))
+        return {}
+
+    monkeypatch.setattr(KeySet, "_read", read)
 
     async def ask_often() -> list[Any]:
         key_set = KeySet(playground.site, hole)

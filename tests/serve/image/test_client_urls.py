@@ -9,7 +9,6 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from packshot.catalog.configuration.tenants import ensure_tenant
-from packshot.catalog.packs import packs as catalog
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
 from packshot.security import access_policy
@@ -47,7 +46,7 @@ def caller(playground: Playground, monkeypatch: pytest.MonkeyPatch, tmp_path: An
         values = {"width": width, "height": height, "fallback": "main"}
         locations.put_location(caller, name, values, AT_ONCE)
     with monkeypatch.context() as patched:
-        patched.setattr(catalog.secrets, "token_hex", lambda _: PACK)
+        patched.setattr("secrets.token_hex", lambda _: PACK)
         assert packs.create_pack(caller, {}).pack.id == PACK
     (tmp_path / "original.jpg").write_bytes(jpeg(corners(1200, 800), quality=95))
     originals.set_original(caller, PACK, "main", Source(received=tmp_path / "original.jpg"))

@@ -5,7 +5,7 @@ import time
 import pytest
 from starlette.testclient import TestClient
 
-from packshot.catalog.database.transaction import Catalog
+from packshot.catalog.database.transaction import Catalog, DatabaseFault
 from resolvers import packs
 from resolvers.erasures import erase_pack
 from serve.image import erased
@@ -53,7 +53,7 @@ def test_stored_pictures_are_served_while_the_database_is_away(
 
     def away(self: Catalog, tenant: str) -> None:
         asked.append(time.monotonic())
-        raise erased.DatabaseFault("SELECT", {}, OSError("away"))
+        raise DatabaseFault("SELECT", {}, OSError("away"))
 
     monkeypatch.setattr(Catalog, "read", away)
     assert [client.get(url).status_code for url in urls] == [200] * len(urls)

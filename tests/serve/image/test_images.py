@@ -12,16 +12,16 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from packshot.catalog.variants.ledger import VariantState
+from packshot.catalog.work.orders import Priority
 from packshot.cdn.varnish import VarnishPurger
 from packshot.geometry import Crop
 from packshot.storage.base import Opened
 from pregen.queue.broker import make_broker
 from resolvers import jobs, packs
-from resolvers.orders import Priority
 from serve.app import create_app
 from serve.http.negotiation import accepted_formats
 from serve.image.images import RESTARTS
-from tests.support.pictures import cutout, jpeg, photo, png
+from tests.support.pictures import cutout, jpeg, photo, pixel, png
 from tests.support.playground import TENANT, Playground
 
 
@@ -364,13 +364,8 @@ def test_a_transparent_original_keeps_its_transparency_or_stands_on_white(
     kept = picture(client.get(f"/api/v2/img/{pack_id}").content)
     assert (kept.format, kept.mode) == ("PNG", "RGBA")
     flat = picture(client.get(f"/api/v2/img/{pack_id}?format=jpeg").content)
-    clear = next(
-        (x, y)
-        for x in range(80)
-        for y in range(60)
-        if kept.getpixel((x, y))[3] == 0  # type: ignore[index]
-    )
-    assert min(flat.getpixel(clear)) > 245  # type: ignore[type-var, arg-type]
+    clear = next((x, y) for x in range(80) for y in range(60) if pixel(kept, (x, y))[3] == 0)
+    assert min(pixel(flat, clear)) > 245
 
 
 def test_identical_misses_are_rendered_once(

@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from packshot.catalog.tables.artwork import originals
 from packshot.catalog.variants.render_costs import RenderCosts
 from packshot.model import FAILURE_SECONDS
+from packshot.production import announce_and_render
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Lane, Renderer
 from packshot.settings.settings import Settings
@@ -36,13 +37,12 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started = 0
         self._opened = threading.Event()
-        self._real = fallback.announce_and_render
         monkeypatch.setattr(fallback, "announce_and_render", self._make)
 
     def _make(self, *args: Any, **kwargs: Any) -> Any:
         self.started += 1
         self._opened.wait(30)
-        return self._real(*args, **kwargs)
+        return announce_and_render(*args, **kwargs)
 
     def open(self) -> None:
         self._opened.set()
@@ -99,7 +99,7 @@ def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every render expected to take a second for each 10,000 pixels of its output, on four processors."""
     monkeypatch.setattr(RenderCosts, "rendering", lambda self, original, format, pixels, *, moves: pixels / 1e4)
-    monkeypatch.setattr(fallback.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
 
 
 @contextmanager

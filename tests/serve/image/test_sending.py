@@ -8,6 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from packshot.geometry import Crop
+from packshot.production import open_variant
 from packshot.settings.settings import Settings
 from packshot.site import Site
 from packshot.storage.base import Opened
@@ -108,10 +109,9 @@ def test_what_is_deleted_while_it_is_sent_is_sent_to_its_end(
     client: TestClient, playground: Playground, url: str, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = client.get(url)
-    real = sending.open_variant
 
     def then_delete(site: Site, key: str) -> Opened | None:
-        opened = real(site, key)
+        opened = open_variant(site, key)
         site.variants.delete(key)
         return opened
 
@@ -194,8 +194,13 @@ def test_nothing_is_kept_in_memory_where_none_is_given(
         key = client.get(url).headers["content-location"]
         assert client.get(key).status_code == client.get(key).status_code == 200
         playground.site.variants.delete(key.removeprefix("/i/"))
-        opened = []
+        opened: list[str] = []
         real = playground.site.variants.open
-        monkeypatch.setattr(playground.site.variants, "open", lambda key: opened.append(key) or real(key))
+
+        def open_noted(key: str) -> Any:
+            opened.append(key)
+            return real(key)
+
+        monkeypatch.setattr(playground.site.variants, "open", open_noted)
         assert client.get(key).status_code == 200
         assert opened

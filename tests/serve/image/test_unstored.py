@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from packshot.catalog.database import transaction
@@ -81,7 +82,7 @@ def test_a_picture_whose_row_alone_could_not_be_finished_is_answered_from_the_st
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
-        raise transaction.sa.exc.OperationalError("UPDATE", {}, _full())
+        raise sa.exc.OperationalError("UPDATE", {}, _full())
 
     with monkeypatch.context() as patched:
         patched.setattr("serve.image.fallback.ledger.record", refuse)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -40,7 +41,11 @@ JQ = f"jq() {{ {shlex.quote(sys.executable)} -c 'import json, sys; print(json.lo
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that has live resize at the root of `localhost`, as the old one had it."""
-    settings = {"PACKSHOT_LIVE_HOST": "localhost", "PACKSHOT_MAX_WIDTH": "800", "PACKSHOT_MAX_HEIGHT": "800"}
+    settings: dict[str, Any] = {
+        "PACKSHOT_LIVE_HOST": "localhost",
+        "PACKSHOT_MAX_WIDTH": "800",
+        "PACKSHOT_MAX_HEIGHT": "800",
+    }
     with serving(tmp_path_factory.mktemp("live") / "data", **settings) as server:
         yield server
 
@@ -157,7 +162,7 @@ def test_a_crop_on_upload(server: Server, folder: Path) -> None:
 
 
 def test_a_server_that_is_killed_within_an_upload_leaves_the_id_free(folder: Path) -> None:
-    data, settings = folder / "data", {"PACKSHOT_LIVE_HOST": "localhost"}
+    data, settings = folder / "data", dict[str, Any](PACKSHOT_LIVE_HOST="localhost")
     with serving(data, **settings) as server:
         token = token_of(server, folder, "film")
         head = (

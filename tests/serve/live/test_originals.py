@@ -130,7 +130,8 @@ def test_originals_that_did_not_come_through_live_resize_are_not_given_out(
 def test_what_an_editor_shows_instead_is_not_given_out(client: TestClient, playground: Playground) -> None:
     send(client, "holiday", HOLIDAY)
     with playground.site.catalog.read(TENANT) as tx:
-        pack_id = tx.connection.scalar(sa.select(pack_rows.c.id).where(pack_rows.c.external_id == "holiday"))
+        holiday = sa.select(pack_rows.c.id).where(pack_rows.c.external_id == "holiday")
+        pack_id = tx.connection.execute(holiday).scalar_one()
     upload = playground.upload(jpeg(photo(50, 50)))
     set_original(playground.caller, pack_id, "main", Source(upload_id=upload))
     assert client.get("/live/holiday.jpg").status_code == 404

@@ -82,7 +82,7 @@ ATTACKS = {
     "an id that is a list": [[upgrade(), frame(b'{"type": "complete", "id": []}')]],
     "binary messages": [[upgrade(), frame(b"[]", opcode=2)]],
     "frames that the protocol lacks": [
-        [upgrade(), frame(b"a", **wrong)]  # type: ignore[arg-type]
+        [upgrade(), frame(b"a", **wrong)]
         for wrong in ({"opcode": 3}, {"opcode": 0}, {"reserved": 7}, {"masked": False}, {"opcode": 9, "fin": False})
     ],
     "close frames at fault": [

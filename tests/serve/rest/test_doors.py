@@ -48,7 +48,7 @@ def database_url() -> None:
 
 def send(client: TestClient, operation: Any, **headers: str) -> Any:
     """Send an operation that says nothing but what its path must."""
-    body = {"json": {}} if operation.takes in (Takes.OBJECT, Takes.MAYBE_OBJECT) else {}
+    body: dict[str, Any] = {"json": {}} if operation.takes in (Takes.OBJECT, Takes.MAYBE_OBJECT) else {}
     return client.request(operation.method, operation.path.format(**PLACES), headers=headers, **body)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,8 +97,11 @@ def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @contextmanager
 def _served(data: Path, surplus: float, *, stalled: float = 600) -> Iterator[Server]:
-    settings = {"PACKSHOT_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT), "PACKSHOT_MAX_CONNECTIONS": str(3 * LIMIT)}
-    with serving(data, program=PROGRAM.format(surplus=surplus, stalled=stalled), **settings) as server:
+    limits: dict[str, Any] = {
+        "PACKSHOT_MAX_CONNECTIONS_PER_ADDRESS": str(LIMIT),
+        "PACKSHOT_MAX_CONNECTIONS": str(3 * LIMIT),
+    }
+    with serving(data, program=PROGRAM.format(surplus=surplus, stalled=stalled), **limits) as server:
         server.client.close()
         yield server
 

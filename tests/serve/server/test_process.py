@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx2 as httpx
@@ -23,7 +24,7 @@ from websockets.sync.client import connect
 from tests.servers import varnish
 from tests.servers.host import Host, giving
 from tests.servers.ports import free_port
-from tests.support.admin import wait_for
+from tests.support.admin import is_erased, wait_for
 from tests.support.pictures import jpeg, photo
 from tests.support.server import PROGRAM, TOKEN, packshot, serving, start_packshot
 
@@ -74,7 +75,7 @@ def test_an_erasure_cut_off_by_kill_nine_goes_on_and_the_pack_stays_gone(tmp_pat
         server.end(signal.SIGKILL)
     with serving(tmp_path, PACKSHOT_LOG_LEVEL="info") as server:
         for path in (url, f"/api/v2/img/{pack_id}"):
-            wait_for(lambda path=path: server.client.get(path).status_code == 410)
+            wait_for(partial(is_erased, server.client, path))
         wait_for(lambda: not any(path.is_file() for path in tmp_path.glob(f"variants/*/{pack_id}/**/*")))
         wait_for(lambda: not any(path.is_file() for path in tmp_path.glob("originals/default/*")))
         (job,) = server.ask("query($id: ID!) { job(id: $id) { kind state } }", id=payload["job"]["id"]).values()

@@ -82,7 +82,9 @@ def test_a_query_that_gets_no_thread_in_time_tells_when_to_ask_again(
         return []
 
     monkeypatch.setattr(webhooks, "list_webhooks", stall)
-    monkeypatch.setitem(ThreadPool.__init__.__kwdefaults__, "max_wait", 0.5)
+    defaults = ThreadPool.__init__.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "max_wait", 0.5)
     share = Threads().resolvers._tenant_threads or 0
     pack = playground.pack()
     with serving(playground) as client, ThreadPoolExecutor(share) as threads:
