@@ -7,11 +7,12 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from PIL import Image
 from pydantic import SecretStr
+from sqlalchemy.util import LRUCache
 
 from packshot.catalog.configuration.snapshots import read_snapshot
 from packshot.catalog.configuration.tenants import ensure_tenant
@@ -65,8 +66,19 @@ class RecordingDoorbell:
         """The test ticks the dispatcher itself."""
 
 
-# Of statements, for all installations: each would put its own together anew.
-_compiled: dict[Any, Any] = {}
+class SharedCatalog(Catalog):
+    """A catalog that shares compiled statements with all others of its kind: compiling costs more than executing."""
+
+    _dialects: ClassVar[dict[str, sa.Dialect]] = {}
+    _statements: ClassVar[Any] = LRUCache(3000)
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        # SQLAlchemy finds a compiled statement by its engine's dialect.
+        dialect = self._dialects.setdefault(self.engine.dialect.name, self.engine.dialect)
+        for engine in (self.engine, self._reading, self._writing):
+            engine.dialect = dialect
+            engine.update_execution_options(compiled_cache=self._statements)
 
 
 @cache
@@ -88,8 +100,7 @@ class Playground:
         self.settings = Settings(data=folder, admin_token=SecretStr("test-token-0123456789abcdef"), **settings)
         if self.settings.database_url is None and not (folder / "packshot.db").exists():
             (folder / "packshot.db").write_bytes(_migrated())
-        catalog = Catalog(self.settings.effective_database_url)
-        catalog.engine.update_execution_options(compiled_cache=_compiled)
+        catalog = SharedCatalog(self.settings.effective_database_url)
         access_policy = AccessPolicy(catalog, self.settings)
         self.site = Site(
             settings=self.settings,
