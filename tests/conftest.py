@@ -16,6 +16,8 @@ from tests.servers.postgres import Postgres
 from tests.servers.seaweed import Seaweed, running
 from tests.support.playground import Playground
 
+pytest_plugins = ["tests.support.fast_tier"]
+
 # A shell's background job, as a suite may be run, and all that it starts are deaf to Ctrl-C, which some tests send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -39,9 +41,9 @@ class Shares(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
         return CLUSTERS.get(file, file)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares:
-    """Say in what shares tests are handed out, in place of `--dist`."""
-    return Shares(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
+    """Return what hands out tests under `--dist loadfile`; None leaves it to xdist."""
+    return Shares(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)

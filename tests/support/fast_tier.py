@@ -1,7 +1,7 @@
 """The fast tier of the suite, `scripts/test --fast`: every test that starts no program and takes no seconds.
 
-A new test needs no mark to be in the right tier. A test is left out before it runs when it uses a server's fixture or is
-marked `slow`; a test that starts a program all the same is skipped at that moment.
+A new test needs no mark to be in the right tier. A test that uses a server's fixture or is marked `slow` is left out
+before it runs; a test that starts a program all the same is skipped at that moment.
 """
 
 import sys

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import httpx2 as httpx
@@ -29,8 +29,17 @@ class Server(Admin):
         self.port = free_port()
         super().__init__(f"http://127.0.0.1:{self.port}", TOKEN)
         self.printed = tempfile.NamedTemporaryFile(prefix="packshot-server-")  # noqa: SIM115 - `serving` closes it
-        self.process = self._start()
-        self.wait_until_ready(ready)
+        with ExitStack() as parts:
+            parts.callback(self.client.close)
+            parts.callback(self.printed.close)
+            self.process = self._start()
+            parts.callback(self._kill)
+            self.wait_until_ready(ready)
+            self.close = parts.pop_all().close
+
+    def _kill(self) -> None:
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
 
     def _start(self) -> subprocess.Popen[bytes]:
         environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
@@ -71,13 +80,8 @@ class Server(Admin):
 def serving(data: Path, *, ready: int = 200, program: str = PROGRAM, **settings: str) -> Iterator[Server]:
     """Run a server for the block; `ready` is what /readyz says once it is up, `program` Packshot as Python has it."""
     server = Server(data, ready, settings, program)
-    try:
+    with closing(server):
         yield server
-    finally:
-        if server.process.poll() is None:
-            server.end(signal.SIGKILL)
-        server.client.close()
-        server.printed.close()
 
 
 def packshot(data: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:

@@ -283,7 +283,7 @@ def test_a_database_that_is_away_for_a_moment_ends_nothing(
     def read(site: Any, subjects: Any) -> Any:
         for _ in faults:
             raise OSError("the database does not answer")
-        return real(site, subjects)
+        return read_subjects(site, subjects)
 
     monkeypatch.setattr(live_updates, "read_subjects", read)
 
