@@ -60,7 +60,7 @@ def create_app(
     health = Health(site, broker, authenticator.keys)
     live = Live(site, images, access_guard, authenticator, doorbell, threads, health)
     routes = [
-        # First, as they are looked through in this order.
+        # Routes are tried in this order.
         *Pictures(site, access_guard).routes,
         *images.routes,
         *live.routes,
@@ -91,7 +91,7 @@ def create_app(
         ],
         lifespan=counting(demand, recency, refreshing(authenticator.keys, lifespan)),
     )
-    # A path with a slash too much leads nowhere; another answer for it would be another copy in every cache.
+    # A redirect for a superfluous slash would be one more copy in every cache.
     app.router.redirect_slashes = False
     return app
 
@@ -109,7 +109,7 @@ def counting(demand: DemandCounter, recency: Recency, within: Lifespan[Starlette
         finally:
             await anyio.to_thread.run_sync(demand.stop)
             await anyio.to_thread.run_sync(recency.stop)
-            # The signal that ends the server is raised again, and then nothing runs at exit.
+            # The server raises the signal again after the shutdown, and then no exit handler runs.
             faults.FAULTS.end_windows()
 
     return lifespan
@@ -147,5 +147,5 @@ def working(pregen: Pregen) -> Lifespan[Starlette]:
 
 
 async def front_page(request: Request) -> Response:
-    """Say what this is and where to go on."""
+    """Answer with the front page: what Packshot is, and links to its endpoints."""
     return FRONT.answer()

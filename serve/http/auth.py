@@ -1,4 +1,4 @@
-"""Who is asking: the admin's token, API tokens, JWTs and passwords of the admin side, and from where they may come."""
+"""Authenticate callers of the admin side: by the admin token, API tokens, JWTs or passwords."""
 
 import hmac
 from dataclasses import replace
@@ -25,32 +25,32 @@ from serve.http.known_hosts import KnownHosts, is_cross_site
 from serve.http.passwords import Passwords, WrongPassword
 from serve.http.tokens import Tokens
 
-# Machines' clocks differ a little.
+# Tolerance for clocks that differ.
 LEEWAY_SECONDS = 30
-# Never `none`, and never a secret where a public key is meant.
+# Without `none` and without HMAC, which would take a public key for a shared secret.
 PUBLIC_KEY_ALGORITHMS = ["RS256", "ES256", "EdDSA"]
 BEARER = ("bearer", "vimondauth")
-# By these a proxy tells whom it speaks for.
+# Headers in which a proxy names its client.
 FORWARDED = ("x-forwarded-for", "forwarded", "x-real-ip", "via")
 
 
 class Unauthenticated(Exception):
-    """No credentials came with the request, or wrong ones."""
+    """The request has no credentials, or wrong ones."""
 
 
 class UnknownToken(Exception):
-    """A token that this installation did not issue and does not trust."""
+    """This installation neither issued the token nor trusts its issuer."""
 
 
 class Insecure(Exception):
-    """The request came without HTTPS, from where that is not trusted."""
+    """The request came without HTTPS from an address that is not trusted."""
 
 
 class Authenticator:
-    """Authenticates requests that come over HTTPS or from a trusted address.
+    """Authenticates requests over HTTPS or from trusted addresses.
 
     Attributes:
-        backoff: for wrong tokens of every kind.
+        backoff: counts wrong tokens of every kind.
     """
 
     def __init__(self, site: Site, doorbell: Doorbell, admin_token: str, threads: Threads | None = None) -> None:
@@ -70,20 +70,20 @@ class Authenticator:
     async def authenticate(
         self, connection: HTTPConnection, authorization: str | None = None, *, tenant: str | None = None
     ) -> Caller:
-        """Return the caller. A known token needs no thread; a lookup and a password's hash have threads of their own.
+        """Return the caller. A known token needs no thread; lookups and password hashes have threads of their own.
 
         Args:
-            authorization: what a WebSocket's client said instead of the header.
-            tenant: whom the path names, where the host names nobody.
+            authorization: the credentials of a WebSocket's first message, instead of the header.
+            tenant: the tenant in the path; used if the host names none.
 
         Raises:
-            Insecure: without HTTPS from an address that is not trusted.
-            Unauthenticated: no credentials, or wrong ones; nobody learns which.
+            Insecure: the request came without HTTPS from an address that is not trusted.
+            Unauthenticated: the credentials are missing or wrong; the client does not learn which.
             NotFound: the host or path names another tenant than the token.
-            ThreadsBusy: too many wrong credentials came from there, or they cannot be checked now.
+            ThreadsBusy: the client sent too many wrong credentials, or they cannot be checked now.
         """
         self.check_secure(connection)
-        # So that URLs can be made without asking the database then.
+        # So that URLs can be built later without a database read.
         if not self.site.access_policy.is_fresh:
             await self._threads.lookups.run(self.site.access_policy.look)
         given = connection.headers.get("authorization", "") if authorization is None else authorization
@@ -92,29 +92,29 @@ class Authenticator:
         return await self._recognise(scheme.lower(), credentials.strip(), connection, named)
 
     def check_secure(self, connection: HTTPConnection) -> None:
-        """Raise `Insecure` for a request that strangers on the way could read."""
+        """Raise `Insecure` for a request that others on the network could read."""
         if connection.url.scheme not in ("https", "wss") and not _is_within(connection, self._trusted):
             raise Insecure
 
     def is_near(self, connection: HTTPConnection) -> bool:
-        """Whether a request is a trusted address's own, which is not asked who it is where that is said.
+        """Whether a request comes from a trusted address itself, which some endpoints accept without credentials.
 
-        What a proxy brings whose word nobody asked for is not: the address is the proxy's then, not the client's.
+        A request that an unknown proxy forwarded does not: its address is the proxy's, not the client's.
         """
         forwarded = any(name in connection.headers for name in FORWARDED)
         return _is_within(connection, self._trusted) and not (forwarded and self.site.settings.trusted_proxies is None)
 
     def check_near(self, connection: HTTPConnection) -> None:
-        """Refuse a trusted address's request that a page of another site may have made its browser send.
+        """Refuse a request from a trusted address that a page of another site may have caused.
 
         Raises:
-            Forbidden: a browser says so, or the request names a host that this installation is not known by.
+            Forbidden: the browser's headers name another site, or the request names an unknown host.
         """
         if is_cross_site(connection):
-            raise Forbidden("Pages of other sites cannot do this.", expected="no browser, or this site")
+            raise Forbidden("Pages of other sites may not do this.", expected="no browser, or this site")
         if not self._hosts.includes_host_of(connection):
             raise Forbidden(
-                "This installation is not known by that host, so the address alone opens nothing.",
+                "The host of the request is unknown, so a trusted address is not enough.",
                 expected="credentials, or a host that PACKSHOT_PUBLIC_URL, PACKSHOT_LIVE_HOST, PACKSHOT_TENANT_DOMAIN"
                 " or PACKSHOT_TRUSTED_HOSTS names",
                 got=connection.headers.get("host", "none"),
@@ -126,8 +126,8 @@ class Authenticator:
         address = address_of_client(connection)
         if scheme == "basic":
             if is_cross_site(connection):
-                # A browser sends a remembered password along with whatever a page asks for.
-                raise Forbidden("Pages of other sites cannot use the admin API.", expected="no browser, or this site")
+                # A browser attaches a remembered password to requests of any page.
+                raise Forbidden("Pages of other sites may not use the admin API.", expected="no browser, or this site")
             try:
                 return replace(known, subject=await self._passwords.user(credentials, address))
             except WrongPassword:
@@ -136,7 +136,7 @@ class Authenticator:
             raise Unauthenticated
         try:
             if not credentials.isascii():
-                # No token has such characters, and a lone surrogate cannot even be compared.
+                # Tokens are ASCII, and a lone surrogate cannot be encoded for the comparison.
                 raise UnknownToken
             if _alike(credentials, self._admin_token):
                 caller = known
@@ -152,7 +152,7 @@ class Authenticator:
             return known
         known = caller
         if named not in (None, known.tenant):
-            raise NotFound("There is no such tenant.", field=("tenant",), got=named)
+            raise NotFound("This tenant does not exist.", field=("tenant",), got=named)
         return replace(known, origin=origin(self.site, connection, known.tenant))
 
     async def _by_token(self, known: Caller, secret: str) -> Caller:
@@ -203,7 +203,7 @@ class Authenticator:
                 options={"require": ["exp"]},
             )
         except (jwt.ExpiredSignatureError, jwt.ImmatureSignatureError):
-            # Signed by whoever may sign: no guess, and a client that renews its token is not to be held up.
+            # The signature is valid, so this is no guess, and the client may renew its token without a pause.
             raise Unauthenticated from None
         except jwt.PyJWTError:
             raise UnknownToken from None
@@ -214,11 +214,11 @@ def _alike(one: str, other: str) -> bool:
 
 
 def _key_id(token: str) -> object:
-    """Return which key a JWT says it is signed by.
+    """Return the id of the key that signed a JWT.
 
     Raises:
-        UnknownToken: its algorithm is not one of public keys, so no key is looked for.
-        jwt.PyJWTError: it is no JWT.
+        UnknownToken: the algorithm uses no public key.
+        jwt.PyJWTError: this is no JWT.
     """
     header = jwt.get_unverified_header(token)
     if header.get("alg") not in PUBLIC_KEY_ALGORITHMS:
@@ -227,7 +227,7 @@ def _key_id(token: str) -> object:
 
 
 def address_of_client(connection: HTTPConnection) -> str:
-    """Return by what a client's wrong credentials are counted; behind trusted proxies the address that they forward."""
+    """Return the network under which wrong credentials are counted; behind a trusted proxy, the client's."""
     return network_of(None if connection.client is None else connection.client.host)
 
 
@@ -241,7 +241,7 @@ def _subject(claims: dict[str, Any]) -> str:
 
 
 def _scopes(claims: dict[str, Any]) -> list[str]:
-    # OAuth has them in one text (RFC 8693); many issuers send a list.
+    # OAuth uses one string (RFC 8693); many issuers send a list.
     found = claims.get("scope", claims.get("scopes", ""))
     if isinstance(found, str):
         return found.split()
@@ -257,7 +257,7 @@ def _moment(seconds: Any) -> datetime:
 
 def _is_within(connection: HTTPConnection, networks: list[IPv4Network | IPv6Network]) -> bool:
     if connection.client is None:
-        return True  # A socket of this machine.
+        return True  # a local socket
     try:
         address = ip_address(connection.client.host)
     except ValueError:
@@ -269,19 +269,19 @@ def tenant_of_host(site: Site, connection: HTTPConnection) -> str | None:
     """Return the tenant that the host names; None: it names none.
 
     Raises:
-        NotFound: the host is of the tenants' domain, and names what cannot be one.
+        NotFound: the host is within the tenant domain, but names no possible tenant.
     """
     return tenant_of(site.settings, connection.url.hostname)
 
 
 def address_of(site: Site, request: Request) -> Address:
-    """Return which picture a request is for; see `resolvers.urls.parse.read_address`."""
+    """Return the parsed URL of an image request; see `resolvers.urls.parse.read_address`."""
     query = request.scope["query_string"].decode("latin-1")
     return read_address(site.settings, request.url.hostname, request.scope["path"], query)
 
 
 def origin(site: Site, connection: HTTPConnection, tenant: str) -> str:
-    """Return what stands before every URL in an answer: the configured address, or the request's own."""
+    """Return the origin of the URLs in a response: the configured public URL, or the request's own origin."""
     if site.settings.public_url is not None:
         return site.settings.public_url.replace("{tenant}", tenant)
     scheme = {"ws": "http", "wss": "https"}.get(connection.url.scheme, connection.url.scheme)

@@ -1,10 +1,10 @@
-"""The authority of a request: the host that it names, perhaps with a port (RFC 9110, section 7.2)."""
+"""Parse the authority of a request: its host, and optionally a port (RFC 9110, section 7.2)."""
 
 import re
 from ipaddress import AddressValueError, IPv6Address
 
 MAX_PORT = 65_535
-EXPECTED = "a host name, an IPv4 address or an IPv6 address in brackets, perhaps with :port"
+EXPECTED = "a host name, an IPv4 address or an IPv6 address in brackets, optionally with :port"
 _AUTHORITY = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<name>(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*))"
     r"(?::(?P<port>[0-9]{0,5}))?"
@@ -13,7 +13,7 @@ _ABSOLUTE_FORM = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)")
 
 
 def read_host(authority: str) -> str | None:
-    """Return the host of an authority in small letters, without brackets; None: the authority is malformed.
+    """Return the host of an authority in lower case, without brackets; None: the authority is malformed.
 
     >>> read_host("Img.Example:8080"), read_host("[::1]"), read_host("[::1"), read_host("user@img.example")
     ('img.example', '::1', None, None)
@@ -31,7 +31,7 @@ def read_host(authority: str) -> str | None:
 
 
 def target_authority(target: bytes) -> bytes | None:
-    """Return the authority of a request target in absolute form, which counts instead of `Host`; None: another form.
+    """Return the authority of a request target in absolute form, which replaces `Host`; None: another form.
 
     >>> target_authority(b"http://img.example/a.jpg"), target_authority(b"/a.jpg")
     (b'img.example', None)

@@ -1,6 +1,6 @@
-"""Back-off for wrong credentials: repeated failures are answered 429, with pauses that grow.
+"""Back-off for wrong credentials: repeated failures are answered 429, with growing pauses.
 
-The counters are in this process alone, and the least recently used ones are dropped.
+The counters belong to this process. The least recently used ones are dropped.
 """
 
 import time
@@ -11,25 +11,25 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 from schema.request.threads import ThreadsBusy
 
-# A counter is forgotten so long after its last pause has ended.
+# Seconds after the last pause until a counter is dropped.
 WINDOW_SECONDS = 60.0
 MAX_PAUSE_SECONDS = 60.0
 MAX_COUNTERS = 10_000
 
-# Failures that are let pass before pauses begin.
+# Failures without a pause.
 TOKENS_OF_ADDRESS = 20
 PASSWORDS_OF_ACCOUNT_AND_ADDRESS = 5
 PASSWORDS_OF_ADDRESS = 20
-# A botnet guesses from many addresses; one attacker must not lock a person out.
+# A botnet guesses from many addresses, but a single attacker must not lock out a user.
 PASSWORDS_OF_ACCOUNT = 100
 
 
 @dataclass(slots=True)
 class _Counter:
-    """Failures of one key.
+    """The failures of one key.
 
     Attributes:
-        until: clock time when the current pause ends; of the last failure if there is none.
+        until: time when the current pause ends; without a pause, the time of the last failure.
     """
 
     failures: int
@@ -37,10 +37,10 @@ class _Counter:
 
 
 class Backoff:
-    """Counts failures by key. From the `free`th on, each begins a pause: 1 s, 2 s, 4 s, up to a minute.
+    """Counts failures by key. From the `free`th on, each failure starts a pause: 1 s, 2 s, 4 s, up to a minute.
 
     Args:
-        clock: seconds that only rise.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, free: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -49,12 +49,12 @@ class Backoff:
         self._counters: OrderedDict[str, _Counter] = OrderedDict()
 
     def pause(self, key: str) -> float:
-        """Return the seconds that are left of the key's pause; 0: there is none."""
+        """Return the seconds left of the key's pause; 0: there is none."""
         counter = self._counters.get(key)
         return 0.0 if counter is None or counter.failures < self._free else max(0.0, counter.until - self._clock())
 
     def fail(self, key: str) -> float:
-        """Count a failure and return the pause that follows it."""
+        """Count a failure and return the length of the pause after it."""
         now = self._clock()
         counter = self._counters.pop(key, None)
         if counter is None or now - counter.until > WINDOW_SECONDS:
@@ -69,14 +69,14 @@ class Backoff:
         return pause
 
     def undo(self, key: str) -> None:
-        """Take one failure back that was counted before its outcome was known, and the pause with it."""
+        """Take back one failure that was counted before the outcome was known, with its pause."""
         counter = self._counters.get(key)
         if counter is not None:
             counter.failures -= 1
             counter.until = self._clock()
 
     def forgive(self, key: str) -> None:
-        """Forget the failures of a key."""
+        """Drop the failures of a key."""
         self._counters.pop(key, None)
 
     def __len__(self) -> int:
@@ -86,15 +86,15 @@ class Backoff:
 class TokenBackoff:
     """Back-off for tokens of all kinds, by address.
 
-    A right token is always admitted: it has so many bits that guessing it is hopeless at any rate, and a program with a
-    stale one must not lock out others at its address. What is refused sooner are wrong ones.
+    A right token is always accepted. Tokens have too many bits to be guessed, and a program with an expired token must
+    not lock out others at its address. During a pause only wrong tokens get 429.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._addresses = Backoff(TOKENS_OF_ADDRESS, clock)
 
     def check(self, address: str) -> None:
-        """Raise `ThreadsBusy` while an address is paused, for what is shorter than a token and could be guessed."""
+        """Raise `ThreadsBusy` while an address is paused. For secrets that are short enough to be guessed."""
         if pause := self._addresses.pause(address):
             raise too_many(pause)
 
@@ -102,36 +102,36 @@ class TokenBackoff:
         """Count a wrong token.
 
         Raises:
-            ThreadsBusy: this address sent many.
+            ThreadsBusy: this address sent too many.
         """
         if pause := self._addresses.fail(address):
             raise too_many(pause)
 
     def passed(self, address: str) -> None:
-        """Forget what came from an address that has a right token."""
+        """Drop the failures of an address that has sent a right token."""
         self._addresses.forgive(address)
 
 
 class LoginBackoff:
-    """Back-off for passwords: by account and address, by address, and loosely by account.
+    """Back-off for passwords: by account and address, by address, and with a high limit by account.
 
-    An attempt is counted before its password is checked, so that many at once gain nothing.
+    An attempt is counted before its password is checked, so that parallel attempts gain nothing.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pairs = Backoff(PASSWORDS_OF_ACCOUNT_AND_ADDRESS, clock)
         self._addresses = Backoff(PASSWORDS_OF_ADDRESS, clock)
         self._accounts = Backoff(PASSWORDS_OF_ACCOUNT, clock)
-        # Pairs that logged in: an attack on the account from elsewhere does not touch them.
+        # Pairs with a successful login. An attack on the account from elsewhere does not affect them.
         self._good: OrderedDict[str, None] = OrderedDict()
 
     def check_pair(self, account: str, address: str) -> None:
-        """Raise `ThreadsBusy` while an account's attempts from this address are paused, whatever the password is."""
+        """Raise `ThreadsBusy` while an account is paused for this address, even if the password is right."""
         if pause := self._pairs.pause(_pair(account, address)):
             raise too_many(pause)
 
     def begin(self, account: str, address: str) -> None:
-        """Count an attempt whose password is not known yet to be right.
+        """Count an attempt before its password is checked.
 
         Raises:
             ThreadsBusy: the address or the account is paused; the attempt is not counted.
@@ -147,7 +147,7 @@ class LoginBackoff:
         self._accounts.fail(account)
 
     def passed(self, account: str, address: str) -> None:
-        """Forget an account's failures from an address: the password was right."""
+        """Drop an account's failures from an address after a successful login."""
         pair = _pair(account, address)
         self._pairs.forgive(pair)
         self._good[pair] = None
@@ -156,7 +156,7 @@ class LoginBackoff:
             self._good.popitem(last=False)
 
     def undo(self, account: str, address: str) -> None:
-        """Take an attempt back: its password was right, or was not checked."""
+        """Take back an attempt whose password was right or was not checked."""
         self._pairs.undo(_pair(account, address))
         self._addresses.undo(address)
         self._accounts.undo(account)
@@ -164,11 +164,11 @@ class LoginBackoff:
 
 def too_many(seconds: float) -> ThreadsBusy:
     """Return the refusal of an attempt during a pause."""
-    return ThreadsBusy(429, "TOO_MANY_ATTEMPTS", "Too many wrong credentials came from here.", seconds)
+    return ThreadsBusy(429, "TOO_MANY_ATTEMPTS", "Too many wrong credentials came from this client.", seconds)
 
 
 def network_of(host: str | None) -> str:
-    """Return by what an address is counted: IPv4 by itself, IPv6 by its /64, which is one customer's.
+    """Return the network under which an address is counted: IPv4 by address, IPv6 by /64, the size of one customer.
 
     >>> network_of("2001:db8:1:2:3:4:5:6"), network_of("::ffff:192.0.2.1"), network_of(None)
     ('2001:db8:1:2::/64', '192.0.2.1', 'local')

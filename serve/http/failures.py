@@ -1,4 +1,4 @@
-"""Answer and log exceptions that no endpoint handles, once."""
+"""Answer and log exceptions that no endpoint handles."""
 
 import logging
 from collections.abc import MutableMapping
@@ -12,15 +12,15 @@ from packshot import faults
 from packshot.outages import explain_outage
 from serve.http import problems
 
-INTERNAL_ERROR, TRY_AGAIN_LATER = 1011, 1013  # close codes of WebSockets
+INTERNAL_ERROR, TRY_AGAIN_LATER = 1011, 1013  # WebSocket close codes
 
 log = logging.getLogger(__name__)
 
 
 class Failures:
-    """ASGI middleware: an exception becomes a problem document, or the close code of a WebSocket.
+    """ASGI middleware that turns an exception into a problem document, or into the close code of a WebSocket.
 
-    What happens after the client went away is nobody's fault, and is neither answered nor logged.
+    Exceptions after the client disconnected are neither answered nor logged.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,9 +46,9 @@ class Failures:
             if scope["type"] == "http" and not began:
                 await problems.fail(Request(scope), error)(scope, receive, send)
                 return
-            faults.record(log, error, "failed after the answer began: %s", problems.shown_path(scope))
+            faults.record(log, error, "failed after the response began: %s", problems.shown_path(scope))
             if scope["type"] == "http":
-                # The server cuts the connection, which tells the client that the answer is not whole.
+                # The server cuts the connection, so that the client notices an incomplete response.
                 raise
             await self._close(error, send)
 
@@ -57,4 +57,4 @@ class Failures:
         try:
             await send({"type": "websocket.close", "code": code})
         except (OSError, RuntimeError):
-            return  # It is closed already.
+            return  # already closed

@@ -1,4 +1,4 @@
-"""The key set that JWTs are verified by: fetched in the background, and kept while its server is away."""
+"""Fetch the key set that verifies JWTs in the background, and keep it during outages of its server."""
 
 import asyncio
 import logging
@@ -24,12 +24,12 @@ from schema.request.threads import ThreadsBusy
 log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 300.0
-# After a failure. A request may bring the next fetch forward, but no closer to the last one than the shorter pause.
+# Seconds between attempts after a failure; and the shortest pause, if a request needs a key that is missing.
 RETRY_SECONDS, MIN_PAUSE_SECONDS = 30.0, 10.0
 FETCH_SECONDS = 5.0
-# The longest that a request waits for the key server: for the first key set, and for a key that is new.
+# Seconds that a request waits for the key server: for the first key set, or for a new key.
 WAIT_SECONDS = 5.0
-# The last key set is used that long while the key server is away.
+# Seconds for which the last key set stays in use while the key server is away.
 MAX_AGE_SECONDS = 24 * 3600.0
 MAX_BYTES = 1 << 18
 MAX_KEYS = 100
@@ -37,10 +37,10 @@ ACCEPT = "application/jwk-set+json, application/json, */*;q=0.5"
 
 
 class KeySet:
-    """The keys at one URL. Belongs to the event loop.
+    """The keys at one URL. Used from the event loop only.
 
     Args:
-        url: the operator's; its host may be private, hosts that it redirects to may not.
+        url: set by the operator, so its host may be private. A redirect to another private host is refused.
     """
 
     def __init__(self, site: Site, url: str) -> None:
@@ -58,7 +58,7 @@ class KeySet:
             self._refreshing = asyncio.create_task(self._refresh())
 
     async def stop(self) -> None:
-        """Fetch nothing more."""
+        """Stop fetching."""
         tasks = [task for task in (self._refreshing, self._fetching) if task is not None]
         for task in tasks:
             task.cancel()
@@ -67,14 +67,14 @@ class KeySet:
                 await task
 
     async def find(self, key_id: object) -> jwt.PyJWK | None:
-        """Return the key with that id; None: the key set has none.
+        """Return the key with that id; None: the key set has no such key.
 
         Raises:
-            ThreadsBusy: there is no key set, or none that is recent enough.
+            ThreadsBusy: there is no key set, or only one that is too old.
         """
         self.start()
         if not self._usable() or key_id not in self._keys:
-            # One fetch at most for all who wait, and none soon after the last one.
+            # All waiting requests share one fetch, and fetches have a minimum distance.
             await self._wait_for(self._fetch_if_due())
         if not self._usable():
             message = "Tokens cannot be verified now: the key server does not answer."
@@ -107,7 +107,7 @@ class KeySet:
     async def _fetch(self) -> None:
         began = time.monotonic()
         try:
-            # Not waited for when the server stops: the thread ends by itself within the limit of a fetch.
+            # A stopping server abandons the thread, which ends within the time limit of a fetch.
             read = anyio.to_thread.run_sync(self._read, limiter=self._limiter, abandon_on_cancel=True)
             self._keys, self._fetched_at = await read, began
         except (PackshotError, OSError, ValueError, jwt.PyJWTError) as error:
@@ -115,20 +115,20 @@ class KeySet:
 
     def _kept(self) -> str:
         if not self._usable():
-            return "and there are no keys to verify tokens with"
-        return f"and the keys of {time.monotonic() - self._fetched_at:.0f} seconds ago are kept"
+            return "and no keys are available to verify tokens"
+        return f"and the keys from {time.monotonic() - self._fetched_at:.0f} seconds ago stay in use"
 
     def _read(self) -> dict[str, jwt.PyJWK]:
         return read_keys(self._settings, self._url)
 
     @property
     def age_seconds(self) -> float | None:
-        """How long ago the keys in use were fetched; None: there are none that may be used."""
+        """The age of the keys in use; None: there are no usable keys."""
         return time.monotonic() - self._fetched_at if self._usable() else None
 
     @property
     def is_failing(self) -> bool:
-        """Whether the last attempt to fetch the keys, if it has ended, gave none."""
+        """Whether the last finished attempt to fetch the keys failed."""
         is_fetching = self._fetching is not None and not self._fetching.done()
         return self._tried_at > self._fetched_at and not is_fetching
 
@@ -137,7 +137,7 @@ def read_keys(settings: Settings, url: str) -> dict[str, jwt.PyJWK]:
     """Fetch a key set and return its keys by their ids.
 
     Raises:
-        PackshotError, OSError, ValueError, jwt.PyJWTError: it cannot be fetched, or is no key set.
+        PackshotError, OSError, ValueError, jwt.PyJWTError: the URL cannot be fetched, or its content is no key set.
     """
     allowed = parse_allowed(settings.fetch_allow or "")
     host = (urlsplit(url).hostname or "").lower()
@@ -159,15 +159,15 @@ def read_keys(settings: Settings, url: str) -> dict[str, jwt.PyJWK]:
 
 
 def parse_keys(document: bytes) -> dict[str, jwt.PyJWK]:
-    """Read a key set (RFC 7517); keys for other uses, without an id, or of an unknown kind are left out.
+    """Parse a key set (RFC 7517). Keys for other uses, without an id, or of an unknown kind are ignored.
 
     Raises:
-        ValueError, jwt.PyJWTError: it is no key set, or has no such key, or too many.
+        ValueError, jwt.PyJWTError: the document is no key set, has no usable key, or has too many keys.
     """
     try:
         parsed: Any = orjson.loads(document)
     except orjson.JSONDecodeError:
-        raise ValueError("expected a JSON document, got something else") from None
+        raise ValueError("expected a JSON document, got another format") from None
     listed = parsed.get("keys") if isinstance(parsed, dict) else None
     if not isinstance(listed, list) or not all(isinstance(key, dict) for key in listed):
         raise ValueError('expected {"keys": […]}, got another document')
@@ -179,5 +179,5 @@ def parse_keys(document: bytes) -> dict[str, jwt.PyJWK]:
         if key.key_id and key.public_key_use in (None, "sig")
     }
     if not keys:
-        raise ValueError("expected a key with an id for signatures, got none")
+        raise ValueError("expected a signature key with an id, got none")
     return keys

@@ -1,8 +1,8 @@
-"""Checks for requests that nothing vouches for but the address they come from.
+"""Checks for requests that are trusted by their address only.
 
-A browser on a trusted machine sends whatever a page of any site makes it send. Two things give such a page away:
-the headers in which a browser names the page, and, where the page's own host name was pointed at this server (DNS
-rebinding), the host that the request names.
+A browser on a trusted machine sends requests for pages of any site. Two things reveal such a page: the headers in which
+a browser names the page's origin, and the request's host if the page's host name was pointed at this server (DNS
+rebinding).
 """
 
 import re
@@ -18,9 +18,9 @@ from serve.http.authority import read_host
 
 
 def is_cross_site(connection: HTTPConnection) -> bool:
-    """Whether a page of another site makes a browser send this request. Programs say nothing of pages.
+    """Whether a browser sends this request for a page of another site. Programs send no such headers.
 
-    Browsers say so in `Sec-Fetch-Site`, or to a server without HTTPS in `Origin` alone.
+    Browsers send `Sec-Fetch-Site`, or, to a server without HTTPS, `Origin` only.
     """
     site, page = connection.headers.get("sec-fetch-site"), connection.headers.get("origin")
     if site is not None:
@@ -29,7 +29,7 @@ def is_cross_site(connection: HTTPConnection) -> bool:
 
 
 class KnownHosts:
-    """The hosts that this installation is known by: its settings', loopback ones, and the address it was reached at."""
+    """The known hosts of this installation: from the settings, loopback hosts, and the address that the client used."""
 
     def __init__(self, settings: Settings) -> None:
         self._names = {"localhost", *(name.lower() for name in split_list(settings.trusted_hosts))}
@@ -42,7 +42,7 @@ class KnownHosts:
             self._patterns.append(_tenant_pattern(urlsplit(settings.public_url).hostname or ""))
 
     def includes_host_of(self, connection: HTTPConnection) -> bool:
-        """Whether the request names one of these hosts."""
+        """Whether the request names a known host."""
         host = read_host(connection.headers.get("host", ""))
         if not host:
             return False

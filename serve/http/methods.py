@@ -1,4 +1,4 @@
-"""The methods that each path takes: one answer for `Allow`, and for every `OPTIONS` request."""
+"""The methods of each path, for `Allow` and for `OPTIONS` requests."""
 
 from collections.abc import Collection, Iterable
 from typing import Protocol, cast
@@ -11,13 +11,13 @@ OPTIONS = "OPTIONS"
 
 
 class Chooser(Protocol):
-    """An endpoint that takes every method, and refuses by itself those that are not among its own."""
+    """An endpoint that takes every method, and refuses other methods than its own itself."""
 
     methods: Collection[str]
 
 
 class OptionsMethod:
-    """ASGI middleware: answers `OPTIONS` with `Allow` at every path that exists and has no answer of its own to it."""
+    """ASGI middleware that answers `OPTIONS` with `Allow` at every existing path without an own answer to `OPTIONS`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -36,7 +36,7 @@ class OptionsMethod:
 
 
 def allow(taken: Iterable[str]) -> str:
-    """Return the value of `Allow` for a path's own methods. `HEAD` follows from `GET`; `OPTIONS` is always there.
+    """Return the value of `Allow` for a path's methods. Adds `HEAD` if there is `GET`, and always `OPTIONS`.
 
     >>> allow({"GET", "PUT"})
     'GET, HEAD, OPTIONS, PUT'
@@ -46,9 +46,9 @@ def allow(taken: Iterable[str]) -> str:
 
 
 def route_methods(routes: Iterable[BaseRoute], scope: Scope) -> set[str]:
-    """Return the methods of all routes that a request's path leads to; empty: no route leads anywhere.
+    """Return the methods of all routes that match a request's path; empty: no route matches.
 
-    Several routes can share one path. No request reaches a route behind a `Chooser`.
+    Several routes can share one path. Routes behind a `Chooser` are never reached.
     """
     taken: set[str] = set()
     for route in routes:

@@ -1,4 +1,4 @@
-"""Multipart forms whose last part is a file (RFC 7578): read as they arrive, without holding the file."""
+"""Read multipart forms whose last part is a file (RFC 7578) as a stream, without holding the file."""
 
 import re
 from collections.abc import AsyncIterator
@@ -8,14 +8,14 @@ from starlette.requests import Request
 
 from packshot.errors import Invalid
 
-# Of everything before the file: preamble, boundaries, headers and fields.
+# Bytes before the file: preamble, boundaries, headers and fields.
 MAX_FIELD_BYTES = 1 << 16
 MAX_PARTS = 32  # before the file
 MAX_PART_HEAD_BYTES = 8192  # all headers of one part
 MAX_BOUNDARY_BYTES = 70  # RFC 2046, section 5.1.1
-MAX_PADDING_BYTES = 256  # blanks between a boundary and the end of its line
+MAX_PADDING_BYTES = 256  # white space between a boundary and the end of its line
 MAX_CONTENT_TYPE_BYTES = 1024
-MAX_SHOWN_CHARACTERS = 100  # of a client's text in a refusal
+MAX_SHOWN_CHARACTERS = 100  # of client text in a refusal
 _LINE_END = b"\r\n"
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 _HEADER = re.compile(rb"(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]+):(?P<value>[^\r\n]*)")
@@ -24,13 +24,13 @@ _EXTENDED_FILE_NAME = re.compile(rb";\s*filename\*(?:0\*?)?\s*=", re.IGNORECASE)
 
 
 class Form:
-    """One request's form. Ask for `fields`, then for `file`.
+    """The form in one request. Call `fields` first, then `file`.
 
     Args:
-        file: the name of the part with the file; None: the first part with a file name, whatever its own name is.
+        file: the name of the file's part; None: the first part with a file name.
 
     Raises:
-        Invalid: the request has no form in it.
+        Invalid: the request has no form.
     """
 
     def __init__(self, request: Request, file: str | None = "file") -> None:
@@ -41,7 +41,7 @@ class Form:
         rest = b"--" + re.escape(boundary) + rb"(?:(?P<last>--)|[ \t]{0,%d}(?=\r\n))" % MAX_PADDING_BYTES
         self._first_delimiter = re.compile(b"\n" + rest)
         self._delimiter = re.compile(_LINE_END + rest)
-        # A delimiter that is not complete yet begins within so many bytes of the end of the buffer.
+        # An incomplete delimiter begins at most this number of bytes before the end of the buffer.
         self._undecided_bytes = len(boundary) + MAX_PADDING_BYTES + 6
         # A delimiter may begin the body, or follow a preamble (RFC 2046, section 5.1.1).
         self._buffer = bytearray(b"\n")
@@ -52,7 +52,7 @@ class Form:
         """Return the fields before the file.
 
         Raises:
-            Invalid: the form is malformed, ends without a file, or has too much before it.
+            Invalid: the form is malformed, ends without a file, or has too much data before the file.
         """
         fields: dict[str, str] = {}
         _, is_last = await self._take_part(self._first_delimiter)
@@ -89,7 +89,7 @@ class Form:
         """Take everything up to a delimiter, and the delimiter without the end of its line.
 
         Returns:
-            What stands before the delimiter, and whether the delimiter is the last one of the form.
+            The data before the delimiter, and whether the delimiter ends the form.
         """
         start = 0
         while (found := delimiter.search(self._buffer, start)) is None:
@@ -99,7 +99,7 @@ class Form:
         return self._take(found.end())[: found.start()], is_last
 
     async def _take_head(self) -> bytes:
-        """Take the headers of a part, which begin with the end of the delimiter's line and end with an empty line."""
+        """Take the headers of a part, from the end of the delimiter's line to the empty line after the headers."""
         start, ending = 0, 2 * _LINE_END
         while (end := self._buffer.find(ending, start, MAX_PART_HEAD_BYTES)) < 0:
             start = max(0, len(self._buffer) - len(ending))
@@ -121,7 +121,7 @@ class Form:
         await self._receive()
 
     def _check_size(self, size: int) -> None:
-        # Every byte counts, because preambles and boundaries cost work too.
+        # All bytes count, because preambles and boundaries cost work too.
         if size > MAX_FIELD_BYTES:
             raise self._too_much(f"at most {MAX_FIELD_BYTES} bytes")
 
@@ -136,10 +136,10 @@ class Form:
         return self._misnamed() or Invalid("The form ended early.", expected=f"fields, then {part} to its end")
 
     def _too_much(self, expected: str) -> Invalid:
-        return self._misnamed() or Invalid("The form has too much before its file.", expected=expected)
+        return self._misnamed() or Invalid("The form has too much data before its file.", expected=expected)
 
     def _misnamed(self) -> Invalid | None:
-        """Return the refusal of a form with its file in another part; None: no other part has a file."""
+        """Return the refusal of a form whose file is in another part; None: no other part has a file."""
         if self._other_file is None:
             return None
         got = f"the part {self._other_file[:MAX_SHOWN_CHARACTERS]!r}"
@@ -147,24 +147,24 @@ class Form:
 
 
 def _read_boundary(content_type: str) -> bytes:
-    """Return the boundary that a request names.
+    """Return the boundary of a request's form.
 
     Raises:
-        Invalid: the request has no form in it, or a boundary that cannot be one.
+        Invalid: the request has no form, or a boundary that is not allowed.
     """
     if len(content_type) > MAX_CONTENT_TYPE_BYTES:
         raise Invalid("The content type is too long.", expected=f"at most {MAX_CONTENT_TYPE_BYTES} bytes")
     kind, options = parse_options_header(content_type)
     boundary: bytes = options.get(b"boundary", b"")
     if kind != b"multipart/form-data" or not boundary:
-        raise Invalid("That is no form.", expected="multipart/form-data; boundary=…", got=kind.decode("latin-1"))
+        raise Invalid("The body is not a form.", expected="multipart/form-data; boundary=…", got=kind.decode("latin-1"))
     if len(boundary) > MAX_BOUNDARY_BYTES:
         raise Invalid("The form's boundary is too long.", expected=f"at most {MAX_BOUNDARY_BYTES} bytes")
     return boundary
 
 
 def _read_disposition(head: bytes) -> tuple[str, bool]:
-    """Return the name of a part, and whether its headers have a file name. Folded lines are read as one.
+    """Return the name of a part, and whether it has a file name. Folded lines are joined.
 
     Raises:
         Invalid: a line is no header.
@@ -178,7 +178,7 @@ def _read_disposition(head: bytes) -> tuple[str, bool]:
         if header["name"].lower() == b"content-disposition":
             _, options = parse_options_header(header["value"].strip())
             name = options.get(b"name", b"").decode("utf-8", "replace")
-            # The parser leaves out extended parameters (RFC 5987). It is enough to know that there is a file name.
+            # The parser ignores extended parameters (RFC 5987). Only the presence of a file name matters here.
             unquoted = _QUOTED.sub(b"", header["value"])
             has_file_name = bool(options.get(b"filename")) or _EXTENDED_FILE_NAME.search(unquoted) is not None
     return name, has_file_name

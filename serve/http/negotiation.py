@@ -1,24 +1,24 @@
-"""What a client can show, by its `Accept` header."""
+"""Parse `Accept`, to learn which formats a client takes."""
 
 from starlette.requests import Request
 
 from packshot.model import Format
 
-# Of a longer header only the media ranges that end within this count. Browsers send some 150.
+# Media ranges that end beyond this position are ignored. Browsers send about 150 characters.
 MAX_ACCEPT_CHARACTERS = 4096
-# White space in a header (RFC 9110, section 5.6.3).
+# White space in headers (RFC 9110, section 5.6.3).
 _BLANK = " \t"
 
 
 def accepted_by(request: Request) -> frozenset[Format]:
-    """Return which of AVIF and WebP a request's client names."""
+    """Return which of AVIF and WebP the client of a request accepts."""
     return accepted_formats(",".join(request.headers.getlist("accept")))
 
 
 def accepted_formats(accept: str) -> frozenset[Format]:
-    """Return which of AVIF and WebP an `Accept` header names; wildcards promise neither.
+    """Return which of AVIF and WebP an `Accept` header names. Wildcards count as neither.
 
-    A CDN's edge does the same in JavaScript: infra/edge/route.js.
+    `infra/edge/route.js` does the same in JavaScript at a CDN's edge.
     """
     found = set()
     for item in bounded(accept).lower().split(","):
@@ -30,7 +30,7 @@ def accepted_formats(accept: str) -> frozenset[Format]:
 
 
 def bounded(accept: str) -> str:
-    """Return the part of an `Accept` header that counts."""
+    """Return the part of an `Accept` header that is evaluated."""
     return accept if len(accept) <= MAX_ACCEPT_CHARACTERS else accept[:MAX_ACCEPT_CHARACTERS].rpartition(",")[0]
 
 

@@ -1,4 +1,4 @@
-"""Pages for browsers, with the headers that keep other sites and injected scripts out of them."""
+"""HTML pages, with headers that keep other sites and injected scripts out."""
 
 import re
 from base64 import b64encode
@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from starlette.responses import HTMLResponse
 
-# Of every answer that a browser might show.
+# Headers of every response that a browser might show.
 GUARDED = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -20,10 +20,10 @@ _FROM_ELSEWHERE = re.compile(r"""<(?:script|link)\b[^>]*?\b(?:src|href)="(https:
 
 
 class Page:
-    """One page, and the policy under which nothing runs in it but what it has from the start.
+    """One page with a content security policy that allows only the page's own scripts and styles.
 
     Args:
-        styles_at_will: its scripts write styles, which then no policy can tell from others.
+        allow_styles: allow any style, for a page whose scripts write styles.
     """
 
     def __init__(self, html: str, *, styles_at_will: bool = False) -> None:
@@ -36,7 +36,7 @@ class Page:
             "script-src": [*scripts, *hosts],
             "style-src": [*styles, *hosts],
             "font-src": ["data:", *hosts],
-            # Pictures may be at a CDN.
+            # Images may come from a CDN.
             "img-src": ["'self'", "data:", "http:", "https:"],
             "connect-src": ["'self'"],
             "base-uri": ["'none'"],

@@ -1,4 +1,4 @@
-"""HTTP Basic: passwords against Argon2 hashes, a few at a time, with a back-off for wrong ones."""
+"""Check passwords of HTTP Basic against Argon2 hashes, with few threads and a back-off."""
 
 import asyncio
 import hmac
@@ -14,20 +14,20 @@ from schema.request.threads import ThreadPool
 from serve.http.backoff import LoginBackoff
 
 MAX_PASSWORD_BYTES = 1024
-# Argon2id as OWASP recommends it for servers with little memory: 19 MiB for each hash.
+# Argon2id with OWASP's parameters for servers with little memory: 19 MiB per hash.
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
 
 class WrongPassword(Exception):
-    """No such user, or not that password; nobody learns which."""
+    """The user does not exist or the password is wrong; the client does not learn which."""
 
 
 class Passwords:
-    """Checks passwords. One that was right is not hashed again; the same at the same time is hashed once.
+    """Checks passwords. A right password is hashed once, and parallel checks of the same password share one hash.
 
     Args:
-        hashes: by user.
-        threads: for the hashing.
+        hashes: password hashes by user name.
+        threads: run the hashing.
     """
 
     def __init__(self, hashes: dict[str, str], threads: ThreadPool) -> None:
@@ -40,11 +40,11 @@ class Passwords:
         self.backoff = LoginBackoff()
 
     async def user(self, credentials: str, address: str) -> str:
-        """Return the name in Base64 credentials whose password is right.
+        """Return the user name in Base64 credentials, after checking the password.
 
         Raises:
-            WrongPassword: it is not.
-            ThreadsBusy: too many wrong ones came, or too many wait to be checked.
+            WrongPassword: the user does not exist or the password is wrong.
+            ThreadsBusy: too many attempts failed, or too many wait for their check.
         """
         if not self._hashes:
             raise WrongPassword
@@ -68,12 +68,12 @@ class Passwords:
             check = asyncio.create_task(self._count(name, password, account, address))
             self._checks[flight] = check
             check.add_done_callback(partial(self._end, flight))
-        # Who leaves does not end it for the others.
+        # A client that disconnects must not cancel the check for others.
         return await asyncio.shield(check)
 
     def _end(self, flight: bytes, check: asyncio.Task[bool]) -> None:
         del self._checks[flight]
-        # Looked at, as everybody who waited may be gone.
+        # Retrieve the exception, because no client may be left to do it.
         if not check.cancelled():
             check.exception()
 
@@ -88,7 +88,7 @@ class Passwords:
         return is_right
 
     def _verify(self, name: str, password: str) -> bool:
-        # For an unknown name somebody else's hash is computed, always the same, so that it takes as long.
+        # An unknown name is checked against another user's hash, always the same one, so that it takes as long.
         number = int.from_bytes(self._digest(name.encode())[:8]) % len(self._names)
         try:
             HASHER.verify(self._hashes.get(name) or self._hashes[self._names[number]], password)
@@ -104,7 +104,7 @@ def _decode(credentials: str) -> tuple[str, str]:
     try:
         name, colon, password = b64decode(credentials, validate=True).decode().partition(":")
     except ValueError:
-        # Not Base64, not UTF-8, or characters beyond ASCII.
+        # Not Base64, not UTF-8, or not ASCII.
         raise WrongPassword from None
     if not colon or len(password.encode()) > MAX_PASSWORD_BYTES:
         raise WrongPassword

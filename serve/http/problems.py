@@ -1,4 +1,4 @@
-"""Refusals as `application/problem+json` (RFC 9457): the one map from the error tree to HTTP."""
+"""Map refusals and outages to HTTP responses with `application/problem+json` (RFC 9457)."""
 
 import logging
 from math import ceil
@@ -21,14 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class Overloaded(Exception):
-    """The renders that wait already would take too long.
+    """The waiting renders would take too long.
 
     Attributes:
-        seconds: expected wait until there is room again.
+        seconds: expected seconds until there is room again.
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"{seconds:.1f} s of rendering are waiting")
+        super().__init__(f"renders of {seconds:.1f} s are waiting")
         self.seconds = seconds
 
 
@@ -58,7 +58,7 @@ STATUS = {
 
 
 def problem(status: int, title: str, *, headers: dict[str, str] | None = None, **members: object) -> Response:
-    """Return a problem document; caches keep a 404 or 410 for two seconds, anything else never."""
+    """Return a problem document. Caches keep a 404 or 410 for two seconds, and others not at all."""
     keep = "public, max-age=2" if status in (404, 410) else "no-store"
     body = {"type": "about:blank", "title": title, "status": status}
     body |= {name: value for name, value in members.items() if value is not None}
@@ -77,14 +77,14 @@ def problem(status: int, title: str, *, headers: dict[str, str] | None = None, *
 
 
 async def refuse(request: Request, error: Exception) -> Response:
-    """Answer a refusal; registered for `PackshotError`."""
+    """Answer with a refusal. Registered for `PackshotError`."""
     assert isinstance(error, PackshotError)
     told = describe(error)
     return problem(told.pop("status"), told.pop("title"), **told)
 
 
 def describe(error: PackshotError) -> dict[str, Any]:
-    """Return the members of the problem document that a refusal is answered with."""
+    """Return the members of a refusal's problem document."""
     gone = isinstance(error, Gone)
     return {
         "title": error.message,
@@ -97,45 +97,45 @@ def describe(error: PackshotError) -> dict[str, Any]:
 
 
 async def overloaded(request: Request, error: Exception) -> Response:
-    """Answer that all render places and the queue before them are taken."""
+    """Answer that the render processes and their queue are full."""
     assert isinstance(error, Overloaded)
     return problem(
         503,
-        "Too many pictures are being rendered right now.",
+        "Too many images are being rendered right now.",
         code="OVERLOADED",
         headers={"Retry-After": str(max(1, ceil(error.seconds)))},
     )
 
 
 async def too_busy(request: Request, error: Exception) -> Response:
-    """Answer a request that is not served now, with the time when it may be."""
+    """Answer that a request cannot be served now, with the time to wait."""
     assert isinstance(error, ThreadsBusy)
     headers = {"Retry-After": str(error.retry_after)}
     return problem(error.status, error.message, code=error.code, headers=headers)
 
 
 async def insecure(request: Request, error: Exception) -> Response:
-    """Answer a request with a secret in it that strangers on the way could have read."""
+    """Refuse a request whose secret others on the network could have read."""
     return problem(403, "This needs HTTPS.", code="INSECURE", expected="https://, or a client in PACKSHOT_TRUSTED_IPS")
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer a path that leads nowhere."""
-    return problem(404, "There is nothing under this path.", code="NOT_FOUND", got=request.url.path)
+    """Answer that the path does not exist."""
+    return problem(404, "This path does not exist.", code="NOT_FOUND", got=request.url.path)
 
 
 async def not_allowed(request: Request, error: Exception) -> Response:
-    """Answer a method that the path does not have with those that it has."""
+    """Answer that the path does not take the method, and list those that it takes."""
     allow = methods.allow(methods.route_methods(request.app.routes, request.scope))
     message = "This path does not take that method."
     return problem(405, message, headers={"Allow": allow}, expected=allow, got=request.method)
 
 
 def fail(request: Request, error: Exception) -> Response:
-    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    """Answer an outage with 503 and a fault with 500. The log has the traceback under the same id."""
     away = explain_outage(error)
     if away is None:
-        reference = faults.record(log, error, "bug at %s %s", request.method, shown_path(request.scope))
+        reference = faults.record(log, error, "fault at %s %s", request.method, shown_path(request.scope))
         return problem(500, "Something went wrong on our side.", code="INTERNAL", reference=reference)
     reference = faults.record(log, error, "%s at %s %s", away, request.method, shown_path(request.scope))
     headers = {"Retry-After": str(RETRY_SECONDS)}
@@ -143,5 +143,5 @@ def fail(request: Request, error: Exception) -> Response:
 
 
 def shown_path(scope: Scope) -> str:
-    """Return the request's path as a log can show it: in ASCII, on one line, at most 200 characters."""
+    """Return the request's path for a log: ASCII, one line, at most 200 characters."""
     return quote(scope["path"])[:200]

@@ -1,4 +1,4 @@
-"""Receive bodies of bounded size: documents into memory, pictures straight to disk."""
+"""Receive bodies of bounded size: documents into memory, images to disk."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ JSON = "application/json"
 
 
 def announced_bytes(request: Request) -> int:
-    """Return how many bytes a request says its body has; 0: it does not say."""
+    """Return the announced size of a request's body in bytes; 0: not announced."""
     announced = request.headers.get("content-length", "")
     return int(announced) if announced.isdecimal() else 0
 
@@ -23,13 +23,13 @@ def announced_bytes(request: Request) -> int:
 def check_json(request: Request, *, may_be_unsaid: bool = False) -> None:
     """Refuse a body that is not announced as JSON.
 
-    A page of another origin can send forms and plain text with a user's credentials, and JSON only after asking.
+    A browser sends forms and plain text of other origins without a preflight, but JSON only after one.
 
     Args:
-        may_be_unsaid: a request without a content type passes too.
+        may_be_unsaid: accept a request without a content type.
 
     Raises:
-        UnsupportedMedia: it is announced as something else, or not at all.
+        UnsupportedMedia: the content type is another one or is missing.
     """
     content_type = request.headers.get("content-type")
     if content_type is None and may_be_unsaid:
@@ -43,13 +43,13 @@ async def read_body(request: Request, most: int) -> bytes:
     """Return a request's body.
 
     Args:
-        most: bytes that are let in.
+        most: the limit in bytes.
 
     Raises:
-        TooLarge: more come, or are said to.
+        TooLarge: the body or its announced size exceeds the limit.
     """
     body = bytearray()
-    too_large = TooLarge("That document is too large.", field=("body",), expected=f"at most {most} bytes")
+    too_large = TooLarge("The body is too large.", field=("body",), expected=f"at most {most} bytes")
     if announced_bytes(request) > most:
         raise too_large
     async for chunk in request.stream():
@@ -61,14 +61,14 @@ async def read_body(request: Request, most: int) -> bytes:
 
 @asynccontextmanager
 async def receive(chunks: AsyncIterator[bytes], folder: Path, *, most: int, announced: int = 0) -> AsyncIterator[Path]:
-    """Write what comes to a new file of `folder`, which is gone afterwards.
+    """Write a body to a new file in `folder`, and delete the file at the end of the block.
 
     Args:
-        most: bytes that are let in.
-        announced: bytes that are said to come; 0: nobody said.
+        most: the limit in bytes.
+        announced: the announced size in bytes; 0: not announced.
 
     Raises:
-        TooLarge: more come, or are said to.
+        TooLarge: the body or its announced size exceeds the limit.
     """
     path = folder / secrets.token_hex(16)
     try:
@@ -87,4 +87,4 @@ async def receive(chunks: AsyncIterator[bytes], folder: Path, *, most: int, anno
 
 
 def _too_large(most: int, got: str) -> TooLarge:
-    return TooLarge("More bytes came than may come.", field=("bytes",), expected=f"at most {most}", got=got)
+    return TooLarge("The body is too large.", field=("bytes",), expected=f"at most {most} bytes", got=got)

@@ -1,4 +1,4 @@
-"""How long answers are kept, by whom, and how they are found again to be purged."""
+"""Response headers for caches: how long they keep an image, and the tags by which a purge finds it."""
 
 from collections.abc import Iterable
 
@@ -9,16 +9,16 @@ from packshot.variants.resolve import Target
 from packshot.variants.tags import erase_tag
 from resolvers.urls.build import immutable_path
 
-# A day where a purge finds every copy, and a minute where nobody purges.
+# `s-maxage` is a day if the CDN purges by tags, because a purge then finds every copy; otherwise a minute.
 STABLE = "public, max-age=60, s-maxage={}, stale-while-revalidate=60, stale-if-error=86400"
-# Of a picture that could not be stored, and whose copies an erasure by paths would not find.
+# For a variant without a ledger row: an erasure that purges by path cannot find its copies.
 BRIEF = "public, max-age=60"
-# Of pictures that not everybody may see: no cache may keep what it would give to whoever asks next.
+# For images that require an access key: a shared cache would give them to the next client.
 PRIVATE = "private, no-store"
 COMMON = {
     "X-Content-Type-Options": "nosniff",
     "Access-Control-Allow-Origin": "*",
-    # Of scripts elsewhere; what else they may read, every answer has.
+    # Lets scripts of other origins read these headers.
     "Access-Control-Expose-Headers": "Content-Location, Content-Range, ETag, X-Packshot-Source, X-Packshot-Upscaled",
     "Cross-Origin-Resource-Policy": "cross-origin",
     "Timing-Allow-Origin": "*",
@@ -26,16 +26,16 @@ COMMON = {
 
 
 def keep_stable(site: Site, tags: Iterable[str]) -> dict[str, str]:
-    """Return the headers by which caches keep what a stable URL gives, and purges find it."""
+    """Return the cache headers and purge tags of a stable URL's response."""
     lifetime = STABLE.format(86_400 if site.purger.by_tags else 60)
     return {"Cache-Control": lifetime} | site.purger.headers(list(tags))
 
 
 def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, str]:
-    """Return the headers of a stable URL's answer that depend on what it gives, and not on the bytes.
+    """Return the headers of a stable URL's response that depend on the variant, not on its bytes.
 
     Args:
-        varies: the format was negotiated.
+        varies: whether the format was negotiated.
     """
     headers = keep_stable(site, target.tags)
     headers |= {"Content-Location": immutable_path(site.settings, target.key), "X-Packshot-Source": target.source}
@@ -47,20 +47,20 @@ def describe_stable(site: Site, target: Target, *, varies: bool) -> dict[str, st
 
 
 def redirects_to_cdn(site: Site, tenant: str) -> bool:
-    """Whether live URLs of what is stored lead to a CDN; what not everybody may see is at none."""
+    """Whether live URLs of stored variants redirect to a CDN. Images that require an access key are on no CDN."""
     return site.settings.public_url is not None and site.access_policy.find(tenant) is None
 
 
 def describe_redirect(site: Site, tags: Iterable[str] = (), *, varies: bool = False) -> dict[str, str]:
-    """Return the headers by which caches keep a live URL's redirect, and purges find it.
+    """Return the cache headers and purge tags of a live URL's redirect.
 
     Args:
-        varies: it leads to a format that was negotiated.
+        varies: whether the redirect leads to a negotiated format.
     """
     headers = {"Cache-Control": f"max-age={site.settings.redirect_max_age}"} | site.purger.headers(list(tags))
     return headers | ({"Vary": "Accept"} if varies else {})
 
 
 def describe_immutable(site: Site, key: Key) -> dict[str, str]:
-    """Return the headers of an immutable URL's answer that depend on its key, and not on the bytes."""
+    """Return the headers of an immutable URL's response that depend on its key, not on the bytes."""
     return {"Cache-Control": FOREVER} | site.purger.headers([erase_tag(key.tenant, key.pack)])

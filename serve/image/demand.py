@@ -1,4 +1,4 @@
-"""Count what had to be rendered on demand: in memory at once, in the database every few seconds."""
+"""Count on-demand requests: in memory at once, in the database every few seconds."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,13 +12,13 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target
 from serve.image.write_buffer import WriteBuffer
 
-# Different requests counted between two writes. One beyond that is rare, or a client repeats it.
+# Different forms counted between two writes. The counter ignores further forms until the next write.
 MAX_KINDS = 2_000
 MAX_TENANT_KINDS = 500
 
 
 class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
-    """How often clients requested what is not rendered ahead of time."""
+    """The number of on-demand requests of each form."""
 
     def __init__(self, site: Site) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class DemandCounter(WriteBuffer[DemandedForm, CountedDemand]):
         self._site = site
 
     def count(self, form: RequestForm, target: Target) -> None:
-        """Count one request for a variant that was not rendered ahead of time, for any location."""
+        """Count one on-demand request for an unplanned variant. The form is counted without its location."""
         demanded = DemandedForm(
             target.key.tenant, target.key.location, target.drawing.format, replace(form, location=None).query()
         )

@@ -1,4 +1,4 @@
-"""Which packs were erased, so that none of their URLs gives anything, from the moment of the mutation on."""
+"""Refuse the URLs of erased packs from the moment of the erasure on."""
 
 import threading
 import time
@@ -11,16 +11,15 @@ from packshot.errors import Gone, NotFound
 from packshot.model import Snapshot
 from packshot.site import Site
 
-# Seconds for which what was read about erasures under way is believed; longer where the database does not answer.
+# Seconds for which the list of running erasures is reused: after a read, and after a failed read.
 FRESH, PATIENT = 1.0, 30.0
 
 
 class Erased:
-    """Refuses URLs of erased packs, without asking the database for every picture.
+    """Refuses the URLs of erased packs without one database read per image.
 
-    While a pack is being erased blobs of it may still be there, so those few packs
-    are kept in mind. Later there is no blob, and whoever looks for the pack in the
-    catalog asks for its tombstone.
+    While an erasure runs, variants of the pack may still be stored. This class keeps the list of those packs in memory.
+    After the erasure no variant is left, and a lookup of the pack in the catalog finds its tombstone.
     """
 
     def __init__(self, site: Site) -> None:
@@ -30,7 +29,7 @@ class Erased:
         self._until = 0.0
 
     def refuse_under_way(self, tenant: str, pack_id: str) -> None:
-        """Raise `Gone` for a pack that is being erased."""
+        """Raise `Gone` if the pack is being erased."""
         if time.monotonic() >= self._until and self._lock.acquire(blocking=False):
             try:
                 self._look()
@@ -40,7 +39,7 @@ class Erased:
             raise _gone(pack_id)
 
     def may_be_erased(self, tenant: str, pack_id: str) -> bool:
-        """Whether it is known, without asking anybody, that a pack is not being erased."""
+        """Whether the list in memory is recent and does not contain the pack."""
         return time.monotonic() < self._until and (tenant, pack_id) not in self._under_way
 
     def _look(self) -> None:
@@ -49,17 +48,17 @@ class Erased:
             with self._site.catalog.read_system() as tx:
                 self._under_way = erasures.list_under_way(tx)
         except DatabaseFault:
-            # Pictures that are stored are served without it; what was known stays known.
+            # Stored variants are served while the database is away; the last list stays in use.
             return
         self._until = time.monotonic() + FRESH
 
 
 def read_shown(tx: Tx, pack_id: str) -> Snapshot:
-    """Return the snapshot of a pack whose pictures somebody asks for.
+    """Return the snapshot of a requested pack.
 
     Raises:
-        Gone: it was erased.
-        NotFound: there is no such pack in this tenant.
+        Gone: the pack was erased.
+        NotFound: this tenant has no such pack.
     """
     try:
         return read_snapshot(tx, pack_id)
@@ -70,4 +69,4 @@ def read_shown(tx: Tx, pack_id: str) -> Snapshot:
 
 
 def _gone(pack_id: str) -> Gone:
-    return Gone("This picture was erased.", expected="another picture", got=pack_id)
+    return Gone("This image was erased.", expected="another image", got=pack_id)

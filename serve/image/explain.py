@@ -1,7 +1,6 @@
-"""Why a URL gives what it gives, step by step: for whoever runs the installation, never for the public.
+"""Explain step by step how an image URL resolves. For operators and editors, never for the public.
 
-The steps come from the very functions that answer the URL, so they cannot tell
-another story than it does.
+The steps come from the functions that answer the URL, so that the explanation cannot differ from the response.
 """
 
 from collections.abc import Iterator
@@ -50,12 +49,12 @@ from serve.image.erased import Erased, read_shown
 from serve.image.fallback import refuse_failed, refuse_undecodable
 
 Document = dict[str, Any]
-# A question of a person's; it must not take threads from pictures.
+# Explanations are rare, and must not take threads from image requests.
 THREADS = 2
 
 
 class Explainer:
-    """Answers `?explain=1` of whoever may read the tenant; for anybody else it is no parameter at all."""
+    """Answers `?explain=1` if the caller may read the tenant. For other clients the parameter has no effect."""
 
     def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
@@ -63,10 +62,10 @@ class Explainer:
         self._threads = anyio.CapacityLimiter(THREADS)
 
     async def answer(self, request: Request, address: Address) -> Response | None:
-        """Return the explanation; None: none was asked for, or not by somebody who may have it.
+        """Return the explanation; None: the client did not request one or may not have it.
 
-        A URL that is public must not answer otherwise to whoever adds a word to it,
-        nor tell by a 401 which tenants and tokens there are.
+        A refusal would reveal which tenants and tokens exist, so such a request gets the same response as without
+        the parameter.
         """
         if not _asks(request):
             return None
@@ -96,20 +95,20 @@ def _asks(request: Request) -> bool:
 
 
 def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] = frozenset()) -> Document:
-    """Return the steps from a URL to its answer, as JSON has them.
+    """Return the steps from a URL to its response as a JSON document.
 
-    Where the URL is refused, `refusal` says why, and the steps before it are there.
+    If the URL is refused, `refusal` has the reason, and the document has all steps before it.
 
     Args:
-        accept: what the client can show, for a negotiated format.
+        accept: the formats that the client accepts, for a negotiated format.
 
     Raises:
-        Invalid: the URL is of another kind.
+        Invalid: URLs of this kind have no explanation.
     """
     is_live = isinstance(address.form, LiveForm) and address.form.size is not None
     if address.key is None and not is_live and not isinstance(address.form, RequestForm):
-        expected = "a stable or an immutable URL, or a live one with a size"
-        raise Invalid("That URL is not explained.", field=("url",), expected=expected, got=address.path)
+        expected = "a stable URL, an immutable URL, or a live URL with a size"
+        raise Invalid("This kind of URL has no explanation.", field=("url",), expected=expected, got=address.path)
     told: Document = {
         "kind": "immutable" if address.key is not None else "live" if is_live else "stable",
         "tenant": {"value": address.tenant, "from": address.named_by.value},
@@ -142,7 +141,7 @@ def _live_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Form
     yield {"pack": pack_id}
     within = form.within(site.limit)
     if within is not form:
-        yield {"answer": {"status": 307, "by": f"leading to the equal request within bounds, {within.name}"}}
+        yield {"answer": {"status": 307, "by": f"redirecting to the equal request within the limit, {within.name}"}}
         return
     meant = replace(address, pack_id=pack_id, form=form.for_client(accept).request)
     yield from _stable_steps(site, meant, urls, accept, live_form=form)
@@ -194,14 +193,14 @@ def _stable_steps(
     if stored is None:
         _refuse_unrenderable(site, target, entry)
     if leads:
-        yield {"answer": {"status": 307, "by": "leading to the immutable URL"}}
+        yield {"answer": {"status": 307, "by": "redirecting to the immutable URL"}}
         return
     if (
         site.settings.delivery == "redirect"
         and not is_proxied
         and not site.access_policy.is_private_cached(address.tenant)
     ):
-        yield {"answer": {"status": 302, "by": "leading to the immutable URL"}}
+        yield {"answer": {"status": 302, "by": "redirecting to the immutable URL"}}
         return
     yield {"answer": {"status": 200, "by": "the store" if stored else "rendering it now"}}
 
@@ -226,7 +225,7 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
     if stored is not None:
         yield {"answer": {"status": 200, "by": "the store"}}
     elif current.target is None or current.target.key != key:
-        leading = {"status": 302, "by": "leading to the current picture"}
+        leading = {"status": 302, "by": "redirecting to the current variant"}
         yield {"headers": {"Cache-Control": "no-store"}, "answer": leading}
     else:
         _refuse_unrenderable(site, current.target, entry)
@@ -235,16 +234,16 @@ def _immutable_steps(site: Site, address: Address, urls: Urls) -> Iterator[Docum
 
 @dataclass(frozen=True, slots=True)
 class _Current:
-    """What has taken the place of a key, or that it is current; None where nothing has."""
+    """The variant that a key's URL means now; None: there is none."""
 
     target: Target | None
     document: Document
 
 
 def _refuse_unrenderable(site: Site, target: Target, entry: Entry | None) -> None:
-    """Raise what a request that has this variant rendered would be refused with, as far as that is known before.
+    """Raise the refusal that a request for this variant would get, as far as it is known before rendering.
 
-    The whole original is read, as a render does it: of damage a store tells nothing before.
+    Reads the whole original, as a render does, because a store reports damage only on reading.
     """
     refuse_undecodable(target.original)
     refuse_failed(entry)
@@ -252,10 +251,10 @@ def _refuse_unrenderable(site: Site, target: Target, entry: Entry | None) -> Non
 
 
 def _current(site: Site, address: Address, urls: Urls, *, needed: bool) -> _Current:
-    """Return what has taken the place of a key.
+    """Return the variant that a key's URL means now.
 
     Raises:
-        NotFound: nothing has, and it is needed.
+        NotFound: there is none, although it is needed because the key's own variant is not stored.
     """
     assert address.key is not None
     try:
@@ -305,7 +304,7 @@ def _policy(snapshot: Snapshot, config: Location, original: Original, form: Requ
 
 
 def _on_demand(snapshot: Snapshot, asked_for: Target, site: Site, *, opened: bool) -> Document:
-    """Return the policy for on-demand parameters, and the plan that it is asked about."""
+    """Return the tenant's on-demand policy, and the variant plan that it is applied to."""
     policy = snapshot.tenant.on_demand
     offered_ = offered(snapshot, asked_for.key.location, limit=site.limit)
     return {
@@ -345,7 +344,7 @@ def _look(site: Site, key: str) -> Stored | None:
     try:
         return site.variants.head(key)
     except DamagedObject:
-        # Who is asked for the picture removes it and makes it anew; a question changes nothing.
+        # A request for the image would delete and re-render it. An explanation changes nothing.
         return None
 
 
@@ -356,7 +355,7 @@ def _stored(stored: Stored | None) -> Document | None:
 
 
 def _plain(value: Any) -> Any:
-    """Return what `asdict` gives with boxes and sizes by their names, as JSON keeps them."""
+    """Return a result of `asdict` as JSON types: boxes and sizes as objects with named fields."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if hasattr(value, "_asdict"):

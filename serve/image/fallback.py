@@ -1,4 +1,4 @@
-"""Rendering on demand: what pregeneration did not make yet, or never will."""
+"""Render missing variants on demand, inside the web process."""
 
 import asyncio
 import logging
@@ -35,59 +35,57 @@ from serve.image.sendable import Sendable
 
 log = logging.getLogger(__name__)
 
-# Each admitted render has a thread that waits for it; more than these are refused, however little they would take.
+# Each render holds a thread that waits for it. Beyond this number, requests are refused whatever they cost.
 MAX_FLIGHTS = 200
-# A render is slow when it takes more than this part of the longest wait.
+# A render is slow if it takes more than this share of the longest wait.
 SLOW_SHARE = 0.25
-# What rendering costs here changes slowly.
+# Seconds for which measured render costs are reused; they change slowly.
 RATES_SECONDS = 10.0
 
 Group = tuple[str, str]
-"""What shares a bound: a kind, and the tenant's name or the original's SHA-256."""
+"""Renders that share a limit: a kind, and the tenant's name or the original's SHA-256."""
 
 TENANT, ORIGINAL, SLOW = "tenant", "original", "slow"
 
 
 class Fallback:
-    """Makes missing variants, each once however many clients wait for it in this process.
+    """Renders missing variants, each once however many clients wait for it in this process.
 
-    A client that goes away does not stop a render: others may wait for it, and
-    what comes out is kept either way. How much may wait is bounded by the CPU time that
-    it will take, estimated from what each original and such variants took before. One
-    original, one tenant and slow renders together have bounds of their own. A request
-    beyond a bound is refused before anything is done for it. One that has been admitted
-    and finds no free render process within `PACKSHOT_RENDER_QUEUE_SECONDS` is refused then.
+    A render continues when its client disconnects: other clients may wait for it, and the result is kept. The CPU time
+    of waiting renders is limited, as estimated from earlier renders. There are separate limits for one original, for
+    one tenant, and for all slow renders together. A request beyond a limit is refused before any work is done. An
+    accepted request is refused if no render process becomes free within `PACKSHOT_RENDER_QUEUE_SECONDS`.
 
-    What is planned is always stored. Another variant is stored while its tenant's budget
-    and its pack's location have room; without room it is drawn for whoever waits for it.
-    So is any variant that the database or the store does not take: a full disk, a lock.
+    Planned variants are always stored. Unplanned variants are stored while their tenant's budget and their pack
+    location have room; otherwise they are rendered for the waiting clients only. The same applies to any variant that
+    the database or the store does not take, for example because the disk is full.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._flights: dict[str, asyncio.Task[Sendable | None]] = {}
-        # CPU seconds and flights that wait or run, for each original, for each tenant, and for slow ones.
+        # CPU seconds and number of waiting and running renders, by group.
         self._seconds: defaultdict[Group, float] = defaultdict(float)
         self._counts: Counter[Group] = Counter()
-        # More processes than processors render no faster.
+        # More render processes than processors render no faster.
         self._at_once = min(site.renderer.processes, os.cpu_count() or 1)
         self._queue_seconds = site.settings.render_queue_seconds
         self._rates, self._rates_due = RenderCosts({}), 0.0
-        # Apart from the threads that answer everything else, which must not wait for pixels.
+        # Separate threads, because other requests must not wait for renders.
         self._threads = anyio.CapacityLimiter(MAX_FLIGHTS)
 
     async def make(
         self, target: Target, rendered: Callable[[], None] | None = None, *, planned: bool
     ) -> Sendable | None:
-        """Have a variant made that is missing; return it where there is no room to store it, else None.
+        """Render a missing variant. Return it if it was not stored; None: it is stored.
 
         Args:
-            planned: it is one of those that are rendered ahead of time.
-            rendered: called when it has been made for this caller, in a thread; who else waits for it is not told.
+            planned: whether the variant is planned.
+            rendered: called in a thread after the render; not called for other clients that wait for the same render.
 
         Raises:
-            Unrenderable, RenderTimeout: the original cannot be drawn so.
-            Overloaded: too much waits already, or no process became free in time.
+            Unrenderable, RenderTimeout: the original cannot be rendered like this.
+            Overloaded: too much work waits, or no render process became free in time.
         """
         key = str(target.key)
         flight = self._flights.get(key)
@@ -117,19 +115,19 @@ class Fallback:
                 del self._counts[group], self._seconds[group]
 
     def _check_room(self, groups: tuple[Group, ...], seconds: float) -> None:
-        """Raise `Overloaded` if a request would wait too long behind others of one of its groups."""
+        """Raise `Overloaded` if one of the request's groups has too much waiting work."""
         if len(self._flights) >= MAX_FLIGHTS:
             raise Overloaded(self._queue_seconds)
         places = self._site.renderer.places
         tenants = {group for group in self._counts if group[0] == TENANT} | {groups[0]}
         at_once: dict[str, float] = {
-            # Tenants take turns, so each has its part of the processes.
+            # Tenants take turns, so each gets an equal share of the processes.
             TENANT: self._at_once / len(tenants),
             ORIGINAL: min(places.original, self._at_once),
             SLOW: min(places.slow, self._at_once),
         }
         for group in groups:
-            # One alone is let in, however long it takes.
+            # A group without other renders accepts any request, however long it takes.
             if self._counts[group] and self._seconds[group] + seconds > self._queue_seconds * at_once[group[0]]:
                 raise Overloaded(self._seconds[group] / at_once[group[0]])
 
@@ -152,14 +150,14 @@ class Fallback:
         except QueueTimeout as full:
             raise Overloaded(self._queue_seconds) from full
         except NotStored as error:
-            faults.count(log, error, "a variant that somebody waits for could not be stored")
+            faults.count(log, error, "a requested variant could not be stored")
             return _unkept(target, error.rendered, is_recorded=False)
         except DatabaseFault as error:
             if not is_outage(error):
                 raise
-            faults.count(log, error, "a variant that somebody waits for could not be announced, and is not stored")
+            faults.count(log, error, "a requested variant could not be announced and is not stored")
             return self._draw_unrecorded(target, is_slow=is_slow, deadline=deadline)
-        # That is no fault of the variant, which is made once the original is back.
+        # A lost original is no failure of the variant, which renders once the original is back.
         is_lost = isinstance(outcome, FailedVariant) and isinstance(outcome.error, OriginalLost)
         with _tolerating_outages(), self._site.catalog.write(tenant) as tx:
             ledger.record(tx, [] if is_lost else [outcome])
@@ -173,7 +171,7 @@ class Fallback:
         return None
 
     def _draw(self, target: Target, room: Room, *, is_slow: bool, deadline: float) -> Sendable:
-        """Draw a variant that is not stored, as there is no room for it."""
+        """Render a variant without storing it, because there is no room for it."""
         tenant = target.key.tenant
         try:
             drawn = render_unstored(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
@@ -187,7 +185,7 @@ class Fallback:
         return _unkept(target, drawn)
 
     def _draw_unrecorded(self, target: Target, *, is_slow: bool, deadline: float) -> Sendable:
-        """Draw a variant while the database takes no writes."""
+        """Render a variant while the database takes no writes."""
         try:
             drawn = render_unstored(self._site, target, Lane.ON_DEMAND, is_slow=is_slow, deadline=deadline)
         except QueueTimeout as full:
@@ -199,13 +197,13 @@ class Fallback:
 
 @contextmanager
 def _tolerating_outages() -> Iterator[None]:
-    """Let what is only noted about a render be lost while the database takes no writes: the picture is there."""
+    """Ignore failed writes of statistics about a render during a database outage: the variant itself is ready."""
     try:
         yield
     except DatabaseFault as error:
         if not is_outage(error):
             raise
-        faults.count(log, error, "what a render on demand took could not be noted")
+        faults.count(log, error, "the costs of a render on demand could not be recorded")
 
 
 def _unkept(target: Target, drawn: Rendered, *, is_recorded: bool = True) -> Sendable:
@@ -215,7 +213,7 @@ def _unkept(target: Target, drawn: Rendered, *, is_recorded: bool = True) -> Sen
 
 
 def _added(entry: Entry | None, outcome: StoredVariant | FailedVariant) -> int:
-    """Return by how many bytes an unplanned variant has become larger."""
+    """Return by how many bytes a render changes the usage of unplanned variants."""
     row = unplanned_usage.ROW_BYTES if entry is None else 0
     known = 0 if entry is None else entry.bytes or 0
     return row + (outcome.bytes - known if isinstance(outcome, StoredVariant) else 0)
@@ -227,28 +225,28 @@ def _groups(target: Target, *, is_slow: bool) -> tuple[Group, ...]:
 
 
 def _unrenderable(error: PackshotError) -> PackshotError:
-    """Return the refusal of whoever asks for a picture: what was uploaded long ago is not in their request."""
+    """Return a render error as a refusal of the image request. The client did not send the original."""
     if isinstance(error, RenderTimeout | Unrenderable):
         return error
     return Unrenderable(error.message, expected=error.expected, got=error.got)
 
 
 def refuse_undecodable(original: Original) -> None:
-    """Raise the refusal of an original that could not be decoded a short time ago.
+    """Refuse an original whose decoding failed a short time ago.
 
     Raises:
-        Unrenderable, RenderTimeout: it could not.
+        Unrenderable, RenderTimeout: the decoding failed.
     """
     if (failure := original.recent_failure) is not None:
         raise _unrenderable(failure)
 
 
 def refuse_failed(entry: Entry | None) -> None:
-    """Raise the refusal of a variant that failed three times by its own fault; a fourth time would cost as much again.
+    """Refuse a variant that has used up its attempts, because another attempt would cost as much again.
 
     Raises:
-        Unrenderable, RenderTimeout: it did.
+        Unrenderable, RenderTimeout: the variant failed.
     """
     if entry is not None and entry.state is VariantState.FAILED:
         kind = RenderTimeout if entry.error_code is ErrorCode.RENDER_TIMEOUT else Unrenderable
-        raise kind(entry.error or "This picture cannot be rendered.")
+        raise kind(entry.error or "This image cannot be rendered.")

@@ -1,4 +1,4 @@
-"""The door of the image endpoints: whose picture is asked for, and whether who asks may have it."""
+"""Check access keys and signed URLs before the image endpoints run."""
 
 import re
 import time
@@ -32,10 +32,10 @@ THREADS = 4
 
 
 class AccessGuard:
-    """Lets requests in to image endpoints: an endpoint that it stands before gets address and URLs with each.
+    """Protects image endpoints, and gives them the parsed address and the URL builder of each request.
 
-    Keys are looked at before anything that is stored, so that whoever has none learns
-    nothing, not even which packs there are.
+    Keys are checked before anything stored is read, so that a client without a key learns nothing, not even which packs
+    exist.
     """
 
     def __init__(self, site: Site, explainer: Explainer) -> None:
@@ -44,7 +44,7 @@ class AccessGuard:
         self._threads = anyio.CapacityLimiter(THREADS)
 
     def is_open(self, tenant: str) -> bool:
-        """Whether everybody may see a tenant's pictures, as far as that is known without asking."""
+        """Whether the tenant requires no access key, as far as the policy in memory is recent."""
         access_policy = self._site.access_policy
         return access_policy.is_fresh and access_policy.find(tenant) is None
 
@@ -77,7 +77,7 @@ class AccessGuard:
 
 
 def is_opened(door: TenantAccess, request: Request, address: Address) -> bool:
-    """Whether a request shows a key, or a URL that was signed with one and has not ended."""
+    """Whether a request has a valid access key or a valid, unexpired signature."""
     try:
         check(door, request, address)
     except Forbidden:
@@ -86,10 +86,10 @@ def is_opened(door: TenantAccess, request: Request, address: Address) -> bool:
 
 
 def check(door: TenantAccess, request: Request, address: Address) -> int | None:
-    """Let in who shows a key or a URL that was signed with one; return when that URL ends, if it does.
+    """Check the access key or signature of a request. Return when its signed URL expires; None: never.
 
     Raises:
-        Forbidden: neither, or the URL has ended. It says nothing of keys.
+        Forbidden: both are missing or wrong, or the URL has expired. The message does not mention which keys exist.
     """
     given = _parameters(request, address)
     shown = [request.headers[name] for name in HEADERS if name in request.headers]
@@ -97,14 +97,12 @@ def check(door: TenantAccess, request: Request, address: Address) -> int | None:
     if any(_opens(door, secret) for secret in shown):
         return None
     expires, signature = given.get("expires", ""), given.get("signature", "")
-    # Every key is tried, so that it takes as long whichever it was.
+    # Every key is tried, so that the duration reveals nothing.
     signed = [is_signed(key, address.tenant, address.path, address.query, expires, signature) for key in door.signing]
     if not any(signed) or not _EXPIRES.fullmatch(expires):
-        raise Forbidden("These pictures are not shown to everybody.", expected=EXPECTED)
+        raise Forbidden("These images require an access key.", expected=EXPECTED)
     if int(expires) <= time.time():
-        raise Forbidden(
-            "This address has expired.", field=("expires",), expected="a moment in the future, signed again"
-        )
+        raise Forbidden("This URL has expired.", field=("expires",), expected="a moment in the future, signed again")
     return int(expires)
 
 
@@ -112,7 +110,7 @@ def _parameters(request: Request, address: Address) -> dict[str, str]:
     try:
         return split_query(request.scope["query_string"].decode("latin-1"))
     except Invalid:
-        # Of a stable URL it was read before; an immutable one has no other parameters to be wrong.
+        # The query of a stable URL was parsed before. An immutable URL has no parameters that could be wrong.
         assert address.key is not None
         return {}
 

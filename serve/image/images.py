@@ -30,21 +30,21 @@ from serve.image.recency import Recency
 from serve.image.sendable import Sendable
 from serve.image.sending import Conditions, open_sendable, send
 
-# An edit that comes in while its picture is rendered starts the answer over, so often at most.
+# How often an answer starts again because the pack was edited during the render.
 RESTARTS = 5
 THREADS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRequest:
-    """Which picture of which pack is to be shown as it is at this moment.
+    """A variant of a pack in its current state.
 
     Attributes:
-        upscale: it is enlarged where that takes it, whether its location allows that or not.
-        lead: gives the answer instead of the bytes, where the variant was there before.
-        proxy: the bytes are sent from here, however others are delivered.
-        varies: the format was negotiated before; None: the form and the tenant's policy tell.
-        opened: whoever asks has shown an access key, or a signature made with one.
+        upscale: enlarge small originals, whether or not the location allows it.
+        redirect: builds the response if the variant is already stored; None: the response has the bytes.
+        proxy: send the bytes from this process, whatever the setting for delivery is.
+        varies: whether the format was negotiated before; None: the form and the tenant's policy decide.
+        opened: the client has shown an access key or a signature.
     """
 
     tenant: str
@@ -59,10 +59,10 @@ class ImageRequest:
 
 @dataclass(frozen=True, slots=True)
 class FoundImage:
-    """What a stable URL means now, and the variant where it is there already.
+    """The variant that a stable URL means now, and its bytes if it is stored.
 
     Attributes:
-        planned: it is one of those that are rendered ahead of time; told where it is not there.
+        planned: whether the variant is planned; only set if it is not stored.
     """
 
     target: Target
@@ -72,7 +72,7 @@ class FoundImage:
 
 
 class Images:
-    """Serves variants from the store, and renders what is missing."""
+    """Serves variants from the store, and renders missing ones."""
 
     def __init__(self, site: Site, demand: DemandCounter, recency: Recency, access_guard: AccessGuard) -> None:
         self._site = site
@@ -84,7 +84,7 @@ class Images:
         self._erased = Erased(site)
         self._hot = MemoryCache(site.settings.hot_bytes)
         self._delivery = site.settings.delivery
-        # A store that is silent may hold these threads, but none that the admin side needs.
+        # A silent store may block these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._bodies = anyio.CapacityLimiter(THREADS)
         stable = access_guard.protect(self.stable)
@@ -95,11 +95,11 @@ class Images:
         ]
 
     async def recall(self, request: Request) -> Response:
-        """Answer an immutable URL by what was sent of late, if everybody may see it."""
+        """Answer an immutable URL from the memory cache if the tenant requires no access key."""
         hot = self._hot.get(_place(request))
         if (
             hot is not None
-            # An immutable URL has no query, so whatever has one is looked at closely.
+            # Immutable URLs have no query. A URL with one takes the full path.
             and not request.scope["query_string"]
             and self._access_guard.is_open(hot.tenant)
             and self._erased.may_be_erased(hot.tenant, hot.pack)
@@ -108,10 +108,10 @@ class Images:
         return await self._find_immutable(request)
 
     async def immutable(self, request: Request, address: Address, urls: Urls) -> Response:
-        """Answer an immutable URL: the bytes under that key, for a year.
+        """Answer an immutable URL with the bytes under its key, which caches keep for a year.
 
-        A key whose picture has been replaced is served while its blob exists;
-        after that it leads to the current one, never to other bytes.
+        A superseded variant is served while it is stored. After that the URL redirects to the current variant, and
+        never gives other bytes.
         """
         key, conditions = address.key, Conditions.of(request)
         assert key is not None
@@ -127,7 +127,7 @@ class Images:
         if found is None:
             found = await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if found is None:
-            raise OSError(f"The object {key} vanished after it was put.")
+            raise OSError(f"The object {key} vanished after it was stored.")
         kept = CachedImage(found, _brief(found, describe_immutable(self._site, key)), key.tenant, key.pack)
         if (
             not request.scope["query_string"]
@@ -154,13 +154,13 @@ class Images:
             return read_shown(tx, pack_id)
 
     async def stable(self, request: Request, address: Address, urls: Urls) -> Response:
-        """Answer a stable URL with the variant that it means at this moment."""
+        """Answer a stable URL with the variant that it means now."""
         assert isinstance(address.form, RequestForm)
         return await self.show(request, ImageRequest(address.tenant, address.pack_id, address.form, address.opened))
 
     async def show(self, request: Request, asked: ImageRequest) -> Response:
-        """Answer with the variant that is meant at this moment; it is made where it is missing."""
-        # A stable URL may give another picture within the second that a date is of.
+        """Answer with the current variant. Renders it if it is missing."""
+        # Dates have a resolution of one second, in which a stable URL may change.
         accept, conditions = accepted_by(request), Conditions.of(request).without_dates()
         find = partial(self._find, asked, accept, conditions)
         found = made = await anyio.to_thread.run_sync(find, limiter=self._threads)
@@ -172,7 +172,7 @@ class Images:
                 break
             counted = partial(self._count, asked, found)
             unkept = await self._fallback.make(found.target, counted, planned=found.planned)
-            # Looked up anew: the picture that was made is the answer only if no edit came in meanwhile.
+            # Resolve the URL again: an edit may have come in during the render.
             made, found = found, await anyio.to_thread.run_sync(find, limiter=self._threads)
             if unkept is not None:
                 made = replace(made, sendable=unkept)
@@ -181,12 +181,12 @@ class Images:
         if found.sendable is not None:
             headers = _brief(found.sendable, describe_stable(self._site, found.target, varies=found.varies))
             return self._answer(found.sendable, conditions, headers, stable=not asked.proxy)
-        # Edited faster than it can be rendered. What was made last was right after the question came in, so it
-        # is an answer to that; but to nobody else's.
+        # The pack is edited faster than it is rendered. The last render was correct after this request arrived, so it
+        # answers this request, but caches must not give it to others.
         open_ = partial(self._open, str(made.target.key), conditions, stable=not asked.proxy)
         sendable = made.sendable or await anyio.to_thread.run_sync(open_, limiter=self._threads)
         if sendable is None:
-            raise OSError(f"The object {made.target.key} vanished after it was put.")
+            raise OSError(f"The object {made.target.key} vanished after it was stored.")
         headers = describe_stable(self._site, made.target, varies=made.varies) | {"Cache-Control": "no-store"}
         return self._answer(sendable, conditions, headers, stable=not asked.proxy)
 
@@ -198,7 +198,7 @@ class Images:
         if asked.redirect is None:
             sendable = self._open(str(target.key), conditions, stable=not asked.proxy)
         else:
-            # Whoever is led elsewhere gets the bytes there.
+            # A redirect needs no bytes.
             stored = find_variant(self._site, str(target.key))
             sendable = None if stored is None else Sendable(stored)
         if sendable is not None:
@@ -207,13 +207,13 @@ class Images:
         return FoundImage(target, None, varies, is_planned(snapshot, target, limit=limit))
 
     def _count(self, asked: ImageRequest, found: FoundImage) -> None:
-        """Count what had to be rendered, and would not have been ahead of time."""
-        # Ahead of time only what a location allows is rendered.
+        """Count a request for a variant that is not planned."""
+        # Planned variants are never upscaled beyond what a location allows.
         if not found.planned and not (asked.upscale and found.target.upscaled):
             self._demand.count(asked.form, found.target)
 
     def _open(self, key: str, conditions: Conditions, *, stable: bool) -> Sendable | None:
-        """Find a variant, and open it where this process is to send its bytes."""
+        """Find a variant, and open it if this process sends its bytes."""
         delivery = self._delivery_of(key)
         if delivery == "stream" or (delivery == "redirect" and not stable):
             return open_sendable(self._site, key, conditions)
@@ -221,14 +221,14 @@ class Images:
         return None if stored is None else Sendable(stored)
 
     def _delivery_of(self, key: str) -> str:
-        # What is kept out of everybody's sight nobody but the application can send.
+        # Private images are sent by the application only.
         return "stream" if self._site.access_policy.is_private_cached(key.partition("/")[0]) else self._delivery
 
     def _answer(
         self, sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], *, stable: bool
     ) -> Response:
         key = sendable.stored.key
-        # What is not in the store nobody else can send.
+        # Only this process has a variant that is not stored.
         sent, delivery = {**COMMON, **headers}, self._delivery_of(key) if sendable.is_kept else "stream"
         if delivery == "redirect" and stable:
             return RedirectResponse(immutable_path(self._site.settings, key), 302, sent)

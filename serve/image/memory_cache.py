@@ -1,7 +1,7 @@
-"""Pictures that are asked for all the time, kept in memory for a moment.
+"""Keep frequently requested variants in memory for a moment.
 
-Only of immutable URLs: what is under a key never changes. It can be deleted,
-though, so nothing is kept for long.
+Only immutable URLs are cached, because the bytes under a key never change. Entries expire soon, because a variant can
+be deleted.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from cachetools import TTLCache
 from serve.image.sendable import Sendable
 
 SECONDS = 10.0
-# One large picture would push out hundreds of those that lists and players ask for.
+# One large image would evict hundreds of the small ones that lists and players request.
 MAX_SHARE = 1 / 64
 
 Place = tuple[str, str]
@@ -20,7 +20,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class CachedImage:
-    """An object that was read as a whole, the headers that do not follow from it, and whose it is."""
+    """A variant's bytes, its response headers, and the tenant and pack that it belongs to."""
 
     sendable: Sendable
     headers: Mapping[str, str]
@@ -29,10 +29,10 @@ class CachedImage:
 
 
 class MemoryCache:
-    """Objects by host and path; for one thread.
+    """Variants by host and path. Not thread-safe.
 
     Args:
-        most_bytes: of all of them together; 0: none are kept.
+        max_bytes: total size of all entries; 0: no entry is kept.
     """
 
     def __init__(self, most_bytes: int) -> None:
@@ -40,15 +40,15 @@ class MemoryCache:
         self._kept: TTLCache[Place, CachedImage] = TTLCache(most_bytes, SECONDS, getsizeof=_size)
 
     def get(self, place: Place) -> CachedImage | None:
-        """Return what was put there of late."""
+        """Return the entry for a host and path, if there is a recent one."""
         return self._kept.get(place)
 
     def put(self, place: Place, kept: CachedImage) -> None:
-        """Keep an object, unless it is large."""
+        """Keep a variant, unless it is large."""
         if _size(kept) <= self._most_of_one:
             self._kept[place] = kept
 
 
 def _size(kept: CachedImage) -> int:
-    # The rest of an entry takes about as much as a kilobyte of picture.
+    # The rest of an entry takes about a kilobyte.
     return 1000 + kept.sendable.stored.size

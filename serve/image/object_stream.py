@@ -1,4 +1,4 @@
-"""Sending an object's bytes without holding them."""
+"""Stream an object's bytes without holding all of them."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from packshot.storage.base import Opened
 
 
 async def read_chunks(opened: Opened, part: range, limiter: anyio.CapacityLimiter) -> AsyncIterator[bytes]:
-    """Read some bytes of an object piece by piece, and let go of it whatever happens to the client."""
+    """Yield the bytes in a range of an object, and close the object even if the client disconnects."""
     position = 0
     try:
         chunks = iter(opened)

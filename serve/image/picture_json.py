@@ -1,4 +1,4 @@
-"""`picture.json` beside every stable URL: what GraphQL's `picture` gives, for pages that have no token."""
+"""`picture.json` beside every stable URL: the JSON of GraphQL's `picture`, for pages without a token."""
 
 from dataclasses import dataclass
 from hashlib import sha256
@@ -23,21 +23,21 @@ from serve.image.erased import read_shown
 from serve.image.guard import AccessGuard
 from serve.image.public_routes import public_route
 
-# What is being rendered will be stored in a moment, and no purge tells of that.
+# For a picture whose variants are not all stored; no purge follows when they are.
 PENDING = "public, max-age=2"
 THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ShownPicture:
-    """A picture element, and the purge tags of what it was made from."""
+    """A picture element and its purge tags."""
 
     picture: Picture
     tags: tuple[str, ...]
 
 
 class Pictures:
-    """One endpoint, public: everything a page needs for one picture element."""
+    """The public endpoint that returns everything a page needs for one picture element."""
 
     def __init__(self, site: Site, access_guard: AccessGuard) -> None:
         self._site = site
@@ -49,7 +49,7 @@ class Pictures:
         ]
 
     async def send(self, request: Request, address: Address, urls: Urls) -> Response:
-        """Answer with the picture element as JSON, by the names that GraphQL has for its fields."""
+        """Answer with the picture element as JSON, with the field names of GraphQL."""
         shown = await anyio.to_thread.run_sync(self._read, address, urls, limiter=self._threads)
         body = orjson.dumps(document(shown.picture))
         etag = f'"{sha256(body).hexdigest()[:32]}"'
@@ -78,13 +78,13 @@ class Pictures:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether the client has an answer with that tag already (RFC 9110, section 13.1.2)."""
+    """Whether the client's copy has this entity tag (RFC 9110, section 13.1.2)."""
     known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
     return etag in known or "*" in known
 
 
 def document(picture: Picture) -> dict[str, object]:
-    """Return a picture as JSON has it."""
+    """Return a picture as a JSON document."""
     return {
         "src": picture.src,
         "width": picture.width,

@@ -1,4 +1,4 @@
-"""Routes that pages of any origin may read from: GET, HEAD, and the preflight in which a browser asks first."""
+"""Routes that pages of any origin may read: GET, HEAD, and the preflight request of browsers."""
 
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -12,7 +12,7 @@ ALLOWED = {
     "Allow": "GET, HEAD, OPTIONS",
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    # What a client of pictures has reason to send, and browsers do not send unasked.
+    # Headers that image clients may send and that a browser sends only with permission.
     "Access-Control-Allow-Headers": "If-None-Match, If-Modified-Since, If-Range, Range, "
     "X-Packshot-Access-Key, X-vimond-access-key",
     "Access-Control-Max-Age": "86400",
@@ -20,10 +20,10 @@ ALLOWED = {
 
 
 def public_route(path: str, endpoint: Endpoint, allowed: Mapping[str, str] = ALLOWED) -> Route:
-    """Return the route of one path of pictures; `allowed` answers a preflight."""
+    """Return a public route; `allowed` are the headers of the answer to a preflight request."""
 
     async def answer(request: Request) -> Response:
-        # The same for all, so no picture is looked for.
+        # A preflight needs no lookup: its answer is the same for every image.
         return Response(status_code=204, headers=allowed) if request.method == "OPTIONS" else await endpoint(request)
 
     return Route(path, answer, methods=["GET", "OPTIONS"])

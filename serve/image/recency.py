@@ -1,7 +1,7 @@
 """Note when unplanned variants were last requested: in memory at once, in the database every few seconds.
 
-Each process writes a variant at most once an hour, so that serving costs no statement. CDNs rarely request what they
-keep, so an hour is exact enough.
+Each process writes a variant at most once an hour, so that serving costs no statement. Hourly times are exact enough,
+because CDNs rarely request what they keep.
 """
 
 import threading
@@ -17,10 +17,10 @@ from packshot.site import Site
 from packshot.variants.key import parse_key
 from serve.image.write_buffer import WriteBuffer
 
-# Variants noted between two writes. One beyond that is noted when it is requested again.
+# Variants noted between two writes. A variant beyond that is noted at its next request.
 MAX_KEYS = 2_000
 MAX_TENANT_KEYS = 1_000
-# Variants known to be written in this hour. A forgotten one is written a second time, which changes nothing.
+# Variants that this process has written in this hour. Writing one twice changes nothing.
 MAX_WRITTEN = 20_000
 
 

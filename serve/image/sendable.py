@@ -1,4 +1,4 @@
-"""What is about to be sent: a stored object, or a picture that was drawn and not stored."""
+"""A variant that is ready to be sent, stored or not."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from packshot.storage.base import Opened, Stored
 
 @dataclass(frozen=True, slots=True)
 class Sendable:
-    """A stored object, and its bytes as far as they are wanted.
+    """An object's metadata, and its bytes if they are needed.
 
     Attributes:
-        body: all bytes of a small object, or a large one opened; None: none are wanted here.
-        is_kept: it is in the store; else only these bytes are there.
-        is_recorded: the ledger knows it, or knows why it is not stored; else an erasure could not name its copies.
+        body: all bytes of a small object, or a large object opened; None: no bytes are needed.
+        is_kept: the object is in the store; otherwise only this process has it.
+        is_recorded: the ledger knows the object or why it is not stored; otherwise an erasure cannot find copies of it.
     """
 
     stored: Stored

@@ -1,7 +1,7 @@
-"""Sending a stored object: what of it a request wants (RFC 9110), and the bytes.
+"""Answer a request for an object: conditions, ranges (RFC 9110) and bytes.
 
-What to answer is decided and the object opened in one go, in a thread: an object
-that is deleted a moment later is still sent to its end.
+One call in a thread evaluates the conditions and opens the object, so that an object that is deleted a moment later is
+still sent to its end.
 """
 
 import re
@@ -25,10 +25,10 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a request says about the bytes it wants: header values as they stand, None where absent.
+    """The conditions of a request: the values of its headers, None if absent.
 
     Attributes:
-        span: of the header `Range`.
+        span: the value of `Range`.
     """
 
     head: bool
@@ -39,7 +39,7 @@ class Conditions:
 
     @classmethod
     def of(cls, request: Request) -> "Conditions":
-        """Return those of a GET or HEAD request."""
+        """Return the conditions of a GET or HEAD request."""
         known = request.headers.get
         return cls(
             request.method == "HEAD",
@@ -50,27 +50,27 @@ class Conditions:
         )
 
     def without_dates(self) -> "Conditions":
-        """Return what is left where a date proves nothing: two pictures may have come within its second."""
+        """Return the conditions without dates: a stable URL may change twice within the second of a date."""
         dated = self.if_range is not None and not self.if_range.strip().startswith('"')
         return replace(self, if_modified_since=None, span=None if dated else self.span)
 
     @property
     def may_be_unchanged(self) -> bool:
-        """Whether the client has some bytes already, perhaps these."""
+        """Whether the request says that the client has a copy."""
         return self.if_none_match is not None or self.if_modified_since is not None
 
     def is_unchanged(self, stored: Stored) -> bool:
-        """Whether the client has these very bytes already (RFC 9110, section 13.1)."""
+        """Whether the client's copy is current (RFC 9110, section 13.1)."""
         if self.if_none_match is not None:
             tags = [tag.strip().removeprefix("W/") for tag in self.if_none_match.split(",")]
             return etag(stored) in tags or "*" in tags
-        # The very moment, not any later one: a stable URL can go back to an older blob.
+        # The exact time, not a later one: a stable URL can go back to an older object.
         return _is_moment(self.if_modified_since, stored)
 
     def part(self, stored: Stored) -> range | None:
-        """Return which bytes are wanted, an empty range where there are none such; None: all of them.
+        """Return the requested range, which is empty if the object has no such bytes; None: all bytes.
 
-        Whatever is not one plain range is not understood, and ignored, as RFC 9110 has it.
+        Anything but one plain range is ignored, as RFC 9110 allows.
         """
         found = _RANGE.fullmatch(self.span.strip().lower()) if self.span else None
         if found is None or found.groups() == ("", "") or not self._has_same(stored):
@@ -89,12 +89,12 @@ class Conditions:
 
 
 def etag(stored: Stored) -> str:
-    """Return the entity tag, quotes included: of the bytes, so the same wherever they are kept."""
+    """Return the entity tag with its quotes. It depends on the bytes only, so it is the same in every store."""
     return f'"{stored.sha256[:32]}"'
 
 
 def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | None:
-    """Find a variant and open what is wanted of it; None: it is not there.
+    """Find a variant and open it if its bytes are needed; None: it is not stored.
 
     Raises:
         OSError: the store is away.
@@ -110,7 +110,7 @@ def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | No
         return None
     if opened.stored.size > CHUNK_BYTES:
         return Sendable(opened.stored, opened)
-    # As a whole, so that a store which breaks off is asked again and never spoils an answer that has begun.
+    # Read as a whole, so that a broken read can be retried before the response begins.
     try:
         with opened:
             data = b"".join(opened)
@@ -128,7 +128,7 @@ def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | No
 def send(
     sendable: Sendable, conditions: Conditions, headers: Mapping[str, str], limiter: anyio.CapacityLimiter
 ) -> Response:
-    """Return what answers these conditions, with these headers and those that follow from the object.
+    """Return the response for these conditions, with these headers and those that follow from the object.
 
     Args:
         limiter: for the threads that read large objects.
@@ -146,7 +146,7 @@ def send(
     if conditions.head:
         return Response(headers=headers | {"Content-Length": str(stored.size)})
     if sendable.body is None:
-        # Whoever stands in front has the bytes.
+        # The proxy in front of the application sends the bytes.
         return Response(headers=headers)
     part = conditions.part(stored)
     if part is not None and not part:
@@ -154,7 +154,7 @@ def send(
             sendable.body.close()
         return problem(
             416,
-            "The picture has no such bytes.",
+            "The image has no such bytes.",
             headers={"Content-Range": f"bytes */{stored.size}"},
             expected=f"a range within {stored.size} bytes",
         )

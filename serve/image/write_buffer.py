@@ -13,26 +13,26 @@ from pregen.services.service import Loop, Service
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 5.0
-MAX_REFUSED = 20  # single entries in one write; the rest waits for the next one
+MAX_REFUSED = 20  # refused entries per write; the rest waits for the next write
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
 class WriteBuffer(Service, Generic[K, V]):
-    """Collect entries until it is stopped, so that a storm of requests costs no more writes than one request.
+    """Collects entries and writes them in batches, so that many requests cost no more writes than one.
 
     After an outage the entries wait for the next write. When a write fails for another reason, the buffer halves the
     batch until it finds the entry that the database refuses, logs it and drops it. A process that is killed loses the
     entries of a few seconds.
 
     Args:
-        name: of the thread, and in the log.
-        store: writes a batch: in one transaction, or so that writing it twice changes nothing.
-        merge: combines the entry at hand with a new one of the same key.
+        name: name of the thread, used in log messages.
+        store: writes a batch, in one transaction or so that writing it twice changes nothing.
+        merge: combines the waiting entry with a new entry of the same key.
         tenant_of: returns the tenant of a key.
         max_entries: entries that wait for one write; the buffer ignores new keys beyond that.
-        max_tenant_entries: the same for each tenant, so that one tenant leaves room for the others.
+        max_tenant_entries: the same limit for each tenant, so that one tenant leaves room for the others.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class WriteBuffer(Service, Generic[K, V]):
         super().__init__(Loop(name, self.write, tick=WRITE_SECONDS), last=self.write)
 
     def add(self, key: K, value: V) -> None:
-        """Merge one entry into the buffer. Costs no statement."""
+        """Merge one entry into the buffer. Executes no statement."""
         tenant = self._tenant_of(key)
         with self._lock:
             if key in self._entries:

@@ -1,1 +1,1 @@
-"""Live resize: images by name and size in one path segment, and their upload with a token."""
+"""Live resize: serves images by name and size in one path segment, and takes their uploads with a token."""

@@ -1,4 +1,4 @@
-"""Live images: a name and a size in one path segment, drawn by what draws stable URLs."""
+"""Serve live images: the name and size are one path segment, and the variants are those of stable URLs."""
 
 from functools import partial
 
@@ -23,18 +23,18 @@ THREADS = 16
 
 
 class LiveImages:
-    """Two kinds of URL: an image in a size, and the original itself."""
+    """Serves an image in a requested size, or the original itself."""
 
     def __init__(self, site: Site, images: Images, access_guard: AccessGuard) -> None:
         self._site = site
         self._images = images
         self.get = access_guard.protect(self.show)
-        # A store that is silent may hold these threads, but none that the admin side needs.
+        # A silent store may block these threads, but none that the admin side needs.
         self._threads = anyio.CapacityLimiter(THREADS)
         self._originals = LiveOriginals(site, self._threads)
 
     async def show(self, request: Request, address: Address, urls: Urls) -> Response:
-        """Answer with the image in the size that is asked for, or lead to where that is."""
+        """Answer with the image in the requested size, or with a redirect to it."""
         form = address.form
         assert isinstance(form, LiveForm)
         if form.size is None:
@@ -65,10 +65,12 @@ class LiveImages:
 
     def _lead_within(self, request: Request, within: LiveForm) -> Response:
         query, limit = request.scope["query_string"].decode("latin-1"), self._site.limit
-        # Relative, as nobody knows under which folder a CDN has this one.
+        # Relative, because the path of the image at the CDN is unknown.
         place = within.name + (f"?{query}" if query else "")
-        said = f"Images are at most {limit.width} x {limit.height} pixels large. This leads to the equal one within."
-        return _redirect(place, {"X-Redirect-Info": said, **describe_redirect(self._site)})
+        info = (
+            f"Images are at most {limit.width} x {limit.height} pixels. This URL has the same ratio within the limit."
+        )
+        return _redirect(place, {"X-Redirect-Info": info, **describe_redirect(self._site)})
 
 
 def _redirect(place: str, headers: dict[str, str]) -> Response:

@@ -1,4 +1,4 @@
-"""Names under the prefix of live resize that are never those of an image, and the convertors of image paths."""
+"""Reserved names under the prefix of live resize, and path convertors for image names."""
 
 import re
 
@@ -9,13 +9,13 @@ OWN_NAMES = (TOKEN, HEALTH, ROBOTS)
 
 
 class _ImageName(StringConvertor):
-    """Any name but those of other routes, so that their paths take the methods of these routes only."""
+    """Any name except reserved ones, so that a reserved path takes only the methods of its own route."""
 
     regex = rf"(?!(?:{'|'.join(map(re.escape, OWN_NAMES))})\Z)[^/]+"
 
 
 class _Extension(StringConvertor):
-    """What follows the last dot of a path. Trying every dot takes time in the square of the length of a path."""
+    """The part of a path after its last dot. Trying every dot would take quadratic time."""
 
     regex = "[^/.]+"
 

@@ -1,4 +1,4 @@
-"""Originals of live images, as far as they are given out: `GET /<id>.<ext>`."""
+"""Serve the originals of live images: `GET /<id>.<ext>`."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -30,7 +30,7 @@ EXPECTED = "<id>_<width>_<height>.<ext>"
 
 
 class LiveOriginals:
-    """Sends originals: by default only those that came through live resize, and without their metadata."""
+    """Serves originals; by default only those uploaded through live resize, and without their metadata."""
 
     def __init__(self, site: Site, threads: anyio.CapacityLimiter) -> None:
         self._site = site
@@ -38,7 +38,7 @@ class LiveOriginals:
         self._stripped = StrippedOriginals(site)
 
     async def send(self, request: Request, tenant: str, image_ids: Sequence[str]) -> Response:
-        """Answer with the original of the first of these images that there is, under its own media type."""
+        """Answer with the original of the first existing image of these ids, under its own media type."""
         conditions = Conditions.of(request).without_dates()
         open_ = partial(self._open, tenant, image_ids, conditions)
         sendable, headers = await anyio.to_thread.run_sync(open_, limiter=self._threads)
@@ -47,7 +47,7 @@ class LiveOriginals:
     def _open(self, tenant: str, image_ids: Sequence[str], conditions: Conditions) -> tuple[Sendable, dict[str, str]]:
         image_id = image_ids[0]
         if self._site.settings.live_originals == "off":
-            raise NotFound("Originals are not given out here.", expected=EXPECTED, got=image_id)
+            raise NotFound("This installation serves no originals.", expected=EXPECTED, got=image_id)
         with self._site.catalog.read(tenant) as tx:
             snapshot = read_shown(tx, live.find_pack(tx, *image_ids))
             location, _ = asked_location(snapshot, None)
@@ -69,7 +69,7 @@ class LiveOriginals:
         if self._site.settings.live_originals_scope == "live" and not packs.find_live_originals(
             tx, [(pack_id, original.sha256)]
         ):
-            raise NotFound("The original of this image is not given out.", expected=EXPECTED, got=image_id)
+            raise NotFound("The original of this image is not served.", expected=EXPECTED, got=image_id)
 
     def _sendable(self, tenant: str, original: Original, conditions: Conditions, *, credits: bool) -> Sendable:
         store, key = self._site.originals, original_key(tenant, original.sha256)

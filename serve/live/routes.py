@@ -1,4 +1,4 @@
-"""Where live resize is found: under a path of the application, and at the root of a host of its own."""
+"""Routes of live resize: under a path prefix, and at the root of a separate host."""
 
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -21,7 +21,7 @@ from serve.live.images import LiveImages
 from serve.live.names import HEALTH, ROBOTS, TOKEN
 from serve.live.uploads import TOKEN_HEADER, LiveUploads
 
-# Under one name an image is read and, from pages of any origin that hold a token, uploaded.
+# One path serves an image and takes its upload, from pages of any origin with a token.
 ALLOWED = public_routes.ALLOWED | {
     "Allow": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
@@ -30,10 +30,10 @@ ALLOWED = public_routes.ALLOWED | {
 
 
 class Live:
-    """Every route of live resize.
+    """All routes of live resize.
 
     Attributes:
-        routes: those under the prefix, and robots.txt and the health check at the root, where clients look for them.
+        routes: the routes under the prefix, and robots.txt and the health check at the root, where clients expect them.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class Live:
             self.routes += [Route(f"/{ROBOTS}", _robots(site, f"{prefix}/")), Route(f"/{HEALTH}", health.live)]
 
     def host(self, others: Sequence[BaseRoute]) -> list[BaseRoute]:
-        """Return the route to the host that has live resize at its root, if there is one.
+        """Return the route of the host that has live resize at its root, if one is configured.
 
         Args:
-            others: of the application; they are found there as well, where no name of an image hides them.
+            others: routes of the application, which this host serves too unless an image name hides them.
         """
         host = self._site.settings.live_host
         inside = [*self._first(""), *others, *self._last("")]
@@ -74,7 +74,7 @@ class Live:
         ]
 
     def _last(self, prefix: str) -> list[BaseRoute]:
-        # Only what has a dot can be an image, so nothing else of the application is hidden by one.
+        # Only names with a dot can be images, so other routes of the application stay visible.
         return [Route(f"{prefix}/{{name:image_name}}", self._answer, methods=["GET", "POST", "OPTIONS"])]
 
     async def _answer(self, request: Request) -> Response:
@@ -82,7 +82,7 @@ class Live:
             return await self._uploads.upload(request)
         if request.method == "OPTIONS":
             return Response(status_code=204, headers=ALLOWED)
-        raise NotFound("There is no such image.", expected=FORMS, got=request.path_params["name"])
+        raise NotFound("This image does not exist.", expected=FORMS, got=request.path_params["name"])
 
 
 def _robots(site: Site, hidden: str) -> Callable[[Request], Awaitable[Response]]:

@@ -1,4 +1,4 @@
-"""Uploading live images: a token for one of them, and its bytes with that."""
+"""Take uploads of live images: issue a token for one image, then receive its bytes."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _BODY = '{"id": "holiday"}'
 
 
 class LiveUploads:
-    """Two endpoints: tokens for who may give them out, and one image's bytes for who has one."""
+    """Two endpoints: one issues upload tokens, the other takes an image from a client with a token."""
 
     def __init__(self, site: Site, authenticator: Authenticator, doorbell: Doorbell, threads: Threads) -> None:
         self._site = site
@@ -36,14 +36,14 @@ class LiveUploads:
         self._threads = threads
 
     async def create_token(self, request: Request) -> Response:
-        """Answer with a token for one image, to a trusted address or a token that may upload."""
+        """Answer with a token for one image. The client must be trusted by address or be allowed to upload."""
         tenant = self._tenant(request)
         try:
             body = await self._admit(request, tenant)
         except Unauthenticated:
             return problem(
                 401,
-                "Tokens are not given to everybody.",
+                "Upload tokens need credentials.",
                 headers={"WWW-Authenticate": 'Bearer realm="packshot"'},
                 code="UNAUTHENTICATED",
                 expected="a client in PACKSHOT_TRUSTED_IPS, a bearer token with the scope"
@@ -51,15 +51,15 @@ class LiveUploads:
             )
         image_id = _read_id(body)
         token = await self._threads.receiving.run(live.create_token, self._site, tenant, image_id, tenant=tenant)
-        # Not for scripts of other sites: a page that somebody near looks at must not read what is for servers.
+        # Without CORS headers, so that no script of another site can read a token through a trusted browser.
         return JSONResponse({"token": token}, headers={"Cache-Control": "no-store"})
 
     async def _admit(self, request: Request, tenant: str) -> bytes:
-        """Return the body of a request that may be answered with a token: by its header, its secret or its address.
+        """Authenticate a token request by its header, its secret or its address, and return its body.
 
         Raises:
-            Unauthenticated: no credentials, or wrong ones.
-            PackshotError, Insecure, ThreadsBusy: see `Authenticator.admit` and `Authenticator.check_near`.
+            Unauthenticated: the credentials are missing or wrong.
+            PackshotError, Insecure, ThreadsBusy: see `Authenticator.authenticate` and `Authenticator.check_trusted`.
         """
         if "authorization" in request.headers:
             await self._check_token(request, None, tenant)
@@ -71,9 +71,9 @@ class LiveUploads:
         if secret is not None and known is not None:
             self._check_secret(request, secret, known.get_secret_value())
         elif is_near:
-            # The old service ignores a secret, too, where it has none itself.
+            # The old service, too, ignores a secret if it has none itself.
             self._authenticator.check_near(request)
-            # Programs may leave it out; a browser that does so still names the page that it acts for.
+            # Programs may omit the media type. A browser that omits it still names its page.
             check_json(request, may_be_unsaid=True)
         else:
             await self._check_token(request, None if secret is None else f"Bearer {secret}", tenant)
@@ -84,7 +84,7 @@ class LiveUploads:
         caller.check(Scope.UPLOADS_WRITE)
 
     def _check_secret(self, request: Request, secret: str, known: str) -> None:
-        # It may be a short one, so an address may not try many of them, right or wrong.
+        # A secret may be short, so each address has a limited number of attempts.
         address = address_of_client(request)
         self._authenticator.backoff.check(address)
         if not compare_digest(secret.encode("utf-8", "surrogatepass"), known.encode()):
@@ -95,7 +95,7 @@ class LiveUploads:
     async def upload(self, request: Request) -> Response:
         """Take an image as the part `image` of a form.
 
-        The attempt begins with the image's first byte. What can be refused before leaves the token good.
+        The token is used up with the image's first byte. A refusal before that leaves it valid.
         """
         self._authenticator.check_secure(request)
         tenant, name = self._tenant(request), request.path_params["name"]
@@ -103,7 +103,7 @@ class LiveUploads:
         upload = await self._open(live.check_token, request, tenant, name, token)
         crop = parse_upload_crop(request.scope["query_string"].decode("latin-1"))
         if announced_bytes(request) > upload.max_bytes + MAX_FIELD_BYTES:
-            raise TooLarge("More bytes came than may come.", expected=f"at most {upload.max_bytes}")
+            raise TooLarge("The body is too large.", expected=f"at most {upload.max_bytes} bytes")
         form = Form(request, FILE)
         await form.fields()
         upload = await self._open(live.use_token, request, tenant, name, token)
@@ -128,7 +128,7 @@ class LiveUploads:
 
 
 def _read_secret(body: bytes) -> str | None:
-    """Return the secret that a body names; None: none."""
+    """Return the secret in a body; None: the body has none."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
@@ -138,12 +138,12 @@ def _read_secret(body: bytes) -> str | None:
 
 
 def _read_id(body: bytes) -> str:
-    """Return the id that a body names; clients that count their images send a number."""
+    """Return the image id in a body. Clients that number their images send an integer."""
     try:
         said = json.loads(body)
     except (ValueError, RecursionError):
-        raise Invalid("The body is no JSON.", expected=_BODY) from None
+        raise Invalid("The body is not JSON.", expected=_BODY) from None
     image_id = said.get("id") if isinstance(said, dict) else None
     if isinstance(image_id, bool) or not isinstance(image_id, str | int):
-        raise Invalid("The body names no image.", field=("id",), expected=_BODY)
+        raise Invalid("The body has no image id.", field=("id",), expected=_BODY)
     return str(image_id)

@@ -1,1 +1,1 @@
-"""uvicorn's protocols with limits, its socket, and its graceful stop."""
+"""uvicorn's protocols with limits, the listening socket, and a graceful stop."""

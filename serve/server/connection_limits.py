@@ -1,8 +1,8 @@
-"""Limits on open connections: how many there may be, and how long one may wait for its client.
+"""Limits on open connections: their number, and how long each may wait for its client.
 
-Each connection tells for how long its client has made too little progress. The server looks at all of them once
-a second; when the table is full, it closes the ones that wait for their clients before it turns a new one away.
-A connection that is idle between two requests gives way as well, but only to one that brings a request.
+Each connection reports for how long its client has made too little progress. The server checks all connections once a
+second. If the table is full, it closes connections that wait for their clients before it refuses a new one. An idle
+keep-alive connection is closed only for a connection that brings a request.
 """
 
 import logging
@@ -25,21 +25,21 @@ from serve.http.backoff import network_of
 
 Network: TypeAlias = IPv4Network | IPv6Network
 
-# Descriptors that are kept for stores, databases, fetches and for connections that are being turned away.
+# File descriptors reserved for stores, databases, fetches, and connections that are being refused.
 RESERVED_DESCRIPTORS = 256
-# A request may hold a stored object open besides its connection.
+# A request may hold a stored object open in addition to its connection.
 DESCRIPTORS_PER_CONNECTION = 2
 DEFAULT_MAX_CONNECTIONS = 4096
 DEFAULT_MAX_PER_ADDRESS = 512
-MAX_SURPLUS = 64  # beyond these, until they are told so; a newer one takes the place of the oldest
+MAX_SURPLUS = 64  # connections beyond the limit that wait for their refusal; a newer one replaces the oldest
 
-# A body must move that many bytes in each window, in either direction.
+# Bytes of a body that must arrive or leave in each window.
 PROGRESS_BYTES = 8192
 PROGRESS_SECONDS = 20.0
-# When there is no room for a new connection, those whose clients have made no progress for that long are closed.
+# For a new connection, the table closes those whose clients have made no progress for this time.
 STALLED_SECONDS = 2.0
 MAKE_ROOM_INTERVAL_SECONDS = 0.25
-# So many idle connections are tried for one request; those whose next request has just arrived stay open.
+# Idle connections tried per request. One whose next request has just arrived stays open.
 MAX_IDLE_TRIED = 32
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Connection(Protocol):
     """An open connection, as the table sees it.
 
     Attributes:
-        client: host and port of the peer; None: a socket of this machine.
+        client: host and port of the peer; None: a local socket.
     """
 
     client: tuple[str, int] | None
@@ -61,7 +61,7 @@ class Connection(Protocol):
         """Close the connection if one of its deadlines has passed; `now` is the loop's time."""
 
     def stalled_seconds(self, now: float) -> float:
-        """Return for how long its client has made too little progress; 0: it is the server's turn."""
+        """Return for how long the client has made too little progress; 0: the connection waits for the server."""
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -71,7 +71,7 @@ class IdleConnection(Connection, Protocol):
     """A connection that can be idle between two requests."""
 
     def close_if_idle(self) -> bool:
-        """Close the connection unless its next request has arrived or its last answer is still being sent.
+        """Close the connection, unless its next request has arrived or its last response is still being sent.
 
         Returns:
             Whether the connection is closed.
@@ -79,10 +79,10 @@ class IdleConnection(Connection, Protocol):
 
 
 class ConnectionTable:
-    """All open connections of a server, and how many each address has.
+    """All open connections of a server, with their number per address.
 
     Args:
-        exempt: networks whose addresses have no limit of their own, as the proxies have that the settings trust.
+        exempt: networks without a limit per address, for trusted proxies.
     """
 
     def __init__(self, total: int, per_address: int, exempt: Sequence[Network] = ()) -> None:
@@ -91,13 +91,13 @@ class ConnectionTable:
         self._exempt = exempt
         self._keys: dict[Connection, str | None] = {}
         self._counts: Counter[str] = Counter()
-        # By what they are counted under; the one that has been idle for longest is the first.
+        # By address; the connection that has been idle longest comes first.
         self._idle: dict[str | None, dict[IdleConnection, None]] = {}
         self._surplus: dict[Connection, None] = {}
         self._next_search = 0.0
 
     def accept(self, connection: Connection, now: float) -> bool:
-        """Add a connection if there is room for it, or if room can be made."""
+        """Add a connection if there is room or room can be made."""
         key = self._key(connection)
         if not self._has_room(key) and now >= self._next_search:
             self._next_search = now + MAKE_ROOM_INTERVAL_SECONDS
@@ -108,9 +108,10 @@ class ConnectionTable:
         return True
 
     def accept_request(self, connection: Connection, now: float) -> bool:
-        """Add a surplus connection that brings a request, if another one gives way.
+        """Add a surplus connection that brings a request, if another connection can be closed for it.
 
-        That is the one that has waited longest for its client, if it is stalled; else an idle one; else any that waits.
+        That is the connection that has waited longest for its client, if it is stalled; else an idle one; else any that
+        waits.
         """
         key = self._key(connection)
         if not self._has_room(key):
@@ -127,13 +128,13 @@ class ConnectionTable:
         return True
 
     def add(self, connection: Connection) -> None:
-        """Add a connection without asking for room, as one that goes on under another protocol."""
+        """Add a connection without checking for room, for example one that has changed its protocol."""
         key = self._keys[connection] = self._key(connection)
         if key is not None:
             self._counts[key] += 1
 
     def add_surplus(self, connection: Connection) -> None:
-        """Add a connection for which there is no room, for the moment in which it may bring a request or is told so."""
+        """Add a connection without room, until it brings a request or is refused."""
         self._surplus[connection] = None
         if len(self._surplus) > MAX_SURPLUS:
             oldest = next(iter(self._surplus))
@@ -141,7 +142,7 @@ class ConnectionTable:
             oldest.drop()
 
     def remove(self, connection: Connection) -> None:
-        """Forget a connection; harmless for one that is not there."""
+        """Remove a connection, if it is in the table."""
         self._surplus.pop(connection, None)
         self.mark_busy(connection)
         key = self._keys.pop(connection, None)
@@ -151,12 +152,12 @@ class ConnectionTable:
                 del self._counts[key]
 
     def mark_idle(self, connection: IdleConnection) -> None:
-        """Note that a connection waits for its next request from now on, and may give way."""
+        """Note that a connection waits for its next request and may be closed."""
         if connection in self._keys:
             self._idle.setdefault(self._keys[connection], {})[connection] = None
 
     def mark_busy(self, connection: Connection) -> None:
-        """Note that a connection does not wait for its next request; harmless for one that did not."""
+        """Note that a connection does not wait for its next request."""
         key = self._keys.get(connection)
         idle = self._idle.get(key)
         if idle is not None and connection in idle:
@@ -183,9 +184,9 @@ class ConnectionTable:
         return 0 if key is None else self._counts[key]
 
     def _close_idle(self, key: str | None) -> bool:
-        """Close an idle connection, of the same address where that has too many; return whether there was one.
+        """Close an idle connection, of the same address if that has too many. Return whether one was closed.
 
-        Otherwise the address with the most connections comes first, and those that are not counted come last.
+        Otherwise the address with the most connections comes first, and exempt addresses come last.
         """
         keys = [key] if self._is_crowded(key) else sorted(self._idle, key=self._count, reverse=True)
         idle = chain.from_iterable(self._idle.get(each, ()) for each in keys)
@@ -202,12 +203,12 @@ class ConnectionTable:
                 connection.drop()
 
     def _rivals(self, key: str | None) -> list[Connection]:
-        """Return the connections of which one must go: those of the same address, where that has too many; else all."""
+        """Return the connections that may be closed: those of the same address if that has too many, else all."""
         crowded = self._is_crowded(key)
         return [connection for connection, other in self._keys.items() if other == key or not crowded]
 
     def _key(self, connection: Connection) -> str | None:
-        """Return what a connection is counted under: its address, or its network of IPv6; None: it is not counted."""
+        """Return the address or IPv6 network that a connection counts for; None: it is exempt."""
         if connection.client is None:
             return None
         address = read_address(connection.client[0])
@@ -215,16 +216,16 @@ class ConnectionTable:
 
 
 def read_address(host: str) -> IPv4Address | IPv6Address:
-    """Return the address of a peer, as the system spells it; an IPv4 address in IPv6 is the former."""
+    """Return the address of a peer. An IPv4-mapped IPv6 address becomes an IPv4 address."""
     address = ip_address(host.partition("%")[0])
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
 
 
 def make_table(settings: Settings, descriptors: int) -> ConnectionTable:
-    """Return the table for a server that may open so many file descriptors.
+    """Return the table for a server with this number of file descriptors.
 
     Raises:
-        ValueError: the settings allow more connections than there are descriptors for; the text says how many.
+        ValueError: the settings allow more connections than the descriptors suffice for.
     """
     room = max_connections(descriptors)
     total = settings.max_connections or min(DEFAULT_MAX_CONNECTIONS, room)
@@ -238,15 +239,15 @@ def make_table(settings: Settings, descriptors: int) -> ConnectionTable:
 
 
 def max_connections(descriptors: int) -> int:
-    """Return for how many connections so many file descriptors suffice."""
+    """Return for how many connections this number of file descriptors suffices."""
     return max(16, (descriptors - RESERVED_DESCRIPTORS) // DESCRIPTORS_PER_CONNECTION)
 
 
 def raise_descriptor_limit(most: int = 65_536) -> int:
-    """Let this process open as many files as it may, and return how many that is.
+    """Raise the limit of open files of this process, and return it.
 
     Args:
-        most: more are not asked for.
+        most: the highest limit to request.
     """
     import resource
 
@@ -257,13 +258,13 @@ def raise_descriptor_limit(most: int = 65_536) -> int:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
     except (ValueError, OSError):
-        # macOS has a limit for each process below the one that it reports.
+        # macOS has a lower limit for each process than the one that it reports.
         return soft
     return wanted
 
 
 class ReadingClient:
-    """Measures how fast a client takes what is sent to it."""
+    """Measures how fast a client reads what is sent to it."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -271,7 +272,7 @@ class ReadingClient:
         self._taken = 0
 
     def behind_seconds(self, now: float) -> float:
-        """Return for how long the client has taken too little of what waits for it; 0: nothing waits."""
+        """Return for how long the client has read too little of the waiting data; 0: none waits."""
         if not self._transport.get_write_buffer_size():
             self._since = None
             return 0.0
@@ -281,7 +282,7 @@ class ReadingClient:
         return now - self._since
 
     def _read_taken(self) -> int:
-        """Return how many bytes the client's system has acknowledged, or something that changes when it does."""
+        """Return how many bytes the peer has acknowledged, or another number that changes when it reads."""
         connected = self._transport.get_extra_info("socket")
         if sys.platform == "linux" and connected is not None and connected.family != socket.AF_UNIX:
             info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
@@ -291,7 +292,7 @@ class ReadingClient:
 
 
 def reset(transport: Transport) -> None:
-    """Close a connection at once, and have the system forget what it has not sent yet."""
+    """Close a connection at once, and discard its unsent data."""
     connected = transport.get_extra_info("socket")
     is_open = not transport.is_closing() or transport.get_write_buffer_size() > 0
     if is_open and connected is not None and connected.family != socket.AF_UNIX:
@@ -300,7 +301,7 @@ def reset(transport: Transport) -> None:
 
 
 def has_unread_bytes(transport: Transport) -> bool:
-    """Whether the system has bytes, or the end of the connection, that the server has not read yet."""
+    """Whether the socket has unread bytes, or the end of the connection."""
     connected = transport.get_extra_info("socket")
     if connected is None or connected.fileno() < 0:
         return False
@@ -310,7 +311,7 @@ def has_unread_bytes(transport: Transport) -> bool:
 
 
 def watch_for_vanished_peer(transport: Transport) -> None:
-    """Have the system ask a silent peer every minute or so whether it is still there."""
+    """Enable keep-alive probes, so that a vanished peer is noticed after a minute or so."""
     connected = transport.get_extra_info("socket")
     if connected is None or connected.family == socket.AF_UNIX:
         return

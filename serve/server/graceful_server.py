@@ -1,4 +1,4 @@
-"""The server's stop: what was sent before it is answered."""
+"""Stop the server after it has answered all requests sent before the stop."""
 
 import asyncio
 import socket
@@ -12,16 +12,16 @@ GRACE_SECONDS = 1.0
 
 
 class GracefulServer(uvicorn.Server):
-    """Goes on taking requests for a second once it is told to stop.
+    """Accepts requests for one more second after the signal to stop.
 
-    The server closes connections whose request it has not read yet, and the system those that nobody has accepted:
-    both were sent before the stop, and their clients saw them reset.
+    uvicorn closes connections whose request it has not read yet, and the system resets those that are not accepted yet.
+    Both may have sent a request before the stop.
 
     Args:
-        table: the connections, whose deadlines are looked at once a second.
+        table: the connections, whose deadlines are checked once a second.
 
     Attributes:
-        on_started: called once requests are answered.
+        on_started: called once the server accepts requests.
     """
 
     on_started: Callable[[], None] | None = None
@@ -31,18 +31,18 @@ class GracefulServer(uvicorn.Server):
         self._table = table
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell whoever waits for it."""
+        """Start, and call `on_started`."""
         await super().startup(sockets)
         if self.started and not self.should_exit and self.on_started is not None:
             self.on_started()
 
     async def on_tick(self, counter: int) -> bool:
-        """Do what is due ten times a second; return whether to stop."""
+        """Check deadlines once a second. Called ten times a second; return whether to stop."""
         if counter % 10 == 0:
             self._table.check(asyncio.get_running_loop().time())
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop once what was sent before the signal has been read."""
+        """Stop after reading the requests that were sent before the signal."""
         await asyncio.sleep(0 if self.force_exit else GRACE_SECONDS)
         await super().shutdown(sockets)

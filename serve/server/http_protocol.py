@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with limits: size of a head, deadlines, order of pipelined requests, connections."""
+"""uvicorn's HTTP/1.1 protocol with limits: sizes, deadlines, pipelined requests and the number of connections."""
 
 import asyncio
 import logging
@@ -20,24 +20,22 @@ from serve.server.connection_limits import (
     watch_for_vanished_peer,
 )
 from serve.server.http_refusals import Refused, malformed, too_large
+from serve.server.lingering_close import LINGER_SECONDS, LingeringClose, UnreadBodyTransport
 from serve.server.request_meter import RequestMeter
 
-MAX_HANDSHAKE_LINE_BYTES = 8000  # of a WebSocket; the library that reads it again has a limit a little above
+MAX_HANDSHAKE_LINE_BYTES = 8000  # of a WebSocket handshake; slightly below the limit of `websockets`
 
 FIRST_BYTE_SECONDS = 10.0
-HEAD_SECONDS = 20.0  # from the first byte of a head to its end
-KEEP_ALIVE_SECONDS = 75.0  # longer than balancers keep idle connections, which is 60 mostly
-# A body that nobody reads any more: so much of it is awaited for the sake of the connection's next request.
+HEAD_SECONDS = 20.0  # from the first byte of a head to its last byte
+KEEP_ALIVE_SECONDS = 75.0  # longer than load balancers keep idle connections, usually 60 seconds
+# The rest of an unread body that the connection waits for, so that it can take another request.
 DRAIN_BYTES = 65_536
 DRAIN_SECONDS = 5.0
-# After the last answer: a client that is still sending reads it only if its connection is not reset meanwhile.
-LINGER_BYTES = 64 * 1024**2
-LINGER_SECONDS = 10.0
-# A connection for which there is no room has so long to bring a request, for which a silent one gives way.
+# Seconds that a connection beyond the limit has to bring a request, for which an idle connection is closed.
 SURPLUS_SECONDS = 0.25
-TURN_AWAY_SECONDS = 1.0
+SURPLUS_LINGER_SECONDS = 1.0
 
-# Read in small pieces, what may hold several requests ends soon after the first of them.
+# Small pieces, so that parsing stops soon after the first of several requests.
 _PIECE_BYTES = 1024
 _BODY_PIECE_BYTES = 65_536
 
@@ -45,15 +43,15 @@ log = logging.getLogger("uvicorn.error")
 
 
 class _Phase(Enum):
-    """What the client is to send next."""
+    """What the client sends next."""
 
     HEAD = "the rest of a head"
     BODY = "the rest of a body"
-    NOTHING = "another request, whenever it likes"
+    NOTHING = "another request, at any time"
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection. Requests that are sent at once are read one by one, each after the answer to the one before.
+    """One connection. It reads pipelined requests in sequence, each after the response to the previous one.
 
     Args:
         table: all connections of the server.
@@ -62,36 +60,35 @@ class BoundedHttp(HttpToolsProtocol):
     def __init__(self, *args: Any, table: ConnectionTable, **named: Any) -> None:
         super().__init__(*args, **named)
         self._table = table
-        self.url = b""  # of the last request
+        self.url = b""  # URL of the last request
         self._phase = _Phase.HEAD
         self._since = self.loop.time()
-        self._meter = RequestMeter()  # of the request that is being read
+        self._meter = RequestMeter()  # sizes of the request that is being read
         self._window_bytes = 0
-        # What came after the request that is being answered, and why the connection ends after the answer.
+        # Bytes after the request that is being answered, and the refusal that ends the connection after the response.
         self._held = b""
         self._refusal: Refused | None = None
-        self._linger_until: float | None = None
-        self._linger_bytes_left = 0
+        self._lingering: LingeringClose | None = None
         self._surplus_timer: asyncio.TimerHandle | None = None
         self._running: RequestResponseCycle | None = None
 
-    # What the transport tells.
+    # Events of the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(cast(asyncio.Transport, transport))
-        self._reading = ReadingClient(self.transport)
+        self._reader = ReadingClient(self.transport)
         if self._table.accept(self, self._since):
             watch_for_vanished_peer(self.transport)
         else:
             self._table.add_surplus(self)
-            self._surplus_timer = self.loop.call_later(SURPLUS_SECONDS, self._turn_away)
+            self._surplus_timer = self.loop.call_later(SURPLUS_SECONDS, self._refuse_surplus)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._table.remove(self)
         if self._surplus_timer is not None:
             self._surplus_timer.cancel()
         super().connection_lost(exc)
-        # uvicorn tells the request that came last only; one that is answered before it must hear of it as well.
+        # uvicorn notifies only the last request, but an earlier one may be running.
         self._disconnect()
         self.pipeline.clear()
         self._held = b""
@@ -104,11 +101,9 @@ class BoundedHttp(HttpToolsProtocol):
                 self._surplus_timer = None
                 watch_for_vanished_peer(self.transport)
             else:
-                self._turn_away()
-        if self._linger_until is not None:
-            self._linger_bytes_left -= len(data)
-            if self._linger_bytes_left < 0:
-                self.transport.abort()
+                self._refuse_surplus()
+        if self._lingering is not None:
+            self._lingering.discard(len(data))
         elif self._refusal is None:
             if self._phase is _Phase.NOTHING or (self._phase is _Phase.HEAD and not self._meter.head_bytes):
                 self._expect(_Phase.HEAD)
@@ -120,7 +115,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._mark_if_idle()
 
     def _read_held(self) -> None:
-        """Parse what has come, up to the first request that must wait for its turn."""
+        """Parse received bytes, up to the first request that must wait for the previous response."""
         if self._phase is _Phase.HEAD and len(self._held) <= _PIECE_BYTES and not self.pipeline:
             whole, self._held = self._held, b""
             self._parse(whole)
@@ -138,7 +133,7 @@ class BoundedHttp(HttpToolsProtocol):
         self._held = bytes(data[position:])
 
     def _parse(self, piece: bytes | memoryview) -> bool:
-        """Parse one piece; return whether more may follow it."""
+        """Parse one piece. Return whether parsing may continue."""
         content_before = self._meter.content_bytes
         try:
             self.parser.feed_data(piece)
@@ -158,10 +153,10 @@ class BoundedHttp(HttpToolsProtocol):
         if self._phase is _Phase.HEAD:
             meter.add_head(size)
         elif self._phase is _Phase.BODY and meter.content_left is None:
-            # A piece may begin with the end of the last request.
+            # A piece may begin with the end of the previous request.
             meter.add_framing(size - max(0, meter.content_bytes - content_before))
 
-    # What the parser tells.
+    # Events of the parser.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -177,39 +172,29 @@ class BoundedHttp(HttpToolsProtocol):
         meter = self._meter
         meter.add_field()
         if self._phase is not _Phase.HEAD:
-            # Trailers come after the request has been handed on, and must not change it (RFC 9110, section 6.5.1).
+            # Trailers arrive when the request is already running, and must not change it (RFC 9110, section 6.5.1).
             return
-        # The parser leaves blanks at the end, which are not part of a value (RFC 9110, section 5.5).
+        # The parser keeps trailing white space, which is not part of a value (RFC 9110, section 5.5).
         value = value.rstrip(b" \t")
         super().on_header(name, value)
-        name = self.headers[-1][0]
-        if name == b"host":
-            meter.hosts += 1
-        elif name == b"content-length":
-            meter.content_left = int(value)
-            meter.has_content = value != b"0"
-        elif name == b"transfer-encoding":
-            meter.has_content = True
+        meter.note_field(self.headers[-1][0], value)
 
     def on_headers_complete(self) -> None:
-        if self._meter.hosts != 1 and (self._meter.hosts or self.parser.get_http_version() == "1.1"):
-            raise Refused(400, "The request must name its host once.", "one header Host")
+        self._meter.check_hosts(self.parser.get_http_version())
         self._check_host()
         super().on_headers_complete()
         if self._meter.has_content and self.parser.should_upgrade() and self._should_upgrade():
-            # The parser tells of the upgrade only after the body, which may never come.
-            raise Refused(
-                400, "A request for a WebSocket must have no body.", "no Content-Length, no Transfer-Encoding"
-            )
+            # The parser reports the upgrade only after the body, which may never arrive.
+            raise Refused(400, "A WebSocket handshake must have no body.", "no Content-Length, no Transfer-Encoding")
         self._expect(_Phase.BODY)
 
     def _check_host(self) -> None:
         authority = target_authority(self.url)
         if authority is not None:
-            # The header counts for nothing then (RFC 9112, section 3.2.2).
+            # A target in absolute form overrides `Host` (RFC 9112, section 3.2.2).
             self.headers[:] = [item for item in self.headers if item[0] != b"host"] + [(b"host", authority)]
         if any(read_host(value.decode("latin-1")) is None for name, value in self.headers if name == b"host"):
-            raise Refused(400, "The request names a malformed host.", EXPECTED)
+            raise Refused(400, "The request has a malformed host.", EXPECTED)
 
     def on_body(self, body: bytes) -> None:
         self._meter.add_content(len(body))
@@ -218,13 +203,13 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        # The wait for the next request begins with the answer to this one.
+        # The deadline for the next request starts with the response to this one.
         self._phase = _Phase.NOTHING
 
     def _expect(self, phase: _Phase) -> None:
         self._phase, self._since, self._window_bytes = phase, self.loop.time(), 0
 
-    # Answers.
+    # Responses.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
@@ -237,19 +222,19 @@ class BoundedHttp(HttpToolsProtocol):
                 await app(scope, receive, send)
                 return
 
-            # The body may still be on its way when the answer is complete.
+            # The response may be complete before the body has arrived.
             async def send_last(message: ASGISendEvent) -> None:
                 if message["type"] == "http.response.start" and cycle.more_body and not self._may_drain(cycle):
                     cycle.keep_alive = False
                 await send(message)
 
-            cycle.transport = _UntilRead(self)
+            cycle.transport = UnreadBodyTransport(self.transport, self.finish)
             await app(scope, receive, send_last)
 
         super()._start_asgi_task(cycle, answer)
 
     def _may_drain(self, cycle: RequestResponseCycle) -> bool:
-        """Whether the rest of the body is short, and certain to come."""
+        """Whether the rest of the body is short and will arrive."""
         left = self._meter.content_left
         return left is not None and left <= DRAIN_BYTES and not cycle.waiting_for_100_continue
 
@@ -258,11 +243,11 @@ class BoundedHttp(HttpToolsProtocol):
         if self.pipeline or self.transport.is_closing():
             super().on_response_complete()
         else:
-            # As uvicorn does, but without its timer: `check` has a deadline that stray bytes do not put off.
+            # Like uvicorn, but without its timer: stray bytes do not postpone the deadline of `check`.
             self.server_state.total_requests += 1
             self.flow.resume_reading()
         self._since = self.loop.time()
-        if self.transport.is_closing() or self._linger_until is not None:
+        if self.transport.is_closing() or self._lingering is not None:
             return
         if self._refusal is not None and not self._is_answering:
             self._send_refusal(self._refusal, LINGER_SECONDS)
@@ -276,9 +261,9 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Whether all requests are read and answered, and nothing of the next one has come."""
-        over = self._refusal is not None or self._linger_until is not None or self.transport.is_closing()
-        return self._phase is _Phase.NOTHING and not (over or self._held or self._is_answering)
+        """Whether all requests are answered and no byte of the next one has arrived."""
+        is_ending = self._refusal is not None or self._lingering is not None or self.transport.is_closing()
+        return self._phase is _Phase.NOTHING and not (is_ending or self._held or self._is_answering)
 
     def close_if_idle(self) -> bool:
         if not self._is_idle or self.transport.get_write_buffer_size() or has_unread_bytes(self.transport):
@@ -291,17 +276,17 @@ class BoundedHttp(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def finish(self) -> None:
-        """Close the connection after the last answer, but let a client that is still sending read it."""
+        """Close the connection after its last response, which a client that is still sending can read."""
         if self._phase is not _Phase.BODY:
             self.transport.close()
-        elif self._linger_until is None:
+        elif self._lingering is None:
             self._linger(LINGER_SECONDS)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(malformed())
 
     def _refuse(self, refused: Refused) -> None:
-        """Read no further, and say why once the requests before are answered."""
+        """Stop reading, and send the refusal once the previous requests are answered."""
         log.info("%s refused: %d %s", self.client[0] if self.client else "-", refused.status, refused)
         self._refusal, self._held = refused, b""
         if self._phase is _Phase.BODY:
@@ -310,10 +295,10 @@ class BoundedHttp(HttpToolsProtocol):
             self._send_refusal(refused, LINGER_SECONDS)
 
     def _end_request(self, refused: Refused) -> None:
-        """End a request whose body does not come as it should."""
+        """End a request whose body is malformed or late."""
         self._disconnect()
         if self.cycle.response_started or self.pipeline:
-            # An answer has begun, or another one comes first.
+            # A response has begun, or an earlier response comes first.
             self.transport.abort()
         else:
             self._send_refusal(refused, LINGER_SECONDS)
@@ -327,26 +312,23 @@ class BoundedHttp(HttpToolsProtocol):
         self.transport.write(refused.render(self.url, self.server_state.default_headers))
         self._linger(linger_seconds)
 
-    def _turn_away(self) -> None:
+    def _refuse_surplus(self) -> None:
         self._surplus_timer = None
-        self._refusal = Refused(503, "Too many connections are open.", "fewer at once; try again in a moment")
-        self._send_refusal(self._refusal, TURN_AWAY_SECONDS)
+        self._refusal = Refused(503, "Too many connections are open.", "fewer connections at once; retry in a moment")
+        self._send_refusal(self._refusal, SURPLUS_LINGER_SECONDS)
 
     def _linger(self, seconds: float) -> None:
-        """Send no more, and read without looking at it what the client still sends."""
-        self._linger_until, self._linger_bytes_left = self.loop.time() + seconds, LINGER_BYTES
+        self._lingering = LingeringClose(self.transport, self.loop.time() + seconds)
         self._held = b""
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
         self.flow.resume_reading()
 
     # Deadlines.
 
     def check(self, now: float) -> None:
-        if self._linger_until is not None:
-            if now >= self._linger_until:
+        if self._lingering is not None:
+            if self._lingering.is_over(now):
                 self.drop()
-        elif self._reading.behind_seconds(now) >= PROGRESS_SECONDS:
+        elif self._reader.behind_seconds(now) >= PROGRESS_SECONDS:
             self.drop()
         elif self._is_answering:
             self._check_body(now)
@@ -358,7 +340,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     @property
     def _patience_seconds(self) -> float:
-        """How long the client may take over what it is to send, while nothing is being answered."""
+        """The seconds that the client has for what it sends next, while no request is being answered."""
         if self._phase is _Phase.HEAD:
             return HEAD_SECONDS if self._meter.head_bytes else FIRST_BYTE_SECONDS
         return DRAIN_SECONDS if self._phase is _Phase.BODY else KEEP_ALIVE_SECONDS
@@ -378,25 +360,25 @@ class BoundedHttp(HttpToolsProtocol):
         return self._phase is _Phase.BODY and not self.flow.read_paused and not self.cycle.waiting_for_100_continue
 
     def stalled_seconds(self, now: float) -> float:
-        if self._linger_until is not None:
+        if self._lingering is not None:
             return now - self._since
         waited = now - self._since
         if self._phase is _Phase.HEAD and not self._is_answering:
             return waited
         if self._awaits_body and self._window_bytes < PROGRESS_BYTES * waited / PROGRESS_SECONDS:
             return waited
-        return self._reading.behind_seconds(now)
+        return self._reader.behind_seconds(now)
 
     def drop(self) -> None:
         reset(self.transport)
 
-    # The same connection under another protocol.
+    # Upgrades.
 
     def _upgrade(self) -> None:
         if self._should_upgrade() and not self._is_answering:
             self.handle_websocket_upgrade()
             return
-        # Whether a body follows or another request cannot be told, so nothing more is read.
+        # A body or another request may follow, which looks the same, so reading ends here.
         if self._is_answering:
             self._refusal, self.cycle.keep_alive = malformed(), False
         else:
@@ -409,20 +391,3 @@ class BoundedHttp(HttpToolsProtocol):
             return
         self._table.remove(self)
         super().handle_websocket_upgrade()
-
-
-class _UntilRead(asyncio.Transport):
-    """A connection's transport for the answer to a request whose body has not come yet."""
-
-    def __init__(self, protocol: BoundedHttp) -> None:
-        super().__init__()
-        self._protocol = protocol
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self._protocol.transport.write(data)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self._protocol.finish()

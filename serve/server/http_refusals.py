@@ -1,4 +1,4 @@
-"""Refusals of requests that are not read to their end, as bytes for the connection."""
+"""Render refusals of requests that are not read to their end."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -11,13 +11,13 @@ from serve.http.problems import MEDIA_TYPE as PROBLEM
 
 
 class Refused(Exception):
-    """The head or the body that is being read is not acceptable.
+    """The head or body of a request is not acceptable.
 
     Attributes:
-        status: of the answer.
-        title: what is wrong, in one sentence.
-        expected: what would be right.
-        headers: of the answer, besides those of every refusal.
+        status: status code of the response.
+        title: the problem, in one sentence.
+        expected: what would be accepted.
+        headers: headers of the response, in addition to those of every refusal.
     """
 
     def __init__(self, status: int, title: str, expected: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
@@ -28,11 +28,11 @@ class Refused(Exception):
         self.headers = tuple(headers)
 
     def render(self, url: bytes, default_headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-        """Return the whole answer.
+        """Return the bytes of the whole response.
 
         Args:
-            url: of the request; clients of GraphQL get errors in its form.
-            default_headers: of every answer of the server.
+            url: URL of the request; clients of GraphQL get the errors of GraphQL.
+            default_headers: headers of every response of the server.
         """
         code = HTTPStatus(self.status).name
         if url.partition(b"?")[0] == b"/graphql":
@@ -45,7 +45,7 @@ class Refused(Exception):
             (b"content-type", media_type.encode()),
             (b"content-length", b"%d" % len(content)),
             (b"cache-control", b"no-store"),
-            # The answer has nothing secret, and a page that uploads reads why it was refused.
+            # The response has no secrets, and a page that uploads can read the reason.
             (b"access-control-allow-origin", b"*"),
             (b"connection", b"close"),
             *self.headers,
@@ -57,10 +57,10 @@ class Refused(Exception):
 
 
 def malformed() -> Refused:
-    """Return the refusal of what is no HTTP; a new one each time, as a raised exception keeps its frames."""
-    return Refused(400, "That is no HTTP request.", "a request as RFC 9112 defines it")
+    """Return the refusal of a malformed request. A new one each time, because a raised exception keeps its frames."""
+    return Refused(400, "This is not a valid HTTP request.", "a request as RFC 9112 defines it")
 
 
 def too_large(expected: str) -> Refused:
-    """Return the refusal of header fields beyond a limit."""
+    """Return the refusal of header fields that exceed a limit."""
     return Refused(431, "The header fields are too large.", expected)

@@ -1,20 +1,20 @@
-"""Bind the server's socket before anything else is done, and say in one sentence why that fails."""
+"""Bind the server's socket before anything else, and explain a failure in one sentence."""
 
 import errno
 import socket
 import sys
 
-# This machine has no such address, or none of its family.
+# The address or its family does not exist on this machine.
 _ABSENT = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 MAX_PORT = 65535
 
 
 class CannotListen(Exception):
-    """The address cannot be listened on.
+    """The server cannot listen on the address.
 
     Attributes:
-        is_taken: another process listens there, which may end.
+        is_taken: another process listens there.
     """
 
     def __init__(self, message: str, *, is_taken: bool = False) -> None:
@@ -23,15 +23,15 @@ class CannotListen(Exception):
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
-    """Return a bound socket for each address that `host` stands for; port 0: any that is free.
+    """Return a bound socket for each address of `host`; port 0 chooses a free port.
 
     Raises:
-        CannotListen: an address is taken, none is this machine's, or the port needs rights.
+        CannotListen: the address is taken, is not an address of this machine, or the port needs privileges.
     """
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise CannotListen(f"{host!r} is no address: give one of this machine with --host ({error}).") from None
+        raise CannotListen(f"{host!r} is no address: use an address of this machine with --host ({error}).") from None
     bound: list[socket.socket] = []
     absent: OSError | None = None
     for family, kind, protocol, _, address in dict.fromkeys(found):
@@ -56,7 +56,7 @@ def _bind_one(
 ) -> socket.socket:
     listener = socket.socket(family, kind, protocol)
     try:
-        # A server that has just ended leaves connections behind, which are no other server.
+        # Connections of a server that has just ended must not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -73,28 +73,28 @@ def _explain(host: str, port: int, error: OSError) -> CannotListen:
         cure = "stop the process that listens there, or choose another port with --port"
         return CannotListen(f"Port {port} of {host} is taken: {cure}.", is_taken=True)
     if error.errno in (errno.EACCES, errno.EPERM):
-        cure = "choose a port above 1023 with --port, or start it with that right"
+        cure = "choose a port above 1023 with --port, or grant the privilege"
         return CannotListen(f"This user may not listen on port {port} of {host}: {cure}.")
     if error.errno in _ABSENT:
-        return CannotListen(f"{host} is no address of this machine: give one of its own with --host.")
+        return CannotListen(f"{host} is no address of this machine: use another one with --host.")
     return CannotListen(f"Port {port} of {host} cannot be listened on: {error}.")
 
 
 def main() -> int:
-    """`python -m serve.server.listening HOST PORT`: say whether the address can be listened on; 4 if it is taken.
+    """Check whether the server can listen: `python -m serve.server.listening HOST PORT`. Exits 4 if the port is taken.
 
-    A port that is no number from 0 to 65535 is wrong usage, 2.
+    Exits 2 if the port is not a number from 0 to 65535.
     """
     host, port = sys.argv[1:]
-    # The length first: Python refuses to read very long numbers.
+    # Check the length first, because Python refuses to parse very long numbers.
     if not (port.isascii() and port.isdecimal() and len(port.lstrip("0")) <= 5 and int(port) <= MAX_PORT):
-        print(f"--port: expected a whole number from 0 to {MAX_PORT}, got {port[:100]!r}.", file=sys.stderr)  # noqa: T201
+        print(f"--port: expected an integer from 0 to {MAX_PORT}, got {port[:100]!r}.", file=sys.stderr)  # noqa: T201
         return 2
     try:
         for listener in bind(host, int(port)):
             listener.close()
     except CannotListen as error:
-        print(error, file=sys.stderr)  # noqa: T201 - it is a command
+        print(error, file=sys.stderr)  # noqa: T201 - this is a command
         return 4 if error.is_taken else 1
     return 0
 

@@ -1,4 +1,4 @@
-"""The sizes of one request while it is read, held to their limits."""
+"""Limit the sizes of one request while it is read."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from serve.server.http_refusals import Refused, malformed, too_large
 MAX_TARGET_BYTES = 16_384
 MAX_HEAD_BYTES = 32_768  # request line and header fields
 MAX_HEADER_FIELDS = 128
-# Of a chunked body: sizes, extensions and trailers, besides what its content allows.
+# Framing of a chunked body: sizes, extensions and trailers, in addition to the allowance per content byte.
 MAX_FRAMING_BYTES = 16_384
 MAX_FRAMING_PER_CONTENT_BYTE = 8
 
 
 @dataclass(slots=True)
 class RequestMeter:
-    """Counts bytes and fields; each method raises `Refused` beyond a limit.
+    """Counts the bytes and fields of a request. Each method raises `Refused` beyond a limit.
 
     Attributes:
-        head_bytes: of the request line and the header fields so far.
-        fields: header fields and trailers so far.
-        hosts: header fields `Host` so far.
+        head_bytes: bytes of the request line and the header fields so far.
+        fields: number of header fields and trailers so far.
+        hosts: number of `Host` header fields so far.
         has_content: whether the head announces a body, other than by `Content-Length: 0`.
-        content_left: bytes of the body still to come; None: its length is not announced.
+        content_left: announced bytes of the body that are still missing; None: the length is not announced.
         content_bytes: bytes of the body so far.
-        framing_bytes: bytes around the content of a chunked body so far.
+        framing_bytes: bytes of a chunked body's framing so far.
     """
 
     head_bytes: int = 0
@@ -36,7 +36,7 @@ class RequestMeter:
 
     def check_target(self, size: int) -> None:
         if size > MAX_TARGET_BYTES:
-            raise Refused(414, "The address is too long.", f"at most {MAX_TARGET_BYTES} bytes")
+            raise Refused(414, "The URL is too long.", f"at most {MAX_TARGET_BYTES} bytes")
 
     def add_head(self, size: int) -> None:
         self.head_bytes += size
@@ -47,6 +47,20 @@ class RequestMeter:
         self.fields += 1
         if self.fields > MAX_HEADER_FIELDS:
             raise too_large(f"at most {MAX_HEADER_FIELDS} fields")
+
+    def note_field(self, name: bytes, value: bytes) -> None:
+        """Note what a header field, with its name in lower case, says about the host or the body."""
+        if name == b"host":
+            self.hosts += 1
+        elif name == b"content-length":
+            self.content_left = int(value)
+            self.has_content = value != b"0"
+        elif name == b"transfer-encoding":
+            self.has_content = True
+
+    def check_hosts(self, http_version: str) -> None:
+        if self.hosts != 1 and (self.hosts or http_version == "1.1"):
+            raise Refused(400, "The request must name its host once.", "one header Host")
 
     def add_content(self, size: int) -> None:
         self.content_bytes += size

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol with limits: messages that wait, their number a second, and clients that do not read."""
+"""uvicorn's WebSocket protocol with limits on waiting messages, their rate, and clients that do not read."""
 
 import asyncio
 from typing import Any
@@ -16,11 +16,11 @@ MAX_MESSAGE_BYTES = 256 * 1024
 MAX_FRAGMENTS = 256  # of one message
 MAX_UNSENT_BYTES = 512 * 1024
 HANDSHAKE_SECONDS = 10.0
-# Messages beyond the burst are read at this rate.
+# Messages after the burst are read at this rate.
 MESSAGES_PER_SECOND = 50
 MESSAGE_BURST = 200
 
-# The only version that RFC 6455 defines, and what an answer with status 426 names besides it (RFC 9110, section 7.8).
+# The only version that RFC 6455 defines; and the headers that a response with status 426 needs (RFC 9110, section 7.8).
 VERSION_HEADER, VERSION = "Sec-WebSocket-Version", "13"
 UPGRADE_HEADERS = (
     (VERSION_HEADER.lower().encode(), VERSION.encode()),
@@ -32,7 +32,7 @@ _PIECE_BYTES = 4096
 
 
 class BoundedWebSocket(WebSocketsSansIOProtocol):
-    """One WebSocket. Its messages are parsed as the application takes them.
+    """One WebSocket. It parses messages only as fast as the application receives them.
 
     Args:
         table: all connections of the server.
@@ -47,8 +47,8 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self._reading = ReadingClient(self.transport)
-        # The connection was admitted when it was made.
+        self._reader = ReadingClient(self.transport)
+        # The connection was accepted before its upgrade.
         self._table.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -61,12 +61,12 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
         self._read_held()
 
     def _read_held(self) -> None:
-        """Parse what has come until there is a message for the application."""
+        """Parse received bytes until there is a message for the application."""
         while self._held and (self.queue.empty() or self.close_sent) and not self.transport.is_closing():
             piece, self._held = self._held[:_PIECE_BYTES], self._held[_PIECE_BYTES:]
             super().data_received(piece)
             if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-                # Each ping is answered, whether or not the answers are read.
+                # Each ping is answered, even if the client does not read the answers.
                 self.transport.abort()
         self._pause_while_held()
 
@@ -77,7 +77,7 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
 
     def handle_parser_exception(self) -> None:
         if self.conn.close_sent is None:
-            # The handshake itself is at fault.
+            # The handshake itself is malformed.
             self.drop()
         else:
             super().handle_parser_exception()
@@ -91,11 +91,11 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             super().handle_connect(event)
 
     def _refuse(self, event: Request, error: InvalidHandshake) -> None:
-        """Answer a handshake at fault in the form of the other errors of its path, and close the connection."""
+        """Refuse a malformed handshake in the error format of its path, and close the connection."""
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
-        # It quotes what the client sent, and bytes beyond ASCII as surrogates.
+        # The text quotes the client's bytes, with those beyond ASCII as surrogates.
         reason = str(error).encode("ascii", "replace").decode()
-        title, expected = f"That is no handshake of a WebSocket: {reason}.", "a handshake as RFC 6455 defines it"
+        title, expected = f"This is not a valid WebSocket handshake: {reason}.", "a handshake as RFC 6455 defines it"
         if isinstance(error, InvalidHeaderValue) and error.name == VERSION_HEADER:
             refused = Refused(426, title, f"{VERSION_HEADER}: {VERSION}", UPGRADE_HEADERS)
         else:
@@ -126,14 +126,14 @@ class BoundedWebSocket(WebSocketsSansIOProtocol):
             await asyncio.sleep(-self._allowed / MESSAGES_PER_SECOND)
 
     def check(self, now: float) -> None:
-        """Close the socket of a client that does not read, or whose handshake takes too long."""
+        """Close the socket if the client does not read or its handshake takes too long."""
         late = not self.handshake_complete and now - self._since >= HANDSHAKE_SECONDS
-        if late or self._reading.behind_seconds(now) >= PROGRESS_SECONDS:
+        if late or self._reader.behind_seconds(now) >= PROGRESS_SECONDS:
             self.drop()
 
     def stalled_seconds(self, now: float) -> float:
-        """Return for how long the client has not read what was sent to it."""
-        return self._reading.behind_seconds(now)
+        """Return for how long the client has not read sent data."""
+        return self._reader.behind_seconds(now)
 
     def drop(self) -> None:
         """Close the connection at once."""
