@@ -60,7 +60,9 @@ def create_upload(
     if size < 1:
         raise Invalid("An upload has at least one byte.", field=("bytes",), expected=f"1 to {largest}", got=size)
     if size > largest:
-        raise TooLarge("An original may not be that large.", field=("bytes",), expected=f"at most {largest}", got=size)
+        raise TooLarge(
+            "An original may not be that large.", field=("bytes",), expected=f"at most {largest} bytes", got=size
+        )
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
         raise Invalid("That is no SHA-256 digest.", field=("sha256",), expected="64 hex digits", got=sha256)
     upload_id = uploads.new_upload_id()
@@ -148,7 +150,7 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announc
         raise TooLarge(
             "More bytes came than may come.",
             field=("bytes",),
-            expected=f"at most {upload.max_bytes}",
+            expected=f"at most {upload.max_bytes} bytes",
             got=announced,
         )
     with site.catalog.write(tenant) as tx:
@@ -230,7 +232,7 @@ def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "DirectAccess"
         raise _not_received("no bytes in the store") from None
     except TooManyBytes:
         most = upload.max_bytes
-        raise TooLarge("More bytes came than were announced.", expected=f"at most {most}", got="more") from None
+        raise TooLarge("More bytes came than were announced.", expected=f"at most {most} bytes", got="more") from None
     finally:
         path.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ class Purger(Protocol):
     """One CDN. Any number of threads and processes may use it at a time; purging again does no harm.
 
     A `PackshotError` means that asking again gets the same answer; whatever else is raised is an outage, or
-    `Busy`, and the purge is tried again. Its text is shown to people, so it must hold no credentials.
+    `ProviderBusy`, and the purge is tried again. Its text is shown to people, so it must hold no credentials.
     """
 
     @property

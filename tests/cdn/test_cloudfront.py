@@ -161,7 +161,7 @@ def test_an_import_beyond_the_limits_is_purged_in_the_end(cloudfront: CloudFront
     cloudfront.copies = {f"/api/v2/img/{id}?location=main": set() for id in ids}
     front.carry()
     assert {row.state for row in front.rows()} == {PurgeState.RUNNING}
-    assert all((row.error or "").startswith("Busy: CloudFront: There are too many") for row in front.rows())
+    assert all((row.error or "").startswith("ProviderBusy: CloudFront: There are too many") for row in front.rows())
     cloudfront.asks = 1
     cloudfront.finish()
     front.let_pass(purge_batches.ROOM_AFTER)

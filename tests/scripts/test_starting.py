@@ -171,7 +171,7 @@ def test_a_database_that_there_is_not_and_one_that_is_not_migrated_are_told_apar
     with postgres.database(migrated=False) as empty:
         check(on_postgres(tmp_path, empty, "jobs", "list"), DOWN, "packshot migrate")
         absent = sa.make_url(empty).set(database="nowhere").render_as_string(hide_password=False)
-        check(on_postgres(tmp_path, absent, "migrate"), DOWN, "no such database", "PACKSHOT_DATABASE_URL")
+        check(on_postgres(tmp_path, absent, "migrate"), DOWN, "the database does not exist", "PACKSHOT_DATABASE_URL")
         unknown = sa.make_url(empty).set(username="unknown").render_as_string(hide_password=False)
         check(on_postgres(tmp_path, unknown, "migrate"), REFUSED, "refuses the user", "PACKSHOT_DATABASE_URL")
     away = f"postgresql+psycopg://a@127.0.0.1:{free_port()}/b"

@@ -169,7 +169,7 @@ def test_a_signed_url_opens_what_it_says_and_until_it_says(
         with monkeypatch.context() as later:
             later.setattr(time, "time", lambda ends=ends: ends.timestamp())
             answer = client.get(path)
-        assert (answer.status_code, answer.json()["title"]) == (403, "This address has expired.")
+        assert (answer.status_code, answer.json()["title"]) == (403, "This URL has expired.")
         assert answer.headers["cache-control"] == "no-store"
     with pytest.raises(Invalid, match="cannot end"):
         access_keys.sign_url(playground.caller, url, datetime.now(UTC) - SOON)

@@ -159,8 +159,8 @@ def test_an_eraser_that_was_killed_anywhere_leaves_the_rest_to_the_next(playgrou
     steps = [
         (playground.site.variants, "erase"),
         (playground.site.originals, "erase"),
-        (collection, "forget_original"),
-        (erasures, "forget_variants"),
+        (collection, "delete_original"),
+        (erasures, "delete_variants"),
         (erasures, "end_pass"),
     ]
     for owner, name in steps:

@@ -400,7 +400,11 @@ def test_a_cdn_that_has_no_room_is_asked_for_as_long_as_it_takes(front: Front, m
     for attempt in range(1, 10):
         front.carry()
         row = front.row()
-        assert (row.state, row.attempts, row.error) == (PurgeState.RUNNING, attempt, "Busy: 3,000 are under way")
+        assert (row.state, row.attempts, row.error) == (
+            PurgeState.RUNNING,
+            attempt,
+            "ProviderBusy: 3,000 are under way",
+        )
         front.let_pass(purge_batches.ROOM_AFTER)
     front.purger.fault = None
     second = front.playground.pack()

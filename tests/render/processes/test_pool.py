@@ -372,7 +372,7 @@ from packshot.errors import PackshotError
 from packshot.render.processes.lanes import Pulse
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
-from packshot.render.processes.slot import Slot, render_context
+from packshot.render.processes.slot import ProcessSlot, render_context
 
 if __name__ == "__main__":
     with Renderer(Limits(), processes=1) as renderer:
@@ -380,7 +380,7 @@ if __name__ == "__main__":
             renderer.probe(sys.stdin.buffer.read())
         except PackshotError:
             print("refused")
-    slot = Slot(render_context(), Limits())
+    slot = ProcessSlot(render_context(), Limits())
     slot.run(exec, 30.0, Pulse(), "import sys; print('from Python', file=sys.stderr)")
     slot.close()
 """

@@ -87,7 +87,7 @@ def test_more_bytes_than_announced_are_cut_off_and_not_kept(
     chunks = [b"x" * 600, b"x" * 600]
     answer = client.put(url, content=b"".join(chunks) if announced else iter(chunks), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
-    assert answer.json()["expected"] == "at most 1000"
+    assert answer.json()["expected"] == "at most 1000 bytes"
     assert kept(playground) == []
     # What a length tells is refused before the token's one attempt begins.
     assert client.put(url, content=b"x" * 1000, headers=headers).status_code == (200 if announced else 409)

@@ -447,7 +447,7 @@ def test_a_killed_run_goes_on_where_it_was(
     command, pictures = Command(playground), "/api/v2/img/"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
     environ |= {name: value for name, value in command.environ.items() if value is not None}
-    program = f"from resolvers.migration import vimond_packs\nvimond_packs.PACKS_AT_ONCE = 3\n{PROGRAM}"
+    program = f"from resolvers.migration.vimond import packs\npacks.PACKS_AT_ONCE = 3\n{PROGRAM}"
     # Its second portion has begun, and its last picture does not come.
     old.held.add(f"{pictures}{many[5]}")
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environ) as killed:

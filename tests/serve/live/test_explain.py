@@ -38,7 +38,10 @@ def test_redirects_are_told_too(opening: Opening, film: str) -> None:
     assert told["immutableUrl"] == answer.headers["location"]
     assert told["headers"] == {"Cache-Control": answer.headers["cache-control"]}
     beyond = client.get("/live/film_200_50.png?explain=1", headers=ADMIN).json()
-    assert beyond["answer"] == {"status": 307, "by": "leading to the equal request within bounds, film_100_50.png"}
+    assert beyond["answer"] == {
+        "status": 307,
+        "by": "redirecting to the equal request within the limit, film_100_50.png",
+    }
 
 
 def test_what_is_refused_says_why(client: TestClient, film: str) -> None:
