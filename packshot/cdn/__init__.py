@@ -1,1 +1,1 @@
-"""Purgers: how copies in a CDN are removed by their tags. They know no rows and no pictures."""
+"""Purgers: they remove copies from a CDN by their tags. They know neither database nor images."""

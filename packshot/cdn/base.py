@@ -1,53 +1,54 @@
-"""What a CDN must be able to do: forget what carries a tag, and say when that is done."""
+"""The interface of a purger: purge copies by tag, and report when that is complete."""
 
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
-# A fill that was in flight during a purge has arrived by then, and is purged too.
+# Time after which a response that a cache requested before the purge has arrived; the second purge removes it.
 REPEAT_AFTER = timedelta(seconds=20)
 
 
 class ProviderBusy(Exception):
-    """The CDN takes no more purges for the moment. Nothing is wrong; the purge is sent again in a moment."""
+    """The CDN accepts no more purges at present. Nothing is wrong; the purge is sent again soon."""
 
 
 class Purger(Protocol):
-    """One CDN. Any number of threads and processes may use it at a time; purging again does no harm.
+    """The adapter for one CDN. Threads and processes may use it concurrently; repeating a purge is harmless.
 
-    A `PackshotError` means that asking again gets the same answer; whatever else is raised is an outage, or
-    `ProviderBusy`, and the purge is tried again. Its text is shown to people, so it must hold no credentials.
+    A `PackshotError` means that a repeated call gets the same answer. Every other exception is an outage, or
+    `ProviderBusy`, and the purge is tried again. Its text is shown to users, so it must not contain credentials.
     """
 
     @property
     def by_tags(self) -> bool:
-        """Whether copies of stable URLs are found by their tags, so that they may be kept for long."""
+        """Whether copies of stable URLs are found by their tags, so that caches may keep them long."""
         ...
 
     @property
     def most_tags(self) -> int:
-        """How many tags one call takes."""
+        """The maximum number of tags per call."""
         ...
 
     @property
     def repeat_after(self) -> timedelta | None:
-        """How long after a complete purge the same tags are purged once more; None: once is enough."""
+        """Time after a complete purge when the same tags are purged again; None: never."""
         ...
 
     def headers(self, tags: Sequence[str]) -> dict[str, str]:
-        """Return the headers by which an answer tells this CDN its tags; none where it has no use for them."""
+        """Return the headers by which a response gives its tags to this CDN; may be empty."""
         ...
 
     def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
-        """Ask for the removal of every copy that carries one of the tags; return the provider's id of it.
+        """Request the removal of every copy that has one of the tags; return the provider's id of the purge.
 
         Args:
-            reference: the same for the same tags asked for again, up to 64 of `[0-9a-f.-]`; where the provider
-                knows it already, it purges nothing anew.
-            erasing: what is purged must not be shown again, not even while Packshot is away.
+            reference: id of the request, the same if the same tags are sent again; up to 64 of `[0-9a-f.-]`. A
+            provider
+                that knows it already does not purge again.
+            erasing: the copies must never be shown again, not even while Packshot is down.
 
         Raises:
-            ProviderBusy: not now.
+            ProviderBusy: the provider accepts no purge at present.
         """
         ...
 
@@ -56,9 +57,9 @@ class Purger(Protocol):
         ...
 
     def check(self) -> str:
-        """Return what this CDN is, in a few words, once it has shown that it takes purges.
+        """Verify that this CDN accepts purges, and return a short description of it.
 
         Raises:
-            Exception: it does not, and the text says how to mend that.
+            Exception: it does not; the text says what to do.
         """
         ...

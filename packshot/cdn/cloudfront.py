@@ -1,4 +1,4 @@
-"""CloudFront: invalidations by cache tag, or by path where a distribution keeps no tags."""
+"""CloudFront: invalidations by cache tag, or by path if a distribution keeps no tags."""
 
 import os
 import threading
@@ -16,38 +16,40 @@ from packshot.cdn.base import REPEAT_AFTER, ProviderBusy
 from packshot.cdn.paths import paths_of
 from packshot.errors import Invalid
 
-# As S3 gives back an object's metadata, so that the bucket and the application say the same.
+# S3 returns an object's metadata under this name, so bucket and application send the same header.
 TAG_HEADER = "x-amz-meta-tags"
-# A distribution has room for 3,000 invalidation paths under way, tags included, and for 15 that end in `*`.
+# A distribution allows 3,000 invalidation paths in progress, tags included, and 15 that end in `*`.
 MAX_WILDCARDS = 15
 _NO_ROOM = ("TooManyInvalidationsInProgress", "Throttling", "ThrottlingException", "RequestLimitExceeded")
 _REFUSED = ("InvalidArgument", "BatchTooLarge", "InvalidationBatchAlreadyExists")
-_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that stands for them"
-_MEND = {
-    "NoSuchDistribution": "there is no such distribution: correct PACKSHOT_CLOUDFRONT_DISTRIBUTION",
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that replaces them"
+_ADVICE = {
+    "NoSuchDistribution": "this distribution does not exist: correct PACKSHOT_CLOUDFRONT_DISTRIBUTION",
     "AccessDenied": f"access denied: {_CREDENTIALS}, and allow cloudfront:CreateInvalidation, "
     "cloudfront:GetInvalidation and cloudfront:GetDistributionConfig",
     "InvalidClientTokenId": f"AWS does not know this access key: {_CREDENTIALS}",
-    "SignatureDoesNotMatch": f"the secret key is not that of the access key: {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret key does not belong to the access key: {_CREDENTIALS}",
 }
 
 T = TypeVar("T")
 
 
 class CloudFrontPurger:
-    """One distribution. Credentials come by the usual AWS chain.
+    """One distribution. Credentials come from the usual AWS chain.
 
-    With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`: then
-    one invalidation finds what the application gave and what the bucket gave. An
-    erasure is invalidated by its paths as well, as what was cached before tags were
-    configured carries none. Without, a change of a location is all stable URLs, and any change all live ones.
+    With tags, the distribution's `CacheTagConfig` must name `x-amz-meta-tags`. Then one invalidation finds responses
+    of
+    the application and of the bucket. An erasure is also invalidated by its paths, because copies that were cached
+    before
+    tags were configured have none. Without tags, a change of a location invalidates all stable URLs, and any change
+    invalidates all live ones.
 
     Args:
         distribution: its id.
         by_tags: whether it keeps tags.
-        prefix: the path of the public URL, before `/i/` and `/api/`; may contain `{tenant}`.
+        prefix: the path of the public URL before `/i/` and `/api/`; may contain `{tenant}`.
         live: paths that cover every live URL.
-        endpoint_url: of something that speaks CloudFront's protocol; None: AWS.
+        endpoint_url: URL of another service with CloudFront's protocol; None: AWS.
     """
 
     repeat_after: timedelta | None = REPEAT_AFTER
@@ -62,7 +64,7 @@ class CloudFrontPurger:
         endpoint_url: str | None = None,
     ) -> None:
         self.by_tags = by_tags
-        # Half of a distribution's room, so that two batches fit; paths are few, whatever the tags.
+        # Half of a distribution's limit, so that two batches fit. The number of paths is small for any number of tags.
         self.most_tags = 1500 if by_tags else 1000
         self._distribution = distribution
         self._prefix = prefix
@@ -75,7 +77,7 @@ class CloudFrontPurger:
         return {TAG_HEADER: ",".join(tags)} if self.by_tags else {}
 
     def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
-        """Create an invalidation; the same reference for the same tags gives the one that was created before."""
+        """Create an invalidation; for a known reference, return the existing one."""
         items = [f"#{tag}" for tag in tags] if self.by_tags else []
         if erasing or not self.by_tags:
             items += paths_of(tags, prefix=self._prefix, most=MAX_WILDCARDS, live=self._live)
@@ -96,8 +98,8 @@ class CloudFrontPurger:
             raise OSError(f"The distribution {self._distribution} is disabled: enable it.")
         header = config.get("CacheTagConfig", {}).get("HeaderName")
         if self.by_tags and str(header).lower() != TAG_HEADER:
-            mend = f"set it to {TAG_HEADER}, or PACKSHOT_CLOUDFRONT_PURGE_BY to paths"
-            raise OSError(f"The header of CacheTagConfig is {header or 'not set'}: {mend}.")
+            advice = f"set it to {TAG_HEADER}, or PACKSHOT_CLOUDFRONT_PURGE_BY to paths"
+            raise OSError(f"The header of CacheTagConfig is {header or 'not set'}: {advice}.")
         return f"CloudFront, purged by {'tags' if self.by_tags else 'paths'}"
 
     def _call(self, act: Callable[[Any], T]) -> T:
@@ -106,19 +108,21 @@ class CloudFrontPurger:
         except ClientError as error:
             raise self._translated(error) from error
         except (BotoCoreError, ResponseParserError, HTTPError) as error:
-            raise OSError(f"CloudFront cannot be asked: {error}") from error
+            raise OSError(f"CloudFront does not answer: {error}") from error
 
     def _translated(self, error: ClientError) -> Exception:
         code = error.response.get("Error", {}).get("Code", "")
-        said = error.response.get("Error", {}).get("Message") or code
+        message = error.response.get("Error", {}).get("Message") or code
         if code in _NO_ROOM:
-            return ProviderBusy(f"CloudFront: {said}")
+            return ProviderBusy(f"CloudFront: {message}")
         if code in _REFUSED:
-            return Invalid("CloudFront refuses the purge.", expected="what it takes", got=f"{code}: {said}")
-        return OSError(f"CloudFront: {_MEND.get(code) or f'{code}: {said}'}")
+            return Invalid(
+                "CloudFront refuses the purge.", expected="an invalidation that it accepts", got=f"{code}: {message}"
+            )
+        return OSError(f"CloudFront: {_ADVICE.get(code) or f'{code}: {message}'}")
 
     def _client(self) -> Any:
-        """Return this process's client; made when it is first needed, as most processes purge nothing."""
+        """Return this process's client. It is made on first use, because most processes purge nothing."""
         with self._making:
             if self._made is None or self._made[0] != os.getpid():
                 session = botocore.session.Session()

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 
 class NoPurger:
-    """Removes nothing, at once. Caches that nobody purges keep a stable URL for a minute."""
+    """Removes nothing and reports success. Without purges, caches keep a stable URL for a minute."""
 
     by_tags = False
     most_tags = 1000
@@ -21,4 +21,4 @@ class NoPurger:
         return True
 
     def check(self) -> str:
-        return "none is set: caches keep stable URLs for a minute"
+        return "none is configured: caches keep stable URLs for a minute"

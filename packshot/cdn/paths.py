@@ -1,4 +1,4 @@
-"""Under which paths copies may be that carry a tag, for a CDN that is purged by paths."""
+"""Find the paths under which copies with a tag may lie, for a CDN that is purged by paths."""
 
 from collections.abc import Iterable
 
@@ -8,15 +8,17 @@ STABLE, IMMUTABLE = "/api/v2/img", "/i"
 
 
 def paths_of(tags: Iterable[str], *, prefix: str, most: int, live: Iterable[str] = ()) -> list[str]:
-    """Return paths that end in `*` and cover all that carries one of the tags, and more where it takes too many.
+    """Return paths that end in `*` and cover all copies with one of the tags; they cover more if there would be too
+    many.
 
-    A stable URL does not say which locations it looked at, so a location's tag
-    is every stable URL there is. A live URL names a pack by its external id, which
-    no tag tells and an edit may just have changed: whatever is edited, all of them are.
+    A stable URL does not tell which locations it uses, so the tag of a location stands for every stable URL. A live
+    URL
+    names a pack by its external id, which no tag contains and an edit may have changed. So every edit covers all
+    live URLs.
 
     Args:
-        prefix: what every path begins with; may contain `{tenant}`.
-        most: beyond it packs are not named one by one.
+        prefix: start of every path; may contain `{tenant}`.
+        most: maximum number of paths; with more, packs are not named individually.
         live: paths that cover every live URL, without the prefix; see `live_paths`.
 
     >>> paths_of(["p:films:4f1c", "e:films:4f1c"], prefix="", most=15)
@@ -32,7 +34,7 @@ def paths_of(tags: Iterable[str], *, prefix: str, most: int, live: Iterable[str]
             continue
         everything, beside = f"{base}{STABLE}/*", {f"{base}{path}" for path in live}
         whole |= {everything} | beside
-        # Where no host names the tenant, the path does.
+        # The second form names the tenant in the path, for hosts that do not.
         in_pack = {f"{base}{STABLE}/{name}*", f"{base}{STABLE}/{tenant}/{name}*"}
         named |= (in_pack if kind is TagKind.PACK else {everything}) | beside
     for paths in (named, whole):
@@ -45,8 +47,9 @@ def paths_of(tags: Iterable[str], *, prefix: str, most: int, live: Iterable[str]
 def live_paths(live_prefix: str | None, live_host: str | None) -> tuple[str, ...]:
     """Return the paths that cover every live URL.
 
-    At the root of a host they have nothing in common, and a distribution does not tell
-    hosts apart: there it is everything. Whoever minds purges by tags, or uses a prefix.
+    At the root of a host, live URLs have no common start, and a distribution does not distinguish hosts. So the path
+    is
+    everything. An operator can avoid that by purging by tags, or with a prefix for live URLs.
     """
     if live_host is not None:
         return ("/*",)

@@ -1,4 +1,4 @@
-"""Surrogate keys, as Fastly has them: purged by one call of its API, everywhere within a moment."""
+"""Surrogate keys, as in Fastly: one API call purges them everywhere within a moment."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -13,26 +13,26 @@ from packshot.network.http_connection import make_pool
 
 API = "https://api.fastly.com"
 TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
-_MEND = {
-    401: "it does not know the token: correct PACKSHOT_FASTLY_TOKEN",
+_ADVICE = {
+    401: "it does not accept the token: correct PACKSHOT_FASTLY_TOKEN",
     403: "the token may not purge: give it the scope purge_select",
-    404: "there is no such service: correct PACKSHOT_FASTLY_SERVICE",
+    404: "this service does not exist: correct PACKSHOT_FASTLY_SERVICE",
 }
 
 
 class SurrogateKeyPurger:
     """One Fastly service.
 
-    Always purged hard: a soft purge lets `stale-while-revalidate` show what an edit
-    has replaced, once more to every cache's next visitor.
+    Every purge is hard. After a soft purge, `stale-while-revalidate` would show the old copy once more to the next
+    visitor of each cache.
 
     Args:
         service: its id.
-        token: of its API; with the scope `purge_select`.
+        token: token of its API with the scope `purge_select`.
     """
 
     by_tags = True
-    # One call takes no more.
+    # The limit of one call.
     most_tags = 256
     repeat_after: timedelta | None = REPEAT_AFTER
 
@@ -53,7 +53,7 @@ class SurrogateKeyPurger:
 
     def check(self) -> str:
         self._ask("GET", self._url)
-        return "Fastly, which knows service and token"
+        return "Fastly, which accepts service and token"
 
     def _ask(self, method: str, url: str, body: bytes | None = None) -> None:
         try:
@@ -63,8 +63,10 @@ class SurrogateKeyPurger:
         if answer.status == 200:
             return
         if answer.status == 429:
-            raise ProviderBusy("Fastly takes no more purges this hour")
+            raise ProviderBusy("Fastly accepts no more purges this hour")
         if answer.status == 400:
-            said = answer.data[:200].decode("latin-1")
-            raise Invalid("Fastly refuses the purge.", expected="keys that it takes", got=said)
-        raise OSError(f"Fastly answers {answer.status}: {_MEND.get(answer.status, 'it is out of order')}")
+            message = answer.data[:200].decode("latin-1")
+            raise Invalid("Fastly refuses the purge.", expected="keys that it accepts", got=message)
+        raise OSError(
+            f"Fastly answers {answer.status}: {_ADVICE.get(answer.status, 'it has a fault; the purge is tried again')}"
+        )

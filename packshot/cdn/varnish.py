@@ -1,4 +1,4 @@
-"""Varnish with the module xkey: purges are requests that its VCL understands."""
+"""Varnish with the module xkey: purges are requests that its VCL handles."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -8,21 +8,22 @@ import urllib3
 from packshot.cdn.base import REPEAT_AFTER
 from packshot.network.http_connection import make_pool
 
-# Varnish takes 8 KiB a header line unless it is told otherwise; the name and the rest of the request are small.
+# Varnish accepts header lines of 8 KiB by default; the rest of the request is small.
 MAX_LINE_BYTES = 4096
 TIMEOUT = urllib3.Timeout(connect=2.0, read=10.0)
-# Carried by no picture.
-_NOBODYS_TAG = "packshot-doctor"
+# No image has this tag.
+_UNUSED_TAG = "packshot-doctor"
 
 
 class VarnishPurger:
-    """Every Varnish there is, each asked by itself: `PURGE /` with the tags in a header, answered 200 when it is done.
+    """All Varnish servers. Each gets a request `PURGE /` with the tags in a header, and answers 200 when it is done.
 
-    `Xkey-Softpurge` marks copies as stale, so that they can still be shown while
-    Packshot is away; `Xkey-Purge` removes them. `infra/local-cdn` has a VCL for both.
+    `Xkey-Softpurge` marks copies as stale, so that they can still be shown while Packshot is down. `Xkey-Purge`
+    removes
+    them. `infra/local-cdn` has a VCL for both.
 
     Args:
-        urls: where each Varnish takes purges, `http://10.0.0.5:6081`.
+        urls: addresses at which each Varnish accepts purges, such as `http://10.0.0.5:6081`.
     """
 
     by_tags = True
@@ -37,7 +38,7 @@ class VarnishPurger:
         return {"Xkey": " ".join(tags)}
 
     def purge(self, tags: Sequence[str], *, reference: str, erasing: bool) -> str:
-        """Purge at every Varnish; one that is away is an outage of all, and all are asked again."""
+        """Purge at every Varnish. If one does not answer, the whole purge is an outage and is sent to all again."""
         name = "Xkey-Purge" if erasing else "Xkey-Softpurge"
         for portion in lines(tags, MAX_LINE_BYTES):
             for url in self._urls:
@@ -49,7 +50,7 @@ class VarnishPurger:
 
     def check(self) -> str:
         for url in self._urls:
-            self._ask(url, {"Xkey-Softpurge": _NOBODYS_TAG})
+            self._ask(url, {"Xkey-Softpurge": _UNUSED_TAG})
         return f"Varnish, {len(self._urls)} of {len(self._urls)} take purges"
 
     def _ask(self, url: str, headers: dict[str, str]) -> None:
@@ -58,12 +59,12 @@ class VarnishPurger:
         except urllib3.exceptions.HTTPError as error:
             raise OSError(f"{url} does not answer: start it, or correct PACKSHOT_VARNISH_URLS ({error})") from error
         if answer.status != 200:
-            mend = "allow this machine in its acl, and give it the VCL of infra/local-cdn"
-            raise OSError(f"{url} answers a purge with {answer.status}: {mend}")
+            advice = "allow this machine in its acl, and give it the VCL of infra/local-cdn"
+            raise OSError(f"{url} answers a purge with {answer.status}: {advice}")
 
 
 def lines(tags: Sequence[str], most_bytes: int) -> Iterator[str]:
-    """Divide tags into lines of at most so many bytes, the tags of each with spaces between them."""
+    """Divide tags into lines of at most `most_bytes` bytes; the tags of a line are separated by spaces."""
     line = ""
     for tag in tags:
         if line and len(line) + 1 + len(tag) > most_bytes:

@@ -15,11 +15,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 Address = IPv4Address | IPv6Address
 
-# The next address is tried when an attempt fails, or after this pause.
+# The next address is tried when an attempt fails, or after this many seconds.
 STAGGER_SECONDS = 0.25
-# The oldest attempt is given up for the next address when this many are open; it had two seconds by then.
+# With this many open attempts, the oldest is closed for the next address. It has had two seconds.
 MAX_OPEN_ATTEMPTS = 8
-# Faults of this machine. No other address helps against them.
+# Faults of this machine; other addresses would fail as well.
 LOCAL_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
@@ -45,7 +45,7 @@ def connect_to_first(addresses: Sequence[Address], port: int, seconds: float) ->
 
     Raises:
         TimeoutError: no address answered in time.
-        OSError: every address refused, with the reason of the last one; or this machine lacks a resource.
+        OSError: every address refused (this is the last one's error), or this machine lacks a resource.
     """
     deadline = time.monotonic() + seconds
     waiting, attempts = deque(interleave(addresses)), deque[socket.socket]()
@@ -108,7 +108,7 @@ def _take_out(
 
 
 def _unless_local(error: OSError) -> OSError:
-    """Return a failure of one address; raise one of this machine."""
+    """Return the fault of one address; raise a fault of this machine."""
     if error.errno in LOCAL_FAULTS:
         raise error
     return error

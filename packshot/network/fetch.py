@@ -1,8 +1,9 @@
 """Fetch a file from a URL that a client names, or send a webhook to one, without reaching private hosts.
 
-A client that may name a URL could make this process ask a cloud's metadata service, a database or another internal
-host. So the host is resolved once, every address it has must be a public one, and the connection goes to one of
-those addresses; each redirect starts over.
+A client could name the address of a cloud's metadata service, a database or another internal host. Therefore the
+host
+is resolved once, all its addresses must be public, and the connection goes to one of these addresses. Each redirect
+is checked in the same way.
 """
 
 import ipaddress
@@ -38,25 +39,25 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 REDIRECTS = 3
 SECONDS = 60.0
-# No server is silent for so long and then sends a picture.
+# Seconds without a byte after which a host is given up.
 SILENT_SECONDS = 15.0
 CHUNK_BYTES = 1 << 16
-# Parts of a body, as they are received, whose average is not judged; and the average of more of them.
+# After this many parts of a body, their average size must be at least this many bytes.
 MAX_SMALL_PARTS, SMALL_PART_BYTES = 10_000, 64
-# Longer numbers are no sizes of files, and `int` refuses some of them.
+# Longer numbers are not sizes of files, and `int` refuses some of them.
 _MAX_LENGTH_DIGITS = 18
-# 203: a proxy on the way has altered something.
-_GIVING = (200, 203)
-_REDIRECTING = (301, 302, 303, 307, 308)
-_PASSING = (408, 425, 429)
+# 203: a proxy on the way has changed the response.
+_FILE_STATUSES = (200, 203)
+_REDIRECT_STATUSES = (301, 302, 303, 307, 308)
+_RETRY_STATUSES = (408, 425, 429)
 
 USER_AGENT = "Packshot"
 ACCEPT_PICTURES = "image/*, */*;q=0.8"
 
-# Where `ipaddress` sees nothing special, and clouds answer from within.
-_INNER = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "100.64.0.0/10", "192.0.0.0/24"))
-# What carries an IPv4 address, and how far it is from the end: both addresses have to be public.
-_MAPPED = tuple(
+# Addresses that clouds use internally; `ipaddress` does not report all of them as private.
+_CLOUD_INTERNAL = tuple(ipaddress.ip_network(text) for text in ("168.63.129.16/32", "100.64.0.0/10", "192.0.0.0/24"))
+# Networks of IPv6 addresses that contain an IPv4 address, and its distance in bits from the end. Both must be public.
+_WITH_IPV4 = tuple(
     (ipaddress.IPv6Network(text), shift)
     for text, shift in (
         ("::/96", 0),
@@ -66,18 +67,18 @@ _MAPPED = tuple(
         ("2002::/16", 80),
     )
 )
-# Private forms of the same: nobody on the internet is there.
-_NEVER = tuple(ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "2001::/32", "fec0::/10"))
-_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+# Networks without public hosts: local NAT64, Teredo, site-local.
+_NEVER_PUBLIC = tuple(ipaddress.ip_network(text) for text in ("64:ff9b:1::/48", "2001::/32", "fec0::/10"))
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What may be reached although it is not public.
+    """Hosts and networks that may be reached although they are not public.
 
     Attributes:
-        hosts: names as they stand in the address, lower case.
-        networks: of addresses.
+        hosts: names as written in the URL, lower case.
+        networks: networks of addresses.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -86,7 +87,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that was fetched; `url` is where it was in the end."""
+    """A file that was fetched; `url` is the last one after redirects."""
 
     url: str
     size: int
@@ -94,10 +95,10 @@ class Fetched:
 
 
 def parse_allowed(text: str) -> Allowed:
-    """Read hosts and networks between commas.
+    """Parse a list of hosts and networks, separated by commas.
 
     Raises:
-        ValueError: an item that is neither.
+        ValueError: an item is neither a host nor a network.
 
     >>> parse_allowed("media.internal, 10.1.0.0/16").hosts
     frozenset({'media.internal'})
@@ -125,72 +126,75 @@ def fetch(
 ) -> Fetched:
     """Fetch the file at `url` into the new file `into`, decoded if the host sends it with a `Content-Encoding`.
 
-    Whatever the URL or the host causes is a refusal; an `OSError` is a fault of this machine.
+    Faults of the URL and of the host are refusals; an `OSError` is a fault of this machine.
 
     Args:
-        max_bytes: limit of the bytes received, and of the bytes that they are decoded to.
-        seconds: for all of it, redirects included.
-        accept: media types, as the header `Accept` has them.
+        max_bytes: limit of the bytes received, and of the bytes after decoding.
+        seconds: limit for the whole fetch, including redirects.
+        accept: media types, as the value of the header `Accept`.
 
     Raises:
-        FetchBlocked: no http or https, a name and password in it, or not a public address.
-        FetchFailed: nobody answers, too slowly, with an error, with too many redirects, or not in HTTP.
+        FetchBlocked: the URL is not http or https, contains a name and password, or leads to an address that is not
+        public.
+        FetchFailed: the host does not answer, is too slow, answers with an error or not in HTTP, or redirects too
+        often.
         TooLarge: more bytes than `max_bytes`.
     """
     deadline = time.monotonic() + seconds
-    following = url
+    current_url = url
     headers = {"Accept": accept, "User-Agent": user_agent}
     for _ in range(REDIRECTS + 1):
-        endpoint = parse_url(following)
-        with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, headers) as response:
-            if response.status in _GIVING:
-                return _receive(response, following, into, max_bytes, deadline)
-            if response.status not in _REDIRECTING:
+        endpoint = parse_url(current_url)
+        with _request(endpoint, _public_addresses(endpoint, allowed), deadline, headers) as response:
+            if response.status in _FILE_STATUSES:
+                return _receive(response, current_url, into, max_bytes, deadline)
+            if response.status not in _REDIRECT_STATUSES:
                 raise FetchFailed(
-                    "The address does not give a file.",
+                    "The URL does not give a file.",
                     expected="status 200",
                     got=response.status,
-                    may_pass=response.status >= 500 or response.status in _PASSING,
+                    may_pass=response.status >= 500 or response.status in _RETRY_STATUSES,
                 )
-            following = follow_redirect(following, response.headers.getlist("location"))
+            current_url = follow_redirect(current_url, response.headers.getlist("location"))
     raise FetchFailed(
-        "The address leads on and on.", expected=f"at most {REDIRECTS} redirects", got=following, may_pass=False
+        "The URL redirects too often.", expected=f"at most {REDIRECTS} redirects", got=current_url, may_pass=False
     )
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], *, allowed: Allowed, seconds: float) -> int:
-    """Send `body` to `url` and return the status of the answer, whose body is not read; redirects are not followed.
+    """Send `body` to `url` and return the status of the response. Its body is not read; redirects are not followed.
 
     Args:
-        headers: of the request, `Content-Type`, `Accept` and `User-Agent` among them.
+        headers: of the request, including `Content-Type`, `Accept` and `User-Agent`.
 
     Raises:
-        FetchBlocked: no http or https, a name and password in it, or not a public address.
-        FetchFailed: nobody answers, too slowly, or not in HTTP.
+        FetchBlocked: the URL is not http or https, contains a name and password, or leads to an address that is not
+        public.
+        FetchFailed: the host does not answer, is too slow, or does not answer in HTTP.
     """
     deadline = time.monotonic() + seconds
     endpoint = parse_url(url)
-    with _answer(endpoint, _public_addresses(endpoint, allowed), deadline, headers, "POST", body) as response:
+    with _request(endpoint, _public_addresses(endpoint, allowed), deadline, headers, "POST", body) as response:
         return response.status
 
 
 def check_address(url: str) -> None:
-    """Raise `FetchBlocked` unless `url` is an address of http or https without a name and password in it."""
+    """Raise `FetchBlocked` unless `url` is an http or https URL without a name and password."""
     parse_url(url)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address, and any IPv4 address it carries, is one of the public internet."""
+    """Whether an address, and any IPv4 address that it contains, belongs to the public internet."""
     if isinstance(address, ipaddress.IPv6Address):
-        if any(address in network for network in _NEVER) or _is_isatap(address):
+        if any(address in network for network in _NEVER_PUBLIC) or _is_isatap(address):
             return False
-        for network, shift in _MAPPED:
+        for network, shift in _WITH_IPV4:
             if address in network:
                 inner = ipaddress.IPv4Address(int(address) >> shift & 0xFFFFFFFF)
-                # A translated address leads to the IPv4 one, and to nothing else.
-                return is_public(inner) and (network == _TRANSLATED or address.is_global)
+                # A translated address (NAT64) leads only to its IPv4 address.
+                return is_public(inner) and (network == _NAT64 or address.is_global)
     return address.is_global and not (
-        address.is_multicast or address.is_reserved or any(address in network for network in _INNER)
+        address.is_multicast or address.is_reserved or any(address in network for network in _CLOUD_INTERNAL)
     )
 
 
@@ -203,18 +207,20 @@ def _public_addresses(endpoint: Endpoint, allowed: Allowed) -> list[Address]:
         found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
         addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
     except (OSError, ValueError) as error:
-        _raise_ours(error)
-        raise FetchFailed("Nobody has that name.", expected="a host with an address", got=endpoint.host) from error
+        _raise_local_fault(error)
+        raise FetchFailed(
+            "The host's name cannot be resolved.", expected="a host with an address", got=endpoint.host
+        ) from error
     for address in addresses:
         _check(address, endpoint, allowed)
     return addresses
 
 
 def _check(address: Address, endpoint: Endpoint, allowed: Allowed) -> None:
-    let = endpoint.host in allowed.hosts or any(_within(address, allowed.networks))
-    if not let and not is_public(address):
-        # Not the address itself, which is nobody's business but ours.
-        raise FetchBlocked("That host is not on the public internet.", expected="a public host", got=endpoint.host)
+    is_allowed = endpoint.host in allowed.hosts or any(_within(address, allowed.networks))
+    if not is_allowed and not is_public(address):
+        # The address itself is not shown: it would reveal the internal network.
+        raise FetchBlocked("The host is not on the public internet.", expected="a public host", got=endpoint.host)
 
 
 def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
@@ -223,7 +229,7 @@ def _within(address: Address, networks: Sequence[Network]) -> list[bool]:
 
 
 @contextmanager
-def _answer(
+def _request(
     endpoint: Endpoint,
     addresses: Sequence[Address],
     deadline: float,
@@ -232,34 +238,34 @@ def _answer(
     body: bytes | None = None,
 ) -> Iterator[HTTPResponse]:
     connection = _connect(endpoint, addresses, deadline)
-    # Each wait has its own limit; this one ends a host that sends a byte now and then.
-    clock = threading.Timer(_left(deadline), _cut, [connection])
-    clock.daemon = True
-    clock.start()
+    # Each read has its own limit. This timer ends a response that trickles in slowly.
+    timer = threading.Timer(_seconds_left(deadline), _shut_down, [connection])
+    timer.daemon = True
+    timer.start()
     try:
-        with _failing(deadline):
-            # Nothing is gained by compressing pictures again.
+        with _translating_errors(deadline):
+            # Images do not compress further.
             sent = {"Host": endpoint.authority, "Accept-Encoding": "identity", **headers}
             connection.request(method, endpoint.target, body, sent, preload_content=False)
             response = connection.getresponse()
         with closing(response):
             yield response
     finally:
-        clock.cancel()
+        timer.cancel()
         connection.close()
 
 
 def _connect(endpoint: Endpoint, addresses: Sequence[Address], deadline: float) -> HTTPConnection:
-    """Connect to the first of the checked addresses that accepts; a certificate must be the host's."""
-    limit = min(SILENT_SECONDS, _left(deadline))
-    with _failing(deadline):
+    """Connect to the first of the checked addresses that accepts; a TLS certificate must be valid for the host."""
+    limit = min(SILENT_SECONDS, _seconds_left(deadline))
+    with _translating_errors(deadline):
         try:
             sock = connect_to_first(addresses, endpoint.port, limit)
         except TimeoutError:
             raise
         except OSError as error:
-            _raise_ours(error)
-            raise FetchFailed("Nobody answers there.", expected="a host that answers") from error
+            _raise_local_fault(error)
+            raise FetchFailed("The host does not accept a connection.", expected="a host that answers") from error
         connection = _make_connection(endpoint, sock, limit)
         try:
             connection.connect()
@@ -273,7 +279,7 @@ def _connect(endpoint: Endpoint, addresses: Sequence[Address], deadline: float) 
 
 
 def _make_connection(endpoint: Endpoint, sock: socket.socket, seconds: float) -> HTTPConnection:
-    """Return a connection that speaks over a socket which is connected already."""
+    """Return a connection that uses a connected socket."""
     sock.settimeout(seconds)
     if endpoint.scheme == "http":
         return PlainConnection(endpoint.host, endpoint.port, connected=sock)
@@ -286,7 +292,7 @@ def _make_connection(endpoint: Endpoint, sock: socket.socket, seconds: float) ->
     )
 
 
-def _cut(connection: HTTPConnection) -> None:
+def _shut_down(connection: HTTPConnection) -> None:
     sock = connection.sock
     if sock is not None:
         with suppress(OSError):
@@ -294,20 +300,22 @@ def _cut(connection: HTTPConnection) -> None:
 
 
 @contextmanager
-def _failing(deadline: float) -> Iterator[None]:
-    """Turn whatever comes of the host's bytes into a refusal; what this machine lacks stays an `OSError`."""
+def _translating_errors(deadline: float) -> Iterator[None]:
+    """Turn every error that the host's bytes cause into a refusal; a resource that this machine lacks stays an
+    `OSError`.
+    """
     try:
         yield
     except PackshotError:
         raise
     except Exception as error:
-        _raise_ours(error)
-        _left(deadline)
-        raise _failed(error) from error
+        _raise_local_fault(error)
+        _seconds_left(deadline)
+        raise _refusal_for(error) from error
 
 
-def _raise_ours(error: BaseException) -> None:
-    """Raise the fault of this machine that a library wrapped, if it is one."""
+def _raise_local_fault(error: BaseException) -> None:
+    """Raise the fault of this machine that a library wrapped, if there is one."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno in LOCAL_FAULTS:
@@ -315,21 +323,25 @@ def _raise_ours(error: BaseException) -> None:
         cause = cause.__cause__
 
 
-def _failed(error: Exception) -> PackshotError:
+def _refusal_for(error: Exception) -> PackshotError:
     if isinstance(error, CertificateError):
-        return FetchFailed("The host cannot prove who it is.", expected="a certificate for its name", got=error)
+        return FetchFailed(
+            "The host's TLS certificate is not accepted.", expected="a certificate for the host's name", got=error
+        )
     if isinstance(error, ssl.SSLError):
-        return FetchFailed("The host cannot prove who it is.", expected="a valid certificate", got=error.reason)
+        return FetchFailed(
+            "The host's TLS certificate is not accepted.", expected="a valid certificate", got=error.reason
+        )
     if isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return FetchFailed("The host answers too slowly.", expected=f"bytes within {SILENT_SECONDS:g} seconds")
     if not isinstance(error, HTTPError | HTTPException | OSError | ValueError):
-        faults.record(log, error, "an answer could not be read")
-    return FetchFailed("The host broke off.", expected="a whole answer of HTTP", got=type(error).__name__)
+        faults.record(log, error, "a response could not be read")
+    return FetchFailed("The host broke off the response.", expected="a whole HTTP response", got=type(error).__name__)
 
 
 def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadline: float) -> Fetched:
     size, digest = 0, sha256()
-    announced = _announced(response)
+    announced = _announced_length(response)
     if announced is not None and announced > max_bytes:
         raise _too_large(max_bytes, str(announced))
     received = _read_body(response, announced, max_bytes, deadline)
@@ -338,49 +350,51 @@ def _receive(response: HTTPResponse, url: str, into: Path, max_bytes: int, deadl
         for part in parts:
             size += len(part)
             if size > max_bytes:
-                raise _too_large(max_bytes, f"{size} and more")
+                raise _too_large(max_bytes, f"more than {max_bytes}")
             digest.update(part)
             file.write(part)
     return Fetched(url, size, digest.hexdigest())
 
 
 def _read_body(response: HTTPResponse, announced: int | None, max_bytes: int, deadline: float) -> Iterator[bytes]:
-    """Yield the body as it is received; raise unless it comes whole."""
+    """Yield the body as it is received; raise unless it is complete."""
     size = parts = 0
     while chunk := _read(response, deadline):
         size, parts = size + len(chunk), parts + 1
         if size > max_bytes:
-            raise _too_large(max_bytes, f"{size} and more")
+            raise _too_large(max_bytes, f"more than {max_bytes}")
         if parts > MAX_SMALL_PARTS and size < parts * SMALL_PART_BYTES:
-            # Each part costs as much work as one of 64 KiB.
+            # Each part costs as much work as a part of 64 KiB.
             expected = f"parts of at least {SMALL_PART_BYTES} bytes on average"
             raise FetchFailed("The host sends too many small parts.", expected=expected, got=f"{size} bytes in {parts}")
         yield chunk
-    # A body without a length that was cut at the deadline looks as if it had ended.
-    _left(deadline)
+    # A body without a length looks complete when it was cut off at the deadline.
+    _seconds_left(deadline)
     if announced is not None and size != announced:
-        raise FetchFailed("The host broke off.", expected=f"{announced} bytes", got=size)
+        raise FetchFailed("The host broke off the response.", expected=f"{announced} bytes", got=size)
 
 
-def _announced(response: HTTPResponse) -> int | None:
-    """Return how many bytes the host says will come; None: it does not say."""
-    said = {part.strip() for text in response.headers.getlist("content-length") for part in text.split(",")} - {""}
-    if response.chunked or not said:
+def _announced_length(response: HTTPResponse) -> int | None:
+    """Return how many bytes the host announces; None: it announces no number."""
+    lengths = {part.strip() for text in response.headers.getlist("content-length") for part in text.split(",")} - {""}
+    if response.chunked or not lengths:
         return None
-    text = said.pop()
-    if said or not (text.isascii() and text.isdecimal()):
-        got = ", ".join((text, *said))
-        raise FetchFailed("The host announces no valid length.", expected="digits, once", got=got, may_pass=False)
+    text = lengths.pop()
+    if lengths or not (text.isascii() and text.isdecimal()):
+        got = ", ".join((text, *lengths))
+        raise FetchFailed("The host announces an invalid length.", expected="digits, once", got=got, may_pass=False)
     digits = text.lstrip("0")
     if len(digits) > _MAX_LENGTH_DIGITS:
-        raise TooLarge("The file has too many bytes.", expected="a length that can be", got=f"{len(digits)} digits")
+        raise TooLarge(
+            "The file has too many bytes.", expected=f"at most {_MAX_LENGTH_DIGITS} digits", got=f"{len(digits)} digits"
+        )
     return int(digits or "0")
 
 
 def _read(response: HTTPResponse, deadline: float) -> bytes:
-    _left(deadline)
-    with _failing(deadline):
-        # As many bytes as are there, so that the clock is looked at now and then.
+    _seconds_left(deadline)
+    with _translating_errors(deadline):
+        # Takes the bytes that have arrived, so that the deadline is checked often.
         return response.read1(CHUNK_BYTES, decode_content=False)
 
 
@@ -388,7 +402,7 @@ def _too_large(max_bytes: int, got: str) -> TooLarge:
     return TooLarge("The file has too many bytes.", expected=f"at most {max_bytes} bytes", got=got)
 
 
-def _left(deadline: float) -> float:
+def _seconds_left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
         raise FetchFailed("Fetching takes too long.", expected=f"all of it within {SECONDS:g} seconds")

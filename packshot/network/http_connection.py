@@ -1,6 +1,6 @@
-"""HTTP connections whose responses are final: interim ones (1xx) are skipped, up to a limit.
+"""HTTP connections that skip interim responses (1xx), up to a limit, and return the final one.
 
-RFC 9110, section 15.2: a client must be able to parse any 1xx response. `http.client` skips 100 alone.
+RFC 9110, section 15.2: a client must be able to parse any 1xx response. `http.client` skips only 100.
 """
 
 import http.client
@@ -13,7 +13,7 @@ from urllib3 import PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-# It writes a traceback for every header that it cannot parse, which any host can send.
+# urllib3 logs a traceback for every header that it cannot parse, and any host can send such headers.
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 MAX_INTERIM_RESPONSES = 20
@@ -31,15 +31,15 @@ class FinalResponse(http.client.HTTPResponse):
         raise HTTPException("too many interim responses")
 
     def _read_and_discard_trailer(self) -> None:
-        # `http.client` reads trailers without end; as headers they are limited to a hundred lines.
+        # `http.client` reads trailers without a limit; as headers they are limited to a hundred lines.
         http.client.parse_headers(self.fp)
 
 
 class _Connected:
-    """A connection that uses a given socket, if there is one, instead of resolving the host itself.
+    """A connection that can use a connected socket, instead of resolving the host itself.
 
     Args:
-        connected: connected already to an address that the caller has checked.
+        connected: connected to an address that the caller has checked; None: resolve and connect as usual.
     """
 
     def __init__(self, *args: Any, connected: socket.socket | None = None, **options: Any) -> None:
@@ -75,7 +75,7 @@ class _TLSPool(HTTPSConnectionPool):
 
 
 def make_pool(**options: Any) -> PoolManager:
-    """Return a pool of connections to hosts that the operator names; `options` are those of `PoolManager`."""
+    """Return a pool of connections to hosts that the operator configures; `options` are those of `PoolManager`."""
     pool = PoolManager(**options)
     pool.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
     return pool

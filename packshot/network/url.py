@@ -1,7 +1,7 @@
-"""Parse the URLs that clients and redirects name: what to connect to, and what to ask for there.
+"""Parse the URLs that clients and redirects name into a host to connect to and a request target.
 
-A URL may have spaces and characters beyond ASCII, as browsers accept them: the host is encoded by IDNA, the path and
-the query as percent-escapes of their UTF-8. Nothing here touches the network.
+A URL may contain spaces and characters beyond ASCII, as in browsers. The host is encoded by IDNA; path and query are
+percent-encoded in UTF-8. This module does not use the network.
 """
 
 import re
@@ -13,13 +13,13 @@ import idna
 
 from packshot.errors import FetchBlocked, FetchFailed
 
-# Encoded. URLs that a cloud signs for a role have 2,000 to 5,000 characters; servers accept 8,000 or more.
+# After encoding. URLs that a cloud signs for a role have 2,000 to 5,000 characters; servers accept at least 8,000.
 MAX_URL_CHARACTERS = 8192
-# Characters that a path, and a query, may have as they are, by the URL standard of browsers. A percent sign stays:
-# what is escaped already is not escaped again.
+# Characters that stay unescaped in a path and in a query, by the URL standard of browsers. A percent sign stays, so
+# that escapes are not escaped again.
 _PATH_CHARACTERS = "/:@!$&'()*+,;=-._~%[]|"
 _QUERY_CHARACTERS = _PATH_CHARACTERS + "?^`{}"
-# What a host's name can hold after it was encoded; underscores do occur.
+# Characters of a host's name after encoding; underscores occur in practice.
 _HOST = re.compile(r"[a-z0-9._-]+", re.ASCII)
 _REFUSED = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _EXPECTED = "http://… or https://…"
@@ -29,7 +29,7 @@ class Endpoint(NamedTuple):
     """Where a request goes.
 
     Attributes:
-        host: a name in ASCII, or an address; lower case.
+        host: an ASCII name or an IP address, lower case.
         target: path and query, in ASCII.
     """
 
@@ -46,10 +46,10 @@ class Endpoint(NamedTuple):
 
 
 def parse_url(url: str) -> Endpoint:
-    """Return where a URL leads.
+    """Return the endpoint that a URL names.
 
     Raises:
-        FetchBlocked: no URL of http or https, or one with a name and a password in it.
+        FetchBlocked: it is not an http or https URL, or it contains a name and a password.
 
     >>> parse_url("https://bücher.example/café.png?q=ü")
     Endpoint(scheme='https', host='xn--bcher-kva.example', port=443, target='/caf%C3%A9.png?q=%C3%BC')
@@ -57,8 +57,8 @@ def parse_url(url: str) -> Endpoint:
     url = url.strip(" ")
     if len(url) > MAX_URL_CHARACTERS:
         raise _too_long(len(url))
-    refusal = FetchBlocked("That is no address that is fetched.", expected=_EXPECTED, got=url)
-    # A backslash is a slash to some programs, and not to others.
+    refusal = FetchBlocked("This is not a URL that can be fetched.", expected=_EXPECTED, got=url)
+    # Some programs treat a backslash as a slash, others do not.
     if _REFUSED.search(url):
         raise refusal
     try:
@@ -72,17 +72,17 @@ def parse_url(url: str) -> Endpoint:
     if parts.scheme not in ("http", "https") or port == 0:
         raise refusal
     if parts.username is not None or parts.password is not None:
-        raise FetchBlocked("An address with a name and a password is not fetched.", expected="no user:password@")
+        raise FetchBlocked("A URL with a name and a password is not fetched.", expected="no user:password@")
     if len(target) > MAX_URL_CHARACTERS:
         raise _too_long(len(target))
     return Endpoint(parts.scheme, host, port or _default_port(parts.scheme), target)
 
 
 def encode_host(host: str) -> str:
-    """Return a host's name in ASCII, by the IDNA rules that browsers follow (UTS 46), or its address; lower case.
+    """Return a host's IP address, or its name in ASCII by the IDNA rules of browsers (UTS 46); lower case.
 
     Raises:
-        ValueError: no host can have that name.
+        ValueError: it is not a valid name of a host.
 
     >>> encode_host("Straße.Example")
     'xn--strae-oqa.example'
@@ -91,39 +91,43 @@ def encode_host(host: str) -> str:
         return str(IPv6Address(host))
     name = host.lower() if host.isascii() else idna.encode(host, uts46=True).decode()
     if not _HOST.fullmatch(name):
-        raise ValueError("a host's name has letters, digits, dots and hyphens")
-    # The lengths of the labels and of the whole.
+        raise ValueError("a host's name must consist of letters, digits, dots, hyphens and underscores")
+    # This checks the lengths of the labels and of the whole name.
     return name.encode("idna").decode()
 
 
 def follow_redirect(url: str, locations: list[str]) -> str:
-    """Return the URL that a redirect leads to.
+    """Return the URL to which a redirect leads.
 
     Args:
-        locations: the values of its `Location` headers, each byte a character.
+        locations: the values of its `Location` headers, one character per byte.
 
     Raises:
-        FetchBlocked: it leads to no URL.
-        FetchFailed: it has no `Location`, or several that differ.
+        FetchBlocked: the header is not a URL.
+        FetchFailed: there is no `Location`, or several differ.
     """
     if len(set(locations)) != 1:
         got = f"{len(set(locations))} of them"
-        raise FetchFailed("The address leads nowhere.", expected="one Location header", got=got, may_pass=False)
+        raise FetchFailed(
+            "The URL redirects without a destination.", expected="one Location header", got=got, may_pass=False
+        )
     raw = locations[0].strip().encode("latin-1", "replace")
     try:
         location = raw.decode()
     except UnicodeDecodeError:
-        # Of an older encoding, as its pages are: browsers escape the bytes as they are.
+        # The header is in an older encoding; browsers then escape its bytes.
         location = quote(raw, safe=_QUERY_CHARACTERS + ' #\\"<>')
     try:
         return urljoin(url, location)
     except ValueError:
-        raise FetchBlocked("The address leads to no address.", expected=_EXPECTED, got=location) from None
+        raise FetchBlocked(
+            "The URL redirects to something that is not a URL.", expected=_EXPECTED, got=location
+        ) from None
 
 
 def _too_long(characters: int) -> FetchBlocked:
     return FetchBlocked(
-        "The address is too long.", expected=f"at most {MAX_URL_CHARACTERS} characters", got=f"{characters} characters"
+        "The URL is too long.", expected=f"at most {MAX_URL_CHARACTERS} characters", got=f"{characters} characters"
     )
 
 

@@ -1,8 +1,7 @@
-"""Access keys: what opens the pictures of a tenant that does not show them to everybody.
+"""Access keys, which open the images of tenants that do not show them to every client.
 
-A key opens by being shown, or by having signed the URL. Its digest finds it when
-it is shown; to sign, the server needs the key itself, which the database keeps
-encrypted under a secret that the database does not have.
+A client presents the key itself, or a URL that was signed with it. A presented key is found by its digest. To verify
+signatures, the server needs the key itself; the database keeps it encrypted under a secret that it does not contain.
 """
 
 import hmac
@@ -18,9 +17,9 @@ from packshot.catalog.database.transaction import Catalog, DatabaseFault
 from packshot.security.sealing import Purpose, unseal
 from packshot.settings.settings import Settings
 
-# So that a key that leaked into a text is found there, and known for what it is.
+# Makes a leaked key easy to find and recognise in a text.
 PREFIX = "psk_"
-# Seconds for which a read of the access rules is trusted, and for which while the database does not answer.
+# Seconds for which the access rules that were read last are trusted: normally, and while the database does not answer.
 FRESH, PATIENT = 1.0, 30.0
 
 
@@ -30,22 +29,22 @@ def make_secret() -> str:
 
 
 def digest_of(secret: str) -> str:
-    """Return by what a key that is shown is found."""
+    """Return the digest by which a presented key is found."""
     return sha256(secret.encode()).hexdigest()
 
 
 def sign(secret: str, tenant: str, path: str, query: str, expires: int) -> str:
-    """Return the parameters that open a URL until `expires`, in seconds since 1970.
+    """Return the query parameters that open a URL until `expires`, in seconds since 1970.
 
     Args:
-        path: as `Address.path` spells it: without tenant and cache buster.
-        query: the request form, as it spells itself.
+        path: as in `Address.path`, without tenant and cache buster.
+        query: the request form, in its canonical spelling.
     """
     return f"expires={expires}&signature={_signature(secret, tenant, path, query, str(expires))}"
 
 
 def is_signed(secret: str, tenant: str, path: str, query: str, expires: str, signature: str) -> bool:
-    """Whether that key signed that URL; takes as long whatever the signature is."""
+    """Whether this key signed this URL. Takes the same time for any signature."""
     return hmac.compare_digest(_signature(secret, tenant, path, query, expires).encode(), signature.encode())
 
 
@@ -56,14 +55,15 @@ def _signature(secret: str, tenant: str, path: str, query: str, expires: str) ->
 
 @dataclass(frozen=True, slots=True)
 class TenantAccess:
-    """How a tenant's pictures are kept from everybody, or which of them need a signature.
+    """Which requests for a tenant's images need a key or a signature.
 
     Attributes:
-        required: a key is; else the tenant's blobs are only still where nobody else gets at them, or keys only sign.
-        private: the tenant's blobs are where nobody else gets at them.
-        signs: other variants than the planned ones need a signature.
-        digests: of every key that opens.
-        signing: every key that may have signed, newest first.
+        required: every request needs a key. False: only signatures are checked, or the objects are only still
+        private.
+        private: the tenant's variants are in the private store.
+        signs: unplanned variants need a signature.
+        digests: digests of all valid keys.
+        signing: all keys that may have signed a URL, newest first.
     """
 
     required: bool
@@ -74,93 +74,93 @@ class TenantAccess:
 
 
 class AccessPolicy:
-    """Which tenants require keys, and which: read once a second, and only where somebody asks.
+    """Which tenants require keys, and which keys; read at most once a second, and only when needed.
 
-    Threads may share it. Who is let in is decided by what was read last, even if the
-    database is away; where nothing was ever read, nobody is let in.
+    Threads may share it. It decides by the rules that were read last, even while the database is down. If rules were
+    never read, every request fails.
     """
 
     def __init__(self, catalog: Catalog, settings: Settings) -> None:
         self._catalog = catalog
         self._settings = settings
         self._lock = threading.Lock()
-        self._doors: Mapping[str, TenantAccess] | None = None
-        self._read_at = self._until = float("-inf")
+        self._access: Mapping[str, TenantAccess] | None = None
+        self._read_at = self._fresh_until = float("-inf")
 
     @property
     def is_fresh(self) -> bool:
-        """Whether what is known may be believed without asking the database."""
-        return self._doors is not None and time.monotonic() < self._until
+        """Whether the rules that were read last are recent enough to use without reading the database."""
+        return self._access is not None and time.monotonic() < self._fresh_until
 
     def look(self) -> None:
-        """Read what is no longer fresh; one thread at a time does.
+        """Read the rules if they are no longer fresh; one thread at a time does.
 
         Raises:
-            DatabaseFault: the database does not answer, and nothing was read before.
+            DatabaseFault: the database does not answer, and rules were never read.
         """
-        if self.is_fresh or not self._lock.acquire(blocking=self._doors is None):
+        if self.is_fresh or not self._lock.acquire(blocking=self._access is None):
             return
         try:
             if not self.is_fresh:
                 self._read()
         except DatabaseFault:
-            if self._doors is None:
+            if self._access is None:
                 raise
-            self._until = time.monotonic() + PATIENT
+            self._fresh_until = time.monotonic() + PATIENT
         finally:
             self._lock.release()
 
     def _read(self) -> None:
         began = time.monotonic()
         with self._catalog.read_system() as tx:
-            guarded = read_access_rules(tx)
-        self._doors = {tenant: self._door(tenant, one) for tenant, one in guarded.items()}
-        self._read_at, self._until = began, began + FRESH
+            rules_of_tenants = read_access_rules(tx)
+        self._access = {tenant: self._access_of(tenant, rules) for tenant, rules in rules_of_tenants.items()}
+        self._read_at, self._fresh_until = began, began + FRESH
 
-    def _door(self, tenant: str, guarded: AccessRules) -> TenantAccess:
-        keys = guarded.keys
-        opened = (unseal(self._settings, Purpose.ACCESS_KEY, f"{tenant}/{key.id}", key.sealed) for key in keys)
+    def _access_of(self, tenant: str, rules: AccessRules) -> TenantAccess:
+        keys = rules.keys
+        secrets_of_keys = (unseal(self._settings, Purpose.ACCESS_KEY, f"{tenant}/{key.id}", key.sealed) for key in keys)
         return TenantAccess(
-            guarded.required,
-            guarded.private,
-            guarded.signs,
+            rules.required,
+            rules.private,
+            rules.signs,
             frozenset(key.sha256 for key in keys),
-            tuple(text for text in opened if text is not None),
+            tuple(text for text in secrets_of_keys if text is not None),
         )
 
     def find(self, tenant: str) -> TenantAccess | None:
-        """Return how a tenant's pictures are guarded, as was read last; None: everybody may look."""
-        door = self._last(tenant)
-        return door if door is not None and door.required else None
+        """Return the access rules of a tenant that requires keys, as read last; None: no key is needed."""
+        access = self._last_read(tenant)
+        return access if access is not None and access.required else None
 
     def find_signing(self, tenant: str) -> TenantAccess | None:
-        """Return what opens variants of a tenant that are not planned, as was read last; None: nothing needs to."""
-        door = self._last(tenant)
-        return door if door is not None and (door.required or door.signs) else None
+        """Return the access rules for a tenant's unplanned variants, as read last; None: none is needed."""
+        access = self._last_read(tenant)
+        return access if access is not None and (access.required or access.signs) else None
 
     def is_private(self, tenant: str) -> bool:
-        """Whether the tenant's blobs belong where no CDN looks, by what the database said within the last second.
+        """Whether the tenant's variants belong in the private store, as of the last second.
 
         Raises:
-            DatabaseFault: it is away, and says nothing.
+            DatabaseFault: the database does not answer.
         """
         if time.monotonic() - self._read_at >= FRESH:
             with self._lock:
                 if time.monotonic() - self._read_at >= FRESH:
                     self._read()
-        assert self._doors is not None
-        return _is_private(self._doors.get(tenant))
+        assert self._access is not None
+        return _is_private(self._access.get(tenant))
 
     def is_private_cached(self, tenant: str) -> bool:
-        """Whether that was so when it was read last."""
-        return _is_private(self._last(tenant))
+        """Whether the tenant's variants belonged in the private store when the rules were read last."""
+        return _is_private(self._last_read(tenant))
 
-    def _last(self, tenant: str) -> TenantAccess | None:
-        if self._doors is None:
+    def _last_read(self, tenant: str) -> TenantAccess | None:
+        if self._access is None:
             self.look()
-        assert self._doors is not None
-        return self._doors.get(tenant)
+        assert self._access is not None
+        return self._access.get(tenant)
 
 
-def _is_private(door: TenantAccess | None) -> bool:
-    return door is not None and door.private
+def _is_private(access: TenantAccess | None) -> bool:
+    return access is not None and access.private

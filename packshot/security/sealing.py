@@ -1,6 +1,6 @@
-"""Secrets that the database keeps encrypted, under a key that the database does not have.
+"""Secrets that the database keeps encrypted, under a key that the database does not contain.
 
-The key comes from `PACKSHOT_ACCESS_SECRET`, or else from the admin token; each purpose has its own.
+The key is derived from `PACKSHOT_ACCESS_SECRET`, or else from the admin token, with a separate key for each purpose.
 """
 
 import secrets
@@ -21,20 +21,20 @@ _NONCE_BYTES = 12
 
 
 class Purpose(StrEnum):
-    """What a secret is for; the name is part of the key that encrypts it."""
+    """What a secret is for. The value takes part in deriving its key."""
 
     ACCESS_KEY = "packshot access keys"
     WEBHOOK = "packshot webhook secrets"
 
 
 def seal(settings: Settings, purpose: Purpose, place: str, secret: str) -> bytes:
-    """Return a secret as the database keeps it; `place` is the row it belongs to, and no other can hold it."""
+    """Return a secret encrypted for the database. `place` names its row; in another row it cannot be decrypted."""
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + AESGCM(_key(settings, purpose)).encrypt(nonce, secret.encode(), place.encode())
 
 
 def unseal(settings: Settings, purpose: Purpose, place: str, sealed: bytes) -> str | None:
-    """Return the secret that was sealed; None: under another key than this installation has now."""
+    """Return the decrypted secret; None: it was encrypted under another key than the current one."""
     try:
         nonce, text = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         return AESGCM(_key(settings, purpose)).decrypt(nonce, text, place.encode()).decode()
@@ -43,9 +43,9 @@ def unseal(settings: Settings, purpose: Purpose, place: str, sealed: bytes) -> s
 
 
 def seal_webhooks(catalog: Catalog, settings: Settings) -> int:
-    """Encrypt the webhook secrets that earlier releases kept in plain text, of every tenant; return how many.
+    """Encrypt the webhook secrets of all tenants that earlier releases kept in plain text; return how many.
 
-    Harmless to repeat, and for several processes at once. Whoever calls it has the settings that the server has.
+    Harmless to repeat, also by several processes at once. The caller must use the settings of the server.
     """
     with catalog.read_system() as tx:
         if not webhooks.is_any_plain(tx):

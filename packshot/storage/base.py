@@ -1,7 +1,7 @@
-"""What an object store does, whatever it keeps its bytes on.
+"""The interface of an object store, independent of where the bytes are kept.
 
-An object is written once, whole, with its metadata; nobody ever sees a part of
-it. One contract suite in `tests/storage/contract.py` holds every store to this.
+An object is written once and whole, with its metadata; no reader ever sees a part of it. The contract suite in
+`tests/storage/contract.py` runs against every store.
 """
 
 import re
@@ -14,9 +14,9 @@ from typing import Protocol, Self
 
 CHUNK_BYTES = 1 << 20
 MAX_KEY = 512
-# A file system takes names of 255 bytes; what a store adds to a name needs room too.
+# File systems limit names to 255 bytes. The rest is for what a store adds to a name.
 MAX_SEGMENT = 200
-# S3 keeps 2 KB of metadata with an object; what a store adds of its own needs room too.
+# S3 keeps 2 KB of metadata with an object. The rest is for the store's own entries.
 MAX_TAGS_BYTES = 1800
 
 SEGMENT = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]*")
@@ -25,38 +25,39 @@ _TAG = re.compile(r"[!-+\--~]+")
 
 
 class AlreadyThere(Exception):
-    """An object is under that key already. No refusal, but an answer: it was not touched."""
+    """An object already exists under that key, and was left unchanged. This is an answer, not a refusal."""
 
 
 class DamagedObject(OSError):
-    """What is under that key is not what was put there: other bytes, fewer or more, or no readable metadata.
+    """The object under a key is not what was put there: its bytes differ, or its metadata is not readable.
 
-    Of every store, and asking again gives the same; a store that breaks off is an outage, another `OSError`. Under a
-    computed key the object can be made again.
+    Reading it again gives the same result. (A store that breaks off is an outage, a plain `OSError`.) An object
+    whose key
+    is computed from its content can be made again.
     """
 
 
 class NoSuchObject(KeyError):
-    """No object is under that key."""
+    """No object exists under that key."""
 
 
 class TooManyBytes(Exception):
-    """What a client put has more bytes than it was allowed."""
+    """A client put more bytes than it was allowed to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is kept with an object and goes out with it as headers.
+    """What is kept with an object and sent with it as headers.
 
     Attributes:
         content_type: media type of the body.
-        cache_control: the header's value; None: whoever serves the object decides.
-        tags: purge tags, each of visible ASCII without a comma; 1800 bytes in all,
-            a comma after each counted. They cannot be cut: a copy without its tag is
-            one that no purge finds.
+        cache_control: the header's value; None: the server of the object decides.
+        tags: purge tags, each of visible ASCII without a comma. Together they have at most 1800 bytes, counting a
+        comma
+            after each. They are never cut: no purge would find a copy that lacks its tag.
 
     Raises:
-        ValueError: a value could not be sent in a header, or the tags are too many.
+        ValueError: a value cannot be sent in a header, or the tags are too long together.
     """
 
     content_type: str
@@ -73,16 +74,18 @@ class Metadata:
                 raise ValueError(f"Tag: expected visible ASCII without a comma, got {tag!r}.")
         size = sum(len(tag) + 1 for tag in self.tags)
         if size > MAX_TAGS_BYTES:
-            raise ValueError(f"Tags: expected at most {MAX_TAGS_BYTES} bytes in all, got {size} of {len(self.tags)}.")
+            raise ValueError(
+                f"Tags: expected at most {MAX_TAGS_BYTES} bytes together, got {size} bytes in {len(self.tags)} tags."
+            )
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An object without its bytes.
+    """What is known of an object, without its bytes.
 
     Attributes:
         size: bytes of the body.
-        sha256: of the body, 64 lower-case hex digits.
+        sha256: SHA-256 of the body, 64 lower-case hex digits.
         modified_at: when it was put; UTC, aware.
     """
 
@@ -95,7 +98,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """How a client sends one object: a form with `fields` and the part `file` last, or the raw body."""
+    """How a client sends one object: as a form with `fields` and then the part `file`, or as the raw body."""
 
     url: str
     method: str
@@ -104,40 +107,41 @@ class Ticket:
 
 
 class DirectAccess(Protocol):
-    """Sign requests that clients send to a bucket themselves, and read the objects that they put there."""
+    """Sign requests that clients send to a bucket directly, and read the objects that they put there."""
 
     def sign_get(self, key: str, *, seconds: int, headers: Mapping[str, str]) -> str:
         """Return a URL that gives the object for `seconds`, with these headers in the response.
 
         Args:
-            headers: Content-Type, Content-Disposition and Cache-Control, as S3 names its parameters:
-                `ResponseContentType` and so on.
+            headers: values for Content-Type, Content-Disposition and Cache-Control, under S3's parameter names
+                (`ResponseContentType` and so on).
         """
         ...
 
     def sign_put(self, key: str, *, content_type: str, size: int, seconds: int) -> Ticket:
-        """Let a client put an object of exactly `size` bytes as the raw body of a PUT."""
+        """Allow a client to put an object of exactly `size` bytes as the raw body of a PUT."""
         ...
 
     def sign_post(self, key: str, *, content_type: str, most: int, seconds: int) -> Ticket:
-        """Let a client put an object of 1 to `most` bytes by a form."""
+        """Allow a client to put an object of 1 to `most` bytes by a form."""
         ...
 
     def receive(self, key: str, into: Path, *, max_bytes: int) -> tuple[int, str]:
-        """Read the object that a client put into the file `into`; return its size and SHA-256.
+        """Copy an object that a client put into the file `into`; return its size and SHA-256.
 
-        The object is read once, so the digest is that of the bytes in the file, even if the client puts other bytes
+        The object is read once, so the digest always belongs to the bytes in the file, even if the client puts other
+        bytes
         at the same time.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
             TooManyBytes: the object has more than `max_bytes` bytes; reading stops there.
         """
         ...
 
 
 class Readable(Protocol):
-    """What `Opened` reads from: a file, or the body of an HTTP answer."""
+    """What `Opened` reads from: a file, or the body of an HTTP response."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -147,8 +151,7 @@ class Readable(Protocol):
 class Opened:
     """An object opened for reading once, in chunks of at most `CHUNK_BYTES` bytes.
 
-    Close it, or use it in a `with`. What was opened stays readable to its end
-    even if the object is deleted meanwhile.
+    Close it, or use it in a `with`. It stays readable to its end even if the object is deleted meanwhile.
     """
 
     def __init__(self, stored: Stored, body: Readable) -> None:
@@ -160,7 +163,7 @@ class Opened:
             yield chunk
 
     def close(self) -> None:
-        """Let go of the file or connection. Harmless to repeat."""
+        """Close the file or connection. Harmless to repeat."""
         self._body.close()
 
     def __enter__(self) -> Self:
@@ -173,97 +176,100 @@ class Opened:
 class ObjectStore(Protocol):
     """Bytes under keys. Every method may be called from any thread or process.
 
-    Every method raises `ValueError` for a key that breaks the rules of
-    `check_key`, and `OSError` for an outage: a store that is away never says
-    that it has no such object. Those that read raise `DamagedObject` where the
-    body is not what was put; `head` tells only what shows without the bytes. A
-    key must not also be the folder of another key ("a" beside "a/b"): some stores
-    cannot keep both.
+    Every method raises `ValueError` for a key that breaks the rules of `check_key`, and `OSError` for an outage: a
+    store
+    that is down never reports that an object does not exist. Methods that read raise `DamagedObject` if the body is
+    not
+    what was put; `head` notices only what shows without reading the bytes. A key must not be the folder of another
+    key
+    ("a" beside "a/b"), because some stores cannot keep both.
     """
 
     @property
     def direct(self) -> DirectAccess | None:
-        """Signed requests that clients send to the store itself; None: the store has none."""
+        """Signed requests that clients send to the store itself; None: the store does not support them."""
         ...
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
-        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+        """Store `body` under `key` permanently. If `body` is a path, its content is copied and the file stays.
 
-        When this returns the object survives a crash of the machine.
+        When this returns, the object survives a crash of the machine.
 
         Raises:
-            AlreadyThere: an object is under that key; it is left as it is.
+            AlreadyThere: an object exists under that key; it stays unchanged.
         """
         ...
 
     def get(self, key: str) -> tuple[bytes, Stored]:
-        """Return the whole body, and what belongs to it.
+        """Return the whole body, and what is known of the object.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
         """
         ...
 
     def head(self, key: str) -> Stored | None:
-        """Return what is known of the object, None where there is none."""
+        """Return what is known of the object; None: it does not exist."""
         ...
 
     def open(self, key: str) -> Opened:
         """Open the object for reading in chunks; the caller closes it.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
         """
         ...
 
     def delete(self, key: str) -> None:
-        """Remove the object; nothing happens where there is none."""
+        """Delete the object; a missing object is no error."""
         ...
 
     def erase(self, place: str) -> int:
-        """Remove an object, or of "a/b/" every one whose key begins so, beyond recovery; return how many there were.
+        """Delete an object beyond recovery, or for "a/b/" every object whose key starts so; return how many existed.
 
-        Every version that the store keeps goes, and what a put that broke off left
-        there. What is put meanwhile may stay.
+        All versions that the store keeps are deleted, and what an aborted put left there. Objects put meanwhile may
+        stay.
         """
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 
-        The prefix is text, not a folder: "a/b" finds "a/b" and "a/bc/d"; "" finds all.
-        Objects put or deleted meanwhile may be in it or not.
+        The prefix is text, not a folder: "a/b" finds "a/b" and "a/bc/d"; "" finds all. Objects that are put or
+        deleted
+        meanwhile may be included or not.
         """
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """Return a file on this machine to read the body from, for `sendfile`.
+        """Return a file on this machine that holds the body, for `sendfile`.
 
-        None if the store is remote or away, or the object absent; `open` tells which.
+        None: the store is remote or down, or the object does not exist; `open` tells which.
         """
         ...
 
     def as_file(self, key: str) -> AbstractContextManager[Path]:
-        """Give the body as a file on this machine for the block, for a render process to read.
+        """Provide the body as a file on this machine for the block, for a render process to read.
 
-        Nobody may write to it. A remote object is fetched for it piece by piece,
-        never whole into memory, and removed again.
+        The file must not be written to. A remote object is fetched for it in chunks, never whole into memory, and
+        the file is
+        removed afterwards.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
         """
         ...
 
 
 def check_key(key: str) -> str:
-    """Return `key` if an object can be named so.
+    """Return `key` if it is a valid key.
 
     A key is segments of `[a-z0-9][a-z0-9._-]*`, each of at most 200 characters
-    and without "..", joined by "/", 512 characters in all. Lower case, because
+    and without "..", joined by "/", with at most 512 characters in all. Only lower case, because
     some file systems ignore case.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it is not valid.
 
     >>> check_key("default/5f2c/main/w640.jpg")
     'default/5f2c/main/w640.jpg'
@@ -273,7 +279,7 @@ def check_key(key: str) -> str:
     )
     if not fits:
         raise ValueError(
-            f"Key: expected segments of [a-z0-9][a-z0-9._-]* joined by '/', without '..', "
+            f"Key: expected segments of [a-z0-9][a-z0-9._-]* joined by '/', without '..', with at most "
             f"{MAX_SEGMENT} characters each and {MAX_KEY} in all, got {key[:100]!r}."
         )
     return key
@@ -283,7 +289,7 @@ def check_prefix(prefix: str) -> str:
     """Return `prefix` if keys can start with it: "", a key, or a key and a "/".
 
     Raises:
-        ValueError: no key starts so.
+        ValueError: no key can start with it.
     """
     if prefix:
         check_key(prefix.removesuffix("/"))

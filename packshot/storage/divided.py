@@ -1,8 +1,7 @@
-"""Two stores as one: what anybody may read, and what only the application gives out.
+"""Two stores as one: a public one, and a private one that only the application reads.
 
-Keys begin with a tenant. Which of the two a tenant's objects belong to can change
-once, from public to private; until all of them were withdrawn from the public store,
-they are found in either.
+Keys begin with a tenant. A tenant's objects can change once from public to private. Until all of them are withdrawn
+from the public store, they may be in either.
 """
 
 import heapq
@@ -27,8 +26,8 @@ class DividedStore:
     """An `ObjectStore` over two others.
 
     Args:
-        is_private: whether a tenant's objects belong into the private store, when one is put.
-        was_private: the same as far as it is known without asking, when one is looked for.
+        is_private: whether a tenant's objects must be put into the private store. Asks the database if necessary.
+        is_private_cached: the same as last read from the database; used to find objects.
     """
 
     direct = None
@@ -44,7 +43,7 @@ class DividedStore:
         self.public = public
         self.private = private
         self._is_private = is_private
-        self._was_private = is_private_cached
+        self._is_private_cached = is_private_cached
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         check_key(key)
@@ -88,9 +87,9 @@ class DividedStore:
         return (self.private if hidden else self.public).as_file(key)
 
     def withdraw(self, key: str) -> None:
-        """Move an object of a private tenant out of the public store, with every version that is left there.
+        """Move an object of a private tenant from the public to the private store, and erase every version of it there.
 
-        Harmless to repeat, and while others read it: it is in one of the two at every moment.
+        Harmless to repeat, and while other processes read the object: at every moment one of the stores has it.
         """
         with suppress(NoSuchObject, DamagedObject), self.public.as_file(key) as body:
             stored = self.public.head(key)
@@ -101,7 +100,7 @@ class DividedStore:
 
     def _is_hidden(self, key: str) -> bool:
         check_key(key)
-        return self._was_private(_tenant(key))
+        return self._is_private_cached(_tenant(key))
 
 
 def _tenant(key: str) -> str:

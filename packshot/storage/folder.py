@@ -1,8 +1,7 @@
-"""Objects as files in a folder: the key is the path, a sidecar holds the metadata.
+"""Objects as files in a folder: the key is the path, and a sidecar file holds the metadata.
 
-A crash at any moment leaves no part of an object visible. An object exists when
-its body does, and its body is linked into place last and removed first; a
-sidecar without a body is a put or delete that was killed.
+A crash at any moment leaves no part of an object visible. An object exists when its body exists. The body is linked
+into place last and removed first; a sidecar without a body is left by a put or delete that was killed.
 """
 
 import errno
@@ -39,14 +38,15 @@ STALE_SECONDS = 3600.0
 class FolderStore:
     """An `ObjectStore` in one folder of one machine.
 
-    Threads and processes may share the folder. It needs a file system with hard
-    links and `flock`; a network share between machines is what S3 is better at.
-    A root that is gone, or another folder than was opened (a mount point without
-    its mount), is an outage, `OSError`: nobody may take its objects for missing.
+    Threads and processes may share the folder. It needs a file system with hard links and `flock`; use S3 instead of
+    a
+    network share between machines. If the root is missing, or is another folder than at start (a mount point without
+    its
+    mount), every access is an outage, `OSError`: its objects must not be taken for missing.
 
     Args:
-        root: the folder; made when missing. Nothing else should write to it.
-        for_group: whether the folder's group may read the objects, besides its owner; nobody else ever may.
+        root: the folder; created if missing. Nothing else should write to it.
+        for_group: whether the folder's group may read the objects, besides its owner. Other users never may.
     """
 
     direct: None = None
@@ -55,28 +55,28 @@ class FolderStore:
         self.root = root.absolute()
         self._temp = self.root / ".tmp"
         self._locks = self.root / ".locks"
-        # With the bit by which what is made in a folder has the folder's group.
+        # The set-group-ID bit: new files in a folder get the folder's group.
         self._folder_mode, self._file_mode = (0o2750, 0o640) if for_group else (PRIVATE_FOLDER, PRIVATE_FILE)
         for folder in (self._temp, self._locks):
             make_folder(folder, self._folder_mode)
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
-        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+        """Store `body` under `key` permanently. If `body` is a path, its content is copied and the file stays.
 
         Raises:
-            AlreadyThere: an object is under that key; it is left as it is.
-            ValueError: `key` breaks the rules, or is the folder of another key, or within an object.
-            OSError: the disk is full, or something else stands in the way.
+            AlreadyThere: an object exists under that key; it stays unchanged.
+            ValueError: `key` breaks the rules, or is the folder of another key, or lies below an object.
+            OSError: the disk is full, or another fault of the file system.
         """
         path = self._path(key)
-        with self._locked(key):  # Asked early, to spare the writing of a body that is there.
+        with self._locked(key):  # First check, to avoid writing a body that already exists.
             _refuse_taken(path)
         temp = self._new_temp()
         size, digest = write_synced(temp, _chunks(body), self._file_mode)
         try:
             stored = Stored(key, size, digest, metadata, datetime.now(UTC))
             with self._locked(key):
-                _refuse_taken(path)  # Again: somebody may have been faster.
+                _refuse_taken(path)  # Again: another process may have put it meanwhile.
                 make_folder(path.parent, self._folder_mode)
                 self._put_sidecar(path, stored)
                 _link(temp, path)
@@ -86,17 +86,11 @@ class FolderStore:
         return stored
 
     def get(self, key: str) -> tuple[bytes, Stored]:
-        """Return the whole body, and what belongs to it.
-
-        Raises:
-            NoSuchObject: nothing is under that key.
-        """
         file, stored = self._open(key)
         with _Verified(file, stored) as body:
             return body.read(-1), stored
 
     def head(self, key: str) -> Stored | None:
-        """Return what is known of the object, None where there is none."""
         try:
             file, stored = self._open(key)
         except NoSuchObject:
@@ -105,16 +99,11 @@ class FolderStore:
         return stored
 
     def open(self, key: str) -> Opened:
-        """Open the object for reading in chunks; the caller closes it.
-
-        Raises:
-            NoSuchObject: nothing is under that key.
-        """
         file, stored = self._open(key)
         return Opened(stored, _Verified(file, stored))
 
     def delete(self, key: str) -> None:
-        """Remove the object, and what a killed put left of one; its folder may stay."""
+        """Delete the object, and what a killed put left of it; its folder may stay."""
         path = self._path(key)
         with self._locked(key):
             for file in (path, sidecar_path(path)):
@@ -123,7 +112,7 @@ class FolderStore:
                     sync_folder(file.parent)
 
     def erase(self, place: str) -> int:
-        """Remove an object, or of "a/b/" all that is in that folder, and the folder; return how many objects it was."""
+        """Delete an object, or for "a/b/" that folder with everything in it; return how many objects existed."""
         if not place.endswith("/"):
             was_there = self.local_path(place) is not None
             self.delete(place)
@@ -132,7 +121,7 @@ class FolderStore:
         keys = list(self.list(place))
         for key in keys:
             self.delete(key)
-        # What is left are sidecars of puts that were killed, and folders, the innermost first.
+        # What remains is sidecars of killed puts, and folders; sorted so that the innermost come first.
         for left in sorted(folder.rglob("*"), reverse=True):
             with suppress(FileNotFoundError):
                 left.rmdir() if left.is_dir() else left.unlink()
@@ -144,23 +133,23 @@ class FolderStore:
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 
-        Holds the names of one folder after the other in memory.
+        Holds the names of one folder at a time in memory.
         """
         above, slash, start = check_prefix(prefix).rpartition("/")
         self._check_here()
         return _walk(self.root / above, above + slash, start)
 
     def local_path(self, key: str) -> Path | None:
-        """Return the file of the body, None if there is none."""
+        """Return the file of the body; None: it does not exist."""
         path = self._path(key)
         return path if path.is_file() else None
 
     @contextmanager
     def as_file(self, key: str) -> Iterator[Path]:
-        """Give the file of the body for the block; nobody may write to it.
+        """Provide the file of the body for the block; it must not be written to.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
         """
         file, stored = self._open(key)
         with _Verified(file, stored) as body:
@@ -169,9 +158,9 @@ class FolderStore:
         yield self._path(key)
 
     def sweep(self) -> int:
-        """Remove what killed puts left behind, if older than an hour; return how many files.
+        """Delete temporary files of killed puts that are older than an hour; return how many.
 
-        For the owner of the folder, at start.
+        The owner of the folder calls it at start.
         """
         removed = 0
         oldest = time.time() - STALE_SECONDS
@@ -181,18 +170,18 @@ class FolderStore:
                     temp.unlink()
                     removed += 1
             except FileNotFoundError:
-                continue  # Its put has just ended, or another sweep was faster.
+                continue  # Its put has just ended, or another process deleted it.
         return removed
 
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
     def _check_here(self) -> None:
-        # Only asked when something was not found. The root alone would not do: a mount point stays when its
-        # mount goes, but the folder of locks is the store's own, and lies there from the first moment on.
+        # Called only when an object was not found. Checking the root is not enough: a mount point still exists without
+        # its mount. The folder of locks is the store's own and exists from the start.
         if not self._locks.is_dir():
-            found = "a folder that is not this store's" if self.root.is_dir() else "no folder"
-            raise OSError(errno.EIO, f"The store is away: expected its folder, got {found}", str(self.root))
+            found = "a folder without the store's .locks" if self.root.is_dir() else "no folder"
+            raise OSError(errno.EIO, f"The store is not available: expected its folder, got {found}", str(self.root))
 
     def _open(self, key: str) -> tuple[BinaryIO, Stored]:
         path = self._path(key)
@@ -213,14 +202,14 @@ class FolderStore:
 
     @contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        # A fixed number of locks: one file a key could never be removed safely.
+        # A fixed number of lock files: one file per key could never be removed safely.
         name = sha256(key.encode()).hexdigest()[:2]
         lock = os.open(self._locks / name, os.O_RDWR | os.O_CREAT, PRIVATE_FILE)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            # Closing alone would not unlock while a forked child has a copy.
+            # Closing alone would not unlock while a forked child holds a copy.
             fcntl.flock(lock, fcntl.LOCK_UN)
             os.close(lock)
 
@@ -228,7 +217,7 @@ class FolderStore:
         temp = self._new_temp()
         write_synced(temp, [dump_sidecar(stored)])
         os.replace(temp, sidecar_path(path))
-        # Synced before the body is linked, so that not even a power cut leaves the body alone.
+        # Synced before the body is linked, so that even a power cut leaves no body without a sidecar.
         sync_folder(path.parent)
 
     def _new_temp(self) -> Path:
@@ -236,7 +225,7 @@ class FolderStore:
 
 
 class _Verified:
-    """A body whose digest is taken while it is read, and compared before its last bytes are given out."""
+    """A body that is digested while it is read; the digest is compared before the last bytes are returned."""
 
     def __init__(self, file: BinaryIO, stored: Stored) -> None:
         self._file = file
@@ -278,9 +267,9 @@ def _refuse_taken(path: Path) -> None:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise ValueError(f"Key: expected one that lies in no other object, got {path.name!r} in one.") from None
+        raise ValueError(f"Key: expected one that is not below another object, got {path.name!r} below one.") from None
     if S_ISDIR(status.st_mode):
-        raise ValueError(f"Key: expected one that is no folder of other keys, got {path.name!r}.")
+        raise ValueError(f"Key: expected one that is not a folder of other keys, got {path.name!r}.")
     raise AlreadyThere
 
 
@@ -288,21 +277,21 @@ def _link(temp: Path, path: Path) -> None:
     try:
         os.link(temp, path)
     except FileExistsError:
-        # Not by a put of this key, whose lock is held: a folder, or someone else's file.
+        # This is no put of the same key, whose lock is held. It is a folder, or a file of another program.
         _refuse_taken(path)
         raise
 
 
 def _walk(folder: Path, above: str, start: str) -> Iterator[str]:
-    """Yield the keys in `folder`, whose names follow `above` and begin with `start`."""
+    """Yield the keys in `folder` whose names begin with `start`; each key is `above` and the name."""
     try:
         found = [(entry.name, entry.is_dir()) for entry in os.scandir(folder) if entry.name.startswith(start)]
     except (FileNotFoundError, NotADirectoryError):
         return
-    # A folder sorts by its keys, which go on with a slash: "a-b" comes before "a/b".
+    # A folder sorts by its keys, which continue with a slash: "a-b" comes before "a/b".
     for name in sorted(name + "/" * is_folder for name, is_folder in found):
         if not SEGMENT.fullmatch(name.removesuffix("/")):
-            continue  # A sidecar, .tmp, .locks, or not ours.
+            continue  # A sidecar, .tmp, .locks, or a foreign file.
         if name.endswith("/"):
             yield from _walk(folder / name, above + name, "")
         else:

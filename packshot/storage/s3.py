@@ -1,8 +1,7 @@
-"""Objects in a bucket of S3, or of a store that speaks its protocol.
+"""Objects in a bucket of S3, or of a store with the same protocol.
 
-Create-only writes are the store's own `If-None-Match: *`. An object's SHA-256 is
-sent along for the store to verify, kept in its metadata, and verified again
-whenever its bytes are read.
+Writes that must not overwrite use the store's `If-None-Match: *`. An object's SHA-256 is sent along for the store to
+verify, kept in its metadata, and verified again whenever its bytes are read.
 """
 
 from base64 import b64encode
@@ -29,27 +28,28 @@ from packshot.storage.s3_client import S3Client, status_of
 from packshot.storage.s3_direct import S3DirectAccess
 from packshot.storage.s3_objects import Body, headers_of, measure, sendable, stored_of
 
-PAGE_KEYS = 1000  # No store lists more at a time.
+PAGE_KEYS = 1000  # The maximum of every store.
 _MOST = {"list_object_versions": "MaxKeys", "list_multipart_uploads": "MaxUploads"}
 
 
 class S3Store:
-    """An `ObjectStore` in one bucket. Credentials come by the usual AWS chain.
+    """An `ObjectStore` in one bucket. Credentials come from the usual AWS chain.
 
-    The store must do conditional writes (AWS, SeaweedFS, MinIO, R2, Ceph);
-    `check_store` tells. An object is put by a single request, so none is larger
-    than 5 GiB. In a versioned bucket a deleted object's bytes stay behind.
+    The store must support conditional writes (AWS, SeaweedFS, MinIO, R2, Ceph do); `check_store` verifies that. An
+    object
+    is put in a single request, so the largest has 5 GiB. A versioned bucket keeps the bytes of deleted objects.
 
     Args:
-        prefix: what every key has before it in the bucket, "i/".
-        scratch: folder for the files that `as_file` gives; None: the system's own for such.
-        endpoint_url: of an S3-compatible store; None: AWS.
-        public_endpoint_url: by which clients know it, for signed addresses; None: `endpoint_url`.
-        region: None: as AWS is configured on this machine.
-        connect_seconds: longest wait for a connection, and for each part of a body to be taken.
-        read_seconds: longest silence of the store while an answer is waited for.
-        patience_seconds: within which a silent or failing store becomes an `OSError`. A transfer
-            that goes on, however slowly, is not broken off.
+        prefix: text before every key in the bucket, such as "i/".
+        scratch: folder for the files of `as_file`; None: the system's temporary folder.
+        endpoint_url: URL of an S3-compatible store; None: AWS.
+        public_endpoint_url: URL by which clients reach the store, for signed URLs; None: `endpoint_url`.
+        region: None: from this machine's AWS configuration.
+        connect_seconds: longest wait for a connection, and for the store to accept each part of a body.
+        read_seconds: longest silence of the store while a response is awaited.
+        patience_seconds: time after which a silent or failing store becomes an `OSError`. A transfer that
+        progresses,
+            even slowly, is not aborted.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class S3Store:
         self._bucket_seen = False
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
-        """Store `body` under `key` for good; of a path the file's content, and the file stays.
+        """Store `body` under `key` permanently. If `body` is a path, its content is copied and the file stays.
 
-        The file is read once for its digest and again to be sent, never whole into memory.
+        The file is read once for its digest and once to be sent, never whole into memory.
 
         Raises:
-            AlreadyThere: an object is under that key; it is left as it is.
+            AlreadyThere: an object exists under that key; it stays unchanged.
         """
         place = self._place(key)
         size, digest = measure(body)
-        # The time of a put is kept by whoever puts: the answer to a put does not tell the store's.
+        # The client keeps the time of the put, because the store's response does not contain one.
         stored = Stored(key, size, digest.hex(), metadata, datetime.now(UTC))
         headers = headers_of(stored) | {"ChecksumSHA256": b64encode(digest).decode()}
         attempts = 0
@@ -108,7 +108,8 @@ class S3Store:
                 except ClientError as error:
                     if status_of(error) != 412:
                         raise
-                    # An attempt whose answer was lost may be what has put it: this very put, by its time.
+                    # An earlier attempt of this put may have stored the object although its response was lost; the time
+                    # shows it.
                     if attempts == 1 or self._head(client, key) != stored:
                         raise AlreadyThere from None
 
@@ -116,11 +117,11 @@ class S3Store:
         return stored
 
     def get(self, key: str) -> tuple[bytes, Stored]:
-        """Return the whole body, and what belongs to it.
+        """Return the whole body, and what is known of the object.
 
         Raises:
-            NoSuchObject: nothing is under that key.
-            DamagedObject: other bytes than were put are there.
+            NoSuchObject: no object exists under that key.
+            DamagedObject: the object has other bytes than were put.
         """
         check_key(key)
 
@@ -131,32 +132,31 @@ class S3Store:
         return self._s3.call(f"get {key}", attempt)
 
     def head(self, key: str) -> Stored | None:
-        """Return what is known of the object, None where there is none."""
         check_key(key)
         return self._s3.call(f"head {key}", lambda client: self._head(client, key))
 
     def open(self, key: str) -> Opened:
         """Open the object for reading in chunks; the caller closes it.
 
-        Reading raises `OSError` where the bytes end early or stay away, and `DamagedObject` where they are wrong;
-        what is wrong is noticed before the last chunk is given out.
+        Reading raises `OSError` if the store stops sending, and `DamagedObject` if the bytes are wrong. Wrong bytes
+        are
+        noticed before the last chunk is returned.
 
         Raises:
-            NoSuchObject: nothing is under that key.
+            NoSuchObject: no object exists under that key.
         """
         check_key(key)
         return self._s3.call(f"open {key}", lambda client: self._open(client, key))
 
     def delete(self, key: str) -> None:
-        """Remove the object; nothing happens where there is none."""
         place = self._place(key)
         self._s3.call(f"delete {key}", lambda client: client.delete_object(**place))
 
     def erase(self, place: str) -> int:
-        """Remove an object, or of "a/b/" every one whose key begins so, with all versions; return how many there were.
+        """Delete an object, or for "a/b/" every object whose key starts so, with all versions; return how many existed.
 
-        Needs s3:ListBucketVersions, s3:DeleteObjectVersion, s3:ListBucketMultipartUploads and
-        s3:AbortMultipartUpload as well.
+        Also needs the rights s3:ListBucketVersions, s3:DeleteObjectVersion, s3:ListBucketMultipartUploads and
+        s3:AbortMultipartUpload.
 
         Raises:
             OSError: an outage; or the store or the credentials do not allow it.
@@ -164,7 +164,7 @@ class S3Store:
         check_key(place.removesuffix("/"))
         prefix = self._prefix + place
         keys: set[str] = set()
-        # A store without versions lists each object as its only one.
+        # A store without versions lists each object as its only version.
         for answer in self._pages("list_object_versions", prefix, ("KeyMarker", "VersionIdMarker")):
             for item in (*answer.get("Versions", ()), *answer.get("DeleteMarkers", ())):
                 if item["Key"] == prefix or prefix.endswith("/"):
@@ -179,23 +179,23 @@ class S3Store:
     def list(self, prefix: str) -> Iterator[str]:
         """Yield every key that starts with `prefix`, in the order of its characters.
 
-        Holds in memory the keys of one folder right below the prefix after the other.
+        Holds the keys of one folder directly below the prefix in memory at a time.
         """
         above = check_prefix(prefix).rpartition("/")[0]
         return _in_order(self._listed(prefix), len(above and above + "/"))
 
     def local_path(self, key: str) -> Path | None:
-        """Return None: nothing is on this machine."""
+        """Return None: no object is on this machine."""
         check_key(key)
         return None
 
     @contextmanager
     def as_file(self, key: str) -> Iterator[Path]:
-        """Give the body as a temporary file for the block, fetched piece by piece.
+        """Provide the body as a temporary file for the block, fetched in chunks.
 
         Raises:
-            NoSuchObject: nothing is under that key.
-            DamagedObject: other bytes than were put are there.
+            NoSuchObject: no object exists under that key.
+            DamagedObject: the object has other bytes than were put.
         """
         check_key(key)
         with NamedTemporaryFile(dir=self._scratch, prefix="fetched-") as file:
@@ -216,7 +216,7 @@ class S3Store:
         except ClientError as error:
             if status_of(error) != 404:
                 raise
-            # Of a missing bucket, too, HEAD says no more than 404.
+            # HEAD answers 404 for a missing bucket, too.
             if not self._bucket_seen:
                 client.head_bucket(Bucket=self._bucket)
                 self._bucket_seen = True
@@ -276,7 +276,7 @@ def _ask(operation: str, question: dict[str, Any], client: Any) -> dict[str, Any
 
 
 def _refill(file: IO[bytes], chunks: Iterable[bytes]) -> None:
-    # An attempt that broke off has left its part in it.
+    # An attempt that broke off has left a part of the body in the file.
     file.seek(0)
     file.truncate()
     for chunk in chunks:
@@ -293,13 +293,14 @@ def _is_key(text: str) -> bool:
 
 
 def _in_order(keys: Iterable[str], start: int) -> Iterator[str]:
-    """Put into the order of their characters what a store lists folder by folder.
+    """Sort keys by their characters that a store lists folder by folder.
 
-    AWS lists "a-b", "a/b"; SeaweedFS goes through the folder "a" first. Only what begins
-    with a folder's name and a "-" or "." belongs before its slash, and comes right after it.
+    AWS lists "a-b" before "a/b"; SeaweedFS lists the folder "a" first. Only a name that begins with the folder's
+    name and
+    "-" or "." belongs before the folder's keys, and a store lists it right after them.
 
     Args:
-        start: where in each key the name is by which folders are told apart.
+        start: where in each key the name of the folder starts.
 
     >>> list(_in_order(["a/b", "a/c", "a-b", "a0"], 0))
     ['a-b', 'a/b', 'a/c', 'a0']

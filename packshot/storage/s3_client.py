@@ -1,8 +1,7 @@
-"""How S3 is called: with deadlines and retries, and every failure an `OSError`.
+"""Calls to S3 with deadlines and retries; every failure becomes an `OSError`.
 
-Nothing of botocore or urllib3 is raised to callers. The retries are not
-botocore's, so that one budget bounds all of them, and so that wrong bytes and
-conflicts are retried like the rest.
+No exception of botocore or urllib3 reaches callers. Packshot retries itself instead of botocore, so that one time
+limit covers all attempts, and so that wrong bytes and conflicts are retried too.
 """
 
 import errno
@@ -37,41 +36,41 @@ from packshot.storage.base import DamagedObject
 ATTEMPTS = 4
 CONNECTIONS = 32
 _BROKEN = (BotoConnectionError, HTTPClientError, HTTPError)
-# Seconds; a pause is drawn from between nothing and twice the one before, the first from 0.2.
+# Seconds. A pause is random between 0 and a limit; the limit starts at 0.2 and doubles after each attempt.
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 _PASSING_STATUS = (408, 409, 429, 500, 502, 503, 504)
-# Bytes that were changed on their way are BadDigest; AWS answers some passing faults with 400.
+# BadDigest: bytes were changed on the way. AWS answers some temporary faults with status 400.
 _PASSING_CODES = ("BadDigest", "RequestTimeout", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch")
-_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that stands for them"
+_CREDENTIALS = "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the role or profile that replaces them"
 _REGION = "set PACKSHOT_S3_REGION to the bucket's region"
-_NO_BUCKET = "the bucket does not exist: make it, or correct the setting that names it"
+_NO_BUCKET = "the bucket does not exist: create it, or correct the setting that names it"
 _CLOCK = "this machine's clock is wrong: set it, and keep it set by NTP"
-# Seconds by which clocks may differ; S3 refuses what was signed a quarter of an hour away.
+# Seconds by which the clocks may differ. S3 refuses a signature that is more than 15 minutes off.
 _MAX_SKEW = 840.0
-_MEND = {
+_ADVICE = {
     "NoSuchBucket": _NO_BUCKET,
-    "404": _NO_BUCKET,  # HEAD answers without a body, so with a status alone.
+    "404": _NO_BUCKET,  # A response to HEAD has a status but no body.
     "301": f"the bucket is in another region: {_REGION}",
-    "InvalidBucketName": "no bucket can have that name: correct the setting that names it",
+    "InvalidBucketName": "this is not a valid name of a bucket: correct the setting that names it",
     "InvalidAccessKeyId": f"the store does not know this access key: {_CREDENTIALS}",
-    "SignatureDoesNotMatch": f"the secret key is not that of the access key: {_CREDENTIALS}",
+    "SignatureDoesNotMatch": f"the secret key does not belong to the access key: {_CREDENTIALS}",
     "ExpiredToken": f"the credentials have expired: {_CREDENTIALS}",
     "InvalidToken": f"the session token is wrong: {_CREDENTIALS}",
     "RequestTimeTooSkewed": _CLOCK,
     "AuthorizationHeaderMalformed": f"the bucket is in another region: {_REGION}",
     "PermanentRedirect": f"the bucket is in another region: {_REGION}",
     "IllegalLocationConstraintException": f"the bucket is in another region: {_REGION}",
-    "NotImplemented": "the store lacks what Packshot needs, conditional writes (If-None-Match) above all",
+    "NotImplemented": "the store lacks a function that Packshot needs, such as conditional writes (If-None-Match)",
 }
 _DENIED = (
     f"access denied: {_CREDENTIALS}, and allow s3:GetObject, s3:PutObject and s3:DeleteObject on the bucket's objects "
-    "and s3:ListBucket on the bucket (without which S3 denies what is merely absent)"
+    "and s3:ListBucket on the bucket (without it, S3 denies access to objects that do not exist)"
 )
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# It keeps S3's description, which takes 0.1 s to read, for every client of the process.
+# Loads S3's service description, which takes 0.1 s, once for all clients of the process.
 _loader = botocore.session.Session().get_component("data_loader")
 _making = threading.Lock()
 
@@ -81,30 +80,30 @@ def _renew_lock() -> None:
     _making = threading.Lock()
 
 
-# A child would inherit a lock that another thread holds, and wait for ever.
+# A child process would inherit a lock that another thread holds, and wait forever.
 os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Damaged(OSError):
-    """Bytes came that are not those that were put, or not all of them; they are asked for again."""
+    """The bytes that arrived are wrong or incomplete; the call is retried."""
 
     def __init__(self, text: str) -> None:
         super().__init__(errno.EIO, text)
 
 
 class WrongBytes(Damaged, DamagedObject):
-    """All bytes came, and are not those that were put. Changed on their way they are right the next time."""
+    """All bytes arrived, but not those that were put. If they were changed on the way, a retry helps."""
 
 
 class S3Client:
-    """A bucket's client, one for each process: made when first used there, so it survives a fork.
+    """The client of a bucket. Each process makes its own on first use, so this object survives a fork.
 
     Args:
-        endpoint_url: of an S3-compatible store; None: AWS.
-        region: None: what the usual AWS configuration says, else us-east-1 at an `endpoint_url`.
-        connect_seconds: longest wait for a connection, and for each part of a body to be taken.
-        read_seconds: longest silence of the store while an answer is waited for.
-        patience_seconds: no attempt is begun that a silent store could draw out beyond this.
+        endpoint_url: URL of an S3-compatible store; None: AWS.
+        region: None: from the AWS configuration, or us-east-1 if there is an `endpoint_url`.
+        connect_seconds: longest wait for a connection, and for the store to accept each part of a body.
+        read_seconds: longest silence of the store while a response is awaited.
+        patience_seconds: no attempt starts that could last longer than this with a silent store.
     """
 
     def __init__(
@@ -122,31 +121,31 @@ class S3Client:
         self._region = region
         self._connect_seconds, self._read_seconds = connect_seconds, read_seconds
         self._patience_seconds = patience_seconds
-        self._made: tuple[int, Any] | None = None
-        self._known: tuple[int, Availability] | None = None
+        self._client_of_process: tuple[int, Any] | None = None
+        self._availability_of_process: tuple[int, Availability] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None, "_known": None}
+        return self.__dict__ | {"_client_of_process": None, "_availability_of_process": None}
 
     def call(self, doing: str, act: Callable[[Any], T]) -> T:
-        """Return what `act` does with the client of boto3; what may pass is tried again.
+        """Return the result of `act` with the client of boto3; temporary failures are retried.
 
-        While the store is known to be silent, one call at a time makes one attempt, and the others fail at once.
+        While the store is known to be silent, one call at a time makes one attempt, and other calls fail at once.
 
         Args:
-            doing: what it is, for the error's text: "get a/b".
-            act: repeatable; what it raises itself, other than `Damaged`, is passed on at once.
+            doing: the action, for the error's text: "get a/b".
+            act: must be repeatable. Exceptions that it raises itself, other than `Damaged`, pass through at once.
 
         Raises:
-            DamagedObject: other bytes than were put came each time.
-            OSError: an outage, EIO; or something to be mended, EINVAL, and its text says what.
+            DamagedObject: every attempt got other bytes than were put.
+            OSError: an outage (EIO); or a fault that an operator must correct (EINVAL), and the text says how.
         """
         with self._availability().trying() as is_probe:
             return self._try(doing, act, 1 if is_probe else ATTEMPTS)
 
     def _try(self, doing: str, act: Callable[[Any], T], attempts: int) -> T:
         begun = time.monotonic()
-        # A store may fall silent twice in one attempt: before its answer and within it.
+        # A store may fall silent twice in one attempt: before its response and within it.
         latest = begun + self._patience_seconds - self._connect_seconds - 2 * self._read_seconds
         pause = FIRST_PAUSE
         attempt = 1
@@ -161,36 +160,43 @@ class S3Client:
                         raise WrongBytes(text) from error
                     raise OSError(errno.EIO if may_pass(error) else errno.EINVAL, text) from error
                 log.info(
-                    "S3 bucket %s, %s, attempt %d: %s; again.", self.bucket, doing, attempt, _describe_error(error)
+                    "S3 bucket %s, %s, attempt %d: %s; trying again.",
+                    self.bucket,
+                    doing,
+                    attempt,
+                    _describe_error(error),
                 )
             time.sleep(wait)
             pause = min(pause * 2, LONGEST_PAUSE)
             attempt += 1
 
     def _availability(self) -> Availability:
-        known = self._known
-        if known is None or known[0] != os.getpid():
-            # A process that was forked must not wait for a lock that a thread of its parent holds.
+        availability = self._availability_of_process
+        if availability is None or availability[0] != os.getpid():
+            # The lock is used only here: a forked process must not wait for a lock that a thread of its parent holds.
             with _making:
-                known = self._known
-                if known is None or known[0] != os.getpid():
-                    self._known = known = os.getpid(), Availability(_outage, self._read_seconds)
-        return known[1]
+                availability = self._availability_of_process
+                if availability is None or availability[0] != os.getpid():
+                    self._availability_of_process = availability = (
+                        os.getpid(),
+                        Availability(_outage, self._read_seconds),
+                    )
+        return availability[1]
 
     def _client(self) -> Any:
-        made = self._made
-        if made is None or made[0] != os.getpid():
+        client = self._client_of_process
+        if client is None or client[0] != os.getpid():
             with _making:
-                made = self._made
-                if made is None or made[0] != os.getpid():
-                    self._made = made = os.getpid(), self._make()
-        return made[1]
+                client = self._client_of_process
+                if client is None or client[0] != os.getpid():
+                    self._client_of_process = client = os.getpid(), self._make()
+        return client[1]
 
     def _make(self) -> Any:
-        # At debug level botocore logs whole headers, and with them session tokens.
+        # At debug level, botocore logs whole headers, including session tokens.
         chatty = logging.getLogger("botocore")
         chatty.setLevel(max(chatty.level, logging.INFO))
-        # Its own session, since those are not for threads; a client is.
+        # A session of its own: sessions are not thread-safe, clients are.
         session = botocore.session.Session()
         session.register_component("data_loader", _loader)
         region = self._region or session.get_config_variable("region")
@@ -200,9 +206,9 @@ class S3Client:
             retries={"total_max_attempts": 1},
             max_pool_connections=CONNECTIONS,
             tcp_keepalive=True,
-            # Signed addresses too: the older kind cannot bind a header.
+            # Also for signed URLs: the older signature version cannot bind a header.
             signature_version="s3v4",
-            # Packshot sends and verifies SHA-256 itself; other stores stumble over botocore's trailers.
+            # Packshot sends and verifies SHA-256 itself; some other stores fail on botocore's trailers.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
             s3={"addressing_style": "path" if self._endpoint_url else "auto"},
@@ -221,27 +227,27 @@ def _outage(error: Exception) -> OSError | None:
 
 
 def status_of(error: ClientError) -> int:
-    """Return the HTTP status of an answer that boto3 raised; 0 if it came without one."""
+    """Return the HTTP status of a response that boto3 raised; 0: it has none."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
 def code_of(error: ClientError) -> str:
-    """Return S3's own word for an answer that boto3 raised, "NoSuchKey"; of a HEAD the status as text."""
+    """Return S3's error code of a response that boto3 raised, such as "NoSuchKey"; for a HEAD, the status as text."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def _skew_of(error: ClientError) -> float | None:
-    """Return the seconds by which this machine's clock is ahead of the store's; None: they agree well enough."""
-    said = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    """Return how many seconds this machine's clock is ahead of the store's; None: within the permitted difference."""
+    date = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
     try:
-        skew = time.time() - parsedate_to_datetime(said).timestamp()
+        skew = time.time() - parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
         return None
     return skew if abs(skew) > _MAX_SKEW else None
 
 
 def may_pass(error: Exception) -> bool:
-    """Whether asking again may well get another answer."""
+    """Whether a retry may succeed."""
     if isinstance(error, ClientError):
         return status_of(error) in _PASSING_STATUS or code_of(error) in _PASSING_CODES
     if isinstance(error, SSLError):
@@ -252,12 +258,12 @@ def may_pass(error: Exception) -> bool:
 def _describe_error(error: Exception) -> str:
     if isinstance(error, ClientError):
         code, status = code_of(error), status_of(error)
-        said = error.response.get("Error", {}).get("Message", "")
-        mend = _MEND.get(code) or (_DENIED if status in (401, 403) else None)
+        message = error.response.get("Error", {}).get("Message", "")
+        advice = _ADVICE.get(code) or (_DENIED if status in (401, 403) else None)
         if status in (401, 403) and (skew := _skew_of(error)):
-            # The answer to a HEAD has no body, which would say RequestTimeTooSkewed.
-            mend = f"{_CLOCK} (it is {abs(skew) / 60:.0f} minutes {'ahead' if skew > 0 else 'behind'} of the store's)"
-        return f"{mend} ({status} {code})" if mend else f"the store answered {status} {code} {str(said)[:200]!r}"
+            # The response to a HEAD has no body, which would name RequestTimeTooSkewed.
+            advice = f"{_CLOCK} (it is {abs(skew) / 60:.0f} minutes {'ahead' if skew > 0 else 'behind'} of the store's)"
+        return f"{advice} ({status} {code})" if advice else f"the store answered {status} {code} {str(message)[:200]!r}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError | CredentialRetrievalError):
         return f"no credentials were found: {_CREDENTIALS}"
     if isinstance(error, Damaged):

@@ -1,4 +1,4 @@
-"""Direct access of clients to a bucket of S3: presigned requests, and the objects that clients put."""
+"""Presigned requests by which clients access a bucket directly, and the objects that clients put."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -11,11 +11,11 @@ from packshot.storage.s3_client import Damaged, S3Client
 
 
 class S3DirectAccess(DirectAccess):
-    """Sign requests for clients, and read what they put. Such objects have none of Packshot's metadata.
+    """Sign requests for clients, and read what they put. Such objects lack Packshot's metadata.
 
     Args:
-        prefix: what every key has before it in the bucket.
-        signer: the bucket by the address that clients know.
+        prefix: text before every key in the bucket.
+        signer: client for the bucket at the address that clients use.
     """
 
     def __init__(self, prefix: str, client: S3Client, signer: S3Client) -> None:
@@ -76,7 +76,7 @@ class S3DirectAccess(DirectAccess):
         finally:
             body.close()
         if size != answer["ContentLength"]:
-            raise Damaged(f"{key}: {size} bytes came instead of {answer['ContentLength']}")
+            raise Damaged(f"{key}: expected {answer['ContentLength']} bytes, got {size}")
         return size, digest.hexdigest()
 
     def _place(self, key: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""One object of S3: its bytes and metadata as requests send them and answers bring them."""
+"""Convert the bytes and metadata of one object to and from S3 requests and responses."""
 
 import errno
 from base64 import b64decode
@@ -16,12 +16,12 @@ from urllib3.exceptions import HTTPError
 from packshot.storage.base import CHUNK_BYTES, DamagedObject, Metadata, Stored
 from packshot.storage.s3_client import Damaged, WrongBytes
 
-# A body in memory is sent by one call that has `connect_seconds` for all of it; of a file, each part has.
+# Larger bodies in memory are sent as a file. `connect_seconds` limits a whole body of bytes, but each part of a file.
 _SENT_AT_ONCE_BYTES = 1 << 18
 
 
 class Body:
-    """The body of an answer, measured and digested while it is read."""
+    """The body of a response; its size and digest are checked while it is read."""
 
     def __init__(self, raw: Any, stored: Stored) -> None:
         self._raw = raw
@@ -36,7 +36,7 @@ class Body:
         try:
             chunk: bytes = self._raw.read(min(size, self._left))
             if len(chunk) == self._left:
-                self._raw.read(1)  # The end, which gives the connection back.
+                self._raw.read(1)  # Read to the end, which returns the connection to the pool.
         except (BotoCoreError, HTTPError, OSError) as error:
             raise Damaged(f"{self._stored.key}: the store broke off within the body: {error}") from error
         self._left -= len(chunk)
@@ -55,7 +55,7 @@ class Body:
 
 
 def headers_of(stored: Stored) -> dict[str, Any]:
-    """Return what a request to put an object says about it."""
+    """Return the parameters for S3's put request that describe the object."""
     metadata = stored.metadata
     kept = {"sha256": stored.sha256, "size": str(stored.size), "put-at": stored.modified_at.isoformat()}
     if metadata.tags:
@@ -67,22 +67,22 @@ def headers_of(stored: Stored) -> dict[str, Any]:
 
 
 def stored_of(key: str, answer: dict[str, Any]) -> Stored:
-    """Return what an answer says about an object.
+    """Return what a response says about an object.
 
     Raises:
         DamagedObject: the metadata is not what `headers_of` wrote.
     """
-    # Some stores send the names back in capitals.
+    # Some stores return the names in capitals.
     kept = {name.lower(): value for name, value in answer["Metadata"].items()}
     try:
-        # What was uploaded past Packshot, or long ago, has no size there.
+        # An object that an old release or another program put has no size in its metadata.
         if int(kept.get("size", answer["ContentLength"])) != answer["ContentLength"]:
-            text = f"{key}: it has {answer['ContentLength']} bytes instead of {kept['size']}"
+            text = f"{key}: expected {kept['size']} bytes, got {answer['ContentLength']}"
             raise DamagedObject(errno.EIO, text)
         return Stored(
             key=key,
             size=answer["ContentLength"],
-            # What was uploaded past Packshot has only the store's checksum, if it was sent with one.
+            # An object that another program put has at most the store's checksum.
             sha256=kept.get("sha256") or b64decode(answer["ChecksumSHA256"], validate=True).hex(),
             metadata=Metadata(
                 content_type=answer["ContentType"],
@@ -95,13 +95,13 @@ def stored_of(key: str, answer: dict[str, Any]) -> Stored:
         )
     except (ValueError, KeyError):
         raise DamagedObject(
-            errno.EIO, f"{key}: its metadata is damaged, or something else than Packshot put it"
+            errno.EIO, f"{key}: its metadata is damaged, or a program other than Packshot put it"
         ) from None
 
 
 @contextmanager
 def sendable(body: bytes | Path) -> Iterator[bytes | BinaryIO]:
-    """Open a body as the client library takes it: small ones as bytes, larger ones as a file to be read in parts."""
+    """Open a body for the client library: a small one as bytes, a larger one as a file that is read in parts."""
     if isinstance(body, bytes) and len(body) <= _SENT_AT_ONCE_BYTES:
         yield body
         return

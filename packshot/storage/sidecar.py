@@ -1,4 +1,4 @@
-"""The note beside each object of a folder: its metadata and digest, as JSON."""
+"""The sidecar file of each object in a folder store: its metadata and digest, as JSON."""
 
 import errno
 import json
@@ -11,15 +11,15 @@ from packshot.storage.base import DamagedObject, Metadata, Stored
 
 
 def sidecar_path(path: Path) -> Path:
-    """Return where the note on the object at `path` is.
+    """Return the path of the sidecar of the object at `path`.
 
-    Its name starts with a dot, and no segment of a key does.
+    Its name starts with a dot, unlike any segment of a key.
     """
     return path.with_name(f".{path.name}.meta.json")
 
 
 def dump_sidecar(stored: Stored) -> bytes:
-    """Write the note; `load_sidecar(stored.key, dump_sidecar(stored)) == stored`."""
+    """Write a sidecar; `load_sidecar(stored.key, dump_sidecar(stored)) == stored`."""
     note = {
         "size": stored.size,
         "sha256": stored.sha256,
@@ -32,7 +32,7 @@ def dump_sidecar(stored: Stored) -> bytes:
 
 
 def load_sidecar(key: str, text: bytes) -> Stored:
-    """Read the note on the object `key`.
+    """Read the sidecar of the object `key`.
 
     Raises:
         ValueError, KeyError, TypeError: it is damaged.
@@ -48,10 +48,11 @@ def load_sidecar(key: str, text: bytes) -> Stored:
 
 
 def read_sidecar(key: str, path: Path, body: BinaryIO) -> Stored | None:
-    """Return what belongs to the open `body`, None if it was deleted or replaced meanwhile.
+    """Return the sidecar's content for the open `body`; None: the object was deleted or replaced meanwhile.
 
-    Readers take no lock. A sidecar changes only while there is no body, so one that
-    was read before the very file that is open was seen in its place is that file's.
+    Readers take no lock. A sidecar changes only while no body exists. So if the opened file is still at its path
+    after
+    the sidecar was read, the sidecar belongs to that file.
 
     Raises:
         OSError: the object is damaged.
@@ -71,5 +72,7 @@ def read_sidecar(key: str, path: Path, body: BinaryIO) -> Stored | None:
     except (ValueError, KeyError, TypeError):
         raise DamagedObject(errno.EIO, "The object has no readable sidecar", str(path)) from None
     if stored.size != opened.st_size:
-        raise DamagedObject(errno.EIO, f"The object has {opened.st_size} bytes instead of {stored.size}", str(path))
+        raise DamagedObject(
+            errno.EIO, f"The object is damaged: expected {stored.size} bytes, got {opened.st_size}", str(path)
+        )
     return stored

@@ -1,4 +1,4 @@
-"""Try out how clients send uploads to a store past the application, for `packshot doctor`."""
+"""Check that clients can send uploads directly to a store, for `packshot doctor`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +18,11 @@ _TIMEOUT = urllib3.Timeout(connect=3.0, read=5.0)
 
 
 class UploadRefused(OSError):
-    """The store does not take an upload that was signed for it."""
+    """The store refuses an upload that was signed for it."""
 
 
 class StoreUnreachable(OSError):
-    """There is no answer at the address by which clients know the store."""
+    """The address by which clients reach the store does not answer."""
 
 
 def try_upload(store: ObjectStore, direct: DirectAccess, method: str) -> None:
@@ -32,9 +32,9 @@ def try_upload(store: ObjectStore, direct: DirectAccess, method: str) -> None:
         method: `presigned_post` or `presigned_put`.
 
     Raises:
-        StoreUnreachable: there is no answer at the address that clients know.
+        StoreUnreachable: the address that clients use does not answer.
         UploadRefused: the store refuses the upload, or does not have it afterwards.
-        OSError: the store is away.
+        OSError: the store is down.
     """
     key = f"{FOLDER}/{uuid4().hex}"
     body = key.encode()
@@ -49,7 +49,7 @@ def try_upload(store: ObjectStore, direct: DirectAccess, method: str) -> None:
             try:
                 direct.receive(key, received, max_bytes=len(body))
             except (NoSuchObject, TooManyBytes):
-                raise UploadRefused("the store does not have what it took") from None
+                raise UploadRefused("the store accepted an upload and does not have it") from None
             if received.read_bytes() != body:
                 raise UploadRefused("the store has other bytes than were sent")
     finally:
@@ -57,7 +57,7 @@ def try_upload(store: ObjectStore, direct: DirectAccess, method: str) -> None:
 
 
 def find_working_method(store: ObjectStore, direct: DirectAccess, methods: Sequence[str]) -> str | None:
-    """Return the first method by which the store takes an upload; None: there is none."""
+    """Return the first method by which the store accepts an upload; None: none works."""
     for method in methods:
         try:
             try_upload(store, direct, method)
@@ -71,7 +71,7 @@ def _send(ticket: Ticket, body: bytes) -> None:
     with make_pool(retries=False, timeout=_TIMEOUT) as pool:
         try:
             if ticket.method == "POST":
-                # The file is the last field: a store ignores what comes after it.
+                # The file is the last field: a store ignores fields after it.
                 fields: dict[str, str | bytes | tuple[str, str | bytes, str]] = {
                     **ticket.fields,
                     "file": ("check", body, _MEDIA_TYPE),
@@ -80,6 +80,6 @@ def _send(ticket: Ticket, body: bytes) -> None:
             else:
                 answer = pool.request("PUT", ticket.url, body=body, headers=dict(ticket.headers))
         except HTTPError as error:
-            raise StoreUnreachable(f"there is no answer ({type(error).__name__})") from error
+            raise StoreUnreachable(f"the address does not answer ({type(error).__name__})") from error
     if not 200 <= answer.status < 300:
         raise UploadRefused(f"the store answers {answer.status}")

@@ -1,4 +1,4 @@
-"""Trying out again and again whether a store takes an object, gives it back and deletes it; nothing is left behind."""
+"""Check repeatedly that a store puts, returns and deletes an object; no object stays behind."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -7,16 +7,16 @@ from uuid import uuid4
 
 from packshot.storage.base import Metadata, NoSuchObject, ObjectStore
 
-# No tenant's name has a dot in it.
+# Names of tenants have no dot.
 FOLDER = "packshot.check"
 CHECK_METADATA = Metadata("application/octet-stream", "no-store", ("packshot", "t:check"))
-# What is older was left by a process that was killed.
+# Older objects were left by a process that was killed.
 STALE = timedelta(hours=1)
 _MOST_STALE = 100
 
 
 class WrongBytes(OSError):
-    """The store gives back other bytes than were put."""
+    """The store returns other bytes than were put."""
 
 
 class WriteCheck:
@@ -28,10 +28,10 @@ class WriteCheck:
         self._swept = False
 
     def run(self) -> None:
-        """Try the store out.
+        """Run one check.
 
         Raises:
-            OSError: it does not do what it should; nothing more is put before what was left is deleted.
+            OSError: the store fails. The next check first deletes what this one left.
         """
         if not self._swept:
             self._sweep()
@@ -43,16 +43,16 @@ class WriteCheck:
             self._store.put(key, body, CHECK_METADATA)
             try:
                 if self._store.get(key)[0] != body:
-                    raise WrongBytes("The store gives back other bytes than were put.")
+                    raise WrongBytes("The store returns other bytes than were put.")
             except NoSuchObject:
-                raise WrongBytes("The store does not have what was put.") from None
+                raise WrongBytes("The store does not have an object that was just put.") from None
         finally:
-            with suppress(OSError):  # Deleted at the next check; the first fault is the one to tell.
+            with suppress(OSError):  # The next check deletes it; the first fault is the one to report.
                 self._store.delete(key)
                 self._left = None
 
     def _sweep(self) -> None:
-        """Delete what processes that were killed have left."""
+        """Delete what killed processes left."""
         for key in list(islice(self._store.list(f"{FOLDER}/"), _MOST_STALE)):
             stored = self._store.head(key)
             if stored is not None and datetime.now(UTC) - stored.modified_at > STALE:
@@ -61,5 +61,5 @@ class WriteCheck:
 
 
 def is_check(key: str) -> bool:
-    """Whether an object is one that is put to try the store out."""
+    """Whether an object belongs to a check."""
     return key.startswith(f"{FOLDER}/")

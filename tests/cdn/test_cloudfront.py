@@ -139,7 +139,7 @@ def test_a_purge_is_invalidated_twice_and_a_lost_answer_is_not_a_third(
     cloudfront.dropped = 2
     front.carry()
     assert front.row().state is PurgeState.RUNNING
-    assert "CloudFront cannot be asked" in (front.row().error or "")
+    assert "CloudFront does not answer" in (front.row().error or "")
     front.let_pass(timedelta(seconds=2))
     front.carry()
     assert (front.row().provider_id, front.row().error) == ("I1", None)
@@ -205,7 +205,7 @@ def test_doctors_check_says_what_is_wrong_and_how_to_mend_it(
         other.check()
     with running() as gone:
         pass
-    with pytest.raises(OSError, match="CloudFront cannot be asked"):
+    with pytest.raises(OSError, match="CloudFront does not answer"):
         purger_of(gone).check()
     for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.delenv(f"AWS_{name}")

@@ -37,7 +37,7 @@ def test_beyond_its_hourly_limit_it_is_waited_for(fastly: Fastly) -> None:
 
 
 def test_what_is_wrong_is_said_with_how_to_mend_it_and_without_the_token(fastly: Fastly) -> None:
-    assert purger_of(fastly).check() == "Fastly, which knows service and token"
+    assert purger_of(fastly).check() == "Fastly, which accepts service and token"
     with pytest.raises(OSError, match="correct PACKSHOT_FASTLY_TOKEN") as unknown:
         purger_of(fastly, token="another-secret").check()
     with pytest.raises(OSError, match="correct PACKSHOT_FASTLY_SERVICE"):

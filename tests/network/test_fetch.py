@@ -34,7 +34,7 @@ def test_redirects_are_followed_and_counted(host: Host, tmp_path: Path) -> None:
         host.answers[f"/{number}"] = leading(f"/{number + 1}", (301, 302, 303, 307, 308)[number])
     host.answers["/5"] = giving(BODY)
     assert fetch(host.url("/2"), tmp_path / "a", max_bytes=10**6, allowed=HERE).url == host.url("/5")
-    with pytest.raises(FetchFailed, match="on and on"):
+    with pytest.raises(FetchFailed, match="redirects too often"):
         fetch(host.url("/1"), tmp_path / "b", max_bytes=10**6, allowed=HERE)
     assert not (tmp_path / "b").exists()
 
@@ -201,9 +201,9 @@ def test_a_host_that_sends_a_byte_now_and_then_is_given_up(tmp_path: Path, text:
 def test_nobody_there_is_a_refusal(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(FetchFailed, match="Nobody answers"):
+    with pytest.raises(FetchFailed, match="does not accept a connection"):
         fetch(f"http://127.0.0.1:{port}/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
-    with pytest.raises(FetchFailed, match="Nobody has that name"):
+    with pytest.raises(FetchFailed, match="name cannot be resolved"):
         fetch("http://nobody.invalid/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
 
 

@@ -228,9 +228,9 @@ def test_a_certificate_of_another_host_is_a_refusal(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     resolve(monkeypatch, "127.0.0.1")
     with raw_host(OK + b"Content-Length: 3\r\n\r\nabc", tls) as host:
-        with pytest.raises(FetchFailed, match="prove who it is"):
+        with pytest.raises(FetchFailed, match="certificate is not accepted"):
             get(host.port, tmp_path, scheme="https", name=name)
-        with pytest.raises(FetchFailed, match="prove who it is"):
+        with pytest.raises(FetchFailed, match="certificate is not accepted"):
             post(f"https://{name}:{host.port}/", b"{}", {}, allowed=HERE, seconds=20)
 
 

@@ -412,7 +412,7 @@ def test_what_was_sent_of_late_is_not_sent_once_keys_are_required(
         assert client.get(url).status_code == 200
     _, secret = access_keys.create_key(playground.caller, "web")
     access_keys.require_keys(playground.caller, required=True)
-    monkeypatch.setattr(playground.site.access_policy, "_until", 0)
+    monkeypatch.setattr(playground.site.access_policy, "_fresh_until", 0)
     for _ in range(3):
         assert client.get(url).status_code == 403
         assert client.get(url, headers={"X-Packshot-Access-Key": secret}).headers["cache-control"] == PRIVATE

@@ -84,7 +84,9 @@ class _Broken(FolderStore):
             super().delete(key)
 
 
-@pytest.mark.parametrize(("how", "said"), [("bytes", "other bytes"), ("list", "not list"), ("delete", "keeps what")])
+@pytest.mark.parametrize(
+    ("how", "said"), [("bytes", "other bytes"), ("list", "not list"), ("delete", "keeps a deleted")]
+)
 def test_each_fault_has_its_sentence(tmp_path: Path, how: str, said: str) -> None:
     (fault,) = check_store(_Broken(tmp_path / "objects", how))
     assert said in fault

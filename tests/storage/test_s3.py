@@ -166,7 +166,7 @@ def test_an_object_put_past_packshot_has_the_checksum_it_was_sent_with(s3: Seawe
     assert found.metadata == Metadata("image/png", None, ())
     assert abs(found.modified_at.timestamp() - time.time()) < 60
     assert store.get("with") == (b"body", found)
-    with pytest.raises(OSError, match="something else than Packshot put it"):
+    with pytest.raises(OSError, match="a program other than Packshot put it"):
         store.head("without")
 
 
@@ -424,7 +424,7 @@ def test_a_missing_bucket_is_named(open_store: Callable[..., S3Store], use: str)
     store = open_store(bucket="packshot-nowhere")
     error = failure(uses(store)[use])
     assert "S3 bucket packshot-nowhere" in str(error)
-    assert "the bucket does not exist: make it" in str(error)
+    assert "the bucket does not exist: create it" in str(error)
 
 
 @pytest.mark.parametrize("use", ["put", "get", "head"])
@@ -454,7 +454,11 @@ def test_credentials_that_do_not_do_say_what_to_mend(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     key, secret, expected = {
-        "secret": (s3.access_key, "a-wrong-secret-key", "the secret key is not that of the access key|access denied"),
+        "secret": (
+            s3.access_key,
+            "a-wrong-secret-key",
+            "the secret key does not belong to the access key|access denied",
+        ),
         "key": ("nobody", "a-wrong-secret-key", "the store does not know this access key|access denied"),
         "right": (s3.denied_key, s3.denied_secret, "access denied"),
         "none": ("", "", "no credentials were found"),

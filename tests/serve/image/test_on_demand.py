@@ -33,7 +33,7 @@ def set_policy(playground: Playground, policy: OnDemand) -> None:
     _, job = tenants.update_tenant(playground.caller, {"on_demand": policy})
     assert job is None, "no planned picture changes"
     # As a request a second later.
-    playground.site.access_policy._until = playground.site.access_policy._read_at = float("-inf")
+    playground.site.access_policy._fresh_until = playground.site.access_policy._read_at = float("-inf")
 
 
 def blobs(playground: Playground) -> set[str]:
