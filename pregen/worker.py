@@ -18,10 +18,10 @@ from pregen.services.collector import Collector
 from pregen.services.cost_recorder import CostRecorder
 from pregen.services.dispatcher import Dispatcher
 from pregen.services.eraser import Eraser
-from pregen.services.fetcher import UrlImporter
 from pregen.services.marker import Marker
 from pregen.services.purger import Purger
 from pregen.services.service import Service
+from pregen.services.url_importer import UrlImporter
 from pregen.services.webhook_sender import WebhookSender
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ MAINTENANCE_SECONDS = 1.0
 BULK_RINGS = 64
 
 
-class Pregen(QueueDoorbell):
+class Worker(QueueDoorbell):
     """Works on packs until it is stopped. One a process.
 
     Embedded, it is the only one of its data folder, and the folder's lock sees
@@ -65,8 +65,8 @@ class Pregen(QueueDoorbell):
         # No message waits in a process that is busy while another one is free;
         # and bulk work takes half of the threads at the most.
         self._worker.queue_prefetch = places
-        self._teller = WebhookSender(site)
-        self._fetcher = UrlImporter(site, self)
+        self._webhook_sender = WebhookSender(site)
+        self._url_importer = UrlImporter(site, self)
         self._eraser = Eraser(site)
         # With the seconds for which each is waited for; None: to its end.
         self._services: list[tuple[Service, float | None]] = [
@@ -86,8 +86,8 @@ class Pregen(QueueDoorbell):
         self._broker.emit_after("process_boot")
         self._worker.start()
         self.dispatcher.start()
-        self._teller.start()
-        self._fetcher.start()
+        self._webhook_sender.start()
+        self._url_importer.start()
         for service, _ in self._services:
             service.start()
         if self._direct is not None:
@@ -102,16 +102,16 @@ class Pregen(QueueDoorbell):
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
         # All are told before any is waited for, so that their waits do not add up.
-        self._teller.stop()
-        self._fetcher.stop()
+        self._webhook_sender.stop()
+        self._url_importer.stop()
         for service, _ in self._services:
             service.stop()
         if self._direct is not None:
             self._direct.stop()
         self.dispatcher.stop()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
-        self._teller.join()
-        self._fetcher.join()
+        self._webhook_sender.join()
+        self._url_importer.join()
         for service, seconds in self._services:
             service.join(seconds)
         if self._direct is not None:
@@ -124,7 +124,7 @@ class Pregen(QueueDoorbell):
     def wake(self) -> None:
         """Look for due work now."""
         self.dispatcher.wake()
-        self._fetcher.wake()
+        self._url_importer.wake()
         self._eraser.wake()
 
     def _can_ring(self) -> bool:

@@ -67,7 +67,7 @@ def require_keys(caller: Caller, *, required: bool) -> None:
             purges.order_purge(tx, scope="tenant", cause=cause, tags=[tenant_tag(caller.tenant)], erasing=True)
 
 
-def revoke_access(caller: Caller, seen: Callable[[int], None] = lambda _: None, *, again: bool = False) -> int:
+def withdraw_variants(caller: Caller, seen: Callable[[int], None] = lambda _: None, *, again: bool = False) -> int:
     """Move a tenant's blobs to where no CDN looks, and have copies of them purged; return how many there were.
 
     Copies are purged of blobs that were moved before as well: everybody could see them while no keys were required.

@@ -11,7 +11,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.errors import Forbidden
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
-from resolvers.urls.build import Urls, urls_of
+from resolvers.urls.build import Urls, tenant_urls
 
 
 class Scope(StrEnum):
@@ -73,7 +73,7 @@ class Caller:
     @property
     def urls(self) -> Urls:
         """Where the tenant's pictures are found."""
-        return urls_of(self.site, self.origin, self.tenant)
+        return tenant_urls(self.site, self.origin, self.tenant)
 
     @property
     def can_sign(self) -> bool:

@@ -18,7 +18,7 @@ from packshot.model import Snapshot
 from packshot.variants.change import Change
 from resolvers.caller import Caller
 from resolvers.changing import changes
-from resolvers.orders import order_packs, ring_for
+from resolvers.orders import order_packs, ring_doorbell
 
 MAX_PACKS = 100
 
@@ -75,11 +75,11 @@ def regenerate_packs(
         NotFound: one of them is no pack of this tenant; nothing is ordered then.
         BadState: all anew, while another change is being prepared.
     """
-    wanted = name_packs(pack_ids)
+    wanted = check_pack_ids(pack_ids)
     with caller.write() as tx:
         if mode is RegenerateMode.REFRESH:
             hold_configuration(tx)
-        read_named(tx, wanted)
+        read_existing_packs(tx, wanted)
         if mode is RegenerateMode.REFRESH:
             change = Change(refreshed_packs=frozenset(wanted))
             job = changes.refresh(caller, tx, change, priority=priority, location=None)
@@ -90,11 +90,11 @@ def regenerate_packs(
             )
             ledger.retry_failures(tx, wanted)
         caller.answer(job=f"job:{job.id}")
-    ring_for(caller, wanted, priority)
+    ring_doorbell(caller, wanted, priority)
     return job
 
 
-def name_packs(pack_ids: Sequence[str]) -> list[str]:
+def check_pack_ids(pack_ids: Sequence[str]) -> list[str]:
     """Return the packs of a job's scope, each once.
 
     Raises:
@@ -111,7 +111,7 @@ def name_packs(pack_ids: Sequence[str]) -> list[str]:
     return wanted
 
 
-def read_named(tx: Tx, wanted: Sequence[str]) -> dict[str, Snapshot]:
+def read_existing_packs(tx: Tx, wanted: Sequence[str]) -> dict[str, Snapshot]:
     """Return the snapshots of the packs of a job's scope.
 
     Raises:

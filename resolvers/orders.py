@@ -28,20 +28,22 @@ def order_packs(
     caller rings; should that be lost, the dispatcher rings again. With `job_only`
     nothing was changed that needs it, so that the orders end with the job.
     """
-    job = jobs.create_job(tx, JobKind.REGENERATE, priority, pack_id=the_one(pack_ids), check_store=check_store, by=by)
+    job = jobs.create_job(
+        tx, JobKind.REGENERATE, priority, pack_id=single_pack_id(pack_ids), check_store=check_store, by=by
+    )
     snapshots = read_snapshots(tx, pack_ids)
     totals = {id: len(planned_all(snapshot, limit=site.limit)) for id, snapshot in snapshots.items()}
     job_items.enqueue_packs(tx, job, totals, job_only=job_only)
     return jobs.get_job(tx, job.id)
 
 
-def the_one(pack_ids: Iterable[str]) -> str | None:
+def single_pack_id(pack_ids: Iterable[str]) -> str | None:
     """Return the pack if there is one only; None: there are several."""
     named = set(pack_ids)
     return named.pop() if len(named) == 1 else None
 
 
-def ring_for(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:
+def ring_doorbell(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:
     """Tell the worker of orders that have just been committed."""
     if priority is Priority.BULK:
         caller.doorbell.wake()

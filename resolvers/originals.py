@@ -14,7 +14,7 @@ from packshot.model import Original, Snapshot
 from packshot.originals.ingest import digest_file, fetch_original, keep_original
 from packshot.site import Site, original_key
 from resolvers.caller import Caller
-from resolvers.orders import order_packs, ring_for
+from resolvers.orders import order_packs, ring_doorbell
 from resolvers.uploads import check_upload
 from resolvers.urls.build import original_url
 from resolvers.urls.signatures import is_signed, sign
@@ -72,7 +72,7 @@ def set_original(
         ledger.retry_failures(tx, [pack_id])
         caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
-    ring_for(caller, [pack_id])
+    ring_doorbell(caller, [pack_id])
     return snapshot, job
 
 

@@ -16,7 +16,7 @@ from packshot.errors import Invalid, Limit, PackshotError, Taken, dump_error, lo
 from packshot.geometry import Crop
 from packshot.model import Focus, Original, Snapshot
 from resolvers.caller import Caller
-from resolvers.orders import order_packs, ring_for, the_one
+from resolvers.orders import order_packs, ring_doorbell, single_pack_id
 from resolvers.originals import Source, take_original
 from resolvers.packs import SHOWN_BY, PackLocationPatch, pack_location_values
 
@@ -94,7 +94,7 @@ def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
             job = jobs.get_job(tx, job_ids[placed.pack_id])
             caller.answer(job=f"job:{job.id}")
     if job is not None:
-        ring_for(caller, [placed.pack_id])
+        ring_doorbell(caller, [placed.pack_id])
         caller.doorbell.wake()
     return snapshot, job
 
@@ -242,7 +242,9 @@ def _order(caller: Caller, tx: Tx, done: Sequence[_Placed], priority: Priority) 
         job_ids |= dict.fromkeys(changed, job.id)
     urls = {(placed.pack_id, location): url for placed in done for location, url in placed.urls.items()}
     if urls:
-        job = jobs.create_job(tx, JobKind.IMPORT, priority, pack_id=the_one(id for id, _ in urls), by=caller.subject)
+        job = jobs.create_job(
+            tx, JobKind.IMPORT, priority, pack_id=single_pack_id(id for id, _ in urls), by=caller.subject
+        )
         url_imports.order_imports(tx, job, urls)
         job_ids |= dict.fromkeys((pack_id for pack_id, _ in urls), job.id)
     return job_ids

@@ -9,16 +9,17 @@ from packshot.catalog.database.pages import Page
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.packs import packs
 from packshot.catalog.packs.packs import PackFilter, PackOrder
-from packshot.catalog.variants import ledger
+from packshot.catalog.variants import ledger, tombstones
 from packshot.catalog.variants.ledger import Entry
 from packshot.catalog.work import url_imports
 from packshot.catalog.work.jobs import Job
 from packshot.errors import BadState, Invalid, PackshotError
 from packshot.geometry import Crop
+from packshot.maintenance.erase import order_erasure, set_tombstone
 from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from packshot.variants.key import Key
 from resolvers.caller import Caller
-from resolvers.orders import order_packs, ring_for
+from resolvers.orders import order_packs, ring_doorbell
 from resolvers.pictures import Layout, Picture, assemble
 
 # What of a pack itself decides how its pictures look.
@@ -146,7 +147,7 @@ def update_pack(
             caller.answer(job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
     if job is not None:
-        ring_for(caller, [pack_id])
+        ring_doorbell(caller, [pack_id])
     return snapshot, job
 
 
@@ -160,6 +161,23 @@ def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = 
     with caller.write() as tx:
         packs.delete_pack(tx, pack_id, cause=f"deletePack by {caller.subject}", expected_version=expected_version)
         caller.answer(deleted_id=pack_id)
+
+
+def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
+    """Erase a pack, or what is left of one that was deleted, for good; return the job that does it.
+
+    Raises:
+        Invalid: the reason is empty or too long.
+        NotFound: there is no such pack in this tenant.
+        Gone: it was erased before.
+    """
+    tombstone, originals = set_tombstone(caller.site, caller.tenant, pack_id, reason=reason, by=caller.subject)
+    with caller.write() as tx:
+        tombstones.refuse_erased(tx, [pack_id], field=("id",))
+        job = order_erasure(tx, tombstone, originals)
+        caller.answer(job=f"job:{job.id}")
+    caller.doorbell.wake()
+    return job
 
 
 def edit_pack_locations(
@@ -189,7 +207,7 @@ def edit_pack_locations(
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
-    ring_for(caller, [pack_id])
+    ring_doorbell(caller, [pack_id])
     return snapshot, job
 
 
@@ -264,7 +282,7 @@ def remove_original(
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
-    ring_for(caller, [pack_id])
+    ring_doorbell(caller, [pack_id])
     return snapshot, job
 
 

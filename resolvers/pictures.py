@@ -145,7 +145,9 @@ class Layout:
         return tuple(dict.fromkeys(target.key for target in self.targets))
 
 
-def layout_at(snapshot: Snapshot, wanted: RequestedSource, *, limit: Size, opened: bool = False) -> Layout | None:
+def lay_out_location(
+    snapshot: Snapshot, wanted: RequestedSource, *, limit: Size, opened: bool = False
+) -> Layout | None:
     """Return the picture of one location; None: it has nothing to show.
 
     Args:
@@ -168,7 +170,7 @@ def _layout(snapshot: Snapshot, parts: Sequence[_Part], image: Target, limit: Si
     return replace(layout, signed=frozenset(layout.keys) - free)
 
 
-def layout_of(
+def lay_out_sources(
     snapshot: Snapshot, sources: Sequence[RequestedSource], *, limit: Size, opened: bool = False
 ) -> Layout | None:
     """Return a picture of several locations, the first whose media query fits being shown.

@@ -1,11 +1,31 @@
-"""Purges: what is or was to be removed from the CDN."""
+"""Purging by hand: what a CDN holds now, or whatever was rendered before a date."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
+from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.pages import Page
+from packshot.catalog.database.transaction import Tx, hold_configuration
+from packshot.catalog.packs import packs
 from packshot.catalog.purging import purges
 from packshot.catalog.purging.purges import Purge
+from packshot.catalog.variants import ledger, render_age
+from packshot.catalog.variants.ledger import VariantState
+from packshot.catalog.work import jobs
+from packshot.catalog.work.jobs import Job, JobKind
+from packshot.catalog.work.orders import Priority
+from packshot.errors import Invalid, Limit
+from packshot.variants.change import Change
+from packshot.variants.resolve import planned_all
+from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 from resolvers.caller import Caller
+from resolvers.caller import Scope as TokenScope
+from resolvers.changing import changes
+from resolvers.jobs import check_pack_ids, read_existing_packs
+from resolvers.orders import single_pack_id
+
+# They go live together, and until then another change of configuration waits.
+MOST_AT_ONCE, AT_ONCE = 1000, 100
 
 
 def list_purges(caller: Caller, *, first: int, after: str | None, total: bool = True) -> Page[Purge]:
@@ -18,3 +38,117 @@ def get_purges(caller: Caller, ids: Sequence[str]) -> dict[str, Purge]:
     """Return those purges of the tenant that there are, by id."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return purges.get_purges(tx, ids)
+
+
+def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | None) -> Job:
+    """Order that copies be purged: all of these packs, or all that was looked up at a location; else the tenant's.
+
+    Immutable URLs never go stale, so only packs' own go.
+
+    Raises:
+        Limit: no pack, or more than 100.
+        NotFound: one of them is no pack of this tenant, or there is no such location; nothing is ordered then.
+    """
+    with caller.write() as tx:
+        tenant = tx.tenant
+        if pack_ids is not None:
+            wanted = check_pack_ids(pack_ids)
+            read_existing_packs(tx, wanted)
+            tags = [make(tenant, pack_id) for pack_id in wanted for make in (pack_tag, erase_tag)]
+            scope, things = f"pack {wanted[0]}" if len(wanted) == 1 else f"{len(wanted)} packs", len(wanted)
+        elif location is not None:
+            packs.check_location(tx, location, "scope", "location")
+            scope, things, tags = f"location {location}", 1, [location_tag(tenant, location)]
+        else:
+            scope, things, tags = "tenant", 1, [tenant_tag(tenant)]
+        job = jobs.create_job(
+            tx,
+            JobKind.PURGE,
+            Priority.INTERACTIVE,
+            location=location,
+            pack_id=single_pack_id(pack_ids or ()),
+            total=things,
+            by=caller.subject,
+        )
+        purges.order_purge(tx, scope=scope, cause=f"purge by {caller.subject}", tags=tags, job_id=job.id)
+        caller.answer(job=f"job:{job.id}")
+    return job
+
+
+def refresh_older_than(
+    caller: Caller, before: datetime, *, limit: int, pack_ids: Sequence[str] | None, location: str | None
+) -> Job | None:
+    """Render again what was rendered before a date, of up to `limit` packs, the oldest first; None: there is nothing.
+
+    Of each all is rendered, beside what is live, and goes live together; then the CDN is purged of it.
+
+    Args:
+        pack_ids: only of these packs; None: of all.
+        location: only of packs whose pictures at this location are that old.
+
+    Raises:
+        Forbidden: the token may not order jobs.
+        Invalid: the date is yet to come.
+        Limit: more than 1,000 packs at a time, or none.
+        NotFound: one of them is no pack of this tenant, or there is no such location.
+        BadState: another change is being prepared.
+    """
+    caller.check(TokenScope.JOBS_WRITE)
+    if not 1 <= limit <= MOST_AT_ONCE:
+        raise Limit(
+            "So many packs cannot be rendered at once.",
+            field=("limit",),
+            expected=f"1 to {MOST_AT_ONCE}; then the next ones",
+            got=limit,
+        )
+    with caller.site.catalog.read(caller.tenant) as tx:
+        if before > tx.now:
+            # Else what it renders would be as old as that again.
+            raise Invalid("That moment is yet to come.", field=("rendered_before",), expected="a moment in the past")
+        wanted = None if pack_ids is None else check_pack_ids(pack_ids)
+        if wanted is not None:
+            read_existing_packs(tx, wanted)
+        if location is not None:
+            packs.check_location(tx, location, "scope", "location")
+        chosen = _choose(caller, tx, before, limit, wanted, location)
+    with caller.write() as tx:
+        hold_configuration(tx)
+        there = read_snapshots(tx, chosen)
+        if not there:
+            return None
+        change = Change(refreshed_packs=frozenset(there))
+        job = changes.refresh(caller, tx, change, priority=Priority.BULK, location=None)
+        caller.answer(job=f"job:{job.id}")
+    caller.doorbell.wake()
+    return job
+
+
+def _choose(
+    caller: Caller, tx: Tx, before: datetime, limit: int, pack_ids: Sequence[str] | None, location: str | None
+) -> list[str]:
+    chosen: list[str] = []
+    for portion in render_age.iterate_oldest(
+        tx, before, pack_ids=pack_ids, location=location, portion=max(limit, AT_ONCE)
+    ):
+        old = _find_old(caller, tx, before, portion, location)
+        for pack_id in portion:
+            if pack_id in old:
+                chosen.append(pack_id)
+                if len(chosen) == limit:
+                    return chosen
+    return chosen
+
+
+def _find_old(caller: Caller, tx: Tx, before: datetime, pack_ids: Sequence[str], location: str | None) -> set[str]:
+    """Return the packs of which something that is current was rendered before a moment."""
+    # What was replaced a moment ago may not be marked yet, so this does not trust the marks.
+    planned, shown = [], []
+    for pack_id, snapshot in read_snapshots(tx, pack_ids).items():
+        targets = planned_all(snapshot, location, limit=caller.site.limit)
+        planned += [target.key for target in targets]
+        shown += list(dict.fromkeys((pack_id, target.key.location, target.key.fingerprint) for target in targets))
+    old = {pack_id for pack_id, _, _ in ledger.find_rendered_before(tx, shown, before)}
+    for entry in ledger.read_entries(tx, planned).values():
+        if entry.state is VariantState.READY and entry.rendered_at is not None and entry.rendered_at < before:
+            old.add(entry.key.split("/")[1])
+    return old

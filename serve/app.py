@@ -19,7 +19,7 @@ from packshot.errors import PackshotError
 from packshot.settings.types import split_list
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
-from pregen.worker import Pregen
+from pregen.worker import Worker
 from schema.request.threads import Threads, ThreadsBusy
 from serve.admin.cross_origin import CrossOrigin
 from serve.admin.graphql import AdminGraphQL
@@ -132,16 +132,16 @@ def refreshing(keys: KeySet | None, within: Lifespan[Starlette] | None) -> Lifes
     return lifespan
 
 
-def working(pregen: Pregen) -> Lifespan[Starlette]:
+def working(worker: Worker) -> Lifespan[Starlette]:
     """Return a lifespan in which the embedded worker works."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        await anyio.to_thread.run_sync(pregen.start)
+        await anyio.to_thread.run_sync(worker.start)
         try:
             yield
         finally:
-            await anyio.to_thread.run_sync(pregen.stop)
+            await anyio.to_thread.run_sync(worker.stop)
 
     return lifespan
 

@@ -27,7 +27,7 @@ from packshot.catalog.variants import ledger
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
 from packshot.variants.resolve import planned_all
-from resolvers.pictures import Picture, RequestedSource, assemble, layout_at
+from resolvers.pictures import Picture, RequestedSource, assemble, lay_out_location
 from resolvers.urls.build import Urls
 from schema.build import schema
 from schema.request.context import Context
@@ -119,7 +119,7 @@ def _by_hand(playground: Playground, first: int) -> str:
         page = packs.list_packs(tx, first=first, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC)
         ids = [pack.id for pack in page.items]
         layouts = {
-            (id, name): layout_at(snapshot, RequestedSource(location=name), limit=site.limit)
+            (id, name): lay_out_location(snapshot, RequestedSource(location=name), limit=site.limit)
             for id, snapshot in read_snapshots(tx, ids).items()
             for name in sorted(snapshot.locations)
         }

@@ -18,14 +18,14 @@ def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     if job.cursor is None:
         return
     pack_ids, cursor = job_portions.next_portion(tx, job, size)
-    totals, stored = count_wanted(tx, job, pack_ids, limit=limit)
+    totals, stored = count_variants(tx, job, pack_ids, limit=limit)
     enqueued = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, stored=stored, job_only=True)
     if enqueued and job.check_store:
         # Orders before variants, as the end of a refresh takes them.
         ledger.retry_failures(tx, sorted(totals))
 
 
-def count_wanted(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
+def count_variants(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
     """Return how many variants a job wants of each pack that needs work, and how many of the others are there.
 
     A change that is prepared needs no work on a pack of which all is rendered

@@ -21,7 +21,7 @@ from packshot.variants.resolve import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PackWork:
     """What is to be done with one pack, as it was at the claim.
 
     Attributes:
@@ -53,7 +53,7 @@ Outcomes = dict[str, StoredVariant | FailedVariant]
 
 
 @dataclass(frozen=True, slots=True)
-class RenderedWork:
+class RenderedPack:
     """What became of one pack.
 
     Attributes:
@@ -61,12 +61,12 @@ class RenderedWork:
         unrecorded: those of them that the ledger does not have yet; it counts each time it is told of a refusal.
     """
 
-    work: Work
+    work: PackWork
     outcomes: Outcomes
     unrecorded: Outcomes
 
 
-def write_down(tx: Tx, site: Site, done: Sequence[RenderedWork], is_newest: dict[str, bool]) -> None:
+def record_results(tx: Tx, site: Site, done: Sequence[RenderedPack], is_newest: dict[str, bool]) -> None:
     """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
     if not done:
         return
@@ -98,7 +98,7 @@ def write_down(tx: Tx, site: Site, done: Sequence[RenderedWork], is_newest: dict
     webhook_deliveries.add_deliveries(tx, Event.VARIANTS_READY, payloads)
 
 
-def _is_doubtful(drawn: RenderedWork) -> bool:
+def _is_doubtful(drawn: RenderedPack) -> bool:
     failed = (entry.state is VariantState.FAILED for entry in drawn.work.entries.values())
     return any(failed) or any(isinstance(outcome, FailedVariant) for outcome in drawn.outcomes.values())
 

@@ -31,9 +31,8 @@ from packshot.variants.change import planned_under, touched_locations, under
 from packshot.variants.demand import DemandedForm
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
-from pregen.refreshing.failures import sort_failure
-from pregen.refreshing.giving_up import fail_unplanned, fail_work
-from pregen.refreshing.outcome import Outcomes, RenderedWork, Work, write_down
+from pregen.refreshing.failures import classify_failure, fail_unplanned, fail_work
+from pregen.refreshing.outcome import Outcomes, PackWork, RenderedPack, record_results
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +90,7 @@ def _find_unplanned(site: Site, tenant: str, pack_ids: Sequence[str], error: Exc
         refresh_packs(site, tenant, [pack_id])
 
 
-def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
+def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[PackWork]:
     with site.catalog.write(tenant) as tx:
         claims = orders.claim(tx, pack_ids)
         if not claims:
@@ -110,7 +109,7 @@ def _begin(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[Work]:
             live = planned_all(snapshot, limit=site.limit)
             often = demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.check_store else ()
             prepared, pending_popular = _prepared(snapshot, pending_change, popular, site.limit)
-            works.append(Work(claim, configured, live, often, pending_change, prepared, pending_popular, {}))
+            works.append(PackWork(claim, configured, live, often, pending_change, prepared, pending_popular, {}))
         wanted = {target.key for work in works for target in work.targets}
         # What was rendered ahead of time before, too: it tells where an editor waits for a picture to be replaced.
         found = ledger.read_planned(tx, claimed) | ledger.read_entries(tx, wanted)
@@ -136,10 +135,10 @@ def _prepared(
 class _Batch:
     """Some packs of one claim, drawn one after the other and written down together."""
 
-    def __init__(self, site: Site, tenant: str, works: Sequence[Work]) -> None:
+    def __init__(self, site: Site, tenant: str, works: Sequence[PackWork]) -> None:
         self._site, self._tenant = site, tenant
         self._open = {work.claim.pack_id: work for work in works}
-        self._done: list[RenderedWork] = []
+        self._done: list[RenderedPack] = []
         self._lost: set[str] = set()
         # Packs that were put off: whoever goes on with the others leaves them alone.
         self.waiting: set[str] = set()
@@ -162,7 +161,7 @@ class _Batch:
             self._put_off(self._open.values(), describe_outage(error))
             return False
         except Exception as error:  # noqa: BLE001 - sorted and logged
-            failure = sort_failure(log, error, "%d packs could not be brought up to date", len(self._open))
+            failure = classify_failure(log, error, "%d packs could not be brought up to date", len(self._open))
             if isinstance(failure, str):
                 self._put_off(self._open.values(), failure)
                 return False
@@ -185,7 +184,7 @@ class _Batch:
                 return False
         return True
 
-    def _fail(self, work: Work, failure: PackshotError) -> None:
+    def _fail(self, work: PackWork, failure: PackshotError) -> None:
         self.waiting.add(work.claim.pack_id)
         fail_work(self._site, self._tenant, work, failure)
 
@@ -207,7 +206,7 @@ class _Batch:
             except RendererClosed:
                 raise
             except Exception as error:  # noqa: BLE001 - sorted and logged
-                failure = sort_failure(log, error, "pack %s could not be rendered", pack_id)
+                failure = classify_failure(log, error, "pack %s could not be rendered", pack_id)
                 del self._open[pack_id]
                 if isinstance(failure, PackshotError):
                     self._fail(work, failure)
@@ -251,7 +250,7 @@ class _Batch:
                     except Gone:
                         self._lost.add(pack_id)
 
-    def _draw(self, work: Work, portions: list[list[Target]]) -> RenderedWork:
+    def _draw(self, work: PackWork, portions: list[list[Target]]) -> RenderedPack:
         outcomes: Outcomes = {}
         last: Outcomes = {}
         for number, portion in enumerate(portions, 1):
@@ -265,9 +264,9 @@ class _Batch:
                     outdated = orders.yield_to_newer(tx, work.claim)
                 if outdated:
                     raise Outdated
-        return RenderedWork(work, outcomes, last)
+        return RenderedPack(work, outcomes, last)
 
-    def _draw_portion(self, work: Work, missing: list[Target]) -> Outcomes:
+    def _draw_portion(self, work: PackWork, missing: list[Target]) -> Outcomes:
         outcomes: Outcomes = {}
         attempts = {str(target.key): _attempts(work, target) for target in missing}
         lane = Lane.INTERACTIVE if work.claim.priority is Priority.INTERACTIVE else Lane.BULK
@@ -293,7 +292,7 @@ class _Batch:
                     ledger.record(tx, [outcomes[str(target.key)] for target in missing])
         return outcomes
 
-    def _beat(self, work: Work) -> None:
+    def _beat(self, work: PackWork) -> None:
         if work.claim.priority is Priority.BULK:
             self._looking.beat_if_due()
         self._renewal.beat_if_due()
@@ -318,7 +317,7 @@ class _Batch:
             return
         with self._site.catalog.write(self._tenant) as tx:
             still = orders.finish(tx, [drawn.work.claim for drawn in self._done])
-            write_down(tx, self._site, [drawn for drawn in self._done if drawn.work.claim.pack_id in still], still)
+            record_results(tx, self._site, [drawn for drawn in self._done if drawn.work.claim.pack_id in still], still)
         for drawn in self._done:
             pack_id = drawn.work.claim.pack_id
             if pack_id not in still:
@@ -330,7 +329,7 @@ class _Batch:
         with self._site.catalog.write(self._tenant) as tx:
             orders.release(tx, self._claims())
 
-    def _put_off(self, works: Iterable[Work], reason: str) -> None:
+    def _put_off(self, works: Iterable[PackWork], reason: str) -> None:
         # It may be the database that was away; without this the packs would wait for their leases to run out.
         claims = [work.claim for work in works]
         self.waiting |= {claim.pack_id for claim in claims}
@@ -346,7 +345,7 @@ class _Batch:
                 time.sleep(pause)
 
 
-def _portions(site: Site, work: Work) -> Iterator[list[Target]]:
+def _portions(site: Site, work: PackWork) -> Iterator[list[Target]]:
     seen: set[str] = set()
     for targets in _by_urgency(work):
         fresh = {key: target for target in targets if (key := str(target.key)) not in seen}
@@ -356,7 +355,7 @@ def _portions(site: Site, work: Work) -> Iterator[list[Target]]:
             yield missing[start : start + PORTION]
 
 
-def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
+def _by_urgency(work: PackWork) -> Iterator[Sequence[Target]]:
     # An editor waits for what replaces pictures that were there, and for what is shown now; not for
     # what a bulk job wants of the same pack, and not for what is being prepared.
     if work.claim.priority is Priority.INTERACTIVE:
@@ -366,16 +365,16 @@ def _by_urgency(work: Work) -> Iterator[Sequence[Target]]:
     yield (*work.prepared, *work.pending_popular)
 
 
-def _ahead_of_time(work: Work) -> set[Key]:
+def _ahead_of_time(work: PackWork) -> set[Key]:
     return {target.key for target in (*work.planned, *work.prepared)}
 
 
-def _attempts(work: Work, target: Target) -> int:
+def _attempts(work: PackWork, target: Target) -> int:
     entry = work.entries.get(str(target.key))
     return 0 if entry is None else entry.attempts
 
 
-def _is_missing(site: Site, work: Work, key: str) -> bool:
+def _is_missing(site: Site, work: PackWork, key: str) -> bool:
     entry = work.entries.get(key)
     if entry is None or entry.state is VariantState.PENDING:
         return True

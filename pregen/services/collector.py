@@ -58,17 +58,17 @@ class Collector(Service):
         if time.monotonic() >= self._next_look:
             # Before the portion, so that one that fails is not tried again at once.
             self._next_look = time.monotonic() + PAUSE
-            if self.reduce():
+            if self.collect_unplanned():
                 # Clients may store faster than one portion in a pause.
                 self._next_look = time.monotonic()
                 return True
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + PAUSE
-            if not self.tick():
+            if not self.collect_superseded():
                 self._next = time.monotonic() + LONG_PAUSE
         return False
 
-    def reduce(self) -> bool:
+    def collect_unplanned(self) -> bool:
         """Collect one portion of unplanned variants of a tenant or place that has too many; False: none has."""
         settings = self._site.settings
         paused = self._paused_tenants()
@@ -96,7 +96,7 @@ class Collector(Service):
         self._of_tenant(uncounted, partial(count_usage, self._site, uncounted))
         return True
 
-    def tick(self) -> bool:
+    def collect_superseded(self) -> bool:
         """Collect one portion of variants, or else of originals; False: there was nothing, or it is another's work."""
         looked_at = self._paused_tenants()
         while True:

@@ -26,7 +26,7 @@ from packshot.site import Site
 from pregen.queue.broker import QueueFull
 from pregen.refreshing.activate import activate_if_ready, mark_portion
 from pregen.refreshing.enqueue import enqueue_portion
-from pregen.refreshing.giving_up import fail_job
+from pregen.refreshing.failures import fail_job
 from pregen.services.service import Loop
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Dispatcher:
         self._ticks = 0
         # Of jobs whose last step failed: how often in a row, and the monotonic second of the next one.
         self._failures: dict[str, tuple[int, float]] = {}
-        self._loop = Loop("dispatcher", self.tick, gap=GAP_SECONDS)
+        self._loop = Loop("dispatcher", self.step, gap=GAP_SECONDS)
 
     def start(self) -> None:
         self._loop.start()
@@ -124,7 +124,7 @@ class Dispatcher:
         else:
             self._failures.pop(job_id, None)
 
-    def tick(self) -> None:
+    def step(self) -> None:
         """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""
         with self._site.catalog.write_system() as tx:
             if not self._mine(tx):

@@ -9,7 +9,7 @@ from packshot.catalog.work.jobs import OF_NO_LOCATION, Failure
 from packshot.errors import Internal, describe
 from packshot.maintenance.erase import erase, replay_tombstones, settling_time
 from packshot.site import Site
-from pregen.refreshing.failures import sort_failure
+from pregen.refreshing.failures import classify_failure
 from pregen.services.service import Loop, Service
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Eraser(Service):
         return True
 
     def _fail(self, held: ErasureClaim, error: Exception) -> None:
-        failure = sort_failure(log, error, "the pack %s could not be erased", held.pack_id)
+        failure = classify_failure(log, error, "the pack %s could not be erased", held.pack_id)
         with self._site.catalog.write(held.tenant) as tx:
             if isinstance(failure, str):
                 erasures.postpone(tx, held, failure)

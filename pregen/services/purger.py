@@ -13,7 +13,7 @@ from packshot.catalog.work.jobs import OF_NO_LOCATION, OF_NO_PACK, Failure
 from packshot.cdn.base import ProviderBusy
 from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
-from pregen.refreshing.failures import sort_failure
+from pregen.refreshing.failures import classify_failure
 from pregen.services.service import Loop, Service
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Purger(Service):
                 with self._site.catalog.write_system() as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
             except Exception as error:  # noqa: BLE001 - sorted and logged
-                failure = sort_failure(log, error, "the purge %s could not be sent", batch.claims[0].id)
+                failure = classify_failure(log, error, "the purge %s could not be sent", batch.claims[0].id)
                 if not isinstance(failure, str):
                     self._fail(batch, failure)
                     continue
@@ -91,7 +91,7 @@ class Purger(Service):
         try:
             complete = self._purger.is_complete(provider_id)
         except Exception as error:  # noqa: BLE001 - sorted and logged
-            failure = sort_failure(log, error, "how far the purge %s is could not be asked", provider_id)
+            failure = classify_failure(log, error, "how far the purge %s is could not be asked", provider_id)
             if not isinstance(failure, str):
                 self._count(batch, failure, provider_id)
                 return

@@ -15,7 +15,7 @@ from packshot.errors import PackshotError, describe
 from packshot.network.fetch import parse_allowed, post
 from packshot.security.sealing import Purpose, unseal
 from packshot.site import Site
-from pregen.refreshing.failures import sort_failure
+from pregen.refreshing.failures import classify_failure
 from pregen.services.service import Loop
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class WebhookSender:
         self._loop.join()
         self._pool.shutdown()
 
-    def tick(self) -> int:
+    def send_due(self) -> int:
         """Send some of what is due and wait for it; return how much it was."""
         begun = self._begin()
         for sending in begun:
@@ -141,7 +141,7 @@ class WebhookSender:
         return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
 
     def _fail(self, tenant: str, claim: WebhookClaim, error: Exception) -> None:
-        failure = sort_failure(log, error, "webhook delivery %s could not be ended", claim.id)
+        failure = classify_failure(log, error, "webhook delivery %s could not be ended", claim.id)
         # After an outage it is due again when its lease runs out.
         if not isinstance(failure, str):
             with self._site.catalog.write(tenant) as tx:

@@ -15,11 +15,11 @@ from packshot.catalog.work.orders import Priority
 from packshot.errors import ForceRequired, PlanStale
 from packshot.model import Location, Tenant
 from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
-from pregen.refreshing.enqueue import count_wanted
+from pregen.refreshing.enqueue import count_variants
 from resolvers.caller import Caller
 from resolvers.changing.plan_ids import check_plan
 from resolvers.changing.plans import LocationPlan, plan_change
-from resolvers.orders import the_one
+from resolvers.orders import single_pack_id
 
 
 class Activation(StrEnum):
@@ -163,14 +163,14 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
         JobKind.REGENERATE,
         priority,
         location=location,
-        pack_id=the_one(pack_ids),
+        pack_id=single_pack_id(pack_ids),
         scope=touched_locations(known, change),
         whole_tenant=not pack_ids,
         by=caller.subject,
     )
     pending_changes.begin_pending_change(tx, job.id, change, location=None, by=caller.subject)
     if pack_ids:
-        totals, stored = count_wanted(tx, job, pack_ids, limit=caller.site.limit)
+        totals, stored = count_variants(tx, job, pack_ids, limit=caller.site.limit)
         job_items.enqueue_packs(tx, job, totals, stored=stored, job_only=True)
     return jobs.get_job(tx, job.id)
 

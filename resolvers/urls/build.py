@@ -55,7 +55,7 @@ def immutable_path(settings: Settings, key: Key | str) -> str:
     return f"{folder}/i/{key}"
 
 
-def urls_of(site: Site, origin: str, tenant: str, *, until: int | None = None) -> Urls:
+def tenant_urls(site: Site, origin: str, tenant: str, *, until: int | None = None) -> Urls:
     """Return where a tenant's pictures are found under that origin.
 
     Of a tenant that requires access keys immutable URLs are signed, so that pages and

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import strawberry
 
-from resolvers import erasures
+from resolvers import packs
 from resolvers.caller import Caller, Scope
 from schema.execution.scopes import Needs
 from schema.mutations.payloads import IdempotencyKey, JobPayload, payload
@@ -31,7 +31,7 @@ class EraseMutation:
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> JobPayload | None:
         def act(caller: Caller) -> JobPayload:
-            return JobPayload(job=Job.of(erasures.erase_pack(caller, id, reason)))
+            return JobPayload(job=Job.of(packs.erase_pack(caller, id, reason)))
 
         threads = info.context.threads.rendering
         return await payload(info, JobPayload, act, key=idempotency_key, threads=threads)

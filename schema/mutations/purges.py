@@ -6,7 +6,7 @@ from typing import Annotated
 import strawberry
 
 from packshot.errors import Invalid
-from resolvers import manual_purges
+from resolvers import purges
 from resolvers.caller import Caller, Scope
 from schema.base.inputs import given
 from schema.execution.scopes import Needs
@@ -55,9 +55,9 @@ class PurgeMutation:
                     raise Invalid(
                         "`limit` requires `renderedBefore`.", field=("limit",), expected="renderedBefore too", got=most
                     )
-                return JobPayload(job=Job.of(manual_purges.purge(caller, pack_ids=pack_ids, location=location)))
-            most = manual_purges.AT_ONCE if most is None else most
-            job = manual_purges.refresh_older_than(caller, before, limit=most, pack_ids=pack_ids, location=location)
+                return JobPayload(job=Job.of(purges.purge(caller, pack_ids=pack_ids, location=location)))
+            most = purges.AT_ONCE if most is None else most
+            job = purges.refresh_older_than(caller, before, limit=most, pack_ids=pack_ids, location=location)
             return JobPayload(job=None if job is None else Job.of(job))
 
         threads = info.context.threads.rendering

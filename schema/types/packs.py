@@ -12,7 +12,7 @@ from packshot.errors import NotFound
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
 from resolvers.originals import sign_original
-from resolvers.pictures import Layout, layout_at, layout_of
+from resolvers.pictures import Layout, lay_out_location, lay_out_sources
 from schema.base.enums import Gravity, IncludeAll, core, graphql_gravity
 from schema.base.inputs import given
 from schema.base.interfaces import Node
@@ -141,7 +141,7 @@ class Pack(Node):
         if snapshot is None:
             return None
         asked, limit = [source.to_core() for source in sources], caller.site.limit
-        return await _picture(info, partial(layout_of, snapshot, asked, limit=limit, opened=caller.can_sign))
+        return await _picture(info, partial(lay_out_sources, snapshot, asked, limit=limit, opened=caller.can_sign))
 
     @classmethod
     def of(cls, pack: model.Pack) -> "Pack":
@@ -230,7 +230,7 @@ class PackLocation(Node):
     ) -> Picture | None:
         caller, asked = info.context.caller, wanted(self.name, widths, formats, sizes)
         limit, opened = caller.site.limit, caller.can_sign
-        return await _picture(info, partial(layout_at, self.snapshot, asked, limit=limit, opened=opened))
+        return await _picture(info, partial(lay_out_location, self.snapshot, asked, limit=limit, opened=opened))
 
     @classmethod
     def of(cls, snapshot: model.Snapshot, name: str) -> "PackLocation":

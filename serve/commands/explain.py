@@ -20,7 +20,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say why a URL gives what it gives, step by step; exit 1 where it gives no picture."""
-    from resolvers.urls.build import urls_of
+    from resolvers.urls.build import tenant_urls
     from resolvers.urls.parse import read_url
     from serve.http.negotiation import accepted_formats
     from serve.image.explain import explain as explained
@@ -28,7 +28,7 @@ def explain(
     settings = read_settings()
     address = read_url(settings, url)
     with opened(settings) as site, store_answering():
-        urls = urls_of(site, own_origin(settings, address.tenant), address.tenant)
+        urls = tenant_urls(site, own_origin(settings, address.tenant), address.tenant)
         told = explained(site, address, urls, accepted_formats(accept))
     if as_json:
         print_json(told)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from resolvers.caller import Caller
     from resolvers.migration.iaas_database import RenderedSize
     from resolvers.migration.report import Kind, MigrationFinding, Report
-    from resolvers.migration.vimond.packs import Named
+    from resolvers.migration.vimond.packs import RequestedPack
     from resolvers.migration.vimond.service import Credentials
 
 app = typer.Typer(
@@ -147,10 +147,12 @@ def iaas(
     _finish(report, as_json=as_json, dry_run=dry_run, sizes=sizes)
 
 
-def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> tuple[Iterator["Named"], int | None]:
+def _named(
+    packs: Path | None, assets: Path | None, asset_range: str | None
+) -> tuple[Iterator["RequestedPack"], int | None]:
     """Return the packs that are asked for, and how many those are; None: nobody knows yet."""
     from resolvers.migration.vimond.documents import plain_id
-    from resolvers.migration.vimond.packs import Named
+    from resolvers.migration.vimond.packs import RequestedPack
 
     if packs is not None and packs == assets:
         raise typer.BadParameter("--packs and --assets cannot come from one file.")
@@ -160,9 +162,9 @@ def _named(packs: Path | None, assets: Path | None, asset_range: str | None) -> 
     first, last = _range(asset_range)
     counted = [_count(path) for path in (packs, assets) if path is not None]
     named = chain(
-        (Named(plain_id(line)) for line in _lines(packs)),
-        (Named(line, of_asset=True) for line in _lines(assets)),
-        (Named(str(number), of_asset=True, may_lack=True) for number in range(first, last + 1)),
+        (RequestedPack(plain_id(line)) for line in _lines(packs)),
+        (RequestedPack(line, of_asset=True) for line in _lines(assets)),
+        (RequestedPack(str(number), of_asset=True, may_lack=True) for number in range(first, last + 1)),
     )
     known = [number for number in counted if number is not None]
     return named, sum(known) + last + 1 - first if len(known) == len(counted) else None

@@ -35,7 +35,7 @@ def serve(
     from packshot.security.sealing import seal_webhooks
     from packshot.settings.admin_token import admin_token
     from pregen.queue.broker import QueueDoorbell, make_broker
-    from pregen.worker import Pregen
+    from pregen.worker import Worker
     from serve.app import create_app, working
     from serve.server.connection_limits import make_table, raise_descriptor_limit
     from serve.server.graceful_server import GracefulServer
@@ -54,8 +54,8 @@ def serve(
         site.sweep_incoming()
         seal_webhooks(site.catalog, settings)
         if settings.redis_url is None:
-            pregen = Pregen(site, broker)
-            application = create_app(site, broker, pregen, token, lifespan=working(pregen))
+            worker = Worker(site, broker)
+            application = create_app(site, broker, worker, token, lifespan=working(worker))
         else:
             application = create_app(site, broker, QueueDoorbell(broker), token)
         config = uvicorn.Config(
@@ -96,7 +96,7 @@ def worker(
 
     from packshot.security.sealing import seal_webhooks
     from pregen.queue.broker import make_broker
-    from pregen.worker import Pregen
+    from pregen.worker import Worker
 
     settings = read_settings()
     if settings.redis_url is None:
@@ -111,13 +111,13 @@ def worker(
         check_history(site)
         site.sweep_incoming()
         seal_webhooks(site.catalog, settings)
-        pregen = Pregen(site, make_broker(settings), threads=threads)
-        pregen.start()
+        worker = Worker(site, make_broker(settings), threads=threads)
+        worker.start()
         typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")
         # In steps: a wait without end would keep signals from being heard on some systems.
         while not ended.wait(1.0):
             pass
-        pregen.stop()
+        worker.stop()
 
 
 @contextmanager

@@ -59,10 +59,10 @@ def purge(
 def _order(
     caller: "Caller", pack: list[str] | None, location: str | None, before: datetime | None, limit: int | None
 ) -> "Job | None":
-    from resolvers import manual_purges
+    from resolvers import purges
 
     if before is None:
-        return manual_purges.purge(caller, pack_ids=pack or None, location=location)
-    most = manual_purges.AT_ONCE if limit is None else limit
+        return purges.purge(caller, pack_ids=pack or None, location=location)
+    most = purges.AT_ONCE if limit is None else limit
     moment = before.replace(tzinfo=UTC)
-    return manual_purges.refresh_older_than(caller, moment, limit=most, pack_ids=pack or None, location=location)
+    return purges.refresh_older_than(caller, moment, limit=most, pack_ids=pack or None, location=location)

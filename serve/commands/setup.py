@@ -30,19 +30,19 @@ def demo(
     from packshot.site import Site
     from pregen.queue.broker import make_broker
     from pregen.queue.doorbell import SilentDoorbell
-    from pregen.worker import Pregen
+    from pregen.worker import Worker
     from resolvers import packs
     from resolvers.caller import Caller
     from serve.commands.demo import fill, tour
 
     settings, console = read_settings(), Console()
     lock = workers_lock(settings)
-    pregen: Pregen | None = None
+    worker: Worker | None = None
 
     def run_jobs(site: Site) -> None:
         """Run the jobs here, unless another process does; called again and again, as that one may end."""
-        nonlocal pregen
-        if pregen is not None:
+        nonlocal worker
+        if worker is not None:
             return
         if settings.redis_url is None:
             try:
@@ -50,8 +50,8 @@ def demo(
             except Timeout:
                 return
         check_stores(site)
-        pregen = Pregen(site, make_broker(settings))
-        pregen.start()
+        worker = Worker(site, make_broker(settings))
+        worker.start()
 
     with opened(settings) as site:
         # The process that runs the jobs looks into the database every second.
@@ -66,8 +66,8 @@ def demo(
             result = fill(caller, chosen, console, partial(run_jobs, site))
             tour(caller, result.pack_ids, console)
         finally:
-            if pregen is not None:
-                pregen.stop()
+            if worker is not None:
+                worker.stop()
             lock.release()
     for path, error in result.refused:
         typer.echo(f"{path}: {sentence(error)}", err=True)

@@ -49,13 +49,13 @@ def require_keys(
     with calling(name) as caller, store_answering():
         access_keys.require_keys(caller, required=not off)
         if not off:
-            moved = access_keys.revoke_access(caller)
+            moved = access_keys.withdraw_variants(caller)
             settled = FRESH + PUT_TIME.total_seconds()
             typer.echo(
                 f"Keys are required, and {moved} variants are withdrawn. In {settled:.0f} s the last are.", err=True
             )
             time.sleep(settled)
-            moved += access_keys.revoke_access(caller, again=True)
+            moved += access_keys.withdraw_variants(caller, again=True)
     if as_json:
         print_json({"tenant": name, "keysRequired": not off, "withdrawn": moved})
     elif off:

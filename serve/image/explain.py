@@ -36,7 +36,7 @@ from packshot.variants.resolve import (
     shown_at,
     source_of,
 )
-from resolvers import live
+from resolvers import live_resize
 from resolvers.caller import Caller, Scope
 from resolvers.urls.build import Urls
 from resolvers.urls.parse import Address
@@ -137,7 +137,7 @@ def _live_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Form
     assert isinstance(form, LiveForm)
     yield {"image": form.image_id}
     with site.catalog.read(address.tenant) as tx:
-        pack_id = live.find_pack(tx, form.image_id)
+        pack_id = live_resize.find_pack(tx, form.image_id)
     yield {"pack": pack_id}
     within = form.within(site.limit)
     if within is not form:

@@ -16,7 +16,7 @@ from packshot.errors import Forbidden, Invalid, PackshotError
 from packshot.security.access_policy import TenantAccess, digest_of, is_signed
 from packshot.site import Site
 from packshot.variants.request import split_query
-from resolvers.urls.build import Urls, urls_of
+from resolvers.urls.build import Urls, tenant_urls
 from resolvers.urls.parse import Address
 from serve.http import problems
 from serve.http.auth import address_of, origin
@@ -63,7 +63,7 @@ class AccessGuard:
             if door is not None or address.opened:
                 assert signing is not None
                 until = check(signing, request, address)
-            urls = urls_of(self._site, origin(self._site, request, address.tenant), address.tenant, until=until)
+            urls = tenant_urls(self._site, origin(self._site, request, address.tenant), address.tenant, until=until)
             if door is None:
                 return await endpoint(request, address, urls)
             try:

@@ -15,7 +15,7 @@ from packshot.site import Site
 from packshot.variants.picture_request import PictureForm
 from packshot.variants.resolve import asked_location, nothing_to_show, source_of
 from packshot.variants.tags import purge_tags
-from resolvers.pictures import Picture, PictureSource, RequestedSource, assemble, layout_at
+from resolvers.pictures import Picture, PictureSource, RequestedSource, assemble, lay_out_location
 from resolvers.urls.build import PICTURE, Urls
 from resolvers.urls.parse import Address
 from serve.image.caching import COMMON, keep_stable
@@ -68,7 +68,7 @@ class Pictures:
             snapshot = read_shown(tx, address.pack_id)
             location, _ = asked_location(snapshot, form.location)
             wanted = RequestedSource(location=location, widths=form.widths, formats=form.formats, sizes=form.sizes)
-            layout = layout_at(snapshot, wanted, limit=self._site.limit, opened=address.opened)
+            layout = lay_out_location(snapshot, wanted, limit=self._site.limit, opened=address.opened)
             if layout is None:
                 raise nothing_to_show(location)
             entries = ledger.read_entries(tx, layout.keys)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from packshot.site import Site
 from packshot.variants.live_request import LiveForm
 from packshot.variants.resolve import Target
-from resolvers import live
+from resolvers import live_resize
 from resolvers.urls.build import Urls
 from resolvers.urls.parse import Address
 from serve.http.negotiation import accepted_by
@@ -58,7 +58,7 @@ class LiveImages:
 
     def _find(self, tenant: str, image_id: str) -> str:
         with self._site.catalog.read(tenant) as tx:
-            return live.find_pack(tx, image_id)
+            return live_resize.find_pack(tx, image_id)
 
     def _lead_to_cdn(self, urls: Urls, target: Target, *, varies: bool) -> Response:
         return _redirect(urls.immutable(target.key), describe_redirect(self._site, target.tags, varies=varies))

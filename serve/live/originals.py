@@ -19,7 +19,7 @@ from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, Opened
 from packshot.variants.resolve import asked_location, nothing_to_show, shown_at
 from packshot.variants.tags import purge_tags
-from resolvers import live
+from resolvers import live_resize
 from serve.http.problems import Overloaded
 from serve.image.caching import COMMON, keep_stable
 from serve.image.erased import read_shown
@@ -49,7 +49,7 @@ class LiveOriginals:
         if self._site.settings.live_originals == "off":
             raise NotFound("This installation serves no originals.", expected=EXPECTED, got=image_id)
         with self._site.catalog.read(tenant) as tx:
-            snapshot = read_shown(tx, live.find_pack(tx, *image_ids))
+            snapshot = read_shown(tx, live_resize.find_pack(tx, *image_ids))
             location, _ = asked_location(snapshot, None)
             shown = shown_at(snapshot, location)
             if shown is None:

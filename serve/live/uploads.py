@@ -12,7 +12,7 @@ from packshot.errors import Invalid, TooLarge
 from packshot.site import Site
 from packshot.variants.live_request import parse_upload_crop
 from pregen.queue.doorbell import Doorbell
-from resolvers import live
+from resolvers import live_resize
 from resolvers.caller import Caller, Scope
 from schema.request.threads import Threads
 from serve.http.auth import Authenticator, Unauthenticated, address_of_client, origin, tenant_of_host
@@ -50,7 +50,7 @@ class LiveUploads:
                 f" {Scope.UPLOADS_WRITE}, or the secret of this installation",
             )
         image_id = _read_id(body)
-        token = await self._threads.receiving.run(live.create_token, self._site, tenant, image_id, tenant=tenant)
+        token = await self._threads.receiving.run(live_resize.create_token, self._site, tenant, image_id, tenant=tenant)
         # Without CORS headers, so that no script of another site can read a token through a trusted browser.
         return JSONResponse({"token": token}, headers={"Cache-Control": "no-store"})
 
@@ -100,25 +100,27 @@ class LiveUploads:
         self._authenticator.check_secure(request)
         tenant, name = self._tenant(request), request.path_params["name"]
         token = request.headers.get(TOKEN_HEADER, "")
-        upload = await self._open(live.check_token, request, tenant, name, token)
+        upload = await self._open(live_resize.check_token, request, tenant, name, token)
         crop = parse_upload_crop(request.scope["query_string"].decode("latin-1"))
         if announced_bytes(request) > upload.max_bytes + MAX_FIELD_BYTES:
             raise TooLarge("The body is too large.", expected=f"at most {upload.max_bytes} bytes")
         form = Form(request, FILE)
         await form.fields()
-        upload = await self._open(live.use_token, request, tenant, name, token)
+        upload = await self._open(live_resize.use_token, request, tenant, name, token)
         caller = Caller(
             self._site, self._doorbell, tenant, "live upload", origin(self._site, request, tenant), frozenset()
         )
         async with receive(form.file(), self._site.incoming, most=upload.max_bytes) as path:
-            size = await self._threads.rendering.run(live.create_image, caller, upload, path, crop, tenant=tenant)
+            size = await self._threads.rendering.run(
+                live_resize.create_image, caller, upload, path, crop, tenant=tenant
+            )
         done = {"status": "OK", "id": upload.image_id, "original_height": size.height, "original_width": size.width}
         return JSONResponse(done, headers={"Cache-Control": "no-store", "Access-Control-Allow-Origin": "*"})
 
     async def _open(self, act: Callable[..., Upload], request: Request, tenant: str, name: str, token: str) -> Upload:
         try:
             return await self._threads.receiving.run(act, self._site, tenant, name, token, tenant=tenant)
-        except live.WrongToken:
+        except live_resize.WrongToken:
             if token:
                 self._authenticator.backoff.failed(address_of_client(request))
             raise

@@ -1,7 +1,7 @@
 """Purging one pack from the CDN by hand."""
 
 from packshot.errors import NotFound
-from resolvers import manual_purges
+from resolvers import purges
 from serve.rest.calls import Call, Document, no_pack
 
 
@@ -15,7 +15,7 @@ def purge(call: Call) -> Document:
     if tenant != call.caller.tenant:
         raise NotFound("There is no such tenant.", field=("tenant",), got=tenant)
     try:
-        job = manual_purges.purge(call.caller, pack_ids=[call.pack_id], location=None)
+        job = purges.purge(call.caller, pack_ids=[call.pack_id], location=None)
     except NotFound:
         raise no_pack(call.path["id"]) from None
     return {"job": f"job:{job.id}", "tenant": tenant, "id": call.pack_id}

@@ -15,7 +15,7 @@ from packshot.errors import Invalid
 from packshot.settings.settings import Settings
 from packshot.site import open_purger
 from pregen.services.purger import Purger
-from resolvers import erasures
+from resolvers import packs
 from tests.pregen.services.test_purger import Front, RecordingPurger
 from tests.servers.cloudfront import MOST_FILES, MOST_WILDCARDS, CloudFront, running
 from tests.support.playground import TENANT, Playground
@@ -184,7 +184,7 @@ def test_an_erased_pack_leaves_every_cache(cloudfront: CloudFront, playground: P
         if path.startswith("/api"):
             del cloudfront.copies[path]
     assert len({path.split("/")[3] for path in cloudfront.copies}) == 2, "edits leave immutable URLs alone"
-    erasures.erase_pack(playground.caller, gone, "the rights have ended")
+    packs.erase_pack(playground.caller, gone, "the rights have ended")
     front.carry()
     assert {path.split("/")[3] for path in cloudfront.copies} == {kept}
 

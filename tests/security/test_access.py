@@ -269,7 +269,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
         access_keys.require_keys(playground.caller, required=True)
     _, secret = access_keys.create_key(playground.caller, "web")
     access_keys.require_keys(playground.caller, required=True)
-    assert access_keys.revoke_access(playground.caller) == len(planned)
+    assert access_keys.withdraw_variants(playground.caller) == len(planned)
     assert (set(store.public.list("")), set(store.private.list(""))) == (set(), planned)
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
@@ -279,7 +279,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     playground.show(pack_id, "thumb", photo(50, 50))
     playground.run_jobs()
     assert list(store.public.list("")) == []
-    assert access_keys.revoke_access(playground.caller) == 0
+    assert access_keys.withdraw_variants(playground.caller) == 0
     assert planned < set(store.private.list(""))
     # Shown to everybody again they stay where they are, and the application gives them out.
     access_keys.require_keys(playground.caller, required=False)
@@ -291,7 +291,7 @@ def test_pictures_are_moved_out_of_sight_and_copies_purged(
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.delete(purges))
     access_keys.require_keys(playground.caller, required=True)
-    assert access_keys.revoke_access(playground.caller) == 0
+    assert access_keys.withdraw_variants(playground.caller) == 0
     with playground.site.catalog.read(TENANT) as tx:
         rows = tx.connection.execute(sa.select(purges).where(purges.c.erasing)).all()
     assert {tag for row in rows for tag in row.tags} == {f"t:{TENANT}", f"e:{TENANT}:{pack_id}"}

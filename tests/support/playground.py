@@ -37,7 +37,7 @@ from packshot.variants.resolve import Target, planned_all, resolve
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.dispatcher import Dispatcher
 from pregen.services.eraser import Eraser
-from pregen.services.fetcher import UrlImporter
+from pregen.services.url_importer import UrlImporter
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
 from resolvers.changing.changes import Activation, Consent
@@ -128,7 +128,7 @@ class Playground:
         self.caller = Caller(site, self.doorbell, TENANT, "tester", "http://test")
         self.dispatcher = Dispatcher(site, self.doorbell.ring_all, bulk_places=2)
         self.eraser = Eraser(site)
-        self.fetcher = UrlImporter(site, self.doorbell)
+        self.url_importer = UrlImporter(site, self.doorbell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
         """Send bytes as a client does, and return the upload's id."""
@@ -172,9 +172,9 @@ class Playground:
     def run_jobs(self) -> None:
         """Do all that is ordered, as the worker would."""
         while True:
-            while self.fetcher.step():
+            while self.url_importer.step():
                 pass
-            self.dispatcher.tick()
+            self.dispatcher.step()
             if not self.doorbell.rings and not self._is_work_left():
                 return
             while self.doorbell.rings:

@@ -49,7 +49,7 @@ from packshot.storage.folder import FolderStore
 from packshot.variants.plan import Drawing
 from pregen.queue.broker import make_broker
 from pregen.queue.doorbell import SilentDoorbell
-from pregen.worker import Pregen
+from pregen.worker import Worker
 from resolvers.caller import Caller
 from resolvers.jobs import regenerate_tenant
 from resolvers.locations import put_location
@@ -223,12 +223,12 @@ def _work(settings: Settings, keep: bool, started: Event) -> None:
     site = replace(open_site(settings), renderer=InstantRenderer(Limits()))
     if not keep:
         site = replace(site, variants=ForgetfulStore(settings.data / "variants"))
-    pregen = Pregen(site, make_broker(settings))
-    pregen.start()
+    worker = Worker(site, make_broker(settings))
+    worker.start()
     started.set()
     while not ended.wait(1.0):
         pass
-    pregen.stop()
+    worker.stop()
     site.close()
 
 

@@ -37,7 +37,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class LocationNames:
     """The old service's locations.
 
     Attributes:
@@ -63,7 +63,7 @@ class Places:
         return chain
 
 
-def move_locations(caller: Caller, service: VimondService, options: Options, report: Report) -> Places:
+def move_locations(caller: Caller, service: VimondService, options: Options, report: Report) -> LocationNames:
     """Take over the location configs, those that others fall back to first.
 
     Raises:
@@ -103,7 +103,7 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
         except Exception as error:  # noqa: BLE001 - noted, logged, or raised again
             report.unforeseen("location", old.name, error)
     fallbacks = {old.name: old.values["fallback"] for old in ordered if old.values["fallback"] is not None}
-    return Places(names, fallbacks, known)
+    return LocationNames(names, fallbacks, known)
 
 
 def _move_location(

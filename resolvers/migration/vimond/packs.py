@@ -17,7 +17,7 @@ from resolvers.caller import Caller
 from resolvers.migration.files import files_of
 from resolvers.migration.report import NEWER_HERE, Report, portions, side_by_side
 from resolvers.migration.vimond.documents import OldPack, map_pack_id, read_pack
-from resolvers.migration.vimond.locations import Options, Places
+from resolvers.migration.vimond.locations import LocationNames, Options
 from resolvers.migration.vimond.pictures import PackPictures, keep_ours, place
 from resolvers.migration.vimond.service import Away, VimondService
 from resolvers.migration.writing import Arrival, foresee, is_same, write
@@ -31,7 +31,7 @@ MAX_SILENT = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class RequestedPack:
     """A pack to be taken.
 
     Attributes:
@@ -48,8 +48,8 @@ class Named:
 def move_packs(
     caller: Caller,
     service: VimondService,
-    places: Places,
-    named: Iterator[Named],
+    places: LocationNames,
+    named: Iterator[RequestedPack],
     options: Options,
     report: Report,
     *,
@@ -72,14 +72,16 @@ def move_packs(
     side_by_side(move.take, batches, report, name=_name, threads=options.threads, seen=seen)
 
 
-def _name(one: Named) -> tuple[str, str]:
+def _name(one: RequestedPack) -> tuple[str, str]:
     return "asset" if one.of_asset else "pack", one.id
 
 
 class _PackMove:
     """Takes portions of packs; called from several threads."""
 
-    def __init__(self, caller: Caller, service: VimondService, places: Places, options: Options, folder: Path) -> None:
+    def __init__(
+        self, caller: Caller, service: VimondService, places: LocationNames, options: Options, folder: Path
+    ) -> None:
         self._caller = caller
         self._service = service
         self._places = places
@@ -88,7 +90,7 @@ class _PackMove:
         self._silent = 0
         self._lock = threading.Lock()
 
-    def take(self, named: Sequence[Named]) -> Report:
+    def take(self, named: Sequence[RequestedPack]) -> Report:
         report, found = Report(), dict[str, OldPack]()
         for one in named:
             old = self._ask(one, report)
@@ -116,7 +118,7 @@ class _PackMove:
             report.counts["originalsRendered"] = report.counts["originalsTaken"]
         return report
 
-    def _ask(self, one: Named, report: Report) -> OldPack | None:
+    def _ask(self, one: RequestedPack, report: Report) -> OldPack | None:
         what, _ = _name(one)
         try:
             old = read_pack(self._service.pack_of_asset(one.id) if one.of_asset else self._service.pack(one.id))

@@ -11,7 +11,7 @@ from packshot.model import Original, Snapshot
 from packshot.originals.ingest import digest_file
 from resolvers.migration.report import NEWER_HERE, Report
 from resolvers.migration.vimond.documents import OldPack
-from resolvers.migration.vimond.locations import Options, Places
+from resolvers.migration.vimond.locations import LocationNames, Options
 from resolvers.migration.vimond.service import Away, VimondService
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal
@@ -48,7 +48,7 @@ class PackPictures:
     """
 
     service: VimondService
-    places: Places
+    places: LocationNames
     options: Options
     old: OldPack
     existing: Snapshot | None
@@ -147,7 +147,7 @@ class PackPictures:
         return Absent.UNKNOWN
 
 
-def own_places(old: OldPack, places: Places) -> list[tuple[str, str]]:
+def own_places(old: OldPack, places: LocationNames) -> list[tuple[str, str]]:
     """Return the locations at which a pack may have an original, by old name and by name here."""
     # A pack that names none may still show something at its main location.
     named = list(old.overrides) or [old.main_location or "main"]

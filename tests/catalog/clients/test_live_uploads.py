@@ -13,7 +13,7 @@ from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.catalog.tables.artwork import packs
 from packshot.errors import Forbidden, PackshotError
 from packshot.geometry import Box
-from resolvers import live
+from resolvers import live_resize
 from tests.support.pictures import jpeg, photo
 from tests.support.playground import TENANT, Playground
 
@@ -47,23 +47,23 @@ def received(playground: Playground, index: int) -> Path:
 
 
 def test_one_token_used_at_once_opens_once(playground: Playground) -> None:
-    token = live.create_token(playground.site, TENANT, "film")
-    outcomes = together(lambda _: live.use_token(playground.site, TENANT, "film.jpg", token))
+    token = live_resize.create_token(playground.site, TENANT, "film")
+    outcomes = together(lambda _: live_resize.use_token(playground.site, TENANT, "film.jpg", token))
     refused = [one for one in outcomes if isinstance(one, PackshotError)]
     assert len(refused) == AT_ONCE - 1
     assert {type(one) for one in refused} == {Forbidden}
 
 
 def test_of_many_tokens_of_one_id_exactly_one_makes_the_image(playground: Playground) -> None:
-    tokens = [live.create_token(playground.site, TENANT, "film") for _ in range(AT_ONCE)]
-    uploads = [live.use_token(playground.site, TENANT, "film.jpg", token) for token in tokens]
+    tokens = [live_resize.create_token(playground.site, TENANT, "film") for _ in range(AT_ONCE)]
+    uploads = [live_resize.use_token(playground.site, TENANT, "film.jpg", token) for token in tokens]
     files = [received(playground, index) for index in range(AT_ONCE)]
-    made = together(lambda i: live.create_image(playground.caller, uploads[i], files[i], None))
+    made = together(lambda i: live_resize.create_image(playground.caller, uploads[i], files[i], None))
     (won,) = [index for index, one in enumerate(made) if not isinstance(one, PackshotError)]
     assert {type(one) for index, one in enumerate(made) if index != won} == {Forbidden}
     assert images(playground) == ["film"]
     with playground.site.catalog.read(TENANT) as tx:
-        pack_id = live.find_pack(tx, "film")
+        pack_id = live_resize.find_pack(tx, "film")
     original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
     assert original.width == 20 + won
@@ -72,8 +72,8 @@ def test_of_many_tokens_of_one_id_exactly_one_makes_the_image(playground: Playgr
 def test_the_image_is_there_with_its_original_or_not_at_all(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    token = live.create_token(playground.site, TENANT, "film")
-    upload = live.use_token(playground.site, TENANT, "film", token)
+    token = live_resize.create_token(playground.site, TENANT, "film")
+    upload = live_resize.use_token(playground.site, TENANT, "film", token)
     path = received(playground, 1)
 
     def die(*_: object, **__: object) -> None:
@@ -82,20 +82,22 @@ def test_the_image_is_there_with_its_original_or_not_at_all(
     with monkeypatch.context() as patched:
         patched.setattr("resolvers.pack_imports.order_packs", die)
         with pytest.raises(SystemExit):
-            live.create_image(playground.caller, upload, path, None)
+            live_resize.create_image(playground.caller, upload, path, None)
     assert images(playground) == []
     with pytest.raises(Forbidden):
-        live.use_token(playground.site, TENANT, "film", token)
-    upload = live.use_token(playground.site, TENANT, "film", live.create_token(playground.site, TENANT, "film"))
-    assert live.create_image(playground.caller, upload, path, Box(1, 2, 3, 4)) == (3, 4)
+        live_resize.use_token(playground.site, TENANT, "film", token)
+    upload = live_resize.use_token(
+        playground.site, TENANT, "film", live_resize.create_token(playground.site, TENANT, "film")
+    )
+    assert live_resize.create_image(playground.caller, upload, path, Box(1, 2, 3, 4)) == (3, 4)
 
 
 def test_another_tenant_has_ids_of_its_own(playground: Playground) -> None:
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
-    token = live.create_token(playground.site, "other", "film")
+    token = live_resize.create_token(playground.site, "other", "film")
     with pytest.raises(Forbidden):
-        live.use_token(playground.site, TENANT, "film", token)
-    upload = live.use_token(playground.site, "other", "film", token)
-    live.create_image(replace(playground.caller, tenant="other"), upload, received(playground, 1), None)
-    assert live.create_token(playground.site, TENANT, "film")
+        live_resize.use_token(playground.site, TENANT, "film", token)
+    upload = live_resize.use_token(playground.site, "other", "film", token)
+    live_resize.create_image(replace(playground.caller, tenant="other"), upload, received(playground, 1), None)
+    assert live_resize.create_token(playground.site, TENANT, "film")

@@ -59,7 +59,7 @@ def _age(playground: Playground) -> None:
 def test_expired_uploads_and_their_bytes_are_swept(playground: Playground) -> None:
     upload_id = playground.upload(jpeg(photo(8, 8)))
     _age(playground)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     assert list(playground.site.uploads.list("")) == []
     with playground.site.catalog.read(TENANT) as tx, pytest.raises(NotFound):
         rows.get_upload(tx, upload_id)

@@ -17,7 +17,7 @@ from packshot.maintenance import marks
 from packshot.maintenance.marks import check_epoch, read_marks, write_marks
 from packshot.storage.write_check import CHECK_METADATA, FOLDER
 from pregen.services.marker import Marker
-from resolvers import erasures, locations, packs
+from resolvers import locations, packs
 from resolvers.change_feed import get_epoch, list_changes
 from tests.schema.request.test_statements import statements
 from tests.support.pictures import photo
@@ -106,14 +106,14 @@ def test_what_was_deleted_is_told_with_what_it_was_called(playground: Playground
     cursor = Copy(playground).follow().cursor
     edit(playground, gone, 12)
     delete(playground, gone)
-    erasures.erase_pack(playground.caller, erased, "the rights have ended")
+    packs.erase_pack(playground.caller, erased, "the rights have ended")
     page = list_changes(playground.caller, first=10, after=cursor)
     told = [(change.kind, change.id, change.external_id, change.asset_id) for change in page.changes]
     assert told == [(ChangeKind.PACK_DELETED, gone, "gone", 12), (ChangeKind.PACK_ERASED, erased, "erased", None)]
     numbers = [change.sequence_number for change in page.changes]
     assert numbers == sorted(set(numbers))
     # One that had been deleted is told again when it is erased.
-    erasures.erase_pack(playground.caller, gone, "the rights have ended")
+    packs.erase_pack(playground.caller, gone, "the rights have ended")
     (last,) = list_changes(playground.caller, first=10, after=page.end).changes
     assert (last.kind, last.id, last.external_id) == (ChangeKind.PACK_ERASED, gone, "gone")
     assert last.sequence_number > numbers[-1]

@@ -15,7 +15,7 @@ from packshot.catalog.variants import collection, ledger
 from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
 from pregen.queue.broker import make_broker
-from resolvers import jobs, manual_purges, packs, previews
+from resolvers import jobs, packs, previews, purges
 from resolvers.changing.plans import plan_location
 from serve.app import create_app
 from tests.support.pictures import photo
@@ -106,7 +106,7 @@ def test_plans_previews_and_purges_read_few_rows(playground: Playground, pack_id
         plan_location(playground.caller, "main", {"width": 200})
         previews.preview_crop(playground.caller, pack_id, "thumb", Crop(0.0, 0.0, 0.25, 0.5))
         assert (
-            manual_purges.refresh_older_than(
+            purges.refresh_older_than(
                 playground.caller, datetime.now(UTC) - timedelta(days=1), limit=10, pack_ids=[pack_id], location=None
             )
             is None

@@ -232,7 +232,7 @@ def test_a_tombstone_from_before_the_clock_moved_back_is_replayed(playground: Pl
 def test_a_dead_worker_seems_alive_no_longer_because_the_clock_moved_back(
     playground: Playground, clock: MovedClock
 ) -> None:
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     assert write(playground, read_worker_state).has_worker
     if playground.site.catalog.is_sqlite:
         clock.move(-HOUR)

@@ -22,7 +22,7 @@ from packshot.settings.settings import Settings
 from pregen.queue.broker import QueueDoorbell, make_broker
 from pregen.queue.check import find_problems
 from pregen.services import dispatcher
-from pregen.worker import Pregen
+from pregen.worker import Worker
 from resolvers import packs
 from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
@@ -51,14 +51,14 @@ def settings(request: pytest.FixtureRequest, playground: Playground) -> Settings
 
 
 @contextmanager
-def working(playground: Playground, settings: Settings) -> Iterator[Pregen]:
+def working(playground: Playground, settings: Settings) -> Iterator[Worker]:
     """Run a worker over the playground for the block; its render processes outlive it."""
-    pregen = Pregen(playground.with_settings(settings), make_broker(settings), threads=2)
-    pregen.start()
+    worker = Worker(playground.with_settings(settings), make_broker(settings), threads=2)
+    worker.start()
     try:
-        yield pregen
+        yield worker
     finally:
-        pregen.stop()
+        worker.stop()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -192,10 +192,10 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
         lanes = site.renderer._lanes
         # Both its places are taken, so that the pack stays in the renderer for as long as need be.
         with lanes.place(Lane.ON_DEMAND), lanes.place(Lane.ON_DEMAND):
-            pregen = Pregen(replace(site, settings=settings), make_broker(settings), threads=2)
-            pregen.start()
+            worker = Worker(replace(site, settings=settings), make_broker(settings), threads=2)
+            worker.start()
             assert rendering.wait(PATIENCE)
-            pregen.stop()
+            worker.stop()
     assert not is_rendered(playground, pack_id)
     with playground.site.catalog.write(TENANT) as tx:
         held = orders.claim(tx, [pack_id])
@@ -216,12 +216,12 @@ def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkey
     with playground.limits() as site:
         lanes = site.renderer._lanes
         with lanes.place(Lane.ON_DEMAND), lanes.place(Lane.ON_DEMAND):
-            pregen = Pregen(replace(site, settings=settings), make_broker(settings), threads=2)
-            pregen.start()
+            worker = Worker(replace(site, settings=settings), make_broker(settings), threads=2)
+            worker.start()
             wait_for(lambda: lanes.waiting() > 0)
             server.terminate()
             # Dramatiq would tell the queue that the message is done, again and again, for ten minutes.
-            pregen.stop()
+            worker.stop()
     with playground.site.catalog.write(TENANT) as tx:
         assert orders.claim(tx, [pack_id]), "its lease is free"
 
@@ -231,14 +231,14 @@ def test_of_two_dispatchers_one_works_and_the_other_takes_over(playground: Playg
         playground.dispatcher,
         dispatcher.Dispatcher(playground.site, playground.doorbell.ring_all, bulk_places=2),
     )
-    first.tick()
+    first.step()
     playground.location("thumb", width=10)
     playground.pack(picture=photo(16, 16))
     playground.doorbell.rings.clear()
     playground.location("thumb", width=12)
-    second.tick()
+    second.step()
     assert not playground.doorbell.rings
-    first.tick()
+    first.step()
     assert playground.doorbell.rings
     with playground.site.catalog.write_system() as tx:
         assert not leases.take_lease(tx, dispatcher.LEASE, "another", dispatcher.LEASE_TIME)

@@ -135,7 +135,7 @@ def test_bulk_packs_are_rung_for_in_batches_of_one_tenant(
     messages: list[tuple[str, list[str], Priority]] = []
     playground.dispatcher.stop()
     dispatcher = Dispatcher(playground.site, lambda t, ids, p: messages.append((t, list(ids), p)), bulk_places=4)
-    dispatcher.tick()
+    dispatcher.step()
     assert [len(ids) for _, ids, _ in messages] == [3, 3]
     assert sorted(pack_id for _, ids, _ in messages for pack_id in ids) == sorted(pack_ids)
     assert {priority for *_, priority in messages} == {Priority.BULK}
@@ -148,7 +148,7 @@ def test_what_an_editor_waits_for_is_there_before_what_a_bulk_job_wants_of_the_s
     pack_id = playground.pack(picture=SMALL)
     playground.run_jobs()
     playground.location("cover", width=9, height=9, fallback="main")
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     playground.doorbell.rings.clear()
     real = playground.site.renderer.render
     drawn: list[set[int]] = []

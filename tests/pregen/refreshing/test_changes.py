@@ -106,7 +106,7 @@ def test_what_is_replaced_is_superseded_after_the_switch_and_not_before(ready: P
     prepare(ready)
     assert superseded() == set()
     ready.run_jobs()
-    ready.dispatcher.tick()
+    ready.dispatcher.step()
     assert superseded() == old
 
 
@@ -351,11 +351,11 @@ def test_an_edit_that_never_ends_holds_a_change_up_only_for_a_while(
     prepare(ready)
     packs.set_crop(ready.caller, pack_ids(ready)[0], "thumb", Crop(0, 0, 0.5, 1))
     ready.doorbell.rings.clear()
-    ready.dispatcher.tick()
+    ready.dispatcher.step()
     assert location(ready).width == 40, "the edit is waited for"
     monkeypatch.setattr(activate, "PATIENCE", timedelta(0))
     monkeypatch.setattr(activate, "HOLD_SECONDS", 0.1)
-    ready.dispatcher.tick()
+    ready.dispatcher.step()
     assert location(ready).width == 50
     refresh_packs(ready.site, TENANT, pack_ids(ready)[:1])
     assert not any(missing(ready, id) for id in pack_ids(ready))
@@ -429,7 +429,7 @@ def test_an_edit_that_fails_while_a_change_is_prepared_is_counted_once(ready: Pl
 
 def test_a_newer_change_takes_the_place_of_one_that_is_live_and_still_rendering(ready: Playground) -> None:
     first = ready.location("thumb", width=50)
-    ready.dispatcher.tick()
+    ready.dispatcher.step()
     tenant, pack_id, _ = ready.doorbell.rings.popleft()
     refresh_packs(ready.site, tenant, [pack_id])
     ready.doorbell.rings.clear()

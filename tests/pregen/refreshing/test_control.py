@@ -59,7 +59,7 @@ def lost(playground: Playground) -> list[str]:
 
 def test_a_paused_job_stands_still_and_goes_on_where_it_was(playground: Playground, lost: list[str]) -> None:
     job = regenerate(playground)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     assert jobs.pause_job(playground.caller, job.id).state is JobState.PAUSED
     # What was rung for before is not begun any more.
     playground.run_jobs()
@@ -95,7 +95,7 @@ def test_pausing_takes_the_work_away_from_whoever_is_at_it(playground: Playgroun
 def test_edits_go_on_while_a_job_of_their_pack_is_paused_or_cancelled(playground: Playground, lost: list[str]) -> None:
     for stop in (jobs.pause_job, jobs.cancel_job):
         job = regenerate(playground)
-        playground.dispatcher.tick()
+        playground.dispatcher.step()
         stop(playground.caller, job.id)
         packs.set_crop(playground.caller, lost[0], "main", Crop(0, 0, 0.5, 0.5 if stop is jobs.pause_job else 1))
         playground.run_jobs()
@@ -125,7 +125,7 @@ def test_a_pack_that_another_job_wants_is_not_stopped_with_the_first(playground:
 
 def test_a_cancelled_job_ends_at_once_and_for_good(playground: Playground, lost: list[str]) -> None:
     job = regenerate(playground)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     cancelled = jobs.cancel_job(playground.caller, job.id)
     assert (cancelled.state, cancelled.cursor) == (JobState.CANCELLED, None)
     assert cancelled.finished_at is not None
@@ -189,7 +189,7 @@ def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeyp
         refresh_packs(playground.site, tenant, [pack_id])
     served = []
     for _ in range(6):
-        playground.dispatcher.tick()
+        playground.dispatcher.step()
         while playground.doorbell.rings:
             tenant, pack_id, _ = playground.doorbell.rings.popleft()
             served.append(tenant)
@@ -232,7 +232,7 @@ def test_a_pack_that_is_deleted_while_it_is_ordered_holds_up_no_other(
 
     monkeypatch.setattr(job_items, "enqueue_packs", admit)
     job = regenerate(playground, *(lost if named else []))
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     playground.run_jobs()
     ended = playground.job(job)
     assert (ended.state, ended.total, ended.done, ended.failed) == (JobState.SUCCEEDED, 6, 6, 0)
@@ -292,7 +292,7 @@ def test_what_a_cancelled_job_wanted_to_be_verified_no_edit_waits_for(playground
 
 def test_held_orders_leave_their_places_to_others(playground: Playground, lost: list[str]) -> None:
     job = regenerate(playground)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     with playground.site.catalog.read(TENANT) as tx:
         assert orders.count_leased(tx, Priority.BULK) == len(lost)
     jobs.pause_job(playground.caller, job.id)

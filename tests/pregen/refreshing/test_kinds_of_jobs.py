@@ -8,10 +8,10 @@ from packshot.catalog.work.jobs import Job, JobState
 from packshot.errors import BadState
 from resolvers import jobs, maintenance
 from resolvers.caller import Caller
-from resolvers.erasures import erase_pack
-from resolvers.manual_purges import purge
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack, create_pack
+from resolvers.packs import erase_pack
+from resolvers.purges import purge
 from tests.pregen.services.test_eraser import finish
 from tests.support.playground import Playground
 

@@ -100,7 +100,7 @@ def test_a_message_that_comes_five_times_does_the_work_once(playground: Playgrou
 def test_a_lost_ring_is_rung_again_by_the_dispatcher(playground: Playground) -> None:
     pack_id = playground.pack()
     playground.doorbell.rings.clear()
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     assert not playground.doorbell.rings, "the mutation's own ring is given a moment first"
     _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.run_jobs()
@@ -226,8 +226,8 @@ def test_only_so_many_packs_are_rung_for_at_a_time(playground: Playground, monke
     pack_ids = {playground.pack(picture=photo(16, 16, seed=n)) for n in range(5)}
     playground.doorbell.rings.clear()
     _let_pass(playground, orders.FIRST_RING_AFTER)
-    playground.dispatcher.tick()
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
+    playground.dispatcher.step()
     assert len(playground.doorbell.rings) == 3
     playground.run_jobs()
     assert all(playground.entries(pack_id) for pack_id in pack_ids)
@@ -297,7 +297,7 @@ def test_bulk_work_waits_while_an_edit_goes_first(playground: Playground) -> Non
     pack_ids = [playground.pack(picture=picture) for _ in range(6)]
     playground.run_jobs()
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     bulk = [pack for _, pack, priority in playground.doorbell.rings if priority is Priority.BULK]
     assert len(bulk) == 4, "as many as have places, and as many to come next, however many are due"
     waiting = next(pack for pack in pack_ids if pack not in bulk)

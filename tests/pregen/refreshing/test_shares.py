@@ -10,8 +10,8 @@ from packshot.catalog.clients import webhook_deliveries, webhooks
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.errors import FetchFailed
-from pregen.services import fetcher, webhook_sender
-from pregen.services.fetcher import UrlImporter
+from pregen.services import url_importer, webhook_sender
+from pregen.services.url_importer import UrlImporter
 from pregen.services.webhook_sender import WebhookSender
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack, OnExisting, create_packs
@@ -44,12 +44,12 @@ def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
             go_on.wait(30)
         raise FetchFailed("Nobody answers there.", may_pass=False)
 
-    monkeypatch.setattr(fetcher, "fetch_original", stall)
+    monkeypatch.setattr(url_importer, "fetch_original", stall)
     worker = UrlImporter(playground.site, playground.doorbell)
     worker.start()
     try:
         wait_for(lambda: fetching["films"] == 1)
-        assert fetching[TENANT] <= fetcher.TENANT_THREADS
+        assert fetching[TENANT] <= url_importer.TENANT_THREADS
     finally:
         go_on.set()
         worker.stop()

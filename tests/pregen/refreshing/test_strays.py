@@ -72,7 +72,7 @@ def test_a_change_prepares_packs_that_are_edited_before_it_comes_to_them(
     monkeypatch.setattr(dispatcher, "PORTION", 1)
     job = widen(playground)
     monkeypatch.setattr(dispatcher, "ROUNDS", let_in)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     # The oldest, which would be the last one, twice; and the newest, which may be in already.
     edit(playground, pack_ids[0])
     edit(playground, pack_ids[0])
@@ -147,7 +147,7 @@ def test_the_packs_that_were_edited_last_are_rendered_first(playground: Playgrou
     newest = sorted(packs.list_packs(playground.caller, first=10).items, key=attrgetter("sequence_number"))[::-1]
     playground.doorbell.rings.clear()
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     assert [pack_id for _, pack_id, _ in playground.doorbell.rings] == [pack.id for pack in newest]
     assert [pack.id for pack in newest] == [pack_ids[0], pack_ids[2], pack_ids[3], pack_ids[1]]
 
@@ -159,7 +159,7 @@ def test_a_batch_is_rendered_in_the_order_in_which_it_was_rung_for(
         for key in playground.planned(pack_id):
             playground.site.variants.delete(key)
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     rung = [pack_id for _, pack_id, _ in playground.doorbell.rings]
     drawn: list[str] = []
 

@@ -33,10 +33,10 @@ from pregen.services.purger import Purger
 from pregen.services.webhook_sender import WebhookSender
 from resolvers import jobs, pack_imports, packs
 from resolvers import webhooks as webhook_calls
-from resolvers.erasures import erase_pack
-from resolvers.manual_purges import purge
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack
+from resolvers.packs import erase_pack
+from resolvers.purges import purge
 from tests.pregen.refreshing.test_changes import put
 from tests.pregen.services.test_purger import RecordingPurger
 from tests.servers.host import Host, giving
@@ -130,9 +130,9 @@ KINDS = {
     "render": Kind("pregen.refreshing.refresh.render_variants", render, work),
     "what is to be rendered": Kind("pregen.refreshing.refresh.planned_all", render, work),
     "announce": Kind("pregen.refreshing.refresh.announce", render, work),
-    "write down": Kind("pregen.refreshing.refresh.write_down", render, work),
+    "write down": Kind("pregen.refreshing.refresh.record_results", render, work),
     "prepare": Kind("pregen.refreshing.refresh.render_variants", change, work),
-    "fetch": Kind("pregen.services.fetcher.fetch_original", fetch, work),
+    "fetch": Kind("pregen.services.url_importer.fetch_original", fetch, work),
     "erase": Kind("pregen.services.eraser.erase", erase, erase_next),
 }
 
@@ -235,8 +235,8 @@ def test_a_job_whose_packs_cannot_be_let_in_ends_and_is_not_taken_for_done(
         for number in range(MAX_FAULTS):
             assert playground.job(job).state is JobState.QUEUED
             restart(playground)
-            playground.dispatcher.tick()
-            playground.dispatcher.tick()
+            playground.dispatcher.step()
+            playground.dispatcher.step()
             retries = jobs.list_retries(playground.caller, job.id, first=10)
             assert [retry.attempts for retry in retries] == ([] if number + 1 == MAX_FAULTS else [number + 1])
     ended = playground.job(job)
@@ -276,7 +276,7 @@ def test_an_outage_of_the_database_within_a_jobs_step_counts_nothing(
     with monkeypatch.context() as patched:
         patched.setattr("pregen.services.dispatcher.enqueue_portion", away)
         for _ in range(MAX_FAULTS + 2):
-            playground.dispatcher.tick()
+            playground.dispatcher.step()
     playground.run_jobs()
     assert playground.job(job).state is JobState.SUCCEEDED
 
@@ -319,7 +319,7 @@ def test_a_webhook_that_nobody_can_send_fails_and_says_why(
     packs.create_pack(playground.caller, {})
     monkeypatch.setattr("pregen.services.webhook_sender.post", stumble)
     for number in range(1, MAX_FAULTS + 1):
-        assert WebhookSender(playground.site).tick() == 1
+        assert WebhookSender(playground.site).send_due() == 1
         with playground.site.catalog.read(TENANT) as tx:
             (delivery,) = webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items
         assert delivery.attempts == number
@@ -327,7 +327,7 @@ def test_a_webhook_that_nobody_can_send_fails_and_says_why(
         assert (delivery.next_attempt_at is None) is (number == MAX_FAULTS)
         clock.move(HOUR)
     assert delivery.state is DeliveryState.FAILED
-    assert WebhookSender(playground.site).tick() == 0
+    assert WebhookSender(playground.site).send_due() == 0
 
 
 def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
@@ -340,7 +340,7 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
         for _ in range(url_imports.MAX_ATTEMPTS):
             assert url_imports.claim_due(tx)
             tx.connection.execute(sa.update(fetch_table).values(lease_until=None))
-    assert WebhookSender(playground.site).tick() >= 1
+    assert WebhookSender(playground.site).send_due() >= 1
     work(playground)
     assert playground.job(job).state is JobState.FAILED
     with playground.site.catalog.read(TENANT) as tx:

@@ -73,9 +73,9 @@ def test_what_a_deleted_pack_showed_goes_too(playground: Playground) -> None:
     playground.run_jobs()
     pack_calls.delete_pack(playground.caller, pack_id)
     pass_days(playground, 31)
-    assert Collector(playground.site).tick()
+    assert Collector(playground.site).collect_superseded()
     assert blobs(playground) == set(playground.planned(other))
-    assert not Collector(playground.site).tick(), "another one holds the lease"
+    assert not Collector(playground.site).collect_superseded(), "another one holds the lease"
 
 
 def test_what_an_undone_edit_shows_again_stays(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ def test_work_goes_on_while_the_queue_takes_no_message_and_returns_to_it(
     settings = _settings(playground, valkey.connection_url)
     pack_id = playground.pack(picture=photo(64, 48))
     admin = valkey.client()
-    with working(playground, settings) as pregen:
+    with working(playground, settings) as worker:
         assert_rendered(playground, pack_id)
         if fault == "full":
             _fill(valkey)
@@ -108,14 +108,14 @@ def test_work_goes_on_while_the_queue_takes_no_message_and_returns_to_it(
             for client in admin.client_list():
                 if client["id"] != str(admin.client_id()):
                     admin.client_kill_filter(_id=client["id"])
-        wait_for(lambda: not pregen._can_ring())
+        wait_for(lambda: not worker._can_ring())
         _crop(playground, pack_id)
         job = playground.location("thumb", width=16, height=16)
         assert job is not None
         wait_for(lambda: is_rendered(playground, pack_id) and playground.job(job).finished_at is not None)
         admin.config_set("maxmemory", "0")
         admin.config_set("requirepass", "")
-        wait_for(pregen._can_ring)
+        wait_for(worker._can_ring)
         rung = admin.info("commandstats")["cmdstat_rpush"]["calls"]
         second = playground.pack(picture=photo(64, 48, seed=2))
         assert_rendered(playground, second)
@@ -144,7 +144,7 @@ def test_work_goes_on_while_the_queue_is_silent(playground: Playground) -> None:
 def test_an_idle_worker_takes_what_has_been_due_for_long_although_the_queue_works(
     playground: Playground, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pregen.services.dispatcher.Dispatcher.tick", lambda self: None)
+    monkeypatch.setattr("pregen.services.dispatcher.Dispatcher.step", lambda self: None)
     monkeypatch.setattr("pregen.services.direct_work.IDLE_POLL_SECONDS", 0.1)
     pack_id = playground.pack(picture=photo(64, 48))
     with playground.site.catalog.write(TENANT) as tx:

@@ -28,7 +28,7 @@ from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane, Renderer
 from packshot.storage.s3 import S3Store
 from resolvers import packs as pack_calls
-from resolvers.erasures import erase_pack
+from resolvers.packs import erase_pack
 from tests.pregen.services.test_collector import pass_days
 from tests.servers.seaweed import Seaweed
 from tests.support.pictures import jpeg, photo

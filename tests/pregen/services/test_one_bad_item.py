@@ -64,14 +64,14 @@ def test_a_variant_that_cannot_be_collected_is_left_out_after_a_few_attempts(
     place = 2 if function == "_delete" else 0
     monkeypatch.setattr(collect, function, stumble_at(bad, getattr(collect, function), place))
     collector = Collector(playground.site)
-    while collector.tick():
+    while collector.collect_superseded():
         pass
     assert [superseded(playground, pack_id) for pack_id in good] == [[], []]
     for _ in range(MAX_FAULTS):
-        collector.tick()
+        collector.collect_superseded()
     assert len(superseded(playground, bad)) == 3
     before = len(caplog.records)
-    assert not collector.tick()
+    assert not collector.collect_superseded()
     assert len(caplog.records) == before, "it was tried again"
 
 
@@ -131,11 +131,11 @@ def test_a_tenant_that_cannot_be_collected_leaves_the_others_their_turn(
     playground.show(good, "main", photo(30, 20))
     playground.run_jobs()
     collector = Collector(playground.site)
-    while collector.tick():
+    while collector.collect_superseded():
         pass
     pass_days(playground, 31)
     before = len(list(playground.site.originals.list(f"{TENANT}/")))
-    while collector.tick():
+    while collector.collect_superseded():
         pass
     assert len(list(playground.site.originals.list(f"{TENANT}/"))) == before - 1
 

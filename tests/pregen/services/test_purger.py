@@ -20,8 +20,8 @@ from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve
 from pregen.queue.broker import make_broker
 from pregen.services.purger import Purger
-from pregen.worker import Pregen
-from resolvers import erasures, locations, pack_imports, packs, tenants
+from pregen.worker import Worker
+from resolvers import locations, pack_imports, packs, tenants
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal, NewPack, OnExisting
 from tests.servers.host import Host, giving
@@ -139,11 +139,11 @@ def _fetched(front: Front, host: Host, pack_id: str) -> None:
     playground = front.playground
     host.answers["/a.jpg"] = giving(jpeg(photo(40, 30)))
     settings = playground.settings.model_copy(update={"fetch_allow": "127.0.0.1"})
-    playground.fetcher._site = playground.with_settings(settings)
+    playground.url_importer._site = playground.with_settings(settings)
     original = NewOriginal("main", Source(url=host.url("/a.jpg")))
     pack_imports.create_packs(playground.caller, [NewPack({"external_id": "film"}, [original])], OnExisting.UPDATE)
     front.settle()
-    assert playground.fetcher.step()
+    assert playground.url_importer.step()
 
 
 def _imported(front: Front, host: Host, pack_id: str) -> None:
@@ -467,7 +467,7 @@ def test_what_is_erased_together_is_purged_together_and_apart_from_the_rest(fron
     front.purger.erased.clear()
     front.edit(kept)
     for pack_id in gone:
-        erasures.erase_pack(playground.caller, pack_id, "the rights have ended")
+        packs.erase_pack(playground.caller, pack_id, "the rights have ended")
     front.carry()
     requests = {erased: set(tags) for tags, erased in zip(front.purger.purged, front.purger.erased, strict=True)}
     assert len(front.purger.purged) == 2
@@ -483,7 +483,7 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
     front.settle()
     front.purger.erased.clear()
     front.edit(kept)
-    erasures.erase_pack(playground.caller, gone, "the rights have ended")
+    packs.erase_pack(playground.caller, gone, "the rights have ended")
     front.carry()
     requests = dict(zip(map(tuple, front.purger.purged), front.purger.erased, strict=True))
     everything = (f"e:{TENANT}:{gone}", f"p:{TENANT}:{gone}")
@@ -578,7 +578,7 @@ def test_what_ended_a_week_ago_is_forgotten(front: Front) -> None:
     front.playground.pack()
     front.carry()
     front.let_pass(purges.KEEP_PURGES)
-    front.playground.dispatcher.tick()
+    front.playground.dispatcher.step()
     assert len(front.rows()) == 1, "it has not ended"
     front.carry()
     front.let_pass(purges.KEEP_PURGES + timedelta(seconds=1))
@@ -590,13 +590,13 @@ def test_the_worker_carries_purges_out(playground: Playground) -> None:
     purger = RecordingPurger()
     pack_id = playground.pack()
     site = replace(playground.site, purger=purger)
-    pregen = Pregen(site, make_broker(playground.settings), threads=2)
-    pregen.start()
+    worker = Worker(site, make_broker(playground.settings), threads=2)
+    worker.start()
     try:
         wait_for(lambda: purger.purged)
-        caller = replace(playground.caller, doorbell=pregen)
+        caller = replace(playground.caller, doorbell=worker)
         packs.set_crop(caller, pack_id, "main", Crop(0, 0, 1, 0.5))
         wait_for(lambda: len(purger.purged) >= 2)
     finally:
-        pregen.stop()
+        worker.stop()
     assert purger.purged[:2] == [[f"p:{TENANT}:{pack_id}"]] * 2

@@ -159,7 +159,7 @@ def test_a_key_is_free_again_after_a_day(api: Api, playground: Playground) -> No
     assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(idempotency_answers).values(expires_at=tx.now - timedelta(seconds=1)))
-    playground.dispatcher.tick()
+    playground.dispatcher.step()
     with playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.scalar(sa.select(sa.func.count()).select_from(idempotency_answers)) == 0
 

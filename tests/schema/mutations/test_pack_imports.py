@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from packshot.catalog.tables.work import url_imports
 from packshot.catalog.work.url_imports import claim_due
 from packshot.render.processes.pool import Renderer
-from pregen.services.fetcher import UrlImporter
+from pregen.services.url_importer import UrlImporter
 from tests.schema.api import USER_ERRORS, Api, crop
 from tests.servers.host import Host, giving
 from tests.support.pictures import jpeg, photo
@@ -225,7 +225,7 @@ def test_an_outage_of_ours_counts_against_no_address(api: Api, host: Host, monke
         patched.setattr(type(api.playground.site.originals), "put", away)
         for _ in range(5):
             hurry(api)
-            assert api.playground.fetcher.step()
+            assert api.playground.url_importer.step()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "RUNNING"
     hurry(api)
     api.playground.run_jobs()
@@ -255,7 +255,7 @@ def test_a_cancelled_import_fetches_nothing_more(api: Api, host: Host) -> None:
         host.answers[f"/{number}"] = giving(jpeg(photo(20 + number, 16)))
     inputs = [{"externalId": f"e{number}", "originals": [by_url(host.url(f"/{number}"))]} for number in range(3)]
     made = api.payload(CREATE_MANY, inputs=inputs)
-    assert api.playground.fetcher.step()
+    assert api.playground.url_importer.step()
     ended = {"state": "CANCELLED", "total": 3, "done": 1, "skipped": 0, "failed": 0}
     assert api.payload(CANCEL, id=made["job"]["id"])["job"] == ended
     api.playground.run_jobs()
@@ -309,7 +309,7 @@ def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
         with monkeypatch.context() as patched:
             if url == "/b" and is_away:
                 patched.setattr(type(api.playground.site.originals), "put", away)
-            assert api.playground.fetcher.step()
+            assert api.playground.url_importer.step()
     ended = {"state": "CANCELLED", "total": 2, "done": 1, "skipped": 0, "failed": 0}
     assert told == [ended]
     api.playground.run_jobs()
@@ -338,7 +338,7 @@ def test_an_import_that_is_cancelled_while_many_fetch_counts_what_was_fetched(ap
     made = api.payload(CREATE_MANY, inputs=inputs)
 
     def fetch_all() -> None:
-        while api.playground.fetcher.step():
+        while api.playground.url_importer.step():
             pass
 
     with ThreadPoolExecutor(4) as threads:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from packshot.catalog.tables.artwork import variants
 from packshot.errors import Invalid
 from packshot.geometry import Crop
-from resolvers import manual_purges, packs
+from resolvers import packs, purges
 from resolvers.caller import Scope
 from tests.pregen.services.test_purger import Front, RecordingPurger
 from tests.schema.api import USER_ERRORS, Api
@@ -159,7 +159,7 @@ def test_bad_purges_are_refused_and_order_nothing(api: Api, front: Front) -> Non
         ({"scope": tenant, "limit": 5}, "INVALID", ["limit"]),
         ({"scope": tenant, "before": ago(-1)}, "INVALID", ["renderedBefore"]),
         ({"scope": tenant, "before": ago(1), "limit": 0}, "LIMIT", ["limit"]),
-        ({"scope": tenant, "before": ago(1), "limit": manual_purges.MOST_AT_ONCE + 1}, "LIMIT", ["limit"]),
+        ({"scope": tenant, "before": ago(1), "limit": purges.MOST_AT_ONCE + 1}, "LIMIT", ["limit"]),
     ]
     for variables, code, field in refused:
         error = api.refusal(PURGE, **variables)

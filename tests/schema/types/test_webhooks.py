@@ -79,7 +79,7 @@ def teller(playground: Playground) -> WebhookSender:
 
 
 def tell_all(teller: WebhookSender) -> None:
-    while teller.tick():
+    while teller.send_due():
         pass
 
 
@@ -115,7 +115,7 @@ def test_what_happens_is_told_in_signed_words(
     assert len({headers["webhook-id"] for headers, _ in listener.told}) == 4
     (webhook,) = api.data(LIST)["webhooks"]
     assert {node["state"] for node in webhook["deliveries"]["nodes"]} == {"SUCCEEDED"}
-    assert not teller.tick(), "once"
+    assert not teller.send_due(), "once"
 
 
 def test_only_what_was_asked_for_is_told(
@@ -153,12 +153,12 @@ def test_what_was_not_taken_is_told_again_later_and_in_the_end_given_up(
     assert len(listener.told) == 1
     for number, pause in enumerate(webhook_deliveries.PAUSES, start=2):
         let_pass(playground, pause - timedelta(seconds=1))
-        assert not teller.tick()
+        assert not teller.send_due()
         let_pass(playground, timedelta(seconds=2))
-        assert teller.tick()
+        assert teller.send_due()
         assert len(listener.told) == number
     let_pass(playground, timedelta(days=9))
-    assert not teller.tick()
+    assert not teller.send_due()
     (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
     assert (node["state"], node["responseStatus"], node["attempts"]) == (
         "FAILED",
@@ -181,7 +181,7 @@ def test_a_telling_that_a_dead_process_had_in_hand_is_taken_up(
     packs.create_pack(playground.caller, {})
     with playground.site.catalog.write_system() as tx:
         assert len(webhook_deliveries.claim_due(tx, limit=9, each=9)) == 1
-    assert not teller.tick()
+    assert not teller.send_due()
     let_pass(playground, webhook_deliveries.LEASE_TIME + timedelta(seconds=1))
     tell_all(teller)
     assert listener.events() == ["pack.changed"]
@@ -209,7 +209,7 @@ def test_a_slow_webhook_holds_up_nobody_else(
 def test_an_address_inside_is_not_told(api: Api, playground: Playground, listener: Listener) -> None:
     api.payload(CREATE, url=listener.url, events=["pack.changed"])
     packs.create_pack(playground.caller, {})
-    assert WebhookSender(playground.site).tick() == 1
+    assert WebhookSender(playground.site).send_due() == 1
     assert listener.told == []
     (node,) = api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]
     assert (node["state"], node["responseStatus"]) == ("QUEUED", None)

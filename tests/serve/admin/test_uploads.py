@@ -308,7 +308,7 @@ def test_expired_bytes_in_the_store_are_swept(direct: Bucket, playground: Playgr
     assert direct.send(upload, PICTURE) == 200
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.exec_driver_sql("UPDATE uploads SET expires_at = '2001-01-01 00:00:00.000000'")
-    Dispatcher(direct.site, playground.doorbell.ring_all, bulk_places=1).tick()
+    Dispatcher(direct.site, playground.doorbell.ring_all, bulk_places=1).step()
     assert list(direct.site.uploads.list("")) == []
 
 

@@ -13,7 +13,7 @@ from packshot.catalog.work import jobs as job_rows
 from packshot.catalog.work.jobs import NO_WORKER, JobKind
 from packshot.catalog.work.orders import Priority
 from resolvers import jobs, packs
-from resolvers.erasures import erase_pack
+from resolvers.packs import erase_pack
 from serve.commands import following
 from tests.support.command import Command
 from tests.support.pictures import jpeg, photo

@@ -20,13 +20,13 @@ from packshot.catalog.variants import tombstones
 from packshot.geometry import Crop, Gravity
 from packshot.model import IncludeAll
 from packshot.originals.ingest import digest_file
-from resolvers import erasures, packs
+from resolvers import packs
 from resolvers.migration import iaas
 from resolvers.migration.report import Kind, Report
 from resolvers.migration.vimond import service as vimond_service
 from resolvers.migration.vimond.documents import map_names, map_pack_id, plain_id
 from resolvers.migration.vimond.locations import Options, move_locations
-from resolvers.migration.vimond.packs import Named, move_packs
+from resolvers.migration.vimond.packs import RequestedPack, move_packs
 from resolvers.migration.vimond.service import Credentials, VimondService
 from tests.servers.old_service import ACCESS_KEY, PASSWORD, USER, OldService, old_service, pack_id
 from tests.servers.postgres import Postgres
@@ -103,7 +103,7 @@ def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> 
     places = move_locations(playground.caller, service, chosen, report)
     folder = playground.settings.data / "importing"
     folder.mkdir(exist_ok=True)
-    named = iter([Named(plain_id(id)) for id in ids])
+    named = iter([RequestedPack(plain_id(id)) for id in ids])
     move_packs(playground.caller, service, places, named, chosen, report, folder=folder, seen=lambda *_: None)
     service.close()
     assert not list(folder.iterdir())
@@ -342,7 +342,7 @@ def test_erased_packs_and_assets_of_others_stay_as_they_are(playground: Playgrou
     assert packs.find_pack(playground.caller, id=SHOW) is None
     after = playground.snapshot(mine)
     assert (after.pack, after.pack_locations) == (before.pack, before.pack_locations)
-    erasures.erase_pack(playground.caller, FILM, "asked to")
+    packs.erase_pack(playground.caller, FILM, "asked to")
     while playground.eraser.step():
         pass
     report = move(playground, old, FILM)
@@ -504,7 +504,7 @@ def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: 
     move_folder(playground, folder)
     erased = packs.find_pack(playground.caller, external_id="holiday")
     assert erased is not None
-    erasures.erase_pack(playground.caller, erased, "asked to")
+    packs.erase_pack(playground.caller, erased, "asked to")
     while playground.eraser.step():
         pass
     (folder / "notes.txt").write_text("no picture")

@@ -111,8 +111,8 @@ def test_the_store_does_not_grow_beyond_the_hard_limit(
     assert client.get(f"/i/{playground.target(pack_id, 'width=298').key}").status_code == 200
     assert client.get(f"/api/v2/img/{pack_id}?width=299", headers={"Range": "bytes=0-3"}).status_code == 206
     assert blobs(playground) == there
-    assert Collector(playground.site).reduce()
-    while Collector(playground.site).reduce():
+    assert Collector(playground.site).collect_unplanned()
+    while Collector(playground.site).collect_unplanned():
         pass
     assert taken(playground) == used(playground) <= budget
     assert set(playground.planned(pack_id)) <= blobs(playground)
@@ -210,7 +210,7 @@ def test_a_location_of_a_pack_has_a_bounded_number_of_rows(
     with playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.scalar(sa.select(sa.func.count()).select_from(full_pack_locations)) == 1
     age(playground, 100, 5)
-    while Collector(playground.site).reduce():
+    while Collector(playground.site).collect_unplanned():
         pass
     assert len(unplanned(playground)) == 9
     assert playground_plan(playground, pack_id, 100) not in unplanned(playground)

@@ -7,7 +7,7 @@ from starlette.testclient import TestClient
 
 from packshot.catalog.database.transaction import Catalog, DatabaseFault
 from resolvers import packs
-from resolvers.erasures import erase_pack
+from resolvers.packs import erase_pack
 from serve.image import erased
 from tests.pregen.services.test_eraser import finish
 from tests.support.playground import Playground

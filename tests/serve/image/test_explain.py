@@ -13,7 +13,7 @@ from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.geometry import Crop
 from packshot.model import FormatPolicy, IncludeAll
 from packshot.site import original_key
-from resolvers import erasures, packs, tokens
+from resolvers import packs, tokens
 from resolvers import tenants as tenant_resolvers
 from tests.serve.conftest import TOKEN
 from tests.support.command import Command
@@ -136,7 +136,7 @@ def test_refusals_are_explained_as_far_as_the_url_got(client: TestClient, playgr
     assert (told["answer"], told["source"], told["consulted"]) == ({"status": 404}, None, ["thumb", "main"])
     absent = ask(client, f"/api/v2/img/{'0' * 24}")
     assert absent["refusal"]["title"] == "There is no such pack."
-    erasures.erase_pack(playground.caller, pack_id, "the rights have ended")
+    packs.erase_pack(playground.caller, pack_id, "the rights have ended")
     assert ask(client, f"/api/v2/img/{pack_id}")["answer"] == {"status": 410}
 
 

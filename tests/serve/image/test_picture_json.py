@@ -12,7 +12,7 @@ from packshot.catalog.tables.work import purges
 from packshot.geometry import Crop
 from packshot.model import Format
 from packshot.variants.picture_request import PictureForm, parse_picture_request
-from resolvers import erasures, packs
+from resolvers import packs
 from tests.serve.conftest import TOKEN
 from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
@@ -133,7 +133,7 @@ def test_what_is_not_there_and_what_was_erased_are_told_apart(
         answer = client.get(f"/api/v2/img/{path}")
         assert (answer.status_code, answer.headers["cache-control"]) == (404, "public, max-age=2")
     assert client.get("/api/v2/img/no-pack/picture.json").status_code == 404
-    erasures.erase_pack(playground.caller, pack_id, "the rights have ended")
+    packs.erase_pack(playground.caller, pack_id, "the rights have ended")
     assert client.get(f"/api/v2/img/{pack_id}/picture.json").status_code == 410
 
 

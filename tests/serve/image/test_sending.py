@@ -13,7 +13,7 @@ from packshot.settings.settings import Settings
 from packshot.site import Site
 from packshot.storage.base import Opened
 from pregen.queue.broker import make_broker
-from resolvers import erasures, packs
+from resolvers import packs
 from serve.app import create_app
 from serve.image import sending
 from tests.serve.conftest import TOKEN
@@ -181,7 +181,7 @@ def test_what_is_asked_for_again_comes_from_memory_and_not_after_it_was_erased(
         assert (part.status_code, part.content, unchanged.status_code) == (206, first.content[1:4], 304)
         assert dict(again.headers) == dict(first.headers)
         # Another process learns of an erasure within a second; this one at its next look.
-        erasures.erase_pack(playground.caller, key.split("/")[3], reason="a court order")
+        packs.erase_pack(playground.caller, key.split("/")[3], reason="a court order")
         monkeypatch.setattr("serve.image.erased.FRESH", 0.0)
         wait_for(lambda: client.get(key).status_code == 410)
         assert client.get(key, headers={"If-None-Match": first.headers["etag"]}).status_code == 410

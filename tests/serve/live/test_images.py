@@ -14,7 +14,7 @@ from packshot.catalog.tables.artwork import variants
 from packshot.cdn.varnish import VarnishPurger
 from packshot.errors import Invalid
 from packshot.geometry import Crop, Gravity
-from resolvers import access_keys, erasures, manual_purges, packs
+from resolvers import access_keys, packs, purges
 from resolvers.originals import Source, set_original
 from tests.serve.live.conftest import FAR, Opening
 from tests.support.pictures import GREY, corners, cutout, jpeg, markers, photo, pixel, png
@@ -213,7 +213,7 @@ def test_a_pack_without_a_picture_has_nothing_to_show(client: TestClient, playgr
 
 def test_an_erased_image_is_gone(client: TestClient, playground: Playground, film: str) -> None:
     assert client.get("/live/film_10_10.jpg").status_code == 200
-    erasures.erase_pack(playground.caller, film, "asked to")
+    packs.erase_pack(playground.caller, film, "asked to")
     for url in ("/live/film_10_10.jpg", "/live/film.jpg"):
         assert client.get(url).status_code == 404
 
@@ -362,13 +362,11 @@ def test_what_was_rendered_before_a_date_is_rendered_again(
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(variants).values(rendered_at=tx.now - timedelta(days=9000)))
     before = datetime(2016, 9, 1, tzinfo=UTC)
-    assert (
-        manual_purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
-    )
+    assert purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is not None
     playground.run_jobs()
     new = client.get("/live/film_33_33.jpg")
     assert (new.status_code, new.headers["content-location"] != old) == (200, True)
-    assert manual_purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is None
+    assert purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is None
 
 
 def test_a_path_of_dots_is_matched_in_time_that_grows_with_its_length(client: TestClient) -> None:

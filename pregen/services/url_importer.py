@@ -20,7 +20,7 @@ from packshot.originals.ingest import fetch_original
 from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
-from pregen.refreshing.failures import sort_failure
+from pregen.refreshing.failures import classify_failure
 from pregen.services.service import Loop
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ class UrlImporter:
         except ImportSuperseded:
             log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
         except Exception as error:  # noqa: BLE001 - sorted and logged
-            failure = sort_failure(log, error, "the original for pack %s could not be fetched", held.pack_id)
+            failure = classify_failure(log, error, "the original for pack %s could not be fetched", held.pack_id)
             if isinstance(failure, str):
                 with self._site.catalog.write(tenant) as tx:
                     url_imports.postpone(tx, held, failure)
