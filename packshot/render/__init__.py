@@ -1,1 +1,1 @@
-"""Bytes and drawings in, bytes out: the only code that touches a codec."""
+"""Decode originals and render variants: the only code that calls codecs."""

@@ -1,4 +1,4 @@
-"""Any decoded picture as 8-bit sRGB, with or without an alpha channel."""
+"""Convert any decoded image to 8-bit sRGB, with or without an alpha channel."""
 
 import math
 from functools import lru_cache
@@ -13,53 +13,56 @@ from packshot.render.damage import DAMAGE
 
 _SRGB = ImageCms.createProfile("sRGB")
 _SPACE = {"L": "GRAY", "RGB": "RGB", "RGBA": "RGB", "CMYK": "CMYK", "LAB": "Lab"}
-# The white of print, which TIFF files in Lab are relative to.
+# The white point of print, which Lab values in TIFF files refer to.
 _D50_KELVIN = 5000
-# Rounded to the nearest of 256, as 65535 / 255 is 257; Pillow would cut off.
+# Rounded: 65535 / 255 is 257. Pillow would truncate.
 _TO_8_BITS = [(value + 128) // 257 for value in range(65536)]
 _GREYS = Image.frombytes("L", (256, 1), bytes(range(256)))
 _MODES_8_BITS = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA"}
 
 
 def check_profile(profile: bytes, max_bytes: int) -> None:
-    """Refuse a picture whose sound ICC profile is too large; a broken one counts as none.
+    """Refuse an image with a valid ICC profile that is too large. A broken profile is ignored.
 
     Raises:
-        TooLarge: the profile's header says that it has more than `max_bytes`.
+        TooLarge: the profile's header announces more than `max_bytes`.
     """
     announced = int.from_bytes(profile[:4], "big")
     if announced > max_bytes and profile[36:40] == b"acsp":
-        raise TooLarge(
-            "The picture's colour profile is too large.", expected=f"at most {max_bytes} bytes", got=announced
-        )
+        raise TooLarge("The image's colour profile is too large.", expected=f"at most {max_bytes} bytes", got=announced)
 
 
 def to_srgb(picture: Image.Image) -> Image.Image:
-    """Return `picture` in mode RGB, or RGBA where any pixel is not opaque; `picture` itself may be changed.
-
-    What `to_rgb` leaves to be done is done too.
-    """
+    """Convert an image to sRGB, in mode RGB, or RGBA if any pixel is not opaque. May change `picture` itself."""
     plain, transform = to_rgb(picture)
     return plain if transform is None else transformed(plain, transform)
 
 
 def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]:
-    """Return `picture` in mode RGB, or RGBA where any pixel is not opaque, and what brings that to sRGB.
+    """Convert an image to mode RGB, or RGBA if any pixel is not opaque. May change `picture` itself.
 
-    None: it is sRGB. Where the pixels are RGB in another space, whoever makes the
-    picture smaller transforms what comes of it: a whole original takes far longer.
+    The ICC profile is applied with relative colorimetric intent and black point compensation. A profile that is
+    broken, or
+    made for other channels, is ignored: grey and RGB then count as sRGB, and CMYK is converted by complement. Pillow
+    reads
+    every CMYK JPEG as inverted, which is how Adobe writes it.
 
-    Its ICC profile is applied with relative colorimetric intent and black point compensation. A profile that is broken,
-    or made for other channels than the picture has, counts as none: then grey
-    and RGB are taken for sRGB, and CMYK is converted by complement. Pillow
-    reads every CMYK JPEG as Adobe writes it, inverted, whoever wrote it.
+    Samples of more than 8 bits are scaled. Integers are divided by 65535 (4095 in a 12-bit TIFF), or by the highest
+    sample
+    if it is larger.
 
-    Numbers of more than 8 bits are scaled down, whole ones by 65535 or, if it is
-    more, by the highest. With fractions nobody says what is white: it is the first
-    of 1, 255 and 65535 that nearly all pixels stay within 16 times of. Whiter pixels
-    set the scale instead of being cut off, as far as twice that or twice what nearly
-    all stay within; so do negative ones for black. Nearly all is all but one in 256.
-    NaN counts as 0, infinity as the largest number that there is.
+    Floating-point samples define no white. Here the peak is a value that at most one pixel in 256 exceeds. White is
+    the
+    first of 1, 255 and 65535 that is at least a 16th of the peak, else the peak. Samples above white extend the
+    scale up to
+    twice white or twice the peak, instead of being clipped. Negative samples extend it below black alike. NaN counts
+    as 0,
+    infinity as the largest finite sample.
+
+    Returns:
+        The image, and the transform from its RGB space to sRGB; None if the image is sRGB. Callers that scale the
+        image
+        down apply the transform afterwards, which is much faster than for a whole original.
     """
     profile = picture.info.get("icc_profile") or b""
     plain = _without_useless_alpha(_with_8_bits(picture))
@@ -74,17 +77,17 @@ def to_rgb(picture: Image.Image) -> tuple[Image.Image, ImageCmsTransform | None]
 
 
 def transformed(picture: Image.Image, transform: ImageCmsTransform) -> Image.Image:
-    """Return `picture` in the space that `transform` leads to; `picture` itself may be changed."""
-    # In place where the channels stay: another copy of a large original is 320 MB.
+    """Apply a colour transform to an image. May change `picture` itself."""
+    # In place if the channels stay, since another copy of a large original takes 320 MB.
     apply = transform.apply_in_place if picture.mode == transform.output_mode else transform.apply
     result = apply(picture)
-    # Encoders would write it into every file.
+    # Encoders would write the profile into each file.
     result.info.pop("icc_profile", None)
     return result
 
 
 def _with_8_bits(picture: Image.Image) -> Image.Image:
-    # Gives L, LA, RGB, RGBA, CMYK or LAB.
+    # Returns mode L, LA, RGB, RGBA, CMYK or LAB.
     mode = picture.mode
     if mode in ("I", "F") or mode.startswith("I;16"):
         return _from_wide(picture)
@@ -96,7 +99,7 @@ def _with_8_bits(picture: Image.Image) -> Image.Image:
 
 
 def _from_wide(picture: Image.Image) -> Image.Image:
-    # 16-bit numbers, 32-bit ones and fractions; only a PNG has a colour that is transparent.
+    # Samples of 16 or 32 bits, or floating-point samples. Only a PNG has a transparent colour.
     transparent = picture.info.get("transparency")
     wide = picture if picture.mode in ("I", "F") else picture.convert("I")
     lowest, highest = _extrema(wide)
@@ -109,7 +112,7 @@ def _from_wide(picture: Image.Image) -> Image.Image:
         if lowest < 0:
             lowest = max(lowest, -max(full, -2 * _reach(wide, lowest)))
     else:
-        # TIFF tag 258 is the number of bits of each channel.
+        # TIFF tag 258 (BitsPerSample).
         bits = getattr(picture, "tag_v2", {}).get(258)
         full = max(4095.0 if bits == (12,) else 65535.0, highest)
     if full == 65535 >= highest and lowest >= 0:
@@ -119,9 +122,9 @@ def _from_wide(picture: Image.Image) -> Image.Image:
     else:
         lowest = min(lowest, 0.0)
         scale = 255 / (full - lowest)
-        # Half a step more, as the fraction is cut off.
+        # Plus 0.5, because the conversion to mode L truncates.
         grey = wide.convert("F").point(lambda value: value * scale + (0.5 - lowest * scale)).convert("L")
-    # TIFF tag 262: 0 stands for white. Pillow sees to it where numbers have 8 bits.
+    # TIFF tag 262 (PhotometricInterpretation): 0 means WhiteIsZero. Pillow inverts only 8-bit samples itself.
     if getattr(picture, "tag_v2", {}).get(262) == 0:
         grey = ImageChops.invert(grey)
     if picture.mode == "I;16" and isinstance(transparent, int):
@@ -137,23 +140,23 @@ def _extrema(wide: Image.Image) -> tuple[float, float]:
 
 
 def _is_finite(fractions: Image.Image) -> bool:
-    # NaN shows among the extrema only where it comes first; it falls into no part of a histogram.
+    # The extrema show NaN only if it is the first sample. A histogram never counts it.
     lowest, highest = _extrema(fractions)
     if not (math.isfinite(lowest) and math.isfinite(highest)):
         return False
-    # Where nothing is negative it comes out as 0 anyway.
+    # Without negative samples, NaN becomes 0 anyway.
     return lowest >= 0 or sum(fractions.histogram(None, (lowest, highest))) == fractions.width * fractions.height
 
 
 def _make_finite(fractions: Image.Image) -> tuple[float, float]:
-    """Bring NaN to 0 and what is infinite to the lowest and highest other numbers, and return these."""
-    # In strips, as the arithmetic copies what it works on several times.
+    """Replace NaN by 0, and infinities by the lowest and highest finite samples; return these two."""
+    # In strips, because the arithmetic copies its operands several times.
     rows = max(1, 2**20 // fractions.width)
     strips = [(0, top, fractions.width, min(top + rows, fractions.height)) for top in range(0, fractions.height, rows)]
     lowest = highest = 0.0
     for strip in strips:
         part = fractions.crop(strip)
-        # Only a number less itself equals itself.
+        # Only for a finite x is x - x equal to itself.
         unknown = ImageMath.lambda_eval(lambda of: (of["it"] - of["it"]) != (of["it"] - of["it"]), it=part)
         part.paste(0.0, mask=unknown.convert("L").point([0] + [255] * 255, "1"))
         low, high = _extrema(part)
@@ -168,7 +171,7 @@ def _make_finite(fractions: Image.Image) -> tuple[float, float]:
 
 
 def _reach(fractions: Image.Image, end: float) -> float:
-    """Return how far from 0 towards `end` all pixels but one in 256 stay, or a little more."""
+    """Return the value towards `end` that at most one pixel in 256 exceeds, rounded away from 0."""
     beyond = fractions.width * fractions.height // 256
     while abs(end) > 1:
         parts = fractions.histogram(None, (min(end, 0.0), max(end, 0.0)))
@@ -181,7 +184,7 @@ def _reach(fractions: Image.Image, end: float) -> float:
         end *= min(last + 1, 255) / 255
         if last >= 3:
             break
-        # One far off has left all others in the first parts: once more, closer.
+        # An outlier has put all other samples into the first bins: repeat with a smaller range.
         end = math.copysign(max(abs(end), 1.0), end) if last >= 0 else 0.0
     return end
 
@@ -196,8 +199,8 @@ def _without_useless_alpha(picture: Image.Image) -> Image.Image:
 
 
 def _from_grey(picture: Image.Image, profile: bytes) -> Image.Image:
-    # 256 greys are transformed, not millions of pixels. RGB profiles of grey pictures
-    # are common: a grey JPEG saved with the profile of where it came from.
+    # Transform 256 greys instead of millions of pixels. A grey image often has the RGB profile of the image that it was
+    # made from.
     result = "RGB" if picture.mode == "L" else "RGBA"
     transform = _to_srgb(profile, "L")
     greys = None if transform is None else transform.apply(_GREYS)
@@ -208,7 +211,7 @@ def _from_grey(picture: Image.Image, profile: bytes) -> Image.Image:
     curves = [channel.tobytes() for channel in greys.split()]
     grey, *alpha = picture.split()
     if max(abs(one - other) for curve in curves for one, other in zip(curve, curves[0], strict=True)) <= 1:
-        # Grey stays grey, which takes one look at each pixel instead of three.
+        # If greys stay neutral, one lookup per pixel suffices instead of three.
         grey = grey.point(curves[1])
         return (Image.merge("LA", [grey, *alpha]) if alpha else grey).convert(result)
     return Image.merge(result, [*(grey.point(curve) for curve in curves), *alpha])
@@ -216,7 +219,7 @@ def _from_grey(picture: Image.Image, profile: bytes) -> Image.Image:
 
 @lru_cache(maxsize=4)
 def _to_srgb(profile: bytes, mode: str) -> ImageCmsTransform | None:
-    """Return what brings pictures of `mode` from `profile` to sRGB; None if nothing does, or need."""
+    """Return the transform from `profile` to sRGB for images of `mode`; None if none is possible or needed."""
     if not profile:
         return None
     try:
@@ -236,7 +239,7 @@ def _lab() -> ImageCmsTransform:
 
 @lru_cache(maxsize=4)
 def compensates_black(profile: bytes) -> bool:
-    """Return whether an ICC profile's black is not that of sRGB, so that black point compensation moves its colours."""
+    """Return whether black point compensation changes the colours of images with this ICC profile."""
     try:
         source = ImageCmsProfile(BytesIO(profile))
         mode = {space: mode for mode, space in _SPACE.items()}.get(source.profile.xcolor_space.strip())
@@ -254,10 +257,10 @@ def compensates_black(profile: bytes) -> bool:
 
 
 def _with_black(profile: bytes, source: ImageCmsProfile) -> ImageCmsProfile:
-    """Return a profile whose black littleCMS can find.
+    """Return a profile whose black point littleCMS can detect.
 
-    It looks for the black of a printer with the tables from Lab to ink. A profile that lacks these, as it is meant for
-    reading only, is declared one of an input device: then its darkest colour counts.
+    For a printer profile, littleCMS needs the table from Lab to ink (B2A). A profile without it is declared an input
+    profile, so that its darkest colour is the black point.
     """
     tags = {profile[at : at + 4] for at in range(132, 132 + 12 * int.from_bytes(profile[128:132], "big"), 12)}
     if source.profile.device_class != "prtr" or b"B2A0" in tags:
@@ -267,7 +270,7 @@ def _with_black(profile: bytes, source: ImageCmsProfile) -> ImageCmsProfile:
 
 def _transform(source: ImageCmsProfile, mode: str, result: str, *, compensated: bool = True) -> ImageCmsTransform:
     flags = ImageCms.Flags.BLACKPOINTCOMPENSATION if compensated else ImageCms.Flags.NONE
-    # Optimised, the curve of a grey profile is too coarse for shadows; it is asked for 256 greys only.
+    # Optimised grey curves are too coarse in shadows. Only 256 greys are transformed, so speed does not matter.
     if mode == "L":
         flags |= ImageCms.Flags.NOOPTIMIZE
     transform = ImageCms.buildTransform(
@@ -285,7 +288,7 @@ def _sampled_inks() -> Image.Image:
 
 
 def _moves_colours(transform: ImageCmsTransform, mode: str) -> bool:
-    # A profile that is sRGB in effect is the usual case, and would cost more than the decoding.
+    # Most profiles are equivalent to sRGB. Applying them would take longer than decoding.
     before = _sampled_colours().convert(mode)
     after = transform.apply(before)
     return any(abs(one - other) > 1 for one, other in zip(before.tobytes(), after.tobytes(), strict=True))

@@ -1,7 +1,7 @@
-"""What codecs raise on input they cannot read or write, turned into refusals in one place.
+"""Turn the exceptions of codecs into refusals.
 
-Only calls of codecs run inside these blocks. Packshot's own code runs outside: what it raises is a bug, and neither a
-damaged file nor a refusal.
+Only calls of codecs run inside these blocks. An exception in Packshot's own code is a fault, so that code runs
+outside.
 """
 
 import re
@@ -15,9 +15,8 @@ from PIL import Image, ImageCms
 
 from packshot.errors import Unrenderable, UnsupportedMedia
 
-# Gathered from Pillow's readers, which let through whatever a damaged file makes
-# them stumble on. MemoryError is not among them: it says something of the
-# process, which may be in no state to go on.
+# What Pillow's readers raise on damaged files. MemoryError is missing, because it concerns the process, which may not
+# be able to continue.
 DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -36,18 +35,18 @@ DAMAGE = (
     Image.DecompressionBombError,
 )
 
-# What encoders raise on a picture that they cannot write.
+# What encoders raise on an image that they cannot write.
 _UNWRITABLE = (OSError, RuntimeError, ValueError)
 
-# So codecs call a file that may be sound but that they cannot read.
+# Words of codecs about files that they do not support.
 _UNSUPPORTED = re.compile(r"unsupported|not supported|not implemented|cannot handle|no codec available", re.IGNORECASE)
 
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Drop Pillow's warnings about odd metadata inside the block, since an operator cannot act on them.
+    """Ignore Pillow's warnings about unusual metadata inside the block, since an operator cannot act on them.
 
-    The switch for that is the process's own, which is one more reason to draw in processes of one thread.
+    The warning filter belongs to the whole process, so this needs a process with a single thread.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,11 +55,14 @@ def without_warnings() -> Iterator[None]:
 
 @contextmanager
 def refused_if_damaged(sentence: str) -> Iterator[None]:
-    """Turn what a reader raises inside the block into a refusal; its warnings are dropped.
+    """Turn exceptions of a reader inside the block into refusals, and ignore its warnings.
+
+    Args:
+        sentence: message of the refusal.
 
     Raises:
-        UnsupportedMedia: the reader does not support this form of the format.
-        Unrenderable: everything else, with `sentence`.
+        UnsupportedMedia: the reader does not support this variety of the format.
+        Unrenderable: any other exception of `DAMAGE`.
     """
     with without_warnings():
         try:
@@ -68,14 +70,18 @@ def refused_if_damaged(sentence: str) -> Iterator[None]:
         except DAMAGE as error:
             got = f"{type(error).__name__}: {error}"
             if isinstance(error, NotImplementedError) or _UNSUPPORTED.search(str(error)):
-                sentence = "The picture is in a form of its format that is not supported."
+                sentence = "The image is of a variety of its format that is not supported."
                 raise UnsupportedMedia(sentence, got=got) from error
             raise Unrenderable(sentence, got=got) from error
 
 
 @contextmanager
 def refused_if_unwritable(sentence: str) -> Iterator[None]:
-    """Turn what an encoder raises inside the block into `Unrenderable(sentence)`."""
+    """Turn exceptions of an encoder inside the block into a refusal.
+
+    Raises:
+        Unrenderable: with `sentence` as its message.
+    """
     try:
         yield
     except _UNWRITABLE as error:

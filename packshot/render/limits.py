@@ -1,29 +1,31 @@
-"""How much one render may take before the picture is refused."""
+"""Limits on one original and on the work for it."""
 
 import sys
 from dataclasses import dataclass
 
 MOVING_PIXELS = 20_000_000
-"""Pixels of an animation, all frames together, that may take as long as one still picture."""
+"""Pixels of an animation, over all frames, that may take as long as one still image."""
 
 DECODING_SHARE = 0.25
-"""Part of `Limits.seconds` that decoding a new original may take, so that its drawings fit into the rest."""
+"""Share of `Limits.seconds` that decoding a new original may take, so that its drawings fit into the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that one original, and the work on it, may need.
+    """The limits of one original and of its rendering.
 
     Attributes:
-        max_pixels: width times height of one frame, of the original and of an output.
-        max_bytes: length of the original's file.
-        max_frames_pixels: the same as `max_pixels` over all frames of an animation.
-        max_frames: how many frames an animation has.
-        seconds: wall-clock time for decoding, and again for each drawing, of an animation again for every
-            `MOVING_PIXELS`; 0: no limit.
-        memory_bytes: address space of one render process, or what of it is resident; 0: no limit.
-        watched: the parent looks at what is resident, for systems that bound no address space; what
-            comes and goes between two looks, 50 ms apart, it misses.
+        max_pixels: width times height of an original, of a frame or of an output.
+        max_bytes: length of an original's file.
+        max_frames_pixels: pixels of an animation over all its frames.
+        max_frames: number of frames of an animation.
+        seconds: wall-clock time for decoding, and again for each drawing. An animation gets it for every
+        `MOVING_PIXELS`.
+            0 means no limit.
+        memory_bytes: address space or resident memory of one render process; 0 means no limit.
+        watched: whether the parent process limits resident memory by polling every 50 ms, on systems that cannot
+        limit the
+            address space. It misses shorter peaks.
     """
 
     max_pixels: int = 80_000_000
@@ -35,17 +37,17 @@ class Limits:
     watched: bool = sys.platform != "linux"
 
     def seconds_for(self, pixels: int) -> float:
-        """Return how long a drawing may take whose frames have so many pixels in all; 0: for ever.
+        """Return the wall-clock seconds for a drawing; 0 means no limit.
 
         Args:
-            pixels: 0 for what stands still.
+            pixels: pixels of all frames of an animation; 0 for a still image.
         """
         return self.seconds * max(1.0, pixels / MOVING_PIXELS)
 
     def decoding_seconds_for(self, pixels: int) -> float:
-        """Return the CPU seconds that decoding a new original may take; 0: no limit.
+        """Return the CPU seconds for decoding a new original; 0 means no limit.
 
         Args:
-            pixels: of all frames; 0 for what stands still.
+            pixels: pixels of all frames of an animation; 0 for a still image.
         """
         return self.seconds_for(pixels) * DECODING_SHARE

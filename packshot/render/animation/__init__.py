@@ -1,1 +1,1 @@
-"""Animations: decode frame by frame, and write animated GIF."""
+"""Decode animations frame by frame, and write animated GIF."""

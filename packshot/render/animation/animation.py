@@ -1,6 +1,6 @@
-"""Animations: one frame after the other, in and out; never all of them at once in full size.
+"""Decode and encode animations, one frame at a time, so that they need little memory.
 
-GIF and WebP move; of an animated AVIF or PNG the first frame is shown.
+Animated GIF and WebP files are supported. Of an animated AVIF or PNG only the first frame is shown.
 """
 
 from collections.abc import Iterator
@@ -21,24 +21,25 @@ from packshot.render.formats.sniffing import sniff
 from packshot.render.limits import Limits
 
 MOVING = (Format.WEBP, Format.GIF)
-"""The formats in which an animation stays one."""
+"""The output formats that can hold an animation."""
 
-# Milliseconds that browsers show a frame without a time of its own, of which a GIF's 10 is one too.
+# Milliseconds for which browsers show a frame without a duration, or a GIF frame of 10 ms or less.
 _UNTOLD = 100
 
-# What a WebP has room for.
+# WebP stores the number of plays in 16 bits.
 _MOST_PLAYS = 65_535
 
 
 @dataclass(frozen=True, slots=True)
 class Animation:
-    """An animated original, decoded again each time its frames are asked for.
+    """An animated original. Each call of `pictures` decodes it again.
 
     Attributes:
+        data: the file.
         format: "gif" or "webp".
-        frames: how many, more than one.
-        plays: how often it runs; 0: for ever.
-        colours: how many a frame has at most.
+        frames: number of frames, at least 2.
+        plays: how often it runs; 0 means without end.
+        colours: the largest number of colours in a frame.
     """
 
     data: bytes
@@ -49,14 +50,14 @@ class Animation:
     colours: int = 1 << 24
 
     def pictures(self) -> Iterator[tuple[Decoded, int]]:
-        """Yield each frame as all of what is then seen, in sRGB, and for how many milliseconds.
+        """Yield each composed frame in sRGB, and its duration in milliseconds.
 
         Raises:
-            Unrenderable: a frame is damaged, or missing.
+            Unrenderable: a frame is damaged or missing.
         """
         frames = self._gif() if self.format == "gif" else self._webp()
         for _ in range(self.frames):
-            # Not around the whole loop, as a context must not stay open while others work.
+            # Not around the whole loop, because the context must not stay open between frames.
             with refused_if_damaged(DAMAGED):
                 frame = next(frames, None)
             if frame is None:
@@ -74,7 +75,7 @@ class Animation:
         for frame in range(self.frames):
             source.seek(frame)
             source.load()
-            # A copy, as the reader may go on with its own.
+            # Copied, because the reader may reuse its own image.
             yield (
                 Decoded(without_metadata(to_srgb(source.copy())), turn),
                 int(source.info.get("duration", 0)) or _UNTOLD,
@@ -82,7 +83,7 @@ class Animation:
 
 
 def animation_of(data: bytes, limits: Limits) -> Animation | None:
-    """Return the animation that an original is; None for what stands still.
+    """Return an original as an animation; None if it is a still image.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
@@ -109,17 +110,20 @@ def write_animation(
     keeps_exact: bool = True,
     colours: int = 256,
 ) -> bytes:
-    """Encode `count` frames, each in mode RGB or RGBA, shown for so many milliseconds; no metadata but the given.
+    """Encode frames as an animation, without metadata other than `exif`.
 
     Args:
+        frames: images in mode RGB or RGBA, each with its duration in milliseconds.
+        count: number of frames.
         format: one of `MOVING`.
-        plays: how often it is to run; 0: for ever.
-        exif: kept in the file; ignored by GIF.
-        keeps_exact, colours: of GIF, see `packshot.render.animation.gif_frame.Coder`.
+        quality: encoder quality; ignored by GIF. None means the default.
+        plays: how often it runs; 0 means without end.
+        exif: EXIF to write into the file; ignored by GIF.
+        keeps_exact, colours: for GIF only; see `packshot.render.animation.gif_frame.Coder`.
 
     Raises:
-        Unrenderable: what reading the frames raises.
-        MemoryError: the process has no room for it.
+        Unrenderable: the encoder fails, or reading a frame raises it.
+        MemoryError: the process has too little memory.
     """
     with refused_if_unwritable("The animation cannot be encoded."):
         if format is Format.GIF:
@@ -138,7 +142,7 @@ def _webp(
         save_all=True,
         quality=80 if quality is None else quality,
         method=4,
-        # No frame is written whole for those who begin in the middle.
+        # No key frames are inserted, because playback always starts at the first frame.
         kmin=0,
         kmax=0,
         duration=sequence.milliseconds,
@@ -150,7 +154,7 @@ def _webp(
 
 
 class _Sequence(Image.Image):
-    """Frames as Pillow's writer asks for them, one after the other, of which it keeps none."""
+    """Feed frames one by one to Pillow's writer, without keeping them."""
 
     def __init__(self, frames: Iterator[tuple[Image.Image, int]], count: int) -> None:
         super().__init__()
@@ -161,7 +165,7 @@ class _Sequence(Image.Image):
 
     def seek(self, frame: int) -> None:
         if frame != len(self.milliseconds):
-            return  # the one it has, or back to the first when all are written
+            return  # the current frame, or a return to the first one after the last
         picture, milliseconds = next(self._frames)
         self.milliseconds.append(milliseconds)
         self._mode, self._size, self.im = picture.mode, picture.size, picture.im

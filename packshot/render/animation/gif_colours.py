@@ -1,7 +1,7 @@
-"""The colours of an animated GIF's frames: exact while a table has room for them, else the nearest of a sample.
+"""Choose the colours of an animated GIF: exact while the colour table has room, else the nearest ones.
 
-A pixel is a number of 32 bits, red in the lowest byte and alpha in the highest; 0 is transparent. The colours of a
-table have no alpha.
+A pixel is a 32-bit number: red in the lowest byte, alpha in the highest; 0 is transparent. Table colours have no
+alpha.
 """
 
 from math import ceil, sqrt
@@ -12,48 +12,53 @@ from PIL import Image
 
 Pixels = npt.NDArray[np.uint32]
 Numbers = npt.NDArray[np.uint16]
-"""For each pixel the index of its colour plus 1, and 0 for one that is transparent or left out."""
+"""For each pixel, the index of its colour plus 1; 0 for a transparent or omitted pixel."""
 Mask = npt.NDArray[np.bool_]
 
 MAX_COLOURS = 256
 OPAQUE = np.uint32(0xFF000000)
 _COLOUR = np.uint32(0x00FFFFFF)
 
-# Pixels of a frame of which its colours are chosen, at most. All of them take six times as long.
+# Pixels of a frame from which its colours are chosen. All pixels would take six times as long.
 _SAMPLE = 8192
-# Pixels of which colours are counted first. Of many colours they have too many.
+# Pixels whose colours are counted first. A frame of many colours usually exceeds the limit here already.
 _FIRST_CHUNK = 1 << 14
-# Pixels that are given to Pillow at a time.
+# Pixels that are passed to Pillow at once.
 _STRIP = 1 << 20
 
-# Squared errors a pixel, summed over the channels. Colours are added until pixels are this far off on average.
+# Target mean squared error per pixel, summed over the channels. Colours are added until it is reached.
 _GOOD = 8.0
-# A table is for other frames, too, while it shows them with at most this on average, or this many times its own.
+# A table fits another frame if the mean error is at most the first number, or at most this multiple of its own error.
 _FITTING, _FITTING_RATIO = 48.0, 1.5
-# A pixel that is further off than this gets a colour of its own where there is room.
+# A pixel with a larger error gets a colour of its own if there is room.
 _SEEN = 24
-# Of the pixels at most this share may be so far off, or a small new object would lose its colour.
+# The share of pixels with an error above `_FAR` may grow by this much. More would change small new objects.
 _FAR_SHARE, _FAR = 0.002, 1200
-# A colour that more than this share of the pixels have, and more than so many, stays as it is.
+# Colours of more than this share of the pixels, and of more than this many pixels, are kept exactly.
 _AREA, _AREA_PIXELS = 0.01, 8
 _FEW_PLACES = 32
 _REFINEMENTS = 3
-# Numbers of colours of which the first that is enough is taken.
+# Table sizes that are tried in order, unless a frame has at least so many colours.
 _TRIED, _MANY = (8, 16, 32, 64, 128), 2048
 
 
 class ExactTable:
-    """The colours of one or more frames, each with the index that it was given first."""
+    """The colours of one or more frames. A colour keeps the index that it gets first."""
 
     def __init__(self) -> None:
         self.colours: Pixels = np.zeros(0, np.uint32)
-        # Index of each colour plus 1; 0: it has none. Only the pages of colours that occur take memory.
+        # Index of each colour plus 1; 0 means none. The kernel allocates only the pages of colours that occur.
         self._number_of = np.zeros(1 << 24, np.uint16)
 
     def numbers(self, pixels: Pixels, most: int) -> Numbers | None:
-        """Return the index of each pixel's colour plus 1, and 0 for transparent pixels.
+        """Return the index of each pixel's colour plus 1, and 0 for transparent pixels. New colours get the next
+        indexes.
 
-        Colours that are new get the next indices. None if there would be more than `most` colours; none is added then.
+        Args:
+            most: the largest number of colours in the table.
+
+        Returns:
+            None if there would be more than `most` colours. The table is unchanged then.
         """
         colours = pixels & _COLOUR
         numbers: Numbers = self._number_of[colours]
@@ -77,15 +82,15 @@ class ExactTable:
         return numbers
 
     def forget(self, kept: int = 0) -> None:
-        """Drop all colours but the first `kept`."""
+        """Drop all but the first `kept` colours."""
         self._number_of[self.colours[kept:]] = 0
         self.colours = self.colours[:kept]
 
 
 class NearTable:
-    """Colours of which each pixel gets the nearest. It grows with the pixels that it would show too differently.
+    """A table that maps each pixel to its nearest colour, and that can grow to fit further frames.
 
-    Undithered, as noise that changes from frame to frame flickers and compresses badly.
+    Pixels are not dithered, because noise that changes between frames flickers and compresses badly.
     """
 
     def __init__(self) -> None:
@@ -95,7 +100,7 @@ class NearTable:
 
     @classmethod
     def of(cls, pixels: Pixels, most: int) -> "NearTable":
-        """Return a table of at most that many colours for opaque pixels, of fewer where they are enough."""
+        """Build a table for opaque pixels, of at most `most` colours, or fewer if they suffice."""
         table = cls()
         sample = _sample(pixels)
         table._grow(sample, most)
@@ -103,11 +108,14 @@ class NearTable:
         return table
 
     def fits(self, pixels: Pixels) -> bool:
-        """Whether the table shows opaque pixels about as well as those that it was made for."""
+        """Return whether the table shows opaque pixels about as well as those that it was built for."""
         return self._is_as_good(_sample(pixels))
 
     def grow_to_fit(self, pixels: Pixels, most: int) -> bool:
-        """Add what the table lacks for these pixels, up to `most` colours; return whether it fits them then."""
+        """Add colours for opaque pixels, up to `most` in all; return whether the table now fits them.
+
+        The table is unchanged if it does not.
+        """
         sample = _sample(pixels)
         known = self.colours
         self._grow(sample, most)
@@ -117,9 +125,9 @@ class NearTable:
         return False
 
     def numbers(self, pixels: Pixels) -> Numbers:
-        """Return the index of the nearest colour of each pixel plus 1, and 0 for transparent pixels."""
+        """Return the index of each pixel's nearest colour plus 1, and 0 for transparent pixels."""
         numbers: Numbers = np.empty(pixels.shape, np.uint16)
-        # In strips, as Pillow's copies would take three times as much as the pixels do.
+        # In strips, because Pillow's copies take three times the memory of the pixels.
         rows = max(1, _STRIP * len(pixels) // max(1, pixels.size))
         for top in range(0, len(pixels), rows):
             strip = pixels[top : top + rows]
@@ -131,12 +139,12 @@ class NearTable:
 
     def _is_as_good(self, sample: Pixels) -> bool:
         error, far = self._errors_of(sample)
-        # Of few pixels, more may be far off by chance.
+        # In a small sample the share may be larger by chance.
         most_far = self._far + _FAR_SHARE + 3 * sqrt(self._far / len(sample))
         return error <= max(_FITTING, self._error * _FITTING_RATIO) and far <= most_far
 
     def _errors_of(self, sample: Pixels) -> tuple[float, float]:
-        """Return the mean squared error a pixel, and the share of pixels that are far off."""
+        """Return the mean squared error per pixel, and the share of pixels with a large error."""
         errors = self._errors(sample)
         return float(errors.mean()), float((errors > _FAR).mean())
 
@@ -148,18 +156,18 @@ class NearTable:
     def _grow(self, sample: Pixels, most: int) -> None:
         room = most - len(self.colours)
         errors = self._errors(sample)
-        # The last places are for what would be wrong, not for what would be better.
+        # The last places are reserved for pixels with a large error.
         rest = sample[errors > (_FAR if room < _FEW_PLACES else _SEEN)]
         if room < 1 or not len(rest):
             return
         unique, counts = np.unique(rest & _COLOUR, return_counts=True)
-        # What covers areas stays as it is.
+        # Colours of large areas stay exact.
         areas = unique[np.argsort(-counts)][: int((counts > max(_AREA * len(sample), _AREA_PIXELS)).sum())][: room // 2]
         self._add(areas)
         known = self.colours
         rest = rest[self._errors(rest) > _SEEN]
         room = most - len(known)
-        # Few are never enough for a photograph.
+        # Small tables never suffice for a photograph.
         tried = _TRIED if len(unique) < _MANY else ()
         for colours in (*(count for count in tried if count < room), room):
             if not len(rest) or not room:
@@ -183,9 +191,9 @@ class NearTable:
 
 
 def _refined(sample: Pixels, colours: Pixels) -> Pixels:
-    """Return colours moved to the means of the pixels that they are nearest to, some times over.
+    """Move each colour to the mean of its nearest pixels, several times (k-means).
 
-    All numbers are whole and below 2^24, so each machine computes the same.
+    All sums are integers below 2^24, so every machine computes the same result.
     """
     pixels = _channels(sample)
     for _ in range(_REFINEMENTS):
@@ -208,7 +216,7 @@ def _sample(pixels: Pixels) -> Pixels:
 
 
 def squared_errors(one: Pixels, other: Pixels) -> npt.NDArray[np.int32]:
-    """Return how far colours are apart, squared and summed over the channels."""
+    """Return the squared distance of each pair of colours, summed over the channels."""
     total = np.zeros(one.shape, np.int32)
     for shift in (0, 8, 16):
         difference = (one >> np.uint32(shift) & np.uint32(255)).astype(np.int32)
@@ -218,22 +226,22 @@ def squared_errors(one: Pixels, other: Pixels) -> npt.NDArray[np.int32]:
 
 
 def pixels_of(picture: Image.Image) -> Pixels:
-    """Return the pixels of an RGBA picture."""
+    """Return the pixels of an RGBA image as an array of shape (height, width)."""
     return np.frombuffer(picture.tobytes(), "<u4").reshape(picture.height, picture.width)
 
 
 def bytes_of(colours: Pixels) -> bytes:
-    """Return three bytes for each colour."""
+    """Return the colours as RGB, three bytes per colour."""
     return np.ascontiguousarray(colours, "<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
 
 
 def with_sampled_colours(picture: Image.Image, colours: int) -> Image.Image:
-    """Return an RGB picture in so many colours at most, those of a sample of its pixels."""
+    """Quantise an RGB image to at most `colours` colours, chosen from a sample of its pixels."""
     step = ceil(sqrt(picture.width * picture.height / _SAMPLE))
     if step < 2 or picture.getcolors(colours) is not None:
-        return picture.quantize(colours)  # where there are few, each stays as it is
+        return picture.quantize(colours)  # an image of few colours keeps each of them
     sample = picture.resize((ceil(picture.width / step), ceil(picture.height / step)), Image.Resampling.NEAREST)
-    # Undithered, as noise that changes from frame to frame flickers and compresses badly.
+    # Not dithered, because noise that changes between frames flickers and compresses badly.
     return picture.quantize(palette=sample.quantize(colours), dither=Image.Dither.NONE)
 
 

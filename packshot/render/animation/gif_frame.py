@@ -1,4 +1,4 @@
-"""One frame of an animated GIF: which table its pixels get their colours from, and their bytes."""
+"""Encode one frame of an animated GIF: choose its colour table, and compress its pixels."""
 
 import struct
 from collections.abc import Iterator
@@ -20,26 +20,26 @@ from packshot.render.animation.gif_colours import (
 
 OWN_COLOURS = 0x80
 
-# Places of the file's table that the first frame leaves for the colours of later ones.
+# Places of the global table that the first frame leaves for later frames.
 _LEFT_FREE = 15
-# Colours that a frame may have at least where they are not exact, as pixels between two others have more.
+# Colours that any frame may have if they are not exact, since blended pixels add further colours.
 _FEWEST = 64
-# Of a frame's own table; a frame that changes few pixels is not worth more of it.
+# Colours of a local table: the minimum, and pixels per colour. A frame of few changed pixels gets a small table.
 _FEWEST_OWN, _PIXELS_A_COLOUR = 16, 8
 
-# Of a box that is unchanged in more than this part, the unchanged pixels are always left out.
+# If more than this share of a box is unchanged, unchanged pixels are always omitted.
 _MOSTLY_UNCHANGED = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """What of a frame is drawn within its box.
+    """The encoded pixels of a frame within its box.
 
     Attributes:
-        data: the frame's own table, if it has one, and its compressed pixels.
-        bits: of the table's size, a power of two; 0: the table is that of the file.
-        has_clear: index 0 leaves the pixel as it was.
-        shown: what is seen within the box then; None: the frame as it is.
+        data: the local table, if there is one, and the compressed pixels.
+        bits: the local table has 2^bits colours; 0 means that the frame uses the global table.
+        has_clear: whether index 0 is transparent and leaves a pixel unchanged.
+        shown: pixels that the box then shows; None if they equal the frame's pixels.
     """
 
     data: bytes
@@ -48,7 +48,7 @@ class Coded:
     shown: Pixels | None = None
 
     def block(self, corner: tuple[int, int], size: tuple[int, int], disposal: int, milliseconds: int) -> bytes:
-        """Return the frame's blocks in the file."""
+        """Return the frame's blocks: graphic control extension, image descriptor, table and pixels."""
         return (
             b"!\xf9\x04"
             + struct.pack("<BHBx", disposal << 2 | self.has_clear, milliseconds // 10, 0)
@@ -59,45 +59,48 @@ class Coded:
 
 
 class Coder:
-    """Chooses the colours of one frame after the other.
+    """Encode a sequence of frames, and choose their colour tables.
 
-    Frames share the table of the file while it has room for their colours. A frame that has too many for it gets a
-    table of its own, and one of more than 256 colours the nearest of a sample of them.
+    Frames share the global table while it has room for their colours. A frame with too many colours for it gets a
+    local
+    table. A frame of more than 256 colours gets the nearest of colours that are chosen from a sample.
 
     Args:
-        keeps_exact: frames of up to 256 colours keep each of them. Otherwise such a frame may get the nearest colours
-            of a table that other frames have, where the difference is hardly seen.
-        colours: how many the original has; a frame whose colours are not exact has no more, but at least 64.
+        keeps_exact: whether frames of up to 256 colours keep them all. Otherwise such a frame may use the nearest
+        colours
+            of another frame's table, if the difference is hardly visible.
+        colours: number of colours of the original. Frames with inexact colours have no more, but at least 64.
     """
 
     def __init__(self, *, keeps_exact: bool, colours: int = MAX_COLOURS) -> None:
         self._keeps_exact = keeps_exact
         self._most_near = min(max(colours, _FEWEST), MAX_COLOURS) - 1
-        # Of the file: exact, and larger with each frame, unless the first frame has too many colours.
+        # The global table. It is exact and grows with each frame, unless the first frame has too many colours.
         self._shared: ExactTable | NearTable = ExactTable()
         self._most = MAX_COLOURS - 1
         self._own = ExactTable()
-        # That of the last frame which was not exact.
+        # Table of the last frame that is neither exact nor in the global table.
         self._near: NearTable | None = None
         self._is_first = True
 
     def shared_table(self) -> tuple[bytes, int]:
-        """Return the table of the file, and of how many bits its size is."""
+        """Return the global table, and the exponent of its size."""
         return _table(self._shared.colours, has_clear=self._most < MAX_COLOURS)
 
     def code(self, frame: Pixels, changed: Mask, shown: Pixels) -> Coded:
-        """Return what is to be drawn of a part of a frame.
+        """Encode the part of a frame within a box.
 
         Args:
-            changed: which of its pixels are not those of the frame before.
-            shown: what is seen there now.
+            frame: pixels of the part, of shape (height, width).
+            changed: which pixels differ from the previous frame.
+            shown: pixels that the box shows now.
         """
         part = _Part(frame, changed, shown)
         coded = None
         if self._keeps_exact:
             coded = min(self._exact_ways(part), key=_length, default=None)
         coded = coded or self._nearest(part)
-        # A frame that shows nothing settles no table.
+        # A frame without changes does not decide the global table.
         self._is_first = self._is_first and not changed.any()
         return coded
 
@@ -139,9 +142,9 @@ class Coder:
         return Coded(coded.data, coded.bits, coded.has_clear, np.where(drawn, colours, part.shown))
 
     def _near_table(self, pixels: Pixels) -> NearTable:
-        """Return a table that shows pixels well: one that there is, or a new one."""
+        """Return a table that fits the pixels: an existing one, or a new one."""
         if self._is_first:
-            # Room is left for what comes with later frames.
+            # Leave room for colours of later frames.
             self._shared, self._most = NearTable.of(pixels, self._most_near - _LEFT_FREE), MAX_COLOURS - 1
             return self._shared
         if isinstance(self._shared, NearTable) and (
@@ -159,7 +162,7 @@ class Coder:
 
 
 class _Part:
-    """What lies in the box of a frame."""
+    """The part of a frame within its box."""
 
     def __init__(self, frame: Pixels, changed: Mask, shown: Pixels) -> None:
         self.frame = frame
@@ -168,18 +171,18 @@ class _Part:
         self.wanted: Pixels = np.where(changed, frame, np.uint32(0))
         count = int(np.count_nonzero(changed))
         self.is_whole = count == changed.size
-        # Pixels that are not changed may be drawn again, unless they are holes.
+        # Unchanged pixels may be drawn again, unless they are transparent.
         is_mixed = not self.is_whole and count > (1 - _MOSTLY_UNCHANGED) * changed.size
         self.may_be_whole = is_mixed and bool((frame != 0).all())
 
     @property
     def drawn_pixels(self) -> Pixels:
-        """The pixels that are changed, in a row."""
+        """The changed pixels, in one dimension."""
         return self.frame[self.changed]
 
 
 def _whole_runs(numbers: Numbers, changed: Mask) -> Numbers:
-    """Leave out runs of one colour in which nothing changes. Runs that are drawn in part compress worse."""
+    """Omit runs of one colour without changed pixels. Partly omitted runs compress worse."""
     row = numbers.ravel()
     starts = np.flatnonzero(np.concatenate((np.ones(1, np.bool_), row[1:] != row[:-1])))
     is_drawn = np.logical_or.reduceat(changed.ravel(), starts)
@@ -192,7 +195,7 @@ def _length(coded: Coded) -> int:
 
 
 def _in_own(numbers: Numbers, colours: Pixels) -> Coded:
-    """Return pixels with a table of the colours that they need."""
+    """Encode pixels with a local table of the colours that they use."""
     used = np.bincount(numbers.ravel(), minlength=len(colours) + 1) > 0
     has_clear = bool(used[0])
     used[0] = False
@@ -208,6 +211,6 @@ def _table(colours: Pixels, *, has_clear: bool) -> tuple[bytes, int]:
 
 
 def _compressed(indices: "np.typing.NDArray[np.uint8]") -> bytes:
-    # No code is shorter than two bits.
+    # GIF allows no code size below 2 bits.
     bits = max(2, int(indices.max()).bit_length())
     return bytes((bits,)) + Image.fromarray(indices).tobytes("gif", "L", bits, 0) + b"\0"

@@ -1,4 +1,4 @@
-"""Animated GIF, written frame by frame: of each frame only the pixels that it changes."""
+"""Write an animated GIF frame by frame, with only the changed pixels of each frame."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -10,23 +10,23 @@ from PIL import Image
 from packshot.render.animation.gif_colours import Mask, Pixels, pixels_of
 from packshot.render.animation.gif_frame import OWN_COLOURS, Coder
 
-# Browsers show what is to last 10 ms or less for 100.
+# Browsers show a frame of 10 ms or less for 100 ms.
 _SHORTEST = 20
 
-# 16 bits of hundredths of a second; and as many bits of repetitions.
+# A duration has 16 bits, in hundredths of a second. The number of repetitions has 16 bits too.
 _LONGEST = 655_350
 _MOST_REPEATS = 65_535
 
-# Pixels less opaque than that are left out in GIF, which knows nothing in between.
+# Pixels with a lower alpha become transparent, since GIF has no partial transparency.
 _SEEN_FROM = 128
 
-# What becomes of a frame before the next one is drawn.
+# Disposal methods: keep the frame, restore to background.
 _KEPT, _CLEARED = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Box:
-    """Edges of what a frame draws, in pixels; right and bottom are just outside."""
+    """Edges of a drawn area in pixels; right and bottom are exclusive."""
 
     left: int
     top: int
@@ -53,14 +53,18 @@ class _Box:
 def write_gif(
     frames: Iterable[tuple[Image.Image, int]], plays: int, *, keeps_exact: bool = True, colours: int = 256
 ) -> bytes:
-    """Encode frames of one size, each in mode RGB or RGBA, shown for so many milliseconds.
+    """Encode frames of one size as an animated GIF.
 
     Args:
-        plays: how often it is to run; 0: for ever.
+        frames: images in mode RGB or RGBA, each with its duration in milliseconds.
+        plays: how often it runs; 0 means without end.
         keeps_exact, colours: see `packshot.render.animation.gif_frame.Coder`.
+
+    Raises:
+        ValueError: there is no frame.
     """
     writer: _Writer | None = None
-    # The frame that waits for what comes after it: only then it is known what is to become of it.
+    # The previous frame, which is held until the next one decides its disposal method.
     waiting: tuple[Pixels, int] | None = None
     for picture, milliseconds in paced(frames):
         frame = _seen(picture)
@@ -76,15 +80,17 @@ def write_gif(
 
 
 def paced(frames: Iterable[tuple[Image.Image, int]]) -> Iterator[tuple[Image.Image, int]]:
-    """Leave out the frames that come faster than browsers show a GIF's; the rest lasts as long as all did.
+    """Drop frames that are shorter than browsers can show in a GIF. The total duration stays the same.
 
-    Yields pictures and milliseconds: tens, from 20 to 655,350. The ends of frames
-    are rounded rather than their times, so that no error adds up.
+    Frame ends are rounded, not durations, so that rounding errors do not add up.
+
+    Yields:
+        Images, and durations in milliseconds: multiples of 10, from 20 to 655,350.
     """
-    held: list[tuple[Image.Image, int]] = []  # at most two, and when they begin
+    held: list[tuple[Image.Image, int]] = []  # at most two, with their start times
     end = 0
     for picture, milliseconds in frames:
-        # No sooner than the last one was seen for long enough, and not at all if it is over by then.
+        # Start after the previous frame's shortest duration; drop the frame if it has ended before that.
         start = max(round(end / 10) * 10, held[-1][1] + _SHORTEST) if held else 0
         end += milliseconds
         if held and end <= start:
@@ -101,7 +107,7 @@ def paced(frames: Iterable[tuple[Image.Image, int]]) -> Iterator[tuple[Image.Ima
 
 
 def _seen(picture: Image.Image) -> Pixels:
-    # Each pixel either opaque or 0, so that equal ones look equal.
+    # Every transparent pixel becomes 0, so that equal pixels compare equal.
     if picture.mode == "RGB":
         return pixels_of(picture.convert("RGBA"))
     opaque = picture.getchannel("A").point([255 * (value >= _SEEN_FROM) for value in range(256)])
@@ -111,32 +117,31 @@ def _seen(picture: Image.Image) -> Pixels:
 
 
 class _Writer:
-    """Writes one frame after the other, and knows what is seen after the last one."""
+    """Write frames, and keep track of what the canvas shows."""
 
     def __init__(self, size: tuple[int, int], coder: Coder) -> None:
         self._size = size
         self._coder = coder
         self._blocks: list[bytes] = []
-        # What is on the canvas: by the frames as they came, and by what was drawn of them. While these are equal, it is
-        # one array.
+        # The pixels on the canvas: as in the given frames, and as drawn. While both are equal, they are one array.
         self._canvas: Pixels = np.zeros((size[1], size[0]), np.uint32)
         self._shown = self._canvas
 
     def file(self, plays: int) -> bytes:
-        """Return the file of all frames that were written."""
+        """Return the file of all frames so far."""
         table, bits = self._coder.shared_table()
         head = b"GIF89a" + struct.pack("<2H", *self._size) + bytes((OWN_COLOURS | bits - 1, 0, 0)) + table
         if plays != 1:
-            # What is counted are repetitions, and 0 means without end.
+            # The file stores the number of repetitions, and 0 for no end.
             repeats = min(max(plays - 1, 0), _MOST_REPEATS)
             head += b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", repeats) + b"\0"
         return head + b"".join(self._blocks) + b";"
 
     def write(self, frame: Pixels, milliseconds: int, after: Pixels | None) -> None:
-        """Write a frame, after which comes `after`."""
+        """Write a frame. The next frame, `after`, decides its disposal method."""
         changed = frame != self._canvas
         box = _bounds(changed) if self._blocks else _Box(0, 0, *self._size)
-        # Drawing covers, but makes no holes: those are left where a whole frame is cleared.
+        # Drawing cannot make a pixel transparent. So if `after` needs that, this frame is cleared afterwards.
         holes = None if after is None else (frame != 0) & (after == 0)
         is_cleared = holes is not None and bool(holes.any())
         if holes is not None and is_cleared:
@@ -158,7 +163,7 @@ class _Writer:
 
 
 def _bounds(mask: Mask) -> _Box:
-    """Return the box around what is set; of an empty mask a pixel, as a frame's time must stand somewhere."""
+    """Return the bounding box of a mask; one pixel if it is empty, because the frame's duration needs a frame."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return _Box(0, 0, 1, 1)

@@ -1,1 +1,1 @@
-"""Decode originals to 8-bit pictures."""
+"""Decode originals to 8-bit images."""

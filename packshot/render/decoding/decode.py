@@ -1,7 +1,8 @@
-"""An original's bytes as a picture: 8 bits, told how to bring it upright and to sRGB, nothing else attached.
+"""Decode an original to 8 bits per channel. Rotation and conversion to sRGB are left to the caller.
 
-Originals are hostile input. What a header tells is checked before a pixel is
-decoded; the decoding itself belongs in a process that may die.
+Originals are hostile input. The header is checked before any pixel is decoded, and decoding belongs in a render
+process
+that may die.
 """
 
 from dataclasses import dataclass, replace
@@ -31,27 +32,27 @@ from packshot.render.formats.tiff import TiffReader
 from packshot.render.limits import Limits
 from packshot.render.revision import DecodeRevision
 
-# No picture is that long, and a line of 80 million pixels takes longer to sample than a square of as many.
+# Pixels. A line of 80 million pixels would take longer to resample than a square of as many.
 LONGEST_SIDE = 65_535
 
-# Four samples of 16 bits, the most that other formats have.
+# Four samples of 16 bits, the maximum of formats other than TIFF.
 _BYTES_A_PIXEL = 8
 _BITS_PER_SAMPLE, _SAMPLES_PER_PIXEL, _TILE_WIDTH, _TILE_LENGTH = 258, 277, 322, 323
 
-# Formats whose readers know the number of frames from the header.
+# Formats whose readers take the number of frames from the header.
 _ANIMATED = ("webp", "avif", "png")
 
-DAMAGED = "The picture is damaged and cannot be decoded."
+DAMAGED = "The image is damaged and cannot be decoded."
 
-# Bytes that a decoder is given at a time. At Pillow's 64 KiB, libjpeg starts rows over and over again.
+# Bytes that are passed to a decoder at once. At Pillow's 64 KiB, libjpeg starts rows repeatedly.
 _BLOCK = 2**20
 
-# The check of ours comes first, and knows the site's own limit.
+# `check_pixels` runs first and uses the site's own limit.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow's bound on one inflated PNG chunk holds for the colour profile as well.
+# Pillow applies this limit to colour profiles too.
 PngImagePlugin.MAX_TEXT_CHUNK = MAX_PROFILE_BYTES
 jpeg.ignore_broken_segments()
-# How many renders run side by side is the pool's to say.
+# The pool of render processes decides how many renders run in parallel.
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1
 
 UPRIGHT = {
@@ -64,8 +65,8 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Which of these exchange width and height, and at which edges of the stored
-# picture the upright one's left and top are counted from the far end.
+# Rotations that exchange width and height; and those after which the upright left or top edge is the stored right or
+# bottom edge.
 _SIDEWAYS = {
     Image.Transpose.TRANSPOSE,
     Image.Transpose.ROTATE_270,
@@ -88,14 +89,14 @@ _FROM_BOTTOM = {
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an original says of itself before its pixels are decoded.
+    """What an original's header says.
 
     Attributes:
         format: one of `ACCEPTED`.
-        width, height: pixels as stored, not yet upright.
-        frames: 1 for a still picture; further pages of a TIFF and further pictures of a HEIC do not count.
-        quality: 1 to 100, of a JPEG, by its quantisation tables; None for other formats.
-        revision: the decoder's change that the header shows the pixels to depend on.
+        width, height: stored size in pixels, before rotation.
+        frames: 1 for a still image. Further pages of a TIFF and further images of a HEIC do not count.
+        quality: estimated JPEG quality, 1 to 100; None for other formats.
+        revision: the decode revision, as far as the header shows it.
     """
 
     format: str
@@ -108,17 +109,16 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A decoded picture as it is stored, and the turn and the colours that are still to come.
+    """A decoded image as stored, with the rotation and colour transform that are still due.
 
-    Both take as long as there are pixels, so whoever makes the picture smaller
-    applies them to what comes of it.
+    Both take time per pixel, so they are applied after scaling down.
 
     Attributes:
-        picture: mode RGB, or RGBA where some pixel is not opaque; without metadata.
-        turn: what brings it upright; None: it is.
-        colours: what brings it to sRGB; None: it is.
-        revision: number of the decoder's change that the pixels depend on; see `packshot.render.revision`.
-        whole: size of the original as stored where `picture` was decoded smaller; None: its own.
+        picture: mode RGB, or RGBA if any pixel is not opaque; without metadata.
+        turn: the rotation to upright; None if the image is upright.
+        whole: stored size of the original if `picture` was decoded at a smaller scale; None otherwise.
+        colours: the transform to sRGB; None if the image is sRGB.
+        revision: the decode revision; see `packshot.render.revision`.
     """
 
     picture: Image.Image
@@ -129,15 +129,15 @@ class Decoded:
 
     @property
     def size(self) -> Size:
-        """Width and height of the original in pixels, upright."""
+        """Size of the upright original in pixels."""
         return self.turned_size(self._stored_size)
 
     def turned_size(self, size: Size) -> Size:
-        """Return `size` turned upright, or from upright to stored: it is the same."""
+        """Convert a stored size to upright, or the reverse."""
         return Size(size.height, size.width) if self.turn in _SIDEWAYS else size
 
     def stored(self, box: Box) -> Box:
-        """Return where in the original, as stored, lies what is at `box` of the upright original."""
+        """Convert a box of the upright original to a box of the stored original."""
         left, top, width, height = box
         if self.turn in _SIDEWAYS:
             left, top, width, height = top, left, height, width
@@ -148,7 +148,7 @@ class Decoded:
         return Box(left, top, width, height)
 
     def shown(self, part: Image.Image) -> Image.Image:
-        """Return `part`, which was made of `picture`, upright and in sRGB; `part` itself may be changed."""
+        """Return `part`, which was sampled from `picture`, upright and in sRGB. May change `part` itself."""
         if self.colours is not None:
             part = transformed(part, self.colours)
         return part if self.turn is None else part.transpose(self.turn)
@@ -159,36 +159,37 @@ class Decoded:
 
 
 def inspect(data: bytes, limits: Limits) -> Header:
-    """Read the header of an original and hold it against the limits.
+    """Read the header of an original, and check it against the limits.
 
     Raises:
-        UnsupportedMedia: the bytes are of no accepted format.
-        TooLarge: too many bytes, pixels, or bytes of colour profile.
+        UnsupportedMedia: the format is not accepted.
+        TooLarge: a limit is exceeded: bytes, pixels, frames or parts of the file, or bytes of the colour profile.
         Unrenderable: the header is damaged.
     """
     source, header = open_original(data, limits)
     if isinstance(source, JpegImageFile):
-        # Its estimate takes longer than decoding a small picture does.
+        # Not in `open_original`, because the estimate takes longer than decoding a small image.
         return replace(header, quality=jpeg.estimated_quality(source.quantization))
     return header
 
 
 @without_warnings()
 def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
-    """Decode an original's first frame with 8 bits a channel; a file that ends early is refused.
+    """Decode an original's first frame to 8 bits per channel. Truncated files are refused.
 
     Args:
-        halved: decode a JPEG to half its size, rounded up, for a third of the time; a lossless one and other
-            formats have no such way and come at their own size.
+        halved: decode a JPEG at half its size, rounded up, in a third of the time. Ignored for lossless JPEG and
+        other
+            formats.
 
     Raises:
         UnsupportedMedia, TooLarge: as `inspect` does.
         Unrenderable: the file is damaged.
-        MemoryError: the process has no room for the picture.
+        MemoryError: the process has too little memory.
     """
     source, header = open_original(data, limits)
     if header.format == "gif":
-        # As browsers put it together; Pillow fills what the first frame leaves out.
+        # Composed as in browsers. Pillow would fill areas outside the first frame.
         with refused_if_damaged(DAMAGED):
             picture, _ = next(gif.composed(data, Size(header.width, header.height)))
         return Decoded(without_metadata(to_srgb(picture)), None)
@@ -220,7 +221,7 @@ def decode(data: bytes, limits: Limits, *, halved: bool = False) -> Decoded:
 
 
 def _load(source: ImageFile, data: bytes, limits: Limits) -> DecodeRevision:
-    """Decode the pixels of an open original, and return what of the decoder's changes they depend on."""
+    """Decode the pixels of an open original, and return the decode revision."""
     is_keyed = isinstance(source, PngImageFile) and png.has_wide_key(source)
     source.load()
     if isinstance(source, TiffReader):
@@ -235,7 +236,7 @@ def _load(source: ImageFile, data: bytes, limits: Limits) -> DecodeRevision:
 
 
 def can_be_halved(data: bytes) -> bool:
-    """Return whether `decode` may be asked for half the size: a JPEG whose coding process has frequencies."""
+    """Return whether `decode` can halve the size: the original is a JPEG, and it is not lossless."""
     if sniff(data) != "jpeg":
         return False
     frame = jpeg.frame_of(data)
@@ -244,7 +245,7 @@ def can_be_halved(data: bytes) -> bool:
 
 @without_warnings()
 def credits_of(data: bytes, limits: Limits) -> bytes | None:
-    """Return EXIF data that tells whose an original is, and nothing else; None where it does not say.
+    """Return EXIF data that hold only the credits of an original; None if it has none.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
@@ -253,12 +254,12 @@ def credits_of(data: bytes, limits: Limits) -> bytes | None:
     try:
         return credit_exif(source)
     except DAMAGE:
-        # Damaged metadata is no reason to refuse a picture that is whole.
+        # Damaged metadata do not make an intact image unusable.
         return None
 
 
 def without_metadata(picture: Image.Image) -> Image.Image:
-    """Return the same pixels, not copied, without what else `picture` knows.
+    """Return an image with the same pixels, not copied, and without metadata.
 
     Encoders write what they find in `info` and `getexif`: GPS, comments, foreign profiles.
     """
@@ -268,29 +269,41 @@ def without_metadata(picture: Image.Image) -> Image.Image:
 
 
 def check_length(length: int, limits: Limits) -> None:
-    """Raise `TooLarge` if a file of `length` bytes is not to be read at all."""
+    """Check the length of a file in bytes before it is read.
+
+    Raises:
+        TooLarge: it exceeds the limit.
+    """
     if length > limits.max_bytes:
         raise TooLarge("The file has too many bytes.", expected=f"at most {limits.max_bytes} bytes", got=length)
 
 
 def check_pixels(size: Size, limits: Limits) -> None:
-    """Raise `TooLarge` if a picture of `size` has too many pixels."""
+    """Check the number of pixels.
+
+    Raises:
+        TooLarge: it exceeds the limit.
+    """
     if size.width * size.height > limits.max_pixels:
         raise TooLarge(
-            "The picture has too many pixels.",
+            "The image has too many pixels.",
             expected=f"at most {limits.max_pixels} pixels",
             got=f"{size.width} x {size.height} = {size.width * size.height}",
         )
 
 
 def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
-    """Return Pillow's reader of an original, nothing decoded yet, and its header without the quality."""
+    """Check a file, and return Pillow's reader of it and its header without the quality. No pixel is decoded.
+
+    Raises:
+        UnsupportedMedia, TooLarge, Unrenderable: as `inspect` does.
+    """
     check_length(len(data), limits)
     raw = camera_raw(data)
     format = sniff(data) if raw is None else f"camera raw ({raw})"
     if format not in READERS:
         raise UnsupportedMedia(
-            "The file is no picture of an accepted format.",
+            "The file is not an image of an accepted format.",
             expected=", ".join(ACCEPTED),
             got=format or (f"bytes beginning {data[:8].hex(' ')}" if data else "an empty file"),
         )
@@ -298,7 +311,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     frames = 1
     reach = Size(0, 0)
     file, revision = data, DecodeRevision.FIRST
-    # What the readers would do too late, or not at all.
+    # Checks that the readers do too late, or not at all.
     if format == "webp":
         if (canvas := webp_canvas(data)) is not None:
             check_pixels(canvas, limits)
@@ -328,7 +341,7 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
         readable = png.readable(data, MAX_PROFILE_BYTES)
         file = readable.data
         revision = DecodeRevision.IGNORED_CHUNKS if readable.lacks_colours else revision
-    with refused_if_damaged("The picture is damaged: its header cannot be read."):
+    with refused_if_damaged("The image is damaged: its header cannot be read."):
         source = _opened(format, file)
         if format in _ANIMATED:
             frames = int(getattr(source, "n_frames", 1))
@@ -336,8 +349,8 @@ def open_original(data: bytes, limits: Limits) -> tuple[ImageFile, Header]:
     size = Size(*source.size)
     if max(size) > LONGEST_SIDE:
         raise TooLarge(
-            "The picture has too long a side.",
-            expected=f"at most {LONGEST_SIDE} pixels a side",
+            "The image has a side that is too long.",
+            expected=f"at most {LONGEST_SIDE} pixels per side",
             got=f"{size.width} x {size.height}",
         )
     check_pixels(size, limits)
@@ -361,26 +374,34 @@ def _opened(format: str, file: bytes) -> ImageFile:
 
 
 def check_samples(source: TiffImageFile, limits: Limits) -> None:
-    """Raise `TooLarge` if the samples of a TIFF, which have up to 64 bits each, need more memory than those of others.
+    """Check the memory that the samples of a TIFF need, which have up to 64 bits each.
 
-    A tile may be larger than the picture, and is decoded in full.
+    A tile may be larger than the image, and is decoded as a whole.
+
+    Raises:
+        TooLarge: they need more memory than `max_pixels` pixels of 8 bytes.
+        Unrenderable: the header is damaged.
     """
     tags = source.tag_v2
-    with refused_if_damaged("The picture is damaged: its header cannot be read."):
+    with refused_if_damaged("The image is damaged: its header cannot be read."):
         bits = max((int(number) for number in tags.get(_BITS_PER_SAMPLE, (1,))), default=1)
         samples = int(tags.get(_SAMPLES_PER_PIXEL, 1))
         tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
         found = max(source.width * source.height, tile) * samples * bits // 8
     if found > limits.max_pixels * _BYTES_A_PIXEL:
         raise TooLarge(
-            "The picture's samples need too much memory.",
+            "The image's samples need too much memory.",
             expected=f"at most {limits.max_pixels * _BYTES_A_PIXEL} bytes",
             got=found,
         )
 
 
 def check_frames(frames: int, size: Size, limits: Limits) -> None:
-    """Raise `TooLarge` if an animation has too many frames, or too many pixels in all of them."""
+    """Check the number of frames, and the number of pixels in all frames.
+
+    Raises:
+        TooLarge: either exceeds its limit.
+    """
     if frames > limits.max_frames:
         raise TooLarge(
             "The animation has too many frames.",
@@ -396,8 +417,7 @@ def check_frames(frames: int, size: Size, limits: Limits) -> None:
 
 
 def _scale_transparent_value(source: ImageFile) -> None:
-    # A PNG may name one grey as transparent, in its own depth. Pillow brings
-    # the pixels to 8 bits but leaves that grey as it was written.
+    # The transparent grey of a PNG has the file's bit depth. Pillow scales the pixels to 8 bits, but not that value.
     value = source.info.get("transparency")
     depth = source.tile[0].args if source.tile else None
     if depth in ("L;2", "L;4") and isinstance(value, int):

@@ -1,1 +1,1 @@
-"""From a decoded original to the bytes of variants: resample, place, finish, encode."""
+"""Render a decoded original to the bytes of variants: resample, place, finish, encode."""

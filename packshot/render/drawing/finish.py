@@ -1,4 +1,4 @@
-"""What a placed picture goes through before it is encoded: blur, background, corners, no alpha."""
+"""Finish a composed image before it is encoded: blur, background, rounded corners, flattening."""
 
 from math import asin, sqrt
 
@@ -6,16 +6,18 @@ from PIL import Image, ImageChops, ImageColor, ImageFilter
 
 from packshot.geometry import Size
 
-# Under transparency where an opaque format is told no colour.
+# The background of an opaque format if the drawing names none.
 _WHITE = (255, 255, 255, 255)
 
 _Colour = tuple[int, int, int, int]
 
 
 def blurred(picture: Image.Image, deviation: float) -> Image.Image:
-    """Blur an RGB or RGBA picture by a Gaussian; its standard deviation is in pixels.
+    """Blur an RGB or RGBA image with a Gaussian filter. Colours are premultiplied by alpha, so hidden colours do not
+    spread.
 
-    Colours are weighted by their alpha, so those of hidden pixels do not spread.
+    Args:
+        deviation: standard deviation in pixels; 0 leaves the image as it is.
     """
     if deviation <= 0:
         return picture
@@ -26,17 +28,21 @@ def blurred(picture: Image.Image, deviation: float) -> Image.Image:
 
 
 def on_background(picture: Image.Image, background: str | None) -> Image.Image:
-    """Lay `background`, rrggbb or rrggbbaa, under all of a picture; None: nothing."""
+    """Put a background under an image.
+
+    Args:
+        background: rrggbb or rrggbbaa; None leaves the image as it is.
+    """
     if background is None or picture.mode != "RGBA":
         return picture
     return Image.alpha_composite(Image.new("RGBA", picture.size, _colour(background)), picture)
 
 
 def rounded(picture: Image.Image, radius: int) -> Image.Image:
-    """Round all four corners; no radius is larger than half the shorter side.
+    """Round all four corners with antialiasing.
 
-    The alpha of a corner's pixel is its own times the share of it that lies
-    inside the arc.
+    Args:
+        radius: in pixels; at most half of the shorter side is used.
     """
     radius = min(radius, min(picture.size) // 2)
     if radius < 1:
@@ -44,14 +50,18 @@ def rounded(picture: Image.Image, radius: int) -> Image.Image:
     mask = _corners(Size(*picture.size), radius)
     if picture.mode == "RGBA":
         mask = ImageChops.multiply(mask, picture.getchannel("A"))
-    # A copy, since other drawings share what was placed.
+    # Copied, because other drawings share the composed image.
     picture = picture.copy()
     picture.putalpha(mask)
     return picture
 
 
 def opaque(picture: Image.Image, background: str | None) -> Image.Image:
-    """Flatten a picture on `background`, itself on white; an RGB picture is left as it is."""
+    """Flatten an RGBA image onto a background, and that onto white. An RGB image stays as it is.
+
+    Args:
+        background: rrggbb or rrggbbaa; None means white.
+    """
     if picture.mode != "RGBA":
         return picture
     ground = Image.new("RGBA", (1, 1), _WHITE)
@@ -62,7 +72,7 @@ def opaque(picture: Image.Image, background: str | None) -> Image.Image:
 
 
 def without_idle_alpha(picture: Image.Image) -> Image.Image:
-    """Drop an alpha channel that hides nothing."""
+    """Drop an alpha channel if all pixels are opaque."""
     if picture.mode == "RGBA" and picture.getchannel("A").getextrema() == (255, 255):
         return picture.convert("RGB")
     return picture
@@ -75,7 +85,7 @@ def _colour(text: str) -> _Colour:
 
 def _corners(size: Size, radius: int) -> Image.Image:
     mask = Image.new("L", size, 255)
-    # Lower right first: there, x and y grow away from the arc's centre.
+    # The lower right corner, where x and y grow away from the centre of the arc.
     quarter = Image.frombytes("L", (radius, radius), b"".join(_row(row, radius) for row in range(radius)))
     flipped = quarter.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     right, lower = size.width - radius, size.height - radius
@@ -87,8 +97,8 @@ def _corners(size: Size, radius: int) -> Image.Image:
 
 
 def _row(row: int, radius: int) -> bytes:
-    # Pixels from `row` to `row + 1` below the centre: first those wholly inside,
-    # then those that the arc crosses, then those wholly outside.
+    # The pixels between `row` and `row + 1` below the centre: those inside the arc, then those that it crosses, then
+    # those outside.
     nearer, farther = sqrt(radius**2 - row**2), sqrt(max(0, radius**2 - (row + 1) ** 2))
     inside = int(farther)
     crossed = (round(255 * _inside(column, row, farther, nearer, radius)) for column in range(inside, radius))
@@ -96,9 +106,8 @@ def _row(row: int, radius: int) -> bytes:
 
 
 def _inside(column: int, row: int, farther: float, nearer: float, radius: int) -> float:
-    # The share of a pixel inside the circle: the circle's height above the row's
-    # upper edge, between 0 and 1, integrated over the pixel's width. It is 1 up to
-    # `farther`, where the arc leaves the row, and 0 from `nearer` on.
+    # The share of a pixel inside the circle: the circle's height above the row's upper edge, clipped to 0 … 1 and
+    # integrated over the pixel's width. The height is 1 up to x = `farther`, and 0 from `nearer` on.
     start, end = min(max(column, farther), column + 1), max(min(column + 1, nearer), column)
     if end <= start:
         return min(max(farther - column, 0.0), 1.0)
@@ -106,5 +115,5 @@ def _inside(column: int, row: int, farther: float, nearer: float, radius: int) -
 
 
 def _area(x: float, radius: int) -> float:
-    # Under the arc from 0 to `x`: the integral of sqrt(radius^2 - x^2).
+    # The area under the arc from 0 to `x`: the integral of sqrt(radius^2 - x^2).
     return (x * sqrt(max(0.0, radius**2 - x**2)) + radius**2 * asin(min(1.0, x / radius))) / 2

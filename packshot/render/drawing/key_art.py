@@ -1,4 +1,4 @@
-"""Drawing sample key art: large, labelled, so that crops and gravity can be judged by eye."""
+"""Draw sample key art: large posters with labels that make crops and gravity visible."""
 
 import colorsys
 from io import BytesIO
@@ -7,16 +7,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from packshot.geometry import Gravity, Size
 
-# Where each gravity's label stands, as its anchor moved in from the edge.
+# Distance of the gravity labels from the edge, as a share of the shorter side.
 _INSET = 0.08
 
 
 def draw_key_art(title: str, size: Size, *, hue: float, transparent: bool = False) -> bytes:
-    """Draw a poster and return it as JPEG, or as PNG where it is transparent.
+    """Draw a poster, and return it as a JPEG, or as a PNG if it is transparent.
 
     Args:
-        hue: of the background, 0.0 to 1.0.
-        transparent: leave out the background, as a logo does.
+        title: text in the middle.
+        size: in pixels.
+        hue: hue of the background, 0.0 to 1.0.
+        transparent: omit the background, as for a logo.
     """
     image = Image.new("RGBA", size, (0, 0, 0, 0)) if transparent else _gradient(size, hue)
     canvas = ImageDraw.Draw(image, "RGBA")

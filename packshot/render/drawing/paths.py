@@ -1,7 +1,7 @@
-"""Every way in which a drawing may decode an original.
+"""All ways in which a drawing may decode an original.
 
-Rendering decodes in no other way, and ingest tries each of them. So an original that is accepted can be drawn at any
-size and in any format.
+Rendering uses only these, and ingest tries each of them. So an accepted original can be drawn at any size and in any
+format.
 """
 
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from packshot.render.limits import Limits
 
 @dataclass(frozen=True, slots=True)
 class DecodePaths:
-    """How one original is decoded.
+    """The ways in which one original can be decoded.
 
     Attributes:
-        whole: decode the first frame at its own size.
-        half: decode it at half its size, rounded up; None where the format has no quick way to.
-        animation: find the animation that the original is; None: it is a still picture.
+        whole: decodes the first frame at full size.
+        half: decodes it at half its size, rounded up; None if the format has no fast way to do so.
+        animation: returns the original as an animation; None if it is a still image.
     """
 
     whole: Callable[[], Decoded]
@@ -29,7 +29,7 @@ class DecodePaths:
 
 
 def decode_paths(original: bytes, limits: Limits) -> DecodePaths:
-    """Return how an original is decoded; nothing is decoded yet. Each path raises what `decode` does."""
-    # A JPEG is decoded smaller far faster than it is decoded and then halved.
+    """Return the ways to decode an original. Nothing is decoded yet; each function raises what `decode` raises."""
+    # For a JPEG, decoding at half size is much faster than decoding and scaling down.
     half = partial(decode, original, limits, halved=True) if can_be_halved(original) else None
     return DecodePaths(partial(decode, original, limits), half, partial(animation_of, original, limits))

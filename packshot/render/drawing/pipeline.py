@@ -1,7 +1,6 @@
-"""One original, many drawings: decode once, then sample, place, finish and encode each.
+"""Render many drawings of one original: decode once, then sample, place, finish and encode each.
 
-Whatever leads to a drawing's bytes is a function of the original and of that
-drawing, so they are the same alone and in any company.
+The bytes of a drawing depend only on the original and on that drawing, so they are the same in any batch.
 """
 
 import copy
@@ -25,7 +24,7 @@ from packshot.render.drawing.smart import smart_box
 from packshot.render.limits import Limits
 from packshot.variants.plan import Drawing
 
-# Pixels of placed pictures kept for the formats still to come, 4 bytes each.
+# Pixels of composed images, 4 bytes each, that are kept for further formats.
 _KEPT_PIXELS = 16_000_000
 
 _Geometry = tuple[Box, Size, Box, bool, float]
@@ -33,12 +32,13 @@ _Geometry = tuple[Box, Size, Box, bool, float]
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One drawing's finished file; width and height in pixels.
+    """The file of one drawing. Width and height are in pixels.
 
     Attributes:
-        seconds: CPU time of this drawing, later looks into the original among it.
-        decoding_seconds: CPU time of decoding the original before its first drawing; 0 for all others, and
-            where an earlier call had decoded it.
+        seconds: CPU time of this drawing, including later decoding.
+        decoding_seconds: CPU time of decoding the original before its first drawing; 0 for all others, and if an
+        earlier
+            call had decoded it.
     """
 
     data: bytes
@@ -61,22 +61,22 @@ def render_all(
 ) -> Iterator[Rendered | PackshotError]:
     """Decode `original` now, and return an iterator of one outcome per drawing.
 
-    Outcomes come in the order of `drawings`, each drawn when it is asked for. A
-    refusal stands in the place of its drawing and does not stop the others; an
-    original that is refused is refused for every drawing.
+    Outcomes come in the order of `drawings`, and each is drawn when it is requested. A refusal takes the place of
+    its
+    drawing, and the others continue. If the original itself is refused, each drawing gets that refusal.
 
     Args:
-        begin: called before each drawing with the pixels of all its frames; 0: it stands still.
-        levels: of this original, perhaps with some decoded already; None: there are none.
+        begin: called before each drawing with the number of pixels of all its frames; 0 for a still image.
+        levels: levels of this original, which may be decoded already; None if there are none.
 
     Raises:
-        MemoryError: the process has no room; here, or from the iterator.
+        MemoryError: the process has too little memory; raised here or by the iterator.
     """
     clock = CpuClock()
     levels = levels_of(original, limits) if levels is None else levels
     is_decoded = levels.most > 0
     try:
-        # Before the rest is looked at, so that a damaged original is refused once.
+        # First, so that a damaged original is refused once.
         levels.at(_level(drawings[0]) if drawings else 1)
         paths = decode_paths(original, limits)
         animation = paths.animation() if any(drawing.format in MOVING for drawing in drawings) else None
@@ -90,7 +90,7 @@ def render_all(
 def undecodable(refusal: PackshotError, drawings: Sequence[Drawing]) -> list[Rendered | PackshotError]:
     """Return the refusal of an original as the outcome of each drawing."""
     refusal.undecodable = True
-    # One each, as callers put their own field path into what they get.
+    # One copy each, because callers prepend their own field paths.
     return [copy.copy(refusal) for _ in drawings]
 
 
@@ -108,7 +108,7 @@ def _timed(outcomes: Iterator[Rendered | PackshotError], decoding_seconds: float
 
 
 def located(levels: Levels, drawing: Drawing) -> Drawing:
-    """Settle which part of the original a smart drawing shows; others come back as they are.
+    """Choose the box of a smart drawing. Other drawings are returned unchanged.
 
     Raises:
         PackshotError: as `compose` does.
@@ -122,15 +122,16 @@ def located(levels: Levels, drawing: Drawing) -> Drawing:
 
 
 def compose(levels: Levels, drawing: Drawing, limits: Limits) -> Image.Image:
-    """Sample the original, blur it and put it in its place, on transparent padding.
+    """Sample the original, blur it and place it on transparent padding.
 
     Args:
-        drawing: after `located`.
+        drawing: a result of `located`.
 
-    Returns a picture of the drawing's size in mode RGB or RGBA.
+    Returns:
+        An image of the drawing's size in mode RGB or RGBA.
 
     Raises:
-        PackshotError: the drawing asks for what the original or the limits do not admit.
+        PackshotError: the original or the limits do not allow the drawing.
     """
     check_pixels(drawing.size, limits)
     check_inside(drawing.placed, drawing.size, "the output")
@@ -144,9 +145,9 @@ def compose(levels: Levels, drawing: Drawing, limits: Limits) -> Image.Image:
 
 
 def finish(picture: Image.Image, drawing: Drawing) -> Image.Image:
-    """Give a composed picture its background and corners, in a mode that its format can hold.
+    """Add background and rounded corners to a composed image, and convert it to a mode of its format.
 
-    The corners cut the background too. An opaque format shows it again in them.
+    Corners are cut out of the background too. An opaque format fills them with the background.
     """
     picture = on_background(picture, drawing.background)
     picture = rounded(picture, drawing.corner)
@@ -172,16 +173,16 @@ def _draw_all(
         exif = credits if drawing.credits else None
         try:
             if animation is not None and drawing.format in MOVING:
-                # What is read is as much work as what is written.
+                # Reading a frame costs as much as writing one.
                 begin(animation.frames * max(_area(levels.size), _area(drawing.size)))
-                # The first frame says where a smart drawing looks, or it would jump about.
+                # The first frame decides the box of a smart drawing. Otherwise the image would jump.
                 yield Rendered(_animated(animation, located(levels, drawing), exif, limits), *drawing.size)
                 continue
             begin(0)
             composed = kept.pop(geometry, None) or compose(levels, located(levels, drawing), limits)
             if to_come[geometry] and _pixels(*kept.values(), composed) <= _KEPT_PIXELS:
                 kept[geometry] = composed
-            # An encoder may need as much room as the original.
+            # Free levels first: an encoder may need as much memory as the original.
             levels.release(level for later, level in sampled_from.items() if to_come[later] and later not in kept)
             data = encode(finish(composed, drawing), drawing.format, drawing.quality, exif, quick=drawing.quick)
             yield Rendered(data, *drawing.size)
@@ -197,7 +198,7 @@ def _animated(animation: Animation, drawing: Drawing, exif: bytes | None, limits
         for frame, milliseconds in animation.pictures():
             yield finish(compose(Levels(partial(_same, frame)), drawing, limits), drawing), milliseconds
 
-    # Pixels between two others have colours that the original does not have.
+    # Resampling and blurring create colours that the original does not have.
     keeps_exact = drawing.box.size == drawing.placed.size and not drawing.blur
     return write_animation(
         frames(),
@@ -216,7 +217,7 @@ def _same(decoded: Decoded) -> Decoded:
 
 
 def _level(drawing: Drawing) -> int:
-    # For a smart one, whose box is not known yet, that of the whole region.
+    # The box of a smart drawing is not known yet, so this is the level for its whole region.
     return level_factor(drawing.box.size, drawing.placed.size)
 
 

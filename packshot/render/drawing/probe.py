@@ -1,4 +1,4 @@
-"""What the catalog keeps of an original, found by decoding it once and wholly."""
+"""Measure an original: decode it once completely, and collect what the catalog stores about it."""
 
 from base64 import b64encode
 from collections import Counter
@@ -14,7 +14,7 @@ from packshot.render.drawing.thumbhash import THUMBNAIL_SIDE, thumbhash
 from packshot.render.formats.tiff_parts import check_parts
 from packshot.render.limits import Limits
 
-# Colours are counted on a thumbnail of at most this many pixels a side.
+# The dominant colour is counted on a thumbnail with sides of at most this many pixels.
 _SIDE = 64
 
 _BOX = Image.Resampling.BOX
@@ -22,18 +22,18 @@ _BOX = Image.Resampling.BOX
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of an original.
+    """What the catalog stores about an original.
 
     Attributes:
-        width, height: pixels of the upright picture.
-        format: one of `formats.ACCEPTED`.
-        alpha: whether any pixel is not opaque, of any frame that is shown.
-        frames: 1 for a still picture.
-        thumbhash: a placeholder of about 25 bytes, in Base64.
-        dominant_color: "#rrggbb"; None if nothing of the picture can be seen.
-        quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None for other formats.
+        width, height: size of the upright image in pixels.
+        format: one of `formats.sniffing.ACCEPTED`.
+        alpha: whether any pixel of any shown frame is not opaque.
+        frames: 1 for a still image.
+        thumbhash: ThumbHash of about 25 bytes, in Base64.
+        dominant_color: "#rrggbb"; None if no pixel is visible.
+        quality: estimated JPEG quality, 1 to 100; None for other formats.
         decoding_seconds: CPU time of decoding all its frames once.
-        decode_revision: number of the decoder's change that its pixels depend on; 0: none.
+        decode_revision: the decode revision; 0 if no decoder change affects the original.
     """
 
     width: int
@@ -53,15 +53,16 @@ def _ignore(pixels: int) -> None:
 
 
 def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -> Facts:
-    """Decode an original to the end in every way in which drawings decode it, and return what is known of it.
+    """Decode an original completely, in every way that drawings use, and measure it.
 
     Args:
-        begin: called before the frames of an animation are decoded, with the pixels of all of them; with 0 before
-            a still picture is decoded in another way, and after all decoding.
+        begin: called before each step with the number of pixels of all frames: before an animation is decoded.
+        Called with
+            0 before a still image is decoded in another way, and after all decoding.
 
     Raises:
         UnsupportedMedia, TooLarge, Unrenderable: as `decode` does.
-        MemoryError: the process has no room for the picture.
+        MemoryError: the process has too little memory.
     """
     clock = CpuClock()
     header = inspect(data, limits)
@@ -70,19 +71,19 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
     alpha = decoded.picture.mode == "RGBA"
     if (animation := paths.animation()) is not None:
         begin(header.frames * header.width * header.height)
-        # To the end, since damage in a later frame is to be found out at once too.
+        # All frames, so that damage in a later frame is found now.
         for frame, _ in animation.pictures():
             alpha = alpha or frame.picture.mode == "RGBA"
     decoding_seconds = clock.seconds()
     if paths.half is not None:
-        # Small drawings are made of this alone.
+        # Small drawings use only this way.
         begin(0)
         paths.half()
     if header.format == "tiff":
         check_parts(data)
-    # What follows takes as long as there are pixels, whatever the file is.
+    # The remaining time depends only on the number of pixels.
     begin(0)
-    # Both are told of a small copy alone: colours of a whole original take long.
+    # From small copies, because converting the colours of a whole original takes long.
     color = dominant_color(decoded.shown(decoded.picture.resize(_sampled(decoded.picture), _BOX)))
     hashed = thumbhash(decoded.shown(_thumbnail(decoded.picture)))
     return Facts(
@@ -95,7 +96,7 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
         dominant_color=color,
         quality=header.quality,
         decoding_seconds=decoding_seconds,
-        # A plain number: the parent reads no class that it has not allowed.
+        # A plain integer, because the parent process unpickles only allowed classes.
         decode_revision=int(decoded.revision),
     )
 
@@ -103,22 +104,23 @@ def probe(data: bytes, limits: Limits, begin: Callable[[int], None] = _ignore) -
 def _thumbnail(picture: Image.Image) -> Image.Image:
     scale = min(1.0, THUMBNAIL_SIDE / max(picture.size))
     width, height = (max(1, round(side * scale)) for side in picture.size)
-    # Colours are weighed by their alpha here, as everywhere.
+    # Pillow weights colours by alpha here.
     return picture.resize((width, height), _BOX)
 
 
 def dominant_color(picture: Image.Image) -> str | None:
-    """Return the mean of the most common kind of colour in an RGB or RGBA picture.
+    """Return the mean of the most common group of colours in an RGB or RGBA image; None if no pixel counts.
 
-    Each channel is cut into 8 ranges, so there are 512 kinds; the picture is
-    first averaged down to a thumbnail. Pixels less than half opaque do not count.
+    Each channel has 8 ranges, so there are 512 groups. They are counted on a thumbnail. Pixels with an alpha below
+    128 do
+    not count.
     """
     pixels = picture.resize(_sampled(picture), _BOX).convert("RGBA").tobytes()
     seen = [pixels[at : at + 3] for at in range(0, len(pixels), 4) if pixels[at + 3] >= 128]
     if not seen:
         return None
     kinds = Counter(_kind(color) for color in seen)
-    # Of equally common kinds the first in number, not in the picture.
+    # Among equally common groups, the lowest number wins, so that the position in the image does not matter.
     most = max(kinds, key=lambda kind: (kinds[kind], -kind))
     alike = [color for color in seen if _kind(color) == most]
     mean = (round(sum(color[channel] for color in alike) / len(alike)) for channel in range(3))

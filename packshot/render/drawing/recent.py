@@ -1,7 +1,8 @@
-"""The original that a process decoded last, as whoever asks for one variant of a pack often asks for more.
+"""Keep the last decoded original of a render process, because clients often request several variants of one pack.
 
-A page that names a few sizes of one picture, an editor who tries one crop after
-another: each is a render of its own, and decoding is half of what it takes.
+Examples are a page with several sizes of an image, or an editor who tries crops. Each request is a render of its
+own, and
+decoding takes half of its time.
 """
 
 import hashlib
@@ -9,22 +10,23 @@ import hashlib
 from packshot.render.drawing.resample import Levels, levels_of
 from packshot.render.limits import Limits
 
-# Of decoded pixels, 4 bytes each; and of the file, which further levels are decoded from.
+# Limits for one kept original: decoded pixels of 4 bytes each, and bytes of the file, which further levels need.
 MOST_PIXELS, MOST_BYTES = 8_000_000, 8 * 2**20
-# Small levels that outlive a larger one hold on to the memory that it had, as they lie behind it.
+# Small levels lie in memory after a larger one, so that its memory is not returned to the system. Beyond this many
+# pixels no level is kept.
 LARGEST_LEVEL = 16_000_000
 
 
 class RecentOriginals:
-    """Levels of the last original; those that are large are made anew."""
+    """Keep levels of the last original, except large ones."""
 
     def __init__(self) -> None:
         self._digest = b""
         self._levels: Levels | None = None
 
     def levels_of(self, original: bytes, limits: Limits) -> Levels:
-        """Return the levels of an original, perhaps with some decoded; what is kept of any other is let go."""
-        # Its bytes say which it is: a path may lead to other bytes by now.
+        """Return the levels of an original, some of which may be decoded. Levels of another original are dropped."""
+        # Compare the bytes, because a path may lead to a different file now.
         digest = hashlib.sha256(original).digest()
         if self._levels is None or digest != self._digest:
             self._levels = None
@@ -36,7 +38,7 @@ class RecentOriginals:
         return self._levels
 
     def settle(self) -> None:
-        """Let go of what is not worth its memory until somebody asks for more."""
+        """Drop levels that are too large to keep until the next request."""
         if self._levels is not None:
             self._levels.release(())
             if self._levels.most > LARGEST_LEVEL:

@@ -1,8 +1,8 @@
-"""A box of a picture at another size, by Lanczos, from as small a copy of the picture as will do.
+"""Resample a box of an image with a Lanczos filter, from a smaller copy of the image where that suffices.
 
-The copies, called levels, are halves of halves of the original. Which of them a
-drawing is sampled from follows from its box and size alone, and how a level is
-made from the original alone; so nothing depends on what else is drawn.
+The copies are called levels: the original at full, half, quarter … size. The level of a drawing depends only on its
+box
+and size, and the pixels of a level only on the original. So a drawing's pixels do not depend on other drawings.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,24 +22,24 @@ try:
 except ImportError:  # the platform has no wheel of it
     Resizer = None
 
-# Longest side of what `Levels.preview` gives, in pixels.
+# Longest side of `Levels.preview` in pixels.
 _PREVIEW = 256
 
-# Rows of a picture whose colours are weighted at once, where all would be too many.
+# Rows that are premultiplied at once, to save memory.
 _STRIP = 512
 
 Edges = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels, fractions allowed."""
+"""Left, top, right and bottom in pixels, possibly fractional."""
 
 
 class Levels:
-    """One original and its halves, each made when it is first asked for.
+    """One original and its levels, which are decoded when they are first needed.
 
     Attributes:
         whole: decodes the original.
-        half: decodes it to half its size, rounded up, where its format has a way to; else None.
-        spare: pixels of levels that may stay although nobody is known to need them any more.
-        most: pixels of the largest level that was ever made.
+        half: decodes it at half its size, rounded up; None if the format has no fast way to do so.
+        spare: pixels of unneeded levels that `release` may keep.
+        most: pixels of the largest level so far.
     """
 
     spare = 0
@@ -52,14 +52,14 @@ class Levels:
 
     @cached_property
     def size(self) -> Size:
-        """Width and height of the upright original in pixels."""
+        """Size of the upright original in pixels."""
         return (next(iter(self._made.values()), None) or self.at(2)).size
 
     def at(self, factor: int) -> Decoded:
-        """Return the level of which a pixel stands for `factor` of the original's on each axis.
+        """Return the level in which a pixel stands for `factor` by `factor` pixels of the original.
 
         Args:
-            factor: a power of two. Beyond 1, a picture with alpha is in mode RGBa.
+            factor: a power of two. Above 1, an image with alpha is in mode RGBa.
 
         Raises:
             PackshotError: as `decode` does.
@@ -80,13 +80,13 @@ class Levels:
         return self._made[factor]
 
     def release(self, wanted: Iterable[int]) -> None:
-        """Drop levels that those `wanted` do not need; they are made anew if they are asked for after all."""
+        """Drop levels that are not needed for the factors `wanted`. They can be decoded again."""
         wanted, made = set(wanted), self._made
         if self.half is None:
-            # Made now, so that the original need not stay for it.
+            # Build the wanted levels now, so that the original can be dropped.
             self._made = {factor: self.at(factor) for factor in wanted}
         else:
-            # Levels beyond the half are made of the half, none of the whole.
+            # Levels beyond 2 are reduced from level 2, not from the whole original.
             last = max(wanted, default=0)
             self._made = {factor: level for factor, level in made.items() if factor in wanted or 1 < factor < last}
         spare = self.spare
@@ -97,13 +97,13 @@ class Levels:
                 spare -= pixels
 
     def sample(self, box: Box, size: Size) -> Image.Image:
-        """Return what lies at `box` of the upright original, `size` large, in mode RGB or RGBA.
+        """Return a box of the upright original, resampled to `size`, in mode RGB or RGBA.
 
-        Pixels just outside the box count at its edges, as in the whole picture.
-        What has the size already is copied as it is.
+        Pixels just outside the box influence its edges, as in the whole image. If the size does not change, pixels
+        are copied.
 
         Raises:
-            Unrenderable: the box does not lie inside the original.
+            Unrenderable: the box does not lie within the original.
             PackshotError: as `decode` does.
         """
         factor = level_factor(box.size, size)
@@ -112,31 +112,31 @@ class Levels:
         left, top, width, height = level.stored(box)
         if box.size == size:
             return level.shown(level.picture.crop((left, top, left + width, top + height)))
-        # A pixel of the level covers whole pixels of the original, the last one
-        # perhaps fewer: so the box is found by division, and nothing shifts.
+        # A pixel of a level covers whole pixels of the original; the last one may cover fewer. So division gives the
+        # exact box.
         edges = (left / factor, top / factor, (left + width) / factor, (top + height) / factor)
         sampled = _resampled(level.picture, edges, level.turned_size(size))
         return level.shown(sampled.convert("RGBA") if sampled.mode == "RGBa" else sampled)
 
     @cached_property
     def preview(self) -> Image.Image:
-        """The upright original with its longer side at most 256 pixels."""
+        """The upright original, scaled down to at most 256 pixels on its longer side."""
         size = self.size
         return self.sample(Box(0, 0, *size), contain(size, Size(*(min(_PREVIEW, max(size)),) * 2)))
 
 
 def levels_of(original: bytes, limits: Limits) -> Levels:
-    """Return the levels of an original, of which nothing is decoded yet."""
+    """Return the levels of an original. Nothing is decoded yet."""
     paths = decode_paths(original, limits)
     return Levels(paths.whole, paths.half)
 
 
 def level_factor(box: Size, size: Size) -> int:
-    """Return the level from which `box` is sampled to `size`, both upright.
+    """Return the factor of the level from which `box` is sampled to `size`, both upright.
 
-    It is the smallest one in which the box is still 1.6 times as large on both
-    axes: from there on, Lanczos from a level can hardly be told from Lanczos from
-    the original.
+    It is the smallest level in which the box still has at least 1.6 times the size on both axes. Then the result
+    hardly
+    differs from one that is sampled from the original.
 
     >>> level_factor(Size(4000, 2250), Size(960, 540))
     2
@@ -150,7 +150,14 @@ def level_factor(box: Size, size: Size) -> int:
 
 
 def check_inside(inner: Box, outer: Size, name: str) -> None:
-    """Raise `Unrenderable` if `inner` is empty or reaches beyond `outer`, which is called `name`."""
+    """Check that a box is not empty and lies within an image.
+
+    Args:
+        name: what the error message calls the image.
+
+    Raises:
+        Unrenderable: it does not.
+    """
     if (
         min(inner.left, inner.top) < 0
         or min(inner.width, inner.height, *outer) < 1
@@ -158,14 +165,14 @@ def check_inside(inner: Box, outer: Size, name: str) -> None:
         or inner.top + inner.height > outer.height
     ):
         raise Unrenderable(
-            f"What is to be drawn does not lie inside {name}.",
-            expected=f"inside {outer.width} x {outer.height}",
+            f"The box does not lie within {name}.",
+            expected=f"within {outer.width} x {outer.height}",
             got=f"{inner.width} x {inner.height} at {inner.left}, {inner.top}",
         )
 
 
 def lanczos(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
-    """Resample the part of `picture` between `edges` to `size` with a Lanczos filter of 3 lobes.
+    """Resample the part of an image between `edges` to `size`, with a Lanczos filter of 3 lobes.
 
     Args:
         picture: mode RGB or RGBa.
@@ -174,8 +181,8 @@ def lanczos(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
         return picture.resize(size, Image.Resampling.LANCZOS, box=edges)
     left, top, right, bottom = edges
     result = Image.new(picture.mode, size, None)
-    # It gives the same bytes with each instruction set, and without any. A new
-    # one each time, since it keeps the room that its largest picture took.
+    # Results are the same with every instruction set. The resizer is not reused, because it keeps the memory for its
+    # largest image.
     Resizer().resize_pil(
         picture,
         result,
@@ -191,7 +198,7 @@ def lanczos(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
 def _resampled(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
     if picture.mode != "RGBA":
         return lanczos(picture, edges, size)
-    # Strip by strip, as a weighted copy of a whole original would double what it takes.
+    # In strips, because a premultiplied copy of a whole original would double the memory.
     left, top, right, bottom = edges
     scale = (bottom - top) / size.height
     reach = 3 * max(scale, 1.0) + 1
@@ -208,8 +215,7 @@ def _resampled(picture: Image.Image, edges: Edges, size: Size) -> Image.Image:
 
 
 def _weighted(picture: Image.Image) -> Image.Image:
-    # Colours weighted by their alpha, or what is hidden under transparent pixels
-    # would bleed into the edges.
+    # Premultiplied, because the colours of transparent pixels would bleed into edges.
     return picture.convert("RGBa") if picture.mode == "RGBA" else picture
 
 

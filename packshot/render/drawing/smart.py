@@ -1,18 +1,17 @@
-"""Which part of a picture a crop keeps: heads first, then whatever stands out.
+"""Choose the part of an image that a smart crop keeps: heads first, then detail.
 
-A crop is as large as its ratio allows, so it slides along one axis only. The
-region is laid out in at most 64 by 64 cells, and each of some hundred places is
-given points for what lies inside it:
+A crop is as large as its ratio allows, so it slides along one axis only. The region is divided into at most 64 by 64
+cells. Each of 97 positions gets points for what lies within it:
 
-- heads: patches of the colour of skin, of a head's shape, with room for hair;
-- its share of all detail (what differs from its surroundings), strong colours
-  and skin, counted again without its margins, so that a subject stands inside;
-- the upper edge of what stands before a plain background;
-- a little for the middle, or for the upper third where it slides up and down.
+- heads: skin-coloured patches with the shape of a head, with room for hair;
+- its share of all detail (contrast to the surroundings), saturated colours and skin. The part without the margins
+counts
+  twice, so that a subject is not at the edge;
+- the top edge of an object before a plain background;
+- some points for the middle, or for the upper third on the vertical axis.
 
-Whole numbers and plain floats only: the same box on every machine. The idea of
-adding skin, detail and saturation is Jonas Wagner's smartcrop.js; how heads
-are found and what they weigh is this module's own.
+Integers and plain floats give the same box on every machine. Adding skin, detail and saturation is an idea of Jonas
+Wagner's smartcrop.js. The detection and weights of heads are this module's own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,16 +25,16 @@ from packshot.geometry import Box, Size, cover_size
 _CELLS = 64
 _PLACES = 96
 
-# A cell is skin from this mean on, of 255.
+# A cell counts as skin from this mean on, out of 255.
 _SKIN = 90
 
-# What a place can win by each of its merits.
+# The maximum points for heads, share of detail, top edge and position.
 _HEADS, _SHARE, _TOP, _PRIOR = 2.0, 1.0, 0.5, 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """A region as rows of cells, each 0 to 255."""
+    """A region as rows of cells, with a value of 0 to 255 for each map."""
 
     columns: int
     rows: int
@@ -49,11 +48,11 @@ class _Cells:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """Where a head may be, in cells, hair included.
+    """A possible head, in cells, including its hair.
 
     Attributes:
         brow: where the skin begins, below `top`.
-        weight: how surely it is one, and how large.
+        weight: its likelihood and size.
     """
 
     left: float
@@ -65,12 +64,12 @@ class _Head:
 
 
 def smart_box(preview: Image.Image, full: Size, region: Box, target: Size) -> Box:
-    """Return the most telling box of `target`'s ratio in `region`, as large as fits.
+    """Return the best box with the ratio of `target` in `region`, as large as fits.
 
     Args:
-        preview: the whole upright picture, in mode RGB or RGBA, reduced alike for every drawing of it.
-        full: pixels of the picture that `preview` was made of.
-        region: where to look, in pixels of `full`; so is the box returned.
+        preview: the whole upright image in mode RGB or RGBA, scaled down in the same way for every drawing.
+        full: size of the original in pixels.
+        region: where to search, in pixels of `full`, as is the result.
     """
     inner = cover_size(region.size, target)
     cells = _cells(preview, full, region)
@@ -97,7 +96,7 @@ def _cells(preview: Image.Image, full: Size, region: Box) -> _Cells:
     red, green, blue = grey.split()
     luma, cb, cr = grey.convert("YCbCr").split()
     skin = ImageChops.multiply(ImageChops.multiply(cb.point(_CB), cr.point(_CR)), luma.point(_LUMA))
-    # What is small, and what stands out as a whole: pebbles count for less than who stands on them.
+    # Fine detail, and contrast of large areas. Pebbles count for less than the person who stands on them.
     soft = luma.filter(ImageFilter.BoxBlur(3))
     fine = ImageChops.difference(luma, soft).point(_FINE)
     coarse = ImageChops.difference(soft, luma.filter(ImageFilter.BoxBlur(24))).point(_COARSE)
@@ -110,7 +109,7 @@ def _cells(preview: Image.Image, full: Size, region: Box) -> _Cells:
 
 
 def _ramp(*points: tuple[int, int]) -> list[int]:
-    """Return 256 values that run straight from point to point, level outside."""
+    """Return a table of 256 values: linear between the points, constant outside them."""
     table = []
     for value in range(256):
         before = max((point for point in points if point[0] <= value), default=points[0])
@@ -120,7 +119,7 @@ def _ramp(*points: tuple[int, int]) -> list[int]:
     return table
 
 
-# Skin of every tone has much the same chrominance; it differs in how bright it is.
+# Skin tones have similar chrominance, and differ in luminance.
 _CB = _ramp((76, 0), (86, 255), (120, 255), (127, 0))
 _CR = _ramp((131, 0), (138, 255), (168, 255), (180, 0))
 _LUMA = _ramp((25, 0), (55, 255))
@@ -130,7 +129,7 @@ _COLOUR = _ramp((60, 0), (255, 255))
 
 
 def _best(cells: _Cells, length: float, *, upright: bool) -> float:
-    """Return where a window of `length` (part of the axis) belongs: 0.0 at the start, 1.0 at the end."""
+    """Return the best position of a window of `length`, a share of the axis: 0.0 at the start, 1.0 at the end."""
     heads = _heads(cells)
     lines = _profile(cells, upright)
     sums = [0.0, *accumulate(lines)]
@@ -147,12 +146,12 @@ def _best(cells: _Cells, length: float, *, upright: bool) -> float:
         top = 0.0 if summit is None else float(start <= summit <= end - size / 4)
         return _HEADS * kept + _SHARE * share + _TOP * top - _PRIOR * abs(place - (1 / 3 if upright else 1 / 2))
 
-    # Of equally good places the one nearest to the middle.
+    # Among equally good positions, the one nearest to the middle wins.
     return max((step / _PLACES for step in range(_PLACES + 1)), key=lambda place: (points(place), -abs(place - 0.5)))
 
 
 def _span(head: _Head, longest: float, upright: bool) -> tuple[float, float]:
-    """Return from where to where a head must be seen; of one that is too large the hair goes first."""
+    """Return the range of a head that must be visible. If the head is too large, its hair is cut first."""
     low, high = (head.top, head.bottom) if upright else (head.left, head.right)
     if upright:
         low = max(low, min(head.brow, high - longest))
@@ -177,7 +176,7 @@ def _up_to(sums: Sequence[float], at: float) -> float:
 
 
 def _top(lines: Sequence[float]) -> float | None:
-    """Return the line at which something begins below a plain background; None: it begins at the edge."""
+    """Return the line where an object begins below a plain background; None if it begins at the edge."""
     total, reached = sum(lines), 0.0
     for index, line in enumerate(lines):
         reached += line
@@ -187,7 +186,7 @@ def _top(lines: Sequence[float]) -> float | None:
 
 
 def _kept(low: float, high: float, start: float, end: float) -> float:
-    """Return 1 for a head inside the window, 0 for one outside, and less than that for one that is cut."""
+    """Return 1 for a head within the window, 0 for one outside, and less than 0 for one that is cut."""
     inside = min(high, end) - max(low, start)
     if inside <= 0:
         return 0.0
@@ -225,7 +224,7 @@ def _head(cells: _Cells, patch: Sequence[int]) -> _Head | None:
     everything = cells.columns * cells.rows
     if len(patch) < max(3, everything / 1500) or len(patch) > everything * 0.45:
         return None
-    # From the top down, as far as a head is long; neck and shoulders follow.
+    # Read from the top to the length of a head. Neck and shoulders may follow.
     top = patch[0] // cells.columns
     first, last, face = cells.columns, 0, 0
     bottom = top
@@ -241,11 +240,11 @@ def _head(cells: _Cells, patch: Sequence[int]) -> _Head | None:
         return None
     weight = filled * shape * min(1.0, (face / everything / 0.02) ** 0.5) * (1 - top / cells.rows / 2)
     if not (top and first and last + 1 < cells.columns):
-        # A head has hair above it and air beside it; walls, sand and tables run out of the picture.
+        # A head has hair above it and space beside it. Walls, sand and tables reach the edges of the image.
         weight *= 0.4
     columns = [at % cells.columns for at in patch]
     if patch[-1] // cells.columns + 1 - top > 2 * (max(columns) + 1 - min(columns)):
-        # An arm or a leg.
+        # Probably an arm or a leg.
         weight *= 0.3
     return _Head(
         max(0.0, first - width * 0.3),

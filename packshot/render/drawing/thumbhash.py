@@ -1,8 +1,8 @@
-"""ThumbHash: a picture in about 25 bytes, to be shown blurred until the real one has come.
+"""Compute a ThumbHash: about 25 bytes that decode to a blurred placeholder.
 
-The format is Evan Wallace's (https://evanw.github.io/thumbhash). The packages
-that write it want an old Pillow, have no wheels for newer Pythons, or round
-otherwise than his own code does.
+The format is by Evan Wallace (https://evanw.github.io/thumbhash). Existing packages need an old Pillow, have no
+wheels
+for newer Python versions, or round differently from the original code.
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 THUMBNAIL_SIDE = 32
-"""The longest side in pixels of what is worth hashing; the shortest wave has a seventh of it."""
+"""The longest useful side of a hashed image in pixels: the shortest wave spans a seventh of it."""
 
 
 def thumbhash(picture: Image.Image) -> bytes:
@@ -54,19 +54,19 @@ def thumbhash(picture: Image.Image) -> bytes:
 
 
 def _over_average(channel: Sequence[int], alpha: Sequence[float], covered: float) -> list[float]:
-    # What cannot be seen takes the average of what can, so that edges make no waves.
+    # Transparent pixels get the average of the visible ones, so that edges add no waves.
     pairs = list(zip(channel, alpha, strict=True))
     average = sum(value * share for value, share in pairs) / 255 / covered if covered else 0.0
     return [average * (1 - share) + value / 255 * share for value, share in pairs]
 
 
 class _Waves:
-    """The lowest frequencies of one channel (a cosine transform, cut off along a diagonal).
+    """The lowest frequencies of one channel: a cosine transform, cut off along a diagonal.
 
     Attributes:
-        mean: the channel's average.
-        scale: the greatest of the other amplitudes.
-        others: the others in units of `scale`, moved to 0..1.
+        mean: average of the channel.
+        scale: the largest absolute amplitude of the other waves.
+        others: amplitudes of the other waves in units of `scale`, mapped to 0 … 1.
     """
 
     def __init__(self, values: Sequence[float], width: int, height: int, across: int, down: int) -> None:
@@ -94,5 +94,5 @@ def _product(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def _rounded(value: float) -> int:
-    # Halves go up, as in the original's JavaScript.
+    # Halves are rounded up, as in JavaScript.
     return math.floor(value + 0.5)

@@ -1,14 +1,18 @@
-"""Repairs of AVIF files that libavif refuses: properties that old encoders left out, and broken EXIF."""
+"""Repair AVIF files that libavif refuses: a missing `ispe` property of an auxiliary image, and broken EXIF."""
 
 from packshot.render.formats.boxes import boxes, find_box
 from packshot.render.formats.item_properties import META, items, primary_item, properties
 
 
 def with_sizes(data: bytes) -> bytes:
-    """Return an AVIF in which auxiliary pictures without a size, such as alpha, have that of the main picture.
+    """Add the primary image's `ispe` property to auxiliary images, such as alpha, that have none.
 
-    The standard demands the property, and libavif refuses a file without; some encoders left it out. The box with the
-    properties grows, so it moves to the end of the file, where no other offset changes.
+    The standard requires the property, and libavif refuses a file without it. Some old encoders left it out.
+
+    Returns:
+        The file with the larger `meta` box at its end, so that no other offset changes. A `free` box replaces the
+        old one.
+        `data` itself if no property is missing.
     """
     meta = find_box(data, 0, len(data), META)
     links = find_box(data, 0, len(data), META, (b"iprp", 0), (b"ipma", 0))
@@ -36,7 +40,10 @@ def with_sizes(data: bytes) -> bytes:
 
 
 def without_exif(data: bytes) -> bytes:
-    """Return an AVIF in which readers find no EXIF; it is read for credits only, as the boxes tell the orientation."""
+    """Hide the EXIF item of an AVIF from readers by changing its type.
+
+    Only credits are read from the EXIF of an AVIF. Its orientation comes from the boxes.
+    """
     changed = bytearray(data)
     for path in ((META,), ((b"moov", 0), (b"trak", 0), META)):
         found = find_box(data, 0, len(data), *path, (b"iinf", 0))
@@ -44,7 +51,7 @@ def without_exif(data: bytes) -> bytes:
             continue
         own = 6 if data[found.inside : found.inside + 1] == b"\0" else 8
         for box in boxes(data, found.inside + own, found.after):
-            # An entry of version 2 or 3: the item's number, its protection and its type.
+            # An entry of version 2 or 3: item id, protection index, item type.
             at = box.inside + (8 if data[box.inside : box.inside + 1] == b"\2" else 10)
             if box.kind == b"infe" and data[at : at + 4] == b"Exif":
                 changed[at : at + 4] = b"skip"

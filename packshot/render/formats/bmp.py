@@ -1,4 +1,4 @@
-"""BMP in the forms that Pillow does not read: masks of any layout, alpha in 16 bits, short headers of OS/2."""
+"""Convert BMP layouts that Pillow cannot read: arbitrary channel masks, 16 bits with alpha, short OS/2 headers."""
 
 import struct
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from packshot.geometry import Size
 _FILE_HEADER = 14
 _INFO_HEADER, _V3_HEADER, _V4_HEADER = 40, 56, 108
 _BITFIELDS, _ALPHA_BITFIELDS = 3, 6
-# Of OS/2, which has no masks: there the same number is a compression.
+# The OS/2 2.x header has no channel masks. Its compression 3 is something else.
 _OS2_HEADER = 64
 
-# Red, green, blue and alpha, as they are written for Pillow.
+# Masks of red, green, blue and alpha in the BMP that Pillow gets.
 _BGRA = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 _READ_BY_PILLOW = {
     16: {(0xF800, 0x7E0, 0x1F, 0), (0x7C00, 0x3E0, 0x1F, 0)},
@@ -31,7 +31,7 @@ _READ_BY_PILLOW = {
         _BGRA,
     },
 }
-# Pixels that are converted at a time.
+# Pixels that are converted at once.
 _STRIP = 2**20
 
 
@@ -39,9 +39,11 @@ class Layout(NamedTuple):
     """How the pixels of a BMP are stored.
 
     Attributes:
-        height: of the picture; the file says by its sign where the first row is.
-        masks: of red, green, blue and alpha; 0: there is no such channel.
-        offset: where the pixels begin.
+        width: in pixels.
+        height: in pixels. In the file, its sign gives the order of the rows.
+        bits: bits per pixel, 16 or 32.
+        masks: bit masks of red, green, blue and alpha. 0 means that there is no such channel.
+        offset: where the pixels begin in the file, in bytes.
     """
 
     width: int
@@ -56,7 +58,7 @@ class Layout(NamedTuple):
 
 
 def find_layout(data: bytes) -> Layout | None:
-    """Return the layout of a BMP with masks that Pillow does not read as they are; None: of all others."""
+    """Return the layout of a BMP with channel masks that Pillow cannot read; None for any other BMP."""
     if len(data) < _FILE_HEADER + _INFO_HEADER:
         return None
     offset, header, width, height = struct.unpack_from("<IIii", data, 10)
@@ -70,31 +72,34 @@ def find_layout(data: bytes) -> Layout | None:
         masks = (*masks[:3], 0)
     if compression == _BITFIELDS and masks in _READ_BY_PILLOW[bits]:
         return None
-    # What a mask has beyond the bits of a pixel means nothing.
+    # Bits of a mask beyond the bits per pixel have no meaning.
     red, green, blue, alpha = (mask & (1 << bits) - 1 for mask in masks)
     return Layout(width, abs(height), bits, (red, green, blue, alpha), offset)
 
 
 def readable(data: bytes, layout: Layout | None) -> bytes:
-    """Return a BMP that Pillow reads, with the same pixels.
+    """Convert a BMP into one with the same pixels that Pillow can read.
 
     Args:
-        layout: what `find_layout` found. Its size has been held against the limits.
+        layout: the result of `find_layout`. The caller has checked its size against the limits.
+
+    Returns:
+        With a layout, a BMP of 32 bits per pixel. Without one, `data` with a header that Pillow can read.
 
     Raises:
-        UnsupportedMedia: the bits of a mask do not lie side by side.
+        UnsupportedMedia: the bits of a mask are not contiguous.
     """
     if layout is None:
         return _with_whole_header(data)
     for mask in layout.masks:
         if mask and (mask // (mask & -mask) + 1) & (mask // (mask & -mask)):
             raise UnsupportedMedia(
-                "The picture is a BMP with a mask that is not supported.",
-                expected="masks of bits that lie side by side",
+                "The image is a BMP with a mask that is not supported.",
+                expected="masks of contiguous bits",
                 got=f"{mask:#x}",
             )
     pixels = b"".join(_strips(data, layout))
-    # Width and height as they were, as the sign of the height says which row is the first.
+    # Width and height are copied, because the sign of the height gives the order of the rows.
     info = struct.pack("<I", _V4_HEADER) + data[18:26] + struct.pack("<HHIIIIII", 1, 32, _BITFIELDS, 0, 0, 0, 0, 0)
     header = (info + struct.pack("<IIII", *_BGRA)).ljust(_V4_HEADER, b"\0")
     offset = _FILE_HEADER + len(header)
@@ -102,7 +107,7 @@ def readable(data: bytes, layout: Layout | None) -> bytes:
 
 
 def _with_whole_header(data: bytes) -> bytes:
-    """Return a BMP of OS/2 2.x, whose header may be cut off behind any field, with one of a usual length."""
+    """Extend the header of an OS/2 2.x BMP to 40 bytes; such a header may end after any field."""
     if len(data) < 18:
         return data
     offset, header = struct.unpack_from("<II", data, 10)
@@ -114,14 +119,14 @@ def _with_whole_header(data: bytes) -> bytes:
 
 
 def _strips(data: bytes, layout: Layout) -> Iterator[bytes]:
-    """Yield the pixels as blue, green, red and alpha, some rows at a time."""
+    """Yield the pixels, converted to BGRA, a number of rows at a time."""
     sample = layout.bits // 8
     stride = (layout.width * sample + 3) // 4 * 4
     rows = max(1, _STRIP // max(1, layout.width))
     for top in range(0, layout.height, rows):
         start = layout.offset + top * stride
         strip = data[start : start + min(rows, layout.height - top) * stride]
-        # A file that ends early has fewer rows, and is refused by its reader.
+        # A truncated file yields fewer rows. Pillow then refuses it.
         count = len(strip) // stride if stride else 0
         if not count:
             return
@@ -137,7 +142,7 @@ def _channel(strip: bytes, sample: int, columns: int, width: int, mask: int) -> 
     size = (columns, len(strip) // (columns * sample))
     if not mask:
         return Image.new("L", (width, size[1]))
-    # Of 16 bits around the upper end of the mask, the rest of a wider one does not matter.
+    # Read the two bytes around the upper end of the mask. Lower bits of a wider mask do not change an 8-bit value.
     low = max(0, (mask.bit_length() - 1) // 8 - 1)
     window = bytearray(size[0] * size[1] * 2)
     window[0::2], window[1::2] = strip[low::sample], strip[low + 1 :: sample]
@@ -149,13 +154,13 @@ def _channel(strip: bytes, sample: int, columns: int, width: int, mask: int) -> 
 
 @lru_cache(maxsize=4)
 def _scale(mask: int) -> list[int]:
-    """Return for every number of 16 bits what it has in a mask, from 0 to 255."""
+    """Return the 8-bit channel value under a mask for each of the 65,536 values of 16 bits."""
     shift = (mask & -mask).bit_length() - 1
     full = mask >> shift
-    # Rounded to the nearest of 256.
+    # Round to the nearest value.
     return [(((value & mask) >> shift) * 510 + full) // (2 * full) for value in range(65536)]
 
 
 def shows_nothing(picture: Image.Image) -> bool:
-    """Whether no pixel can be seen: many writers leave 0 in an alpha channel that they do not mean."""
+    """Return whether all pixels are transparent. Many writers add an alpha channel of zeros that they do not use."""
     return picture.mode == "RGBA" and picture.getchannel("A").getextrema()[1] == 0

@@ -1,7 +1,7 @@
-"""BMP with run-length compression (RLE8, RLE4), as one without compression.
+"""Decompress BMP files with run-length compression (RLE8, RLE4).
 
-Pillow refuses a picture whose runs end before its last row, and displaces the rows after an empty one. Browsers show
-the pixels that no run covers as background. Here these have the first colour of the palette.
+Pillow refuses an image whose runs end before its last row, and displaces the rows after an empty one. Pixels that no
+run covers get the first colour of the palette. Browsers show them as background.
 """
 
 import struct
@@ -20,11 +20,12 @@ class Runs(NamedTuple):
     """The header of a BMP with run-length compression.
 
     Attributes:
-        header: its length in bytes.
-        height: of the picture; the file says by its sign where the first row is.
-        is_nibbles: a byte holds two pixels.
-        colours: entries of the palette.
-        offset: where the runs begin.
+        header: length of the information header in bytes.
+        width: in pixels.
+        height: in pixels. In the file, its sign gives the order of the rows.
+        is_nibbles: whether a byte holds two pixels (RLE4).
+        colours: number of palette entries.
+        offset: where the runs begin in the file, in bytes.
     """
 
     header: int
@@ -40,7 +41,7 @@ class Runs(NamedTuple):
 
 
 def find_runs(data: bytes) -> Runs | None:
-    """Return the header of a BMP with run-length compression; None: it has none, or its header is damaged."""
+    """Return the header of a BMP with run-length compression; None if it has none, or if the header is damaged."""
     if len(data) < _FILE_HEADER + _INFO_HEADER:
         return None
     offset, header, width, height = struct.unpack_from("<IIii", data, 10)
@@ -53,11 +54,12 @@ def find_runs(data: bytes) -> Runs | None:
 
 
 class Expanded(NamedTuple):
-    """A BMP without its compression.
+    """A BMP after decompression.
 
     Attributes:
-        data: the file. If the original ends within its runs, rows are missing, so the reader refuses it.
-        is_plain: every row is told from its first pixel to its last, so that Pillow reads the original in the same way.
+        data: the file. If the original ends within its runs, rows are missing, and Pillow refuses it.
+        is_plain: whether the runs cover every row from its first pixel to its last. Pillow reads such an original
+        alike.
     """
 
     data: bytes
@@ -65,10 +67,10 @@ class Expanded(NamedTuple):
 
 
 def without_runs(data: bytes, runs: Runs) -> Expanded:
-    """Return the same picture without compression.
+    """Decompress a BMP.
 
     Args:
-        runs: what `find_runs` found. Its size has been held against the limits.
+        runs: the result of `find_runs`. The caller has checked its size against the limits.
     """
     table = _FILE_HEADER + runs.header
     colours = data[table : min(table + 4 * runs.colours, runs.offset)].ljust(4 * _COLOURS, b"\0")
@@ -80,15 +82,18 @@ def without_runs(data: bytes, runs: Runs) -> Expanded:
 
 
 def _expanded(data: bytes, runs: Runs) -> tuple[bytes, bool]:
-    """Return the rows in the file's order, a byte a pixel, each padded to four bytes, and whether all are plain.
+    """Decompress the rows, and return whether runs cover each of them.
 
-    Rows that the file ends before or in are missing.
+    Returns:
+        One byte per pixel, rows in the file's order, each padded to a multiple of four bytes. If the file ends
+        within a row,
+        that row and all further ones are missing.
     """
     width, height, nibbles = runs.width, runs.height, runs.is_nibbles
     stride = (width + 3) // 4 * 4
     rows, is_plain = bytearray(stride * height), True
     at, column, row = runs.offset, 0, 0
-    # Writers leave the end mark out behind a whole last row.
+    # Some writers omit the end mark after a complete last row.
     while row < height and not (row == height - 1 and column >= width):
         count, value, at = data[at] if at < len(data) else 0, data[at + 1 : at + 2], at + 2
         if not value:
@@ -116,7 +121,7 @@ def _expanded(data: bytes, runs: Runs) -> tuple[bytes, bool]:
             pixels = _split(pixels)[:code] if nibbles else pixels
             at += length + (length & 1)
             is_plain &= column + code <= width
-        # What goes beyond the end of a row is left out.
+        # Pixels beyond the end of a row are dropped.
         start, shown = stride * row + column, max(0, min(len(pixels), width - column))
         rows[start : start + shown] = pixels[:shown]
         column += len(pixels)

@@ -1,4 +1,4 @@
-"""The boxes that AVIF and HEIC files consist of (ISO/IEC 14496-12)."""
+"""Read the boxes of AVIF and HEIC files (ISO/IEC 14496-12)."""
 
 import struct
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Box(NamedTuple):
-    """One box: `data[inside:after]` is its content, and `data[start:after]` all of it."""
+    """One box. `data[start:after]` holds all of it, `data[inside:after]` its content."""
 
     kind: bytes
     start: int
@@ -15,7 +15,7 @@ class Box(NamedTuple):
 
 
 def boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
-    """Yield the boxes that lie side by side from `at` on, up to the first that does not end before `end`."""
+    """Yield the sibling boxes from `at` on. Stops at the first box that does not end before `end`."""
     while at + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, at)
         head = 8
@@ -29,7 +29,11 @@ def boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
 
 
 def find_box(data: bytes, at: int, end: int, *path: tuple[bytes, int]) -> Box | None:
-    """Return the first box at the end of a path of kinds; with each, how many bytes come before the boxes in it."""
+    """Return the first box at a path of box types, or None.
+
+    Args:
+        path: a box type for each level, and the number of bytes in such a box before its child boxes.
+    """
     found = None
     for kind, own in path:
         found = next((box for box in boxes(data, at, end) if box.kind == kind), None)

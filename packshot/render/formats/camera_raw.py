@@ -1,6 +1,6 @@
-"""Recognise the raw files of cameras, which hold what the sensor saw and beside it small pictures for a look.
+"""Recognise camera raw files, which hold sensor data and small previews.
 
-Most are TIFF files by their first bytes: a TIFF reader shows the small picture and takes it for the whole.
+Most of them begin like a TIFF file, so a TIFF reader would take a preview for the image.
 """
 
 import re
@@ -29,11 +29,11 @@ _SIGNATURES = tuple(
     )
 )
 
-# Colour filter array, and the linear raw of DNG.
+# Photometric interpretations: colour filter array, and linear raw of DNG.
 _SENSOR_PHOTOMETRICS = {32803, 34892}
-# Sony, Samsung, Nikon, Kodak and Pentax.
+# Compressions of Sony, Samsung, Nikon, Kodak and Pentax.
 _SENSOR_COMPRESSIONS = {32767, 32770, 34713, 65000, 65535}
-# CFARepeatPatternDim and CFAPattern of TIFF/EP, Leaf's mosaic.
+# CFARepeatPatternDim and CFAPattern of TIFF/EP, and Leaf's mosaic pattern.
 _SENSOR_TAGS = {33421, 33422, 34310}
 
 _BY_MAKE = (
@@ -54,7 +54,9 @@ _BY_MAKE = (
 
 
 def camera_raw(data: bytes) -> str | None:
-    """Return which camera's raw format a file is of, by its first bytes and tags; None: of none."""
+    """Return the name of the camera raw format of a file, by its first bytes and tags; None if it is no camera raw
+    file.
+    """
     head = data[:32]
     for name, signature in _SIGNATURES:
         if signature.match(head):

@@ -1,7 +1,8 @@
-"""Colours told in code points or primaries instead of a profile, as the profile that says the same.
+"""Build ICC profiles for images that describe their colours without one.
 
-Code points are those of ITU-T H.273: AVIF and HEIC keep them in an `nclx` box,
-PNG in `cICP`; older PNGs tell a gamma (`gAMA`) and primaries (`cHRM`).
+AVIF and HEIC store code points of ITU-T H.273 in an `nclx` box, PNG stores them in `cICP`. Older PNG files store a
+gamma
+(`gAMA`) and primaries (`cHRM`).
 """
 
 import math
@@ -29,22 +30,22 @@ _PRIMARIES: dict[int, Chromaticities] = {
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
 }
 
-# White of a page in a picture for HDR screens, in cd/m² (ITU-R BT.2408).
+# Luminance of diffuse white in an HDR image, in cd/m² (ITU-R BT.2408).
 _WHITE_NITS = 203.0
-# From here on highlights are bent below white instead of cut off, as a share of white.
+# Light above this share of white is compressed, not clipped.
 _KNEE = 0.6
 
-# A profile's curves have that many steps.
+# Number of entries in a profile's curve.
 _STEPS = 4096
 
 
 def srgb_to_light(signal: float) -> float:
-    """Return the light, 0 to 1, of an sRGB value, 0 to 1 (IEC 61966-2-1)."""
+    """Convert an sRGB value, 0 to 1, to linear light, 0 to 1 (IEC 61966-2-1)."""
     return signal / 12.92 if signal <= 0.04045 else math.pow((signal + 0.055) / 1.055, 2.4)
 
 
 def _pq(signal: float) -> float:
-    # SMPTE ST 2084: absolute, 10,000 cd/m² at most.
+    # SMPTE ST 2084: absolute luminance, at most 10,000 cd/m².
     power = math.pow(signal, 32 / 2523)
     return _bent(
         10_000 / _WHITE_NITS * math.pow(max(power - 0.8359375, 0) / (18.8515625 - 18.6875 * power), 8192 / 1305)
@@ -52,7 +53,7 @@ def _pq(signal: float) -> float:
 
 
 def _hlg(signal: float) -> float:
-    # ARIB STD-B67, on a screen of 1,000 cd/m²; its gamma of 1.2 taken for each channel alone.
+    # ARIB STD-B67 on a display of 1,000 cd/m². The system gamma of 1.2 is applied to each channel separately.
     scene = signal * signal / 3 if signal <= 0.5 else (math.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12
     return _bent(1_000 / _WHITE_NITS * math.pow(scene, 1.2))
 
@@ -63,8 +64,8 @@ def _bent(light: float) -> float:
     return _KNEE + (1 - _KNEE) * (1 - math.exp((_KNEE - light) / (1 - _KNEE)))
 
 
-# The transfers of television (1, 6, 14, 15) are missing: what is seen of them on a
-# screen is taken for sRGB by every browser, and so are the unspecified ones.
+# Transfer characteristics by code point. Those of television (1, 6, 14, 15) and unspecified ones are missing, because
+# browsers treat them as sRGB.
 _TRANSFERS: dict[int, Callable[[float], float]] = {
     4: lambda signal: math.pow(signal, 2.2),
     5: lambda signal: math.pow(signal, 2.8),
@@ -76,14 +77,17 @@ _TRANSFERS: dict[int, Callable[[float], float]] = {
 
 
 def implied_profile(format: str, data: bytes, info: Mapping[Any, Any]) -> bytes | None:
-    """Return an ICC profile of what an original tells of its colours elsewhere than in a profile of its own.
+    """Return an ICC profile for the colours that an original describes without a profile.
 
     Args:
-        info: what Pillow read from the header. A profile in it goes first, but for
-            PNG's code points, which go before a profile by the standard.
+        format: name of the format, as `sniff` returns it.
+        data: the file.
+        info: what Pillow read from the header. An embedded profile takes precedence, except over the `cICP` chunk of
+        a PNG,
+            which takes precedence by the standard.
 
     Returns:
-        None where it tells nothing, or that they are sRGB.
+        None if the file describes no colours, describes sRGB, or has an embedded profile that takes precedence.
     """
     codes = _png_codes(data) if format == "png" else None
     if codes is None and info.get("icc_profile"):
@@ -110,7 +114,7 @@ def _of_codes(primaries: int, transfer: int) -> bytes | None:
 def _of_gamma(gamma: object, chromaticity: object) -> bytes | None:
     chromaticities = chromaticity if isinstance(chromaticity, tuple) and len(chromaticity) == 8 else _BT709
     curve = srgb_to_light
-    # 1 / 2.2 is what writers put there when they mean sRGB, whose curve has no one gamma.
+    # Writers store 1 / 2.2 for sRGB, whose curve is not a power function.
     if isinstance(gamma, float) and gamma > 0 and abs(gamma * 2.2 - 1) > 0.02:
         power = min(max(1 / gamma, 0.1), 10)
         curve = lambda signal: math.pow(signal, power)  # noqa: E731
@@ -121,9 +125,13 @@ def _of_gamma(gamma: object, chromaticity: object) -> bytes | None:
 
 
 def matrix_profile(chromaticities: Chromaticities, curve: Callable[[float], float]) -> bytes | None:
-    """Build an ICC profile (version 2) of primaries and of one curve from signal to light, each 0 to 1.
+    """Build an ICC profile (version 2) from primaries and one curve for all channels.
 
-    None: such primaries span no colours.
+    Args:
+        curve: maps a signal, 0 to 1, to linear light, 0 to 1.
+
+    Returns:
+        None if the primaries span no colour space.
     """
     try:
         white, *primaries = (
@@ -145,7 +153,7 @@ def matrix_profile(chromaticities: Chromaticities, curve: Callable[[float], floa
 _Vector = Sequence[float]
 _Matrix = Sequence[_Vector]
 
-# The white of every profile, and the cones by which another white is adapted to it.
+# The white point of ICC profiles, and the matrix of the Bradford adaptation to it.
 _D50 = (0.9642, 1.0, 0.8249)
 _BRADFORD = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
 
@@ -206,12 +214,12 @@ def _png_codes(data: bytes) -> tuple[int, int] | None:
     return None
 
 
-# Boxes that hold other boxes, down to where colours are told, and how many bytes come first.
+# Boxes on the path to `colr`, with the number of bytes before their child boxes.
 _CONTAINERS = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 
 
 def _nclx(data: bytes, start: int, end: int) -> tuple[int, int] | None:
-    # The first there is: tiles of a grid say the same as the whole, and alpha says nothing.
+    # The first `colr` box is enough: grid tiles repeat that of the whole image, and alpha has none.
     for kind, _, inside, after in boxes(data, start, end):
         if kind in _CONTAINERS and (found := _nclx(data, inside + _CONTAINERS[kind], after)) is not None:
             return found

@@ -1,7 +1,7 @@
-"""The clean aperture (`clap`) of AVIF and HEIC: the part of the stored picture that is shown.
+"""Read the clean aperture (`clap`) of AVIF and HEIC: the part of the stored image that is shown.
 
-libavif leaves the crop to its callers, so `clean_aperture` tells the part. libheif crops by itself, but it refuses a
-whole file for an aperture that makes no sense. `with_sound_apertures` removes such apertures before a reader sees them.
+libavif leaves the crop to its callers, so `clean_aperture` returns it. libheif crops the image itself, but refuses a
+whole file for an invalid aperture. `with_sound_apertures` removes invalid apertures before a reader sees them.
 """
 
 import struct
@@ -16,18 +16,17 @@ from packshot.render.formats.item_properties import items, primary_item, propert
 _CLAP_BYTES = 32
 _MAX_NUMBER = 65_535
 _SAMPLE_TABLE = ((b"mdia", 0), (b"minf", 0), (b"stbl", 0), (b"stsd", 8))
-# Bytes of a visual sample entry before the boxes in it.
+# Bytes of a visual sample entry before its child boxes.
 _SAMPLE_ENTRY_BYTES = 78
 
 
 def clean_aperture(data: bytes, size: Size) -> Box | None:
-    """Return the part of an AVIF that is shown, in pixels as stored; None: all of it.
+    """Return the part of an AVIF that is shown, in stored pixels; None if all of it is shown.
 
-    Sizes that are no whole numbers are rounded as libheif does for HEIC. An aperture that makes no sense counts as
-    none.
+    Sizes that are not whole numbers are rounded as libheif rounds them for HEIC. An invalid aperture is ignored.
 
     Args:
-        size: of the picture as it is stored.
+        size: size of the stored image in pixels.
     """
     clap = _shown_clap(data)
     shown = None if clap is None else _cut(_aperture(data, clap, size), size)
@@ -35,9 +34,10 @@ def clean_aperture(data: bytes, size: Size) -> Box | None:
 
 
 def with_sound_apertures(data: bytes) -> bytes:
-    """Return an AVIF or HEIC without the apertures that make no sense; `data` itself where there are none.
+    """Remove invalid apertures from an AVIF or HEIC, and cut those that reach beyond the image.
 
-    An aperture that reaches beyond its picture ends at the edge. All changes are made in place.
+    Returns:
+        A file of the same length, or `data` itself if no aperture changed.
     """
     changed = bytearray(data)
     known, links, primary = properties(data), list(items(data)), primary_item(data)
@@ -46,7 +46,7 @@ def with_sound_apertures(data: bytes) -> bytes:
         if box.kind != b"clap":
             continue
         users = [item for item in links if number in item.numbers]
-        # The main picture counts where it shares the aperture with other items.
+        # If several items share an aperture, the primary item decides.
         users.sort(key=lambda item: item.id != primary)
         size = next((sizes[item.id] for item in users if item.id in sizes), None)
         if size is None and _values(data, box) is not None:
@@ -66,7 +66,7 @@ def with_sound_apertures(data: bytes) -> bytes:
 
 
 def _values(data: bytes, clap: boxes.Box) -> tuple[Fraction, ...] | None:
-    """Return width, height and the offsets of the centre to the right and down; None: they are no numbers."""
+    """Return width, height, and the offsets of the centre to the right and down; None if a denominator is 0."""
     if clap.after - clap.inside < _CLAP_BYTES:
         return None
     values = struct.unpack_from(">IIIIiIiI", data, clap.inside)
@@ -74,12 +74,12 @@ def _values(data: bytes, clap: boxes.Box) -> tuple[Fraction, ...] | None:
 
 
 def _has_large_numbers(data: bytes, clap: boxes.Box) -> bool:
-    # libheif calculates in 32 bits, and refuses what does not fit.
+    # libheif calculates in 32 bits, and refuses numbers that overflow.
     return any(abs(value) > _MAX_NUMBER for value in struct.unpack_from(">IIIIiIiI", data, clap.inside))
 
 
 def _aperture(data: bytes, clap: boxes.Box, size: Size) -> Box | None:
-    """Return the aperture in a picture of `size`, which may reach beyond it; None: it is made of no numbers."""
+    """Return the aperture in an image of `size`, which may reach beyond the image; None if its numbers are invalid."""
     values = _values(data, clap)
     if values is None:
         return None
@@ -97,7 +97,7 @@ def _side(whole: int, shown: Fraction, offset: Fraction) -> tuple[int, int]:
 
 
 def _cut(aperture: Box | None, size: Size) -> Box | None:
-    """Return what of an aperture lies in the picture; None: nothing."""
+    """Return the part of an aperture that lies within the image; None if no part does."""
     if aperture is None:
         return None
     left, top = max(0, aperture.left), max(0, aperture.top)
@@ -129,7 +129,7 @@ def _shown_clap(data: bytes) -> boxes.Box | None:
 
 
 def _sample_claps(data: bytes) -> Iterator[boxes.Box]:
-    """Yield the apertures of the tracks of a sequence."""
+    """Yield the apertures in the tracks of an image sequence."""
     movie = find_box(data, 0, len(data), (b"moov", 0))
     if movie is None:
         return

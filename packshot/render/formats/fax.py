@@ -1,17 +1,16 @@
-"""Check that fax data (CCITT T.4 and T.6) hold every row of a picture.
+"""Check that fax data (CCITT T.4 and T.6) hold every row of an image.
 
-libtiff fills the rows that damaged fax data do not hold, and reports no error. So the codes are walked through here,
-without drawing them. They have no checksum: a changed byte is noticed where it leads to a code that does not exist, or
-to a row of another length.
+libtiff fills missing rows without an error. So this module parses the codes, but draws no pixels. Fax data have no
+checksum: a changed byte is noticed only if it produces an unknown code or a row of the wrong length.
 """
 
 from dataclasses import dataclass
 
 from packshot.errors import Unrenderable
 
-DAMAGED = "The picture is damaged and cannot be decoded."
+DAMAGED = "The image is damaged and cannot be decoded."
 
-# Runs of 0 to 63 pixels.
+# Codes of runs of 0 to 63 pixels.
 _WHITE = (
     "00110101 000111 0111 1000 1011 1100 1110 1111 10011 10100 00111 01000 001000 000011 110100 110101 "
     "101010 101011 0100111 0001100 0001000 0010111 0000011 0000100 0101000 0101011 0010011 0100100 "
@@ -30,7 +29,7 @@ _BLACK = (
     "000000100100 000000110111 000000111000 000000100111 000000101000 000001011000 000001011001 "
     "000000101011 000000101100 000001011010 000001100110 000001100111"
 )
-# Runs of 64, 128 … 1728 pixels, then those of 1792 … 2560, which both colours share.
+# Codes of runs of 64, 128 … 1728 pixels, then codes of 1792 … 2560 pixels, which both colours share.
 _LONG_WHITE = (
     "11011 10010 010111 0110111 00110110 00110111 01100100 01100101 01101000 01100111 011001100 011001101 "
     "011010010 011010011 011010100 011010101 011010110 011010111 011011000 011011001 011011010 011011011 "
@@ -47,10 +46,10 @@ _LONGEST = (
     "000000010111 000000011100 000000011101 000000011110 000000011111"
 )
 
-_WINDOW = 13  # bits of the longest code of a run
+_WINDOW = 13  # bits of the longest run code
 _END_OF_LINE_ZEROS = 11
 
-# Codes of two-dimensional rows: how far the next change is from the one in the row above, or one of these.
+# Codes of two-dimensional rows. Values up to 3 are the distance of the next change from the one in the row above.
 _PASS, _HORIZONTAL, _NONE = 8, 9, 10
 _MODES = {
     "1": 0,
@@ -73,9 +72,9 @@ class FaxCoding:
     """How fax data are coded.
 
     Attributes:
-        two_dimensional: rows refer to the row above: all (T.6), or those that say so (T.4).
-        has_end_of_line: a code may stand before each row (T.4).
-        byte_aligned: each row begins at a byte.
+        two_dimensional: whether rows may refer to the row above: all rows in T.6, marked rows in T.4.
+        has_end_of_line: whether an end-of-line code may precede each row (T.4).
+        byte_aligned: whether each row begins at a byte boundary.
     """
 
     two_dimensional: bool
@@ -84,7 +83,12 @@ class FaxCoding:
 
 
 def fax_coding(compression: int, t4_options: int) -> FaxCoding:
-    """Return the coding that the TIFF tags 259 (2, 3 or 4) and 292 describe."""
+    """Return the coding that two TIFF tags describe.
+
+    Args:
+        compression: value of tag 259: 2, 3 or 4.
+        t4_options: value of tag 292.
+    """
     if compression == 4:
         return FaxCoding(two_dimensional=True, has_end_of_line=False, byte_aligned=False)
     if compression == 3:
@@ -93,13 +97,15 @@ def fax_coding(compression: int, t4_options: int) -> FaxCoding:
 
 
 def check_fax(data: bytes, width: int, rows: int, coding: FaxCoding, *, is_reversed: bool = False) -> None:
-    """Walk through one strip's codes. What follows the last row is not looked at.
+    """Parse the codes of one strip or tile. Data after the last row are ignored.
 
     Args:
-        is_reversed: the first bit of a byte is its lowest.
+        width: pixels per row.
+        rows: number of rows that the strip must hold.
+        is_reversed: whether the first pixel is in the lowest bit of a byte (FillOrder 2).
 
     Raises:
-        Unrenderable: some row is missing, or has another length than `width`.
+        Unrenderable: a row is missing, or is not `width` pixels long.
     """
     reader = _Reader(data.translate(_REVERSED) if is_reversed else data)
     above = [width] * 4
@@ -110,22 +116,23 @@ def check_fax(data: bytes, width: int, rows: int, coding: FaxCoding, *, is_rever
         if coding.has_end_of_line:
             found = reader.skip_end_of_line()
             if coding.two_dimensional:
-                # A bit after the code tells; without the code there is none.
+                # The bit after the end-of-line code is 0 for a two-dimensional row. Without the code there is no such
+                # bit.
                 is_coded_by_row_above = found and not reader.take_bit()
         changes = reader.row_by_above(above, width) if is_coded_by_row_above else reader.row(width)
         if changes is None or reader.is_beyond_end():
-            raise Unrenderable(DAMAGED, got=f"fax data that end or make no sense in row {row + 1} of {rows} of a strip")
+            raise Unrenderable(DAMAGED, got=f"fax data that are invalid or end in row {row + 1} of {rows} of a strip")
         above = changes
 
 
 class _Reader:
-    # The bits of `data` from the highest of the first byte on, with zeros behind the last.
+    # Read the bits of `data`, highest bit of each byte first, with zeros after the end.
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._at = 0  # the next byte to be taken into `_bits`
+        self._at = 0  # index of the next byte to load into `_bits`
         self._bits = 0
-        self._count = 0  # how many of the lowest bits of `_bits` are still to be read
+        self._count = 0  # number of unread bits: the lowest ones of `_bits`
 
     def is_beyond_end(self) -> bool:
         return self._at * 8 - self._count > len(self._data) * 8
@@ -139,7 +146,7 @@ class _Reader:
         return self._bits >> self._count & 1
 
     def skip_end_of_line(self) -> bool:
-        """Skip the code of an end of line and the zeros that may stand before it; return whether there was one."""
+        """Skip an end-of-line code and the fill zeros before it; return whether there was one."""
         self._fill()
         if self._bits >> (self._count - _END_OF_LINE_ZEROS) & (1 << _END_OF_LINE_ZEROS) - 1:
             return False
@@ -149,7 +156,11 @@ class _Reader:
         return True
 
     def row(self, width: int) -> list[int] | None:
-        """Return where the colour changes in a row of runs, and `width` four times; None: it makes no sense."""
+        """Parse a one-dimensional row.
+
+        Returns:
+            The columns where the colour changes, then `width` four times; None if the row is invalid.
+        """
         changes: list[int] = []
         at, colour = 0, 0
         while True:
@@ -163,11 +174,15 @@ class _Reader:
             colour ^= 1
 
     def row_by_above(self, above: list[int], width: int) -> list[int] | None:
-        """Return the same of a row that is coded by the changes of the row above."""
+        """Parse a two-dimensional row.
+
+        Args:
+            above: the changes of the row above, as this method and `row` return them.
+        """
         changes: list[int] = []
         at, colour, index = -1, 0, 0
         while at < width:
-            # The next change above that leads away from this colour: those at even places lead to black.
+            # Find the next change above to the opposite colour. Changes at even indexes lead to black.
             while above[index] <= at:
                 index += 2
             if self._count < _MODE_WINDOW:
@@ -198,7 +213,7 @@ class _Reader:
         return [*changes, width, width, width, width]
 
     def _run(self, table: list[tuple[int, int]]) -> int:
-        # The length of a run in pixels, long codes and the last, short one together; -1: there is no such code.
+        # Return the pixels of a run, including its make-up codes; -1 for an unknown code.
         total = 0
         while True:
             if self._count < _WINDOW:
@@ -220,7 +235,7 @@ class _Reader:
 
 
 def _lookup(codes: dict[str, int], window: int, missing: int) -> list[tuple[int, int]]:
-    # What each pattern of so many bits begins with, and that code's length in bits.
+    # Map each bit pattern of `window` bits to the value and the length of the code that it begins with.
     table = [(missing, 0)] * (1 << window)
     for code, value in codes.items():
         rest = window - len(code)

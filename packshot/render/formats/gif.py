@@ -1,8 +1,8 @@
-"""GIF: its blocks, and its frames as browsers put them together.
+"""Read GIF blocks, and compose the frames as browsers do.
 
-Pillow grows the canvas to whatever a later frame says, counts frames slowly and
-fills what a frame leaves behind with a colour where browsers leave a hole. So
-the blocks are read here, and Pillow decodes one frame at a time, by itself.
+Pillow enlarges the canvas for later frames, counts frames slowly, and fills cleared areas with a colour where
+browsers
+leave them transparent. So this module reads the blocks, and Pillow decodes single frames.
 """
 
 import re
@@ -21,27 +21,27 @@ _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _CONTROL = 0xF9
 _INTERLACED, _OWN_COLOURS = 0x40, 0x80
 
-# Netscape's extension, of which every writer of animations writes this form.
+# Netscape's application extension, in the only form that writers use.
 _REPEATS = re.compile(rb"!\xff\x0b(?:NETSCAPE2\.0|ANIMEXTS1\.0)\x03\x01(..)\0", re.DOTALL)
 
-_DAMAGED = "The picture is damaged and cannot be decoded."
+_DAMAGED = "The image is damaged and cannot be decoded."
 
-# What becomes of a frame before the next one is drawn; anything else leaves it.
+# Disposal methods: restore to background, restore to previous. Any other value keeps the frame.
 _CLEARED, _TAKEN_BACK = 2, 3
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One frame as the file holds it.
+    """One frame as the file stores it.
 
     Attributes:
-        box: where it goes, in pixels; some of it may lie outside of the canvas.
-        flags: those of the image block.
-        colours: its own table or the file's, three bytes each; empty: none, greys are meant.
-        pixels: the compressed ones, from the width of the codes on.
-        transparent: the index that leaves the pixel as it was; None: no one does.
-        disposal: what becomes of it before the next one.
-        milliseconds: how long it is shown.
+        box: position in pixels. Parts of it may lie outside the canvas.
+        flags: the packed fields of the image descriptor.
+        colours: the local or global colour table, three bytes per colour. If empty, the indexes are grey values.
+        pixels: compressed pixels, beginning with the minimum code size.
+        transparent: index of the transparent colour; None if there is none.
+        disposal: disposal method, applied before the next frame.
+        milliseconds: how long the frame is shown.
     """
 
     box: Box
@@ -55,15 +55,15 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a GIF's blocks announce.
+    """What the blocks of a GIF describe.
 
     Attributes:
-        canvas: the screen, or the first frame where that is larger, in pixels. What later
-            frames have outside of it is cut off, as browsers do.
-        reach: how far to the right and down any frame goes, in pixels; at least the canvas.
-        frames: how many pictures there are.
-        plays: how often the animation runs; 0: for ever.
-        colours: different ones in the table that has most of them.
+        canvas: the logical screen, enlarged to the first frame, in pixels. Later frames are cropped to it, as in
+        browsers.
+        reach: the size in pixels that covers the canvas and all frames.
+        frames: number of frames.
+        plays: how often the animation runs; 0 means without end.
+        colours: number of different colours in the colour table that has most.
     """
 
     canvas: Size
@@ -74,14 +74,14 @@ class Layout:
 
 
 def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layout:
-    """Walk over the blocks of a GIF; it may end without a trailer, but not inside of a block.
+    """Read the blocks of a GIF. The trailer may be missing.
 
     Args:
-        max_frames: the walk ends one frame after that many, so that `frames` may be `max_frames` + 1.
-        check: called with how far the frames so far reach; what it raises ends the walk.
+        max_frames: reading stops after `max_frames` + 1 frames.
+        check: called with the size that covers the frames so far. It raises to stop reading.
 
     Raises:
-        Unrenderable: the file ends early, or has no frame.
+        Unrenderable: the file ends within a block, or has no frame.
     """
     try:
         canvas = reach = Size(*_pair(data, 6))
@@ -94,16 +94,16 @@ def layout(data: bytes, max_frames: int, check: Callable[[Size], None]) -> Layou
             frames += 1
             if part.colours != table:
                 table = part.colours
-                # Tables are filled up to a power of two.
+                # Colour tables are padded to a power of two.
                 colours = max(colours, len({table[at : at + 3] for at in range(0, len(table), 3)}))
             if frames > max_frames:
                 break
     except IndexError:
-        raise Unrenderable(_DAMAGED, got="a GIF that ends inside of a block") from None
+        raise Unrenderable(_DAMAGED, got="a GIF that ends within a block") from None
     if frames == 0:
         raise Unrenderable(_DAMAGED, got="a GIF without a frame")
     repeats = _REPEATS.search(data)
-    # What is counted there are repetitions, and 0 means without end.
+    # The file stores the number of repetitions, and 0 for no end.
     plays = 1 if repeats is None else int.from_bytes(repeats[1], "little")
     return Layout(canvas, reach, frames, plays + 1 if repeats is not None and plays else plays, colours)
 
@@ -113,10 +113,10 @@ def _reaching(size: Size, box: Box) -> Size:
 
 
 def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
-    """Yield what is seen of each frame, in mode RGBA, and for how many milliseconds.
+    """Yield what is shown of each frame, in mode RGBA, and its duration in milliseconds.
 
     Raises:
-        OSError, ValueError, IndexError: the pixels of a frame are damaged, or end early.
+        OSError, ValueError, IndexError: the pixels of a frame are damaged or truncated.
     """
     shown = Image.new("RGBA", canvas)
     for part in parts(data):
@@ -132,13 +132,13 @@ def composed(data: bytes, canvas: Size) -> Iterator[tuple[Image.Image, int]]:
 
 
 def parts(data: bytes, check: Callable[[Box], None] = lambda box: None) -> Iterator[Part]:
-    """Yield the frames of a GIF, not decoded.
+    """Yield the frames of a GIF without decoding them.
 
     Args:
-        check: called with where a frame goes before what is in it is looked at.
+        check: called with each frame's box before its blocks are read.
 
     Raises:
-        IndexError: the file ends inside of a block.
+        IndexError: the file ends within a block.
     """
     colours, at = _colours(data, data[10], 13)
     transparent, disposal, milliseconds = None, 0, 0
@@ -162,15 +162,15 @@ def parts(data: bytes, check: Callable[[Box], None] = lambda box: None) -> Itera
         elif kind == _TRAILER:
             return
         else:
-            # Some writers leave zeros between blocks; every reader skips them.
+            # Some writers put zero bytes between blocks, and every reader skips them.
             at += 1
 
 
 def first_frame(data: bytes) -> bytes:
-    """Return a GIF of the same screen with the first frame alone: no comment, no application's data.
+    """Return a GIF with the same logical screen and the first frame only, without comments and application extensions.
 
     Raises:
-        IndexError: the file ends inside of a block.
+        IndexError: the file ends within a block.
         StopIteration: there is no frame.
     """
     return _alone(next(parts(data)), data[6:10], keeps_place=True)
@@ -182,12 +182,12 @@ def _decoded(part: Part) -> Image.Image:
 
 
 def _alone(part: Part, screen: bytes, *, keeps_place: bool = False) -> bytes:
-    # As a file of that one frame and nothing else.
+    # Build a file with this single frame.
     left, top = (part.box.left, part.box.top) if keeps_place else (0, 0)
     control = b""
     if part.transparent is not None:
         control = bytes((_EXTENSION, _CONTROL, 4, 1, 0, 0, part.transparent, 0))
-    # The number of colours is a power of two, whose exponent is in the flags.
+    # The flags hold the number of colours as the exponent of a power of two, minus 1.
     table = (_OWN_COLOURS | (len(part.colours) // 3).bit_length() - 2) if part.colours else 0
     return (
         b"GIF89a"
@@ -213,9 +213,12 @@ def _pair(data: bytes, at: int) -> tuple[int, int]:
 
 
 def count_blocks(data: bytes, limit: int) -> int:
-    """Return how many blocks a GIF has, those that hold pixels or text counted one by one, up to `limit` + 1.
+    """Count the blocks of a GIF, including each data sub-block and each zero byte between blocks.
 
-    A file that ends inside of a block has as many as there are before it.
+    If the file ends within a block, the blocks before it count.
+
+    Returns:
+        At most `limit` + 1.
     """
     blocks, zeros = 0, 0
     try:

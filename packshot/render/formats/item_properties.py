@@ -1,4 +1,4 @@
-"""The items of AVIF and HEIC files and the properties that belong to each (ISO/IEC 23008-12)."""
+"""Read the items of AVIF and HEIC files and their properties (ISO/IEC 23008-12)."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -13,9 +13,9 @@ class Item(NamedTuple):
 
     Attributes:
         id: number of the item.
-        at: where its entry has the count of its properties.
-        numbers: of its properties, from 1 on, in the order of its entry.
-        number_bytes: of each number in the file, 1 or 2.
+        at: position in the file of its number of properties, in `ipma`.
+        numbers: numbers of its properties, counted from 1, in the order of `ipma`.
+        number_bytes: bytes of each of these numbers in the file, 1 or 2.
     """
 
     id: int
@@ -24,25 +24,25 @@ class Item(NamedTuple):
     number_bytes: int
 
     def unlink(self, changed: bytearray, number: int) -> None:
-        """Overwrite a property's number in this item's entry with 0, which stands for no property."""
+        """Remove a property from this item in place: 0 stands for no property."""
         for place, found in enumerate(self.numbers):
             if found == number:
                 start = self.at + 1 + place * self.number_bytes
                 changed[start : start + self.number_bytes] = bytes(self.number_bytes)
 
     def has(self, known: Mapping[int, Box], kind: bytes) -> bool:
-        """Whether a property of this kind belongs to the item."""
+        """Return whether the item has a property of this box type."""
         return any(number in known and known[number].kind == kind for number in self.numbers)
 
 
 def properties(data: bytes) -> dict[int, Box]:
-    """Return each property's box by its number."""
+    """Return the property boxes by number, counted from 1."""
     found = find_box(data, 0, len(data), META, (b"iprp", 0), (b"ipco", 0))
     return {} if found is None else dict(enumerate(boxes(data, found.inside, found.after), 1))
 
 
 def primary_item(data: bytes) -> int | None:
-    """Return the number of the main picture; None: the file names none."""
+    """Return the number of the primary item; None if the file names none."""
     found = find_box(data, 0, len(data), META, (b"pitm", 0))
     if found is None:
         return None
@@ -51,7 +51,7 @@ def primary_item(data: bytes) -> int | None:
 
 
 def items(data: bytes) -> Iterator[Item]:
-    """Yield the items with the numbers of their properties."""
+    """Yield the items and the numbers of their properties."""
     iprp = find_box(data, 0, len(data), META, (b"iprp", 0))
     if iprp is None:
         return
@@ -69,7 +69,7 @@ def _entries(data: bytes, box: Box) -> Iterator[Item]:
         end = count_at + 1 + data[count_at] * number_bytes
         if end > box.after:
             return
-        # The upper bit says that a reader must know the property.
+        # The highest bit marks an essential property.
         mask = (1 << (8 * number_bytes - 1)) - 1
         numbers = (
             int.from_bytes(data[place : place + number_bytes], "big") & mask

@@ -1,4 +1,4 @@
-"""What a JPEG's markers and tables tell, and whether its pixels were all there."""
+"""Read the markers and tables of a JPEG, and check that no pixels are missing."""
 
 import math
 import re
@@ -13,20 +13,20 @@ from packshot.errors import TooLarge, UnsupportedMedia
 from packshot.render.damage import DAMAGE
 from packshot.render.formats.jpeg_frame import Frame, check_supported, first_frame
 
-# Encoders write about ten scans; each one costs a pass over the whole picture.
+# Encoders write about ten scans. Each scan costs a pass over the whole image.
 MAX_SCANS = 100
 
 _SCAN, _END = 0xDA, 0xD9
 _JFIF_SEGMENT, _ADOBE_SEGMENT = 0xE0, 0xEE
-# Markers without a segment, besides restarts, which are not searched for.
+# Markers without a segment. Restart markers are missing, because `_MARKER` does not match them.
 _ALONE = {0x01, 0xD8}
-# A marker in the entropy-coded data: not a stuffed 0xFF, a restart or a fill byte.
+# A marker within entropy-coded data: no stuffed 0xFF, no restart marker, no fill byte.
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 
-# Codes that are no marker and no one bit pattern, so that some of them are colours.
+# Entropy-coded data without a marker. They are varied, so that some of them decode to pixels that are not grey.
 _NOISE = bytes(value * 89 % 251 for value in range(4096))
 
-# Tables K.1 and K.2 of the JPEG standard, in the order of pixels, which libjpeg scales by quality.
+# Tables K.1 and K.2 of the JPEG standard, in row order. libjpeg scales them by the quality.
 _LUMINANCE = tuple(
     bytes.fromhex(
         "100b0a10 18283d33 0c0c0e13 1a3a3c37 0e0d1018 28394538 0e11161d 3357503e"
@@ -39,24 +39,24 @@ _CHROMINANCE = tuple(
 
 
 def check_frame(data: bytes) -> None:
-    """Refuse a JPEG that the decoder cannot read although the file may be sound.
+    """Refuse kinds of JPEG that the decoder does not support.
 
     Raises:
-        UnsupportedMedia: see `check_supported`; or the decoder cannot convert the colours of a lossless one.
+        UnsupportedMedia: see `check_supported`; or the JPEG is lossless and its colours are YCbCr or YCCK.
     """
     if (frame := frame_of(data)) is None:
         return
     check_supported(frame)
     if frame.is_lossless and _is_converted(data, frame.components):
         raise UnsupportedMedia(
-            "The picture is a kind of JPEG that is not supported.",
+            "The image is a kind of JPEG that is not supported.",
             expected="a lossless JPEG of grey, RGB or CMYK",
             got="a lossless JPEG of YCbCr or YCCK",
         )
 
 
 def _is_converted(data: bytes, components: int) -> bool:
-    """Whether a lossless JPEG is YCbCr or YCCK, by the rules of libjpeg, which converts neither of them here."""
+    """Return whether libjpeg takes a lossless JPEG for YCbCr or YCCK; it converts neither for lossless files."""
     transform = 0
     for kind, at in _segments(data):
         if kind == _SCAN:
@@ -75,28 +75,28 @@ def frame_of(data: bytes) -> Frame | None:
 
 
 def check_scans(data: bytes) -> None:
-    """Refuse a JPEG of so many scans that decoding it would never end.
+    """Refuse a JPEG that would take too long to decode because of its scans.
 
     Raises:
-        TooLarge: more than `MAX_SCANS`.
+        TooLarge: it has more than `MAX_SCANS` scans.
     """
-    # Hardly ever are these two bytes anything else, and to count them takes next to no time.
+    # These two bytes are rarely anything but a scan marker, and counting them is fast.
     if data.count(b"\xff\xda") <= MAX_SCANS:
         return
     if sum(1 for _ in islice(_scans(data), MAX_SCANS + 1)) > MAX_SCANS:
-        raise TooLarge("The picture has too many scans.", expected=f"at most {MAX_SCANS} scans", got="more")
+        raise TooLarge("The image has too many scans.", expected=f"at most {MAX_SCANS} scans", got="more")
 
 
 def _scans(data: bytes) -> Iterator[bytes]:
-    # Yields the header of each scan.
+    # Yield the header of each scan.
     for kind, at in _segments(data):
         if kind == _SCAN:
             yield data[at + 2 : at + int.from_bytes(data[at : at + 2], "big")]
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    # Yields each marker up to the end marker, and where what follows it begins. The next one is
-    # searched for between segments too, as inside of scans: libjpeg skips what is not one.
+    # Yield each marker up to the end marker, and the position after it. Bytes between segments are skipped, as libjpeg
+    # does.
     at = 2
     while (marker := _MARKER.search(data, at)) is not None:
         kind, at = data[marker.end() - 1], marker.end()
@@ -108,9 +108,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def ignore_broken_segments() -> None:
-    """Have Pillow read a JPEG whose application segments (EXIF, profile, resolution and so on) are broken.
+    """Make Pillow ignore broken application segments of a JPEG (EXIF, profile, resolution and so on).
 
-    libjpeg reads the ones that matter for the pixels by itself.
+    libjpeg itself reads the segments that affect pixels.
     """
     for marker in range(0xFFE0, 0xFFF0):
         name, description, _ = JpegImagePlugin.MARKER[marker]
@@ -121,30 +121,33 @@ def _read_segment(self: JpegImageFile, marker: int) -> None:
     try:
         JpegImagePlugin.APP(self, marker)
     except DAMAGE:
-        # The segment has been read to its end. Where the file itself ends in it, the reader finds no picture.
+        # The segment has been read to its end. If the file ends within it, the reader finds no image.
         self.info.pop("jfif", None)
-    # Each part of a profile begins with 14 bytes that say which it is.
+    # Each part of a profile begins with a header of 14 bytes.
     self.icclist = [part for part in self.icclist if len(part) > 14]
 
 
 def ends_early(data: bytes, source: JpegImageFile) -> bool:
     """Return whether a decoded JPEG lacks pixels although it has an end marker.
 
-    libjpeg takes what is missing for zeros and says so to nobody. Two things tell:
+    libjpeg replaces missing data by zeros and reports no error. There are two signs:
 
-    Its scans do not bring every coefficient of every component to the last bit. The
-    standard lets an encoder leave some out; none is known that does.
+    The scans do not cover every bit of every coefficient of every component. The standard allows that, but no known
+    encoder does it.
 
-    What the last scan lacks comes out mid-grey in the lower right corner. Where that
-    corner is grey, or has got its colours from several scans, some codes are put
-    before the end marker and the picture is decoded once more: a whole one does not
-    look at them. So few honest pictures cost more.
+    Pixels that the last scan lacks are mid-grey in the lower right corner. If that corner is grey, or if several
+    scans
+    contribute to it, more entropy-coded data are inserted before the end marker, and the image is decoded again. A
+    complete
+    image ignores them, so the pixels stay equal. Few complete images need this second decoding.
 
-    Not seen: less than one block missing, and in a progressive JPEG the end of
-    the last scan, which holds the last bit of each coefficient.
+    Not detected: less than one missing block, and in a progressive JPEG the end of the last scan, which holds the
+    lowest bit
+    of each coefficient.
 
     Args:
-        source: loaded, at any scale.
+        data: the file.
+        source: the loaded image, at any scale.
     """
     scans = list(islice(_scans(data), MAX_SCANS))
     progressive = bool(source.info.get("progressive"))
@@ -152,18 +155,18 @@ def ends_early(data: bytes, source: JpegImageFile) -> bool:
         return True
     if not _is_mid_grey(source) and (progressive or len(scans) == 1):
         return False
-    # Of this picture; a phone may have put another one behind it.
+    # The end marker of this image: phones append further images.
     end = next((at - 2 for kind, at in _segments(data) if kind == _END), None)
     if end is None:
-        return False  # Pillow has refused it.
-    # An eighth of the size shows what is grey, and costs little.
+        return False  # Pillow has refused such a file.
+    # Grey is visible at an eighth of the size, which is fast to decode.
     frame = frame_of(data)
     scale = 1 if frame is not None and frame.is_lossless else 8
     whole = _decoded(data, scale)
     try:
         return whole != _decoded(data[:end] + _NOISE + data[end:], scale)
     except OSError:
-        # The decoder has looked at the noise.
+        # The decoder has read the inserted data.
         return True
 
 
@@ -173,13 +176,13 @@ def _is_mid_grey(picture: Image.Image) -> bool:
 
 
 def _is_complete(scans: Sequence[bytes], components: Sequence[int], *, progressive: bool) -> bool:
-    # Whether the scans bring every coefficient of every component to its last bit.
+    # Return whether the scans cover every bit of every coefficient of every component.
     missing = {(component, number) for component in components for number in range(64)}
     for scan in scans:
         count = scan[0] if scan else 0
         if len(scan) < 4 + 2 * count:
             continue
-        # In other pictures than progressive ones each scan is of all coefficients, whatever it says.
+        # A scan of a sequential JPEG holds all coefficients, regardless of its header.
         first, last, bits = scan[1 + 2 * count : 4 + 2 * count] if progressive else (0, 63, 0)
         if bits & 15 == 0:
             missing -= {(scan[1 + 2 * part], number) for part in range(count) for number in range(first, last + 1)}
@@ -188,20 +191,23 @@ def _is_complete(scans: Sequence[bytes], components: Sequence[int], *, progressi
 
 def _decoded(data: bytes, scale: int) -> bytes:
     source = JpegImageFile(BytesIO(data))
-    # A side of 0 is no size that Pillow can divide by.
+    # Pillow divides by each side, so it must not be 0.
     source.draft(None, (max(1, source.width // scale), max(1, source.height // scale)))
     return source.tobytes()
 
 
 def estimated_quality(tables: Mapping[int, Sequence[int]]) -> int | None:
-    """Return the libjpeg quality, 1 to 100, that gives these quantisation tables or the nearest to them.
+    """Return the libjpeg quality, 1 to 100, whose quantisation tables are closest to the given ones.
 
-    Tables that libjpeg has scaled from the standard's give just their quality.
-    Others, of cameras or Photoshop, give the quality whose steps are as wide on
-    average; the average is geometric, as from 1 to 2 is as far as from 50 to 100.
+    Tables that libjpeg has scaled from the standard tables yield exactly their quality. Other tables, such as those
+    of
+    cameras or Photoshop, yield the quality with the nearest geometric mean of the quantisation steps.
 
     Args:
-        tables: 64 values each, by number; 0 is taken for that of luminance, 1 for chrominance.
+        tables: 64 values each, by number. Table 0 counts as luminance, table 1 as chrominance.
+
+    Returns:
+        None if there is no complete table.
     """
     wanted = [
         (tuple(tables[number]), base)
@@ -225,6 +231,6 @@ def _width(table: Sequence[int]) -> float:
 
 
 def _scaled(base: Sequence[int], quality: int) -> list[int]:
-    # As libjpeg's `jpeg_set_quality` does, for tables of 8 bits.
+    # The formula of libjpeg's `jpeg_set_quality` for 8-bit tables.
     percent = 5000 // quality if quality < 50 else 200 - 2 * quality
     return [min(max((value * percent + 50) // 100, 1), 255) for value in base]

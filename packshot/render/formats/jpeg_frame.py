@@ -1,4 +1,4 @@
-"""The frame header of a JPEG: which coding process, how many bits, how many components."""
+"""Read the frame header of a JPEG: coding process, bit depth, number of components."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from packshot.errors import UnsupportedMedia
 
 _LOSSLESS = 0xC3
-# DHP begins a hierarchical JPEG, before the headers of its frames.
+# DHP begins a hierarchical JPEG, before its frame headers.
 _HIERARCHY = 0xDE
 _JPEG_LS = 0xF7
 
-# What libjpeg-turbo decodes.
+# Coding processes that libjpeg-turbo decodes.
 _SUPPORTED = {0xC0, 0xC1, 0xC2, _LOSSLESS, 0xC9, 0xCA}
 _UNSUPPORTED = {
     **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF, _HIERARCHY), "a hierarchical JPEG"),
@@ -21,13 +21,13 @@ _UNSUPPORTED = {
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the first frame header says.
+    """The first frame header.
 
     Attributes:
-        process: the second byte of the marker.
-        bits: of each sample.
+        process: coding process, as the second byte of the SOF marker.
+        bits: bits per sample.
         components: 1 for grey, 3 for colour, 4 for CMYK.
-        height: of the picture; 0: it stands behind the first scan.
+        height: in pixels; 0 means that a DNL segment after the first scan holds it.
     """
 
     process: int
@@ -37,15 +37,15 @@ class Frame:
 
     @property
     def is_lossless(self) -> bool:
-        """Whether samples are predicted from their neighbours; then the decoder cannot scale the picture down."""
+        """Return whether samples are predicted from their neighbours. The decoder cannot scale such an image down."""
         return self.process == _LOSSLESS
 
 
 def first_frame(data: bytes, segments: Iterator[tuple[int, int]]) -> Frame | None:
-    """Return the first frame header; None if there is none before the file ends.
+    """Return the first frame header; None if the file ends before one.
 
     Args:
-        segments: each marker's second byte, and where its segment begins.
+        segments: the second byte of each marker, and the position of its segment.
     """
     for kind, at in segments:
         if kind in _SUPPORTED or kind in _UNSUPPORTED:
@@ -56,32 +56,32 @@ def first_frame(data: bytes, segments: Iterator[tuple[int, int]]) -> Frame | Non
 
 
 def check_supported(frame: Frame) -> None:
-    """Refuse what the decoder cannot read although the file may be sound.
+    """Refuse kinds of JPEG that the decoder does not support.
 
     Raises:
-        UnsupportedMedia: the coding process, the bits or the components are not supported.
+        UnsupportedMedia: the coding process, the bit depth or the number of components is not supported.
     """
     if frame.process in _UNSUPPORTED:
         raise UnsupportedMedia(
-            "The picture is a kind of JPEG that is not supported.",
+            "The image is a kind of JPEG that is not supported.",
             expected="a baseline, extended, progressive or lossless JPEG",
             got=_UNSUPPORTED[frame.process],
         )
     if frame.height == 0:
         raise UnsupportedMedia(
-            "The picture is a kind of JPEG that is not supported.",
-            expected="a JPEG whose frame header tells its height",
-            got="a JPEG that tells its height behind its first scan (DNL)",
+            "The image is a kind of JPEG that is not supported.",
+            expected="a JPEG with its height in the frame header",
+            got="a JPEG with its height after the first scan (DNL)",
         )
     if frame.bits != 8:
         raise UnsupportedMedia(
-            "The picture is a JPEG of a bit depth that is not supported.",
+            "The image is a JPEG of a bit depth that is not supported.",
             expected="8 bits per sample",
             got=f"{frame.bits} bits per sample",
         )
     if frame.components not in (1, 3, 4):
         raise UnsupportedMedia(
-            "The picture is a JPEG with a number of components that is not supported.",
+            "The image is a JPEG with a number of components that is not supported.",
             expected="1, 3 or 4 components",
             got=f"{frame.components} components",
         )

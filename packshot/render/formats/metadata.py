@@ -1,4 +1,4 @@
-"""The little of a picture's metadata that matters: how it was held, and whose it is."""
+"""Read the metadata that Packshot uses: orientation and credits."""
 
 import html
 import re
@@ -11,9 +11,9 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from packshot.render.damage import DAMAGE
 
-# Their readers turn the picture themselves, by what the container or the tags say.
+# Readers that rotate the image themselves, by the container or the tags.
 _UPRIGHT = ("TIFF", "HEIF")
-# Here the container alone says it, by the standard; Pillow passes it on as EXIF.
+# By the standard, only the container holds the orientation. Pillow returns it as EXIF.
 _BY_CONTAINER = ("AVIF",)
 
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:\s*=\s*[\"']|\s*>\s*)([1-8])\b")
@@ -23,15 +23,14 @@ _XMP_CREDIT = re.compile(
     rb"photoshop:Credit(?:\s*=\s*\"([^\"<]{1,2000})\"|\s*=\s*'([^'<]{1,2000})'|>([^<]{1,2000})<)", re.DOTALL
 )
 _LONGEST_LINE = 200
-# Nothing honest puts it further back.
+# Bytes of XMP that are searched. Orientation and credits stand near the beginning.
 _MOST_XMP = 2**20
 
 
 def orientation(source: ImageFile) -> int:
-    """Return the EXIF orientation, 1 to 8, of a loaded picture; 1 where nothing readable tells any.
+    """Return the EXIF orientation, 1 to 8, of a loaded image; 1 if no metadata give a valid one.
 
-    EXIF is asked first, XMP only where EXIF has no such tag: some editors write
-    just that. Damaged metadata is no reason to refuse a picture that is whole.
+    XMP counts only if EXIF has no orientation tag, since some editors write only XMP. Damaged metadata are ignored.
     """
     if source.format in _UPRIGHT:
         return 1
@@ -42,10 +41,11 @@ def orientation(source: ImageFile) -> int:
 
 
 def tiff_orientation(source: TiffImageFile) -> int:
-    """Return the orientation, 1 to 8, of a TIFF that is not loaded yet, as far as loading it does not see to that.
+    """Return the orientation, 1 to 8, of an unloaded TIFF that Pillow does not apply itself.
 
-    Pillow turns it by its tag. By XMP it would too, where that is written one way
-    of several; so it does not get to see the XMP, which has no other use then.
+    Pillow applies the orientation tag. It would also apply some forms of the XMP orientation, so this function
+    removes the
+    XMP from `source.info`.
     """
     value = 1 if ExifTags.Base.Orientation in source.tag_v2 else _xmp_orientation(source)
     source.info.pop("xmp", None)
@@ -53,11 +53,11 @@ def tiff_orientation(source: TiffImageFile) -> int:
 
 
 def credit_exif(source: ImageFile) -> bytes | None:
-    """Return EXIF data that tells whose an original is, and nothing else; None where it does not say.
+    """Return EXIF data that hold only the credits of an original; None if it has none.
 
-    `Artist` is the by-line, with the credit line behind a slash; `Copyright` the
-    notice. EXIF goes before IPTC, IPTC before XMP. Each is plain UTF-8 text of one
-    line, at most 200 characters.
+    `Artist` holds the creator and, after a slash, the credit line. `Copyright` holds the copyright notice. EXIF
+    takes
+    precedence over IPTC, and IPTC over XMP. Each value is one line of UTF-8 text, at most 200 characters long.
     """
     exif = Image.Exif()
     _add_credits(exif, source)
@@ -65,14 +65,13 @@ def credit_exif(source: ImageFile) -> bytes | None:
 
 
 def kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
-    """Return the EXIF data that an original keeps when its metadata is removed; None where nothing is to be kept.
-
-    It holds the orientation, and the credits where they are kept.
+    """Return the EXIF data of a stripped original: the orientation and, if `credits`, the credits; None if there are
+    none.
     """
     exif = Image.Exif()
     turn = orientation(source)
     if isinstance(source, TiffImageFile) and ExifTags.Base.Orientation not in source.tag_v2:
-        # A TIFF keeps its own tag; only that of XMP is removed.
+        # A TIFF keeps its orientation tag. Only an orientation in XMP would be lost.
         turn = _xmp_orientation(source)
     if turn != 1 and source.format not in _BY_CONTAINER:
         exif[ExifTags.Base.Orientation] = turn
@@ -88,7 +87,7 @@ def _add_credits(exif: Image.Exif, source: ImageFile) -> None:
     by = " / ".join(dict.fromkeys(part for part in (artist, credit) if part))
     for tag, text in ((ExifTags.Base.Artist, by), (ExifTags.Base.Copyright, notice)):
         if text:
-            # As bytes, since Pillow would make question marks of what is not ASCII.
+            # As bytes, because Pillow replaces non-ASCII characters of text with question marks.
             exif[tag] = text.encode()
 
 
@@ -109,14 +108,14 @@ def _first(source: ImageFile, tag: int | None, record: tuple[int, int], pattern:
 def _one_line(value: object) -> str:
     if isinstance(value, list | tuple) and value:
         value = value[0]
-    # Control characters, and those that turn the direction of text, have no place in a name.
+    # Control characters and marks of text direction become spaces.
     seen = "".join(" " if unicodedata.category(letter)[0] in "CZ" else letter for letter in _text(value))
     return " ".join(seen.split())[:_LONGEST_LINE].strip()
 
 
 def _text(value: object) -> str:
     if isinstance(value, str):
-        # Pillow reads EXIF as Latin-1; what was written is mostly UTF-8.
+        # Pillow decodes EXIF as Latin-1, but most writers use UTF-8.
         with suppress(UnicodeError):
             return value.encode("latin-1").decode()
         return value
@@ -133,7 +132,7 @@ def _exif(source: ImageFile) -> Image.Exif:
     if isinstance(data, bytes):
         try:
             exif.load(data)
-            # Values are read when they are asked for.
+            # Values are parsed when they are read.
             exif.get(ExifTags.Base.Orientation)
         except DAMAGE:
             return Image.Exif()
@@ -149,5 +148,5 @@ def _xmp(source: ImageFile) -> bytes:
     data = source.info.get("xmp") or source.info.get("XML:com.adobe.xmp") or b""
     if isinstance(data, str):
         data = data.encode(errors="replace")
-    # In a TIFF it may be given as a number.
+    # The XMP tag of a TIFF may hold a number.
     return data[:_MOST_XMP] if isinstance(data, bytes) else b""

@@ -1,7 +1,8 @@
-"""A PNG reduced to the chunks that its pixels need, each of them sound.
+"""Reduce a PNG to the valid chunks that its pixels need.
 
-Ancillary chunks that are broken, repeated, out of place or of no use are dropped, as browsers do: metadata never
-refuses a picture. Critical chunks pass as they are, so damage in them is found by the reader.
+Ancillary chunks that are broken, repeated, misplaced or unused are dropped, as in browsers, so metadata never make
+an
+image unreadable. Critical chunks stay unchanged, so the reader finds damage in them.
 """
 
 import zlib
@@ -21,12 +22,12 @@ MAX_XMP_BYTES = 2**20
 
 _GREY, _RGB, _PALETTE = 0, 2, 3
 
-# Chunks of one fixed length that describe colours; they count before PLTE and IDAT only.
+# Colour chunks of fixed length in bytes. They count only before PLTE and IDAT.
 _COLOUR_LENGTHS = {b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
 
 
 class Chunk(NamedTuple):
-    """One chunk: `data[start:end]` holds all of it, its body lies between `start` + 8 and `end` - 4."""
+    """One chunk: `data[start:end]` holds all of it, `data[start + 8:end - 4]` its body."""
 
     kind: bytes
     start: int
@@ -35,11 +36,11 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Readable:
-    """A PNG as the reader gets it.
+    """A PNG prepared for the reader.
 
     Attributes:
-        data: the file; the original's own bytes where nothing had to be dropped.
-        lacks_colours: a broken chunk that would say something of colours or transparency was dropped.
+        data: the file; the original's own bytes if no chunk was dropped.
+        lacks_colours: whether a dropped chunk describes colours or transparency.
     """
 
     data: bytes
@@ -47,10 +48,10 @@ class Readable:
 
 
 def readable(data: bytes, max_profile_bytes: int) -> Readable:
-    """Return a PNG without the ancillary chunks that drawing cannot use.
+    """Return a PNG without the ancillary chunks that rendering does not use.
 
     Raises:
-        TooLarge: a sound colour profile has more than `max_profile_bytes`.
+        TooLarge: a valid colour profile is larger than `max_profile_bytes`.
     """
     chunks = list(read_chunks(data))
     if not chunks or chunks[0].kind != b"IHDR" or chunks[0].end - chunks[0].start != 25:
@@ -75,15 +76,15 @@ def readable(data: bytes, max_profile_bytes: int) -> Readable:
         parts.append(part)
     end = chunks[-1].end
     if chunks[-1].kind != b"IEND" and b"IDAT" not in kept:
-        # What follows is no chunk: the reader says so.
+        # What follows is not a chunk. The reader reports that.
         parts.append(data[end:])
     return Readable(b"".join(parts), lacks_colours) if is_changed or end < len(data) else Readable(data)
 
 
 def read_chunks(data: bytes) -> Iterator[Chunk]:
-    """Yield the chunks up to IEND, or up to the first that is none or does not end inside of the file.
+    """Yield the chunks up to IEND, or up to the first invalid or truncated one.
 
-    An ancillary chunk like that is left out; a critical one is passed as far as it goes.
+    A truncated chunk is dropped if it is ancillary, and ends with the file if it is critical.
     """
     at = SIGNATURE_BYTES
     while at + 8 <= len(data):
@@ -110,7 +111,7 @@ def _body(data: bytes, chunk: Chunk) -> bytes:
 
 
 def has_checksum(data: bytes, chunk: Chunk) -> bool:
-    """Whether the checksum of a chunk is right."""
+    """Return whether the checksum of a chunk is correct."""
     found = zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4])
     return found == int.from_bytes(data[chunk.end - 4 : chunk.end], "big")
 
@@ -122,7 +123,7 @@ def _made(kind: bytes, body: bytes) -> bytes:
 def _ancillary(
     data: bytes, chunk: Chunk, kept: set[bytes], palette_entries: int, max_profile_bytes: int, *, animated: bool
 ) -> bytes | None:
-    """Return the bytes of an ancillary chunk as the reader gets them; None: it is dropped."""
+    """Return the bytes of an ancillary chunk for the reader; None if the chunk is dropped."""
     kind, body = chunk.kind, _body(data, chunk)
     whole = data[chunk.start : chunk.end]
     before_pixels = b"IDAT" not in kept
@@ -144,10 +145,10 @@ def _ancillary(
 
 
 def has_profile(body: bytes, max_profile_bytes: int) -> bool:
-    """Whether the reader finds a profile, sound or not, in the body of an iCCP chunk.
+    """Return whether the reader finds a profile, valid or not, in the body of an iCCP chunk.
 
     Raises:
-        TooLarge: a sound profile has more than `max_profile_bytes`.
+        TooLarge: a valid profile is larger than `max_profile_bytes`.
     """
     name, separator, rest = body.partition(b"\0")
     if not separator or not 1 <= len(name) <= 79 or not rest or rest[0] != 0:
@@ -160,7 +161,7 @@ def has_profile(body: bytes, max_profile_bytes: int) -> bool:
 
 
 def fits_transparency(data: bytes, body: bytes, palette_entries: int) -> bool:
-    """Whether the body of a tRNS chunk has the length that the picture's kind demands."""
+    """Return whether the body of a tRNS chunk has the length that the colour type requires."""
     kind = data[SIGNATURE_BYTES + 17]
     if kind == _PALETTE:
         return 1 <= len(body) <= palette_entries
@@ -168,7 +169,7 @@ def fits_transparency(data: bytes, body: bytes, palette_entries: int) -> bool:
 
 
 def _xmp(body: bytes) -> bytes | None:
-    """Return the body of an iTXt chunk with XMP, not compressed and cut to what is read of it; None: it has none."""
+    """Return the body of an iTXt chunk with XMP, decompressed and cut to `MAX_XMP_BYTES`; None if it holds no XMP."""
     keyword, _, rest = body.partition(b"\0")
     if keyword != XMP_KEYWORD or len(rest) < 2 or rest.count(b"\0", 2) < 2:
         return None
@@ -184,7 +185,7 @@ def _xmp(body: bytes) -> bytes | None:
 
 
 def inflated(data: bytes, max_bytes: int) -> bytes | None:
-    """Return the beginning of compressed data, not compressed; None: they are damaged."""
+    """Decompress up to `max_bytes` of deflate data; None if they are damaged."""
     try:
         return zlib.decompressobj().decompress(data, max_bytes)
     except zlib.error:
@@ -192,7 +193,7 @@ def inflated(data: bytes, max_bytes: int) -> bytes | None:
 
 
 def is_animation(data: bytes, chunks: list[Chunk]) -> bool:
-    """Whether the chunks that announce an animation, of which the first frame is shown, are sound."""
+    """Return whether the acTL and fcTL chunks of an animation are valid. Only its first frame is shown."""
     found = [chunk for chunk in chunks if chunk.kind in (b"acTL", b"fcTL")]
     if not found or found[0].kind != b"acTL" or any(not has_checksum(data, chunk) for chunk in found):
         return False
@@ -202,26 +203,26 @@ def is_animation(data: bytes, chunks: list[Chunk]) -> bool:
     first, pixels = _body(data, frames[0]), next((chunk.start for chunk in chunks if chunk.kind == b"IDAT"), len(data))
     if found[0].start > pixels or any(len(_body(data, frame)) != 26 for frame in frames):
         return False
-    # The frame that the main picture is, where it is one, covers all of it.
+    # If the default image is a frame, that frame covers all of it.
     whole = b"\0\0\0\0" + data[SIGNATURE_BYTES + 8 : SIGNATURE_BYTES + 16] + b"\0" * 8
     return frames[0].start > pixels or first[:20] == whole
 
 
 def has_wide_key(source: PngImageFile) -> bool:
-    """Whether one colour of a picture of three samples of 16 bits is transparent; nothing is loaded yet."""
+    """Return whether an unloaded RGB PNG of 16 bits per sample has a transparent colour."""
     return bool(source.tile) and source.tile[0].args == "RGB;16B" and "transparency" in source.info
 
 
 def apply_wide_key(source: PngImageFile, low: PngImageFile) -> None:
-    """Make the one transparent colour of a picture of 16 bits transparent, and no other.
+    """Make exactly the transparent colour of a 16-bit RGB PNG transparent.
 
     Args:
-        source: loaded; its samples are the upper 8 bits.
+        source: the loaded image. Its samples are the upper 8 bits.
         low: another reader of the same file, not loaded yet.
     """
     key = source.info.pop("transparency")
     halves = (*(value >> 8 for value in key), *(value & 255 for value in key))
-    # Read as if the lower byte came first, the lower bytes are the samples.
+    # Read in the opposite byte order, the samples are the lower 8 bits.
     low.tile = [low.tile[0]._replace(args="RGB;16L")]
     low.load()
     is_key = Image.new("L", source.size, 255)

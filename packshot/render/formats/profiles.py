@@ -1,4 +1,4 @@
-"""Which bytes of a file are an ICC profile that a decoder can use."""
+"""Find out whether bytes hold an ICC profile that a decoder can use."""
 
 from io import BytesIO
 
@@ -8,7 +8,7 @@ from PIL.ImageCms import ImageCmsProfile
 from packshot.render.damage import DAMAGE
 
 MAX_PROFILE_BYTES = 4 * 2**20
-"""Profiles of printing presses come close to 3 MiB; nothing honest is larger."""
+"""Profiles of printing presses come close to 3 MiB."""
 
 _HEADER_BYTES = 132
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "Lab": "LAB"}
@@ -16,9 +16,12 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 
 def profile_length(profile: bytes) -> int:
-    """Return how many of these bytes are an ICC profile; 0: they are none that littleCMS can convert to sRGB.
+    """Return the length in bytes of an ICC profile at the beginning of `profile`.
 
-    The profile's header tells its length. littleCMS reads nothing behind it.
+    The profile's header holds its length, and littleCMS ignores the bytes after it.
+
+    Returns:
+        0 if the bytes are not a profile that littleCMS can convert to sRGB.
     """
     if len(profile) < _HEADER_BYTES or profile[36:40] != b"acsp":
         return 0

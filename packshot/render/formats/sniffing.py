@@ -1,4 +1,4 @@
-"""What a file's first bytes say it is, before any codec looks at it."""
+"""Recognise formats by a file's first bytes, before any codec reads it."""
 
 import re
 from collections.abc import Callable
@@ -21,13 +21,13 @@ try:
 except ImportError:
     HeifImageFile = None  # type: ignore[assignment, misc]
 else:
-    # How many renders run side by side is the pool's to say.
+    # The pool of render processes decides how many renders run in parallel.
     options.DECODE_THREADS = 1
-    # The picture alone is wanted, not what a phone keeps beside it.
+    # Skip what phones store beside the image.
     options.THUMBNAILS = options.DEPTH_IMAGES = options.AUX_IMAGES = False
 
-# The readers are called directly: `Image.open` would hand a JPEG with a second
-# picture in it (most phones' portraits) to the reader of yet another format.
+# Readers are called directly. `Image.open` would pass a JPEG with a second image, such as most phones' portraits, to
+# the reader of another format.
 READERS: dict[str, Callable[[BytesIO], ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
@@ -41,7 +41,7 @@ if HeifImageFile is not None:
     READERS["heic"] = HeifImageFile
 
 ACCEPTED = tuple(READERS)
-"""The formats that are decoded, in the order in which a refusal lists them; "heic" with `packshot[heic]` only."""
+"""The formats that can be decoded, in the order in which errors list them; "heic" only with `packshot[heic]`."""
 
 _CODECS = {
     "jpg": "JPEG",
@@ -58,7 +58,7 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("jpeg", rb"\xff\xd8\xff"),
         ("png", rb"\x89PNG\r\n\x1a\n"),
         ("webp", rb"RIFF....WEBP"),
-        # A container brand may hold HEVC as well; the reader then refuses it.
+        # Such a container brand may also hold HEVC. The reader refuses that.
         ("avif", rb"....ftyp(avif|avis)|....ftyp(mif1|msf1).{0,64}?avi[fs]"),
         ("heic", rb"....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)"),
         ("gif", rb"GIF8[79]a"),
@@ -77,13 +77,13 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
 
 
 def codecs() -> dict[str, bool]:
-    """Return what Pillow must be able to do, and whether it was built with that; HEIC only where it is installed."""
+    """Return the codecs that Pillow needs, and whether it has each; HEIC only if it is installed."""
     found = {name: bool(features.check(feature)) for feature, name in _CODECS.items()}
     return found | {"HEIC": True} if "heic" in READERS else found
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the name of the format that `data` begins like, None if unknown.
+    """Return the format that a file's first bytes show; None if unknown.
 
     >>> sniff(b"GIF89a...")
     'gif'
@@ -93,10 +93,12 @@ def sniff(data: bytes) -> str | None:
 
 
 def webp_canvas(data: bytes) -> Size | None:
-    """Return the canvas that a WebP file announces, in pixels.
+    """Return the canvas size of a WebP file in pixels, read from its first chunk.
 
-    The decoder allocates all of it as soon as it is made, so the size has to be
-    known before. None: no chunk that could announce one; the decoder refuses it.
+    The decoder allocates the whole canvas when it is created, so the size must be checked before.
+
+    Returns:
+        None if the first chunk gives no size; the decoder refuses such a file.
     """
     kind = data[12:16]
     if len(data) < 30:

@@ -1,8 +1,8 @@
-"""What a file's parts say before a codec reads them: how many there are, and how much of it is no picture.
+"""Limit the number of parts in a file, and the bytes that are not pixels, before a codec reads it.
 
-A few bytes of a file can cost a decoder as much as a large picture does, when there are millions of them: empty
-chunks, one-byte blocks, fill bytes. Each check walks over the parts without looking into them, and stops at the
-limit. The limits leave room for what encoders write: they grow with the file where encoders write more parts then.
+Millions of empty chunks, one-byte blocks or fill bytes can cost a decoder as much time as a large image. Each check
+steps over the parts without reading their content, and stops at the limit. Limits grow with the file where encoders
+write more parts for larger images.
 """
 
 import re
@@ -21,12 +21,13 @@ from packshot.render.formats.tiff_tags import (
 )
 
 MIN_PARTS = 65_536
-"""The limit of a small file."""
+"""The limit for a small file."""
 
-# Encoders write PNG chunks of 8 KiB or more, GIF blocks of 255 bytes and RIFF chunks of whole frames.
+# Larger files may have one part per this many bytes. Encoders write PNG chunks of 8 KiB or more, GIF blocks of 255
+# bytes, and RIFF chunks of whole frames.
 _BYTES_A_CHUNK, _BYTES_A_BLOCK = 1024, 128
 
-# Photographs have about 20 segments; one of 64 KiB each holds a large depth map or a long XMP packet.
+# Photographs have about 20 segments. Large depth maps and long XMP packets fill many segments of 64 KiB.
 MAX_JPEG_SEGMENTS = 4_096
 MAX_JPEG_HEADER_BYTES = 16 * 2**20
 MAX_JPEG_FILL_BYTES = 65_536
@@ -43,7 +44,7 @@ _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}
 
 _TIFF_STRIPS = {STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS}
 
-# Boxes that hold boxes, and how many bytes of their own come first.
+# Boxes that hold boxes, and the number of bytes before their child boxes.
 _CONTAINERS = {
     b"moov": 0,
     b"trak": 0,
@@ -58,9 +59,9 @@ _CONTAINERS = {
 
 
 def check_structure(data: bytes, format: str) -> None:
-    """Refuse a file of so many parts that reading them takes longer than decoding a picture may.
+    """Refuse a file whose many parts take longer to read than an image may take to decode.
 
-    A damaged file passes: its codec refuses it.
+    A damaged file passes, because its codec refuses it.
 
     Raises:
         TooLarge: it has too many parts.
@@ -75,7 +76,7 @@ def _check_count(found: Iterator[object], limit: int, parts: str) -> None:
 
 
 def _too_many(parts: str, limit: int) -> TooLarge:
-    return TooLarge(f"The picture has too many {parts}.", expected=f"at most {limit} {parts}", got="more")
+    return TooLarge(f"The image has too many {parts}.", expected=f"at most {limit} {parts}", got="more")
 
 
 def _limit(data: bytes, bytes_a_part: int) -> int:
@@ -91,7 +92,7 @@ def _webp(data: bytes) -> None:
 
 
 def _chunks(data: bytes, at: int, overhead: int, order: str) -> Iterator[int]:
-    # The length comes before the type in PNG and after it in RIFF, whose chunks end at even places.
+    # PNG has the length before the type. RIFF has it after the type, and pads chunks to an even length.
     is_png = order == "big"
     while at + 8 <= len(data):
         yield at
@@ -121,13 +122,13 @@ def _jpeg(data: bytes) -> None:
         skipped += len(data) - at
     if skipped > MAX_JPEG_FILL_BYTES:
         raise TooLarge(
-            "The picture has too many bytes between its segments.",
+            "The image has too many bytes between its segments.",
             expected=f"at most {MAX_JPEG_FILL_BYTES} bytes",
             got="more",
         )
     if at > MAX_JPEG_HEADER_BYTES:
         raise TooLarge(
-            "The picture has too much metadata before its pixels.",
+            "The image has too much metadata before its pixels.",
             expected=f"at most {MAX_JPEG_HEADER_BYTES} bytes",
             got=at,
         )

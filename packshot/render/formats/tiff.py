@@ -1,8 +1,10 @@
-"""Read the TIFF layouts that come out right, and refuse all others by name.
+"""Read the TIFF layouts that Pillow decodes correctly, and refuse all others by name.
 
-TIFF describes more combinations of channels, depths and codecs than any reader knows. Pillow reads some of them wrongly
-without an error and calls others damaged. So the layouts here are a list; a test compares each of them, and those that
-are missing, with the pixels that were written.
+TIFF allows more combinations of channels, bit depths and codecs than any reader supports. Pillow decodes some
+wrongly
+without an error, and calls others damaged. So this module lists the correct ones. A test compares the pixels of
+every
+layout, listed or not, with those that were written.
 """
 
 import sys
@@ -37,8 +39,7 @@ if TYPE_CHECKING:
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _COLOURS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3, _LAB: 3}
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
-# What a channel beyond the colours is: something else, alpha that the colours are multiplied by, or alpha. 999 is
-# what CorelDRAW writes for alpha.
+# Values of ExtraSamples: unspecified, premultiplied alpha, alpha. CorelDRAW writes 999 for alpha.
 _OTHER, _PREMULTIPLIED, _ALPHA, _COREL_ALPHA = 0, 1, 2, 999
 
 _FAX = {2, 3, 4}
@@ -47,7 +48,7 @@ _WITH_PREDICTOR = {5, 8, 32946, 34925, 50000}
 _COMPRESSIONS = {1, *_FAX, 5, _OLD_JPEG, _JPEG, 8, 32773, 32946, 34925, 50000}
 
 _Kind = tuple[int, int, int, tuple[int, ...]]
-"""Photometric, sample format, bits of a sample, channels beyond the colours."""
+"""Photometric interpretation, sample format, bits per sample, extra samples."""
 
 
 def _readable() -> Iterator[_Kind]:
@@ -120,33 +121,36 @@ _EXPECTED = (
     "uncompressed, LZW, deflate, PackBits, LZMA, Zstandard, JPEG or fax"
 )
 
-# libtiff decodes what is not compressed too, so that a layout is read alike with each compression.
+# Use libtiff for uncompressed data too, so that a layout is read alike under each compression.
 TiffImagePlugin.READ_LIBTIFF = True
-# Layouts that Pillow can unpack and does not list.
+# Layouts that Pillow can unpack but does not list.
 for _prefix in (b"II", b"MM"):
     for _photometric in (_WHITE_IS_ZERO, _BLACK_IS_ZERO):
-        # The bits of packed samples have one order; the byte order of the file does not change it.
+        # Packed samples have one bit order, regardless of the file's byte order.
         TiffImagePlugin.OPEN_INFO[_prefix, _photometric, (_UNSIGNED,), 1, (12,), ()] = ("I;16", "I;12")
     TiffImagePlugin.OPEN_INFO[_prefix, _BLACK_IS_ZERO, (_UNSIGNED,), 1, (32,), ()] = ("I", "I;32N")
     for _extra in (_OTHER, _PREMULTIPLIED, _ALPHA):
-        # Four bytes, which `_grey_and_alpha` puts together.
+        # Four bytes, which `_grey_and_alpha` combines.
         TiffImagePlugin.OPEN_INFO[_prefix, _BLACK_IS_ZERO, (_UNSIGNED,), 1, (16, 16), (_extra,)] = ("RGBA", "RGBA")
 TiffImagePlugin.OPEN_INFO[b"MM", _WHITE_IS_ZERO, (_UNSIGNED,), 1, (16,), ()] = ("I;16B", "I;16B")
 
-# libtiff gives numbers in the order of the machine. Pillow knows that of 16-bit ones alone.
+# libtiff returns samples in native byte order. Pillow knows that only for 16-bit samples.
 _NATIVE = {"F;32F": "F;32NF", "F;32BF": "F;32NF", "I;32S": "I;32NS", "I;32BS": "I;32NS"}
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a TIFF holds its first picture.
+    """How a TIFF stores its first image.
 
     Attributes:
-        photometric, compression, predictor: the tags' numbers.
-        format, bits: of each sample.
-        extras: what the channels beyond the colours are; shorter than there are such channels if the file is silent.
-        samples: channels of a pixel.
-        is_planar: each channel is stored by itself.
+        photometric: photometric interpretation (tag 262).
+        compression: tag 259.
+        predictor: tag 317.
+        formats: sample format of each channel (tag 339), or one for all.
+        bits: bits of each sample of a pixel.
+        extras: meaning of the extra samples (tag 338). The file may list fewer than there are.
+        samples: samples per pixel.
+        is_planar: whether each channel is stored separately.
     """
 
     photometric: int
@@ -164,7 +168,7 @@ class Layout:
         colours = _PHOTOMETRIC_NAMES.get(self.photometric, f"photometric {self.photometric}")
         extras = "".join(f" and {_EXTRA_NAMES.get(extra, f'channel {extra}')}" for extra in self.extras)
         unknown = self.samples - len(self.extras) - _COLOURS.get(self.photometric, self.samples)
-        more = f", {self.samples} samples a pixel" if unknown else ""
+        more = f", {self.samples} samples per pixel" if unknown else ""
         compression = _COMPRESSION_NAMES.get(self.compression, f"compression {self.compression}")
         planar = ", planar" if self.is_planar else ""
         predictor = f" with predictor {self.predictor}" if self.predictor != 1 else ""
@@ -176,7 +180,7 @@ def _unsupported(what: str) -> UnsupportedMedia:
 
 
 def layout_of(directory: Directory) -> Layout:
-    """Return the layout that a directory's tags describe, with the defaults that Pillow has."""
+    """Return the layout that a directory describes, with Pillow's defaults for missing tags."""
     compression = directory.number(COMPRESSION, 1)
     photometric = directory.number(PHOTOMETRIC, _WHITE_IS_ZERO)
     samples = directory.number(
@@ -196,7 +200,7 @@ def layout_of(directory: Directory) -> Layout:
 
 
 def is_readable(layout: Layout) -> bool:
-    """Return whether pictures of a layout come out right."""
+    """Return whether Pillow decodes images of a layout correctly."""
     if layout.compression not in _COMPRESSIONS or len(set(layout.bits)) != 1 or len(set(layout.formats)) != 1:
         return False
     (bits,), (format,) = set(layout.bits), set(layout.formats)
@@ -213,12 +217,12 @@ def _is_readable_kind(layout: Layout, bits: int, format: int) -> bool:
     if photometric == _YCBCR and layout.samples == 1:
         photometric, beyond = _BLACK_IS_ZERO, 0
     if photometric == _RGB and beyond == 1 and not extras:
-        # Not by the standard, but by all readers.
+        # The standard does not say so, but all readers do.
         extras = (_ALPHA,)
     if len(extras) != beyond:
         return False
     if layout.is_planar and extras and not any(extras):
-        # Pillow does not look at these planes.
+        # Pillow ignores these planes.
         extras = ()
     if layout.is_planar and (len(extras) > 1 or photometric == _LAB):
         return False
@@ -240,10 +244,13 @@ def _is_readable_codec(layout: Layout, bits: int, format: int) -> bool:
 
 
 class TiffReader(TiffImageFile):
-    """Pillow's reader, for the layouts that come out right.
+    """Pillow's TIFF reader, restricted to the layouts that it decodes correctly.
 
     Attributes:
-        revision: which change of the decoder the pixels depend on.
+        revision: the last change of the decoder that affects the pixels.
+
+    Raises:
+        UnsupportedMedia: another layout, or a thumbnail comes before the image.
     """
 
     def __init__(self, file: BytesIO) -> None:
@@ -260,11 +267,11 @@ class TiffReader(TiffImageFile):
         if not is_readable(layout):
             raise _unsupported(str(layout))
         if first_is_reduced(self.fp.getvalue()):
-            raise _unsupported("a thumbnail before the picture itself")
+            raise _unsupported("a thumbnail before the image itself")
         self._kind = layout.formats[0], layout.bits[0], layout.extras if layout.photometric == _BLACK_IS_ZERO else ()
         if _came_out_wrong(layout, directory.order):
             self.revision = DecodeRevision.TIFF_LAYOUT
-        # libtiff puts the bits in order.
+        # libtiff has already put the bits in order.
         self.tag_v2.pop(FILL_ORDER, None)
         super()._setup()
         for number, tile in enumerate(self.tile):
@@ -272,7 +279,7 @@ class TiffReader(TiffImageFile):
                 self.tile[number] = tile._replace(args=(_NATIVE[tile.args[0]], *tile.args[1:]))
 
     def load(self) -> "PixelAccess | None":
-        """Decode the picture, and bring samples that Pillow has no mode for into one that it has."""
+        """Decode the image, and convert samples that no mode of Pillow can hold."""
         is_decoded = not self.tile
         access = super().load()
         if is_decoded or self._kind is None:
@@ -289,7 +296,7 @@ class TiffReader(TiffImageFile):
 
 
 def _came_out_wrong(layout: Layout, order: str) -> bool:
-    """Return whether the first release took such samples for others."""
+    """Return whether the first release of Packshot decoded such samples wrongly."""
     is_plain, bits = layout.compression == 1, layout.bits[0]
     return (
         (layout.is_planar and bits == 16 and is_plain)
@@ -299,7 +306,7 @@ def _came_out_wrong(layout: Layout, order: str) -> bool:
 
 
 def _grey_and_alpha(picture: Image.Image, extra: int) -> Image.Image:
-    # Two numbers of 16 bits each, as four channels of 8.
+    # Two 16-bit samples, held as four channels of 8 bits.
     high = (1, 3) if sys.byteorder == "little" else (0, 2)
     grey, alpha = (picture.getchannel(channel) for channel in high)
     if extra == _OTHER:
@@ -308,13 +315,13 @@ def _grey_and_alpha(picture: Image.Image, extra: int) -> Image.Image:
 
 
 def _halved(numbers: Image.Image) -> Image.Image:
-    """Return unsigned 32-bit numbers, which Pillow takes for signed ones; halved where one needs the highest bit."""
+    """Return unsigned 32-bit samples, which Pillow takes for signed ones; all halved if any needs the highest bit."""
     lowest, _ = numbers.getextrema()
     assert not isinstance(lowest, tuple)
     if lowest >= 0:
         return numbers
     halved = Image.new("I", numbers.size)
-    # In strips, as the arithmetic copies what it works on.
+    # In strips, because the arithmetic copies its operands.
     rows = max(1, 2**20 // numbers.width)
     for top in range(0, numbers.height, rows):
         strip = numbers.crop((0, top, numbers.width, min(top + rows, numbers.height)))

@@ -1,11 +1,11 @@
-"""The directories of a TIFF file that is stripped, with the tags of them that stay."""
+"""Read the directories of a TIFF that is stripped, and the tags that stay."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from packshot.render.formats.profiles import profile_length
 
-# What decoders need, the density, the orientation and the colour profile.
+# Tags that decoders need, resolution, orientation and colour profile.
 _KEPT = {
     254, 255, 256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284,
     290, 291, 292, 293, 296, 297, 301, 317, 318, 319, 320, 321, 322, 323, 324, 325, 326, 327, 328, 332, 334, 336, 338,
@@ -23,7 +23,7 @@ Range = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Tiff:
-    """A TIFF or BigTIFF file, whose numbers are in its own order of bytes."""
+    """A TIFF or BigTIFF file. `order` is its byte order, "little" or "big"."""
 
     data: bytes
     order: str
@@ -39,7 +39,7 @@ class Tiff:
 
     def number(self, at: int, width: int) -> int:
         if at + width > len(self.data):
-            raise ValueError("a directory outside of the file")
+            raise ValueError("a directory outside the file")
         return int.from_bytes(self.data[at : at + width], self.order)  # type: ignore[arg-type]
 
     def spell(self, value: int, width: int) -> bytes:
@@ -51,9 +51,9 @@ class Entry:
     """One tag of a directory.
 
     Attributes:
-        data: its bytes there.
-        value: the range of its value in the file, which may be in the entry itself.
-        item_bytes: of each item of the value.
+        data: bytes of the entry.
+        value: range of its value in the file, possibly within the entry.
+        item_bytes: bytes of each item of the value.
     """
 
     tag: int
@@ -62,7 +62,7 @@ class Entry:
     item_bytes: int
 
     def numbers(self, tiff: Tiff) -> list[int]:
-        """Return the value as whole numbers; none: it lies outside of the file."""
+        """Return the value as whole numbers; empty if it lies outside the file."""
         start, stop = self.value
         if stop > len(tiff.data):
             return []
@@ -71,13 +71,13 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One directory of a file.
+    """One directory of a TIFF.
 
     Attributes:
         place: its range in the file.
-        size: how many tags it has.
-        kept: the tags that stay.
-        next_at: where the next one is; 0: it is the last.
+        size: number of tags in the file.
+        kept: the tags that stay, by number.
+        next_at: position of the next directory; 0 if this is the last one.
     """
 
     place: Range
@@ -91,7 +91,7 @@ def read_directories(tiff: Tiff) -> Iterator[Directory]:
     seen: set[int] = set()
     while at:
         if at in seen or len(seen) >= _MAX_DIRECTORIES:
-            raise ValueError("directories that lead in a circle, or too many of them")
+            raise ValueError("a cycle of directories, or too many of them")
         seen.add(at)
         directory = _read_directory(tiff, at)
         yield directory
@@ -113,7 +113,7 @@ def _read_directory(tiff: Tiff, at: int) -> Directory:
         if length > tiff.offset_bytes:
             value = tiff.number(value, tiff.offset_bytes)
         entry = Entry(tag, tiff.data[start : start + width], (value, value + length), item_bytes)
-        # Of a tag that comes twice libtiff reads the first.
+        # libtiff reads the first entry if a tag is repeated.
         kept.setdefault(tag, entry)
     if _PROFILE in kept and (profile := _sound_profile(tiff, kept.pop(_PROFILE))) is not None:
         kept[_PROFILE] = profile
@@ -121,7 +121,7 @@ def _read_directory(tiff: Tiff, at: int) -> Directory:
 
 
 def _sound_profile(tiff: Tiff, entry: Entry) -> Entry | None:
-    """Return the entry of a colour profile, without what follows the profile in its value; None: it is not sound."""
+    """Return the entry of a colour profile, cut to the profile's length; None if the profile is invalid."""
     start, stop = entry.value
     length = profile_length(tiff.data[start:stop]) if stop <= len(tiff.data) and entry.item_bytes == 1 else 0
     if length == 0:

@@ -1,9 +1,10 @@
-"""Check that the strips or tiles of a TIFF's first picture are whole, where libtiff does not.
+"""Find damaged strips or tiles of a TIFF's first image that libtiff accepts.
 
-libtiff stops reading a deflate or LZMA stream at its last pixel, before the checksum or the lengths at its end; it
-fills rows of fax data that are missing; and libjpeg makes up what a JPEG part lacks. LZW, PackBits, Zstandard and
-uncompressed samples have no checksum: a part that is too short is refused by libtiff, and a changed byte cannot be
-noticed.
+libtiff stops reading a deflate or LZMA stream at its last pixel, before the checksum at its end. It fills missing
+rows of
+fax data, and libjpeg fills missing data of a JPEG strip. LZW, PackBits, Zstandard and uncompressed data have no
+checksum:
+libtiff refuses short strips, and changed bytes cannot be noticed.
 """
 
 import lzma
@@ -33,17 +34,17 @@ _FAX = {2, 3, 4}
 _JPEG = 7
 
 _BLOCK = 2**20
-# The most that libtiff's encoder makes necessary is 65 MiB.
+# The largest dictionary of libtiff's encoder needs 65 MiB.
 _MAX_LZMA_MEMORY = 2**28
 _JPEG_END = b"\xff\xd9"
 _MAX_PADDING = 64
 
 
 def check_parts(data: bytes) -> None:
-    """Check the strips or tiles of a TIFF that has been decoded without an error.
+    """Check the strips or tiles of a TIFF that was decoded without an error.
 
     Raises:
-        Unrenderable: some part is damaged.
+        Unrenderable: a strip or tile is damaged.
     """
     directory = first_directory(data)
     if directory is None:
@@ -57,13 +58,13 @@ def check_parts(data: bytes) -> None:
     elif compression == _JPEG:
         for number, part in enumerate(_parts(directory), 1):
             if _JPEG_END not in part[-_MAX_PADDING:]:
-                raise Unrenderable(DAMAGED, got=f"a JPEG without an end in strip or tile {number}")
+                raise Unrenderable(DAMAGED, got=f"a JPEG without an end marker in strip or tile {number}")
 
 
 def _parts(directory: Directory) -> Iterator[bytes]:
     offsets = directory.numbers(STRIP_OFFSETS) or directory.numbers(TILE_OFFSETS)
     lengths = directory.numbers(STRIP_BYTE_COUNTS) or directory.numbers(TILE_BYTE_COUNTS)
-    # Where lengths are missing, libtiff has guessed them; there is nothing to check by.
+    # If the lengths are missing, libtiff has guessed them. Then nothing can be checked.
     yield from (directory.data[at : at + length] for at, length in zip(offsets, lengths, strict=False))
 
 
@@ -85,7 +86,7 @@ def _check_fax_parts(directory: Directory, compression: int) -> None:
 
 
 def _check_deflate(part: bytes, number: int) -> None:
-    # In blocks, so that the size of what comes out is bounded at any time.
+    # In blocks, to bound the memory for decompressed data.
     stream, rest = zlib.decompressobj(), part
     try:
         while not stream.eof and stream.decompress(rest, _BLOCK):

@@ -1,6 +1,6 @@
-"""The directories of a TIFF file and their tags, read without a codec.
+"""Read the directories and tags of a TIFF file without a codec.
 
-Damaged directories are read as far as they go: a tag that lies outside of the file has no values.
+Damaged directories are read as far as possible. A tag whose value lies outside the file has no values.
 """
 
 import struct
@@ -14,9 +14,9 @@ TILE_OFFSETS, TILE_BYTE_COUNTS, SUB_DIRECTORIES, EXTRA_SAMPLES, SAMPLE_FORMAT = 
 DNG_VERSION = 50706
 
 MAX_ENTRIES = 4_096
-# Of one tag: a strip for each row of four planes of the longest side.
+# Values of one tag: a strip for each row of four planes at the maximum height.
 MAX_VALUES = 262_144
-# A camera's raw file has up to ten directories.
+# Camera raw files have up to ten directories.
 _MAX_DIRECTORIES = 64
 
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
@@ -30,8 +30,8 @@ class Directory:
     Attributes:
         data: the whole file.
         order: "<" for little endian, ">" for big endian.
-        entries: type, number of values and position of the first one, by tag.
-        following: position of the next directory; 0: this is the last one.
+        entries: by tag: type, number of values, position of the first value.
+        following: position of the next directory; 0 if this is the last one.
     """
 
     data: bytes
@@ -40,9 +40,11 @@ class Directory:
     following: int
 
     def numbers(self, tag: int) -> tuple[int, ...]:
-        """Return the whole numbers under a tag; none where there is no such tag, or it holds something else.
+        """Return the whole numbers of a tag.
 
-        More than `MAX_VALUES` count as none.
+        Returns:
+            Empty if the tag is missing, has another type, lies outside the file, or has more than `MAX_VALUES`
+            values.
         """
         kind, count, at = self.entries.get(tag, (0, 0, 0))
         letter = _WHOLE_NUMBERS.get(kind)
@@ -54,24 +56,24 @@ class Directory:
         return struct.unpack_from(f"{self.order}{count}{letter}", self.data, at)
 
     def number(self, tag: int, default: int) -> int:
-        """Return the first whole number under a tag."""
+        """Return the first whole number of a tag."""
         return next(iter(self.numbers(tag)), default)
 
     def text(self, tag: int) -> str:
-        """Return the text under a tag, at most 100 characters; empty where there is none."""
+        """Return the text of a tag, at most 100 characters; empty if there is none."""
         kind, count, at = self.entries.get(tag, (0, 0, 0))
         found = self.data[at : at + min(count, 100)] if kind == _TEXT else b""
         return found.split(b"\0")[0].decode("latin-1").strip()
 
 
 def first_directory(data: bytes) -> Directory | None:
-    """Return the directory of a TIFF's first picture; None: the file has none that can be read."""
+    """Return the directory of a TIFF's first image; None if it cannot be read."""
     start, _ = _start(data)
     return _directory(data, start)
 
 
 def directories(data: bytes) -> Iterator[Directory]:
-    """Yield the directories of a TIFF's pictures and of the pictures that belong to these, the first one first."""
+    """Yield the directories of all images and of their subordinate images, the first image first."""
     start, _ = _start(data)
     waiting, seen = [start], set[int]()
     while waiting and len(seen) < _MAX_DIRECTORIES:
@@ -86,7 +88,7 @@ def directories(data: bytes) -> Iterator[Directory]:
 
 
 def first_is_reduced(data: bytes) -> bool:
-    """Return whether a TIFF says of its first picture that it is a smaller copy of another one in the file."""
+    """Return whether the first image is marked as a reduced version of a larger image in the file."""
     found = directories(data)
     first = next(found, None)
     if first is None or not first.number(NEW_SUBFILE_TYPE, 0) & 1:
@@ -95,7 +97,7 @@ def first_is_reduced(data: bytes) -> bool:
 
 
 def entry_counts(data: bytes) -> tuple[int, Iterator[tuple[int, int]]]:
-    """Return how many entries the first directory announces, and each one's tag and number of values."""
+    """Return the number of entries that the first directory announces, and the tag and number of values of each."""
     start, is_big = _start(data)
     order = _order(data)
     head, entry = (order + "Q", order + "HHQ") if is_big else (order + "H", order + "HHI")
@@ -117,7 +119,7 @@ def _order(data: bytes) -> str:
 
 
 def _start(data: bytes) -> tuple[int, bool]:
-    # Where the first directory is, and whether it has the numbers of 64 bits of a BigTIFF.
+    # Return the position of the first directory, and whether the file is a BigTIFF with 64-bit numbers.
     is_big = 43 in data[2:4]
     if len(data) < (16 if is_big else 8):
         return 0, is_big

@@ -1,4 +1,4 @@
-"""A WebP whose metadata at its end is broken, as libwebp reads it."""
+"""Repair WebP files with broken metadata at the end."""
 
 import struct
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ _FRAME = b"ANMF"
 
 
 class Chunk(NamedTuple):
-    """One chunk: `data[start:end]` holds all of it but the byte that makes its length even."""
+    """One chunk: `data[start:end]` holds all of it except the padding byte."""
 
     kind: bytes
     start: int
@@ -18,9 +18,9 @@ class Chunk(NamedTuple):
 
 
 def readable(data: bytes) -> bytes:
-    """Return a WebP without what follows its last picture, where that is broken, and with its true length.
+    """Drop broken chunks after the last frame of a WebP, and correct the length of the file.
 
-    libwebp refuses a whole file for a chunk of EXIF or XMP that ends outside of it. Pixels that end early still do.
+    libwebp refuses a whole file if an EXIF or XMP chunk is truncated. A file with truncated pixels stays as it is.
     """
     chunks, is_sound = read_chunks(data)
     if is_sound:
@@ -32,10 +32,10 @@ def readable(data: bytes) -> bytes:
 
 
 def read_chunks(data: bytes) -> tuple[list[Chunk], bool]:
-    """Return the chunks of a WebP that end inside of it.
+    """Return the complete chunks of a WebP.
 
     Returns:
-        The chunks, and whether they are all of the file, whose length is right.
+        The chunks, and whether they fill the file exactly as its header announces.
     """
     riff_bytes = int.from_bytes(data[4:8], "little") + 8
     chunks = list(_chunks(data, min(riff_bytes, len(data))))
@@ -45,7 +45,7 @@ def read_chunks(data: bytes) -> tuple[list[Chunk], bool]:
 
 
 def has_pictures(data: bytes, chunks: Sequence[Chunk]) -> bool:
-    """Whether all pictures of a WebP are among its chunks that end inside of it."""
+    """Return whether `chunks` include all frames of a WebP."""
     return any(chunk.kind in (*_STILL, _FRAME) for chunk in chunks) and _FRAME not in data[chunks[-1].end :]
 
 

@@ -1,1 +1,1 @@
-"""Render processes: the pool, its queue, and the rights that each process gives up."""
+"""Render processes: the pool, its lanes, and the confinement of each process."""

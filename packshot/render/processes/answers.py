@@ -1,7 +1,8 @@
-"""What a render process answers, read without believing it.
+"""Read the answers of render processes without trusting them.
 
-Answers come as pickles, and a pickle can name any function to be called. A picture that takes a render process over
-must not get a hold of the application by one. So only what an honest process answers is read.
+Answers are pickles, and a pickle can call any function. An image that takes over a render process must not take over
+the
+application too. So only the classes of genuine answers are read.
 """
 
 import enum
@@ -25,16 +26,20 @@ _NAMES = {
 }
 
 
-# Python 3.11.0 to 3.11.3 pickles a member of an enumeration as `getattr(class, name)`, later ones as `class(value)`.
+# Python 3.11.0 to 3.11.3 pickles an enumeration member as `getattr(class, name)`, later versions as `class(value)`.
 _GETATTR = ("builtins", "getattr")
 
 
 class ForbiddenAnswer(OSError):
-    """A process answered with something that no honest one does."""
+    """A process answered with a class or function that genuine answers do not contain."""
 
 
 def _member(kind: object, name: object) -> enum.Enum:
-    """Return a member of an enumeration; stands for `getattr` in a pickle, and resolves nothing else."""
+    """Return a member of an enumeration. Replaces `getattr` in a pickle, and resolves nothing else.
+
+    Raises:
+        ForbiddenAnswer: the arguments are not an enumeration and one of its members.
+    """
     if isinstance(kind, enum.EnumType) and isinstance(name, str) and name in kind.__members__:
         member: enum.Enum = kind.__members__[name]
         return member
@@ -47,7 +52,7 @@ class _Reader(pickle.Unpickler):
             return super().find_class(module, name)
         if (module, name) == _GETATTR:
             return _member
-        # Only of what is loaded: to import a module runs it.
+        # Only classes of loaded modules, because importing a module runs its code.
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, type) and issubclass(found, BaseException):
             return found
@@ -55,17 +60,17 @@ class _Reader(pickle.Unpickler):
 
 
 def read_answer(data: Any, *_: Any, **__: Any) -> Any:
-    """Return what a message of a render process holds.
+    """Unpickle a message of a render process.
 
     Raises:
-        ForbiddenAnswer: it names something that answers do not hold; the process is not to be believed any more.
+        ForbiddenAnswer: it names a class or function that is not allowed. The process can no longer be trusted.
     """
     return _Reader(io.BytesIO(bytes(data))).load()
 
 
 def distrust_children() -> None:
-    """Have `multiprocessing` read everything that reaches this process with `read_answer`.
+    """Make `multiprocessing` read all messages to this process with `read_answer`.
 
-    It offers no way to say so for one pipe. Nothing else in the application uses it.
+    It has no such setting for a single pipe. Nothing else in the application uses its pipes.
     """
     ForkingPickler.loads = staticmethod(read_answer)

@@ -1,6 +1,6 @@
-"""What runs inside a render process, where pixels are made and hostile files end.
+"""The code that runs inside a render process, where hostile files are decoded.
 
-Every function here is called by a parent that expects the process to die.
+The parent process expects that any of these functions may end the process.
 """
 
 import fcntl
@@ -32,13 +32,13 @@ T = TypeVar("T")
 NICENESS = 10
 
 OUT_OF_MEMORY = 97
-"""The exit code of a process that had no memory left for a picture."""
+"""Exit code of a process that ran out of memory."""
 
 UNTRUSTED = 98
-"""What stands for the exit code of a process that was ended because its answer was none of ours."""
+"""Stands for the exit code of a process that was ended because of a forbidden answer."""
 
 WAITING, BUSY, DECODING, DRAWING = range(4)
-"""What the process does at the moment, as the parent reads it: it has not begun the job, does something, and so on."""
+"""Stages that the parent reads: job not begun, begun, decoding the original, drawing."""
 
 _recent = RecentOriginals()
 _stage = c_int(WAITING)
@@ -46,24 +46,24 @@ _confined: tuple[str, ...] = ()
 
 
 def prepare(limits: Limits, stage: c_int, folders: Sequence[Path] | None = None) -> None:
-    """Put the limits of the operating system around this process.
+    """Set up this process: signals, memory limit, niceness, confinement.
 
     Args:
-        stage: memory shared with the parent, one of `WAITING`, `BUSY`, `DECODING` and `DRAWING`.
-        folders: where originals are read from; None: files may be read everywhere.
+        stage: memory shared with the parent: `WAITING`, `BUSY`, `DECODING` or `DRAWING`.
+        folders: folders with originals; None allows reading all files.
     """
     global _stage, _confined
     _stage = stage
-    # Ctrl-C in a terminal goes to the whole group; what it means, the parent says.
+    # Ctrl-C in a terminal reaches the whole process group. Only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The kernel's own dispositions end the process in the middle of a codec's C
-    # code. A handler in Python would run only after the codec has returned.
+    # The default actions end the process even inside a codec's C code. A Python handler would run only after the codec
+    # has returned.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     if limits.memory_bytes and not limits.watched:
         resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    # Whoever answers clients goes first: a refusal or a stored picture must not wait for pixels.
+    # Processes that answer clients take precedence over rendering.
     os.nice(NICENESS)
     _silence_codecs()
     _die_with_parent()
@@ -71,17 +71,17 @@ def prepare(limits: Limits, stage: c_int, folders: Sequence[Path] | None = None)
 
 
 def confinement() -> tuple[str, ...]:
-    """Return what this process has given up; see `packshot.render.processes.confine`."""
+    """Return the confinement that is in force; see `packshot.render.processes.confine`."""
     return _confined
 
 
 def _silence_codecs() -> None:
-    # C libraries write what they think of a file to descriptor 2, lines and lines
-    # of it for a hostile one. Python's own messages go on to where that led.
+    # C libraries write messages about files to descriptor 2, and very many for a hostile file. Python's own messages
+    # still go to the original target.
     try:
         own = os.dup(2)
     except OSError:
-        return  # It is closed, so nobody hears them.
+        return  # It is closed, so there is nothing to redirect.
     sys.stderr = open(own, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for standard in (1, 2):
@@ -90,10 +90,9 @@ def _silence_codecs() -> None:
 
 
 def _die_with_parent() -> None:
-    # `multiprocessing` holds a pipe of which only the parent has the other end.
-    # The kernel sends SIGIO, which ends a process, once that end is gone, even in
-    # the middle of C code. (A fork server is the parent to PR_SET_PDEATHSIG, and
-    # stays for as long as its children do.)
+    # The parent holds the only other end of a pipe of `multiprocessing`. When that end closes, the kernel sends SIGIO,
+    # which ends this process even inside C code. PR_SET_PDEATHSIG would not help: the parent is then the fork server,
+    # which stays as long as its children.
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -105,16 +104,16 @@ def _die_with_parent() -> None:
 
 
 def perform(job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a job, and let the parent know that it has begun."""
+    """Run a job, and set the stage so that the parent knows that it has begun."""
     _stage.value = BUSY
     return job(*args, **kwargs)
 
 
 def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) -> list[Rendered | PackshotError]:
-    """Return one outcome per drawing; without drawings, only decode.
+    """Return one outcome per drawing. Without drawings, only decode the original.
 
     Raises:
-        OSError: the file cannot be read, which is no fault of the picture.
+        OSError: the file cannot be read. That is not the original's fault.
     """
     with _contained():
         try:
@@ -135,10 +134,10 @@ def draw(original: bytes | Path, drawings: Sequence[Drawing], limits: Limits) ->
 
 
 def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
-    """Return the facts of an original, or why it is refused.
+    """Measure an original, or return the reason why it is refused.
 
-    Decoding has less time than for a drawing, in CPU seconds: what is accepted here can be drawn later,
-    on a machine that is busier.
+    Decoding gets fewer CPU seconds than for a drawing, so that an accepted original can be drawn on a busier
+    machine.
 
     Raises:
         OSError: the file cannot be read.
@@ -159,7 +158,7 @@ def look(original: bytes | Path, limits: Limits) -> Facts | PackshotError:
 
 
 def strip_original(original: bytes | Path, limits: Limits, *, credits: bool) -> list[Piece] | PackshotError:
-    """Return the pieces of an original without its metadata, or the reason why it is refused.
+    """Return the pieces of a stripped original, or the reason why it is refused.
 
     Raises:
         OSError: the file cannot be read.
@@ -176,13 +175,12 @@ def strip_original(original: bytes | Path, limits: Limits, *, credits: bool) -> 
 
 @contextmanager
 def _contained() -> Iterator[None]:
-    # When a timer has run down, the kernel ends the process. Nothing else may be
-    # going on by then: a process that dies while it talks to its parent takes the
-    # locks of the pipe along.
+    # The kernel ends the process when a timer expires. Timers must not run while the process talks to its parent,
+    # because a process that dies then keeps the locks of the pipe.
     try:
         yield
     except MemoryError:
-        # A fresh process has room again; what this one still holds is unknown.
+        # This process may still hold memory, so a new one must replace it.
         os._exit(OUT_OF_MEMORY)
     finally:
         _limit_time(0)

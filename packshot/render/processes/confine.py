@@ -1,7 +1,8 @@
-"""What a render process gives up before it sees an original: network, other processes, files, privileges.
+"""Confine a render process before it reads an original: no network, no other processes, few files, no privileges.
 
-Best effort: what the kernel does not offer is left out, and named by what `confine` returns. Nothing here works
-against a process that has been taken over before it is confined, so it comes before the first job.
+Best effort: `confine` skips what the kernel does not support, and returns what is in force. Confinement comes before
+the
+first job, because a process that has been taken over cannot be confined.
 """
 
 import ctypes
@@ -16,29 +17,29 @@ from pathlib import Path
 
 import packshot
 
-# Files that a codec, Python and its pipes need at once.
+# Enough files for codecs, Python and its pipes.
 MAX_OPEN_FILES = 64
 
 EVERYTHING = ("limits", "no new privileges", "capabilities", "files", "TCP", "sockets", "processes")
-"""What `confine` returns where all of it is in force."""
+"""What `confine` returns if all measures are in force."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _CAPABILITY_VERSION = 0x20080522
-# Originals may belong to another user than a command that root runs.
+# A command of root may render originals of other users.
 _CAP_DAC_READ_SEARCH = 1 << 2
 
 _CLONE_THREAD = 0x10000
 
-# Of the shared libraries that Python and codecs load while they work.
+# Folders of shared libraries that Python and codecs load later.
 _LIBRARY_FOLDERS = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 _FORBIDDEN = (
-    # The network, and sockets of this machine.
+    # Network and local sockets.
     *("socket", "socketpair", "connect", "bind", "listen", "accept", "accept4"),
     # Other programs and other processes.
     *("execve", "execveat", "fork", "vfork", "ptrace", "process_vm_readv", "process_vm_writev", "kcmp"),
     *("pidfd_open", "pidfd_getfd", "pidfd_send_signal", "rt_sigqueueinfo", "rt_tgsigqueueinfo", "tkill"),
-    # Ways around both, and parts of the kernel that no codec needs.
+    # Ways around both, and kernel features that no codec needs.
     *("io_uring_setup", "io_uring_enter", "io_uring_register", "bpf", "perf_event_open", "userfaultfd", "keyctl"),
     *("add_key", "request_key", "open_by_handle_at", "mount", "umount2", "pivot_root", "unshare", "setns", "chroot"),
     *("init_module", "finit_module", "kexec_load", "personality"),
@@ -46,12 +47,13 @@ _FORBIDDEN = (
 
 
 def confine(folders: Sequence[Path] | None) -> tuple[str, ...]:
-    """Give up what decoding and drawing do not need, for good, and return what is in force.
+    """Permanently give up all rights that decoding and drawing do not need.
 
     Args:
-        folders: where originals are read from; None: files may be read everywhere.
+        folders: folders with originals; None allows reading all files.
 
-    Returns names out of `EVERYTHING`; "limits" are those of open files and of file lengths.
+    Returns:
+        Names from `EVERYTHING` that are in force. "limits" are those of open files and file lengths.
     """
     load()
     _limit_resources()
@@ -62,7 +64,7 @@ def confine(folders: Sequence[Path] | None) -> tuple[str, ...]:
 
 
 def load() -> None:
-    """Have the C library found, which takes other programs and files that a confined process has not."""
+    """Load the libraries, which need other programs and files to find the C library. A confined process has neither."""
     if sys.platform == "linux":
         import landlockpy
         import seccompy
@@ -73,7 +75,7 @@ def load() -> None:
 
 
 def _limit_resources() -> None:
-    # A crash on a hostile picture must not fill the disk, nor must anything else.
+    # No core dumps and no written files, so that a hostile image cannot fill the disk.
     for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
         resource.setrlimit(kind, (0, 0))
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -89,7 +91,7 @@ def _drop_privileges() -> Iterator[str]:
     held = (ctypes.c_uint32 * 6)()
     if library.capget(header, held) != 0:
         return
-    # Effective and permitted, then inheritable; twice, as there are 64 of them.
+    # Effective, permitted and inheritable capabilities, 32 bits each; twice, because there are 64 capabilities.
     kept = [held[0] & _CAP_DAC_READ_SEARCH, held[1] & _CAP_DAC_READ_SEARCH, 0, 0, 0, 0]
     if library.capset(header, (ctypes.c_uint32 * 6)(*kept)) == 0:
         yield "capabilities"
@@ -131,10 +133,11 @@ def _filter_calls() -> Iterator[str]:
                 calls.errno(name, errno.EPERM)
             except ValueError:
                 continue  # This architecture has no such call.
-        # A thread, but no process. What clone3 is asked for no filter can see; the C library then takes clone.
+        # Threads are allowed, processes are not. A filter cannot see the flags of clone3; if it is missing, the C
+        # library uses clone.
         calls.errno("clone3", errno.ENOSYS)
         calls.errno("clone", errno.EPERM, args=[ArgCmp(0, CmpOp.MASKED_EQ, 0, _CLONE_THREAD)])
-        # A signal to itself, which is what abort does.
+        # A process may send signals to itself, as abort does.
         for name in ("kill", "tgkill"):
             calls.errno(name, errno.EPERM, args=[ArgCmp(0, CmpOp.NE, os.getpid())])
         calls.load()

@@ -1,4 +1,4 @@
-"""Who may render next: a bounded number at once, the most urgent first, and no tenant or original in every place."""
+"""Decide which renders run: a bounded number, most urgent first, with limits for each tenant and original."""
 
 import threading
 import time
@@ -10,31 +10,31 @@ from itertools import count
 
 
 class Lane(IntEnum):
-    """How urgent a render is; the lowest goes first."""
+    """The urgency of a render. The lowest number goes first."""
 
     ON_DEMAND = 0
-    # Someone waits for the answer, which takes no longer than one original.
+    # A client waits for the answer, and one original does not take long.
     UPLOAD = 1
     INTERACTIVE = 2
     BULK = 3
 
 
 class RendererClosed(RuntimeError):
-    """The renderer is shutting down, or its processes are being ended from outside."""
+    """The renderer is closed, or its processes are ended from outside."""
 
 
 class QueueTimeout(RuntimeError):
-    """No place became free within the time that the caller can wait."""
+    """No process slot became free in the time that the caller can wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadShare:
-    """Whom a render is for. Each of these has a limit of its own, see `Lanes`.
+    """The tenant and original of a render. Each may use a limited share of the process slots, see `Lanes`.
 
     Attributes:
-        tenant: name of the tenant; empty: none, and no limit.
-        original: SHA-256 of the original; empty: not known, and no limit.
-        slow: the render is expected to take long. Limited on demand only.
+        tenant: name of the tenant; no limit if empty.
+        original: SHA-256 of the original; no limit if empty.
+        slow: whether the render is expected to take long. Limited in the on-demand lane only.
     """
 
     tenant: str = ""
@@ -46,11 +46,11 @@ ANYBODY = LoadShare()
 
 
 class Pulse:
-    """Calls back at intervals while its thread waits for something else.
+    """Calls a function at intervals while the thread waits for something else.
 
     Args:
-        beat: what is called; None: nothing ever is.
-        seconds: the time from one call to the next.
+        beat: the function; None means never.
+        seconds: time between calls.
     """
 
     def __init__(self, beat: Callable[[], None] | None = None, seconds: float = 15.0) -> None:
@@ -59,11 +59,11 @@ class Pulse:
         self._due = time.monotonic() + seconds
 
     def remaining(self) -> float | None:
-        """Return the seconds until the next call is due; None: never."""
+        """Return the seconds until the next call is due; None means never."""
         return None if self._beat is None else max(0.0, self._due - time.monotonic())
 
     def beat_if_due(self) -> None:
-        """Call back if it is time; whatever that raises is the caller's to see."""
+        """Call the function if it is due. Its exceptions reach the caller."""
         if self._beat is not None and time.monotonic() >= self._due:
             self._beat()
             self._due = time.monotonic() + self._seconds
@@ -71,29 +71,30 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many of the slots one tenant, one original and all slow renders may have at once.
+    """The number of process slots that one tenant, one original and all slow renders may use at once.
 
-    A render counts those of its own lane and of more urgent ones. So bulk work never
-    keeps an urgent render of the same tenant waiting.
+    A render counts the renders of its own lane and of more urgent lanes. So bulk work does not delay an urgent
+    render of the
+    same tenant.
     """
 
-    slots: int
+    process_slots: int
 
     @property
     def bulk(self) -> int:
-        return max(1, self.slots - 1)
+        return max(1, self.process_slots - 1)
 
     @property
     def tenant(self) -> int:
-        return max(1, self.slots - 1)
+        return max(1, self.process_slots - 1)
 
     @property
     def original(self) -> int:
-        return max(1, self.slots // 2)
+        return max(1, self.process_slots // 2)
 
     @property
     def slow(self) -> int:
-        return max(1, self.slots // 2)
+        return max(1, self.process_slots // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,15 +105,15 @@ class _Ticket:
 
 
 class Lanes:
-    """Admits a bounded number of renders: by lane, then the tenant with the fewest running, then first come.
+    """Limits the number of running renders. The order is: lane, then the tenant with the fewest renders, then arrival.
 
     Args:
-        slots: how many run at once. Bulk work leaves one of them free, so that
-            an urgent render never waits for a whole pack; unless there is but one.
+        process_slots: how many renders run at once. Bulk work leaves one free if there are several, so that an urgent
+            render does not wait for a whole pack.
     """
 
-    def __init__(self, slots: int) -> None:
-        self.places = Places(slots)
+    def __init__(self, process_slots: int) -> None:
+        self.places = Places(process_slots)
         self._changed = threading.Condition()
         self._numbers = count()
         self._waiting: set[_Ticket] = set()
@@ -123,14 +124,17 @@ class Lanes:
     def place(
         self, lane: Lane, pulse: Pulse | None = None, share: LoadShare = ANYBODY, patience: float | None = None
     ) -> Iterator[None]:
-        """Wait for a place in `lane` and hold it for the block.
+        """Wait for a process slot, and hold it for the block.
 
         Args:
-            patience: seconds to wait at most; None: no limit.
+            lane: urgency of the render.
+            pulse: is called while waiting.
+            share: the tenant and original of the render.
+            patience: seconds to wait at most; None means no limit.
 
         Raises:
-            QueueTimeout: no place became free in that time.
-            RendererClosed: closed before a place was free.
+            QueueTimeout: no process slot became free in that time.
+            RendererClosed: closed before one became free.
         """
         ticket = self._queue(lane, share)
         try:
@@ -140,13 +144,13 @@ class Lanes:
             self._leave(ticket)
 
     def close(self) -> None:
-        """Turn away all who wait, now and later; those who run keep their place."""
+        """Refuse all waiting and future callers. Running renders continue."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def waiting(self) -> int:
-        """Return how many callers of any lane wait."""
+        """Return the number of waiting callers in all lanes."""
         with self._changed:
             return len(self._waiting)
 
@@ -170,7 +174,7 @@ class Lanes:
                     return
             if end is not None and time.monotonic() >= end:
                 raise QueueTimeout(f"no render process became free in {patience:g} s")
-            # Outside the lock: a heartbeat may take its time in a database.
+            # Outside the lock, because a heartbeat may wait for a database.
             pulse.beat_if_due()
 
     def _leave(self, ticket: _Ticket) -> None:
@@ -180,7 +184,7 @@ class Lanes:
             self._start_fitting()
 
     def _start_fitting(self) -> None:
-        while len(self._running) < self.places.slots:
+        while len(self._running) < self.places.process_slots:
             fitting = [ticket for ticket in self._waiting if self._fits(ticket)]
             if not fitting:
                 break
@@ -199,12 +203,12 @@ class Lanes:
         if share.original:
             if sum(other.share.original == share.original for other in as_urgent) >= places.original:
                 return False
-            # Work of other lanes on the same original leaves a place as well.
+            # Less urgent work on the same original must leave a process slot free too.
             everywhere = sum(other.share.original == share.original for other in self._running)
-            if everywhere >= max(1, places.slots - 1):
+            if everywhere >= max(1, places.process_slots - 1):
                 return False
         if share.slow and ticket.lane is Lane.ON_DEMAND:
-            # Beside edits and uploads, the last place is for quick renders.
+            # Slow renders leave one process slot free for quick ones, beside edits and uploads.
             urgent = sum(other.lane is not Lane.BULK for other in self._running)
             return urgent < places.tenant and sum(other.share.slow for other in as_urgent) < places.slow
         return True

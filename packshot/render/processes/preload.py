@@ -1,6 +1,6 @@
-"""What the fork server loads once, so that each render process need not.
+"""Modules that the fork server loads once for all render processes.
 
-To import this module takes long: it searches for the C library with other programs. Nothing but the fork server does.
+Importing this module is slow, because it runs other programs to find the C library. Only the fork server imports it.
 """
 
 from packshot.render.processes import child, confine

@@ -1,4 +1,4 @@
-"""An edited file as pieces of the original file, so that it can be sent without being held in memory."""
+"""Describe an edited file by pieces of the original file, so that it can be sent without holding it in memory."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -7,17 +7,17 @@ Piece = tuple[int, int] | bytes | int
 """A range of the original's bytes as (start, stop), inserted bytes, or a number of zero bytes."""
 
 Edit = tuple[int, int, bytes]
-"""Start and stop in the original, and what takes that place, padded with zeros or cut to the same length."""
+"""Start and stop in the original, and the replacement, which is padded with zeros or cut to the same length."""
 
 
 class Pieces:
-    """Collects pieces in the order of the original's bytes. Adjacent ranges become one."""
+    """Collects pieces in the order of the original's bytes. Adjacent ranges are merged."""
 
     def __init__(self) -> None:
         self.list: list[Piece] = []
 
     def keep(self, start: int, stop: int) -> None:
-        """Keep the bytes from `start` to `stop` of the original."""
+        """Keep the original's bytes from `start` to `stop`."""
         if start >= stop:
             return
         last = self.list[-1] if self.list else None
@@ -27,7 +27,7 @@ class Pieces:
             self.list.append((start, stop))
 
     def insert(self, data: bytes) -> None:
-        """Insert bytes that the original does not have here."""
+        """Insert new bytes."""
         if data:
             self.list.append(data)
 
@@ -36,15 +36,15 @@ def edited_in_place(size: int, edits: Iterable[Edit]) -> list[Piece]:
     """Return the pieces of a file of `size` bytes in which each edit overwrites its range.
 
     Raises:
-        ValueError: an edit lies outside of the file, or two overlap.
+        ValueError: an edit lies outside the file, or two overlap.
     """
     ordered = sorted(edit for edit in edits if edit[0] < edit[1])
     if any(first[1] > second[0] for first, second in pairwise(ordered)):
-        raise ValueError("two ranges that are to be overwritten overlap")
+        raise ValueError("two overwritten ranges overlap")
     pieces, at = Pieces(), 0
     for start, stop, data in ordered:
         if start < 0 or stop > size:
-            raise ValueError("a range that is to be overwritten lies outside of the file")
+            raise ValueError("an overwritten range lies outside the file")
         pieces.keep(at, start)
         data = data[: stop - start]
         pieces.insert(data)
@@ -56,7 +56,7 @@ def edited_in_place(size: int, edits: Iterable[Edit]) -> list[Piece]:
 
 
 def length_of(pieces: Sequence[Piece]) -> int:
-    """Return how many bytes the edited file has."""
+    """Return the length of the edited file in bytes."""
     return sum(_length(piece) for piece in pieces)
 
 
@@ -67,10 +67,14 @@ def _length(piece: Piece) -> int:
 
 
 def check_pieces(pieces: Sequence[Piece], size: int, most_inserted: int) -> None:
-    """Check pieces that a render process has answered.
+    """Check pieces that a render process has returned.
+
+    Args:
+        size: length of the original in bytes.
+        most_inserted: bytes that all pieces together may insert.
 
     Raises:
-        ValueError: they are not in order, not within a file of `size` bytes, or insert more than `most_inserted`.
+        ValueError: the pieces are out of order, lie outside the original, or insert too much.
     """
     at = inserted = zeros = 0
     for piece in pieces:

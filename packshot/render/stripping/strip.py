@@ -1,8 +1,9 @@
 """Remove the metadata of an original without encoding it again.
 
-Pixels, colour profile and orientation stay as they are. EXIF, XMP, IPTC, comments, thumbnails and everything that
-follows the picture in its file go. What stays is named; a part that is not known goes. Where the tenant keeps credits,
-the same text stays as in its variants, as the EXIF tags `Artist` and `Copyright`.
+Pixels, colour profile and orientation stay. EXIF, XMP, IPTC, comments, thumbnails and everything after the image are
+removed. Parts are kept by an allow list, so unknown parts are removed too. If the tenant keeps credits, they stay as
+in
+its variants: as the EXIF tags `Artist` and `Copyright`.
 
 The result is a list of pieces, see `packshot.render.stripping.pieces`.
 """
@@ -30,7 +31,7 @@ from packshot.render.stripping.strip_png import png_metadata, strip_png
 from packshot.render.stripping.strip_tiff import strip_tiff
 
 STRIP_REVISION = 4
-"""Part of the entity tag of stripped originals. Raise it when the same original gives other bytes."""
+"""Part of the entity tag of stripped originals. Raise it when the bytes of a stripped original change."""
 
 MAX_PIECES = 65_536
 MAX_INSERTED_BYTES = 2**20
@@ -48,14 +49,14 @@ _STRIPPERS: dict[str, Callable[[bytes, bytes | None], list[Piece]]] = {
 
 
 def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
-    """Return the pieces of an original without its metadata.
+    """Return the pieces of a stripped original.
 
     Args:
-        credits: the original's copyright and credit lines are kept.
+        credits: whether the credits stay.
 
     Raises:
         UnsupportedMedia, TooLarge: as `inspect` does.
-        Unrenderable: the file's structure is damaged, so that metadata may be left in it.
+        Unrenderable: the structure of the file is damaged, so metadata might remain in it.
     """
     source, header = open_original(data, limits)
     try:
@@ -68,8 +69,8 @@ def strip(data: bytes, limits: Limits, *, credits: bool) -> list[Piece]:
             raise ValueError(f"more than {MAX_INSERTED_BYTES} rewritten bytes")
     except (ValueError, IndexError, struct.error) as error:
         raise Unrenderable(
-            "The metadata of this picture cannot be removed without encoding it again.",
-            expected="a file whose parts can be told apart",
+            "The metadata of this image cannot be removed without encoding it again.",
+            expected="a file with distinguishable parts",
             got=str(error),
         ) from error
     return pieces
@@ -79,13 +80,13 @@ def _kept_exif(source: ImageFile, *, credits: bool) -> bytes | None:
     try:
         return kept_exif(source, credits=credits)
     except DAMAGE:
-        # Credits that cannot be read are no reason to keep the original back.
+        # An original with unreadable credits is stripped of them.
         return kept_exif(source, credits=False)
 
 
 def _with_metadata(data: bytes, source: ImageFile) -> ImageFile:
-    # The metadata of a PNG may come after its pixels, where Pillow sees it only by decoding them.
+    # The metadata of a PNG may follow its pixels. Pillow reads such metadata only after decoding.
     if sniff(data) != "png":
         return source
-    with refused_if_damaged("The picture is damaged: its metadata cannot be read."):
+    with refused_if_damaged("The image is damaged: its metadata cannot be read."):
         return READERS["png"](BytesIO(png_metadata(png.readable(data, MAX_PROFILE_BYTES).data)))

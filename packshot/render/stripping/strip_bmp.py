@@ -1,4 +1,4 @@
-"""Remove what is not the picture from a BMP, in place, as its header says where the pixels begin."""
+"""Strip a BMP in place, because its header holds the offset of the pixels."""
 
 import struct
 
@@ -9,20 +9,20 @@ _FILE_HEADER = 14
 _CORE_HEADER, _INFO_HEADER, _V5_HEADER = 12, 40, 124
 _MASKS = {3: 12, 6: 16}
 _OS2_HEADER = 64
-# Run-length compression: how many pixels are in a byte.
+# Run-length compressions, with the number of pixels per byte.
 _RUNS = {1: 1, 2: 2}
-# Kinds of colour profile in a header of version 5: one in the file, and the path of one outside of it.
+# Type of an embedded colour profile in a version 5 header. A linked profile has another type.
 _EMBEDDED = b"DEBM"
 _PROFILE_AT = _FILE_HEADER + 112
 
 
 def strip_bmp(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a BMP: overwrite what lies between the colours and the pixels, and what follows the pixels.
+    """Strip a BMP: overwrite everything between palette and pixels, and everything after the pixels.
 
-    It has no metadata of its own, and no place for any.
+    A BMP has no metadata, and no place for EXIF, so `exif` is ignored.
 
     Raises:
-        struct.error: the header ends early.
+        struct.error: the header is truncated.
     """
     offset, header = struct.unpack_from("<II", data, 10)
     fields = data[_FILE_HEADER + 4 : _FILE_HEADER + header].ljust(_INFO_HEADER, b"\0")
@@ -36,7 +36,7 @@ def strip_bmp(data: bytes, exif: bytes | None) -> list[Piece]:
     table = _FILE_HEADER + header + masks + entries * (3 if header == _CORE_HEADER else 4)
     rows = (width * bits + 31) // 32 * 4 * abs(height)
     if offset < _FILE_HEADER + header:
-        # The pixels begin where the reader has got to.
+        # The offset is invalid. Readers start the pixels at their current position, so nothing is overwritten.
         return edited_in_place(len(data), [])
     if compression in _RUNS:
         end = _end_of_runs(data, offset, _RUNS[compression])
@@ -52,7 +52,7 @@ def strip_bmp(data: bytes, exif: bytes | None) -> list[Piece]:
 
 
 def _end_of_runs(data: bytes, at: int, pixels_a_byte: int) -> int:
-    """Return where the runs of a compressed picture end: behind their end mark, or with the file."""
+    """Return where the runs end: after the end mark, or at the end of the file."""
     while at + 1 < len(data):
         count, value = data[at], data[at + 1]
         at += 2
@@ -63,7 +63,7 @@ def _end_of_runs(data: bytes, at: int, pixels_a_byte: int) -> int:
         if value == 2:
             at += 2
         elif value:
-            # That many pixels follow one by one, in an even number of bytes.
+            # This many uncompressed pixels follow, in an even number of bytes.
             length = -(-value // pixels_a_byte)
             at += length + (length & 1)
     return len(data)

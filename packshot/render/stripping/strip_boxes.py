@@ -1,6 +1,6 @@
-"""Remove the metadata of AVIF and HEIC files in place, as offsets in them are counted from the file's beginning.
+"""Strip AVIF and HEIC files in place, because they contain offsets from the file's beginning.
 
-Items of metadata are overwritten and stay as items. Boxes of metadata become free space. The file keeps its length.
+Metadata items are overwritten, but stay as items. Metadata boxes become free space. The file keeps its length.
 """
 
 import struct
@@ -10,15 +10,15 @@ from packshot.render.formats.profiles import profile_length
 from packshot.render.stripping.pieces import Edit, Piece, edited_in_place
 
 _EXIF_PREFIX = b"Exif\0\0"
-# The smallest EXIF data: no tag.
+# The shortest EXIF data: no tag.
 _EMPTY_EXIF = b"MM\0*\0\0\0\x08\0\0\0\0\0\0"
 
-# Every other box at the top is metadata of a maker: a video, a map of depths, a signature.
+# Top-level boxes that stay. Others are metadata of camera makers: videos, depth maps, signatures.
 _TOP = {b"ftyp", b"styp", b"meta", b"moov", b"mdat", b"free", b"skip", b"wide"}
 _FREE = {b"free", b"skip", b"wide"}
 _CONTAINERS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"meta", b"iprp", b"ipco", b"stsd"}
 _METADATA_BOXES = {b"udta", b"uuid"}
-# Properties that draw a picture. Others describe it: names, tags, times, cameras.
+# Properties that affect pixels. Others are descriptions: names, tags, times, cameras.
 _PROPERTIES = {
     b"ispe", b"pixi", b"pasp", b"colr", b"clap", b"irot", b"imir", b"auxC", b"lsel", b"a1op", b"a1lx", b"rloc", b"iscl",
     b"av1C", b"hvcC", b"lhvC", b"avcC", b"vvcC", b"evcC", b"jpgC", b"j2kH", b"tols", b"oinf",
@@ -27,11 +27,11 @@ _PROPERTIES = {
 }  # fmt: skip
 _PROFILES = (b"prof", b"rICC")
 _PROFILE_TYPE_BYTES = 4
-# Bytes of a list of sample entries, and of an entry of pictures, before the boxes in them.
+# Bytes of a sample description box and of a visual sample entry before their child boxes.
 _SAMPLE_LIST_BYTES, _SAMPLE_ENTRY_BYTES = 8, 78
 _METADATA_ITEMS = {b"Exif", b"mime", b"uri "}
 
-# What stands behind the boxes at the top and is none: trailers of some phones.
+# Stands for data after the top-level boxes that are not a box, such as trailers of some phones.
 _NO_BOX = b""
 
 _MAX_DEPTH = 8
@@ -39,15 +39,15 @@ _MAX_ITEMS = 65_536
 
 
 def strip_boxes(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip an AVIF or HEIC: overwrite EXIF and XMP items and the boxes of makers.
+    """Strip an AVIF or HEIC: overwrite EXIF and XMP items, and the boxes of camera makers.
 
-    Orientation is a property of the item that is shown, and stays.
+    The orientation is an item property and stays.
 
     Args:
-        exif: what is kept, as `Image.Exif.tobytes` returns it, where the file had EXIF data of at least that length.
+        exif: EXIF to keep, as `Image.Exif.tobytes` returns it. It needs an EXIF item of at least that length.
 
     Raises:
-        ValueError: a box or an item's data is longer than the file, or its place cannot be told.
+        ValueError: a box or an item is longer than the file, or the place of an item is unknown.
     """
     edits = list(_unused(data))
     for kind, at, body, end in _top(data):
@@ -63,7 +63,7 @@ def strip_boxes(data: bytes, exif: bytes | None) -> list[Piece]:
 
 
 def _top(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield the boxes at the top as `_boxes` does. What follows the picture and is no box has the kind `_NO_BOX`."""
+    """Yield the top-level boxes like `_boxes`. Data after the image that are not a box have the type `_NO_BOX`."""
     at, has_meta = 0, False
     while at < len(data):
         try:
@@ -78,11 +78,11 @@ def _top(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
 
 
 def _unused(data: bytes) -> Iterator[Edit]:
-    """Yield the parts of media data that belong to no item, as editors leave them behind."""
+    """Overwrite media data that belong to no item. Editors leave such data behind."""
     boxes = list(_top(data))
     metas = [(body + 4, end) for kind, _, body, end in boxes if kind == b"meta"]
     if len(metas) != 1 or any(kind == b"moov" for kind, _, _, _ in boxes):
-        # The samples of a movie are told otherwise.
+        # A movie describes the places of its samples in another way.
         return
     inner = {kind: (body, end) for kind, _, body, end in _boxes(data, *metas[0])}
     if b"iloc" not in inner:
@@ -123,7 +123,7 @@ def _inside(data: bytes, kind: bytes, body: int, end: int, exif: bytes | None, d
         if kind == b"ipco":
             edits += [] if inner in _PROPERTIES else _freed(at, inside, stop)
         elif inner in _METADATA_BOXES or (inner == b"meta" and kind != b"meta"):
-            # The metadata of a movie or a track; the picture's is at the top.
+            # Metadata of a movie or track. The `meta` box of the image is at the top level.
             edits += _freed(at, inside, stop)
         else:
             edits += _inside(data, inner, inside, stop, exif, depth + 1)
@@ -131,7 +131,7 @@ def _inside(data: bytes, kind: bytes, body: int, end: int, exif: bytes | None, d
 
 
 def _profiles(data: bytes, at: int, end: int) -> Iterator[Edit]:
-    """Yield the parts of colour profiles that are none: those that are not sound, and what follows a profile."""
+    """Overwrite invalid colour profiles, and the bytes after valid ones."""
     for kind, _, body, stop in _boxes(data, at, end):
         if kind == b"colr" and data[body : body + _PROFILE_TYPE_BYTES] in _PROFILES:
             start = body + _PROFILE_TYPE_BYTES
@@ -139,7 +139,7 @@ def _profiles(data: bytes, at: int, end: int) -> Iterator[Edit]:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-    """Yield kind, start, start of the body and end of each box."""
+    """Yield each box as its type, start, start of the content, and end."""
     while at < end:
         length, header = int.from_bytes(data[at : at + 4], "big"), 8
         if length == 1:
@@ -147,7 +147,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int, in
         elif length == 0:
             length = end - at
         if length < header or at + length > end:
-            raise ValueError("a box that is longer than what it is in")
+            raise ValueError("a box that is longer than its parent")
         yield data[at + 4 : at + 8], at, at + header, at + length
         at += length
 
@@ -160,7 +160,7 @@ def _items(data: bytes, start: int, end: int, exif: bytes | None) -> Iterator[Ed
     if not any(kind in _METADATA_ITEMS for kind in kinds.values()):
         return
     if b"iloc" not in boxes:
-        raise ValueError("items without their places")
+        raise ValueError("items without locations")
     idat = boxes.get(b"idat", (0, 0))[0]
     for item, extents in _item_places(data, *boxes[b"iloc"], idat):
         if kinds.get(item) not in _METADATA_ITEMS:
@@ -168,7 +168,7 @@ def _items(data: bytes, start: int, end: int, exif: bytes | None) -> Iterator[Ed
         kept = b""
         if kinds[item] == b"Exif":
             room = sum(stop - at for at, stop in extents)
-            # Four bytes say how far the header is from here.
+            # The first four bytes are the offset of the TIFF header.
             exif_item = bytes(4) + (exif or _EXIF_PREFIX + _EMPTY_EXIF).removeprefix(_EXIF_PREFIX)
             kept = exif_item if len(exif_item) <= room else (bytes(4) + _EMPTY_EXIF)[:room]
             exif = None
@@ -178,13 +178,13 @@ def _items(data: bytes, start: int, end: int, exif: bytes | None) -> Iterator[Ed
 
 
 def _item_kinds(data: bytes, body: int, end: int) -> dict[int, bytes]:
-    # `iinf` counts its entries in 16 bits, from version 1 on in 32.
+    # `iinf` has a 16-bit number of entries in version 0, and a 32-bit number in later versions.
     kinds = {}
     for kind, _, at, _ in _boxes(data, body + (8 if data[body] else 6), end):
         version = data[at]
         if kind != b"infe" or version < 2:
             raise ValueError("items without a type")
-        # Id of 16 bits, from version 3 on of 32, and the index of its protection.
+        # Item id of 16 bits, or of 32 bits from version 3 on, then the protection index.
         width = 2 if version == 2 else 4
         item = int.from_bytes(data[at + 4 : at + 4 + width], "big")
         kinds[item] = data[at + 6 + width : at + 10 + width]
@@ -202,7 +202,7 @@ def _item_places(data: bytes, body: int, end: int, idat: int) -> Iterator[tuple[
     def number(width: int) -> int:
         nonlocal at
         if at + width > end:
-            raise ValueError("places of items that are longer than their box")
+            raise ValueError("item locations that are longer than their box")
         at += width
         return int.from_bytes(data[at - width : at], "big")
 
@@ -221,7 +221,7 @@ def _item_places(data: bytes, body: int, end: int, idat: int) -> Iterator[tuple[
             length = number(length_size)
             if method == 1:
                 start += idat
-            # Without a length the extent is the rest of the file.
+            # Without a length, the extent reaches to the end of the file.
             extents.append((start, start + length if length else len(data)))
         if method > 1:
             extents = [(-1, 0)]

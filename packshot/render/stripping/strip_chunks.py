@@ -1,4 +1,4 @@
-"""Remove the metadata of WebP and GIF files, which are sequences of chunks and blocks."""
+"""Strip WebP and GIF files, which are sequences of chunks and blocks."""
 
 import struct
 from collections.abc import Iterator
@@ -21,12 +21,16 @@ _GIF_PROFILE = b"ICCRGBG1012"
 
 
 def strip_webp(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a WebP: keep the chunks of the picture, its frames and its colour profile.
+    """Strip a WebP: keep the chunks of the image, its frames and its colour profile.
 
-    A chunk that does not end inside of the file, and what follows it, goes.
+    A truncated chunk is removed, with everything after it.
+
+    Args:
+        exif: EXIF to keep, as `Image.Exif.tobytes` returns it.
 
     Raises:
-        ValueError: a part of the picture is longer than the file, or than its frame.
+        ValueError: a chunk of the image is longer than the file or than its frame, or the file has no header for
+        EXIF.
     """
     body = Pieces()
     extended = data[12:16] == b"VP8X"
@@ -36,11 +40,11 @@ def strip_webp(data: bytes, exif: bytes | None) -> list[Piece]:
     chunks, is_sound = webp.read_chunks(data)
     if not is_sound and not webp.has_pictures(data, chunks):
         raise ValueError("a chunk that is longer than the file")
-    # Readers take the first profile.
+    # Readers use the first profile.
     profile = next((chunk for chunk in chunks if chunk.kind == b"ICCP"), None)
     profile_bytes = 0 if profile is None else profile_length(data[profile.start + 8 : profile.end])
     for kind, start, end in chunks:
-        # Chunks end at even places; the last byte of a file may lack.
+        # Chunks are padded to an even length. The padding may be missing at the end of the file.
         stop = min(end + (end - start & 1), len(data))
         if kind == b"VP8X" and start == 12:
             flags = data[start + 8] & ~(_WEBP_EXIF | _WEBP_XMP) | (_WEBP_EXIF if exif is not None else 0)
@@ -86,17 +90,17 @@ def _riff_chunks(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, i
         stop = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
         if stop > end:
             raise ValueError("a chunk that is longer than the file")
-        # Chunks end at even places; the last byte of a file may lack.
+        # Chunks are padded to an even length. The padding may be missing at the end of the file.
         stop = min(stop + (stop & 1), end)
         yield data[at : at + 4], at, stop
         at = stop
 
 
 def strip_gif(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a GIF: keep frames, their times and the repetitions. It has no place for credits.
+    """Strip a GIF: keep frames, their durations and the number of repetitions. It has no place for EXIF.
 
     Raises:
-        IndexError: the file ends inside of a block.
+        IndexError: the file ends within a block.
     """
     pieces = Pieces()
     at = 13 + _colours(data[10])
@@ -124,7 +128,7 @@ def strip_gif(data: bytes, exif: bytes | None) -> list[Piece]:
 
 
 def _gif_repeats(data: bytes, at: int) -> bytes:
-    """Return the blocks of a number of repetitions (1, two bytes) and of a buffer's size (2, four bytes)."""
+    """Return the sub-blocks for the number of repetitions (type 1) and the buffer size (type 2)."""
     kept = b""
     while length := data[at]:
         if data[at : at + 2] in (b"\x03\x01", b"\x05\x02"):
@@ -134,7 +138,7 @@ def _gif_repeats(data: bytes, at: int) -> bytes:
 
 
 def _is_gif_profile(data: bytes, start: int, end: int) -> bool:
-    """Whether the blocks of an application are a sound profile, and nothing more."""
+    """Return whether the blocks of an application extension hold exactly a valid profile."""
     profile, at = bytearray(), start + 14
     while at < end and (length := data[at]) and len(profile) <= MAX_PROFILE_BYTES:
         profile += data[at + 1 : at + 1 + length]

@@ -1,7 +1,8 @@
-"""Remove the metadata of JPEG files, which are sequences of segments and scans.
+"""Strip JPEG files, which are sequences of segments and scans.
 
-The entropy-coded data of a scan stay as they are up to the next marker. Bytes that an encoder left there behind the
-last pixel stay too: only decoding every code would tell where the codes end.
+The entropy-coded data of a scan stay up to the next marker. Bytes after the last pixel stay too, because only
+decoding
+could find the end of the codes.
 """
 
 import re
@@ -16,24 +17,26 @@ _END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _SCAN, _END = 0xDA, 0xD9
 _JFIF_SEGMENT, _EXIF_SEGMENT, _PROFILE_SEGMENT, _ADOBE_SEGMENT = 0xE0, 0xE1, 0xE2, 0xEE
 _STANDALONE = {0x01, *range(0xD0, 0xD9)}
-# Frames, Huffman tables and arithmetic coding; quantisation tables and restarts. Decoders check how long these are.
+# Frame headers, then all segments that affect pixels: Huffman tables, arithmetic coding, scans, quantisation tables and
+# restart intervals. Decoders check their lengths.
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _DRAWING = {*_FRAMES, 0xC4, 0xCC, _SCAN, 0xDB, 0xDD}
 
 _PROFILE_NAME = b"ICC_PROFILE\0"
-# The name, which part it is, and of how many.
+# The name, the number of the part, and the number of parts.
 _PROFILE_HEAD = len(_PROFILE_NAME) + 2
 _LENGTH_BYTES = 2
 
-# Where a segment's marker is, and the range of its part of the profile.
+# The position of a segment's marker, and the range of its part of the profile.
 _Part = tuple[int, int, int]
 
 
 def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a JPEG: keep what draws it, JFIF, Adobe and a sound colour profile; drop what follows its end.
+    """Strip a JPEG: keep segments that affect pixels, JFIF, Adobe and a valid colour profile. Drop everything after its
+    end.
 
     Args:
-        exif: what is kept of it, as `Image.Exif.tobytes` returns it; None: nothing.
+        exif: EXIF to keep, as `Image.Exif.tobytes` returns it; None for none.
 
     Raises:
         ValueError: a segment is longer than the file.
@@ -45,7 +48,7 @@ def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
     pending = b"" if exif is None else _segment(_EXIF_SEGMENT, exif)
     profile = _profile_parts(data)
     while (marker := _MARKER.search(data, at)) is not None:
-        # Fill bytes, and what stands between segments, is skipped by decoders.
+        # Decoders skip fill bytes and other bytes between segments.
         start, at, kind = marker.start(), marker.end(), data[marker.end() - 1]
         if kind in _STANDALONE:
             continue
@@ -54,14 +57,14 @@ def strip_jpeg(data: bytes, exif: bytes | None) -> list[Piece]:
             return pieces.list
         stop = _segment_end(data, kind, at)
         if stop > len(data) and has_scan and kind not in _DRAWING:
-            # Metadata that the file ends in, behind all of the pixels.
+            # The file ends within metadata after all pixels.
             pieces.insert(bytes((0xFF, _END)))
             return pieces.list
         if stop > len(data) or stop < at + _LENGTH_BYTES:
             raise ValueError("a segment that is longer than the file")
         body, at = data[at + _LENGTH_BYTES : stop], stop
         if kind == _JFIF_SEGMENT and body[:5] == b"JFIF\0" and len(body) >= 14:
-            # Without its thumbnail.
+            # Drop the JFIF thumbnail.
             pieces.insert(_segment(_JFIF_SEGMENT, body[:12] + b"\0\0"))
             continue
         pieces.insert(pending)
@@ -87,21 +90,21 @@ def _segment(kind: int, body: bytes) -> bytes:
 
 
 def _segment_end(data: bytes, kind: int, at: int) -> int:
-    """Return where a segment ends whose length is at `at`."""
+    """Return the end of a segment whose length field is at `at`."""
     length = int.from_bytes(data[at : at + _LENGTH_BYTES], "big")
-    # The length counts its own bytes. Decoders take less for an empty segment where they skip it.
+    # The length includes its own two bytes. Where decoders skip a segment, they take less for an empty one.
     return at + (length if kind in _DRAWING else max(length, _LENGTH_BYTES))
 
 
 def _profile_parts(data: bytes) -> dict[int, tuple[bytes, int, int]]:
-    """Return the segments of the colour profile that are kept; none: it is missing, incomplete or not sound.
+    """Return the segments of the colour profile that are kept; empty if it is missing, incomplete or invalid.
 
     Returns:
-        By the place of its marker, the head of each segment, and the range of its part of the profile.
+        By position of the marker: the new head of the segment, and the range of its part of the profile.
     """
     before_frame, before_scan = _all_profile_parts(data)
     for found in (before_frame, before_scan):
-        # As Pillow puts it together: in the order of the numbers, if there are as many parts as the first one says.
+        # Combined as in Pillow: ordered by number, if there are as many parts as the first one says.
         parts = sorted(found, key=lambda part: data[part[1] - 2 : part[2]])
         if not parts or data[parts[0][1] - 1] != len(parts):
             continue
@@ -122,7 +125,9 @@ def _profile_parts(data: bytes) -> dict[int, tuple[bytes, int, int]]:
 
 
 def _all_profile_parts(data: bytes) -> tuple[Sequence[_Part], Sequence[_Part]]:
-    """Return the parts of a colour profile before the frame header, where Pillow looks, and before the scan."""
+    """Return the parts of a colour profile before the frame header, where Pillow looks, and those before the first
+    scan.
+    """
     parts: list[_Part] = []
     before_frame: list[_Part] | None = None
     at = 2

@@ -1,4 +1,4 @@
-"""Remove the metadata of PNG files, which are sequences of chunks. Compressed pixels stay as they are."""
+"""Strip PNG files, which are sequences of chunks. Compressed pixels stay unchanged."""
 
 import struct
 import zlib
@@ -10,7 +10,7 @@ from packshot.render.formats.profiles import MAX_PROFILE_BYTES, profile_length
 from packshot.render.stripping.pieces import Piece, Pieces
 
 _EXIF_PREFIX = b"Exif\0\0"
-# Ancillary chunks that stay, and how many bytes may be in each.
+# Ancillary chunks that are kept, with their allowed lengths in bytes.
 _LENGTHS: dict[bytes, Container[int]] = {
     b"gAMA": (4,),
     b"cHRM": (32,),
@@ -27,19 +27,22 @@ _LENGTHS: dict[bytes, Container[int]] = {
 _COLOURS = {b"gAMA", b"cHRM", b"sRGB", b"iCCP"}
 _HEADER_BYTES = 13
 _COLOUR_KIND, _PALETTE = png.SIGNATURE_BYTES + 17, 3
-# Every profile is called so, as its own name may be any text.
+# Every kept profile gets this name, because its own name may be any text.
 _PROFILE_NAME = b"ICC Profile"
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
 _METADATA = {b"IHDR", b"eXIf", b"iTXt"}
 
 
 def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip a PNG: keep its pixels and what is said of colours, density and animation; drop broken chunks.
+    """Strip a PNG: keep pixels, colours, density and animation. Drop broken chunks.
 
-    Critical chunks that are not known are dropped too, as the picture is drawn without them.
+    Unknown critical chunks are dropped too, since the image is drawn without them.
+
+    Args:
+        exif: EXIF to keep, as `Image.Exif.tobytes` returns it.
 
     Raises:
-        ValueError: a chunk of the picture is longer than the file, or there are two headers.
+        ValueError: a chunk of the image is longer than the file, or there are two headers.
     """
     pieces = Pieces()
     pieces.keep(0, png.SIGNATURE_BYTES)
@@ -64,7 +67,7 @@ def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
             else:
                 pieces.insert(_chunk(kind, body[:_HEADER_BYTES]))
         elif png.is_critical(kind):
-            # Only a picture of palette colours needs its palette.
+            # Only a palette image needs its palette.
             if kind == b"IDAT" or (kind == b"PLTE" and data[_COLOUR_KIND] == _PALETTE):
                 pieces.keep(chunk.start, chunk.end)
                 palette_entries = len(body) // 3 if kind == b"PLTE" else palette_entries
@@ -74,10 +77,10 @@ def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
         elif kind in seen or not png.has_checksum(data, chunk):
             continue
         elif kind in _COLOURS and seen & {b"PLTE", b"IDAT"}:
-            # Readers look for these before the palette only, which may be dropped.
+            # Readers use these only before the palette, which may be dropped.
             continue
         elif kind in _COLOURS and profile is not None and profile.length == 0:
-            # Where readers find a profile, sound or not, they look for no other colours.
+            # If readers find a profile, valid or not, they ignore other colour chunks.
             continue
         elif profile is not None and chunk == profile.chunk:
             _keep_profile(pieces, data, profile)
@@ -93,13 +96,14 @@ def strip_png(data: bytes, exif: bytes | None) -> list[Piece]:
 
 
 class _Profile(NamedTuple):
-    """The chunk that readers take the colour profile from.
+    """The chunk from which readers take the colour profile.
 
     Attributes:
-        name_bytes: of its name.
-        profile: not compressed.
-        length: how many of these bytes are the profile; 0: it is not sound.
-        is_whole: nothing follows the compressed data.
+        chunk: its place in the file.
+        name_bytes: length of the profile's name.
+        profile: the decompressed data.
+        length: bytes of `profile` that are the profile; 0 if it is invalid.
+        is_whole: whether nothing follows the compressed data.
     """
 
     chunk: png.Chunk
@@ -123,7 +127,7 @@ def _find_profile(data: bytes, chunks: Sequence[png.Chunk]) -> _Profile | None:
 
 
 def _keep_profile(pieces: Pieces, data: bytes, profile: _Profile) -> None:
-    """Keep a sound profile under the fixed name, without what follows it."""
+    """Keep a valid profile under the fixed name, without data after it."""
     start, end = profile.chunk.start + 8, profile.chunk.end - 4
     compressed = start + profile.name_bytes + 2
     head = _PROFILE_NAME + b"\0\0"
@@ -138,7 +142,7 @@ def _keep_profile(pieces: Pieces, data: bytes, profile: _Profile) -> None:
 
 
 def png_metadata(data: bytes) -> bytes:
-    """Return a PNG with the header and the metadata of another, whose chunks are sound, and no pixels."""
+    """Return a PNG with the header and the metadata of `data`, whose chunks are valid, and without pixels."""
     chunks = [data[chunk.start : chunk.end] for chunk in png.read_chunks(data) if chunk.kind in _METADATA]
     return b"".join((data[: png.SIGNATURE_BYTES], *chunks, _chunk(b"IDAT", b""), _chunk(b"IEND", b"")))
 

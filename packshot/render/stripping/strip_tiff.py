@@ -1,8 +1,10 @@
-"""Remove the metadata of TIFF files in place, as offsets in them are counted from the file's beginning.
+"""Strip TIFF files in place, because they contain offsets from the file's beginning.
 
-What the picture needs is found and stays: the header, the directories with the tags that decoders read, the values of
-these tags, and the strips, tiles and tables that they name. All other bytes become zero, so nothing survives in a gap,
-after the picture, or in a directory that nothing leads to. The file keeps its length.
+These parts stay: the header, the directories with the tags that decoders read, the values of these tags, and the
+strips,
+tiles and tables that they point to. All other bytes become zero, so nothing remains in a gap, after the image, or in
+an
+unreachable directory. The file keeps its length.
 """
 
 from bisect import bisect_right
@@ -19,27 +21,29 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _ROWS, _PLANAR = 2
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _ORIENTATION, _ARTIST, _COPYRIGHT = 274, 315, 33432
 _STRIPS, _TILES = 273, 324
-# Tags of offsets, and those of the lengths of what stands there; the last pair is a whole file of old JPEG.
+# Tags of offsets, with the tags of the lengths there. The last pair is a whole file of old-style JPEG.
 _PARTS = {_STRIPS: 279, _TILES: 325, 513: 514}
-# Tables of old JPEG. A Huffman table begins with the numbers of its symbols.
+# Tables of old-style JPEG. A Huffman table begins with its numbers of symbols by code length.
 _QUANTIZATION_TABLES, _HUFFMAN_TABLES = 519, (520, 521)
 _QUANTIZATION_BYTES, _HUFFMAN_HEAD_BYTES = 64, 16
 _UNCOMPRESSED, _SEPARATE_PLANES, _YCBCR = 1, 2, 6
 _SHORT, _ASCII = 3, 2
-# Writers align parts. A gap as short as that stays, since each gap makes two pieces more.
+# Writers align parts. Gaps up to this many bytes stay, because each overwritten gap adds two pieces.
 _MAX_PADDING = 3
 
 
 def strip_tiff(data: bytes, exif: bytes | None) -> list[Piece]:
-    """Strip every directory of a TIFF.
+    """Strip all directories of a TIFF.
 
     Args:
-        exif: orientation and credits that are kept, as `Image.Exif.tobytes` returns them. A credit stays where the
-            removed bytes leave room for it.
+        exif: orientation and credits to keep, as `Image.Exif.tobytes` returns them. A credit stays only if the
+        removed bytes
+            leave enough room for it.
 
     Raises:
-        ValueError: a directory lies outside of the file or within the picture, there are too many, or the length of a
-            part is not known.
+        ValueError: a directory lies outside the file or within the image, there are too many directories, or the
+        length of
+            a part is unknown.
     """
     tiff = Tiff(data, "little" if data[:2] == b"II" else "big", is_big=43 in data[2:4])
     directories = list(read_directories(tiff))
@@ -60,13 +64,13 @@ def strip_tiff(data: bytes, exif: bytes | None) -> list[Piece]:
         missing = {tag: value for tag, value in added.items() if tag not in entries}
         start, stop = _place(tiff, directory, len(entries) + len(missing), room)
         size = (stop - start - tiff.count_bytes - tiff.offset_bytes) // (4 + 2 * tiff.offset_bytes)
-        # The orientation comes first, in case that there is no room for all.
+        # Lowest tag first, so the orientation takes precedence if the room is short.
         for tag, value in sorted(missing.items()):
             if len(entries) < size and (spelled := _spell_entry(tiff, tag, value, room, edits)) is not None:
                 entries[tag] = spelled
         edits.append((start, stop, _spell_directory(tiff, entries, directory.next_at)))
         if start != directory.place[0]:
-            # The first directory, as only that has got more tags. The header says where it is.
+            # Only the first directory gets more tags, and the header holds its position.
             edits.append(_header_edit(tiff, start))
         added = Image.Exif()
     edits += ((start, stop, b"") for start, stop in room)
@@ -74,10 +78,10 @@ def strip_tiff(data: bytes, exif: bytes | None) -> list[Piece]:
 
 
 def _parts(tiff: Tiff, tags: Mapping[int, Entry]) -> Iterator[Range]:
-    """Yield the ranges of the strips and tiles that a directory names."""
+    """Yield the ranges of the strips and tiles of a directory."""
     for offsets_tag, lengths_tag in _PARTS.items():
         offsets, lengths = _numbers(tiff, tags, offsets_tag), _numbers(tiff, tags, lengths_tag)
-        # What the samples take is certain; what the file says of it may be too little, or cover what hides behind.
+        # Lengths in the file may be too short, or large enough to cover hidden data. Calculated lengths are exact.
         calculated = _uncompressed_lengths(tiff, tags, offsets_tag)
         for offset, length in zip_longest(offsets, (calculated or lengths)[: len(offsets)], fillvalue=0):
             if offset and not length:
@@ -87,7 +91,7 @@ def _parts(tiff: Tiff, tags: Mapping[int, Entry]) -> Iterator[Range]:
 
 
 def _tables(tiff: Tiff, tags: Mapping[int, Entry]) -> Iterator[Range]:
-    """Yield the ranges of the tables of old JPEG that a directory names."""
+    """Yield the ranges of the old-style JPEG tables of a directory."""
     for offset in _numbers(tiff, tags, _QUANTIZATION_TABLES):
         yield offset, offset + _QUANTIZATION_BYTES
     for tag in _HUFFMAN_TABLES:
@@ -105,7 +109,11 @@ def _number(tiff: Tiff, tags: Mapping[int, Entry], tag: int, otherwise: int) -> 
 
 
 def _check_apart(parts: Iterable[Range], directories: Iterable[Directory], size: int) -> None:
-    """Refuse samples that lie in a directory, as a shorter directory would change them."""
+    """Check that no directory lies within the samples, because shortening it would change them.
+
+    Raises:
+        ValueError: one does.
+    """
     gaps = _gaps(parts, size)
     for directory in directories:
         start, stop = directory.place
@@ -115,7 +123,7 @@ def _check_apart(parts: Iterable[Range], directories: Iterable[Directory], size:
 
 
 def _uncompressed_lengths(tiff: Tiff, tags: Mapping[int, Entry], offsets_tag: int) -> list[int]:
-    """Return how many bytes the samples of each strip or tile take; none: it is not certain, as of compressed ones."""
+    """Return the length of each strip or tile in bytes; empty if it cannot be calculated, as for compressed data."""
     number = partial(_number, tiff, tags)
     is_plain = number(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED and number(_PHOTOMETRIC, 0) != _YCBCR
     if not is_plain or offsets_tag not in (_STRIPS, _TILES):
@@ -132,7 +140,7 @@ def _uncompressed_lengths(tiff: Tiff, tags: Mapping[int, Entry], offsets_tag: in
 
 
 def _gaps(taken: Iterable[Range], size: int) -> list[Range]:
-    """Return the ranges of a file that nothing takes, without the short ones."""
+    """Return the unused ranges of a file, without short ones."""
     gaps, at = [], 0
     for start, stop in sorted(taken):
         if start - at > _MAX_PADDING and at < size:
@@ -144,13 +152,13 @@ def _gaps(taken: Iterable[Range], size: int) -> list[Range]:
 
 
 def _place(tiff: Tiff, directory: Directory, tags: int, room: list[Range]) -> Range:
-    """Return the range for a directory of so many tags: its own, or one in the room if that is too short."""
+    """Return the range for a directory of `tags` tags: its own, or one in `room` if its own is too short."""
     needed = tiff.count_bytes + tags * (4 + 2 * tiff.offset_bytes) + tiff.offset_bytes
     if tags > directory.size:
-        # Its own range is a part of the room, once it is somewhere else.
+        # If the directory moves, its own range becomes available too.
         wider = _joined([*room, directory.place])
         for index, (gap, end) in enumerate(wider):
-            # Directories begin at even places.
+            # Directories begin at even offsets.
             start = gap + (gap & 1)
             if end - start >= needed:
                 room[:] = [*wider[:index], (gap, start), (start + needed, end), *wider[index + 1 :]]
@@ -159,7 +167,7 @@ def _place(tiff: Tiff, directory: Directory, tags: int, room: list[Range]) -> Ra
 
 
 def _joined(ranges: Iterable[Range]) -> list[Range]:
-    """Return ranges that do not overlap in their order, those that touch as one."""
+    """Return ranges in ascending order, with adjacent ones merged."""
     joined: list[Range] = []
     for start, stop in sorted(ranges):
         if joined and joined[-1][1] == start:
@@ -174,7 +182,7 @@ def _header_edit(tiff: Tiff, directory_at: int) -> Edit:
 
 
 def _spell_entry(tiff: Tiff, tag: int, value: object, room: list[Range], edits: list[Edit]) -> bytes | None:
-    """Spell an entry; where its value needs more than the entry has, it is written into the room."""
+    """Write an entry. A value that does not fit into the entry goes into `room`; None if the room is too small."""
     if tag == _ORIENTATION and isinstance(value, int):
         return _entry(tiff, tag, _SHORT, 1, tiff.spell(value, 2))
     if tag not in (_ARTIST, _COPYRIGHT):

@@ -191,7 +191,7 @@ def test_a_line_that_is_too_long_is_refused() -> None:
     assert decode(pictures.png(Image.new("L", (65_535, 1))), LIMITS).size == (65_535, 1)
     with pytest.raises(TooLarge) as refused:
         decode(pictures.png(Image.new("L", (1, 65_536))), LIMITS)
-    assert (refused.value.expected, refused.value.got) == ("at most 65535 pixels a side", "1 x 65536")
+    assert (refused.value.expected, refused.value.got) == ("at most 65535 pixels per side", "1 x 65536")
 
 
 def test_a_wide_colour_profile_is_brought_to_srgb() -> None:

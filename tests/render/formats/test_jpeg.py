@@ -109,7 +109,7 @@ def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monk
     found = paths.decode_paths(pictures.jpeg(pictures.photo(64, 64)), LIMITS)
 
     def fails() -> Decoded:
-        raise Unrenderable("The picture is damaged and cannot be decoded.")
+        raise Unrenderable("The image is damaged and cannot be decoded.")
 
     monkeypatch.setattr("packshot.render.drawing.probe.decode_paths", lambda *_: replace(found, half=fails))
     with pytest.raises(Unrenderable):
@@ -128,7 +128,7 @@ def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monk
         (with_frame(0xC3), "a lossless JPEG of YCbCr or YCCK"),
         (lossless_in(3, transform=1), "a lossless JPEG of YCbCr or YCCK"),
         (lossless_in(4, transform=2), "a lossless JPEG of YCbCr or YCCK"),
-        (without_height(), "a JPEG that tells its height behind its first scan (DNL)"),
+        (without_height(), "a JPEG with its height after the first scan (DNL)"),
         (b"\xff\xd8" + segment(0xF7, struct.pack(">BHHB", 8, 4, 4, 1) + b"\x01\x11\x00"), "a JPEG-LS"),
     ],
 )

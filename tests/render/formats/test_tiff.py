@@ -477,7 +477,7 @@ def test_a_tiff_with_a_thumbnail_passes_at_its_own_size() -> None:
 def test_a_tiff_that_begins_with_the_thumbnail_of_another_picture_is_refused() -> None:
     with pytest.raises(UnsupportedMedia) as refused:
         probe(small(REDUCED, {256: (LONG, [80]), 257: (LONG, [60])}), LIMITS)
-    assert refused.value.got == "unsupported: a thumbnail before the picture itself"
+    assert refused.value.got == "unsupported: a thumbnail before the image itself"
 
 
 @pytest.mark.parametrize("place", [1, 7, 2**31, 2**32 - 1])

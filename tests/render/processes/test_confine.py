@@ -24,7 +24,7 @@ from packshot.render.processes.answers import _NAMES, ForbiddenAnswer, read_answ
 from packshot.render.processes.confine import EVERYTHING, MAX_OPEN_FILES
 from packshot.render.processes.lanes import Lane, Pulse
 from packshot.render.processes.pool import Rendered, Renderer
-from packshot.render.processes.slot import ProcessDied
+from packshot.render.processes.process_slot import ProcessDied
 from tests.render.processes.test_pool import PHOTO, SMALL
 from tests.support import pictures
 
@@ -49,7 +49,7 @@ def confined(folder: Path) -> Iterator[Renderer]:
 @pytest.fixture
 def run(confined: Renderer) -> Run:
     """Run a function of the standard library in the render process, as code of an intruder would."""
-    return lambda job, *args: confined._slots[0].run(job, 30.0, Pulse(), *args)
+    return lambda job, *args: confined._process_slots[0].run(job, 30.0, Pulse(), *args)
 
 
 def test_all_of_it_is_in_force_here(confined: Renderer) -> None:
@@ -132,7 +132,7 @@ class Intruder:
 def test_its_answers_run_nothing_in_the_application(tmp_path: Path) -> None:
     with Renderer(Limits(), processes=1) as renderer:
         with pytest.raises(ProcessDied):
-            renderer._slots[0].run(Intruder, 30.0, Pulse(), tmp_path / "made")
+            renderer._process_slots[0].run(Intruder, 30.0, Pulse(), tmp_path / "made")
         assert not (tmp_path / "made").exists()
         assert isinstance(renderer.render(PHOTO, [SMALL], Lane.BULK)[0], Rendered)
     with pytest.raises(ForbiddenAnswer):

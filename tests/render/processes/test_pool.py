@@ -27,7 +27,7 @@ from packshot.render.limits import Limits
 from packshot.render.processes import child
 from packshot.render.processes.lanes import Pulse
 from packshot.render.processes.pool import Lane, LoadShare, Renderer, RendererClosed
-from packshot.render.processes.slot import ProcessDied, ProcessSlot, render_context
+from packshot.render.processes.process_slot import ProcessDied, ProcessSlot, render_context
 from packshot.variants.plan import Drawing
 from tests.render.processes.test_lanes import until
 from tests.render.test_damage import WHOLE, mutated
@@ -186,7 +186,7 @@ def test_the_clock_of_an_animation_is_wound_for_all_its_pixels(monkeypatch: pyte
 def test_the_parent_waits_as_long_as_the_largest_animation_may_take(monkeypatch: pytest.MonkeyPatch) -> None:
     patience: list[float] = []
 
-    def run(slot: ProcessSlot, job: object, seconds: float, *others: object) -> list[Rendered]:
+    def run(process_slot: ProcessSlot, job: object, seconds: float, *others: object) -> list[Rendered]:
         patience.append(seconds)
         return []
 
@@ -301,7 +301,7 @@ def test_a_process_that_does_not_begin_is_replaced_and_the_picture_not_blamed(
     (expected,) = renderer.render(PHOTO, [SMALL], Lane.BULK)
     (pid,) = children()
     os.kill(pid, signal.SIGSTOP)
-    monkeypatch.setattr("packshot.render.processes.slot.BEGIN_SECONDS", 5.0)
+    monkeypatch.setattr("packshot.render.processes.process_slot.BEGIN_SECONDS", 5.0)
     assert renderer.render(PHOTO, [SMALL], Lane.BULK) == [expected]
     assert pid not in children()
 
@@ -322,25 +322,25 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_processes(renderer: Renderer,
     ],
 )
 def test_a_crash_is_told_from_an_answer(end: Callable[[int], object], argument: int, exitcode: int) -> None:
-    slot = ProcessSlot(render_context(), Limits())
+    process_slot = ProcessSlot(render_context(), Limits())
     try:
         with pytest.raises(ProcessDied) as death:
-            slot.run(end, 30.0, Pulse(), argument)
+            process_slot.run(end, 30.0, Pulse(), argument)
         assert death.value.exitcode == exitcode
-        assert slot.run(abs, 30.0, Pulse(), -1) == 1
+        assert process_slot.run(abs, 30.0, Pulse(), -1) == 1
     finally:
-        slot.close()
+        process_slot.close()
 
 
 def test_a_process_that_hangs_outside_its_own_clock_is_ended_by_the_parent() -> None:
-    slot = ProcessSlot(render_context(), Limits())
+    process_slot = ProcessSlot(render_context(), Limits())
     try:
         with pytest.raises(ProcessDied) as death:
-            slot.run(time.sleep, 0.5, Pulse(), 600)
+            process_slot.run(time.sleep, 0.5, Pulse(), 600)
         assert death.value.exitcode is None
-        assert slot.run(abs, 30.0, Pulse(), -1) == 1
+        assert process_slot.run(abs, 30.0, Pulse(), -1) == 1
     finally:
-        slot.close()
+        process_slot.close()
 
 
 def test_the_heartbeat_goes_on_and_its_error_ends_the_render(renderer: Renderer) -> None:
@@ -372,7 +372,7 @@ from packshot.errors import PackshotError
 from packshot.render.processes.lanes import Pulse
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
-from packshot.render.processes.slot import ProcessSlot, render_context
+from packshot.render.processes.process_slot import ProcessSlot, render_context
 
 if __name__ == "__main__":
     with Renderer(Limits(), processes=1) as renderer:
@@ -380,9 +380,9 @@ if __name__ == "__main__":
             renderer.probe(sys.stdin.buffer.read())
         except PackshotError:
             print("refused")
-    slot = ProcessSlot(render_context(), Limits())
-    slot.run(exec, 30.0, Pulse(), "import sys; print('from Python', file=sys.stderr)")
-    slot.close()
+    process_slot = ProcessSlot(render_context(), Limits())
+    process_slot.run(exec, 30.0, Pulse(), "import sys; print('from Python', file=sys.stderr)")
+    process_slot.close()
 """
 
 

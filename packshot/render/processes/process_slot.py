@@ -1,4 +1,4 @@
-"""One render process at a time, replaced whenever it ends otherwise than asked."""
+"""Run one render process at a time, and replace it when it dies."""
 
 import logging
 import multiprocessing
@@ -26,26 +26,26 @@ log = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What `multiprocessing` reports of a child whose fork server is gone, killed with it.
+# Exit code that `multiprocessing` reports if the fork server was killed together with its child.
 _SERVER_GONE = 255
 
-# How often memory is looked at where the system does not bound it.
+# Interval of memory checks on systems that cannot limit the address space.
 _LOOK_SECONDS = 0.05
 
-# A process may end between two jobs, killed for somebody else's memory, or be
-# ended from outside in the middle of one; neither is the picture's fault.
+# Attempts of a job. A process may be killed between two jobs, because others use too much memory, or be ended from
+# outside during a job. Neither is the image's fault.
 _ATTEMPTS = 3
-# A process that has not begun its job by then is replaced.
+# A process that does not begin its job within this time is replaced.
 BEGIN_SECONDS = 20.0
 
 
 class ProcessDied(Exception):
-    """The process ended, or was ended, before the job was done.
+    """The process died, or was ended by the parent, before the job was done.
 
     Attributes:
-        exitcode: as `multiprocessing` gives it, minus the signal; None: it hung
-            and was ended by the parent.
-        decoding: it was decoding the original, so no drawing of it can succeed.
+        exitcode: as in `multiprocessing`, negative for a signal. None means that the process hung and the parent
+        ended it.
+        decoding: whether it was decoding the original. Then no drawing of the original can succeed.
     """
 
     def __init__(self, exitcode: int | None, *, decoding: bool = False) -> None:
@@ -55,9 +55,11 @@ class ProcessDied(Exception):
 
 
 def render_context() -> BaseContext:
-    """Return how render processes are started: from a clean fork server if there is one, and not trusted.
+    """Return the `multiprocessing` context of render processes, whose answers are not trusted.
 
-    Forking this process itself would copy its threads' locks, its connections and its secrets.
+    It uses a fork server with a clean environment if the platform has one. Forking this process would copy the locks
+    of its
+    threads, its connections and its secrets.
     """
     keep_secrets_from_children()
     distrust_children()
@@ -69,19 +71,20 @@ def render_context() -> BaseContext:
 
 
 class ProcessSlot:
-    """A pool of one process, started at the first job.
+    """A process slot: a pool of one process, which starts with the first job.
 
-    One pool for each process rather than one for all: pebble's workers share a
-    pipe and its locks, so that a process killed at the wrong moment would stop
-    all of them; and a pool of which an idle worker is killed refuses any job
-    from then on. Here either costs one process, and the next job starts another.
+    Each process has its own pool for two reasons. The workers of a pebble pool share a pipe and its locks, so a
+    process killed
+    at the wrong moment would block all others. And a pool whose idle worker was killed refuses all further jobs.
+    Here, either
+    costs one process, and the next job starts another.
     """
 
     def __init__(self, context: BaseContext, limits: Limits, folders: Sequence[Path] | None = None) -> None:
         self._context = context
         self._limits = limits
         self._folders = folders
-        # Memory that the process shares with this one: it says what it does, which a dead one cannot.
+        # Shared memory, so that the stage is known even after the process has died.
         self._stage = context.RawValue("i", child.WAITING)
         self._pool: ProcessPool | None = None
         self._pid: ProcessFuture[int] | None = None
@@ -90,16 +93,16 @@ class ProcessSlot:
         self._closed = False
 
     def run(self, job: Callable[P, T], seconds: float | None, pulse: Pulse, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `job` in the process and return what it returns. One caller at a time.
+        """Run `job` in the process, and return its result. Only one caller at a time.
 
         Args:
-            seconds: when to give the process up; None: never.
-            pulse: beaten while waiting; what it raises ends the process.
+            seconds: time after which the process is ended; None means never.
+            pulse: is called while waiting. If it raises, the process is ended.
 
         Raises:
             ProcessDied: the process ended without an answer.
-            RendererClosed: closed, or somebody else ends every process that is started.
-            Exception: what the job raised.
+            RendererClosed: closed, or every new process is ended from outside.
+            Exception: the job raised it.
         """
         for _ in range(_ATTEMPTS):
             try:
@@ -109,7 +112,7 @@ class ProcessSlot:
         raise RendererClosed("no render process stays alive")
 
     def close(self) -> None:
-        """End the process; a job that runs is told `RendererClosed`."""
+        """End the process. A running job raises `RendererClosed`."""
         self._closed = True
         self._wake.set()
         self._discard()
@@ -132,14 +135,15 @@ class ProcessSlot:
         if isinstance(error, ProcessExpired):
             self._discard()
             if error.exitcode in (-signal.SIGTERM, _SERVER_GONE):
-                # A service manager that stops a group ends the processes before
-                # their parent has answered: what it still works on is done again.
+                # A service manager that stops the process group may end the processes before their parent. Another
+                # process repeats their work.
                 raise BrokenProcessPool("a render process was ended from outside") from error
             raise self._death(error.exitcode) from error
         if isinstance(error, BrokenProcessPool):
             self._discard()
             if isinstance(error.__cause__, ForbiddenAnswer):
-                # It names the class: a version of Python or of a library may answer with one that is not allowed yet.
+                # The error names the class. Another version of Python or of a library may use a class that is not
+                # allowed yet.
                 faults.record(log, error.__cause__, "the answer of a render process was refused")
                 raise self._death(child.UNTRUSTED) from error
             raise error
@@ -162,12 +166,12 @@ class ProcessSlot:
         try:
             return pool.schedule(child.perform, args=(job, *args), kwargs=kwargs)
         except RuntimeError as error:
-            # So pebble says that the process has ended since its last job.
+            # pebble raises this if the process has ended since its last job.
             raise BrokenProcessPool(str(error)) from error
 
     def _await(self, future: ProcessFuture[T], seconds: float | None, pulse: Pulse) -> None:
-        # The parent's own clock, from the moment of asking, since pebble's starts
-        # only once the process has answered, and one that hangs never does.
+        # Measured here from the call on, because pebble's own timeout starts only when the process has acknowledged the
+        # job. A hanging process never does.
         asked = time.monotonic()
         end = None if seconds is None else asked + seconds
         while not future.done():
@@ -178,7 +182,7 @@ class ProcessSlot:
             if self._stage.value == child.WAITING:
                 begin = asked + BEGIN_SECONDS - time.monotonic()
                 if begin <= 0:
-                    # A process that is killed just when it is asked may take the job along without a word.
+                    # A process that is killed just when it receives a job may lose the job without an error.
                     raise BrokenProcessPool("the render process has not begun")
             look_again = _LOOK_SECONDS if self._watched else None
             waits = [wait for wait in (left, begin, pulse.remaining(), look_again) if wait is not None]
@@ -194,8 +198,8 @@ class ProcessSlot:
         return self._limits.watched and self._limits.memory_bytes > 0
 
     def _resident(self) -> int:
-        """Return the bytes of memory that the process occupies; 0 while or once there is none."""
-        # Only where it is needed: on Linux the package is not installed.
+        """Return the resident memory of the process in bytes; 0 if there is no process."""
+        # Imported here, because the package is not installed on Linux.
         import psutil
 
         if self._pid is None or not self._pid.done() or self._pid.exception() is not None:
@@ -206,7 +210,7 @@ class ProcessSlot:
             return 0
 
     def _discard(self) -> None:
-        # Both the caller and whoever closes may come here; the second waits.
+        # The caller of a job and `close` may run this at the same time. The second one waits.
         with self._ending:
             pool, self._pool = self._pool, None
             if pool is not None:
