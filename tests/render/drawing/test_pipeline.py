@@ -297,7 +297,7 @@ def test_a_refused_drawing_stands_in_its_place_and_stops_no_other() -> None:
     ]
     refusals = [outcome for outcome in outcomes if isinstance(outcome, PackshotError)]
     assert [(refusal.expected, refusal.got) for refusal in refusals] == [
-        ("inside 60 x 40", "60 x 40 at 10, 0"),
+        ("within 60 x 40", "60 x 40 at 10, 0"),
         ("at most 16383 pixels per side", "20000 x 1"),
         ("at most 1000000 pixels", "2000 x 2000 = 4000000"),
     ]
