@@ -35,7 +35,7 @@ def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[ScrubResult], No
     Raises:
         OSError: the store is away; what was put right by then stays so.
     """
-    result = scrub(caller.site, caller.tenant, deep=deep, mend=True, seen=seen)
+    result = scrub(caller.site, caller.tenant, deep=deep, repair=True, on_progress=seen)
     if result.ordered:
         caller.doorbell.wake()
     failures = [

@@ -1,1 +1,1 @@
-"""Collect, scrub and erase stored objects, in portions of which one bad item stops nothing."""
+"""Collecting, scrubbing and erasing stored objects, and the marks of sequences."""

@@ -1,10 +1,9 @@
-"""Collecting what nobody needs any more, in small portions, after the grace period.
+"""Delete superseded variants and unused originals after the grace period, in small portions.
 
-A variant or original that meets an unforeseen exception does not keep the rest of its portion: it has a few attempts.
+An object that meets an unforeseen exception does not stop the rest of its portion. It gets a few attempts.
 
-A variant is looked at again under the configuration lock before it is given up:
-what is current by now, or what putting a location's earlier version back would
-give, stays. An original stays while any pack location shows it.
+A variant is checked again under the configuration lock before it is deleted. It stays if a URL yields it now, or if
+reverting a location would need it. An original stays while any pack location uses it.
 """
 
 import logging
@@ -34,22 +33,22 @@ from packshot.variants.resolve import shown_at
 log = logging.getLogger(__name__)
 
 PORTION = 100
-# Portions looked through for variants that clients do not ask for often.
+# Portions that are searched for variants with little demand.
 MAX_PORTIONS = 20
-# A place with too many unplanned variants keeps this part of what it may have.
+# A pack location with too many unplanned variants keeps this percentage of the limit.
 THINNED_PERCENT = 90
-# However short the grace period is: whoever has just kept an original is about to show it.
+# A lower limit for any configured grace period: a request that has just stored an original is about to use it.
 ORIGINALS_LEAST_GRACE = timedelta(hours=1)
 
 
 @dataclass(slots=True)
 class Collected:
-    """How much was collected, or would be.
+    """What was collected, or would be.
 
     Attributes:
         bytes: of variants and originals together.
-        kept: variants that turned out to be current, or promised to a rollback.
-        failed: keys of variants and originals that met unforeseen exceptions as often as they may, with an error id.
+        kept: superseded variants that are current again, or that a revert needs.
+        failed: keys of objects whose attempts are used up by unforeseen exceptions, each with an error id.
     """
 
     variants: int = 0
@@ -61,12 +60,12 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of superseded variants.
+    """The decision about superseded variants.
 
     Attributes:
-        collect: what nobody needs.
-        current: what URLs give again.
-        revertible: variants that a revert would need, by the moment from which its grace period counts.
+        collect: variants that can be deleted.
+        current: variants that URLs yield again.
+        revertible: variants that a revert would need, by the time at which their grace period starts.
     """
 
     collect: Sequence[SupersededVariant]
@@ -82,91 +81,95 @@ def judge(
     *,
     limit: Size,
 ) -> Verdict:
-    """Tell superseded variants that nobody needs from those that are current or promised.
+    """Decide which superseded variants are deleted, are current again, or are kept for a revert.
 
     Args:
-        change: what is being prepared; what it will give is current as well.
-        snapshots: of their packs, as they are now; a pack that is absent is deleted.
-        retired: earlier versions of locations that can still be put back, and until when each was live.
+        change: the pending change; variants that it will yield count as current.
+        snapshots: their packs as they are now; a pack that is absent is deleted.
+        retired: earlier versions of locations to which a revert is possible, and when each was replaced.
     """
     collect: list[SupersededVariant] = []
     current: list[SupersededVariant] = []
     revertible: dict[datetime, list[SupersededVariant]] = {}
-    for one in found:
-        snapshot = snapshots.get(one.pack_id)
+    for variant in found:
+        snapshot = snapshots.get(variant.pack_id)
         if snapshot is None:
-            collect.append(one)
-        elif _gives(snapshot, change, one, limit):
-            current.append(one)
-        elif (until := _revertible_until(snapshot, one, retired, limit)) is not None:
-            revertible.setdefault(until, []).append(one)
+            collect.append(variant)
+        elif _is_current(snapshot, change, variant, limit):
+            current.append(variant)
+        elif (until := _revertible_until(snapshot, variant, retired, limit)) is not None:
+            revertible.setdefault(until, []).append(variant)
         else:
-            collect.append(one)
+            collect.append(variant)
     return Verdict(collect, current, revertible)
 
 
-def _gives(snapshot: Snapshot, change: Change | None, one: SupersededVariant, limit: Size) -> bool:
-    now = current_variants(snapshot, change, one.location, limit=limit)
-    return now.has(one.location, one.fingerprint, one.plan, planned=one.planned)
+def _is_current(snapshot: Snapshot, change: Change | None, variant: SupersededVariant, limit: Size) -> bool:
+    current = current_variants(snapshot, change, variant.location, limit=limit)
+    return current.has(variant.location, variant.fingerprint, variant.plan, planned=variant.planned)
 
 
 def _revertible_until(
     snapshot: Snapshot,
-    one: SupersededVariant,
+    variant: SupersededVariant,
     retired: Mapping[str, Sequence[tuple[Location, datetime]]],
     limit: Size,
 ) -> datetime | None:
-    # What a location shows may come by way of others, so each that was changed is put back by itself.
+    # An image of a location may come through its fallbacks, so the effect of each reverted location is checked.
     moments = []
     for name, versions in retired.items():
         for version, until in versions if name in snapshot.locations else ():
             earlier = replace(snapshot, locations={**snapshot.locations, name: version})
-            shown = shown_at(earlier, one.location)
-            if shown is not None and shown.fingerprint == one.fingerprint and _gives(earlier, None, one, limit):
+            shown = shown_at(earlier, variant.location)
+            if (
+                shown is not None
+                and shown.fingerprint == variant.fingerprint
+                and _is_current(earlier, None, variant, limit)
+            ):
                 moments.append(until)
     return max(moments, default=None)
 
 
 def _judge(tx: Tx, site: Site, found: Sequence[SupersededVariant], before: datetime) -> Verdict:
-    snapshots = read_snapshots(tx, {one.pack_id for one in found})
+    snapshots = read_snapshots(tx, {variant.pack_id for variant in found})
     return judge(found, snapshots, collection.read_former_locations(tx, before), read_change(tx), limit=site.limit)
 
 
 def make_faults() -> ItemFaults:
-    """Return the counter of exceptions that one collector keeps over its portions; items are keys of objects."""
+    """Return a counter of exceptions for one collector, to keep over its portions; its items are keys of objects."""
     return ItemFaults(log, "%s could not be collected")
 
 
 def collect_portion(site: Site, tenant: str, faults: ItemFaults) -> Collected:
-    """Look at up to `PORTION` superseded variants of a tenant, and collect those that nobody needs."""
+    """Check up to `PORTION` superseded variants of a tenant, and delete those that are no longer needed."""
     total = Collected()
     with site.catalog.read(tenant) as tx:
-        # What has failed stays at the front, and is passed over.
-        left = _without(faults, tenant, collection.list_collecting(tx, limit=PORTION + len(faults.failed)))
-    if not left:
-        left = _choose_due(site, tenant, faults, total)
-    _add(total, _delete_all(site, tenant, left, faults))
+        # Variants that failed come first in the list, and are skipped.
+        chosen = _without_failed(faults, tenant, collection.list_collecting(tx, limit=PORTION + len(faults.failed)))
+    if not chosen:
+        chosen = _choose_due(site, tenant, faults, total)
+    _add(total, _delete_all(site, tenant, chosen, faults))
     return total
 
 
-def _without(faults: ItemFaults, tenant: str, found: Sequence[SupersededVariant]) -> list[SupersededVariant]:
-    return [one for one in found if one.key(tenant) not in faults.failed][:PORTION]
+def _without_failed(faults: ItemFaults, tenant: str, found: Sequence[SupersededVariant]) -> list[SupersededVariant]:
+    return [variant for variant in found if variant.key(tenant) not in faults.failed][:PORTION]
 
 
 def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -> list[SupersededVariant]:
-    """Begin the collection of superseded variants of which the grace period is over, and return them."""
+    """Mark superseded variants whose grace period is over for deletion, and return them."""
     try:
         found, chosen = _decide(site, tenant, faults)
     except Exception as error:
         if is_outage(error):
             raise
-        # One of them is at fault, so each is looked at by itself.
+        # One of the variants causes the exception, so each is tried separately.
         with site.catalog.read(tenant) as tx:
             before = tx.now - site.settings.grace
-            due = _without(faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed)))
+            due = _without_failed(faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed)))
         found, chosen = 0, []
-        for one in due:
-            decided = faults.attempt(one.key(tenant), partial(_decide, site, tenant, faults, one))
+        for variant in due:
+            decided = faults.attempt(variant.key(tenant), partial(_decide, site, tenant, faults, variant))
             if decided is not None:
                 found, chosen = found + decided[0], chosen + decided[1]
     total.kept += found - len(chosen)
@@ -176,12 +179,12 @@ def _choose_due(site: Site, tenant: str, faults: ItemFaults, total: Collected) -
 def _decide(
     site: Site, tenant: str, faults: ItemFaults, only: SupersededVariant | None = None
 ) -> tuple[int, list[SupersededVariant]]:
-    """Decide of a portion, or of one variant, what is collected; return how many those were, and what is."""
+    """Decide about a portion, or only about one variant; return how many were checked, and those to delete."""
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
         before = tx.now - site.settings.grace
         columns = None if only is None else only.columns
-        found = _without(
+        found = _without_failed(
             faults, tenant, collection.list_due(tx, before, limit=PORTION + len(faults.failed), only=columns)
         )
         verdict = _judge(tx, site, found, before)
@@ -192,35 +195,35 @@ def _decide(
     return len(found), list(verdict.collect)
 
 
-def _delete(site: Site, tenant: str, one: SupersededVariant) -> bool:
-    key = one.key(tenant)
-    # Asked before the row is locked: a store that is away must not hold up those who write.
+def _delete(site: Site, tenant: str, variant: SupersededVariant) -> bool:
+    key = variant.key(tenant)
+    # Ask the store before the row is locked: a store that is down must not block writers.
     with suppress(DamagedObject):
         site.variants.head(key)
     with site.catalog.write(tenant) as tx:
-        if not collection.lock_collecting(tx, one.columns, wait=False):
+        if not collection.lock_collecting(tx, variant.columns, wait=False):
             return False
         site.variants.delete(key)
-        collection.delete_variant(tx, one.columns)
-        if not one.planned:
-            unplanned_usage.add_usage(tx, -(one.bytes or 0) - unplanned_usage.ROW_BYTES)
+        collection.delete_variant(tx, variant.columns)
+        if not variant.planned:
+            unplanned_usage.add_usage(tx, -(variant.bytes or 0) - unplanned_usage.ROW_BYTES)
     return True
 
 
 def collect_originals(site: Site, tenant: str, faults: ItemFaults, *, limit: int = PORTION) -> Collected:
-    """Collect up to `limit` originals of a tenant that nothing has shown for the grace period."""
-    # Read first: that takes a while where there are many, and writers on SQLite queue.
+    """Delete up to `limit` originals of a tenant that no pack location has used for the grace period."""
+    # A read transaction first: it takes long for many originals, and on SQLite writers wait for each other.
     with site.catalog.read(tenant) as tx:
-        newly = collection.find_newly_unused(tx)
+        newly_unused = collection.find_newly_unused(tx)
         before = tx.now - max(site.settings.grace, ORIGINALS_LEAST_GRACE)
         unused = collection.list_unused_originals(tx, before, limit=limit + len(faults.failed))
-    if newly:
+    if newly_unused:
         with site.catalog.write(tenant) as tx:
-            collection.mark_unused(tx, newly)
+            collection.mark_unused(tx, newly_unused)
     sizes = {original_key(tenant, sha256): size for sha256, size in unused}
     chosen = [sha256 for sha256, _ in unused if original_key(tenant, sha256) not in faults.failed][:limit]
     deleted = faults.attempt_each(
-        {original_key(tenant, one): partial(_delete_original, site, tenant, one, before) for one in chosen}
+        {original_key(tenant, sha256): partial(_delete_original, site, tenant, sha256, before) for sha256 in chosen}
     )
     gone = [sizes[str(key)] for key, is_gone in deleted.items() if is_gone]
     return Collected(originals=len(gone), bytes=sum(gone))
@@ -231,7 +234,7 @@ def _delete_original(site: Site, tenant: str, sha256: str, before: datetime) -> 
     with suppress(DamagedObject):
         site.originals.head(key)
     with site.catalog.write(tenant) as tx:
-        # Whoever shows it takes the same lock, and finds that it is gone.
+        # A request that uses the original takes the same lock, and then finds that it is gone.
         if not collection.lock_original(tx, sha256) or not collection.is_unused_since(tx, sha256, before):
             return False
         site.originals.delete(key)
@@ -239,36 +242,36 @@ def _delete_original(site: Site, tenant: str, sha256: str, before: datetime) -> 
     return True
 
 
-def collect_all(site: Site, tenant: str, seen: Callable[[Collected], None] = lambda _: None) -> Collected:
-    """Collect whatever is due of a tenant, a portion at a time.
+def collect_all(site: Site, tenant: str, on_progress: Callable[[Collected], None] = lambda _: None) -> Collected:
+    """Delete everything of a tenant that is due, one portion at a time.
 
     Args:
-        seen: told after each portion how much it was so far.
+        on_progress: called after each portion with the total so far.
     """
     total, faults = Collected(), make_faults()
     for portion in collect_unplanned(site, tenant, faults):
         _add(total, portion)
-        seen(total)
+        on_progress(total)
     for collect in (collect_portion, collect_originals):
         for _ in range(MAX_FAULTS):
-            # A portion of which nothing could be decided is in another process's hands, or meets exceptions.
+            # If no item of a portion could be decided, another process works on it, or it meets exceptions.
             while (portion := collect(site, tenant, faults)).variants or portion.kept or portion.originals:
                 _add(total, portion)
-                seen(total)
+                on_progress(total)
     total.failed = {str(key): error_id for key, error_id in faults.failed.items()}
     return total
 
 
 def collect_unplanned(site: Site, tenant: str, faults: ItemFaults) -> Iterator[Collected]:
-    """Collect unplanned variants until the tenant is within its budget, a portion at a time."""
+    """Delete unplanned variants until the tenant is within its budget, one portion at a time."""
     count_usage(site, tenant)
     while (portion := collect_unplanned_portion(site, tenant, faults)).variants:
         yield portion
 
 
 def count_usage(site: Site, tenant: str) -> None:
-    """Count what the unplanned variants of a tenant take."""
-    # Read first: that takes a while where there are many, and writers on SQLite queue.
+    """Correct the count of bytes that the unplanned variants of a tenant use."""
+    # A read transaction first: it takes long for many variants, and on SQLite writers wait for each other.
     with site.catalog.read(tenant) as tx:
         difference = unplanned_usage.count_usage(tx)
     with site.catalog.write(tenant) as tx:
@@ -276,10 +279,11 @@ def count_usage(site: Site, tenant: str) -> None:
 
 
 def collect_unplanned_portion(site: Site, tenant: str, faults: ItemFaults, *, limit: int = PORTION) -> Collected:
-    """Collect up to `limit` unplanned variants of a tenant that is over its budget.
+    """Delete up to `limit` unplanned variants of a tenant that is over its budget.
 
-    The least recently requested go first, and last what clients ask for often. What is
-    planned by now is left alone. Whatever is collected is rendered again when somebody asks for it.
+    The least recently requested are deleted first, and variants with high demand last. Variants that are planned now
+    stay.
+    A deleted variant is rendered again on the next request.
     """
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
@@ -290,14 +294,14 @@ def collect_unplanned_portion(site: Site, tenant: str, faults: ItemFaults, *, li
 
 
 def thin_out(site: Site, tenant: str, pack_id: str, location: str, faults: ItemFaults) -> Collected:
-    """Collect the least recently requested unplanned variants of a place that has too many of them."""
+    """Delete the least recently requested unplanned variants of a pack location that has too many of them."""
     with site.catalog.write(tenant) as tx:
         hold_configuration(tx)
         count = collection.count_unplanned(tx, pack_id, location)
         excess = count - unplanned_usage.MAX_VARIANTS_PER_PLACE * THINNED_PERCENT // 100
         found = collection.list_least_requested(tx, limit=count, place=(pack_id, location))
         others, popular = _split_unplanned(tx, site, found)
-        chosen = [one.row for one in (*others, *popular)][: max(0, excess)]
+        chosen = [variant.row for variant in (*others, *popular)][: max(0, excess)]
         collection.mark_collecting(tx, chosen)
     total = _delete_all(site, tenant, chosen, faults)
     with site.catalog.write(tenant) as tx:
@@ -320,46 +324,52 @@ def _choose_unplanned(tx: Tx, site: Site, excess: int, limit: int) -> list[Super
     if not chosen:
         _take(spared, excess, limit, chosen)
     else:
-        # So that the next portion does not begin with them.
-        collection.touch_requested(tx, [one.row for one in spared])
+        # So that the next portion does not start with them.
+        collection.touch_requested(tx, [variant.row for variant in spared])
     return chosen
 
 
 def _take(found: Sequence[UnplannedVariant], excess: int, limit: int, chosen: list[SupersededVariant]) -> int:
-    """Move variants to `chosen` until enough is freed; return how many bytes are still too many."""
-    for one in found:
+    """Move variants to `chosen` until enough bytes are freed; return the remaining excess."""
+    for variant in found:
         if excess <= 0 or len(chosen) == limit:
             break
-        chosen.append(one.row)
-        excess -= (one.row.bytes or 0) + unplanned_usage.ROW_BYTES
+        chosen.append(variant.row)
+        excess -= (variant.row.bytes or 0) + unplanned_usage.ROW_BYTES
     return excess
 
 
 def _split_unplanned(
     tx: Tx, site: Site, found: Sequence[UnplannedVariant]
 ) -> tuple[list[UnplannedVariant], list[UnplannedVariant]]:
-    """Return which unplanned variants may go first, and which clients ask for often; note which are planned by now."""
-    snapshots, change = read_snapshots(tx, {one.row.pack_id for one in found}), read_change(tx)
+    """Divide unplanned variants into those without and those with high demand; mark those that are planned now, and
+    omit
+    them.
+    """
+    snapshots, change = read_snapshots(tx, {variant.row.pack_id for variant in found}), read_change(tx)
     popular = demand.read_popular(tx, threshold=site.settings.demand_threshold)
     current: set[tuple[str, ...]] = set()
-    often: set[tuple[str, ...]] = set()
+    in_demand: set[tuple[str, ...]] = set()
     for pack_id, snapshot in snapshots.items():
         current |= {(pack_id, *place) for place in current_variants(snapshot, change, limit=site.limit).planned}
-        often |= {place_of(one.key) for one in demand.popular_targets(popular, snapshot, (), limit=site.limit)}
-    collection.mark_planned(tx, [one.row for one in found if one.row.columns in current])
-    free = [one for one in found if one.row.columns not in current]
-    return [one for one in free if one.row.columns not in often], [one for one in free if one.row.columns in often]
+        in_demand |= {
+            place_of(variant.key) for variant in demand.popular_targets(popular, snapshot, (), limit=site.limit)
+        }
+    collection.mark_planned(tx, [variant.row for variant in found if variant.row.columns in current])
+    free = [variant for variant in found if variant.row.columns not in current]
+    others = [variant for variant in free if variant.row.columns not in in_demand]
+    return others, [variant for variant in free if variant.row.columns in in_demand]
 
 
 def _delete_all(site: Site, tenant: str, chosen: Sequence[SupersededVariant], faults: ItemFaults) -> Collected:
-    by_key = {one.key(tenant): one for one in chosen}
-    deleted = faults.attempt_each({key: partial(_delete, site, tenant, one) for key, one in by_key.items()})
+    by_key = {variant.key(tenant): variant for variant in chosen}
+    deleted = faults.attempt_each({key: partial(_delete, site, tenant, variant) for key, variant in by_key.items()})
     gone = [by_key[str(key)] for key, is_gone in deleted.items() if is_gone]
-    return Collected(variants=len(gone), bytes=sum(one.bytes or 0 for one in gone))
+    return Collected(variants=len(gone), bytes=sum(variant.bytes or 0 for variant in gone))
 
 
-def survey(site: Site, tenant: str) -> Collected:
-    """Return what `collect_all` would collect now, and change nothing."""
+def preview_collection(site: Site, tenant: str) -> Collected:
+    """Return what `collect_all` would delete now, without deleting it."""
     total = Collected()
     after = None
     with site.catalog.read(tenant) as tx:
@@ -381,7 +391,7 @@ def survey(site: Site, tenant: str) -> Collected:
 
 def _count(total: Collected, found: Sequence[SupersededVariant]) -> None:
     total.variants += len(found)
-    total.bytes += sum(one.bytes or 0 for one in found)
+    total.bytes += sum(variant.bytes or 0 for variant in found)
 
 
 def _add(total: Collected, portion: Collected) -> None:

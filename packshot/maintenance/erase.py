@@ -1,7 +1,7 @@
-"""Erasing a pack: a tombstone first, then every byte of it, twice.
+"""Erase a pack: put its tombstone, then delete all its bytes in two passes.
 
-The tombstone is an object of its own, so that a database that is restored from
-before the erasure learns of it again.
+The tombstone is an object outside the database. A restored database that is older than the erasure learns of it
+again.
 """
 
 import json
@@ -35,19 +35,19 @@ from packshot.storage.write_check import is_check
 log = logging.getLogger(__name__)
 
 MAX_REASON_CHARACTERS = 500
-# A put goes on as long as its store is patient, and a little longer.
+# The longest time that a put can take: the patience of the store, and a margin.
 PUT_TIME = timedelta(seconds=60)
-# A tombstone this young may belong to a mutation whose transaction is still open.
+# A younger tombstone may belong to a mutation whose transaction is still open.
 SETTLED = timedelta(seconds=60)
 _METADATA = Metadata("application/json", "no-store", ())
 
 
 @dataclass(frozen=True, slots=True)
 class ErasureResult:
-    """What one pass erased.
+    """The result of one pass.
 
     Attributes:
-        shared: originals that were kept, and a few of the packs that show each.
+        shared: originals that were kept because other packs use them, each with some of these packs.
     """
 
     variants: int
@@ -56,18 +56,19 @@ class ErasureResult:
 
 
 def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str) -> tuple[Tombstone, list[str]]:
-    """Put a pack's tombstone; return it, and the originals that go with the pack.
+    """Put a pack's tombstone; return it, and the originals that are erased with the pack.
 
-    From here on the pack is erased, whatever dies: what `order_erasure` does
-    not come to do, `replay_tombstones` does within the hour.
+    From now on the pack counts as erased. If the process dies before `order_erasure`, `replay_tombstones` continues
+    within
+    an hour.
 
     Raises:
         Invalid: the reason is empty or too long.
-        NotFound: there is no such pack in this tenant, and nothing left of one.
+        NotFound: the tenant has no such pack, and no remains of one.
     """
     if not 1 <= len(reason.strip()) <= MAX_REASON_CHARACTERS:
         raise Invalid(
-            "Erasing needs a reason.",
+            "An erasure requires a reason.",
             field=("reason",),
             expected=f"1 to {MAX_REASON_CHARACTERS} characters",
             got=f"{len(reason.strip())} characters",
@@ -86,7 +87,7 @@ def set_tombstone(site: Site, tenant: str, pack_id: str, *, reason: str, by: str
 
 
 def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
-    """Take a pack out of the catalog and order that all of it be erased; return the job."""
+    """Delete a pack from the catalog and order the erasure of its bytes; return the job."""
     pack_id = tombstone.pack_id
     originals = sorted({*originals, *erasures.find_originals(tx, pack_id)})
     if packs.exists(tx, pack_id):
@@ -103,57 +104,60 @@ def order_erasure(tx: Tx, tombstone: Tombstone, originals: list[str]) -> Job:
     return job
 
 
-def erase(site: Site, held: ErasureClaim) -> None:
-    """Erase all that is stored of a pack, and note it; harmless to repeat."""
-    with site.catalog.write(held.tenant) as tx:
-        job_items.mark_running(tx, held.job_id)
-    erased = _erase_bytes(site, held)
-    last = held.passes > 0
-    with site.catalog.write(held.tenant) as tx:
-        erasures.delete_variants(tx, held.pack_id)
-        erasures.delete_pack_originals(tx, held.pack_id)
+def erase(site: Site, claim: ErasureClaim) -> None:
+    """Erase everything that is stored of a pack, and record it; harmless to repeat."""
+    with site.catalog.write(claim.tenant) as tx:
+        job_items.mark_running(tx, claim.job_id)
+    erased = _erase_bytes(site, claim)
+    last = claim.passes > 0
+    with site.catalog.write(claim.tenant) as tx:
+        erasures.delete_variants(tx, claim.pack_id)
+        erasures.delete_pack_originals(tx, claim.pack_id)
         done = erased.variants + erased.originals
-        # Counted once, with the pass that ends it.
+        # Counted once, by the last pass.
         kept = len(erased.shared) if last else 0
         counts = Counts(total=done + kept, done=done, skipped=kept)
-        if not erasures.end_pass(tx, held, counts, again_after=None if last else settling_time(site.settings)):
+        if not erasures.end_pass(tx, claim, counts, again_after=None if last else settling_time(site.settings)):
             return
-        # What was cached since the purge before this one was cached from what is gone by now.
-        purges.order_erasing_purge(tx, held.pack_id, cause=f"job:{held.job_id}, pass {held.passes + 1}")
-    for sha256, showing in erased.shared.items():
+        # A cache may have requested an object between the previous purge and its deletion.
+        purges.order_erasing_purge(tx, claim.pack_id, cause="kept original %s of erased pack %s: packs %s use it too")
+    for sha256, users_of_original in erased.shared.items():
         log.warning(
-            "kept original %s of erased pack %s: packs %s show it too", sha256, held.pack_id, ", ".join(showing)
+            "kept original %s of erased pack %s: packs %s show it too",
+            sha256,
+            claim.pack_id,
+            ", ".join(users_of_original),
         )
     log.info(
         "erased pack %s of %s, pass %d: %d variants, %d originals; %d originals kept",
-        held.pack_id,
-        held.tenant,
-        held.passes + 1,
+        claim.pack_id,
+        claim.tenant,
+        claim.passes + 1,
         erased.variants,
         erased.originals,
         len(erased.shared),
     )
 
 
-def _erase_bytes(site: Site, held: ErasureClaim) -> ErasureResult:
-    variants = site.variants.erase(f"{held.tenant}/{held.pack_id}/")
-    with site.catalog.read(held.tenant) as tx:
-        arrived = erasures.find_uploads(tx, held.originals)
-    for upload_id in arrived:
-        site.uploads.erase(f"{held.tenant}/{upload_id}")
+def _erase_bytes(site: Site, claim: ErasureClaim) -> ErasureResult:
+    variants = site.variants.erase(f"{claim.tenant}/{claim.pack_id}/")
+    with site.catalog.read(claim.tenant) as tx:
+        upload_ids = erasures.find_uploads(tx, claim.originals)
+    for upload_id in upload_ids:
+        site.uploads.erase(f"{claim.tenant}/{upload_id}")
     originals, shared = 0, {}
-    for sha256 in held.originals:
-        key = original_key(held.tenant, sha256)
-        # Asked before the row is locked: a store that is away must not hold up those who write.
+    for sha256 in claim.originals:
+        key = original_key(claim.tenant, sha256)
+        # Ask the store before the row is locked: a store that is down must not block writers.
         with suppress(DamagedObject):
             site.originals.head(key)
-        with site.catalog.write(held.tenant) as tx:
-            # Whoever is about to show it waits for these, and then learns that it is gone.
+        with site.catalog.write(claim.tenant) as tx:
+            # A request that is about to use the original waits for these locks, and then finds that it is gone.
             hold_configuration(tx)
             collection.lock_original(tx, sha256)
-            showing = collection.list_packs_showing(tx, sha256, limit=5)
-            if showing:
-                shared[sha256] = showing
+            users_of_original = collection.list_packs_showing(tx, sha256, limit=5)
+            if users_of_original:
+                shared[sha256] = users_of_original
                 continue
             originals += site.originals.erase(key)
             collection.delete_original(tx, sha256)
@@ -161,8 +165,8 @@ def _erase_bytes(site: Site, held: ErasureClaim) -> ErasureResult:
 
 
 def settling_time(settings: Settings) -> timedelta:
-    """Return how long after a tombstone a worker that has lost its lease may still put a variant."""
-    # An animation has its time for every 20 megapixels.
+    """Return the time after a tombstone until which a worker that lost its lease may still put a variant."""
+    # An animation may take the time limit once for every 20 megapixels.
     longest = settings.render_timeout_seconds * math.ceil(settings.max_frames_pixels / 20_000_000)
     return LEASE_TIME + timedelta(seconds=longest or 600) + PUT_TIME
 
@@ -170,7 +174,7 @@ def settling_time(settings: Settings) -> timedelta:
 def replay_tombstones(site: Site) -> int:
     """Order the erasure of every pack whose tombstone the database does not know; return how many there were.
 
-    So it is after a backup was restored, or where a process died between the two.
+    This happens after a restore from a backup, or if a process died after it put the tombstone.
     """
     ordered = 0
     found = (key for key in site.tombstones.list("") if not is_check(key))
@@ -183,17 +187,17 @@ def replay_tombstones(site: Site) -> int:
         for pack_ids in _portions(key.partition("/")[2] for key in keys):
             with site.catalog.read(tenant) as tx:
                 settled = tombstones.find_erased(tx, pack_ids)
-                back = {pack_id for pack_id in settled if packs.exists(tx, pack_id)}
+                existing = {pack_id for pack_id in settled if packs.exists(tx, pack_id)}
                 now = tx.now
             for pack_id in pack_ids:
-                if pack_id in settled - back:
+                if pack_id in settled - existing:
                     continue
                 try:
                     ordered += _replay(site, tenant, pack_id, now)
                 except Exception as error:
                     if is_outage(error):
                         raise
-                    # The other packs are erased all the same.
+                    # The other packs are still erased.
                     faults.record(log, error, "the tombstone of pack %s of %s could not be replayed", pack_id, tenant)
     return ordered
 
@@ -204,9 +208,9 @@ def _replay(site: Site, tenant: str, pack_id: str, now: datetime) -> bool:
     except NoSuchObject:
         return False
     except DamagedObject:
-        # That there is one says that the pack was erased, whatever the rest of it was.
+        # A tombstone means that the pack was erased, even if its content is unreadable.
         return _order_again(site, Tombstone(tenant, pack_id, "its tombstone is damaged", "unknown", now), [])
-    # Either way, as the machine that put it may have another clock, and clocks move back.
+    # The absolute difference: the clock of the machine that put it may differ, and clocks can be set back.
     if abs(now - stored.modified_at) < SETTLED:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Let one item of a portion fail by an unforeseen exception while the others go on."""
+"""Continue with the other items of a portion when one item meets an unforeseen exception."""
 
 import logging
 from collections import Counter
@@ -10,23 +10,24 @@ from packshot.catalog.database.backoff import MAX_FAULTS
 from packshot.maintenance.retrying import is_outage
 from packshot.storage.base import NoSuchObject
 
-# Items that are remembered; beyond that the oldest has its attempts again.
+# The number of items that are remembered; beyond it, the oldest gets its attempts again.
 MAX_ITEMS = 10_000
-# Then it is the store that is away.
+# Outages of items in a row after which the store counts as down.
 MAX_OUTAGES = 3
 
 T = TypeVar("T")
 
 
 class ItemFaults:
-    """Count the unforeseen exceptions of each item of one kind of work. For one thread at a time.
+    """Counts the unforeseen exceptions of each item of one kind of work. For one thread at a time.
 
-    An item has `MAX_FAULTS` attempts in one process. After the last one it has failed, and is left out. The log has
-    every attempt with its error id.
+    An item has `MAX_FAULTS` attempts in one process. After the last one it has failed and is skipped. Every attempt
+    is
+    logged with its error id.
 
     Args:
         log: where faults are recorded.
-        message: what could not be done, with a place for the item.
+        message: describes the fault, with a placeholder for the item.
     """
 
     def __init__(self, log: logging.Logger, message: str) -> None:
@@ -34,13 +35,13 @@ class ItemFaults:
         self._message = message
         self._faults: Counter[Hashable] = Counter()
         self.failed: dict[Hashable, str] = {}
-        """Items that are left out, with the error id of the last attempt."""
+        """Items that are skipped, with the error id of the last attempt."""
 
     def attempt(self, item: Hashable, act: Callable[[], T]) -> T | None:
         """Run `act` for one item; None: it met an unforeseen exception, or has failed before.
 
         Raises:
-            Exception: an outage, for which no item is to blame.
+            Exception: an outage, which is not the item's fault.
         """
         if item in self.failed:
             return None
@@ -55,21 +56,21 @@ class ItemFaults:
         return result
 
     def attempt_each(self, items: Mapping[Hashable, Callable[[], T]]) -> dict[Hashable, T]:
-        """Run each item's step, and return what those that ended well returned.
+        """Run the step of each item, and return the results of those that succeeded.
 
-        An outage that meets some items while others end well is one of these items: a folder in place of a file.
+        If some items succeed, an outage of another item counts as its fault, such as a folder in place of its file.
 
         Raises:
             Exception: an outage of the database, or one that met `MAX_OUTAGES` items in a row, or every item.
         """
         results: dict[Hashable, T] = {}
-        met: list[tuple[Hashable, Exception]] = []
+        outages: list[tuple[Hashable, Exception]] = []
         in_a_row = 0
         for item, act in items.items():
             try:
                 result = self.attempt(item, act)
             except (OSError, NoSuchObject) as error:
-                met.append((item, error))
+                outages.append((item, error))
                 in_a_row += 1
                 if in_a_row >= MAX_OUTAGES:
                     raise
@@ -77,9 +78,9 @@ class ItemFaults:
             in_a_row = 0
             if result is not None:
                 results[item] = result
-        if not results and any(item not in self._faults for item, _ in met):
-            raise met[0][1]
-        for item, fault in met:
+        if not results and any(item not in self._faults for item, _ in outages):
+            raise outages[0][1]
+        for item, fault in outages:
             self.blame(item, fault)
         return results
 

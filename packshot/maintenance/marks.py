@@ -1,9 +1,9 @@
-"""Marks: how far the sequence of each tenant is, kept outside the database.
+"""Marks: the sequence position of each tenant, kept outside the database.
 
-The database notes up to where it is about to be marked. One that does not know of its mark was restored from a backup:
-higher numbers were drawn, and clients have seen them. Then a new epoch begins, and the sequence goes on far above the
-mark. A mark is an object `<tenant>/<number>-<epoch>`;
-of a tenant's marks the highest number counts.
+The database also records how far it was marked. If it is behind a mark, it was restored from a backup: clients have
+already seen higher sequence numbers. Then a new epoch begins, and the sequence continues far above the mark. A mark
+is
+an object `<tenant>/<number>-<epoch>`; the highest number of a tenant counts.
 """
 
 import logging
@@ -37,14 +37,14 @@ class Mark:
 
 
 def read_marks(site: Site) -> list[Mark]:
-    """Return every mark there is; what is no mark is passed over, and the log names it."""
+    """Return all marks; objects that are not marks are skipped and logged."""
     return list(_parse_all(key for key in site.marks.list("") if not is_check(key)))
 
 
 def create_tenant(site: Site, tenant: str) -> bool:
     """Create a tenant unless it exists; return whether it was created.
 
-    A tenant of that name may have been lost in a restore. Then the sequence begins far above its mark.
+    A restore may have lost an earlier tenant of that name. Then the sequence starts far above its mark.
 
     Raises:
         OSError: the store of marks does not answer.
@@ -55,56 +55,59 @@ def create_tenant(site: Site, tenant: str) -> bool:
     check_name(tenant, "tenant")
     mark = _highest(_parse_all(site.marks.list(f"{tenant}/"))).get(tenant)
     with site.catalog.write(tenant) as tx:
-        # What the database notes as marked stays behind, so that `check_epoch` still sees a restore.
+        # The database's record of the mark stays behind, so that `check_epoch` still notices the restore.
         return ensure_tenant(tx, drawn=0 if mark is None else mark.number + epochs.MARGIN)
 
 
 def check_epoch(site: Site, *, restored: bool = False) -> str | None:
-    """Begin a new epoch where the database is behind its marks; return its id, None: there was no need.
+    """Begin a new epoch if the database is behind its marks; return its id; None: it is not behind.
 
     Args:
-        restored: begin one in any case, as somebody says that the database was restored.
+        restored: begin one in any case, because an operator says that the database was restored.
     """
-    # Before the database is read: what is marked was drawn before.
+    # The marks are read before the database, so that the database is at least as far.
     marks = read_marks(site)
     with site.catalog.read_system() as tx:
         behind = _behind(marks, epochs.get_positions(tx))
     if not behind and not restored:
         return None
     with site.catalog.write_system() as tx:
-        # Of processes that start together one is faster, and the others find it done.
+        # One of several processes that start together does it, and the others find it done.
         epochs.lock_epochs(tx)
-        now = epochs.get_positions(tx)
-        behind = _behind(marks, now)
+        positions = epochs.get_positions(tx)
+        behind = _behind(marks, positions)
         epoch = None
-        if restored or any(mark.epoch not in now.past for mark in behind):
+        if restored or any(mark.epoch not in positions.past for mark in behind):
             reason = (
                 "an operator said that the database was restored" if restored else "the database is behind its marks"
             )
             epoch = epochs.begin_epoch(tx, reason)
-            log.warning("epoch %s begins: %s; clients that follow changes start over", epoch, reason)
+            log.warning("the database is behind its marks", epoch, reason)
         for mark in behind:
             epochs.raise_sequence(tx, mark.tenant, mark.number)
     return epoch
 
 
 def write_marks(site: Site) -> Positions | None:
-    """Mark how far the database is, for each tenant that went on since its last mark, and return that.
+    """Put a mark for each tenant whose sequence rose since its last mark, and return the positions.
 
-    None: it was restored this moment; the next check finds it.
+    None: the database was restored just now; the next check notices it.
     """
     marks = read_marks(site)
     with site.catalog.write_system() as tx:
-        now = epochs.get_positions(tx)
+        positions = epochs.get_positions(tx)
         # The mark of a tenant that an earlier restore lost stays, in case the tenant is created again.
-        if any(mark.tenant in now.marked_up_to or mark.epoch not in now.past for mark in _behind(marks, now)):
+        if any(
+            mark.tenant in positions.marked_up_to or mark.epoch not in positions.past
+            for mark in _behind(marks, positions)
+        ):
             return None
-        # Before the marks themselves, so that a process that dies in between leaves none that is ahead.
+        # Recorded before the marks are put, so that no mark is ahead if the process dies in between.
         epochs.note_marks(tx)
-        now = epochs.get_positions(tx)
+        positions = epochs.get_positions(tx)
     highest = _highest(marks)
-    for tenant, number in now.marked_up_to.items():
-        mark = Mark(tenant, number, now.epoch)
+    for tenant, number in positions.marked_up_to.items():
+        mark = Mark(tenant, number, positions.epoch)
         if highest.get(tenant) == mark:
             continue
         try:
@@ -114,12 +117,12 @@ def write_marks(site: Site) -> Positions | None:
         for older in marks:
             if older.tenant == tenant and older != mark:
                 site.marks.delete(older.key)
-    return now
+    return positions
 
 
-def _behind(marks: Iterable[Mark], now: Positions) -> list[Mark]:
-    """Return the highest marks of those tenants that do not know of them, or are not there."""
-    return [mark for mark in _highest(marks).values() if now.marked_up_to.get(mark.tenant, -1) < mark.number]
+def _behind(marks: Iterable[Mark], positions: Positions) -> list[Mark]:
+    """Return the highest marks of tenants that do not exist, or whose recorded position is below the mark."""
+    return [mark for mark in _highest(marks).values() if positions.marked_up_to.get(mark.tenant, -1) < mark.number]
 
 
 def _highest(marks: Iterable[Mark]) -> dict[str, Mark]:
@@ -137,4 +140,4 @@ def _parse_all(keys: Iterable[str]) -> Iterator[Mark]:
         if number.isascii() and number.isdecimal() and epoch:
             yield Mark(tenant, int(number), epoch)
         else:
-            log.warning("%s is in the store of marks, and is no mark: remove it", ascii(key))
+            log.warning("%s is in the store of marks, but is not a mark: remove it", ascii(key))

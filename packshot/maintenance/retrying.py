@@ -1,8 +1,8 @@
-"""Tell an outage of our own parts from a bug: the one is waited for, the other is counted.
+"""Distinguish outages from faults: a step waits for the end of an outage, and counts a fault.
 
-A background step meets three kinds of exception. A `PackshotError` is the item's own failure. An outage of the
-database, a store, a disk or the renderer backs off and counts against no item. Whatever else is raised is unforeseen,
-and an item has a few attempts (`packshot.catalog.database.backoff.MAX_FAULTS`).
+A background step meets three kinds of exception. A `PackshotError` is the item's own failure. After an outage of the
+database, a store, a disk or the renderer, the step pauses and counts nothing against the item. Every other exception
+is a fault, and an item has a few attempts (`packshot.catalog.database.backoff.MAX_FAULTS`).
 """
 
 from packshot import faults
@@ -13,14 +13,14 @@ from packshot.storage.base import NoSuchObject
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether waiting may help: a part of ours is away, full or about to end."""
+    """Return whether waiting may help: a part of the installation is down, full or stopping."""
     if isinstance(error, DatabaseFault) and (error.connection_invalidated or recognise(error) is not None):
         return True
     return isinstance(error, OSError | NoSuchObject | RendererClosed) or is_database_away(error)
 
 
 def describe_outage(error: BaseException) -> str:
-    """Return in a sentence what is away, for people who see the item wait; no statement and no credentials."""
+    """Return a sentence about the outage for users, without statements and credentials."""
     if isinstance(error, RendererClosed):
         return "The render process ended."
     if isinstance(error, NoSuchObject):

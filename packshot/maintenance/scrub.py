@@ -1,8 +1,7 @@
-"""Scrubbing: the store and the ledger side by side, both ways, and each put right by the other.
+"""Scrubbing: compare stores and ledger, and repair each from the other.
 
-Both are walked in the order of pack ids, a few packs at a time, so memory stays
-flat. The ledger is read after the store was listed, and whatever looks wrong is
-looked at again under a lock before it is touched.
+Both are read in the order of pack ids, a few packs at a time, so memory use stays constant. The ledger is read after
+the store was listed. Every difference is checked again under a lock before it is repaired.
 """
 
 import logging
@@ -26,7 +25,7 @@ from packshot.catalog.variants.reconciliation import LedgerRow
 from packshot.catalog.work.orders import Priority, place_orders
 from packshot.errors import Invalid, PackshotError
 from packshot.maintenance.retrying import is_outage
-from packshot.originals.ingest import look_again
+from packshot.originals.ingest import redecode_original
 from packshot.production import current_variants
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
@@ -36,9 +35,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PACKS_AT_ONCE = 50
-# Stores answer many questions at a time faster than one after the other.
+# Stores answer parallel requests faster than sequential ones.
 THREADS = 8
-# A blob whose row is just being written, or was just deleted, is no orphan.
+# A younger object may belong to a row that is being written or was just deleted, so it is not an orphan.
 MIN_AGE = timedelta(hours=1)
 MAX_PLACES = 100
 
@@ -52,10 +51,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LostOriginal:
-    """An original that pack locations show and nothing can make again.
+    """An original that pack locations use and that cannot be made again.
 
     Attributes:
-        places: pack and location of those that show it, a hundred at the most.
+        places: pack and location of at most a hundred of its users.
     """
 
     sha256: str
@@ -65,17 +64,17 @@ class LostOriginal:
 
 @dataclass(slots=True)
 class ScrubResult:
-    """What was found, and put right unless it was a dry run.
+    """What was found, and repaired unless it was a dry run.
 
     Attributes:
-        variants, originals: how many were looked at.
-        missing, wrong: variants that are not in the store as the ledger has them.
-        orphans: blobs that the ledger does not know.
-        unknown_originals: bytes of originals that the catalog does not know; they are left alone.
+        variants, originals: how many were checked.
+        missing, wrong: variants that are missing in the store, or differ from the ledger.
+        orphans: objects of variants that the ledger does not know.
+        unknown_originals: originals in the store that the catalog does not know; they are kept.
         ordered: packs that are rendered again.
-        moved: originals whose pixels come out otherwise than in the release that first looked at them.
-        lost: originals that somebody has to upload again.
-        failed: packs and originals that could not be compared by an unforeseen exception, with its error id.
+        moved: originals that this release decodes to other pixels than the release that ingested them.
+        lost: originals that must be uploaded again.
+        failed: packs and originals that an unforeseen exception kept from being compared, each with its error id.
     """
 
     variants: int = 0
@@ -90,7 +89,7 @@ class ScrubResult:
     failed: dict[str, str] = field(default_factory=dict)
 
     def add(self, part: "ScrubResult") -> None:
-        """Add what was found in another part of the store."""
+        """Add the findings of another part of the store."""
         for name in ("variants", "originals", "missing", "wrong", "orphans", "unknown_originals", "ordered", "moved"):
             setattr(self, name, getattr(self, name) + getattr(part, name))
         self.lost += part.lost
@@ -98,7 +97,7 @@ class ScrubResult:
 
     @property
     def found(self) -> int:
-        """How many variants and blobs were not right."""
+        """How many variants and objects were not correct."""
         return self.missing + self.wrong + self.orphans
 
 
@@ -107,37 +106,37 @@ def scrub(
     tenant: str,
     *,
     deep: bool,
-    mend: bool,
-    seen: Callable[[ScrubResult], None] = lambda _: None,
+    repair: bool,
+    on_progress: Callable[[ScrubResult], None] = lambda _: None,
 ) -> ScrubResult:
-    """Compare all that is stored of a tenant with the ledger.
+    """Compare everything that is stored of a tenant with the ledger.
 
     Args:
-        deep: read every byte, not only what the store says of it.
-        mend: put right what can be.
-        seen: told every few packs how far it is.
+        deep: read every byte, instead of only the size and digest that the store reports.
+        repair: repair what can be repaired.
+        on_progress: called after every few packs with the result so far.
 
     Raises:
-        OSError: the store is away.
+        OSError: the store is down.
     """
     result = ScrubResult()
     walk = _side_by_side(site, tenant)
     with ThreadPoolExecutor(THREADS) as threads:
         while packs := dict(islice(walk, PACKS_AT_ONCE)):
-            work = partial(_scrub_packs, site, tenant, threads=threads, deep=deep, mend=mend)
-            result.add(_each(packs, work, "pack"))
-            seen(result)
+            work = partial(_scrub_packs, site, tenant, threads=threads, deep=deep, repair=repair)
+            result.add(_compare_each(packs, work, "pack"))
+            on_progress(result)
         walk_originals = reconciliation.iterate_originals(site.catalog, tenant)
         while portion := dict(islice(walk_originals, PACKS_AT_ONCE)):
-            look = partial(_scrub_originals, site, tenant, threads=threads, deep=deep, mend=mend)
-            result.add(_each(portion, look, "original"))
-            seen(result)
+            compare = partial(_scrub_originals, site, tenant, threads=threads, deep=deep, repair=repair)
+            result.add(_compare_each(portion, compare, "original"))
+            on_progress(result)
     result.unknown_originals = _count_unknown_originals(site, tenant)
     return result
 
 
-def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], ScrubResult], what: str) -> ScrubResult:
-    """Compare a portion; after an unforeseen exception one by one, so that only what is at fault is left out."""
+def _compare_each(portion: dict[str, T], compare: Callable[[dict[str, T]], ScrubResult], noun: str) -> ScrubResult:
+    """Compare a portion; after an unforeseen exception, compare each item alone, to skip only the faulty one."""
     try:
         return compare(portion)
     except Exception as error:
@@ -146,14 +145,14 @@ def _each(portion: dict[str, T], compare: Callable[[dict[str, T]], ScrubResult],
         if len(portion) > 1:
             total = ScrubResult()
             for name, item in portion.items():
-                total.add(_each({name: item}, compare, what))
+                total.add(_compare_each({name: item}, compare, noun))
             return total
         (name,) = portion
-        return ScrubResult(failed={name: faults.record(log, error, f"the {what} %s could not be compared", name)})
+        return ScrubResult(failed={name: faults.record(log, error, f"the {noun} %s could not be compared", name)})
 
 
 def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
-    """Yield every pack that the store or the ledger knows, with the keys that the store has of it."""
+    """Yield every pack that the store or the ledger knows, with the store's keys of it."""
     listed = groupby(site.variants.list(f"{tenant}/"), key=lambda key: key.split("/")[1])
     claimed = reconciliation.iterate_packs(site.catalog, tenant)
     group, pack_id = next(listed, None), next(claimed, None)
@@ -170,17 +169,17 @@ def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _scrub_packs(
-    site: Site, tenant: str, packs: dict[str, list[str]], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+    site: Site, tenant: str, packs: dict[str, list[str]], *, threads: ThreadPoolExecutor, deep: bool, repair: bool
 ) -> ScrubResult:
     with site.catalog.read(tenant) as tx:
         rows = reconciliation.read_ledger_rows(tx, list(packs))
     ready = {key: row for key, row in rows.items() if row.ready}
 
-    def look(key: str) -> Fault | None:
+    def compare(key: str) -> Fault | None:
         row = ready[key]
         return find_fault(site.variants, key, row.bytes, row.sha256, deep=deep)
 
-    wrong = {key: fault for key, fault in zip(ready, threads.map(look, ready), strict=True) if fault is not None}
+    wrong = {key: fault for key, fault in zip(ready, threads.map(compare, ready), strict=True) if fault is not None}
     result = ScrubResult(variants=len(rows))
     result.missing += sum(fault is Fault.MISSING for fault in wrong.values())
     result.wrong += sum(fault is Fault.WRONG for fault in wrong.values())
@@ -189,14 +188,14 @@ def _scrub_packs(
         key for key, old in zip(unknown, threads.map(lambda key: _is_old(site, key), unknown), strict=True) if old
     ]
     result.orphans += len(orphans)
-    if not mend:
+    if not repair:
         return result
-    # Rows come in no order: each pack is gathered before it is ordered, once.
+    # The rows are not ordered, so they are collected by pack; each pack is ordered once.
     by_pack: dict[str, dict[str, tuple[LedgerRow, Fault]]] = {}
     for key, fault in wrong.items():
         by_pack.setdefault(rows[key].pack_id, {})[key] = rows[key], fault
     for pack_id, found in by_pack.items():
-        result.ordered += _mend(site, tenant, pack_id, found)
+        result.ordered += _repair(site, tenant, pack_id, found)
     for key in orphans:
         _drop_orphan(site, tenant, key)
     return result
@@ -206,7 +205,7 @@ def find_fault(store: ObjectStore, key: str, size: int | None, digest: str | Non
     """Return what is wrong with an object that should have that size and SHA-256; None: nothing.
 
     Raises:
-        OSError: the store is away.
+        OSError: the store is down.
     """
     try:
         stored = store.head(key)
@@ -214,7 +213,7 @@ def find_fault(store: ObjectStore, key: str, size: int | None, digest: str | Non
             return Fault.MISSING
         if (stored.size, stored.sha256) != (size, digest):
             return Fault.WRONG
-        # Twice where need be, as bytes may have been changed on their way.
+        # Read a second time if necessary, because bytes can be changed on the way.
         if deep and _read_digest(store, key) != digest and _read_digest(store, key) != digest:
             return Fault.WRONG
     except NoSuchObject:
@@ -243,40 +242,40 @@ def _is_old(site: Site, key: str) -> bool:
     return stored is not None and datetime.now(UTC) - stored.modified_at > MIN_AGE
 
 
-def _mend(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[LedgerRow, Fault]]) -> bool:
-    """Have what is current made again, and forget the rest; return whether the pack was ordered."""
+def _repair(site: Site, tenant: str, pack_id: str, found: dict[str, tuple[LedgerRow, Fault]]) -> bool:
+    """Order the current variants again, and remove the others from the ledger; return whether the pack was ordered."""
     with site.catalog.write(tenant) as tx:
-        # Whoever deletes a pack draws one too: what is there now stays until the end.
+        # Deleting a pack takes a number, too, so the pack cannot disappear during this transaction.
         seq = next_sequence(tx)
         snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
         current = None if snapshot is None else current_variants(snapshot, read_change(tx), limit=site.limit)
-        # What was never planned is made again when somebody asks for it.
-        again = [
+        # Unplanned variants are rendered again on the next request.
+        to_render = [
             row
             for row, _ in found.values()
             if current is not None
             and row.planned
             and current.has(row.location, row.fingerprint, row.plan, planned=True)
         ]
-        if again:
-            # The order before the variants, as the end of a refresh takes them.
+        if to_render:
+            # Locks the order before the variants, in the same sequence as the end of a refresh.
             place_orders(tx, [pack_id], seq, Priority.BULK, check_store=False)
-        corrected = reconciliation.mark_missing(tx, again, again=True)
+        corrected = reconciliation.mark_missing(tx, to_render, again=True)
         corrected += reconciliation.mark_missing(
-            tx, [row for row, _ in found.values() if row not in again], again=False
+            tx, [row for row, _ in found.values() if row not in to_render], again=False
         )
         for key, (row, fault) in found.items():
             if fault is Fault.WRONG and row in corrected:
-                # Within the rows' locks: whoever makes it again puts it after this.
+                # Deleted while the rows are locked: a new object is put only after this.
                 site.variants.delete(key)
-    return bool(again)
+    return bool(to_render)
 
 
 def _drop_orphan(site: Site, tenant: str, key: str) -> None:
     try:
         parsed = parse_key(key)
     except Invalid:
-        # Nothing of ours; no URL leads to it.
+        # A foreign object; no URL leads to it.
         site.variants.delete(key)
         return
     with site.catalog.write(tenant) as tx:
@@ -290,35 +289,35 @@ def _drop_orphan(site: Site, tenant: str, key: str) -> None:
 
 
 def _scrub_originals(
-    site: Site, tenant: str, sizes: dict[str, int], *, threads: ThreadPoolExecutor, deep: bool, mend: bool
+    site: Site, tenant: str, sizes: dict[str, int], *, threads: ThreadPoolExecutor, deep: bool, repair: bool
 ) -> ScrubResult:
-    def look(digest: str) -> Fault | None:
+    def compare(digest: str) -> Fault | None:
         return find_fault(site.originals, original_key(tenant, digest), sizes[digest], digest, deep=deep)
 
     result = ScrubResult(originals=len(sizes))
-    for digest, fault in zip(sizes, threads.map(look, sizes), strict=True):
+    for digest, fault in zip(sizes, threads.map(compare, sizes), strict=True):
         if fault is not None:
             with site.catalog.read(tenant) as tx:
                 places = reconciliation.list_places(tx, digest, limit=MAX_PLACES)
-            # The request that showed it may have recorded it before this look.
+            # The request that uses the original may have recorded it before this check.
             if places:
                 result.lost.append(LostOriginal(digest, fault, places))
-    if deep and mend:
-        _look_again(site, tenant, list(sizes.items()), result)
+    if deep and repair:
+        _redecode_originals(site, tenant, list(sizes.items()), result)
     return result
 
 
-def _look_again(site: Site, tenant: str, portion: list[tuple[str, int]], result: ScrubResult) -> None:
-    """Decode originals that only an earlier release has looked at, and order the packs whose pictures change."""
+def _redecode_originals(site: Site, tenant: str, portion: list[tuple[str, int]], result: ScrubResult) -> None:
+    """Decode originals that only an earlier release has decoded, and order the packs whose images change."""
     with site.catalog.read(tenant) as tx:
         undated = reconciliation.find_undated_originals(tx, [digest for digest, _ in portion])
     for digest, size in portion:
         if digest not in undated:
             continue
         try:
-            original = look_again(site, tenant, digest, size)
+            original = redecode_original(site, tenant, digest, size)
         except (PackshotError, NoSuchObject, DamagedObject):
-            # It is lost, or refused by now. Its stored variants stay; the next look tries again.
+            # It is lost, or refused by this release. Its stored variants stay; the next run tries again.
             continue
         if not original.decode_revision:
             continue

@@ -1,1 +1,1 @@
-"""Originals: ingest them, and give them out without their metadata."""
+"""Originals: ingest them, and return them without their metadata."""

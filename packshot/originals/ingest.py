@@ -1,4 +1,4 @@
-"""From a file on this machine, or an address, to a tenant's original: decoded in full, kept by content."""
+"""Ingest an original from a file or a URL: decode it completely, and store it by its content."""
 
 import hashlib
 import secrets
@@ -16,41 +16,43 @@ from packshot.storage.base import AlreadyThere, DamagedObject, Metadata, NoSuchO
 def keep_original(
     site: Site, tenant: str, source: Path, *, sha256: str, size: int, lane: Lane = Lane.UPLOAD
 ) -> Original:
-    """Check a picture and copy it to where originals live; what kind it is, its bytes tell.
+    """Check an image and store it as an original. Its bytes decide its format.
 
     Args:
-        sha256, size: of the file; nothing else is kept should it change meanwhile.
-        lane: whether somebody waits for it.
+        sha256, size: of the file. If the file changes meanwhile, it is refused.
+        lane: the urgency, by whether a client waits for it.
 
     Raises:
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
+        ChecksumMismatch: the file changed meanwhile.
     """
     original = _probe(site, tenant, source, sha256=sha256, size=size, lane=lane)
-    # First, so that nothing is in the store that the catalog does not know, and nobody collects it meanwhile.
+    # The row comes first: the store never holds an original that the catalog does not know, and the collector spares
+    # it.
     with site.catalog.write(tenant) as tx:
         packs.announce_original(tx, original)
     key, metadata = original_key(tenant, sha256), Metadata(original.media_type, None, ())
     try:
         stored = site.originals.put(key, source, metadata)
     except AlreadyThere:
-        if _holds(site.originals, key, sha256):
+        if _has_undamaged(site.originals, key, sha256):
             return original
         site.originals.delete(key)
         stored = site.originals.put(key, source, metadata)
     if stored.sha256 != sha256:
-        # What was probed and what was copied must be one; bytes that changed in between are neither.
+        # The image that was checked must be the one that was stored.
         site.originals.delete(stored.key)
         raise ChecksumMismatch("The bytes changed while they were checked.", expected=sha256, got=stored.sha256)
     return original
 
 
-def look_again(site: Site, tenant: str, sha256: str, size: int) -> Original:
-    """Decode a stored original as this release does, and write down what is known of it now.
+def redecode_original(site: Site, tenant: str, sha256: str, size: int) -> Original:
+    """Decode a stored original with this release, and update what the catalog knows of it.
 
     Raises:
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: this release refuses the picture.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: this release refuses the image.
         NoSuchObject, DamagedObject: its bytes are lost.
-        OSError: the store is away.
+        OSError: the store is down.
     """
     with site.originals.as_file(original_key(tenant, sha256)) as source:
         original = _probe(site, tenant, source, sha256=sha256, size=size, lane=Lane.BULK)
@@ -78,13 +80,13 @@ def _probe(site: Site, tenant: str, source: Path, *, sha256: str, size: int, lan
 
 
 def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
-    """Whether a store has an object as it was put: whoever uploads a picture again may do so to mend it."""
+def _has_undamaged(store: ObjectStore, key: str, sha256: str) -> bool:
+    """Whether a store holds an undamaged object. Uploading an image again repairs a damaged original."""
     try:
         with store.open(key) as opened:
             digest = hashlib.sha256()
@@ -96,11 +98,11 @@ def _holds(store: ObjectStore, key: str, sha256: str) -> bool:
 
 
 def fetch_original(site: Site, tenant: str, url: str, *, lane: Lane = Lane.UPLOAD) -> Original:
-    """Fetch a picture by its address and keep it as `keep_original` does.
+    """Fetch an image from a URL and store it as `keep_original` does.
 
     Raises:
         FetchBlocked, FetchFailed, TooLarge: see `packshot.network.fetch.fetch`.
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
     """
     settings = site.settings
     path = site.incoming / secrets.token_hex(16)

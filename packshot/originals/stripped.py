@@ -1,4 +1,4 @@
-"""Originals without their metadata, for clients that anybody may be; the stored bytes stay as they were uploaded."""
+"""Originals without their metadata, for public access. The stored bytes stay as they were uploaded."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,38 +15,39 @@ from packshot.render.stripping.strip import MAX_INSERTED_BYTES, STRIP_REVISION
 from packshot.site import Site, original_key
 from packshot.storage.base import CHUNK_BYTES, Opened, Readable, Stored
 
-# Pieces of that many originals' bytes are kept in memory. A photograph has about five.
+# Memory for the lists of pieces. A photograph has about five pieces.
 MAX_CACHED_BYTES = 8 * 2**20
-_BYTES_A_PIECE = 150
+_BYTES_PER_PIECE = 150
 
 
 class StrippedOriginals:
-    """Finds what is left of originals without their metadata, and opens it for reading.
+    """Finds which pieces of originals remain without their metadata, and opens them for reading.
 
-    A render process reads each original once to tell which pieces of it are left. The pieces are kept in memory for
-    those that are asked for often; the bytes themselves never are.
+    A render process reads each original once to find these pieces. A cache in memory holds the lists of pieces that
+    are
+    used often, but no image data.
     """
 
     def __init__(self, site: Site) -> None:
         self._site = site
         self._lock = threading.Lock()
-        self._known: LRUCache[tuple[str, bool], Sequence[Piece] | PackshotError] = LRUCache(MAX_CACHED_BYTES, _size)
+        self._cache: LRUCache[tuple[str, bool], Sequence[Piece] | PackshotError] = LRUCache(MAX_CACHED_BYTES, _size)
 
     def describe(self, tenant: str, original: Original, stored: Stored, *, credits: bool) -> Stored:
-        """Return what is known of an original without its metadata.
+        """Return size and digest of an original without its metadata.
 
         Args:
-            stored: the original as it is in its store.
-            credits: its copyright and credit lines are kept.
+            stored: the original as in its store.
+            credits: whether its copyright and credit lines are kept.
 
         Raises:
             PackshotError: its metadata cannot be removed.
             QueueTimeout: no render process became free in time.
             NoSuchObject: the original is not in its store.
-            OSError: its store is away.
+            OSError: its store is down.
         """
-        pieces = self._find(tenant, original, credits=credits)
-        # The bytes follow from these, so that a digest of the bytes themselves is not needed.
+        pieces = self._find_pieces(tenant, original, credits=credits)
+        # These values determine the bytes, so the bytes need not be digested.
         digest = sha256(f"stripped {STRIP_REVISION} {credits} {stored.sha256}".encode()).hexdigest()
         return replace(stored, size=length_of(pieces), sha256=digest)
 
@@ -54,29 +55,29 @@ class StrippedOriginals:
         """Return an opened original without its metadata; closing it closes `opened`.
 
         Raises:
-            PackshotError, QueueTimeout, NoSuchObject, OSError: as `describe` does; `opened` is closed then.
+            PackshotError, QueueTimeout, NoSuchObject, OSError: as in `describe`; `opened` is then closed.
         """
         try:
             described = self.describe(tenant, original, opened.stored, credits=credits)
-            return Opened(described, _Reader(opened, self._find(tenant, original, credits=credits)))
+            return Opened(described, _Reader(opened, self._find_pieces(tenant, original, credits=credits)))
         except BaseException:
             opened.close()
             raise
 
-    def _find(self, tenant: str, original: Original, *, credits: bool) -> Sequence[Piece]:
-        place = original.sha256, credits
+    def _find_pieces(self, tenant: str, original: Original, *, credits: bool) -> Sequence[Piece]:
+        cache_key = original.sha256, credits
         with self._lock:
-            known = self._known.get(place)
-        if known is None:
-            known = self._ask(tenant, original, credits=credits)
+            pieces = self._cache.get(cache_key)
+        if pieces is None:
+            pieces = self._strip(tenant, original, credits=credits)
             with self._lock:
-                if _size(known) <= MAX_CACHED_BYTES:
-                    self._known[place] = known
-        if isinstance(known, PackshotError):
-            raise known
-        return known
+                if _size(pieces) <= MAX_CACHED_BYTES:
+                    self._cache[cache_key] = pieces
+        if isinstance(pieces, PackshotError):
+            raise pieces
+        return pieces
 
-    def _ask(self, tenant: str, original: Original, *, credits: bool) -> Sequence[Piece] | PackshotError:
+    def _strip(self, tenant: str, original: Original, *, credits: bool) -> Sequence[Piece] | PackshotError:
         share = LoadShare(tenant, original.sha256)
         patience = self._site.settings.render_queue_seconds
         with self._site.originals.as_file(original_key(tenant, original.sha256)) as path:
@@ -90,10 +91,10 @@ class StrippedOriginals:
         return pieces
 
 
-def _size(known: Sequence[Piece] | PackshotError) -> int:
-    if isinstance(known, PackshotError):
-        return _BYTES_A_PIECE
-    return sum(_BYTES_A_PIECE + (len(piece) if isinstance(piece, bytes) else 0) for piece in known)
+def _size(pieces: Sequence[Piece] | PackshotError) -> int:
+    if isinstance(pieces, PackshotError):
+        return _BYTES_PER_PIECE
+    return sum(_BYTES_PER_PIECE + (len(piece) if isinstance(piece, bytes) else 0) for piece in pieces)
 
 
 class _Reader(Readable):
@@ -116,7 +117,7 @@ class _Reader(Readable):
 
 def _chunks(opened: Opened, pieces: Sequence[Piece]) -> Iterator[bytes]:
     source = iter(opened)
-    chunk, at = b"", 0  # the chunk that was read last, and where in the original it begins
+    chunk, position = b"", 0  # the last chunk that was read, and its position in the original
     for piece in pieces:
         if isinstance(piece, int):
             for start in range(0, piece, CHUNK_BYTES):
@@ -126,12 +127,12 @@ def _chunks(opened: Opened, pieces: Sequence[Piece]) -> Iterator[bytes]:
         else:
             start, stop = piece
             while start < stop:
-                while at + len(chunk) <= start:
-                    at += len(chunk)
+                while position + len(chunk) <= start:
+                    position += len(chunk)
                     chunk = next(source)
-                part = chunk[start - at : stop - at]
+                part = chunk[start - position : stop - position]
                 start += len(part)
                 yield part
-    # To the end, where the store checks that it gave what was put.
+    # The store verifies the digest only when the original is read to its end.
     for _ in source:
         pass

@@ -1,4 +1,4 @@
-"""The admin's bearer token: the one that is set, or one that is made once and kept in the data folder."""
+"""The admin's bearer token: from the settings, or generated once and kept in the data folder."""
 
 import os
 import secrets
@@ -11,12 +11,12 @@ from packshot.settings.types import STRONG_SECRET, VISIBLE, is_guessable
 
 
 def admin_token(settings: Settings) -> str:
-    """Return the admin's bearer token; made once, where none is set, and kept in the data folder.
+    """Return the admin's bearer token. If none is configured, it is generated once and kept in the data folder.
 
-    Processes that start together agree on one token.
+    Processes that start together use the same token.
 
     Raises:
-        BadSettings: the file that keeps it holds no token, or a weak one.
+        BadSettings: the file that keeps it contains no token, or a weak one.
         OSError: the file cannot be read or written.
     """
     if settings.admin_token is not None:
@@ -29,18 +29,18 @@ def admin_token(settings: Settings) -> str:
         raise BadSettings(f"{path}: expected visible ASCII characters without spaces, got something else")
     if is_guessable(token):
         raise BadSettings(
-            f"{path}: expected {STRONG_SECRET}, got a value that is not shown; delete the file to have a token made"
+            f"{path}: expected {STRONG_SECRET}, got a value that is not shown; delete the file to generate a new token"
         )
     return token
 
 
 def _make_token(path: Path) -> None:
-    """Write a new token that only the owner may read, unless another process was faster."""
+    """Write a new token that only the owner may read, unless another process wrote one first."""
     make_folder(path.parent)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     write_synced(draft, [f"{secrets.token_urlsafe(32)}\n".encode()], mode=0o600)
     try:
-        # Linked when it is complete, so that no process reads a part of it.
+        # The complete file is linked, so that no process reads a part of it.
         os.link(draft, path)
     except FileExistsError:
         return

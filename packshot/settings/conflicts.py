@@ -1,4 +1,4 @@
-"""What one setting demands of another, or of what is installed."""
+"""Conflicts between settings, and settings that need a package that is not installed."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from packshot.settings.settings import Settings
 from packshot.settings.types import PREFIX, STRONG_SECRET, is_guessable, is_short
 
-# What each kind of CDN needs, and no other may have.
+# Settings of each kind of CDN: required with that kind, and refused with any other.
 _OF_CDN = {
     "cloudfront_distribution": "cloudfront",
     "cloudfront_purge_by": "cloudfront",
@@ -17,7 +17,7 @@ _OF_CDN = {
 
 
 def conflicts(settings: Settings) -> dict[str, str]:
-    """Return what does not go together, as one line each, by name of the variable."""
+    """Return the conflicts as one line each, by name of the variable."""
     conflicts = [*_buckets(settings), *_tokens(settings), *_cdn(settings), *_packages(settings)]
     return {PREFIX + name: f"{PREFIX}{name}: expected {fault}" for name, fault in conflicts}
 
@@ -27,16 +27,16 @@ def _buckets(settings: Settings) -> Iterator[tuple[str, str]]:
     if any(buckets.values()):
         for name, bucket in buckets.items():
             if bucket is None:
-                yield name, "a bucket's name, as the other one is set, got nothing"
+                yield name, "a bucket's name, because the other bucket is set, got nothing"
 
 
 def _tokens(settings: Settings) -> Iterator[tuple[str, str]]:
     if settings.jwt_secret is not None and settings.jwks_url is not None:
-        yield "JWKS_URL", f"nothing, as {PREFIX}JWT_SECRET is set, got an address"
+        yield "JWKS_URL", f"nothing, because {PREFIX}JWT_SECRET is set, got an address"
     if settings.redis_url is not None and settings.admin_token is None:
-        # Made by each process for itself, the tokens would differ.
-        yield "ADMIN_TOKEN", f"a token, as {PREFIX}REDIS_URL is set, got nothing"
-    # The issuer of the JWTs chose this secret, so only its length is judged.
+        # Tokens that each process generates for itself would differ.
+        yield "ADMIN_TOKEN", f"a token, because {PREFIX}REDIS_URL is set, got nothing"
+    # The issuer of the JWTs chose this secret, so only its length is checked.
     rules = {"admin_token": is_guessable, "access_secret": is_guessable, "jwt_secret": is_short}
     for name, is_weak in rules.items():
         secret = getattr(settings, name)
@@ -48,9 +48,9 @@ def _cdn(settings: Settings) -> Iterator[tuple[str, str]]:
     for field, kind in _OF_CDN.items():
         value = getattr(settings, field)
         if kind == settings.cdn and value is None:
-            yield field.upper(), f"a value, as {PREFIX}CDN is {kind}, got nothing"
+            yield field.upper(), f"a value, because {PREFIX}CDN is {kind}, got nothing"
         elif kind != settings.cdn and value != type(settings).model_fields[field].default:
-            yield field.upper(), f"nothing, as {PREFIX}CDN is {settings.cdn}, got a value"
+            yield field.upper(), f"nothing, because {PREFIX}CDN is {settings.cdn}, got a value"
 
 
 def _packages(settings: Settings) -> Iterator[tuple[str, str]]:

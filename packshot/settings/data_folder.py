@@ -1,6 +1,6 @@
-"""The data folder: only its owner may read it, whatever the umask, and earlier installations are tightened.
+"""The data folder: only its owner may read it, for any umask. Folders of earlier installations are made private, too.
 
-One exception: a web server that sends variants itself gets at them by a group, `PACKSHOT_VARIANTS_GROUP`.
+One exception: a web server that sends variants itself reads them as a member of a group, `PACKSHOT_VARIANTS_GROUP`.
 """
 
 import grp
@@ -13,7 +13,7 @@ from packshot.durable_files import PRIVATE_FILE, PRIVATE_FOLDER, make_folder
 from packshot.settings.loading import BadSettings
 from packshot.settings.settings import Settings
 
-# Others get no rights at all. The group passes through the data folder, and lists and reads only the variants.
+# Other users have no rights. The group passes through the data folder, and lists and reads only the variants.
 PASSED_FOLDER, GROUP_FOLDER = 0o710, 0o2750
 VARIANTS = "variants"
 FILES = ("admin-token", "importing.lock", "lock")
@@ -23,20 +23,21 @@ _OTHERS = 0o077
 
 
 def make_private(settings: Settings) -> list[str]:
-    """Make the data folder and take everybody else's rights on it away; return a sentence for each failure.
+    """Create the data folder and remove all rights of other users on it; return a sentence for each failure.
 
-    A folder that also holds other things is left as it is, since they may be meant for others; what is Packshot's in it
-    is not. Below the first level nothing needs to be changed: nobody else gets there.
+    A folder that also holds other files keeps its mode, because those may be meant for other users; only Packshot's
+    files
+    in it become private. Deeper levels need no change, because other users cannot reach them.
 
     Raises:
-        BadSettings: the group that is to read the variants does not exist, or this user is no member of it.
-        OSError: the folder cannot be made.
+        BadSettings: the group for the variants does not exist, or this user is not a member of it.
+        OSError: the folder cannot be created.
     """
     make_folder(settings.data)
     group = group_of(settings)
     if group is not None:
         make_folder(settings.data / VARIANTS)
-        _give(settings, group)
+        _give_to_group(settings, group)
     failed = []
     for path, mode in _places(settings, group):
         try:
@@ -45,12 +46,12 @@ def make_private(settings: Settings) -> list[str]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            failed.append(f"The rights on {path} cannot be changed: {error.strerror}")
+            failed.append(f"The permissions of {path} cannot be changed: {error.strerror}")
     return failed
 
 
 def list_exposed(settings: Settings) -> Iterator[str]:
-    """Yield what other users of this machine may read or write, as a path with its mode."""
+    """Yield the files and folders that other users of this machine may read or write, each with its mode."""
     group = group_of(settings)
     for path, mode in [(settings.data, _folder_mode(group)), *_contents(settings, group)]:
         try:
@@ -76,14 +77,14 @@ def group_of(settings: Settings) -> int | None:
         raise BadSettings(f"PACKSHOT_VARIANTS_GROUP: expected a group of this machine, got {name!r}") from None
 
 
-def _give(settings: Settings, group: int) -> None:
+def _give_to_group(settings: Settings, group: int) -> None:
     for folder in (settings.data, settings.data / VARIANTS):
         try:
             if folder.stat().st_gid != group:
                 os.chown(folder, -1, group)
         except PermissionError:
             raise BadSettings(
-                "PACKSHOT_VARIANTS_GROUP: expected a group that the user who runs Packshot is a member of,"
+                "PACKSHOT_VARIANTS_GROUP: expected a group of which the user that runs Packshot is a member,"
                 f" got {settings.variants_group!r}"
             ) from None
 
@@ -109,7 +110,7 @@ def _folder_mode(group: int | None) -> int:
 
 
 def _is_own(settings: Settings) -> bool:
-    """Whether nothing but Packshot's is in the data folder, and it is no folder for everybody, as /tmp is."""
+    """Whether the data folder holds only Packshot's files, and is not a folder for all users such as /tmp."""
     if settings.data.stat().st_mode & S_ISVTX:
         return False
     names = {path.name for path in settings.data.iterdir()} - {*FILES, *FOLDERS, "lost+found"}

@@ -1,4 +1,4 @@
-"""The owner of the data folder: root runs commands as that user, and so leaves no files that the service cannot use."""
+"""The owner of the data folder. Root's commands run as that user, so that the service can use the files they leave."""
 
 import errno
 import os
@@ -14,9 +14,9 @@ from packshot.settings.settings import Settings
 
 
 def become_owner(settings: Settings) -> str | None:
-    """Let a process of root run as the user that owns the installation; return a sentence about it, None: no change.
+    """Change a process of root to the user that owns the installation; return a sentence about it, None: no change.
 
-    The process cannot become root again. Render processes start as that user too.
+    The process cannot become root again. Its render processes run as that user, too.
 
     Raises:
         BadSettings: that user may not read Python or this program.
@@ -28,12 +28,12 @@ def become_owner(settings: Settings) -> str | None:
     if found.st_uid == 0:
         return None
     try:
-        _become(found.st_uid, found.st_gid)
+        _change_user(found.st_uid, found.st_gid)
     except PermissionError as error:
-        # In a container without the capabilities for it.
+        # This happens in a container without the capabilities for it.
         raise PermissionError(errno.EPERM, "Root may not become the owner", str(place)) from error
     owner = name_of(found.st_uid)
-    # Much is imported later, and render processes start Python again.
+    # The process imports more modules later, and render processes start Python again.
     for program in (sys.executable, os.__file__, __file__):
         if not os.access(program, os.R_OK):
             raise BadSettings(
@@ -44,30 +44,30 @@ def become_owner(settings: Settings) -> str | None:
 
 
 def list_foreign(settings: Settings) -> Iterator[Path]:
-    """Yield files and folders of the installation that belong to another user than this process runs as.
+    """Yield files and folders of the installation that belong to another user than that of this process.
 
-    Looks at the first level of the data folder, and in each store at its first level, its locks and its checks.
+    Searches the first level of the data folder, and in each store its first level, its locks and its checks.
     """
     user = os.geteuid()
     for path in _places(settings):
         try:
             found = path.lstat()
         except (FileNotFoundError, PermissionError):
-            continue  # Removed just now, or in a folder that is yielded itself.
-        # A folder on another file system may be a mount point, whose owner the mount decides.
+            continue  # It was removed just now, or its folder is yielded itself.
+        # A folder on another file system may be a mount point, and the mount decides its owner.
         if found.st_uid != user and (S_ISREG(found.st_mode) or not path.is_mount()):
             yield path
 
 
 def name_of(user: int) -> str:
-    """Return a user's name, or the number of one that has no name here."""
+    """Return the name of a user, or the user's number if there is no name on this machine."""
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
         return f"user {user}"
 
 
-def _become(user: int, group: int) -> None:
+def _change_user(user: int, group: int) -> None:
     try:
         known = pwd.getpwuid(user)
     except KeyError:
@@ -81,7 +81,9 @@ def _become(user: int, group: int) -> None:
 
 
 def _owned_place(settings: Settings) -> Path | None:
-    """Return what shows who runs the installation: its database, the folder it always writes to, or the data folder."""
+    """Return the file or folder whose owner runs the installation: its database, the incoming folder, or the data
+    folder.
+    """
     database = settings.sqlite_file
     places = [*([database] if database is not None else []), settings.data / "incoming", settings.data]
     return next((place for place in places if place.exists()), None)

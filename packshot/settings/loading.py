@@ -1,4 +1,4 @@
-"""Read the settings from the PACKSHOT_* environment variables, and name everything that is wrong with them at once."""
+"""Read the settings from the PACKSHOT_* environment variables, and report all faults in them together."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from packshot.settings.conflicts import conflicts
 from packshot.settings.settings import Settings
 from packshot.settings.types import PREFIX
 
-# A database URL may hold a password.
+# A database URL may contain a password.
 _SECRET = (
     "access_secret",
     "admin_token",
@@ -26,10 +26,10 @@ _SECRET = (
 
 
 class BadSettings(Exception):
-    """The installation is set up wrongly. Each fault is one line: variable, expected, got.
+    """The installation has bad settings. Each fault is one line: variable, expected, got.
 
     Attributes:
-        faults: the lines, by name of the variable.
+        faults: the lines in the order of the variables' names.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -41,12 +41,12 @@ class BadSettings(Exception):
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings from `environ`, the process's own environment by default.
+    """Read the settings from `environ`; by default from the environment of the process.
 
-    Names count as they are spelled, in capitals; an empty value is no value.
+    Names are case-sensitive, in capitals. An empty value counts as not set.
 
     Raises:
-        BadSettings: variables that are unknown or have bad values, all of them in one error.
+        BadSettings: some variables are unknown or have bad values; one error names all of them.
     """
     given = {
         name: value
@@ -64,14 +64,14 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         faults |= dict(_fault(error) for error in refused.errors())
     if settings is not None:
         faults |= conflicts(settings)
-    # Raised out here, since inside it would carry pydantic's error, and that the values.
+    # Raised outside of `except`: there, the error would carry pydantic's error, which contains the values.
     if settings is None or faults:
         raise BadSettings(*(faults[name] for name in sorted(faults)))
     return settings
 
 
 def _unknown(name: str, known: set[str]) -> str:
-    # Compared without the prefix, which would make everything look alike.
+    # Compared without the prefix, which would make all names similar.
     rest = sorted(variable.removeprefix(PREFIX) for variable in known)
     nearest = get_close_matches(name.upper().removeprefix(PREFIX), rest, n=1, cutoff=0.5)
     hint = f", perhaps {PREFIX}{nearest[0]}" if nearest else ""
@@ -83,7 +83,7 @@ def _fault(error: ErrorDetails) -> tuple[str, str]:
     variable = PREFIX + field.upper()
     extra = Settings.model_fields[field].json_schema_extra
     expected = extra["expected"] if isinstance(extra, dict) else error["msg"]
-    # An address may hold a password wherever one is mistyped.
+    # A mistyped URL may contain a password.
     is_secret = field in _SECRET or "@" in str(error["input"])
     got = "a value that is not shown" if is_secret else repr(str(error["input"])[:100])
     return variable, f"{variable}: expected {expected}, got {got}"

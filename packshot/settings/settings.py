@@ -53,13 +53,13 @@ from packshot.settings.types import (
 
 
 class Settings(BaseSettings):
-    """What an operator can choose.
+    """The settings of an installation.
 
-    Made directly it takes what it is given and the defaults; only `load_settings`
-    looks at the environment. The descriptions are the text of `docs/configuration.md`.
+    The constructor uses only its arguments and the defaults; `load_settings` reads the environment.
+    The descriptions are the text of `docs/configuration.md`.
 
     Raises:
-        pydantic.ValidationError: a value given directly does not fit.
+        pydantic.ValidationError: a value given directly is not valid.
     """
 
     # A ValidationError must not carry a token into a log.
@@ -322,7 +322,7 @@ class Settings(BaseSettings):
 
     @property
     def effective_database_url(self) -> str:
-        """The database's URL, spelled out where the setting leaves it open."""
+        """The database's URL, or that of the default database."""
         return self.database_url or f"sqlite:///{self.data.absolute() / 'packshot.db'}"
 
     @property
@@ -333,37 +333,37 @@ class Settings(BaseSettings):
 
     @property
     def effective_render_processes(self) -> int:
-        """How many render processes there are, where the setting leaves it open too."""
+        """The number of render processes, or its default."""
         return self.render_processes or (os.cpu_count() or 1) + 1
 
     @property
     def effective_render_memory_bytes(self) -> int:
-        """The memory limit of one render process, where the setting leaves it open too."""
+        """The memory limit of one render process in bytes, or its default."""
         return self.render_memory_bytes or render_memory_bytes(memory_bytes(), self.effective_render_processes)
 
     @property
     def user_agent(self) -> str:
-        """How requests to other hosts name the client; some hosts refuse one that names no address."""
+        """The `User-Agent` of requests to other hosts. Some hosts refuse one without an address."""
         return f"Packshot (+{self.public_url.replace('{tenant}', self.tenant)})" if self.public_url else "Packshot"
 
     @property
     def live(self) -> bool:
-        """Whether there is live resize."""
+        """Whether live resize is enabled."""
         return self.live_prefix is not None or self.live_host is not None
 
     @property
     def grace(self) -> timedelta:
-        """How long what is superseded stays."""
+        """How long superseded variants and unused originals are kept."""
         return timedelta(days=self.grace_days)
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """What works on one machine only, although a queue that others could share is set; a sentence each."""
+        """Sentences about parts that limit a queue to one machine, although `redis_url` would allow several."""
         if self.redis_url is None:
             return ()
         single_machine_parts = {
             "PACKSHOT_DATABASE_URL": ("the database is SQLite", self.effective_database_url.startswith("sqlite")),
-            "PACKSHOT_S3_BUCKET_ORIGINALS": ("pictures are kept in a folder", self.s3_bucket_originals is None),
+            "PACKSHOT_S3_BUCKET_ORIGINALS": ("images are kept in a folder", self.s3_bucket_originals is None),
         }
         return tuple(
             f"{fact}: every process must run on this machine; set {name} to use more"
@@ -375,5 +375,5 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # Otherwise settings made in code, as in tests, would depend on the environment.
+        # Otherwise settings that code creates, as in tests, would depend on the environment.
         return (init_settings,)

@@ -1,4 +1,4 @@
-"""What values of settings look like: each type checks one, and its text says what was expected."""
+"""Types of settings: each type checks a value, and its text says what is expected."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from packshot.network.fetch import parse_allowed
 from packshot.settings.subjects import is_acceptable_subject
 
 PREFIX = "PACKSHOT_"
-# JPEG and AVIF hold no more on a side.
+# The longest side of a JPEG or AVIF image.
 MAX_SIDE = 65_535
 # First segments of the application's own paths.
 OWN_PATHS = (
@@ -32,12 +32,12 @@ OWN_PATHS = (
     "robots.txt",
     "uploads",
 )
-# A secret below these can be guessed, or was typed by hand.
+# A secret below these limits can be guessed.
 MIN_SECRET_LENGTH = 24
 MIN_SECRET_SYMBOLS = 8
-# More of its characters in a row, as in the alphabet, make a secret one that was typed by hand.
+# A secret in which a larger share of characters continues a sequence, as in the alphabet, was typed by hand.
 MAX_ROW_SHARE = 0.8
-# What guides put where a secret belongs, and what people type.
+# Placeholders in guides, and typical passwords.
 _TYPED_BY_HAND = re.compile(
     "change.?(me|this|it)|password|passwort|replace|placeholder|example|your.?(own|secret|token|admin|key)|qwert|asdfg"
     "|letmein|supersecret",
@@ -64,7 +64,7 @@ def _only(fits: Callable[[Any], object]) -> AfterValidator:
 
 def _public_url(value: str) -> str:
     parts = urlsplit(value)
-    # A name and password would be sent to whoever is told the address.
+    # A name and password would be sent to every client that gets the URL.
     if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"[\s?#@]", value):
         raise ValueError("does not fit")
     return value.rstrip("/")
@@ -111,7 +111,7 @@ def is_short(secret: str) -> bool:
 
 
 def is_guessable(secret: str) -> bool:
-    """Whether a secret is too short or too regular to keep strangers out, or was copied from a guide.
+    """Whether a secret is too short or too regular to be safe, or is a placeholder of a guide.
 
     >>> is_guessable("x" * 40), is_guessable("app-0123456789abcdef0123")
     (True, False)
@@ -120,13 +120,13 @@ def is_guessable(secret: str) -> bool:
         return True
     repeats = any(secret == (secret[:n] * len(secret))[: len(secret)] for n in range(1, len(secret) // 2 + 1))
     steps = [ord(after) - ord(before) for before, after in pairwise(secret)]
-    # Such as the alphabet.
+    # For example the alphabet.
     is_row = sum(step in (-1, 0, 1) for step in steps) > MAX_ROW_SHARE * len(steps)
     return repeats or is_row or _TYPED_BY_HAND.search(secret) is not None
 
 
 def split_list(value: str | None) -> list[str]:
-    """Return what stands between the commas of a setting."""
+    """Return the items of a comma-separated setting."""
     return [item.strip() for item in (value or "").split(",") if item.strip()]
 
 
@@ -142,7 +142,7 @@ def _expected(text: str) -> Any:
     return Field(json_schema_extra={"expected": text})
 
 
-# A "?" would begin the query of the SQLite URL.
+# A "?" would start the query of the SQLite URL.
 Folder = Annotated[Path, _only(lambda path: "?" not in str(path)), _expected("a folder's path without '?'")]
 DatabaseUrl = Annotated[
     Annotated[str, AfterValidator(_database_url)] | None,
@@ -158,7 +158,7 @@ Bucket = Annotated[
 Endpoint = Annotated[Annotated[str, AfterValidator(_public_url)] | None, _expected("https://host without a query")]
 Endpoints = Annotated[
     Annotated[str, _only(lambda value: [_public_url(url) for url in split_list(value)])] | None,
-    _expected("addresses with commas between them, http://10.0.0.5:6081"),
+    _expected("URLs, separated by commas, such as http://10.0.0.5:6081"),
 ]
 Delivery = Annotated[
     Literal["stream", "redirect", "accel"], BeforeValidator(_lower), _expected("stream, redirect or accel")
@@ -169,9 +169,10 @@ UploadBy = Annotated[
     _expected("presigned_post, presigned_put or one_time_token"),
 ]
 InternalPath = Annotated[
-    Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)+$")], _expected("a path with '/' at both ends, /_variants/")
+    Annotated[str, Field(pattern=r"^/([A-Za-z0-9._~-]+/)+$")],
+    _expected("a path that starts and ends with '/', such as /_variants/"),
 ]
-# Not under what is something else already.
+# No path of another part of the application.
 LivePrefix = Annotated[
     Annotated[
         str,
@@ -180,7 +181,7 @@ LivePrefix = Annotated[
     ]
     | None,
     BeforeValidator(_live_prefix),
-    _expected("a path that nothing else has, /live, or off"),
+    _expected("a path that no other part of the application uses, such as /live, or off"),
 ]
 Cdn = Annotated[
     Literal["none", "cloudfront", "fastly", "varnish"],
@@ -188,7 +189,7 @@ Cdn = Annotated[
     _expected("none, cloudfront, fastly or varnish"),
 ]
 PurgeBy = Annotated[Literal["tags", "paths"], BeforeValidator(_lower), _expected("tags or paths")]
-# It becomes a part of an address.
+# The id becomes a part of a URL.
 Id = Annotated[Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,64}$")] | None, _expected("an id of letters and digits")]
 Group = Annotated[
     Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}$")] | None, _expected("the name of a group")
@@ -204,17 +205,17 @@ Token = Annotated[
 ]
 Domain = Annotated[
     Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")] | None,
-    _expected("a domain's name in lower case, images.example.com"),
+    _expected("a domain's name in lower case, such as images.example.com"),
 ]
 HostNames = Annotated[
     Annotated[str, _only(lambda value: all(map(_HOST_NAME.fullmatch, split_list(value))))] | None,
-    _expected("host names without ports, with commas between them, packshot.internal"),
+    _expected("host names without ports, separated by commas, such as packshot.internal"),
 ]
 Origins = Annotated[
     Annotated[str, _only(lambda value: all(map(_ORIGIN.fullmatch, split_list(value))))] | None,
-    _expected("* or origins without a path, with commas between them, https://cms.example.com"),
+    _expected("* or origins without a path, separated by commas, such as https://cms.example.com"),
 ]
-# Shorter keys can be guessed from one token (RFC 7518, section 3.2).
+# A shorter key can be guessed from one token (RFC 7518, section 3.2).
 Key = Annotated[
     Annotated[SecretStr, _only(lambda key: len(key.get_secret_value().encode()) >= 32)] | None,
     _expected("at least 32 bytes"),
@@ -222,17 +223,17 @@ Key = Annotated[
 Users = Annotated[
     Annotated[SecretStr, _only(lambda users: all(map(_is_user, users.get_secret_value().split())))] | None,
     _expected(
-        "name:hash pairs, as `packshot basic-user NAME` prints them, with blanks between them;"
-        " no name that is reserved, such as admin"
+        "name:hash pairs, as `packshot basic-user NAME` prints them, separated by blanks;"
+        " no reserved name, such as admin"
     ),
 ]
 Networks = Annotated[
-    Annotated[str, AfterValidator(_networks)] | None, _expected("addresses or networks with commas between them")
+    Annotated[str, AfterValidator(_networks)] | None, _expected("addresses or networks, separated by commas")
 ]
 Hosts = Annotated[
-    Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks with commas between them")
+    Annotated[str, AfterValidator(_allowed)] | None, _expected("hosts, addresses or networks, separated by commas")
 ]
-# Wrong ones are slowed down by address, so that those of the old service, of 15 characters, will do.
+# Wrong secrets are slowed down by address, so the 15 characters of the old service's secrets are enough.
 LiveSecret = Annotated[
     Annotated[SecretStr, _only(lambda secret: 12 <= len(secret.get_secret_value()) <= 1024)] | None,
     _expected("12 to 1024 characters"),

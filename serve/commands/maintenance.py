@@ -18,11 +18,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be 
 @app.command()
 def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = False) -> None:
     """Delete what was replaced longer than PACKSHOT_GRACE_DAYS ago, now; exit 3 where some could not be."""
-    from packshot.maintenance.collect import Collected, survey
+    from packshot.maintenance.collect import Collected, preview_collection
     from resolvers import maintenance
 
     with calling(tenant) as caller, store_answering():
-        due = survey(caller.site, caller.tenant)
+        due = preview_collection(caller.site, caller.tenant)
         job = None
         total = due
         if not dry_run:
@@ -67,7 +67,7 @@ def scrub(
 
             job = None
             if dry_run:
-                result = scrubbing.scrub(caller.site, caller.tenant, deep=deep, mend=False, seen=seen)
+                result = scrubbing.scrub(caller.site, caller.tenant, deep=deep, repair=False, on_progress=seen)
             else:
                 result, job = maintenance.scrub_tenant(caller, deep=deep, seen=seen)
     lost = [

@@ -31,11 +31,11 @@ from tests.support.playground import TENANT, Playground
 
 
 def look(playground: Playground, *, deep: bool = False) -> ScrubResult:
-    return scrub(playground.site, TENANT, deep=deep, mend=False)
+    return scrub(playground.site, TENANT, deep=deep, repair=False)
 
 
 def mend(playground: Playground, *, deep: bool = False) -> ScrubResult:
-    return scrub(playground.site, TENANT, deep=deep, mend=True)
+    return scrub(playground.site, TENANT, deep=deep, repair=True)
 
 
 def body(playground: Playground, key: str) -> Path:
@@ -274,7 +274,9 @@ def test_more_packs_than_are_read_at_once_are_all_looked_at(
         for key in playground.planned(pack_id):
             playground.site.variants.delete(key)
     seen: list[int] = []
-    result = scrub(playground.site, TENANT, deep=False, mend=True, seen=lambda so_far: seen.append(so_far.variants))
+    result = scrub(
+        playground.site, TENANT, deep=False, repair=True, on_progress=lambda so_far: seen.append(so_far.variants)
+    )
     assert (result.variants, result.originals, result.missing) == (21, 7, 9)
     assert seen == sorted(seen)
     assert_right(playground, *ids)

@@ -292,26 +292,26 @@ def test_all_faults_are_told_together() -> None:
 def test_settings_that_need_each_other_are_told_together() -> None:
     faults = faults_of(PACKSHOT_REDIS_URL="redis://queue", PACKSHOT_S3_BUCKET_VARIANTS="variants")
     assert faults == (
-        "PACKSHOT_ADMIN_TOKEN: expected a token, as PACKSHOT_REDIS_URL is set, got nothing",
-        "PACKSHOT_S3_BUCKET_ORIGINALS: expected a bucket's name, as the other one is set, got nothing",
+        "PACKSHOT_ADMIN_TOKEN: expected a token, because PACKSHOT_REDIS_URL is set, got nothing",
+        "PACKSHOT_S3_BUCKET_ORIGINALS: expected a bucket's name, because the other bucket is set, got nothing",
     )
 
 
 def test_a_cdn_needs_its_own_settings_and_no_other_has_them() -> None:
     assert faults_of(PACKSHOT_CDN="varnish") == (
-        "PACKSHOT_VARNISH_URLS: expected a value, as PACKSHOT_CDN is varnish, got nothing",
+        "PACKSHOT_VARNISH_URLS: expected a value, because PACKSHOT_CDN is varnish, got nothing",
     )
     assert faults_of(PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081") == (
-        "PACKSHOT_VARNISH_URLS: expected nothing, as PACKSHOT_CDN is none, got a value",
+        "PACKSHOT_VARNISH_URLS: expected nothing, because PACKSHOT_CDN is none, got a value",
     )
     assert faults_of(PACKSHOT_CDN="fastly", PACKSHOT_CLOUDFRONT_PURGE_BY="paths", PACKSHOT_FASTLY_TOKEN="s3cret") == (
-        "PACKSHOT_CLOUDFRONT_PURGE_BY: expected nothing, as PACKSHOT_CDN is fastly, got a value",
-        "PACKSHOT_FASTLY_SERVICE: expected a value, as PACKSHOT_CDN is fastly, got nothing",
+        "PACKSHOT_CLOUDFRONT_PURGE_BY: expected nothing, because PACKSHOT_CDN is fastly, got a value",
+        "PACKSHOT_FASTLY_SERVICE: expected a value, because PACKSHOT_CDN is fastly, got nothing",
     )
     given = {"PACKSHOT_CDN": "cloudfront", "PACKSHOT_CLOUDFRONT_DISTRIBUTION": "E1A2B3"}
     assert load_settings(given).cloudfront_purge_by == "tags"
     (fault,) = faults_of(PACKSHOT_CDN="varnish", PACKSHOT_VARNISH_URLS="http://10.0.0.5:6081, 10.0.0.6:6081")
-    assert fault.startswith("PACKSHOT_VARNISH_URLS: expected addresses with commas between them")
+    assert fault.startswith("PACKSHOT_VARNISH_URLS: expected URLs, separated by commas")
 
 
 def test_what_scales_out_says_what_is_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from packshot.catalog.variants.ledger import VariantState
 from packshot.errors import NotFound
 from packshot.geometry import Crop
 from packshot.maintenance import collect
-from packshot.maintenance.collect import Collected, collect_all, collect_originals, make_faults, survey
+from packshot.maintenance.collect import Collected, collect_all, collect_originals, make_faults, preview_collection
 from packshot.model import Original
 from packshot.production import announce_and_render
 from packshot.render.processes.pool import Lane
@@ -61,11 +61,11 @@ def test_what_an_edit_replaced_goes_after_the_grace_period_and_not_before(playgr
     pass_days(playground, 0.2)
     sizes = [playground.site.variants.get(key)[1].size for key in before]
     expected = Collected(variants=3, bytes=sum(sizes))
-    assert survey(playground.site, TENANT) == expected
-    assert blobs(playground) == before | now, "a survey changes nothing"
+    assert preview_collection(playground.site, TENANT) == expected
+    assert blobs(playground) == before | now, "a preview_collection changes nothing"
     assert collect_all(playground.site, TENANT) == expected
     assert blobs(playground) == now == set(playground.entries(pack_id))
-    assert survey(playground.site, TENANT) == Collected()
+    assert preview_collection(playground.site, TENANT) == Collected()
 
 
 def test_what_a_deleted_pack_showed_goes_too(playground: Playground) -> None:
@@ -209,7 +209,7 @@ def test_an_original_that_nothing_shows_goes_and_one_that_something_shows_stays(
     pass_days(playground, 29)
     assert collect_all(playground.site, TENANT).originals == 0
     pass_days(playground, 2)
-    assert survey(playground.site, TENANT).originals == 1
+    assert preview_collection(playground.site, TENANT).originals == 1
     assert collect_all(playground.site, TENANT).originals == 1
     kept = {f"{TENANT}/{sha256(data).hexdigest()}" for data in (new, shared)}
     assert set(playground.site.originals.list(f"{TENANT}/")) == kept

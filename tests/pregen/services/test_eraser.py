@@ -293,10 +293,10 @@ def test_on_s3_no_version_is_left_and_scrubbing_and_collecting_see_the_same(
         pack_id, other = playground.pack(picture=photo(60, 40)), playground.pack(picture=photo(30, 40))
         playground.run_jobs()
         playground.site.variants.delete(next(iter(playground.planned(other))))
-        found = scrub(playground.site, TENANT, deep=True, mend=True)
+        found = scrub(playground.site, TENANT, deep=True, repair=True)
         assert (found.variants, found.missing, found.wrong, found.orphans, found.lost) == (6, 1, 0, 0, [])
         playground.run_jobs()
-        assert scrub(playground.site, TENANT, deep=True, mend=False).found == 0
+        assert scrub(playground.site, TENANT, deep=True, repair=False).found == 0
         before = set(playground.planned(other))
         pack_calls.set_crop(playground.caller, other, "main", Crop(0, 0, 1, 0.5))
         playground.run_jobs()

@@ -165,7 +165,7 @@ def test_a_scrub_compares_every_original_but_the_one_at_fault(
     bad, lost = sorted(key.partition("/")[2] for key in playground.site.originals.list(f"{TENANT}/"))
     playground.site.originals.delete(f"{TENANT}/{lost}")
     monkeypatch.setattr(scrub, "find_fault", stumble_at(bad, scrub.find_fault, 1))
-    result = scrub.scrub(playground.site, TENANT, deep=False, mend=False)
+    result = scrub.scrub(playground.site, TENANT, deep=False, repair=False)
     assert ([one.sha256 for one in result.lost], list(result.failed)) == ([lost], [bad])
 
 
