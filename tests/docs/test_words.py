@@ -17,6 +17,10 @@ ROOTS = (
     "docs",
     "infra/edge/README.md",
     "infra/local-cdn/README.md",
+    "tests/serve/http",
+    "tests/serve/image",
+    "tests/serve/live",
+    "tests/serve/server",
 )
 SUFFIXES = (".md", ".py", ".js", ".graphql")
 

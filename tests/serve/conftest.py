@@ -14,13 +14,13 @@ TOKEN = "test-token-0123456789abcdef"
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: what is behind the endpoints is tried on every database in its own tests."""
+    """SQLite is enough: the code behind the endpoints has its own tests on every database."""
 
 
 @pytest.fixture
 def client(playground: Playground) -> Iterator[TestClient]:
-    """An HTTP client of the playground's application; bugs come out as 500, as for anybody."""
+    """Return an HTTP client of the playground's application; a fault becomes a 500 response, as in production."""
     app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
-    here = ("127.0.0.1", 50_000)
-    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
+    address = ("127.0.0.1", 50_000)
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=address) as client:
         yield client

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes on a socket, for what no client library would send."""
+"""HTTP/1.1 as bytes on a socket, for requests that no client library sends."""
 
 import select
 import socket
@@ -15,7 +15,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: names of headers are in small letters."""
+    """One response; the names of headers are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -23,11 +23,11 @@ class Answer:
 
 
 class Raw:
-    """One connection to a server on this machine.
+    """A connection to a server on this machine.
 
     Args:
-        source: the address to come from; on Linux any of 127.0.0.0/8.
-        receive_bytes: the size of the system's buffer for what comes; None: its own choice.
+        source: the client's own address; on Linux any of 127.0.0.0/8.
+        receive_bytes: size of the system's receive buffer; None leaves it to the system.
     """
 
     def __init__(self, port: int, *, source: str = "127.0.0.1", receive_bytes: int | None = None) -> None:
@@ -50,12 +50,12 @@ class Raw:
         return self
 
     def finish(self) -> None:
-        """Say that nothing more will be sent; a server then ends the connection, unless it has already."""
+        """Send the end of the stream; the server then closes the connection, unless it already has."""
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
 
     def answer(self, *, head: bool = False) -> Answer | None:
-        """Return the next answer; None: the connection has ended."""
+        """Return the next response, or None if the connection has ended."""
         while b"\r\n\r\n" not in self._read:
             if not self._more():
                 assert not self._read, self._read
@@ -65,12 +65,12 @@ class Raw:
         headers = dict(line.lower().split(": ", 1) for line in rest)
         size = 0 if head else int(headers.get("content-length", 0))
         while len(self._read) < size:
-            assert self._more(), "the answer was cut off"
+            assert self._more(), "the response was cut off"
         body, self._read = self._read[:size], self._read[size:]
         return Answer(int(first.split()[1]), headers, body)
 
     def ends(self) -> bool:
-        """Wait for the end of the connection, whatever comes before it."""
+        """Read and ignore everything until the connection ends."""
         try:
             while self._more():
                 self._read = b""
@@ -81,7 +81,7 @@ class Raw:
         return True
 
     def is_reset(self) -> bool:
-        """Wait for a reset without reading anything."""
+        """Wait for a reset without reading."""
         poll = select.poll()
         poll.register(self.socket, 0)
         return bool(poll.poll(PATIENCE * 1000))
@@ -93,7 +93,7 @@ class Raw:
 
 
 def drip(connection: Raw, piece: bytes, seconds: float = 0.1) -> None:
-    """Send a piece again and again until the server wants no more of it."""
+    """Send a piece repeatedly until the server responds or closes the connection."""
     until = time.monotonic() + PATIENCE
     try:
         while time.monotonic() < until and not select.select([connection.socket], [], [], 0)[0]:

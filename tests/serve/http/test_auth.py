@@ -1,4 +1,4 @@
-"""Who is let in, on whose behalf, and from where."""
+"""Authentication: which credentials are accepted, for which tenant, and from which addresses."""
 
 import base64
 import hashlib
@@ -40,7 +40,7 @@ LOOPBACK = ("127.0.0.1", 50_000)
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about who asks."""
+    """SQLite is enough: these tests are about authentication."""
 
 
 @contextmanager
@@ -63,13 +63,13 @@ def ask(client: TestClient, authorization: str | bytes | None, query: str = VIEW
 
 
 def token(key: Any = KEY, algorithm: str | None = "HS256", **claims: Any) -> str:
-    """Sign a token that is good for a minute unless the claims say otherwise; a claim of None is left out."""
+    """Sign a token that is valid for a minute unless the claims say otherwise; a claim of None is left out."""
     usual = {"sub": "ann", "exp": datetime.now(UTC) + timedelta(minutes=1), "scope": "read packs:write"}
     kept = {name: value for name, value in (usual | claims).items() if value is not None}
     return jwt.encode(kept, key, algorithm, headers={"kid": "1"})
 
 
-def test_the_admin_token_may_do_everything_for_ever(playground: Playground) -> None:
+def test_the_admin_token_has_every_scope_and_no_end(playground: Playground) -> None:
     with serving(playground) as client:
         for scheme in ("Bearer", "bearer", "VimondAuth"):
             viewer = ask(client, f"{scheme} {TOKEN}").json()["data"]["viewer"]
@@ -82,7 +82,9 @@ def test_the_admin_token_may_do_everything_for_ever(playground: Playground) -> N
 
 
 @pytest.mark.parametrize("given", [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", f"Digest {TOKEN}", TOKEN])
-def test_whoever_cannot_say_who_they_are_is_told_how(playground: Playground, given: str | None) -> None:
+def test_a_request_without_valid_credentials_gets_401_with_the_accepted_scheme(
+    playground: Playground, given: str | None
+) -> None:
     with serving(playground) as client:
         answer = ask(client, given)
     assert answer.status_code == 401
@@ -90,7 +92,7 @@ def test_whoever_cannot_say_who_they_are_is_told_how(playground: Playground, giv
     assert answer.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
-def test_a_jwt_tells_tenant_subject_scopes_and_its_end(playground: Playground) -> None:
+def test_a_jwt_sets_tenant_subject_scopes_and_end(playground: Playground) -> None:
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=5)
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         viewer = ask(client, f"Bearer {token(tenant='films', exp=ends)}").json()["data"]["viewer"]
@@ -110,7 +112,7 @@ def forged(head: dict[str, Any], claims: dict[str, Any]) -> str:
     return ".".join((*parts, ""))
 
 
-def test_a_jwt_that_is_not_ours_is_refused(playground: Playground) -> None:
+def test_a_jwt_with_a_wrong_signature_or_wrong_claims_is_refused(playground: Playground) -> None:
     past = datetime.now(UTC) - timedelta(minutes=5)
     bad = [
         token(exp=past),
@@ -137,7 +139,7 @@ def test_a_jwt_that_is_not_ours_is_refused(playground: Playground) -> None:
 
 @contextmanager
 def key_server(*keys: tuple[str, Any]) -> Iterator[str]:
-    """Serve the public halves of keys, each under its algorithm's name."""
+    """Serve the public parts of keys, each with the name of its algorithm."""
     described = []
     for algorithm, key in keys:
         kind: Any = jwt.algorithms.ECAlgorithm if algorithm == "ES256" else jwt.algorithms.RSAAlgorithm
@@ -164,9 +166,7 @@ def key_server(*keys: tuple[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
-def test_a_key_sets_tokens_are_verified_by_its_public_key_and_nothing_else(
-    playground: Playground, algorithm: str
-) -> None:
+def test_a_jwt_of_a_key_set_is_verified_only_with_its_public_key(playground: Playground, algorithm: str) -> None:
     def make() -> Any:
         return (
             rsa.generate_private_key(65537, 2048) if algorithm == "RS256" else ec.generate_private_key(ec.SECP256R1())
@@ -177,7 +177,7 @@ def test_a_key_sets_tokens_are_verified_by_its_public_key_and_nothing_else(
     with key_server((algorithm, key)) as url, serving(playground, jwks_url=url) as client:
         assert ask(client, f"Bearer {token(key, algorithm)}").status_code == 200
         assert ask(client, f"Bearer {token(make(), algorithm)}").status_code == 401
-        # The public key is no secret: as one it must prove nothing.
+        # The public key is not secret, so an HMAC with it must prove nothing.
         confused = forged({"alg": "HS256", "kid": "1"}, {"exp": 4_000_000_000}).rstrip(".")
         mac = base64.urlsafe_b64encode(hmac.digest(public, confused.encode(), hashlib.sha256)).decode().rstrip("=")
         assert ask(client, f"Bearer {confused}.{mac}").status_code == 401
@@ -185,7 +185,7 @@ def test_a_key_sets_tokens_are_verified_by_its_public_key_and_nothing_else(
         assert ask(client, f"Bearer {unsigned}").status_code == 401
 
 
-def test_a_key_server_that_is_away_is_an_outage_and_no_bad_token(playground: Playground) -> None:
+def test_an_outage_of_the_key_server_gives_503_and_not_401(playground: Playground) -> None:
     with key_server() as url:
         pass
     with serving(playground, jwks_url=url) as client:
@@ -195,7 +195,7 @@ def test_a_key_server_that_is_away_is_an_outage_and_no_bad_token(playground: Pla
         assert ask(client, f"Bearer {TOKEN}").status_code == 200
 
 
-def test_a_password_is_checked_against_what_the_command_printed(playground: Playground) -> None:
+def test_a_password_is_checked_against_the_hash_that_the_command_prints(playground: Playground) -> None:
     command = [sys.executable, "-c", "from serve.cli import main; main()", "basic-user", "ann"]
     printed = subprocess.run(command, input="pa:ss wörd\n", capture_output=True, text=True, check=True).stdout.strip()
     assert "wörd" not in printed
@@ -213,7 +213,7 @@ def test_a_password_is_checked_against_what_the_command_printed(playground: Play
                 assert ask(client, wrong).status_code == 401
 
 
-def test_strangers_need_https(playground: Playground) -> None:
+def test_clients_of_untrusted_addresses_need_https(playground: Playground) -> None:
     stranger = ("203.0.113.9", 50_000)
     with serving(playground, client=stranger) as client:
         refused = ask(client, f"Bearer {TOKEN}")
@@ -226,7 +226,7 @@ def test_strangers_need_https(playground: Playground) -> None:
         assert ask(client, f"Bearer {TOKEN}").status_code == 200
 
 
-def test_what_proxies_say_is_believed_of_trusted_ones_only(playground: Playground) -> None:
+def test_forwarded_headers_count_only_from_trusted_proxies(playground: Playground) -> None:
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     proxy = ("10.0.0.7", 50_000)
     with serving(playground, client=proxy) as client:
@@ -235,7 +235,7 @@ def test_what_proxies_say_is_believed_of_trusted_ones_only(playground: Playgroun
         assert ask(client, f"Bearer {TOKEN}", **lying).status_code == 403
     with serving(playground, client=proxy, trusted_proxies="10.0.0.0/8") as client:
         assert ask(client, f"Bearer {TOKEN}", **forwarded).status_code == 200
-        # Behind the proxy it was plain HTTP from outside.
+        # The client of the proxy used plain HTTP.
         assert ask(client, f"Bearer {TOKEN}", **forwarded | {"X-Forwarded-Proto": "http"}).status_code == 403
 
 
@@ -250,7 +250,7 @@ def test_the_host_names_the_tenant_and_must_agree_with_the_token(playground: Pla
         assert ask(client, f"Bearer {token()}").status_code == 404
 
 
-def test_a_missing_scope_is_a_user_error_of_a_mutation_and_an_error_of_a_query(playground: Playground) -> None:
+def test_a_missing_scope_is_a_user_error_in_a_mutation_and_an_error_in_a_query(playground: Playground) -> None:
     create = "mutation { createPack { pack { id } userErrors { code expected got } } }"
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         refused = ask(client, f"Bearer {token(scope='read')}", create).json()
@@ -266,7 +266,7 @@ def test_a_missing_scope_is_a_user_error_of_a_mutation_and_an_error_of_a_query(p
     ("claims", "status"),
     [({"exp": 10**17}, 401), ({"scopes": None, "scope": 5}, 200), ({"scope": None, "scopes": {"read": 1}}, 200)],
 )
-def test_a_jwt_with_odd_claims_is_no_bug(playground: Playground, claims: dict[str, Any], status: int) -> None:
+def test_a_jwt_with_odd_claims_causes_no_fault(playground: Playground, claims: dict[str, Any], status: int) -> None:
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         answer = ask(client, f"Bearer {token(**claims)}")
         assert answer.status_code == status
@@ -274,19 +274,19 @@ def test_a_jwt_with_odd_claims_is_no_bug(playground: Playground, claims: dict[st
             assert answer.json()["data"]["viewer"]["scopes"] == []
 
 
-def test_basic_is_refused_where_nobody_may_use_it(playground: Playground) -> None:
+def test_basic_authentication_is_refused_without_configured_users(playground: Playground) -> None:
     with serving(playground) as client:
         assert ask(client, "Basic " + base64.b64encode(b"ann:secret").decode()).status_code == 401
 
 
 def issue(playground: Playground, name: str = "ci", *, tenant: str = TENANT, **values: Any) -> tuple[str, str]:
-    """Make an API token; return its id and its secret."""
+    """Create an API token; return its id and its secret."""
     caller = replace(playground.caller, tenant=tenant)
     made, secret = tokens.create_token(caller, name, values.pop("scopes", ["read", "packs:write"]), **values)
     return made.id, secret
 
 
-def test_an_api_token_has_its_tenant_name_scopes_and_end(playground: Playground) -> None:
+def test_an_api_token_sets_tenant_subject_scopes_and_end(playground: Playground) -> None:
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=90)
     with serving(playground) as client:
         _, secret = issue(playground, tenant="films", expires_at=ends)
@@ -306,19 +306,19 @@ def test_an_api_token_has_its_tenant_name_scopes_and_end(playground: Playground)
         ]
 
 
-def test_an_api_token_that_is_wrong_or_over_lets_nobody_in(playground: Playground) -> None:
+def test_a_wrong_or_expired_api_token_is_refused(playground: Playground) -> None:
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         token_id, secret = issue(playground)
         for wrong in (secret[:-1], secret + "A", secret.upper(), secret.removeprefix("pst_"), "pst_", token_id):
             assert ask(client, f"Bearer {wrong}").status_code == 401
         _, short = issue(playground, "short", expires_at=datetime.now(UTC) + timedelta(seconds=1))
         assert ask(client, f"Bearer {short}").status_code == 200
-        # Although it is among those that are believed for a while.
+        # The server still caches the token as valid, but its end counts.
         wait_for(lambda: ask(client, f"Bearer {short}").status_code == 401)
         assert ask(client, f"Bearer {secret}").status_code == 200
 
 
-def test_a_revoked_api_token_is_believed_no_longer_than_said(
+def test_a_revoked_api_token_works_at_most_until_its_cache_entry_ends(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -341,7 +341,7 @@ def test_a_revoked_api_token_is_believed_no_longer_than_said(
         assert ask(client, f"Bearer {TOKEN}").status_code == 200
 
 
-def test_the_host_must_agree_with_an_api_token(playground: Playground) -> None:
+def test_an_api_token_works_only_at_the_host_of_its_tenant(playground: Playground) -> None:
     with serving(playground, tenant_domain="images.example", base_url="http://films.images.example") as client:
         _, ours = issue(playground, tenant="films")
         _, theirs = issue(playground)
@@ -350,7 +350,7 @@ def test_the_host_must_agree_with_an_api_token(playground: Playground) -> None:
         assert (other.status_code, other.json()["errors"][0]["extensions"]["code"]) == (404, "NOT_FOUND")
 
 
-def test_a_database_that_cannot_be_written_lets_api_tokens_in_and_says_so(
+def test_api_tokens_work_while_the_database_cannot_be_written_and_the_log_says_so(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: Any) -> None:
@@ -370,7 +370,7 @@ def test_a_database_that_cannot_be_written_lets_api_tokens_in_and_says_so(
         "admin", "Admin", "\uff41dmin", "token:ci", "TOKEN:ci", "cli:root", "demo", "live upload",
     ],
 )  # fmt: skip
-def test_a_subject_that_is_no_name_or_is_one_of_ours_is_nobody(playground: Playground, sub: Any) -> None:
+def test_a_jwt_with_an_invalid_or_reserved_subject_is_refused(playground: Playground, sub: Any) -> None:
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         header, _, _ = token().split(".")
         claims = {"sub": sub, "exp": int(datetime.now(UTC).timestamp()) + 60, "scope": "read"}
@@ -381,12 +381,12 @@ def test_a_subject_that_is_no_name_or_is_one_of_ours_is_nobody(playground: Playg
 
 
 @pytest.mark.parametrize("sub", ["ann", "auth0|5f7c", "ann@example.com", "Åsa Ø", "administrator", "tokens", "00u1:x"])
-def test_other_subjects_are_shown_as_they_are(playground: Playground, sub: str) -> None:
+def test_the_viewer_shows_any_other_subject_unchanged(playground: Playground, sub: str) -> None:
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
         assert ask(client, f"Bearer {token(sub=sub)}").json()["data"]["viewer"]["subject"] == sub
 
 
-def test_pages_of_other_sites_cannot_use_a_password_that_the_browser_remembers(playground: Playground) -> None:
+def test_pages_of_other_sites_cannot_use_a_stored_browser_password(playground: Playground) -> None:
     hashed = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
     basic = f"Basic {base64.b64encode(b'bob:secret').decode()}"
     with serving(playground, basic_users=SecretStr(f"bob:{hashed}")) as client:

@@ -1,4 +1,4 @@
-"""Wrong credentials: pauses grow, the right ones are let in, and nothing grows without limit."""
+"""Wrong credentials cause growing pauses; correct ones still work, and memory stays bounded."""
 
 import base64
 import threading
@@ -25,12 +25,12 @@ USERS = SecretStr(f"ann:{HASHER.hash('right')} bob:{HASHER.hash('also right')}")
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about who asks."""
+    """SQLite is enough: these tests are about authentication."""
 
 
 @pytest.fixture
 def client(playground: Playground) -> Iterator[TestClient]:
-    """Give a client behind a trusted proxy, so that it can come from anywhere."""
+    """Return a client behind a trusted proxy; a header then sets its address."""
     with serving(
         playground, basic_users=USERS, jwt_secret=SecretStr(KEY), trusted_proxies=PROXY, client=("10.0.0.7", 50_000)
     ) as client:
@@ -41,12 +41,12 @@ def basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def come(client: TestClient, authorization: str, address: str = "203.0.113.9") -> Any:
+def ask_from(client: TestClient, authorization: str, address: str = "203.0.113.9") -> Any:
     return ask(client, authorization, **{"X-Forwarded-For": address, "X-Forwarded-Proto": "https"})
 
 
-def test_a_hundred_wrong_tokens_are_told_to_wait_ever_longer(client: TestClient) -> None:
-    answers = [come(client, f"Bearer wrong-{number}") for number in range(100)]
+def test_repeated_wrong_tokens_get_growing_pauses(client: TestClient) -> None:
+    answers = [ask_from(client, f"Bearer wrong-{number}") for number in range(100)]
     assert [answer.status_code for answer in answers[:10]] == [401] * 10
     refused = [answer for answer in answers if answer.status_code == 429]
     assert len(refused) >= 70
@@ -57,57 +57,59 @@ def test_a_hundred_wrong_tokens_are_told_to_wait_ever_longer(client: TestClient)
 
 
 @pytest.mark.parametrize("kind", ["admin", "api", "jwt"])
-def test_a_right_token_is_let_in_although_others_at_its_address_are_wrong(
+def test_a_correct_token_works_although_its_address_sent_wrong_ones(
     client: TestClient, playground: Playground, kind: str
 ) -> None:
     right = {"admin": TOKEN, "api": issue(playground)[1], "jwt": token()}[kind]
-    while come(client, f"Bearer {right[:-4]}AAAA").status_code != 429:
+    while ask_from(client, f"Bearer {right[:-4]}AAAA").status_code != 429:
         pass
-    assert come(client, "Bearer pst_wrong").status_code == 429
-    assert come(client, f"Bearer {right}").status_code == 200
-    # It has made up for them.
-    assert come(client, "Bearer wrong").status_code == 401
+    assert ask_from(client, "Bearer pst_wrong").status_code == 429
+    assert ask_from(client, f"Bearer {right}").status_code == 200
+    # The success resets the count of failures.
+    assert ask_from(client, "Bearer wrong").status_code == 401
 
 
-def test_a_jwt_that_has_ended_is_no_guess(client: TestClient) -> None:
+def test_an_expired_jwt_does_not_count_as_a_guess(client: TestClient) -> None:
     ended = token(exp=1_000_000_000)
-    assert {come(client, f"Bearer {ended}").status_code for _ in range(50)} == {401}
+    assert {ask_from(client, f"Bearer {ended}").status_code for _ in range(50)} == {401}
 
 
-def test_a_guessed_password_is_not_even_looked_at_during_a_pause(client: TestClient) -> None:
-    assert [come(client, basic("ann", f"wrong {number}")).status_code for number in range(8)] == [401] * 5 + [429] * 3
-    assert come(client, basic("ann", "right")).status_code == 429
-    # From another address, and as another user at this one, nobody is locked out.
-    assert come(client, basic("ann", "right"), "203.0.113.10").status_code == 200
-    assert come(client, basic("bob", "also right")).status_code == 200
+def test_during_a_pause_even_the_correct_password_is_refused(client: TestClient) -> None:
+    assert [ask_from(client, basic("ann", f"wrong {number}")).status_code for number in range(8)] == [401] * 5 + [
+        429
+    ] * 3
+    assert ask_from(client, basic("ann", "right")).status_code == 429
+    # Another address, and another user at this address, are not blocked.
+    assert ask_from(client, basic("ann", "right"), "203.0.113.10").status_code == 200
+    assert ask_from(client, basic("bob", "also right")).status_code == 200
 
 
-def test_unknown_users_are_told_the_same_as_known_ones(client: TestClient) -> None:
+def test_unknown_users_get_the_same_responses_as_known_ones(client: TestClient) -> None:
     statuses = [
-        [come(client, basic(name, f"wrong {number}"), address).status_code for number in range(8)]
-        for name, address in (("ann", "203.0.113.1"), ("nobody", "203.0.113.2"))
+        [ask_from(client, basic(name, f"wrong {number}"), address).status_code for number in range(8)]
+        for name, address in (("ann", "203.0.113.1"), ("eve", "203.0.113.2"))
     ]
     assert statuses[0] == statuses[1]
 
 
-def test_many_accounts_tried_from_one_address_are_slowed_and_who_is_known_there_is_not(client: TestClient) -> None:
-    assert come(client, basic("ann", "right")).status_code == 200
-    statuses = [come(client, basic(f"user-{number}", "summer")).status_code for number in range(40)]
+def test_guesses_at_many_accounts_pause_their_address_but_not_its_known_users(client: TestClient) -> None:
+    assert ask_from(client, basic("ann", "right")).status_code == 200
+    statuses = [ask_from(client, basic(f"user-{number}", "summer")).status_code for number in range(40)]
     assert statuses.index(429) == backoff.PASSWORDS_OF_ADDRESS
-    assert come(client, basic("ann", "right")).status_code == 200
+    assert ask_from(client, basic("ann", "right")).status_code == 200
 
 
-def test_an_account_tried_from_everywhere_still_lets_in_who_was_there_before(client: TestClient) -> None:
-    assert come(client, basic("ann", "right"), "192.0.2.1").status_code == 200
+def test_guesses_from_many_addresses_do_not_lock_out_the_user_at_a_known_address(client: TestClient) -> None:
+    assert ask_from(client, basic("ann", "right"), "192.0.2.1").status_code == 200
     statuses = [
-        come(client, basic("ann", "wrong"), f"198.51.100.{number}").status_code
+        ask_from(client, basic("ann", "wrong"), f"198.51.100.{number}").status_code
         for number in range(backoff.PASSWORDS_OF_ACCOUNT + 2)
     ]
     assert statuses[-1] == 429
-    assert come(client, basic("ann", "right"), "192.0.2.1").status_code == 200
+    assert ask_from(client, basic("ann", "right"), "192.0.2.1").status_code == 200
 
 
-def test_the_same_right_password_many_times_at_once_is_hashed_once(
+def test_simultaneous_requests_with_one_password_hash_it_once(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []
@@ -120,14 +122,14 @@ def test_the_same_right_password_many_times_at_once_is_hashed_once(
 
     monkeypatch.setattr(PasswordHasher, "verify", slow)
     with ThreadPoolExecutor(10) as threads:
-        asking = [threads.submit(come, client, basic("ann", "right")) for _ in range(10)]
+        asking = [threads.submit(ask_from, client, basic("ann", "right")) for _ in range(10)]
         wait_for(lambda: hashed)
         started.set()
         assert [each.result().status_code for each in asking] == [200] * 10
     assert hashed == ["right"]
 
 
-def test_wrong_passwords_at_once_take_one_thread_and_a_bounded_queue(
+def test_simultaneous_wrong_passwords_use_one_thread_and_a_bounded_queue(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once, most, go_on = 0, 0, threading.Event()
@@ -143,10 +145,10 @@ def test_wrong_passwords_at_once_take_one_thread_and_a_bounded_queue(
 
     monkeypatch.setattr(PasswordHasher, "verify", slow)
     with ThreadPoolExecutor(40) as threads:
-        asking = [threads.submit(come, client, basic("ann", "x"), f"203.0.113.{n}") for n in range(40)]
-        # Whoever finds the queue full is answered while the first hash still runs.
+        asking = [threads.submit(ask_from, client, basic("ann", "x"), f"203.0.113.{n}") for n in range(40)]
+        # Requests beyond the full queue get their response while the first hash still runs.
         wait_for(lambda: sum(each.done() for each in asking) >= 40 - 17)
-        assert come(client, f"Bearer {TOKEN}").status_code == 200
+        assert ask_from(client, f"Bearer {TOKEN}").status_code == 200
         refused = [each.result() for each in asking if each.done()]
         go_on.set()
     assert most == 1
@@ -156,7 +158,7 @@ def test_wrong_passwords_at_once_take_one_thread_and_a_bounded_queue(
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
 
 
-def test_guessed_upload_tokens_write_nothing_and_are_slowed(client: TestClient, playground: Playground) -> None:
+def test_guessed_upload_tokens_write_nothing_and_get_pauses(client: TestClient, playground: Playground) -> None:
     headers = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
     with playground.site.catalog.write("default"):
         statuses = [
@@ -166,7 +168,7 @@ def test_guessed_upload_tokens_write_nothing_and_are_slowed(client: TestClient, 
     assert statuses == [404] * 19 + [429] * 11
 
 
-def test_pauses_double_end_and_are_forgotten() -> None:
+def test_pauses_double_up_to_a_maximum_and_end() -> None:
     now = 0.0
     counters = Backoff(3, lambda: now)
     assert [counters.fail("a") for _ in range(5)] == [0, 0, 1, 2, 4]
@@ -184,7 +186,7 @@ def test_pauses_double_end_and_are_forgotten() -> None:
     assert counters.pause("a") == 0
 
 
-def test_addresses_and_names_without_end_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_of_addresses_and_names_uses_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "MAX_COUNTERS", 50)
     counters = Backoff(3)
     for number in range(500):
@@ -196,6 +198,6 @@ def test_addresses_and_names_without_end_take_bounded_memory(monkeypatch: pytest
     assert len(logins._good) == 50
 
 
-def test_a_whole_network_of_ipv6_is_one_address() -> None:
+def test_a_64_bit_ipv6_network_counts_as_one_address() -> None:
     assert network_of("2001:db8:1:2::1") == network_of("2001:db8:1:2:ffff::9") != network_of("2001:db8:1:3::1")
     assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1")

@@ -1,4 +1,4 @@
-"""Key sets of JWTs: fetched in the background, kept while their server is away, and never waited for twice."""
+"""JWT key sets are fetched in the background and kept during an outage of their server."""
 
 import asyncio
 import gzip
@@ -26,7 +26,7 @@ from tests.support.playground import Playground
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about who asks."""
+    """SQLite is enough: these tests are about authentication."""
 
 
 def described(key_id: str, key: Any) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def described(key_id: str, key: Any) -> dict[str, Any]:
 
 
 class Keys:
-    """A key server: what it answers, and how often it was asked."""
+    """A key server: its response, and how often it was requested."""
 
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -47,7 +47,7 @@ class Keys:
         self.url = ""
 
     def is_fetched(self, times: int) -> bool:
-        """Whether it was asked at least so often."""
+        """Return whether the key set was fetched at least so many times."""
         return self.fetches >= times
 
     def add(self, key_id: str) -> Any:
@@ -87,12 +87,14 @@ def keys() -> Iterator[Keys]:
 
 @pytest.fixture
 def hole() -> Iterator[str]:
-    """Give the address of a server that accepts and says nothing."""
+    """Return the URL of a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}/keys"
 
 
-def test_keys_outlive_their_server(playground: Playground, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_stay_valid_during_an_outage_of_their_server_until_they_expire(
+    playground: Playground, keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jwks, "REFRESH_SECONDS", 0.02)
     monkeypatch.setattr(jwks, "MIN_PAUSE_SECONDS", 0.01)
     monkeypatch.setattr(jwks, "RETRY_SECONDS", 0.02)
@@ -104,20 +106,20 @@ def test_keys_outlive_their_server(playground: Playground, keys: Keys, monkeypat
             before = keys.fetches
             wait_for(partial(keys.is_fetched, before + 3))
             assert ask(client, good).status_code == 200
-        # But not for ever.
+        # The keys expire in the end.
         monkeypatch.setattr(jwks, "MAX_AGE_SECONDS", 0.0)
         refused = ask(client, good)
         assert (refused.status_code, refused.json()["errors"][0]["extensions"]["code"]) == (503, "UNAVAILABLE")
 
 
-def test_keys_are_asked_for_as_json_and_may_come_compressed(playground: Playground, keys: Keys) -> None:
+def test_the_key_set_is_requested_as_json_and_may_be_compressed(playground: Playground, keys: Keys) -> None:
     keys.body, keys.headers = gzip.compress(keys.body), {"Content-Encoding": "gzip"}
     with serving(playground, jwks_url=keys.url) as client:
         assert ask(client, f"Bearer {token(keys.key, 'ES256')}").status_code == 200
     assert keys.accepts == {"application/jwk-set+json, application/json, */*;q=0.5"}
 
 
-def test_a_withdrawn_key_opens_nothing_after_a_refresh_that_no_request_asked_for(
+def test_a_withdrawn_key_is_refused_after_the_next_background_refresh(
     playground: Playground, keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "REFRESH_SECONDS", 0.02)
@@ -133,7 +135,7 @@ def test_a_withdrawn_key_opens_nothing_after_a_refresh_that_no_request_asked_for
         assert ask(client, good).status_code == 401
 
 
-def test_unknown_keys_cause_one_fetch_in_an_interval(playground: Playground, keys: Keys) -> None:
+def test_unknown_keys_cause_at_most_one_fetch_per_interval(playground: Playground, keys: Keys) -> None:
     stranger = ec.generate_private_key(ec.SECP256R1())
     with serving(playground, jwks_url=keys.url) as client:
         assert ask(client, f"Bearer {token(keys.key, 'ES256')}").status_code == 200
@@ -151,7 +153,7 @@ def test_a_new_key_works_after_one_fetch(playground: Playground, keys: Keys, mon
         assert ask(client, f"Bearer {new}").status_code == 200
 
 
-def test_a_silent_key_server_holds_up_no_other_token(
+def test_a_silent_key_server_does_not_delay_other_tokens(
     playground: Playground, hole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "FETCH_SECONDS", 1.0)
@@ -171,7 +173,7 @@ def _new_key() -> Any:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def test_all_who_wait_for_the_first_keys_wait_for_one_fetch(
+def test_requests_that_wait_for_the_first_keys_share_one_fetch(
     playground: Playground, hole: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jwks, "WAIT_SECONDS", 0.05)
@@ -208,7 +210,7 @@ def test_all_who_wait_for_the_first_keys_wait_for_one_fetch(
         json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0", "kid": str(number)} for number in range(101)]}).encode(),
     ],
 )
-def test_what_is_no_key_set_is_said_to_be_none(document: bytes) -> None:
+def test_a_document_that_is_not_a_key_set_is_refused(document: bytes) -> None:
     with pytest.raises((ValueError, jwt.PyJWTError)):
         parse_keys(document)
 
@@ -221,7 +223,7 @@ def test_what_is_no_key_set_is_said_to_be_none(document: bytes) -> None:
         (302, {"Location": "file:///etc/passwd"}, b""),
     ],
 )
-def test_a_key_server_can_neither_fill_the_memory_nor_send_us_elsewhere(
+def test_a_large_key_set_and_a_redirect_of_the_key_server_are_refused(
     playground: Playground, keys: Keys, status: int, headers: dict[str, str], body: bytes
 ) -> None:
     good = f"Bearer {token(keys.key, 'ES256')}"

@@ -1,4 +1,4 @@
-"""The methods of every path of the application: `Allow` names all that a path takes, and no other."""
+"""For each path of the application, `Allow` names every method that the path accepts, and no other."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,18 +20,18 @@ LIVE_HOST = "img.example"
 
 @pytest.fixture(scope="module")
 def database_url() -> None:
-    """No row is read."""
+    """The tests read no row."""
 
 
 @pytest.fixture
 def app(playground: Playground) -> Starlette:
-    """The application with every route that settings can add."""
+    """Return an application with every route that settings can add."""
     settings = playground.settings.model_copy(update={"live_host": LIVE_HOST, "live_prefix": "/live"})
     return create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
 
 
 def paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
-    """Yield a path for every route, with something in the place of each parameter."""
+    """Yield a path for each route, with `x` for each parameter."""
     for route in routes:
         if isinstance(route, Host):
             yield from paths(route.routes)
@@ -40,7 +40,7 @@ def paths(routes: Iterable[BaseRoute]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("host", ["testserver", LIVE_HOST])
-def test_a_path_names_all_the_methods_that_it_takes_and_no_other(app: Starlette, host: str) -> None:
+def test_allow_names_exactly_the_methods_that_a_path_accepts(app: Starlette, host: str) -> None:
     with TestClient(app, f"http://{host}", raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         seen = set()
         for path in sorted(set(paths(app.routes))):
@@ -76,14 +76,14 @@ def test_a_path_names_all_the_methods_that_it_takes_and_no_other(app: Starlette,
         ("/graphql", {"GET", "HEAD", "POST"}),
     ],
 )
-def test_the_methods_of_one_path_are_not_those_of_its_neighbours(app: Starlette, path: str, taken: set[str]) -> None:
+def test_paths_with_a_common_prefix_have_their_own_methods(app: Starlette, path: str, taken: set[str]) -> None:
     with TestClient(app, client=("127.0.0.1", 50_000)) as client:
         for method in ("OPTIONS", "PATCH"):
             answer = client.request(method, path, headers=ADMIN)
             assert set(answer.headers["allow"].split(", ")) == taken | {"OPTIONS"}
 
 
-def test_pages_of_every_origin_may_read_the_description(app: Starlette) -> None:
+def test_pages_of_any_origin_may_read_the_openapi_description(app: Starlette) -> None:
     asked = {"Origin": "https://docs.example", "Access-Control-Request-Method": "GET"}
     with TestClient(app) as client:
         answer = client.options("/adminAPI/openapi.json", headers=asked)
@@ -91,14 +91,14 @@ def test_pages_of_every_origin_may_read_the_description(app: Starlette) -> None:
     assert "GET" in answer.headers["access-control-allow-methods"]
 
 
-def test_a_preflight_for_an_upload_ends_where_no_image_can_be(app: Starlette) -> None:
+def test_a_preflight_is_not_allowed_for_paths_that_cannot_be_images(app: Starlette) -> None:
     asked = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     with TestClient(app) as client:
         for name in ("_health", "robots.txt", "token"):
             assert "access-control-allow-origin" not in client.options(f"/live/{name}", headers=asked).headers
 
 
-def test_head_asks_as_get_does_but_waits_for_no_events(app: Starlette) -> None:
+def test_head_answers_a_query_but_opens_no_event_stream(app: Starlette) -> None:
     subscription = {"query": 'subscription { jobProgress(id: "x") { id } }'}
     with TestClient(app, client=("127.0.0.1", 50_000)) as client:
         asked = client.head("/graphql", params={"query": "{ __typename }"}, headers=ADMIN)

@@ -1,4 +1,4 @@
-"""What is read of a multipart form before anybody knows who sends it."""
+"""How much of a multipart form is read before the sender is authenticated, and how it is parsed."""
 
 import asyncio
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ CHUNK_BYTES = 65_536
 
 
 class Sender:
-    """A client that sends on as long as anybody reads.
+    """A client that sends as long as the server reads.
 
     Attributes:
-        sent: bytes that were taken from it.
+        sent: bytes that the server has read.
     """
 
     def __init__(self, chunks: Iterable[bytes], content_type: str = "multipart/form-data; boundary=x") -> None:
@@ -45,7 +45,7 @@ def read(sender: Sender) -> tuple[dict[str, str], bytes]:
 
 
 def cut(data: bytes) -> bytes:
-    """Return as much of a repeated text as comes at once."""
+    """Repeat a text up to the size of one chunk."""
     return data * (CHUNK_BYTES // len(data))
 
 
@@ -62,7 +62,7 @@ def cut(data: bytes) -> bytes:
         repeat(cut(FIELD + b"a\r\n")),
     ],
 )
-def test_a_form_without_end_is_refused_after_little_of_it(chunks: Iterable[bytes]) -> None:
+def test_an_endless_form_is_refused_after_a_bounded_number_of_bytes(chunks: Iterable[bytes]) -> None:
     sender = Sender(chunks)
     with pytest.raises(Invalid):
         read(sender)
@@ -78,7 +78,7 @@ def test_a_form_without_end_is_refused_after_little_of_it(chunks: Iterable[bytes
         (FIELD + b"a" * 70_000 + b"\r\n" + FILE + b"abc\r\n--x--", "at most 65536 bytes"),
     ],
 )
-def test_parts_headers_and_fields_have_a_limit_that_the_refusal_names(body: bytes, said: str) -> None:
+def test_a_form_beyond_a_limit_is_refused_with_that_limit(body: bytes, said: str) -> None:
     with pytest.raises(Invalid) as refused:
         read(Sender([body]))
     assert refused.value.expected == said
@@ -92,7 +92,7 @@ def test_parts_headers_and_fields_have_a_limit_that_the_refusal_names(body: byte
         "multipart/form-data; boundary=x" + "; a=b" * 500,
     ],
 )
-def test_a_content_type_that_no_client_sends_is_refused_unread(content_type: str) -> None:
+def test_a_form_with_an_invalid_content_type_is_refused_without_reading(content_type: str) -> None:
     sender = Sender([FIELD], content_type)
     with pytest.raises(Invalid):
         read(sender)
@@ -100,7 +100,7 @@ def test_a_content_type_that_no_client_sends_is_refused_unread(content_type: str
 
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 200_000])
-def test_fields_and_file_are_the_same_however_they_are_cut(size: int) -> None:
+def test_the_chunks_of_a_form_do_not_change_its_fields_and_file(size: int) -> None:
     picture = bytes(range(256)) * 500
     body = FIELD + b"secret\r\n" + FILE + picture + b"\r\n--x--\r\n"
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
@@ -124,7 +124,7 @@ def test_a_preamble_is_skipped(preamble: bytes, size: int) -> None:
     assert read(Sender(pieces)) == ({"token": "secret"}, PICTURE)
 
 
-def test_a_preamble_has_a_limit() -> None:
+def test_a_long_preamble_is_refused() -> None:
     sender = Sender(repeat(b"a" * 1000))
     with pytest.raises(Invalid):
         read(sender)
@@ -141,7 +141,7 @@ def test_a_preamble_has_a_limit() -> None:
         (b"filename=", False),
     ],
 )
-def test_a_part_with_a_files_name_in_any_form_is_a_file(named: bytes, is_file: bool) -> None:
+def test_a_part_with_any_kind_of_filename_parameter_is_a_file(named: bytes, is_file: bool) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="photo"; ' + named + b"\r\n\r\n" + PICTURE + b"\r\n--x--\r\n"
 
     async def run() -> bytes:
@@ -166,7 +166,7 @@ def test_blanks_after_a_boundary_are_skipped(padding: bytes, size: int) -> None:
 
 
 @pytest.mark.parametrize("begun", [b"", FIELD + b"a\r\n" + FILE + b"abc\r\n"])
-def test_blanks_after_a_boundary_have_a_limit(begun: bytes) -> None:
+def test_a_boundary_followed_by_too_many_blanks_is_no_boundary(begun: bytes) -> None:
     body = begun + b"--x" + b" " * 257 + b"\r\n\r\n\r\n--x--"
     if begun:
         assert read(Sender([body]))[1].endswith(b"--x" + b" " * 257 + b"\r\n\r\n"), "a line of the file"
@@ -177,7 +177,7 @@ def test_blanks_after_a_boundary_have_a_limit(begun: bytes) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 4096])
 @pytest.mark.parametrize("fold", [b"\r\n ", b"\r\n\t", b"\r\n  \r\n\t"])
-def test_folded_headers_of_a_part_are_read(fold: bytes, size: int) -> None:
+def test_folded_headers_of_a_part_are_parsed(fold: bytes, size: int) -> None:
     body = FIELD.replace(b"; ", b";" + fold) + b"secret\r\n"
     body += FILE.replace(b"; ", b";" + fold).replace(b": ", b":" + fold) + b"abc\r\n--x--"
     pieces = [body[start : start + size] for start in range(0, len(body), size)]
@@ -187,7 +187,7 @@ def test_folded_headers_of_a_part_are_read(fold: bytes, size: int) -> None:
 @pytest.mark.parametrize(
     "line", [b"Content-Disposition", b" name=a", b"Content-Disposition : form-data", b"\xff: a", b"A: b\nC: d", b": a"]
 )
-def test_a_line_that_is_no_header_is_quoted_in_the_refusal(line: bytes) -> None:
+def test_the_refusal_of_a_malformed_header_quotes_it(line: bytes) -> None:
     with pytest.raises(Invalid) as refused:
         read(Sender([b"--x\r\n" + line + b"\r\n\r\na\r\n--x--"]))
     assert refused.value.message == "A part of the form has a malformed header."
@@ -195,14 +195,14 @@ def test_a_line_that_is_no_header_is_quoted_in_the_refusal(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("ending", [b"\r\n--x--", b"", b"a" * 70_000])
-def test_a_file_in_another_part_is_told_where_it_is_expected(ending: bytes) -> None:
+def test_the_refusal_of_a_file_in_a_wrong_part_names_the_expected_part(ending: bytes) -> None:
     body = FILE.replace(b'name="file"', b'name="photo"') + b"abc" + ending
     with pytest.raises(Invalid) as refused:
         read(Sender([body]))
     assert (refused.value.expected, refused.value.got) == ("the part 'file'", "the part 'photo'")
 
 
-def test_lines_of_a_file_that_only_resemble_a_boundary_are_its_own() -> None:
+def test_lines_that_resemble_a_boundary_stay_in_the_file() -> None:
     lines = b"\r\n--xy\r\n--x-\r\n--x \t.\r\n-x\r\n--X\r\n"
     assert read(Sender([FILE + lines + b"\r\n--x--"])) == ({}, lines)
     assert read(Sender(bytes([byte]) for byte in FILE + lines + b"\r\n--x--")) == ({}, lines)

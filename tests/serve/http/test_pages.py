@@ -1,4 +1,4 @@
-"""What browsers are told about the pages and answers here."""
+"""Security headers of HTML pages and of GraphQL responses."""
 
 import re
 from base64 import b64encode
@@ -15,7 +15,7 @@ def directives(policy: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("path", ["/", "/graphql"])
-def test_no_site_may_frame_a_page_nor_a_script_get_into_it(client: TestClient, path: str) -> None:
+def test_a_page_forbids_framing_and_foreign_scripts(client: TestClient, path: str) -> None:
     answer = client.get(path, headers=HTML)
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["x-frame-options"] == "DENY"
@@ -30,7 +30,7 @@ def test_no_site_may_frame_a_page_nor_a_script_get_into_it(client: TestClient, p
         assert f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" in policy["script-src"]
 
 
-def test_only_the_page_that_needs_another_host_allows_it(client: TestClient) -> None:
+def test_only_the_ide_page_allows_scripts_of_another_host(client: TestClient) -> None:
     front, ide = (client.get(path, headers=HTML) for path in ("/", "/graphql"))
     hosts = set(re.findall(r'(?:src|href)="(https://[^/"]+)/', ide.text))
     assert hosts
@@ -41,7 +41,7 @@ def test_only_the_page_that_needs_another_host_allows_it(client: TestClient) -> 
 
 
 @pytest.mark.parametrize("query", ["{ viewer { subject } }", "{"])
-def test_an_answer_of_graphql_is_no_page_either(client: TestClient, query: str) -> None:
+def test_a_graphql_response_forbids_framing(client: TestClient, query: str) -> None:
     answer = client.post("/graphql", json={"query": query})
     assert answer.headers["x-frame-options"] == "DENY"
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""Whose picture a URL is for: by host, by path, or the default tenant's."""
+"""Which tenant an image URL belongs to: by host, by path, or the default tenant."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +23,7 @@ PACK = "0123456789abcdef01234567"
 
 @pytest.fixture
 def films(playground: Playground) -> str:
-    """A pack of another tenant than the default one."""
+    """A pack of the tenant `films`, which is not the default tenant."""
     with playground.site.catalog.write("films") as tx:
         ensure_tenant(tx)
     caller = playground.caller
@@ -35,11 +35,11 @@ def films(playground: Playground) -> str:
 
 @pytest.fixture
 def hosts(playground: Playground) -> Iterator[TestClient]:
-    """A client of an installation whose hosts name tenants."""
+    """A client of an installation whose host names select tenants."""
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": DOMAIN})
     app = create_app(playground.with_settings(settings), make_broker(settings), playground.doorbell, TOKEN)
-    here = ("127.0.0.1", 50_000)
-    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
+    address = ("127.0.0.1", 50_000)
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=address) as client:
         yield client
 
 
@@ -50,7 +50,7 @@ def stable_urls(client: TestClient, pack_id: str, token: str, host: str) -> list
     return [pack["stableUrl"], pack["location"]["stableUrl"], pack["location"]["currentUrl"]]
 
 
-def test_a_path_names_a_tenant_where_no_host_does(client: TestClient, films: str) -> None:
+def test_without_a_tenant_domain_the_path_selects_the_tenant(client: TestClient, films: str) -> None:
     assert client.get(f"/api/v2/img/films/{films}").status_code == 200
     assert client.get(f"/api/v2/img/films/{films}-17?width=20").status_code == 200
     assert client.get(f"/api/v2/img/films/{films}/picture.json").status_code == 200
@@ -67,14 +67,14 @@ def test_urls_of_another_tenant_work_without_a_domain(client: TestClient, playgr
         assert client.get(url).status_code == 200
 
 
-def test_a_host_that_names_the_tenant_is_enough(hosts: TestClient, films: str) -> None:
+def test_with_a_tenant_domain_urls_work_without_the_tenant_in_the_path(hosts: TestClient, films: str) -> None:
     urls = stable_urls(hosts, films, TOKEN, f"films.{DOMAIN}")
     assert urls[0] == f"http://films.{DOMAIN}/api/v2/img/{films}"
     for url in urls:
         assert hosts.get(url).status_code == 200
 
 
-def test_a_host_and_a_path_must_not_disagree(hosts: TestClient, films: str) -> None:
+def test_host_and_path_of_different_tenants_give_404(hosts: TestClient, films: str) -> None:
     agreeing = {"Host": f"films.{DOMAIN}"}
     assert hosts.get(f"/api/v2/img/films/{films}", headers=agreeing).status_code == 200
     assert hosts.get(f"/api/v2/img/{films}/picture.json", headers=agreeing).status_code == 200
@@ -82,13 +82,13 @@ def test_a_host_and_a_path_must_not_disagree(hosts: TestClient, films: str) -> N
         assert hosts.get(path, headers={"Host": f"books.{DOMAIN}"}).status_code == 404
 
 
-def test_a_host_with_a_dot_at_its_end_is_the_same_host(hosts: TestClient, films: str) -> None:
+def test_a_host_matches_in_any_case_and_with_a_final_dot(hosts: TestClient, films: str) -> None:
     for host in (f"films.{DOMAIN}.", f"FILMS.{DOMAIN}"):
         assert hosts.get(f"/api/v2/img/{films}", headers={"Host": host}).status_code == 200
     assert hosts.get(f"/api/v2/img/{films}", headers={"Host": f"films.{DOMAIN}.."}).status_code == 404
 
 
-def test_the_public_url_names_the_tenant_only_where_its_host_does(playground: Playground) -> None:
+def test_public_urls_have_the_tenant_in_the_path_unless_the_host_selects_it(playground: Playground) -> None:
     for public, domain, expected in (
         ("https://{tenant}.images.example", DOMAIN, f"https://films.images.example/api/v2/img/{PACK}"),
         ("https://{tenant}.cdn.example", None, f"https://films.cdn.example/api/v2/img/films/{PACK}"),
@@ -103,7 +103,7 @@ def test_the_public_url_names_the_tenant_only_where_its_host_does(playground: Pl
         assert (address.tenant, address.pack_id, address.query) == ("films", PACK, "location=main")
 
 
-def test_a_url_in_somebodys_hands_is_read_as_a_request_is(playground: Playground) -> None:
+def test_a_pasted_url_is_parsed_like_a_request(playground: Playground) -> None:
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": DOMAIN})
     for url, tenant, by, path, query in (
         (f"/api/v2/img/{PACK}-17?width=020&Width=1&x=2", "default", NamedBy.DEFAULT, f"/api/v2/img/{PACK}", "width=20"),
@@ -115,7 +115,7 @@ def test_a_url_in_somebodys_hands_is_read_as_a_request_is(playground: Playground
             f"/api/v2/img/{PACK}/picture.json",
             "widths=8,9",
         ),
-        # A tenant may be called what a pack could be.
+        # The name of a tenant may look like the id of a pack.
         (f"/api/v2/img/{PACK}/{PACK}/picture.json", PACK, NamedBy.PATH, f"/api/v2/img/{PACK}/picture.json", ""),
     ):
         address = read_url(settings, url)

@@ -1,4 +1,4 @@
-"""What clients ask for besides the planned variants takes no more than its tenant's budget."""
+"""Unplanned variants use no more than their tenant's budget."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.playground import TENANT, Playground
 
 ROW = unplanned_usage.ROW_BYTES
 
-# On every database, as statements are what bounds it.
+# These tests run on every database, because SQL statements enforce the budget.
 __all__ = ["database_url"]
 
 
@@ -42,7 +42,7 @@ def set_budget(playground: Playground, budget: int | None) -> None:
 
 
 def unplanned(playground: Playground) -> dict[str, Any]:
-    """Return the unplanned rows by plan."""
+    """Return the rows of unplanned variants by plan."""
     with playground.site.catalog.read(TENANT) as tx:
         return {row.plan: row for row in tx.connection.execute(sa.select(variants).where(~variants.c.planned))}
 
@@ -66,13 +66,15 @@ def blobs(playground: Playground) -> set[str]:
 
 
 def age(playground: Playground, width: int, hours: float) -> None:
-    """Make a variant have been asked for that long ago."""
+    """Set how many hours ago the variant of a width was last requested."""
     with playground.site.catalog.write(TENANT) as tx:
-        here = variants.c.plan.startswith(f"w{width}-")
-        tx.connection.execute(sa.update(variants).where(here).values(requested_at=tx.now - timedelta(hours=hours)))
+        has_width = variants.c.plan.startswith(f"w{width}-")
+        tx.connection.execute(sa.update(variants).where(has_width).values(requested_at=tx.now - timedelta(hours=hours)))
 
 
-def test_every_render_on_demand_is_accounted_for(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_every_on_demand_render_counts_towards_the_budget(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
     assert used(playground) == 0
     get(client, pack_id, 100, 110, 120, 100)
     assert used(playground) == taken(playground)
@@ -80,10 +82,10 @@ def test_every_render_on_demand_is_accounted_for(client: TestClient, playground:
     for key in blobs(playground) - set(playground.planned(pack_id)):
         playground.site.variants.delete(key)
     get(client, pack_id, 100)
-    assert used(playground) == taken(playground), "made once more, it takes no more than before"
+    assert used(playground) == taken(playground), "rendered again, it uses no more than before"
 
 
-def test_a_planned_variant_that_a_client_asks_for_first_is_no_unplanned_one(
+def test_a_planned_variant_that_is_rendered_on_demand_does_not_count_as_unplanned(
     client: TestClient, playground: Playground
 ) -> None:
     pack_id = playground.pack(picture=photo(300, 200))
@@ -92,7 +94,7 @@ def test_a_planned_variant_that_a_client_asks_for_first_is_no_unplanned_one(
     set_budget(playground, 0)
     other = playground.pack(picture=photo(200, 300))
     assert client.get(f"/api/v2/img/{other}").status_code == 200
-    assert len(blobs(playground)) == 2, "it is stored, whatever the budget"
+    assert len(blobs(playground)) == 2, "a planned variant is stored with any budget"
 
 
 def test_the_store_does_not_grow_beyond_the_hard_limit(
@@ -120,7 +122,7 @@ def test_the_store_does_not_grow_beyond_the_hard_limit(
     assert len(blobs(playground)) == len(unplanned(playground)) + len(playground.planned(pack_id))
 
 
-def test_with_a_budget_of_nothing_all_is_answered_and_nothing_kept(
+def test_with_a_budget_of_0_images_are_served_and_not_stored(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     get(client, pack_id, 100, 101)
@@ -140,13 +142,13 @@ def playground_plan(playground: Playground, pack_id: str, width: int) -> str:
     return str(playground.target(pack_id, f"width={width}").key.plan)
 
 
-def test_the_least_recently_requested_go_first_and_popular_ones_last(
+def test_the_least_recently_requested_variants_are_deleted_first_and_popular_ones_last(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     get(client, pack_id, 100, 110, 120, 130)
     for width, hours in ((100, 50), (110, 40), (120, 30), (130, 20)):
         age(playground, width, hours)
-    # 110 is asked for again, and 100 was asked for often.
+    # 110 is requested again; 100 has a high count of demand.
     client.get(f"/api/v2/img/{pack_id}?width=110")
     recency = Recency(playground.site)
     recency.note(str(playground.target(pack_id, "width=110").key))
@@ -165,7 +167,7 @@ def test_the_least_recently_requested_go_first_and_popular_ones_last(
     assert not unplanned(playground)
 
 
-def test_requests_are_noted_by_the_hour_and_cost_no_statement(
+def test_requests_for_unplanned_variants_are_noted_with_the_hour(
     playground: Playground, client: TestClient, pack_id: str
 ) -> None:
     get(client, pack_id, 100)
@@ -180,10 +182,10 @@ def test_requests_are_noted_by_the_hour_and_cost_no_statement(
     assert datetime.now(UTC) - row.requested_at < timedelta(hours=1, minutes=1)
     with playground.site.catalog.read(TENANT) as tx:
         noted = sa.select(sa.func.count()).select_from(variants).where(variants.c.requested_at.is_not(None))
-        assert tx.connection.scalar(noted) == 1, "of planned variants nothing is noted"
+        assert tx.connection.scalar(noted) == 1, "requests for planned variants are not noted"
 
 
-def test_what_is_being_made_and_what_is_planned_by_now_stays(
+def test_variants_in_the_making_and_newly_planned_ones_are_kept(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     get(client, pack_id, 100, 110)
@@ -198,10 +200,10 @@ def test_what_is_being_made_and_what_is_planned_by_now_stays(
     assert any("/w110-" in key for key in blobs(playground))
     age(playground, 120, 1)
     collect_all(playground.site, TENANT)
-    assert not unplanned(playground), "whoever made it has died"
+    assert not unplanned(playground), "its renderer has died"
 
 
-def test_a_location_of_a_pack_has_a_bounded_number_of_rows(
+def test_a_pack_location_has_a_bounded_number_of_unplanned_variants(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unplanned_usage, "MAX_VARIANTS_PER_PLACE", 10)
@@ -218,7 +220,7 @@ def test_a_location_of_a_pack_has_a_bounded_number_of_rows(
     assert playground_plan(playground, pack_id, 114) in unplanned(playground)
 
 
-def test_a_wrong_count_is_corrected(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_a_wrong_count_of_used_bytes_is_corrected(client: TestClient, playground: Playground, pack_id: str) -> None:
     get(client, pack_id, 100, 110)
     with playground.site.catalog.write(TENANT) as tx:
         unplanned_usage.add_usage(tx, 10**15)
@@ -232,7 +234,7 @@ def test_a_wrong_count_is_corrected(client: TestClient, playground: Playground, 
     assert used(playground) == taken(playground)
 
 
-def test_what_was_collected_is_rendered_again_with_the_same_bytes(
+def test_a_collected_variant_is_rendered_again_with_the_same_bytes(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}?width=100"
@@ -245,7 +247,7 @@ def test_what_was_collected_is_rendered_again_with_the_same_bytes(
 
 
 @pytest.mark.parametrize("delivery", ["redirect", "accel"])
-def test_whoever_else_sends_pictures_is_not_sent_for_what_is_not_stored(
+def test_redirect_and_accel_delivery_send_an_unstored_image_themselves(
     tmp_path: Path, renderer: Renderer, delivery: str
 ) -> None:
     playground = Playground(tmp_path / delivery, renderer, delivery=delivery, unplanned_bytes=0)

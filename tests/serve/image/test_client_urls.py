@@ -1,4 +1,4 @@
-"""The old service's client URLs, letter by letter: its host names and ids, and every parameter that it documents."""
+"""The client URLs of the old service, word for word: its host names and ids, and every parameter that it documents."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -30,12 +30,12 @@ DEFAULT = f"https://sales.{DOMAIN}/api/v2/img/{PACK}-1662654467834"
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: what is behind the URLs is tried on both elsewhere."""
+    """SQLite is enough: the code behind the URLs has its own tests on every database."""
 
 
 @pytest.fixture
 def caller(playground: Playground, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Caller:
-    """Somebody of the tenant `sales`, which has that pack and the locations that its pages ask for."""
+    """A caller of the tenant `sales`, which has the pack and the locations that its web pages request."""
     monkeypatch.setattr(access_policy, "FRESH", 0)
     settings = Settings(**playground.settings.model_dump() | {"tenant_domain": DOMAIN})
     site = playground.with_settings(settings)
@@ -70,14 +70,14 @@ def get(client: TestClient, url: str, **headers: str) -> Image.Image:
 
 
 def near(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
-    """Return which of the colours of `corners` a pixel is nearest to."""
+    """Return the colour of `corners` that is nearest to a pixel."""
     pixel: Any = picture.convert("RGB").getpixel((x % picture.width, y % picture.height))
     return min(
         (RED, GREEN, BLUE, YELLOW, GREY), key=lambda one: sum(abs(a - b) for a, b in zip(one, pixel, strict=True))
     )
 
 
-def test_the_templates_of_content_discovery_lead_to_pictures(client: TestClient) -> None:
+def test_the_url_templates_of_content_discovery_yield_images(client: TestClient) -> None:
     assert get(client, DEFAULT).size == (1200, 800)
     assert get(client, f"https://sales.{DOMAIN}/api/v2/img/{PACK}?location=main&width=300").size == (300, 200)
     for location, size in (("portal-cover", (300, 450)), ("thumb", (160, 90)), ("main", (1200, 800))):
@@ -87,7 +87,7 @@ def test_the_templates_of_content_discovery_lead_to_pictures(client: TestClient)
     assert get(client, f"{DEFAULT}?location=portal-cover&width=300&height=450").size == (300, 450)
 
 
-def test_what_breaks_caches_and_what_is_not_known_makes_no_other_picture(client: TestClient) -> None:
+def test_cache_busters_and_unknown_parameters_yield_the_same_variant(client: TestClient) -> None:
     plain = client.get(f"https://sales.{DOMAIN}/api/v2/img/{PACK}?location=thumb")
     for url in (
         f"{DEFAULT}?location=thumb",
@@ -100,10 +100,10 @@ def test_what_breaks_caches_and_what_is_not_known_makes_no_other_picture(client:
         assert client.get(url).headers["content-location"] == plain.headers["content-location"]
 
 
-def test_another_tenants_host_has_no_such_pack(client: TestClient, caller: Caller) -> None:
+def test_the_host_of_another_tenant_does_not_serve_the_pack(client: TestClient, caller: Caller) -> None:
     with caller.site.catalog.write("vimond") as tx:
         ensure_tenant(tx)
-    for tenant in ("vimond", "nobody"):
+    for tenant in ("vimond", "absent"):
         assert client.get(DEFAULT.replace("sales", tenant)).status_code == 404
 
 
@@ -126,21 +126,21 @@ def test_another_tenants_host_has_no_such_pack(client: TestClient, caller: Calle
         ("location=thumb&rounded-corners=20&format=webp", (160, 90), "WEBP"),
     ],
 )
-def test_sizes_and_formats_are_those_that_are_asked_for(
+def test_images_have_the_requested_size_and_format(
     client: TestClient, query: str, size: tuple[int, int], format: str
 ) -> None:
     picture = get(client, f"{DEFAULT}?{query}")
     assert (picture.size, picture.format) == (size, format)
 
 
-def test_a_picture_that_is_included_whole_stands_on_transparency(client: TestClient) -> None:
+def test_include_all_pads_with_transparency(client: TestClient) -> None:
     picture = get(client, f"{DEFAULT}?width=300&height=300&resize-mode=includeAll").convert("RGBA")
     assert [picture.getpixel((150, y))[3] for y in (10, 290)] == [0, 0]  # type: ignore[index]
     assert near(picture, 5, 55) == RED
     assert near(picture, -5, -55) == YELLOW
 
 
-def test_corners_are_rounded_by_so_many_pixels(client: TestClient) -> None:
+def test_corners_are_rounded_by_the_given_pixels(client: TestClient) -> None:
     picture = get(client, f"{DEFAULT}?location=thumb&rounded-corners=20").convert("RGBA")
     alpha = picture.getchannel("A")
     assert [alpha.getpixel(place) for place in ((0, 0), (3, 3), (20, 0), (0, 20), (80, 45))] == [0, 0, 255, 255, 255]
@@ -156,7 +156,7 @@ def test_corners_are_rounded_by_so_many_pixels(client: TestClient) -> None:
         ("center", {(0, 0): GREY, (-1, -1): GREY}),
     ],
 )
-def test_gravity_says_which_part_is_kept(
+def test_gravity_selects_the_part_that_is_kept(
     client: TestClient, gravity: str, kept: dict[tuple[int, int], tuple[int, int, int]]
 ) -> None:
     picture = get(client, f"{DEFAULT}?width=400&height=100&resize-gravity={gravity}")
@@ -166,12 +166,14 @@ def test_gravity_says_which_part_is_kept(
 @pytest.mark.parametrize(
     ("gravity", "colour"), [("west", RED), ("east", GREEN), ("northwest", RED), ("southeast", GREEN)]
 )
-def test_gravity_holds_across_too(client: TestClient, gravity: str, colour: tuple[int, int, int]) -> None:
+def test_gravity_also_selects_the_horizontal_part(
+    client: TestClient, gravity: str, colour: tuple[int, int, int]
+) -> None:
     picture = get(client, f"{DEFAULT}?width=100&height=400&resize-gravity={gravity}")
     assert near(picture, -1 if "east" in gravity else 0, 0) == colour
 
 
-def test_a_stored_crop_is_applied_unless_it_is_to_be_skipped(client: TestClient, caller: Caller) -> None:
+def test_a_stored_crop_applies_unless_skip_crop_is_set(client: TestClient, caller: Caller) -> None:
     packs.edit_pack_location(caller, PACK, PackLocationPatch("thumb", {"crop": Crop(0.5, 0.0, 1.0, 0.5)}))
     assert near(get(client, f"{DEFAULT}?location=thumb&width=150&height=100"), -1, 0) == GREEN
     assert near(get(client, f"{DEFAULT}?location=thumb&width=150&height=100"), 0, 0) == GREY
@@ -179,11 +181,11 @@ def test_a_stored_crop_is_applied_unless_it_is_to_be_skipped(client: TestClient,
     assert (near(skipped, 0, 0), near(skipped, -1, -1)) == (RED, YELLOW)
 
 
-def test_whether_all_is_included_is_said_by_the_request_then_the_slot_then_the_pack_then_the_location(
+def test_include_all_of_request_pack_location_pack_and_location_take_precedence_in_that_order(
     client: TestClient, caller: Caller
 ) -> None:
     url = f"{DEFAULT}?location=portal-cover"
-    assert get(client, url).format == "JPEG", "the tenant says: crop"
+    assert get(client, url).format == "JPEG", "the tenant's default is crop"
     locations.put_location(caller, "portal-cover", {"include_all": IncludeAll.TRUE}, AT_ONCE)
     assert get(client, url).format == "PNG"
     packs.update_pack(caller, PACK, {"include_all": IncludeAll.FALSE})
@@ -193,7 +195,7 @@ def test_whether_all_is_included_is_said_by_the_request_then_the_slot_then_the_p
     assert get(client, f"{url}&resize-mode=crop").format == "JPEG"
 
 
-def test_gravity_is_said_in_the_same_order(client: TestClient, caller: Caller) -> None:
+def test_gravity_has_the_same_precedence_as_include_all(client: TestClient, caller: Caller) -> None:
     url = f"{DEFAULT}?location=portal-carousel"
     locations.put_location(caller, "portal-carousel", {"resize_gravity": Gravity.NORTH}, AT_ONCE)
     assert near(get(client, url), 0, 0) == RED
@@ -204,7 +206,7 @@ def test_gravity_is_said_in_the_same_order(client: TestClient, caller: Caller) -
     assert near(get(client, f"{url}&resize-gravity=south"), 0, -1) == BLUE
 
 
-def test_a_tenants_pictures_are_opened_by_the_old_header_too(client: TestClient, caller: Caller) -> None:
+def test_the_access_key_header_of_the_old_service_is_accepted(client: TestClient, caller: Caller) -> None:
     _, secret = access_keys.create_key(caller, "players")
     access_keys.require_keys(caller, required=True)
     assert client.get(DEFAULT).status_code == 403

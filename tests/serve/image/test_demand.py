@@ -1,4 +1,4 @@
-"""Demand: what had to be rendered on demand is counted, shown, and rendered ahead of time once it is popular."""
+"""Demand: on-demand renders are counted and listed, and popular ones are rendered ahead of time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 @contextmanager
 def serving(playground: Playground) -> Iterator[TestClient]:
-    """Serve for the block; what was counted is written at its end."""
+    """Serve during the block; the counts are written at its end."""
     app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
     with TestClient(app, raise_server_exceptions=False, client=("127.0.0.1", 50_000)) as client:
         yield client
@@ -55,13 +55,13 @@ def listed(playground: Playground, location: str = "main") -> list[Demand]:
 
 
 def rows(playground: Playground) -> dict[str, int]:
-    """Return every count in the table, by request."""
+    """Return every count in the table, by request form."""
     with playground.site.catalog.read(TENANT) as tx:
         return {row.request: row.requests for row in tx.connection.execute(sa.select(demand_table))}
 
 
 def remember(playground: Playground, request: str, requests: int, format: Format = Format.JPEG, **other: Any) -> None:
-    """Have a request counted, as if it had been rendered that often."""
+    """Count a request form as if it had been rendered so many times."""
     asked = DemandedForm(other.get("tenant", TENANT), other.get("location", "main"), format, request)
     with playground.site.catalog.write_system() as tx:
         add_requests(tx, [CountedDemand(asked, requests, other.get("at", NOW))])
@@ -73,7 +73,7 @@ def regenerate(playground: Playground, pack_id: str) -> Job:
     return playground.job(job)
 
 
-def test_what_had_to_be_rendered_is_counted_by_what_was_asked_for(playground: Playground) -> None:
+def test_on_demand_renders_are_counted_by_request_form(playground: Playground) -> None:
     one, other = playground.pack(), playground.pack()
     playground.run_jobs()
     get(playground, "width=60&height=40", "HEIGHT=40&width=060&region=3", "width=30&blur=2.50", pack_id=one)
@@ -88,10 +88,10 @@ def test_what_had_to_be_rendered_is_counted_by_what_was_asked_for(playground: Pl
     assert abs(listed(playground)[0].last_requested_at - datetime.now(UTC)) < timedelta(minutes=1)
 
 
-def test_what_is_planned_or_refused_or_there_already_is_not_counted(playground: Playground) -> None:
+def test_planned_refused_and_stored_variants_are_not_counted(playground: Playground) -> None:
     playground.location("thumb", width=60, height=40)
     pack_id = playground.pack()
-    # Nothing is rendered ahead of time yet: these are asked for a moment too early, and will be.
+    # Nothing is rendered yet. These variants are planned, so a request before the worker is not demand.
     get(playground, "", "location=thumb", "location=thumb&dpr=2", "width=600&height=400", pack_id=pack_id)
     get(playground, "width=0", "location=thumb&dpr=9", pack_id=pack_id, status=400)
     get(playground, "location=nowhere", pack_id=pack_id, status=404)
@@ -100,7 +100,7 @@ def test_what_is_planned_or_refused_or_there_already_is_not_counted(playground: 
     assert rows(playground) == {"width=50": 1}
 
 
-def test_many_clients_of_one_cold_picture_are_one_request(playground: Playground) -> None:
+def test_simultaneous_requests_for_one_missing_variant_count_once(playground: Playground) -> None:
     target = playground.target(playground.pack(), "width=50")
     counted: list[int] = []
 
@@ -112,7 +112,7 @@ def test_many_clients_of_one_cold_picture_are_one_request(playground: Playground
     assert counted == [1]
 
 
-def test_a_location_by_another_name_is_the_location(playground: Playground) -> None:
+def test_requests_without_a_location_count_for_the_packs_main_location(playground: Playground) -> None:
     playground.location("cover", width=60, height=40)
     pack_id = playground.pack(at="cover", main_location="cover")
     get(playground, "width=20", "location=cover&width=10", pack_id=pack_id)
@@ -120,7 +120,7 @@ def test_a_location_by_another_name_is_the_location(playground: Playground) -> N
     assert listed(playground) == []
 
 
-def test_counts_are_written_now_and_then_and_survive_an_outage(
+def test_counts_are_written_in_batches_and_survive_an_outage(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counter = DemandCounter(playground.site)
@@ -142,7 +142,7 @@ def _failing(*_: object) -> None:
     raise OSError("away")
 
 
-def test_hostile_variety_fills_neither_memory_nor_table(
+def test_any_variety_of_request_forms_uses_bounded_memory_and_rows(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demand, "MAX_KINDS", 5)
@@ -162,20 +162,20 @@ def test_hostile_variety_fills_neither_memory_nor_table(
     assert kept["width=777"] == 1_000
     remember(playground, "width=5000", 1, at=NOW + timedelta(days=1))
     remember(playground, "width=5000", 1, at=NOW + timedelta(days=1))
-    assert rows(playground)["width=5000"] == 2, "what is new gets a count though all others have more"
+    assert rows(playground)["width=5000"] == 2, "a new request form gets a count although all others have higher ones"
     remember(playground, "width=1", 1, location="thumb")
     assert len(rows(playground)) <= MAX_REQUESTED + MAX_RECENT + 1
 
 
-def test_a_regeneration_renders_what_is_popular_too(playground: Playground) -> None:
+def test_a_regeneration_also_renders_popular_variants(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(600, 400))
     playground.run_jobs()
     planned = set(playground.planned(pack_id))
     for query, format in (("width=60&height=40", Format.JPEG), ("width=50&format=webp", Format.WEBP)):
         remember(playground, query, 100, format)
     remember(playground, "width=40", 99)
-    remember(playground, "width=60&height=40", 500, Format.PNG)  # Of originals in PNG; this one is none.
-    remember(playground, "width=600&height=400", 500)  # The bare URL's own picture.
+    remember(playground, "width=60&height=40", 500, Format.PNG)  # Counts only for PNG originals; this one is a JPEG.
+    remember(playground, "width=600&height=400", 500)  # The planned variant of the bare URL.
     remember(playground, "width=5000", 500)
     remember(playground, "width=20", 500, location="gone")
     remember(playground, "width=20", 500, tenant="films")
@@ -196,8 +196,8 @@ def test_a_regeneration_renders_what_is_popular_too(playground: Playground) -> N
     assert (again.done, again.skipped) == (0, len(planned) + 2)
 
 
-@pytest.mark.parametrize("anew", ["all", "location", "packs", "change"])
-def test_what_is_popular_is_there_again_in_the_moment_everything_is_new(playground: Playground, anew: str) -> None:
+@pytest.mark.parametrize("scope", ["all", "location", "packs", "change"])
+def test_popular_variants_are_rendered_again_by_every_kind_of_refresh(playground: Playground, scope: str) -> None:
     playground.location("thumb", width=40, height=30, fallback="main")
     pack_id = playground.pack(picture=photo(120, 90))
     other = playground.pack(picture=photo(30, 90))
@@ -208,7 +208,7 @@ def test_what_is_popular_is_there_again_in_the_moment_everything_is_new(playgrou
     regenerate(playground, pack_id)
     before = popular(playground, pack_id)
     refresh, names = RegenerateMode.REFRESH, {"main", "thumb"}
-    match anew:
+    match scope:
         case "all":
             job = jobs.regenerate_tenant(playground.caller, None, Priority.BULK, refresh)
         case "location":
@@ -240,12 +240,12 @@ def test_what_is_popular_is_there_again_in_the_moment_everything_is_new(playgrou
 
 
 def popular(playground: Playground, pack_id: str) -> dict[str, str]:
-    """Return the keys of what the tests have asked for so often, by location."""
+    """Return the keys of the two popular variants, by location."""
     asked = {"thumb": "width=20&location=thumb", "main": "width=60"}
     return {name: str(playground.target(pack_id, query).key) for name, query in asked.items()}
 
 
-def test_an_edit_renders_nothing_for_its_popularity(playground: Playground) -> None:
+def test_an_edit_does_not_render_popular_variants(playground: Playground) -> None:
     pack_id = playground.pack()
     playground.run_jobs()
     remember(playground, "width=50", 1_000)
@@ -255,7 +255,7 @@ def test_an_edit_renders_nothing_for_its_popularity(playground: Playground) -> N
 
 
 @pytest.mark.parametrize(("threshold", "expected"), [(0, 0), (7, 1), (8, 0)])
-def test_how_popular_is_a_setting(playground: Playground, threshold: int, expected: int) -> None:
+def test_the_threshold_of_popularity_is_a_setting(playground: Playground, threshold: int, expected: int) -> None:
     pack_id = playground.pack()
     remember(playground, "width=50", 7)
     site = playground.with_settings(playground.settings.model_copy(update={"demand_threshold": threshold}))
@@ -267,7 +267,7 @@ def test_how_popular_is_a_setting(playground: Playground, threshold: int, expect
     assert sum(entry == key for entry in playground.entries(pack_id)) == expected
 
 
-def test_only_the_most_popular_of_a_location_are_rendered(
+def test_only_the_most_popular_variants_of_a_location_are_rendered(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demand_rows, "MAX_POPULAR", 2)
@@ -287,7 +287,7 @@ ASKED = ["width=64&height=64", "width=32&height=32&dpr=2&format=jpeg", "width=50
 
 
 @pytest.mark.parametrize("query", ASKED)
-def test_a_rendition_with_its_numbers_ends_a_demand(playground: Playground, query: str) -> None:
+def test_a_rendition_with_the_listed_values_removes_the_demand(playground: Playground, query: str) -> None:
     playground.location("thumb", width=60, height=40)
     pack_id = playground.pack()
     get(playground, f"location=thumb&{query}", "location=thumb&width=33&height=33&blur=1", pack_id=pack_id)
@@ -300,17 +300,17 @@ def test_a_rendition_with_its_numbers_ends_a_demand(playground: Playground, quer
     assert [row.parameters for row in listed(playground, "thumb")] == ["blur=1"]
 
 
-def test_a_size_that_no_rendition_has_says_so(playground: Playground) -> None:
+def test_a_size_that_no_rendition_can_have_is_listed_with_its_parameters(playground: Playground) -> None:
     playground.location("thumb", width=60, height=60)
     pack_id = playground.pack()
     get(playground, "location=thumb&width=50", pack_id=pack_id)
     (row,) = listed(playground, "thumb")
     assert (row.width, row.height, row.parameters) == (50, None, "location-ratio=false")
     locations.add_rendition(playground.caller, "thumb", Rendition(50, None))
-    assert listed(playground, "thumb") == [row], "a rendition follows the location's ratio, this the picture's"
+    assert listed(playground, "thumb") == [row], "a rendition follows the location's ratio, this variant the original's"
 
 
-def test_what_another_format_shows_stays_a_demand(playground: Playground) -> None:
+def test_demand_in_a_format_that_the_location_does_not_plan_stays(playground: Playground) -> None:
     pack_id = playground.pack(picture=png(photo(60, 40)))
     get(playground, "width=30&height=20", pack_id=pack_id)
     locations.add_rendition(playground.caller, "main", Rendition(30, 20))
@@ -318,7 +318,7 @@ def test_what_another_format_shows_stays_a_demand(playground: Playground) -> Non
     assert str(playground.target(pack_id, "width=30&height=20").key) not in playground.planned(pack_id)
 
 
-def test_a_tenant_sees_its_own_demand_alone(playground: Playground) -> None:
+def test_a_tenant_sees_only_its_own_demand(playground: Playground) -> None:
     with playground.site.catalog.write("films") as tx:
         ensure_tenant(tx)
     remember(playground, "width=50", 3, tenant="films")
@@ -329,7 +329,7 @@ DEMAND = """{ location(name: "main") { demand(first: 1) {
   width height dpr parameters format requests lastRequestedAt } } }"""
 
 
-def test_graphql_shows_the_most_requested_first(playground: Playground) -> None:
+def test_graphql_lists_the_most_requested_form_first(playground: Playground) -> None:
     remember(playground, "width=50&blur=1", 3)
     remember(playground, "width=60&height=40&dpr=1.5", 4, Format.AVIF)
     with serving(playground) as client:

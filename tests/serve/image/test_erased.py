@@ -1,4 +1,4 @@
-"""What clients of an erased pack's URLs see: 410, from the mutation on and for good."""
+"""URLs of an erased pack answer 410 from the mutation on."""
 
 import time
 
@@ -22,7 +22,7 @@ def assert_gone(client: TestClient, urls: list[str]) -> None:
         assert answer.json()["code"] == "GONE"
 
 
-def test_every_url_of_an_erased_pack_is_gone_for_good(
+def test_every_url_of_an_erased_pack_answers_410(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(erased, "FRESH", 0.0)
@@ -34,7 +34,9 @@ def test_every_url_of_an_erased_pack_is_gone_for_good(
     left = [f"/i/{key}" for key in playground.planned(deleted)]
     assert {client.get(url).status_code for url in urls + left} == {200}
     packs.delete_pack(playground.caller, deleted)
-    assert {client.get(url).status_code for url in left} == {200}, "of a deleted pack they live on for a while"
+    assert {client.get(url).status_code for url in left} == {200}, (
+        "variants of a deleted pack stay for the grace period"
+    )
     erase_pack(playground.caller, pack_id, "the rights have ended")
     erase_pack(playground.caller, deleted, "the rights have ended")
     assert_gone(client, urls + left)
@@ -43,7 +45,7 @@ def test_every_url_of_an_erased_pack_is_gone_for_good(
     assert client.get(f"/api/v2/img/{'0' * 24}").status_code == 404
 
 
-def test_stored_pictures_are_served_while_the_database_is_away(
+def test_stored_variants_are_served_during_an_outage_of_the_database(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack()
@@ -57,4 +59,4 @@ def test_stored_pictures_are_served_while_the_database_is_away(
 
     monkeypatch.setattr(Catalog, "read", away)
     assert [client.get(url).status_code for url in urls] == [200] * len(urls)
-    assert len(asked) == 1, "a database that is away is not asked for every picture"
+    assert len(asked) == 1, "an unavailable database is not queried for each image"

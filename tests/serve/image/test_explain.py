@@ -1,4 +1,4 @@
-"""Why a URL gives what it gives: the same story as the URL's own answer, told to those who may hear it."""
+"""The explanation of a URL agrees with the URL's own response, and only readers of the tenant get it."""
 
 import json
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.support.pictures import cutout, photo, png
 from tests.support.playground import TENANT, Playground
 
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
-# Every parameter with values that fit and some that do not.
+# Every parameter, with valid and invalid values.
 VALUES = {
     "location": ["thumb", "cover", "alone", "main", "nowhere", ""],
     "width": ["20", "33", "5000", "x"],
@@ -41,7 +41,7 @@ ACCEPT = ["", "image/avif,image/webp", "image/webp;q=0.5,*/*"]
 
 @pytest.fixture
 def pack_id(playground: Playground) -> str:
-    """A pack whose locations get their pictures, crops and policies from different levels."""
+    """A pack whose locations get their originals, crops and policies from different levels."""
     playground.location("thumb", width=40, height=30, fallback="main")
     playground.location("cover", width=20, height=30, fallback="thumb", include_all=IncludeAll.TRUE)
     playground.location("alone", width=30, height=30, allow_upscale=True)
@@ -66,13 +66,13 @@ QUERIES = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(asked=QUERIES, accept=st.sampled_from(ACCEPT))
-def test_the_story_is_that_of_the_url_itself(
+def test_an_explanation_agrees_with_the_response_of_the_url(
     client: TestClient, pack_id: str, asked: dict[str, str], accept: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}?" + "&".join(f"{name}={value}" for name, value in asked.items())
     answer = client.get(url, headers={"Accept": accept})
     if answer.status_code == 400 and asked.get("width") == "x":
-        # What cannot be read is refused, not explained.
+        # A malformed request is refused, not explained.
         assert client.get(f"{url}&explain=1", headers=ADMIN).content == answer.content
         return
     told = ask(client, url, Accept=accept)
@@ -90,7 +90,7 @@ def test_the_story_is_that_of_the_url_itself(
     assert (immutable["key"], immutable["current"]["isThis"]) == (told["key"], True)
 
 
-def test_each_value_says_where_it_came_from(client: TestClient, pack_id: str) -> None:
+def test_an_explanation_names_the_source_of_each_value(client: TestClient, pack_id: str) -> None:
     told = ask(client, f"/api/v2/img/{pack_id}?location=cover&format=webp&resize-gravity=west")
     assert told["tenant"] == {"value": TENANT, "from": "default"}
     assert told["location"] == {"value": "cover", "from": "request"}
@@ -115,7 +115,7 @@ def test_each_value_says_where_it_came_from(client: TestClient, pack_id: str) ->
     assert bare["plannedAhead"] is True
 
 
-def test_what_a_tenant_decides_is_said_to_be_the_tenants(
+def test_an_explanation_names_the_tenant_as_source_of_its_defaults(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     tenant_resolvers.update_tenant(playground.caller, {"format_policy": FormatPolicy.AUTO}, force=True)
@@ -127,7 +127,9 @@ def test_what_a_tenant_decides_is_said_to_be_the_tenants(
     assert told["headers"]["Vary"] == "Accept"
 
 
-def test_refusals_are_explained_as_far_as_the_url_got(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_a_refusal_is_explained_up_to_the_failing_step(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
     nowhere = ask(client, f"/api/v2/img/{pack_id}?location=nowhere")
     assert nowhere["refusal"]["code"] == "NOT_FOUND"
     assert nowhere["consulted"] == ["nowhere", "main"]
@@ -140,7 +142,9 @@ def test_refusals_are_explained_as_far_as_the_url_got(client: TestClient, playgr
     assert ask(client, f"/api/v2/img/{pack_id}")["answer"] == {"status": 410}
 
 
-def test_a_replaced_picture_and_one_that_is_gone(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_superseded_and_deleted_variants_are_explained(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
     old = ask(client, f"/api/v2/img/{pack_id}?location=thumb")
     packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 0.5, 0.5))
     playground.run_jobs()
@@ -153,7 +157,7 @@ def test_a_replaced_picture_and_one_that_is_gone(client: TestClient, playground:
     assert client.get(f"/i/{old['key']}").headers["location"] == f"/i/{told['current']['key']}"
 
 
-def test_for_whoever_may_not_read_the_tenant_it_is_no_parameter_at_all(
+def test_explain_has_no_effect_without_the_right_to_read_the_tenant(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     with playground.site.catalog.write("films") as tx:
@@ -179,7 +183,7 @@ def test_for_whoever_may_not_read_the_tenant_it_is_no_parameter_at_all(
         assert client.get(f"{url}?explain=0", headers=ADMIN).content == plain.content
 
 
-def test_the_admin_may_ask_about_any_tenant(client: TestClient, playground: Playground) -> None:
+def test_the_admin_token_may_explain_urls_of_any_tenant(client: TestClient, playground: Playground) -> None:
     with playground.site.catalog.write("films") as tx:
         ensure_tenant(tx)
     told = ask(client, f"/api/v2/img/films/{'0' * 24}")
@@ -187,7 +191,9 @@ def test_the_admin_may_ask_about_any_tenant(client: TestClient, playground: Play
     assert told["answer"] == {"status": 404}
 
 
-def test_the_command_tells_the_same(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_the_command_explain_prints_the_same_explanation(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
     command = Command(playground)
     url = f"http://127.0.0.1:8000/api/v2/img/{pack_id}?location=thumb&format=auto"
     told = command.json("explain", url, "--accept", "image/avif")
@@ -207,7 +213,7 @@ def test_the_command_tells_the_same(client: TestClient, playground: Playground, 
 
 
 @pytest.mark.parametrize("fault", ["missing", "damaged"])
-def test_of_a_lost_original_it_says_what_the_url_answers(
+def test_a_missing_or_damaged_original_is_explained(
     client: TestClient, playground: Playground, pack_id: str, fault: str
 ) -> None:
     original = playground.snapshot(pack_id).pack_location("main").original
@@ -227,4 +233,4 @@ def test_of_a_lost_original_it_says_what_the_url_answers(
         assert (told["answer"], told["refusal"]["title"]) == ({"status": 422}, answer.json()["title"])
         assert fault in answer.json()["title"]
     path.write_bytes(body)
-    assert client.get(url).status_code == 200, "nothing was held against it"
+    assert client.get(url).status_code == 200, "the failures were not counted against the original"

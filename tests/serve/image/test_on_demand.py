@@ -1,4 +1,4 @@
-"""The tenant's policy for on-demand parameters, as clients of every kind of URL meet it."""
+"""The tenant's on-demand policy applies to every kind of URL."""
 
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -21,7 +21,7 @@ ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture
 def pack_id(playground: Playground) -> str:
-    """A rendered pack with a picture at `main` and a location `thumb` that falls back to it."""
+    """A rendered pack with an original at `main` and a location `thumb` that falls back to it."""
     playground.location("thumb", width=160, height=90, fallback="main")
     pack_id = playground.pack(picture=photo(900, 600))
     packs.update_pack(playground.caller, pack_id, {"external_id": "film"})
@@ -31,8 +31,8 @@ def pack_id(playground: Playground) -> str:
 
 def set_policy(playground: Playground, policy: OnDemand) -> None:
     _, job = tenants.update_tenant(playground.caller, {"on_demand": policy})
-    assert job is None, "no planned picture changes"
-    # As a request a second later.
+    assert job is None, "no planned variant changes"
+    # Expire the cached policy, as if a second had passed.
     playground.site.access_policy._fresh_until = playground.site.access_policy._read_at = float("-inf")
 
 
@@ -67,7 +67,7 @@ def test_update_tenant_sets_the_policy_at_once_and_without_force(
     assert (answer["job"], answer["userErrors"]) == (None, [])
     with playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.scalar(sa.select(sa.func.count()).select_from(jobs)) == before
-        # Caches hold what the former policy gave.
+        # Caches hold responses of the former policy.
         assert tx.connection.scalars(sa.select(purges.c.scope).where(purges.c.scope == "tenant")).all()
     assert blobs(playground) == there
     again = graphql(client, update % "onDemand: null, unplannedBytesLimit: null")["data"]["updateTenant"]["tenant"]
@@ -82,7 +82,9 @@ def test_update_tenant_sets_the_policy_at_once_and_without_force(
     }
 
 
-def test_under_steps_many_sizes_are_few_pictures(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_with_policy_steps_many_sizes_share_few_variants(
+    client: TestClient, playground: Playground, pack_id: str
+) -> None:
     set_policy(playground, OnDemand.STEPS)
     url, there = f"/api/v2/img/{pack_id}", blobs(playground)
     assert {width_of(client.get(f"{url}?width={width}&quality={width // 7}")) for width in range(481, 512, 3)} == {512}
@@ -95,13 +97,13 @@ def test_under_steps_many_sizes_are_few_pictures(client: TestClient, playground:
     assert len(blobs(playground) - there) <= 12
 
 
-def test_an_immutable_url_off_the_ladder_leads_to_the_ladder(
+def test_an_immutable_url_off_the_ladder_redirects_to_the_ladder(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     stored = client.get(f"/api/v2/img/{pack_id}?width=333").headers["content-location"]
     missing = f"/i/{playground.target(pack_id, 'width=335').key}"
     set_policy(playground, OnDemand.STEPS)
-    assert width_of(client.get(stored)) == 333, "what is stored is served"
+    assert width_of(client.get(stored)) == 333, "stored variants are served"
     there = blobs(playground)
     led = client.get(missing)
     assert led.status_code == 302
@@ -110,7 +112,7 @@ def test_an_immutable_url_off_the_ladder_leads_to_the_ladder(
 
 
 @pytest.mark.parametrize("policy", [OnDemand.RENDITIONS, OnDemand.SIGNED])
-def test_what_the_policy_denies_is_refused_and_never_made(
+def test_a_request_that_the_policy_denies_is_refused_and_not_rendered(
     client: TestClient, playground: Playground, pack_id: str, policy: OnDemand
 ) -> None:
     missing = f"/i/{playground.target(pack_id, 'width=335').key}"
@@ -129,10 +131,10 @@ def test_what_the_policy_denies_is_refused_and_never_made(
     for planned in (url, f"{url}?location=thumb", f"{url}?location=thumb&width=160&height=90", f"{url}/picture.json"):
         assert client.get(planned).status_code == 200, planned
     assert all(client.get(one).status_code == 200 for one in srcset(client.get(f"{url}/picture.json").json()))
-    assert blobs(playground) == there, "all that is planned was there"
+    assert blobs(playground) == there, "every planned variant was stored before"
 
 
-def test_under_signed_a_signature_or_a_key_opens_the_rest(
+def test_with_policy_signed_a_signature_or_an_access_key_allows_unplanned_variants(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     set_policy(playground, OnDemand.SIGNED)
@@ -144,9 +146,9 @@ def test_under_signed_a_signature_or_a_key_opens_the_rest(
     signed, _ = access_keys.sign_url(playground.caller, url, datetime.now(UTC) + timedelta(hours=1))
     assert client.get(f"{url}&expires=9999999999&signature={'0' * 64}").status_code == 403
     assert width_of(client.get(signed)) == 335
-    assert client.get(url).status_code == 403, "what is stored needs a signature all the same"
+    assert client.get(url).status_code == 403, "even a stored variant needs a signature"
     assert width_of(client.get(f"{url}&format=png", headers={"X-Packshot-Access-Key": secret})) == 335
-    # What GraphQL gives a page is signed, and planned variants are not.
+    # GraphQL signs the URLs of unplanned variants only.
     picture = graphql(client, (widths % pack_id).replace("335", "337, 900"))["data"]["pack"]["location"]["picture"]
     found = srcset(picture)
     assert any("signature=" in one for one in found)
@@ -159,7 +161,7 @@ def test_under_signed_a_signature_or_a_key_opens_the_rest(
     assert all(client.get(one).status_code == 200 for one in srcset(client.get(signed_page).json()))
 
 
-def test_explain_names_the_policy_and_what_it_did(client: TestClient, playground: Playground, pack_id: str) -> None:
+def test_explain_names_the_policy_and_its_effect(client: TestClient, playground: Playground, pack_id: str) -> None:
     url = f"/api/v2/img/{pack_id}?width=500&explain=1"
     assert client.get(url, headers=ADMIN).json()["onDemand"]["policy"] == "ANY"
     set_policy(playground, OnDemand.STEPS)

@@ -1,4 +1,4 @@
-"""More to render than can be: the surplus is turned away before anything is done for it."""
+"""Overload: surplus renders are refused before any work is done for them."""
 
 import asyncio
 import threading
@@ -32,7 +32,7 @@ from tests.support.playground import TENANT, Playground
 
 
 class Gate:
-    """Holds back every render until it is opened."""
+    """Block every render until the gate is opened."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started = 0
@@ -62,7 +62,7 @@ def pack_id(playground: Playground) -> str:
 
 @contextmanager
 def served(playground: Playground, seconds: float) -> Iterator[TestClient]:
-    """Give a client of an application that lets so many seconds of rendering wait for each process."""
+    """Return a client of an application whose queue holds so many seconds of rendering per render process."""
     settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
     app = create_app(
         playground.with_settings(settings), make_broker(settings), playground.doorbell, "test-token-0123456789abcdef"
@@ -75,10 +75,8 @@ def ask(client: TestClient, pool: ThreadPoolExecutor, pack_id: str, *widths: int
     return [pool.submit(client.get, f"/api/v2/img/{pack_id}?width={width}&format=avif") for width in widths]
 
 
-def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
-    playground: Playground, gate: Gate, pack_id: str
-) -> None:
-    # One at least is let in; a second one would have to wait.
+def test_surplus_renders_are_refused_at_once_with_retry_after(playground: Playground, gate: Gate, pack_id: str) -> None:
+    # One render is always accepted; a second one would have to wait.
     with served(playground, 0.001) as client, ThreadPoolExecutor(8) as pool:
         (first,) = ask(client, pool, pack_id, 300)
         wait_for(lambda: gate.started == 1)
@@ -88,7 +86,7 @@ def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
             assert answer.headers["cache-control"] == "no-store"
         assert client.get("/healthz").status_code == 200
         assert gate.started == 1
-        # Who wants the same picture costs nothing more.
+        # A second request for the same variant adds no work.
         (again,) = ask(client, pool, pack_id, 300)
         gate.open()
         assert first.result(30).content == again.result(30).content
@@ -97,14 +95,14 @@ def test_the_surplus_is_turned_away_at_once_and_told_when_to_come(
 
 @pytest.fixture
 def slow_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have every render expected to take a second for each 10,000 pixels of its output, on four processors."""
+    """Estimate one second per 10,000 pixels of output for every render, on four processors."""
     monkeypatch.setattr(RenderCosts, "rendering", lambda self, original, format, pixels, *, moves: pixels / 1e4)
     monkeypatch.setattr("os.cpu_count", lambda: 4)
 
 
 @contextmanager
 def served_by_four(playground: Playground, seconds: float, renderer: Renderer | None = None) -> Iterator[TestClient]:
-    """As `served`, with four render processes, or the given."""
+    """Do the same as `served` with four render processes, or with a given renderer."""
     settings = Settings(**playground.settings.model_dump() | {"render_queue_seconds": seconds})
     with renderer or Renderer(Limits(), processes=4) as renderer:
         site = replace(playground.with_settings(settings), renderer=renderer)
@@ -118,8 +116,8 @@ def statuses(answers: list[Future[httpx.Response]]) -> list[int]:
 
 
 @pytest.mark.usefixtures("slow_machine")
-def test_large_pictures_weigh_more_than_small_ones(playground: Playground, gate: Gate, pack_id: str) -> None:
-    # 600 x 400 takes 24 s, 30 x 20 next to nothing; two renders of one original run at once.
+def test_large_renders_fill_the_queue_faster_than_small_ones(playground: Playground, gate: Gate, pack_id: str) -> None:
+    # 600 x 400 takes 24 s, and 30 x 20 takes 0.06 s. At most two renders of one original run in parallel.
     with served_by_four(playground, 20.0) as client, ThreadPoolExecutor(16) as pool:
         small = ask(client, pool, pack_id, *range(30, 38))
         wait_for(lambda: gate.started == 8)
@@ -142,7 +140,7 @@ def test_slow_renders_of_many_originals_leave_room_for_quick_ones(playground: Pl
         assert statuses(quick) == [200] * 3
 
 
-def test_a_request_that_finds_no_free_process_in_time_is_turned_away(playground: Playground, pack_id: str) -> None:
+def test_a_request_without_a_free_render_process_in_time_is_refused(playground: Playground, pack_id: str) -> None:
     renderer = Renderer(Limits(), processes=4)
     with served_by_four(playground, 0.05, renderer) as client, ThreadPoolExecutor(1) as pool, ExitStack() as busy:
         for _ in range(4):
@@ -163,7 +161,7 @@ def test_an_original_that_cannot_be_decoded_is_refused_at_every_size_without_a_r
         app = create_app(site, make_broker(site.settings), playground.doorbell, "test-token")
         with TestClient(app, raise_server_exceptions=False) as client:
             assert client.get(f"/api/v2/img/{pack_id}?width=300").status_code == 504
-    # Another process knows it from the catalog.
+    # Another application reads the failure from the catalog.
     started = gate.started
     with served(playground, 4.0) as client:
         answers = [client.get(f"/api/v2/img/{pack_id}?width={width}") for width in (301, 302, 303)]
@@ -186,7 +184,7 @@ def _is_refused(answer: Future[httpx.Response]) -> bool:
         return False
 
 
-def test_who_goes_away_ends_no_render_that_others_wait_for(
+def test_a_client_that_disconnects_does_not_end_a_render_that_others_wait_for(
     playground: Playground, gate: Gate, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = resolve(playground.snapshot(pack_id), RequestForm(width=310), limit=playground.site.limit)
@@ -206,7 +204,7 @@ def test_who_goes_away_ends_no_render_that_others_wait_for(
     assert playground.site.variants.head(str(target.key)) is not None
 
 
-def test_five_hundred_clients_of_one_cold_picture_are_one_render(
+def test_500_clients_of_one_missing_variant_cause_one_render(
     playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     renders: list[int] = []

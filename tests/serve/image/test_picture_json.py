@@ -1,4 +1,4 @@
-"""What pages without a token see of a picture element."""
+"""What web pages without a token get for a `<picture>` element."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ FIELDS = "src width height thumbhash dominantColor state sources { mediaType med
 
 @pytest.fixture
 def pack_id(playground: Playground) -> str:
-    """A rendered pack with a picture at `main` and a location `thumb` that falls back to it."""
+    """A rendered pack with an original at `main` and a location `thumb` that falls back to it."""
     playground.location("thumb", width=160, height=90, fallback="main")
     pack_id = playground.pack(picture=photo(600, 400))
     playground.run_jobs()
@@ -36,7 +36,7 @@ def by_graphql(client: TestClient, pack_id: str, location: str, arguments: str =
     return answer.json()["data"]["pack"]["location"]["picture"]
 
 
-def test_it_gives_what_graphql_gives_without_a_token(client: TestClient, pack_id: str) -> None:
+def test_picture_json_equals_the_picture_of_graphql(client: TestClient, pack_id: str) -> None:
     url = f"/api/v2/img/{pack_id}/picture.json"
     asked = {
         "": ("main", ""),
@@ -52,7 +52,7 @@ def test_it_gives_what_graphql_gives_without_a_token(client: TestClient, pack_id
     assert client.get(f"/api/v2/img/{pack_id}-17/picture.json?location=").json() == client.get(url).json()
 
 
-def test_all_its_urls_give_pictures(client: TestClient, pack_id: str) -> None:
+def test_all_urls_in_picture_json_yield_images(client: TestClient, pack_id: str) -> None:
     picture = client.get(f"/api/v2/img/{pack_id}/picture.json?location=thumb&widths=40,80").json()
     urls = [part.split()[0] for source in picture["sources"] for part in source["srcset"].split(", ")]
     assert len(urls) == 6
@@ -60,7 +60,7 @@ def test_all_its_urls_give_pictures(client: TestClient, pack_id: str) -> None:
         assert client.get(url).status_code == 200
 
 
-def test_it_is_kept_like_a_stable_url_once_all_is_rendered(
+def test_picture_json_is_cached_like_a_stable_url_once_all_variants_are_rendered(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}/picture.json?location=thumb"
@@ -76,7 +76,7 @@ def test_it_is_kept_like_a_stable_url_once_all_is_rendered(
     assert pending.headers["cache-control"] == "public, max-age=2"
 
 
-def test_formats_that_a_picture_is_not_given_in_are_left_out(client: TestClient, pack_id: str) -> None:
+def test_picture_json_leaves_out_formats_that_are_not_offered(client: TestClient, pack_id: str) -> None:
     url = f"/api/v2/img/{pack_id}/picture.json?location=thumb&widths=40"
     for formats, left in (("gif,jpeg,webp", ["image/webp", "image/jpeg"]), ("gif", ["image/jpeg"])):
         found = client.get(f"{url}&formats={formats}").json()
@@ -88,7 +88,7 @@ def test_formats_that_a_picture_is_not_given_in_are_left_out(client: TestClient,
         assert {client.get(url.removeprefix("http://testserver")).status_code for url in urls} == {200}
 
 
-def test_who_has_it_already_is_not_sent_it_again(client: TestClient, pack_id: str) -> None:
+def test_picture_json_answers_304_to_a_matching_etag(client: TestClient, pack_id: str) -> None:
     url = f"/api/v2/img/{pack_id}/picture.json"
     etag = client.get(url).headers["etag"]
     for known in (etag, f'"other", W/{etag}', "*"):
@@ -114,7 +114,7 @@ def test_who_has_it_already_is_not_sent_it_again(client: TestClient, pack_id: st
         ("formats=", "formats"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_what_would(
+def test_picture_json_refuses_invalid_values_and_says_what_is_expected(
     client: TestClient, pack_id: str, query: str, parameter: str
 ) -> None:
     answer = client.get(f"/api/v2/img/{pack_id}/picture.json?{query}")
@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused_with_what_would(
     assert answer.json()["expected"]
 
 
-def test_what_is_not_there_and_what_was_erased_are_told_apart(
+def test_picture_json_gives_404_for_a_missing_pack_and_410_for_an_erased_one(
     client: TestClient, playground: Playground, pack_id: str
 ) -> None:
     empty = packs.create_pack(playground.caller, {}).pack.id
@@ -147,11 +147,11 @@ FORMS = st.builds(
 
 
 @given(FORMS)
-def test_a_form_is_read_back_from_its_query(form: PictureForm) -> None:
+def test_a_picture_form_survives_a_round_trip_through_its_query(form: PictureForm) -> None:
     assert parse_picture_request(form.query()) == form
 
 
-def test_what_a_location_offers_is_purged_when_it_changes(playground: Playground, pack_id: str) -> None:
+def test_a_change_of_a_locations_formats_purges_its_picture_json(playground: Playground, pack_id: str) -> None:
     def purged() -> set[str]:
         with playground.site.catalog.read(TENANT) as tx:
             return {tag for row in tx.connection.execute(sa.select(purges.c.tags)) for tag in row.tags}

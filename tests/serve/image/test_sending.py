@@ -1,4 +1,4 @@
-"""Ranges, conditions, and the ways in which a picture reaches its client."""
+"""Ranges, conditional requests, and the ways to deliver an image."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture
 def url(playground: Playground) -> str:
-    """A stable URL whose picture is there."""
+    """A stable URL whose variant is stored."""
     playground.location("thumb", width=160, height=90, fallback="main")
     pack_id = playground.pack(picture=photo(600, 400))
     playground.run_jobs()
@@ -33,7 +33,7 @@ def url(playground: Playground) -> str:
 
 @pytest.fixture(params=["whole", "in pieces"])
 def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Whether objects are small enough to be read as a whole, or are read a thousand bytes at a time."""
+    """Read objects whole, or in chunks of 1000 bytes."""
     if request.param == "in pieces":
         monkeypatch.setattr("serve.image.sending.CHUNK_BYTES", 1000)
         monkeypatch.setattr("packshot.storage.base.CHUNK_BYTES", 1000)
@@ -42,11 +42,11 @@ def size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 @contextmanager
 def served(playground: Playground, **settings: Any) -> Iterator[TestClient]:
-    """Give a client of the same installation under other settings."""
+    """Return a client of the same installation with other settings."""
     changed = playground.with_settings(Settings(**playground.settings.model_dump() | settings))
     app = create_app(changed, make_broker(changed.settings), playground.doorbell, "test-token-0123456789abcdef")
-    here = ("127.0.0.1", 50_000)
-    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=here) as client:
+    address = ("127.0.0.1", 50_000)
+    with TestClient(app, raise_server_exceptions=False, follow_redirects=False, client=address) as client:
         yield client
 
 
@@ -62,7 +62,7 @@ def served(playground: Playground, **settings: Any) -> Iterator[TestClient]:
         ("bytes=3-99999999", lambda n: (3, n)),
     ],
 )
-def test_a_part_is_sent_as_asked(
+def test_a_range_is_sent_as_requested(
     client: TestClient, url: str, size: str, asked: str, part: Callable[[int], tuple[int, int]]
 ) -> None:
     whole = client.get(url).content
@@ -75,7 +75,7 @@ def test_a_part_is_sent_as_asked(
 
 
 @pytest.mark.parametrize("asked", ["bytes=5-2", "bytes=0-1,3-4", "bytes=-", "items=0-1", "bytes", "bytes=a-b", "0-1"])
-def test_what_is_no_plain_range_is_ignored(client: TestClient, url: str, size: str, asked: str) -> None:
+def test_malformed_and_multiple_ranges_are_ignored(client: TestClient, url: str, size: str, asked: str) -> None:
     whole = client.get(url)
     answer = client.get(url, headers={"Range": asked})
     assert (answer.status_code, answer.content) == (200, whole.content)
@@ -83,7 +83,9 @@ def test_what_is_no_plain_range_is_ignored(client: TestClient, url: str, size: s
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0"])
-def test_a_part_that_there_is_not_is_a_problem_document(client: TestClient, url: str, size: str, asked: str) -> None:
+def test_a_range_beyond_the_end_is_refused_with_a_problem_document(
+    client: TestClient, url: str, size: str, asked: str
+) -> None:
     length = len(client.get(url).content)
     answer = client.get(url, headers={"Range": asked})
     assert (answer.status_code, answer.headers["content-type"]) == (416, "application/problem+json")
@@ -91,7 +93,7 @@ def test_a_part_that_there_is_not_is_a_problem_document(client: TestClient, url:
     assert str(length) in answer.json()["expected"]
 
 
-def test_a_part_is_sent_only_of_the_bytes_that_the_client_has(client: TestClient, url: str, size: str) -> None:
+def test_a_range_is_sent_only_if_if_range_matches(client: TestClient, url: str, size: str) -> None:
     whole = client.get(url)
     immutable = whole.headers["content-location"]
     for at, same in ((url, whole.headers["etag"]), (immutable, client.get(immutable).headers["last-modified"])):
@@ -105,7 +107,7 @@ def test_a_part_is_sent_only_of_the_bytes_that_the_client_has(client: TestClient
     assert (head.status_code, head.headers["content-length"]) == (200, str(len(whole.content)))
 
 
-def test_what_is_deleted_while_it_is_sent_is_sent_to_its_end(
+def test_a_variant_that_is_deleted_during_its_response_is_sent_completely(
     client: TestClient, playground: Playground, url: str, size: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = client.get(url)
@@ -120,23 +122,23 @@ def test_what_is_deleted_while_it_is_sent_is_sent_to_its_end(
     assert playground.site.variants.head(whole.headers["content-location"].removeprefix("/i/")) is None
 
 
-def test_stable_urls_lead_to_immutable_ones_where_it_is_set(playground: Playground, url: str) -> None:
+def test_with_redirect_delivery_stable_urls_redirect_to_immutable_ones(playground: Playground, url: str) -> None:
     with served(playground, delivery="redirect") as client:
         answer = client.get(url)
         assert (answer.status_code, answer.content) == (302, b"")
         assert answer.headers["location"] == answer.headers["content-location"]
-        # It is cached and purged as the picture would be.
+        # The redirect is cached and purged like the image itself.
         assert answer.headers["cache-control"].startswith("public, max-age=60, s-maxage=60,")
         admin = {"Authorization": f"Bearer {TOKEN}"}
         assert client.get(f"{url}&explain=1", headers=admin).json()["answer"]["status"] == 302
         picture = client.get(answer.headers["location"])
         assert (picture.status_code, picture.headers["content-type"]) == (200, "image/jpeg")
         assert client.head(url).status_code == 302
-        # What is not there yet is there when the client comes for it.
+        # A missing variant is rendered before the client follows the redirect.
         assert client.get(client.get(f"{url}&width=97").headers["location"]).status_code == 200
 
 
-def test_where_pictures_are_under_a_folder_nothing_leads_out_of_it(playground: Playground, url: str) -> None:
+def test_with_a_public_url_in_a_folder_every_redirect_stays_in_it(playground: Playground, url: str) -> None:
     known = {"public_url": "https://{tenant}.shop.example/art/{tenant}"}
     folder = f"/art/{TENANT}"
     with served(playground, **known) as client:
@@ -153,7 +155,7 @@ def test_where_pictures_are_under_a_folder_nothing_leads_out_of_it(playground: P
         assert (replaced.status_code, replaced.headers["location"]) == (302, new)
 
 
-def test_a_web_server_in_front_is_told_what_to_send(playground: Playground, url: str) -> None:
+def test_with_accel_delivery_the_web_server_in_front_gets_the_path(playground: Playground, url: str) -> None:
     with served(playground, delivery="accel", accel_prefix="/inside/") as client:
         answer = client.get(url)
         key = answer.headers["content-location"].removeprefix("/i/")
@@ -166,28 +168,28 @@ def test_a_web_server_in_front_is_told_what_to_send(playground: Playground, url:
         assert "x-accel-redirect" not in unchanged.headers
 
 
-def test_what_is_asked_for_again_comes_from_memory_and_not_after_it_was_erased(
+def test_repeated_requests_are_served_from_memory_until_an_erasure(
     playground: Playground, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(playground) as client:
         key = client.get(url).headers["content-location"]
         first = client.get(key)
         with monkeypatch.context() as patched:
-            patched.setattr(playground.site.variants, "open", lambda key: pytest.fail("the store was asked"))
+            patched.setattr(playground.site.variants, "open", lambda key: pytest.fail("the store was read"))
             again = client.get(key)
             part = client.get(key, headers={"Range": "bytes=1-3"})
             unchanged = client.get(key, headers={"If-None-Match": first.headers["etag"]})
         assert (again.content, again.headers["etag"]) == (first.content, first.headers["etag"])
         assert (part.status_code, part.content, unchanged.status_code) == (206, first.content[1:4], 304)
         assert dict(again.headers) == dict(first.headers)
-        # Another process learns of an erasure within a second; this one at its next look.
+        # This process notices the erasure at its next check.
         packs.erase_pack(playground.caller, key.split("/")[3], reason="a court order")
         monkeypatch.setattr("serve.image.erased.FRESH", 0.0)
         wait_for(lambda: client.get(key).status_code == 410)
         assert client.get(key, headers={"If-None-Match": first.headers["etag"]}).status_code == 410
 
 
-def test_nothing_is_kept_in_memory_where_none_is_given(
+def test_a_memory_cache_of_0_bytes_keeps_nothing(
     playground: Playground, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with served(playground, hot_bytes=0) as client:

@@ -1,4 +1,4 @@
-"""Pictures that nothing can store now, as the disk is full or the database locked: they are answered all the same."""
+"""Images are served even if they cannot be stored, because the disk is full or the database is locked."""
 
 import errno
 import sqlite3
@@ -33,7 +33,7 @@ def pack_id(playground: Playground) -> str:
 
 @contextmanager
 def locked(playground: Playground, patched: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let another process write to the database all the while."""
+    """Let another process hold the write lock of the database."""
     patched.setattr(transaction, "WAIT_SECONDS", 0.1)
     with closing(sqlite3.connect(str(playground.site.catalog.url.database), isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -42,7 +42,7 @@ def locked(playground: Playground, patched: pytest.MonkeyPatch) -> Iterator[None
 
 @contextmanager
 def full(_: Playground, patched: pytest.MonkeyPatch) -> Iterator[None]:
-    """Let no store have room."""
+    """Let every store be full."""
 
     def put(_: FolderStore, key: str, body: bytes | Path, metadata: object) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device", key)
@@ -53,7 +53,7 @@ def full(_: Playground, patched: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("trouble", [locked, full])
-def test_a_picture_that_cannot_be_stored_is_answered_and_kept_briefly_by_caches(
+def test_an_image_that_cannot_be_stored_is_served_and_cached_briefly(
     client: TestClient,
     playground: Playground,
     pack_id: str,
@@ -78,7 +78,7 @@ def test_a_picture_that_cannot_be_stored_is_answered_and_kept_briefly_by_caches(
     assert len(set(playground.site.variants.list(f"{TENANT}/")) - before) == 1
 
 
-def test_a_picture_whose_row_alone_could_not_be_finished_is_answered_from_the_store(
+def test_a_stored_variant_without_a_finished_row_is_served(
     client: TestClient, playground: Playground, pack_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
@@ -92,9 +92,11 @@ def test_a_picture_whose_row_alone_could_not_be_finished_is_answered_from_the_st
     assert client.get(f"/api/v2/img/{pack_id}?width=111&format=png").content == first.content
 
 
-def test_a_bug_in_what_is_noted_is_no_outage(client: TestClient, pack_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_while_recording_a_variant_is_not_treated_as_an_outage(
+    client: TestClient, pack_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stumble(*_: Any) -> None:
-        raise LookupError("nobody foresaw this")
+        raise LookupError("unforeseen")
 
     monkeypatch.setattr("serve.image.fallback.ledger.record", stumble)
     assert client.get(f"/api/v2/img/{pack_id}?width=111&format=png").status_code == 500

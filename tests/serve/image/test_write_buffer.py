@@ -1,4 +1,4 @@
-"""What requests note reaches the database, also when one entry of a batch is bad."""
+"""Write buffers reach the database, even if one entry of a batch is refused."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from tests.support.playground import TENANT, Playground
 
 
 class Table:
-    """Takes batches whole or not at all, and no entry of a key that begins with "bad"."""
+    """A table that stores a batch whole or not at all, and refuses keys that begin with "bad"."""
 
     def __init__(self) -> None:
         self.stored: dict[str, int] = {}
@@ -44,7 +44,7 @@ def make_buffer(table: Table, *, max_entries: int = 1000, max_tenant_entries: in
     )
 
 
-def test_an_entry_that_is_refused_is_dropped_and_the_others_are_written_once(
+def test_a_refused_entry_is_dropped_and_the_others_are_written_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     table = Table()
@@ -57,10 +57,10 @@ def test_an_entry_that_is_refused_is_dropped_and_the_others_are_written_once(
     assert caplog.text.count("dropped an entry of bad") == 2
     before = table.batches
     buffer.write()
-    assert table.batches == before, "nothing is left to be tried again"
+    assert table.batches == before, "no entry is retried"
 
 
-def test_a_table_that_refuses_everything_is_not_asked_without_a_bound() -> None:
+def test_a_table_that_refuses_every_entry_gets_a_bounded_number_of_batches() -> None:
     table = Table()
     buffer = make_buffer(table)
     for number in range(1000):
@@ -70,14 +70,14 @@ def test_a_table_that_refuses_everything_is_not_asked_without_a_bound() -> None:
     assert table.batches < 10 * write_buffer.MAX_REFUSED
 
 
-def test_an_outage_keeps_every_entry_and_what_comes_meanwhile_is_merged() -> None:
+def test_an_outage_keeps_every_entry_and_merges_later_ones() -> None:
     table = Table()
     buffer = make_buffer(table)
     buffer.add("good/1", 1)
     table.outage = OSError("away")
     with pytest.raises(OSError, match="away"):
         buffer.write()
-    assert table.batches == 1, "an outage is not asked again about each half"
+    assert table.batches == 1, "an outage is not retried with each half of the batch"
     buffer.add("good/1", 1)
     table.outage = None
     buffer.write()
@@ -94,7 +94,7 @@ def test_a_buffer_that_cannot_write_its_last_entries_still_stops() -> None:
     assert table.stored == {}
 
 
-def test_one_tenant_leaves_room_for_the_others() -> None:
+def test_a_tenant_that_fills_its_share_leaves_room_for_others() -> None:
     table = Table()
     buffer = make_buffer(table, max_entries=10, max_tenant_entries=7)
     for number in range(20):
@@ -106,7 +106,7 @@ def test_one_tenant_leaves_room_for_the_others() -> None:
     assert sum(key.startswith("quiet/") for key in table.stored) == 3
 
 
-def test_one_bad_row_costs_no_other_count(playground: Playground) -> None:
+def test_a_bad_row_does_not_lose_other_counts(playground: Playground) -> None:
     counter, recency = DemandCounter(playground.site), Recency(playground.site)
     target = playground.target(playground.pack(), "width=9")
     wrong = DemandedForm(TENANT, "main", target.drawing.format, "width=11")

@@ -1,4 +1,4 @@
-"""The examples of live resize's old documentation, run with curl; only host, port and file names are others."""
+"""The examples of the old documentation of live resize, run with curl. Only host, port and file names differ."""
 
 import json
 import re
@@ -25,7 +25,7 @@ PAGE = ROOT / "docs" / "live-resize.md"
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
-# As they stand there, but for the names of files.
+# The documented commands, with other file names.
 ASK = """curl -vvv -XPOST http://localhost:1337/token -d '{"id": "test"}' -H "Content-Type: application/json" """
 UPLOAD = """curl -vvv -XPOST http://localhost:1337/test.jpg -H "X-Token: earlier-return-value" -F "image=@test.jpg" """
 QUICK = r"""
@@ -34,13 +34,13 @@ TOKEN=`echo $RES | jq -r .token`
 curl -vvv -XPOST http://localhost:$PORT/${IMAGE} -H "X-Token: ${TOKEN}" -F "image=@IMG_7419.PNG"
 """
 
-# For where there is no jq: what the examples want of it.
+# A replacement for jq where it is not installed.
 JQ = f"jq() {{ {shlex.quote(sys.executable)} -c 'import json, sys; print(json.load(sys.stdin)[\"token\"])'; }}\n"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that has live resize at the root of `localhost`, as the old one had it."""
+    """A server with live resize at the root of `localhost`, as in the old service."""
     settings: dict[str, Any] = {
         "PACKSHOT_LIVE_HOST": "localhost",
         "PACKSHOT_MAX_WIDTH": "800",
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shell(server: Server, folder: Path, script: str) -> str:
-    """Run an example as it stands but for its port, and return what it prints."""
+    """Run an example with the server's port, and return its output."""
     script = script.replace("localhost:1337", f"localhost:{server.port}")
     if shutil.which("jq") is None:
         script = JQ + script
@@ -84,7 +84,7 @@ def token_of(server: Server, folder: Path, image_id: str) -> str:
     return str(json.loads(said)["token"])
 
 
-def test_a_token_and_the_upload_with_it(server: Server, folder: Path) -> None:
+def test_an_upload_with_a_token_works_once(server: Server, folder: Path) -> None:
     token = json.loads(shell(server, folder, ASK))["token"]
     upload = UPLOAD.replace("earlier-return-value", token)
     done = json.loads(shell(server, folder, upload))
@@ -93,14 +93,14 @@ def test_a_token_and_the_upload_with_it(server: Server, folder: Path) -> None:
     assert (again["status"], again["code"]) == (403, "FORBIDDEN")
 
 
-def test_the_quick_way_to_send_images(server: Server, folder: Path) -> None:
+def test_the_quick_example_uploads_an_image(server: Server, folder: Path) -> None:
     said = shell(server, folder, f"PORT={server.port} IMAGE=IMG_7419\n{QUICK}")
     assert json.loads(said)["original_width"] == 64
     status, headers, body = get(server, folder, "/IMG_7419.png")
     assert (status, headers["content-type"], body) == (200, "image/png", (folder / "IMG_7419.PNG").read_bytes())
 
 
-def test_the_example_of_the_page_about_live_resize(server: Server, folder: Path) -> None:
+def test_the_example_of_docs_live_resize_works(server: Server, folder: Path) -> None:
     script = re.search(
         r"<!-- run by tests/serve/live/test_curl.py -->\n```sh\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
     )
@@ -114,7 +114,7 @@ def test_the_example_of_the_page_about_live_resize(server: Server, folder: Path)
 
 @pytest.fixture
 def example(server: Server, folder: Path) -> None:
-    """The image `example` of the old documentation, of 400x300."""
+    """The image `example` of the old documentation, 400x300."""
     if get(server, folder, "/example.jpg")[0] == 404:
         token = token_of(server, folder, "example")
         assert get(server, folder, "/example.jpg", "-H", f"X-Token: {token}", "-F", "image=@test.jpg")[0] == 200
@@ -136,7 +136,9 @@ def example(server: Server, folder: Path) -> None:
         ("/example_1040_1040.png", (800, 600), "PNG"),
     ],
 )
-def test_every_option_of_a_request(server: Server, folder: Path, url: str, size: tuple[int, int], kind: str) -> None:
+def test_every_documented_option_of_a_url_works(
+    server: Server, folder: Path, url: str, size: tuple[int, int], kind: str
+) -> None:
     status, _, body = get(server, folder, url, "-L")
     assert status == 200
     with Image.open(BytesIO(body)) as image:
@@ -144,7 +146,7 @@ def test_every_option_of_a_request(server: Server, folder: Path, url: str, size:
 
 
 @pytest.mark.usefixtures("example")
-def test_the_original_and_what_is_beyond_the_bounds(server: Server, folder: Path) -> None:
+def test_the_original_is_served_and_large_sizes_redirect(server: Server, folder: Path) -> None:
     assert get(server, folder, "/example.jpg")[2] == (folder / "test.jpg").read_bytes()
     status, headers, _ = get(server, folder, "/example_1040_1040_2x.png?fit=crop")
     assert (status, headers["location"]) == (307, "example_800_800.png?fit=crop")
@@ -152,7 +154,7 @@ def test_the_original_and_what_is_beyond_the_bounds(server: Server, folder: Path
     assert get(server, folder, "/robots.txt")[2].splitlines() == [b"User-agent: *", b"Disallow: /"]
 
 
-def test_a_crop_on_upload(server: Server, folder: Path) -> None:
+def test_a_crop_in_the_upload_url_is_applied(server: Server, folder: Path) -> None:
     token = token_of(server, folder, "cropped")
     query = "/cropped.jpg?x=30&y=40&width=100&height=200"
     _, _, body = get(server, folder, query, "-H", f"X-Token: {token}", "-F", "image=@test.jpg")
@@ -161,7 +163,7 @@ def test_a_crop_on_upload(server: Server, folder: Path) -> None:
         assert image.size == (250, 500)
 
 
-def test_a_server_that_is_killed_within_an_upload_leaves_the_id_free(folder: Path) -> None:
+def test_an_upload_interrupted_by_kill_9_leaves_the_id_free(folder: Path) -> None:
     data, settings = folder / "data", dict[str, Any](PACKSHOT_LIVE_HOST="localhost")
     with serving(data, **settings) as server:
         token = token_of(server, folder, "film")

@@ -1,4 +1,4 @@
-"""Why a live URL gives what it gives: the same story as its answer."""
+"""Explanations of live URLs agree with their responses."""
 
 import pytest
 from starlette.testclient import TestClient
@@ -17,7 +17,7 @@ def film(playground: Playground) -> str:
     return playground.pack(picture=photo(60, 40), external_id="film")
 
 
-def test_the_steps_end_in_the_answer(client: TestClient, film: str) -> None:
+def test_an_explanation_of_a_live_url_ends_in_its_response(client: TestClient, film: str) -> None:
     url = "/live/film_120_120.jpg?fit=crop&explain=1"
     told = client.get(url, headers=ADMIN).json()
     assert (told["kind"], told["image"], told["pack"]) == ("live", "film", film)
@@ -29,7 +29,7 @@ def test_the_steps_end_in_the_answer(client: TestClient, film: str) -> None:
     assert client.get(url, headers=ADMIN).json()["answer"]["by"] == "the store"
 
 
-def test_redirects_are_told_too(opening: Opening, film: str) -> None:
+def test_redirects_of_live_urls_are_explained(opening: Opening, film: str) -> None:
     client = opening(public_url="https://cdn.example", max_width=100)
     url = "/live/film_90_90.jpg?explain=1"
     client.get(url)
@@ -44,7 +44,7 @@ def test_redirects_are_told_too(opening: Opening, film: str) -> None:
     }
 
 
-def test_what_is_refused_says_why(client: TestClient, film: str) -> None:
+def test_refusals_of_live_urls_are_explained(client: TestClient, film: str) -> None:
     told = client.get("/live/absent_9_9.jpg?explain=1", headers=ADMIN).json()
     assert (told["image"], told["refusal"]["status"]) == ("absent", 404)
     assert client.get("/live/film.jpg?explain=1", headers=ADMIN).status_code == 400

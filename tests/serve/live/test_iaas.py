@@ -1,4 +1,4 @@
-"""What clients of iaas send, and Packshot's own clients do not: lenient options, and its own endpoints."""
+"""Requests that only clients of iaas send: lenient options, and endpoints of iaas."""
 
 from io import BytesIO
 
@@ -19,7 +19,7 @@ WEBP = {"Accept": "image/avif,image/webp,*/*"}
 
 @pytest.fixture
 def film(playground: Playground) -> str:
-    """An image of 600x400 by the id `film`; returns its pack's id."""
+    """A pack of a 600x400 original with the external id `film`; returns the id of the pack."""
     return playground.pack(picture=photo(600, 400), external_id="film")
 
 
@@ -40,7 +40,7 @@ def kind(content: bytes) -> str | None:
         ("film_90_60.0000000001.jpg?fit=crop", "film_90_60.jpg?fit=crop"),
     ],
 )
-def test_lenient_spellings_are_read_and_make_no_further_variant(
+def test_lenient_spellings_yield_the_same_variant(
     client: TestClient, playground: Playground, film: str, spelled: str, plain: str
 ) -> None:
     first, again = client.get(f"/live/{plain}"), client.get(f"/live/{spelled}")
@@ -55,13 +55,13 @@ def test_stable_urls_stay_strict(client: TestClient, film: str, query: str) -> N
     assert client.get(f"/api/v2/img/{film}?{query}").status_code == 400
 
 
-def test_an_image_that_there_is_not_is_404_before_any_redirect(opening: Opening, film: str) -> None:
+def test_a_missing_image_gives_404_and_no_redirect(opening: Opening, film: str) -> None:
     client = opening(max_width=500, max_height=400)
     assert client.get("/live/absent_9000_9000.jpg").status_code == 404
     assert client.get("/live/film_9000_9000.jpg").status_code == 307
 
 
-def test_a_canvas_beyond_the_bounds_has_each_side_bounded_by_itself(opening: Opening, film: str) -> None:
+def test_each_side_of_a_large_canvas_is_limited_separately(opening: Opening, film: str) -> None:
     client = opening(max_width=2000, max_height=2000)
     answer = client.get("/live/film_4000_1000.jpg?fit=canvas")
     assert (answer.status_code, answer.headers["location"]) == (307, "film_2000_1000.jpg?fit=canvas")
@@ -69,7 +69,7 @@ def test_a_canvas_beyond_the_bounds_has_each_side_bounded_by_itself(opening: Ope
         assert image.size == (2000, 1000)
 
 
-def test_proxy_gives_the_bytes_instead_of_a_redirect(opening: Opening, film: str) -> None:
+def test_proxy_true_sends_the_image_instead_of_a_redirect(opening: Opening, film: str) -> None:
     for settings in ({"public_url": CDN}, {"delivery": "redirect"}, {"public_url": CDN, "delivery": "redirect"}):
         client = opening(**settings)
         client.get("/live/film_50_50.jpg")
@@ -81,7 +81,7 @@ def test_proxy_gives_the_bytes_instead_of_a_redirect(opening: Opening, film: str
         assert client.get("/live/film_50_50.jpg?proxy=1").status_code in (302, 307)
 
 
-def test_webp_is_given_where_the_url_allows_it_and_the_client_accepts_it(opening: Opening, film: str) -> None:
+def test_allow_webp_sends_webp_to_clients_that_accept_it(opening: Opening, film: str) -> None:
     client = opening()
     for extension, own in (("jpg", "JPEG"), ("png", "PNG")):
         url = f"/live/film_60_60.{extension}"
@@ -103,7 +103,7 @@ def test_webp_is_given_where_the_url_allows_it_and_the_client_accepts_it(opening
     assert len(low.content) < len(webp.content)
 
 
-def test_a_redirect_of_a_negotiated_format_varies(opening: Opening, film: str) -> None:
+def test_a_redirect_to_a_negotiated_format_varies_by_accept(opening: Opening, film: str) -> None:
     client = opening(public_url=CDN)
     for headers, end in ((WEBP, ".webp"), ({"Accept": "*/*"}, ".jpg")):
         client.get("/live/film_60_60.jpg?allow_webp=true", headers=headers)
@@ -112,10 +112,10 @@ def test_a_redirect_of_a_negotiated_format_varies(opening: Opening, film: str) -
         assert answer.headers["location"].endswith(end)
 
 
-def test_the_health_check_of_the_old_service(opening: Opening, playground: Playground) -> None:
+def test_the_health_check_of_the_old_service_works(opening: Opening, playground: Playground) -> None:
     at_root = {"live_host": "img.example", "base": "http://img.example"}
     for client, path in (
-        (opening(here=FAR), "/live/_health"),
+        (opening(address=FAR), "/live/_health"),
         (opening(), "/_health"),
         (opening(**at_root, live_prefix=None), "/_health"),
         (opening(live_prefix="/old"), "/old/_health"),

@@ -26,7 +26,9 @@ LATER = datetime.now(UTC) + timedelta(days=300)
 
 @pytest.fixture
 def film(playground: Playground) -> str:
-    """An image of 600x400 by the id `film`, as if uploaded through live resize; returns its pack's id."""
+    """A pack with the external id `film`, as if its 600x400 original came through live resize; returns the id of the
+    pack.
+    """
     pack_id = playground.pack(picture=corners(600, 400), external_id="film")
     original = playground.snapshot(pack_id).pack_location("main").original
     assert original is not None
@@ -57,9 +59,7 @@ def picture(content: bytes) -> Image.Image:
         ("film_100_100_2x.jpg?FIT=Crop&unknown=1", (200, 200)),
     ],
 )
-def test_an_image_is_given_in_the_box_that_the_url_names(
-    client: TestClient, film: str, url: str, size: tuple[int, int]
-) -> None:
+def test_an_image_fits_the_box_in_the_url(client: TestClient, film: str, url: str, size: tuple[int, int]) -> None:
     answer = client.get(f"/live/{url}")
     assert answer.status_code == 200, answer.text
     assert picture(answer.content).size == size
@@ -79,7 +79,9 @@ def test_the_extension_names_the_format(client: TestClient, film: str, extension
     assert picture(client.get(f"/live/film_60_60.{extension}").content).format == kind
 
 
-def test_a_crop_is_centred_whatever_the_location_says(client: TestClient, playground: Playground, film: str) -> None:
+def test_a_crop_is_centred_with_any_gravity_of_the_location(
+    client: TestClient, playground: Playground, film: str
+) -> None:
     playground.location("main", resize_gravity=Gravity.WEST)
     image = picture(client.get("/live/film_400_400.png?fit=crop").content).convert("RGB")
     left, top, right, bottom = markers(600, 400)[255, 0, 255]
@@ -88,7 +90,7 @@ def test_a_crop_is_centred_whatever_the_location_says(client: TestClient, playgr
     assert image.getpixel((2, 200)) == GREY
 
 
-def test_a_canvas_is_white_around_the_centred_picture(client: TestClient, film: str) -> None:
+def test_a_canvas_is_white_around_the_centred_image(client: TestClient, film: str) -> None:
     for extension in ("jpg", "png"):
         image = picture(client.get(f"/live/film_300_300.{extension}?fit=canvas").content).convert("RGBA")
         for y in (0, 48, 252, 299):
@@ -96,13 +98,13 @@ def test_a_canvas_is_white_around_the_centred_picture(client: TestClient, film: 
         assert max(pixel(image, (150, 70))[:3]) < 150
 
 
-def test_transparency_is_white_in_jpeg_and_kept_in_png(client: TestClient, playground: Playground) -> None:
+def test_transparency_becomes_white_in_jpeg_and_stays_in_png(client: TestClient, playground: Playground) -> None:
     playground.pack(picture=png(cutout(80, 80)), external_id="logo")
     assert picture(client.get("/live/logo_80_80.jpg").content).convert("RGB").getpixel((1, 1)) == (255, 255, 255)
     assert pixel(picture(client.get("/live/logo_80_80.png").content).convert("RGBA"), (1, 1))[3] == 0
 
 
-def test_blur_makes_neighbours_alike(client: TestClient, film: str) -> None:
+def test_blur_true_blurs_edges(client: TestClient, film: str) -> None:
     def edge(url: str) -> int:
         row = picture(client.get(url).content).convert("RGB")
         side = markers(600, 400)[255, 0, 0][2]
@@ -113,7 +115,9 @@ def test_blur_makes_neighbours_alike(client: TestClient, film: str) -> None:
     assert edge("/live/film_600_400.png?blur=true") < 30
 
 
-def test_quality_is_that_of_the_original_unless_a_number_is_given(client: TestClient, playground: Playground) -> None:
+def test_the_quality_of_the_original_applies_unless_the_url_sets_one(
+    client: TestClient, playground: Playground
+) -> None:
     for quality in (40, 90):
         playground.pack(picture=jpeg(photo(300, 200), quality=quality, subsampling="4:2:0"), external_id=f"q{quality}")
     low, high = (client.get(f"/live/q{quality}_200_200.jpg").content for quality in (40, 90))
@@ -126,12 +130,12 @@ def test_quality_is_that_of_the_original_unless_a_number_is_given(client: TestCl
         assert (client.get(f"/live/q90_200_200.{extension}?quality=1").content != plain) == is_smaller
 
 
-def test_a_stored_crop_is_what_is_resized(client: TestClient, playground: Playground, film: str) -> None:
+def test_a_stored_crop_applies_to_live_urls(client: TestClient, playground: Playground, film: str) -> None:
     packs.set_crop(playground.caller, film, "main", Crop(0, 0, 0.5, 1))
     assert picture(client.get("/live/film_100_100.jpg").content).size == (75, 100)
 
 
-def test_the_packs_main_location_is_shown(client: TestClient, playground: Playground, film: str) -> None:
+def test_live_urls_show_the_packs_main_location(client: TestClient, playground: Playground, film: str) -> None:
     playground.location("hero", width=50, height=50)
     playground.show(film, "hero", photo(90, 30))
     packs.update_pack(playground.caller, film, {"main_location": "hero"})
@@ -140,14 +144,14 @@ def test_the_packs_main_location_is_shown(client: TestClient, playground: Playgr
     assert answer.headers["x-packshot-source"] == "hero"
 
 
-def test_ids_may_hold_what_looks_like_anything_else(client: TestClient, playground: Playground) -> None:
+def test_ids_may_look_like_sizes_and_extensions(client: TestClient, playground: Playground) -> None:
     for image_id in ("a_b_10", "a.b.png", "film 42", "straße_7", "100_100"):
         playground.pack(picture=photo(40, 40), external_id=image_id)
         answer = client.get(f"/live/{image_id}_20_20.png")
         assert (answer.status_code, picture(answer.content).size) == (200, (20, 20))
 
 
-def test_an_enlarged_picture_is_found_by_its_immutable_url_although_its_blob_is_gone(
+def test_an_immutable_url_renders_a_deleted_enlarged_variant_again(
     client: TestClient, playground: Playground, film: str
 ) -> None:
     answer = client.get("/live/film_1200_1200.jpg?blur=true")
@@ -159,17 +163,17 @@ def test_an_enlarged_picture_is_found_by_its_immutable_url_although_its_blob_is_
     assert client.get(place.replace("w1200", "w5000")).status_code == 404
 
 
-def test_a_replaced_picture_is_shown_at_once(client: TestClient, playground: Playground, film: str) -> None:
+def test_a_replaced_original_is_shown_at_once(client: TestClient, playground: Playground, film: str) -> None:
     before = client.get("/live/film_30_30.jpg")
     playground.show(film, "main", photo(300, 400))
     after = client.get("/live/film_30_30.jpg")
     assert picture(after.content).size == (23, 30)
     assert before.headers["etag"] != after.headers["etag"]
     gone = client.get(before.headers["content-location"])
-    assert gone.status_code == 200, "as long as its blob is there"
+    assert gone.status_code == 200, "as long as the variant is stored"
 
 
-def test_head_ranges_and_conditions_are_answered_as_for_other_images(client: TestClient, film: str) -> None:
+def test_head_ranges_and_conditional_requests_work_for_live_urls(client: TestClient, film: str) -> None:
     for url in ("/live/film_30_30.jpg", "/live/film.jpg"):
         whole = client.get(url)
         head = client.head(url)
@@ -199,26 +203,28 @@ def test_head_ranges_and_conditions_are_answered_as_for_other_images(client: Tes
         ("a/b_10_10.jpg", 404, "NOT_FOUND"),
     ],
 )
-def test_what_cannot_be_answered_says_why(client: TestClient, film: str, url: str, status: int, code: str) -> None:
+def test_refusals_of_live_urls_have_a_code_and_a_problem_document(
+    client: TestClient, film: str, url: str, status: int, code: str
+) -> None:
     answer = client.get(f"/live/{url}")
     assert (answer.status_code, answer.json()["code"]) == (status, code)
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_pack_without_a_picture_has_nothing_to_show(client: TestClient, playground: Playground) -> None:
+def test_a_live_url_of_a_pack_without_an_original_gives_404(client: TestClient, playground: Playground) -> None:
     packs.create_pack(playground.caller, {"external_id": "empty"})
     for url in ("/live/empty_10_10.jpg", "/live/empty.jpg"):
         assert client.get(url).status_code == 404
 
 
-def test_an_erased_image_is_gone(client: TestClient, playground: Playground, film: str) -> None:
+def test_live_urls_of_an_erased_pack_give_404(client: TestClient, playground: Playground, film: str) -> None:
     assert client.get("/live/film_10_10.jpg").status_code == 200
     packs.erase_pack(playground.caller, film, "asked to")
     for url in ("/live/film_10_10.jpg", "/live/film.jpg"):
         assert client.get(url).status_code == 404
 
 
-def test_only_with_a_cdns_origin_what_is_stored_already_is_a_redirect(opening: Opening, film: str) -> None:
+def test_with_a_public_url_live_urls_of_stored_variants_redirect_to_it(opening: Opening, film: str) -> None:
     client = opening(public_url=CDN, redirect_max_age=300, purger=VarnishPurger(["http://127.0.0.1:1"]))
     fresh = client.get("/live/film_100_100.jpg")
     assert fresh.status_code == 200
@@ -227,7 +233,7 @@ def test_only_with_a_cdns_origin_what_is_stored_already_is_a_redirect(opening: O
     assert stored.headers["location"] == CDN + fresh.headers["content-location"]
     assert stored.headers["cache-control"] == "max-age=300"
     tags = next(name for name in fresh.headers if fresh.headers[name].startswith("t:"))
-    assert stored.headers[tags] == fresh.headers[tags], "so that a purge finds it"
+    assert stored.headers[tags] == fresh.headers[tags], "a purge must find it"
     assert client.head("/live/film_100_100.jpg").status_code == 307
     bytes_there = client.get(stored.headers["location"].removeprefix(CDN))
     assert bytes_there.content == fresh.content
@@ -236,16 +242,18 @@ def test_only_with_a_cdns_origin_what_is_stored_already_is_a_redirect(opening: O
     assert plain.get("/live/film_100_100.jpg").status_code == 200
 
 
-def test_an_edit_is_not_led_to_the_old_picture(opening: Opening, playground: Playground, film: str) -> None:
+def test_after_an_edit_a_live_url_redirects_to_the_new_variant(
+    opening: Opening, playground: Playground, film: str
+) -> None:
     client = opening(public_url=CDN)
     client.get("/live/film_50_50.jpg")
     old = client.get("/live/film_50_50.jpg").headers["location"]
     playground.show(film, "main", photo(50, 50))
-    assert client.get("/live/film_50_50.jpg").status_code == 200, "rendered anew"
+    assert client.get("/live/film_50_50.jpg").status_code == 200, "rendered again"
     assert client.get("/live/film_50_50.jpg").headers["location"] != old
 
 
-def test_beyond_the_greatest_size_leads_to_the_equal_request_within(
+def test_sizes_above_the_limit_redirect_to_the_largest_equivalent_request(
     opening: Opening, playground: Playground, film: str
 ) -> None:
     playground.pack(picture=photo(40, 40), external_id="a bé")
@@ -265,17 +273,21 @@ def test_beyond_the_greatest_size_leads_to_the_equal_request_within(
         assert answer.headers["cache-control"] == "max-age=9"
     followed = client.get("/live/film_1000_1000.jpg?fit=crop", follow_redirects=True)
     assert picture(followed.content).size == (400, 400)
-    assert picture(client.get("/live/film_500_400.jpg?fit=cover").content).size == (500, 333), "as large as may be"
+    assert picture(client.get("/live/film_500_400.jpg?fit=cover").content).size == (500, 333), (
+        "the largest possible size"
+    )
 
 
-def test_originals_are_found_by_their_tags(opening: Opening, film: str) -> None:
+def test_originals_have_the_same_tags_as_variants(opening: Opening, film: str) -> None:
     client = opening(purger=VarnishPurger(["http://127.0.0.1:1"]))
     sized, original = (client.get(f"/live/{name}") for name in ("film_9_9.jpg", "film.jpg"))
     tags = next(name for name in sized.headers if f"p:default:{film}" in sized.headers[name])
     assert original.headers[tags] == sized.headers[tags]
 
 
-def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, playground: Playground, film: str) -> None:
+def test_access_keys_are_required_before_any_other_response(
+    opening: Opening, playground: Playground, film: str
+) -> None:
     _, secret = access_keys.create_key(playground.caller, "site")
     access_keys.require_keys(playground.caller, required=True)
     client = opening(public_url=CDN, max_width=100, max_height=100)
@@ -285,11 +297,11 @@ def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, pla
         assert answer.headers["cache-control"] == "no-store"
     for _ in range(2):
         shown = client.get("/live/film_10_10.jpg", headers={"X-Packshot-Access-Key": secret})
-        assert shown.status_code == 200, "no CDN has it, so nobody is led there"
+        assert shown.status_code == 200, "a CDN cannot have it, so there is no redirect"
         assert shown.headers["cache-control"] == "private, no-store"
     assert client.get(f"/live/film.jpg?access-key={secret}").status_code == 200
     with pytest.raises(Invalid) as refused:
-        # It would lead to where its signature is another URL's.
+        # The redirect would go to a URL that this signature does not match.
         access_keys.sign_url(playground.caller, f"{CDN}/live/film_9000_10.jpg", LATER)
     assert refused.value.expected == "film_4096_10.jpg"
     signed, _ = access_keys.sign_url(playground.caller, f"{CDN}/live/film_010_10.jpg?fit=crop", LATER)
@@ -297,7 +309,7 @@ def test_access_keys_are_asked_for_before_anything_is_told(opening: Opening, pla
     assert client.get(signed.removeprefix(CDN).replace("010_10", "11_11")).status_code == 403
 
 
-def test_a_host_of_its_own_has_live_resize_at_its_root_and_all_else_as_before(opening: Opening, film: str) -> None:
+def test_a_live_host_serves_live_resize_at_its_root_and_every_other_path(opening: Opening, film: str) -> None:
     client = opening(live_host="img.example", live_prefix=None, base="http://img.example:8000")
     answer = client.get("/film_20_20.jpg")
     assert answer.status_code == 200
@@ -311,7 +323,7 @@ def test_a_host_of_its_own_has_live_resize_at_its_root_and_all_else_as_before(op
     assert opening(live_host="img.example", base="http://img.example").get("/live/film_20_20.jpg").status_code == 200
 
 
-def test_another_prefix_and_none(opening: Opening, film: str) -> None:
+def test_the_prefix_of_live_resize_can_be_changed_or_removed(opening: Opening, film: str) -> None:
     client = opening(live_prefix="/old/images")
     assert client.get("/old/images/film_20_20.jpg").status_code == 200
     assert client.get("/live/film_20_20.jpg").status_code == 404
@@ -329,21 +341,25 @@ def test_another_prefix_and_none(opening: Opening, film: str) -> None:
         ({"live_host": "img.example"}, "img.example", {"/robots.txt": "Disallow: /"}),
     ],
 )
-def test_search_engines_are_told(opening: Opening, settings: dict[str, Any], host: str, rules: dict[str, str]) -> None:
-    client = opening(base=f"http://{host}", here=FAR, **settings)
+def test_robots_txt_forbids_indexing_unless_it_is_allowed(
+    opening: Opening, settings: dict[str, Any], host: str, rules: dict[str, str]
+) -> None:
+    client = opening(base=f"http://{host}", address=FAR, **settings)
     for path, rule in rules.items():
         answer = client.get(path)
         assert answer.text.splitlines() == ["User-agent: *", rule]
         assert answer.headers["content-type"].startswith("text/plain")
 
 
-def test_a_tenant_of_a_host_has_images_of_its_own(opening: Opening, playground: Playground, film: str) -> None:
+def test_live_urls_show_only_images_of_the_hosts_tenant(opening: Opening, playground: Playground, film: str) -> None:
     client = opening(tenant_domain="images.example", base="http://films.images.example")
     assert client.get("/live/film_20_20.jpg").status_code == 404
     assert opening(tenant_domain="images.example").get("/live/film_20_20.jpg").status_code == 200
 
 
-def test_a_lost_original_is_said_to_be(client: TestClient, playground: Playground, film: str) -> None:
+def test_a_lost_original_gives_404_until_it_is_uploaded_again(
+    client: TestClient, playground: Playground, film: str
+) -> None:
     original = playground.snapshot(film).pack_location("main").original
     assert original is not None
     playground.site.originals.delete(f"default/{original.sha256}")
@@ -353,7 +369,7 @@ def test_a_lost_original_is_said_to_be(client: TestClient, playground: Playgroun
     assert client.get("/live/film.jpg").status_code == 200
 
 
-def test_what_was_rendered_before_a_date_is_rendered_again(
+def test_live_variants_older_than_a_date_are_rendered_again(
     client: TestClient, playground: Playground, film: str
 ) -> None:
     playground.run_jobs()
@@ -369,7 +385,7 @@ def test_what_was_rendered_before_a_date_is_rendered_again(
     assert purges.refresh_older_than(playground.caller, before, limit=100, pack_ids=None, location=None) is None
 
 
-def test_a_path_of_dots_is_matched_in_time_that_grows_with_its_length(client: TestClient) -> None:
-    """A route that tries each dot in turn would take minutes for this."""
+def test_a_long_path_of_dots_is_routed_in_linear_time(client: TestClient) -> None:
+    """A route that tries each dot would need minutes."""
     assert client.get("/live/" + "." * 60_000 + "/").status_code == 404
     assert client.get("/live/" + "a." * 30_000 + "/x").status_code == 404

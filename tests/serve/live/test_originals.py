@@ -1,4 +1,4 @@
-"""Originals that live resize gives out: which ones, and what is removed from them."""
+"""Which originals live resize serves, and what it removes from them."""
 
 from hashlib import sha256
 from io import BytesIO
@@ -24,7 +24,7 @@ HOLIDAY = jpeg(turned(photo(60, 40), 6), exif=exif(6))
 
 
 def send(client: TestClient, image_id: str, data: bytes) -> None:
-    """Upload an image as clients of live resize do."""
+    """Upload an image like a client of live resize."""
     token = client.post("/live/token", json={"id": image_id}).json()["token"]
     answer = client.post(f"/live/{image_id}", files={"image": data}, headers={"X-Token": token})
     assert answer.status_code == 200, answer.text
@@ -34,7 +34,7 @@ def has_place(data: bytes) -> bool:
     return bool(Image.open(BytesIO(data)).getexif().get_ifd(GPS))
 
 
-def test_an_uploaded_original_comes_back_without_the_place_where_it_was_taken(client: TestClient) -> None:
+def test_an_uploaded_original_is_served_without_its_gps_position(client: TestClient) -> None:
     assert has_place(HOLIDAY)
     send(client, "holiday", HOLIDAY)
     answer = client.get("/live/holiday.jpg?blur=true&fit=crop")
@@ -42,12 +42,14 @@ def test_an_uploaded_original_comes_back_without_the_place_where_it_was_taken(cl
     assert not has_place(answer.content)
     assert b"secret" not in answer.content
     given, kept = Image.open(BytesIO(answer.content)), Image.open(BytesIO(HOLIDAY))
-    assert (given.tobytes(), given.getexif()[274]) == (kept.tobytes(), 6), "not encoded again, and as upright"
+    assert (given.tobytes(), given.getexif()[274]) == (kept.tobytes(), 6), (
+        "not encoded again, with the same orientation"
+    )
     assert answer.headers["cache-control"].startswith("public, max-age=60,")
     assert answer.headers["last-modified"]
 
 
-def test_other_formats_keep_their_own_type(client: TestClient) -> None:
+def test_originals_of_other_formats_keep_their_media_type(client: TestClient) -> None:
     for name, data, kind in (
         ("png", png(cutout(30, 30), exif=exif()), "image/png"),
         ("gif", animated("GIF", comment=b"secret"), "image/gif"),
@@ -60,7 +62,7 @@ def test_other_formats_keep_their_own_type(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("segment", [b"\xff\xe1\0\0", b"\xff\xed\0\1", b"\xff\xfe\0\0"])
-def test_a_jpeg_with_a_segment_of_no_length_is_taken_and_given_out(client: TestClient, segment: bytes) -> None:
+def test_a_jpeg_with_a_segment_of_length_0_is_accepted_and_served(client: TestClient, segment: bytes) -> None:
     data = HOLIDAY[:2] + segment + HOLIDAY[2:-2] + segment + HOLIDAY[-2:]
     send(client, "short", data)
     answer = client.get("/live/short.jpg")
@@ -69,9 +71,9 @@ def test_a_jpeg_with_a_segment_of_no_length_is_taken_and_given_out(client: TestC
     assert Image.open(BytesIO(answer.content)).tobytes() == Image.open(BytesIO(HOLIDAY)).tobytes()
 
 
-def test_length_ranges_tags_and_conditions_are_those_of_what_is_given(client: TestClient) -> None:
+def test_length_ranges_and_etag_are_those_of_the_stripped_original(client: TestClient) -> None:
     send(client, "large", data := jpeg(noise(900, 700), exif=exif()))
-    assert len(data) > 1 << 20, "so that more than one chunk is read"
+    assert len(data) > 1 << 20, "more than one chunk must be read"
     whole = client.get("/live/large.jpg")
     content, tag = whole.content, whole.headers["etag"]
     assert len(content) == int(whole.headers["content-length"]) < len(data)
@@ -88,20 +90,20 @@ def test_length_ranges_tags_and_conditions_are_those_of_what_is_given(client: Te
         assert (part.status_code, part.content) == (206, wanted), span
         assert part.headers["content-range"].endswith(f"/{len(content)}")
     beyond = client.get("/live/large.jpg", headers={"Range": f"bytes={len(content)}-"})
-    assert beyond.status_code == 416, "the bytes that were removed are not there"
+    assert beyond.status_code == 416, "the removed bytes are not in the response"
 
 
-def test_verbatim_gives_the_uploaded_bytes_under_another_tag(client: TestClient, opening: Opening) -> None:
+def test_verbatim_originals_have_the_uploaded_bytes_and_another_etag(client: TestClient, opening: Opening) -> None:
     send(client, "holiday", HOLIDAY)
     stripped = client.get("/live/holiday.jpg")
     verbatim = opening(live_originals="verbatim").get("/live/holiday.jpg")
     assert sha256(verbatim.content).digest() == sha256(HOLIDAY).digest()
     assert verbatim.headers["etag"] != stripped.headers["etag"]
     again = client.get("/live/holiday.jpg", headers={"If-None-Match": verbatim.headers["etag"]})
-    assert (again.status_code, again.content) == (200, stripped.content), "what a cache has is not confirmed"
+    assert (again.status_code, again.content) == (200, stripped.content), "another version in a cache is not confirmed"
 
 
-def test_credits_stay_where_the_tenant_keeps_them(client: TestClient, playground: Playground) -> None:
+def test_credits_stay_if_the_tenant_keeps_them(client: TestClient, playground: Playground) -> None:
     data = Image.Exif()
     data.update({315: "Ann", 33432: "Picture Desk", 271: "secret camera"})
     send(client, "signed", jpeg(photo(40, 30), exif=data.tobytes()))
@@ -114,7 +116,7 @@ def test_credits_stay_where_the_tenant_keeps_them(client: TestClient, playground
     assert dict(Image.open(BytesIO(credited.content)).getexif()) == {315: "Ann", 33432: "Picture Desk"}
 
 
-def test_originals_that_did_not_come_through_live_resize_are_not_given_out(
+def test_only_originals_from_live_resize_are_served(
     client: TestClient, playground: Playground, opening: Opening
 ) -> None:
     pack_id = playground.pack(picture=HOLIDAY, external_id="contract")
@@ -127,7 +129,7 @@ def test_originals_that_did_not_come_through_live_resize_are_not_given_out(
     assert (everything.status_code, has_place(everything.content)) == (200, False)
 
 
-def test_what_an_editor_shows_instead_is_not_given_out(client: TestClient, playground: Playground) -> None:
+def test_an_editors_replacement_original_is_not_served(client: TestClient, playground: Playground) -> None:
     send(client, "holiday", HOLIDAY)
     with playground.site.catalog.read(TENANT) as tx:
         holiday = sa.select(pack_rows.c.id).where(pack_rows.c.external_id == "holiday")
@@ -136,10 +138,10 @@ def test_what_an_editor_shows_instead_is_not_given_out(client: TestClient, playg
     set_original(playground.caller, pack_id, "main", Source(upload_id=upload))
     assert client.get("/live/holiday.jpg").status_code == 404
     set_original(playground.caller, pack_id, "main", Source(upload_id=playground.upload(HOLIDAY)))
-    assert client.get("/live/holiday.jpg").status_code == 200, "that one was given out before"
+    assert client.get("/live/holiday.jpg").status_code == 200, "this original was served before"
 
 
-def test_imported_originals_are_given_out_and_those_that_were_here_when_they_are_imported_again(
+def test_migrated_originals_are_served_even_if_they_were_known_before(
     client: TestClient, playground: Playground
 ) -> None:
     folder = playground.settings.data / "old"
@@ -156,14 +158,14 @@ def test_imported_originals_are_given_out_and_those_that_were_here_when_they_are
         assert (answer.status_code, has_place(answer.content)) == (200, False), name
 
 
-def test_originals_can_be_kept_in_the_house(client: TestClient, opening: Opening) -> None:
+def test_originals_can_be_switched_off(client: TestClient, opening: Opening) -> None:
     send(client, "holiday", HOLIDAY)
     closed = opening(live_originals="off")
     assert closed.get("/live/holiday.jpg").status_code == 404
     assert closed.get("/live/holiday_20_20.jpg").status_code == 200
 
 
-def test_a_tenant_with_access_keys_gives_them_with_a_key_alone(client: TestClient, playground: Playground) -> None:
+def test_originals_need_an_access_key_if_the_tenant_requires_keys(client: TestClient, playground: Playground) -> None:
     send(client, "holiday", HOLIDAY)
     _, secret = access_keys.create_key(playground.caller, "site")
     access_keys.require_keys(playground.caller, required=True)
@@ -174,7 +176,7 @@ def test_a_tenant_with_access_keys_gives_them_with_a_key_alone(client: TestClien
     assert shown.headers["cache-control"] == "private, no-store"
 
 
-def test_a_busy_renderer_is_told_with_503(
+def test_an_original_gets_503_while_the_renderer_is_busy(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     send(client, "holiday", HOLIDAY)

@@ -1,4 +1,4 @@
-"""Tokens and uploads of live images, as clients send them."""
+"""Live uploads and their one-time tokens."""
 
 import json
 from hashlib import sha256
@@ -44,12 +44,12 @@ def send(
 
 
 def taken(playground: Playground) -> set[str]:
-    """Return every id that an image has."""
+    """Return the external ids of all packs."""
     with playground.site.catalog.read(TENANT) as tx:
         return set(tx.connection.scalars(sa.select(packs.c.external_id)))
 
 
-def test_an_uploaded_image_is_shown_by_its_id(client: TestClient, playground: Playground) -> None:
+def test_an_uploaded_image_is_served_by_its_id(client: TestClient, playground: Playground) -> None:
     answer = send(client, "test.jpg", token_for(client, "test"))
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"status": "OK", "id": "test", "original_height": 48, "original_width": 64}
@@ -59,9 +59,7 @@ def test_an_uploaded_image_is_shown_by_its_id(client: TestClient, playground: Pl
         assert image.size == (32, 24)
     assert list(playground.site.incoming.iterdir()) == []
     playground.run_jobs()
-    assert playground.entries(pack_of(playground, "test")), (
-        "its variants are rendered ahead of time, as every pack's are"
-    )
+    assert playground.entries(pack_of(playground, "test")), "its planned variants are rendered, as for every pack"
 
 
 def pack_of(playground: Playground, image_id: str) -> str:
@@ -74,18 +72,18 @@ def pack_of(playground: Playground, image_id: str) -> str:
     [("plain", "plain"), ("a.b", "a.b"), ("a.b", "a.b.jpeg"), ("movie.mp4", "movie.mp4"), ("a_b", "a_b.PNG"),
      ("anim", "anim.gif"), ("7", "7.webp"), ("scan", "scan.tiff")],
 )  # fmt: skip
-def test_an_extension_may_follow_the_id_or_not(client: TestClient, image_id: str, path: str) -> None:
+def test_the_extension_after_an_id_is_optional(client: TestClient, image_id: str, path: str) -> None:
     answer = send(client, path, token_for(client, image_id))
     assert (answer.status_code, answer.json().get("id")) == (200, image_id)
 
 
-def test_a_number_is_an_id_too(client: TestClient) -> None:
+def test_a_number_is_accepted_as_id(client: TestClient) -> None:
     assert client.post("/live/token", content=b'{"id": 42}').status_code == 200
     assert client.post("/live/token", json={"id": True}).status_code == 400
 
 
 @pytest.mark.parametrize("body", [b"", b"id=test", b"[]", b'"test"', b"{}", b'{"id": null}', b"[" * 60_000, b"\xff"])
-def test_what_names_no_image_is_told_how_to(client: TestClient, body: bytes) -> None:
+def test_the_refusal_of_a_token_request_without_an_id_shows_an_example(client: TestClient, body: bytes) -> None:
     answer = client.post("/live/token", content=body)
     assert (answer.status_code, answer.json()["expected"]) == (400, '{"id": "holiday"}')
     assert client.post("/live/token", content=b" " * 70_000).status_code == 413
@@ -94,15 +92,15 @@ def test_what_names_no_image_is_told_how_to(client: TestClient, body: bytes) -> 
 @pytest.mark.parametrize(
     "image_id", ["", "token", "a.jpg", "a_10_10", "a_10_10_2x", "a/b", " ab", "ü", "\ud800", "x" * 201]
 )
-def test_a_name_that_does_not_fit_is_refused_with_the_rule(client: TestClient, image_id: str) -> None:
+def test_the_refusal_of_an_invalid_id_states_the_rule(client: TestClient, image_id: str) -> None:
     answer = client.post("/live/token", content=json.dumps({"id": image_id}))
     assert (answer.status_code, answer.json()["code"], answer.json()["parameter"]) == (400, "INVALID", "id")
     assert "letters, digits" in answer.json()["expected"]
-    sized = send(client, "a_10_10.jpg", "whatever")
+    sized = send(client, "a_10_10.jpg", "any token")
     assert (sized.status_code, sized.json()["parameter"]) == (400, "id")
 
 
-def test_a_token_opens_one_id_once(client: TestClient, playground: Playground) -> None:
+def test_a_token_allows_one_upload_to_one_id(client: TestClient, playground: Playground) -> None:
     token = token_for(client, "one")
     for wrong in (None, "", "guess", token + "x", token.replace(".", ""), "0" * 24 + "." + token.partition(".")[2]):
         assert send(client, "one.jpg", wrong).status_code == 403
@@ -148,7 +146,7 @@ def test_a_failed_upload_uses_up_its_token_and_leaves_the_id_free(
         ("", "image", {"Content-Length": "9999999999"}, 413),
     ],
 )
-def test_what_is_refused_before_the_image_is_read_leaves_its_token_good(
+def test_a_refusal_before_the_image_is_read_does_not_use_up_the_token(
     client: TestClient, playground: Playground, query: str, field: str, headers: dict[str, str], status: int
 ) -> None:
     token = token_for(client, "test")
@@ -164,7 +162,7 @@ def test_what_is_refused_before_the_image_is_read_leaves_its_token_good(
 @pytest.mark.parametrize(
     "image_id", ["user@example.org", "12:30", "a+b", "Oslo, Norway", "my holiday", "photo (1)", "it's", "k=v;w&x"]
 )
-def test_an_id_may_hold_what_a_path_holds_and_spaces(client: TestClient, image_id: str) -> None:
+def test_an_id_may_contain_path_characters_and_spaces(client: TestClient, image_id: str) -> None:
     name = quote(image_id, safe="@:+,()'=;&")
     assert send(client, f"{name}.jpg", token_for(client, image_id)).json()["id"] == image_id
     assert client.get(f"/live/{name}_32_32.png").status_code == 200
@@ -172,7 +170,7 @@ def test_an_id_may_hold_what_a_path_holds_and_spaces(client: TestClient, image_i
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
-def test_an_image_is_fetched_under_the_extension_that_it_was_posted_with(client: TestClient, kind: str) -> None:
+def test_an_image_is_served_under_its_uploaded_extension(client: TestClient, kind: str) -> None:
     file = BytesIO()
     photo(40, 30).save(file, kind)
     path = f"x.{kind.lower()}"
@@ -186,8 +184,8 @@ def test_an_image_is_fetched_under_the_extension_that_it_was_posted_with(client:
         assert client.head(f"/live/{posted}").status_code == 200
 
 
-def test_the_secret_of_the_old_service_opens_from_afar(opening: Opening) -> None:
-    settings = {"live_token_secret": "1234hvhv1234hvp", "here": FAR, "base": "https://testserver"}
+def test_the_secret_of_the_old_service_gives_tokens_to_any_address(opening: Opening) -> None:
+    settings = {"live_token_secret": "1234hvhv1234hvp", "address": FAR, "base": "https://testserver"}
     far = opening(**settings)
     right = far.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"})
     assert right.status_code == 200
@@ -198,21 +196,25 @@ def test_the_secret_of_the_old_service_opens_from_afar(opening: Opening) -> None
     plain = opening(**settings | {"base": "http://testserver"})
     assert plain.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"}).json()["code"] == "INSECURE"
     near = opening(live_token_secret="1234hvhv1234hvp")
-    assert near.post("/live/token", json={"id": "z"}).status_code == 200, "a trusted address needs none"
+    assert near.post("/live/token", json={"id": "z"}).status_code == 200, "a trusted address needs no secret"
     assert near.post("/live/token", json={"id": "z", "secret": "wrong"}).status_code == 401
 
 
-def test_secrets_cannot_be_tried_one_after_the_other(opening: Opening) -> None:
-    far = opening(live_token_secret="1234hvhv1234hvp", here=FAR, base="https://testserver")
+def test_guesses_of_the_secret_get_pauses(opening: Opening) -> None:
+    far = opening(live_token_secret="1234hvhv1234hvp", address=FAR, base="https://testserver")
     statuses = [far.post("/live/token", json={"id": "x", "secret": f"guess {n}"}).status_code for n in range(25)]
     assert statuses[0] == 401
     assert statuses[-1] == 429
     right = far.post("/live/token", json={"id": "x", "secret": "1234hvhv1234hvp"})
-    assert (right.status_code, "retry-after" in right.headers) == (429, True), "nor learned while they are slowed down"
+    assert (right.status_code, "retry-after" in right.headers) == (429, True), (
+        "during a pause not even the correct secret is accepted"
+    )
 
 
-def test_without_a_secret_of_its_own_one_in_a_body_is_a_bearer_token(opening: Opening, playground: Playground) -> None:
-    far = opening(here=FAR, base="https://testserver")
+def test_without_a_configured_secret_the_secret_in_the_body_is_a_bearer_token(
+    opening: Opening, playground: Playground
+) -> None:
+    far = opening(address=FAR, base="https://testserver")
     assert far.post("/live/token", json={"id": "x", "secret": TOKEN}).status_code == 200
     for scope, status in ((Scope.UPLOADS_WRITE, 200), (Scope.READ, 403)):
         secret = tokens.create_token(playground.caller, scope.name.lower().replace("_", "-"), [scope])[1]
@@ -221,12 +223,12 @@ def test_without_a_secret_of_its_own_one_in_a_body_is_a_bearer_token(opening: Op
     assert opening().post("/live/token", json={"id": "x", "secret": "ignored"}).status_code == 200
 
 
-def test_a_crop_beyond_the_picture_says_how_large_that_is(client: TestClient) -> None:
+def test_the_refusal_of_a_crop_beyond_the_image_states_its_size(client: TestClient) -> None:
     answer = send(client, "test.jpg?x=60&y=0&width=10&height=10", token_for(client, "test")).json()
     assert (answer["expected"], answer["got"]) == ("x + width at most 64, y + height at most 48", "70 and 10")
 
 
-def test_more_bytes_than_an_original_may_have_are_not_taken(opening: Opening, playground: Playground) -> None:
+def test_an_upload_above_the_size_limit_is_refused(opening: Opening, playground: Playground) -> None:
     client = opening(max_upload_bytes=1000)
     for size in (1001, 100_000):
         answer = send(client, "big.jpg", token_for(client, "big"), b"\xff" * size)
@@ -243,7 +245,7 @@ def test_an_expired_token_is_refused(client: TestClient, playground: Playground)
     assert "expired" in answer.json()["got"]
 
 
-def test_an_id_that_is_taken_gets_no_token_and_no_second_image(client: TestClient, playground: Playground) -> None:
+def test_an_id_in_use_gets_no_token_and_no_second_image(client: TestClient, playground: Playground) -> None:
     tokens_out = [token_for(client, "busy") for _ in range(3)]
     assert send(client, "busy.jpg", tokens_out[1]).status_code == 200
     for token in (tokens_out[0], tokens_out[2]):
@@ -256,7 +258,7 @@ def test_an_id_that_is_taken_gets_no_token_and_no_second_image(client: TestClien
     assert client.post("/live/token", json={"id": "made-by-graphql"}).status_code == 403
 
 
-def test_a_crop_on_upload_is_of_the_upright_picture_and_leaves_the_original_whole(
+def test_a_crop_on_upload_applies_to_the_upright_image_and_keeps_the_original(
     client: TestClient, playground: Playground
 ) -> None:
     upright = corners(120, 80)
@@ -277,14 +279,14 @@ def test_a_crop_on_upload_is_of_the_upright_picture_and_leaves_the_original_whol
     assert crop == Crop(left / 120, top / 80, right / 120, bottom / 80)
 
 
-def test_a_crop_of_all_is_no_crop(client: TestClient) -> None:
+def test_a_crop_of_the_whole_image_is_accepted(client: TestClient) -> None:
     answer = send(client, "all.jpg?x=0&y=0&width=64&height=48", token_for(client, "all"))
     assert answer.json()["original_width"] == 64
     assert client.get("/live/all_64_64.jpg").status_code == 200
 
 
-def test_tokens_are_for_trusted_addresses_or_for_who_may_upload(opening: Opening, playground: Playground) -> None:
-    far = opening(here=FAR, base="https://testserver")
+def test_tokens_need_a_trusted_address_or_the_right_to_upload(opening: Opening, playground: Playground) -> None:
+    far = opening(address=FAR, base="https://testserver")
     body = {"id": "x"}
     stranger = far.post("/live/token", json=body)
     assert (stranger.status_code, stranger.json()["code"]) == (401, "UNAUTHENTICATED")
@@ -294,14 +296,14 @@ def test_tokens_are_for_trusted_addresses_or_for_who_may_upload(opening: Opening
         secret = tokens.create_token(playground.caller, scope.name.lower().replace("_", "-"), [scope])[1]
         assert far.post("/live/token", json=body, headers={"Authorization": f"Bearer {secret}"}).status_code == status
     wrong = opening().post("/live/token", json=body, headers={"Authorization": "Bearer wrong"})
-    assert wrong.status_code == 401, "whoever says who they are is asked"
-    plain = opening(here=FAR).post("/live/token", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
+    assert wrong.status_code == 401, "credentials are checked at trusted addresses too"
+    plain = opening(address=FAR).post("/live/token", json=body, headers={"Authorization": f"Bearer {TOKEN}"})
     assert (plain.status_code, plain.json()["code"]) == (403, "INSECURE")
-    trusted = opening(here=FAR, trusted_ips="203.0.113.0/24")
+    trusted = opening(address=FAR, trusted_ips="203.0.113.0/24")
     assert trusted.post("/live/token", json=body).status_code == 200
 
 
-def test_a_proxy_that_nobody_trusts_is_no_trusted_address(opening: Opening) -> None:
+def test_an_untrusted_proxy_is_not_a_trusted_address(opening: Opening) -> None:
     forwarded = {"X-Forwarded-For": "127.0.0.1"}
     assert opening().post("/live/token", json={"id": "x"}, headers=forwarded).status_code == 401
     behind = opening(trusted_proxies="127.0.0.1")
@@ -310,14 +312,14 @@ def test_a_proxy_that_nobody_trusts_is_no_trusted_address(opening: Opening) -> N
         assert behind.post("/live/token", json={"id": "x"}, headers=headers).status_code == status
 
 
-def test_an_upload_needs_no_more_than_its_token_but_needs_https_from_afar(opening: Opening) -> None:
+def test_an_upload_with_a_token_from_an_untrusted_address_needs_https(opening: Opening) -> None:
     near = opening()
-    insecure = send(opening(here=FAR), "a.jpg", token_for(near, "a"))
+    insecure = send(opening(address=FAR), "a.jpg", token_for(near, "a"))
     assert (insecure.status_code, insecure.json()["code"]) == (403, "INSECURE")
-    assert send(opening(here=FAR, base="https://testserver"), "a.jpg", token_for(near, "a")).status_code == 200
+    assert send(opening(address=FAR, base="https://testserver"), "a.jpg", token_for(near, "a")).status_code == 200
 
 
-def test_the_two_kinds_of_uploads_are_kept_apart(client: TestClient, playground: Playground) -> None:
+def test_live_uploads_and_graphql_uploads_are_separate(client: TestClient, playground: Playground) -> None:
     upload_id, _, secret = token_for(client, "live").partition(".")
     with pytest.raises(NotFound):
         begin_upload(playground.site, TENANT, upload_id, secret)
@@ -327,7 +329,7 @@ def test_the_two_kinds_of_uploads_are_kept_apart(client: TestClient, playground:
         set_original(playground.caller, other, "main", Source(upload_id=upload_id))
 
 
-def test_of_a_token_only_its_digest_is_kept(client: TestClient, playground: Playground) -> None:
+def test_only_the_digest_of_a_token_is_stored(client: TestClient, playground: Playground) -> None:
     token = token_for(client, "secret")
     with playground.site.catalog.read(TENANT) as tx:
         row: Any = tx.connection.execute(sa.select(uploads)).one()
@@ -336,7 +338,7 @@ def test_of_a_token_only_its_digest_is_kept(client: TestClient, playground: Play
     assert token.partition(".")[2] not in str(row)
 
 
-def test_a_host_of_its_own_takes_uploads_at_its_root(opening: Opening) -> None:
+def test_a_live_host_accepts_uploads_at_its_root(opening: Opening) -> None:
     client = opening(live_host="img.example", live_prefix=None, base="http://img.example")
     token = client.post("/token", json={"id": "film"}).json()["token"]
     answer = client.post("/film", headers={"X-Token": token}, files={"image": ("a.png", png(photo(30, 20)))})
@@ -344,7 +346,7 @@ def test_a_host_of_its_own_takes_uploads_at_its_root(opening: Opening) -> None:
     assert client.get("/film_15_15.webp").status_code == 200
 
 
-def test_the_same_picture_by_two_ids_is_kept_once(client: TestClient, playground: Playground) -> None:
+def test_the_same_image_under_two_ids_is_stored_once(client: TestClient, playground: Playground) -> None:
     for image_id in ("one", "two"):
         assert send(client, image_id, token_for(client, image_id)).status_code == 200
     with playground.site.catalog.read(TENANT) as tx:
@@ -352,7 +354,7 @@ def test_the_same_picture_by_two_ids_is_kept_once(client: TestClient, playground
 
 
 @pytest.mark.parametrize("path", ["/live/a.jpg", "/live/a_10_10.jpg", "/live/a"])
-def test_pages_of_any_origin_may_upload_with_a_token_and_show_images(client: TestClient, path: str) -> None:
+def test_pages_of_any_origin_may_upload_with_a_token(client: TestClient, path: str) -> None:
     answer = client.options(path, headers={"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"})
     assert answer.status_code == 204
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -378,12 +380,12 @@ def test_pages_of_other_origins_get_no_token(client: TestClient, headers: dict[s
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
-def test_a_token_is_asked_for_in_json(client: TestClient, kind: str) -> None:
+def test_a_token_request_must_be_json(client: TestClient, kind: str) -> None:
     answer = client.post("/live/token", content=b'{"id": "a"}', headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["got"]) == (415, kind)
 
 
-def test_the_address_alone_opens_nothing_under_a_host_that_is_not_ours(opening: Opening) -> None:
+def test_a_trusted_address_is_not_enough_with_an_unknown_host(opening: Opening) -> None:
     known = {
         "public_url": "https://{tenant}.cdn.example/pictures",
         "live_host": "live.example",
@@ -409,7 +411,7 @@ def test_the_address_alone_opens_nothing_under_a_host_that_is_not_ours(opening: 
     assert plain.post("/live/token", json={"id": "a"}, headers=credentials).status_code == 200
 
 
-def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
+def test_other_methods_and_paths_of_live_resize_are_refused(client: TestClient) -> None:
     for path in ("/live/a.jpg", "/live/token", "/live/a"):
         for method in ("PUT", "DELETE", "PATCH"):
             assert client.request(method, path).status_code == 405
@@ -419,7 +421,7 @@ def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
     assert "<id>_<width>_<height>.<ext>" in client.get("/live/a").json()["expected"]
 
 
-def test_a_host_that_names_no_tenant_there_is_gives_no_token(opening: Opening) -> None:
+def test_a_host_of_an_unknown_tenant_gives_no_token(opening: Opening) -> None:
     client = opening(tenant_domain="images.example", base="http://films.images.example")
     for headers in ({}, {"Authorization": f"Bearer {TOKEN}"}):
         answer = client.post("/live/token", json={"id": "x"}, headers=headers)

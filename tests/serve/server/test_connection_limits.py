@@ -1,4 +1,4 @@
-"""How many connections a server keeps, from whom, and which give way."""
+"""How many connections a server keeps, how they are shared between addresses, and which ones it closes first."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from tests.serve.raw import ALIVE, Raw
 from tests.support.server import Server, packshot, serving
 
 LIMIT = 4
-# No deadline of a connection may pass because the machine is busy; only what a test is about is short.
+# Deadlines are long, as the machine may be busy. Only the deadline that a test is about is short.
 PROGRAM = """
 import serve.server.connection_limits as limits, serve.server.http_protocol as http
 http.FIRST_BYTE_SECONDS = http.HEAD_SECONDS = http.KEEP_ALIVE_SECONDS = 600
@@ -25,12 +25,12 @@ http.SURPLUS_SECONDS = {surplus}
 limits.STALLED_SECONDS, limits.MAKE_ROOM_INTERVAL_SECONDS = {stalled}, 0
 from serve.cli import main; main()
 """
-# A connection too many without a request is turned away soon, or practically never.
+# Seconds until a surplus connection without a request is refused.
 SOON, NEVER = 0.25, 600
 
 
 class Peer:
-    """A connection whose client has been silent for some seconds."""
+    """A connection whose client has sent nothing for `silent` seconds."""
 
     def __init__(self, host: str | None, silent: float = 0) -> None:
         self.client = None if host is None else (host, 1)
@@ -53,25 +53,25 @@ class Peer:
 
 
 class Connections:
-    """The connections of one test, all of which end with it, also when it fails."""
+    """The connections of one test; `end` closes all of them."""
 
     def __init__(self, server: Server) -> None:
         self._port = server.port
         self._held: list[Raw] = []
 
     def silent(self, source: str = "127.0.0.1") -> Raw:
-        """Connect, and send nothing."""
+        """Connect without sending anything."""
         self._held.append(Raw(self._port, source=source))
         return self._held[-1]
 
     def served(self, source: str = "127.0.0.1") -> Raw:
-        """Connect, and have one request answered."""
+        """Connect, and complete one request."""
         raw = self.silent(source).send(ALIVE)
         assert status(raw) == 200
         return raw
 
     def end(self) -> None:
-        """End every connection, and wait until the server has counted that."""
+        """Close every connection, and wait until the server has closed them too."""
         try:
             for raw in self._held:
                 raw.finish()
@@ -83,14 +83,14 @@ class Connections:
 
 @pytest.fixture(scope="module")
 def strict_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that turns a connection too many away soon."""
+    """A server that refuses a surplus connection at once."""
     with _served(tmp_path_factory.mktemp("data"), SOON) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def patient_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that waits for the request of a connection too many."""
+    """A server that waits for the request of a surplus connection."""
     with _served(tmp_path_factory.mktemp("data"), NEVER) as server:
         yield server
 
@@ -126,7 +126,7 @@ def status(raw: Raw) -> int:
     return answer.status
 
 
-def test_a_connection_too_many_is_answered_and_closed_and_others_go_on(strict: Connections) -> None:
+def test_a_surplus_connection_gets_503_and_the_others_continue(strict: Connections) -> None:
     held = [strict.served() for _ in range(LIMIT)]
     surplus = strict.silent()
     answer = surplus.answer()
@@ -143,14 +143,14 @@ def test_a_connection_too_many_is_answered_and_closed_and_others_go_on(strict: C
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
-def test_another_address_is_not_turned_away_before_the_server_is_full(strict: Connections) -> None:
+def test_another_address_is_refused_only_when_the_server_is_full(strict: Connections) -> None:
     held = [strict.served(f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
     assert status(strict.silent("127.0.0.5")) == 503
     for raw in held:
         assert status(raw.send(ALIVE)) == 200
 
 
-def test_silent_connections_give_way_to_new_ones(tmp_path: Path) -> None:
+def test_stalled_connections_are_closed_for_new_ones(tmp_path: Path) -> None:
     with _served(tmp_path, SOON, stalled=0) as server:
         connections = Connections(server)
         try:
@@ -161,14 +161,14 @@ def test_silent_connections_give_way_to_new_ones(tmp_path: Path) -> None:
             connections.end()
 
 
-def test_a_request_takes_the_place_of_a_silent_connection(patient: Connections) -> None:
+def test_a_silent_connection_is_closed_for_a_request(patient: Connections) -> None:
     for _ in range(3 * LIMIT):
         patient.silent()
     assert status(patient.served().send(ALIVE)) == 200
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8")
-def test_an_idle_connection_gives_way_to_a_request_from_another_address(patient: Connections) -> None:
+def test_an_idle_connection_is_closed_for_a_request_from_another_address(patient: Connections) -> None:
     held = [patient.served(f"127.0.0.{number}") for number in (2, 3, 4) for _ in range(LIMIT)]
     new = patient.served("127.0.0.5")
     assert held[0].ends()
@@ -176,7 +176,7 @@ def test_an_idle_connection_gives_way_to_a_request_from_another_address(patient:
         assert status(raw.send(ALIVE)) == 200
 
 
-def test_the_longest_idle_connection_of_an_address_gives_way_to_its_next_request(patient: Connections) -> None:
+def test_the_longest_idle_connection_of_an_address_is_closed_for_its_next_request(patient: Connections) -> None:
     held = [patient.served() for _ in range(LIMIT)]
     assert status(held[0].send(ALIVE)) == 200
     patient.served()
@@ -198,7 +198,7 @@ def asked(table: ConnectionTable, host: str | None) -> bool:
     return table.accept(peer, 0) or table.accept_request(peer, 0)
 
 
-def test_the_address_with_the_most_connections_gives_way_first_and_a_trusted_proxy_last() -> None:
+def test_idle_connections_of_the_busiest_address_are_closed_first_and_of_trusted_proxies_last() -> None:
     table = ConnectionTable(6, 4, [ip_network("10.0.0.0/8")])
     peers = idle(table, "10.0.0.1", "10.0.0.1", "10.0.0.1", "192.0.2.1", "192.0.2.2", "192.0.2.2")
     order = []
@@ -211,7 +211,7 @@ def test_the_address_with_the_most_connections_gives_way_first_and_a_trusted_pro
     assert not asked(table, "198.51.100.9")
 
 
-def test_a_connection_with_a_request_never_gives_way_as_an_idle_one() -> None:
+def test_a_connection_with_a_request_is_not_closed_as_idle() -> None:
     table = ConnectionTable(3, 3)
     busy, next_request, elsewhere = idle(table, "192.0.2.1", "192.0.2.1", "192.0.2.2")
     table.mark_busy(busy)
@@ -221,7 +221,7 @@ def test_a_connection_with_a_request_never_gives_way_as_an_idle_one() -> None:
     assert not asked(table, "192.0.2.3")
 
 
-def test_a_stalled_connection_gives_way_before_an_idle_one_and_a_slow_one_after_it() -> None:
+def test_stalled_connections_are_closed_before_idle_ones_and_slow_ones_after_them() -> None:
     table = ConnectionTable(2, 2)
     (waiting,) = idle(table, "192.0.2.1")
     slow = Peer("192.0.2.2", 0.1)
@@ -236,7 +236,7 @@ def test_a_stalled_connection_gives_way_before_an_idle_one_and_a_slow_one_after_
     assert (waiting.closed, stalled.dropped) == (False, True)
 
 
-def test_bytes_that_nobody_has_read_yet_are_seen() -> None:
+def test_unread_bytes_of_a_connection_are_noticed() -> None:
     async def seen() -> list[bool]:
         ours, theirs = socket.socketpair()
         with theirs:
@@ -252,7 +252,7 @@ def test_bytes_that_nobody_has_read_yet_are_seen() -> None:
     assert asyncio.run(seen()) == [False, True]
 
 
-def test_a_network_of_ipv6_counts_as_one_address_and_a_trusted_proxy_as_none() -> None:
+def test_connections_of_an_ipv6_network_count_together_and_those_of_trusted_proxies_do_not_count() -> None:
     table = ConnectionTable(100, 2, [ip_network("10.0.0.0/8")])
     assert [table.accept(Peer(f"2001:db8::{number}"), 0) for number in range(3)] == [True, True, False]
     assert table.accept(Peer("2001:db8:0:1::1"), 0)
@@ -262,7 +262,7 @@ def test_a_network_of_ipv6_counts_as_one_address_and_a_trusted_proxy_as_none() -
     assert all(table.accept(Peer(host), 0) for host in ["10.0.0.1"] * 5 + [None] * 5)
 
 
-def test_only_who_stalls_gives_way_and_only_at_the_crowded_address() -> None:
+def test_only_stalled_connections_of_the_full_address_are_closed() -> None:
     table = ConnectionTable(4, 2)
     elsewhere, silent, active = Peer("192.0.2.1", 60), Peer("192.0.2.2", 60), Peer("192.0.2.2")
     assert all(table.accept(peer, 0) for peer in (elsewhere, silent, active))
@@ -271,7 +271,7 @@ def test_only_who_stalls_gives_way_and_only_at_the_crowded_address() -> None:
     assert not table.accept(Peer("192.0.2.2"), 10)
 
 
-def test_a_fault_at_one_connection_drops_it_and_no_other() -> None:
+def test_a_fault_at_one_connection_closes_only_that_connection() -> None:
     table, peer, other = ConnectionTable(4, 4), Peer("192.0.2.1"), Peer("192.0.2.2")
     other.check = lambda now: None  # type: ignore[method-assign]
     assert table.accept(peer, 0)
@@ -280,7 +280,7 @@ def test_a_fault_at_one_connection_drops_it_and_no_other() -> None:
     assert (peer.dropped, other.dropped) == (True, False)
 
 
-def test_the_limit_stays_below_what_the_process_may_open() -> None:
+def test_the_connection_limit_fits_the_limit_of_open_files() -> None:
     room = max_connections(1024)
     assert 2 * room + 256 <= 1024
     table = make_table(Settings(), 1024)
@@ -290,7 +290,7 @@ def test_the_limit_stays_below_what_the_process_may_open() -> None:
         make_table(Settings(max_connections=room + 1), 1024)
 
 
-def test_more_connections_than_files_are_refused_at_the_start(tmp_path: Path) -> None:
+def test_a_connection_limit_above_the_limit_of_open_files_is_refused_at_start(tmp_path: Path) -> None:
     done = packshot(tmp_path, "serve", PACKSHOT_MAX_CONNECTIONS="1000000")
     assert done.returncode == 1
     assert "PACKSHOT_MAX_CONNECTIONS: expected at most" in done.stderr

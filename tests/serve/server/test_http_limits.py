@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a real server: limits of heads and bodies, their deadlines, and requests sent at once."""
+"""HTTP/1.1 on a real server: limits and deadlines of heads and bodies, and pipelined requests."""
 
 import json
 import re
@@ -10,7 +10,7 @@ import pytest
 from tests.serve.raw import ALIVE, AUTHORIZATION, Raw, drip
 from tests.support.server import Server, serving
 
-# The real program with deadlines short enough for a test; a second is their resolution.
+# The real program with short deadlines. The server checks them once a second.
 HASTY = """
 import serve.server.connection_limits, serve.server.http_protocol as http, serve.server.websocket_protocol as sockets
 http.FIRST_BYTE_SECONDS = http.HEAD_SECONDS = http.DRAIN_SECONDS = http.PROGRESS_SECONDS = sockets.PROGRESS_SECONDS = 1
@@ -73,7 +73,7 @@ def test_a_head_that_is_too_large_or_malformed_is_refused_with_the_limit(raw: Ra
         (GRAPHQL + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400),
     ],
 )
-def test_what_is_refused_of_graphql_is_told_as_all_its_errors(raw: Raw, request_: bytes, status: int) -> None:
+def test_http_refusals_at_graphql_are_graphql_errors(raw: Raw, request_: bytes, status: int) -> None:
     answer = raw.send(request_).answer()
     assert answer is not None
     assert (answer.status, answer.headers["content-type"]) == (status, "application/graphql-response+json")
@@ -118,7 +118,7 @@ def test_a_malformed_host_is_refused_at_every_path(server: Server, host: bytes) 
         b"",
     ],
 )
-def test_every_wellformed_host_is_accepted(raw: Raw, host: bytes) -> None:
+def test_every_well_formed_host_is_accepted(raw: Raw, host: bytes) -> None:
     answer = raw.send(b"GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n" % host).answer()
     assert answer is not None
     assert answer.status == 200
@@ -133,7 +133,9 @@ def test_every_wellformed_host_is_accepted(raw: Raw, host: bytes) -> None:
         (b"http://first.example:99999", 400, None),
     ],
 )
-def test_the_host_of_an_absolute_target_counts(raw: Raw, target: bytes, status: int, origin: str | None) -> None:
+def test_the_host_of_an_absolute_target_replaces_the_host_header(
+    raw: Raw, target: bytes, status: int, origin: str | None
+) -> None:
     body = json.dumps({"query": CREATE_UPLOAD}).encode()
     head = b"POST %s/graphql HTTP/1.1\r\nHost: second.example\r\nContent-Type: application/json\r\n" % target
     answer = raw.send(head + AUTHORIZATION + b"Content-Length: %d\r\n\r\n" % len(body) + body).answer()
@@ -144,21 +146,21 @@ def test_the_host_of_an_absolute_target_counts(raw: Raw, target: bytes, status: 
         assert url.startswith(f"{origin}/uploads/")
 
 
-def test_blanks_around_the_value_of_a_header_are_not_part_of_it(raw: Raw) -> None:
+def test_blanks_around_a_header_value_are_ignored(raw: Raw) -> None:
     fields = AUTHORIZATION.replace(b"\r\n", b" \t\r\n") + b"Content-Length: \t%d \t\r\n\r\n" % len(VIEWER)
     answer = raw.send(GRAPHQL + fields + VIEWER).answer()
     assert answer is not None
     assert json.loads(answer.body)["data"] == {"viewer": {"subject": "admin"}}
 
 
-def test_a_head_of_usual_size_is_taken(raw: Raw) -> None:
+def test_a_head_of_usual_size_is_accepted(raw: Raw) -> None:
     fields = b"".join(b"X-%d: %s\r\n" % (number, b"a" * 200) for number in range(100))
     answer = raw.send(b"GET /healthz?" + b"a" * 8000 + b" HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n").answer()
     assert answer is not None
     assert answer.status == 200
 
 
-def test_requests_sent_at_once_are_answered_in_their_order(raw: Raw) -> None:
+def test_pipelined_requests_are_answered_in_order(raw: Raw) -> None:
     bodies = [json.dumps({"query": f"{{ a{number}: __typename }}"}).encode() for number in range(300)]
     for body in bodies:
         raw.send(GRAPHQL + AUTHORIZATION + b"Content-Length: %d\r\n\r\n" % len(body) + body)
@@ -168,7 +170,7 @@ def test_requests_sent_at_once_are_answered_in_their_order(raw: Raw) -> None:
         assert json.loads(answer.body)["data"] == {f"a{number}": "Query"}
 
 
-def test_what_follows_a_request_and_is_none_is_refused_after_its_answer(raw: Raw) -> None:
+def test_bytes_after_a_request_that_are_no_request_are_refused_after_its_response(raw: Raw) -> None:
     raw.send(ALIVE + b"GARBAGE\r\n\r\n")
     first, second = raw.answer(), raw.answer()
     assert first is not None
@@ -177,7 +179,7 @@ def test_what_follows_a_request_and_is_none_is_refused_after_its_answer(raw: Raw
     assert raw.ends()
 
 
-def test_trailers_do_not_change_a_request(raw: Raw) -> None:
+def test_trailers_cannot_add_an_authorization_header(raw: Raw) -> None:
     chunk = b"%x\r\n%s\r\n" % (len(VIEWER), VIEWER)
     raw.send(GRAPHQL + b"Transfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n" + AUTHORIZATION + b"\r\n")
     answer = raw.answer()
@@ -196,14 +198,14 @@ def test_a_chunked_body_is_read(raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("framing", [b"5;" + b"a" * 200_000, b"1\r\na\r\n0\r\n" + b"X-Trailer: a\r\n" * 20_000])
-def test_what_surrounds_the_content_of_a_body_is_bounded(raw: Raw, framing: bytes) -> None:
+def test_chunk_extensions_and_trailers_have_a_limit(raw: Raw, framing: bytes) -> None:
     answer = raw.send(GRAPHQL + AUTHORIZATION + b"Transfer-Encoding: chunked\r\n\r\n" + framing).answer()
     assert answer is not None
     assert answer.status in (400, 431)
     assert raw.ends()
 
 
-def test_a_body_is_asked_for_only_from_who_may_send_it(server: Server) -> None:
+def test_100_continue_is_sent_only_to_authenticated_clients(server: Server) -> None:
     expect = b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(VIEWER)
     with Raw(server.port) as stranger:
         refused = stranger.send(GRAPHQL + expect).answer()
@@ -218,7 +220,7 @@ def test_a_body_is_asked_for_only_from_who_may_send_it(server: Server) -> None:
         assert answer.status == 200
 
 
-def test_a_client_that_sends_on_after_the_answer_reads_it_and_is_cut_off(raw: Raw) -> None:
+def test_a_client_that_keeps_sending_after_a_refusal_can_read_it_and_is_disconnected(raw: Raw) -> None:
     raw.send(GRAPHQL + b"Transfer-Encoding: chunked\r\n\r\n")
     chunk = b"10000\r\n" + b" " * 65_536 + b"\r\n"
     drip(raw, chunk, 0)
@@ -228,7 +230,7 @@ def test_a_client_that_sends_on_after_the_answer_reads_it_and_is_cut_off(raw: Ra
     assert raw.ends()
 
 
-def test_silent_connections_and_slow_heads_end(server: Server) -> None:
+def test_silent_connections_and_slow_heads_time_out(server: Server) -> None:
     with Raw(server.port) as silent, Raw(server.port) as slow, Raw(server.port) as blank:
         slow.send(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
         drip(slow, b"a")
@@ -240,7 +242,7 @@ def test_silent_connections_and_slow_heads_end(server: Server) -> None:
         assert blank.ends()
 
 
-def test_a_body_that_drips_ends_and_a_steady_one_does_not(server: Server) -> None:
+def test_a_slow_body_times_out_and_a_steady_one_does_not(server: Server) -> None:
     announced = b"Content-Length: 100000\r\n\r\n"
     with Raw(server.port) as slow:
         slow.send(GRAPHQL + AUTHORIZATION + announced)
@@ -259,12 +261,12 @@ def test_a_body_that_drips_ends_and_a_steady_one_does_not(server: Server) -> Non
         assert answer.status == 200
 
 
-def test_a_client_that_does_not_read_its_answers_is_cut_off(server: Server) -> None:
+def test_a_client_that_does_not_read_its_responses_is_disconnected(server: Server) -> None:
     ask = b"GET /adminAPI/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with Raw(server.port, receive_bytes=4096) as deaf:
         deaf.send(ask * 400)
         assert deaf.is_reset()
 
 
-def test_nothing_of_this_is_a_fault_in_the_log(server: Server) -> None:
+def test_refusals_and_timeouts_log_no_fault(server: Server) -> None:
     assert not re.search("Traceback|ERROR", server.output())

@@ -1,4 +1,4 @@
-"""The real server as a process: the whole line over HTTP, and what survives `kill -9`."""
+"""A real server process: from an upload to variants over HTTP, and what survives `kill -9`."""
 
 import http.server
 import json
@@ -31,7 +31,7 @@ from tests.support.server import PROGRAM, TOKEN, packshot, serving, start_packsh
 WS = Subprotocol("graphql-transport-ws")
 
 
-def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None:
+def test_an_upload_yields_variants_and_a_crop_changes_the_stable_url(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.put_location("thumb", 320, 180)
         server.put_location("cover", 200, 300)
@@ -54,7 +54,7 @@ def test_from_a_mutation_to_a_picture_and_through_a_crop(tmp_path: Path) -> None
         assert "Traceback" not in output
 
 
-def test_what_was_acknowledged_survives_kill_nine_and_what_was_ordered_is_rendered(tmp_path: Path) -> None:
+def test_acknowledged_edits_survive_kill_9_and_their_variants_are_rendered(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         server.put_location("thumb", 320, 180)
         packs = [server.pack_showing(jpeg(photo(1200, 900, seed=seed))) for seed in range(3)]
@@ -66,7 +66,7 @@ def test_what_was_acknowledged_survives_kill_nine_and_what_was_ordered_is_render
             assert server.check_variants(pack_id) == 9
 
 
-def test_an_erasure_cut_off_by_kill_nine_goes_on_and_the_pack_stays_gone(tmp_path: Path) -> None:
+def test_an_erasure_interrupted_by_kill_9_continues_and_the_pack_stays_erased(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         pack_id, job_id = server.pack_showing(jpeg(photo(600, 400)))
         server.wait_for_job(job_id)
@@ -80,11 +80,13 @@ def test_an_erasure_cut_off_by_kill_nine_goes_on_and_the_pack_stays_gone(tmp_pat
         wait_for(lambda: not any(path.is_file() for path in tmp_path.glob("originals/default/*")))
         (job,) = server.ask("query($id: ID!) { job(id: $id) { kind state } }", id=payload["job"]["id"]).values()
         assert job["kind"] == "ERASE"
-        assert job["state"] == "RUNNING", "it is done once more when nobody can be late"
+        assert job["state"] == "RUNNING", (
+            "the erasure is repeated once no earlier upload or render can still store an object"
+        )
         assert "the rights have ended" in (tmp_path / "tombstones" / "default" / pack_id).read_text()
 
 
-def test_an_import_cut_off_by_kill_nine_goes_on_where_it_was(tmp_path: Path, host: Host) -> None:
+def test_a_url_import_interrupted_by_kill_9_continues(tmp_path: Path, host: Host) -> None:
     asked, gone = threading.Event(), threading.Event()
 
     def stall(handler: http.server.BaseHTTPRequestHandler) -> None:
@@ -116,7 +118,7 @@ def test_an_import_cut_off_by_kill_nine_goes_on_where_it_was(tmp_path: Path, hos
             assert server.client.get(f"/api/v2/img/{result['pack']['id']}").status_code == 200
 
 
-def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path: Path) -> None:
+def test_an_upload_interrupted_by_kill_9_leaves_no_file_and_cannot_be_repeated(tmp_path: Path) -> None:
     data = jpeg(photo(1500, 1000))
     with serving(tmp_path) as server:
         upload = server.announce(data)
@@ -139,7 +141,7 @@ def test_an_upload_cut_off_by_kill_nine_leaves_no_trace_and_is_refused(tmp_path:
         assert server.wait_for_job(job_id)["state"] == "SUCCEEDED"
 
 
-def test_a_generated_admin_token_is_not_printed_where_the_output_is_a_log(tmp_path: Path) -> None:
+def test_a_generated_admin_token_is_not_written_to_a_log(tmp_path: Path) -> None:
     with serving(tmp_path, PACKSHOT_ADMIN_TOKEN="", PACKSHOT_LOG_LEVEL="debug") as server:
         token = (tmp_path / "admin-token").read_text().strip()
         assert server.client.post("/graphql", headers={"Authorization": f"Bearer {token}"}).status_code == 415
@@ -170,7 +172,7 @@ def test_a_generated_admin_token_is_printed_on_a_terminal(tmp_path: Path) -> Non
     assert (tmp_path / "admin-token").read_text().strip() in printed.decode()
 
 
-def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
+def test_a_second_server_with_the_same_data_folder_is_refused(tmp_path: Path) -> None:
     with serving(tmp_path):
         environ = os.environ | {"PACKSHOT_DATA": str(tmp_path)}
         command = [sys.executable, "-c", "from serve.cli import main; main()", "serve", "--port", "0"]
@@ -179,7 +181,7 @@ def test_a_second_server_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     assert "Another packshot process" in second.stderr
 
 
-def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_path: Path) -> None:
+def test_the_demo_adds_its_packs_once_and_names_images_that_it_refuses(tmp_path: Path) -> None:
     for folder, seed in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "still.jpg").write_bytes(jpeg(photo(320, 200, seed=seed)))
@@ -200,7 +202,7 @@ def test_the_demo_fills_an_installation_once_and_names_what_it_cannot_take(tmp_p
         assert server.ask('{ location(name: "main") { version } }')["location"]["version"] == 2
 
 
-def test_the_demo_renders_its_samples_itself_when_the_process_that_ran_the_jobs_has_ended(tmp_path: Path) -> None:
+def test_the_demo_renders_its_own_packs_when_the_server_has_ended(tmp_path: Path) -> None:
     (tmp_path / "still.jpg").write_bytes(jpeg(photo(320, 200)))
     data = tmp_path / "data"
     assert packshot(data, "tenant", "create", "films").returncode == 0
@@ -213,7 +215,7 @@ def test_the_demo_renders_its_samples_itself_when_the_process_that_ran_the_jobs_
     assert (demo.returncode, "location=thumb" in printed) == (0, True), printed
 
 
-def test_a_tenant_is_made_once_beside_a_running_server(tmp_path: Path) -> None:
+def test_a_tenant_is_created_once_while_the_server_runs(tmp_path: Path) -> None:
     key = "0123456789abcdef0123456789abcdef"
     token = jwt.encode({"exp": 4_000_000_000, "tenant": "films", "scope": "read"}, key)
     with serving(tmp_path, PACKSHOT_JWT_SECRET=key) as server:
@@ -231,7 +233,7 @@ def test_a_tenant_is_made_once_beside_a_running_server(tmp_path: Path) -> None:
     assert "[a-z0-9]" in refused.stderr
 
 
-def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
+def test_the_doctor_says_what_is_wrong_and_how_to_fix_it(tmp_path: Path) -> None:
     fresh = packshot(tmp_path, "doctor")
     assert (fresh.returncode, "FAIL" in fresh.stdout) == (0, False)
     sick = packshot(tmp_path, "doctor", PACKSHOT_DATABASE_URL="postgresql+psycopg://127.0.0.1:1/packshot")
@@ -246,12 +248,12 @@ def test_the_doctor_says_what_to_mend(tmp_path: Path) -> None:
     assert f"FAIL cdn: takes no purges: {ill.url} answers a purge with 403: allow this machine" in mute.stdout
 
 
-def test_edits_go_on_where_the_store_is_away_at_the_start(tmp_path: Path) -> None:
+def test_edits_work_when_the_store_is_unavailable_at_start(tmp_path: Path) -> None:
     away = {
         "PACKSHOT_S3_BUCKET_ORIGINALS": "packshot",
         "PACKSHOT_S3_BUCKET_VARIANTS": "packshot",
         "PACKSHOT_S3_ENDPOINT_URL": "http://127.0.0.1:1",
-        "AWS_ACCESS_KEY_ID": "nobody",
+        "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "nothing",
     }
     with serving(tmp_path, ready=503, **away) as server:
@@ -260,7 +262,7 @@ def test_edits_go_on_where_the_store_is_away_at_the_start(tmp_path: Path) -> Non
         assert "the store is away" in server.end(signal.SIGTERM)
 
 
-def test_a_stop_in_the_middle_of_a_render_is_prompt_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_stop_during_a_render_is_prompt_and_loses_no_variant(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         renditions = ", ".join(f"{{width: {1500 + n}, height: {1200 + n}}}" for n in range(32))
         location = f'input: {{name: "huge", width: 1600, height: 1200, renditions: [{renditions}]}}'

@@ -1,4 +1,4 @@
-"""A request is held to its sizes, and refusing it keeps nothing of it in memory."""
+"""A request may not exceed its limits, and a refusal holds no memory."""
 
 import traceback
 
@@ -8,7 +8,7 @@ from serve.server.http_refusals import Refused
 from serve.server.request_meter import MAX_FRAMING_BYTES, MAX_FRAMING_PER_CONTENT_BYTE, MAX_HEADER_FIELDS, RequestMeter
 
 
-def test_framing_may_grow_with_the_content_it_surrounds() -> None:
+def test_the_limit_of_chunk_framing_grows_with_the_content() -> None:
     meter = RequestMeter()
     meter.add_framing(MAX_FRAMING_BYTES)
     meter.add_content(100)
@@ -25,7 +25,7 @@ def test_trailers_count_as_header_fields() -> None:
     assert refused.value.status == 431
 
 
-def test_refusals_do_not_collect_the_frames_of_all_requests_before() -> None:
+def test_refusals_do_not_accumulate_stack_frames() -> None:
     depths = []
     for _ in range(3):
         with pytest.raises(Refused) as refused:

@@ -1,4 +1,4 @@
-"""WebSockets on a real server: deadlines, sizes, and clients that ask without reading."""
+"""WebSockets on a real server: deadlines, size limits, and clients that send without reading."""
 
 import json
 from collections.abc import Iterator
@@ -52,11 +52,11 @@ def closed(socket: ClientConnection) -> int:
 
 
 def frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
-    """Return a short frame as clients send it, masked with zeros."""
+    """Return a short frame as a client sends it, masked with zeros."""
     return bytes([opcode | 0x80 * final, 0x80 | len(payload)]) + bytes(4) + payload
 
 
-def test_a_socket_that_does_not_say_who_it_is_is_closed(server: Server) -> None:
+def test_a_socket_that_does_not_authenticate_is_closed(server: Server) -> None:
     with opened(server) as socket:
         assert closed(socket) == 4408
 
@@ -76,7 +76,7 @@ def test_a_message_in_too_many_fragments_closes_its_socket(server: Server) -> No
         assert raw.ends()
 
 
-def test_many_messages_at_once_are_all_answered(server: Server) -> None:
+def test_every_message_of_a_burst_is_answered(server: Server) -> None:
     with opened(server) as socket:
         socket.send(INIT)
         assert json.loads(socket.recv(30))["type"] == "connection_ack"
@@ -85,7 +85,7 @@ def test_many_messages_at_once_are_all_answered(server: Server) -> None:
         assert {json.loads(socket.recv(30))["type"] for _ in range(250)} == {"pong"}
 
 
-def test_a_client_that_pings_without_reading_is_cut_off(server: Server) -> None:
+def test_a_client_that_pings_without_reading_is_disconnected(server: Server) -> None:
     with Raw(server.port, receive_bytes=4096) as raw:
         raw.send(UPGRADE + b"\r\n")
         with pytest.raises(ConnectionError):
@@ -128,9 +128,7 @@ def test_a_handshake_with_a_body_is_refused(server: Server, before: bytes, body:
         (b"Sec-WebSocket-Key: ", b"Sec-WebSocket-Key: \xff"),
     ],
 )
-def test_a_handshake_at_fault_is_told_as_the_other_errors_of_its_path(
-    server: Server, given: bytes, other: bytes
-) -> None:
+def test_a_malformed_handshake_gets_the_error_format_of_its_path(server: Server, given: bytes, other: bytes) -> None:
     assert given in UPGRADE
     for path, member in ((b"/graphql", "errors"), (b"/elsewhere", "title")):
         with Raw(server.port) as raw:
@@ -143,7 +141,7 @@ def test_a_handshake_at_fault_is_told_as_the_other_errors_of_its_path(
 
 
 @pytest.mark.parametrize("version", [b"8", b"14", b"8, 13", b"x", b""])
-def test_a_handshake_of_another_version_is_told_which_one_is_spoken(server: Server, version: bytes) -> None:
+def test_a_handshake_with_another_version_gets_426_with_the_supported_version(server: Server, version: bytes) -> None:
     for path, member in ((b"/graphql", "errors"), (b"/elsewhere", "title")):
         with Raw(server.port) as raw:
             raw.send(UPGRADE.replace(b": 13", b": " + version).replace(b"/graphql", path) + b"\r\n")
@@ -155,14 +153,14 @@ def test_a_handshake_of_another_version_is_told_which_one_is_spoken(server: Serv
             assert raw.ends()
 
 
-def test_a_handshake_whose_body_has_no_bytes_is_accepted(server: Server) -> None:
+def test_a_handshake_with_content_length_0_is_accepted(server: Server) -> None:
     with Raw(server.port) as raw:
         answer = raw.send(UPGRADE + b"Content-Length: 0\r\n\r\n").answer(head=True)
         assert answer is not None
         assert answer.status == 101
 
 
-def test_one_caller_and_one_address_have_their_share_of_sockets(server: Server) -> None:
+def test_sockets_per_caller_and_per_address_are_limited(server: Server) -> None:
     with opened(server) as first, opened(server) as second, opened(server) as third:
         for socket in (first, second):
             socket.send(INIT)
@@ -176,7 +174,7 @@ def test_one_caller_and_one_address_have_their_share_of_sockets(server: Server) 
         pass
 
 
-def test_a_socket_that_is_closed_makes_room() -> None:
+def test_a_closed_socket_no_longer_counts() -> None:
     counts = SocketCounts()
     with counts.hold("one", 1) as held:
         assert held
@@ -184,4 +182,4 @@ def test_a_socket_that_is_closed_makes_room() -> None:
             assert (more, other) == (False, True)
     with counts.hold("one", 1) as held:
         assert held
-    assert MAX_SOCKETS_PER_ADDRESS > 50, "an office behind one address"
+    assert MAX_SOCKETS_PER_ADDRESS > 50, "many users of one office share an address"

@@ -1,4 +1,4 @@
-"""Threads: each kind of work has its own, a tenant has a share, and a full queue says when to come again."""
+"""Each kind of work has its own threads, each tenant has a share, and a full queue answers with `Retry-After`."""
 
 import asyncio
 import re
@@ -24,10 +24,10 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about threads."""
+    """SQLite is enough: these tests are about threads."""
 
 
-def test_a_tenant_beyond_its_share_waits_and_another_does_not() -> None:
+def test_a_tenant_that_uses_its_whole_share_does_not_delay_another() -> None:
     go_on = threading.Event()
 
     async def run() -> list[str]:
@@ -48,7 +48,7 @@ def test_a_tenant_beyond_its_share_waits_and_another_does_not() -> None:
     assert asyncio.run(run()) == ["quick", *["slow"] * 20]
 
 
-def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_leaves_no_place_taken() -> None:
+def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_uses_no_place() -> None:
     go_on = threading.Event()
 
     async def run() -> list[int]:
@@ -56,7 +56,7 @@ def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_leaves_no_place_
         slow = [asyncio.create_task(pool.run(go_on.wait, 10, tenant=tenant)) for tenant in ("one", "two")]
         await asyncio.sleep(0)
         refused = []
-        # The first waits for its tenant's thread, the other for any thread.
+        # The first call waits for its tenant's thread, the other one for any thread.
         for tenant in ("one", "three"):
             with pytest.raises(ThreadsBusy, match="Too many requests wait for work") as failure:
                 await pool.run(str, tenant=tenant)
@@ -71,7 +71,7 @@ def test_a_call_that_waits_too_long_for_a_thread_is_refused_and_leaves_no_place_
 
 
 @pytest.mark.parametrize("query", ["{ webhooks { id } }", '{ pack(by: {id: "%s"}) { version } }'])
-def test_a_query_that_gets_no_thread_in_time_tells_when_to_ask_again(
+def test_a_query_that_waits_too_long_for_a_thread_gets_retry_after(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
     go_on, blocked = threading.Event(), threading.Semaphore(0)
@@ -99,7 +99,7 @@ def test_a_query_that_gets_no_thread_in_time_tells_when_to_ask_again(
     assert int(answer.headers["retry-after"]) == error["extensions"]["retryAfterSeconds"]
 
 
-def test_a_full_queue_refuses_its_tenant_only_and_empties() -> None:
+def test_a_full_queue_refuses_only_its_own_tenant() -> None:
     go_on = threading.Event()
 
     async def run() -> tuple[int, ThreadPool]:
@@ -116,11 +116,11 @@ def test_a_full_queue_refuses_its_tenant_only_and_empties() -> None:
 
     refused, pool = asyncio.run(run())
     assert refused == 6
-    assert pool._shares == {}, "nothing is kept of a tenant that has no work"
+    assert pool._shares == {}, "a tenant without work uses no memory"
 
 
 @pytest.mark.parametrize("via", ["graphql", "rest"])
-def test_slow_hosts_of_one_tenant_hold_up_neither_uploads_nor_other_tenants(
+def test_slow_hosts_of_one_tenant_do_not_delay_uploads_or_other_tenants(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, via: str
 ) -> None:
     go_on, lock = threading.Event(), threading.Lock()
@@ -131,7 +131,7 @@ def test_slow_hosts_of_one_tenant_hold_up_neither_uploads_nor_other_tenants(
             fetching[tenant] = fetching.get(tenant, 0) + 1
         if tenant == TENANT:
             go_on.wait(30)
-        raise FetchFailed("Nobody answers there.")
+        raise FetchFailed("The host does not answer.")
 
     monkeypatch.setattr(originals, "fetch_original", stall)
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
@@ -166,7 +166,7 @@ def test_slow_hosts_of_one_tenant_hold_up_neither_uploads_nor_other_tenants(
             assert sorted(each.result() for each in ours_fetched) == ["FETCH_FAILED"] * share + ["OVERLOADED"] * 4
 
 
-def test_nothing_shares_the_default_threads_but_files_and_the_lifespan() -> None:
+def test_only_the_lifespan_uses_the_default_threads() -> None:
     unlimited = [
         f"{path.relative_to(ROOT)}: {call}"
         for folder in ("serve", "schema")
@@ -182,8 +182,8 @@ def test_nothing_shares_the_default_threads_but_files_and_the_lifespan() -> None
     ]
 
 
-def test_passwords_are_hashed_in_one_thread_for_good() -> None:
-    """Each thread that has ever hashed one keeps 19 MiB."""
+def test_all_passwords_are_hashed_in_the_same_thread() -> None:
+    """Each thread that has hashed a password keeps 19 MiB."""
 
     async def hash_beside_others() -> set[int]:
         threads = Threads()
