@@ -177,8 +177,8 @@ def test_only_the_lifespan_uses_the_default_threads() -> None:
     assert unlimited == [
         "serve/app.py: to_thread.run_sync(demand.stop)",
         "serve/app.py: to_thread.run_sync(recency.stop)",
-        "serve/app.py: to_thread.run_sync(pregen.start)",
-        "serve/app.py: to_thread.run_sync(pregen.stop)",
+        "serve/app.py: to_thread.run_sync(worker.start)",
+        "serve/app.py: to_thread.run_sync(worker.stop)",
     ]
 
 
