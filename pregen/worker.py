@@ -1,9 +1,8 @@
-"""The worker: Dramatiq threads that refresh packs, and the dispatcher beside them."""
+"""The worker: Dramatiq threads that refresh packs, and the background services."""
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import dramatiq
 from dramatiq import Broker
@@ -11,7 +10,8 @@ from dramatiq import Broker
 from packshot import faults
 from packshot.catalog.work.orders import Priority
 from packshot.site import Site
-from pregen.queue.broker import ACTOR, QUEUES, SEPARATOR, QueueDoorbell
+from pregen.queue.actors import declare_actors
+from pregen.queue.broker import QueueDoorbell
 from pregen.queue.state import QueueState
 from pregen.refreshing.refresh import refresh_packs
 from pregen.services.collector import Collector
@@ -24,99 +24,82 @@ from pregen.services.service import Service
 from pregen.services.url_importer import UrlImporter
 from pregen.services.webhook_sender import WebhookSender
 
-if TYPE_CHECKING:
-    from pregen.services.direct_work import DirectWork
-
 log = logging.getLogger(__name__)
 
-# So long a stopping worker lets renders end; what is left then is handed back.
+# Seconds that a stopping worker waits for renders. Then it releases the packs whose renders have not ended.
 GRACE_SECONDS = 8.0
-# Whoever still waits for a queue or store that is silent is left behind then; its leases run out.
+# Seconds that it waits for threads of the queue. A thread may hang in a silent queue or store; its leases expire.
 STOP_SECONDS = 12.0
-PURGE_SECONDS = 5.0
-MAINTENANCE_SECONDS = 1.0
-# Batches of bulk packs rung for at a time where many workers share one queue.
-BULK_RINGS = 64
+# Batches of bulk packs that the dispatcher rings for at a time if many workers share one queue.
+SHARED_BULK_PLACES = 64
 
 
 class Worker(QueueDoorbell):
-    """Works on packs until it is stopped. One a process.
+    """Refreshes packs and runs the background services until it is stopped. One in each process.
 
-    Embedded, it is the only one of its data folder, and the folder's lock sees
-    to it; on Redis there may be any number.
+    Without Redis it runs inside the application, and a lock makes it the only one of the data folder. With Redis there
+    may be any number.
 
     Args:
-        threads: packs worked on at once from each queue; threads only wait for
-            render processes. None: one for each render process but one.
+        threads: packs that are refreshed at a time from each queue. The threads only wait for render processes. None:
+            one less than there are render processes.
     """
 
     def __init__(self, site: Site, broker: Broker, *, threads: int | None = None) -> None:
         super().__init__(broker)
         self._site = site
         self._broker = broker
-        self._alone = site.settings.redis_url is None
+        self._is_alone = site.settings.redis_url is None
         places = threads or max(1, site.settings.effective_render_processes - 1)
-        dramatiq.actor(actor_name=ACTOR, queue_name=QUEUES[Priority.INTERACTIVE], broker=broker)(self._refresh_named)
-        self._direct = None if self._alone else _open_direct_work(site, broker, self._refresh, self._is_idle, places)
-        self.dispatcher = Dispatcher(
-            site, self.send, bulk_places=places if self._alone else BULK_RINGS, can_ring=self._can_ring
-        )
+        declare_actors(broker, self._refresh)
         self._worker = dramatiq.Worker(broker, worker_threads=2 * places, worker_timeout=100)
-        # No message waits in a process that is busy while another one is free;
-        # and bulk work takes half of the threads at the most.
+        # A busy process fetches no message that an idle one could take. Bulk packs take at most half of the threads.
         self._worker.queue_prefetch = places
-        self._webhook_sender = WebhookSender(site)
+        self.dispatcher = Dispatcher(
+            site, self.send, bulk_places=places if self._is_alone else SHARED_BULK_PLACES, can_ring=self._can_ring
+        )
         self._url_importer = UrlImporter(site, self)
         self._eraser = Eraser(site)
-        # With the seconds for which each is waited for; None: to its end.
-        self._services: list[tuple[Service, float | None]] = [
-            (Purger(site), PURGE_SECONDS),
-            (Collector(site), MAINTENANCE_SECONDS),
-            (self._eraser, MAINTENANCE_SECONDS),
-            (CostRecorder(site), None),
-            (Marker(site), MAINTENANCE_SECONDS),
+        # All services beside the dispatcher, in the order in which `stop` waits for them.
+        self._services: list[Service] = [
+            WebhookSender(site),
+            self._url_importer,
+            Purger(site),
+            Collector(site),
+            self._eraser,
+            CostRecorder(site),
+            Marker(site),
         ]
+        if not self._is_alone:
+            self._services += self._direct_work(places)
         self._stopped = threading.Event()
-        self._working, self._working_lock = 0, threading.Lock()
+        self._refreshing, self._refreshing_lock = 0, threading.Lock()
 
     def start(self) -> None:
-        """Start working on whatever is due, what an earlier process left included."""
-        if self._alone:
+        """Start to work on everything that is due. That includes work that an earlier process left."""
+        if self._is_alone:
             self.dispatcher.free_leases()
         self._broker.emit_after("process_boot")
         self._worker.start()
-        self.dispatcher.start()
-        self._webhook_sender.start()
-        self._url_importer.start()
-        for service, _ in self._services:
+        for service in (self.dispatcher, *self._services):
             service.start()
-        if self._direct is not None:
-            self._direct.start()
 
     def stop(self) -> None:
-        """Stop taking work; wait a moment for what is being done, and hand the rest back."""
+        """Take no further work, wait a moment for the work in progress, and release the rest."""
         if self._stopped.is_set():
             return
         self._stopped.set()
-        # A closed renderer ends its renders as an outage, which puts their packs back.
+        # A closed renderer ends its renders as an outage, and so the packs are postponed.
         closing = threading.Timer(GRACE_SECONDS, self._site.renderer.close)
         closing.start()
-        # All are told before any is waited for, so that their waits do not add up.
-        self._webhook_sender.stop()
-        self._url_importer.stop()
-        for service, _ in self._services:
+        # Every service stops before the first wait, so that the waits do not add up.
+        for service in (self.dispatcher, *self._services):
             service.stop()
-        if self._direct is not None:
-            self._direct.stop()
-        self.dispatcher.stop()
+        # The dispatcher ends first: it must not ring once the queue's threads have stopped.
+        self.dispatcher.join()
         self._worker.stop(timeout=int(STOP_SECONDS * 1000))
-        self._webhook_sender.join()
-        self._url_importer.join()
-        for service, seconds in self._services:
-            service.join(seconds)
-        if self._direct is not None:
-            # It had as long as the threads of the queue, which stopped beside it.
-            self._direct.join(MAINTENANCE_SECONDS)
+        for service in self._services:
+            service.join()
         closing.cancel()
         closing.join()
         self._broker.close()
@@ -132,31 +115,30 @@ class Worker(QueueDoorbell):
         return state is None or not state.is_failing()
 
     def _is_idle(self) -> bool:
-        return self._working == 0
-
-    def _refresh_named(self, tenant: str, pack_ids: str) -> None:
-        self._refresh(tenant, pack_ids.split(SEPARATOR))
+        return self._refreshing == 0
 
     def _refresh(self, tenant: str, pack_ids: Sequence[str]) -> None:
-        with self._working_lock:
-            self._working += 1
+        with self._refreshing_lock:
+            self._refreshing += 1
         try:
             refresh_packs(self._site, tenant, pack_ids)
-        except Exception as error:  # noqa: BLE001 - it is logged
-            # The ledger still says what is to be done; a dead letter would only fill memory.
+        except Exception as error:  # noqa: BLE001 - logged
+            # The orders stay in the database. A dead letter in the queue would only fill memory.
             faults.count(log, error, "packs stay ordered, %s and others", pack_ids[0])
         finally:
-            with self._working_lock:
-                self._working -= 1
+            with self._refreshing_lock:
+                self._refreshing -= 1
         self.wake()
 
+    def _direct_work(self, places: int) -> list[Service]:
+        # Imported here, because an installation without Redis does not have the package.
+        from pregen.queue.redis import ObservedRedisBroker
+        from pregen.services.direct_work import DirectWork, QueueCheck
 
-def _open_direct_work(
-    site: Site, broker: Broker, refresh: Callable[[str, Sequence[str]], None], is_idle: Callable[[], bool], places: int
-) -> "DirectWork":
-    # Only here: not every installation has Redis.
-    from pregen.queue.redis import ObservedRedisBroker
-    from pregen.services.direct_work import DirectWork
-
-    assert isinstance(broker, ObservedRedisBroker)
-    return DirectWork(site, refresh, broker, is_idle, places=places)
+        broker = self._broker
+        assert isinstance(broker, ObservedRedisBroker)
+        direct_work = [
+            DirectWork(self._site, priority, self._refresh, broker, self._is_idle, threads=places)
+            for priority in Priority
+        ]
+        return [QueueCheck(broker), *direct_work]

@@ -1,6 +1,6 @@
 """The application: every endpoint in one Starlette app."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from importlib.resources import files
 
@@ -19,6 +19,7 @@ from packshot.errors import PackshotError
 from packshot.settings.types import split_list
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
+from pregen.services.service import Service
 from pregen.worker import Worker
 from schema.request.threads import Threads, ThreadsBusy
 from serve.admin.cross_origin import CrossOrigin
@@ -89,26 +90,27 @@ def create_app(
             Middleware(ProxyHeadersMiddleware, trusted_hosts=split_list(site.settings.trusted_proxies)),
             Middleware(OptionsMethod),
         ],
-        lifespan=counting(demand, recency, refreshing(authenticator.keys, lifespan)),
+        lifespan=running([demand, recency], refreshing(authenticator.keys, lifespan)),
     )
     # A redirect for a superfluous slash would be one more copy in every cache.
     app.router.redirect_slashes = False
     return app
 
 
-def counting(demand: DemandCounter, recency: Recency, within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
-    """Return a lifespan in which it is noted what clients ask for, around another one if there is any."""
+def running(services: Sequence[Service], within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
+    """Return a lifespan in which services run, around another lifespan if there is one."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        demand.start()
-        recency.start()
+        for service in services:
+            service.start()
         try:
             async with nullcontext() if within is None else within(app):
                 yield
         finally:
-            await anyio.to_thread.run_sync(demand.stop)
-            await anyio.to_thread.run_sync(recency.stop)
+            for service in services:
+                service.stop()
+                await anyio.to_thread.run_sync(service.join)
             # The server raises the signal again after the shutdown, and then no exit handler runs.
             faults.FAULTS.end_windows()
 

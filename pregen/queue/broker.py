@@ -1,7 +1,7 @@
-"""The queue: Dramatiq carries a pack's id to whoever is free, and nothing else.
+"""The queue: a Dramatiq broker, in memory for one process, or on Redis or Valkey for many.
 
-In memory for one process, on Redis or Valkey for many. Either may lose every
-message and no work is lost: the dispatcher rings again for whatever is due.
+Messages name packs and nothing else. A queue that loses every message loses no work: the dispatcher rings again for
+every due order.
 """
 
 import logging
@@ -9,44 +9,39 @@ import os
 import time
 from collections.abc import Sequence
 
-# Read by Dramatiq when it is imported; a worker sets its own number afterwards.
+# Dramatiq reads this when it is imported. A worker sets its own number afterwards.
 os.environ.setdefault("dramatiq_queue_prefetch", "1")
-# Half of it is the most messages fetched at a time. Known beforehand, it need not be asked of a server
-# that may be silent, while every other thread waits for the answer.
+# Half of this is the most messages that a worker fetches at a time. Without it, Dramatiq asks the server. If the server
+# were silent, every other thread would wait for its answer.
 os.environ.setdefault("dramatiq_lua_max_stack", "1998")
 
-from dramatiq import Broker, Message
+from dramatiq import Broker
 from dramatiq.brokers.stub import StubBroker
 
 from packshot import faults
 from packshot.catalog.work.orders import Priority
 from packshot.settings.settings import Settings
+from pregen.queue.actors import QUEUES, refresh_message
 from pregen.queue.state import QueueState
 
 log = logging.getLogger(__name__)
 
-ACTOR = "refresh_pack"
-# Between the packs of one message, so that it stays one text as it always was.
-SEPARATOR = ","
-QUEUES = {Priority.INTERACTIVE: "interactive", Priority.BULK: "bulk"}
-
-# A queue in which so many messages wait is not rung: the dispatcher rings later for what is still due.
+# Messages that may wait in a queue. Beyond that nothing is sent: the dispatcher rings later for orders that stay due.
 MAX_WAITING = 2_000
-# So long a queue that was away is not rung: an edit of a hundred packs waits for it once.
+# Seconds without a message after the queue has failed, so that an edit of a hundred packs waits for it once.
 SILENT_SECONDS = 5.0
 
 
 def make_broker(settings: Settings) -> Broker:
-    """Return the broker that the settings name, with both queues declared.
+    """Return the broker that the settings choose, with both queues declared.
 
-    Without middleware: the ledger decides what is tried again, when, and how
-    long it may take.
+    It has no middleware, because the ledger decides about retries and time limits.
     """
     broker: Broker
     if settings.redis_url is None:
         broker = StubBroker(middleware=[])
     else:
-        # Only here: not every installation has Redis.
+        # Imported here, because an installation without Redis does not have the package.
         from pregen.queue.redis import ObservedRedisBroker
 
         for queue in QUEUES.values():
@@ -58,14 +53,14 @@ def make_broker(settings: Settings) -> Broker:
 
 
 class QueueFull(Exception):
-    """So many messages wait that another one would not be read sooner than the dispatcher rings again."""
+    """The queue has `MAX_WAITING` messages: the dispatcher would ring again before a worker reads another one."""
 
 
 class QueueDoorbell:
-    """Rings by a message in the queue.
+    """The doorbell that sends a message.
 
-    A queue that is away costs a few seconds, not the edit that rang: the order
-    is committed by then, and the dispatcher finds it.
+    If the queue does not answer, the edit takes a few seconds longer. It is not lost: its order is committed before the
+    doorbell rings, and the dispatcher finds it.
     """
 
     def __init__(self, broker: Broker) -> None:
@@ -73,9 +68,9 @@ class QueueDoorbell:
         self._away_until = 0.0
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Ask for a pack to be brought up to date; log it if the queue is away.
+        """Ask the workers to refresh a pack. Logs a failure of the queue.
 
-        Then the next few rings are left to the dispatcher without asking again.
+        After a failure, rings of the next seconds send nothing: the dispatcher rings for their packs.
         """
         if time.monotonic() < self._away_until:
             return
@@ -85,32 +80,25 @@ class QueueDoorbell:
             return
         except Exception as error:  # noqa: BLE001 - it is logged
             self._away_until = time.monotonic() + SILENT_SECONDS
-            faults.count(log, error, "the queue is away; the dispatcher sends for pack %s and others", pack_id)
+            faults.count(log, error, "the queue does not answer; the dispatcher rings for pack %s and others", pack_id)
 
     def send(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
-        """Put a message for some packs into the queue.
+        """Send a message that names some packs.
 
         Raises:
-            QueueFull: enough messages wait already.
-            Exception: what the queue raises.
+            QueueFull: too many messages wait.
+            Exception: an error of the queue.
         """
         if _count_waiting(self._broker, QUEUES[priority]) >= MAX_WAITING:
             raise QueueFull
-        message: Message[None] = Message(
-            queue_name=QUEUES[priority],
-            actor_name=ACTOR,
-            args=(tenant, SEPARATOR.join(pack_ids)),
-            kwargs={},
-            options={},
-        )
-        self._broker.enqueue(message)
+        self._broker.enqueue(refresh_message(tenant, pack_ids, priority))
 
     def wake(self) -> None:
-        """Do nothing: the dispatcher may be another process, and looks within a second."""
+        """Do nothing: the dispatcher may run in another process, and takes its next step within a second."""
 
 
 def _is_no_retry(record: logging.LogRecord) -> bool:
-    """Drop what Dramatiq logs at each of many attempts: `QueueState` logs once that the queue fails."""
+    """Drop the message that Dramatiq logs at each attempt: `QueueState` logs once that the queue fails."""
     return not record.msg.startswith(("Consumer encountered a connection error", "Failed to post_process_message"))
 
 

@@ -1,30 +1,37 @@
-"""Learn what rendering costs: every few seconds a process writes what it has measured."""
+"""The cost recorder: the service that writes measured render costs to the database every few seconds."""
 
 import logging
-from functools import partial
 
 from packshot.catalog.variants.decoding import write_decodings
 from packshot.catalog.variants.render_costs import write_costs
 from packshot.site import Site
-from pregen.services.service import Loop, Service
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
-WRITE_SECONDS = 5.0  # A process that is killed loses what it measured in between.
+WRITE_SECONDS = 5.0  # A killed process loses the measurements of this time.
 
 
 class CostRecorder(Service):
-    """Writes measurements down until it is stopped; every process that renders ahead of time has one."""
+    """Runs in every worker, because each measures its own renders."""
 
     def __init__(self, site: Site) -> None:
-        step = partial(record_costs, site)
-        super().__init__(Loop("learner", step, tick=WRITE_SECONDS), last=step)
+        super().__init__("cost recorder", interval=WRITE_SECONDS, patience=None)
+        self._site = site
+
+    def step(self) -> None:
+        """Write the measurements since the last step."""
+        record_costs(self._site)
+
+    def finish(self) -> None:
+        """Write the last measurements."""
+        self.step()
 
 
 def record_costs(site: Site) -> None:
-    """Write down what was measured since the last time; nothing where nothing was rendered.
+    """Write the measurements since the last call. Does nothing if nothing was rendered.
 
-    What cannot be written is lost: the next renders measure the same.
+    Measurements that cannot be written are lost: the next renders yield new ones.
     """
     if measured := site.tally.take():
         with site.catalog.write_system() as tx:

@@ -1,8 +1,8 @@
-"""The dispatcher: looks every second for what is due, and rings for it.
+"""The dispatcher: the service that rings for due orders every second, and moves jobs on.
 
-It also lets bulk jobs in, a portion at a time, and sweeps what has expired. All
-it knows is in the database, so nothing is lost with it. Of many processes one
-dispatches at a time, by a lease; when it ends, the next one takes over.
+It also enqueues the packs of jobs in portions, activates pending changes, and deletes expired rows. Its state is in the
+database, so a killed dispatcher loses nothing. A lease decides which process dispatches; when that one ends, another
+takes over.
 """
 
 import logging
@@ -27,73 +27,60 @@ from pregen.queue.broker import QueueFull
 from pregen.refreshing.activate import activate_if_ready, mark_portion
 from pregen.refreshing.enqueue import enqueue_portion
 from pregen.refreshing.failures import fail_job
-from pregen.services.service import Loop
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
 LEASE = DISPATCHER
 LEASE_TIME = timedelta(seconds=5)
-SWEEP_TICKS = 60
+STEPS_PER_SWEEP = 60
 PORTION = 200
-# Bulk packs that may wait in the orders before a job's next portion is let in.
-BULK_WAITING = 1000
-# A job that somebody waits for must not keep those who edit waiting.
-INTERACTIVE_WAITING = 25
-# Of so many that wait, one batch; and so many packs are in it at the most.
-SPREAD = 32
-BATCH = 32
-# Ticks are no closer than this, however often work ends.
+# Orders of bulk packs that may be pending before the next portion of a job is enqueued.
+MAX_PENDING_BULK = 1000
+# The same of interactive packs. It is small, because an interactive job must not delay users who edit.
+MAX_PENDING_INTERACTIVE = 25
+# Pending bulk packs are spread over at least this many batches. A batch has at most this many packs.
+MIN_BATCHES = 32
+MAX_BATCH = 32
+# Least seconds between two steps, however often work ends.
 GAP_SECONDS = 0.2
-# So often each tenant gets its turn in one tick.
+# Portions that one step enqueues for each tenant.
 ROUNDS = 10
-RINGS_A_TICK = 100
-# Interactive packs that may be rung for or in work at a time: rung again and
-# again, more of them would fill the queue faster than workers empty it.
+MAX_RINGS = 100
+# Interactive packs that may be rung for or claimed at a time. More would fill the queue faster than workers empty it,
+# because the dispatcher rings again for each.
 INTERACTIVE_PLACES = 500
 
-# Seconds after which the failed steps of a job that were not repeated are forgotten.
+# Seconds after which a job's failed steps no longer count, if no further step fails.
 FORGET_SECONDS = 120.0
 
 Ring = Callable[[str, Sequence[str], Priority], None]
 
 
-class Dispatcher:
-    """A thread that keeps workers busy with what the database says is due.
+class Dispatcher(Service):
+    """Runs in every worker; a lease decides which one dispatches.
 
     Args:
-        ring: what asks a worker for some packs of a tenant.
-        bulk_places: how many batches of bulk packs may be in work at a time.
-        can_ring: whether the queue carries messages; while it does not, workers take due orders by themselves.
+        ring: asks the workers to refresh some packs of a tenant.
+        bulk_places: batches of bulk packs that workers can refresh at a time.
+        can_ring: whether the queue carries messages. While it does not, workers take due orders from the database.
     """
 
     def __init__(
         self, site: Site, ring: Ring, *, bulk_places: int, can_ring: Callable[[], bool] = lambda: True
     ) -> None:
+        super().__init__("dispatcher", gap=GAP_SECONDS, patience=None)
         self._site = site
         self._ring = ring
         self._can_ring = can_ring
         self._bulk_places = bulk_places
         self._holder = secrets.token_hex(16)
-        self._ticks = 0
-        # Of jobs whose last step failed: how often in a row, and the monotonic second of the next one.
+        self._steps = 0
+        # By job id: how many steps failed in a row, and the monotonic time of the next step.
         self._failures: dict[str, tuple[int, float]] = {}
-        self._loop = Loop("dispatcher", self.step, gap=GAP_SECONDS)
-
-    def start(self) -> None:
-        self._loop.start()
-
-    def stop(self) -> None:
-        """Stop looking and let another process do it."""
-        self._loop.stop()
-        self._loop.join()
-        self._guard(self._hand_over)
-
-    def wake(self) -> None:
-        """Look now instead of at the next tick."""
-        self._loop.wake()
 
     def free_leases(self) -> None:
-        """Free what an earlier process held; only its one successor may call this."""
+        """Release everything that an earlier process held. Only the one process that replaces it may call this."""
         with self._site.catalog.write_system() as tx:
             leases.release_all(tx)
             orders.free_leases(tx)
@@ -105,18 +92,18 @@ class Dispatcher:
         try:
             step()
         except Exception as error:  # noqa: BLE001 - it is logged
-            # The next tick, or the next process, finds everything in the database.
+            # The next step, or another process, finds the work in the database.
             faults.count(log, error, "the dispatcher could not do its work")
 
-    def _step(self, tenant: str, job_id: str, step: Callable[[], None], message: str) -> None:
-        """Take a step of a job; after one that failed the next comes later, and after a few the job has failed."""
+    def _step_job(self, tenant: str, job_id: str, step: Callable[[], None], message: str) -> None:
+        """Take a step of a job. After a failed step the next one waits longer; after a few the job fails."""
         failures, due = self._failures.get(job_id, (0, 0.0))
         if time.monotonic() < due:
             return
         try:
             step()
-        except Exception as error:  # noqa: BLE001 - sorted and logged
-            # After an outage nothing waits longer than the outage.
+        except Exception as error:  # noqa: BLE001 - classified and logged
+            # An outage causes no pause: the next step follows as soon as the outage ends.
             if not is_outage(error):
                 pause = backoff.pause_after(failures + 1, orders.MAX_PAUSE)
                 self._failures[job_id] = failures + 1, time.monotonic() + pause.total_seconds()
@@ -125,60 +112,64 @@ class Dispatcher:
             self._failures.pop(job_id, None)
 
     def step(self) -> None:
-        """Let bulk work in, ring for what is due, and now and then sweep; nothing if another process does."""
+        """Enqueue packs of jobs, ring for due orders, and delete expired rows from time to time.
+
+        Does nothing while another process holds the lease.
+        """
         with self._site.catalog.write_system() as tx:
             if not self._mine(tx):
                 return
             job_items.count_finished(tx)
-            prepared = pending_changes.list_pending_changes(tx)
+            changes = pending_changes.list_pending_changes(tx)
             unmarked = tenants.tenants_to_mark(tx)
         now = time.monotonic()
         self._failures = {job: failed for job, failed in self._failures.items() if failed[1] > now - FORGET_SECONDS}
         self._enqueue_in_turn()
-        for tenant, pending_change in prepared:
+        for tenant, pending_change in changes:
             activate = partial(activate_if_ready, self._site, tenant, pending_change.job_id)
-            self._step(tenant, pending_change.job_id, activate, "the change of job %s could not go live")
+            self._step_job(tenant, pending_change.job_id, activate, "the change of job %s could not be activated")
         for tenant in unmarked:
             self._guard(partial(mark_portion, self._site, tenant))
         if self._can_ring():
             self._ring_for_due()
-        self._ticks += 1
-        if self._ticks % SWEEP_TICKS == 1:
+        self._steps += 1
+        if self._steps % STEPS_PER_SWEEP == 1:
             self._guard(self._sweep_uploads)
-            self._guard(self._sweep_answers)
+            self._guard(self._sweep_rows)
+
+    def finish(self) -> None:
+        """Release the lease, so that another process dispatches at once."""
+        with self._site.catalog.write_system() as tx:
+            leases.release_lease(tx, LEASE, self._holder)
 
     def _ring_for_due(self) -> None:
         with self._site.catalog.write_system() as tx:
             if not self._mine(tx):
                 return
             room = INTERACTIVE_PLACES - orders.count_leased(tx, Priority.INTERACTIVE)
-            due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, RINGS_A_TICK)))
+            due = orders.take_due(tx, Priority.INTERACTIVE, limit=max(0, min(room, MAX_RINGS)))
             size = batch_size(tx)
-            # One more than is in work waits in the queue, so that nobody waits for the next tick.
+            # As many again wait in the queue, so that no worker waits for the next step.
             room = 2 * self._bulk_places * size - orders.count_leased(tx, Priority.BULK)
             bulk = orders.take_due(tx, Priority.BULK, limit=room) if room > 0 else []
-        self._ring_for([[order] for order in due] + list(split_by_tenant(bulk, size)))
+        self._ring_batches([[order] for order in due] + list(split_by_tenant(bulk, size)))
 
     def _mine(self, tx: Tx) -> bool:
         return leases.take_lease(tx, LEASE, self._holder, LEASE_TIME)
 
-    def _hand_over(self) -> None:
-        with self._site.catalog.write_system() as tx:
-            leases.release_lease(tx, LEASE, self._holder)
-
-    def _ring_for(self, batches: list[list[DueOrder]]) -> None:
+    def _ring_batches(self, batches: list[list[DueOrder]]) -> None:
         for number, batch in enumerate(batches):
             try:
                 self._ring(batch[0].tenant, [order.pack_id for order in batch], batch[0].priority)
             except QueueFull:
-                self._put_back(batches[number:])
+                self._requeue(batches[number:])
                 return
-            except Exception as error:  # noqa: BLE001 - whatever the queue raises is recorded
+            except Exception as error:  # noqa: BLE001 - logged
                 faults.count(log, error, "the queue takes no message; packs stay due")
-                self._put_back(batches[number:])
+                self._requeue(batches[number:])
                 return
 
-    def _put_back(self, batches: list[list[DueOrder]]) -> None:
+    def _requeue(self, batches: list[list[DueOrder]]) -> None:
         with self._site.catalog.write_system() as tx:
             orders.requeue(tx, [order for batch in batches for order in batch])
 
@@ -193,16 +184,16 @@ class Dispatcher:
             for tenant, job_id in open_jobs:
                 # A job that cannot be enqueued must not delay the others.
                 enqueue = partial(self._enqueue, tenant, job_id)
-                self._step(tenant, job_id, enqueue, "the packs of job %s could not be enqueued")
+                self._step_job(tenant, job_id, enqueue, "the packs of job %s could not be enqueued")
 
     def _enqueue(self, tenant: str, job_id: str) -> None:
         with self._site.catalog.write(tenant) as tx:
             job = jobs.get_job(tx, job_id)
             if self._mine(tx) and _has_room(tx, job.priority):
-                size = PORTION if job.priority is Priority.BULK else INTERACTIVE_WAITING
+                size = PORTION if job.priority is Priority.BULK else MAX_PENDING_INTERACTIVE
                 enqueue_portion(tx, job, size, limit=self._site.limit)
 
-    def _sweep_answers(self) -> None:
+    def _sweep_rows(self) -> None:
         with self._site.catalog.write_system() as tx:
             idempotency.delete_expired_answers(tx)
             webhook_deliveries.delete_old_deliveries(tx)
@@ -219,7 +210,7 @@ class Dispatcher:
                 return
 
     def _remove_upload(self, tenant: str, upload_id: str) -> bool:
-        """Remove an expired upload; False: it could not be removed, and must not keep the others.
+        """Remove an expired upload. False: it could not be removed; the sweep continues with the others.
 
         Raises:
             Exception: an outage, which ends the sweep.
@@ -237,20 +228,20 @@ class Dispatcher:
 
 
 def batch_size(tx: Tx) -> int:
-    """Return how many bulk packs are worked on as one batch: more, the more of them wait."""
-    return min(BATCH, max(1, orders.count_pending(tx, Priority.BULK) // SPREAD))
+    """Return how many bulk packs a batch has: the more packs are pending, the larger the batch."""
+    return min(MAX_BATCH, max(1, orders.count_pending(tx, Priority.BULK) // MIN_BATCHES))
 
 
 def split_by_tenant(due: Sequence[DueOrder], size: int) -> Iterator[list[DueOrder]]:
     """Yield batches of at most `size` packs, each of one tenant."""
-    of_tenant: dict[str, list[DueOrder]] = {}
+    by_tenant: dict[str, list[DueOrder]] = {}
     for order in due:
-        of_tenant.setdefault(order.tenant, []).append(order)
-    for alike in of_tenant.values():
-        for start in range(0, len(alike), size):
-            yield alike[start : start + size]
+        by_tenant.setdefault(order.tenant, []).append(order)
+    for tenant_orders in by_tenant.values():
+        for start in range(0, len(tenant_orders), size):
+            yield tenant_orders[start : start + size]
 
 
 def _has_room(tx: Tx, priority: Priority) -> bool:
-    most = BULK_WAITING if priority is Priority.BULK else INTERACTIVE_WAITING
+    most = MAX_PENDING_BULK if priority is Priority.BULK else MAX_PENDING_INTERACTIVE
     return orders.count_pending(tx, priority) < most

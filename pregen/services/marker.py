@@ -1,4 +1,4 @@
-"""The marker: marks outside the database how far its sequences are, and notices when it was restored."""
+"""The marker: the service that notes in a store how far the sequences are, so that a restored backup is noticed."""
 
 import logging
 from datetime import timedelta
@@ -9,28 +9,28 @@ from packshot.catalog.configuration.epochs import Positions
 from packshot.catalog.database import leases
 from packshot.maintenance.marks import check_epoch, write_marks
 from packshot.site import Site
-from pregen.services.service import Loop, Service
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
-SECONDS = 10.0
+INTERVAL_SECONDS = 10.0
 LEASE, LEASE_TIME = "marker", timedelta(seconds=30)
 
 
 class Marker(Service):
-    """Looks every ten seconds until it is stopped; of many processes one at a time, by a lease."""
+    """Runs in every worker; a lease decides which one writes the marks."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__("marker", interval=INTERVAL_SECONDS)
         self._site = site
         self._holder = token_hex(16)
         self._marked: Positions | None = None
-        super().__init__(Loop("marker", self.step, tick=SECONDS), last=self.step)
 
     def step(self) -> None:
-        """Mark how far the sequences are, where any went on since the last look."""
+        """Write the positions of the sequences, if any sequence has advanced since the last step."""
         with self._site.catalog.write_system() as tx:
             if not leases.take_lease(tx, LEASE, self._holder, LEASE_TIME):
-                # Another process marks, and may mark what this one does not know.
+                # Another process writes the marks, and may write positions that this one does not know.
                 self._marked = None
                 return
             now = epochs.get_positions(tx)
@@ -38,3 +38,7 @@ class Marker(Service):
             return
         check_epoch(self._site)
         self._marked = write_marks(self._site)
+
+    def finish(self) -> None:
+        """Write the last positions."""
+        self.step()

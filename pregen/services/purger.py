@@ -1,7 +1,7 @@
-"""Carrying out purge orders: a thread that sends what is due to the CDN, and asks until it is done.
+"""The purger service: sends due purge batches to the CDN, and asks the CDN until they are complete.
 
-All it knows is in the database. Killed at any point it leaves a lease that runs
-out, and the same batch is sent again, which does no harm.
+Its state is in the database. If it is killed, the lease of its batch expires, and the same batch is sent again, which
+is harmless.
 """
 
 import logging
@@ -14,23 +14,24 @@ from packshot.cdn.base import ProviderBusy
 from packshot.errors import Internal, PackshotError, describe
 from packshot.site import Site
 from pregen.refreshing.failures import classify_failure
-from pregen.services.service import Loop, Service
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
 MAX_BATCHES = 100
 MAX_ERROR_CHARACTERS = 500
-# With the second for which orders are collected, an edit's purge is sent well within two.
-TICK_SECONDS = 0.5
+# Purges of one second share a batch. With this interval, the purge of an edit is sent within two seconds.
+INTERVAL_SECONDS = 0.5
+PATIENCE_SECONDS = 5.0
 
 
 class Purger(Service):
-    """Carries purge orders out until it is stopped; any number of processes may have one."""
+    """Runs in every worker: each claims the batches that it sends."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__("purger", interval=INTERVAL_SECONDS, patience=PATIENCE_SECONDS)
         self._site = site
         self._purger = site.purger
-        super().__init__(Loop("purge carrier", self.step, tick=TICK_SECONDS))
 
     def step(self) -> bool:
         """Carry on some of what is due; False: nothing is."""

@@ -1,101 +1,91 @@
-"""A thread that does one thing again and again, and does not end because it once could not."""
+"""The interface of every background service: threads that repeat one step until they are stopped."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 
 from packshot import faults
-
-TICK_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
 
-class Loop:
-    """Takes a step every so often, and sooner when woken, until it is stopped.
+class Service(ABC):
+    """Background work of one process, from `start` to `stop`.
 
-    What a step raises is logged and no more: whatever it left undone is in the
-    database, where the next step or another process finds it.
+    A subclass defines `step`. When a step raises an exception, the service logs it and continues. The work that the
+    step left is in the database, where the next step or another process finds it.
 
     Args:
-        name: of the thread, and in the log.
-        step: what is done; True: there is more, and the next one follows at once.
-        tick: seconds from a step that found nothing to the next.
-        gap: seconds from one step to the next at least, however often it is woken.
+        name: name of the threads, used in log messages.
+        interval: seconds from a step that found no work to the next one.
+        gap: least number of seconds between two steps, however often the service is woken.
+        threads: how many threads repeat the step.
+        patience: most seconds that `join` waits; None: until the steps in progress have ended.
     """
 
     def __init__(
-        self, name: str, step: Callable[[], bool | None], *, tick: float = TICK_SECONDS, gap: float = 0.0
+        self,
+        name: str,
+        *,
+        interval: float = 1.0,
+        gap: float = 0.0,
+        threads: int = 1,
+        patience: float | None = 1.0,
     ) -> None:
         self.name = name
-        self._step = step
-        self._tick = tick
+        self._interval = interval
         self._gap = gap
-        self._wake = threading.Event()
+        self._patience = patience
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._wakes = [threading.Event() for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(wake,), name=f"{name} {number}", daemon=True)
+            for number, wake in enumerate(self._wakes, 1)
+        ]
+
+    @abstractmethod
+    def step(self) -> bool | None:
+        """Do one portion of work. True: there is more, and the next step follows at once."""
+
+    def finish(self) -> None:  # noqa: B027 - most services have nothing to do here
+        """Do the last work, after the threads have ended."""
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """Take the next step now."""
-        self._wake.set()
-
-    def stop(self) -> None:
-        """Take no further step."""
-        self._stopping = True
-        self._wake.set()
-
-    def join(self, seconds: float | None = None) -> None:
-        """Wait for the last step to end."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-
-    def _run(self) -> None:
-        while not self._stopping:
-            # Before the step, so that a call during it is not missed.
-            self._wake.clear()
-            more = False
-            try:
-                more = bool(self._step())
-            except Exception as error:  # noqa: BLE001 - it is logged
-                faults.count(log, error, f"the {self.name} could not take its step")
-            if not more:
-                self._wake.wait(self._tick)
-            if self._gap and not self._stopping:
-                time.sleep(self._gap)
-
-
-class Service:
-    """Background work of one process: a loop from `start` to `stop`.
-
-    Args:
-        last: what is done once more after the loop has ended.
-    """
-
-    def __init__(self, loop: Loop, last: Callable[[], object] | None = None) -> None:
-        self._loop = loop
-        self._last = last
-
-    def start(self) -> None:
-        self._loop.start()
+        for wake in self._wakes:
+            wake.set()
 
     def stop(self) -> None:
         """Take no further step. Does not wait."""
-        self._loop.stop()
+        self._stopping = True
+        self.wake()
 
-    def join(self, seconds: float | None = None) -> None:
-        """Wait for the step in work, then do what is last. Other processes do what is left."""
-        self._loop.join(seconds)
-        if self._last is None:
-            return
+    def join(self) -> None:
+        """Wait for the steps in progress, then finish. Leases return the work that takes longer."""
+        deadline = None if self._patience is None else time.monotonic() + self._patience
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))
         try:
-            self._last()
-        except Exception as error:  # noqa: BLE001 - logged, so that the rest of the process still stops in order
-            faults.count(log, error, f"the {self._loop.name} could not take its last step")
+            self.finish()
+        except Exception as error:  # noqa: BLE001 - logged, so that the process stops in order
+            faults.count(log, error, f"the {self.name} could not take its last step")
 
-    def wake(self) -> None:
-        """Take the next step now."""
-        self._loop.wake()
+    def _run(self, wake: threading.Event) -> None:
+        while not self._stopping:
+            # Before the step, so that a call of `wake` during the step counts.
+            wake.clear()
+            more = False
+            try:
+                more = bool(self.step())
+            except Exception as error:  # noqa: BLE001 - logged
+                faults.count(log, error, f"the {self.name} could not take its step")
+            if not more:
+                wake.wait(self._interval)
+            if self._gap and not self._stopping:
+                time.sleep(self._gap)

@@ -1,7 +1,7 @@
-"""Fetching originals of imports: a few threads that take what is due, beside those that render.
+"""The URL importer: the service that fetches originals from URLs.
 
-They wait for other people's servers, so nobody else waits in their threads; and
-what is due is in the database, so they need no queue.
+It has its own threads, because they wait for servers of others, and renders must not wait with them. It needs no
+queue, because the database holds the due imports.
 """
 
 import logging
@@ -21,71 +21,51 @@ from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
 from pregen.refreshing.failures import classify_failure
-from pregen.services.service import Loop
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
 THREADS = 12
-# Slow hosts of one tenant must leave threads to the others.
+# Threads that fetch for one tenant at a time. Slow servers of one tenant must leave threads to the others.
 TENANT_THREADS = 4
-# What is fetched when the worker stops is left to its lease.
-STOP_SECONDS = 5.0
+PATIENCE_SECONDS = 5.0
 
 
 class ImportSuperseded(Exception):
-    """Something else was set there meanwhile, or somebody else fetches it by now."""
+    """The pack location has another original now, or another process has claimed the import."""
 
 
-class UrlImporter:
-    """Fetches what is due until it is stopped; any number of processes may have one.
+class UrlImporter(Service):
+    """Runs in every worker: each claims the imports that it carries out.
 
     Args:
-        bell: rung for every pack that has an original to be rendered now.
+        doorbell: rings for each pack that has a new original.
     """
 
     def __init__(self, site: Site, doorbell: Doorbell) -> None:
+        super().__init__("url importer", threads=THREADS, patience=PATIENCE_SECONDS)
         self._site = site
         self._doorbell = doorbell
         self._lock = threading.Lock()
-        # Fetches of each tenant that this process is at.
+        # By tenant: the number of fetches in progress in this process.
         self._fetching: Counter[str] = Counter()
-        self._loops = [Loop(f"fetcher-{number}", self.step) for number in range(THREADS)]
-
-    def start(self) -> None:
-        for loop in self._loops:
-            loop.start()
-
-    def stop(self) -> None:
-        """Fetch nothing more."""
-        for loop in self._loops:
-            loop.stop()
-
-    def join(self) -> None:
-        """Wait a moment for what is being fetched; the rest is fetched again when its lease runs out."""
-        for loop in self._loops:
-            loop.join(STOP_SECONDS / THREADS)
-
-    def wake(self) -> None:
-        """Look now instead of at the next tick."""
-        for loop in self._loops:
-            loop.wake()
 
     def step(self) -> bool:
-        """Fetch one original that is due; False: there is none, or only of tenants that have their share of threads."""
+        """Carry out one due import. False: none is due, or only those of tenants that use all their threads."""
         claimed = self._claim()
         if claimed is None:
             return False
-        tenant, held = claimed
+        tenant, claim = claimed
         try:
-            self._carry_out(tenant, held)
+            self._carry_out(tenant, claim)
         finally:
             with self._lock:
                 self._fetching[tenant] -= 1
-                self._fetching += Counter()  # Drops what is at zero.
+                self._fetching += Counter()  # Drops tenants at zero.
         return True
 
     def _claim(self) -> tuple[str, UrlImportClaim] | None:
-        # One thread at a time, or two could take a tenant's last place.
+        # One thread at a time. Otherwise two threads could take the last thread of a tenant.
         with self._lock:
             busy = [tenant for tenant, count in self._fetching.items() if count >= TENANT_THREADS]
             with self._site.catalog.read_system() as tx:
@@ -97,49 +77,50 @@ class UrlImporter:
                 self._fetching[claimed[0]] += 1
             return claimed
 
-    def _carry_out(self, tenant: str, held: UrlImportClaim) -> None:
-        lane = Lane.INTERACTIVE if held.priority is Priority.INTERACTIVE else Lane.BULK
-        if held.is_exhausted:
+    def _carry_out(self, tenant: str, claim: UrlImportClaim) -> None:
+        lane = Lane.INTERACTIVE if claim.priority is Priority.INTERACTIVE else Lane.BULK
+        if claim.is_exhausted:
             expected = f"at most {url_imports.MAX_ATTEMPTS} attempts"
-            ended = Unrenderable("Every process that fetched it ended.", expected=expected, got=held.attempt - 1)
-            self._refuse(tenant, held, ended)
+            ended = Unrenderable("Every process that fetched it ended.", expected=expected, got=claim.attempt - 1)
+            self._refuse(tenant, claim, ended)
             return
         try:
             with self._site.catalog.write(tenant) as tx:
-                job_items.mark_running(tx, held.job_id)
-            original = fetch_original(self._site, tenant, held.url, lane=lane)
-            self._keep(tenant, held, original)
+                job_items.mark_running(tx, claim.job_id)
+            original = fetch_original(self._site, tenant, claim.url, lane=lane)
+            self._keep(tenant, claim, original)
         except ImportSuperseded:
-            log.info("the original for %s of pack %s is not wanted any more", held.location, held.pack_id)
-        except Exception as error:  # noqa: BLE001 - sorted and logged
-            failure = classify_failure(log, error, "the original for pack %s could not be fetched", held.pack_id)
+            log.info("the original for %s of pack %s has been superseded", claim.location, claim.pack_id)
+        except Exception as error:  # noqa: BLE001 - classified and logged
+            failure = classify_failure(log, error, "the original for pack %s could not be fetched", claim.pack_id)
             if isinstance(failure, str):
                 with self._site.catalog.write(tenant) as tx:
-                    url_imports.postpone(tx, held, failure)
+                    url_imports.postpone(tx, claim, failure)
             else:
-                self._refuse(tenant, held, failure)
+                self._refuse(tenant, claim, failure)
 
-    def _keep(self, tenant: str, held: UrlImportClaim, original: Original) -> None:
+    def _keep(self, tenant: str, claim: UrlImportClaim, original: Original) -> None:
         with self._site.catalog.write(tenant) as tx:
-            packs.touch_pack(tx, held.pack_id, cause=f"an original fetched by job:{held.job_id}")
-            packs.keep_original(tx, held.pack_id, original)
+            packs.touch_pack(tx, claim.pack_id, cause=f"an original fetched by job:{claim.job_id}")
+            packs.keep_original(tx, claim.pack_id, original)
             shown = {"original_sha256": original.sha256, "original_at": tx.now}
-            packs.set_pack_location(tx, held.pack_id, held.location, shown)
-            orders.place_orders(tx, [held.pack_id], next_sequence(tx), held.priority, check_store=False)
-            if not url_imports.finish(tx, held):
+            packs.set_pack_location(tx, claim.pack_id, claim.location, shown)
+            orders.place_orders(tx, [claim.pack_id], next_sequence(tx), claim.priority, check_store=False)
+            if not url_imports.finish(tx, claim):
                 raise ImportSuperseded
-        if held.priority is Priority.INTERACTIVE:
-            self._doorbell.ring(tenant, held.pack_id, held.priority)
+        if claim.priority is Priority.INTERACTIVE:
+            self._doorbell.ring(tenant, claim.pack_id, claim.priority)
         else:
             self._doorbell.wake()
 
-    def _refuse(self, tenant: str, held: UrlImportClaim, error: PackshotError) -> None:
-        failure = Failure(held.pack_id, held.location, error.code, describe(error), held.attempt + held.faults)
+    def _refuse(self, tenant: str, claim: UrlImportClaim, error: PackshotError) -> None:
+        failure = Failure(claim.pack_id, claim.location, error.code, describe(error), claim.attempt + claim.faults)
         with self._site.catalog.write(tenant) as tx:
-            if isinstance(error, Internal) and url_imports.retry_after_fault(tx, held, str(error)):
+            if isinstance(error, Internal) and url_imports.retry_after_fault(tx, claim, str(error)):
                 return
-            if isinstance(error, FetchFailed) and error.may_pass and url_imports.retry(tx, held, describe(error)):
+            if isinstance(error, FetchFailed) and error.may_pass and url_imports.retry(tx, claim, describe(error)):
                 return
-            # As whoever drops several fetches of a job has drawn one: the two would wait for each other otherwise.
+            # A transaction that cancels several imports of a job draws a sequence number first. Without the same order
+            # here, the two could deadlock.
             next_sequence(tx)
-            url_imports.finish(tx, held, failure)
+            url_imports.finish(tx, claim, failure)

@@ -1,4 +1,4 @@
-"""Telling webhooks what happened: a thread that sends what is due, signed by the rules of Standard Webhooks."""
+"""The webhook sender: the service that sends due deliveries, signed by the rules of Standard Webhooks."""
 
 import logging
 import threading
@@ -16,68 +16,70 @@ from packshot.network.fetch import parse_allowed, post
 from packshot.security.sealing import Purpose, unseal
 from packshot.site import Site
 from pregen.refreshing.failures import classify_failure
-from pregen.services.service import Loop
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
+# Deliveries that are sent at a time: in all, and of one webhook. A slow webhook must leave room for the others.
 MAX_SENDS = 16
-# Of one webhook: one that is slow or dead must leave room for the others.
 MAX_PER_WEBHOOK = 2
-# Of one tenant, whose addresses may all be slow: none is begun while so many are being sent, and few at a time before.
-TENANT_AT_ONCE, TENANT_BEGUN = 8, 4
-# One that answers more slowly is told again; it must bear being told twice anyway.
-PATIENCE_SECONDS = 10.0
+# Deliveries of one tenant, whose addresses may all be slow: none begins while this many are being sent, and one step
+# begins at most this many.
+TENANT_MAX_SENDS, TENANT_MAX_CLAIMS = 8, 4
+# A webhook that answers more slowly gets the delivery again. Receivers must accept repeated deliveries anyway.
+ANSWER_SECONDS = 10.0
 
 
-class WebhookSender:
-    """Sends due deliveries until it is stopped; any number of processes may have one."""
+class WebhookSender(Service):
+    """Runs in every worker: each claims the deliveries that it sends."""
 
     def __init__(self, site: Site) -> None:
+        super().__init__("webhook sender", patience=None)
         self._site = site
         self._allowed = parse_allowed(site.settings.fetch_allow or "")
-        # Each that ends wakes the loop, so no step waits for any.
-        self._loop = Loop("teller", lambda: bool(self._begin()))
-        self._pool = ThreadPoolExecutor(MAX_SENDS, thread_name_prefix="teller")
+        self._pool = ThreadPoolExecutor(MAX_SENDS, thread_name_prefix="webhook delivery")
         self._lock = threading.Lock()
+        # By tenant and webhook: the number of deliveries that are being sent.
         self._delivering: Counter[tuple[str, str]] = Counter()
 
-    def start(self) -> None:
-        self._loop.start()
+    def step(self) -> bool:
+        """Begin to send some due deliveries. Does not wait for them: each wakes the service when it ends."""
+        return bool(self._begin())
 
-    def stop(self) -> None:
-        """Begin to send nothing more."""
-        self._loop.stop()
-
-    def join(self) -> None:
-        """Wait for what is being sent; what is not is due for the next process."""
-        self._loop.join()
+    def finish(self) -> None:
+        """Wait for the deliveries that are being sent. The others stay due for another process."""
         self._pool.shutdown()
 
     def send_due(self) -> int:
-        """Send some of what is due and wait for it; return how much it was."""
+        """Send some due deliveries, wait for them, and return their number."""
         begun = self._begin()
         for sending in begun:
             sending.result()
         return len(begun)
 
     def _begin(self) -> list[Future[None]]:
-        """Begin to send what is due, as far as there are threads for it."""
+        """Begin to send due deliveries, as many as there are free threads."""
         with self._lock:
             room = MAX_SENDS - self._delivering.total()
             busy = [webhook for webhook, count in self._delivering.items() if count >= MAX_PER_WEBHOOK]
             tenants: Counter[str] = Counter()
             for (tenant, _), count in self._delivering.items():
                 tenants[tenant] += count
-        busy_tenants = [tenant for tenant, count in tenants.items() if count >= TENANT_AT_ONCE]
+        busy_tenants = [tenant for tenant, count in tenants.items() if count >= TENANT_MAX_SENDS]
         if room <= 0:
             return []
-        # Looked at first: mostly nothing is due, and writers on SQLite queue.
+        # A read first: mostly no delivery is due, and SQLite has one writer at a time.
         with self._site.catalog.read_system() as tx:
             if not webhook_deliveries.is_due(tx):
                 return []
         with self._site.catalog.write_system() as tx:
             due = webhook_deliveries.claim_due(
-                tx, limit=room, each=MAX_PER_WEBHOOK, each_tenant=TENANT_BEGUN, busy=busy, busy_tenants=busy_tenants
+                tx,
+                limit=room,
+                each=MAX_PER_WEBHOOK,
+                each_tenant=TENANT_MAX_CLAIMS,
+                busy=busy,
+                busy_tenants=busy_tenants,
             )
         with self._lock:
             self._delivering.update((tenant, claim.webhook_id) for tenant, claim in due)
@@ -86,31 +88,31 @@ class WebhookSender:
     def _deliver(self, tenant: str, claim: WebhookClaim) -> None:
         try:
             self._send(tenant, claim)
-        except Exception as error:  # noqa: BLE001 - sorted and logged
+        except Exception as error:  # noqa: BLE001 - classified and logged
             self._fail(tenant, claim, error)
         finally:
             with self._lock:
                 self._delivering[tenant, claim.webhook_id] -= 1
-                self._delivering += Counter()  # Drops what is at zero.
-            self._loop.wake()
+                self._delivering += Counter()  # Drops webhooks at zero.
+            self.wake()
 
     def _send(self, tenant: str, claim: WebhookClaim) -> None:
-        status, why = None, None
+        status, error_text = None, None
         secrets = self._secrets(tenant, claim)
         try:
             if not secrets:
-                why = "Its secret cannot be decrypted: PACKSHOT_ACCESS_SECRET has changed."
+                error_text = "Its secret cannot be decrypted: PACKSHOT_ACCESS_SECRET has changed."
             elif claim.attempt <= webhook_deliveries.MAX_ATTEMPTS:
-                # Otherwise the process ended in the middle of the last attempt, too.
+                # Otherwise the process has ended during the last attempt as well.
                 status = self._post(claim, secrets)
         except PackshotError as error:
-            why = describe(error)
-            log.info("webhook delivery %s: %s", claim.id, why)
+            error_text = describe(error)
+            log.info("webhook delivery %s: %s", claim.id, error_text)
         with self._site.catalog.write(tenant) as tx:
-            webhook_deliveries.end_attempt(tx, claim, status, why)
+            webhook_deliveries.end_attempt(tx, claim, status, error_text)
 
     def _secrets(self, tenant: str, claim: WebhookClaim) -> list[str]:
-        """Return the secrets that sign, the current one first; none if that one cannot be decrypted."""
+        """Return the secrets that sign, the current one first. Empty if the current one cannot be decrypted."""
         place = f"{tenant}/{claim.webhook_id}"
         current = claim.secret if claim.sealed is None else self._unseal(place, claim.sealed)
         old = [self._unseal(place, sealed) for sealed in claim.old_sealed]
@@ -130,19 +132,19 @@ class WebhookSender:
         moment = datetime.now(UTC)
         headers = {
             "Content-Type": "application/json",
-            # The answer's body is not read. Frameworks that choose its type by this header find one they have.
+            # Any type is accepted, because the body of the response is not read.
             "Accept": "application/json, */*;q=0.8",
             "User-Agent": self._site.settings.user_agent,
             "webhook-id": claim.id,
             "webhook-timestamp": str(int(moment.timestamp())),
-            # One by each secret, with spaces between them; receivers accept any that fits theirs.
+            # One signature by each secret. Receivers accept the one that fits their secret.
             "webhook-signature": " ".join(Signer(secret).sign(claim.id, moment, claim.body) for secret in secrets),
         }
-        return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=PATIENCE_SECONDS)
+        return post(claim.url, claim.body.encode(), headers, allowed=self._allowed, seconds=ANSWER_SECONDS)
 
     def _fail(self, tenant: str, claim: WebhookClaim, error: Exception) -> None:
         failure = classify_failure(log, error, "webhook delivery %s could not be ended", claim.id)
-        # After an outage it is due again when its lease runs out.
+        # After an outage the delivery is due again when its lease expires.
         if not isinstance(failure, str):
             with self._site.catalog.write(tenant) as tx:
                 webhook_deliveries.end_after_fault(tx, claim, describe(failure))

@@ -188,8 +188,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
                 return PackLocationPayload(
                     pack_location=pack_location, pack=pack_location.pack, preview_urls=[URL(url) for url in urls]
                 )
-            patch = packs.PackLocationPatch(location, {"crop": crop.to_core()})
-            return _slot_payload(location, *packs.edit_pack_location(caller, pack_id, patch, expected_version=expected))
+            edited = packs.set_crop(caller, pack_id, location, crop.to_core(), expected_version=expected)
+            return _slot_payload(location, *edited)
 
         threads = info.context.threads.rendering if dry_run else None
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)

@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 from packshot import faults
 from packshot.maintenance.retrying import is_outage
-from pregen.services.service import Loop, Service
+from pregen.services.service import Service
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class WriteBuffer(Service, Generic[K, V]):
         max_entries: int,
         max_tenant_entries: int,
     ) -> None:
-        self._name = name
+        super().__init__(name, interval=WRITE_SECONDS, patience=None)
         self._store = store
         self._merge = merge
         self._tenant_of = tenant_of
@@ -54,7 +54,6 @@ class WriteBuffer(Service, Generic[K, V]):
         self._entries: dict[K, V] = {}
         self._sizes: Counter[str] = Counter()
         self._lock = threading.Lock()
-        super().__init__(Loop(name, self.write, tick=WRITE_SECONDS), last=self.write)
 
     def add(self, key: K, value: V) -> None:
         """Merge one entry into the buffer. Executes no statement."""
@@ -66,10 +65,13 @@ class WriteBuffer(Service, Generic[K, V]):
                 self._entries[key] = value
                 self._sizes[tenant] += 1
 
-    def stop(self) -> None:
-        """Write what is left, and nothing after that. Waits for it."""
-        super().stop()
-        self.join()
+    def step(self) -> None:
+        """Write every entry."""
+        self.write()
+
+    def finish(self) -> None:
+        """Write the last entries."""
+        self.write()
 
     def write(self) -> None:
         """Write every entry.
@@ -93,7 +95,7 @@ class WriteBuffer(Service, Generic[K, V]):
                         middle = len(batch) // 2
                         batches[-1:] = [batch[middle:], batch[:middle]]
                         continue
-                    faults.record(log, error, f"the {self._name} dropped an entry of %s", self._tenant_of(batch[0][0]))
+                    faults.record(log, error, f"the {self.name} dropped an entry of %s", self._tenant_of(batch[0][0]))
                     refused += 1
                     batches.pop()
                     if refused >= MAX_REFUSED:

@@ -130,10 +130,10 @@ def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
 def test_bulk_packs_are_rung_for_in_batches_of_one_tenant(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatch, "SPREAD", 2)
+    monkeypatch.setattr(dispatch, "MIN_BATCHES", 2)
     pack_ids = ordered(playground, 6)
     messages: list[tuple[str, list[str], Priority]] = []
-    playground.dispatcher.stop()
+    playground.dispatcher.join()
     dispatcher = Dispatcher(playground.site, lambda t, ids, p: messages.append((t, list(ids), p)), bulk_places=4)
     dispatcher.step()
     assert [len(ids) for _, ids, _ in messages] == [3, 3]

@@ -172,7 +172,7 @@ def test_failures_are_tried_again_without_counting_the_rest_twice(playground: Pl
 
 def test_tenants_take_turns_with_their_bulk_work(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatcher, "PORTION", 1)
-    monkeypatch.setattr(dispatcher, "BULK_WAITING", 1)
+    monkeypatch.setattr(dispatcher, "MAX_PENDING_BULK", 1)
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
     mine = playground.caller

@@ -123,7 +123,7 @@ def work(playground: Playground) -> None:
 
 def erase_next(playground: Playground) -> None:
     work(playground)
-    playground.eraser.step()
+    playground.eraser.erase_next()
 
 
 KINDS = {

@@ -19,7 +19,8 @@ from packshot.catalog.work.orders import Priority
 from packshot.geometry import Crop
 from packshot.settings.settings import Settings
 from pregen.queue import broker as queues
-from pregen.queue.broker import QUEUES, QueueDoorbell, QueueFull, make_broker
+from pregen.queue.actors import QUEUES
+from pregen.queue.broker import QueueDoorbell, QueueFull, make_broker
 from pregen.queue.check import find_problems
 from pregen.queue.redis import CHECK_QUEUE, ObservedRedisBroker
 from pregen.queue.state import QueueState

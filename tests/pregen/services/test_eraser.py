@@ -44,7 +44,7 @@ def let_pass(playground: Playground, duration: timedelta) -> None:
 
 
 def run_eraser(playground: Playground) -> None:
-    while playground.eraser.step():
+    while playground.eraser.erase_next():
         pass
 
 
@@ -173,8 +173,8 @@ def test_an_eraser_that_was_killed_anywhere_leaves_the_rest_to_the_next(playgrou
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(owner, name, die)
             with pytest.raises(KeyboardInterrupt):
-                playground.eraser.step()
-        assert not playground.eraser.step(), "its lease is still held"
+                playground.eraser.erase_next()
+        assert not playground.eraser.erase_next(), "its lease is still held"
         let_pass(playground, erasures.LEASE_TIME + timedelta(seconds=1))
     finish(playground)
     assert playground.job(job).state is JobState.SUCCEEDED

@@ -490,7 +490,7 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
     assert requests == {everything: True, tuple(sorted([f"p:{TENANT}:{kept}", f"p:{TENANT}:{gone}"])): False}
     front.settle()
     front.purger.erased.clear()
-    assert playground.eraser.step()
+    assert playground.eraser.erase_next()
     front.carry()
     assert (front.purger.purged, front.purger.erased) == ([list(everything)], [True]), "it was cached until then"
     row = front.row()
@@ -498,7 +498,7 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
     front.settle()
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(erasure_table).values(due_at=tx.now))
-    assert playground.eraser.step()
+    assert playground.eraser.erase_next()
     front.carry()
     assert front.purger.purged == [list(everything)], "and once more when no late worker can have put it"
     front.settle()
@@ -582,7 +582,7 @@ def test_what_ended_a_week_ago_is_forgotten(front: Front) -> None:
     assert len(front.rows()) == 1, "it has not ended"
     front.carry()
     front.let_pass(purges.KEEP_PURGES + timedelta(seconds=1))
-    front.playground.dispatcher._sweep_answers()
+    front.playground.dispatcher._sweep_rows()
     assert front.rows() == []
 
 

@@ -343,7 +343,7 @@ def test_erased_packs_and_assets_of_others_stay_as_they_are(playground: Playgrou
     after = playground.snapshot(mine)
     assert (after.pack, after.pack_locations) == (before.pack, before.pack_locations)
     packs.erase_pack(playground.caller, FILM, "asked to")
-    while playground.eraser.step():
+    while playground.eraser.erase_next():
         pass
     report = move(playground, old, FILM)
     assert "erased" in said(report)[f"pack {FILM}"]
@@ -505,7 +505,7 @@ def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: 
     erased = packs.find_pack(playground.caller, external_id="holiday")
     assert erased is not None
     packs.erase_pack(playground.caller, erased, "asked to")
-    while playground.eraser.step():
+    while playground.eraser.erase_next():
         pass
     (folder / "notes.txt").write_text("no picture")
     (folder / "none").write_bytes(b"")

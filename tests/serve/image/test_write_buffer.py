@@ -91,6 +91,7 @@ def test_a_buffer_that_cannot_write_its_last_entries_still_stops() -> None:
     buffer.add("good/1", 1)
     table.outage = RuntimeError("unforeseen")
     buffer.stop()
+    buffer.join()
     assert table.stored == {}
 
 

@@ -175,8 +175,7 @@ def test_only_the_lifespan_uses_the_default_threads() -> None:
         if "limiter=" not in call
     ]
     assert unlimited == [
-        "serve/app.py: to_thread.run_sync(demand.stop)",
-        "serve/app.py: to_thread.run_sync(recency.stop)",
+        "serve/app.py: to_thread.run_sync(service.join)",
         "serve/app.py: to_thread.run_sync(worker.start)",
         "serve/app.py: to_thread.run_sync(worker.stop)",
     ]
