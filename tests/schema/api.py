@@ -1,4 +1,4 @@
-"""A client of the schema: one document, one context, and what a caller expects to see."""
+"""A client of the schema for tests: it executes documents, and checks payloads and errors."""
 
 import asyncio
 from typing import Any
@@ -61,44 +61,44 @@ mutation Regenerate($scope: JobScope!) {{
 
 
 def crop(left: float, top: float, right: float, bottom: float) -> dict[str, float]:
-    """Return a crop as a client spells it."""
+    """Return a crop as GraphQL input."""
     return {"topLeftX": left, "topLeftY": top, "bottomRightX": right, "bottomRightY": bottom}
 
 
 class Api:
-    """One tenant's client."""
+    """A client of one tenant."""
 
     def __init__(self, playground: Playground) -> None:
         self.playground = playground
         self.caller = playground.caller
 
     def run(self, document: str, **variables: Any) -> ExecutionResult:
-        """Execute a document and return data and errors as they come."""
+        """Execute a document, and return its data and errors."""
         result = asyncio.run(schema.execute(document, variable_values=variables, context_value=Context(self.caller)))
         assert isinstance(result, ExecutionResult)
         return result
 
     def data(self, document: str, **variables: Any) -> Any:
-        """Execute a document that must have no errors and return its data."""
+        """Execute a document that must succeed, and return its data."""
         result = self.run(document, **variables)
         assert result.errors is None, result.errors
         return result.data
 
     def payload(self, document: str, **variables: Any) -> Any:
-        """Execute one mutation that must not be refused and return its payload."""
+        """Execute one mutation that must succeed, and return its payload."""
         (payload,) = self.data(document, **variables).values()
         assert payload["userErrors"] == []
         return payload
 
     def refusal(self, document: str, **variables: Any) -> Any:
-        """Execute one mutation that must be refused, and return its one error; all else must be null."""
+        """Execute one mutation that must be refused, and return its only user error. Other fields must be null."""
         (payload,) = self.data(document, **variables).values()
         (error,) = payload.pop("userErrors")
         assert set(payload.values()) == {None}
         return error
 
     def error(self, document: str, **variables: Any) -> dict[str, Any]:
-        """Execute a document that must have one top-level error, and return that as a client sees it."""
+        """Execute a document with one top-level error, and return that error as clients get it."""
         result = self.run(document, **variables)
         assert result.errors is not None
         (error,) = result.errors

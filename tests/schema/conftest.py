@@ -1,4 +1,4 @@
-"""Running operations as a client does, without HTTP."""
+"""Execute operations without HTTP."""
 
 import pytest
 
@@ -8,5 +8,5 @@ from tests.support.playground import Playground
 
 @pytest.fixture
 def api(playground: Playground) -> Api:
-    """The admin API of an empty installation."""
+    """Return a client of an empty installation."""
     return Api(playground)

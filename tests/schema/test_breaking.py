@@ -1,4 +1,4 @@
-"""What clients of the last release rely on is not taken from them unannounced."""
+"""A release removes only what the release before it had deprecated."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def without(*texts: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("gone", "told"),
+    ("gone", "named"),
     [
         (" name: String", "Pack.name"),
         (", size: Int", "Query.pack(size:)"),
@@ -43,14 +43,14 @@ def without(*texts: str) -> str:
         (" implements Node", "Node"),
     ],
 )
-def test_what_was_not_deprecated_may_not_go(gone: str, told: str) -> None:
+def test_removing_a_member_without_deprecation_is_breaking(gone: str, named: str) -> None:
     now = without(gone) if not gone.startswith("input") else RELEASED.replace(gone, "input Input {")
     breaks = find_breaks(RELEASED, now)
     assert breaks
-    assert all(part in " ".join(breaks) for part in told.replace("(", ".").replace(":)", "").split("."))
+    assert all(part in " ".join(breaks) for part in named.replace("(", ".").replace(":)", "").split("."))
 
 
-def test_what_was_deprecated_may_go_with_all_that_only_it_led_to() -> None:
+def test_deprecated_members_may_be_removed_with_types_that_only_they_used() -> None:
     now = without(
         ', old: Int @deprecated(reason: "Unused.")',
         '  picture: Picture @deprecated(reason: "Use pack.")',
@@ -63,21 +63,21 @@ def test_what_was_deprecated_may_go_with_all_that_only_it_led_to() -> None:
     assert find_breaks(RELEASED, now) == []
 
 
-def test_what_is_deprecated_in_the_change_itself_is_not_yet_announced() -> None:
+def test_deprecating_and_removing_in_one_release_is_breaking() -> None:
     before = RELEASED.replace(' @deprecated(reason: "Use pack.")', "")
     assert len(find_breaks(before, RELEASED.replace("  picture: Picture", "  other: Picture"))) == 1
 
 
-def test_what_is_deprecated_must_not_become_something_else() -> None:
+def test_a_deprecated_field_keeps_its_type() -> None:
     assert len(find_breaks(RELEASED, RELEASED.replace("title: String @", "title: Int @"))) == 2
 
 
-def test_additions_break_nobody_unless_they_are_required() -> None:
+def test_only_required_additions_are_breaking() -> None:
     assert find_breaks(RELEASED, RELEASED.replace("name: String", "name: String more: Int", 1)) == []
     assert find_breaks(RELEASED, RELEASED.replace("size: Int)", "size: Int, must: Int!)"))
 
 
-def test_the_command_tells_what_clients_of_a_file_would_miss(
+def test_the_command_lists_what_clients_of_a_file_would_miss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     released = tmp_path / "1.0.graphql"
@@ -88,9 +88,9 @@ def test_the_command_tells_what_clients_of_a_file_would_miss(
     assert capsys.readouterr().out == ""
     released.write_text(sdl().replace("type Viewer {", "type Viewer {\n  nickname: String"), "utf-8")
     assert export.main(["--breaking"]) == 1
-    told = capsys.readouterr().out
-    assert told.startswith("1.0.graphql: ")
-    assert "Viewer.nickname" in told
+    printed = capsys.readouterr().out
+    assert printed.startswith("1.0.graphql: ")
+    assert "Viewer.nickname" in printed
     assert export.main(["--breaking", str(tmp_path / "none.graphql")]) == 2
 
 

@@ -1,4 +1,4 @@
-"""A typed client, generated from the committed schema, does what a CMS does."""
+"""A typed client that is generated from the committed schema does the work of a CMS."""
 
 import json
 from pathlib import Path
@@ -12,12 +12,12 @@ SOURCES = ("cms.graphql", "cms.ts", "generate.mjs", "tsconfig.json")
 EMITTING = ("--noEmit", "false", "--rewriteRelativeImportExtensions", "--outDir", "out")
 
 
-def test_a_generated_client_goes_the_whole_way_from_location_to_picture(tmp_path: Path) -> None:
+def test_a_generated_client_gets_from_location_to_picture(tmp_path: Path) -> None:
     node = installed(tmp_path / "node")
     node.copy(*SOURCES)
     node.run("generate.mjs", str(COMMITTED), "cms.graphql")
     node.run("node_modules/typescript/bin/tsc")
-    # Not every Node.js runs TypeScript by itself.
+    # Not every version of Node.js runs TypeScript directly.
     node.run("node_modules/typescript/bin/tsc", *EMITTING)
     (tmp_path / "photo.jpg").write_bytes(jpeg(photo(900, 600)))
     with serving(tmp_path / "data") as server:

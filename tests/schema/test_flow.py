@@ -1,4 +1,4 @@
-"""From an empty installation to a picture on a page, through the API alone."""
+"""From an empty installation to a picture on a web page, through GraphQL alone."""
 
 from hashlib import sha256
 
@@ -111,7 +111,7 @@ def test_a_new_pack_gets_from_upload_to_picture(api: Api) -> None:
     assert [source["mediaType"] for source in picture["sources"]] == ["image/avif", "image/webp", "image/jpeg"]
 
 
-def test_a_crop_gives_new_urls_at_once_and_the_full_rectangle_the_old_ones_back(api: Api) -> None:
+def test_a_crop_changes_urls_at_once_and_the_full_rectangle_restores_them(api: Api) -> None:
     pack_id = api.playground.pack()
     api.playground.run_jobs()
     query = 'query P($id: ID!) { pack(by: {id: $id}) { location(name: "main") { currentUrl } } }'
@@ -127,7 +127,7 @@ def test_a_crop_gives_new_urls_at_once_and_the_full_rectangle_the_old_ones_back(
     assert undone["pack"]["version"] == cropped["pack"]["version"] + 1
 
 
-def test_regenerate_takes_packs_a_location_or_the_whole_tenant(api: Api) -> None:
+def test_regenerate_accepts_packs_a_location_or_the_whole_tenant(api: Api) -> None:
     pack_id = api.playground.pack()
     api.playground.run_jobs()
     packs = api.payload(REGENERATE, scope={"packIds": [pack_id]})["job"]
@@ -143,11 +143,11 @@ def test_regenerate_takes_packs_a_location_or_the_whole_tenant(api: Api) -> None
         assert seen["skipped"] == seen["total"] > 0
 
 
-def test_what_cannot_be_rendered_is_named_in_the_job_and_in_the_variants(api: Api) -> None:
+def test_a_variant_that_cannot_be_rendered_is_listed_in_the_job_and_in_the_variants(api: Api) -> None:
     pack_id = api.playground.pack()
     original = api.playground.snapshot(pack_id).pack_locations["main"].original
     assert original is not None
-    # Bytes that go bad after they were accepted.
+    # The bytes get damaged after they were accepted.
     path = api.playground.site.originals.local_path(f"default/{original.sha256}")
     assert path is not None
     path.chmod(0o644)

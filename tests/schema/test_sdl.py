@@ -1,4 +1,4 @@
-"""The schema is described, committed, and says what clients were promised."""
+"""The schema is described and committed, and contains what clients rely on."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ BUILT_IN = {"Int", "Float", "String", "Boolean", "ID"}
 
 
 def described() -> Iterator[tuple[str, str | None]]:
-    """Yield everything in the schema that can have a description, and that description."""
+    """Yield the name and the description of everything in the schema that can have one."""
     result = schema.execute_sync(get_introspection_query(input_value_deprecation=True))
     assert result.data is not None
     for kind in result.data["__schema"]["types"]:
@@ -30,18 +30,18 @@ def described() -> Iterator[tuple[str, str | None]]:
             yield f"{name}.{value['name']}", value["description"]
 
 
-def test_everything_is_described() -> None:
+def test_every_member_of_the_schema_has_a_description() -> None:
     found = dict(described())
     assert len(found) > 200
     assert [name for name, text in found.items() if not text] == []
 
 
-def test_the_committed_schema_is_the_schema() -> None:
+def test_the_committed_sdl_is_up_to_date() -> None:
     assert export.COMMITTED.read_text(encoding="utf-8") == sdl(), "run python -m schema.export"
     parse(sdl())
 
 
-def test_absent_is_never_printed_as_null() -> None:
+def test_the_sdl_has_no_default_of_null() -> None:
     assert "= null" not in sdl()
 
 
@@ -64,11 +64,11 @@ def test_absent_is_never_printed_as_null() -> None:
         "type Variant implements Node {",
     ],
 )
-def test_clients_find_what_they_were_promised(promised: str) -> None:
+def test_the_sdl_contains_what_clients_rely_on(promised: str) -> None:
     assert promised in sdl()
 
 
-def test_export_writes_and_checks(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_writes_and_checks_the_sdl(tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(export, "COMMITTED", tmp_path / "schema.graphql")
     assert export.main(["--check"]) == 1
     assert "+type Query {" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Pages neither skip nor repeat, whatever is created meanwhile."""
+"""Pages neither skip nor repeat an object while others are created."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,12 +18,12 @@ PAGE = """query Page($first: Int!, $after: String, $order: PackOrder!, $filter: 
 
 
 def make(api: Api, count: int) -> list[str]:
-    """Make packs without a picture and return their ids, oldest first."""
+    """Create packs without originals, and return their ids, oldest first."""
     return [packs.create_pack(api.caller, {}).pack.id for _ in range(count)]
 
 
 def pages(api: Api, order: str, first: int = 2, **filter: Any) -> Iterator[dict[str, Any]]:
-    """Yield page after page, as a client follows `endCursor`."""
+    """Yield page after page, like a client that follows `endCursor`."""
     after = None
     while True:
         page = api.data(PAGE, first=first, after=after, order=order, filter=filter or None)["packs"]
@@ -46,7 +46,9 @@ def ids(page: dict[str, Any]) -> list[str]:
         ("SEQUENCE_ASC", False, True),
     ],
 )
-def test_pages_stay_whole_while_packs_are_created(api: Api, order: str, reverse: bool, sees_new: bool) -> None:
+def test_pages_neither_skip_nor_repeat_while_packs_are_created(
+    api: Api, order: str, reverse: bool, sees_new: bool
+) -> None:
     old = make(api, 5)
     seen: list[str] = []
     new: list[str] = []
@@ -72,7 +74,7 @@ def test_an_empty_page_has_no_cursors(api: Api) -> None:
     }
 
 
-def test_filters_narrow_and_count(api: Api) -> None:
+def test_filters_apply_to_nodes_and_total_count(api: Api) -> None:
     first = packs.create_pack(api.caller, {"asset_id": 1, "external_id": "a"}).pack
     second = packs.create_pack(api.caller, {"asset_id": 2, "external_id": "b"}).pack
     query = "query F($filter: PackFilter) { packs(filter: $filter) { totalCount nodes { id } } }"
@@ -102,7 +104,7 @@ def test_filters_narrow_and_count(api: Api) -> None:
     ],
 )
 @pytest.mark.parametrize("listing", ["packs", "locations", "jobs"])
-def test_a_bad_page_or_cursor_is_an_error_with_its_code(
+def test_a_bad_page_size_or_cursor_is_an_error_with_its_code(
     api: Api, listing: str, arguments: str, extensions: dict[str, Any]
 ) -> None:
     error = api.error(f"{{ {listing}({arguments}) {{ totalCount }} }}")
@@ -117,7 +119,7 @@ def test_a_cursor_of_another_order_is_refused(api: Api) -> None:
     assert error["extensions"]["code"] == "INVALID"
 
 
-def test_more_filter_values_than_a_page_are_refused(api: Api) -> None:
+def test_more_than_100_filter_values_are_refused(api: Api) -> None:
     query = "query F($filter: PackFilter) { packs(filter: $filter) { totalCount } }"
     error = api.error(query, filter={"assetIds": list(range(101))})
     assert error["extensions"]["field"] == ["filter", "assetIds"]
@@ -133,11 +135,11 @@ def test_jobs_are_listed_by_state_newest_first(api: Api) -> None:
     assert api.data(query, states=["QUEUED"])["jobs"]["nodes"] == [{"id": queued}]
     assert api.data(query, states=None)["jobs"]["nodes"][0] == {"id": queued}
     assert api.data(query, states=["SUCCEEDED"])["jobs"]["totalCount"] == len(first) > 0
-    # A state that no job can be in yet is a state all the same.
+    # A filter accepts every state, even if no job has it.
     assert api.data(query, states=["PAUSED"])["jobs"] == {"totalCount": 0, "nodes": []}
 
 
-def test_jobs_are_listed_by_what_they_are_about(api: Api) -> None:
+def test_jobs_can_be_filtered_by_pack_kind_location_and_time(api: Api) -> None:
     pack_id = api.playground.pack(picture=photo(64, 48))
     api.playground.run_jobs()
     api.playground.location("thumb", width=20, height=10)
@@ -152,7 +154,7 @@ def test_jobs_are_listed_by_what_they_are_about(api: Api) -> None:
     assert api.data(query, filter=None)["jobs"]["totalCount"] == 2
 
 
-def test_locations_are_listed_by_name_with_their_packs_counted(api: Api) -> None:
+def test_locations_are_listed_by_name_with_their_number_of_packs(api: Api) -> None:
     api.playground.location("thumb", width=100, fallback="main")
     api.playground.location("banner", width=100)
     api.playground.pack()
@@ -167,7 +169,7 @@ def test_locations_are_listed_by_name_with_their_packs_counted(api: Api) -> None
 @pytest.mark.parametrize(
     "field", ["packs", "locations", "jobs", "purges", "changes", 'location(name: "main") { history']
 )
-def test_an_empty_cursor_is_the_beginning(api: Api, field: str) -> None:
+def test_an_empty_cursor_starts_at_the_beginning(api: Api, field: str) -> None:
     make(api, 3)
     api.playground.location("main", width=10)
     selection = "nodes { __typename } pageInfo { hasPreviousPage endCursor }"

@@ -1,4 +1,4 @@
-"""Every refusal says what, where, what was expected and what came, and changes nothing."""
+"""Every refusal names its field, what was expected and what was got, and changes nothing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ STATE = """query State {
 
 
 def refused(api: Api, document: str, **variables: Any) -> dict[str, Any]:
-    """Return the refusal, having seen that nothing changed."""
+    """Return the refusal, after checking that nothing changed."""
     before = api.data(STATE)
     error: dict[str, Any] = api.refusal(document, **variables)
     assert api.data(STATE) == before
@@ -36,7 +36,7 @@ def refused(api: Api, document: str, **variables: Any) -> dict[str, Any]:
         (crop(0, 0.5, 1, 0.5), "bottomRightY", "more than 0.5", "0.5"),
     ],
 )
-def test_a_crop_that_leaves_the_picture_or_is_inverted_is_refused(
+def test_a_crop_outside_the_image_or_inverted_is_refused(
     api: Api, wanted: dict[str, float], field: str, expected: str, got: str
 ) -> None:
     pack_id = api.playground.pack()
@@ -51,7 +51,7 @@ def test_an_unknown_pack_or_location_is_not_found(api: Api) -> None:
     whole = crop(0, 0, 1, 1)
     error = refused(api, SET_CROP, pack=UNKNOWN, location="main", crop=whole)
     assert (error["code"], error["field"], error["got"]) == ("NOT_FOUND", ["packId"], UNKNOWN)
-    error = refused(api, SET_CROP, pack="no id at all", location="main", crop=whole)
+    error = refused(api, SET_CROP, pack="not an id", location="main", crop=whole)
     assert (error["code"], error["field"]) == ("NOT_FOUND", ["packId"])
     error = refused(api, SET_CROP, pack=pack_id, location="poster", crop=whole)
     assert (error["code"], error["field"]) == ("NOT_FOUND", ["location"])
@@ -81,14 +81,14 @@ def test_an_unknown_pack_or_location_is_not_found(api: Api) -> None:
         ({"name": "thumb", "width": 1, "formats": []}, "INVALID", ["input", "formats"], "one or more, each once"),
     ],
 )
-def test_a_location_that_cannot_be_is_refused(
+def test_a_location_with_invalid_fields_is_refused(
     api: Api, values: dict[str, Any], code: str, field: list[str], expected: str
 ) -> None:
     error = refused(api, PUT_LOCATION, input=values)
     assert (error["code"], error["field"], error["expected"]) == (code, field, expected)
 
 
-def test_a_fallback_must_not_come_back_to_its_start(api: Api) -> None:
+def test_a_cycle_of_fallbacks_is_refused(api: Api) -> None:
     api.playground.location("a", width=10)
     api.playground.location("b", width=10, fallback="a")
     error = refused(api, PUT_LOCATION, input={"name": "a", "fallback": "b"})
@@ -105,7 +105,9 @@ def test_a_fallback_must_not_come_back_to_its_start(api: Api) -> None:
         ({"sha256": "beef"}, "INVALID", ["input", "sha256"]),
     ],
 )
-def test_an_upload_that_cannot_be_is_refused(api: Api, changes: dict[str, Any], code: str, field: list[str]) -> None:
+def test_an_upload_with_invalid_fields_is_refused(
+    api: Api, changes: dict[str, Any], code: str, field: list[str]
+) -> None:
     document = """mutation U($input: UploadInput!) {
       createUpload(input: $input) { upload { id } userErrors { code field expected got } } }"""
     error = refused(api, document, input={"mediaType": "image/png", "bytes": 10} | changes)
@@ -114,7 +116,7 @@ def test_an_upload_that_cannot_be_is_refused(api: Api, changes: dict[str, Any], 
     assert error["got"] == str(next(iter(changes.values())))
 
 
-def test_an_original_needs_an_upload_whose_bytes_came_in_time(api: Api) -> None:
+def test_an_original_needs_a_finished_and_unexpired_upload(api: Api) -> None:
     pack_id = api.playground.pack()
     error = refused(api, SET_ORIGINAL, pack=pack_id, location="main", upload=UNKNOWN)
     assert (error["code"], error["field"], error["got"]) == ("NOT_FOUND", ["source", "uploadId"], UNKNOWN)
@@ -134,7 +136,7 @@ def test_an_original_needs_an_upload_whose_bytes_came_in_time(api: Api) -> None:
     assert (error["code"], error["field"]) == ("UPLOAD_EXPIRED", ["source", "uploadId"])
 
 
-def test_an_original_that_is_no_picture_is_refused_when_it_is_set(api: Api) -> None:
+def test_an_upload_that_is_not_an_image_is_refused_as_original(api: Api) -> None:
     pack_id = api.playground.pack()
     text = api.playground.upload(b"<html>no picture</html>")
     error = refused(api, SET_ORIGINAL, pack=pack_id, location="main", upload=text)
@@ -144,7 +146,7 @@ def test_an_original_that_is_no_picture_is_refused_when_it_is_set(api: Api) -> N
     assert (error["code"], error["field"]) == ("UNRENDERABLE", ["source", "uploadId"])
 
 
-def test_an_asset_or_external_id_belongs_to_one_pack_and_the_refusal_shows_which(api: Api) -> None:
+def test_the_refusal_of_an_id_in_use_shows_its_pack(api: Api) -> None:
     first = api.payload(CREATE_PACK, input={"assetId": 7, "externalId": "moth"})["pack"]["id"]
     error = refused(api, CREATE_PACK, input={"assetId": 7})
     assert (error["__typename"], error["code"], error["field"]) == ("Taken", "TAKEN", ["input", "assetId"])
@@ -155,7 +157,7 @@ def test_an_asset_or_external_id_belongs_to_one_pack_and_the_refusal_shows_which
     assert (error["code"], error["field"]) == ("NOT_FOUND", ["input", "mainLocation"])
 
 
-def test_a_stale_edit_is_refused_with_the_object_as_it_is_now(api: Api) -> None:
+def test_the_refusal_of_a_stale_edit_shows_the_current_object(api: Api) -> None:
     pack_id = api.playground.pack()
     upload = api.playground.upload(jpeg(photo(40, 30)))
     query = "query V($id: ID!) { pack(by: {id: $id}) { version } }"
@@ -171,11 +173,11 @@ def test_a_stale_edit_is_refused_with_the_object_as_it_is_now(api: Api) -> None:
         assert error["current"] == {"__typename": "Pack", "id": pack_id}
 
 
-def test_a_location_is_created_only_where_none_was_expected(api: Api) -> None:
+def test_a_location_is_created_only_if_expected_version_is_0_or_absent(api: Api) -> None:
     error = refused(api, PUT_LOCATION, input={"name": "main", "width": 10}, expectedVersion=0)
     assert (error["__typename"], error["currentVersion"]) == ("VersionConflict", 1)
     assert error["current"] == {"__typename": "ImageLocation", "id": "location:main"}
-    # There is nothing to show as current here, so the refusal is the plain kind.
+    # There is no current object to show, so the refusal is a plain `InputError`.
     error = refused(api, PUT_LOCATION, input={"name": "thumb", "width": 10}, expectedVersion=3)
     assert (error["__typename"], error["code"]) == ("InputError", "VERSION_CONFLICT")
     assert (error["field"], error["expected"], error["got"]) == (["expectedVersion"], "0", "3")
@@ -192,12 +194,14 @@ def test_a_location_is_created_only_where_none_was_expected(api: Api) -> None:
         ({"tenant": "default"}, "NOT_FOUND", ["scope", "tenant"]),
     ],
 )
-def test_nothing_is_regenerated_beyond_the_tenant(api: Api, scope: dict[str, Any], code: str, field: list[str]) -> None:
+def test_regenerate_refuses_unknown_objects_and_other_tenants(
+    api: Api, scope: dict[str, Any], code: str, field: list[str]
+) -> None:
     error = refused(api, REGENERATE, scope=scope)
     assert (error["code"], error["field"]) == (code, field)
 
 
-def test_one_refused_alias_leaves_the_others_standing(api: Api) -> None:
+def test_a_refused_mutation_does_not_affect_others_in_the_document(api: Api) -> None:
     result = api.data(
         """mutation {
           bad: putLocation(input: {name: "a", width: 0}) { location { name } userErrors { code } }
@@ -219,7 +223,7 @@ def test_one_refused_alias_leaves_the_others_standing(api: Api) -> None:
         ({"assetId": None}, "null"),
     ],
 )
-def test_a_choice_takes_exactly_one(api: Api, by: dict[str, Any], message: str) -> None:
+def test_a_one_of_input_needs_exactly_one_field(api: Api, by: dict[str, Any], message: str) -> None:
     document = "query P($by: PackBy!) { pack(by: $by) { id } }"
     result = api.run(document, by=by)
     assert result.data is None

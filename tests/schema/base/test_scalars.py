@@ -1,4 +1,4 @@
-"""Scalars take what their descriptions say, and nothing else."""
+"""Scalars accept what their descriptions say, and refuse everything else."""
 
 import math
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,16 +14,16 @@ from tests.schema.api import Api
 
 
 @given(st.integers(-MAX_LONG, MAX_LONG))
-def test_a_long_comes_back_as_it_went(number: int) -> None:
+def test_a_long_survives_a_round_trip(number: int) -> None:
     assert read_long(write_long(number)) == number
 
 
 @given(st.datetimes(timezones=st.just(UTC)))
-def test_a_moment_comes_back_as_it_went(moment: datetime) -> None:
+def test_a_date_time_survives_a_round_trip(moment: datetime) -> None:
     assert read_datetime(write_datetime(moment)) == moment
 
 
-def test_a_moment_is_written_in_utc_with_microseconds_and_z() -> None:
+def test_a_date_time_is_written_in_utc_with_microseconds_and_z() -> None:
     moment = datetime(2026, 11, 21, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1)))
     assert write_datetime(moment) == "2026-11-21T12:00:00.000005Z"
     assert write_datetime(datetime(900, 1, 1, tzinfo=UTC)) == "0900-01-01T00:00:00.000000Z"
@@ -32,18 +32,18 @@ def test_a_moment_is_written_in_utc_with_microseconds_and_z() -> None:
 @pytest.mark.parametrize(
     "value", ["2026-11-21", "2026-11-21T12:00:00", "yesterday", "", 5, None, "0001-01-01T00:00:00+14:00"]
 )
-def test_what_is_no_moment_is_refused(value: Any) -> None:
+def test_an_invalid_date_time_is_refused(value: Any) -> None:
     with pytest.raises(GraphQLError, match="DateTime is"):
         read_datetime(value)
 
 
 @pytest.mark.parametrize("value", [True, False, 1.5, "1", None, MAX_LONG + 1, -MAX_LONG - 1, 1e30, math.nan, -math.inf])
-def test_what_is_no_long_is_refused(value: Any) -> None:
+def test_an_invalid_long_is_refused(value: Any) -> None:
     with pytest.raises(GraphQLError, match="Long is"):
         read_long(value)
 
 
-def test_a_long_takes_whole_numbers_in_every_spelling_that_an_int_takes(api: Api) -> None:
+def test_a_long_accepts_whole_floats_like_an_int(api: Api) -> None:
     document = "query Q($n: Long!) { packs(filter: {sequenceAfter: $n}) { totalCount } }"
     for value in (4711, 4711.0, 0.0, -0.0):
         assert not api.run(document, n=value).errors
@@ -54,7 +54,7 @@ def test_a_long_takes_whole_numbers_in_every_spelling_that_an_int_takes(api: Api
 
 
 @pytest.mark.parametrize("value", ["/relative", "ftp://host/x", "http://", "http://[::1", "javascript:alert(1)", 5])
-def test_what_is_no_url_is_refused(value: Any) -> None:
+def test_an_invalid_url_is_refused(value: Any) -> None:
     with pytest.raises(GraphQLError, match="URL is"):
         read_url(value)
 
@@ -67,19 +67,19 @@ def test_what_is_no_url_is_refused(value: Any) -> None:
         'mutation B($value: Int) { putLocation(input: {name: "a", width: $value}) { userErrors { code } } }',
     ],
 )
-def test_an_int_is_a_whole_number_of_32_bits(api: Api, document: str, value: Any) -> None:
+def test_an_int_beyond_32_bits_or_with_a_fraction_is_refused(api: Api, document: str, value: Any) -> None:
     assert "invalid value" in api.error(document, value=value)["message"]
 
 
 @pytest.mark.parametrize("value", ["1.5", "true", '"1"', "9007199254740992"])
-def test_literals_are_held_to_the_same_rules(api: Api, value: str) -> None:
+def test_the_same_rules_apply_to_literals(api: Api, value: str) -> None:
     assert api.run(f"{{ packs(filter: {{sequenceAfter: {value}}}) {{ totalCount }} }}").errors
     assert api.run(f"{{ packs(first: {value}) {{ totalCount }} }}").errors
     assert not api.run("{ packs(filter: {sequenceAfter: 9007199254740991}) { totalCount } }").errors
 
 
 @pytest.mark.parametrize("value", [True, "0.5", float("nan"), float("inf")])
-def test_a_crop_is_made_of_finite_numbers(api: Api, value: Any) -> None:
+def test_a_crop_needs_finite_numbers(api: Api, value: Any) -> None:
     document = """mutation C($value: Float!) {
       setCrop(packId: "x", location: "main",
               crop: {topLeftX: $value, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}) { userErrors { code } } }"""

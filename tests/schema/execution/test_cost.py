@@ -1,4 +1,4 @@
-"""What operations cost, and what happens to who asks for too much."""
+"""The cost of operations, budgets, and refusals of expensive operations."""
 
 import asyncio
 import json
@@ -24,19 +24,19 @@ GRAPHQL = schema._schema
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: nothing is read."""
+    """SQLite is enough: these tests read no rows."""
 
 
 def cost(api: Api, document: str, **variables: Any) -> int:
     extensions = api.run(document, **variables).extensions
     assert extensions is not None
-    told: dict[str, int] = extensions["cost"]
-    assert told["maximum"] == 50_000
-    assert told["restoreRate"] == 20_000
-    taken = told["requested"] if told["requested"] <= told["maximum"] else 0
-    # Some of it may be back already.
-    assert 1_000_000 - taken <= told["available"] <= 1_000_000
-    return told["requested"]
+    price: dict[str, int] = extensions["cost"]
+    assert price["maximum"] == 50_000
+    assert price["restoreRate"] == 20_000
+    taken = price["requested"] if price["requested"] <= price["maximum"] else 0
+    # The budget may have been restored in part.
+    assert 1_000_000 - taken <= price["available"] <= 1_000_000
+    return price["requested"]
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def cost(api: Api, document: str, **variables: Any) -> int:
     [
         ("{ __typename }", 0),
         ("{ __schema { queryType { name } } }", 1),
-        # All packs are counted; the failures of one job by an index, and what packs have at locations once for all.
+        # `totalCount` of packs scans; failures of a job have an index; `packCount` scans once for all locations.
         ("{ packs { totalCount } }", 1 + SCAN),
         ("{ packs(first: 7) { totalCount nodes { id } } }", 1 + 7 + SCAN),
         ("{ jobs(first: 7) { nodes { failures { totalCount } } } }", 1 + 7 * (1 + 1 + 10)),
         ("{ locations(first: 7) { nodes { packCount } } }", 1 + 7 + SCAN),
-        # No index finds these.
+        # No index covers these filters.
         ('{ packs(filter: {nothingToShowAt: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
         ("{ packs(filter: {variantState: FAILED}) { nodes { id } } }", 1 + 20 + SCAN),
         ("{ packs(filter: {sequenceAfter: 5}) { nodes { id } } }", 1 + 20 + SCAN),
@@ -70,11 +70,11 @@ def cost(api: Api, document: str, **variables: Any) -> int:
         ('{ jobs(filter: {location: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
         ('{ jobs(filter: {since: "2026-01-01T00:00:00Z", kinds: [PURGE]}) { nodes { id } } }', 1 + 20 + SCAN),
         ('{ jobs(filter: {packId: "a", location: "main"}) { nodes { id } } }', 1 + 20 + SCAN),
-        # An index finds these.
+        # An index covers these filters.
         ('{ jobs(filter: {packId: "a", since: "2026-01-01T00:00:00Z"}) { nodes { id } } }', 1 + 20),
         ("{ jobs(states: null, filter: {states: null, kinds: null}) { nodes { id } } }", 1 + 20),
         ("{ jobs(filter: {}) { nodes { id } } }", 1 + 20),
-        # The work of each job is looked for by itself.
+        # The retries of each job are read separately.
         ("{ jobs(first: 3) { nodes { retrying(first: 5) { reason } } } }", 1 + 3 * (1 + 5 + SCAN)),
         ('mutation { regenerate(scope: {location: "main"}) { job { id } } }', 10 + 1 + SCAN),
         ('mutation { regenerate(scope: {tenant: "tenant:default"}) { job { id } } }', 10 + 1 + SCAN),
@@ -83,13 +83,13 @@ def cost(api: Api, document: str, **variables: Any) -> int:
             'mutation { planLocation(input: {name: "main"}) { plan { samples(first: 4) { before } } } }',
             10 + 1 + 4 * 100 + SCAN,
         ),
-        # Ten scalars cost as much as an object, a thousand characters too.
+        # Ten scalars cost as much as one object; so do a thousand characters.
         ("{ packs(first: 7) { nodes {" + " ".join(f"a{n}: id" for n in range(25)) + "} } }", 1 + 7 * 3),
         (
             '{ packs(first: 7) { nodes { location(name: "main") { picture { html(alt: "' + "x" * 5000 + '") } } } } }',
             1 + 7 * (1 + 1 + 6 + 1 + 5),
         ),
-        # Each format's source repeats what is said of it; each object the names that the client chose.
+        # The source of each format repeats `sizes`, and each object repeats the client's aliases.
         (
             '{ packs(first: 7) { nodes { location(name: "main") { picture(formats: [AVIF, WEBP], sizes: "'
             + "x" * 900
@@ -105,10 +105,10 @@ def cost(api: Api, document: str, **variables: Any) -> int:
             30 + 1,
         ),
         ('mutation { regenerate(scope: {packIds: ["a", "b", "c"]}) { job { id } } }', 30 + 1),
-        # What is left out is not paid for, and what stands twice is asked for once.
+        # Skipped fields cost nothing, and repeated fields cost once.
         ("{ packs(first: 7) { totalCount @skip(if: true) nodes { id } } }", 8),
         ("{ packs(first: 7) { nodes { id } } packs(first: 7) { nodes { locations { name } } } }", 1 + 7 * 11),
-        # Of what an id may stand for, the dearest counts.
+        # For a node, the most expensive fragment counts.
         (
             '{ node(id: "a") { ... on Pack { locations { name } } ... on Job { failures { nodes { code } } } } }',
             1 + max(10, 1 + 20),
@@ -123,7 +123,7 @@ def cost(api: Api, document: str, **variables: Any) -> int:
         ("{ packs(first: 7) { ... { nodes { ... on Node { id } } } } }", 8),
         ("{ packs(first: 7) { nodes { locations { name } } } }", 1 + 7 * (1 + 10)),
         ('{ packs(first: 7) { nodes { location(name: "main") { picture { src } } } } }', 1 + 7 * (1 + 1 + 6)),
-        # Each width in each format is worked out.
+        # Each width costs once per format.
         (
             "{ packs(first: 7) { nodes { locations { picture(widths: [1, 2, 3, 4, 5], formats: [AVIF, WEBP])"
             " { src } } } } }",
@@ -138,17 +138,17 @@ def cost(api: Api, document: str, **variables: Any) -> int:
         ('{ nodes(ids: ["a", "b", "c"]) { id ... on Pack { locations { name } } } }', 3 * 11),
         ("{ nodes(ids: []) { id } }", 0),
         ("mutation { createPack { pack { id } userErrors { code } } }", 12),
-        # No page is longer, and refusing that is the field's own.
+        # A page has at most 100 nodes; the field itself refuses a larger `first`.
         ("{ packs(first: 4000) { nodes { id } } }", 1 + 100),
         ("{ packs(first: -1) { nodes { id } } }", 1),
     ],
 )
-def test_pages_and_lists_multiply_what_they_hold(api: Api, document: str, expected: int) -> None:
+def test_the_cost_of_an_operation(api: Api, document: str, expected: int) -> None:
     assert cost(api, document) == expected
 
 
 def keys(arguments: Mapping[str, GraphQLArgument]) -> set[str]:
-    """Return the arguments of a field; of input objects their keys."""
+    """Return the arguments of a field; for an input object, its keys."""
     found = set()
     for name, argument in arguments.items():
         kind = get_named_type(argument.type)
@@ -156,7 +156,7 @@ def keys(arguments: Mapping[str, GraphQLArgument]) -> set[str]:
     return found
 
 
-def test_every_argument_of_a_listing_is_found_by_an_index_or_declared_to_scan() -> None:
+def test_every_argument_of_a_connection_is_declared_as_indexed_or_scanning() -> None:
     known = GRAPHQL.type_map
     for kind in (each for each in known.values() if isinstance(each, GraphQLObjectType)):
         for name, field in kind.fields.items():
@@ -176,7 +176,7 @@ def test_every_argument_of_a_listing_is_found_by_an_index_or_declared_to_scan() 
         assert name in type_.fields
 
 
-def test_an_argument_of_a_listing_that_is_not_declared_scans(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undeclared_argument_costs_as_much_as_a_scan(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INDEXED, ("Query", "jobs"), {})
     monkeypatch.setitem(SCANNING, ("Query", "jobs"), ())
     assert cost(api, '{ jobs(filter: {packId: "a"}) { nodes { id } } }') == 1 + 20 + SCAN
@@ -199,7 +199,7 @@ def test_an_argument_of_a_listing_that_is_not_declared_scans(api: Api, monkeypat
         ("purges", "purges_tenant_id_requested_at_id"),
     ],
 )
-def test_what_is_not_priced_as_a_scan_is_found_by_an_index(api: Api, asked: str, index: str) -> None:
+def test_a_listing_that_does_not_cost_a_scan_uses_an_index(api: Api, asked: str, index: str) -> None:
     seen: list[tuple[str, Any]] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -215,17 +215,17 @@ def test_what_is_not_priced_as_a_scan_is_found_by_an_index(api: Api, asked: str,
         plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {seen[0][0]}", seen[0][1]).all())
     assert index in plan
     assert "SCAN" not in plan
-    # A list finds few rows, which may be put in order; of others the index has the order.
+    # A list of values finds few rows, which may be sorted. In other cases the index provides the order.
     assert "=?" in index or "USE TEMP B-TREE FOR ORDER BY" not in plan
 
 
-def test_variables_count_as_what_they_stand_for(api: Api) -> None:
+def test_variables_cost_as_much_as_their_values(api: Api) -> None:
     document = "query Q($n: Int! = 5) { packs(first: $n) { nodes { id } } }"
     assert (cost(api, document), cost(api, document, n=9)) == (6, 10)
     assert cost(api, "query Q($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 30) == 30
 
 
-# What is asked for, with the place of each argument, and each argument's type and value.
+# Selections with the places of their arguments, and the type and value of each argument.
 SPELLED: list[tuple[str, dict[str, tuple[str, Any]]]] = [
     ("packs(first: {n}) {{ nodes {{ id }} }}", {"n": ("Int!", 9)}),
     ("packs(first: {n}) {{ totalCount nodes {{ locations {{ variants {{ id }} }} }} }}", {"n": ("Int!", 3)}),
@@ -256,7 +256,7 @@ SPELLED: list[tuple[str, dict[str, tuple[str, Any]]]] = [
 
 
 def literal(value: Any, enum: bool) -> str:
-    """Spell a value as a document does."""
+    """Write a value as a GraphQL literal."""
     if isinstance(value, dict):
         fields = (f"{name}: {literal(each, name == 'formats')}" for name, each in value.items())
         return "{" + ", ".join(fields) + "}"
@@ -266,7 +266,7 @@ def literal(value: Any, enum: bool) -> str:
 
 
 def coerced(value: Any) -> Any:
-    """Spell a variable in another way that means the same: a float for a whole number, one item for a list of one."""
+    """Write a variable in another form with the same meaning: 9.0 for 9, an item for a list of one."""
     if isinstance(value, dict):
         return {name: coerced(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -277,7 +277,7 @@ def coerced(value: Any) -> Any:
 @pytest.mark.parametrize("number", range(len(SPELLED)))
 @hypothesis.given(data=st.data())
 @hypothesis.settings(max_examples=10, deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
-def test_an_operation_costs_the_same_however_it_is_spelled(api: Api, number: int, data: st.DataObject) -> None:
+def test_the_form_of_an_operation_does_not_change_its_cost(api: Api, number: int, data: st.DataObject) -> None:
     template, arguments = SPELLED[number]
     plain = {name: literal(value, kind in ENUMS) for name, (kind, value) in arguments.items()}
     declared, places, variables = [], {}, {}
@@ -296,7 +296,7 @@ def test_an_operation_costs_the_same_however_it_is_spelled(api: Api, number: int
 
 
 ENUMS = ("[ImageFormat!]", "[JobState!]")
-# By type: what a default says that a variable overrides.
+# By type: a default that a variable overrides.
 OTHER: dict[str, Any] = {
     "Int!": 1,
     "String!": "x",
@@ -315,13 +315,13 @@ SHAPES = [
 ]
 
 
-def test_what_was_left_out_by_its_default_is_what_the_schema_says(api: Api) -> None:
+def test_an_absent_argument_costs_as_much_as_its_default(api: Api) -> None:
     assert cost(api, "{ packs { nodes { id } } }") == cost(api, "{ packs(first: 20) { nodes { id } } }")
     document = "query($n: Int! = 20) { packs(first: $n) { nodes { id } } }"
     assert cost(api, document) == cost(api, document, n=20.0) == 21
 
 
-def test_introspection_costs_by_how_much_it_tells(api: Api) -> None:
+def test_introspection_costs_in_proportion_to_its_size(api: Api) -> None:
     once = cost(api, "{ __schema { types { fields { name } } } }")
     assert once > 20
     again = " ".join(f"a{n}: __schema {{ types {{ fields {{ name }} }} }}" for n in range(5))
@@ -330,7 +330,7 @@ def test_introspection_costs_by_how_much_it_tells(api: Api) -> None:
     assert "51 aliases" in api.error(f"{{ __schema {{ {aliases} }} }}")["message"]
 
 
-def test_variables_that_do_not_fit_are_refused_before_anything_is_counted(api: Api) -> None:
+def test_invalid_variables_are_refused_before_the_cost_is_computed(api: Api) -> None:
     result = api.run("query($n: Int!) { packs(first: $n) { nodes { id } } }", n=1.5)
     assert result.data is None
     assert "cost" not in (result.extensions or {})
@@ -339,7 +339,7 @@ def test_variables_that_do_not_fit_are_refused_before_anything_is_counted(api: A
     assert len(flood.errors) <= 51
 
 
-def test_documents_that_are_refused_are_paid_for(api: Api) -> None:
+def test_refused_documents_are_charged_to_the_budget(api: Api) -> None:
     budgets = Budgets(Settings(query_budget=3000, query_budget_per_second=1), clock=lambda: 0)
 
     def run(document: str) -> Any:
@@ -348,7 +348,7 @@ def test_documents_that_are_refused_are_paid_for(api: Api) -> None:
         return result.errors, context.retry_after_seconds
 
     paid = 0
-    # Of fields that there are not, dearer than any operation may be, and of no syntax.
+    # Unknown fields, an operation above the limit, and a syntax error.
     dear = "{ " + " ".join(f"a{n}: packs(first: 100) {{ nodes {{ id }} }}" for n in range(40)) + "}"
     for document in ("{ " + "wrong " * 600 + "}", dear, "{ packs(" + "x" * 30_000):
         errors, wait = run(document)
@@ -359,11 +359,11 @@ def test_documents_that_are_refused_are_paid_for(api: Api) -> None:
     assert (errors[0].extensions["code"], wait) == ("LIMIT", paid - 3000)
 
 
-def test_the_page_that_a_site_is_built_from_is_far_within_the_limit(api: Api) -> None:
+def test_a_query_for_a_full_page_costs_at_most_half_the_limit(api: Api) -> None:
     assert cost(api, PAGE) <= 25_000
 
 
-def test_what_costs_too_much_is_not_begun(api: Api) -> None:
+def test_an_operation_above_the_limit_is_not_executed(api: Api) -> None:
     deep = '{ packs(first: 100) { nodes { locations { pack { location(name: "main") { pack { id } } } } } } }'
     assert cost(api, deep) == 1 + 100 * (1 + 10 * 4)
     wide = "{ packs(first: 100) { nodes { locations { pack { locations { pack { locations { name } } } } } } } }"
@@ -373,7 +373,7 @@ def test_what_costs_too_much_is_not_begun(api: Api) -> None:
     assert "path" not in error
 
 
-def test_a_budget_empties_and_comes_back_with_time() -> None:
+def test_a_budget_is_used_up_and_restored_over_time() -> None:
     now = [0.0]
     budgets = Budgets(Settings(query_budget=100, query_budget_per_second=10), clock=lambda: now[0])
     assert budgets.take("films", "ann", 70) == 0
@@ -387,19 +387,19 @@ def test_a_budget_empties_and_comes_back_with_time() -> None:
     assert budgets.available("films", "ann") == 100
 
 
-def test_no_operation_may_cost_more_than_a_whole_budget() -> None:
+def test_an_operation_may_cost_at_most_a_whole_budget() -> None:
     assert Budgets(Settings(query_budget=100)).largest == 100
 
 
-def test_the_budgets_of_many_users_take_no_more_room_than_allowed() -> None:
+def test_budgets_of_many_users_use_bounded_memory() -> None:
     budgets = Budgets(Settings(), clock=lambda: 0)
     budgets.take("films", "first", 10)
     for number in range(MAX_BUDGETS):
         budgets.take("films", f"user {number}", 10)
-    # Forgotten, so it is whole again; the last is not.
+    # The first budget was dropped, so it is full again. The last one is kept.
     assert budgets.available("films", "first") == 1_000_000
     assert budgets.available("films", f"user {MAX_BUDGETS - 1}") == 999_990
 
 
-def test_a_context_without_budgets_has_its_own(api: Api) -> None:
+def test_a_context_without_budgets_gets_its_own(api: Api) -> None:
     assert Context(api.caller).budgets.available("default", "tester") == 1_000_000

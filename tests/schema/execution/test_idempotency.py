@@ -1,4 +1,4 @@
-"""A call with an idempotency key happens once, however often and however closely together it comes."""
+"""Calls with the same idempotency key happen once, even at the same time."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -79,7 +79,7 @@ def mutations() -> dict[str, GraphQLField]:
     return fields
 
 
-def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playground: Playground) -> None:
+def test_a_repeated_call_gets_the_same_response_and_changes_nothing(api: Api, playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     upload_id = playground.upload(jpeg(photo(20, 10)))
     calls: list[tuple[str, dict[str, Any]]] = [
@@ -111,10 +111,10 @@ def test_the_same_call_is_answered_the_same_and_changes_nothing(api: Api, playgr
     for number, (document, variables) in enumerate(calls):
         first = api.payload(document, key=f"key {number}", **variables)
         assert api.payload(document, key=f"key {number}", **variables) == first
-    assert api.data(COUNT)["packs"]["totalCount"] == 2, "three were made, one was deleted"
+    assert api.data(COUNT)["packs"]["totalCount"] == 2, "three packs were created and one was deleted"
 
 
-def test_an_upload_answered_again_still_takes_its_bytes(api: Api, playground: Playground) -> None:
+def test_a_repeated_upload_has_the_same_url_and_fields(api: Api, playground: Playground) -> None:
     variables = {"input": {"mediaType": "image/jpeg", "bytes": 10}}
     first, again = (api.payload(UPLOAD, key="k", **variables)["upload"] for _ in range(2))
     assert first == again
@@ -122,13 +122,13 @@ def test_an_upload_answered_again_still_takes_its_bytes(api: Api, playground: Pl
     assert other["fields"] != first["fields"]
 
 
-def test_a_replay_shows_its_objects_as_they_are_now(api: Api) -> None:
+def test_a_repeated_call_shows_the_current_state_of_its_objects(api: Api) -> None:
     api.payload(PUT, key="k", width=10)
     api.payload(PUT, key="l", width=20)
     assert api.payload(PUT, key="k", width=10)["location"] == {"id": "location:thumb", "version": 2, "width": 20}
 
 
-def test_another_call_with_the_same_key_is_refused(api: Api) -> None:
+def test_a_different_call_with_the_same_key_is_refused(api: Api) -> None:
     api.payload(CREATE, key="k", input={"externalId": "a"})
     for document, variables in ((CREATE, {"input": {"externalId": "b"}}), (CREATE, {}), (PUT, {"width": 5})):
         (payload,) = api.data(document, key="k", **variables).values()
@@ -137,7 +137,7 @@ def test_another_call_with_the_same_key_is_refused(api: Api) -> None:
     assert api.data(COUNT)["packs"]["totalCount"] == 1
 
 
-def test_a_refusal_is_not_kept(api: Api) -> None:
+def test_a_refused_call_can_be_repeated_with_the_same_key(api: Api) -> None:
     taken = api.payload(CREATE, input={"externalId": "a"})["pack"]["id"]
     (payload,) = api.data(CREATE, key="k", input={"externalId": "a"}).values()
     assert [error["code"] for error in payload["userErrors"]] == ["TAKEN"]
@@ -146,13 +146,13 @@ def test_a_refusal_is_not_kept(api: Api) -> None:
     assert api.payload(CREATE, key="k", input={"externalId": "a"})["pack"]["id"] != taken
 
 
-def test_keys_of_different_people_do_not_meet(api: Api, playground: Playground) -> None:
+def test_idempotency_keys_of_different_callers_are_independent(api: Api, playground: Playground) -> None:
     first = api.payload(CREATE, key="k", input={})["pack"]["id"]
-    api.caller = Caller(playground.site, playground.doorbell, TENANT, "somebody else", "http://test")
+    api.caller = Caller(playground.site, playground.doorbell, TENANT, "another user", "http://test")
     assert api.payload(CREATE, key="k", input={})["pack"]["id"] != first
 
 
-def test_a_key_is_free_again_after_a_day(api: Api, playground: Playground) -> None:
+def test_an_idempotency_key_expires_after_a_day(api: Api, playground: Playground) -> None:
     first = api.payload(CREATE, key="k", input={})["pack"]["id"]
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(idempotency_answers).values(expires_at=tx.now - timedelta(seconds=1)))
@@ -165,13 +165,13 @@ def test_a_key_is_free_again_after_a_day(api: Api, playground: Playground) -> No
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256])
-def test_a_key_has_a_length(api: Api, key: str) -> None:
+def test_an_idempotency_key_has_a_length_limit(api: Api, key: str) -> None:
     (payload,) = api.data(CREATE, key=key, input={}).values()
     assert [error["code"] for error in payload["userErrors"]] == ["INVALID"]
     assert api.data(COUNT)["packs"]["totalCount"] == 0
 
 
-def test_calls_at_the_same_time_are_one(api: Api) -> None:
+def test_simultaneous_calls_with_one_key_happen_once(api: Api) -> None:
     def call(number: int) -> str:
         payload = api.payload(CREATE, key=f"key {number % 3}", input={"externalId": f"pack {number % 3}"})
         found: str = payload["pack"]["id"]
@@ -192,13 +192,13 @@ def test_an_absent_variable_and_a_null_are_different_calls(api: Api, playground:
     assert [error["code"] for error in payload["userErrors"]] == ["IDEMPOTENCY_MISMATCH"]
 
 
-def test_a_field_that_stands_twice_is_one_call(api: Api) -> None:
+def test_a_mutation_field_that_is_selected_twice_happens_once(api: Api) -> None:
     document = """mutation { a: createPack(input: {externalId: "x"}, idempotencyKey: "k") { pack { id } }
       a: createPack(input: {externalId: "x"}, idempotencyKey: "k") { userErrors { code } } }"""
     assert api.payload(document)["pack"] is not None
 
 
-def test_an_upload_that_is_swept_by_now_is_said_to_be_gone(api: Api, playground: Playground) -> None:
+def test_a_repeated_call_for_a_deleted_upload_gives_not_found(api: Api, playground: Playground) -> None:
     variables = {"input": {"mediaType": "image/jpeg", "bytes": 10}}
     api.payload(UPLOAD, key="k", **variables)
     with playground.site.catalog.write(TENANT) as tx:

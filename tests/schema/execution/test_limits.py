@@ -1,4 +1,4 @@
-"""Documents that ask for too much are refused before anything is run."""
+"""Documents above a limit are refused before anything is executed."""
 
 import asyncio
 import time
@@ -14,41 +14,41 @@ from tests.schema.api import Api
 
 
 def nested(levels: int) -> str:
-    """Return a query that many levels deep, a leaf included."""
+    """Return a query with so many levels, including a leaf."""
     inside = "id"
     for number in reversed(range(levels - 3)):
         inside = ("pack" if number % 2 else 'location(name: "main")') + f" {{ {inside} }}"
     return f"{{ packs {{ nodes {{ {inside} }} }} }}"
 
 
-def test_fifteen_levels_are_allowed_and_sixteen_are_not(api: Api) -> None:
+def test_at_most_15_levels_are_allowed(api: Api) -> None:
     assert api.run(nested(15)).errors is None
     error = api.error(nested(16))
     assert error["extensions"]["code"] == "LIMIT"
     assert "16 levels" in error["message"]
 
 
-def test_fifty_aliases_are_allowed_and_more_are_not(api: Api) -> None:
+def test_at_most_50_aliases_are_allowed(api: Api) -> None:
     assert api.run("{" + " ".join(f"a{n}: __typename" for n in range(50)) + "}").errors is None
     assert "51 aliases" in api.error("{" + " ".join(f"a{n}: __typename" for n in range(51)) + "}")["message"]
     shared = "fragment F on Query { " + " ".join(f"a{n}: __typename" for n in range(26)) + " } { ...F ...F }"
     assert "52 aliases" in api.error(shared)["message"]
 
 
-def test_five_thousand_tokens_are_allowed_and_more_are_not(api: Api) -> None:
-    # Refused by the field, so the document itself was not.
+def test_at_most_5000_tokens_are_allowed(api: Api) -> None:
+    # The refusal comes from the field, so the document was accepted.
     assert api.error("{ nodes(ids: [" + " 1" * 4980 + "]) { id } }")["path"] == ["nodes"]
     assert "5000 tokens" in api.error("{ nodes(ids: [" + " 1" * 5000 + "]) { id } }")["message"]
 
 
-def test_a_field_may_be_asked_for_two_hundred_times_more_and_no_more(api: Api) -> None:
+def test_a_field_may_be_repeated_at_most_200_times(api: Api) -> None:
     assert api.run("{" + " packs { totalCount }" * 101 + "}").errors is None
     assert "200 times" in api.error("{" + " packs { totalCount }" * 102 + "}")["message"]
     shared = " ".join(f"fragment F{n} on Query {{ packs {{ totalCount }} }}" for n in range(102))
     assert "200 times" in api.error("{" + " ".join(f"...F{n}" for n in range(102)) + "}" + shared)["message"]
 
 
-def test_fragments_are_counted_where_they_are_spread(api: Api) -> None:
+def test_fields_of_a_fragment_count_at_each_spread(api: Api) -> None:
     twice = "a: locations {{ pack {{ ...F{0} }} }} b: locations {{ pack {{ ...F{0} }} }}"
     levels = [f"fragment F{n} on Pack {{ {twice.format(n + 1)} }}" for n in range(12)]
     document = "{ packs { nodes { ...F0 } } } " + " ".join(levels) + " fragment F12 on Pack { id }"
@@ -69,14 +69,14 @@ def test_fragments_are_counted_where_they_are_spread(api: Api) -> None:
         '{ nodes(ids: "' + '"' * 3000,
     ],
 )
-def test_documents_made_to_hurt_are_answered_at_once(api: Api, document: str) -> None:
+def test_malicious_documents_are_answered_quickly(api: Api, document: str) -> None:
     began = time.monotonic()
     api.run(document)
-    # Generous: what it guards against takes years.
+    # Without the limits these documents would take years.
     assert time.monotonic() - began < 5
 
 
-def test_so_many_fragments_are_allowed_and_more_are_not(api: Api) -> None:
+def test_at_most_200_fragments_are_allowed(api: Api) -> None:
     def document(number: int) -> str:
         spread = " ".join(f"...F{n}" for n in range(number))
         return f"{{ {spread} }} " + " ".join(f"fragment F{n} on Query {{ __typename }}" for n in range(number))
@@ -85,7 +85,7 @@ def test_so_many_fragments_are_allowed_and_more_are_not(api: Api) -> None:
     assert "200 fragments" in api.error(document(201))["message"]
 
 
-def test_variables_are_an_object_of_so_many_values_and_no_more(api: Api) -> None:
+def test_variables_must_be_an_object_with_a_bounded_number_of_values(api: Api) -> None:
     assert api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 19_000)["path"] == ["nodes"]
     error = api.error("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", ids=["a"] * 20_000)
     assert (error["extensions"], "path" in error) == ({"code": "LIMIT"}, False)
@@ -97,25 +97,25 @@ def test_variables_are_an_object_of_so_many_values_and_no_more(api: Api) -> None
         (refused,) = result.errors or []
         assert result.data is None
         assert refused.extensions is not None
-        # Of an empty list nobody can tell that it is one.
+        # An empty list cannot be told apart from empty variables.
         assert refused.extensions["code"] == "INVALID"
 
 
-def test_documents_in_use_take_no_more_room_than_allowed() -> None:
+def test_cached_documents_use_bounded_memory() -> None:
     kept = Documents(max_tokens=100)
     texts = [f"{{ {' '.join(f'a{number}: id' for _ in range(8))} }}" for number in range(10)]
     first = kept.parse(texts[0])
-    assert kept.parse(texts[0]) is first, "it is parsed once while it is in use"
+    assert kept.parse(texts[0]) is first, "a recent document is parsed once"
     for text in texts[1:]:
         kept.parse(text)
     assert kept._tokens <= 100
     assert kept.parse(texts[0]) is not first
     large = "{ " + "id " * 500 + "}"
-    assert kept.parse(large) is kept.parse(large), "the newest is kept in any case"
+    assert kept.parse(large) is kept.parse(large), "the newest document is always kept"
     assert len(kept._entries) == 1
 
 
-def test_texts_that_no_database_keeps_are_refused(api: Api) -> None:
+def test_texts_that_a_database_cannot_store_are_refused(api: Api) -> None:
     document = "query P($by: PackBy!) { pack(by: $by) { id } }"
     for text in ("a\x00b", "\ud800"):
         assert api.error(document, by={"externalId": text})["extensions"] == {"code": "INVALID"}
@@ -123,6 +123,6 @@ def test_texts_that_no_database_keeps_are_refused(api: Api) -> None:
     assert api.data(document, by={"externalId": "💥"}) == {"pack": None}
 
 
-def test_introspection_as_tools_send_it_is_within_the_limits(api: Api) -> None:
+def test_the_usual_introspection_query_is_within_the_limits(api: Api) -> None:
     options = {"input_value_deprecation": True, "schema_description": True, "directive_is_repeatable": True}
     assert api.run(get_introspection_query(descriptions=True, **options)).errors is None

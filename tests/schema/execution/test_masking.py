@@ -1,4 +1,4 @@
-"""Bugs reach the client as an id, and the log with the traceback."""
+"""A fault gives the client an error id, and the log has the traceback with that id."""
 
 import logging
 import re
@@ -13,7 +13,7 @@ def _break(*_: object, **__: object) -> None:
     raise RuntimeError("secret detail")
 
 
-def test_a_bug_in_a_query_is_an_id_that_the_log_carries(
+def test_a_fault_in_a_query_gives_an_error_id_that_the_log_contains(
     api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(packs, "list_packs", _break)
@@ -29,7 +29,7 @@ def test_a_bug_in_a_query_is_an_id_that_the_log_carries(
     assert "Traceback" in caplog.text
 
 
-def test_a_bug_in_a_mutation_nulls_its_payload_alone(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_a_mutation_nulls_only_its_payload(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packs, "delete_pack", _break)
     result = api.run(
         """mutation { deletePack(id: "x") { userErrors { code } }
@@ -50,7 +50,7 @@ def test_a_bug_in_a_mutation_nulls_its_payload_alone(api: Api, monkeypatch: pyte
         "query A($a: Int!) { packs(first: $a) { totalCount } }",
     ],
 )
-def test_a_clients_own_mistake_is_told_and_not_logged(
+def test_a_clients_mistake_is_answered_and_not_logged(
     api: Api, document: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG, logger="strawberry"), caplog.at_level(logging.INFO):

@@ -1,4 +1,4 @@
-"""What tokens with one scope see, on every path of the schema."""
+"""The fields that a token with one scope can read, on every path of the schema."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -29,7 +29,7 @@ ERRORS = (
     "Taken: code message field expected got",
     "VersionConflict: code message field expected got currentVersion",
 )
-# What conflicts point at.
+# Objects that a version conflict can contain.
 NODES = (
     "Tenant: id version name",
     "ImageLocation: id version name",
@@ -50,7 +50,7 @@ PLAN = (
 )
 VIEWER = ("Viewer: subject scopes expiresAt epoch",)
 COMMON = (*VIEWER, *ERRORS, *PLAN, *NODES)
-# By scope: every leaf that a token with that scope alone can reach, whatever it asks.
+# By scope: every leaf that a token with only that scope can read.
 EXPECTED: dict[Scope, tuple[str, ...]] = {
     Scope.LOCATIONS_WRITE: (*COMMON, "DeleteLocationPayload: deletedId deletedName"),
     Scope.PACKS_WRITE: (*COMMON, "DeletePackPayload: deletedId", "WebhookPayload: secret"),
@@ -62,11 +62,11 @@ EXPECTED: dict[Scope, tuple[str, ...]] = {
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about who asks."""
+    """SQLite is enough: these tests are about scopes."""
 
 
 def required(field: GraphQLField) -> Scope | None:
-    """Return the scope that the SDL says a field needs."""
+    """Return the scope that a field requires according to the SDL."""
     for directive in field.ast_node.directives or () if field.ast_node else ():
         if directive.name.value == "requires":
             (argument,) = directive.arguments or ()
@@ -76,7 +76,7 @@ def required(field: GraphQLField) -> Scope | None:
 
 
 def reachable(held: Scope) -> dict[str, set[str]]:
-    """Return the leaves by type that some path of fields leads to, none of which needs another scope."""
+    """Return by type the leaves that a caller with only one scope can reach."""
     found: dict[str, set[str]] = {}
     roots = (SDL.query_type, SDL.mutation_type, SDL.subscription_type)
     waiting: list[Any] = [root for root in roots if root is not None]
@@ -98,23 +98,23 @@ def reachable(held: Scope) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("scope", list(EXPECTED))
-def test_a_token_with_one_scope_reaches_what_is_declared_and_no_more(scope: Scope) -> None:
+def test_a_token_with_one_scope_reaches_exactly_the_declared_fields(scope: Scope) -> None:
     expected = {kind: set(fields.split()) for kind, fields in (line.split(": ") for line in EXPECTED[scope])}
     assert reachable(scope) == expected
 
 
-def test_every_scope_has_an_expectation() -> None:
+def test_every_scope_has_declared_fields() -> None:
     assert {*EXPECTED, Scope.READ} == set(Scope)
 
 
 def closed_fields() -> Iterator[tuple[str, str]]:
-    """Yield type and name of every field that the SDL says needs `read`."""
+    """Yield type and name of each field that requires `read` according to the SDL."""
     for kind in SDL.type_map.values():
         if isinstance(kind, GraphQLObjectType):
             yield from ((kind.name, name) for name, field in kind.fields.items() if required(field) is Scope.READ)
 
 
-def test_what_the_schema_says_needs_read_is_refused_before_it_is_looked_at(api: Api) -> None:
+def test_a_field_that_requires_read_is_refused_before_it_is_resolved(api: Api) -> None:
     caller = replace(api.caller, scopes=frozenset(Scope) - {Scope.READ})
     info: Any = SimpleNamespace(context=SimpleNamespace(caller=caller))
     roots = ("Query", "Mutation", "Subscription")
@@ -157,7 +157,7 @@ SECRETS = (
 
 
 def asked(pack_id: str) -> dict[str, tuple[Scope, str]]:
-    """Return by name what is asked for: with which scope, and how it begins."""
+    """Return by name the scope and the beginning of an operation."""
     pack, locations = Scope.PACKS_WRITE, Scope.LOCATIONS_WRITE
     crop = "{topLeftX: 0, topLeftY: 0, bottomRightX: 0.5, bottomRightY: 1}"
     return {
@@ -177,22 +177,22 @@ def asked(pack_id: str) -> dict[str, tuple[Scope, str]]:
     }
 
 
-def test_a_writer_sees_its_own_call_and_nothing_of_what_others_wrote(api: Api) -> None:
+def test_a_token_without_read_sees_only_the_result_of_its_own_call(api: Api) -> None:
     api.playground.location("thumb", width=20, height=10, label="secret label")
     pack_id = api.playground.pack(picture=jpeg(photo(60, 40)), external_id="secret film")
-    everybody, calls = api.caller, asked(pack_id)
+    all_scopes, calls = api.caller, asked(pack_id)
     for name, selection in SECRETS:
         scope, beginning = calls[name]
-        api.caller = replace(everybody, scopes=frozenset({scope}))
+        api.caller = replace(all_scopes, scopes=frozenset({scope}))
         result = api.run(f"{beginning} {{ {selection} }} }}")
         assert result.errors, (name, selection)
         assert {(error.extensions or {})["code"] for error in result.errors} == {"FORBIDDEN"}
         assert "secret" not in str(result.data)
         assert "http" not in str(result.data)
-        # With `read` besides it is answered.
-        api.caller = replace(everybody, scopes=frozenset({scope, Scope.READ}))
+        # With `read` in addition the selection is allowed.
+        api.caller = replace(all_scopes, scopes=frozenset({scope, Scope.READ}))
         assert api.run(f"{beginning} {{ {selection} }} }}").errors is None
-    api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE}))
+    api.caller = replace(all_scopes, scopes=frozenset({Scope.PACKS_WRITE}))
     changed = api.data(f"{calls['updatePack'][1]} {{ {SEES_PACK} }} }}")["updatePack"]
     assert (changed["userErrors"], changed["pack"]["id"]) == ([], pack_id)
     conflict = api.data(
@@ -201,17 +201,17 @@ def test_a_writer_sees_its_own_call_and_nothing_of_what_others_wrote(api: Api) -
     assert conflict["updatePack"]["userErrors"] == [{"current": {"id": pack_id}}]
 
 
-def test_an_address_is_told_of_packs_only_by_who_may_read_them(api: Api) -> None:
+def test_a_webhook_for_pack_events_requires_the_scope_read(api: Api) -> None:
     create = """mutation { createWebhook(url: "https://hooks.example/", events: ["pack.changed"]) {
         webhook { id } secret userErrors { code expected } } }"""
     rotate = """mutation($id: ID!) { rotateWebhookSecret(id: $id) { secret userErrors { code expected } } }"""
-    everybody = api.caller
-    api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE}))
+    all_scopes = api.caller
+    api.caller = replace(all_scopes, scopes=frozenset({Scope.PACKS_WRITE}))
     refused = api.data(create)["createWebhook"]
     forbidden = {"secret": None, "userErrors": [{"code": "FORBIDDEN", "expected": "read"}]}
     assert refused == {"webhook": None} | forbidden
-    api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE, Scope.READ}))
+    api.caller = replace(all_scopes, scopes=frozenset({Scope.PACKS_WRITE, Scope.READ}))
     created = api.data(create)["createWebhook"]
     assert created["secret"]
-    api.caller = replace(everybody, scopes=frozenset({Scope.PACKS_WRITE}))
+    api.caller = replace(all_scopes, scopes=frozenset({Scope.PACKS_WRITE}))
     assert api.data(rotate, id=created["webhook"]["id"])["rotateWebhookSecret"] == forbidden

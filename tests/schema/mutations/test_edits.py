@@ -1,4 +1,4 @@
-"""Editing packs, pack locations and locations: what is sent changes, what is absent stays, null clears."""
+"""Edits of packs, pack locations and locations: absent fields stay, and null clears a field."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -24,8 +24,8 @@ DELETE_PACK = f"""mutation Delete($id: ID!, $expectedVersion: Int) {{
   deletePack(id: $id, expectedVersion: $expectedVersion) {{ deletedId {USER_ERRORS} }} }}"""
 EDIT = f"""mutation Edit($pack: ID!, $location: String!, $input: PackLocationInput!, $expectedVersion: Int) {{
   updatePackLocation(packId: $pack, location: $location, input: $input, expectedVersion: $expectedVersion) {{
-    packLocation {{ {{SLOT}} }} pack {{ version }} job {{ id }} {USER_ERRORS} }} }}""".replace(
-    "{SLOT}",
+    packLocation {{ {{FIELDS}} }} pack {{ version }} job {{ id }} {USER_ERRORS} }} }}""".replace(
+    "{FIELDS}",
     "crop { topLeftX bottomRightX } focus { x y } resizeGravity useResizeIncludeAll effective { resizeGravityFrom }",
 )
 EDITS = f"""mutation Edits($pack: ID!, $inputs: [PackLocationPatch!]!) {{
@@ -53,7 +53,7 @@ def ids(api: Api, **filter: Any) -> set[str]:
     return {node["id"] for node in api.data(LISTED, filter=filter)["packs"]["nodes"]}
 
 
-def test_a_pack_changes_where_something_was_sent(api: Api, playground: Playground) -> None:
+def test_an_update_of_a_pack_changes_only_the_given_fields(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     pack_id = playground.pack(asset_id=7, external_id="a")
     changed = api.payload(UPDATE_PACK, id=pack_id, input={"mainLocation": "cover", "resizeGravity": "NORTH"})
@@ -64,10 +64,10 @@ def test_a_pack_changes_where_something_was_sent(api: Api, playground: Playgroun
     assert (cleared["pack"]["externalId"], cleared["pack"]["mainLocation"]) == (None, None)
     assert cleared["pack"]["resizeGravity"] == "NORTH"
     renamed = api.payload(UPDATE_PACK, id=pack_id, input={"assetId": 8})
-    assert renamed["job"] is None, "no picture looks different"
+    assert renamed["job"] is None, "no variant changes"
 
 
-def test_a_pack_cannot_take_what_another_has_or_what_there_is_not(api: Api, playground: Playground) -> None:
+def test_an_update_of_a_pack_refuses_ids_in_use_and_unknown_locations(api: Api, playground: Playground) -> None:
     other, pack_id = playground.pack(asset_id=7), playground.pack()
     taken = api.refusal(UPDATE_PACK, id=pack_id, input={"assetId": 7})
     assert (taken["code"], taken["field"], taken["existing"]["id"]) == ("TAKEN", ["input", "assetId"], other)
@@ -110,7 +110,7 @@ def test_a_pack_can_be_deleted_while_it_is_rendered(
     assert api.data(PACK, id=pack_id)["pack"] is None
 
 
-def test_a_pack_location_changes_where_something_was_sent(api: Api, playground: Playground) -> None:
+def test_an_update_of_a_pack_location_changes_only_the_given_fields(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     change = {"crop": crop(0.1, 0, 0.9, 1), "focus": {"x": 0.3, "y": 0.2}, "resizeGravity": "FOCUS"}
     edited = api.payload(EDIT, pack=pack_id, location="main", input=change)
@@ -141,7 +141,7 @@ def test_a_pack_location_changes_where_something_was_sent(api: Api, playground: 
         ({"focus": {"x": 0.5, "y": -0.1}}, ["input", "focus", "y"]),
     ],
 )
-def test_what_lies_off_the_picture_is_refused(
+def test_a_crop_or_focus_outside_the_image_is_refused(
     api: Api, playground: Playground, change: dict[str, Any], field: list[str]
 ) -> None:
     pack_id = playground.pack()
@@ -149,7 +149,7 @@ def test_what_lies_off_the_picture_is_refused(
     assert (refused["code"], refused["field"]) == ("INVALID", field)
 
 
-def test_several_locations_change_together_or_not_at_all(api: Api, playground: Playground) -> None:
+def test_an_update_of_several_pack_locations_is_atomic(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     pack_id = playground.pack()
     version = api.data(PACK, id=pack_id)["pack"]["version"]
@@ -171,7 +171,7 @@ def test_several_locations_change_together_or_not_at_all(api: Api, playground: P
     ]
 
 
-def test_an_original_is_taken_away_and_its_crop_stays(api: Api, playground: Playground) -> None:
+def test_removing_an_original_keeps_its_crop(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     pack_id = playground.pack()
     playground.show(pack_id, "cover", photo(30, 20, seed=3))
@@ -183,7 +183,7 @@ def test_an_original_is_taken_away_and_its_crop_stays(api: Api, playground: Play
     assert api.refusal(REMOVE, pack=pack_id, location="nowhere")["code"] == "NOT_FOUND"
 
 
-def test_a_location_in_use_needs_force_and_says_by_whom(api: Api, playground: Playground) -> None:
+def test_deleting_a_location_in_use_needs_force_and_names_the_uses(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     playground.location("tall", width=10, height=30, fallback="cover")
     pack_id = playground.pack()
@@ -213,7 +213,9 @@ def test_a_location_in_use_needs_force_and_says_by_whom(api: Api, playground: Pl
     assert ids(api, variantState="PENDING") == set()
 
 
-def test_an_unused_location_is_deleted_without_force_and_main_never(api: Api, playground: Playground) -> None:
+def test_an_unused_location_is_deleted_without_force_and_main_cannot_be_deleted(
+    api: Api, playground: Playground
+) -> None:
     playground.location("cover", width=20, height=30)
     assert api.payload(DELETE_LOCATION, name="cover")["job"] is None
     assert api.refusal(DELETE_LOCATION, name="cover")["code"] == "NOT_FOUND"
@@ -231,19 +233,19 @@ def test_an_unused_location_is_deleted_without_force_and_main_never(api: Api, pl
     ],
     ids=lambda values: next(iter(values)),
 )
-def test_a_location_is_in_use_where_something_is_set_and_not_where_packs_were_rendered_anew(
+def test_overrides_make_a_location_used_and_refreshed_variants_do_not(
     api: Api, playground: Playground, values: dict[str, Any]
 ) -> None:
     for name in ("cover", "tall"):
         playground.location(name, width=20, height=30, fallback="main")
     pack_id, other = playground.pack(), playground.pack(picture=photo(20, 30, seed=4))
     api.payload(EDIT, pack=pack_id, location="cover", input=values)
-    # Set and taken back: nothing is set there any more.
+    # The override was set and removed again.
     api.payload(EDIT, pack=pack_id, location="tall", input=values)
     api.payload(EDIT, pack=pack_id, location="tall", input=dict.fromkeys(values))
     playground.run_jobs()
-    anew = job_resolvers.RegenerateMode.REFRESH
-    job = job_resolvers.regenerate_packs(playground.caller, [pack_id, other], Priority.BULK, anew)
+    refresh = job_resolvers.RegenerateMode.REFRESH
+    job = job_resolvers.regenerate_packs(playground.caller, [pack_id, other], Priority.BULK, refresh)
     playground.run_jobs()
     assert playground.job(job).state is JobState.SUCCEEDED
     refused = api.refusal(DELETE_LOCATION, name="cover")
@@ -269,13 +271,13 @@ def test_a_rendition_is_added_once(api: Api, playground: Playground) -> None:
 def test_a_rendition_is_added_to_a_location_without_a_size(api: Api, playground: Playground) -> None:
     added = api.payload(ADD, location="main", rendition={"width": 15})["location"]["renditions"]
     assert [(r["width"], r["dpr"]) for r in added] == [(None, 1), (None, 2), (15, 1)]
-    assert len(playground.planned(playground.pack())) == 3 * 3 - 3, "a picture cannot be had at twice its own size"
+    assert len(playground.planned(playground.pack())) == 3 * 3 - 3, "an original is not enlarged to 2x"
     playground.location("main", width=300)
     refused = api.refusal(ADD, location="main", rendition={"dpr": 3})
     assert (refused["code"], refused["field"]) == ("INVALID", ["rendition", "width"])
 
 
-def test_packs_with_nothing_to_show_are_found_with_fallbacks_counted(api: Api, playground: Playground) -> None:
+def test_packs_with_nothing_to_show_are_found_after_applying_fallbacks(api: Api, playground: Playground) -> None:
     playground.location("cover", width=20, height=30)
     playground.location("tall", width=10, height=30, fallback="cover")
     empty = playground.pack(at="main")
@@ -290,7 +292,7 @@ def test_packs_with_nothing_to_show_are_found_with_fallbacks_counted(api: Api, p
     assert unknown["extensions"]["code"] == "NOT_FOUND"
 
 
-def test_packs_are_found_by_how_their_variants_stand(api: Api, playground: Playground) -> None:
+def test_packs_can_be_filtered_by_the_state_of_their_variants(api: Api, playground: Playground) -> None:
     ready = playground.pack(picture=photo(20, 10))
     playground.run_jobs()
     broken = playground.pack(picture=photo(20, 10, seed=2))
@@ -306,7 +308,7 @@ def test_packs_are_found_by_how_their_variants_stand(api: Api, playground: Playg
     assert ids(api, variantState="PENDING") == {waiting}
 
 
-def test_an_undefined_crop_changes_nothing(api: Api, playground: Playground) -> None:
+def test_an_absent_crop_variable_changes_nothing(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     api.payload(EDIT, pack=pack_id, location="main", input={"crop": crop(0.1, 0, 1, 1)})
     document = """mutation($pack: ID!, $crop: CropInput) {
@@ -315,15 +317,15 @@ def test_an_undefined_crop_changes_nothing(api: Api, playground: Playground) -> 
     assert playground.snapshot(pack_id).pack_location("main").crop == Crop(0.1, 0, 1, 1)
 
 
-def test_a_tenant_changes_where_something_was_sent_and_its_pictures_follow(api: Api, playground: Playground) -> None:
+def test_an_update_of_a_tenant_changes_only_the_given_fields_and_its_variants(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     playground.run_jobs()
     before = set(playground.planned(pack_id))
     change = {"useResizeIncludeAll": True, "formatPolicy": "WEBP", "keepCredits": True, "resizeGravity": "NORTH"}
     prepared = api.payload(TENANT_UPDATE, input=change)
-    assert prepared["tenant"]["version"] == 1, "it goes live once all is rendered"
+    assert prepared["tenant"]["version"] == 1, "the change becomes live once every variant is rendered"
     assert set(playground.planned(pack_id)) == before
-    assert api.payload(TENANT_UPDATE, input=change)["job"] == prepared["job"], "it is under way"
+    assert api.payload(TENANT_UPDATE, input=change)["job"] == prepared["job"], "the change is already being prepared"
     playground.run_jobs()
     changed = api.payload(TENANT_UPDATE, input=change)
     assert changed["tenant"] == {"version": 2, **change}
@@ -354,7 +356,7 @@ DRY_RUN = f"""mutation Try($pack: ID!, $crop: CropInput!, $expectedVersion: Int)
     packLocation {{ crop {{ topLeftX }} currentUrl }} pack {{ version }} job {{ id }} previewUrls {USER_ERRORS} }} }}"""
 
 
-def test_a_crop_can_be_looked_at_before_it_is_set(api: Api, playground: Playground) -> None:
+def test_a_dry_run_of_a_crop_returns_previews_and_changes_nothing(api: Api, playground: Playground) -> None:
     playground.location("main", width=40, height=30)
     pack_id = playground.pack(picture=photo(200, 150))
     playground.run_jobs()
@@ -369,13 +371,13 @@ def test_a_crop_can_be_looked_at_before_it_is_set(api: Api, playground: Playgrou
     set_now = api.payload(EDIT, pack=pack_id, location="main", input={"crop": crop(0.5, 0, 1, 0.5)})
     assert set_now["job"] is not None
     playground.run_jobs()
-    assert set(keys) <= set(playground.planned(pack_id)), "it is the very picture that was looked at"
-    assert [playground.site.variants.head(key) for key in keys] == stored, "not drawn again"
+    assert set(keys) <= set(playground.planned(pack_id)), "these are the variants of the preview"
+    assert [playground.site.variants.head(key) for key in keys] == stored, "not rendered again"
     again = api.payload(DRY_RUN, pack=pack_id, crop=crop(0, 0, 1, 1))
     assert len(again["previewUrls"]) == 2
 
 
-def test_what_cannot_be_a_crop_cannot_be_looked_at(api: Api, playground: Playground) -> None:
+def test_a_dry_run_of_an_invalid_crop_is_refused(api: Api, playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(200, 150))
     refused = api.refusal(DRY_RUN, pack=pack_id, crop=crop(0.5, 0, 0.5, 1))
     assert (refused["code"], refused["field"]) == ("INVALID", ["crop", "bottomRightX"])
@@ -385,7 +387,7 @@ def test_what_cannot_be_a_crop_cannot_be_looked_at(api: Api, playground: Playgro
     assert api.refusal(DRY_RUN, pack=empty, crop=crop(0, 0, 0.5, 1))["code"] == "NOT_FOUND"
 
 
-def test_of_many_edits_of_one_version_at_once_one_wins(api: Api, playground: Playground) -> None:
+def test_one_of_many_simultaneous_edits_of_a_version_succeeds(api: Api, playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     version = api.data(PACK, id=pack_id)["pack"]["version"]
 
@@ -401,7 +403,7 @@ def test_of_many_edits_of_one_version_at_once_one_wins(api: Api, playground: Pla
     assert api.data(PACK, id=pack_id)["pack"]["version"] == version + 1
 
 
-def test_of_many_changes_of_one_location_version_at_once_one_wins(api: Api, playground: Playground) -> None:
+def test_one_of_many_simultaneous_changes_of_a_location_version_succeeds(api: Api, playground: Playground) -> None:
     playground.location("thumb", width=10)
     put = """mutation($width: Int!) { putLocation(input: {name: "thumb", width: $width}, expectedVersion: 1) {
       location { version } userErrors { code } } }"""

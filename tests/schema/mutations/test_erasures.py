@@ -1,4 +1,4 @@
-"""erasePack as a client sees it."""
+"""Erasing a pack through GraphQL."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ ERASE = """mutation Erase($id: ID!, $reason: String!) {
 JOB = "query($id: ID!) { job(id: $id) { kind state total done skipped failed } }"
 
 
-def test_a_job_tells_how_far_an_erasure_is(api: Api, playground: Playground) -> None:
+def test_the_job_of_an_erasure_shows_its_progress(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     playground.run_jobs()
     job = api.payload(ERASE, id=pack_id, reason="rights")["job"]
@@ -24,7 +24,7 @@ def test_a_job_tells_how_far_an_erasure_is(api: Api, playground: Playground) -> 
     assert api.data("query($id: ID!) { node(id: $id) { id } }", id=pack_id)["node"] is None
 
 
-def test_refusals_name_the_argument_and_change_nothing(api: Api, playground: Playground) -> None:
+def test_refusals_of_an_erasure_name_the_argument_and_change_nothing(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     error = api.refusal(ERASE, id=pack_id, reason=" ")
     assert (error["code"], error["field"], error["expected"]) == ("INVALID", ["reason"], "1 to 500 characters")
@@ -36,19 +36,23 @@ def test_refusals_name_the_argument_and_change_nothing(api: Api, playground: Pla
     api.payload(ERASE, id=pack_id, reason="rights")
 
 
-def test_a_pack_that_was_erased_is_not_erased_again_and_the_refusal_says_why(api: Api, playground: Playground) -> None:
+def test_erasing_a_pack_again_is_refused_with_the_reason(api: Api, playground: Playground) -> None:
     pack_id = playground.pack()
     job = api.payload(ERASE, id=pack_id, reason="rights")["job"]
-    for _ in ("while it goes on", "when all is gone"):
+    for _ in ("during the erasure", "after the erasure"):
         error = api.refusal(ERASE, id=pack_id, reason="rights")
         assert (error["code"], error["message"]) == ("NOT_FOUND", "This pack was erased.")
         assert (error["field"], error["got"]) == (["id"], pack_id)
         finish(playground)
-    assert api.data("{ jobs { totalCount } }")["jobs"]["totalCount"] == 2, "that of the picture, and that one"
+    assert api.data("{ jobs { totalCount } }")["jobs"]["totalCount"] == 2, (
+        "the job of the original and the job of the erasure"
+    )
     assert api.data(JOB, id=job["id"])["job"]["state"] == "SUCCEEDED"
     with playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
     stranger = Api(playground)
     stranger.caller = replace(playground.caller, tenant="other")
-    told = [stranger.refusal(ERASE, id=id, reason="rights") for id in (pack_id, "0" * 24)]
-    assert {error["message"] for error in told} == {"There is no such pack."}, "as if it had never been"
+    refusals = [stranger.refusal(ERASE, id=id, reason="rights") for id in (pack_id, "0" * 24)]
+    assert {error["message"] for error in refusals} == {"There is no such pack."}, (
+        "another tenant cannot know that the pack existed"
+    )

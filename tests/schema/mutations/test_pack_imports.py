@@ -1,4 +1,4 @@
-"""Packs with their originals, a hundred at a time: each by itself, fetched after the answer."""
+"""Packs are created with their originals, up to 100 in a call. URLs are fetched after the response."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ WIDTH = """query Width($id: ID!) { pack(by: {id: $id}) { location(name: "main") 
 
 @pytest.fixture
 def api(tmp_path: Path, renderer: Renderer, database_url: str | None) -> Iterator[Api]:
-    """The API of an installation that may fetch from the tests' own host."""
+    """Return a client of an installation that may fetch from the tests' own host."""
     playground = Playground(tmp_path / "data", renderer, database_url=database_url, fetch_allow="127.0.0.1")
     yield Api(playground)
     playground.site.catalog.close()
@@ -54,14 +54,14 @@ def by_url(url: str) -> dict[str, Any]:
     return {"location": "main", "source": {"url": url}}
 
 
-def hurry(api: Api) -> None:
-    """Let what was put off be due now."""
+def make_due(api: Api) -> None:
+    """Make every postponed URL import due now."""
     with api.playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(url_imports).values(due_at=tx.now - timedelta(seconds=1)))
 
 
-def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
-    # As many as one call takes; once is enough for that.
+def test_one_call_creates_a_hundred_packs(api: Api, host: Host) -> None:
+    # 100 is the limit of a call. On slower databases fewer are enough.
     count = 100 if api.playground.site.catalog.is_sqlite else 20
     for number in range(count):
         host.answers[f"/{number}.jpg"] = giving(jpeg(photo(20 + number, 16, seed=number)))
@@ -70,7 +70,7 @@ def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
     ]
     answer = api.payload(CREATE_MANY, inputs=inputs)
     assert [one["userErrors"] for one in answer["results"]] == [[]] * count
-    assert host.requests == [], "fetched after the answer"
+    assert host.requests == [], "the URLs are fetched after the response"
     assert (answer["job"]["kind"], answer["job"]["state"]) == ("IMPORT", "QUEUED")
     assert (answer["job"]["total"], answer["job"]["priority"]) == (count, "BULK")
     assert {one["job"]["id"] for one in answer["results"]} == {answer["job"]["id"]}
@@ -84,7 +84,7 @@ def test_a_hundred_packs_come_in_by_one_call(api: Api, host: Host) -> None:
     assert list(api.playground.site.incoming.iterdir()) == []
 
 
-def test_one_that_is_refused_leaves_the_others_alone(api: Api) -> None:
+def test_a_refused_pack_does_not_affect_the_others(api: Api) -> None:
     taken = api.payload(CREATE, input={"externalId": "there"})["pack"]["id"]
     upload = api.playground.upload(jpeg(photo(30, 20)))
     text = api.playground.upload(b"no picture")
@@ -100,8 +100,8 @@ def test_one_that_is_refused_leaves_the_others_alone(api: Api) -> None:
         {"externalId": "f"},
     ]
     answer = api.payload(CREATE_MANY, inputs=inputs)
-    told = [[(error["code"], error["field"]) for error in one["userErrors"]] for one in answer["results"]]
-    assert told == [
+    refusals = [[(error["code"], error["field"]) for error in one["userErrors"]] for one in answer["results"]]
+    assert refusals == [
         [],
         [("TAKEN", ["inputs", "1", "externalId"])],
         [("UNSUPPORTED_MEDIA", ["inputs", "2", "originals", "0", "source", "uploadId"])],
@@ -119,13 +119,13 @@ def test_one_that_is_refused_leaves_the_others_alone(api: Api) -> None:
 
 
 @pytest.mark.parametrize("count", [0, 101])
-def test_a_call_takes_one_to_a_hundred(api: Api, count: int) -> None:
+def test_a_call_accepts_1_to_100_packs(api: Api, count: int) -> None:
     (payload,) = api.data(CREATE_MANY, inputs=[{}] * count).values()
     assert [(error["code"], error["field"]) for error in payload["userErrors"]] == [("LIMIT", ["inputs"])]
     assert payload["results"] == []
 
 
-def test_what_is_there_is_skipped_or_updated(api: Api, host: Host) -> None:
+def test_existing_packs_are_skipped_or_updated(api: Api, host: Host) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     pack_id = api.playground.pack(external_id="there", picture=photo(30, 20))
     inputs = [{"externalId": "there", "assetId": 7, "originals": [by_url(host.url("/a"))]}]
@@ -141,7 +141,7 @@ def test_what_is_there_is_skipped_or_updated(api: Api, host: Host) -> None:
     assert api.data("{ packs { nodes { assetId } } }")["packs"]["nodes"] == [{"assetId": 7}]
 
 
-def test_a_pack_is_made_with_its_originals_or_not_at_all(api: Api, host: Host) -> None:
+def test_a_pack_is_created_with_all_of_its_originals_or_not_at_all(api: Api, host: Host) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     upload = api.playground.upload(jpeg(photo(30, 20)))
     api.playground.location("thumb", width=8)
@@ -155,7 +155,7 @@ def test_a_pack_is_made_with_its_originals_or_not_at_all(api: Api, host: Host) -
     assert api.data("{ packs { totalCount } }")["packs"]["totalCount"] == 1
 
 
-def test_an_update_takes_no_originals(api: Api) -> None:
+def test_an_update_of_a_pack_refuses_originals(api: Api) -> None:
     document = f"""mutation U($id: ID!, $input: PackInput!) {{
       updatePack(id: $id, input: $input) {{ pack {{ id }} {USER_ERRORS} }} }}"""
     error = api.refusal(document, id=api.playground.pack(), input={"originals": []})
@@ -163,10 +163,10 @@ def test_an_update_takes_no_originals(api: Api) -> None:
 
 
 def failing(api: Api, host: Host, path: str) -> tuple[str, Any]:
-    """Make a pack by an address that gives no picture; return its id and its job, once that has ended."""
+    """Create a pack from a URL without an image; return the id of the pack, and its finished job."""
     made = api.payload(CREATE, input={"originals": [by_url(host.url(path))]})
     for _ in range(5):
-        hurry(api)
+        make_due(api)
         api.playground.run_jobs()
     return made["pack"]["id"], api.data(JOB, id=made["job"]["id"])["job"]
 
@@ -174,7 +174,7 @@ def failing(api: Api, host: Host, path: str) -> tuple[str, Any]:
 @pytest.mark.parametrize(
     ("status", "attempts"), [(503, 3), (429, 3), (404, 1)], ids=["may pass", "too many", "will not pass"]
 )
-def test_an_address_that_fails_is_named_and_tried_again_where_that_may_help(
+def test_a_failing_url_is_listed_and_retried_only_after_temporary_errors(
     api: Api, host: Host, status: int, attempts: int
 ) -> None:
     host.answers["/a"] = lambda handler: handler.send_error(status)
@@ -189,13 +189,13 @@ def test_an_address_that_fails_is_named_and_tried_again_where_that_may_help(
 @pytest.mark.parametrize(
     ("body", "code"), [(b"no picture", "UNSUPPORTED_MEDIA"), (jpeg(photo(200, 200))[:-2000], "UNRENDERABLE")]
 )
-def test_what_is_no_picture_is_refused_for_good(api: Api, host: Host, body: bytes, code: str) -> None:
+def test_a_url_without_an_image_is_not_retried(api: Api, host: Host, body: bytes, code: str) -> None:
     host.answers["/a"] = giving(body)
     _, job = failing(api, host, "/a")
     assert [(one["code"], one["attempts"]) for one in job["failures"]["nodes"]] == [(code, 1)]
 
 
-def test_what_is_set_meanwhile_stays(api: Api, host: Host) -> None:
+def test_an_original_that_is_set_before_the_import_stays(api: Api, host: Host) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
     api.playground.show(made["pack"]["id"], "main", photo(30, 20))
@@ -206,7 +206,7 @@ def test_what_is_set_meanwhile_stays(api: Api, host: Host) -> None:
     assert host.requests == []
 
 
-def test_a_pack_that_is_deleted_is_not_waited_for(api: Api, host: Host) -> None:
+def test_a_job_does_not_wait_for_the_import_of_a_deleted_pack(api: Api, host: Host) -> None:
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
     api.payload(f"mutation D($id: ID!) {{ deletePack(id: $id) {{ deletedId {USER_ERRORS} }} }}", id=made["pack"]["id"])
     api.playground.run_jobs()
@@ -214,7 +214,9 @@ def test_a_pack_that_is_deleted_is_not_waited_for(api: Api, host: Host) -> None:
     assert host.requests == []
 
 
-def test_an_outage_of_ours_counts_against_no_address(api: Api, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_store_does_not_count_as_a_failed_attempt(
+    api: Api, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
 
@@ -224,20 +226,20 @@ def test_an_outage_of_ours_counts_against_no_address(api: Api, host: Host, monke
     with monkeypatch.context() as patched:
         patched.setattr(type(api.playground.site.originals), "put", away)
         for _ in range(5):
-            hurry(api)
+            make_due(api)
             assert api.playground.url_importer.step()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "RUNNING"
-    hurry(api)
+    make_due(api)
     api.playground.run_jobs()
     assert api.data(JOB, id=made["job"]["id"])["job"]["state"] == "SUCCEEDED"
 
 
-def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: Api, host: Host) -> None:
+def test_the_import_of_a_dead_process_continues_after_its_lease(api: Api, host: Host) -> None:
     host.answers["/a"] = giving(jpeg(photo(40, 20)))
     made = api.payload(CREATE, input={"originals": [by_url(host.url("/a"))]})
     with api.playground.site.catalog.write_system() as tx:
         assert claim_due(tx) is not None
-    assert not UrlImporter(api.playground.site, api.playground.doorbell).step(), "somebody is at it"
+    assert not UrlImporter(api.playground.site, api.playground.doorbell).step(), "another process holds the claim"
     with api.playground.site.catalog.write_system() as tx:
         tx.connection.execute(sa.update(url_imports).values(lease_until=tx.now - timedelta(seconds=1)))
     api.playground.run_jobs()
@@ -245,12 +247,12 @@ def test_what_a_dead_process_had_in_hand_is_fetched_when_its_lease_is_over(api: 
 
 
 def widths(api: Api, made: Any) -> list[int | None]:
-    """Return how wide the original is that each of the packs shows; None: it shows none."""
+    """Return the width of each pack's original, or None without an original."""
     shown = [api.data(WIDTH, id=one["pack"]["id"])["pack"]["location"]["original"] for one in made["results"]]
     return [None if original is None else original["width"] for original in shown]
 
 
-def test_a_cancelled_import_fetches_nothing_more(api: Api, host: Host) -> None:
+def test_a_cancelled_import_fetches_no_further_url(api: Api, host: Host) -> None:
     for number in range(3):
         host.answers[f"/{number}"] = giving(jpeg(photo(20 + number, 16)))
     inputs = [{"externalId": f"e{number}", "originals": [by_url(host.url(f"/{number}"))]} for number in range(3)]
@@ -260,7 +262,7 @@ def test_a_cancelled_import_fetches_nothing_more(api: Api, host: Host) -> None:
     assert api.payload(CANCEL, id=made["job"]["id"])["job"] == ended
     api.playground.run_jobs()
     assert len(host.requests) == 1
-    assert len([width for width in widths(api, made) if width is not None]) == 1, "what was fetched stays"
+    assert len([width for width in widths(api, made) if width is not None]) == 1, "fetched originals stay"
     assert ended.items() <= api.data(JOB, id=made["job"]["id"])["job"].items()
     again = api.payload(CREATE_MANY, inputs=inputs, onExisting="UPDATE")
     api.playground.run_jobs()
@@ -283,17 +285,17 @@ def picture(handler: BaseHTTPRequestHandler) -> None:
     ],
     ids=["fetched", "no picture", "will not pass", "may pass", "our outage"],
 )
-def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
+def test_a_running_fetch_of_a_cancelled_import_changes_nothing(
     api: Api,
     host: Host,
     monkeypatch: pytest.MonkeyPatch,
     answer: Callable[[BaseHTTPRequestHandler], None],
     is_away: bool,
 ) -> None:
-    told = []
+    cancelled = []
 
     def cancel_first(handler: BaseHTTPRequestHandler) -> None:
-        told.append(api.payload(CANCEL, id=made["job"]["id"])["job"])
+        cancelled.append(api.payload(CANCEL, id=made["job"]["id"])["job"])
         answer(handler)
 
     def away(*_: object) -> None:
@@ -303,7 +305,7 @@ def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
     made = api.payload(CREATE_MANY, inputs=[{"originals": [by_url(host.url(path))]} for path in ("/a", "/b")])
     for url in ("/a", "/b"):
         with api.playground.site.catalog.write(TENANT) as tx:
-            # One of them at a time, in this order.
+            # Only this URL import is due.
             later = sa.case((url_imports.c.url.endswith(url), tx.now), else_=tx.now + timedelta(hours=1))
             tx.connection.execute(sa.update(url_imports).values(due_at=later))
         with monkeypatch.context() as patched:
@@ -311,23 +313,23 @@ def test_whoever_is_fetching_for_an_import_that_is_cancelled_leaves_it_alone(
                 patched.setattr(type(api.playground.site.originals), "put", away)
             assert api.playground.url_importer.step()
     ended = {"state": "CANCELLED", "total": 2, "done": 1, "skipped": 0, "failed": 0}
-    assert told == [ended]
+    assert cancelled == [ended]
     api.playground.run_jobs()
     job = api.data(JOB, id=made["job"]["id"])["job"]
     assert job == {"kind": "IMPORT", **ended, "failures": {"nodes": []}}
     assert widths(api, made) == [40, None]
     versions = [api.data(VERSION, id=one["pack"]["id"])["pack"]["version"] for one in made["results"]]
-    assert versions[1] == made["results"][1]["pack"]["version"], "as if it had never been edited"
+    assert versions[1] == made["results"][1]["pack"]["version"], "the pack was not edited"
     with api.playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.scalar(sa.select(sa.func.count()).select_from(url_imports)) == 0
 
 
-def test_an_import_that_is_cancelled_while_many_fetch_counts_what_was_fetched(api: Api, host: Host) -> None:
+def test_an_import_that_is_cancelled_during_fetches_counts_the_finished_ones(api: Api, host: Host) -> None:
     count, halfway, stopped = 12, threading.Event(), threading.Event()
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         if len(host.requests) > count // 2:
-            # The others are on their way while it is cancelled.
+            # The other fetches are running while the job is cancelled.
             stopped.wait(30)
         elif len(host.requests) > count // 4:
             halfway.set()

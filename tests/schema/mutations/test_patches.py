@@ -1,4 +1,4 @@
-"""Inputs are patches: absent leaves a value as it is, null clears it."""
+"""Inputs are patches: an absent field stays as it is, and null clears it."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ FULL = {
 }
 
 
-def test_what_is_set_is_given_back(api: Api) -> None:
+def test_a_location_has_every_field_that_was_set(api: Api) -> None:
     location = api.payload(PUT_LOCATION, input=FULL)["location"]
     assert location == FULL | {
         "version": 1,
@@ -31,13 +31,13 @@ def test_what_is_set_is_given_back(api: Api) -> None:
     }
 
 
-def test_a_dpr_as_browsers_report_it_is_rounded_to_nine_decimals(api: Api) -> None:
+def test_a_dpr_is_rounded_to_nine_decimals(api: Api) -> None:
     renditions = [{"width": 320, "dpr": 1.100000023841858}]
     location = api.payload(PUT_LOCATION, input=FULL | {"renditions": renditions})["location"]
     assert location["renditions"] == [{"width": 320, "height": None, "dpr": 1.100000024}]
 
 
-def test_absent_leaves_and_null_clears(api: Api) -> None:
+def test_an_absent_field_stays_and_null_clears_it(api: Api) -> None:
     before = api.payload(PUT_LOCATION, input=FULL)["location"]
     assert api.payload(PUT_LOCATION, input={"name": "thumb"})["location"] == before
     cleared = dict.fromkeys(FULL) | {"name": "thumb", "width": 100}
@@ -57,7 +57,7 @@ def test_absent_leaves_and_null_clears(api: Api) -> None:
     }
 
 
-def test_a_variable_that_is_not_given_leaves_and_one_that_is_null_clears(api: Api) -> None:
+def test_an_absent_variable_leaves_its_field_and_null_clears_it(api: Api) -> None:
     api.payload(PUT_LOCATION, input=FULL)
     document = """mutation Label($label: String, $gravity: Gravity, $version: Int) {
       putLocation(input: {name: "thumb", label: $label, resizeGravity: $gravity}, expectedVersion: $version) {
@@ -71,12 +71,12 @@ def test_a_variable_that_is_not_given_leaves_and_one_that_is_null_clears(api: Ap
     assert api.payload(document, gravity=None, version=None)["location"]["resizeGravity"] is None
 
 
-def test_a_change_of_the_label_alone_renders_nothing(api: Api) -> None:
+def test_a_change_of_only_the_label_renders_nothing(api: Api) -> None:
     api.payload(PUT_LOCATION, input=FULL)
     assert api.payload(PUT_LOCATION, input={"name": "thumb", "label": "Small"})["job"] is None
 
 
-def test_a_pack_takes_all_of_its_values_or_none(api: Api) -> None:
+def test_a_pack_can_be_created_with_all_fields_or_none(api: Api) -> None:
     nothing = {
         "assetId": None,
         "externalId": None,

@@ -1,4 +1,4 @@
-"""Purging by hand: the CDN forgets what was named, and what is too old is rendered again, some packs at a time."""
+"""Manual purges: copies are purged from the CDN, or old variants are rendered again, some packs at a time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def front(playground: Playground) -> Front:
 
 
 def aged(playground: Playground, *, days: int, seed: int = 0) -> str:
-    """Make a pack whose pictures were rendered some days ago."""
+    """Create a pack whose variants were rendered some days ago."""
     pack_id = playground.pack(picture=photo(64, 48, seed=seed))
     playground.run_jobs()
     with playground.site.catalog.write(TENANT) as tx:
@@ -49,7 +49,7 @@ def urls(playground: Playground, *pack_ids: str) -> list[str]:
     return [str(playground.target(pack_id, "location=thumb").key) for pack_id in pack_ids]
 
 
-def test_what_is_named_leaves_the_cdn_and_the_job_ends_with_it(api: Api, front: Front) -> None:
+def test_a_manual_purge_sends_its_tags_and_its_job_ends_with_it(api: Api, front: Front) -> None:
     ids = [front.playground.pack() for _ in range(2)]
     front.settle()
     asked: list[tuple[dict[str, Any], set[str], str]] = [
@@ -73,7 +73,7 @@ def test_what_is_named_leaves_the_cdn_and_the_job_ends_with_it(api: Api, front: 
         assert (ended["state"], ended["done"], ended["total"]) == ("SUCCEEDED", things, things)
 
 
-def test_a_purge_that_the_cdn_refuses_is_a_job_that_failed(api: Api, front: Front) -> None:
+def test_a_purge_that_the_cdn_refuses_fails_its_job(api: Api, front: Front) -> None:
     pack_id = front.playground.pack()
     front.settle()
     job = api.payload(PURGE, scope={"packIds": [pack_id]})["job"]
@@ -83,7 +83,7 @@ def test_a_purge_that_the_cdn_refuses_is_a_job_that_failed(api: Api, front: Fron
     assert (ended["state"], ended["failed"], ended["finishedAt"] is None) == ("FAILED", 1, False)
 
 
-def test_each_purge_by_hand_is_its_own_beside_those_of_edits(api: Api, front: Front) -> None:
+def test_manual_purges_are_not_merged_with_each_other_or_with_those_of_edits(api: Api, front: Front) -> None:
     pack_id = front.playground.pack()
     front.settle()
     jobs = [api.payload(PURGE, scope={"packIds": [pack_id]})["job"]["id"] for _ in range(2)]
@@ -93,7 +93,7 @@ def test_each_purge_by_hand_is_its_own_beside_those_of_edits(api: Api, front: Fr
     assert [api.data(JOB, id=id)["job"]["state"] for id in jobs] == ["SUCCEEDED"] * 2
 
 
-def test_what_is_too_old_is_rendered_again_the_oldest_first_and_then_purged(api: Api, front: Front) -> None:
+def test_old_variants_are_rendered_again_oldest_first_and_then_purged(api: Api, front: Front) -> None:
     playground = front.playground
     ids = [aged(playground, days=days, seed=days) for days in (30, 10, 50, 40)]
     new = aged(playground, days=1)
@@ -101,7 +101,7 @@ def test_what_is_too_old_is_rendered_again_the_oldest_first_and_then_purged(api:
     before = urls(playground, *ids, new)
     first = api.payload(PURGE, scope={"tenant": f"tenant:{TENANT}"}, before=ago(20), limit=2)["job"]
     assert (first["kind"], first["location"]) == ("REGENERATE", None)
-    assert urls(playground, *ids, new) == before, "the old is live until the new is there"
+    assert urls(playground, *ids, new) == before, "the old variants are live until the new ones are stored"
     assert api.refusal(PURGE, scope={"tenant": f"tenant:{TENANT}"}, before=ago(20))["code"] == "BAD_STATE"
     playground.run_jobs()
     assert api.data(JOB, id=first["id"])["job"]["state"] == "SUCCEEDED"
@@ -112,26 +112,28 @@ def test_what_is_too_old_is_rendered_again_the_oldest_first_and_then_purged(api:
     front.carry()
     assert {tag for call in front.purger.purged for tag in call} == {f"p:{TENANT}:{id}" for id in ids[2:]}
     second = api.payload(PURGE, scope={"tenant": f"tenant:{TENANT}"}, before=ago(20), limit=2)["job"]
-    assert second is not None, "although what it replaced may not be marked yet"
+    assert second is not None, "replaced variants may not be marked as superseded yet"
     playground.run_jobs()
     last = urls(playground, *ids, new)
     assert [old != new for old, new in zip(after, last, strict=True)] == [True, False, False, False, False]
-    assert api.payload(PURGE, scope={"tenant": f"tenant:{TENANT}"}, before=ago(20))["job"] is None, "nothing is left"
+    assert api.payload(PURGE, scope={"tenant": f"tenant:{TENANT}"}, before=ago(20))["job"] is None, (
+        "no old variant is left"
+    )
 
 
-def test_what_is_old_but_no_longer_shown_is_not_rendered_for_that(api: Api, front: Front) -> None:
+def test_an_old_superseded_variant_is_not_rendered_again(api: Api, front: Front) -> None:
     playground = front.playground
     pack_id = aged(playground, days=30)
     packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
     packs.set_crop(playground.caller, pack_id, "thumb", Crop(0, 0, 1, 0.5))
     playground.run_jobs()
-    # As it is while a change of many packs has not been marked in the ledger.
+    # The ledger is in this state until a change of many packs is marked in it.
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(variants).values(superseded_at=None))
     assert api.payload(PURGE, scope={"packIds": [pack_id]}, before=ago(20))["job"] is None
 
 
-def test_only_what_is_named_is_looked_at(api: Api, front: Front) -> None:
+def test_only_variants_in_the_scope_are_rendered_again(api: Api, front: Front) -> None:
     playground = front.playground
     one, other = (aged(playground, days=30, seed=seed) for seed in range(2))
     with playground.site.catalog.write(TENANT) as tx:
@@ -145,7 +147,7 @@ def test_only_what_is_named_is_looked_at(api: Api, front: Front) -> None:
     assert api.payload(PURGE, scope={"packIds": [other]}, before=ago(20))["job"] is not None
 
 
-def test_bad_purges_are_refused_and_order_nothing(api: Api, front: Front) -> None:
+def test_invalid_purges_are_refused_and_purge_nothing(api: Api, front: Front) -> None:
     pack_id = aged(front.playground, days=30)
     front.settle()
     tenant = {"tenant": f"tenant:{TENANT}"}
@@ -167,7 +169,7 @@ def test_bad_purges_are_refused_and_order_nothing(api: Api, front: Front) -> Non
     assert front.rows() == []
 
 
-def test_purging_needs_its_scope_and_rendering_again_the_jobs_scope_too(api: Api, front: Front) -> None:
+def test_a_purge_requires_cdn_write_and_with_rendered_before_also_jobs_write(api: Api, front: Front) -> None:
     pack_id = aged(front.playground, days=30)
     api.caller = replace(api.caller, scopes=frozenset(Scope) - {Scope.CDN_WRITE})
     assert api.refusal(PURGE, scope={"packIds": [pack_id]})["expected"] == "cdn:write"

@@ -1,4 +1,4 @@
-"""A webhook's secret is replaced without losing a delivery: for a while each is signed by both secrets."""
+"""A webhook's secret is replaced without losing a delivery: for some time both secrets sign each delivery."""
 
 import base64
 import re
@@ -18,11 +18,11 @@ from packshot.settings.settings import Settings
 from pregen.services.webhook_sender import WebhookSender
 from resolvers import packs
 from tests.schema.api import USER_ERRORS, Api
-from tests.schema.types.test_webhooks import CREATE, DELETE, Listener, listener, tell_all, teller
+from tests.schema.types.test_webhooks import CREATE, DELETE, Listener, listener, send_all, sender
 from tests.support.paths import ROOT
 from tests.support.playground import TENANT, Playground
 
-__all__ = ["listener", "teller"]
+__all__ = ["listener", "sender"]
 
 ROTATE = f"""mutation($id: ID!, $keep: Int! = 86400) {{ rotateWebhookSecret(id: $id, keepOldForSeconds: $keep) {{
   webhook {{ id oldSecretsUntil }} secret {USER_ERRORS} }} }}"""
@@ -35,113 +35,123 @@ def webhook(api: Api, listener: Listener) -> dict[str, Any]:
     return {"id": created["webhook"]["id"], "secret": created["secret"]}
 
 
-def tell(playground: Playground, teller: WebhookSender, listener: Listener) -> tuple[Mapping[str, str], bytes]:
-    """Have something happen, and return the delivery."""
+def cause_delivery(
+    playground: Playground, sender: WebhookSender, listener: Listener
+) -> tuple[Mapping[str, str], bytes]:
+    """Cause an event, and return its delivery."""
     packs.create_pack(playground.caller, {})
-    tell_all(teller)
-    return listener.told[-1]
+    send_all(sender)
+    return listener.received[-1]
 
 
-def verifies(secret: str, told: tuple[Mapping[str, str], bytes]) -> bool:
+def verifies(secret: str, delivery: tuple[Mapping[str, str], bytes]) -> bool:
     try:
-        Webhook(secret).verify(told[1], dict(told[0]))
+        Webhook(secret).verify(delivery[1], dict(delivery[0]))
     except WebhookVerificationError:
         return False
     return True
 
 
-def signatures(told: tuple[Mapping[str, str], bytes]) -> list[str]:
-    return told[0]["webhook-signature"].split(" ")
+def signatures(delivery: tuple[Mapping[str, str], bytes]) -> list[str]:
+    return delivery[0]["webhook-signature"].split(" ")
 
 
-def let_pass(playground: Playground, duration: timedelta) -> None:
+def move_back_times(playground: Playground, duration: timedelta) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         for row in tx.connection.execute(sa.select(webhook_secrets)).all():
             values = {"expires_at": row.expires_at - duration}
             tx.connection.execute(sa.update(webhook_secrets).where(webhook_secrets.c.id == row.id).values(values))
 
 
-def test_both_secrets_sign_until_the_old_one_ends(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_both_secrets_sign_until_the_old_one_expires(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     rotated = api.payload(ROTATE, id=webhook["id"])
     old, new = webhook["secret"], rotated["secret"]
-    told = tell(playground, teller, listener)
-    assert (old != new, verifies(old, told), verifies(new, told)) == (True, True, True)
-    assert len(signatures(told)) == 2
-    assert verifies(new, ({**told[0], "webhook-signature": signatures(told)[0]}, told[1])), "the new one is the first"
+    delivery = cause_delivery(playground, sender, listener)
+    assert (old != new, verifies(old, delivery), verifies(new, delivery)) == (True, True, True)
+    assert len(signatures(delivery)) == 2
+    assert verifies(new, ({**delivery[0], "webhook-signature": signatures(delivery)[0]}, delivery[1])), (
+        "the signature of the new secret comes first"
+    )
     until = datetime.fromisoformat(rotated["webhook"]["oldSecretsUntil"])
     assert timedelta(hours=23) < until - datetime.now(UTC) < timedelta(hours=25)
-    let_pass(playground, timedelta(hours=24, seconds=1))
-    told = tell(playground, teller, listener)
-    assert (verifies(old, told), verifies(new, told), len(signatures(told))) == (False, True, 1)
+    move_back_times(playground, timedelta(hours=24, seconds=1))
+    delivery = cause_delivery(playground, sender, listener)
+    assert (verifies(old, delivery), verifies(new, delivery), len(signatures(delivery))) == (False, True, 1)
     assert api.data(LIST)["webhooks"][0]["oldSecretsUntil"] is None
 
 
-def test_a_pending_delivery_is_signed_by_the_secrets_of_when_it_is_sent(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_a_delivery_is_signed_by_the_secrets_at_the_time_of_sending(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     packs.create_pack(playground.caller, {})
     rotated = api.payload(ROTATE, id=webhook["id"], keep=0)
-    tell_all(teller)
-    (told,) = listener.told
-    assert (verifies(webhook["secret"], told), verifies(rotated["secret"], told)) == (False, True)
+    send_all(sender)
+    (delivery,) = listener.received
+    assert (verifies(webhook["secret"], delivery), verifies(rotated["secret"], delivery)) == (False, True)
     assert [node["state"] for node in api.data(LIST)["webhooks"][0]["deliveries"]["nodes"]] == ["SUCCEEDED"]
 
 
-def test_a_second_rotation_ends_no_secret_early_and_none_outlasts_its_limit(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_a_second_rotation_does_not_change_when_old_secrets_expire(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     second = api.payload(ROTATE, id=webhook["id"], keep=3600)["secret"]
     third = api.payload(ROTATE, id=webhook["id"], keep=7200)["secret"]
-    told = tell(playground, teller, listener)
-    assert all(verifies(secret, told) for secret in (webhook["secret"], second, third))
-    let_pass(playground, timedelta(seconds=3601))
-    told = tell(playground, teller, listener)
-    assert [verifies(secret, told) for secret in (webhook["secret"], second, third)] == [False, True, True]
+    delivery = cause_delivery(playground, sender, listener)
+    assert all(verifies(secret, delivery) for secret in (webhook["secret"], second, third))
+    move_back_times(playground, timedelta(seconds=3601))
+    delivery = cause_delivery(playground, sender, listener)
+    assert [verifies(secret, delivery) for secret in (webhook["secret"], second, third)] == [False, True, True]
     fourth = api.payload(ROTATE, id=webhook["id"], keep=60)["secret"]
-    let_pass(playground, timedelta(seconds=61))
-    told = tell(playground, teller, listener)
-    assert [verifies(secret, told) for secret in (second, third, fourth)] == [False, False, True]
+    move_back_times(playground, timedelta(seconds=61))
+    delivery = cause_delivery(playground, sender, listener)
+    assert [verifies(secret, delivery) for secret in (second, third, fourth)] == [False, False, True]
 
 
-def test_after_a_leak_every_secret_but_the_new_one_ends_at_once(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_a_rotation_without_overlap_ends_every_old_secret_at_once(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     second = api.payload(ROTATE, id=webhook["id"])["secret"]
     rotated = api.payload(ROTATE, id=webhook["id"], keep=0)
     assert rotated["webhook"]["oldSecretsUntil"] is None
-    told = tell(playground, teller, listener)
-    assert [verifies(secret, told) for secret in (webhook["secret"], second, rotated["secret"])] == [False, False, True]
+    delivery = cause_delivery(playground, sender, listener)
+    assert [verifies(secret, delivery) for secret in (webhook["secret"], second, rotated["secret"])] == [
+        False,
+        False,
+        True,
+    ]
     with playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.execute(sa.select(webhook_secrets)).all() == []
 
 
-def test_rotations_are_bounded_and_a_refused_one_changes_nothing(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_the_number_of_old_secrets_is_limited_and_a_refused_rotation_changes_nothing(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     kept = [webhook["secret"]]
     kept += [api.payload(ROTATE, id=webhook["id"])["secret"] for _ in range(webhooks.MAX_OLD_SECRETS)]
     refused = api.refusal(ROTATE, id=webhook["id"], keep=3600)
     assert (refused["code"], refused["field"]) == ("LIMIT", ["keepOldForSeconds"])
-    told = tell(playground, teller, listener)
-    assert all(verifies(secret, told) for secret in kept)
-    let_pass(playground, timedelta(hours=2))
-    assert all(verifies(secret, tell(playground, teller, listener)) for secret in kept), "none ends earlier either"
+    delivery = cause_delivery(playground, sender, listener)
+    assert all(verifies(secret, delivery) for secret in kept)
+    move_back_times(playground, timedelta(hours=2))
+    assert all(verifies(secret, cause_delivery(playground, sender, listener)) for secret in kept), (
+        "a refused rotation ends no secret earlier"
+    )
     assert api.payload(ROTATE, id=webhook["id"], keep=0)["secret"] not in kept
 
 
 @pytest.mark.parametrize("keep", [-1, 604_801, 2**31 - 1])
-def test_a_time_that_is_not_allowed_is_refused(api: Api, webhook: dict[str, Any], keep: int) -> None:
+def test_an_overlap_beyond_its_limits_is_refused(api: Api, webhook: dict[str, Any], keep: int) -> None:
     refused = api.refusal(ROTATE, id=webhook["id"], keep=keep)
     assert (refused["code"], refused["expected"]) == ("INVALID", "0 to 604800 seconds")
 
 
-def test_an_unknown_webhook_has_no_secret_to_rotate(api: Api) -> None:
+def test_rotating_the_secret_of_an_unknown_webhook_gives_not_found(api: Api) -> None:
     assert api.refusal(ROTATE, id="webhook:0123456789abcdef01234567")["code"] == "NOT_FOUND"
 
 
-def test_replaced_secrets_are_encrypted_forgotten_and_deleted_with_their_webhook(
+def test_old_secrets_are_encrypted_and_deleted_on_expiry_or_with_their_webhook(
     api: Api, playground: Playground, webhook: dict[str, Any]
 ) -> None:
     def stored() -> list[Any]:
@@ -151,8 +161,8 @@ def test_replaced_secrets_are_encrypted_forgotten_and_deleted_with_their_webhook
     api.payload(ROTATE, id=webhook["id"], keep=60)
     (row,) = stored()
     assert webhook["secret"].encode() not in row.sealed
-    # A clock that moved back gives no secret more than the longest time.
-    let_pass(playground, -timedelta(days=30))
+    # A clock that was set back extends no secret beyond the longest time.
+    move_back_times(playground, -timedelta(days=30))
     assert api.data(LIST)["webhooks"][0]["oldSecretsUntil"] is None
     with playground.site.catalog.write_system() as tx:
         webhooks.delete_expired_secrets(tx)
@@ -162,37 +172,37 @@ def test_replaced_secrets_are_encrypted_forgotten_and_deleted_with_their_webhook
     assert stored() == []
 
 
-def test_a_secret_of_an_earlier_release_signs_on_after_a_rotation(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_a_secret_of_an_earlier_release_still_signs_after_a_rotation(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.update(rows).values(secret=webhook["secret"], sealed=None))
     new = api.payload(ROTATE, id=webhook["id"])["secret"]
-    told = tell(playground, teller, listener)
-    assert (verifies(webhook["secret"], told), verifies(new, told)) == (True, True)
+    delivery = cause_delivery(playground, sender, listener)
+    assert (verifies(webhook["secret"], delivery), verifies(new, delivery)) == (True, True)
     on_disk = b"".join(path.read_bytes() for path in playground.settings.data.glob("packshot.db*"))
     assert webhook["secret"].encode() not in on_disk
 
 
-def test_a_rotation_mends_a_webhook_whose_secret_cannot_be_decrypted(
-    api: Api, playground: Playground, listener: Listener, teller: WebhookSender, webhook: dict[str, Any]
+def test_a_rotation_repairs_a_webhook_whose_secret_cannot_be_decrypted(
+    api: Api, playground: Playground, listener: Listener, sender: WebhookSender, webhook: dict[str, Any]
 ) -> None:
     with playground.site.catalog.write(TENANT) as tx:
-        # As under another PACKSHOT_ACCESS_SECRET.
+        # The secret looks as if encrypted under another PACKSHOT_ACCESS_SECRET.
         tx.connection.execute(sa.update(rows).values(sealed=b"x" * 60))
     rotated = api.payload(ROTATE, id=webhook["id"])
     assert rotated["webhook"]["oldSecretsUntil"] is None
-    assert verifies(rotated["secret"], tell(playground, teller, listener))
+    assert verifies(rotated["secret"], cause_delivery(playground, sender, listener))
     changed = {"access_secret": SecretStr("another-access-secret-0123456789"), "fetch_allow": "127.0.0.1"}
-    count = len(listener.told)
+    count = len(listener.received)
     packs.create_pack(playground.caller, {})
-    tell_all(WebhookSender(playground.with_settings(Settings(**playground.settings.model_dump() | changed))))
-    assert len(listener.told) == count, "nothing is sent unsigned"
+    send_all(WebhookSender(playground.with_settings(Settings(**playground.settings.model_dump() | changed))))
+    assert len(listener.received) == count, "no delivery is sent unsigned"
 
 
 @pytest.fixture
 def receiver() -> dict[str, Any]:
-    """The receiver of docs/graphql.md, as it stands there."""
+    """The receiver in docs/graphql.md."""
     text = (ROOT / "docs" / "graphql.md").read_text()
     (code,) = re.findall(r"```python\n(# A receiver of webhooks.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
@@ -200,16 +210,16 @@ def receiver() -> dict[str, Any]:
     return names
 
 
-def test_the_documented_receiver_verifies_either_secret_and_refuses_the_rest(
+def test_the_documented_receiver_accepts_both_secrets_and_refuses_anything_else(
     api: Api,
     playground: Playground,
     listener: Listener,
-    teller: WebhookSender,
+    sender: WebhookSender,
     webhook: dict[str, Any],
     receiver: dict[str, Any],
 ) -> None:
     new = api.payload(ROTATE, id=webhook["id"])["secret"]
-    headers, body = tell(playground, teller, listener)
+    headers, body = cause_delivery(playground, sender, listener)
     for secret in (webhook["secret"], new):
         assert receiver["verify"](secret, headers, body)["type"] == "pack.changed"
         for wrong in ({**headers, "webhook-id": "another"}, {**headers, "webhook-timestamp": "1"}):

@@ -1,4 +1,4 @@
-"""What fields of one answer ask for is read together, and one that fails costs no other."""
+"""Fields of one response share a read, and a failing key affects no other."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ class Source:
         return [ValueError("odd") if key % 2 else key * 10 for key in keys]
 
 
-def test_what_is_asked_a_few_turns_later_is_read_in_the_same_batch() -> None:
+def test_keys_that_come_a_few_turns_later_join_the_batch() -> None:
     source = Source()
 
     async def ask() -> tuple[int | BaseException, ...]:
@@ -32,11 +32,11 @@ def test_what_is_asked_a_few_turns_later_is_read_in_the_same_batch() -> None:
 
     found = asyncio.run(ask())
     assert list(found[:2]) == [20, 40]
-    assert isinstance(found[2], ValueError), "the refusal belongs to its own key"
+    assert isinstance(found[2], ValueError), "the error belongs to its own key"
     assert source.reads == [[2, 4, 3]]
 
 
-def test_every_field_hears_that_nothing_could_be_read_and_the_next_may_try() -> None:
+def test_a_failed_read_fails_every_waiting_field_and_the_next_read_works() -> None:
     source = Source()
     is_away = True
 
@@ -57,7 +57,7 @@ def test_every_field_hears_that_nothing_could_be_read_and_the_next_may_try() -> 
     assert source.reads == [[6]]
 
 
-def test_a_field_that_was_given_up_does_not_disturb_the_others() -> None:
+def test_a_cancelled_field_does_not_affect_the_others() -> None:
     source = Source()
 
     async def ask() -> int:

@@ -1,4 +1,4 @@
-"""The number of SQL statements does not grow with the page."""
+"""The number of SQL statements does not depend on the size of a page."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ PAGE = """{ packs(first: 100) { totalCount nodes { id
 
 @contextmanager
 def statements(catalog: Catalog) -> Iterator[list[str]]:
-    """Collect every statement, beginnings of transactions included."""
+    """Collect every statement, including those that begin transactions."""
     seen: list[str] = []
 
     def note(connection: object, cursor: object, statement: str, *_: object) -> None:
@@ -40,20 +40,20 @@ def statements(catalog: Catalog) -> Iterator[list[str]]:
 
 
 def fill(api: Api, count: int, sha256: str) -> None:
-    """Make packs that share one original, without going through an upload each."""
+    """Create packs that share one original, without an upload for each."""
     for _ in range(count):
         pack_id = packs.create_pack(api.caller, {}).pack.id
         with api.playground.site.catalog.write("default") as tx:
             rows.set_pack_location(tx, pack_id, "main", {"original_sha256": sha256, "original_at": tx.now})
 
 
-def test_a_hundred_packs_cost_as_many_statements_as_one(api: Api) -> None:
+def test_a_page_of_100_packs_needs_as_many_statements_as_one_pack(api: Api) -> None:
     for number, name in enumerate(("thumb", "cover", "banner", "badge")):
         api.playground.location(name, width=320, height=180 + number, fallback="main")
     original = api.playground.snapshot(api.playground.pack()).pack_locations["main"].original
     assert original is not None
     catalog = api.playground.site.catalog
-    # As whoever lets callers in does: who requires access keys is known before.
+    # Authentication reads the access policy before a request; the test does the same.
     api.playground.site.access_policy.look()
     with statements(catalog) as one:
         api.data(PAGE)
@@ -79,7 +79,7 @@ def test_nodes_of_every_kind_are_read_in_batches(api: Api) -> None:
     assert len([text for text in seen if text != "BEGIN"]) == 3
 
 
-def test_the_demand_of_a_page_of_locations_is_read_at_once(api: Api) -> None:
+def test_the_demand_of_all_locations_of_a_page_is_read_in_one_statement(api: Api) -> None:
     demand = "{ locations { nodes { name demand(first: 3) { width requests } } } }"
     with statements(api.playground.site.catalog) as one:
         api.data(demand)
@@ -97,7 +97,7 @@ def test_the_demand_of_a_page_of_locations_is_read_at_once(api: Api) -> None:
     assert (refused["extensions"]["code"], refused["extensions"]["field"]) == ("LIMIT", ["first"])
 
 
-def test_a_list_of_good_jobs_asks_for_no_failures(api: Api) -> None:
+def test_a_list_of_jobs_without_failures_reads_no_failures(api: Api) -> None:
     for _ in range(3):
         api.playground.pack()
     with statements(api.playground.site.catalog) as seen:

@@ -1,4 +1,4 @@
-"""Whatever has an id can be fetched by it, and only within its tenant."""
+"""Each node can be fetched by its id, and only within its tenant."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ UNKNOWN = "0123456789abcdef01234567"
 
 
 def ids_of_everything(api: Api) -> dict[str, str]:
-    """Make one of each kind and return their ids by type."""
+    """Create one object of each type, and return their ids by type."""
     pack_id = api.playground.pack()
     job = api.payload(REGENERATE, scope={"packIds": [pack_id]})["job"]["id"]
     query = (
@@ -28,7 +28,7 @@ def ids_of_everything(api: Api) -> dict[str, str]:
     }
 
 
-def test_every_object_is_found_by_its_id(api: Api) -> None:
+def test_every_node_is_found_by_its_id(api: Api) -> None:
     ids = ids_of_everything(api)
     assert ids["ImageLocation"] == "location:main"
     assert ids["PackLocation"] == f"packLocation:{ids['Pack']}:main"
@@ -39,7 +39,7 @@ def test_every_object_is_found_by_its_id(api: Api) -> None:
         assert api.data("query N($id: ID!) { node(id: $id) { __typename id } }", id=node["id"])["node"] == node
 
 
-def test_a_variant_stays_a_node_after_its_picture_has_changed(api: Api) -> None:
+def test_a_superseded_variant_is_still_found_by_its_id(api: Api) -> None:
     ids = ids_of_everything(api)
     api.playground.run_jobs()
     query = "query N($id: ID!) { node(id: $id) { ... on Variant { state width height format bytes url } } }"
@@ -53,7 +53,7 @@ def test_a_variant_stays_a_node_after_its_picture_has_changed(api: Api) -> None:
     assert api.data(query, id=ids["Variant"])["node"] == before
 
 
-def test_the_tenant_says_what_applies_where_nothing_else_is_said(api: Api) -> None:
+def test_a_tenant_shows_its_defaults(api: Api) -> None:
     query = """{ node(id: "tenant:default") { ... on Tenant {
       name version resizeGravity useResizeIncludeAll formatPolicy keepCredits } } }"""
     tenant = {
@@ -69,7 +69,7 @@ def test_the_tenant_says_what_applies_where_nothing_else_is_said(api: Api) -> No
     assert api.data(query)["node"] == {**tenant, "version": 2, "keepCredits": True}
 
 
-def test_an_enlarged_variant_says_so_from_wherever_it_is_reached(api: Api) -> None:
+def test_an_enlarged_variant_says_so_in_its_location_and_as_a_node(api: Api) -> None:
     api.playground.location("poster", width=900, height=600, fallback="main", allow_upscale=True)
     pack_id = api.playground.pack()
     query = """query P($id: ID!) { pack(by: {id: $id}) {
@@ -84,13 +84,13 @@ def test_an_enlarged_variant_says_so_from_wherever_it_is_reached(api: Api) -> No
             assert node["node"] == variant
 
 
-def test_a_bad_or_unknown_id_is_null_in_its_place_alone(api: Api) -> None:
+def test_a_malformed_or_unknown_id_gives_null_only_in_its_place(api: Api) -> None:
     pack_id = api.playground.pack()
     bad = [
         "",
         ":",
         "tenant:",
-        "tenant:nobody",
+        "tenant:absent",
         "Pack",
         "pack:1",
         UNKNOWN,
@@ -120,18 +120,18 @@ def test_a_bad_or_unknown_id_is_null_in_its_place_alone(api: Api) -> None:
         }
 
 
-def test_a_job_is_no_other_kind_of_node(api: Api) -> None:
+def test_the_id_of_another_type_gives_no_job(api: Api) -> None:
     assert api.data('{ job(id: "location:main") { id } }') == {"job": None}
 
 
-def test_nothing_of_another_tenant_is_found(api: Api) -> None:
+def test_nodes_of_another_tenant_are_not_found(api: Api) -> None:
     ids = ids_of_everything(api)
     api.playground.run_jobs()
     with api.playground.site.catalog.write("other") as tx:
         ensure_tenant(tx)
     api.caller = replace(api.caller, tenant="other")
     found = dict(zip(ids, api.data(NODES, ids=list(ids.values()))["nodes"], strict=True))
-    # Every tenant has a location `main`; the rest belongs to one.
+    # Every tenant has a location `main`; the other objects belong to one tenant.
     assert found.pop("ImageLocation") is not None
     assert set(found.values()) == {None}
     assert api.data("query P($id: ID!) { pack(by: {id: $id}) { id } }", id=ids["Pack"]) == {"pack": None}
@@ -141,6 +141,6 @@ def test_nothing_of_another_tenant_is_found(api: Api) -> None:
     }
 
 
-def test_more_ids_than_a_page_are_refused(api: Api) -> None:
+def test_more_than_100_ids_are_refused(api: Api) -> None:
     error = api.error(NODES, ids=["x"] * 101)
     assert error["extensions"] == {"code": "LIMIT", "field": ["ids"], "expected": "at most 100", "got": "101"}

@@ -1,4 +1,4 @@
-"""Originals by address: fetched, sniffed, checked, and refused with what was wrong."""
+"""Originals from URLs: fetched, recognized by their bytes, checked, and refused with a reason."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -22,13 +22,13 @@ mutation Original($pack: ID!, $location: String!, $url: URL!) {{
 
 @pytest.fixture
 def allowed(api: Api) -> Api:
-    """The API, where the tests' own host may be fetched from."""
+    """Return a client of an installation that may fetch from the tests' own host."""
     settings = api.playground.settings.model_copy(update={"fetch_allow": "127.0.0.1", "max_upload_bytes": 200_000})
     api.caller = replace(api.caller, site=api.playground.with_settings(settings))
     return api
 
 
-def test_an_original_is_fetched_and_is_what_its_bytes_are(allowed: Api, host: Host) -> None:
+def test_a_fetched_original_has_the_media_type_of_its_bytes(allowed: Api, host: Host) -> None:
     data = png(photo(40, 30))
     host.answers["/a.jpg"] = giving(data, Content_Type="text/html")
     pack_id = allowed.playground.pack()
@@ -58,7 +58,9 @@ def _missing(handler: Any) -> None:
         (giving(b"x" * 200_001), "TOO_LARGE"),
     ],
 )
-def test_what_the_address_gives_is_refused_like_an_upload(allowed: Api, host: Host, answer: Answer, code: str) -> None:
+def test_a_fetched_file_is_refused_for_the_same_reasons_as_an_upload(
+    allowed: Api, host: Host, answer: Answer, code: str
+) -> None:
     pack_id = allowed.playground.pack()
     before = allowed.playground.snapshot(pack_id)
     host.answers["/a"] = answer
@@ -68,7 +70,7 @@ def test_what_the_address_gives_is_refused_like_an_upload(allowed: Api, host: Ho
     assert list(allowed.caller.site.incoming.iterdir()) == []
 
 
-def test_an_address_of_ours_alone_is_never_asked(api: Api, host: Host) -> None:
+def test_a_url_in_the_internal_network_is_not_fetched(api: Api, host: Host) -> None:
     pack_id = api.playground.pack()
     error = api.refusal(SET, pack=pack_id, location="main", url=host.url("/a"))
     assert (error["code"], error["field"]) == ("FETCH_BLOCKED", ["source", "url"])
@@ -76,7 +78,7 @@ def test_an_address_of_ours_alone_is_never_asked(api: Api, host: Host) -> None:
 
 
 @pytest.mark.parametrize("change", [{"pack": "0" * 24}, {"location": "nowhere"}])
-def test_nothing_is_fetched_for_what_is_not_there(allowed: Api, host: Host, change: dict[str, str]) -> None:
+def test_nothing_is_fetched_for_an_unknown_pack_or_location(allowed: Api, host: Host, change: dict[str, str]) -> None:
     arguments = {"pack": allowed.playground.pack(), "location": "main"} | change
     assert allowed.refusal(SET, **arguments, url=host.url("/a"))["code"] == "NOT_FOUND"
     assert host.requests == []

@@ -1,4 +1,4 @@
-"""Pictures: what a page is given for one picture element."""
+"""Pictures: what a web page needs for one `<picture>` element."""
 
 import re
 from html.parser import HTMLParser
@@ -33,10 +33,10 @@ def picture(api: Api, pack_id: str, location: str = "main", **variables: Any) ->
 
 
 def widths(source: dict[str, Any]) -> list[int]:
-    """Return the widths in a srcset, having seen that each is that of its URL."""
+    """Return the widths in a srcset, after checking each against its URL."""
     found = []
-    for pending_change in source["srcset"].split(", "):
-        url, descriptor = pending_change.split(" ")
+    for part in source["srcset"].split(", "):
+        url, descriptor = part.split(" ")
         assert re.search(rf"/w{descriptor[:-1]}-h", url)
         found.append(int(descriptor[:-1]))
     return found
@@ -71,29 +71,29 @@ def test_a_picture_offers_the_renditions_in_each_format_best_first(api: Api) -> 
     assert found["src"] in found["sources"][2]["srcset"]
 
 
-def test_widths_are_those_that_were_asked_for_as_far_as_the_picture_has_them(api: Api) -> None:
+def test_requested_widths_are_offered_up_to_the_width_of_the_original(api: Api) -> None:
     api.playground.location("thumb", width=320, height=160, fallback="main")
     pack_id = api.playground.pack(picture=photo(600, 400))
     found = picture(api, pack_id, "thumb", widths=[1200, 300, 300, 900, 100], formats=["WEBP"])
     assert formats(found) == ["webp"]
-    # 900 and 1200 would enlarge it; both mean its own width.
+    # 900 and 1200 would enlarge the image, so both become its own width.
     assert widths(found["sources"][0]) == [100, 300, 600]
     assert "/w300-h150-" in found["sources"][0]["srcset"]
     assert found["src"].endswith(".jpg")
 
 
-def test_a_transparent_picture_is_png_where_it_would_be_jpeg(api: Api) -> None:
+def test_a_transparent_original_is_offered_as_png_instead_of_jpeg(api: Api) -> None:
     pack_id = api.playground.pack(picture=png(cutout(300, 200)))
     found = picture(api, pack_id)
     assert formats(found) == ["avif", "webp", "png"]
     assert found["src"].endswith(".png")
-    # Asked for by name it is JPEG, on white.
+    # An explicit JPEG is drawn on white.
     (source,) = picture(api, pack_id, formats=["JPEG"])["sources"]
     assert source["mediaType"] == "image/jpeg"
     assert "-bffffff-" in source["srcset"]
 
 
-def test_a_picture_with_padding_is_png_where_it_would_be_jpeg(api: Api) -> None:
+def test_a_padded_image_is_offered_as_png_instead_of_jpeg(api: Api) -> None:
     api.playground.location("badge", width=100, height=100, fallback="main", include_all=IncludeAll.TRUE)
     found = picture(api, api.playground.pack(), "badge")
     assert formats(found) == ["avif", "webp", "png"]
@@ -101,7 +101,7 @@ def test_a_picture_with_padding_is_png_where_it_would_be_jpeg(api: Api) -> None:
     assert found["src"].endswith("includeall-center.png")
 
 
-def test_every_part_of_a_picture_without_arguments_is_rendered_ahead_of_time(api: Api) -> None:
+def test_every_variant_of_a_picture_without_arguments_is_planned(api: Api) -> None:
     location = api.playground.location
     location("plain", width=300, height=200, fallback="main")
     location("wide", width=300, fallback="main")
@@ -126,7 +126,7 @@ def test_every_part_of_a_picture_without_arguments_is_rendered_ahead_of_time(api
             assert states == dict.fromkeys(names, "READY")
 
 
-def test_a_location_can_have_gif_and_a_gravity_that_looks_at_the_picture(api: Api) -> None:
+def test_a_location_can_have_the_format_gif_and_the_gravities_smart_and_focus(api: Api) -> None:
     put = """mutation L($input: LocationInput!) { putLocation(input: $input, force: true, activation: IMMEDIATE) {
       location { resizeGravity formats } userErrors { code } } }"""
     pack_id = api.playground.pack(picture=photo(900, 300))
@@ -136,19 +136,19 @@ def test_a_location_can_have_gif_and_a_gravity_that_looks_at_the_picture(api: Ap
         assert location == {"resizeGravity": gravity, "formats": ["WEBP", "GIF"]}
         found = picture(api, pack_id, "square")
         assert formats(found) == ["webp", "gif"]
-        # Without a focal point FOCUS is the middle.
+        # Without a focus, FOCUS is the same as CENTER.
         spelled = "smart" if gravity == "SMART" else "center"
         assert f"/w100-h100-crop-{spelled}.gif" in found["sources"][1]["srcset"]
 
 
-def test_a_rendition_of_another_shape_is_not_offered_as_the_same_picture(api: Api) -> None:
+def test_a_picture_leaves_out_renditions_with_another_ratio(api: Api) -> None:
     api.playground.location("thumb", width=200, height=100, fallback="main")
     api.playground.location("thumb", renditions=(Rendition(200, None), Rendition(50, 50), Rendition(None, 77)))
     found = picture(api, api.playground.pack(), "thumb")
     assert [widths(source) for source in found["sources"]] == [[154, 200]] * 3
 
 
-def test_a_picture_is_pending_until_all_of_it_is_rendered(api: Api) -> None:
+def test_a_picture_is_pending_until_every_variant_is_rendered(api: Api) -> None:
     pack_id = api.playground.pack()
     assert picture(api, pack_id)["state"] == "PENDING"
     api.playground.run_jobs()
@@ -156,7 +156,7 @@ def test_a_picture_is_pending_until_all_of_it_is_rendered(api: Api) -> None:
     assert picture(api, pack_id, widths=[123])["state"] == "PENDING"
 
 
-def test_where_there_is_nothing_to_show_there_is_no_picture(api: Api) -> None:
+def test_a_pack_location_without_an_original_has_no_picture(api: Api) -> None:
     api.playground.location("thumb", width=100)
     pack_id = api.payload("mutation { createPack { pack { id } userErrors { code } } }")["pack"]["id"]
     assert picture(api, pack_id, "thumb") is None
@@ -190,7 +190,7 @@ def test_where_there_is_nothing_to_show_there_is_no_picture(api: Api) -> None:
         ([1] * 33, "LIMIT", ["widths"], "1 to 32"),
     ],
 )
-def test_widths_that_cannot_be_are_an_error_and_null_the_picture_alone(
+def test_invalid_widths_are_an_error_that_nulls_only_the_picture(
     api: Api, wanted: list[int], code: str, field: list[str], expected: str
 ) -> None:
     pack_id = api.playground.pack()
@@ -238,7 +238,7 @@ def test_html_loads_lazily_or_eagerly(api: Api) -> None:
     assert (error["extensions"]["code"], error["extensions"]["expected"]) == ("INVALID", "lazy, eager")
 
 
-def test_one_picture_shows_different_locations_under_different_media(api: Api) -> None:
+def test_one_picture_can_show_different_locations_by_media_condition(api: Api) -> None:
     api.playground.location("banner", width=400, height=100, fallback="main")
     api.playground.location("empty", width=100, fallback=None)
     pack_id = api.playground.pack(at="banner", picture=photo(800, 200))
@@ -271,7 +271,7 @@ def test_sources_with_nothing_to_show_are_left_out(api: Api) -> None:
     assert {"/thumb/" in source["srcset"] for source in found["sources"]} == {True}
 
 
-def test_a_source_must_be_a_location_and_there_must_be_one(api: Api) -> None:
+def test_a_picture_needs_at_least_one_source_with_a_known_location(api: Api) -> None:
     pack_id = api.playground.pack()
     error = api.error(SOURCES, id=pack_id, sources=[{"location": "main"}, {"location": "poster"}])
     assert error["extensions"] == {
@@ -297,7 +297,7 @@ def test_variants_can_be_narrowed_to_formats(api: Api) -> None:
 
 
 @pytest.mark.parametrize("field", ["alt", "sizes", "media"])
-def test_text_that_each_element_repeats_has_a_limit(api: Api, field: str) -> None:
+def test_texts_that_each_source_repeats_have_a_length_limit(api: Api, field: str) -> None:
     pack_id = api.playground.pack(picture=png(photo(30, 20)))
 
     def run(text: str) -> Any:
@@ -311,7 +311,7 @@ def test_text_that_each_element_repeats_has_a_limit(api: Api, field: str) -> Non
     assert (error.extensions["expected"], error.extensions["got"]) == ("up to 1000 characters", "1001 characters")
 
 
-def test_a_refusal_quotes_only_the_beginning_of_what_is_long(api: Api) -> None:
+def test_a_refusal_quotes_only_the_beginning_of_a_long_value(api: Api) -> None:
     pack_id = api.playground.pack(picture=png(photo(30, 20)))
     errors = api.run(SOURCES, id=pack_id, sources=[{"location": "x" * 50_000}]).errors
     assert errors is not None

@@ -1,4 +1,4 @@
-"""Purges as an operator sees them."""
+"""What operators see of purges."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ PURGES = """query($first: Int, $after: String) { purges(first: $first, after: $a
 NODE = "query($id: ID!) { node(id: $id) { id ... on Purge { scope state error } } }"
 
 
-def test_purges_are_listed_newest_first_and_tell_how_they_stand(api: Api) -> None:
+def test_purges_are_listed_newest_first_with_their_state(api: Api) -> None:
     pack_ids = [api.playground.pack() for _ in range(3)]
     page = api.data(PURGES, first=2)["purges"]
     assert page["totalCount"] == 3
@@ -29,7 +29,7 @@ def test_purges_are_listed_newest_first_and_tell_how_they_stand(api: Api) -> Non
     assert (node["providerId"], node["error"], node["firstCompletedAt"], node["finishedAt"]) == (None, None, None, None)
 
 
-def test_the_first_and_the_second_purge_are_told_apart(api: Api) -> None:
+def test_the_first_and_the_repeated_purge_have_their_own_times(api: Api) -> None:
     api.playground.pack()
     front = Front(api.playground, RecordingPurger())
     front.carry()
@@ -43,7 +43,7 @@ def test_the_first_and_the_second_purge_are_told_apart(api: Api) -> None:
     assert second["finishedAt"] is not None
 
 
-def test_what_a_cdn_answers_is_seen_by_id(api: Api) -> None:
+def test_the_error_of_a_cdn_is_shown_in_the_list_and_by_id(api: Api) -> None:
     purger = RecordingPurger()
     purger.fault = OSError("the CDN is away")
     packs.set_crop(api.caller, api.playground.pack(), "main", Crop(0, 0, 1, 0.5))
@@ -55,7 +55,7 @@ def test_what_a_cdn_answers_is_seen_by_id(api: Api) -> None:
         assert api.data(NODE, id=absent)["node"] is None
 
 
-def test_reading_purges_needs_no_more_than_reading(api: Api) -> None:
+def test_reading_purges_requires_the_scope_read(api: Api) -> None:
     api.playground.pack()
     api.caller = replace(api.caller, scopes=frozenset({Scope.READ}))
     assert api.data(PURGES)["purges"]["totalCount"] == 1
