@@ -1,1 +1,1 @@
-"""Rendering ahead of time: Dramatiq rings, the ledger decides."""
+"""Rendering ahead of time: the queue rings, the database decides."""

@@ -1,1 +1,1 @@
-"""What each field does, as plain functions over the catalog, the stores and the renderer."""
+"""Use cases: what the API and the command line do, as functions over the catalog, the stores and the renderer."""

@@ -1,4 +1,4 @@
-"""Access keys: made, listed, revoked, required, and URLs signed with them."""
+"""Access keys: create, list, revoke and require them, and sign URLs with them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,14 +17,14 @@ from packshot.variants.tags import erase_tag, tenant_tag
 from resolvers.caller import Caller
 from resolvers.urls.parse import read_url
 
-# A signed URL opens for no longer than that.
+# Longest time until the expiry of a signed URL.
 MAX_SIGNED = timedelta(days=366)
-# What opens a URL, or asks about it, is no part of what is signed.
+# Parameters that a signature does not cover: those that open a URL or ask for its explanation.
 _BESIDE = ("access-key", "expires", "signature", "explain")
 
 
 def create_key(caller: Caller, name: str) -> tuple[AccessKey, str]:
-    """Make an access key; return it and its secret, which is not shown again.
+    """Create an access key. Return it and its secret, which is not shown again.
 
     Raises:
         Invalid, Limit, NotFound: see `packshot.catalog.clients.access_keys.add_key`.
@@ -45,7 +45,7 @@ def list_keys(caller: Caller) -> list[AccessKey]:
 
 
 def revoke_key(caller: Caller, key_id: str) -> AccessKey:
-    """Let a key, and what it has signed, open nothing any more.
+    """Revoke a key. Neither the key nor URLs that it has signed open images from then on.
 
     Raises:
         NotFound: there is no such key in this tenant.
@@ -55,32 +55,32 @@ def revoke_key(caller: Caller, key_id: str) -> AccessKey:
 
 
 def require_keys(caller: Caller, *, required: bool) -> None:
-    """Show the tenant's pictures to everybody, or only to who has a key; withdraw what is public after that.
+    """Require access keys for the tenant's images, or stop to. After requiring them, call `withdraw_variants`.
 
     Raises:
         NotFound, BadState: see `packshot.catalog.clients.access_keys.require_keys`.
     """
     with caller.write() as tx:
         if access_keys.require_keys(tx, required=required) != required:
-            # What was for everybody is to be seen by nobody, not even while Packshot is away.
+            # Copies of public images must not be served, not even while Packshot does not answer: a hard purge.
             cause = f"access keys by {caller.subject}"
             purges.order_purge(tx, scope="tenant", cause=cause, tags=[tenant_tag(caller.tenant)], erasing=True)
 
 
 def withdraw_variants(caller: Caller, seen: Callable[[int], None] = lambda _: None, *, again: bool = False) -> int:
-    """Move a tenant's blobs to where no CDN looks, and have copies of them purged; return how many there were.
+    """Move a tenant's variants where the CDN has no access, and purge their copies. Return how many were moved.
 
-    Copies are purged of blobs that were moved before as well: everybody could see them while no keys were required.
+    Copies of variants that were moved earlier are purged too, because they were public while no keys were required.
 
-    Harmless to repeat. It is complete when nobody puts any more by what was known before:
-    `packshot.security.access_policy.FRESH` and a put's time after keys were required.
+    It can be repeated. It is complete when every process knows that keys are required and has ended its earlier puts.
+    That takes `packshot.security.access_policy.FRESH` plus the time of one put.
 
     Args:
-        seen: told how many were moved, after each.
-        again: what was there a moment ago was purged then; only what is found now is.
+        seen: called with the number so far, after each variant.
+        again: this is the second call. It moves only variants that became public since the first one.
 
     Raises:
-        OSError: the store is away.
+        OSError: the store does not answer.
     """
     store = caller.site.variants
     assert isinstance(store, DividedStore)
@@ -99,11 +99,11 @@ def withdraw_variants(caller: Caller, seen: Callable[[int], None] = lambda _: No
 
 
 def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datetime]:
-    """Return an image URL of the tenant that opens until then, whatever it asks for, and that moment.
+    """Sign an image URL of the tenant. Return the signed URL and its expiry.
 
     Raises:
-        Invalid: that is no image URL, it leads to a smaller picture, or the moment is past or too far away.
-        NotFound: it is another tenant's.
+        Invalid: it is no image URL, it redirects to a smaller size, or the expiry is in the past or too far away.
+        NotFound: it is a URL of another tenant.
         BadState: there is no access key to sign with.
     """
     address = read_url(caller.site.settings, url)
@@ -112,7 +112,7 @@ def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datet
     form, limit = address.form, caller.site.limit
     if isinstance(form, LiveForm) and (within := form.within(limit)) is not form:
         raise Invalid(
-            "That URL leads to the equal one within the greatest size, which its signature would not open.",
+            "This URL redirects to one within the greatest size, which the signature would not open.",
             field=("url",),
             expected=within.name,
             got=form.name,
@@ -120,9 +120,9 @@ def sign_url(caller: Caller, url: str, expires_at: datetime) -> tuple[str, datet
     expires, now = int(expires_at.timestamp()), datetime.now(UTC)
     if expires <= now.timestamp():
         raise Invalid(
-            "A URL cannot end before it is given.",
+            "A signed URL cannot expire in the past.",
             field=("expires_at",),
-            expected="a moment to come",
+            expected="a time in the future",
             got=expires_at.isoformat(),
         )
     if expires > (now + MAX_SIGNED).timestamp():
@@ -143,7 +143,9 @@ def _signing_key(caller: Caller) -> str:
     with caller.site.catalog.read(caller.tenant) as tx:
         keys = access_keys.live_keys(tx)
     if not keys:
-        raise BadState("There is no access key to sign with.", expected="one made by `packshot access-key create`")
+        raise BadState(
+            "There is no access key to sign with.", expected="a key that `packshot access-key create` created"
+        )
     settings = caller.site.settings
     for key in keys:
         secret = unseal(settings, Purpose.ACCESS_KEY, f"{caller.tenant}/{key.id}", key.sealed)
@@ -151,5 +153,5 @@ def _signing_key(caller: Caller) -> str:
             return secret
     raise BadState(
         "No access key can be read.",
-        expected="PACKSHOT_ACCESS_SECRET, or else the admin token, as when a key was made; or a new key",
+        expected="the PACKSHOT_ACCESS_SECRET, or else the admin token, under which a key was created; or a new key",
     )

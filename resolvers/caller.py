@@ -1,4 +1,4 @@
-"""On whose behalf a resolver works, with what, and what it may do."""
+"""The caller of a use case: tenant, rights, and the means to act."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from resolvers.urls.build import Urls, tenant_urls
 
 
 class Scope(StrEnum):
-    """What a token may be used for; the value is its spelling in a token."""
+    """One right of a token. The value is its spelling in the token."""
 
     READ = "read"
     LOCATIONS_WRITE = "locations:write"
@@ -30,14 +30,14 @@ EVERYTHING = frozenset(Scope)
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """One authenticated caller.
+    """An authenticated caller.
 
     Attributes:
-        subject: who it is, for `createdBy` and `changedBy`.
-        origin: scheme and host before every URL returned, without a slash at the end.
-        expires_at: when its token ends; None: never.
-        token_id: the API token that it came with, which may be revoked; None: it came otherwise.
-        once: the call at hand, where it is to be made once.
+        subject: name for `createdBy` and `changedBy`.
+        origin: scheme and host of every returned URL, without a slash at the end.
+        expires_at: expiry of the token; None: it does not expire.
+        token_id: the API token of the call, which can be revoked; None: another kind of authentication.
+        once: the call, if it has an idempotency key.
     """
 
     site: Site
@@ -52,11 +52,11 @@ class Caller:
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
-        """Open the transaction of a change; it commits at the end, or changes nothing on an error.
+        """Open the transaction of an edit. It commits at the end, and rolls back after an exception.
 
         Raises:
-            AnsweredBefore: this call was made before, and its change with it.
-            IdempotencyMismatch: its key belongs to another call.
+            AnsweredBefore: a call with this idempotency key has been carried out.
+            IdempotencyMismatch: the key belongs to another call.
         """
         with self.site.catalog.edit(self.tenant) as tx:
             if self.once is not None:
@@ -66,23 +66,23 @@ class Caller:
                 end_call(tx, self.once)
 
     def answer(self, **ids: str) -> None:
-        """Note, within `write`, by which ids this call's answer can be given again."""
+        """Record, within `write`, the ids from which a repeated call gets the same response."""
         if self.once is not None:
             self.once.answer.update(ids)
 
     @property
     def urls(self) -> Urls:
-        """Where the tenant's pictures are found."""
+        """Build the tenant's URLs."""
         return tenant_urls(self.site, self.origin, self.tenant)
 
     @property
     def can_sign(self) -> bool:
-        """Whether the caller's URLs can be signed: then they lead to variants that the tenant's policy wants signed."""
+        """Whether URLs for this caller can be signed. Then they also yield variants that need a signature."""
         door = self.site.access_policy.find_signing(self.tenant)
         return door is not None and bool(door.signing)
 
     def check(self, scope: Scope) -> None:
-        """Raise `Forbidden` unless the caller's token has that scope."""
+        """Raise `Forbidden` unless the caller's token has the scope."""
         if scope not in self.scopes:
             raise Forbidden(
                 "This token may not do that.", expected=scope.value, got=" ".join(sorted(self.scopes)) or "no scope"

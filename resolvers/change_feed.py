@@ -1,4 +1,4 @@
-"""Following what changed and what was deleted."""
+"""The change feed: the changed and deleted packs and locations since a cursor."""
 
 from packshot.catalog.configuration import epochs
 from packshot.catalog.packs import change_feed
@@ -7,17 +7,17 @@ from resolvers.caller import Caller
 
 
 def list_changes(caller: Caller, *, first: int, after: str | None) -> ChangePage:
-    """Return what changed after a cursor; see `packshot.catalog.packs.change_feed.list_changes`.
+    """Return the changes after a cursor; see `packshot.catalog.packs.change_feed.list_changes`.
 
     Raises:
-        Limit, Invalid: `first` or `after` does not fit.
-        Resync: what happened since is not known any more.
+        Limit, Invalid: `first` or `after` is not valid.
+        Resync: the history since the cursor is no longer known.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
         return change_feed.list_changes(tx, first=first, after=after)
 
 
 def get_epoch(caller: Caller) -> str:
-    """Return the id of the current epoch, which is another one after the database was restored."""
+    """Return the id of the current epoch. A restored database begins a new one."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return epochs.get_epoch(tx)

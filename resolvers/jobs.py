@@ -1,4 +1,4 @@
-"""Jobs: start one, and see how far it is."""
+"""Jobs: start, list, pause, resume, cancel and retry them."""
 
 from collections.abc import Sequence
 from enum import StrEnum
@@ -24,14 +24,14 @@ MAX_PACKS = 100
 
 
 class RegenerateMode(StrEnum):
-    """What a regeneration renders: what is missing, or everything again."""
+    """What a regeneration renders: missing variants, or every variant again."""
 
     MISSING = "missing"
     REFRESH = "refresh"
 
 
 def get_jobs(caller: Caller, job_ids: Sequence[str]) -> dict[str, Job]:
-    """Return those jobs of the tenant that there are, by id."""
+    """Return those of the tenant's jobs that exist, by id."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return jobs.get_jobs(tx, job_ids)
 
@@ -43,7 +43,7 @@ def list_jobs(caller: Caller, *, first: int, after: str | None, only: JobFilter,
 
 
 def find_external_ids(caller: Caller, found: Sequence[Job]) -> dict[str, str | None]:
-    """Return the external ids of the jobs' packs, by the packs' own ids; packs that are gone are left out."""
+    """Return the external ids of the jobs' packs, by pack id. Packs that no longer exist are left out."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return packs.find_external_ids(tx, {job.pack_id for job in found if job.pack_id is not None})
 
@@ -55,10 +55,10 @@ def list_failures(caller: Caller, job_id: str, *, first: int, after: str | None,
 
 
 def list_retries(caller: Caller, job_id: str, *, first: int) -> list[Retry]:
-    """Return what of a job waits to be tried again, the soonest first.
+    """Return the retries that a job waits for, the next one first.
 
     Raises:
-        Limit: more than a page is asked for, or nothing.
+        Limit: `first` is out of range.
     """
     check_first(first)
     with caller.site.catalog.read(caller.tenant) as tx:
@@ -68,29 +68,30 @@ def list_retries(caller: Caller, job_id: str, *, first: int) -> list[Retry]:
 def regenerate_packs(
     caller: Caller, pack_ids: Sequence[str], priority: Priority, mode: RegenerateMode = RegenerateMode.MISSING
 ) -> Job:
-    """Order what is missing of these packs, or all of it anew; what failed is tried again.
+    """Order the missing variants of these packs, or all of them again. Failed variants are retried.
 
     Raises:
         Limit: no pack, or more than 100.
-        NotFound: one of them is no pack of this tenant; nothing is ordered then.
-        BadState: all anew, while another change is being prepared.
+        NotFound: one of them is no pack of this tenant; nothing is ordered.
+        BadState: all variants are ordered again while a change is pending.
     """
-    wanted = check_pack_ids(pack_ids)
+    checked = check_pack_ids(pack_ids)
     with caller.write() as tx:
         if mode is RegenerateMode.REFRESH:
             hold_configuration(tx)
-        read_existing_packs(tx, wanted)
+        read_existing_packs(tx, checked)
         if mode is RegenerateMode.REFRESH:
-            change = Change(refreshed_packs=frozenset(wanted))
+            change = Change(refreshed_packs=frozenset(checked))
             job = changes.refresh(caller, tx, change, priority=priority, location=None)
         else:
-            # Orders before variants, as the end of a refresh takes them: the other way round the two could deadlock.
+            # Orders before variants: the end of a refresh locks them in the same order. Otherwise the two could
+            # deadlock.
             job = order_packs(
-                tx, caller.site, wanted, by=caller.subject, priority=priority, check_store=True, job_only=True
+                tx, caller.site, checked, by=caller.subject, priority=priority, check_store=True, job_only=True
             )
-            ledger.retry_failures(tx, wanted)
+            ledger.retry_failures(tx, checked)
         caller.answer(job=f"job:{job.id}")
-    ring_doorbell(caller, wanted, priority)
+    ring_doorbell(caller, checked, priority)
     return job
 
 
@@ -100,25 +101,25 @@ def check_pack_ids(pack_ids: Sequence[str]) -> list[str]:
     Raises:
         Limit: no pack, or more than 100.
     """
-    wanted = list(dict.fromkeys(pack_ids))
-    if not 1 <= len(wanted) <= MAX_PACKS:
+    checked = list(dict.fromkeys(pack_ids))
+    if not 1 <= len(checked) <= MAX_PACKS:
         raise Limit(
-            "That many packs cannot be named at once.",
+            "Too many packs, or none.",
             field=("scope", "pack_ids"),
             expected=f"1 to {MAX_PACKS}; for more, a location or the tenant",
-            got=len(wanted),
+            got=len(checked),
         )
-    return wanted
+    return checked
 
 
-def read_existing_packs(tx: Tx, wanted: Sequence[str]) -> dict[str, Snapshot]:
+def read_existing_packs(tx: Tx, pack_ids: Sequence[str]) -> dict[str, Snapshot]:
     """Return the snapshots of the packs of a job's scope.
 
     Raises:
         NotFound: one of them is no pack of this tenant.
     """
-    known = read_snapshots(tx, wanted)
-    for index, pack_id in enumerate(wanted):
+    known = read_snapshots(tx, pack_ids)
+    for index, pack_id in enumerate(pack_ids):
         if pack_id not in known:
             raise NotFound(
                 "There is no such pack.",
@@ -132,11 +133,11 @@ def read_existing_packs(tx: Tx, wanted: Sequence[str]) -> dict[str, Snapshot]:
 def regenerate_tenant(
     caller: Caller, location: str | None, priority: Priority, mode: RegenerateMode = RegenerateMode.MISSING
 ) -> Job:
-    """Order what is missing of every pack, at one location or at all, or all of it anew.
+    """Order the missing variants of every pack, at one location or all, or all of them again.
 
     Raises:
         NotFound: no such location in this tenant.
-        BadState: all anew, while another change is being prepared.
+        BadState: all variants are ordered again while a change is pending.
     """
     with caller.write() as tx:
         if location is not None:
@@ -163,13 +164,13 @@ def regenerate_tenant(
 
 
 def pause_job(caller: Caller, job_id: str) -> Job:
-    """Stop the work of a job where it is; see `packshot.catalog.work.job_control.pause`."""
+    """Pause a job; see `packshot.catalog.work.job_control.pause`."""
     with caller.write() as tx:
         return job_control.pause(tx, job_id)
 
 
 def resume_job(caller: Caller, job_id: str) -> Job:
-    """Go on with a paused job; see `packshot.catalog.work.job_control.resume`."""
+    """Resume a paused job; see `packshot.catalog.work.job_control.resume`."""
     with caller.write() as tx:
         job = job_control.resume(tx, job_id)
     caller.doorbell.wake()
@@ -177,13 +178,13 @@ def resume_job(caller: Caller, job_id: str) -> Job:
 
 
 def cancel_job(caller: Caller, job_id: str) -> Job:
-    """End a job; see `packshot.catalog.work.job_control.cancel`."""
+    """Cancel a job; see `packshot.catalog.work.job_control.cancel`."""
     with caller.write() as tx:
         return job_control.cancel(tx, job_id)
 
 
 def retry_failures(caller: Caller, job_id: str) -> Job:
-    """Try once more what a job could not render; see `packshot.catalog.work.job_control.retry_failures`."""
+    """Retry the failures of a job; see `packshot.catalog.work.job_control.retry_failures`."""
     with caller.write() as tx:
         job = job_control.retry_failures(tx, job_id)
     caller.doorbell.wake()
@@ -191,7 +192,7 @@ def retry_failures(caller: Caller, job_id: str) -> Job:
 
 
 def activate_job(caller: Caller, job_id: str, *, accept_failures: bool = False) -> Job:
-    """Activate a prepared change although some variants failed; see `job_control.accept_failures`."""
+    """Activate a pending change although some variants failed; see `job_control.accept_failures`."""
     with caller.write() as tx:
         job = job_control.accept_failures(tx, job_id, failures=accept_failures)
     caller.doorbell.wake()

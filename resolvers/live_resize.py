@@ -1,4 +1,4 @@
-"""Live resize: images named by their packs' external ids, each uploaded by whoever holds a token for it."""
+"""Live resize: images named by the external ids of their packs, and uploads with one-time tokens."""
 
 import secrets
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ from resolvers.caller import Caller
 from resolvers.originals import Source, keep_file
 from resolvers.pack_imports import NewOriginal, NewPack, create_pack
 
-# Where an uploaded image is shown: a new pack's main location.
+# The location of an uploaded image: the main location of a new pack.
 LOCATION = "main"
-TOKEN_EXPECTED = "the header X-Token with a token for this image, of the last 15 minutes and never used"  # noqa: S105
+TOKEN_EXPECTED = "the header X-Token with a token for this image, created in the last 15 minutes and not used"  # noqa: S105
 
 
 def find_pack(tx: Tx, *image_ids: str) -> str:
-    """Return the id of the pack that an image is; of several ids the first that there is counts.
+    """Return the id of the pack of an image. Of several ids, the first that exists counts.
 
     Raises:
         NotFound: there is no such image in this tenant.
@@ -32,21 +32,21 @@ def find_pack(tx: Tx, *image_ids: str) -> str:
         pack_id = packs.find_pack(tx, external_id=image_id)
         if pack_id is not None:
             return pack_id
-    raise NotFound("There is no such image.", field=("id",), expected="an image's id", got=image_ids[0])
+    raise NotFound("There is no such image.", field=("id",), expected="the id of an image", got=image_ids[0])
 
 
 class WrongToken(Forbidden):
-    """No token of that image."""
+    """The token is not valid for this image."""
 
 
 def create_token(site: Site, tenant: str, image_id: str) -> str:
-    """Return a token by which one image can be uploaded within fifteen minutes, in one attempt.
+    """Create a token for the upload of one image, valid for one attempt within fifteen minutes.
 
-    Several may be out for one image; the first upload that succeeds makes the others worthless.
+    There may be several tokens for one image. The first upload that succeeds makes the others invalid.
 
     Raises:
-        Invalid: no image can have that id.
-        Forbidden: there is such an image already.
+        Invalid: the id is not valid.
+        Forbidden: an image with this id exists.
     """
     check_image_id(image_id)
     upload_id, secret = uploads.new_upload_id(), secrets.token_urlsafe(32)
@@ -65,19 +65,19 @@ def create_token(site: Site, tenant: str, image_id: str) -> str:
 
 
 def check_token(site: Site, tenant: str, name: str, token: str) -> Upload:
-    """Return the upload that a token opens, and leave the token as it is.
+    """Return the upload that a token opens. The token stays valid.
 
     Args:
-        name: as it stands in the path: the image's id, perhaps with an extension.
+        name: last segment of the path: the image's id, with or without an extension.
 
     Raises:
-        Invalid: no image can have that name.
-        WrongToken: not a token of this image.
-        Forbidden: it was used or has expired; or there is such an image by now.
+        Invalid: the name is not valid.
+        WrongToken: the token is not valid for this image.
+        Forbidden: the token was used or has expired, or the image exists.
     """
     check_image_id(strip_extension(name))
     with site.catalog.read(tenant) as tx, _refusing():
-        # A wrong token takes no place among those who write.
+        # A read first, so that a wrong token does not wait among the writers.
         upload = uploads.check_token(tx, *_parts(token), image_ids=_meant(name))
         uploads.check_open(tx, upload)
         _refuse_taken(tx, str(upload.image_id))
@@ -85,7 +85,7 @@ def check_token(site: Site, tenant: str, name: str, token: str) -> Upload:
 
 
 def use_token(site: Site, tenant: str, name: str, token: str) -> Upload:
-    """Use up a token before the image's bytes are read, and return the upload.
+    """Use a token up before the body is read, and return the upload.
 
     Raises:
         WrongToken, Forbidden: see `check_token`.
@@ -95,13 +95,13 @@ def use_token(site: Site, tenant: str, name: str, token: str) -> Upload:
 
 
 def _parts(token: str) -> tuple[str, str]:
-    """Return the id of a token's upload and its secret."""
+    """Return the id of a token's upload, and the secret."""
     upload_id, _, secret = token.partition(".")
     return upload_id, secret
 
 
 def _meant(name: str) -> tuple[str, str]:
-    # What follows an id's last dot may be of the id; the token knows.
+    # The part after the last dot may belong to the id; the token decides.
     return name, name.rpartition(".")[0]
 
 
@@ -112,19 +112,19 @@ def _refusing() -> Iterator[None]:
     except NotFound:
         raise WrongToken("This image cannot be uploaded without a token.", expected=TOKEN_EXPECTED) from None
     except (BadState, UploadExpired) as error:
-        raise Forbidden("This token is used up.", expected=TOKEN_EXPECTED, got=error.got) from None
+        raise Forbidden("This token has been used.", expected=TOKEN_EXPECTED, got=error.got) from None
 
 
 def create_image(caller: Caller, upload: Upload, received: Path, crop: Box | None) -> Size:
-    """Make a pack that shows a received picture, in one transaction, and return how large it is shown.
+    """Create a pack from a received image file, in one transaction. Return the size of the cropped image.
 
     Args:
-        crop: what is shown of it, in pixels of the upright picture; None: all. The original stays whole.
+        crop: rectangle in pixels of the upright original; None: all of it. The stored original is complete.
 
     Raises:
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
-        Invalid: the crop is not within it.
-        Forbidden: another upload of this image was faster.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
+        Invalid: the crop is not within the image.
+        Forbidden: another upload of this image has succeeded.
     """
     original = keep_file(caller, received)
     whole = Size(original.width, original.height)
@@ -143,4 +143,4 @@ def _refuse_taken(tx: Tx, image_id: str) -> None:
 
 
 def _taken(image_id: str) -> Forbidden:
-    return Forbidden("There is such an image already.", field=("id",), expected="an id that is free", got=image_id)
+    return Forbidden("An image with this id exists.", field=("id",), expected="an id that is free", got=image_id)

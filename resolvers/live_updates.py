@@ -1,4 +1,4 @@
-"""How jobs, packs and tokens are, for whoever follows them."""
+"""The states of jobs, packs and tokens, for subscriptions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,20 +10,20 @@ from packshot.site import Site
 
 
 def read_subjects(site: Site, subjects: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], Any]:
-    """Return how those jobs, packs and tokens are that there are, of any tenant, in three statements at most.
+    """Return the states of those jobs, packs and tokens that exist, of any tenant, in three statements at most.
 
     Args:
         subjects: ("job", "pack" or "token", tenant, id).
 
     Returns:
-        of a job the job; of a pack what differs after every edit, and after its pictures were rendered;
-        of a token that it is not revoked.
+        For a job, the job. For a pack, a value that differs after every edit and after its variants were rendered.
+        For a token, that it is not revoked.
     """
-    wanted: dict[str, list[tuple[str, str]]] = {"job": [], "pack": [], "token": []}
+    by_kind: dict[str, list[tuple[str, str]]] = {"job": [], "pack": [], "token": []}
     for kind, tenant, id in subjects:
-        wanted[kind].append((tenant, id))
+        by_kind[kind].append((tenant, id))
     with site.catalog.read_system() as tx:
-        unrevoked = tokens.get_unrevoked(tx, wanted["token"])
+        unrevoked = tokens.get_unrevoked(tx, by_kind["token"])
         found: dict[tuple[str, str, str], Any] = {("token", *place): True for place in unrevoked}
-        found |= {("job", *place): job for place, job in jobs.get_jobs_anywhere(tx, wanted["job"]).items()}
-        return found | {("pack", *place): state for place, state in packs.get_states(tx, wanted["pack"]).items()}
+        found |= {("job", *place): job for place, job in jobs.get_jobs_anywhere(tx, by_kind["job"]).items()}
+        return found | {("pack", *place): state for place, state in packs.get_states(tx, by_kind["pack"]).items()}

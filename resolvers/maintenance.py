@@ -1,4 +1,4 @@
-"""Rounds of collecting and scrubbing that somebody asks for, each with a job that says what came of it."""
+"""Collection and scrub on request. A job records the result of each."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ MESSAGES = {Fault.MISSING: MISSING, Fault.WRONG: DAMAGED}
 
 
 def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collected, Job]:
-    """Collect whatever is due of the caller's tenant; return how much, and the job that says so.
+    """Collect every due object of the caller's tenant. Return the counts, and the job that records them.
 
     Raises:
-        OSError: the store is away; what is left is collected later.
+        OSError: the store does not answer. The rest is collected later.
     """
     total = collect_all(caller.site, caller.tenant, seen)
     done = total.variants + total.originals
@@ -30,10 +30,10 @@ def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collecte
 
 
 def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[ScrubResult], None]) -> tuple[ScrubResult, Job]:
-    """Compare store and ledger of the caller's tenant and put right what can be; return what was found, and the job.
+    """Compare the stores and the ledger of the caller's tenant, and repair what can be repaired. Return result and job.
 
     Raises:
-        OSError: the store is away; what was put right by then stays so.
+        OSError: the store does not answer. Repairs up to then stay.
     """
     result = scrub(caller.site, caller.tenant, deep=deep, repair=True, on_progress=seen)
     if result.ordered:
@@ -50,14 +50,17 @@ def scrub_tenant(caller: Caller, *, deep: bool, seen: Callable[[ScrubResult], No
 
 
 def _unforeseen(failed: Mapping[str, str]) -> list[Failure]:
-    """Return the failures of packs and originals that met unforeseen exceptions, by their error ids."""
-    # An original is no pack; all of them are one entry, and the log names each.
-    of = {name if _PACK_ID.fullmatch(name) else OF_NO_PACK: error_id for name, error_id in failed.items()}
-    return [Failure(pack, OF_NO_LOCATION, ErrorCode.INTERNAL, describe(Internal(each)), 1) for pack, each in of.items()]
+    """Return a failure for each pack or original that met a fault, with its error id."""
+    # Failures are by pack, so all originals become one entry. The log names each.
+    error_ids = {name if _PACK_ID.fullmatch(name) else OF_NO_PACK: error_id for name, error_id in failed.items()}
+    return [
+        Failure(pack, OF_NO_LOCATION, ErrorCode.INTERNAL, describe(Internal(error_id)), 1)
+        for pack, error_id in error_ids.items()
+    ]
 
 
 def _note(caller: Caller, kind: JobKind, counts: Counts, failures: list[Failure] | None = None) -> Job:
-    # Written when the round is over: one that is killed leaves no job that runs for ever.
+    # Written at the end, so that a killed process leaves no job that never ends.
     with caller.site.catalog.write(caller.tenant) as tx:
         job = jobs.create_job(tx, kind, Priority.BULK, by=caller.subject)
         job_items.mark_running(tx, job.id)

@@ -1,4 +1,4 @@
-"""The order that every edit of a pack writes, in the edit's own transaction."""
+"""The orders of an edit: each edit of a pack writes a job and an order in its own transaction."""
 
 from collections.abc import Iterable, Sequence
 
@@ -22,11 +22,10 @@ def order_packs(
     check_store: bool = False,
     job_only: bool = False,
 ) -> Job:
-    """Write a job that brings these packs up to date, and their orders.
+    """Write a job that refreshes these packs, and their orders.
 
-    It exists exactly when the change that needs it does. After the commit the
-    caller rings; should that be lost, the dispatcher rings again. With `job_only`
-    nothing was changed that needs it, so that the orders end with the job.
+    They commit together with the edit. The caller rings after the commit; if the ring is lost, the dispatcher rings
+    again. With `job_only`, no edit needs the orders, so they end with the job.
     """
     job = jobs.create_job(
         tx, JobKind.REGENERATE, priority, pack_id=single_pack_id(pack_ids), check_store=check_store, by=by
@@ -38,13 +37,13 @@ def order_packs(
 
 
 def single_pack_id(pack_ids: Iterable[str]) -> str | None:
-    """Return the pack if there is one only; None: there are several."""
+    """Return the pack if there is exactly one, else None."""
     named = set(pack_ids)
     return named.pop() if len(named) == 1 else None
 
 
 def ring_doorbell(caller: Caller, pack_ids: Sequence[str], priority: Priority = Priority.INTERACTIVE) -> None:
-    """Tell the worker of orders that have just been committed."""
+    """Ring for packs whose orders have been committed."""
     if priority is Priority.BULK:
         caller.doorbell.wake()
         return

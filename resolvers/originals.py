@@ -1,4 +1,4 @@
-"""Originals: set one from an upload or an address, and say where its bytes can be read."""
+"""Originals: set one from an upload or a URL, and sign URLs at which originals can be read."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,18 +20,18 @@ from resolvers.urls.build import original_url
 from resolvers.urls.signatures import is_signed, sign
 
 LIFETIME = timedelta(minutes=15)
-# Of an answer with an original's bytes, whoever gives it.
+# `Cache-Control` of every response with the bytes of an original.
 DISPOSITION = "inline"
 CACHE_CONTROL = "private, no-store"
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where an original comes from: one of the four.
+    """The source of an original. Exactly one attribute is set.
 
     Attributes:
-        received: a file of this machine that came with the call itself; it is gone afterwards.
-        kept: one that was checked, and is kept by its content already.
+        received: a local file that came with the call; it is deleted afterwards.
+        kept: an original that was checked and is stored already.
     """
 
     upload_id: str | None = None
@@ -43,19 +43,18 @@ class Source:
 def set_original(
     caller: Caller, pack_id: str, location: str, source: Source, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Make an upload's bytes, or those at an address, a pack location's original and order its variants.
+    """Set a pack location's original from an upload or a URL, and order the pack's variants.
 
-    The picture is decoded in full first: one that cannot be rendered is refused
-    here, not later. Crop and focus stay, since they are relative. One upload may
-    serve several pack locations until it expires.
+    The image is first decoded in full, so an image that cannot be rendered is refused at once. Crop and focus stay,
+    because they are relative. One upload may serve several pack locations until it expires.
 
     Raises:
         NotFound: no such upload, pack or location in this tenant.
         BadState: the upload's bytes have not been received.
-        UploadExpired: its fifteen minutes are over.
-        FetchBlocked, FetchFailed: the address is not fetched from, or gives nothing.
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
-        VersionConflict: the pack has moved on from `expected_version`.
+        UploadExpired: more than fifteen minutes have passed.
+        FetchBlocked, FetchFailed: the URL is not allowed, or yields no image.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
+        VersionConflict: the pack's version is not `expected_version`.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
         read_snapshot(tx, pack_id)
@@ -68,7 +67,7 @@ def set_original(
         packs.keep_original(tx, pack_id, original)
         packs.set_pack_location(tx, pack_id, location, {"original_sha256": original.sha256, "original_at": tx.now})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-        # Of the same picture too, whose bytes may have been lost.
+        # The same image again is also retried, because its bytes may have been lost.
         ledger.retry_failures(tx, [pack_id])
         caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
@@ -77,10 +76,10 @@ def set_original(
 
 
 def take_original(caller: Caller, source: Source) -> Original:
-    """Check what a source gives, keep its bytes by content, and return what they are.
+    """Check the bytes of a source, store them by content, and return the original.
 
     Raises:
-        PackshotError: as `set_original` says; its field begins with `source`.
+        PackshotError: see `set_original`; the field begins with `source`.
     """
     if source.kept is not None:
         return source.kept
@@ -99,16 +98,16 @@ def take_original(caller: Caller, source: Source) -> Original:
 
 
 def keep_file(caller: Caller, path: Path) -> Original:
-    """Check a picture in a file, keep its bytes by content, and return what they are.
+    """Check an image file, store its bytes by content, and return the original.
 
     Raises:
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
     """
     return keep_original(caller.site, caller.tenant, path, sha256=digest_file(path), size=path.stat().st_size)
 
 
 def sign_original(caller: Caller, original: Original) -> str:
-    """Return where a tenant's original can be read for fifteen minutes by whoever has the address."""
+    """Return a URL at which an original can be read for fifteen minutes, without further authentication."""
     key = original_key(caller.tenant, original.sha256)
     if (direct := caller.site.originals.direct) is not None:
         headers = {
@@ -124,18 +123,18 @@ def sign_original(caller: Caller, original: Original) -> str:
 
 
 def open_original(site: Site, tenant: str, sha256: str, expires: str, signature: str) -> Original:
-    """Return the original that a signed address names.
+    """Return the original that a signed URL names.
 
     Raises:
-        Forbidden: it was not signed here, or its time is over.
-        NotFound: there is no such original any more.
+        Forbidden: the signature is wrong, or the URL has expired.
+        NotFound: the original no longer exists.
     """
     if not is_signed(site, _signed(tenant, sha256, expires), signature):
         raise Forbidden(
-            "This address was not signed here.", field=("signature",), expected="the address as it was given"
+            "The signature of this URL is wrong.", field=("signature",), expected="the URL as it was issued"
         )
     if int(expires) <= datetime.now(UTC).timestamp():
-        raise Forbidden("This address has expired.", field=("expires",), expected="a new one from `Original.url`")
+        raise Forbidden("This URL has expired.", field=("expires",), expected="a new one from `Original.url`")
     with site.catalog.read(tenant) as tx:
         return packs.get_original(tx, sha256)
 

@@ -1,4 +1,4 @@
-"""Making packs together with their originals, one or many at a time."""
+"""Create packs together with their originals, one or many at a time."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ MAX_PACKS = 100
 
 
 class OnExisting(StrEnum):
-    """What is done about a pack that there is already, by its asset or external id."""
+    """What happens to a pack that exists already, with the same asset id or external id."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -33,7 +33,7 @@ class OnExisting(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewOriginal:
-    """One original of a new pack; crop and focus are None where nothing is said."""
+    """One original of a new pack. Crop and focus are None if not given."""
 
     location: str
     source: Source
@@ -43,12 +43,12 @@ class NewOriginal:
 
 @dataclass(frozen=True, slots=True)
 class NewPack:
-    """One pack to be made; the values are those of `packshot.catalog.packs.packs.create_pack`.
+    """One pack to create. The values are those of `packshot.catalog.packs.packs.create_pack`.
 
     Attributes:
-        overrides: of pack locations, with an original or without, as `resolvers.packs.PackLocationPatch` has them.
-        id: of a pack that moves here from another service; None: a new one.
-        live: its originals were uploaded through live resize, or are imported from such a service.
+        overrides: values of pack locations, with or without an original; see `resolvers.packs.PackLocationPatch`.
+        id: id of a pack that is migrated from another service; None: a new id.
+        live: whether the originals came through live resize, or are migrated from such a service.
     """
 
     values: Mapping[str, Any]
@@ -60,10 +60,10 @@ class NewPack:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one input: a pack and what is done for it, or a refusal.
+    """The result of one input: a pack and its job, or a refusal.
 
     Attributes:
-        job: fetches the originals that come by address, else renders those that were uploaded; None: neither.
+        job: fetches originals from URLs, or else renders the uploaded ones; None: nothing to do.
     """
 
     pack_id: str | None = None
@@ -79,10 +79,10 @@ class _Placed:
 
 
 def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
-    """Make a pack and set its originals, or do nothing of it; those by address are fetched by the job.
+    """Create a pack and set its originals, or change nothing. A job fetches the originals that come from URLs.
 
     Raises:
-        PackshotError: as `packs.create_pack` and `originals.set_original` say.
+        PackshotError: see `packs.create_pack` and `originals.set_original`.
     """
     taken = _take_originals(caller, new)
     with caller.write() as tx:
@@ -102,17 +102,17 @@ def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
 def create_packs(
     caller: Caller, inputs: Sequence[NewPack], on_existing: OnExisting
 ) -> tuple[list[Outcome], Job | None]:
-    """Make up to 100 packs, each by itself: one that is refused does not keep the others from being made.
+    """Create up to 100 packs, each independent of the others: a refused input does not affect the rest.
 
     Returns:
-        What became of each input, and the job that fetches originals, or renders where there is nothing to fetch.
+        The result of each input, and the job that fetches originals, or renders if there is nothing to fetch.
 
     Raises:
         Limit: no input, or more than 100.
     """
     if not 1 <= len(inputs) <= MAX_PACKS:
         raise Limit(
-            "That many packs cannot be made at once.",
+            "Too many packs, or none.",
             field=("inputs",),
             expected=f"1 to {MAX_PACKS}",
             got=len(inputs),
@@ -129,7 +129,7 @@ def create_packs(
                 done.append(placed)
                 outcomes.append(Outcome(placed.pack_id))
         job_ids = _order(caller, tx, done, Priority.BULK)
-        outcomes = [replace(one, job_id=job_ids.get(one.pack_id or "")) for one in outcomes]
+        outcomes = [replace(outcome, job_id=job_ids.get(outcome.pack_id or "")) for outcome in outcomes]
         started = sorted(jobs.get_jobs(tx, list(set(job_ids.values()))).values(), key=lambda job: job.kind)
         job = started[0] if started else None  # `import` comes before `regenerate`.
         caller.answer(outcomes=dump_outcomes(outcomes))
@@ -140,14 +140,17 @@ def create_packs(
 
 
 def dump_outcomes(outcomes: Sequence[Outcome]) -> str:
-    """Spell outcomes so that the call can be answered again."""
+    """Serialize outcomes, so that a repeated call gets the same response."""
     return json.dumps(
-        [(one.pack_id, one.job_id, None if one.error is None else dump_error(one.error)) for one in outcomes]
+        [
+            (outcome.pack_id, outcome.job_id, None if outcome.error is None else dump_error(outcome.error))
+            for outcome in outcomes
+        ]
     )
 
 
 def load_outcomes(text: str) -> list[Outcome]:
-    """Read what `dump_outcomes` spelled."""
+    """Read the output of `dump_outcomes`."""
     return [
         Outcome(pack_id, job_id, None if error is None else load_error(error))
         for pack_id, job_id, error in json.loads(text)
@@ -155,7 +158,7 @@ def load_outcomes(text: str) -> list[Outcome]:
 
 
 def _take_originals(caller: Caller, new: NewPack) -> dict[str, Original]:
-    """Check the uploads of a new pack and keep their bytes; return them by location."""
+    """Check the uploads of a new pack and store their bytes. Return the originals by location."""
     taken = {}
     seen: set[str] = set()
     for index, original in enumerate(new.originals):
@@ -192,7 +195,7 @@ def _try_to_place(
     caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], on_existing: OnExisting
 ) -> _Placed | PackshotError:
     try:
-        # What is refused undoes this input alone.
+        # A refusal rolls back this input alone.
         with tx.part():
             return _place(caller, tx, new, taken, on_existing)
     except PackshotError as error:
@@ -205,7 +208,7 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
         with tx.part():
             pack_id = packs.create_pack(tx, new.values, id=new.id)
     except Taken as error:
-        # Whoever brings an id of its own means that pack, and no other that has its asset.
+        # A given id identifies the pack. Another pack with the same asset id does not count.
         if on_existing is OnExisting.FAIL or new.id not in (None, error.existing_id):
             raise
         pack_id = error.existing_id
@@ -235,7 +238,7 @@ def _place(caller: Caller, tx: Tx, new: NewPack, taken: Mapping[str, Original], 
 
 
 def _order(caller: Caller, tx: Tx, done: Sequence[_Placed], priority: Priority) -> dict[str, str]:
-    """Order what the packs need, and return which job does it for each: fetching before rendering."""
+    """Order the work of the packs, and return the job of each: the fetching one if there are two."""
     job_ids: dict[str, str] = {}
     if changed := list(dict.fromkeys(placed.pack_id for placed in done if placed.changed)):
         job = order_packs(tx, caller.site, changed, by=caller.subject, priority=priority)

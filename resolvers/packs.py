@@ -1,4 +1,4 @@
-"""Packs: read, list, create, crop."""
+"""Packs: read, list, create, edit, delete and erase them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,17 +22,17 @@ from resolvers.caller import Caller
 from resolvers.orders import order_packs, ring_doorbell
 from resolvers.pictures import Layout, Picture, assemble
 
-# What of a pack itself decides how its pictures look.
+# Values of a pack that affect how its variants look.
 SHOWN_BY = {"main_location", "resize_gravity", "include_all"}
 
 
 @dataclass(frozen=True, slots=True)
 class PackLocationPatch:
-    """What to change of one pack location.
+    """An edit of one pack location.
 
     Attributes:
-        values: crop, focus, resize_gravity, include_all; absent leaves, None clears.
-        at: where the patch stands among the arguments, for refusals.
+        values: crop, focus, resize_gravity, include_all. An absent value stays, None clears it.
+        at: path of the patch among the arguments, for refusals.
     """
 
     location: str
@@ -43,7 +43,7 @@ class PackLocationPatch:
 def find_pack(
     caller: Caller, *, id: str | None = None, asset_id: int | None = None, external_id: str | None = None
 ) -> str | None:
-    """Return the id of the pack with that id, asset id or external id; None: there is none."""
+    """Return the pack id for an id, asset id or external id; None: there is no such pack."""
     with caller.site.catalog.read(caller.tenant) as tx:
         if id is not None:
             return id if read_snapshots(tx, [id]) else None
@@ -65,7 +65,7 @@ def list_packs(
 
 
 def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapshot]:
-    """Return the snapshots of those packs that there are, in one statement."""
+    """Return the snapshots of those packs that exist, in one statement."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return read_snapshots(tx, pack_ids)
 
@@ -73,11 +73,11 @@ def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapsho
 def load_pictures(
     caller: Caller, lay_out: Sequence[Callable[[], Layout | None]], known: dict[str, Entry | None]
 ) -> list[Picture | Exception | None]:
-    """Return picture elements, whose variants are read in one statement; what one raises stands in its place.
+    """Return pictures, and read their variants in one statement. An exception takes the place of its picture.
 
     Args:
-        lay_out: return the layouts; None: there is nothing to show.
-        known: as in `load_entries`.
+        lay_out: functions that return the layouts; None: nothing to show.
+        known: see `load_entries`.
     """
     layouts = [_outcome(each) for each in lay_out]
     keys = [key for layout in layouts if isinstance(layout, Layout) for key in layout.keys]
@@ -93,10 +93,10 @@ def _outcome(lay_out: Callable[[], Layout | None]) -> Layout | Exception | None:
 
 
 def load_entries(caller: Caller, keys: Sequence[Key], known: dict[str, Entry | None]) -> Mapping[str, Entry | None]:
-    """Return the ledger's rows of at least those variants by key, read in one statement; None: there is none.
+    """Return the ledger's rows of at least these variants by key, read in one statement; None: no row.
 
     Args:
-        known: rows that were read for the same answer before; they are not read again, and new ones are added.
+        known: rows that were read earlier for the same response. They are not read again, and new ones are added.
     """
     missing = {text: key for key in keys if (text := str(key)) not in known}
     if missing:
@@ -107,7 +107,7 @@ def load_entries(caller: Caller, keys: Sequence[Key], known: dict[str, Entry | N
 
 
 def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
-    """Make a pack; it has nothing to show yet, so nothing is rendered.
+    """Create a pack. It has no original yet, so nothing is rendered.
 
     Raises:
         Taken, Invalid, NotFound: see `packshot.catalog.packs.packs.create_pack`.
@@ -126,10 +126,10 @@ def update_pack(
     *,
     expected_version: int | None = None,
 ) -> tuple[Snapshot, Job | None]:
-    """Set what holds for a whole pack, and order its variants if any may look different now.
+    """Edit a pack, and order its variants if they may look different.
 
     Args:
-        slots: what to set of its pack locations besides, each once.
+        pack_locations: edits of its pack locations, each location once.
 
     Raises:
         NotFound, Taken, Invalid, VersionConflict: see `packs.update_pack` and `edit_pack_locations`.
@@ -139,7 +139,7 @@ def update_pack(
         packs.update_pack(
             tx, pack_id, values, cause=f"updatePack by {caller.subject}", expected_version=expected_version
         )
-        _set_slots(tx, pack_id, pack_locations, columns)
+        _set_pack_locations(tx, pack_id, pack_locations, columns)
         caller.answer(pack=pack_id)
         job = None
         if pack_locations or values.keys() & SHOWN_BY:
@@ -152,11 +152,11 @@ def update_pack(
 
 
 def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = None) -> None:
-    """Forget a pack at once; its immutable URLs live on for the grace period.
+    """Delete a pack at once. Its immutable URLs work until the grace period ends.
 
     Raises:
         NotFound: no such pack in this tenant.
-        VersionConflict: the pack has moved on from `expected_version`.
+        VersionConflict: the pack's version is not `expected_version`.
     """
     with caller.write() as tx:
         packs.delete_pack(tx, pack_id, cause=f"deletePack by {caller.subject}", expected_version=expected_version)
@@ -164,12 +164,12 @@ def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = 
 
 
 def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
-    """Erase a pack, or what is left of one that was deleted, for good; return the job that does it.
+    """Erase a pack for good, also one that was deleted. Return the job that does it.
 
     Raises:
         Invalid: the reason is empty or too long.
         NotFound: there is no such pack in this tenant.
-        Gone: it was erased before.
+        Gone: the pack was erased before.
     """
     tombstone, originals = set_tombstone(caller.site, caller.tenant, pack_id, reason=reason, by=caller.subject)
     with caller.write() as tx:
@@ -187,15 +187,14 @@ def edit_pack_locations(
     *,
     expected_version: int | None = None,
 ) -> tuple[Snapshot, Job]:
-    """Change pack locations, all or none, and order the pack's variants.
+    """Edit pack locations, all or none, and order the pack's variants.
 
-    The order is a row of the same transaction, so it exists exactly when the
-    changes do; until it is carried out the fallback shows them.
+    The order commits together with the edits. Until it is carried out, the fallback renders the new variants.
 
     Raises:
-        Invalid: no patch, two of one location, or a crop or focal point off the picture.
+        Invalid: no patch, two of one location, or a crop or focus outside the image.
         NotFound: no such pack or location in this tenant.
-        VersionConflict: the pack has moved on from `expected_version`.
+        VersionConflict: the pack's version is not `expected_version`.
     """
     columns = _columns_of(patches)
     if not columns:
@@ -203,7 +202,7 @@ def edit_pack_locations(
     cause = f"edit of {', '.join(columns)} by {caller.subject}"
     with caller.write() as tx:
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
-        _set_slots(tx, pack_id, patches, columns)
+        _set_pack_locations(tx, pack_id, patches, columns)
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         caller.answer(pack=pack_id, job=f"job:{job.id}")
         snapshot = read_snapshot(tx, pack_id)
@@ -228,7 +227,7 @@ def _columns_of(patches: Sequence[PackLocationPatch]) -> dict[str, dict[str, Any
     return columns
 
 
-def _set_slots(
+def _set_pack_locations(
     tx: Tx, pack_id: str, patches: Sequence[PackLocationPatch], columns: Mapping[str, Mapping[str, Any]]
 ) -> None:
     for patch in patches:
@@ -241,7 +240,7 @@ def _set_slots(
 def edit_pack_location(
     caller: Caller, pack_id: str, patch: PackLocationPatch, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Change one pack location; see `edit_pack_locations`."""
+    """Edit one pack location; see `edit_pack_locations`."""
     caller.answer(pack_location=f"packLocation:{pack_id}:{patch.location}")
     return edit_pack_locations(caller, pack_id, [patch], expected_version=expected_version)
 
@@ -249,7 +248,7 @@ def edit_pack_location(
 def set_crop(
     caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Set one pack location's crop; see `edit_pack_locations`."""
+    """Set the crop of one pack location; see `edit_pack_locations`."""
     return edit_pack_location(
         caller, pack_id, PackLocationPatch(location, {"crop": crop}), expected_version=expected_version
     )
@@ -258,12 +257,12 @@ def set_crop(
 def remove_original(
     caller: Caller, pack_id: str, location: str, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
-    """Take a pack location's own original away; its crop and the rest stay.
+    """Remove a pack location's own original. Its crop and other settings stay.
 
     Raises:
         NotFound: no such pack or location in this tenant.
-        BadState: there is no original of its own here.
-        VersionConflict: the pack has moved on from `expected_version`.
+        BadState: the pack location has no original of its own.
+        VersionConflict: the pack's version is not `expected_version`.
     """
     caller.answer(pack_location=f"packLocation:{pack_id}:{location}")
     with caller.write() as tx:
@@ -272,7 +271,7 @@ def remove_original(
         packs.check_location(tx, location, "location")
         if read_snapshot(tx, pack_id).pack_location(location).original is None:
             raise BadState(
-                "This pack has no original of its own there.",
+                "This pack has no original of its own at this location.",
                 field=("location",),
                 expected="a location with an original",
                 got=location,
@@ -287,7 +286,7 @@ def remove_original(
 
 
 def pack_location_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what to write for a patch; None clears."""
+    """Return the columns of a patch; None clears a value."""
     columns = dict(values)
     if "crop" in values:
         crop = columns.pop("crop")
@@ -306,11 +305,11 @@ def pack_location_values(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_focus(focus: Focus) -> None:
-    """Raise `Invalid` unless the focal point lies on the picture."""
+    """Raise `Invalid` unless the focus lies on the image."""
     for name, value in (("x", focus.x), ("y", focus.y)):
         if not 0.0 <= value <= 1.0:
             raise Invalid(
-                "A focal point lies on the picture: 0.0 is one edge, 1.0 the opposite one.",
+                "A focus lies on the image: 0.0 is one edge, 1.0 the opposite one.",
                 field=("focus", name),
                 expected="0.0 to 1.0",
                 got=value,
@@ -318,12 +317,12 @@ def check_focus(focus: Focus) -> None:
 
 
 def check_crop(crop: Crop) -> None:
-    """Raise `Invalid` unless the rectangle lies on the picture and has an area."""
+    """Raise `Invalid` unless the crop lies on the image and is not empty."""
     names = ("top_left_x", "top_left_y", "bottom_right_x", "bottom_right_y")
     for name, value in zip(names, (crop.left, crop.top, crop.right, crop.bottom), strict=True):
         if not 0.0 <= value <= 1.0:
             raise Invalid(
-                "A crop lies on the picture: 0.0 is one edge, 1.0 the opposite one.",
+                "A crop lies on the image: 0.0 is one edge, 1.0 the opposite one.",
                 field=("crop", name),
                 expected="0.0 to 1.0",
                 got=value,

@@ -1,7 +1,7 @@
-"""Pictures: everything a page needs for one picture element.
+"""Pictures: all that a page needs for an HTML `<picture>` element.
 
-Pure functions over a snapshot and the ledger's rows: no query, no pixel. Sizes
-that the picture does not have are left out of a srcset, and every URL is immutable.
+Pure functions over a snapshot and the ledger's rows, without statements or pixels. A srcset offers no size above that
+of the image, and every URL is immutable.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,24 +20,24 @@ from resolvers.urls.build import Urls
 
 MAX_WIDTHS = 32
 MAX_SOURCES = 16
-# Of `alt`, `sizes` and `media`, which every element repeats.
+# Longest `alt`, `sizes` and `media`, which every element repeats.
 MAX_CHARACTERS = 1000
-# Browsers take the first source they can show, so the smallest format comes first.
+# Browsers take the first source that they support, so the smallest format comes first.
 _ORDER = (Format.AVIF, Format.WEBP, Format.GIF, Format.JPEG, Format.PNG)
-# What a stable URL without parameters asks for.
+# The request form of a stable URL without parameters.
 _BARE = RequestForm()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestedSource:
-    """What a page asks of one location.
+    """What a page requests of one location.
 
     Attributes:
-        media: media query under which this location is shown; None: always.
-        widths: widths in pixels to offer; None: the location's renditions.
-        formats: formats to offer; None: the location's.
-        sizes: how wide the picture will be shown, as in HTML; None: as wide as
-            the location, or as the page where that is narrower.
+        media: media query under which the location is shown; None: always.
+        widths: offered widths in pixels; None: those of the location's renditions.
+        formats: offered formats; None: the location's.
+        sizes: width at which the image is shown, as in HTML; None: the location's width, or the page's if that is
+            smaller.
     """
 
     location: str
@@ -49,7 +49,7 @@ class RequestedSource:
 
 @dataclass(frozen=True, slots=True)
 class PictureSource:
-    """One source element: one format of one location; width and height are its size at 1x."""
+    """One `<source>` element: one format of one location. Width and height are its size at 1x."""
 
     media_type: str
     media: str | None
@@ -61,11 +61,11 @@ class PictureSource:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture element.
+    """One `<picture>` element.
 
     Attributes:
-        src: for browsers that know none of the sources; width and height are its size.
-        state: READY when every variant in it is stored, FAILED when any failed.
+        src: for browsers that support none of the sources; width and height are its size.
+        state: READY if every variant is stored, FAILED if one failed.
     """
 
     src: str
@@ -77,7 +77,7 @@ class Picture:
     state: VariantState
 
     def html(self, alt: str, loading: str = "lazy") -> str:
-        """Return the picture element as HTML.
+        """Return the element as HTML.
 
         Raises:
             Invalid: `loading` is neither lazy nor eager.
@@ -85,7 +85,7 @@ class Picture:
         """
         _check_text(alt, "alt")
         if loading not in ("lazy", "eager"):
-            raise Invalid("That is no way to load.", field=("loading",), expected="lazy, eager", got=loading)
+            raise Invalid("This is not a loading mode.", field=("loading",), expected="lazy, eager", got=loading)
         image = {"src": self.src, "width": self.width, "height": self.height, "alt": alt, "loading": loading}
         sources = "".join(
             _element(
@@ -111,9 +111,9 @@ def _element(name: str, attributes: Mapping[str, object]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """One location's share of a picture: its 1x variant, and what is offered by format."""
+    """The part of one location: its 1x variant, and the offered variants by format and width."""
 
-    wanted: RequestedSource
+    request: RequestedSource
     default: Target
     offered: Mapping[Format, Sequence[Target]]
 
@@ -124,11 +124,11 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What a picture element is made of, before anybody looks how each variant stands.
+    """The variants of a picture, before their states are known.
 
     Attributes:
-        image: for browsers that know none of the sources.
-        signed: what only a signed URL gives.
+        image: for browsers that support none of the sources.
+        signed: keys whose URLs need a signature.
     """
 
     parts: tuple[_Part, ...]
@@ -141,24 +141,24 @@ class Layout:
 
     @property
     def keys(self) -> tuple[Key, ...]:
-        """Every variant in it, each once."""
+        """The key of every variant, each once."""
         return tuple(dict.fromkeys(target.key for target in self.targets))
 
 
 def lay_out_location(
-    snapshot: Snapshot, wanted: RequestedSource, *, limit: Size, opened: bool = False
+    snapshot: Snapshot, request: RequestedSource, *, limit: Size, opened: bool = False
 ) -> Layout | None:
-    """Return the picture of one location; None: it has nothing to show.
+    """Return the layout of one location; None: it has nothing to show.
 
     Args:
-        opened: what is not planned may be in it, although the tenant's policy wants it signed.
+        opened: unplanned variants are allowed although the tenant's policy demands a signature.
 
     Raises:
         NotFound: no such location.
-        Invalid, Limit: a width that cannot be, or too many; too long a text.
-        Forbidden: a width or format that the tenant's policy does not let be drawn.
+        Invalid, Limit: a width out of range, too many widths, or a text too long.
+        Forbidden: the tenant's policy does not allow a width or format.
     """
-    part = _part(snapshot, wanted, limit, opened)
+    part = _part(snapshot, request, limit, opened)
     return None if part is None else _layout(snapshot, [part], part.default, limit)
 
 
@@ -166,46 +166,43 @@ def _layout(snapshot: Snapshot, parts: Sequence[_Part], image: Target, limit: Si
     layout = Layout(tuple(parts), image)
     if snapshot.tenant.on_demand is not OnDemand.SIGNED:
         return layout
-    free = {key for part in parts for key in offered(snapshot, part.wanted.location, limit=limit)}
+    free = {key for part in parts for key in offered(snapshot, part.request.location, limit=limit)}
     return replace(layout, signed=frozenset(layout.keys) - free)
 
 
 def lay_out_sources(
     snapshot: Snapshot, sources: Sequence[RequestedSource], *, limit: Size, opened: bool = False
 ) -> Layout | None:
-    """Return a picture of several locations, the first whose media query fits being shown.
+    """Return the layout of several locations. A browser shows the first one whose media query matches.
 
-    Locations with nothing to show are left out; None: all of them are. The last
-    one without a media query gives `src`.
+    Locations with nothing to show are left out; None: that are all. The last one without a media query gives `src`.
 
     Raises:
         NotFound: no such location.
-        Invalid, Limit: a width that cannot be, or too many of anything; too long a text.
-        Forbidden: a width or format that the tenant's policy does not let be drawn.
+        Invalid, Limit: a width out of range, too many items, or a text too long.
+        Forbidden: the tenant's policy does not allow a width or format.
     """
     if not 1 <= len(sources) <= MAX_SOURCES:
-        raise Limit(
-            "That many sources are not possible.", field=("sources",), expected=f"1 to {MAX_SOURCES}", got=len(sources)
-        )
+        raise Limit("Too many sources, or none.", field=("sources",), expected=f"1 to {MAX_SOURCES}", got=len(sources))
     parts = []
-    for index, wanted in enumerate(sources):
+    for index, request in enumerate(sources):
         try:
-            part = _part(snapshot, wanted, limit, opened)
+            part = _part(snapshot, request, limit, opened)
         except PackshotError as error:
             raise error.at("sources", str(index)) from None
         if part is not None:
             parts.append(part)
     if not parts:
         return None
-    image = next((part for part in reversed(parts) if part.wanted.media is None), parts[-1]).default
+    image = next((part for part in reversed(parts) if part.request.media is None), parts[-1]).default
     return _layout(snapshot, parts, image, limit)
 
 
 def assemble(layout: Layout, entries: Mapping[str, Entry | None], urls: Urls) -> Picture:
-    """Return the picture element.
+    """Return the picture.
 
     Args:
-        entries: the ledger's rows of `layout.keys`, by key; None or left out: there is none.
+        entries: the ledger's rows of `layout.keys`, by key; None or absent: no row.
     """
     image = layout.image
     return Picture(
@@ -225,8 +222,8 @@ def _sources(part: _Part, signed: frozenset[Key], urls: Urls) -> Iterable[Pictur
         if format in part.offered:
             yield PictureSource(
                 media_type=format.media_type,
-                media=part.wanted.media,
-                sizes=part.wanted.sizes or f"(max-width: {width}px) 100vw, {width}px",
+                media=part.request.media,
+                sizes=part.request.sizes or f"(max-width: {width}px) 100vw, {width}px",
                 srcset=", ".join(
                     f"{urls.immutable(target.key, signed=target.key in signed)} {target.drawing.size.width}w"
                     for target in part.offered[format]
@@ -245,32 +242,32 @@ def _state(targets: Iterable[Target], entries: Mapping[str, Entry | None]) -> Va
     return VariantState.READY
 
 
-def _part(snapshot: Snapshot, wanted: RequestedSource, limit: Size, opened: bool) -> _Part | None:
-    config = snapshot.locations.get(wanted.location)
+def _part(snapshot: Snapshot, request: RequestedSource, limit: Size, opened: bool) -> _Part | None:
+    config = snapshot.locations.get(request.location)
     if config is None:
         known = ", ".join(sorted(snapshot.locations))
         raise NotFound(
-            f"There is no location {wanted.location!r}.", field=("location",), expected=known, got=wanted.location
+            f"There is no location {request.location!r}.", field=("location",), expected=known, got=request.location
         )
-    _check_widths(wanted.widths, limit)
-    _check_text(wanted.sizes, "sizes")
-    _check_text(wanted.media, "media")
+    _check_widths(request.widths, limit)
+    _check_text(request.sizes, "sizes")
+    _check_text(request.media, "media")
     view = view_at(snapshot, config.name)
     if view is None:
         return None
     default = _default(view, limit)
     offered: dict[Format, dict[int, Target]] = {}
-    forms = _forms(config, wanted)
-    for format in _formats(config, view.shown.original, wanted):
+    forms = _forms(config, request)
+    for format in _formats(config, view.shown.original, request):
         for form in forms:
             target = resolve_in(view, form, limit=limit, format=format, opened=opened)
-            if wanted.widths is not None or _same_shape(target, default):
-                # Of widths that cannot be had, each gives the picture's own; it is offered once.
+            if request.widths is not None or _same_shape(target, default):
+                # Widths above that of the image all yield the image's width, which is offered once.
                 offered.setdefault(target.drawing.format, {})[target.drawing.size.width] = target
     if not offered:
         offered[default.drawing.format] = {default.drawing.size.width: default}
     ordered = {format: [targets[width] for width in sorted(targets)] for format, targets in offered.items()}
-    return _Part(wanted, default, ordered)
+    return _Part(request, default, ordered)
 
 
 def _check_text(text: str | None, field: str) -> None:
@@ -287,13 +284,11 @@ def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
     if widths is None:
         return
     if not 1 <= len(widths) <= MAX_WIDTHS:
-        raise Limit(
-            "That many widths are not possible.", field=("widths",), expected=f"1 to {MAX_WIDTHS}", got=len(widths)
-        )
+        raise Limit("Too many widths, or none.", field=("widths",), expected=f"1 to {MAX_WIDTHS}", got=len(widths))
     for index, width in enumerate(widths):
         if not 1 <= width <= limit.width:
             raise Invalid(
-                "That width is not possible.",
+                "This width is out of range.",
                 field=("widths", str(index)),
                 expected=f"1 to {limit.width}",
                 got=width,
@@ -301,30 +296,30 @@ def _check_widths(widths: Sequence[int] | None, limit: Size) -> None:
 
 
 def _default(view: View, limit: Size) -> Target:
-    """Return the location's own size in a format that every browser shows."""
+    """Return the variant in the location's own size and a format that every browser supports."""
     common = resolve_in(view, _BARE, limit=limit, format=common_format(view.shown.original))
     bare = resolve_in(view, _BARE, limit=limit)
     if bare.key == common.key or bare.drawing.format not in (Format.JPEG, Format.PNG, Format.GIF):
         return common
-    # The bare URL's variant is always made ahead of time; this one only by the location's formats.
+    # The variant of the bare URL is always planned. This one is planned only if the location has its format.
     made = {target.key for target in view.planned(limit)}
     return common if common.key in made else bare
 
 
-def _forms(config: Location, wanted: RequestedSource) -> list[RequestForm]:
-    if wanted.widths is not None:
-        return [RequestForm(width=width, location_ratio=True) for width in wanted.widths]
+def _forms(config: Location, request: RequestedSource) -> list[RequestForm]:
+    if request.widths is not None:
+        return [RequestForm(width=width, location_ratio=True) for width in request.widths]
     return [rendition_form(rendition) for rendition in effective_renditions(config)]
 
 
-def _formats(config: Location, original: Original, wanted: RequestedSource) -> Sequence[Format]:
-    if wanted.formats is None:
+def _formats(config: Location, original: Original, request: RequestedSource) -> Sequence[Format]:
+    if request.formats is None:
         return config.formats or default_formats(original)
-    # A source that leads nowhere would be the one that some browser takes.
-    return [format for format in wanted.formats if is_offered(format, config, original)]
+    # A browser may choose a source whose URL yields nothing, so such formats are left out.
+    return [format for format in request.formats if is_offered(format, config, original)]
 
 
 def _same_shape(target: Target, default: Target) -> bool:
-    """Whether two sizes differ by scale alone; sides are whole pixels, so one may be off by one."""
+    """Whether two sizes differ only by scale. Sides are whole pixels, so one may be off by one."""
     (width, height), (across, down) = target.drawing.size, default.drawing.size
     return abs(width * down - height * across) <= max(width, height, across, down)

@@ -1,4 +1,4 @@
-"""What an edit would look like, before it is made."""
+"""Previews: the variants of an edit before it is made."""
 
 from dataclasses import replace
 
@@ -21,17 +21,16 @@ from resolvers.packs import check_crop
 def preview_crop(
     caller: Caller, pack_id: str, location: str, crop: Crop, *, expected_version: int | None = None
 ) -> tuple[Snapshot, list[str]]:
-    """Draw what one pack location would show with this crop; return the pack as it is, and where to look.
+    """Render what a pack location would show with this crop. Return the pack as it is, and the URLs of the previews.
 
-    The pictures are stored under the very keys that they will have: setting the
-    crop afterwards need not draw them again, and if it is never set they count as
-    superseded.
+    The variants are stored under the keys that they will have. So `set_crop` need not render them again. If the crop is
+    never set, they count as superseded.
 
     Raises:
-        Invalid: the rectangle leaves the picture, or is empty or inverted.
-        NotFound: no such pack or location in this tenant, or nothing to show there.
-        VersionConflict: the pack has moved on from `expected_version`.
-        Unrenderable, RenderTimeout: the picture cannot be drawn.
+        Invalid: the rectangle leaves the image, or is empty or inverted.
+        NotFound: no such pack or location in this tenant, or nothing to show at the location.
+        VersionConflict: the pack's version is not `expected_version`.
+        Unrenderable, RenderTimeout: the variant cannot be rendered.
     """
     check_crop(crop)
     site = caller.site
@@ -53,7 +52,7 @@ def preview_crop(
 
 
 def _previewed(snapshot: Snapshot, location: str, crop: Crop, site: Site) -> list[Target]:
-    """Return each size that would be rendered ahead of time, in the format that every browser shows, largest first."""
+    """Return each planned size in a format that every browser supports, the largest first."""
     pack_location = replace(snapshot.pack_location(location), crop=crop)
     changed = replace(snapshot, pack_locations={**snapshot.pack_locations, location: pack_location})
     shown = shown_at(changed, location)

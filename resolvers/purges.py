@@ -1,4 +1,4 @@
-"""Purging by hand: what a CDN holds now, or whatever was rendered before a date."""
+"""Purges that users request: of CDN copies, or by rendering variants again that are older than a date."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ from resolvers.changing import changes
 from resolvers.jobs import check_pack_ids, read_existing_packs
 from resolvers.orders import single_pack_id
 
-# They go live together, and until then another change of configuration waits.
+# Packs of one job. They are activated together, and until then no other change of configuration can begin.
 MOST_AT_ONCE, AT_ONCE = 1000, 100
 
 
@@ -35,39 +35,39 @@ def list_purges(caller: Caller, *, first: int, after: str | None, total: bool = 
 
 
 def get_purges(caller: Caller, ids: Sequence[str]) -> dict[str, Purge]:
-    """Return those purges of the tenant that there are, by id."""
+    """Return those of the tenant's purges that exist, by id."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return purges.get_purges(tx, ids)
 
 
 def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | None) -> Job:
-    """Order that copies be purged: all of these packs, or all that was looked up at a location; else the tenant's.
+    """Order the purge of copies: of these packs, or of the stable URLs of one location, or of the whole tenant.
 
-    Immutable URLs never go stale, so only packs' own go.
+    A purge of a location or tenant leaves immutable URLs alone, because their copies never become stale.
 
     Raises:
         Limit: no pack, or more than 100.
-        NotFound: one of them is no pack of this tenant, or there is no such location; nothing is ordered then.
+        NotFound: one of them is no pack of this tenant, or there is no such location; nothing is ordered.
     """
     with caller.write() as tx:
         tenant = tx.tenant
         if pack_ids is not None:
-            wanted = check_pack_ids(pack_ids)
-            read_existing_packs(tx, wanted)
-            tags = [make(tenant, pack_id) for pack_id in wanted for make in (pack_tag, erase_tag)]
-            scope, things = f"pack {wanted[0]}" if len(wanted) == 1 else f"{len(wanted)} packs", len(wanted)
+            checked = check_pack_ids(pack_ids)
+            read_existing_packs(tx, checked)
+            tags = [make(tenant, pack_id) for pack_id in checked for make in (pack_tag, erase_tag)]
+            scope, total_items = f"pack {checked[0]}" if len(checked) == 1 else f"{len(checked)} packs", len(checked)
         elif location is not None:
             packs.check_location(tx, location, "scope", "location")
-            scope, things, tags = f"location {location}", 1, [location_tag(tenant, location)]
+            scope, total_items, tags = f"location {location}", 1, [location_tag(tenant, location)]
         else:
-            scope, things, tags = "tenant", 1, [tenant_tag(tenant)]
+            scope, total_items, tags = "tenant", 1, [tenant_tag(tenant)]
         job = jobs.create_job(
             tx,
             JobKind.PURGE,
             Priority.INTERACTIVE,
             location=location,
             pack_id=single_pack_id(pack_ids or ()),
-            total=things,
+            total=total_items,
             by=caller.subject,
         )
         purges.order_purge(tx, scope=scope, cause=f"purge by {caller.subject}", tags=tags, job_id=job.id)
@@ -78,45 +78,45 @@ def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | Non
 def refresh_older_than(
     caller: Caller, before: datetime, *, limit: int, pack_ids: Sequence[str] | None, location: str | None
 ) -> Job | None:
-    """Render again what was rendered before a date, of up to `limit` packs, the oldest first; None: there is nothing.
+    """Render variants again that are older than a date, of up to `limit` packs, the oldest first; None: there are none.
 
-    Of each all is rendered, beside what is live, and goes live together; then the CDN is purged of it.
+    All variants of these packs are rendered under new keys and activated together. Then their copies are purged.
 
     Args:
-        pack_ids: only of these packs; None: of all.
-        location: only of packs whose pictures at this location are that old.
+        pack_ids: only of these packs; None: of all packs.
+        location: only of packs whose variants at this location are that old.
 
     Raises:
         Forbidden: the token may not order jobs.
-        Invalid: the date is yet to come.
-        Limit: more than 1,000 packs at a time, or none.
+        Invalid: the date is in the future.
+        Limit: more than 1,000 packs, or none.
         NotFound: one of them is no pack of this tenant, or there is no such location.
-        BadState: another change is being prepared.
+        BadState: another change is pending.
     """
     caller.check(TokenScope.JOBS_WRITE)
     if not 1 <= limit <= MOST_AT_ONCE:
         raise Limit(
-            "So many packs cannot be rendered at once.",
+            "Too many packs, or none.",
             field=("limit",),
             expected=f"1 to {MOST_AT_ONCE}; then the next ones",
             got=limit,
         )
     with caller.site.catalog.read(caller.tenant) as tx:
         if before > tx.now:
-            # Else what it renders would be as old as that again.
-            raise Invalid("That moment is yet to come.", field=("rendered_before",), expected="a moment in the past")
-        wanted = None if pack_ids is None else check_pack_ids(pack_ids)
-        if wanted is not None:
-            read_existing_packs(tx, wanted)
+            # Otherwise the new variants would be older than the date as well.
+            raise Invalid("This date is in the future.", field=("rendered_before",), expected="a date in the past")
+        checked = None if pack_ids is None else check_pack_ids(pack_ids)
+        if checked is not None:
+            read_existing_packs(tx, checked)
         if location is not None:
             packs.check_location(tx, location, "scope", "location")
-        chosen = _choose(caller, tx, before, limit, wanted, location)
+        chosen = _choose(caller, tx, before, limit, checked, location)
     with caller.write() as tx:
         hold_configuration(tx)
-        there = read_snapshots(tx, chosen)
-        if not there:
+        snapshots = read_snapshots(tx, chosen)
+        if not snapshots:
             return None
-        change = Change(refreshed_packs=frozenset(there))
+        change = Change(refreshed_packs=frozenset(snapshots))
         job = changes.refresh(caller, tx, change, priority=Priority.BULK, location=None)
         caller.answer(job=f"job:{job.id}")
     caller.doorbell.wake()
@@ -140,8 +140,8 @@ def _choose(
 
 
 def _find_old(caller: Caller, tx: Tx, before: datetime, pack_ids: Sequence[str], location: str | None) -> set[str]:
-    """Return the packs of which something that is current was rendered before a moment."""
-    # What was replaced a moment ago may not be marked yet, so this does not trust the marks.
+    """Return the packs with a current variant that was rendered before a moment."""
+    # Replaced variants may not be marked as superseded yet, so the current keys are computed.
     planned, shown = [], []
     for pack_id, snapshot in read_snapshots(tx, pack_ids).items():
         targets = planned_all(snapshot, location, limit=caller.site.limit)

@@ -1,4 +1,4 @@
-"""How much a regeneration would look at, before anybody orders it."""
+"""The scope of a regeneration, counted before it is ordered."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ MAX_SHAPES = 512
 
 @dataclass(frozen=True, slots=True)
 class RegenerationScope:
-    """How much there is to look at.
+    """The scope of a regeneration.
 
     Attributes:
-        packs: those of which anything is rendered ahead of time there.
-        variants: what is, of all of them.
+        packs: packs with planned variants at the locations.
+        variants: the planned variants of these packs.
     """
 
     packs: int
@@ -28,13 +28,13 @@ class RegenerationScope:
 
 
 def measure(caller: Caller, *, pack_ids: Sequence[str] | None = None, location: str | None = None) -> RegenerationScope:
-    """Return how much a regeneration of these packs, or of every pack, would look at; nothing is changed.
+    """Count the packs and variants of a regeneration. Changes nothing.
 
-    Exact up to 512 shapes of packs; beyond that some stand for others, as in a plan.
+    Exact for up to 512 shapes of packs. Beyond that it is estimated from a sample, as in a change plan.
 
     Args:
         pack_ids: None: every pack of the tenant.
-        location: where; None: everywhere.
+        location: None: every location.
 
     Raises:
         NotFound: one of them is no pack or no location of this tenant.

@@ -1,4 +1,4 @@
-"""Reports: a job's failures as a table, by an address that was signed a moment ago."""
+"""Reports: the failures of a job as a table, at a signed URL."""
 
 import csv
 from collections.abc import Iterator
@@ -17,24 +17,24 @@ from resolvers.urls.signatures import is_signed, sign
 LIFETIME = timedelta(minutes=15)
 ROWS_AT_ONCE = 500
 COLUMNS = ("pack id", "asset id", "external id", "location", "code", "message", "attempts")
-# What a spreadsheet takes for the beginning of a formula, also after blanks.
+# Spreadsheets read a cell that begins like this as a formula, also after blanks.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def sign_report(caller: Caller, job_id: str) -> str:
-    """Return where a job's failures can be read for fifteen minutes by whoever has the address."""
+    """Return a URL at which a job's failures can be read for fifteen minutes, without further authentication."""
     expires = int((datetime.now(UTC) + LIFETIME).timestamp())
     signature = sign(caller.site, _signed(caller.tenant, job_id, expires))
     return report_url(caller.origin, caller.tenant, job_id, expires, signature)
 
 
 def open_report(site: Site, tenant: str, job_id: str, expires: str, signature: str) -> Iterator[str]:
-    """Return the report that a signed address names, piece by piece, as CSV (RFC 4180).
+    """Return the report that a signed URL names, in pieces, as CSV (RFC 4180).
 
     Raises:
-        NotFound: it was not signed here, its time is over, or there is no such job any more.
+        NotFound: the signature is wrong, the URL has expired, or the job no longer exists.
     """
-    absent = NotFound("There is no such report.", expected="a new address from `Job.reportUrl`")
+    absent = NotFound("There is no such report.", expected="a new URL from `Job.reportUrl`")
     if not is_signed(site, _signed(tenant, job_id, expires), signature):
         raise absent
     if int(expires) <= datetime.now(UTC).timestamp():
@@ -53,7 +53,7 @@ def _write(site: Site, tenant: str, job_id: str) -> Iterator[str]:
     yield _line(COLUMNS)
     last = None
     while True:
-        # No transaction is held open while a slow client reads.
+        # One transaction a page, so that a slow client holds none open.
         with site.catalog.read(tenant) as tx:
             rows = read_report(tx, job_id, after=last, limit=ROWS_AT_ONCE)
         if not rows:
@@ -69,6 +69,6 @@ def _line(values: tuple[object, ...]) -> str:
 
 
 def _harmless(value: object) -> object:
-    """Return a text so that no spreadsheet runs it: ids and messages may come from anybody."""
+    """Return a text that no spreadsheet runs as a formula. Ids and messages may come from any client."""
     is_formula = isinstance(value, str) and (value.startswith(_FORMULA) or value.lstrip().startswith(_FORMULA))
     return f"'{value}" if is_formula else value

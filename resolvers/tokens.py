@@ -1,4 +1,4 @@
-"""API tokens: create, list, revoke, and find whose secret was shown."""
+"""API tokens: create, list and revoke them, and find the token of a secret."""
 
 import logging
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ log = logging.getLogger(__name__)
 def create_token(
     caller: Caller, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None
 ) -> tuple[Token, str]:
-    """Make a token of the caller's tenant; return it and its secret, which nobody can read again.
+    """Create a token of the caller's tenant. Return it and its secret, which cannot be read again.
 
     Raises:
-        Invalid: no scope or an unknown one, a bad name, or an end that has passed.
+        Invalid: no scope or an unknown one, a bad name, or an expiry in the past.
         Taken: a token that is not revoked has the name.
         NotFound: there is no such tenant.
     """
     known = {scope.value for scope in Scope}
     if not scopes or not set(scopes) <= known:
         raise Invalid(
-            "A token has one scope or more.",
+            "A token needs at least one scope.",
             field=("scopes",),
             expected=", ".join(sorted(known)),
             got=", ".join(scopes) or "none",
@@ -44,7 +44,7 @@ def list_tokens(caller: Caller) -> list[Token]:
 
 
 def revoke_token(caller: Caller, token_id: str) -> Token:
-    """Let a token let nobody in any more.
+    """Revoke a token.
 
     Raises:
         NotFound: there is no such token in this tenant.
@@ -54,7 +54,7 @@ def revoke_token(caller: Caller, token_id: str) -> Token:
 
 
 def find_token(site: Site, secret: str) -> Token | None:
-    """Return the token, of any tenant, with that secret, if it is good now; note once a day that it is used."""
+    """Return the valid token with this secret, of any tenant. Once a day, record that it is used."""
     with site.catalog.read_system() as tx:
         token, now = tokens.find_token(tx, tokens.digest_of(secret)), tx.now
     if token is None or not token.is_good(now):
@@ -64,6 +64,6 @@ def find_token(site: Site, secret: str) -> Token | None:
             with site.catalog.write(token.tenant) as tx:
                 tokens.note_use(tx, token.id)
         except DatabaseFault as error:
-            # Where nothing can be written, reading goes on.
-            faults.count(log, error, "the use of token %s of %s could not be noted", token.name, token.tenant)
+            # If the database cannot be written, reading requests still work.
+            faults.count(log, error, "the use of token %s of %s could not be recorded", token.name, token.tenant)
     return token

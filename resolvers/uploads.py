@@ -1,4 +1,4 @@
-"""Uploads: announced, received and checked."""
+"""Uploads: announce, receive and check them."""
 
 import re
 import secrets
@@ -18,7 +18,7 @@ from resolvers.urls.build import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload
 from resolvers.urls.signatures import sign
 
 if TYPE_CHECKING:
-    # Only where there is a bucket: boto3 takes long to import, and not every installation has it.
+    # Imported only with a bucket: boto3 is slow to import, and not every installation has it.
     from packshot.storage.base import DirectAccess
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -26,18 +26,18 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+")
 
 
 MAX_MEDIA_TYPE_CHARACTERS = 127
-# An original's own type is read from its bytes in any case.
+# The original's type is read from its bytes in any case.
 UNKNOWN_MEDIA_TYPE = "application/octet-stream"
-# What browsers, phones and stores say of files they do not know.
+# Types that browsers, phones and stores send for files of unknown type.
 _UNKNOWN = frozenset(
     ["", UNKNOWN_MEDIA_TYPE, "binary/octet-stream", "application/binary", "application/unknown",
      "application/x-octet-stream", "image/*", "*/*"]
 )  # fmt: skip
-OTHER_BYTES = "The bytes received are not the bytes announced."
+OTHER_BYTES = "The received bytes are not the announced ones."
 
 
 def upload_key(tenant: str, upload_id: str) -> str:
-    """Where received bytes wait for `set_original`."""
+    """Return the key under which received bytes wait for `set_original`."""
     return f"{tenant}/{upload_id}"
 
 
@@ -49,11 +49,11 @@ def create_upload(
     sha256: str | None,
     method: UploadMethod = UploadMethod.ONE_TIME_TOKEN,
 ) -> tuple[Upload, str]:
-    """Announce an upload of up to `size` bytes; return it and its one-time token.
+    """Announce an upload of up to `size` bytes. Return it and its one-time token.
 
     Raises:
-        Invalid: a media type, size or digest that cannot be one.
-        TooLarge: more bytes than an original may have.
+        Invalid: the media type, size or digest is not valid.
+        TooLarge: the upload exceeds the largest original.
     """
     largest = caller.site.settings.max_upload_bytes
     media_type = _read_media_type(media_type)
@@ -61,10 +61,10 @@ def create_upload(
         raise Invalid("An upload has at least one byte.", field=("bytes",), expected=f"1 to {largest}", got=size)
     if size > largest:
         raise TooLarge(
-            "An original may not be that large.", field=("bytes",), expected=f"at most {largest} bytes", got=size
+            "An original cannot be that large.", field=("bytes",), expected=f"at most {largest} bytes", got=size
         )
     if sha256 is not None and not _SHA256.fullmatch(sha256.lower()):
-        raise Invalid("That is no SHA-256 digest.", field=("sha256",), expected="64 hex digits", got=sha256)
+        raise Invalid("This is not a SHA-256 digest.", field=("sha256",), expected="64 hex digits", got=sha256)
     upload_id = uploads.new_upload_id()
     token = _token(caller, upload_id)
     with caller.write() as tx:
@@ -83,7 +83,7 @@ def create_upload(
 
 
 def _read_media_type(given: str) -> str:
-    """Return a media type in small letters without its parameters; `UNKNOWN_MEDIA_TYPE` if it says nothing.
+    """Return a media type in lower case without parameters, or `UNKNOWN_MEDIA_TYPE` if it is not specific.
 
     Raises:
         Invalid: it is not the type of an image.
@@ -93,24 +93,24 @@ def _read_media_type(given: str) -> str:
         return UNKNOWN_MEDIA_TYPE
     fits = len(media_type) <= MAX_MEDIA_TYPE_CHARACTERS and _MEDIA_TYPE.fullmatch(media_type)
     if not fits or not media_type.startswith("image/"):
-        expected = f"image/jpeg or the like; {UNKNOWN_MEDIA_TYPE} or nothing where it is not known"
-        raise Invalid("That is no image type.", field=("media_type",), expected=expected, got=media_type)
+        expected = f"an image type such as image/jpeg; {UNKNOWN_MEDIA_TYPE} or nothing if it is not known"
+        raise Invalid("This is not an image type.", field=("media_type",), expected=expected, got=media_type)
     return media_type
 
 
 def find_upload(caller: Caller, upload_id: str) -> Upload:
-    """Return an upload of the tenant, to answer the call that announced it once more."""
+    """Return an upload of the tenant, for a repeated call."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return uploads.get_upload(tx, upload_id)
 
 
 def find_ticket(caller: Caller, upload: Upload) -> Ticket:
-    """Return how an upload's bytes are sent: to the store where it takes them, else to the application."""
+    """Return where and how to send an upload's bytes: to the store if it accepts them, else to the application."""
     direct = caller.site.uploads.direct
     if direct is not None and upload.method is not UploadMethod.ONE_TIME_TOKEN:
         key = upload_key(caller.tenant, upload.id)
         left = int((upload.expires_at - datetime.now(UTC)).total_seconds())
-        # However this machine's clock differs from the database's.
+        # The clocks of this machine and of the database may differ.
         seconds = max(1, min(left, int(LIFETIME.total_seconds())))
         if upload.method is UploadMethod.PRESIGNED_POST:
             return direct.sign_post(key, content_type=upload.media_type, most=upload.max_bytes, seconds=seconds)
@@ -122,7 +122,7 @@ def find_ticket(caller: Caller, upload: Upload) -> Ticket:
 
 
 def _choose_method(site: Site, asked: UploadMethod) -> UploadMethod:
-    """Return how an upload is sent: as the client asks, unless the bucket does not take it by the settings."""
+    """Return the upload method: the requested one, unless the settings do not allow it."""
     possible = UploadMethod(site.settings.upload_method)
     if site.uploads.direct is None or possible is UploadMethod.PRESIGNED_POST:
         return asked
@@ -134,21 +134,21 @@ def _token(caller: Caller, upload_id: str) -> str:
 
 
 def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announced: int = 0) -> Upload:
-    """Use up an upload's token before its bytes are read.
+    """Use an upload's token up before the body is read.
 
     Args:
-        announced: bytes that the client announces; 0: it announces none.
+        announced: bytes that the client announces; 0: unknown.
 
     Raises:
         NotFound, BadState, UploadExpired: see `packshot.catalog.clients.uploads.begin_receiving`.
-        TooLarge: more bytes are said to come than were announced. The token stays good.
+        TooLarge: the client announces more bytes than before. The token stays valid.
     """
     with site.catalog.read(tenant) as tx:
-        # A wrong token takes no place among those who write.
+        # A read first, so that a wrong token does not wait among the writers.
         upload = uploads.check_token(tx, upload_id, token)
     if announced > upload.max_bytes:
         raise TooLarge(
-            "More bytes came than may come.",
+            "The body is too large.",
             field=("bytes",),
             expected=f"at most {upload.max_bytes} bytes",
             got=announced,
@@ -158,12 +158,12 @@ def begin_upload(site: Site, tenant: str, upload_id: str, token: str, *, announc
 
 
 def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Upload:
-    """Keep the received bytes until an original is made of them.
+    """Store the received bytes until an original is made of them.
 
-    Whatever this raises, the caller gives the upload up by `fail_upload`.
+    After any exception the caller calls `fail_upload`.
 
     Raises:
-        ChecksumMismatch: they are not the bytes that were announced.
+        ChecksumMismatch: the bytes are not the announced ones.
     """
     stored = site.uploads.put(upload_key(tenant, upload.id), received, Metadata(upload.media_type, None, ()))
     if upload.expected_sha256 not in (None, stored.sha256):
@@ -179,20 +179,20 @@ def finish_upload(site: Site, tenant: str, upload: Upload, received: Path) -> Up
 
 
 def fail_upload(site: Site, tenant: str, upload_id: str) -> None:
-    """Give up an upload whose one attempt failed."""
-    # The row first: bytes that stay behind are swept, an upload that seems to go on is waited for.
+    """Fail an upload whose one attempt has failed."""
+    # The row first: the dispatcher deletes bytes that remain, but clients would wait for an upload in progress.
     with site.catalog.write(tenant) as tx:
         uploads.fail_receiving(tx, upload_id)
     site.uploads.delete(upload_key(tenant, upload_id))
 
 
 def check_upload(caller: Caller, upload_id: str) -> Original:
-    """Decode an upload in full, keep its bytes by content, and return what they are.
+    """Decode an upload in full, store its bytes by content, and return the original.
 
     Raises:
-        NotFound, BadState, UploadExpired: there is no such upload, or not any more, or it has no bytes yet.
-        ChecksumMismatch: other bytes than announced were sent to the store.
-        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the picture is refused.
+        NotFound, BadState, UploadExpired: the upload does not exist, has no bytes yet, or has expired.
+        ChecksumMismatch: the client sent other bytes to the store than announced.
+        UnsupportedMedia, TooLarge, Unrenderable, RenderTimeout: the image is refused.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
         upload = uploads.get_upload(tx, upload_id)
@@ -221,7 +221,7 @@ def _keep(site: Site, tenant: str, upload: Upload) -> Original:
 
 
 def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "DirectAccess") -> Original:
-    """Check what a client put into the store. It may put others at any moment, so a copy is what is checked."""
+    """Check the bytes that a client put into the store. It may replace them at any moment, so a copy is checked."""
     path = site.incoming / secrets.token_hex(16)
     try:
         size, digest = direct.receive(upload_key(tenant, upload.id), path, max_bytes=upload.max_bytes)
@@ -232,7 +232,9 @@ def _keep_direct(site: Site, tenant: str, upload: Upload, direct: "DirectAccess"
         raise _not_received("no bytes in the store") from None
     except TooManyBytes:
         most = upload.max_bytes
-        raise TooLarge("More bytes came than were announced.", expected=f"at most {most} bytes", got="more") from None
+        raise TooLarge(
+            "The store received more bytes than announced.", expected=f"at most {most} bytes", got="more"
+        ) from None
     finally:
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Webhooks: create, list, delete, give a new secret, and send a delivery again."""
+"""Webhooks: create, list and delete them, replace secrets, and repeat deliveries."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -15,13 +15,13 @@ from resolvers.caller import Caller, Scope
 
 
 def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Webhook, str]:
-    """Have an address told of events; return the webhook and the secret by which it can verify them.
+    """Create a webhook. Return it and the secret that verifies its deliveries.
 
     Raises:
-        Forbidden: the token lacks `read`; what the address is told of is reading.
-        FetchBlocked: that is no address of http or https.
-        Invalid: no event, or one that there is not.
-        Limit: the tenant has as many webhooks as it may have.
+        Forbidden: the token lacks `read`, which the events need.
+        FetchBlocked: the address is not an http or https URL.
+        Invalid: no event, or an unknown one.
+        Limit: the tenant has too many webhooks.
     """
     caller.check(Scope.READ)
     try:
@@ -31,7 +31,10 @@ def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Web
     known = [event.value for event in Event]
     if not events or not set(events) <= set(known):
         raise Invalid(
-            "A webhook is told of these events.", field=("events",), expected=", ".join(known), got=", ".join(events)
+            "A webhook needs at least one of these events.",
+            field=("events",),
+            expected=", ".join(known),
+            got=", ".join(events),
         )
 
     with caller.site.catalog.write(caller.tenant) as tx:
@@ -41,13 +44,13 @@ def create_webhook(caller: Caller, url: str, events: Sequence[str]) -> tuple[Web
 
 
 def rotate_webhook_secret(caller: Caller, webhook_id: str, keep_seconds: int) -> tuple[Webhook, str]:
-    """Give a webhook a new secret; return both. The replaced one goes on signing too, for so many seconds.
+    """Give a webhook a new secret. Return both. The replaced secret signs as well for some seconds.
 
     Raises:
         Forbidden: the token lacks `read`, as for `create_webhook`.
         NotFound: no such webhook in this tenant.
-        Invalid: so many seconds are not allowed.
-        Limit: too many replaced secrets sign at present.
+        Invalid: the number of seconds is out of range.
+        Limit: too many replaced secrets still sign.
     """
     caller.check(Scope.READ)
 
@@ -57,7 +60,8 @@ def rotate_webhook_secret(caller: Caller, webhook_id: str, keep_seconds: int) ->
     with caller.site.catalog.write(caller.tenant) as tx:
         keep = timedelta(seconds=keep_seconds)
         rotated = webhooks.rotate_secret(tx, webhook_id, keep, partial(_seal, caller), can_sign)
-    # A secret that is not kept has leaked, or an earlier release kept it in plain text: SQLite's log does not keep it.
+    # A secret that is dropped at once has leaked, or an earlier release stored it unencrypted. So SQLite's log must not
+    # keep it.
     caller.site.catalog.empty_log()
     return rotated
 
@@ -93,7 +97,7 @@ def list_deliveries(
 
 
 def delete_webhook(caller: Caller, webhook_id: str) -> Webhook:
-    """Forget a webhook and its deliveries; return what it was.
+    """Delete a webhook and its deliveries. Return the webhook.
 
     Raises:
         NotFound: no such webhook in this tenant.
@@ -103,7 +107,7 @@ def delete_webhook(caller: Caller, webhook_id: str) -> Webhook:
 
 
 def replay_delivery(caller: Caller, delivery_id: str) -> Webhook:
-    """Send a delivery once more, with the same id and body; return its webhook.
+    """Repeat a delivery with the same id and body. Return its webhook.
 
     Raises:
         NotFound: no such delivery in this tenant.

@@ -1,1 +1,1 @@
-"""The Dramatiq broker, the doorbell, and the state of the queue."""
+"""The Dramatiq actor and broker, the doorbell, and the state of the queue."""

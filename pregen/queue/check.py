@@ -1,11 +1,11 @@
-"""Checks of the queue: whether it carries messages, and whether the server is set up to keep them."""
+"""Check the queue: whether it carries messages, and whether its server is configured to keep them."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from dramatiq import Broker
 
-# Share of the server's memory limit from which on it is reported as nearly full.
+# Share of the server's memory limit above which the check reports it as nearly full.
 NEARLY_FULL = 0.9
 _RIGHTS = "`~packshot* +@all -@dangerous +info +keys`"
 _URL = "correct PACKSHOT_REDIS_URL"
@@ -13,12 +13,12 @@ _URL = "correct PACKSHOT_REDIS_URL"
 
 @dataclass(frozen=True, slots=True)
 class QueueProblem:
-    """What is wrong with the queue.
+    """A problem of the queue.
 
     Attributes:
-        reason: for anybody, without host names.
-        cure: what an operator does about it.
-        works: whether messages are carried all the same.
+        reason: the problem, without host names.
+        cure: what an operator should do.
+        works: whether the queue carries messages in spite of it.
     """
 
     reason: str
@@ -27,12 +27,12 @@ class QueueProblem:
 
 
 def find_problems(broker: Broker) -> tuple[str, list[QueueProblem]]:
-    """Return what the queue is, in a few words, and what is wrong with it; one in memory always works."""
+    """Return a short description of the queue, and its problems. A queue in memory has none."""
     from dramatiq.brokers.stub import StubBroker
 
     if isinstance(broker, StubBroker):
         return "in memory: `packshot serve` runs the jobs", []
-    # Only here: not every installation has Redis.
+    # Imported here, because an installation without Redis does not have the package.
     import redis
 
     from pregen.queue.redis import ObservedRedisBroker
@@ -66,13 +66,13 @@ def _find_risks(info: dict[str, Any]) -> list[QueueProblem]:
         reason = f"nearly full: {100 * used // limit} % of maxmemory is used"
         problems.append(QueueProblem(reason, "raise maxmemory, or move other data elsewhere", works=True))
     if info.get("role") in ("slave", "replica"):
-        reason = "a replica: what is written to it is not kept"
+        reason = "a replica: it does not keep what is written to it"
         problems.append(QueueProblem(reason, f"name the primary: {_URL}", works=True))
     return problems
 
 
 def _explain(error: BaseException) -> QueueProblem:
-    """Return what a failed operation means, for somebody who did not set the queue up."""
+    """Return the problem behind a failed operation."""
     import redis
 
     text = str(error).upper()

@@ -1,4 +1,4 @@
-"""The doorbell: tells the workers that a pack has an order."""
+"""The doorbell: wakes a worker for a pack that has an order."""
 
 from typing import Protocol
 
@@ -6,19 +6,19 @@ from packshot.catalog.work.orders import Priority
 
 
 class Doorbell(Protocol):
-    """Wakes a worker after the commit. A lost ring delays the work by a second."""
+    """Rings after the commit. A lost ring delays the work by a second."""
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
-        """Ask for one pack to be brought up to date."""
+        """Ask the workers to refresh one pack."""
         ...
 
     def wake(self) -> None:
-        """Ask the dispatcher to look for due work now."""
+        """Ask the services to look for due work now."""
         ...
 
 
 class SilentDoorbell:
-    """The doorbell of a process that only writes rows, which another process's dispatcher finds."""
+    """The doorbell of a process that only writes rows; the dispatcher of another process finds them."""
 
     def ring(self, tenant: str, pack_id: str, priority: Priority) -> None:
         """Do nothing."""

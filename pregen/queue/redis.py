@@ -1,4 +1,4 @@
-"""The queue on Redis or Valkey: a Dramatiq broker whose operations are observed, and what is checked of the server."""
+"""The queue on Redis or Valkey: a Dramatiq broker that records the result of each operation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,37 +13,37 @@ from packshot.faults import summarise
 from pregen.queue.state import QueueState
 
 NAMESPACE = "packshot"
-# A worker that is silent for so long is dead; its messages return to the queue.
+# A worker that is silent for this long counts as dead; its messages return to the queue.
 HEARTBEAT_MILLISECONDS = 15_000
-# Dramatiq returns a dead worker's messages only during maintenance, by default
-# with one command in a thousand: too rarely for a quiet night.
+# Dramatiq returns a dead worker's messages during maintenance. By default that runs with one command in a thousand,
+# which is too rare when there is little traffic.
 MAINTENANCE_IN_A_MILLION = 50_000
-# Nobody reads dead letters: the database knows what is to be done.
+# Dead letters are not read: the database holds the work.
 DEAD_LETTER_MILLISECONDS = 3_600_000
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 2.0
-# The queue that checks write to and read from; no worker consumes it.
+# The queue that checks write and read. No worker consumes it.
 CHECK_QUEUE = "check"
 
 
 class ObservedRedisBroker(RedisBroker):
     """Records whether each operation works. Every failure is raised as `redis.ConnectionError`.
 
-    Dramatiq then tries again quietly; of other errors it would log a traceback each
-    time, and would never acknowledge a message whose acknowledgement failed once.
+    Dramatiq retries after this error without a log message. After other errors it would log a traceback each time, and
+    would not repeat an acknowledgement that failed once.
 
     Args:
-        url: of the server.
-        state: told of every operation's result.
+        url: URL of the server.
+        state: gets the result of every operation.
     """
 
     def __init__(self, url: str, state: QueueState) -> None:
-        # A queue that is away must not hold up the edit that rings; by default
-        # the client would try again for many seconds.
+        # A queue that does not answer must not delay the edit that rings. By default the client would retry for many
+        # seconds.
         client = redis.Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_SECONDS,
             socket_timeout=ANSWER_SECONDS,
-            # A connection that was cut is made again; a server that is silent is not asked twice.
+            # A closed connection is opened again. A silent server is not asked twice.
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
         super().__init__(  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ class ObservedRedisBroker(RedisBroker):
         self._unread_checks = 0
 
     def declare_queue(self, queue_name: str) -> None:
-        """Declare a queue, without Dramatiq's queue of delayed messages beside it: nothing is ever delayed."""
+        """Declare a queue without Dramatiq's second queue for delayed messages: no message is delayed."""
         if queue_name not in self.queues:
             self.emit_before("declare_queue", queue_name)
             self.queues.add(queue_name)
@@ -69,15 +69,15 @@ class ObservedRedisBroker(RedisBroker):
         return int(self._observe(f"length of {queue_name}", lambda: self.client.llen(f"{NAMESPACE}:{queue_name}")))
 
     def check(self) -> None:
-        """Write a message, read one and acknowledge it, by the same commands as all others.
+        """Write a message, read one and acknowledge it, by the same commands as for other messages.
 
         Raises:
-            redis.ConnectionError: that does not work.
+            redis.ConnectionError: the queue does not work.
         """
         message_id = uuid4().hex
         self.do_enqueue(CHECK_QUEUE, message_id, message_id)
         self._unread_checks += 1
-        # Another process may read this message; each reads as many as it has written, so that none is left over.
+        # Another process may read this message. Each process reads as many as it has written, so that none remains.
         read = self.do_fetch(CHECK_QUEUE, self._unread_checks)
         for found in filter(None, read):
             self.do_ack(CHECK_QUEUE, found)

@@ -1,4 +1,4 @@
-"""Whether the queue works, as this process finds it: from the result of every operation."""
+"""Whether the queue works, judged by the result of each operation of this process."""
 
 import logging
 import threading
@@ -8,12 +8,12 @@ from packshot.faults import summarise
 
 log = logging.getLogger(__name__)
 
-# Seconds a failed operation counts. Whoever still needs the queue tries again sooner than that.
+# Seconds for which a failed operation counts. A process that needs the queue retries sooner.
 MEMORY_SECONDS = 10.0
 
 
 class QueueState:
-    """Remember which operations failed when they were last tried, and log when the queue fails and works again.
+    """Remembers which operations failed at their last try. Logs when the queue begins to fail and when it works again.
 
     Thread-safe.
     """
@@ -25,13 +25,13 @@ class QueueState:
         self._failing_since: float | None = None
 
     def is_failing(self) -> bool:
-        """Return whether any operation failed when it was last tried, within the memory."""
+        """Return whether an operation failed at its last try and the memory of it has not expired."""
         with self._lock:
             self._forget()
             return bool(self._failed_at)
 
     def record_failure(self, operation: str, error: Exception) -> None:
-        """Note that an operation failed."""
+        """Record that an operation failed."""
         with self._lock:
             self._forget()
             self._failed_at[operation] = time.monotonic()
@@ -42,7 +42,7 @@ class QueueState:
             log.warning("the queue fails; workers take orders from the database: %s: %s", operation, summarise(error))
 
     def record_success(self, operation: str) -> None:
-        """Note that an operation worked."""
+        """Record that an operation worked."""
         if self._failing_since is None:  # The common case, without the lock.
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""The switch: a prepared change goes live in one transaction, and what it replaces is marked afterwards."""
+"""Activate a pending change in one transaction, and mark the superseded variants afterwards."""
 
 import logging
 from datetime import timedelta
@@ -16,16 +16,16 @@ from packshot.site import Site
 
 log = logging.getLogger(__name__)
 
-# So long a prepared change waits for a moment in which no edit is being rendered.
+# Most time that a pending change waits, once it is prepared, for a moment without pending edits.
 PATIENCE = timedelta(seconds=10)
-# So long edits are held after that; what is left over becomes interactive work.
+# Most seconds that edits are held after that. Edits that are still pending are rendered after the activation.
 HOLD_SECONDS = 2.0
 # Packs whose superseded variants are marked at a time.
 PORTION = 50
 
 
 def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
-    """Let a change go live if every pack is prepared, or have it wait for a person if something failed."""
+    """Activate a pending change if every pack is prepared. If a pack failed, wait for a user's decision instead."""
     with site.catalog.write(tenant) as tx:
         pending_change = _prepared(tx, job_id)
         if pending_change is None:
@@ -36,11 +36,11 @@ def activate_if_ready(site: Site, tenant: str, job_id: str) -> None:
         since = pending_change.prepared_at or tx.now
         if pending_change.prepared_at is None:
             pending_changes.update_pending_change(tx, prepared_at=tx.now)
-        # Below zero the clock has moved back.
+        # A negative time: the clock has moved back.
         if orders.is_any_edit_pending(tx) and timedelta() <= tx.now - since < PATIENCE:
             return
     with site.catalog.hold_edits(tenant, lambda: not _is_any_edit_pending(site, tenant), HOLD_SECONDS) as tx:
-        # Cancelled or replaced meanwhile, or held up by an edit whose rendering has failed: looked at once more.
+        # Read again: the change may have been cancelled or replaced, or an edit may have ended by a failure.
         pending_change = _prepared(tx, job_id)
         if pending_change is not None:
             _switch(tx, pending_change)
@@ -67,14 +67,14 @@ def _switch(tx: Tx, pending_change: PendingChange) -> None:
     orders.prioritize_edits(tx)
     jobs.mark_activated(tx, pending_change.job_id)
     job_ends.close_finished(tx, [pending_change.job_id])
-    log.info("the change of job %s is live", pending_change.job_id)
+    log.info("the change of job %s is active", pending_change.job_id)
 
 
 def mark_portion(site: Site, tenant: str) -> None:
-    """Mark what a change of configuration has superseded, of a few packs.
+    """Mark the superseded variants of a few packs after a change of configuration.
 
-    A pack that meets an unforeseen exception, with others and then by itself, is passed over: what it has stored stays
-    until it is edited.
+    After a fault each pack is tried alone. A pack that fails again is skipped: its superseded variants stay until its
+    next edit.
     """
     try:
         with site.catalog.write(tenant) as tx:
@@ -95,4 +95,4 @@ def _mark_one(site: Site, tenant: str) -> None:
         except Exception as error:
             if is_outage(error):
                 raise
-            faults.record(log, error, "what a change of configuration superseded of pack %s is not marked", *pack_ids)
+            faults.record(log, error, "the superseded variants of pack %s are not marked", *pack_ids)

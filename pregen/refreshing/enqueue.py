@@ -21,15 +21,15 @@ def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
     totals, stored = count_variants(tx, job, pack_ids, limit=limit)
     enqueued = job_items.enqueue_packs(tx, job, totals, cursor=cursor, portion=pack_ids, stored=stored, job_only=True)
     if enqueued and job.check_store:
-        # Orders before variants, as the end of a refresh takes them.
+        # Orders before variants: the end of a refresh locks them in the same order.
         ledger.retry_failures(tx, sorted(totals))
 
 
 def count_variants(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) -> tuple[Mapping[str, int], int]:
-    """Return how many variants a job wants of each pack that needs work, and how many of the others are there.
+    """Return how many variants a job needs of each pack, and how many variants of the other packs are stored already.
 
-    A change that is prepared needs no work on a pack of which all is rendered
-    already: so undoing one only visits what was edited since.
+    A pending change needs no work on a pack whose variants are all stored. So preparing a reversal only visits the
+    packs that were edited since.
     """
     pending_change = read_pending_change(tx)
     known = read_snapshots(tx, pack_ids)
@@ -40,13 +40,13 @@ def count_variants(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) ->
             for pack_id, snapshot in snapshots.items()
         }
         return {pack_id: total for pack_id, total in counted.items() if total}, 0
-    wanted: dict[str, tuple[Target, ...]] = {
+    needed: dict[str, tuple[Target, ...]] = {
         pack_id: planned_under(snapshot, pending_change.change, limit=limit) for pack_id, snapshot in snapshots.items()
     }
-    ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in wanted.values() for target in targets])
+    ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in needed.values() for target in targets])
     totals: dict[str, int] = {}
     stored = 0
-    for pack_id, targets in wanted.items():
+    for pack_id, targets in needed.items():
         if all(ledger.place_of(target.key) in ready for target in targets):
             stored += len(targets)
         else:

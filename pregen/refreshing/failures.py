@@ -1,6 +1,6 @@
-"""Classify what a background step raises, and fail a pack or a job after a few unforeseen exceptions.
+"""Classify the exceptions of background work, and fail a pack or a job after a few faults.
 
-Without that limit, work that no worker can carry out would be retried for ever, and its jobs would never end.
+Without this limit, work that always fails would be retried forever, and its jobs would never end.
 """
 
 import logging
@@ -22,21 +22,21 @@ log = logging.getLogger(__name__)
 
 
 def classify_failure(log: logging.Logger, error: Exception, message: str, *args: object) -> PackshotError | str:
-    """Return the failure that an item has, or a text: the outage that it waits for.
+    """Return an item's failure, or, after an outage, a text that describes the outage.
 
-    An unforeseen exception is logged, and its failure is an `Internal` that names the log entry. The caller gives the
-    item a few attempts. An outage counts against no item, so it is logged once a minute.
+    A fault is logged, and its failure is an `Internal` that names the log entry; the caller gives the item a few
+    attempts. An outage counts against no item, and is logged once a minute.
     """
     if isinstance(error, PackshotError):
         return error
     if is_outage(error):
-        faults.count(log, error, f"{message}: put off after an outage", *args)
+        faults.count(log, error, f"{message}: postponed after an outage", *args)
         return describe_outage(error)
     return Internal(faults.record(log, error, message, *args))
 
 
 def fail_work(site: Site, tenant: str, work: PackWork, failure: PackshotError) -> None:
-    """Put a pack off whose work failed as a whole, or fail it where it was tried often enough."""
+    """Requeue a pack whose work failed as a whole, or fail it after too many attempts."""
     with site.catalog.write(tenant) as tx:
         if not _try_again(tx, work.claim, failure):
             missing = [
@@ -48,13 +48,13 @@ def fail_work(site: Site, tenant: str, work: PackWork, failure: PackshotError) -
                 ledger.record(tx, missing, final=True)
 
 
-def fail_unplanned(site: Site, tenant: str, pack_id: str, error: Exception) -> None:
-    """Do the same for a pack of which not even the work could be found out.
+def fail_order(site: Site, tenant: str, pack_id: str, error: Exception) -> None:
+    """Requeue or fail a pack whose work could not be determined.
 
     Raises:
         Exception: `error`, if it is an outage.
     """
-    failure = classify_failure(log, error, "what is to be rendered of pack %s could not be found out", pack_id)
+    failure = classify_failure(log, error, "the work on pack %s could not be determined", pack_id)
     if isinstance(failure, str):
         raise error
     with site.catalog.write(tenant) as tx:
@@ -64,10 +64,10 @@ def fail_unplanned(site: Site, tenant: str, pack_id: str, error: Exception) -> N
 
 
 def fail_job(site: Site, tenant: str, job_id: str, error: Exception, message: str) -> None:
-    """Count an exception in a step of a job itself, and end the job after a few; an outage counts nothing.
+    """Count a fault in a step of a job itself, and fail the job after a few. An outage does not count.
 
     Args:
-        message: what could not be done, for the log, with a place for the job's id.
+        message: the failed step, for the log, with a place for the job's id.
     """
     failure = classify_failure(log, error, message, job_id)
     if isinstance(failure, str):
@@ -84,7 +84,7 @@ def _try_again(tx: Tx, claim: OrderClaim, failure: PackshotError) -> bool:
 
 
 def _end(tx: Tx, claim: OrderClaim, failure: PackshotError) -> bool:
-    """End an order undone; False: it is another's by now."""
+    """Finish an order without its work. False: another worker has claimed it."""
     if not orders.finish(tx, [claim]):
         return False
     text = describe(failure)

@@ -1,4 +1,4 @@
-"""What is to be done with one pack, and writing down what became of it."""
+"""The work on one pack, and the transaction that records its results."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from packshot.variants.resolve import Target
 
 @dataclass(frozen=True, slots=True)
 class PackWork:
-    """What is to be done with one pack, as it was at the claim.
+    """The variants that one pack needs, as of the claim.
 
     Attributes:
-        configured: which configuration that was.
-        planned: what its URLs give now.
-        popular: what clients ask for so often that a regeneration renders it too.
+        configured: number of the configuration.
+        planned: variants that its URLs yield now.
+        popular: unplanned variants that clients request so often that a regeneration renders them.
         pending_change: the tenant's pending change; None: there is none.
-        prepared: what its URLs are to give under that change, where it may differ.
-        pending_popular: unplanned variants that clients often request, under that change.
-        entries: the ledger's rows of all these, and of what was rendered ahead of time before, by key.
+        prepared: variants that its URLs would yield under that change, in the locations that it touches.
+        pending_popular: popular variants under that change.
+        entries: the ledger's rows of all these and of the pack's earlier planned variants, by key.
     """
 
     claim: OrderClaim
@@ -45,7 +45,7 @@ class PackWork:
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """All variants that it is about; some may be twice."""
+        """All variants, some of them twice."""
         return (*self.planned, *self.popular, *self.prepared, *self.pending_popular)
 
 
@@ -54,11 +54,12 @@ Outcomes = dict[str, StoredVariant | FailedVariant]
 
 @dataclass(frozen=True, slots=True)
 class RenderedPack:
-    """What became of one pack.
+    """The results of one pack.
 
     Attributes:
-        outcomes: the last one of each variant that was drawn, by key.
-        unrecorded: those of them that the ledger does not have yet; it counts each time it is told of a refusal.
+        outcomes: the last outcome of each rendered variant, by key.
+        unrecorded: the outcomes that the ledger does not have yet. It must get each outcome once, because it counts
+            refusals.
     """
 
     work: PackWork
@@ -67,11 +68,11 @@ class RenderedPack:
 
 
 def record_results(tx: Tx, site: Site, done: Sequence[RenderedPack], is_newest: dict[str, bool]) -> None:
-    """Write down what became of packs: in the ledger, in the jobs that wait for them, and to whoever wants to know."""
+    """Record the results of packs: in the ledger, in the jobs that wait for them, and as webhook deliveries."""
     if not done:
         return
     ledger.record(tx, [outcome for drawn in done for outcome in drawn.unrecorded.values()])
-    # What was refused, and how often by now, stands in the ledger alone.
+    # Only the ledger knows which variants were refused, and how often.
     doubtful = [target.key for drawn in done if _is_doubtful(drawn) for target in drawn.work.targets]
     entries = ledger.read_entries(tx, doubtful)
     configured = tenants.configuration_number(tx)
@@ -82,7 +83,7 @@ def record_results(tx: Tx, site: Site, done: Sequence[RenderedPack], is_newest: 
         work, outcomes = drawn.work, drawn.outcomes
         pack_id = work.claim.pack_id
         if work.configured != configured:
-            # Another configuration went live meanwhile.
+            # Another configuration has been activated since the claim.
             reconfigured.append(pack_id)
         elif is_newest[pack_id]:
             current[pack_id] = Current.of(target.key for target in (*work.planned, *work.prepared))
@@ -93,8 +94,10 @@ def record_results(tx: Tx, site: Site, done: Sequence[RenderedPack], is_newest: 
     supersede_outdated(tx, reconfigured, limit=site.limit)
     ledger.supersede(tx, current)
     job_items.finish_items(tx, finished)
-    made = (d.work.claim.pack_id for d in done if any(isinstance(one, StoredVariant) for one in d.outcomes.values()))
-    payloads = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in made]
+    rendered = (
+        d.work.claim.pack_id for d in done if any(isinstance(outcome, StoredVariant) for outcome in d.outcomes.values())
+    )
+    payloads = [{"packId": pack_id, "failed": len(finished[pack_id].live.failures)} for pack_id in rendered]
     webhook_deliveries.add_deliveries(tx, Event.VARIANTS_READY, payloads)
 
 
@@ -111,7 +114,7 @@ def _tally(targets: Sequence[Target], outcomes: Outcomes, entries: dict[str, Ent
         count, entry = counts[location], entries.get(key)
         if isinstance(outcomes.get(key), StoredVariant):
             count.done += 1
-        # Without a row it was superseded and collected meanwhile: nobody wants it any more.
+        # A variant without a row has been superseded and collected: no URL yields it.
         elif entry is None or entry.state is VariantState.READY:
             count.skipped += 1
         else:

@@ -34,8 +34,8 @@ class Purger(Service):
         self._purger = site.purger
 
     def step(self) -> bool:
-        """Carry on some of what is due; False: nothing is."""
-        # Looked at first: mostly nothing is due, and writers on SQLite queue.
+        """Send due purge batches, or ask about them. False: none is due."""
+        # A read first: mostly no purge is due, and SQLite has one writer at a time.
         with self._site.catalog.read_system() as tx:
             if not purge_batches.is_due(tx):
                 return False
@@ -55,28 +55,28 @@ class Purger(Service):
                 log.info("the CDN has no room for %d purges: %s", len(batch.claims), busy)
                 with self._site.catalog.write_system() as tx:
                     purge_batches.wait_for_room(tx, batch, _shown(busy))
-            except Exception as error:  # noqa: BLE001 - sorted and logged
+            except Exception as error:  # noqa: BLE001 - classified and logged
                 failure = classify_failure(log, error, "the purge %s could not be sent", batch.claims[0].id)
                 if not isinstance(failure, str):
                     self._fail(batch, failure)
                     continue
-                # The rest would only wait for the same outage, one after the other.
+                # The other batches would meet the same outage.
                 with self._site.catalog.write_system() as tx:
-                    for one in batches[number:]:
-                        purge_batches.postpone(tx, one, _shown(error))
+                    for later in batches[number:]:
+                        purge_batches.postpone(tx, later, _shown(error))
                 return
             else:
                 self._ask(batch, provider_id)
 
     def _fail(self, batch: PurgeBatch, failure: PackshotError) -> None:
         if len(batch.claims) > 1:
-            # One of them is at fault; the others must not fail with it.
+            # One of the purges causes the failure; the others must not fail with it.
             self._send(batch.divided())
             return
         self._count(batch, failure)
 
     def _count(self, batch: PurgeBatch, failure: PackshotError, provider_id: str | None = None) -> None:
-        """Count an attempt that came to nothing, and end the batch if it was the last one."""
+        """Count a failed attempt, and give the batch up after the last one."""
         text = _shown(failure)
         with self._site.catalog.write_system() as tx:
             if isinstance(failure, Internal) and purge_batches.retry_after_fault(
@@ -88,11 +88,11 @@ class Purger(Service):
             purge_batches.give_up(tx, batch, text, ended)
 
     def _ask(self, batch: PurgeBatch, provider_id: str) -> None:
-        """Ask how far a batch is that the provider has taken, and note it."""
+        """Ask the provider about a batch that it has accepted, and record the answer."""
         try:
             complete = self._purger.is_complete(provider_id)
-        except Exception as error:  # noqa: BLE001 - sorted and logged
-            failure = classify_failure(log, error, "how far the purge %s is could not be asked", provider_id)
+        except Exception as error:  # noqa: BLE001 - classified and logged
+            failure = classify_failure(log, error, "the provider could not be asked about the purge %s", provider_id)
             if not isinstance(failure, str):
                 self._count(batch, failure, provider_id)
                 return

@@ -1,1 +1,1 @@
-"""URLs of pictures and files: parse, build and sign them."""
+"""URLs of images and files: parse, build and sign them."""

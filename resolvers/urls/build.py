@@ -1,4 +1,4 @@
-"""The URLs that clients are given, each built in one place."""
+"""Build the URLs that clients get."""
 
 import time
 from collections.abc import Callable
@@ -10,23 +10,23 @@ from packshot.settings.settings import Settings
 from packshot.site import Site
 from packshot.variants.key import Key
 
-# Before every stable URL's pack, and after it where the picture element is meant.
+# The prefix of every stable URL, and the suffix of the URL of a picture.
 STABLE, PICTURE = "/api/v2/img", "picture.json"
 
-# How the bytes of an upload prove that they are the announced ones.
+# The header and the form field with the token of an upload.
 UPLOAD_TOKEN_HEADER = "X-Upload-Token"  # noqa: S105
 UPLOAD_TOKEN_FIELD = "token"  # noqa: S105
 
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """Where a tenant's pictures are found.
+    """Builds the image URLs of a tenant.
 
     Attributes:
-        origin: scheme and host before every URL, without a slash at the end.
-        place: `/<tenant>` where the origin does not name the tenant and it is not the default one, else empty.
-        opened: adds to an immutable URL's path what opens it, where not everybody may look.
-        signed: the same, where everybody may look at planned variants alone.
+        origin: scheme and host of every URL, without a slash at the end.
+        place: `/<tenant>` if the origin does not name the tenant and it is not the default tenant, else empty.
+        opened: adds the signature to the path of an immutable URL, if the tenant requires access keys.
+        signed: adds the signature for an unplanned variant, if the tenant's policy demands one.
     """
 
     origin: str
@@ -35,34 +35,34 @@ class Urls:
     signed: Callable[[str], str] = str
 
     def immutable(self, key: Key | str, *, signed: bool = False) -> str:
-        """Where one variant is for good.
+        """Return the immutable URL of a variant.
 
         Args:
-            signed: it is not planned, and the tenant's policy wants others signed.
+            signed: the variant is unplanned, and the tenant's policy demands a signature.
         """
         add = self.signed if signed else self.opened
         return f"{self.origin}{add(f'/i/{key}')}"
 
     def stable(self, pack_id: str, location: str | None = None) -> str:
-        """Where whatever a pack shows now is found, at one location or its main one; never signed, as it never ends."""
+        """Return the stable URL of a pack, at one location or its main one. It never expires, so it is not signed."""
         query = "" if location is None else f"?location={location}"
         return f"{self.origin}{STABLE}{self.place}/{pack_id}{query}"
 
 
 def immutable_path(settings: Settings, key: Key | str) -> str:
-    """The path of an immutable URL, under the folder at which the installation is known."""
+    """Return the path of an immutable URL, under the folder of the installation's public URL."""
     folder = urlsplit(settings.public_url or "").path.replace("{tenant}", str(key).partition("/")[0])
     return f"{folder}/i/{key}"
 
 
 def tenant_urls(site: Site, origin: str, tenant: str, *, until: int | None = None) -> Urls:
-    """Return where a tenant's pictures are found under that origin.
+    """Return the builder of a tenant's URLs under an origin.
 
-    Of a tenant that requires access keys immutable URLs are signed, so that pages and
-    consoles can show them: to the end of the next full hour, the same for an hour.
+    If the tenant requires access keys, immutable URLs are signed until the end of the next full hour. So pages and
+    consoles can show them, and they stay the same for an hour.
 
     Args:
-        until: when they end at the latest, in seconds since 1970.
+        until: latest expiry, in seconds since 1970.
     """
     settings = site.settings
     host = urlsplit(origin).hostname
@@ -82,15 +82,15 @@ def tenant_urls(site: Site, origin: str, tenant: str, *, until: int | None = Non
 
 
 def upload_url(origin: str, tenant: str, upload_id: str) -> str:
-    """Where the application takes the bytes of an upload, with its token."""
+    """Return the URL at which the application accepts the bytes of an upload."""
     return f"{origin}/uploads/{tenant}/{upload_id}"
 
 
 def original_url(origin: str, key: str, expires: int, signature: str) -> str:
-    """Where an original can be read until `expires`, in seconds since 1970, by the application itself."""
+    """Return the URL at which the application serves an original until `expires`, in seconds since 1970."""
     return f"{origin}/originals/{key}?expires={expires}&signature={signature}"
 
 
 def report_url(origin: str, tenant: str, job_id: str, expires: int, signature: str) -> str:
-    """Where a job's failures can be read as CSV until `expires`, in seconds since 1970."""
+    """Return the URL of a job's failures as CSV, valid until `expires`, in seconds since 1970."""
     return f"{origin}/reports/{tenant}/{job_id}.csv?expires={expires}&signature={signature}"

@@ -1,4 +1,4 @@
-"""Image URLs read: what each names, as syntax alone. Nothing here looks at a catalog."""
+"""Parse image URLs. This is only syntax; the catalog is not read."""
 
 import re
 from dataclasses import dataclass
@@ -16,13 +16,13 @@ from resolvers.urls.build import PICTURE, STABLE
 
 _STABLE = re.compile(rf"{STABLE}(/(?P<tenant>[^/]+))??/(?P<pack>[^/]+?)(?P<picture>/{re.escape(PICTURE)})?")
 _LIVE_NAME = re.compile(r"[^/]+")
-# At the root of a host only what has a dot is an image.
+# At the root of a host, a name without a dot is not an image.
 _ROOT_NAME = re.compile(r"[^/]+\.[^/]+")
 FORMS = "/api/v2/img/<pack>, /api/v2/img/<tenant>/<pack>, /picture.json after either, a live URL, or /i/<key>"
 
 
 class NamedBy(StrEnum):
-    """What in a URL named the tenant."""
+    """The part of a URL that named the tenant."""
 
     HOST = "host"
     PATH = "path"
@@ -31,13 +31,13 @@ class NamedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL of an image endpoint names.
+    """What the URL of an image endpoint names.
 
     Attributes:
-        pack_id: whose picture; its form is checked, not whether there is one. Empty where a live URL has another id.
-        form: what it asks for; None: an immutable URL, whose key says that.
-        key: of an immutable URL.
-        opened: whoever asks has shown an access key, or a signature made with one.
+        pack_id: the pack. Its form is checked, not whether it exists. Empty if a live URL has another id.
+        form: the request form; None: an immutable URL, whose key has it.
+        key: key of an immutable URL.
+        opened: the request has an access key, or a signature made with one.
     """
 
     tenant: str
@@ -49,7 +49,7 @@ class Address:
 
     @property
     def path(self) -> str:
-        """The path in its one spelling, without tenant and cache buster, as it is signed."""
+        """The canonical path, without tenant and cache buster. Signatures cover it."""
         if self.key is not None:
             return f"/i/{self.key}"
         if isinstance(self.form, LiveForm):
@@ -58,15 +58,15 @@ class Address:
 
     @property
     def query(self) -> str:
-        """The query in its one spelling, without what opens or explains."""
+        """The canonical query, without the parameters that open or explain a URL."""
         return "" if self.form is None else self.form.query()
 
 
 def read_url(settings: Settings, url: str) -> Address:
-    """Return what a URL names that somebody holds in their hands, whole or as a path.
+    """Parse a URL that a user pasted, complete or as a path.
 
     Raises:
-        Invalid: no image endpoint has such URLs, or a parameter does not fit.
+        Invalid: it is not the URL of an image endpoint, or a parameter is not valid.
         NotFound: it names no tenant or pack, or two tenants.
     """
     try:
@@ -77,7 +77,7 @@ def read_url(settings: Settings, url: str) -> Address:
         raise _no_address(url) from None
     if parts.scheme not in ("", "http", "https"):
         raise _no_address(url)
-    # Where the installation is known under a folder, that is not part of what it is asked for.
+    # The folder of the installation's public URL is not part of the request.
     if settings.public_url is not None and host is not None:
         known = urlsplit(settings.public_url.replace("{tenant}", tenant_of(settings, host) or settings.tenant))
         if known.path and path.startswith(f"{known.path}/"):
@@ -86,14 +86,14 @@ def read_url(settings: Settings, url: str) -> Address:
 
 
 def read_address(settings: Settings, host: str | None, path: str, query: str) -> Address:
-    """Return what a request names.
+    """Parse the URL of a request.
 
     Args:
         path: decoded.
-        query: as it stands in the URL.
+        query: not decoded.
 
     Raises:
-        Invalid: no image endpoint has such URLs, or a parameter does not fit.
+        Invalid: it is not the URL of an image endpoint, or a parameter is not valid.
         NotFound: it names no tenant or pack, or two tenants.
     """
     named = tenant_of(settings, host)
@@ -105,7 +105,7 @@ def read_address(settings: Settings, host: str | None, path: str, query: str) ->
     match = _STABLE.fullmatch(path)
     if match is None:
         raise _no_address(path)
-    # What follows the first hyphen only tells caches apart.
+    # The part after the first hyphen is a cache buster.
     pack_id = match["pack"].partition("-")[0]
     if not PACK_ID.fullmatch(pack_id):
         raise NotFound("There is no such pack.", field=("pack",), expected="24 lower-case hex digits", got=pack_id)
@@ -119,7 +119,7 @@ def read_address(settings: Settings, host: str | None, path: str, query: str) ->
 
 
 def _live_name(settings: Settings, host: str | None, path: str) -> str | None:
-    """Return the segment that says what a live URL asks for; None: it is no live URL."""
+    """Return the segment of a live URL that has its parameters; None: it is no live URL."""
     prefix = settings.live_prefix
     if prefix is not None and path.startswith(f"{prefix}/"):
         name = path.removeprefix(f"{prefix}/")
@@ -140,16 +140,16 @@ def _immutable(named: str | None, text: str) -> Address:
 
 
 def _no_address(text: str) -> Invalid:
-    return Invalid("That is no image URL.", field=("url",), expected=FORMS, got=text.partition("?")[0])
+    return Invalid("This is not an image URL.", field=("url",), expected=FORMS, got=text.partition("?")[0])
 
 
 def tenant_of(settings: Settings, host: str | None) -> str | None:
     """Return the tenant that a host name names; None: it names none.
 
     Raises:
-        NotFound: the host is of the tenants' domain, and names what cannot be one.
+        NotFound: the host is a subdomain of the tenants' domain, but not a valid tenant name.
     """
-    # A name with a dot at its end is the same name (RFC 1034, section 3.1).
+    # A host name with a dot at its end is the same name (RFC 1034, section 3.1).
     domain, host = settings.tenant_domain, (host or "").lower().removesuffix(".")
     if domain is None or not host.endswith(f".{domain}"):
         return None

@@ -1,4 +1,4 @@
-"""Signatures of what this installation has given out, by a key that only it has."""
+"""Signatures of this installation, by a key that only it has."""
 
 import hashlib
 import hmac
@@ -10,20 +10,20 @@ from packshot.site import Site
 
 
 def sign(site: Site, text: str) -> str:
-    """Return the signature of `text`, in hex: the same from every process of the installation.
+    """Return the signature of a text, in hex. Every process of the installation returns the same one.
 
-    It is made from the admin's token, so that it need not be kept anywhere to be told again.
-    What is signed begins with a word for its kind, so that no signature is good for another.
+    The key is derived from the admin token, so it need not be stored. A signed text begins with a word for its kind, so
+    that a signature of one kind is not valid for another.
     """
     return hmac.digest(_key(site.settings), text.encode(), hashlib.sha256).hex()
 
 
 @lru_cache(maxsize=8)
 def _key(settings: Settings) -> bytes:
-    # A page of packs signs an address for each original; the token stands in a file.
+    # Cached, because a page of packs signs a URL for each original, and the token is in a file.
     return admin_token(settings).encode()
 
 
 def is_signed(site: Site, text: str, signature: str) -> bool:
-    """Whether `sign` gave that signature to that text."""
+    """Whether the signature is that of the text."""
     return hmac.compare_digest(sign(site, text).encode(), signature.encode())

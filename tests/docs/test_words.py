@@ -15,6 +15,7 @@ ROOTS = (
     "CONTRIBUTING.md",
     "SECURITY.md",
     "docs",
+    "pregen",
     "infra/edge/README.md",
     "infra/local-cdn/README.md",
     "tests/schema/base",

@@ -171,7 +171,7 @@ def test_a_signed_url_opens_what_it_says_and_until_it_says(
             answer = client.get(path)
         assert (answer.status_code, answer.json()["title"]) == (403, "This URL has expired.")
         assert answer.headers["cache-control"] == "no-store"
-    with pytest.raises(Invalid, match="cannot end"):
+    with pytest.raises(Invalid, match="cannot expire"):
         access_keys.sign_url(playground.caller, url, datetime.now(UTC) - SOON)
     with pytest.raises(Invalid):
         access_keys.sign_url(playground.caller, "https://any.example/graphql", datetime.now(UTC) + SOON)

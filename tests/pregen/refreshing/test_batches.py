@@ -55,7 +55,7 @@ def counting(playground: Playground) -> Iterator[list[str]]:
 
 def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     # On a busy machine the longer batch would look, renew and write once more.
-    for name in ("LOOK_SECONDS", "RENEW_SECONDS", "FINISH_SECONDS"):
+    for name in ("LEASE_CHECK_SECONDS", "RENEW_SECONDS", "FINISH_SECONDS"):
         monkeypatch.setattr(f"pregen.refreshing.refresh.{name}", 3600.0)
     numbers = []
     for count in (2, 8):
@@ -82,7 +82,7 @@ def test_a_damaged_picture_fails_by_itself(playground: Playground) -> None:
 
 
 def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pregen.refreshing.refresh.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pregen.refreshing.refresh.LEASE_CHECK_SECONDS", 0.0)
     pack_ids = ordered(playground, 3)
     real = playground.site.renderer.render
     edited: list[str] = []

@@ -143,7 +143,7 @@ def test_a_lease_that_runs_out_is_taken_over_and_the_zombie_finishes_nothing(pla
 
 
 def test_a_slow_store_does_not_cost_the_lease(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pregen.refreshing.refresh.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pregen.refreshing.refresh.LEASE_CHECK_SECONDS", 0.0)
     monkeypatch.setattr("pregen.refreshing.refresh.RENEW_SECONDS", 0.0)
     pack_id = playground.pack()
     real = playground.site.variants.put

@@ -222,7 +222,7 @@ def test_the_check_says_why_the_queue_does_not_work(valkey: ValkeyServer) -> Non
     admin.replicaof("127.0.0.1", "1")
     assert _reasons(url) == ["a read-only replica"]
     admin.config_set("replica-read-only", "no")
-    assert _reasons(url) == ["a replica: what is written to it is not kept"]
+    assert _reasons(url) == ["a replica: it does not keep what is written to it"]
     admin.replicaof("no", "one")
     assert _reasons(f"redis://127.0.0.1:{free_port()}/0") == ["does not answer"]
 

@@ -182,7 +182,7 @@ def test_what_a_change_superseded_is_marked_of_every_pack_but_the_one_at_fault(
     mark_portion(playground.site, TENANT)
     assert [len(superseded(playground, pack_id)) for pack_id in good] == [3, 3]
     assert superseded(playground, bad) == []
-    assert f"of pack {bad} is not marked" in caplog.text
+    assert f"of pack {bad} are not marked" in caplog.text
     with playground.site.catalog.read(TENANT) as tx:
         assert tx.connection.scalar(sa.select(tenants.c.unmarked_after).where(tenants.c.id == TENANT)) is None
 

@@ -360,7 +360,7 @@ def test_api_tokens_work_while_the_database_cannot_be_written_and_the_log_says_s
     with serving(playground) as client:
         _, secret = issue(playground)
         assert ask(client, f"Bearer {secret}").status_code == 200
-    assert "could not be noted" in caplog.text
+    assert "could not be recorded" in caplog.text
 
 
 @pytest.mark.parametrize(
