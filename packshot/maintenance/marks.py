@@ -82,7 +82,7 @@ def check_epoch(site: Site, *, restored: bool = False) -> str | None:
                 "an operator said that the database was restored" if restored else "the database is behind its marks"
             )
             epoch = epochs.begin_epoch(tx, reason)
-            log.warning("the database is behind its marks", epoch, reason)
+            log.warning("epoch %s begins: %s; clients of the change feed start over", epoch, reason)
         for mark in behind:
             epochs.raise_sequence(tx, mark.tenant, mark.number)
     return epoch
