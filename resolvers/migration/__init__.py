@@ -1,1 +1,1 @@
-"""Moving here from the services that Packshot takes the place of."""
+"""Migration from the services that Packshot replaces."""

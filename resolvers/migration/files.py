@@ -1,19 +1,19 @@
-"""Originals in a folder: those of one pack, or all of them, one after the other."""
+"""Originals in a folder: the files of one pack, or all files."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# As files of pictures are called; anything else after a dot belongs to the name.
+# Extensions of image files. Any other text after a dot belongs to the name.
 EXTENSIONS = frozenset(
     {".jpg", ".jpeg", ".jfif", ".jpe", ".png", ".webp", ".avif", ".gif", ".tif", ".tiff", ".bmp", ".heic"}
 )
 
 
 def files_of(folder: Path, pack_id: str) -> dict[str, Path]:
-    """Return a pack's files `<pack>/<location>`, with the extension of a picture or without, by location.
+    """Return the files `<pack>/<location>` of a pack by location, with or without the extension of an image.
 
-    An id, which comes from another service, does not lead out of the folder.
+    The id comes from another service. It cannot lead out of the folder.
     """
     if pack_id in ("", ".", "..") or any(letter in pack_id for letter in "/\\\0"):
         return {}
@@ -26,7 +26,7 @@ def files_of(folder: Path, pack_id: str) -> dict[str, Path]:
 
 
 def name_of(file_name: str) -> str:
-    """Return a file's name without the extension of a picture.
+    """Return a file's name without the extension of an image.
 
     >>> name_of("portrait.v2.JPG"), name_of("portrait.v2")
     ('portrait.v2', 'portrait.v2')
@@ -36,9 +36,9 @@ def name_of(file_name: str) -> str:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Yield the files in a folder and those within it, in no order; hidden ones and links to folders are passed over.
+    """Yield the files in a folder and its subfolders, in no order. Hidden files and links to folders are skipped.
 
-    However many there are, only the folders that are still to be read are held.
+    Only the names of unread folders are held in memory, however many files there are.
 
     Raises:
         OSError: a folder cannot be read.

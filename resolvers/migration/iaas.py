@@ -1,4 +1,4 @@
-"""Taking over the live-resize service: the folder of its originals, and what its database remembers."""
+"""Migration from the live-resize service iaas: the folder of its originals, and its database."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -20,19 +20,19 @@ from resolvers.migration.writing import Arrival, foresee, is_same, write
 from resolvers.originals import Source
 from resolvers.pack_imports import MAX_PACKS, NewOriginal, NewPack
 
-# As many as one call makes: each is one job.
+# As many packs as one call creates. Each call is one job.
 IMAGES_AT_ONCE = MAX_PACKS
 SIZES = 20
-# Of a new pack; an image of the service is what a pack shows at its main location.
+# The main location of a new pack, which shows the image of the service.
 LOCATION = "main"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the live-resize service is taken over.
+    """Options of the migration from the live-resize service.
 
     Attributes:
-        force: an image that has another original here gets that of the folder.
+        force: replace the original of an image that has another one here.
     """
 
     force: bool = False
@@ -41,7 +41,7 @@ class Options:
 
 
 def count_files(folder: Path) -> int:
-    """Return how many files there are to look at.
+    """Return the number of files.
 
     Raises:
         OSError: a folder cannot be read.
@@ -49,7 +49,7 @@ def count_files(folder: Path) -> int:
     return sum(1 for _ in walk(folder))
 
 
-def move_images(
+def migrate_images(
     caller: Caller,
     folder: Path,
     options: Options,
@@ -57,12 +57,12 @@ def move_images(
     *,
     seen: Callable[[Report, int], None],
 ) -> None:
-    """Make a pack of each original in a folder, some at once; its name is the pack's external id.
+    """Create a pack for each original in a folder. Its name becomes the pack's external id.
 
-    The service gives an id once, so that an image which is here with another original is left as it is.
+    The service gives each id to one image only. So an image that has another original here stays as it is.
 
     Raises:
-        OSError: a store or the folder is away.
+        OSError: a store or the folder does not answer.
     """
 
     def take(paths: Sequence[Path]) -> Report:
@@ -79,27 +79,27 @@ def _name(path: Path) -> tuple[str, str]:
 
 
 def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None:
-    """Report the images that the old service has rendered and that are not here.
+    """Report the images that the old service has rendered and that Packshot does not have.
 
     Raises:
         BadState: it is another database.
-        DatabaseFault: it is away.
+        DatabaseFault: the database does not answer.
     """
     for ids in database.rendered_ids():
         with caller.site.catalog.read(caller.tenant) as tx:
             known = pack_rows.find_packs(tx, external_ids=ids)
         for id in ids:
             if id not in known:
-                report.left("image", id, "The database knows it, and it is not here after the move.", "MISSING")
+                report.left("image", id, "The database knows it, and the migration has not found it.", "MISSING")
 
 
 def most_rendered(database: IaasDatabase) -> list[RenderedSize]:
-    """Return the sizes that the old service has rendered of most images."""
+    """Return the sizes that the old service has rendered, the most frequent first."""
     return database.most_rendered(SIZES)
 
 
 def is_reachable(id: str) -> bool:
-    """Whether live URLs can ask for an image of that id, as it is and in a size.
+    """Whether live URLs can name an image by this id, with and without a size.
 
     >>> is_reachable("portrait_2"), is_reachable("portrait_100_100")
     (True, False)
@@ -121,7 +121,9 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
             report.left("image", ascii(str(path)), error)
             continue
         if id in found:
-            report.left("image", id, f"There are two files of it, {found[id]} and {path}; the first is taken.", "TWICE")
+            report.left(
+                "image", id, f"There are two files of it, {found[id]} and {path}; the first one is used.", "TWICE"
+            )
             continue
         if not os.access(path, os.R_OK):
             report.left("image", id, f"The file {path} cannot be read.", "UNREADABLE")
@@ -135,10 +137,10 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
     same: list[tuple[str, str]] = []
     for id, path in found.items():
         if not is_reachable(id):
-            why = "Not every live URL can spell that id; stable URLs show it by its pack's."
+            why = "Not every live URL can contain this id; stable URLs with the pack's id show the image."
             report.noted("image", id, "UNREACHABLE", why)
         if map_pack_id(id, "iaas") in erased:
-            report.left("image", id, "It was erased here, and does not come back.", "ERASED")
+            report.left("image", id, "It was erased here, so it is not migrated.", "ERASED")
             continue
         existing = snapshots.get(known.get(id, ""))
         if existing is not None and (shown := _same_original(path, existing)) is not None:
@@ -156,7 +158,7 @@ def _take(caller: Caller, paths: Sequence[Path], options: Options, report: Repor
 
 
 def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
-    """Record that originals which were here already are those of the live-resize service."""
+    """Record that originals that exist already are those of the live-resize service."""
     with caller.site.catalog.read(caller.tenant) as tx:
         unmarked = set(same) - pack_rows.find_live_originals(tx, same)
     if unmarked:
@@ -165,23 +167,26 @@ def _mark(caller: Caller, same: Sequence[tuple[str, str]]) -> None:
 
 
 def _same_original(path: Path, existing: Snapshot) -> Original | None:
-    """Return the original that a pack shows at its main location, if it is that of the file."""
+    """Return the original that a pack shows at its main location, if it is the file's."""
     location = existing.pack.main_location or LOCATION
     kept = existing.pack_location(location).original
     return kept if is_same(path, kept, existing, location) else None
 
 
 def _compare(id: str, path: Path, existing: Snapshot | None, options: Options, report: Report) -> Arrival | None:
-    """Return what is to be written of one image; None: another original is here, and is left as it is."""
+    """Return what to write of one image; None: another original is here, and stays."""
     location = LOCATION if existing is None else existing.pack.main_location or LOCATION
     original = NewOriginal(location, Source(received=path))
     if existing is None:
-        # Always the same id, so that one that is erased is known should it come again.
+        # The same id in every run, so that an erased image is recognized.
         new = NewPack({"external_id": id}, [original], id=map_pack_id(id, "iaas"), live=True)
         return Arrival(id, new, what="image")
     kept = existing.pack_location(location).original
     if kept is not None and not options.force:
-        why = "Another original is here, and an id is given once; --force replaces it. Two files may have this name."
+        why = (
+            "Another original is here, and each id belongs to one image; --force replaces it."
+            " Two files may have this name."
+        )
         report.left("image", id, why, "TAKEN")
         return None
     return Arrival(id, NewPack({}, [original], id=existing.pack.id, live=True), what="image", exists=True)

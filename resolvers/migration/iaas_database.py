@@ -1,8 +1,7 @@
-"""The database of the live-resize service that Packshot takes the place of; it is only read.
+"""The database of the live-resize service iaas. It is only read.
 
-Its table `images` has one row for each picture that it ever rendered and has not
-forgotten since: the image's id, the size with its scale already in it, fit, media
-type, blur and quality. How often one was asked for it does not know.
+Its table `images` has one row for each image that the service has rendered and not deleted: the image's id, the scaled
+size, fit, media type, blur and quality. It does not count requests.
 """
 
 from collections.abc import Iterator
@@ -19,13 +18,13 @@ ROWS_AT_ONCE = 1000
 _MISSING = "Reading a PostgreSQL database needs psycopg, of the extra `scale`."
 
 _images = sa.table("images", *(sa.column(name) for name in ("id", "x", "y", "fit", "file_type", "blur", "quality")))
-# Those that came with later versions of the service; without them nothing was blurred, and the quality its own.
+# Columns of later versions of the service. Without them nothing was blurred, and the quality was the original's.
 _LATER = ("blur", "quality")
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedSize:
-    """A size that the service rendered, and of how many images.
+    """A size that the service has rendered, and the number of images.
 
     Attributes:
         quality: 0 to 100; None: the original's own.
@@ -44,7 +43,7 @@ class IaasDatabase:
     """The old database, opened for reading.
 
     Args:
-        url: `postgresql://…`, without a password in it.
+        url: `postgresql://…`, without a password.
     """
 
     def __init__(self, url: str) -> None:
@@ -54,7 +53,7 @@ class IaasDatabase:
         self._engine.dispose()
 
     def most_rendered(self, first: int) -> list[RenderedSize]:
-        """Return the sizes that were rendered of most images.
+        """Return the rendered sizes, those of the most images first.
 
         Raises:
             BadState: there is no such table.
@@ -62,7 +61,7 @@ class IaasDatabase:
         """
         with self._read() as connection:
             columns = self._columns(connection)
-            # By name, and a literal where this version of the service had none.
+            # Columns by name, and a literal for each column that this version of the service does not have.
             blur = sa.func.coalesce(_images.c.blur, sa.false()) if "blur" in columns else sa.false()
             quality = _images.c.quality if "quality" in columns else sa.literal(-1)
             size = sa.select(
@@ -81,7 +80,7 @@ class IaasDatabase:
             ]
 
     def rendered_ids(self) -> Iterator[list[str]]:
-        """Yield the ids of all images that were ever rendered, each once, some at a time; no more are held.
+        """Yield the ids of all rendered images, each once, in portions.
 
         Raises:
             BadState: there is no such table.
@@ -106,10 +105,10 @@ class IaasDatabase:
             columns = set()
         if lacking := {column.name for column in _images.columns} - columns - set(_LATER):
             raise BadState(
-                "That is not the database of the live-resize service.",
+                "This is not the database of the live-resize service.",
                 field=("database",),
                 expected="a table `images` with id, x, y, fit, file_type",
-                got=f"none of {', '.join(sorted(lacking))}",
+                got=f"a database without {', '.join(sorted(lacking))}",
             )
         return columns
 
@@ -118,15 +117,15 @@ def _open(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
-        # Its text may hold a password.
+        # The text of the error may contain a password.
         raise _no_database() from None
     if parsed.get_backend_name() != "postgresql":
         raise _no_database()
     if parsed.password:
         raise Invalid(
-            "A password does not belong on the command line, where others see it.",
+            "A password on the command line is visible to other users.",
             field=("database",),
-            expected="it in PGPASSWORD, or in ~/.pgpass",
+            expected="the password in PGPASSWORD or ~/.pgpass",
         )
     try:
         return sa.create_engine(
@@ -140,4 +139,6 @@ def _open(url: str) -> sa.Engine:
 
 
 def _no_database() -> Invalid:
-    return Invalid("That is no PostgreSQL database.", field=("database",), expected="postgresql://user@host/name")
+    return Invalid(
+        "This is not the URL of a PostgreSQL database.", field=("database",), expected="postgresql://user@host/name"
+    )

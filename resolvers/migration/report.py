@@ -1,4 +1,4 @@
-"""What a move has done, what of it somebody should know, and what could not be taken."""
+"""The report of a migration: its counts, and the findings that a user should know."""
 
 import logging
 from collections import Counter
@@ -14,9 +14,9 @@ from packshot import faults
 from packshot.errors import Internal, PackshotError, describe
 from packshot.maintenance.retrying import is_outage
 
-# Of each kind; a report may be about a million pictures. Whoever wants all of it listens.
+# Findings of each kind. A migration may have a million images; a listener gets every finding.
 MAX_FINDINGS = 1000
-# What is here differs and was changed later than at the old service.
+# The object here differs, and was changed later than in the old service.
 NEWER_HERE = "NEWER_HERE"
 
 log = logging.getLogger(__name__)
@@ -24,22 +24,22 @@ T = TypeVar("T")
 
 
 class Kind(StrEnum):
-    """What a finding says of its subject."""
+    """What a finding says about its subject."""
 
-    LEFT = "left"  # It could not be taken.
+    LEFT = "left"  # It could not be migrated.
     MAPPED = "mapped"  # It has another name or id here.
-    NOTED = "noted"  # It was taken, and differs from what it was.
+    NOTED = "noted"  # It was migrated with a difference.
 
 
 @dataclass(frozen=True, slots=True)
 class MigrationFinding:
-    """One thing that somebody should know.
+    """One fact that a user should know.
 
     Attributes:
         what: location, pack, original, or image (of the live-resize service).
-        id: as the old service or the folder has it; of an original, `<pack>/<location>`.
-        code: for programs: that of a refusal, or a word of this package.
-        to: of what is mapped, its name or id here.
+        id: id in the old service or the folder; of an original, `<pack>/<location>`.
+        code: for programs: the code of a refusal, or a word of this package.
+        to: the new name or id of a mapped object.
     """
 
     kind: Kind
@@ -52,12 +52,12 @@ class MigrationFinding:
 
 @dataclass(slots=True)
 class Report:
-    """Counts and findings of a move, or of a part of it.
+    """Counts and findings of a migration, or of a part of it.
 
     Attributes:
         counts: by name, such as `packsCreated`.
-        found: how many findings there are of each kind; `findings` holds the first of them.
-        jobs: what renders what was taken.
+        found: number of findings of each kind; `findings` holds the first of them.
+        jobs: jobs that render the migrated packs, with the number of packs.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -66,25 +66,25 @@ class Report:
     jobs: Counter[str] = field(default_factory=Counter)
 
     def left(self, what: str, id: str, why: PackshotError | str, code: str | None = None) -> None:
-        """Note what could not be taken and why."""
+        """Record that something could not be migrated, and why."""
         self.add(MigrationFinding(Kind.LEFT, what, _spelled(id), code or _code(why), _spelled(sentence(why))))
 
     def unforeseen(self, what: str, id: str, error: Exception) -> None:
-        """Note what could not be taken by an unforeseen exception; the log has it by its id.
+        """Record that something could not be migrated because of a fault, with the id of the log entry.
 
         Raises:
             Exception: `error`, if it is a refusal or an outage.
         """
         if not is_unforeseen(error):
             raise error
-        self.left(what, id, Internal(faults.record(log, error, "the %s %s could not be taken", what, ascii(id))))
+        self.left(what, id, Internal(faults.record(log, error, "the %s %s could not be migrated", what, ascii(id))))
 
     def noted(self, what: str, id: str, code: str, message: str) -> None:
-        """Note what was taken and differs from what it was."""
+        """Record that something was migrated with a difference."""
         self.add(MigrationFinding(Kind.NOTED, what, id, code, message))
 
     def mapped(self, what: str, id: str, to: str, message: str) -> None:
-        """Note what has another name or id here."""
+        """Record that something has another name or id here."""
         self.add(MigrationFinding(Kind.MAPPED, what, id, "MAPPED", message, to))
 
     def add(self, finding: MigrationFinding) -> None:
@@ -93,11 +93,11 @@ class Report:
             self.findings.append(finding)
 
     def of(self, kind: Kind) -> list[MigrationFinding]:
-        """Return the first findings of a kind, in the order in which they were made."""
+        """Return the first findings of a kind, oldest first."""
         return [finding for finding in self.findings if finding.kind is kind]
 
     def take(self, part: "Report") -> None:
-        """Add what a part of the move has done."""
+        """Add the counts and findings of a part of the migration."""
         self.counts.update(part.counts)
         self.jobs.update(part.jobs)
         beyond = part.found - Counter(finding.kind for finding in part.findings)
@@ -107,12 +107,12 @@ class Report:
 
 
 def sentence(why: PackshotError | str) -> str:
-    """Return what a refusal says, with what was expected and what was got."""
+    """Return the text of a refusal, with the expected and the actual value."""
     return why if isinstance(why, str) else describe(why)
 
 
 def _spelled(text: str) -> str:
-    """Return a text that can be written: halves of characters are escaped."""
+    """Return a text that can be encoded: lone surrogates are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -121,7 +121,7 @@ def _code(why: PackshotError | str) -> str:
 
 
 def portions(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    """Yield lists of up to `size` items; no more than one is held."""
+    """Yield lists of up to `size` items. Only one list is held at a time."""
     while portion := list(islice(items, size)):
         yield portion
 
@@ -135,14 +135,14 @@ def side_by_side(
     threads: int,
     seen: Callable[[Report, int], None],
 ) -> None:
-    """Do batch after batch, some of them at once, and add what they report to `total`.
+    """Work on batches in several threads, and add their reports to `total`.
 
-    An item that meets an unforeseen exception, in its batch and then by itself, is left, and the log has the exception.
-    A refusal or an outage ends the rest before they begin, and is raised when those under way are done.
+    After a fault each item of the batch is tried alone. An item that fails again is reported and logged. After a
+    refusal or an outage no further batch begins, and the exception is raised when the batches in progress have ended.
 
     Args:
-        name: returns what an item is, and its id, for the report.
-        seen: called in this thread after each batch, with what it reports and how many items it had.
+        name: returns the kind of an item and its id, for the report.
+        seen: called in this thread after each batch, with its report and its number of items.
     """
     work = partial(_work_on_each, work, name)
     running: dict[Future[Report], int] = {}
@@ -159,7 +159,7 @@ def side_by_side(
                     total.take(part)
                     seen(part, size)
         except BaseException:
-            # What the others have written is told as well.
+            # The other batches have been written, so they are reported as well.
             for future in wait(running).done:
                 if future.exception() is None:
                     total.take(future.result())
@@ -185,5 +185,5 @@ def _work_on_each(
 
 
 def is_unforeseen(error: Exception) -> bool:
-    """Whether an exception is neither a refusal nor an outage."""
+    """Whether an exception is a fault: neither a refusal nor an outage."""
     return not (isinstance(error, PackshotError) or is_outage(error))

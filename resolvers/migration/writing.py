@@ -1,4 +1,4 @@
-"""Writing packs that move here: what of them is refused is reported, and the rest of each pack is taken."""
+"""Write migrated packs. A refused part is reported, and the rest of the pack is written."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +13,10 @@ from resolvers.pack_imports import MAX_PACKS, NewPack, OnExisting, create_packs
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A pack that moves here, or what of one that is here already differs.
+    """A migrated pack: a new one, or the differences of one that exists here.
 
     Attributes:
-        id: as the old service has it.
+        id: id in the old service.
         what: pack, or image of the live-resize service.
     """
 
@@ -32,10 +32,10 @@ class Arrival:
 
 
 def write(caller: Caller, arrivals: Sequence[Arrival], report: Report) -> None:
-    """Make or update packs, each whole or not at all, and order their variants behind all edits.
+    """Create or update packs, each whole or not at all, and order their variants with bulk priority.
 
     Raises:
-        OSError: a store is away.
+        OSError: a store does not answer.
     """
     waiting = [arrival for arrival in arrivals if not arrival.is_empty]
     report.counts["packsUnchanged"] += len(arrivals) - len(waiting)
@@ -55,7 +55,7 @@ def foresee(arrivals: Sequence[Arrival], report: Report) -> None:
 
 
 def _write(caller: Caller, arrivals: Sequence[Arrival], report: Report) -> list[Arrival]:
-    """Write packs, and return those to be written again without an original that was refused."""
+    """Write packs. Return those that must be written again without a refused original."""
     outcomes, _ = create_packs(caller, [arrival.new for arrival in arrivals], OnExisting.UPDATE)
     again = []
     for arrival, outcome in zip(arrivals, outcomes, strict=True):
@@ -86,7 +86,7 @@ def _count(arrival: Arrival, report: Report) -> None:
 def is_same(path: Path, original: Original | None, snapshot: Snapshot | None, location: str) -> bool:
     """Whether a file is the original that a pack location has already.
 
-    A file of as many bytes that was last written before it was taken is not read again.
+    A file of the same size that is older than the original is not read again.
     """
     if original is None or snapshot is None:
         return False

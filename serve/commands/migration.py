@@ -86,8 +86,8 @@ def vimond(
     for pictures.
     """
     from resolvers.migration.report import Report
-    from resolvers.migration.vimond.locations import Options, move_locations
-    from resolvers.migration.vimond.packs import move_packs
+    from resolvers.migration.vimond.locations import Options, migrate_locations
+    from resolvers.migration.vimond.packs import migrate_packs
     from resolvers.migration.vimond.service import VimondService
 
     named, total = _named(packs, assets, asset_range)
@@ -96,10 +96,12 @@ def vimond(
         options = Options(originals, width or caller.site.settings.max_width, force, dry_run, threads)
         service, report = VimondService(url, credentials, threads=threads), Report()
         with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
-            places = move_locations(caller, service, options, report)
+            places = migrate_locations(caller, service, options, report)
             told(report)
             with progress("packs", total, shown=not as_json) as move:
-                move_packs(caller, service, places, named, options, report, folder=folder, seen=_counting(told, move))
+                migrate_packs(
+                    caller, service, places, named, options, report, folder=folder, seen=_counting(told, move)
+                )
         service.close()
     _finish(report, as_json=as_json, dry_run=dry_run)
 
@@ -138,7 +140,7 @@ def iaas(
             is_shown = not as_json and sys.stderr.isatty()
             with progress("images", iaas.count_files(directory) if is_shown else None, shown=is_shown) as move:
                 options = iaas.Options(force, dry_run, threads)
-                iaas.move_images(caller, directory, options, report, seen=_counting(told, move))
+                iaas.migrate_images(caller, directory, options, report, seen=_counting(told, move))
             if old is not None and not dry_run:
                 missing = Report()
                 iaas.find_missing(caller, old, missing)

@@ -16,6 +16,8 @@ ROOTS = (
     "SECURITY.md",
     "docs",
     "pregen",
+    "resolvers/migration",
+    "resolvers/urls",
     "infra/edge/README.md",
     "infra/local-cdn/README.md",
     "tests/schema/base",

@@ -1,1 +1,1 @@
-"""Migration from the image service: its documents, locations, packs and pictures."""
+"""Migration from the Vimond image service: its documents, locations, packs and images."""

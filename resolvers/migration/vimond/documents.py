@@ -1,7 +1,6 @@
-"""The documents of the old image service, in Packshot's terms. All pure.
+"""The documents of the old image service, converted to Packshot's terms. All functions are pure.
 
-They come over the network from a service that nobody here has checked: whatever
-does not fit is refused by itself, and the rest is taken.
+The documents come from a service that may send anything. A part that is not valid is refused, and the rest is used.
 """
 
 import hashlib
@@ -19,16 +18,16 @@ from resolvers.migration.report import Report
 from resolvers.packs import check_crop
 
 MAX_NAME_CHARACTERS = 63
-_COMPASS = [one.value for one in Gravity if one not in (Gravity.FOCUS, Gravity.SMART)]
+_COMPASS = [gravity.value for gravity in Gravity if gravity not in (Gravity.FOCUS, Gravity.SMART)]
 _CORNERS = ("topLeftX", "topLeftY", "bottomRightX", "bottomRightY")
-# Halves of characters, which JSON can spell and file names can hold, and what PostgreSQL keeps in no text.
+# Lone surrogates, which JSON and file names may contain, and NUL, which PostgreSQL cannot store.
 _UNKEPT = re.compile("[\\x00\\ud800-\\udfff]")
 _LARGEST_ASSET = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class OldLocation:
-    """A location config; `values` are those of `resolvers.locations.put_location`, the fallback by its old name."""
+    """A location config. `values` are those of `resolvers.locations.put_location`, the fallback by its old name."""
 
     name: str
     values: Mapping[str, Any]
@@ -41,10 +40,10 @@ class OldPack:
 
     Attributes:
         values: asset_id, resize_gravity, include_all.
-        main_location: by its old name.
-        overrides: crop, resize_gravity and include_all by the old names of locations; each has an entry, if an empty
-            one, that the pack itself names.
-        faults: what of it does not fit, each with the location that it is of; None: the pack's.
+        main_location: its old name.
+        overrides: crop, resize_gravity and include_all, by the old names of locations. Each location that the pack
+            names has an entry, which may be empty.
+        faults: refused parts, each with its location; None: the pack itself.
     """
 
     id: str
@@ -59,7 +58,7 @@ def read_location(document: Any) -> OldLocation:
     """Read a location config.
 
     Raises:
-        Invalid: it is none, or one of its values is not possible.
+        Invalid: it is no location config, or one of its values is not valid.
     """
     fields = _mapping(document)
     values = {
@@ -73,10 +72,10 @@ def read_location(document: Any) -> OldLocation:
 
 
 def read_pack(document: Any) -> OldPack:
-    """Read an image pack; what is wrong with one of its parts is among its faults, and that part is left out.
+    """Read an image pack. A part that is not valid is left out, and is among the pack's faults.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is no image pack.
     """
     fields = _mapping(document)
     faults: list[tuple[str | None, PackshotError]] = []
@@ -102,7 +101,7 @@ def read_pack(document: Any) -> OldPack:
 
 
 def plain_id(text: str) -> str:
-    """Return a pack's id without the cache buster that URLs append; ids of another kind are left as they are.
+    """Return a pack's id without the cache buster that URLs append. Ids of another form stay as they are.
 
     >>> plain_id("62e89a0ce4b0003c6f22b5a3-1662654467834")
     '62e89a0ce4b0003c6f22b5a3'
@@ -112,10 +111,10 @@ def plain_id(text: str) -> str:
 
 
 def map_names(names: Iterable[str]) -> dict[str, str]:
-    """Return what each location of the old service is called here: as it was, where that fits.
+    """Return the new name of each old location: the same one, if it is valid here.
 
-    What does not fit is written in lower case, with hyphens for all else; where that is taken, six digits of the old
-    name's digest follow, so that a name does not depend on which others were met before.
+    Otherwise it is written in lower case, and hyphens replace all other characters. If that name is taken, six digits
+    of the old name's digest are appended. So a name does not depend on the order of locations.
 
     >>> map_names(["thumb", "Thumb", "Portal_Cover"])
     {'thumb': 'thumb', 'Portal_Cover': 'portal-cover', 'Thumb': 'thumb-2be3a3'}
@@ -136,16 +135,16 @@ def map_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def map_pack_id(id: str, kind: str = "vimond") -> str:
-    """Return the id that a pack has here: its own where that fits, else digits of its digest, always the same."""
+    """Return the new id of a pack: the same one, if it is valid here, else digits of its digest."""
     if kind == "vimond" and PACK_ID.fullmatch(id):
         return id
     return hashlib.sha256(f"{kind} {id}".encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def in_order(locations: Mapping[str, OldLocation], report: Report) -> list[OldLocation]:
-    """Return locations so that each comes after the one that it falls back to.
+    """Return the locations in an order in which each follows its fallback.
 
-    A fallback that is no location, leads back to where it began, or makes a chain too long is left out and reported.
+    A fallback that does not exist, leads back to its beginning, or makes a chain too long is left out and reported.
     """
     fallbacks: dict[str, str] = {}
     for name in sorted(locations):
@@ -154,7 +153,7 @@ def in_order(locations: Mapping[str, OldLocation], report: Report) -> list[OldLo
             continue
         chain = _chain(fallbacks, fallback)
         if fallback not in locations:
-            code, why = "NOT_FOUND", f"Its fallback {fallback!r} is no location; it has none here."
+            code, why = "NOT_FOUND", f"Its fallback {fallback!r} does not exist; it has none here."
         elif name in chain:
             code, why = (
                 "CYCLE",
@@ -184,22 +183,25 @@ def _chain(fallbacks: Mapping[str, str], start: str) -> list[str]:
 
 
 def _longest_to(fallbacks: Mapping[str, str], name: str) -> int:
-    """Return how many locations there are at most from one that leads to `name`, up to and with `name`."""
+    """Return the length of the longest chain of locations that ends at `name`, including `name`."""
     return max(
-        chain.index(name) + 1 for chain in (_chain(fallbacks, one) for one in {*fallbacks, name}) if name in chain
+        chain.index(name) + 1 for chain in (_chain(fallbacks, start) for start in {*fallbacks, name}) if name in chain
     )
 
 
 def _behaviour(fields: Mapping[str, Any]) -> dict[str, Any]:
     gravity, include_all = _text(fields, "resizeGravity"), fields.get("useResizeIncludeAll")
-    # In whichever spelling of the nine names it stands there.
+    # Any spelling of the nine names is accepted.
     plain = re.sub("[-_ ]", "", gravity or "unset").lower()
     spelled = "UNSET" if include_all is None else str(include_all).upper()
     if plain not in (*_COMPASS, "unset"):
-        raise Invalid("That gravity is not known.", field=("resizeGravity",), expected=", ".join(_COMPASS), got=gravity)
+        raise Invalid("This gravity is unknown.", field=("resizeGravity",), expected=", ".join(_COMPASS), got=gravity)
     if spelled not in IncludeAll.__members__:
         raise Invalid(
-            "That is no choice.", field=("useResizeIncludeAll",), expected="UNSET, TRUE or FALSE", got=include_all
+            "This is not one of the values.",
+            field=("useResizeIncludeAll",),
+            expected="UNSET, TRUE or FALSE",
+            got=include_all,
         )
     return {"resize_gravity": None if plain == "unset" else Gravity(plain), "include_all": IncludeAll[spelled]}
 
@@ -226,17 +228,17 @@ def _asset(value: Any) -> int | None:
         return None
     text = str(value).strip()
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > _LARGEST_ASSET:
-        raise Invalid("That is no asset id.", field=("assetId",), expected="a whole number", got=value)
+        raise Invalid("This is not an asset id.", field=("assetId",), expected="a whole number", got=value)
     return int(text)
 
 
 def _moment(value: Any) -> datetime | None:
-    """Read a moment as text or as Unix milliseconds; None: nobody can say."""
+    """Read a time as text or as Unix milliseconds; None: it is not known."""
     try:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return datetime.fromtimestamp(value / 1000, UTC)
         if isinstance(value, str):
-            # A zone without a colon, as Java writes it, included.
+            # Includes a zone without a colon, as Java writes it.
             moment = datetime.fromisoformat(re.sub(r"([+-][0-9]{2})([0-9]{2})$", r"\1:\2", value.strip()))
             return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, OSError):
@@ -246,7 +248,7 @@ def _moment(value: Any) -> datetime | None:
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise Invalid("That is no JSON object.", expected="an object", got=value)
+        raise Invalid("This is not a JSON object.", expected="an object", got=value)
     return value
 
 
@@ -260,14 +262,14 @@ def _name(fields: Mapping[str, Any], name: str) -> str:
 def _text(fields: Mapping[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise Invalid("That is no text.", field=(name,), expected="a text", got=value)
+        raise Invalid("This is not a text.", field=(name,), expected="a text", got=value)
     return check_text(value, name) if value else None
 
 
 def check_text(value: str, *field: str) -> str:
-    """Return `value` if a database can keep it, else raise `Invalid`."""
+    """Return `value` if a database can store it, else raise `Invalid`."""
     if _UNKEPT.search(value):
-        raise Invalid("That text cannot be kept.", field=field, expected="Unicode without NUL", got=ascii(value))
+        raise Invalid("This text cannot be stored.", field=field, expected="Unicode without NUL", got=ascii(value))
     return value
 
 
@@ -276,5 +278,5 @@ def _number(fields: Mapping[str, Any], name: str) -> int | None:
     if value is None or value == 0:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
-        raise Invalid("That is no number of pixels.", field=(name,), expected="a whole number", got=value)
+        raise Invalid("This is not a number of pixels.", field=(name,), expected="a whole number", got=value)
     return int(value)

@@ -1,4 +1,4 @@
-"""Taking over the locations of the image service."""
+"""Migration of the locations of the image service."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from resolvers.migration.vimond.service import VimondService
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the image service is taken over.
+    """Options of the migration from the image service.
 
     Attributes:
-        originals: a copy of its bucket, `<pack>/<location>`; None: pictures come by client URLs.
-        width: how wide those are asked for, in pixels.
-        force: what was changed here later, or alters pictures that packs show, is taken over all the same.
+        originals: a copy of its bucket, `<pack>/<location>`; None: images come from client URLs.
+        width: width in pixels that these URLs request.
+        force: overwrite later changes here, and activate changes that alter variants.
     """
 
     originals: Path | None = None
@@ -41,9 +41,9 @@ class LocationNames:
     """The old service's locations.
 
     Attributes:
-        names: what each is called here, by its old name.
-        fallbacks: by old names.
-        known: the locations here, those that a dry run would make among them.
+        names: new name by old name.
+        fallbacks: fallback by location, both by old names.
+        known: the locations here, including those that a dry run would create.
     """
 
     names: Mapping[str, str]
@@ -51,23 +51,23 @@ class LocationNames:
     known: Mapping[str, Location]
 
     def name_of(self, old: str) -> str | None:
-        """Return the name of an old location in this installation; None: it was not migrated."""
+        """Return the new name of an old location; None: it was not migrated."""
         name = self.names.get(old)
         return name if name in self.known else None
 
     def chain(self, old: str) -> list[str]:
-        """Return the old names of those that a location falls back to, in order."""
+        """Return the fallback chain of a location, by old names."""
         chain: list[str] = []
         while (following := self.fallbacks.get(chain[-1] if chain else old)) is not None:
             chain.append(following)
         return chain
 
 
-def move_locations(caller: Caller, service: VimondService, options: Options, report: Report) -> LocationNames:
-    """Take over the location configs, those that others fall back to first.
+def migrate_locations(caller: Caller, service: VimondService, options: Options, report: Report) -> LocationNames:
+    """Migrate the location configs, each after its fallback.
 
     Raises:
-        Away, Forbidden, Invalid: the old service does not give them.
+        Away, Forbidden, Invalid: the old service does not send them.
     """
     found: dict[str, OldLocation] = {}
     for index, document in enumerate(service.locations()):
@@ -84,7 +84,7 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
     names = map_names(found)
     for old_name, name in names.items():
         if name != old_name:
-            report.mapped("location", old_name, name, "Clients have to ask for it by its name here.")
+            report.mapped("location", old_name, name, "Clients must use its new name.")
     with caller.site.catalog.read(caller.tenant) as tx:
         known = location_rows.get_locations(tx)
     ordered = in_order(found, report)
@@ -93,10 +93,10 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
         fallback = old.values["fallback"]
         values = {**old.values, "fallback": None if fallback is None else names[fallback]}
         try:
-            _move_location(caller, names[old.name], replace(old, values=values), known, created, options, report)
+            _migrate_location(caller, names[old.name], replace(old, values=values), known, created, options, report)
         except ForceRequired as error:
             fields = ", ".join(change.field for change in error.plan.changes if change.requires_force)
-            why = f"Packs here show pictures at it that another {fields} would alter; --force changes it at once."
+            why = f"Packs here show variants at it that another {fields} would alter; --force changes it at once."
             report.left("location", old.name, why, error.code.value)
         except PackshotError as error:
             report.left("location", old.name, error)
@@ -106,7 +106,7 @@ def move_locations(caller: Caller, service: VimondService, options: Options, rep
     return LocationNames(names, fallbacks, known)
 
 
-def _move_location(
+def _migrate_location(
     caller: Caller,
     name: str,
     old: OldLocation,
@@ -115,17 +115,17 @@ def _move_location(
     options: Options,
     report: Report,
 ) -> None:
-    """Make or change one location here, and note in `known` how it is then."""
+    """Create or change one location, and record the result in `known`."""
     existing = known.get(name)
     if existing is not None:
         differing = [field for field, value in old.values.items() if getattr(existing, field) != value]
         if not differing:
             report.counts["locationsUnchanged"] += 1
             return
-        # Every tenant is born with `main`; that says nothing about what somebody wants.
+        # Every tenant begins with `main`, so a `main` here is not a user's later change.
         is_born = name == "main" and existing.version == 1
         if not is_born and not options.force and old.updated is not None and old.updated <= existing.updated_at:
-            why = f"It is another one here, in {', '.join(differing)}, changed later than there; --force takes it over."
+            why = f"It differs here in {', '.join(differing)}, and was changed later; --force overwrites it."
             report.left("location", old.name, why, NEWER_HERE)
             return
     if options.dry_run:
@@ -147,7 +147,7 @@ def _foresee_location(
     created: dict[str, Mapping[str, Any]],
     options: Options,
 ) -> Location:
-    """Return what a location would be here, or raise what it would be refused with."""
+    """Return the location that an edit would yield, or raise its refusal."""
     fields = location_rows.read_changes(known, name, old.values, limit=caller.site.limit)
     existing = known.get(name)
     if existing is None:
@@ -157,5 +157,5 @@ def _foresee_location(
     with caller.site.catalog.read(caller.tenant) as tx:
         plan = changes.foresee(caller, tx, Change(locations={**created, name: fields}), name)
     if plan is not None and plan.requires_force and not options.force:
-        raise ForceRequired("This change alters pictures that are shown.", expected="--force", plan=plan)
+        raise ForceRequired("This change alters variants that packs show.", expected="--force", plan=plan)
     return replace(existing, **fields)

@@ -1,4 +1,4 @@
-"""Taking over packs of the image service, by their ids or those of their assets."""
+"""Migration of packs of the image service, by their ids or by asset ids."""
 
 import os
 import secrets
@@ -26,18 +26,18 @@ from resolvers.pack_imports import NewOriginal, NewPack
 from resolvers.packs import PackLocationPatch
 
 PACKS_AT_ONCE = 20
-# So many packs one after the other that it does not answer for, and it is taken to be away.
+# Packs in a row without an answer, after which the old service counts as away.
 MAX_SILENT = 5
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedPack:
-    """A pack to be taken.
+    """A pack to migrate.
 
     Attributes:
-        id: its own, or that of its asset.
-        of_asset: whose id it is.
-        may_lack: an asset that has no pack is nothing to tell of.
+        id: pack id or asset id.
+        of_asset: whether it is an asset id.
+        may_lack: an asset without a pack is not reported.
     """
 
     id: str
@@ -45,10 +45,10 @@ class RequestedPack:
     may_lack: bool = False
 
 
-def move_packs(
+def migrate_packs(
     caller: Caller,
     service: VimondService,
-    places: LocationNames,
+    location_names: LocationNames,
     named: Iterator[RequestedPack],
     options: Options,
     report: Report,
@@ -56,35 +56,35 @@ def move_packs(
     folder: Path,
     seen: Callable[[Report, int], None],
 ) -> None:
-    """Take over packs, some of them at once; one that is here already is compared and not written again.
+    """Migrate packs in several threads. A pack that exists here is compared, and only differences are written.
 
     Args:
-        folder: for pictures that are being received; what is in it afterwards is nobody's.
-        seen: called after each portion, with what it reports and how many were named in it.
+        folder: for images that are being received. It may be deleted afterwards.
+        seen: called after each portion, with its report and its number of packs.
 
     Raises:
-        Forbidden: the old service does not let us in.
-        Away: it does not answer any more.
-        OSError: a store or the folder of originals is away.
+        Forbidden: the old service refuses the credentials.
+        Away: the old service no longer answers.
+        OSError: a store or the folder of originals does not answer.
     """
-    move = _PackMove(caller, service, places, options, folder)
+    migration = _PackMigration(caller, service, location_names, options, folder)
     batches = portions(named, PACKS_AT_ONCE)
-    side_by_side(move.take, batches, report, name=_name, threads=options.threads, seen=seen)
+    side_by_side(migration.take, batches, report, name=_name, threads=options.threads, seen=seen)
 
 
-def _name(one: RequestedPack) -> tuple[str, str]:
-    return "asset" if one.of_asset else "pack", one.id
+def _name(requested: RequestedPack) -> tuple[str, str]:
+    return "asset" if requested.of_asset else "pack", requested.id
 
 
-class _PackMove:
-    """Takes portions of packs; called from several threads."""
+class _PackMigration:
+    """Migrates portions of packs. Thread-safe."""
 
     def __init__(
-        self, caller: Caller, service: VimondService, places: LocationNames, options: Options, folder: Path
+        self, caller: Caller, service: VimondService, location_names: LocationNames, options: Options, folder: Path
     ) -> None:
         self._caller = caller
         self._service = service
-        self._places = places
+        self._location_names = location_names
         self._options = options
         self._folder = folder
         self._silent = 0
@@ -92,8 +92,8 @@ class _PackMove:
 
     def take(self, named: Sequence[RequestedPack]) -> Report:
         report, found = Report(), dict[str, OldPack]()
-        for one in named:
-            old = self._ask(one, report)
+        for requested in named:
+            old = self._ask(requested, report)
             if old is not None:
                 found[map_pack_id(old.id)] = old
         snapshots = packs.load_snapshots(self._caller, list(found))
@@ -105,7 +105,7 @@ class _PackMove:
             arrivals = []
             for pack_id, old in found.items():
                 if pack_id in erased:
-                    report.left("pack", old.id, "It was erased here, and does not come back.", "ERASED")
+                    report.left("pack", old.id, "It was erased here, so it is not migrated.", "ERASED")
                     continue
                 arrivals.append(self._compare(pack_id, old, snapshots.get(pack_id), folder, report))
             if self._options.dry_run:
@@ -118,24 +118,26 @@ class _PackMove:
             report.counts["originalsRendered"] = report.counts["originalsTaken"]
         return report
 
-    def _ask(self, one: RequestedPack, report: Report) -> OldPack | None:
-        what, _ = _name(one)
+    def _ask(self, requested: RequestedPack, report: Report) -> OldPack | None:
+        what, _ = _name(requested)
         try:
-            old = read_pack(self._service.pack_of_asset(one.id) if one.of_asset else self._service.pack(one.id))
+            old = read_pack(
+                self._service.pack_of_asset(requested.id) if requested.of_asset else self._service.pack(requested.id)
+            )
         except Away as error:
             self._count_silence()
-            report.left(what, one.id, f"The old service is away: {error}.", "AWAY")
+            report.left(what, requested.id, f"The old service does not answer: {error}.", "AWAY")
             return None
         except Forbidden:
             raise
         except NotFound as error:
-            if one.may_lack:
+            if requested.may_lack:
                 report.counts["assetsWithoutPack"] += 1
             else:
-                report.left(what, one.id, error)
+                report.left(what, requested.id, error)
             return None
         except PackshotError as error:
-            report.left(what, one.id, error)
+            report.left(what, requested.id, error)
             return None
         self._silent = 0
         return old
@@ -144,17 +146,17 @@ class _PackMove:
         with self._lock:
             self._silent += 1
             if self._silent >= MAX_SILENT:
-                raise Away(f"it gave no answer for {MAX_SILENT} packs in a row")
+                raise Away(f"no answer for {MAX_SILENT} packs in a row")
 
     def _compare(self, pack_id: str, old: OldPack, existing: Snapshot | None, folder: Path, report: Report) -> Arrival:
-        """Return what is to be written of one pack; nothing of one that is as it should be."""
+        """Return what to write of one pack. It is empty if the pack does not differ."""
         for location, fault in old.faults:
             report.left("pack" if location is None else "pack location", place(old, location), fault)
         keeps_ours = existing is not None and not self._options.force and not _is_later(old, existing)
         values, overrides = self._differing(pack_id, old, existing, report)
         if keeps_ours and (values or overrides):
             fields = ", ".join([*values, *(f"{patch.location} {' '.join(patch.values)}" for patch in overrides)])
-            why = f"It is another one here, in {fields}, changed later than there; --force takes it over."
+            why = f"It differs here in {fields}, and was changed later; --force overwrites it."
             report.left("pack", old.id, why, NEWER_HERE)
             values, overrides = {}, []
         if self._options.originals is not None:
@@ -162,7 +164,7 @@ class _PackMove:
         else:
             largest = self._caller.site.settings.max_upload_bytes
             pictures = PackPictures(
-                self._service, self._places, self._options, old, existing, keeps_ours, folder, largest, report
+                self._service, self._location_names, self._options, old, existing, keeps_ours, folder, largest, report
             )
             originals = pictures.take()
         return Arrival(old.id, NewPack(values, originals, overrides, pack_id), exists=existing is not None)
@@ -173,22 +175,22 @@ class _PackMove:
         values = dict(old.values)
         if pack_id != old.id:
             values["external_id"] = old.id
-            report.mapped("pack", old.id, pack_id, "Its old id is its external id here; URLs need the new one.")
+            report.mapped("pack", old.id, pack_id, "Its old id is its external id here; URLs need the new id.")
         main = old.main_location
         values["main_location"] = None if main is None else self._name_of(old, main, "main location", report)
-        wanted = []
+        all_patches = []
         for location, fields in old.overrides.items():
             name = self._name_of(old, location, "pack location", report)
             if name is not None:
-                wanted.append(PackLocationPatch(name, fields))
+                all_patches.append(PackLocationPatch(name, fields))
         if existing is None:
-            return values, [patch for patch in wanted if _says_something(patch.values)]
+            return values, [patch for patch in all_patches if _says_something(patch.values)]
         differing = {field: value for field, value in values.items() if getattr(existing.pack, field) != value}
-        patches = [_patch_where_different(patch, existing) for patch in wanted]
+        patches = [_patch_where_different(patch, existing) for patch in all_patches]
         return differing, [patch for patch in patches if patch.values]
 
     def _name_of(self, old: OldPack, location: str, what: str, report: Report) -> str | None:
-        name = self._places.name_of(location)
+        name = self._location_names.name_of(location)
         if name is None:
             report.left(what, place(old, location), f"There is no location {location!r} here.", "NOT_FOUND")
         return name
@@ -196,14 +198,14 @@ class _PackMove:
     def _from_files(
         self, folder: Path, old: OldPack, existing: Snapshot | None, report: Report, *, keeps_ours: bool
     ) -> list[NewOriginal]:
-        """Return those originals among the files of the old bucket that are not here yet."""
+        """Return the files of the old bucket that are not originals here yet."""
         originals, files = [], files_of(folder, old.id)
         for location in old.overrides:
-            if location in files or self._places.name_of(location) is None:
+            if location in files or self._location_names.name_of(location) is None:
                 continue
-            report.left("original", place(old, location), "There is no file of it in the folder.", "NOT_FOUND")
+            report.left("original", place(old, location), "The folder has no file of it.", "NOT_FOUND")
         for location, path in files.items():
-            name = self._places.name_of(location)
+            name = self._location_names.name_of(location)
             if name is None:
                 if location not in old.overrides:
                     self._name_of(old, location, "original", report)

@@ -1,4 +1,4 @@
-"""The pictures of one pack of the image service: received, and told apart from those of fallbacks."""
+"""The images of one pack of the image service. Images that come from a fallback location are left out."""
 
 import secrets
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from resolvers.migration.vimond.service import Away, VimondService
 from resolvers.originals import Source
 from resolvers.pack_imports import NewOriginal
 
-# Of a picture that was changed there so shortly before it was taken, nobody can tell which one it was.
+# An image that was changed this shortly before it was received may be the old or the new one.
 MARGIN = timedelta(hours=1)
 
 
 class Absent(Enum):
-    """Why there is no picture."""
+    """Why there is no image."""
 
     NONE = "none"  # The old service shows nothing there.
     UNKNOWN = "unknown"  # It could not be received.
@@ -29,7 +29,7 @@ class Absent(Enum):
 
 @dataclass(frozen=True, slots=True)
 class OldPicture:
-    """A picture that was received, and the SHA-256 of its bytes in hex."""
+    """A received image, and the SHA-256 of its bytes in hex."""
 
     path: Path
     digest: str
@@ -37,18 +37,18 @@ class OldPicture:
 
 @dataclass(slots=True)
 class PackPictures:
-    """Receives one pack's pictures, each once.
+    """Receives the images of one pack, each once.
 
-    Only pictures of one run are compared: what is here may have come from a file, or been replaced since.
+    Only images of one run are compared. An original here may come from a file, or may have been replaced.
 
     Attributes:
         existing: the pack in this installation; None: it has none.
-        keeps_ours: what is here stays where it differs.
-        folder: for what is received.
+        keeps_ours: an original that differs here stays.
+        folder: for received images.
     """
 
     service: VimondService
-    places: LocationNames
+    location_names: LocationNames
     options: Options
     old: OldPack
     existing: Snapshot | None
@@ -59,19 +59,20 @@ class PackPictures:
     _seen: dict[str, OldPicture | Absent] = field(default_factory=dict)
 
     def take(self) -> list[NewOriginal]:
-        """Return those originals that are not here yet, or not any more the same."""
+        """Return the originals that are new or differ."""
         originals = []
-        # Those that others fall back to come first, and the main location, where all fallbacks end.
+        # Fallback locations come first, and the main location before all, because every fallback chain ends there.
         own: list[str] = []
         for location, name in sorted(
-            own_places(self.old, self.places), key=lambda place: (place[0] != self._main, *self._depth(place[0]))
+            own_places(self.old, self.location_names),
+            key=lambda place: (place[0] != self._main, *self._depth(place[0])),
         ):
             kept = None if self.existing is None else self.existing.pack_location(name).original
             if kept is not None and not self._may_have_changed(name):
                 own.append(location)
                 continue
             if self.options.dry_run and self.existing is None:
-                # Whether it is a fallback's, only its bytes could tell: at most so many are taken.
+                # Only the bytes show whether an image is a fallback's. At most this many are received.
                 originals.append(NewOriginal(name, Source()))
                 continue
             picture = self._picture(location)
@@ -91,13 +92,13 @@ class PackPictures:
         return originals
 
     def _is_of_fallback(self, location: str, picture: OldPicture, own: list[str], kept: Original | None) -> bool:
-        """Whether a picture is not to be taken, as it is a fallback's or may be; the latter is reported."""
-        for source in (one for one in [*self.places.chain(location), self._main] if one in own):
+        """Whether an image is left out, because it is or may be that of a fallback location. The latter is reported."""
+        for source in (fallback for fallback in [*self.location_names.chain(location), self._main] if fallback in own):
             other = self._picture(source)
             if other is Absent.NONE:
                 continue
             if isinstance(other, Absent):
-                why = f"Whether it is its own cannot be told without that at {source!r}, which was not received."
+                why = f"It may be the original at {source!r}, which was not received."
                 self.report.left("original", place(self.old, location), why, "AWAY")
                 return True
             if other.digest != picture.digest:
@@ -105,7 +106,7 @@ class PackPictures:
             if kept is None:
                 self.report.counts["shownByFallback"] += 1
             elif kept.sha256 != picture.digest:
-                why = f"The old service shows there what it has at {source!r}; the original that is here stays."
+                why = f"The old service shows the original at {source!r} there; the original that is here stays."
                 self.report.left("original", place(self.old, location), why, "NONE_THERE")
             return True
         return False
@@ -115,7 +116,7 @@ class PackPictures:
         return self.old.main_location or "main"
 
     def _depth(self, location: str) -> tuple[int, str]:
-        return len(self.places.chain(location)), location
+        return len(self.location_names.chain(location)), location
 
     def _may_have_changed(self, name: str) -> bool:
         taken_at: datetime | None = None if self.existing is None else self.existing.pack_location(name).original_at
@@ -133,7 +134,7 @@ class PackPictures:
         try:
             self.service.picture(self.old.id, location, path, width=self.options.width, max_bytes=self.max_bytes)
         except Away as error:
-            self.report.left("original", where, f"The old service is away: {error}.", "AWAY")
+            self.report.left("original", where, f"The old service does not answer: {error}.", "AWAY")
         except NotFound as error:
             if self.old.overrides:
                 self.report.left("original", where, error)
@@ -147,20 +148,20 @@ class PackPictures:
         return Absent.UNKNOWN
 
 
-def own_places(old: OldPack, places: LocationNames) -> list[tuple[str, str]]:
-    """Return the locations at which a pack may have an original, by old name and by name here."""
-    # A pack that names none may still show something at its main location.
+def own_places(old: OldPack, location_names: LocationNames) -> list[tuple[str, str]]:
+    """Return the locations at which a pack may have an original, each by old and new name."""
+    # A pack that names no location may have an original at its main location.
     named = list(old.overrides) or [old.main_location or "main"]
-    found = ((location, places.name_of(location)) for location in named)
+    found = ((location, location_names.name_of(location)) for location in named)
     return [(location, name) for location, name in found if name is not None]
 
 
 def place(old: OldPack, location: str | None) -> str:
-    """Return how a report names a pack's location; None: the pack itself."""
+    """Return the name of a pack's location in the report; None: the pack itself."""
     return old.id if location is None else f"{old.id}/{location}"
 
 
 def keep_ours(old: OldPack, location: str, report: Report) -> None:
-    """Report an original that differs and is left as it is here."""
-    why = "Another original is here, and the pack was changed later than there; --force replaces it."
+    """Report an original that differs and stays."""
+    why = "Another original is here, and the pack was changed later than in the old service; --force replaces it."
     report.left("original", place(old, location), why, NEWER_HERE)

@@ -1,7 +1,7 @@
-"""Asking the old image service: its documents, and pictures as it gives them to clients.
+"""The client of the old image service: its documents, and images as its clients get them.
 
-It is the operator's own, named on the command line, so it may have a private
-address, unlike what clients name. What it answers is believed no more than an upload.
+The operator names the service on the command line, so it may have a private address, unlike addresses from clients.
+Its responses are checked like uploads.
 """
 
 import time
@@ -22,16 +22,16 @@ from packshot.errors import FetchFailed, Forbidden, Invalid, NotFound, TooLarge
 from packshot.network.http_connection import make_pool
 
 ATTEMPTS = 5
-# Doubled after each attempt; together 7.5 seconds.
+# Doubled after each attempt; 7.5 seconds in total.
 FIRST_PAUSE_SECONDS = 0.5
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 60.0
-# However slowly a picture comes.
+# Longest time to receive one image.
 PICTURE_SECONDS = 300.0
 CHUNK_BYTES = 1 << 16
 LARGEST_DOCUMENT = 64 << 20
 ACCESS_KEY = "X-vimond-access-key"
 _PASSING = (408, 425, 429, 500, 502, 503, 504)
-# Whoever answers for another host is not told who we are.
+# A redirect to another host must not send it our credentials.
 _REDIRECTS = urllib3.Retry(
     total=None,
     connect=0,
@@ -47,17 +47,17 @@ T = TypeVar("T")
 
 
 class Away(OSError):
-    """The old service does not answer, or only with errors that pass, however often it was asked."""
+    """The old service does not answer, or answers only with temporary errors, in spite of retries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What lets us in; kept out of every text.
+    """The credentials for the old service. No text shows them.
 
     Attributes:
         token: for `Authorization: Bearer`.
         basic: name and password with a colon between them.
-        access_key: for pictures, where the tenant requires one.
+        access_key: for images, if the tenant requires one.
     """
 
     token: str | None = None
@@ -81,7 +81,7 @@ class Credentials:
 
 
 class VimondService:
-    """The old service at an address. Called from any number of threads."""
+    """The old service at an address. Thread-safe."""
 
     def __init__(self, url: str, credentials: Credentials, *, threads: int = 1) -> None:
         self.url = check_url(url)
@@ -101,22 +101,22 @@ class VimondService:
         """Return the documents of all location configs.
 
         Raises:
-            Forbidden: it does not let us in.
-            Invalid: it answers with something else.
+            Forbidden: it refuses the credentials.
+            Invalid: it sends something else.
             Away: it does not answer.
         """
         found = self._document("/adminAPI/imageLocationConfigs")
         if not isinstance(found, list):
-            raise Invalid("The old service gives no list of location configs.", expected="an array", got=found)
+            raise Invalid("The old service sends no list of location configs.", expected="an array", got=found)
         return found
 
     def pack(self, id: str) -> Any:
-        """Return the document of a pack, by its id; a suffix does not matter.
+        """Return the document of a pack by its id, with or without a cache buster.
 
         Raises:
             NotFound: it has no such pack.
-            FetchFailed: it does not show this one.
-            Forbidden, Invalid, Away: as `locations` says.
+            FetchFailed: it does not show this pack.
+            Forbidden, Invalid, Away: see `locations`.
         """
         return self._document(f"/adminAPI/imagePack/{quote(id, safe='', errors='replace')}", one_of_many=True)
 
@@ -127,14 +127,14 @@ class VimondService:
         )
 
     def picture(self, pack_id: str, location: str, into: Path, *, width: int, max_bytes: int) -> None:
-        """Receive what a client gets at a location into a new file, as little processed as a URL can ask for.
+        """Receive the image that clients get at a location into a new file, with as little processing as URLs allow.
 
-        Without its crop, of the picture's own ratio rather than the location's, and as wide as may be: what lies
-        beyond the original's own size is up to the service.
+        The URL asks for no crop, for the original's ratio and for a large width. The service decides whether it
+        enlarges beyond the original's size.
 
         Raises:
             NotFound: it has nothing to show there.
-            FetchFailed: it refuses, as without an access key where the tenant requires one.
+            FetchFailed: it refuses, for example without an access key if the tenant requires one.
             TooLarge: more bytes than `max_bytes`.
             Away: it does not answer.
         """
@@ -144,12 +144,12 @@ class VimondService:
             into.unlink(missing_ok=True)
             with self._answer(f"/api/v2/img/{quote(pack_id, safe='')}?{query}", self._picture_headers) as response:
                 if response.status in (404, 410):
-                    raise NotFound("The old service has no picture there.", expected="status 200", got=response.status)
+                    raise NotFound("The old service has no image there.", expected="status 200", got=response.status)
                 if response.status in (401, 403):
-                    # Or, of a bucket that may not be listed, there is none.
+                    # A bucket that may not be listed answers the same for an object that does not exist.
                     raise FetchFailed(
-                        "The old service does not show the picture.",
-                        expected="one that needs no key, or its key in VIMOND_ACCESS_KEY",
+                        "The old service does not show the image.",
+                        expected="a tenant without access keys, or a key in VIMOND_ACCESS_KEY",
                         got=response.status,
                         may_pass=False,
                     )
@@ -166,26 +166,28 @@ class VimondService:
         def ask() -> Any:
             with self._answer(path, {"Accept": "application/json", **self._credentials.admin_headers}) as response:
                 if response.status == 403 and one_of_many:
-                    # By the same credentials it showed its locations.
+                    # With the same credentials it has sent its locations.
                     raise FetchFailed(
                         "The old service does not show it.", expected="status 200", got=403, may_pass=False
                     )
                 if response.status in (401, 403):
                     raise Forbidden(
-                        "The old service does not let us in.",
+                        "The old service refuses the credentials.",
                         expected="credentials of its admin API",
                         got=response.status,
                     )
                 if response.status == 404:
-                    raise NotFound("The old service has none of that id.", got=path.rpartition("/")[2])
+                    raise NotFound("The old service has no pack of this id.", got=path.rpartition("/")[2])
                 _expect_ok(response)
                 body = response.read(LARGEST_DOCUMENT + 1)
             if len(body) > LARGEST_DOCUMENT:
-                raise TooLarge("The old service's answer is too long.", expected=f"at most {LARGEST_DOCUMENT} bytes")
+                raise TooLarge(
+                    "The response of the old service is too large.", expected=f"at most {LARGEST_DOCUMENT} bytes"
+                )
             try:
                 return orjson.loads(body)
             except orjson.JSONDecodeError:
-                raise Invalid("The old service gives no JSON.", expected="JSON", got=body[:60]) from None
+                raise Invalid("The old service sends no JSON.", expected="JSON", got=body[:60]) from None
 
         return _patiently(ask)
 
@@ -198,7 +200,7 @@ class VimondService:
             if response.status in _PASSING:
                 raise Away(f"it answers with status {response.status}")
             yield response
-            # Only a connection that was read to its end can be used again.
+            # Only a connection that was read to its end can be reused.
             response.drain_conn()
         finally:
             response.close()
@@ -206,10 +208,10 @@ class VimondService:
 
 
 def check_url(url: str) -> str:
-    """Return an address without the slash at its end.
+    """Return an address without a slash at its end.
 
     Raises:
-        Invalid: it is none of http or https, or has a name and password in it.
+        Invalid: it is not an http or https URL, or has a name and password in it.
     """
     try:
         parts = urlsplit(url)
@@ -217,25 +219,25 @@ def check_url(url: str) -> str:
     except ValueError:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.query or parts.fragment:
-        raise Invalid("That is no address of a service.", field=("url",), expected="https://host", got=url)
+        raise Invalid("This is not the address of a service.", field=("url",), expected="https://host", got=url)
     if parts.username is not None or parts.password is not None:
         raise Invalid(
-            "A name and password do not belong into an address, where others see them.",
+            "A name and password in an address are visible to other users.",
             field=("url",),
-            expected="them in VIMOND_BASIC",
+            expected="name and password in VIMOND_BASIC",
         )
     return url.rstrip("/")
 
 
 def _patiently(ask: Callable[[], T]) -> T:
-    """Ask again what may pass, a few times."""
+    """Retry after temporary errors, a few times."""
     pause = FIRST_PAUSE_SECONDS
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return ask()
         except (Away, HTTPError) as error:
             if isinstance(error, MaxRetryError) and isinstance(error.reason, urllib3.exceptions.ResponseError):
-                raise FetchFailed("The old service leads on and on.", expected="at most 3 redirects") from None
+                raise FetchFailed("The old service redirects too often.", expected="at most 3 redirects") from None
             if attempt == ATTEMPTS:
                 raise _away(error) from error
         time.sleep(pause)
@@ -246,9 +248,9 @@ def _patiently(ask: Callable[[], T]) -> T:
 def _away(error: Exception) -> Away:
     if isinstance(error, Away):
         return error
-    # Never the whole text: it tells the address and its query at length.
+    # Never the whole text, because it contains the address and its query.
     reason = getattr(error, "reason", None) or error
-    return Away(f"it cannot be reached or breaks off: {type(reason).__name__}")
+    return Away(f"the connection fails: {type(reason).__name__}")
 
 
 def _expect_ok(response: urllib3.BaseHTTPResponse) -> None:
@@ -264,10 +266,10 @@ def _receive(response: urllib3.BaseHTTPResponse, into: Path, max_bytes: int) -> 
         while chunk := response.read1(CHUNK_BYTES):
             size += len(chunk)
             if size > max_bytes:
-                raise TooLarge("The picture has too many bytes.", expected=f"at most {max_bytes} bytes")
+                raise TooLarge("The image has too many bytes.", expected=f"at most {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise Away(f"a picture takes more than {PICTURE_SECONDS:g} seconds")
             file.write(chunk)
     announced = response.headers.get("Content-Length", "")
     if announced.isdecimal() and "Content-Encoding" not in response.headers and size != int(announced):
-        raise Away("it breaks off in the middle of a picture")
+        raise Away("the connection ended in the middle of an image")

@@ -25,8 +25,8 @@ from resolvers.migration import iaas
 from resolvers.migration.report import Kind, Report
 from resolvers.migration.vimond import service as vimond_service
 from resolvers.migration.vimond.documents import map_names, map_pack_id, plain_id
-from resolvers.migration.vimond.locations import Options, move_locations
-from resolvers.migration.vimond.packs import RequestedPack, move_packs
+from resolvers.migration.vimond.locations import Options, migrate_locations
+from resolvers.migration.vimond.packs import RequestedPack, migrate_packs
 from resolvers.migration.vimond.service import Credentials, VimondService
 from tests.servers.old_service import ACCESS_KEY, PASSWORD, USER, OldService, old_service, pack_id
 from tests.servers.postgres import Postgres
@@ -100,11 +100,11 @@ def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> 
     """Take over an old service as the command does."""
     service, report = VimondService(old.url, LETS_IN, threads=4), Report()
     chosen = Options(**options)
-    places = move_locations(playground.caller, service, chosen, report)
+    places = migrate_locations(playground.caller, service, chosen, report)
     folder = playground.settings.data / "importing"
     folder.mkdir(exist_ok=True)
     named = iter([RequestedPack(plain_id(id)) for id in ids])
-    move_packs(playground.caller, service, places, named, chosen, report, folder=folder, seen=lambda *_: None)
+    migrate_packs(playground.caller, service, places, named, chosen, report, folder=folder, seen=lambda *_: None)
     service.close()
     assert not list(folder.iterdir())
     return report
@@ -113,7 +113,7 @@ def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> 
 def move_folder(playground: Playground, folder: Path, **options: Any) -> Report:
     """Take over a folder of originals as the command does."""
     report = Report()
-    iaas.move_images(playground.caller, folder, iaas.Options(**options), report, seen=lambda *_: None)
+    iaas.migrate_images(playground.caller, folder, iaas.Options(**options), report, seen=lambda *_: None)
     return report
 
 
@@ -254,7 +254,7 @@ def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: 
     # That of the main location does not come; what is shown at the others might be the same.
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([500] * 5)
     left = said(move(playground, old, FILM))
-    assert "cannot be told without that at 'main'" in left[f"original {FILM}/thumb"]
+    assert "may be the original at 'main'" in left[f"original {FILM}/thumb"]
     assert [playground.snapshot(FILM).pack_location(name).original for name in ("main", "thumb", "portal-cover")] == [
         None
     ] * 3
@@ -315,7 +315,7 @@ def test_an_edit_there_is_followed_and_an_edit_here_is_kept(playground: Playgrou
     assert main is not None
     assert (film.pack.resize_gravity, main.width) == (Gravity.EAST, 500)
     assert report.counts["packsChanged"] == 1
-    assert "resize_gravity, changed later than there; --force" in said(report)[f"pack {SHOW}"]
+    assert "resize_gravity, and was changed later; --force" in said(report)[f"pack {SHOW}"]
     assert playground.snapshot(SHOW).pack.resize_gravity is Gravity.NORTH
     assert said(move(playground, old, SHOW, force=True)) == {}
     assert playground.snapshot(SHOW).pack.resize_gravity is None
@@ -398,7 +398,7 @@ def test_the_command_takes_packs_assets_and_a_range(
     result = command.run("import", "vimond", "--url", old.url, "--assets", "-", code=3, input="102\n999")
     assert "Packs: 0 created, 0 changed, 1 unchanged." in result.stdout
     assert "location Portal_Cover is portal-cover here" in result.stdout
-    assert "asset 999: The old service has none of that id." in result.stderr
+    assert "asset 999: The old service has no pack of this id." in result.stderr
     output = json.dumps(told) + result.output + findings.read_text()
     assert PASSWORD not in output
     assert ACCESS_KEY not in output
@@ -412,7 +412,7 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     here = ("import", "vimond", "--url")
     assert "expected two numbers" in command.run(*here, old.url, "--asset-range", "5", code=2).stderr
     assert "There is no file" in command.run(*here, old.url, "--packs", "nowhere", code=2).stderr
-    assert "does not let us in" in command.run(*here, old.url, code=1).stderr
+    assert "refuses the credentials" in command.run(*here, old.url, code=1).stderr
     refused = command.run(*here, f"http://{USER}:secret@127.0.0.1:1", code=1)
     assert "VIMOND_BASIC" in refused.stderr
     assert "secret" not in refused.stderr
@@ -420,7 +420,7 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     old.wants_key = True
     (tmp_path / "ids").write_text(SHOW)
     shut = command.run(*here, old.url, "--packs", str(tmp_path / "ids"), code=3)
-    assert "or its key in VIMOND_ACCESS_KEY, got 403" in shut.stderr
+    assert "or a key in VIMOND_ACCESS_KEY, got 403" in shut.stderr
     assert "The old service is away" in command.run(*here, "http://127.0.0.1:1", code=4).stderr
     many = [pack_id(str(number)) for number in range(12)]
     for id in many:

@@ -150,9 +150,9 @@ def test_migrated_originals_are_served_even_if_they_were_known_before(
     (folder / "known.jpg").write_bytes(jpeg(photo(70, 50), exif=exif()))
     playground.pack(picture=(folder / "known.jpg").read_bytes(), external_id="known")
     assert client.get("/live/known.jpg").status_code == 404
-    iaas.move_images(playground.caller, folder, iaas.Options(dry_run=True), Report(), seen=lambda *_: None)
+    iaas.migrate_images(playground.caller, folder, iaas.Options(dry_run=True), Report(), seen=lambda *_: None)
     assert client.get("/live/known.jpg").status_code == 404, "a dry run changes nothing"
-    iaas.move_images(playground.caller, folder, iaas.Options(), Report(), seen=lambda *_: None)
+    iaas.migrate_images(playground.caller, folder, iaas.Options(), Report(), seen=lambda *_: None)
     for name in ("moved", "known"):
         answer = client.get(f"/live/{name}.jpg")
         assert (answer.status_code, has_place(answer.content)) == (200, False), name
