@@ -24,6 +24,7 @@ ROOTS = (
     "tests/schema/execution",
     "tests/schema/mutations",
     "tests/schema/request",
+    "tests/pregen",
     "tests/serve/http",
     "tests/serve/image",
     "tests/serve/live",

@@ -1,4 +1,4 @@
-"""The worker on a real queue, in memory and on Valkey: whatever the queue loses, no work is lost."""
+"""The worker on a queue in memory and on Valkey: a queue that loses messages loses no work."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
 
 PATIENCE = 60.0
-# What asks for Valkey by itself, with the database that goes with it.
+# Tests that start their own Valkey, with the database that is used with it.
 scaled_out = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
@@ -42,7 +42,7 @@ def valkey() -> Iterator[ValkeyServer]:
 
 @pytest.fixture
 def settings(request: pytest.FixtureRequest, playground: Playground) -> Settings:
-    """The playground's settings with the queue that goes with its database in each way to run."""
+    """The playground's settings with the queue that suits its database: in memory for SQLite, Valkey for PostgreSQL."""
     if playground.settings.database_url is None:
         return playground.settings
     valkey: ValkeyServer = request.getfixturevalue("valkey")
@@ -52,7 +52,7 @@ def settings(request: pytest.FixtureRequest, playground: Playground) -> Settings
 
 @contextmanager
 def working(playground: Playground, settings: Settings) -> Iterator[Worker]:
-    """Run a worker over the playground for the block; its render processes outlive it."""
+    """Run a worker over the playground for the block. The render processes live longer."""
     worker = Worker(playground.with_settings(settings), make_broker(settings), threads=2)
     worker.start()
     try:
@@ -64,7 +64,7 @@ def working(playground: Playground, settings: Settings) -> Iterator[Worker]:
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.02)
 
 
@@ -190,7 +190,7 @@ def test_a_worker_that_is_stopped_within_a_render_hands_its_pack_back(
         patched.setattr("pregen.worker.GRACE_SECONDS", 0.1)
         patched.setattr(Renderer, "render", render)
         lanes = site.renderer._lanes
-        # Both its places are taken, so that the pack stays in the renderer for as long as need be.
+        # Both process slots are taken, so the pack stays in the renderer.
         with lanes.place(Lane.ON_DEMAND), lanes.place(Lane.ON_DEMAND):
             worker = Worker(replace(site, settings=settings), make_broker(settings), threads=2)
             worker.start()
@@ -220,7 +220,7 @@ def test_a_worker_ends_although_its_queue_is_dead(playground: Playground, monkey
             worker.start()
             wait_for(lambda: lanes.waiting() > 0)
             server.terminate()
-            # Dramatiq would tell the queue that the message is done, again and again, for ten minutes.
+            # Dramatiq would retry the acknowledgement for ten minutes.
             worker.stop()
     with playground.site.catalog.write(TENANT) as tx:
         assert orders.claim(tx, [pack_id]), "its lease is free"

@@ -1,4 +1,4 @@
-"""Bulk work is done in batches: few statements for many packs, and each pack by itself all the same."""
+"""Bulk work in batches: few statements for many packs, and each pack succeeds or fails alone."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +23,7 @@ SMALL = jpeg(photo(16, 12))
 
 
 def ordered(playground: Playground, count: int) -> list[str]:
-    """Make packs that are rendered, lose their blobs, and order what is missing; return their ids."""
+    """Make rendered packs, delete their objects, order the missing variants, and return the packs' ids."""
     pack_ids = [playground.pack(picture=jpeg(photo(16, 12, seed=seed))) for seed in range(count)]
     playground.run_jobs()
     for pack_id in pack_ids:
@@ -39,7 +39,7 @@ def there(playground: Playground, pack_ids: list[str]) -> list[bool]:
 
 @contextmanager
 def counting(playground: Playground) -> Iterator[list[str]]:
-    """Note every statement that is executed in the block."""
+    """Collect every statement that is executed in the block."""
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
@@ -54,7 +54,7 @@ def counting(playground: Playground) -> Iterator[list[str]]:
 
 
 def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
-    # On a busy machine the longer batch would look, renew and write once more.
+    # On a busy machine the longer batch would check, renew and record once more.
     for name in ("LEASE_CHECK_SECONDS", "RENEW_SECONDS", "FINISH_SECONDS"):
         monkeypatch.setattr(f"pregen.refreshing.refresh.{name}", 3600.0)
     numbers = []
@@ -63,8 +63,8 @@ def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypat
         with counting(playground) as seen:
             refresh_packs(playground.site, TENANT, pack_ids)
         assert there(playground, pack_ids) == [True] * count
-        # Who may see the pictures is looked up once a second, whatever else is done, in a transaction of its own.
-        # SQLite's BEGIN of a transaction that only reads is a statement, too.
+        # Access policies are read once a second in their own transaction. SQLite's BEGIN of a read transaction counts
+        # as a statement.
         numbers.append(len([one for one in seen if "access_keys" not in one and one != "BEGIN"]))
     assert numbers[0] == numbers[1]
 
@@ -91,7 +91,7 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
         if not edited:
             edited.append(pack_ids[1])
             packs.set_crop(playground.caller, pack_ids[1], "main", Crop(0, 0, 0.5, 1))
-            # What an editor waits for is done at once, beside the batch that holds the pack.
+            # The variants of an edit are rendered at once, beside the batch that holds the pack.
             refresh_packs(playground.site, TENANT, [pack_ids[1]])
             assert there(playground, [pack_ids[1]]) == [True]
         return real(*args, **keywords)
@@ -114,7 +114,7 @@ def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
     with monkeypatch.context() as patched:
 
         def away(*_: Any) -> Any:
-            raise OSError("the store is away")
+            raise OSError("the store does not answer")
 
         patched.setattr(playground.site.originals, "as_file", away)
         refresh_packs(playground.site, TENANT, pack_ids)

@@ -1,4 +1,4 @@
-"""Changes of configuration: prepared beside what is live, switched at once, undone, and never lost between."""
+"""Changes of configuration: prepared beside the live configuration, activated in one step, reverted, and never lost."""
 
 from datetime import timedelta
 from typing import Any
@@ -27,7 +27,7 @@ FORCE = Consent(force=True)
 
 @pytest.fixture
 def ready(playground: Playground) -> Playground:
-    """Two packs, all rendered, shown at `thumb` by fallback too."""
+    """Two packs, all rendered, which `thumb` shows by fallback too."""
     playground.location("thumb", width=40, height=30, fallback="main")
     for seed in (1, 2):
         playground.pack(picture=photo(120, 90, seed=seed))
@@ -53,7 +53,7 @@ def put(playground: Playground, name: str = "thumb", **values: Any) -> Job:
 
 
 def prepare(playground: Playground) -> None:
-    """Do all work there is, but never switch."""
+    """Do all work, but activate nothing."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("pregen.services.dispatcher.activate_if_ready", lambda *_: None)
         playground.run_jobs()
@@ -64,7 +64,7 @@ def widths(playground: Playground, pack_id: str) -> set[int]:
 
 
 def missing(playground: Playground, pack_id: str) -> set[str]:
-    """Which of a pack's planned variants are not there."""
+    """Return the planned variants of a pack that are not stored."""
     entries = playground.entries(pack_id)
     return {
         key for key in playground.planned(pack_id) if key not in entries or entries[key].state is not VariantState.READY
@@ -121,7 +121,7 @@ def test_only_what_alters_shown_pictures_needs_force(ready: Playground) -> None:
     changed = locations.put_location(caller, "thumb", free)
     assert (changed.location.label, changed.location.version) == ("Small", 2)
     locations.put_location(caller, "empty", {"width": 10})
-    # Every pack shows its main picture there.
+    # Every pack shows its main original there.
     with pytest.raises(ForceRequired):
         locations.put_location(caller, "empty", {"width": 20})
 
@@ -203,7 +203,7 @@ def test_a_newer_change_takes_the_place_of_one_that_is_prepared(ready: Playgroun
     second = put(ready, height=20)
     assert ready.job(first).state is JobState.SUPERSEDED
     again = put(ready, width=50)
-    assert again.id == second.id, "it is under way"
+    assert again.id == second.id, "it is in progress"
     ready.run_jobs()
     assert ready.job(second).state is JobState.SUCCEEDED
     live = location(ready)
@@ -223,7 +223,7 @@ def test_a_change_taken_back_before_the_switch_leaves_nothing(ready: Playground)
 def test_a_change_is_checked_against_what_is_about_to_be(ready: Playground) -> None:
     ready.location("third", width=10)
     put(ready, fallback="third")
-    # Live there is no circle; there would be one at the switch.
+    # The live configuration has no circle. The activation would make one.
     with pytest.raises(Cycle):
         locations.put_location(ready.caller, "third", {"fallback": "thumb"}, FORCE)
 
@@ -245,7 +245,7 @@ def test_failures_wait_for_a_person(ready: Playground) -> None:
     assert jobs.activate_job(ready.caller, job.id, accept_failures=True).state is JobState.RUNNING
     ready.run_jobs()
     assert (ready.job(job).state, location(ready).width) == (JobState.PARTIAL, 50)
-    # What showed a picture before goes on having it: no good variant was touched.
+    # Images that were shown are still shown: no stored variant was touched.
     assert {entry.state for key, entry in ready.entries(pack_id).items() if "/main/" in key} == {VariantState.READY}
 
 
@@ -352,7 +352,7 @@ def test_an_edit_that_never_ends_holds_a_change_up_only_for_a_while(
     packs.set_crop(ready.caller, pack_ids(ready)[0], "thumb", Crop(0, 0, 0.5, 1))
     ready.doorbell.rings.clear()
     ready.dispatcher.step()
-    assert location(ready).width == 40, "the edit is waited for"
+    assert location(ready).width == 40, "the activation waits for the edit"
     monkeypatch.setattr(activate, "PATIENCE", timedelta(0))
     monkeypatch.setattr(activate, "HOLD_SECONDS", 0.1)
     ready.dispatcher.step()
@@ -385,7 +385,7 @@ def test_a_plan_takes_in_what_is_being_prepared_of_the_same_location(ready: Play
         ("width", 40, 50),
         ("height", 30, 20),
     }
-    # Taking one half back alters what is shown by the other.
+    # Reverting one half alters what the other half shows.
     with pytest.raises(ForceRequired):
         locations.put_location(ready.caller, "thumb", {"height": 20})
     bound = Consent(force=True, plan_id=plan.id)
@@ -433,7 +433,7 @@ def test_a_newer_change_takes_the_place_of_one_that_is_live_and_still_rendering(
     tenant, pack_id, _ = ready.doorbell.rings.popleft()
     refresh_packs(ready.site, tenant, [pack_id])
     ready.doorbell.rings.clear()
-    # Of another location: it goes on.
+    # The change of another location continues.
     other = ready.location("main", renditions=[Rendition(20, None)])
     second = ready.location("thumb", width=60)
     assert first is not None

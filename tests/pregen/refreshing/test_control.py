@@ -1,4 +1,4 @@
-"""Jobs are stopped, resumed and ended, and no edit with them."""
+"""Jobs are paused, resumed and cancelled without effect on edits."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,14 +26,14 @@ SMALL = jpeg(photo(16, 12))
 
 
 def regenerate(playground: Playground, *pack_ids: str) -> Job:
-    """Order what is missing of these packs, or of all."""
+    """Order the missing variants of these packs, or of all."""
     if pack_ids:
         return jobs.regenerate_packs(playground.caller, pack_ids, Priority.BULK)
     return jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
 
 
 def lose(playground: Playground, pack_id: str) -> None:
-    """Take a pack's blobs away, so that a regeneration has something to render."""
+    """Delete a pack's stored variants, so that a regeneration has work."""
     for key in playground.planned(pack_id):
         playground.site.variants.delete(key)
 
@@ -49,7 +49,7 @@ def is_pending(playground: Playground) -> bool:
 
 @pytest.fixture
 def lost(playground: Playground) -> list[str]:
-    """Three packs that were rendered and whose blobs are gone."""
+    """Three rendered packs whose stored variants have been deleted."""
     pack_ids = [playground.pack(picture=SMALL) for _ in range(3)]
     playground.run_jobs()
     for pack_id in pack_ids:
@@ -61,7 +61,7 @@ def test_a_paused_job_stands_still_and_goes_on_where_it_was(playground: Playgrou
     job = regenerate(playground)
     playground.dispatcher.step()
     assert jobs.pause_job(playground.caller, job.id).state is JobState.PAUSED
-    # What was rung for before is not begun any more.
+    # A message that was sent before has no effect.
     playground.run_jobs()
     assert not any(is_there(playground, pack_id) for pack_id in lost)
     assert playground.job(job).eta_seconds is None
@@ -225,7 +225,7 @@ def test_a_pack_that_is_deleted_while_it_is_ordered_holds_up_no_other(
     real = job_items.enqueue_packs
 
     def admit(*args: Any, **kwargs: Any) -> bool:
-        # By somebody else, after the packs were read. On SQLite nobody else can write by then.
+        # By another transaction, after the packs were read. SQLite has one writer, so it cannot happen there.
         monkeypatch.setattr(job_items, "enqueue_packs", real)
         packs.delete_pack(playground.caller, lost[1])
         return real(*args, **kwargs)
@@ -261,7 +261,7 @@ def test_a_portion_that_is_let_in_while_its_job_is_stopped_is_not_ordered(
     with playground.site.catalog.read(TENANT) as tx:
         before = job_rows.get_job(tx, job.id)
     stop(playground.caller, job.id)
-    # As the dispatcher would that read the job a moment before it was stopped.
+    # As by a dispatcher that has read the job a moment before it was stopped.
     with playground.site.catalog.write(TENANT) as tx:
         enqueue_portion(tx, before, 10, limit=playground.site.limit)
     assert not is_pending(playground)
@@ -273,7 +273,7 @@ def test_a_portion_that_is_let_in_while_its_job_is_stopped_is_not_ordered(
 def test_what_only_stopped_jobs_want_stands_still(playground: Playground, lost: list[str]) -> None:
     first, second = regenerate(playground, *lost), regenerate(playground, *lost)
     jobs.pause_job(playground.caller, first.id)
-    assert is_pending(playground), "the second job wants them too"
+    assert is_pending(playground), "the second job needs them too"
     jobs.cancel_job(playground.caller, second.id)
     assert not is_pending(playground)
     jobs.resume_job(playground.caller, first.id)

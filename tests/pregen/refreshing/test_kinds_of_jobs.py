@@ -1,4 +1,4 @@
-"""Which jobs can be stopped: those that render, and for good those that fetch; no others."""
+"""Which jobs can be paused: those that render. Which can be cancelled: those and URL imports. No others."""
 
 from collections.abc import Callable
 
@@ -42,7 +42,9 @@ def scrubbing(playground: Playground) -> Job:
 
 
 def refused(act: Callable[[Caller, str], Job], playground: Playground, job: Job) -> tuple[str | None, str | None]:
-    """Let a job be stopped, which must be refused and change nothing; return what was expected, and what was got."""
+    """Try to stop a job, which must be refused and change nothing. Return the expected and the actual value of the
+    refusal.
+    """
     with pytest.raises(BadState) as told:
         act(playground.caller, job.id)
     assert playground.job(job) == job

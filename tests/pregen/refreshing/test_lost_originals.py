@@ -1,4 +1,4 @@
-"""Originals that are missing from their store, or damaged in it: what needs them fails, in every store alike."""
+"""Originals that are missing from their store or damaged: the jobs that need them fail, with every kind of store."""
 
 import secrets
 from collections.abc import Callable
@@ -34,12 +34,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: the database makes no difference."""
+    """SQLite only: the database makes no difference."""
 
 
 @pytest.fixture(params=["folder", "s3"])
 def overwrite(request: pytest.FixtureRequest, playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Spoil:
-    """Keep originals in a folder or on S3, and put other bytes under a key of theirs past the store."""
+    """Keep originals in a folder or on S3, and write other bytes under one of their keys, bypassing the store."""
     if request.param == "folder":
 
         def overwrite_file(key: str) -> None:
@@ -67,7 +67,7 @@ def overwrite(request: pytest.FixtureRequest, playground: Playground, monkeypatc
 
 
 def two_packs(playground: Playground) -> str:
-    """Make two packs, all rendered; return the key of the first one's original."""
+    """Make two rendered packs. Return the key of the first one's original."""
     pack_id = playground.pack(picture=photo(64, 48))
     playground.pack(picture=photo(48, 64))
     playground.run_jobs()
@@ -77,7 +77,7 @@ def two_packs(playground: Playground) -> str:
 
 
 def check_change(playground: Playground, job: Job, message: str) -> None:
-    """Check that a change waits for a person because of one original, and goes live when one accepts that."""
+    """Check that a change waits for a user because of one original, and is activated after the user accepts that."""
     ended = playground.job(job)
     assert ended.state is JobState.AWAITING_ACTIVATION
     assert (ended.done > 0, ended.failed > 0) == (True, True)

@@ -1,4 +1,4 @@
-"""Pregeneration: every planned variant comes to be, once, whatever happens on the way."""
+"""Refreshing: every planned variant is rendered once, in spite of failures."""
 
 import time
 from dataclasses import replace
@@ -101,14 +101,14 @@ def test_a_lost_ring_is_rung_again_by_the_dispatcher(playground: Playground) -> 
     pack_id = playground.pack()
     playground.doorbell.rings.clear()
     playground.dispatcher.step()
-    assert not playground.doorbell.rings, "the mutation's own ring is given a moment first"
+    assert not playground.doorbell.rings, "the ring of the mutation comes first"
     _let_pass(playground, orders.FIRST_RING_AFTER)
     playground.run_jobs()
     assert set(playground.entries(pack_id)) == set(playground.planned(pack_id))
 
 
 def _let_pass(playground: Playground, duration: timedelta) -> None:
-    """Make every moment that orders wait for come sooner."""
+    """Move all times for which orders wait into the past."""
     with playground.site.catalog.write(TENANT) as tx:
         for row in tx.connection.execute(sa.select(order_table)).all():
             until = row.lease_until and row.lease_until - duration
@@ -187,7 +187,7 @@ def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
     with monkeypatch.context() as outage:
 
         def fail(*args: Any) -> None:
-            raise OSError("the store is away")
+            raise OSError("the store does not answer")
 
         outage.setattr(playground.site.variants, "put", fail)
         for _ in range(5):
@@ -206,7 +206,7 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
     real, faults = orders.postpone, iter(range(2))
 
     def fail(*args: Any) -> None:
-        raise OSError("the store is away")
+        raise OSError("the store does not answer")
 
     def put_off(*args: Any) -> None:
         for _ in faults:
@@ -218,7 +218,7 @@ def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
         outage.setattr(orders, "postpone", put_off)
         refresh_packs(playground.site, TENANT, [pack_id])
     with playground.site.catalog.write(TENANT) as tx:
-        assert orders.claim(tx, [pack_id]), "nobody has to wait for the lease to run out"
+        assert orders.claim(tx, [pack_id]), "no worker waits until the lease expires"
 
 
 def test_only_so_many_packs_are_rung_for_at_a_time(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,7 +240,7 @@ def test_a_picture_that_fails_three_times_is_named_and_touches_no_other(playgrou
     job = playground.show(pack_id, "thumb", photo(500, 500))
     original = playground.snapshot(pack_id).pack_location("thumb").original
     assert original is not None
-    # The disk gives other bytes back than were checked: now the decoder refuses them.
+    # The disk returns other bytes than were checked, and the decoder refuses them.
     path = playground.site.originals.local_path(f"{TENANT}/{original.sha256}")
     assert path is not None
     path.write_bytes(path.read_bytes()[:3000])
@@ -299,7 +299,7 @@ def test_bulk_work_waits_while_an_edit_goes_first(playground: Playground) -> Non
     jobs.regenerate_tenant(playground.caller, None, Priority.BULK)
     playground.dispatcher.step()
     bulk = [pack for _, pack, priority in playground.doorbell.rings if priority is Priority.BULK]
-    assert len(bulk) == 4, "as many as have places, and as many to come next, however many are due"
+    assert len(bulk) == 4, "as many as there are places, and as many to come next"
     waiting = next(pack for pack in pack_ids if pack not in bulk)
     packs.set_crop(playground.caller, waiting, "main", Crop(0, 0, 0.5, 1))
     with playground.site.catalog.read(TENANT) as tx:
@@ -390,7 +390,7 @@ def test_a_large_pack_is_kept_in_portions_and_left_for_a_newer_order(
     monkeypatch.setattr(playground.site.renderer, "render", edit_after_the_first)
     refresh_packs(playground.site, TENANT, [pack_id])
     assert set(calls) <= {1, 2}
-    assert sum(calls) == 4 + 9, "two portions of the old state, all of the new one"
+    assert sum(calls) == 4 + 9, "two portions of the old state, and all of the new one"
     entries = playground.entries(pack_id)
     assert all(entries[key].state is VariantState.READY for key in playground.planned(pack_id))
 
@@ -402,7 +402,7 @@ def test_an_original_that_is_lost_ends_its_job_and_says_what_to_do(playground: P
     job = playground.show(pack_id, "thumb", kept)
     playground.site.originals.delete(f"{TENANT}/{sha256(lost).hexdigest()}")
     playground.run_jobs()
-    assert playground.job(job).state is JobState.RUNNING, "a folder that is not mounted lacks everything"
+    assert playground.job(job).state is JobState.RUNNING, "a folder that is not mounted has no objects"
     for _ in range(LOST_AFTER_OUTAGES):
         _let_pass(playground, orders.MAX_PAUSE)
         playground.run_jobs()
@@ -421,7 +421,7 @@ def test_a_store_that_is_away_blames_no_picture(playground: Playground, monkeypa
     pack_id = playground.pack()
 
     def away(key: str) -> Any:
-        raise OSError("the store is away")
+        raise OSError("the store does not answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(playground.site.originals, "as_file", away)
@@ -442,7 +442,7 @@ def test_originals_that_are_away_are_an_outage_however_long_and_come_back_by_the
     folder = playground.settings.data / "originals"
     away = folder.rename(folder.with_name("away"))
     if restarted:
-        # A process that starts makes what it does not find, in the mount point too.
+        # A process that starts creates missing folders, also inside the mount point.
         playground.use(replace(playground.site, originals=FolderStore(folder)))
     for _ in range(LOST_AFTER_OUTAGES + 2):
         playground.run_jobs()

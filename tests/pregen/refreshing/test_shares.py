@@ -1,4 +1,4 @@
-"""No tenant takes all threads of a worker: others' originals are fetched and webhooks told meanwhile."""
+"""No tenant takes all threads of a worker: originals and webhooks of other tenants are not delayed."""
 
 import threading
 from dataclasses import replace
@@ -21,7 +21,7 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about threads."""
+    """SQLite only: this is about threads."""
 
 
 def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
@@ -42,7 +42,7 @@ def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
             fetching[tenant] += 1
         if tenant == TENANT:
             go_on.wait(30)
-        raise FetchFailed("Nobody answers there.", may_pass=False)
+        raise FetchFailed("The server does not answer.", may_pass=False)
 
     monkeypatch.setattr(url_importer, "fetch_original", stall)
     worker = UrlImporter(playground.site, playground.doorbell)

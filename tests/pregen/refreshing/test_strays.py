@@ -1,4 +1,4 @@
-"""Jobs over every pack: those that are edited before their turn are not lost to it, and the newest come first."""
+"""Jobs over every pack: they do not miss packs that are edited before their turn, and the newest packs come first."""
 
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -23,7 +23,7 @@ from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
 
 EDITS: dict[str, Callable[[Playground, str], object]] = {
-    # It changes no picture, so it orders none.
+    # It changes no variant, so it orders none.
     "id": lambda playground, pack_id: packs.update_pack(playground.caller, pack_id, {"external_id": "film-1"}),
     "crop": lambda playground, pack_id: packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 0.5, 1)),
 }
@@ -31,7 +31,7 @@ EDITS: dict[str, Callable[[Playground, str], object]] = {
 
 @pytest.fixture
 def pack_ids(playground: Playground) -> list[str]:
-    """Four packs, all rendered, shown at `thumb` by fallback; the oldest first."""
+    """Four packs, all rendered, which `thumb` shows by fallback; the oldest first."""
     playground.location("thumb", width=40, height=30, fallback="main")
     made = [playground.pack(picture=photo(120, 90, seed=seed)) for seed in range(4)]
     playground.run_jobs()
@@ -46,7 +46,7 @@ def widen(playground: Playground) -> Job:
 
 
 def lacking(playground: Playground) -> dict[str, set[str]]:
-    """Which planned variants of which packs are not there."""
+    """Return the planned variants that are not stored, by pack."""
     found = {}
     for pack in packs.list_packs(playground.caller, first=10).items:
         entries = playground.entries(pack.id)
@@ -73,7 +73,7 @@ def test_a_change_prepares_packs_that_are_edited_before_it_comes_to_them(
     job = widen(playground)
     monkeypatch.setattr(dispatcher, "ROUNDS", let_in)
     playground.dispatcher.step()
-    # The oldest, which would be the last one, twice; and the newest, which may be in already.
+    # The oldest pack, whose turn would be last, twice; and the newest, which may have been enqueued already.
     edit(playground, pack_ids[0])
     edit(playground, pack_ids[0])
     packs.update_pack(playground.caller, pack_ids[3], {"asset_id": 7})

@@ -1,4 +1,4 @@
-"""Exceptions that nobody foresaw: a background step has a few attempts, and then what it is about fails for good."""
+"""Faults in background work: after a few attempts the item fails for good."""
 
 import logging
 import re
@@ -49,7 +49,7 @@ ERROR_ID = re.compile(r"error id ([0-9a-f]{16})")
 
 
 def stumble(*_: Any, **__: Any) -> Any:
-    raise LookupError("nobody foresaw this")
+    raise LookupError("an unforeseen fault")
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> MovedClock:
 
 @dataclass
 class Kind:
-    """One kind of background work that meets an exception each time.
+    """One kind of background work that raises an exception at each attempt.
 
     Attributes:
-        breaks: what is broken.
+        breaks: the function that raises.
         begin: orders the work, and returns its job.
-        attempt: what a worker does with it, in a process that knows nothing of the attempts before.
+        attempt: carries the work out, as a new process that knows nothing of earlier attempts.
     """
 
     breaks: str
@@ -110,7 +110,7 @@ def erase(playground: Playground, _: Host) -> Job:
 
 
 def restart(playground: Playground) -> None:
-    """Go on with processes that remember nothing, once the leases of those before them have run out."""
+    """Continue as new processes, after the leases of the earlier ones have expired."""
     playground.use(playground.site)
     with playground.site.catalog.write(TENANT) as tx:
         leases.release_all(tx)
@@ -128,9 +128,9 @@ def erase_next(playground: Playground) -> None:
 
 KINDS = {
     "render": Kind("pregen.refreshing.refresh.render_variants", render, work),
-    "what is to be rendered": Kind("pregen.refreshing.refresh.planned_all", render, work),
+    "plan": Kind("pregen.refreshing.refresh.planned_all", render, work),
     "announce": Kind("pregen.refreshing.refresh.announce", render, work),
-    "write down": Kind("pregen.refreshing.refresh.record_results", render, work),
+    "record": Kind("pregen.refreshing.refresh.record_results", render, work),
     "prepare": Kind("pregen.refreshing.refresh.render_variants", change, work),
     "fetch": Kind("pregen.services.url_importer.fetch_original", fetch, work),
     "erase": Kind("pregen.services.eraser.erase", erase, erase_next),
@@ -159,13 +159,13 @@ def test_it_fails_after_a_few_attempts_and_its_job_ends(
         open_states = {JobState.QUEUED, JobState.RUNNING}
         assert playground.job(job).state in open_states, f"ended before attempt {number}"
         kind.attempt(playground)
-        assert len(met) == number, "each attempt waits for its moment"
+        assert len(met) == number, "each attempt waits until it is due"
         if number < MAX_FAULTS:
             (retry,) = jobs.list_retries(playground.caller, job.id, first=10)
             assert (retry.attempts, retry.outages) == (number, 0)
             assert ERROR_ID.search(retry.reason)
             kind.attempt(playground)
-            assert len(met) == number, "and no longer than it has to"
+            assert len(met) == number, "and no longer"
         clock.move(HOUR)
     kind.attempt(playground)
     ended = playground.job(job)
@@ -205,7 +205,7 @@ def test_a_pack_that_nobody_can_render_takes_no_other_of_its_batch_along(
     monkeypatch.undo()
     packs.set_crop(playground.caller, bad, "main", Crop(0, 0, 1, 0.5))
     playground.run_jobs()
-    assert {entry.state for entry in playground.entries(bad).values()} == {VariantState.READY}, "an edit begins anew"
+    assert {entry.state for entry in playground.entries(bad).values()} == {VariantState.READY}, "an edit begins again"
 
 
 def test_what_failed_so_is_tried_again_when_somebody_asks_for_it(
@@ -230,7 +230,7 @@ def test_a_job_whose_packs_cannot_be_let_in_ends_and_is_not_taken_for_done(
     job = regenerate(playground, host)
     with monkeypatch.context() as patched:
         patched.setattr("pregen.services.dispatcher.enqueue_portion", stumble)
-        # The second tick comes before the pause is over, however slow the machine is.
+        # The second step follows before the pause is over, even on a slow machine.
         patched.setattr("pregen.services.dispatcher.backoff.pause_after", lambda *_: HOUR)
         for number in range(MAX_FAULTS):
             assert playground.job(job).state is JobState.QUEUED

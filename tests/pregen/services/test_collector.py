@@ -1,4 +1,4 @@
-"""Collection: what nobody needs goes after the grace period, and nothing else ever does."""
+"""Collection: superseded and unused objects are deleted after the grace period, and no others."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ HALF, LEFT = Crop(0, 0, 1, 0.5), Crop(0, 0, 0.5, 1)
 
 
 def pass_days(playground: Playground, days: float) -> None:
-    """Make whatever is superseded, retired or unused have been so for longer."""
+    """Move the times since when objects are superseded, retired or unused into the past."""
     for column in (variants.c.superseded_at, location_versions.c.active_to, originals.c.unused_since):
         with playground.site.catalog.write(TENANT) as tx:
             for row in tx.connection.execute(sa.select(column.table).where(column.is_not(None))).all():
@@ -62,7 +62,7 @@ def test_what_an_edit_replaced_goes_after_the_grace_period_and_not_before(playgr
     sizes = [playground.site.variants.get(key)[1].size for key in before]
     expected = Collected(variants=3, bytes=sum(sizes))
     assert preview_collection(playground.site, TENANT) == expected
-    assert blobs(playground) == before | now, "a preview_collection changes nothing"
+    assert blobs(playground) == before | now, "a preview of the collection changes nothing"
     assert collect_all(playground.site, TENANT) == expected
     assert blobs(playground) == now == set(playground.entries(pack_id))
     assert preview_collection(playground.site, TENANT) == Collected()
@@ -75,7 +75,7 @@ def test_what_a_deleted_pack_showed_goes_too(playground: Playground) -> None:
     pass_days(playground, 31)
     assert Collector(playground.site).collect_superseded()
     assert blobs(playground) == set(playground.planned(other))
-    assert not Collector(playground.site).collect_superseded(), "another one holds the lease"
+    assert not Collector(playground.site).collect_superseded(), "another collector holds the lease"
 
 
 def test_what_an_undone_edit_shows_again_stays(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_what_an_undone_edit_shows_again_stays(playground: Playground, monkeypat
     playground.run_jobs()
     crop(playground, pack_id, HALF)
     pass_days(playground, 31)
-    # Undone, but not refreshed: the rows still say that they are superseded.
+    # Reverted, but not refreshed: the rows still say that they are superseded.
     pack_calls.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 1))
     assert collect_all(playground.site, TENANT) == Collected(kept=3)
     monkeypatch.setattr(playground.site.renderer, "render", None)
@@ -99,7 +99,7 @@ def test_what_a_rollback_would_need_stays_as_long_as_the_rollback_is_free(playgr
     playground.location("thumb", width=200, height=90)
     playground.run_jobs()
     pass_days(playground, 20)
-    # Put back and changed again between two renders: the rows know nothing of it, the versions do.
+    # Reverted and changed again between two renders: only the versions know of it.
     playground.location("thumb", width=160, height=90)
     playground.location("thumb", width=220, height=90)
     playground.run_jobs()
@@ -151,7 +151,7 @@ def test_a_collector_that_was_killed_leaves_the_rest_to_the_next(
         with pytest.raises(KeyboardInterrupt):
             collect_all(playground.site, TENANT)
     assert len(deleted) == 1
-    assert set(playground.entries(pack_id)) == set(playground.planned(pack_id)), "what is collected is not there"
+    assert set(playground.entries(pack_id)) == set(playground.planned(pack_id)), "a collected variant is not stored"
     assert collect_all(playground.site, TENANT).variants == 3
     assert blobs(playground) == set(playground.planned(pack_id))
 
@@ -165,11 +165,11 @@ def test_a_store_that_is_away_stops_the_collector_and_loses_nothing(
     pass_days(playground, 31)
 
     def away(key: str) -> Any:
-        raise OSError("the store is away")
+        raise OSError("the store does not answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(playground.site.variants, "head", away)
-        with pytest.raises(OSError, match="away"):
+        with pytest.raises(OSError, match="does not answer"):
             collect_all(playground.site, TENANT)
     assert len(blobs(playground)) == 6
     assert collect_all(playground.site, TENANT).variants == 3
@@ -205,7 +205,7 @@ def test_an_original_that_nothing_shows_goes_and_one_that_something_shows_stays(
     pack_id, other = playground.pack(picture=old), playground.pack(picture=shared)
     playground.show(pack_id, "main", shared)
     playground.show(pack_id, "main", new)
-    collect_originals(playground.site, TENANT, make_faults())  # Notes since when.
+    collect_originals(playground.site, TENANT, make_faults())  # Records the time.
     pass_days(playground, 29)
     assert collect_all(playground.site, TENANT).originals == 0
     pass_days(playground, 2)
@@ -231,7 +231,7 @@ def test_bytes_that_no_pack_came_to_show_are_collected_too(playground: Playgroun
 
 @pytest.mark.parametrize("collected_first", [True, False])
 def test_an_original_is_never_shown_without_its_bytes(playground: Playground, collected_first: bool) -> None:
-    """Whoever is about to show what is due for collection either keeps it or learns that it is gone."""
+    """A request for a variant that is due for collection either keeps it or gets the answer that it is gone."""
     data = jpeg(photo(60, 40))
     first = playground.pack(picture=data)
     original = playground.snapshot(first).pack_locations["main"].original
@@ -259,9 +259,9 @@ def _show(playground: Playground, pack_id: str, original: Original) -> None:
 
 
 def test_an_edit_that_is_under_way_is_waited_for(playground: Playground) -> None:
-    """On PostgreSQL an open edit holds the configuration, so the collector looks after it has committed."""
+    """On PostgreSQL an open edit holds the configuration, so the collector reads it after the commit."""
     if playground.site.catalog.is_sqlite:
-        pytest.skip("SQLite has one writer at a time anyway")
+        pytest.skip("SQLite has one writer at a time")
     pack_id = playground.pack()
     playground.run_jobs()
     crop(playground, pack_id, HALF)

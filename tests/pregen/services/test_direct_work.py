@@ -1,4 +1,4 @@
-"""A queue that cannot be written or read holds no work up: workers take orders from the database."""
+"""A queue that cannot be written or read delays no work: workers take orders from the database."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def _started(**options: Any) -> Iterator[ValkeyServer]:
 
 
 def assert_rendered(playground: Playground, pack_id: str) -> None:
-    """Wait until a pack is rendered, and look whether its pictures are there."""
+    """Wait until a pack is rendered, and check that its variants are stored."""
     wait_for(lambda: is_rendered(playground, pack_id))
     planned = playground.planned(pack_id)
     assert planned
@@ -60,7 +60,7 @@ def assert_rendered(playground: Playground, pack_id: str) -> None:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a worker try a queue that failed again after a moment."""
+    """Let a worker retry a failed queue after a moment."""
     monkeypatch.setattr("pregen.queue.broker.QueueState", partial(QueueState, memory=1.0))
     monkeypatch.setattr("pregen.services.direct_work.CHECK_SECONDS", 0.2)
     monkeypatch.setattr("pregen.services.direct_work.POLL_SECONDS", 0.2)
@@ -74,7 +74,7 @@ def _settings(playground: Playground, url: str) -> Settings:
 
 
 def _fill(server: ValkeyServer) -> None:
-    """Let the server have no room for anything, as one that other programs have filled."""
+    """Fill the server's memory."""
     server.client().config_set("maxmemory-policy", "noeviction")
     server.client().config_set("maxmemory", "1kb")
 

@@ -1,4 +1,4 @@
-"""Erasing: nothing of a pack is left, nothing of it comes back, and nothing of others is lost."""
+"""Erasures: nothing of an erased pack remains or returns, and no other pack loses anything."""
 
 import logging
 import shutil
@@ -36,7 +36,7 @@ from tests.support.playground import TENANT, Playground
 
 
 def let_pass(playground: Playground, duration: timedelta) -> None:
-    """Make every moment that erasures wait for come sooner."""
+    """Move all times for which erasures wait into the past."""
     with playground.site.catalog.write(TENANT) as tx:
         for row in tx.connection.execute(sa.select(erasure_table)).all():
             until = row.lease_until and row.lease_until - duration
@@ -55,7 +55,7 @@ def finish(playground: Playground) -> None:
 
 
 def left_of(playground: Playground, pack_id: str) -> list[str]:
-    """Return every file whose path or bytes could belong to a pack."""
+    """Return every file whose path or bytes may belong to a pack."""
     return [str(path) for path in playground.settings.data.rglob("*") if pack_id in str(path) and path.is_file()]
 
 
@@ -76,18 +76,18 @@ def test_every_byte_and_row_of_an_erased_pack_is_gone(playground: Playground, ca
     playground.run_jobs()
     pack_calls.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
     playground.run_jobs()
-    assert len(left_of(playground, pack_id)) == 2 * 9, "bodies and their sidecars"
+    assert len(left_of(playground, pack_id)) == 2 * 9, "objects and their metadata files"
     job = erase_pack(playground.caller, pack_id, "the rights have ended")
     assert (job.kind, job.state) == (JobKind.ERASE, JobState.QUEUED)
     assert pack_calls.find_pack(playground.caller, id=pack_id) is None
     run_eraser(playground)
     assert rows_of(playground) == 0
-    assert list(playground.site.originals.list("")) == [], "those that it showed before too"
+    assert list(playground.site.originals.list("")) == [], "its earlier variants too"
     assert list(playground.site.uploads.list("")) == []
     assert [Path(path).parts[-3] for path in left_of(playground, pack_id)] == ["tombstones", "tombstones"]
     assert playground.job(job).state is JobState.RUNNING
     run_eraser(playground)
-    assert playground.job(job).state is JobState.RUNNING, "the second pass comes when nobody can be late any more"
+    assert playground.job(job).state is JobState.RUNNING, "the second pass comes when no late put can follow"
     finish(playground)
     job = playground.job(job)
     assert (job.state, job.total, job.done, job.skipped, job.failed) == (JobState.SUCCEEDED, 11, 11, 0, 0)
@@ -187,7 +187,7 @@ def test_a_store_that_is_away_puts_an_erasure_off(playground: Playground, monkey
     job = erase_pack(playground.caller, pack_id, "rights")
 
     def away(place: str) -> int:
-        raise OSError("the store is away")
+        raise OSError("the store does not answer")
 
     with monkeypatch.context() as patched:
         patched.setattr(playground.site.variants, "erase", away)
@@ -211,7 +211,7 @@ def test_an_upload_of_the_same_picture_meanwhile_is_told_to_come_again(playgroun
     playground.show(other, "main", data)
     finish(playground)
     playground.run_jobs()
-    assert len(list(playground.site.originals.list(""))) == 1, "another pack's, by now"
+    assert len(list(playground.site.originals.list(""))) == 1, "another pack has it now"
     assert all(playground.site.variants.head(key) for key in playground.planned(other))
 
 
@@ -221,7 +221,7 @@ def test_a_tombstone_without_its_transaction_is_carried_out(
     pack_id = playground.pack()
     playground.run_jobs()
     erase.set_tombstone(playground.site, TENANT, pack_id, reason="rights", by="tester")
-    assert erase.replay_tombstones(playground.site) == 0, "its mutation may still be at it"
+    assert erase.replay_tombstones(playground.site) == 0, "its mutation may still be running"
     monkeypatch.setattr(erase, "SETTLED", timedelta(0))
     assert erase.replay_tombstones(playground.site) == 1
     assert erase.replay_tombstones(playground.site) == 0

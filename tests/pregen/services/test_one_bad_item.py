@@ -1,4 +1,4 @@
-"""Portions of background work: one item that meets an unforeseen exception keeps none of the others from being done."""
+"""Portions of background work: an item that causes a fault does not delay the others."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -29,18 +29,18 @@ CROP = Crop(0, 0, 1, 0.5)
 
 
 def stumble_at(bad: str, act: Callable[..., Any], place: int) -> Callable[..., Any]:
-    """Return `act`, which raises an unforeseen exception where its argument at `place` has that text in it."""
+    """Return a function that raises a fault if its argument at `place` contains a text, and else calls `act`."""
 
     def stumbling(*args: Any, **named: Any) -> Any:
         if bad in str(args[place]):
-            raise LookupError("nobody foresaw this")
+            raise LookupError("an unforeseen fault")
         return act(*args, **named)
 
     return stumbling
 
 
 def replaced(playground: Playground, count: int) -> list[str]:
-    """Return packs whose variants have been replaced for longer than the grace period."""
+    """Return packs whose variants have been superseded for longer than the grace period."""
     pack_ids = [playground.pack(picture=photo(64, 48 + 2 * number)) for number in range(count)]
     playground.run_jobs()
     for pack_id in pack_ids:
@@ -72,7 +72,7 @@ def test_a_variant_that_cannot_be_collected_is_left_out_after_a_few_attempts(
     assert len(superseded(playground, bad)) == 3
     before = len(caplog.records)
     assert not collector.collect_superseded()
-    assert len(caplog.records) == before, "it was tried again"
+    assert len(caplog.records) == before, "it was retried"
 
 
 def test_an_object_that_the_store_alone_cannot_delete_does_not_keep_the_others(
@@ -220,7 +220,7 @@ def test_a_move_leaves_what_meets_an_unforeseen_exception_and_takes_the_rest(cap
         report = Report()
         for item in batch:
             if item == 3:
-                raise LookupError("nobody foresaw this")
+                raise LookupError("an unforeseen fault")
             taken.append(item)
             report.counts["packsCreated"] += 1
         return report
@@ -242,7 +242,7 @@ def test_a_move_leaves_what_meets_an_unforeseen_exception_and_takes_the_rest(cap
     assert sum(sizes) == 10
 
 
-@pytest.mark.parametrize("error", [OSError("the store is away"), BadState("It is another database.")])
+@pytest.mark.parametrize("error", [OSError("the store does not answer"), BadState("It is another database.")])
 def test_a_move_ends_at_an_outage_and_at_a_refusal_of_all(error: Exception) -> None:
     def work(_: Sequence[int]) -> Report:
         raise error

@@ -1,4 +1,4 @@
-"""Purges: every change orders its own, and each is carried out twice whatever the CDN and the process do."""
+"""Purges: every edit orders its own, and each is sent twice in spite of failures of the CDN or the process."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ from tests.support.playground import TENANT, Playground
 
 
 class RecordingPurger:
-    """A CDN that keeps what it is asked, is done when the test says so, and fails when told to."""
+    """A CDN that records its purges, completes them when the test says so, and fails on demand."""
 
     by_tags = True
     repeat_after = REPEAT_AFTER
@@ -72,7 +72,7 @@ class RecordingPurger:
 
 
 class Front:
-    """A playground with a CDN before it, its purges carried out step by step."""
+    """A playground behind a CDN. Its purges are carried out step by step."""
 
     def __init__(self, playground: Playground, purger: RecordingPurger) -> None:
         self.playground = playground
@@ -89,19 +89,19 @@ class Front:
         return row
 
     def tags(self) -> set[str]:
-        """Return the tags of what is still to be begun."""
+        """Return the tags of purges that have not begun."""
         with self.playground.site.catalog.read(TENANT) as tx:
             queued = sa.select(purge_table.c.tags).where(purge_table.c.state == "queued")
             return {tag for tags in tx.connection.scalars(queued) for tag in tags}
 
     def carry(self) -> None:
-        """Carry out what is due, once what was ordered by now has been collected."""
+        """Send due purges, after the time in which purges are collected into a batch."""
         self.collect()
         while self.carrier.step():
             self.collect()
 
     def collect(self) -> None:
-        """Let the moment pass for which orders are collected."""
+        """Let the time pass in which purges are collected into a batch."""
         queued = purge_table.c.state == "queued"
         with self.playground.site.catalog.write(TENANT) as tx:
             for row in tx.connection.execute(sa.select(purge_table).where(queued)).all():
@@ -109,7 +109,7 @@ class Front:
                 tx.connection.execute(sa.update(purge_table).where(purge_table.c.id == row.id).values(due_at=due_at))
 
     def settle(self) -> None:
-        """Carry out what there is to the end, and forget it."""
+        """Carry all purges out to the end, and delete them."""
         self.carry()
         self.let_pass(REPEAT_AFTER)
         self.carry()
@@ -119,7 +119,7 @@ class Front:
         self.purger.purged.clear()
 
     def let_pass(self, duration: timedelta) -> None:
-        """Make every moment that purges wait for come sooner."""
+        """Move all times for which purges wait into the past."""
         with self.playground.site.catalog.write(TENANT) as tx:
             for row in tx.connection.execute(sa.select(purge_table)).all():
                 names = ("due_at", "lease_until", "sent_at", "finished_at")
@@ -191,7 +191,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def _shown(front: Front, pack_ids: Sequence[str], names: Sequence[str]) -> dict[tuple[str, str], Target | None]:
-    """Return what the bare stable URL of each pack and location gives."""
+    """Return the response of the bare stable URL of each pack and location."""
     found: dict[tuple[str, str], Target | None] = {}
     for pack_id in pack_ids:
         snapshot = front.playground.snapshot(pack_id)
@@ -233,7 +233,7 @@ def test_what_alters_no_picture_is_not_purged(front: Front) -> None:
     playground.location("thumb", width=60)
     assert front.rows() == []
     playground.location("thumb", formats=[Format.WEBP], renditions=[Rendition(30, 30)])
-    assert front.tags() == {f"l:{TENANT}:thumb"}, "picture.json tells what is offered"
+    assert front.tags() == {f"l:{TENANT}:thumb"}, "picture.json lists the offered variants"
 
 
 def test_a_deleted_location_and_a_changed_tenant_are_purged(front: Front) -> None:
@@ -262,11 +262,11 @@ def test_edits_within_a_moment_are_one_purge(front: Front) -> None:
 def test_orders_are_collected_and_edits_without_end_wait_no_longer(
     front: Front, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So long that the test is never as slow as that.
+    # Longer than the test can take.
     monkeypatch.setattr(purges, "COLLECTED_FOR", timedelta(hours=1))
     monkeypatch.setattr(purge_batches, "COLLECTED_FOR", timedelta(hours=1))
     pack_id, other = front.playground.pack(), front.playground.pack()
-    assert not front.carrier.step(), "there may be more to come"
+    assert not front.carrier.step(), "more purges may follow"
     front.let_pass(purges.COLLECTED_FOR / 2)
     front.edit(pack_id)
     assert not front.carrier.step()
@@ -275,7 +275,7 @@ def test_orders_are_collected_and_edits_without_end_wait_no_longer(
     assert front.carrier.step()
     (together,) = front.purger.purged
     assert together == sorted(f"p:{TENANT}:{id}" for id in (pack_id, other, late)), (
-        "what is being collected comes along"
+        "purges of the same time are sent together"
     )
 
 
@@ -304,7 +304,7 @@ def test_the_second_purge_comes_after_the_first_is_complete(front: Front) -> Non
     assert (front.row().state, front.row().provider_id) == (PurgeState.RUNNING, "purge-1")
     front.let_pass(REPEAT_AFTER)
     front.carry()
-    assert front.purger.purged == [tags], "only asked again how far it is"
+    assert front.purger.purged == [tags], "it only asks again whether it is complete"
     front.purger.slow = False
     front.let_pass(purge_batches.LOOK_AGAIN)
     front.carry()
@@ -334,11 +334,11 @@ def test_what_is_due_together_is_one_call_as_far_as_the_cdn_takes_it(front: Fron
 
 def test_an_outage_is_shown_and_passes(front: Front) -> None:
     pack_id = front.playground.pack()
-    front.purger.fault = OSError("the CDN is away")
+    front.purger.fault = OSError("the CDN does not answer")
     for attempt in range(1, 5):
         front.carry()
         row = front.row()
-        assert (row.state, row.attempts, row.error) == (PurgeState.RUNNING, attempt, "OSError: the CDN is away")
+        assert (row.state, row.attempts, row.error) == (PurgeState.RUNNING, attempt, "OSError: the CDN does not answer")
         front.carry()
         assert front.row().attempts == attempt, "not before its pause is over"
         front.let_pass(timedelta(seconds=2**attempt))
@@ -381,7 +381,7 @@ def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
     monkeypatch.setattr(purge_batches, "MAX_OUTAGES", 3)
     front.playground.pack()
     if fault == "away":
-        front.purger.fault = OSError("the CDN is away")
+        front.purger.fault = OSError("the CDN does not answer")
     else:
         front.purger.slow = True
     for _ in range(4):
@@ -396,20 +396,22 @@ def test_a_day_of_outage_ends_in_a_failure_that_is_seen(
 def test_a_cdn_that_has_no_room_is_asked_for_as_long_as_it_takes(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(purge_batches, "MAX_OUTAGES", 3)
     first = front.playground.pack()
-    front.purger.fault = ProviderBusy("3,000 are under way")
+    front.purger.fault = ProviderBusy("3,000 are in progress")
     for attempt in range(1, 10):
         front.carry()
         row = front.row()
         assert (row.state, row.attempts, row.error) == (
             PurgeState.RUNNING,
             attempt,
-            "ProviderBusy: 3,000 are under way",
+            "ProviderBusy: 3,000 are in progress",
         )
         front.let_pass(purge_batches.ROOM_AFTER)
     front.purger.fault = None
     second = front.playground.pack()
     front.carry()
-    assert front.purger.purged == [sorted(f"p:{TENANT}:{id}" for id in (first, second))], "it was not taken, so both go"
+    assert front.purger.purged == [sorted(f"p:{TENANT}:{id}" for id in (first, second))], (
+        "it was not accepted, so both are sent"
+    )
     front.settle()
 
 
@@ -423,10 +425,10 @@ def test_one_refused_purge_takes_no_other_with_it(front: Front) -> None:
 
 
 def test_what_may_have_been_taken_is_asked_for_again_as_it_was(front: Front) -> None:
-    """A provider that knows references purges once, although nobody heard it say so."""
+    """A provider that recognizes references purges once, although its response was lost."""
     for _ in range(3):
         front.playground.pack()
-    front.purger.fault = OSError("the answer was lost")
+    front.purger.fault = OSError("the response was lost")
     front.carry()
     for attempt in range(1, purge_batches.MAX_CLAIMS + 1):
         front.let_pass(timedelta(seconds=2**attempt))
@@ -437,7 +439,7 @@ def test_what_may_have_been_taken_is_asked_for_again_as_it_was(front: Front) -> 
     front.purger.fault = None
     front.playground.pack()
     front.carry()
-    assert [len(call) for call in front.purger.purged] == [4], "by and by it may go with others"
+    assert [len(call) for call in front.purger.purged] == [4], "later it may be sent with others"
     assert front.purger.references[-1] != first
     front.settle()
 
@@ -457,7 +459,7 @@ def test_killed_while_sending_it_asks_for_the_very_same_again(front: Front) -> N
     assert first in (again, other)
     assert len({first, again, other}) == 2
     front.settle()
-    assert first not in front.purger.references[3:], "the second purge is another one"
+    assert first not in front.purger.references[3:], "the second purge is a new one"
 
 
 def test_what_is_erased_together_is_purged_together_and_apart_from_the_rest(front: Front) -> None:
@@ -492,7 +494,7 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
     front.purger.erased.clear()
     assert playground.eraser.erase_next()
     front.carry()
-    assert (front.purger.purged, front.purger.erased) == ([list(everything)], [True]), "it was cached until then"
+    assert (front.purger.purged, front.purger.erased) == ([list(everything)], [True]), "it was cached until now"
     row = front.row()
     assert (row.scope, row.erasing) == (f"pack {gone}, erased", True)
     front.settle()
@@ -500,12 +502,12 @@ def test_what_is_erased_is_purged_for_good_and_with_each_pass(front: Front) -> N
         tx.connection.execute(sa.update(erasure_table).values(due_at=tx.now))
     assert playground.eraser.erase_next()
     front.carry()
-    assert front.purger.purged == [list(everything)], "and once more when no late worker can have put it"
+    assert front.purger.purged == [list(everything)], "and again when no late worker can have stored it"
     front.settle()
 
 
 class Killed(BaseException):
-    """What ends a process without another word."""
+    """The end of a process without cleanup."""
 
 
 @pytest.mark.parametrize("point", ["before it is sent", "after it is sent", "at the second purge"])
@@ -522,7 +524,7 @@ def test_a_process_killed_at_any_point_loses_no_purge(front: Front, point: str) 
     front.purger.purged.clear()
     heir = Front(front.playground, front.purger)
     heir.carry()
-    assert front.purger.purged == [], "the dead one's lease still holds"
+    assert front.purger.purged == [], "the lease of the dead process has not expired"
     heir.let_pass(purge_batches.LEASE_TIME)
     heir.settle()
     front.edit(pack_id)
@@ -532,7 +534,7 @@ def test_a_process_killed_at_any_point_loses_no_purge(front: Front, point: str) 
     front.purger.fault = None
     front.playground.dispatcher.free_leases()
     heir.carry()
-    assert front.purger.purged == [[f"p:{TENANT}:{pack_id}"]], "an embedded one goes on at once"
+    assert front.purger.purged == [[f"p:{TENANT}:{pack_id}"]], "an embedded worker continues at once"
 
 
 def test_who_lost_the_lease_ends_nothing(front: Front) -> None:
@@ -554,7 +556,7 @@ def test_who_lost_the_lease_ends_nothing(front: Front) -> None:
 def test_a_purge_is_not_begun_before_the_edit_that_shares_it_has_committed(front: Front) -> None:
     catalog = front.playground.site.catalog
     if catalog.is_sqlite:
-        pytest.skip("on SQLite one writes at a time")
+        pytest.skip("SQLite has one writer at a time")
     pack_id = front.playground.pack()
     front.collect()
     with catalog.write(TENANT) as edit:
