@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from packshot.catalog.clients.idempotency import IdempotentCall, begin_call, end_call
+from packshot.catalog.clients import idempotency
+from packshot.catalog.clients.idempotency import IdempotentCall
 from packshot.catalog.database.transaction import Tx
+from packshot.catalog.work.jobs import Job
 from packshot.errors import Forbidden
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
@@ -29,6 +31,44 @@ EVERYTHING = frozenset(Scope)
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What a mutation made, by the fields of its payload; a repeated call is answered by reading these again.
+
+    Attributes:
+        tenant, location: names.
+        pack: an id.
+        pack_location: the name of a location of `pack`.
+        deleted_id: the global id of what was deleted.
+        outcomes: the results of `createPacks`, as `resolvers.pack_imports.dump_outcomes` writes them.
+    """
+
+    tenant: str | None = None
+    location: str | None = None
+    pack: str | None = None
+    pack_location: str | None = None
+    job: Job | None = None
+    upload: str | None = None
+    deleted_id: str | None = None
+    deleted_name: str | None = None
+    outcomes: str | None = None
+
+    def ids(self) -> dict[str, str]:
+        """Return the global ids of what is set, by field; `deleted_name` and `outcomes` are texts."""
+        ids = {
+            "tenant": self.tenant and f"tenant:{self.tenant}",
+            "location": self.location and f"location:{self.location}",
+            "pack": self.pack,
+            "pack_location": self.pack_location and f"packLocation:{self.pack}:{self.pack_location}",
+            "job": None if self.job is None else f"job:{self.job.id}",
+            "upload": self.upload,
+            "deleted_id": self.deleted_id,
+            "deleted_name": self.deleted_name,
+            "outcomes": self.outcomes,
+        }
+        return {field: id for field, id in ids.items() if id is not None}
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """An authenticated caller.
 
@@ -37,7 +77,7 @@ class Caller:
         origin: scheme and host of every returned URL, without a slash at the end.
         expires_at: expiry of the token; None: it does not expire.
         token_id: the API token of the call, which can be revoked; None: another kind of authentication.
-        once: the call, if it has an idempotency key.
+        idempotent_call: the call, if it has an idempotency key.
     """
 
     site: Site
@@ -48,7 +88,7 @@ class Caller:
     scopes: frozenset[Scope] = EVERYTHING
     expires_at: datetime | None = None
     token_id: str | None = None
-    once: IdempotentCall | None = None
+    idempotent_call: IdempotentCall | None = None
 
     @contextmanager
     def write(self) -> Iterator[Tx]:
@@ -59,16 +99,17 @@ class Caller:
             IdempotencyMismatch: the key belongs to another call.
         """
         with self.site.catalog.edit(self.tenant) as tx:
-            if self.once is not None:
-                begin_call(tx, self.once)
+            if self.idempotent_call is not None:
+                idempotency.begin_call(tx, self.idempotent_call)
             yield tx
-            if self.once is not None:
-                end_call(tx, self.once)
 
-    def answer(self, **ids: str) -> None:
-        """Record, within `write`, the ids from which a repeated call gets the same response."""
-        if self.once is not None:
-            self.once.answer.update(ids)
+    def record(self, tx: Tx, answer: Answer) -> None:
+        """Keep the answer of a call with an idempotency key in the transaction of its change, so both exist or neither.
+
+        Each resolver of a mutation with `idempotencyKey` calls this once, at the end of its `write`.
+        """
+        if self.idempotent_call is not None:
+            idempotency.record_answer(tx, self.idempotent_call, answer.ids())
 
     @property
     def urls(self) -> Urls:

@@ -16,7 +16,7 @@ from packshot.catalog.work.orders import Priority
 from packshot.errors import Limit, NotFound
 from packshot.model import Snapshot
 from packshot.variants.change import Change
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.changing import changes
 from resolvers.orders import order_packs, ring_doorbell
 
@@ -90,7 +90,7 @@ def regenerate_packs(
                 tx, caller.site, checked, by=caller.subject, priority=priority, check_store=True, job_only=True
             )
             ledger.retry_failures(tx, checked)
-        caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(job=job))
     ring_doorbell(caller, checked, priority)
     return job
 
@@ -158,7 +158,7 @@ def regenerate_tenant(
                 whole_tenant=True,
                 by=caller.subject,
             )
-        caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(job=job))
     caller.doorbell.wake()
     return job
 

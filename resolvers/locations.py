@@ -18,7 +18,7 @@ from packshot.model import Location, LocationVersion, Rendition
 from packshot.variants.change import Change, changed_locations
 from packshot.variants.demand import Demand, summarise
 from packshot.variants.draft import OWN_SIZE, effective_renditions
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.changing import changes
 from resolvers.changing.changes import Consent
 from resolvers.changing.plans import LocationPlan
@@ -158,7 +158,6 @@ def _put(
             foreseen = changes.foresee(caller, tx, Change(locations={name: fields}), name)
     with caller.write() as tx:
         hold_configuration(tx)
-        caller.answer(location=f"location:{name}")
         known, fields, pending_change = _read_change(caller, tx, name, wanted(tx), own, expected_version)
         job, plan, change = None, None, Change(locations={name: fields})
         if name not in known or not fields:
@@ -180,8 +179,7 @@ def _put(
         elif pending_change is not None and is_pending(pending_change, name):
             # Asked for once more: it is under way.
             job = jobs.get_job(tx, pending_change.job_id)
-        if job is not None:
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(location=name, job=job))
         location = locations.get_location(tx, name)
         assert location is not None
     if job is not None:
@@ -224,11 +222,10 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
         touched = locations.delete_location(tx, name, force=force, expected_version=expected_version)
         pending_changes.check_none_pending(tx)
         schedule_marking(tx)
-        caller.answer(deleted_id=f"location:{name}", deleted_name=name)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         if touched:
             job = changes.begin_job(caller, tx, None, None, activated=True)
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(deleted_id=f"location:{name}", deleted_name=name, job=job))
     if job is not None:
         caller.doorbell.wake()
     return job

@@ -13,7 +13,7 @@ from packshot.errors import Forbidden, PackshotError
 from packshot.model import Original, Snapshot
 from packshot.originals.ingest import digest_file, fetch_original, keep_original
 from packshot.site import Site, original_key
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.orders import order_packs, ring_doorbell
 from resolvers.uploads import check_upload
 from resolvers.urls.build import original_url
@@ -69,7 +69,7 @@ def set_original(
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
         # The same image again is also retried, because its bytes may have been lost.
         ledger.retry_failures(tx, [pack_id])
-        caller.answer(pack_location=f"packLocation:{pack_id}:{location}", pack=pack_id, job=f"job:{job.id}")
+        caller.record(tx, Answer(pack=pack_id, pack_location=location, job=job))
         snapshot = read_snapshot(tx, pack_id)
     ring_doorbell(caller, [pack_id])
     return snapshot, job

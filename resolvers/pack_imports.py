@@ -15,7 +15,7 @@ from packshot.catalog.work.orders import Priority
 from packshot.errors import Invalid, Limit, PackshotError, Taken, dump_error, load_error
 from packshot.geometry import Crop
 from packshot.model import Focus, Original, Snapshot
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.orders import order_packs, ring_doorbell, single_pack_id
 from resolvers.originals import Source, take_original
 from resolvers.packs import SHOWN_BY, PackLocationPatch, pack_location_values
@@ -88,11 +88,10 @@ def create_pack(caller: Caller, new: NewPack) -> tuple[Snapshot, Job | None]:
     with caller.write() as tx:
         placed = _place(caller, tx, new, taken, OnExisting.FAIL)
         job_ids = _order(caller, tx, [placed], Priority.INTERACTIVE)
-        caller.answer(pack=placed.pack_id)
         snapshot, job = read_snapshot(tx, placed.pack_id), None
         if job_ids:
             job = jobs.get_job(tx, job_ids[placed.pack_id])
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(pack=placed.pack_id, job=job))
     if job is not None:
         ring_doorbell(caller, [placed.pack_id])
         caller.doorbell.wake()
@@ -132,9 +131,7 @@ def create_packs(
         outcomes = [replace(outcome, job_id=job_ids.get(outcome.pack_id or "")) for outcome in outcomes]
         started = sorted(jobs.get_jobs(tx, list(set(job_ids.values()))).values(), key=lambda job: job.kind)
         job = started[0] if started else None  # `import` comes before `regenerate`.
-        caller.answer(outcomes=dump_outcomes(outcomes))
-        if job is not None:
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(outcomes=dump_outcomes(outcomes), job=job))
     caller.doorbell.wake()
     return outcomes, job
 

@@ -18,7 +18,7 @@ from packshot.geometry import Crop
 from packshot.maintenance.erase import order_erasure, set_tombstone
 from packshot.model import Focus, IncludeAll, Pack, Snapshot
 from packshot.variants.key import Key
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.orders import order_packs, ring_doorbell
 from resolvers.pictures import Layout, Picture, assemble
 
@@ -114,7 +114,7 @@ def create_pack(caller: Caller, values: Mapping[str, Any]) -> Snapshot:
     """
     with caller.write() as tx:
         pack_id = packs.create_pack(tx, values)
-        caller.answer(pack=pack_id)
+        caller.record(tx, Answer(pack=pack_id))
         return read_snapshot(tx, pack_id)
 
 
@@ -140,11 +140,10 @@ def update_pack(
             tx, pack_id, values, cause=f"updatePack by {caller.subject}", expected_version=expected_version
         )
         _set_pack_locations(tx, pack_id, pack_locations, columns)
-        caller.answer(pack=pack_id)
         job = None
         if pack_locations or values.keys() & SHOWN_BY:
             job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(pack=pack_id, job=job))
         snapshot = read_snapshot(tx, pack_id)
     if job is not None:
         ring_doorbell(caller, [pack_id])
@@ -160,7 +159,7 @@ def delete_pack(caller: Caller, pack_id: str, *, expected_version: int | None = 
     """
     with caller.write() as tx:
         packs.delete_pack(tx, pack_id, cause=f"deletePack by {caller.subject}", expected_version=expected_version)
-        caller.answer(deleted_id=pack_id)
+        caller.record(tx, Answer(deleted_id=pack_id))
 
 
 def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
@@ -175,7 +174,7 @@ def erase_pack(caller: Caller, pack_id: str, reason: str) -> Job:
     with caller.write() as tx:
         tombstones.refuse_erased(tx, [pack_id], field=("id",))
         job = order_erasure(tx, tombstone, originals)
-        caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(job=job))
     caller.doorbell.wake()
     return job
 
@@ -196,6 +195,21 @@ def edit_pack_locations(
         NotFound: no such pack or location in this tenant.
         VersionConflict: the pack's version is not `expected_version`.
     """
+    return _edit(caller, pack_id, patches, None, expected_version)
+
+
+def _edit(
+    caller: Caller,
+    pack_id: str,
+    patches: Sequence[PackLocationPatch],
+    shown_location: str | None,
+    expected_version: int | None,
+) -> tuple[Snapshot, Job]:
+    """Do the work of `edit_pack_locations`.
+
+    Args:
+        shown_location: the one pack location that the answer shows; None: it shows the pack.
+    """
     columns = _columns_of(patches)
     if not columns:
         raise Invalid("There is nothing to change.", field=("inputs",), expected="at least one", got=0)
@@ -204,7 +218,7 @@ def edit_pack_locations(
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
         _set_pack_locations(tx, pack_id, patches, columns)
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-        caller.answer(pack=pack_id, job=f"job:{job.id}")
+        caller.record(tx, Answer(pack=pack_id, pack_location=shown_location, job=job))
         snapshot = read_snapshot(tx, pack_id)
     ring_doorbell(caller, [pack_id])
     return snapshot, job
@@ -241,8 +255,7 @@ def edit_pack_location(
     caller: Caller, pack_id: str, patch: PackLocationPatch, *, expected_version: int | None = None
 ) -> tuple[Snapshot, Job]:
     """Edit one pack location; see `edit_pack_locations`."""
-    caller.answer(pack_location=f"packLocation:{pack_id}:{patch.location}")
-    return edit_pack_locations(caller, pack_id, [patch], expected_version=expected_version)
+    return _edit(caller, pack_id, [patch], patch.location, expected_version)
 
 
 def set_crop(
@@ -264,7 +277,6 @@ def remove_original(
         BadState: the pack location has no original of its own.
         VersionConflict: the pack's version is not `expected_version`.
     """
-    caller.answer(pack_location=f"packLocation:{pack_id}:{location}")
     with caller.write() as tx:
         cause = f"removeOriginal by {caller.subject}"
         packs.touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
@@ -279,7 +291,7 @@ def remove_original(
         url_imports.cancel_import(tx, pack_id, location)
         packs.set_pack_location(tx, pack_id, location, {"original_sha256": None, "original_at": None})
         job = order_packs(tx, caller.site, [pack_id], by=caller.subject)
-        caller.answer(pack=pack_id, job=f"job:{job.id}")
+        caller.record(tx, Answer(pack=pack_id, pack_location=location, job=job))
         snapshot = read_snapshot(tx, pack_id)
     ring_doorbell(caller, [pack_id])
     return snapshot, job

@@ -18,7 +18,7 @@ from packshot.errors import Invalid, Limit
 from packshot.variants.change import Change
 from packshot.variants.resolve import planned_all
 from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.caller import Scope as TokenScope
 from resolvers.changing import changes
 from resolvers.jobs import check_pack_ids, read_existing_packs
@@ -71,7 +71,7 @@ def purge(caller: Caller, *, pack_ids: Sequence[str] | None, location: str | Non
             by=caller.subject,
         )
         purges.order_purge(tx, scope=scope, cause=f"purge by {caller.subject}", tags=tags, job_id=job.id)
-        caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(job=job))
     return job
 
 
@@ -118,7 +118,7 @@ def refresh_older_than(
             return None
         change = Change(refreshed_packs=frozenset(snapshots))
         job = changes.refresh(caller, tx, change, priority=Priority.BULK, location=None)
-        caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(job=job))
     caller.doorbell.wake()
     return job
 

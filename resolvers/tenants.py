@@ -12,7 +12,7 @@ from packshot.catalog.work import jobs
 from packshot.catalog.work.jobs import Job
 from packshot.model import Tenant
 from packshot.variants.change import Change
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.changing import changes
 from resolvers.changing.changes import Consent
 
@@ -53,7 +53,6 @@ def update_tenant(
     with caller.write() as tx:
         hold_configuration(tx)
         tenant, fields, pending_change = _read_change(tx, values, expected_version)
-        caller.answer(tenant=f"tenant:{tenant.name}")
         limits = {name: value for name, value in fields.items() if name in LIMITS}
         if limits:
             tenants.write_tenant(tx, limits)
@@ -70,8 +69,7 @@ def update_tenant(
         elif pending_change is not None and pending_change.change.tenant and values:
             # Asked for once more: it is under way.
             job = jobs.get_job(tx, pending_change.job_id)
-        if job is not None:
-            caller.answer(job=f"job:{job.id}")
+        caller.record(tx, Answer(tenant=tenant.name, job=job))
         tenant = tenants.get_tenant(tx)
     if job is not None:
         caller.doorbell.wake()

@@ -13,7 +13,7 @@ from packshot.model import Original
 from packshot.originals.ingest import keep_original
 from packshot.site import Site
 from packshot.storage.base import DamagedObject, Metadata, NoSuchObject, Ticket, TooManyBytes
-from resolvers.caller import Caller
+from resolvers.caller import Answer, Caller
 from resolvers.urls.build import UPLOAD_TOKEN_FIELD, UPLOAD_TOKEN_HEADER, upload_url
 from resolvers.urls.signatures import sign
 
@@ -78,7 +78,7 @@ def create_upload(
             max_bytes=size,
             expected_sha256=digest,
         )
-        caller.answer(upload=upload_id)
+        caller.record(tx, Answer(upload=upload_id))
     return upload, token
 
 

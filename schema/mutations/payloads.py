@@ -226,7 +226,7 @@ def _run(info: Info, act: Callable[[Caller], P], key: str | None) -> P:
     # This comes before checks and decoding, because the answer may be stored already.
     with caller.site.catalog.read(caller.tenant) as tx:
         find_answer(tx, call)
-    return act(replace(caller, once=call))
+    return act(replace(caller, idempotent_call=call))
 
 
 def _body(info: Info) -> str:

@@ -5,7 +5,8 @@ leaves both or none, and of two calls at once the second waits and finds the
 answer of the first.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 
@@ -22,7 +23,7 @@ class AnsweredBefore(Exception):
     """This call was made before. No refusal: nothing is changed, and the answer is here.
 
     Attributes:
-        answer: what `Once.answer` held at the end of the first call.
+        answer: what `record_answer` kept of the first call.
     """
 
     def __init__(self, answer: dict[str, str]) -> None:
@@ -37,12 +38,10 @@ class IdempotentCall:
     Attributes:
         id: digest of who calls and which key was given.
         body_sha256: digest of the request.
-        answer: ids by which the answer can be given again; filled by whoever makes the change.
     """
 
     id: str
     body_sha256: str
-    answer: dict[str, str] = field(default_factory=dict)
 
 
 def call_of(subject: str, key: str, body: str) -> IdempotentCall:
@@ -84,10 +83,14 @@ def begin_call(tx: Tx, call: IdempotentCall) -> None:
         find_answer(tx, call)
 
 
-def end_call(tx: Tx, call: IdempotentCall) -> None:
-    """Keep the answer, in the transaction that `begin_call` began."""
+def record_answer(tx: Tx, call: IdempotentCall, answer: Mapping[str, str]) -> None:
+    """Keep the answer of a call, in the transaction in which `begin_call` took its key.
+
+    Args:
+        answer: the ids of what the call made, by which it is answered again.
+    """
     conditions = (idempotency_answers.c.tenant_id == tx.tenant, idempotency_answers.c.id == call.id)
-    tx.connection.execute(sa.update(idempotency_answers).where(*conditions).values(answer=call.answer))
+    tx.connection.execute(sa.update(idempotency_answers).where(*conditions).values(answer=dict(answer)))
 
 
 def delete_expired_answers(tx: Tx) -> None:
