@@ -158,20 +158,6 @@ class VersionConflict(PackshotError):
         self.current_id = current_id
 
 
-class ForceRequired(PackshotError):
-    """The change alters images that packs show; `force` overrides this.
-
-    Attributes:
-        plan: the plan of the change, a `resolvers.changing.plans.LocationPlan`.
-    """
-
-    code = ErrorCode.FORCE_REQUIRED
-
-    def __init__(self, message: str, *, plan: Any, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.plan = plan
-
-
 class PlanStale(PackshotError):
     """The plan expired, belongs to another change, or the configuration has changed since."""
 

@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
-from packshot.catalog.configuration import pending_changes, tenants
-from packshot.catalog.configuration.pending_changes import PendingChange
+from packshot.catalog.configuration import tenants
 from packshot.catalog.database.transaction import Tx, hold_configuration
 from packshot.catalog.purging import purges
 from packshot.catalog.variants import unplanned_usage
-from packshot.catalog.work import jobs
 from packshot.catalog.work.jobs import Job
 from packshot.model import Tenant
 from packshot.variants.change import Change
 from resolvers.caller import Answer, Caller
 from resolvers.changing import changes
-from resolvers.changing.changes import Consent
+from resolvers.changing.configuration import Configuration, read_configuration
+from resolvers.changing.decision import Consent
 
-# What clients can have besides the planned variants; no planned picture changes by it.
+# Fields that limit unplanned variants. They change no planned variant, so they apply at once.
 LIMITS = frozenset({"on_demand", "unplanned_bytes"})
 
 
@@ -24,7 +23,7 @@ def get_tenant(caller: Caller) -> Tenant:
     """Return the caller's tenant.
 
     Raises:
-        NotFound: the token names a tenant that there is not.
+        NotFound: the token names a tenant that does not exist.
     """
     with caller.site.catalog.read(caller.tenant) as tx:
         return tenants.get_tenant(tx)
@@ -33,62 +32,48 @@ def get_tenant(caller: Caller) -> Tenant:
 def update_tenant(
     caller: Caller, values: Mapping[str, Any], *, force: bool = False, expected_version: int | None = None
 ) -> tuple[Tenant, Job | None]:
-    """Set what applies where nothing else is said; return the tenant and the job that renders what changes.
+    """Set the tenant's defaults; return the tenant and the job that renders the change, if it has one.
 
-    It goes live as a location's change does: with force where packs show
-    anything, and once every pack is rendered under it. The policy for on-demand
-    parameters and the budget of their variants touch no planned picture, so they
-    apply at once.
+    A change of defaults goes live as a change of a location does: it needs force if packs show anything, and is
+    prepared first. The on-demand policy and the budget of unplanned variants apply at once.
 
     Raises:
         NotFound, VersionConflict: see `packshot.catalog.configuration.tenants.read_changes`.
-        ForceRequired, BadState: see `resolvers.changing.changes.apply`.
+        ForceRequired, BadState: see `resolvers.changing.decision.decide`.
     """
-    foreseen = None
+
+    def read_change(tx: Tx) -> tuple[Configuration, Change, dict[str, Any]]:
+        configuration = read_configuration(tx)
+        pending_change = configuration.pending_change
+        pending = {} if pending_change is None else pending_change.change.tenant
+        fields = tenants.read_changes(configuration.tenant, values, pending, expected_version=expected_version)
+        limits = {name: value for name, value in fields.items() if name in LIMITS}
+        defaults = {name: value for name, value in fields.items() if name not in LIMITS}
+        return configuration, Change(tenant=defaults), limits
+
     with caller.site.catalog.read(caller.tenant) as tx:
-        _, fields, _ = _read_change(tx, values, expected_version)
-        fields = _without_limits(fields)
-        if fields:
-            foreseen = changes.foresee(caller, tx, Change(tenant=fields), None)
+        configuration, change, _ = read_change(tx)
+        plan = changes.plan_if_needed(caller.site, tx, configuration, change, None)
+    cause, job = f"updateTenant by {caller.subject}", None
     with caller.write() as tx:
         hold_configuration(tx)
-        tenant, fields, pending_change = _read_change(tx, values, expected_version)
-        limits = {name: value for name, value in fields.items() if name in LIMITS}
+        configuration, change, limits = read_change(tx)
         if limits:
             tenants.write_tenant(tx, limits)
         if "on_demand" in limits:
-            # Caches hold what the former policy gave.
-            purges.order_configuration_purge(tx, None, cause=f"updateTenant by {caller.subject}")
-        fields = _without_limits(fields)
-        job = None
-        if fields:
-            consent, cause = Consent(force=force), f"updateTenant by {caller.subject}"
-            job, _ = changes.apply(
-                caller, tx, Change(tenant=fields), foreseen, location=None, consent=consent, cause=cause
-            )
-        elif pending_change is not None and pending_change.change.tenant and values:
-            # Asked for once more: it is under way.
-            job = jobs.get_job(tx, pending_change.job_id)
-        caller.record(tx, Answer(tenant=tenant.name, job=job))
+            # Caches hold responses of the former policy.
+            purges.order_configuration_purge(tx, None, cause=cause)
+        if values:
+            consent = Consent(force=force)
+            job, _ = changes.apply(caller, tx, configuration, change, plan, location=None, consent=consent, cause=cause)
+        caller.record(tx, Answer(tenant=configuration.tenant.name, job=job))
         tenant = tenants.get_tenant(tx)
     if job is not None:
         caller.doorbell.wake()
     return tenant, job
 
 
-def _without_limits(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name not in LIMITS}
-
-
 def read_usage(caller: Caller) -> int:
-    """Return how many bytes the unplanned variants of the caller's tenant take, with what each row takes."""
+    """Return the bytes that the tenant's unplanned variants take, including their rows."""
     with caller.site.catalog.read(caller.tenant) as tx:
         return unplanned_usage.read_usage(tx)
-
-
-def _read_change(
-    tx: Tx, values: Mapping[str, Any], expected_version: int | None
-) -> tuple[Tenant, dict[str, Any], PendingChange | None]:
-    tenant, pending_change = tenants.get_tenant(tx), pending_changes.read_pending_change(tx)
-    pending = {} if pending_change is None else pending_change.change.tenant
-    return tenant, tenants.read_changes(tenant, values, pending, expected_version=expected_version), pending_change

@@ -24,8 +24,10 @@ from packshot.model import Format
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
 from packshot.variants.change import Change
+from packshot.variants.change_plan import ChangePlan
 from packshot.variants.effect import Planner
-from resolvers.changing.plans import LocationPlan, plan_change, plan_location
+from resolvers.changing.configuration import read_configuration
+from resolvers.changing.plans import plan_change, plan_location
 from tests.servers.postgres import Postgres
 from tests.support.playground import TENANT, Playground
 
@@ -154,13 +156,13 @@ def _write(tx: Tx, rows: list[tuple[str, str, str]]) -> int:
 
 
 def _measure(playground: Playground, chosen: argparse.Namespace, ledger_rows: int) -> str:
-    def of_location(**changes: Any) -> LocationPlan:
+    def of_location(**changes: Any) -> ChangePlan:
         return plan_location(playground.caller, "thumb", changes)
 
-    def of_tenant() -> LocationPlan:
+    def of_tenant() -> ChangePlan:
         with playground.site.catalog.read(TENANT) as tx:
             change = Change(tenant={"resize_gravity": Gravity.NORTH})
-            return plan_change(playground.site, tx, change, name=TENANT, base_version=1)
+            return plan_change(playground.site, tx, read_configuration(tx), change, None)
 
     asked = {
         "another size": lambda: of_location(width=480, height=270),

@@ -9,8 +9,8 @@ from packshot.catalog.variants import ledger
 from packshot.catalog.work import job_items, job_portions
 from packshot.catalog.work.jobs import Job
 from packshot.geometry import Size
-from packshot.variants.change import planned_under
-from packshot.variants.resolve import Target, planned
+from packshot.variants.resolve import planned
+from pregen.refreshing.prepare import count_missing
 
 
 def enqueue_portion(tx: Tx, job: Job, size: int, *, limit: Size) -> None:
@@ -34,21 +34,10 @@ def count_variants(tx: Tx, job: Job, pack_ids: Sequence[str], *, limit: Size) ->
     pending_change = read_pending_change(tx)
     known = read_snapshots(tx, pack_ids)
     snapshots = {pack_id: known[pack_id] for pack_id in pack_ids if pack_id in known}
-    if pending_change is None or pending_change.job_id != job.id:
-        counted = {
-            pack_id: sum(len(planned(snapshot, name, limit=limit)) for name in job.scope or snapshot.locations)
-            for pack_id, snapshot in snapshots.items()
-        }
-        return {pack_id: total for pack_id, total in counted.items() if total}, 0
-    needed: dict[str, tuple[Target, ...]] = {
-        pack_id: planned_under(snapshot, pending_change.change, limit=limit) for pack_id, snapshot in snapshots.items()
+    if pending_change is not None and pending_change.job_id == job.id:
+        return count_missing(tx, snapshots, pending_change.change, limit=limit)
+    totals = {
+        pack_id: sum(len(planned(snapshot, name, limit=limit)) for name in job.scope or snapshot.locations)
+        for pack_id, snapshot in snapshots.items()
     }
-    ready = ledger.read_ready(tx, [ledger.place_of(target.key) for targets in needed.values() for target in targets])
-    totals: dict[str, int] = {}
-    stored = 0
-    for pack_id, targets in needed.items():
-        if all(ledger.place_of(target.key) in ready for target in targets):
-            stored += len(targets)
-        else:
-            totals[pack_id] = len(targets)
-    return totals, stored
+    return {pack_id: total for pack_id, total in totals.items() if total}, 0

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from packshot.catalog.configuration import tenants
-from packshot.catalog.configuration.pending_changes import PendingChange, read_pending_change
+from packshot.catalog.configuration.pending_changes import read_pending_change
 from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import DatabaseFault
 from packshot.catalog.variants import demand, ledger
@@ -20,19 +20,16 @@ from packshot.catalog.variants.ledger import MAX_ATTEMPTS, Entry, FailedVariant,
 from packshot.catalog.work import job_items, orders
 from packshot.catalog.work.orders import OrderClaim, Priority
 from packshot.errors import Gone, PackshotError
-from packshot.geometry import Size
 from packshot.maintenance.retrying import describe_outage, is_outage
-from packshot.model import Snapshot
 from packshot.production import announce, find_variant, render_variants
 from packshot.render.processes.lanes import Pulse
 from packshot.render.processes.pool import Lane, RendererClosed
 from packshot.site import Site
-from packshot.variants.change import planned_under, touched_locations, under
-from packshot.variants.demand import DemandedForm
 from packshot.variants.key import Key
 from packshot.variants.resolve import Target, planned_all
 from pregen.refreshing.failures import classify_failure, fail_order, fail_work
 from pregen.refreshing.outcome import Outcomes, PackWork, RenderedPack, record_results
+from pregen.refreshing.prepare import prepared_variants
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +107,8 @@ def _claim(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[PackWork]:
             popular_targets = (
                 demand.popular_targets(popular, snapshot, live, limit=site.limit) if claim.check_store else ()
             )
-            prepared, pending_popular = _prepared(snapshot, pending_change, popular, site.limit)
+            change = None if pending_change is None else pending_change.change
+            prepared, pending_popular = prepared_variants(snapshot, change, popular, site.limit)
             works.append(
                 PackWork(claim, configured, live, popular_targets, pending_change, prepared, pending_popular, {})
             )
@@ -121,19 +119,6 @@ def _claim(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[PackWork]:
     for key, entry in found.items():
         entries[key.split("/")[1]][key] = entry
     return [replace(work, entries=entries[work.claim.pack_id]) for work in works]
-
-
-def _prepared(
-    snapshot: Snapshot, pending_change: PendingChange | None, popular: Sequence[DemandedForm], limit: Size
-) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
-    """Return the pack's planned and its popular variants under the pending change."""
-    if pending_change is None:
-        return (), ()
-    change = pending_change.change
-    planned = planned_under(snapshot, change, limit=limit)
-    touched = touched_locations(snapshot.locations, change)
-    forms = [form for form in popular if touched is None or form.location in touched]
-    return planned, demand.popular_targets(forms, under(snapshot, change), planned, limit=limit)
 
 
 class _Batch:

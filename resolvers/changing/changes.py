@@ -1,120 +1,111 @@
-"""How a change of configuration goes live: refused with its plan, at once, or prepared beside what is live."""
+"""Act on a decided change of configuration: create a location, make the change live, or begin to prepare it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any
+from collections.abc import Sequence
 
-from packshot.catalog.configuration import locations, pending_changes, tenants
-from packshot.catalog.configuration.pending_changes import PendingChange
+from packshot.catalog.configuration import locations, pending_changes
 from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.packs.activation import activate
 from packshot.catalog.work import job_control, job_items, jobs
 from packshot.catalog.work.jobs import Job, JobKind, JobState
 from packshot.catalog.work.orders import Priority
-from packshot.errors import ForceRequired, PlanStale
-from packshot.model import Location, Tenant
-from packshot.variants.change import FORCED, LABEL_ONLY, Change, touched_locations
+from packshot.site import Site
+from packshot.variants.change import LABEL_ONLY, Change, touched_locations
+from packshot.variants.change_plan import ChangePlan
 from pregen.refreshing.enqueue import count_variants
 from resolvers.caller import Caller
-from resolvers.changing.plan_ids import check_plan
-from resolvers.changing.plans import LocationPlan, plan_change
+from resolvers.changing.configuration import Configuration
+from resolvers.changing.decision import Action, Consent, Decision, decide, needs_plan
+from resolvers.changing.plan_ids import basis_of, read_plan_id
+from resolvers.changing.plans import plan_change
 from resolvers.orders import single_pack_id
 
 
-class Activation(StrEnum):
-    """When a change of what packs show goes live."""
+def plan_if_needed(
+    site: Site,
+    tx: Tx,
+    configuration: Configuration,
+    change: Change,
+    location: str | None,
+    plan: ChangePlan | None = None,
+) -> ChangePlan | None:
+    """Return what a change costs; None if it alters no image that exists.
 
-    WHEN_READY = "when_ready"
-    IMMEDIATE = "immediate"
+    Planning may take a second. So callers plan first in a transaction that only reads, and again while they hold the
+    configuration, with the first plan: it is returned unless the configuration has changed in between.
 
-
-@dataclass(frozen=True, slots=True)
-class Consent:
-    """What the caller says to a change of what packs show.
-
-    Attributes:
-        plan_id: the plan that was looked at; None: none was.
+    Args:
+        location: the location that is changed; None: the tenant's defaults.
+        plan: a plan of this change that was made before.
     """
-
-    force: bool = False
-    plan_id: str | None = None
-    activation: Activation = Activation.WHEN_READY
-
-
-def foresee(caller: Caller, tx: Tx, change: Change, location: str | None) -> LocationPlan | None:
-    """Return what a change costs, in a transaction that only reads; None: it alters no picture.
-
-    A plan may take a second, and an edit must not wait for it: `apply` takes it
-    over unless the configuration has changed since.
-    """
-    return _plan(caller, tx, pending_changes.with_pending(tx, change, location), location) if _alters(change) else None
+    if not needs_plan(configuration, change, location):
+        return None
+    if plan is not None and plan.basis == basis_of(configuration, change, location):
+        return plan
+    return plan_change(site, tx, configuration, change, location)
 
 
 def apply(
     caller: Caller,
     tx: Tx,
+    configuration: Configuration,
     change: Change,
-    foreseen: LocationPlan | None,
+    plan: ChangePlan | None,
     *,
     location: str | None,
     consent: Consent,
     cause: str,
-) -> tuple[Job | None, LocationPlan | None]:
-    """Make a change live, or begin to prepare it; return the job that renders it, and its plan where it had one.
+) -> tuple[Job | None, ChangePlan | None]:
+    """Decide what is done about a change, do it, and return its job and its plan, if it has them.
 
     The caller holds the configuration.
 
     Args:
-        foreseen: what `foresee` gave.
-        location: whose change it is; None: the tenant's.
-        cause: what asked for it, for the purges.
+        configuration: read in this transaction.
+        change: the fields that differ from the configuration with its pending change.
+        plan: the result of `plan_if_needed` before this transaction.
+        location: the location that is changed; None: the tenant's defaults.
+        cause: the mutation and its caller, for the purges.
 
     Raises:
-        ForceRequired: it alters pictures that are shown, and `consent` does not say force.
-        PlanStale: the plan was for something else.
-        BadState: another change is being prepared.
+        PlanStale, ForceRequired, BadState: see `resolvers.changing.decision.decide`.
     """
-    check_seen(caller, tx, change, location, consent)
-    if not _alters(change):
-        _settle_in_candidate(tx, change)
-        return _make_live(caller, tx, change, location, cause), None
-    whole, plan = pending_changes.with_pending(tx, change, location), foreseen
-    if plan is None or not _still_holds(caller, tx, plan, whole):
-        plan = _plan(caller, tx, whole, location)
-    if plan.requires_force and not consent.force:
-        raise ForceRequired(
-            "This change alters pictures that are shown.", field=("force",), expected="true", got="false", plan=plan
-        )
-    pending_change = pending_changes.read_pending_change(tx)
-    is_newer = pending_change is not None and pending_changes.concerns(pending_change, location)
-    if not plan.requires_force and not is_newer:
-        _settle_in_candidate(tx, change)
-        return _make_live(caller, tx, change, location, cause), plan
-    if pending_change is not None:
-        _supersede(tx, pending_change, location)
-        change = _still_different(tx, whole)
-        if not (change.tenant or change.locations):
-            return None, plan
-    if consent.activation is Activation.IMMEDIATE:
-        return _make_live(caller, tx, change, location, cause), plan
-    return _prepare(caller, tx, change, location), plan
+    seen = None if consent.plan_id is None else read_plan_id(caller.site, tx, consent.plan_id)
+    plan = plan_if_needed(caller.site, tx, configuration, change, location, plan)
+    decision = decide(configuration, change, location=location, consent=consent, plan=plan, seen=seen)
+    return _act(caller, tx, configuration, decision, location, cause), decision.plan
 
 
-def check_seen(caller: Caller, tx: Tx, change: Change, location: str | None, consent: Consent) -> None:
-    """Raise `PlanStale` if a plan was looked at that is not the one of this change upon what holds now."""
-    if consent.plan_id is None:
-        return
-    name = tenants.get_tenant(tx).name if location is None else location
-    check_plan(caller.site, tx, consent.plan_id, name, pending_changes.with_pending(tx, change, location))
+def _act(
+    caller: Caller, tx: Tx, configuration: Configuration, decision: Decision, location: str | None, cause: str
+) -> Job | None:
+    change = decision.change
+    if decision.superseded is not None:
+        # The sequence is drawn before a job ends, so that all packs that wait for the job are released together.
+        next_sequence(tx)
+        job_control.end_open_job(tx, decision.superseded.job_id, JobState.SUPERSEDED)
+    if decision.amended is not None:
+        pending_changes.update_pending_change(tx, change=decision.amended)
+    if decision.action is Action.NOTHING:
+        return None if decision.job_id is None else jobs.get_job(tx, decision.job_id)
+    if decision.action is Action.CREATE:
+        assert location is not None
+        locations.create_location(tx, location, change.locations[location], by=caller.subject)
+        return begin_job(caller, tx, location, [location], activated=True)
+    scope = touched_locations(configuration.locations, change)
+    if decision.action is Action.ACTIVATE:
+        return _activate(caller, tx, change, location, scope, cause)
+    job = begin_job(caller, tx, location, scope, activated=False)
+    pending_changes.begin_pending_change(tx, job.id, change, location=location, by=caller.subject)
+    return job
 
 
-def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cause: str) -> Job | None:
-    scope = touched_locations(locations.get_locations(tx), change)
+def _activate(
+    caller: Caller, tx: Tx, change: Change, location: str | None, scope: Sequence[str] | None, cause: str
+) -> Job | None:
     activate(tx, change, by=caller.subject, cause=cause)
     if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
         return None
-    # What they have left is to be drawn by what is live now, by the new job.
+    # The new job also renders what is left of older jobs whose scope it covers.
     for older in jobs.running_changes(tx, location):
         if scope is None or (older.scope is not None and set(older.scope) <= set(scope)):
             next_sequence(tx)
@@ -123,12 +114,12 @@ def _make_live(caller: Caller, tx: Tx, change: Change, location: str | None, cau
 
 
 def begin_job(caller: Caller, tx: Tx, location: str | None, scope: Sequence[str] | None, *, activated: bool) -> Job:
-    """Begin the job that renders a change of configuration, of all packs.
+    """Create the job that renders a change of configuration for all packs.
 
     Args:
-        location: whose change it is; None: the tenant's.
-        scope: the locations whose pictures it may change; None: all.
-        activated: whether it is live already.
+        location: the location that is changed; None: the tenant's defaults.
+        scope: the locations whose images may change; None: all.
+        activated: whether the change is live already.
     """
     return jobs.create_job(
         tx,
@@ -142,29 +133,23 @@ def begin_job(caller: Caller, tx: Tx, location: str | None, scope: Sequence[str]
     )
 
 
-def _prepare(caller: Caller, tx: Tx, change: Change, location: str | None) -> Job:
-    scope = touched_locations(locations.get_locations(tx), change)
-    job = begin_job(caller, tx, location, scope, activated=False)
-    pending_changes.begin_pending_change(tx, job.id, change, location=location, by=caller.subject)
-    return job
-
-
 def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, location: str | None) -> Job:
-    """Begin to render what is there anew, beside what is live; the caller holds the configuration.
+    """Begin to render existing images again under new keys, beside the live ones.
+
+    The caller holds the configuration.
 
     Raises:
         BadState: another change is being prepared.
     """
     pending_changes.check_none_pending(tx)
     pack_ids = sorted(change.refreshed_packs)
-    known = locations.get_locations(tx)
     job = jobs.create_job(
         tx,
         JobKind.REGENERATE,
         priority,
         location=location,
         pack_id=single_pack_id(pack_ids),
-        scope=touched_locations(known, change),
+        scope=touched_locations(locations.get_locations(tx), change),
         whole_tenant=not pack_ids,
         by=caller.subject,
     )
@@ -173,56 +158,3 @@ def refresh(caller: Caller, tx: Tx, change: Change, *, priority: Priority, locat
         totals, stored = count_variants(tx, job, pack_ids, limit=caller.site.limit)
         job_items.enqueue_packs(tx, job, totals, stored=stored, job_only=True)
     return jobs.get_job(tx, job.id)
-
-
-def _alters(change: Change) -> bool:
-    return bool(change.tenant) or any(FORCED & fields.keys() for fields in change.locations.values())
-
-
-def _plan(caller: Caller, tx: Tx, change: Change, location: str | None) -> LocationPlan:
-    if location is None:
-        tenant = tenants.get_tenant(tx)
-        return plan_change(caller.site, tx, change, name=tenant.name, base_version=tenant.version)
-    base = locations.get_locations(tx)[location]
-    return plan_change(caller.site, tx, change, name=location, base_version=base.version)
-
-
-def _still_holds(caller: Caller, tx: Tx, plan: LocationPlan, change: Change) -> bool:
-    try:
-        check_plan(caller.site, tx, plan.id, plan.name, change)
-    except PlanStale:
-        return False
-    return True
-
-
-def _supersede(tx: Tx, pending_change: PendingChange, location: str | None) -> None:
-    """Make room for a newer change of the same thing."""
-    if not pending_changes.concerns(pending_change, location):
-        raise pending_changes.already_pending(pending_change)
-    # As whoever ends a job does it: the packs that it waits for are let go in one piece.
-    next_sequence(tx)
-    job_control.end_open_job(tx, pending_change.job_id, JobState.SUPERSEDED)
-
-
-def _still_different(tx: Tx, change: Change) -> Change:
-    known, tenant = locations.get_locations(tx), tenants.get_tenant(tx)
-    fields = {name: _differing(known[name], wanted) for name, wanted in change.locations.items()}
-    return Change(
-        tenant=_differing(tenant, change.tenant), locations={name: kept for name, kept in fields.items() if kept}
-    )
-
-
-def _differing(held: Location | Tenant, wanted: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in wanted.items() if getattr(held, name) != value}
-
-
-def _settle_in_candidate(tx: Tx, change: Change) -> None:
-    """Let what is set at once stay set when a candidate of the same location goes live."""
-    pending_change = pending_changes.read_pending_change(tx)
-    if pending_change is None:
-        return
-    left = {
-        name: {field: value for field, value in fields.items() if field not in change.locations.get(name, {})}
-        for name, fields in pending_change.change.locations.items()
-    }
-    pending_changes.update_pending_change(tx, change=replace(pending_change.change, locations=left))

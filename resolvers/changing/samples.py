@@ -12,11 +12,12 @@ from packshot.production import announce_and_render, find_variant, supersede_out
 from packshot.render.processes.pool import Lane
 from packshot.site import Site
 from packshot.variants.change import under
+from packshot.variants.change_plan import ChangePlan
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, resolve, shown_at
 from resolvers.caller import Caller
-from resolvers.changing.plan_ids import locations_after
-from resolvers.changing.plans import MAX_SAMPLES, LocationPlan
+from resolvers.changing.configuration import locations_after
+from resolvers.changing.plans import MAX_SAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Sample:
     after: str
 
 
-def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]:
+def draw_samples(caller: Caller, plan: ChangePlan, first: int) -> list[Sample]:
     """Return up to `first` packs that the plan changes, with pictures that are in the store.
 
     They are stored under the very keys that they will have: the change need not
@@ -41,7 +42,7 @@ def draw_samples(caller: Caller, plan: LocationPlan, first: int) -> list[Sample]
     if not 1 <= first <= MAX_SAMPLES:
         raise Limit("That many samples are not possible.", field=("first",), expected=f"1 to {MAX_SAMPLES}", got=first)
     # Each pack that cannot be rendered costs a moment too.
-    tried = plan.candidates[: 2 * first]
+    tried = plan.sample_places[: 2 * first]
     with caller.site.catalog.read(caller.tenant) as tx:
         snapshots = read_snapshots(tx, [pack_id for pack_id, _ in tried])
         after = locations_after(get_locations(tx), plan.change)

@@ -12,7 +12,7 @@ from packshot.catalog.variants import ledger
 from packshot.catalog.work import jobs, orders
 from resolvers import jobs as jobs_resolvers
 from resolvers import pack_imports
-from resolvers.changing import changes
+from resolvers.changing import decision
 
 E = TypeVar("E", bound=Enum)
 
@@ -209,7 +209,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     OnDemandPolicy: model.OnDemand,
     UploadMethod: uploads.UploadMethod,
     OnExisting: pack_imports.OnExisting,
-    Activation: changes.Activation,
+    Activation: decision.Activation,
     RegenerateMode: jobs_resolvers.RegenerateMode,
 }
 

@@ -6,7 +6,7 @@ import strawberry
 
 from resolvers import locations, tenants
 from resolvers.caller import Caller, Scope
-from resolvers.changing.changes import Consent
+from resolvers.changing.decision import Consent
 from resolvers.locations import LocationChange
 from schema.base.enums import Activation, core
 from schema.base.inputs import given

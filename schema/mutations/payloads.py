@@ -14,6 +14,7 @@ from graphql import ListValueNode, ObjectValueNode, ValueNode, VariableNode, pri
 from packshot import errors
 from packshot.catalog.clients.idempotency import AnsweredBefore, call_of, find_answer
 from packshot.errors import Invalid, PackshotError
+from packshot.variants import change_plan
 from resolvers import uploads
 from resolvers.caller import Caller
 from resolvers.pack_imports import Outcome, load_outcomes
@@ -280,7 +281,7 @@ async def _user_error(info: Info, error: PackshotError, path: tuple[str, ...]) -
         )
     if isinstance(error, errors.Taken) and (existing := await load_node(info, error.existing_id)):
         return Taken(code=code, message=message, field=field, expected=error.expected, got=error.got, existing=existing)
-    if isinstance(error, errors.ForceRequired):
+    if isinstance(error, change_plan.ForceRequired):
         plan = LocationPlan.of(error.plan)
         return ForceRequired(code=code, message=message, field=field, expected=error.expected, got=error.got, plan=plan)
     return InputError(code=code, message=message, field=field, expected=error.expected, got=error.got)

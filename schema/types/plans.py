@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import strawberry
 
 from packshot import model
+from packshot.variants import change_plan
 from resolvers.changing import plans, samples
 from schema.base.interfaces import UserError
 from schema.base.refusals import field_path, refusing, run_in
@@ -24,7 +25,7 @@ class FieldChange:
     requires_force: bool = strawberry.field(description="Whether the change of this field needs `force`.")
 
     @classmethod
-    def of(cls, change: plans.FieldChange) -> "FieldChange":
+    def of(cls, change: change_plan.FieldChange) -> "FieldChange":
         (name,) = field_path((change.field,))
         return cls(
             field=name,
@@ -82,7 +83,7 @@ class LocationPlan:
         description="Requests to a CDN: one tag, when the change goes live and once more after that."
     )
     expires_at: datetime = strawberry.field(description="Until when the id is good.")
-    core: strawberry.Private[plans.LocationPlan]
+    core: strawberry.Private[change_plan.ChangePlan]
 
     @strawberry.field(
         description="Some packs before and after, of different shapes, last modified first; drawn for this answer. "
@@ -107,7 +108,7 @@ class LocationPlan:
         ]
 
     @classmethod
-    def of(cls, plan: plans.LocationPlan) -> "LocationPlan":
+    def of(cls, plan: change_plan.ChangePlan) -> "LocationPlan":
         return cls(
             id=strawberry.ID(plan.id),
             name=plan.name,

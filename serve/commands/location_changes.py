@@ -14,9 +14,9 @@ from serve.rest import plan_documents
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from packshot.errors import ForceRequired
+    from packshot.variants.change_plan import ForceRequired
     from resolvers.caller import Caller
-    from resolvers.changing.changes import Consent
+    from resolvers.changing.decision import Consent
     from resolvers.locations import LocationChange
 
 app = typer.Typer()
@@ -133,13 +133,13 @@ def rollback_location(
 
 
 def _consent(force: bool, plan_id: str | None, immediate: bool) -> "Consent":
-    from resolvers.changing.changes import Activation, Consent
+    from resolvers.changing.decision import Activation, Consent
 
     return Consent(force, plan_id, Activation.IMMEDIATE if immediate else Activation.WHEN_READY)
 
 
 def _change(caller: "Caller", act: "Callable[[], LocationChange]", *, watch: bool, as_json: bool) -> None:
-    from packshot.errors import ForceRequired
+    from packshot.variants.change_plan import ForceRequired
 
     try:
         changed = act()

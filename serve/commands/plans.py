@@ -10,15 +10,15 @@ from packshot.model import Rendition
 from serve.commands.shell import store_answering
 
 if TYPE_CHECKING:
+    from packshot.variants.change_plan import ChangePlan
     from resolvers.caller import Caller
-    from resolvers.changing.plans import LocationPlan
     from resolvers.changing.samples import Sample
 
 # As options, by the core's names.
 OPTIONS = {"resize_gravity": "gravity", "include_all": "include-all", "allow_upscale": "allow-upscale"}
 
 
-def draw_samples(caller: "Caller", plan: "LocationPlan", wanted: int) -> list["Sample"]:
+def draw_samples(caller: "Caller", plan: "ChangePlan", wanted: int) -> list["Sample"]:
     """Draw what some packs would show before and after, and store it; ends where the store is away."""
     if not wanted or not plan.packs:
         return []
@@ -30,7 +30,7 @@ def draw_samples(caller: "Caller", plan: "LocationPlan", wanted: int) -> list["S
         return samples.draw_samples(caller, plan, wanted)
 
 
-def print_plan(plan: "LocationPlan", samples: Sequence["Sample"] = ()) -> None:
+def print_plan(plan: "ChangePlan", samples: Sequence["Sample"] = ()) -> None:
     """Print what a change would do and cost."""
     version = "new" if plan.base_version is None else f"version {plan.base_version}"
     typer.echo(f"Plan for {plan.name} ({version}){', which needs --force' if plan.requires_force else ''}")

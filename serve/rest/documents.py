@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from packshot.geometry import Crop
 from packshot.model import IncludeAll, Location, PackLocation, Snapshot
-from resolvers.changing.plans import LocationPlan
+from packshot.variants.change_plan import ChangePlan
 from serve.rest import plan_documents
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def crop(crop: Crop) -> dict[str, float]:
     return {"topLeftX": crop.left, "topLeftY": crop.top, "bottomRightX": crop.right, "bottomRightY": crop.bottom}
 
 
-def plan(plan: LocationPlan) -> dict[str, Any]:
+def plan(plan: ChangePlan) -> dict[str, Any]:
     """Return what a change would cost."""
     return plan_documents.document(plan, spell=_spelled) | {"expiresAt": moment(plan.expires_at)}
 

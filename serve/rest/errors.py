@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from packshot import faults
-from packshot.errors import ErrorCode, ForceRequired, PackshotError, Taken
+from packshot.errors import ErrorCode, PackshotError, Taken
 from packshot.outages import RETRY_SECONDS, explain_outage
+from packshot.variants.change_plan import ForceRequired
 from schema.request.threads import ThreadsBusy
 from serve.http import problems
 from serve.rest import documents

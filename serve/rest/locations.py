@@ -3,7 +3,7 @@
 from packshot.errors import Invalid, NotFound
 from packshot.model import NAME
 from resolvers import locations
-from resolvers.changing.changes import Activation, Consent
+from resolvers.changing.decision import Activation, Consent
 from serve.rest import documents, fields
 from serve.rest.calls import Call, Document
 

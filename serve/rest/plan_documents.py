@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from packshot.model import Rendition
 
 if TYPE_CHECKING:  # Commands that need neither start faster without them.
-    from resolvers.changing.plans import LocationPlan
+    from packshot.variants.change_plan import ChangePlan
     from resolvers.changing.samples import Sample
 
 # By the core's names: as the admin API has them.
@@ -14,7 +14,7 @@ FIELDS = {"resize_gravity": "resizeGravity", "include_all": "useResizeIncludeAll
 
 
 def document(
-    plan: "LocationPlan", samples: Sequence["Sample"] | None = None, *, spell: Callable[[Any], Any] | None = None
+    plan: "ChangePlan", samples: Sequence["Sample"] | None = None, *, spell: Callable[[Any], Any] | None = None
 ) -> dict[str, Any]:
     """Return a plan as JSON has it, with the names of the admin API.
 

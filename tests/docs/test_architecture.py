@@ -11,6 +11,7 @@ import pytest
 from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+CHANGING = (ROOT / "docs" / "changing-configuration.md").read_text("utf-8")
 MAX_STOPS, MAX_FILES = 12, 15
 PLACE = re.compile(r"`([\w/.-]+\.py)::([\w.]+)`")
 FOLDERS = "bench|docs|infra|packshot|pregen|resolvers|schema|scripts|serve|tests"
@@ -44,12 +45,14 @@ def definitions(path: str) -> frozenset[str]:
     return frozenset(names(ast.parse((ROOT / path).read_text("utf-8")).body, ""))
 
 
-@pytest.mark.parametrize(("path", "name"), sorted(set(PLACE.findall(PAGE))))
+@pytest.mark.parametrize(("path", "name"), sorted(set(PLACE.findall(PAGE + CHANGING))))
 def test_every_named_function_exists(path: str, name: str) -> None:
     assert name in definitions(path)
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "SECURITY.md"])
+@pytest.mark.parametrize(
+    "page", ["docs/architecture.md", "docs/changing-configuration.md", "CONTRIBUTING.md", "SECURITY.md"]
+)
 def test_every_named_file_and_folder_exists(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     assert [path for path in PATH.findall(text) if not (ROOT / path).exists()] == []

@@ -24,7 +24,7 @@ from packshot.render.processes.pool import Lane
 from packshot.storage.base import Metadata
 from packshot.storage.sidecar import sidecar_path
 from resolvers import locations, maintenance, packs
-from resolvers.changing.changes import Consent
+from resolvers.changing.decision import Consent
 from resolvers.jobs import list_failures
 from tests.support.pictures import dim_black, jpeg, photo, tiff
 from tests.support.playground import TENANT, Playground

@@ -40,7 +40,7 @@ from pregen.services.eraser import Eraser
 from pregen.services.url_importer import UrlImporter
 from resolvers import locations, originals, packs, uploads
 from resolvers.caller import Caller
-from resolvers.changing.changes import Activation, Consent
+from resolvers.changing.decision import Activation, Consent
 from resolvers.originals import Source
 from tests.support.pictures import jpeg, photo
 

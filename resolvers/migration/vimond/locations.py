@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from packshot.catalog.configuration import locations as location_rows
-from packshot.errors import ForceRequired, PackshotError
+from packshot.errors import PackshotError
 from packshot.model import Location
 from packshot.variants.change import Change
+from packshot.variants.change_plan import ForceRequired
 from resolvers import locations
 from resolvers.caller import Caller
-from resolvers.changing import changes
-from resolvers.changing.changes import Activation, Consent
+from resolvers.changing.changes import plan_if_needed
+from resolvers.changing.configuration import read_configuration
+from resolvers.changing.decision import Activation, Consent
 from resolvers.migration.report import NEWER_HERE, Report
 from resolvers.migration.vimond.documents import OldLocation, in_order, map_names, read_location
 from resolvers.migration.vimond.service import VimondService
@@ -155,7 +157,8 @@ def _foresee_location(
         now = datetime.now(UTC)
         return Location(name=name, version=0, revision=0, added_at=now, updated_at=now, **fields)
     with caller.site.catalog.read(caller.tenant) as tx:
-        plan = changes.foresee(caller, tx, Change(locations={**created, name: fields}), name)
+        change = Change(locations={**created, name: fields})
+        plan = plan_if_needed(caller.site, tx, read_configuration(tx), change, name)
     if plan is not None and plan.requires_force and not options.force:
         raise ForceRequired("This change alters variants that packs show.", expected="--force", plan=plan)
     return replace(existing, **fields)

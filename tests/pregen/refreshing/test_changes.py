@@ -10,14 +10,15 @@ from packshot.catalog.tables.artwork import variants as variant_table
 from packshot.catalog.variants.ledger import VariantState
 from packshot.catalog.work.jobs import Job, JobState
 from packshot.catalog.work.orders import Priority
-from packshot.errors import BadState, Cycle, ForceRequired, NotFound, PlanStale
+from packshot.errors import BadState, Cycle, NotFound, PlanStale
 from packshot.geometry import Crop
 from packshot.model import Location, Rendition
+from packshot.variants.change_plan import ForceRequired
 from pregen.refreshing import activate
 from pregen.refreshing.refresh import refresh_packs
 from resolvers import jobs, locations, packs, tenants
 from resolvers.changing import plans
-from resolvers.changing.changes import Consent
+from resolvers.changing.decision import Consent
 from resolvers.jobs import RegenerateMode
 from tests.support.pictures import photo
 from tests.support.playground import AT_ONCE, TENANT, Playground

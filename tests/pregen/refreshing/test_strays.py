@@ -18,7 +18,7 @@ from packshot.variants.resolve import Target
 from pregen.refreshing import refresh
 from pregen.services import dispatcher
 from resolvers import jobs, locations, packs
-from resolvers.changing.changes import Consent
+from resolvers.changing.decision import Consent
 from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
 

@@ -23,7 +23,7 @@ from packshot.variants.demand import CountedDemand, Demand, DemandedForm
 from packshot.variants.request import parse_request
 from pregen.queue.broker import make_broker
 from resolvers import jobs, locations
-from resolvers.changing.changes import Consent
+from resolvers.changing.decision import Consent
 from resolvers.jobs import RegenerateMode
 from serve.app import create_app
 from serve.image import demand

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from packshot.catalog.configuration.tenants import ensure_tenant, get_tenant
+from packshot.catalog.configuration.tenants import ensure_tenant
 from packshot.catalog.packs import packs as rows
 from packshot.catalog.tables.artwork import packs as packs_table
 from packshot.catalog.variants.ledger import VariantState
@@ -16,12 +16,14 @@ from packshot.errors import PlanStale
 from packshot.geometry import Crop, Gravity
 from packshot.model import Focus, Format, FormatPolicy, IncludeAll, Location, Rendition, Snapshot
 from packshot.variants.change import Change, under
+from packshot.variants.change_plan import ChangePlan
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import Target, planned, resolve, shown_at
 from resolvers import packs
 from resolvers.changing import plans
-from resolvers.changing.plan_ids import check_plan
-from resolvers.changing.plans import LocationPlan, plan_change, plan_location
+from resolvers.changing.configuration import read_configuration
+from resolvers.changing.plan_ids import basis_of, check_basis, read_plan_id
+from resolvers.changing.plans import plan_change, plan_location
 from resolvers.packs import PackLocationPatch
 from tests.support.pictures import animated, cutout, photo, png
 from tests.support.playground import TENANT, Playground
@@ -109,7 +111,7 @@ def bare(playground: Playground, snapshot: Snapshot, name: str) -> str | None:
     return str(resolve(snapshot, RequestForm(location=name), limit=playground.site.limit).key)
 
 
-def figures(plan: LocationPlan) -> tuple[int, int, int, int]:
+def figures(plan: ChangePlan) -> tuple[int, int, int, int]:
     return plan.packs, plan.render, plan.reuse, plan.upscaled
 
 
@@ -137,14 +139,15 @@ def test_a_plan_agrees_with_a_walk_over_every_pack(playground: Playground) -> No
     ):
         change = Change(tenant=values)
         with playground.site.catalog.read(TENANT) as tx:
-            plan = plan_change(playground.site, tx, change, name=TENANT, base_version=get_tenant(tx).version)
+            plan = plan_change(playground.site, tx, read_configuration(tx), change, None)
         assert plan.requires_force
         assert figures(plan) == walked(playground, pack_ids, change), values
 
 
 def checked(playground: Playground, plan_id: str, change: Change, *, tenant: str = TENANT, name: str = "thumb") -> None:
     with playground.site.catalog.read(tenant) as tx:
-        check_plan(playground.site, tx, plan_id, name, change)
+        seen = read_plan_id(playground.site, tx, plan_id)
+        check_basis(seen, basis_of(read_configuration(tx), change, name), name)
 
 
 def test_a_plan_holds_for_what_was_planned_and_as_long_as_nothing_else_changes(playground: Playground) -> None:
@@ -211,8 +214,8 @@ def test_of_more_shapes_than_are_counted_the_rest_is_told_from_a_sample(
         if number % 10:
             with playground.site.catalog.write(TENANT) as tx:
                 rows.set_pack_location(tx, pack_id, "main", shown | (crop if number % 2 else {}))
-    monkeypatch.setattr(plans, "_MOST_PLACES", 64)
-    monkeypatch.setattr(plans, "_FEWEST_SHAPES", 64)
+    monkeypatch.setattr(plans, "_MAX_PACK_LOCATIONS", 64)
+    monkeypatch.setattr(plans, "_MIN_SHAPES", 64)
     plan = plan_location(playground.caller, "thumb", {"width": 30, "height": 30})
     assert plan.packs == pytest.approx(271, rel=0.1)
     assert plan.render == pytest.approx(271 * 3, rel=0.1)
