@@ -1,17 +1,19 @@
-"""The values Packshot is about, as frozen data: no rows, no pixels, no rules."""
+"""The values that Packshot is about, as frozen data: no rows, no pixels, no rules."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import Field, asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
+from typing import Any
 
 from packshot.errors import Invalid, PackshotError
 from packshot.geometry import Crop, Gravity
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-# How long an original that could not be decoded is refused without another try.
+# An original that could not be decoded is refused for this long without another attempt.
 FAILURE_SECONDS = 600.0
 
 PACK_ID = re.compile(r"[0-9a-f]{24}")
@@ -38,7 +40,7 @@ class Format(StrEnum):
     PNG = "png"
     GIF = "gif"
 
-    # Read for every variant of a page of packs, and `Enum.value` is slow in Python 3.11.
+    # Cached: a page of packs reads them for every variant, and `Enum.value` is slow in Python 3.11.
     @cached_property
     def media_type(self) -> str:
         return f"image/{self.value}"
@@ -53,7 +55,7 @@ class Format(StrEnum):
 
 
 class FormatPolicy(StrEnum):
-    """Which format a URL without `format` gives."""
+    """The format that a URL without `format` gives."""
 
     AUTO = "auto"
     ORIGINAL = "original"
@@ -64,7 +66,7 @@ class FormatPolicy(StrEnum):
 
 
 class OnDemand(StrEnum):
-    """Which variants besides the planned ones clients can have rendered."""
+    """The unplanned variants that clients can have rendered."""
 
     ANY = "any"
     STEPS = "steps"
@@ -73,7 +75,7 @@ class OnDemand(StrEnum):
 
 
 class IncludeAll(StrEnum):
-    """Whether a picture of another ratio is padded (TRUE) or cropped (FALSE)."""
+    """Whether an image of another ratio is padded (TRUE) or cropped (FALSE)."""
 
     UNSET = "unset"
     TRUE = "true"
@@ -90,7 +92,7 @@ class Focus:
 
 @dataclass(frozen=True, slots=True)
 class Rendition:
-    """A size rendered ahead of time; a missing axis follows the location's ratio."""
+    """A size that is rendered ahead of time. A missing axis follows the location's ratio."""
 
     width: int | None
     height: int | None
@@ -99,12 +101,12 @@ class Rendition:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Who owns packs and locations, and what applies where nothing else is said.
+    """The owner of packs and locations, with the defaults for them.
 
     Attributes:
-        keep_credits: an original's copyright and credit lines stay in its variants.
-        on_demand: which variants besides the planned ones clients can have rendered.
-        unplanned_bytes: most bytes of unplanned variants that are kept; None: as the installation says.
+        keep_credits: variants keep the copyright and credit fields of their original.
+        on_demand: the unplanned variants that clients can have rendered.
+        unplanned_bytes: maximum bytes of stored unplanned variants; None: the setting of the installation.
     """
 
     name: str
@@ -117,55 +119,152 @@ class Tenant:
     unplanned_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Location:
-    """A tenant-wide named slot with a default size and resize behaviour.
+class FieldEffect(StrEnum):
+    """What a change of a location's field alters."""
+
+    TEXT = "text"  # no image
+    VARIANTS = "variants"  # which variants are planned; every image stays as it is
+    IMAGES = "images"  # the images that packs show, so that the change needs force
+
+
+def _facts(
+    effect: FieldEffect,
+    *,
+    api_name: str | None = None,
+    option: str | None = None,
+    load: Callable[[Any], Any] | None = None,
+    dump: Callable[[Any], Any] | None = None,
+) -> dict[str, Any]:
+    """Return what `LocationField` says of a field beside its name and default."""
+    return {"effect": effect, "api_name": api_name, "option": option, "load": load, "dump": dump}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationFields:
+    """The fields of a location that clients set, with their defaults.
+
+    A location, its versions and its pending version have these fields, and a change of a location has some of them by
+    name. `LOCATION_FIELDS` says what the rest of the program must know of each.
 
     Attributes:
-        renditions: sizes rendered ahead of time besides the default size;
-            None: the location's own size at 1x and 2x.
-        formats: formats rendered ahead of time; None: AVIF, WebP, and JPEG
-            (PNG where there is alpha).
-        revision: counts planned re-renderings; part of every fingerprint.
+        width, height: default size in pixels; None: the axis follows the image's ratio.
+        fallback: the name of the location whose image is shown where a pack has none.
+        resize_gravity, include_all: None and UNSET: the tenant's.
+        renditions: sizes to render ahead of time; None: the location's own size at 1x and 2x.
+        formats: formats to render ahead of time; None: AVIF, WebP, and JPEG (PNG for an image with transparency).
+    """
+
+    label: str | None = field(default=None, metadata=_facts(FieldEffect.TEXT))
+    width: int | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
+    height: int | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
+    fallback: str | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
+    resize_gravity: Gravity | None = field(
+        default=None, metadata=_facts(FieldEffect.IMAGES, option="gravity", load=Gravity)
+    )
+    include_all: IncludeAll = field(
+        default=IncludeAll.UNSET,
+        metadata=_facts(FieldEffect.IMAGES, api_name="useResizeIncludeAll", load=IncludeAll),
+    )
+    allow_upscale: bool = field(default=False, metadata=_facts(FieldEffect.IMAGES))
+    renditions: tuple[Rendition, ...] | None = field(
+        default=None,
+        metadata=_facts(
+            FieldEffect.VARIANTS,
+            load=lambda kept: tuple(Rendition(**item) for item in kept),
+            dump=lambda renditions: [asdict(item) for item in renditions],
+        ),
+    )
+    formats: tuple[Format, ...] | None = field(
+        default=None,
+        metadata=_facts(
+            FieldEffect.VARIANTS,
+            load=lambda kept: tuple(map(Format, kept)),
+            dump=lambda formats: [item.value for item in formats],
+        ),
+    )
+
+    def field_values(self) -> dict[str, Any]:
+        """Return the values of these fields, by name."""
+        return {name: getattr(self, name) for name in LOCATION_FIELDS}
+
+
+@dataclass(frozen=True, slots=True)
+class LocationField:
+    """The facts of one field of `LocationFields`.
+
+    Attributes:
+        name: its name in the core and in the database.
+        api_name: its name in GraphQL and REST.
+        option: its name on the command line.
+    """
+
+    name: str
+    default: Any
+    effect: FieldEffect
+    api_name: str
+    option: str
+    _load: Callable[[Any], Any] | None
+    _dump: Callable[[Any], Any] | None
+
+    def load(self, kept: Any) -> Any:
+        """Return the value of what the database or a JSON document keeps."""
+        return kept if kept is None or self._load is None else self._load(kept)
+
+    def dump(self, value: Any) -> Any:
+        """Return a value as the database and JSON documents keep it."""
+        return value if value is None or self._dump is None else self._dump(value)
+
+
+def _location_field(definition: Field[Any]) -> LocationField:
+    name, facts = definition.name, definition.metadata
+    first, *others = name.split("_")
+    return LocationField(
+        name=name,
+        default=definition.default,
+        effect=facts["effect"],
+        api_name=facts["api_name"] or first + "".join(map(str.capitalize, others)),
+        option=facts["option"] or name.replace("_", "-"),
+        _load=facts["load"],
+        _dump=facts["dump"],
+    )
+
+
+LOCATION_FIELDS: Mapping[str, LocationField] = {
+    definition.name: _location_field(definition) for definition in dataclass_fields(LocationFields)
+}
+IMAGE_FIELDS = frozenset(name for name, field in LOCATION_FIELDS.items() if field.effect is FieldEffect.IMAGES)
+TEXT_FIELDS = frozenset(name for name, field in LOCATION_FIELDS.items() if field.effect is FieldEffect.TEXT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location(LocationFields):
+    """A tenant-wide named place with a size and a resize rule.
+
+    Attributes:
+        revision: counts the refreshes of all of its variants; part of every fingerprint.
+        updated_at: when the live version went live.
     """
 
     name: str
     version: int
-    label: str | None
-    width: int | None
-    height: int | None
-    fallback: str | None
-    resize_gravity: Gravity | None
-    include_all: IncludeAll
-    allow_upscale: bool
-    renditions: tuple[Rendition, ...] | None
-    formats: tuple[Format, ...] | None
     revision: int
     added_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class LocationVersion:
-    """What a location was, is, or is about to be.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationVersion(LocationFields):
+    """A former, live or pending version of a location.
 
     Attributes:
         active_from: when it went live; None: it is being prepared.
-        active_to: when another one took its place; None: it is live, or not yet.
-        changed_by: who asked for it; None: not known, or a change elsewhere did.
-        revert_renders_all: its variants were superseded by later ones, so a revert renders everything.
+        active_to: when another version replaced it; None: it is live or pending.
+        changed_by: the caller that changed the location; None: unknown, or a side effect of another change.
+        revert_renders_all: a revert to it renders everything, because all variants were refreshed or the tenant's
+            defaults changed.
     """
 
     version: int
-    label: str | None
-    width: int | None
-    height: int | None
-    fallback: str | None
-    resize_gravity: Gravity | None
-    include_all: IncludeAll
-    allow_upscale: bool
-    renditions: tuple[Rendition, ...] | None
-    formats: tuple[Format, ...] | None
     active_from: datetime | None
     active_to: datetime | None
     changed_by: str | None
@@ -174,18 +273,18 @@ class LocationVersion:
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """An uploaded picture, known by its content.
+    """An uploaded image file, identified by its SHA-256.
 
     Attributes:
-        width, height: pixels of the upright picture.
-        alpha: whether any pixel may be transparent.
-        format: what the bytes are; its own name, as the decoder gives it.
-        quality: 1 to 100, of a JPEG, estimated from its quantisation tables; None: not known.
-        decoding_seconds: CPU time of decoding all its frames once; None: not measured yet.
-        decode_revision: 0 if its pixels come out as in the first release; else the number of the decoder's change
-            that they depend on, which is part of every fingerprint. None: an earlier release has looked at it.
-        failure: why it could not be decoded when that was last tried; None: it could.
-        failed_at: when that was.
+        width, height: pixels of the upright image.
+        alpha: whether a pixel may be transparent.
+        format: the format's name as the decoder gives it.
+        quality: 1 to 100, estimated from the quantisation tables of a JPEG; None: unknown.
+        decoding_seconds: CPU time to decode all frames once; None: not measured yet.
+        decode_revision: the latest change of the decoder that its pixels depend on, part of every fingerprint; 0: they
+            are as in the first release; None: an earlier release has probed it.
+        failure: why the last attempt to decode it failed; None: it succeeded.
+        failed_at: when that attempt was.
     """
 
     sha256: str
@@ -209,22 +308,22 @@ class Original:
 
     @property
     def recent_failure(self) -> PackshotError | None:
-        """Why it could not be decoded a short time ago; None: it may be tried."""
+        """Why it could not be decoded a short time ago; None: it may be tried again."""
         if self.failed_at is None:
             return None
-        # In either direction, as the clocks of machines differ.
+        # In both directions, because the clocks of machines differ.
         is_recent = abs(datetime.now(UTC) - self.failed_at) < timedelta(seconds=FAILURE_SECONDS)
         return self.failure if is_recent else None
 
     @property
     def moves(self) -> bool:
-        """Whether variants can move as it does; of an animated AVIF or PNG the first frame is shown."""
+        """Whether its variants can be animated; of an animated AVIF or PNG only the first frame is drawn."""
         return self.frames > 1 and self.format in ("gif", "webp")
 
 
 @dataclass(frozen=True, slots=True)
 class PackLocation:
-    """One location of one pack: its own original if it has one, and its overrides."""
+    """One pack at one location: its original, if it has its own, with crop, focus and overrides."""
 
     pack_id: str
     location: str
@@ -240,7 +339,7 @@ class PackLocation:
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """The originals of one asset, and what holds for all of them."""
+    """The originals of one asset, and the settings that apply to all of them."""
 
     id: str
     version: int
@@ -256,11 +355,11 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that decides what a pack's URLs give, read in one statement.
+    """Everything that decides what the URLs of a pack give, read in one statement.
 
     Attributes:
         locations: every location of the tenant, by name.
-        slots: the pack's own pack locations, by name; most packs have few.
+        pack_locations: the locations at which the pack has settings, by name; most packs have few.
     """
 
     tenant: Tenant
@@ -269,5 +368,5 @@ class Snapshot:
     pack_locations: Mapping[str, PackLocation]
 
     def pack_location(self, location: str) -> PackLocation:
-        """Return the pack location, an empty one where nothing was ever set."""
+        """Return the pack location, or an empty one if nothing was ever set."""
         return self.pack_locations.get(location) or PackLocation(self.pack.id, location)

@@ -81,9 +81,13 @@ def pending_version(pending_change: PendingChange, location: Location) -> Locati
     """Return the version that the pending change will make of a location; None if it does not change the location."""
     if not is_pending(pending_change, location.name):
         return None
-    values = locations.fields_of(changed_locations({location.name: location}, pending_change.change)[location.name])
+    pending = changed_locations({location.name: location}, pending_change.change)[location.name]
     return LocationVersion(
-        **values, version=location.version + 1, active_from=None, active_to=None, changed_by=pending_change.created_by
+        **pending.field_values(),
+        version=location.version + 1,
+        active_from=None,
+        active_to=None,
+        changed_by=pending_change.created_by,
     )
 
 
@@ -136,7 +140,7 @@ def rollback_location(
     """
 
     def earlier_values(tx: Tx) -> Mapping[str, Any]:
-        return locations.fields_of(locations.get_version(tx, name, to_version))
+        return locations.get_version(tx, name, to_version).field_values()
 
     return _put(caller, name, earlier_values, consent, expected_version, cause="rollbackLocation")
 

@@ -12,10 +12,6 @@ from packshot.geometry import Size
 from packshot.model import Location, Snapshot
 from packshot.variants.resolve import Target, planned
 
-# What alters pictures that are there already; the rest only adds variants, or words.
-FORCED = frozenset({"width", "height", "fallback", "resize_gravity", "include_all", "allow_upscale"})
-LABEL_ONLY = frozenset({"label"})
-
 
 @dataclass(frozen=True, slots=True)
 class Change:

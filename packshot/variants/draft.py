@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from packshot.geometry import Box, Crop, Gravity, Mode, Request, Size, contain, cover_size, crop_box, fit
-from packshot.model import Focus, Format, FormatPolicy, Location, LocationVersion, Original, Rendition
+from packshot.model import Focus, Format, FormatPolicy, Location, LocationFields, Original, Rendition
 from packshot.variants.plan import DEFAULT_QUALITY, Drawing, Plan, canonical_gravity, drawing, encoding_of, needs_quick
 from packshot.variants.request import MAX_BLUR, MAX_DPR, FormatChoice, QualityChoice, RequestForm
 from packshot.variants.steps import Snapped, snap_blur, snap_colour, snap_quality, step_up
@@ -283,11 +283,11 @@ def _planned_forms(config: Location, original: Original) -> Iterator[tuple[Reque
             yield form, format
 
 
-def effective_renditions(held: Location | LocationVersion) -> tuple[Rendition, ...]:
+def effective_renditions(fields: LocationFields) -> tuple[Rendition, ...]:
     """Return the renditions of a location, including the default ones."""
-    renditions = OWN_SIZE if held.renditions is None else held.renditions
+    renditions = OWN_SIZE if fields.renditions is None else fields.renditions
     return tuple(
-        Rendition(held.width, held.height, one.dpr) if one.width is None and one.height is None else one
+        Rendition(fields.width, fields.height, one.dpr) if one.width is None and one.height is None else one
         for one in renditions
     )
 

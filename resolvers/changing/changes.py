@@ -8,8 +8,9 @@ from packshot.catalog.packs.activation import activate
 from packshot.catalog.work import job_control, job_items, jobs
 from packshot.catalog.work.jobs import Job, JobKind, JobState
 from packshot.catalog.work.orders import Priority
+from packshot.model import TEXT_FIELDS
 from packshot.site import Site
-from packshot.variants.change import LABEL_ONLY, Change, touched_locations
+from packshot.variants.change import Change, touched_locations
 from packshot.variants.change_plan import ChangePlan
 from pregen.refreshing.enqueue import count_variants
 from resolvers.caller import Caller
@@ -103,7 +104,7 @@ def _activate(
     caller: Caller, tx: Tx, change: Change, location: str | None, scope: Sequence[str] | None, cause: str
 ) -> Job | None:
     activate(tx, change, by=caller.subject, cause=cause)
-    if not change.tenant and all(fields.keys() <= LABEL_ONLY for fields in change.locations.values()):
+    if not change.tenant and all(fields.keys() <= TEXT_FIELDS for fields in change.locations.values()):
         return None
     # The new job also renders what is left of older jobs whose scope it covers.
     for older in jobs.running_changes(tx, location):

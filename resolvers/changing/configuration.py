@@ -9,10 +9,10 @@ from packshot.catalog.configuration.locations import get_locations
 from packshot.catalog.configuration.pending_changes import PendingChange, read_pending_change
 from packshot.catalog.configuration.tenants import get_tenant
 from packshot.catalog.database.transaction import Tx
-from packshot.model import IncludeAll, Location, Tenant
+from packshot.model import Location, Tenant
 from packshot.variants.change import Change, changed_locations, merged
 
-_NEW = Location("", 0, None, None, None, None, None, IncludeAll.UNSET, False, None, None, 0, datetime.min, datetime.min)
+_NEW = Location(name="", version=0, revision=0, added_at=datetime.min, updated_at=datetime.min)
 
 
 @dataclass(frozen=True, slots=True)

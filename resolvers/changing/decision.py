@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from packshot.catalog.configuration.pending_changes import PendingChange, already_pending
-from packshot.variants.change import FORCED, Change
+from packshot.model import IMAGE_FIELDS
+from packshot.variants.change import Change
 from packshot.variants.change_plan import ChangePlan, ForceRequired, PlanBasis
 from resolvers.changing.configuration import Configuration
 from resolvers.changing.plan_ids import basis_of, check_basis
@@ -66,7 +67,7 @@ def needs_plan(configuration: Configuration, change: Change, location: str | Non
     """Whether a change can alter images that exist, so that it is decided by its plan."""
     if location is not None and location not in configuration.locations:
         return False
-    return bool(change.tenant) or any(FORCED & fields.keys() for fields in change.locations.values())
+    return bool(change.tenant) or any(IMAGE_FIELDS & fields.keys() for fields in change.locations.values())
 
 
 def decide(

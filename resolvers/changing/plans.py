@@ -21,9 +21,9 @@ from packshot.catalog.packs.shapes import ShapeSurvey, is_shown_by_any_pack, rea
 from packshot.catalog.variants import ledger
 from packshot.catalog.variants.render_costs import RenderCosts, read_costs
 from packshot.geometry import Size
-from packshot.model import Location, Snapshot
+from packshot.model import IMAGE_FIELDS, TEXT_FIELDS, Location, Snapshot
 from packshot.site import Site
-from packshot.variants.change import FORCED, LABEL_ONLY, Change, chain, touched_locations, under
+from packshot.variants.change import Change, chain, touched_locations, under
 from packshot.variants.change_plan import ChangePlan, FieldChange
 from packshot.variants.effect import ChangeEffect, NewVariant, Planner, effect_on
 from resolvers.caller import Caller
@@ -34,8 +34,6 @@ LIFETIME = timedelta(hours=1)
 MAX_SAMPLES = 16
 # Planning one pack location takes about a millisecond.
 _MAX_PACK_LOCATIONS, _MIN_SHAPES = 512, 128
-# Fields that decide nothing about the image that a URL gives, so their change purges nothing.
-_NEVER_PURGED = frozenset({"label", "renditions", "formats"})
 # One when a change goes live, and one more for what was on its way to the CDN at that moment.
 _PURGES_PER_TAG = 2
 
@@ -105,11 +103,11 @@ def plan_change(site: Site, tx: Tx, configuration: Configuration, change: Change
 
 
 def _touches_images(change: Change) -> bool:
-    return bool(change.tenant or change.refreshed or change.refreshed_packs or _without_labels(change).locations)
+    return bool(change.tenant or change.refreshed or change.refreshed_packs or _without_texts(change).locations)
 
 
-def _without_labels(change: Change) -> Change:
-    locations = {name: fields for name, fields in change.locations.items() if fields.keys() - LABEL_ONLY}
+def _without_texts(change: Change) -> Change:
+    locations = {name: fields for name, fields in change.locations.items() if fields.keys() - TEXT_FIELDS}
     return replace(change, locations=locations)
 
 
@@ -123,7 +121,7 @@ def _forced_fields(tx: Tx, configuration: Configuration, change: Change) -> set[
     if change.tenant and is_shown_by_any_pack(tx, known.keys()):
         forced = {f"tenant.{field}" for field in change.tenant}
     for name, fields in change.locations.items():
-        found = fields.keys() & FORCED
+        found = fields.keys() & IMAGE_FIELDS
         if found and name in known and is_shown_by_any_pack(tx, tuple(chain(known, name))):
             forced |= {f"{name}.{field}" for field in found}
     return forced
@@ -145,14 +143,14 @@ def _count_tags(configuration: Configuration, change: Change) -> int:
     changed = {
         name
         for name, fields in change.locations.items()
-        if name in configuration.locations and fields.keys() - _NEVER_PURGED
+        if name in configuration.locations and fields.keys() & IMAGE_FIELDS
     }
     return len(changed | change.refreshed)
 
 
 def _with_costs(site: Site, tx: Tx, configuration: Configuration, plan: ChangePlan) -> ChangePlan:
     after = configuration.locations_after(plan.change)
-    touched = touched_locations({**after, **configuration.locations}, _without_labels(plan.change))
+    touched = touched_locations({**after, **configuration.locations}, _without_texts(plan.change))
     names = sorted(after) if touched is None else touched
     survey = read_survey(tx, max(_MIN_SHAPES, _MAX_PACK_LOCATIONS // max(1, len(names))))
     costs = read_costs(tx)

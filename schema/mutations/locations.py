@@ -1,9 +1,10 @@
-"""Mutations of what holds for a whole tenant: its defaults and its locations."""
+"""Mutations of tenant defaults and of locations."""
 
 from typing import Annotated
 
 import strawberry
 
+from packshot.model import LOCATION_FIELDS, FieldEffect
 from resolvers import locations, tenants
 from resolvers.caller import Caller, Scope
 from resolvers.changing.decision import Consent
@@ -25,8 +26,14 @@ from schema.types.locations import ImageLocation, LocationInput, RenditionInput,
 from schema.types.plans import LocationPlan
 from schema.types.tenants import Tenant, TenantInput
 
+IMAGE_FIELDS = ", ".join(field.api_name for field in LOCATION_FIELDS.values() if field.effect is FieldEffect.IMAGES)
 LocationName = Annotated[str, strawberry.argument(description="The location's name.")]
-Force = Annotated[bool, strawberry.argument(description="Alter pictures that packs show. Without it the plan is told.")]
+Force = Annotated[
+    bool,
+    strawberry.argument(
+        description="Make the change although it alters images that packs show. Without it, the error has the plan."
+    ),
+]
 When = Annotated[Activation, strawberry.argument(description="When altered pictures go live.")]
 
 
@@ -53,9 +60,10 @@ class LocationMutation:
         return await payload(info, TenantPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Create or change a location. What alters pictures that packs show – width, height, fallback, "
-        "resizeGravity, useResizeIncludeAll, allowUpscale – needs force and is prepared beside what is live; the rest "
-        "goes live at once. While a change is prepared, what is absent stays as it is to become.",
+        description="Create or change a location. "
+        f"A change of {IMAGE_FIELDS} alters images that packs show: it needs force, and is prepared "
+        "beside the live configuration. A change of other fields goes live at once. Absent fields keep their value, or "
+        "the pending one.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def put_location(

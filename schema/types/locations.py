@@ -1,4 +1,4 @@
-"""Locations: the tenant-wide named slots."""
+"""GraphQL types of locations: named places with a size and a resize rule."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,21 +36,21 @@ class Rendition:
 
 
 @strawberry.type(
-    description="What clients ask for at a location by its stable URLs and is not rendered ahead of time."
-    " Where `parameters` is empty, `addRendition` with these numbers changes that."
+    description="An unplanned variant that clients request at a location by stable URLs. If `parameters` is empty, "
+    "`addRendition` with these numbers makes it a planned one."
 )
 class Demand:
     width: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the ratio.")
     height: int | None = strawberry.field(description="Pixels at a dpr of 1; null: it follows the ratio.")
     dpr: float = strawberry.field(description="Device pixel ratio; multiplies both sides.")
     parameters: str = strawberry.field(
-        description="What the URLs say that no rendition of this size does, as a query string in normal form."
+        description="What the URLs ask for beyond a rendition of this size, as a query string in normal form."
     )
-    format: ImageFormat = strawberry.field(description="What was drawn.")
+    format: ImageFormat = strawberry.field(description="The format of the variants.")
     requests: Long = strawberry.field(
-        description="How often that had to be rendered; what is stored already is not counted."
+        description="Number of requests that had to be rendered; requests for stored variants are not counted."
     )
-    last_requested_at: datetime = strawberry.field(description="When that was last.")
+    last_requested_at: datetime = strawberry.field(description="Time of the last such request.")
 
     @classmethod
     def of(cls, demand: variants.Demand) -> "Demand":
@@ -65,47 +65,55 @@ class Demand:
         )
 
 
-def _renditions(held: model.Location | model.LocationVersion) -> list[Rendition]:
-    return [Rendition(width=item.width, height=item.height, dpr=item.dpr) for item in effective_renditions(held)]
+def _shared_fields(location: model.LocationFields) -> dict[str, Any]:
+    """Return the fields that `ImageLocation` and `LocationVersion` share, with defaults for renditions and formats."""
+    renditions = effective_renditions(location)
+    return {
+        "label": location.label,
+        "width": location.width,
+        "height": location.height,
+        "resize_gravity": graphql_gravity(location.resize_gravity),
+        "use_resize_include_all": IncludeAll[location.include_all.name],
+        "allow_upscale": location.allow_upscale,
+        "renditions": [Rendition(width=item.width, height=item.height, dpr=item.dpr) for item in renditions],
+        "formats": [ImageFormat[item.name] for item in location.formats or DEFAULT_FORMATS],
+    }
 
 
-def _formats(held: model.Location | model.LocationVersion) -> list[ImageFormat]:
-    return [ImageFormat[item.name] for item in held.formats or DEFAULT_FORMATS]
-
-
-@strawberry.type(description="What a location was, is, or is about to be; see `ImageLocation` for the fields.")
+@strawberry.type(
+    description="A former, live or pending version of a location; `ImageLocation` describes the fields in full."
+)
 class LocationVersion:
-    version: int = strawberry.field(description="Which version; of one that is prepared, the one it will be.")
-    label: str | None = strawberry.field(description="What people call it.")
+    version: int = strawberry.field(description="Number of the version; of a pending version, the number it will have.")
+    label: str | None = strawberry.field(description="Name for people.")
     width: int | None = strawberry.field(description="Default width in pixels.")
     height: int | None = strawberry.field(description="Default height in pixels.")
-    fallback: str | None = strawberry.field(description="The name of the location whose picture is shown instead.")
-    resize_gravity: Gravity | None = strawberry.field(description="Where a crop is anchored.")
-    use_resize_include_all: IncludeAll = strawberry.field(description="Whether the whole picture is shown.")
-    allow_upscale: bool = strawberry.field(description="Whether a picture may be enlarged.")
-    renditions: list[Rendition] = strawberry.field(description="What is rendered ahead of time.")
-    formats: list[ImageFormat] = strawberry.field(description="In which formats that is.")
-    active_from: datetime | None = strawberry.field(description="When it went live; null: it is being prepared.")
-    active_to: datetime | None = strawberry.field(description="When another version took its place; null: it is live.")
-    changed_by: str | None = strawberry.field(description="Who asked for it.")
+    fallback: str | None = strawberry.field(
+        description="Name of the location whose image is shown where a pack has none."
+    )
+    resize_gravity: Gravity | None = strawberry.field(description="Where the kept part of a crop lies.")
+    use_resize_include_all: IncludeAll = strawberry.field(description="Whether the whole image is shown.")
+    allow_upscale: bool = strawberry.field(description="Whether an image may be enlarged.")
+    renditions: list[Rendition] = strawberry.field(description="Sizes that are rendered ahead of time.")
+    formats: list[ImageFormat] = strawberry.field(description="Formats that are rendered ahead of time.")
+    active_from: datetime | None = strawberry.field(
+        description="When the version went live; null: it is being prepared."
+    )
+    active_to: datetime | None = strawberry.field(
+        description="When another version replaced it; null: it is live or pending."
+    )
+    changed_by: str | None = strawberry.field(description="The caller that made the change.")
     free_until: datetime | None = strawberry.field(
-        description="Until then going back to it renders only packs that were edited or made since; "
-        "null: it was not replaced yet, or everything was rendered again since."
+        description="Until this time a rollback to this version renders only packs that were edited or created since. "
+        "Null: the version was not replaced, or all images were rendered again since."
     )
 
     @classmethod
     def of(cls, version: model.LocationVersion, grace: timedelta) -> "LocationVersion":
         return cls(
+            **_shared_fields(version),
             version=version.version,
-            label=version.label,
-            width=version.width,
-            height=version.height,
             fallback=version.fallback,
-            resize_gravity=graphql_gravity(version.resize_gravity),
-            use_resize_include_all=IncludeAll[version.include_all.name],
-            allow_upscale=version.allow_upscale,
-            renditions=_renditions(version),
-            formats=_formats(version),
             active_from=version.active_from,
             active_to=version.active_to,
             changed_by=version.changed_by,
@@ -113,57 +121,61 @@ class LocationVersion:
         )
 
 
-@strawberry.type(description="A tenant-wide named slot with a default size and resize behaviour.")
+@strawberry.type(description="A tenant-wide named place with a size and a resize rule.")
 class ImageLocation(Node):
-    version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
-    name: str = strawberry.field(description="What URLs call it: lower-case letters, digits and hyphens.")
-    label: str | None = strawberry.field(description="What people call it.")
-    width: int | None = strawberry.field(description="Default width in pixels; null: it follows the picture's ratio.")
-    height: int | None = strawberry.field(description="Default height in pixels; null: it follows the picture's ratio.")
-    resize_gravity: Gravity | None = strawberry.field(description="Where a crop is anchored; null: the tenant decides.")
-    use_resize_include_all: IncludeAll = strawberry.field(
-        description="Whether the whole picture is shown; UNSET: the tenant decides."
+    version: int = strawberry.field(description="Number of the live version, for `expectedVersion`.")
+    name: str = strawberry.field(description="Name in URLs: lower-case letters, digits and hyphens.")
+    label: str | None = strawberry.field(description="Name for people.")
+    width: int | None = strawberry.field(description="Default width in pixels; null: it follows the image's ratio.")
+    height: int | None = strawberry.field(description="Default height in pixels; null: it follows the image's ratio.")
+    resize_gravity: Gravity | None = strawberry.field(
+        description="Where the kept part of a crop lies; null: the tenant's default."
     )
-    allow_upscale: bool = strawberry.field(description="Whether a picture may be enlarged beyond its own pixels.")
+    use_resize_include_all: IncludeAll = strawberry.field(
+        description="Whether the whole image is shown; UNSET: the tenant's default."
+    )
+    allow_upscale: bool = strawberry.field(description="Whether an image may be enlarged beyond its own pixels.")
     renditions: list[Rendition] = strawberry.field(
-        description="What is rendered ahead of time, besides the default size."
+        description="Sizes that are rendered ahead of time, besides the default size."
     )
     formats: list[ImageFormat] = strawberry.field(
-        description="In which formats that is; JPEG stands for PNG where a picture with transparency needs it."
+        description="Formats that are rendered ahead of time; JPEG stands for PNG if an image has transparency."
     )
-    added_at: datetime = strawberry.field(description="When it was created.")
-    updated_at: datetime = strawberry.field(description="When its present version went live.")
+    added_at: datetime = strawberry.field(description="When the location was created.")
+    updated_at: datetime = strawberry.field(description="When the live version went live.")
     fallback_name: strawberry.Private[str | None]
     core: strawberry.Private[model.Location]
 
-    @strawberry.field(description="The location whose picture is shown where a pack has none here.")
+    @strawberry.field(description="The location whose image is shown where a pack has none at this one.")
     async def fallback(self, info: Info) -> "ImageLocation | None":
         if self.fallback_name is None:
             return None
         found = await info.context.loaders.locations.load(self.fallback_name)
         return None if found is None else ImageLocation.of(found)
 
-    @strawberry.field(description="How many packs have an original of their own here.")
+    @strawberry.field(description="Number of packs that have an original of their own at this location.")
     async def pack_count(self, info: Info) -> int:
         return await info.context.loaders.pack_counts.load(self.name) or 0
 
     @strawberry.field(
-        description="What clients ask for here and is not rendered ahead of time, most requested first."
-        " `regenerate` renders the most popular of it too."
+        description="Unplanned variants that clients request at this location, most requested first. "
+        "`regenerate` also renders the most popular ones."
     )
     async def demand(self, info: Info, first: First = 10) -> list[Demand]:
         with refusing():
             check_first(first)
         found = await info.context.loaders.demand.load(self.name) or []
-        return [Demand.of(one) for one in found[:first]]
+        return [Demand.of(item) for item in found[:first]]
 
-    @strawberry.field(description="What it is about to be, while a change is being prepared.")
+    @strawberry.field(
+        description="The version that the pending change will make; null: no change of this location is pending."
+    )
     async def pending(self, info: Info) -> LocationVersion | None:
         pending_change = await info.context.loaders.pending_change.load("")
         version = None if pending_change is None else locations.pending_version(pending_change, self.core)
         return None if version is None else LocationVersion.of(version, info.context.caller.site.settings.grace)
 
-    @strawberry.field(description="The job that prepares that change.")
+    @strawberry.field(description="The job that prepares the pending change.")
     async def pending_job(self, info: Info) -> Annotated["Job", strawberry.lazy("schema.types.jobs")] | None:
         from schema.types.jobs import Job
 
@@ -173,7 +185,9 @@ class ImageLocation(Node):
         job = await info.context.loaders.jobs.load(pending_change.job_id)
         return None if job is None else Job.of(job)
 
-    @strawberry.field(description="What it is and was, the live version first; `rollbackLocation` goes back to one.")
+    @strawberry.field(
+        description="The versions of the location, the live one first; `rollbackLocation` reverts to one."
+    )
     async def history(
         self, info: Info, first: First = 10, after: After = strawberry.UNSET
     ) -> Connection[LocationVersion]:
@@ -183,19 +197,11 @@ class ImageLocation(Node):
 
     @classmethod
     def of(cls, location: model.Location) -> "ImageLocation":
-        """Return the GraphQL value; unset renditions and formats are shown as what they default to."""
         return cls(
+            **_shared_fields(location),
             id=location_id(location.name),
             version=location.version,
             name=location.name,
-            label=location.label,
-            width=location.width,
-            height=location.height,
-            resize_gravity=graphql_gravity(location.resize_gravity),
-            use_resize_include_all=IncludeAll[location.include_all.name],
-            allow_upscale=location.allow_upscale,
-            renditions=_renditions(location),
-            formats=_formats(location),
             added_at=location.added_at,
             updated_at=location.updated_at,
             fallback_name=location.fallback,
@@ -214,32 +220,35 @@ class RenditionInput:
 
 
 @strawberry.input(
-    description="A new location needs a width or a height. Absent leaves a value as it is, null clears it."
+    description="The fields to set. A new location needs a width or a height. An absent field stays unchanged, null "
+    "resets it to its default."
 )
 class LocationInput:
-    name: str = strawberry.field(description="Which location; one that is not there is created.")
-    label: strawberry.Maybe[str | None] = strawberry.field(description="What people call it.")
+    name: str = strawberry.field(description="Name of the location; a location that does not exist is created.")
+    label: strawberry.Maybe[str | None] = strawberry.field(description="Name for people.")
     width: strawberry.Maybe[int | None] = strawberry.field(description="Default width in pixels.")
     height: strawberry.Maybe[int | None] = strawberry.field(description="Default height in pixels.")
     fallback: strawberry.Maybe[str | None] = strawberry.field(
-        description="The location whose picture is shown where a pack has none here."
+        description="The location whose image is shown where a pack has none at this one."
     )
-    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(description="Where a crop is anchored.")
+    resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
+        description="Where the kept part of a crop lies."
+    )
     use_resize_include_all: strawberry.Maybe[IncludeAll | None] = strawberry.field(
-        description="Whether the whole picture is shown."
+        description="Whether the whole image is shown."
     )
     allow_upscale: strawberry.Maybe[bool | None] = strawberry.field(
-        description="Whether a picture may be enlarged beyond its own pixels."
+        description="Whether an image may be enlarged beyond its own pixels."
     )
     renditions: strawberry.Maybe[list[RenditionInput] | None] = strawberry.field(
-        description="What to render ahead of time; null: the default size at a dpr of 1 and 2."
+        description="Sizes to render ahead of time; null: the default size at a dpr of 1 and 2."
     )
     formats: strawberry.Maybe[list[ImageFormat] | None] = strawberry.field(
-        description="In which formats; null: AVIF, WEBP, and JPEG or PNG."
+        description="Formats to render ahead of time; null: AVIF, WEBP, and JPEG or PNG."
     )
 
     def changes(self) -> dict[str, Any]:
-        """Return what to change, by the core's names."""
+        """Return the fields that the client sent, by the core's names."""
         return sent(
             {
                 "label": self.label,

@@ -1,4 +1,4 @@
-"""Changes of a location: what one would cost, making it, and undoing it."""
+"""Plan, make and revert a change of a location."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Force = Annotated[bool, typer.Option("--force", help="Although it alters pictures that are shown.")]
+Force = Annotated[bool, typer.Option("--force", help="Make the change although it alters images that packs show.")]
 Immediate = Annotated[
-    bool, typer.Option("--immediate", help="Live at once, and rendered on demand; not: when all is rendered.")
+    bool,
+    typer.Option(
+        "--immediate", help="Activate at once and render on demand, instead of when all variants are rendered."
+    ),
 ]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow the job. Ctrl-C detaches.")]
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Follow the job until it ends. Ctrl-C stops following, not the job.")
+]
 Expected = Annotated[
-    int | None, typer.Option("--expected-version", help="Refuse if it has moved on from this version.")
+    int | None, typer.Option("--expected-version", help="Refuse the change if the location has another version.")
 ]
 
 
@@ -45,17 +50,19 @@ def plan_location(
     formats: options.Formats = None,
     renditions: options.Renditions = None,
     clear: options.Clear = None,
-    samples: Annotated[int, typer.Option(min=0, max=16, help="How many packs to draw before and after.")] = 4,
+    samples: Annotated[
+        int, typer.Option(min=0, max=16, help="Number of packs to draw before and after the change.")
+    ] = 4,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what a change would do and cost. Nothing is changed but that the samples are stored."""
+    """Show what a change would alter and cost. It changes nothing, and stores the samples that it draws."""
     from resolvers.changing import plans as planning
 
-    said = options.Said(
+    given = options.LocationOptions(
         label, width, height, fallback, no_fallback, gravity, include_all, allow_upscale, formats, renditions, clear
     )
-    changes = said.changes()
+    changes = given.changes()
     with calling(tenant) as caller:
         plan = planning.plan_location(caller, name, changes)
         drawn = plans.draw_samples(caller, plan, samples)
@@ -81,7 +88,8 @@ def put_location(
     clear: options.Clear = None,
     force: Force = False,
     plan: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only if it is what this plan said, and nothing moved on since.")
+        str | None,
+        typer.Option(metavar="ID", help="Refuse the change if this plan is for another change or no longer holds."),
     ] = None,
     immediate: Immediate = False,
     expected_version: Expected = None,
@@ -89,13 +97,16 @@ def put_location(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create or change a location. What alters pictures that are shown needs --force; its plan is printed without."""
+    """Create or change a location.
+
+    A change that alters images that packs show needs --force. Without it, the plan is printed, and the command exits 1.
+    """
     from resolvers import locations
 
-    said = options.Said(
+    given = options.LocationOptions(
         label, width, height, fallback, no_fallback, gravity, include_all, allow_upscale, formats, renditions, clear
     )
-    changes = said.changes()
+    changes = given.changes()
     with calling(tenant) as caller:
         _change(
             caller,
@@ -110,7 +121,7 @@ def put_location(
 @app.command(name="rollback")
 def rollback_location(
     name: options.Name,
-    to: Annotated[int, typer.Option(metavar="VERSION", help="A version that `location history` lists.")],
+    to: Annotated[int, typer.Option(metavar="VERSION", help="A version from `location history`.")],
     force: Force = False,
     immediate: Immediate = False,
     expected_version: Expected = None,
@@ -118,7 +129,7 @@ def rollback_location(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a location what it was. What is stored of that is not rendered again."""
+    """Revert a location to an earlier version. Stored variants of that version are reused."""
     from resolvers import locations
 
     with calling(tenant) as caller:
@@ -156,7 +167,7 @@ def _show_refused(error: "ForceRequired", *, as_json: bool) -> None:
         print_json({"code": error.code.value, "message": error.message, "plan": plan_documents.document(error.plan)})
     else:
         plans.print_plan(error.plan)
-    typer.echo(f"{error.message} To make it all the same: --force --plan {error.plan.id}", err=True)
+    typer.echo(f"{error.message} To make the change: --force --plan {error.plan.id}", err=True)
 
 
 def _show_changed(changed: "LocationChange", *, as_json: bool) -> None:

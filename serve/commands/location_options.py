@@ -1,4 +1,4 @@
-"""What `location plan` and `location put` can say of a location, and how it is read."""
+"""The options of `location plan` and `location put` that set a location's fields."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from packshot.geometry import Gravity
-from packshot.model import Format, IncludeAll, Rendition
+from packshot.model import LOCATION_FIELDS, Format, IncludeAll, Rendition
 from packshot.variants.decimals import MAX_CHARACTERS, parse_decimal
 from packshot.variants.request import fold_name
 
@@ -16,7 +16,7 @@ _RENDITION = re.compile(r"(?P<width>[0-9]{0,5})x(?P<height>[0-9]{0,5})(?:@(?P<dp
 
 
 def read_gravity(text: str) -> Gravity:
-    """Return a gravity in any case, with hyphens and underscores or without, as URLs and the admin API read it."""
+    """Return the gravity of a name. As in URLs and the admin API, case, hyphens and underscores do not matter."""
     try:
         return Gravity(fold_name(text))
     except ValueError:
@@ -24,7 +24,7 @@ def read_gravity(text: str) -> Gravity:
 
 
 class Clearable(StrEnum):
-    """What can be set back to what holds where nothing is said."""
+    """The options of fields that `--clear` resets to their defaults."""
 
     LABEL = "label"
     WIDTH = "width"
@@ -36,35 +36,39 @@ class Clearable(StrEnum):
 
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The location's name.")]
-Label = Annotated[str | None, typer.Option(help="What people call it.")]
-Width = Annotated[int | None, typer.Option(help="Its width in pixels.")]
-Height = Annotated[int | None, typer.Option(help="Its height in pixels.")]
-Fallback = Annotated[str | None, typer.Option(metavar="NAME", help="What is shown where a pack has nothing here.")]
-NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Nothing is shown there.")]
+Label = Annotated[str | None, typer.Option(help="Name for people.")]
+Width = Annotated[int | None, typer.Option(help="Default width in pixels.")]
+Height = Annotated[int | None, typer.Option(help="Default height in pixels.")]
+Fallback = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The location whose image is shown where a pack has none.")
+]
+NoFallback = Annotated[bool, typer.Option("--no-fallback", help="Show nothing where a pack has no image.")]
 GravityOption = Annotated[
     Gravity | None,
-    typer.Option("--gravity", parser=read_gravity, metavar="north|northeast|…", help="Where a crop is anchored."),
+    typer.Option(
+        "--gravity", parser=read_gravity, metavar="north|northeast|…", help="Where the kept part of a crop lies."
+    ),
 ]
 IncludeAllOption = Annotated[
-    IncludeAll | None, typer.Option("--include-all", help="Whether pictures are shown whole, with padding.")
+    IncludeAll | None, typer.Option("--include-all", help="Whether the whole image is shown, with padding.")
 ]
 AllowUpscale = Annotated[
-    bool | None, typer.Option("--allow-upscale/--no-allow-upscale", help="Whether pictures may be enlarged.")
+    bool | None, typer.Option("--allow-upscale/--no-allow-upscale", help="Whether an image may be enlarged.")
 ]
-Formats = Annotated[str | None, typer.Option(metavar="avif,webp,…", help="In which formats it is rendered ahead.")]
+Formats = Annotated[str | None, typer.Option(metavar="avif,webp,…", help="Formats that are rendered ahead of time.")]
 Renditions = Annotated[
     str | None,
-    typer.Option(metavar="640x360@2,320x,…", help="In which sizes, besides its own; @2 multiplies both sides."),
+    typer.Option(metavar="640x360@2,320x,…", help="Sizes that are rendered ahead of time; @2 doubles both sides."),
 ]
 Clear = Annotated[
     list[Clearable] | None,
-    typer.Option(metavar="FIELD", help="Set back to its default: " + ", ".join(Clearable) + "; once for each."),
+    typer.Option(metavar="FIELD", help="Reset a field to its default: " + ", ".join(Clearable) + ". May be repeated."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """The options of one command, as they were given."""
+class LocationOptions:
+    """The values of these options in one command; None: the option was not given."""
 
     label: str | None
     width: int | None
@@ -79,10 +83,10 @@ class Said:
     clear: list[Clearable] | None
 
     def changes(self) -> dict[str, Any]:
-        """Return the fields to set, by the core's names; None sets one back.
+        """Return the fields to set, by the core's names; None resets one to its default.
 
         Raises:
-            typer.BadParameter: options contradict each other, or one cannot be read.
+            typer.BadParameter: options contradict each other, or a value is malformed.
         """
         given: dict[str, Any] = {
             "label": self.label,
@@ -96,9 +100,7 @@ class Said:
             "renditions": None if self.renditions is None else read_renditions(self.renditions),
         }
         changes = {field: value for field, value in given.items() if value is not None}
-        cleared = {
-            "resize_gravity" if each is Clearable.GRAVITY else each.replace("-", "_") for each in self.clear or ()
-        }
+        cleared = {name for name, field in LOCATION_FIELDS.items() if field.option in (self.clear or ())}
         cleared |= {"fallback"} if self.no_fallback else set()
         if both := sorted(cleared & changes.keys()):
             raise typer.BadParameter(f"{', '.join(both)}: expected a value or none, got both")
@@ -106,7 +108,7 @@ class Said:
 
 
 def read_formats(text: str) -> tuple[Format, ...]:
-    """Return the formats in a list with commas between them."""
+    """Return the formats of a comma-separated list."""
     known = [format.value for format in Format]
     names = [name.strip().lower() for name in text.split(",")]
     if unknown := [name for name in names if name not in known]:
@@ -115,7 +117,7 @@ def read_formats(text: str) -> tuple[Format, ...]:
 
 
 def read_renditions(text: str) -> tuple[Rendition, ...]:
-    """Return the sizes in a list with commas between them: 640x360, 640x, x360, each perhaps with @2.
+    """Return the renditions of a comma-separated list: 640x360, 640x or x360, each with an optional dpr such as @2.
 
     >>> read_renditions("640x360@2, 320x")
     (Rendition(width=640, height=360, dpr=2.0), Rendition(width=320, height=None, dpr=1.0))
@@ -126,7 +128,7 @@ def read_renditions(text: str) -> tuple[Rendition, ...]:
 def _rendition(text: str) -> Rendition:
     found = _RENDITION.fullmatch(text)
     if found is None or text.startswith(("x@", "x,")) or text == "x":
-        raise typer.BadParameter(f"--renditions: expected 640x360, 640x or x360, each perhaps with @2, got {text!r}")
+        raise typer.BadParameter(f"--renditions: expected 640x360, 640x or x360, each optionally with @2, got {text!r}")
     width, height = found["width"], found["height"]
     dpr = parse_decimal(found["dpr"] or "1")
     if dpr is None:

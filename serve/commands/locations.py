@@ -1,4 +1,4 @@
-"""Locations: what they are, what they were, and changes that are planned, prepared and undone."""
+"""The commands that list and show locations and their versions."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,18 +7,15 @@ import typer
 
 from packshot.errors import NotFound
 from serve.commands import location_options as options
-from serve.commands import plans
-from serve.commands.plans import spell
+from serve.commands.plans import option_name, spell
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
-from serve.rest.plan_documents import FIELDS, plain
+from serve.rest.plan_documents import api_name, plain
 
 if TYPE_CHECKING:
     from packshot.model import Location, LocationVersion
     from resolvers.caller import Caller
 
-app = typer.Typer(
-    help="Locations: their sizes, what a change would cost, and changing them back.", no_args_is_help=True
-)
+app = typer.Typer(help="Show, plan, change and revert locations.", no_args_is_help=True)
 
 
 @app.command(name="list")
@@ -51,7 +48,7 @@ def list_locations(tenant: OfTenant = None, as_json: AsJson = False) -> None:
 
 @app.command(name="show")
 def show_location(name: options.Name, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Show one location, and what it is about to become."""
+    """Show a location and its pending change."""
     from resolvers import locations
 
     with calling(tenant) as caller:
@@ -61,21 +58,21 @@ def show_location(name: options.Name, tenant: OfTenant = None, as_json: AsJson =
     pending = pending_change.change.locations.get(name) if pending_change is not None else None
     job = f"job:{pending_change.job_id}" if pending_change is not None and pending else None
     if as_json:
-        changes = {FIELDS.get(field, field): plain(value) for field, value in (pending or {}).items()}
+        changes = {api_name(field): plain(value) for field, value in (pending or {}).items()}
         print_json(document(location) | {"packCount": packs, "pending": changes or None, "pendingJob": job})
         return
     typer.echo(f"{name}, version {location.version}, since {location.updated_at:%Y-%m-%d %H:%M} UTC")
-    for field in ("label", "width", "height", "fallback", *plans.OPTIONS, "formats", "renditions"):
-        typer.echo(f"  {plans.OPTIONS.get(field, field):<14} {spell(getattr(location, field))}")
-    typer.echo(f"  {'originals':<14} {packs} packs have one of their own here")
+    for field, value in location.field_values().items():
+        typer.echo(f"  {option_name(field):<14} {spell(value)}")
+    typer.echo(f"  {'originals':<14} {packs} packs have an original at this location")
     for field, value in (pending or {}).items():
-        typer.echo(f"  prepared by {job}: {plans.OPTIONS.get(field, field)} -> {spell(value)}")
+        typer.echo(f"  pending, {job}: {option_name(field)} -> {spell(value)}")
 
 
 @app.command(name="history")
 def show_history(
     name: options.Name,
-    first: Annotated[int, typer.Option(min=1, max=100, help="How many, from the newest.")] = 20,
+    first: Annotated[int, typer.Option(min=1, max=100, help="Maximum number of versions.")] = 20,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
@@ -115,7 +112,7 @@ def _get(caller: "Caller", name: str) -> "Location":
     location = locations.get_location(caller, name)
     if location is None:
         raise NotFound(
-            f"There is no location {name!r}.", field=("name",), expected="a location of this tenant", got=name
+            f"The location {name!r} does not exist.", field=("name",), expected="a location of this tenant", got=name
         )
     return location
 
@@ -129,8 +126,7 @@ def _moment(value: Any) -> str:
 
 
 def _fields(location: "Location | LocationVersion") -> dict[str, Any]:
-    names = ("label", "width", "height", "fallback", *FIELDS, "renditions", "formats")
-    return {FIELDS.get(name, name): plain(getattr(location, name)) for name in names}
+    return {api_name(name): plain(value) for name, value in location.field_values().items()}
 
 
 def document(location: "Location") -> dict[str, Any]:
@@ -145,5 +141,5 @@ def _version_document(version: "LocationVersion", grace: timedelta) -> dict[str,
 
 
 def _free_until(version: "LocationVersion", grace: timedelta) -> datetime | None:
-    """Return until when going back to it renders nothing; None: it is live, or all was rendered anew since."""
+    """Return until when a revert to a version renders nothing; None: it is live, or a revert renders everything."""
     return None if version.active_to is None or version.revert_renders_all else version.active_to + grace

@@ -1,4 +1,4 @@
-"""Plans of a change of a location, as a person reads them."""
+"""Print the plan of a change of a location."""
 
 import sys
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from packshot.model import Rendition
+from packshot.model import LOCATION_FIELDS, Rendition
 from serve.commands.shell import store_answering
 
 if TYPE_CHECKING:
@@ -14,12 +14,9 @@ if TYPE_CHECKING:
     from resolvers.caller import Caller
     from resolvers.changing.samples import Sample
 
-# As options, by the core's names.
-OPTIONS = {"resize_gravity": "gravity", "include_all": "include-all", "allow_upscale": "allow-upscale"}
-
 
 def draw_samples(caller: "Caller", plan: "ChangePlan", wanted: int) -> list["Sample"]:
-    """Draw what some packs would show before and after, and store it; ends where the store is away."""
+    """Draw and store the images of some packs before and after the change. An outage of the store ends the command."""
     if not wanted or not plan.packs:
         return []
     from rich.console import Console
@@ -31,11 +28,11 @@ def draw_samples(caller: "Caller", plan: "ChangePlan", wanted: int) -> list["Sam
 
 
 def print_plan(plan: "ChangePlan", samples: Sequence["Sample"] = ()) -> None:
-    """Print what a change would do and cost."""
+    """Print what a change alters and costs."""
     version = "new" if plan.base_version is None else f"version {plan.base_version}"
     typer.echo(f"Plan for {plan.name} ({version}){', which needs --force' if plan.requires_force else ''}")
     for change in plan.changes:
-        name = OPTIONS.get(change.field, change.field)
+        name = option_name(change.field)
         forced = "  (needs --force)" if change.requires_force else ""
         typer.echo(f"  {name:<14} {spell(change.before)} -> {spell(change.after)}{forced}")
     if not plan.changes:
@@ -43,8 +40,8 @@ def print_plan(plan: "ChangePlan", samples: Sequence["Sample"] = ()) -> None:
     costs = {
         "packs": f"{plan.packs:,}",
         "to render": f"{plan.render:,} variants, about {_size(plan.bytes)}",
-        "to reuse": f"{plan.reuse:,} variants that are there already",
-        "upscaled": f"{plan.upscaled:,} pictures, beyond their own pixels",
+        "to reuse": f"{plan.reuse:,} stored variants",
+        "upscaled": f"{plan.upscaled:,} images beyond their own pixels",
         "takes": f"about {_span(plan.wall_seconds)}, {_span(plan.cpu_seconds)} of CPU",
         "purges": f"{plan.purge_requests} requests",
     }
@@ -53,12 +50,17 @@ def print_plan(plan: "ChangePlan", samples: Sequence["Sample"] = ()) -> None:
     for sample in samples:
         typer.echo(f"  pack {sample.pack_id}")
         typer.echo(f"    before {sample.before or 'nothing'}\n    after  {sample.after}")
-    typer.echo(f"  plan id        {plan.id}  (good until {plan.expires_at:%Y-%m-%d %H:%M} UTC)")
+    typer.echo(f"  plan id        {plan.id}  (valid until {plan.expires_at:%Y-%m-%d %H:%M} UTC)")
     sys.stdout.flush()
 
 
+def option_name(field: str) -> str:
+    """Return the name of the option that sets a field of a location or tenant."""
+    return LOCATION_FIELDS[field].option if field in LOCATION_FIELDS else field
+
+
 def spell(value: Any) -> str:
-    """Return a field's value as an option would say it."""
+    """Return a field's value in the spelling of its option."""
     if value is None:
         return "unset"
     if isinstance(value, tuple):

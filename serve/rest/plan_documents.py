@@ -1,25 +1,22 @@
-"""Plans of a change of a location as JSON has them."""
+"""The JSON document of a change plan."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from packshot.model import Rendition
+from packshot.model import LOCATION_FIELDS, Rendition
 
 if TYPE_CHECKING:  # Commands that need neither start faster without them.
     from packshot.variants.change_plan import ChangePlan
     from resolvers.changing.samples import Sample
 
-# By the core's names: as the admin API has them.
-FIELDS = {"resize_gravity": "resizeGravity", "include_all": "useResizeIncludeAll", "allow_upscale": "allowUpscale"}
-
 
 def document(
     plan: "ChangePlan", samples: Sequence["Sample"] | None = None, *, spell: Callable[[Any], Any] | None = None
 ) -> dict[str, Any]:
-    """Return a plan as JSON has it, with the names of the admin API.
+    """Return the JSON document of a plan, with the field names of the admin API.
 
     Args:
-        spell: how a field's value is spelled; `plain` if not given.
+        spell: converts the value of a field; `plain` by default.
     """
     spell = spell or plain
     found = {
@@ -29,7 +26,7 @@ def document(
         "requiresForce": plan.requires_force,
         "changes": [
             {
-                "field": FIELDS.get(change.field, change.field),
+                "field": api_name(change.field),
                 "before": spell(change.before),
                 "after": spell(change.after),
                 "requiresForce": change.requires_force,
@@ -52,8 +49,13 @@ def document(
     return found | {"samples": drawn}
 
 
+def api_name(field: str) -> str:
+    """Return the name that the admin API has for a field of a location or tenant."""
+    return LOCATION_FIELDS[field].api_name if field in LOCATION_FIELDS else field
+
+
 def plain(value: Any) -> Any:
-    """Return a field's value as JSON has it."""
+    """Return the JSON value of a field."""
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     if isinstance(value, Rendition):

@@ -30,10 +30,7 @@ def original(digit: str = "a", width: int = 4000, height: int = 3000, **values: 
 
 def location(name: str, **values: Any) -> Location:
     """A location that sets nothing but what is given."""
-    plain = Location(
-        name, 1, None, None, None, None, None, IncludeAll.UNSET, False, None, None, 0, added_at=NOW, updated_at=NOW
-    )
-    return replace(plain, **values)
+    return replace(Location(name=name, version=1, revision=0, added_at=NOW, updated_at=NOW), **values)
 
 
 def pack_location(name: str, **values: Any) -> PackLocation:

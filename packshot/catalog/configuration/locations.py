@@ -13,7 +13,7 @@ from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.tables.artwork import location_versions, locations, pack_locations, packs
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
-from packshot.model import IncludeAll, Location, LocationVersion, Rendition, check_name
+from packshot.model import IncludeAll, Location, LocationFields, LocationVersion, Rendition, check_name
 from packshot.variants.draft import effective_renditions
 
 MAX_RENDITIONS = 32
@@ -22,17 +22,6 @@ MAX_LABEL_CHARACTERS = 255
 MAX_FALLBACK_LOCATIONS = 8
 # Columns of a pack location that are null until somebody sets them.
 _GIVEN = ("original_sha256", "crop_left", "focus_x", "resize_gravity")
-_DEFAULTS: dict[str, Any] = {
-    "label": None,
-    "width": None,
-    "height": None,
-    "fallback": None,
-    "resize_gravity": None,
-    "include_all": IncludeAll.UNSET,
-    "allow_upscale": False,
-    "renditions": None,
-    "formats": None,
-}
 
 
 def select_locations() -> sa.Select[Any]:
@@ -101,10 +90,13 @@ def read_changes(
     check_name(name, "name")
     old = known.get(name)
     _check_version(name, old, expected_version)
-    before = _DEFAULTS if old is None else fields_of(old)
-    wanted = before | {field: _DEFAULTS[field] if value is None else value for field, value in changes.items()}
+    defaults = LocationFields().field_values()
+    before = defaults if old is None else old.field_values()
+    wanted = before | {field: defaults[field] if value is None else value for field, value in changes.items()}
     _check(name, wanted, known, limit, own, is_new=old is None)
-    return wanted if old is None else {field: wanted[field] for field in _DEFAULTS if wanted[field] != before[field]}
+    if old is None:
+        return wanted
+    return {field: value for field, value in wanted.items() if value != before[field]}
 
 
 def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | None = None) -> None:
@@ -124,7 +116,7 @@ def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | N
 
 def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str | None = None) -> None:
     """Make a new version of a location live, of which these fields differ; the caller holds the configuration."""
-    _write_version(tx, old, fields_of(old) | dict(fields), by=by)
+    _write_version(tx, old, old.field_values() | dict(fields), by=by)
 
 
 def refresh_locations(tx: Tx, names: Collection[str]) -> None:
@@ -209,7 +201,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
             f"The location {name!r} is in use. {'; '.join(touched)}.", field=("force",), expected="true", got="false"
         )
     for dependent in dependents:
-        _write_version(tx, known[dependent], fields_of(known[dependent]) | {"fallback": None}, by=None)
+        _write_version(tx, known[dependent], known[dependent].field_values() | {"fallback": None}, by=None)
     tx.connection.execute(sa.delete(pack_locations).where(*conditions))
     tx.connection.execute(sa.update(packs).where(*mains).values(main_location=None))
     tx.connection.execute(sa.delete(locations).where(locations.c.tenant_id == tx.tenant, locations.c.name == name))
@@ -238,11 +230,6 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
             current_version=current,
             current_id=f"location:{name}",
         )
-
-
-def fields_of(location: Location | LocationVersion) -> dict[str, Any]:
-    """Return what a location is, by field."""
-    return {field: getattr(location, field) for field in _DEFAULTS}
 
 
 def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str | None) -> None:

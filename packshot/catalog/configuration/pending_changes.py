@@ -18,7 +18,7 @@ from packshot.catalog.tables.artwork import tenants
 from packshot.catalog.tables.work import pending_changes
 from packshot.errors import BadState
 from packshot.geometry import Gravity
-from packshot.model import FormatPolicy, IncludeAll
+from packshot.model import FormatPolicy
 from packshot.variants.change import Change, merged
 
 
@@ -142,24 +142,15 @@ def _dump(change: Change) -> dict[str, Any]:
 
 def _load(kept: Mapping[str, Any]) -> Change:
     return Change(
-        tenant=_fields(kept["tenant"], _OF_TENANT),
-        locations={name: _fields(fields, _OF_LOCATION) for name, fields in kept["locations"].items()},
+        tenant={name: _load_tenant_field(name, value) for name, value in kept["tenant"].items()},
+        locations={name: rows.load_fields(fields) for name, fields in kept["locations"].items()},
         refreshed=frozenset(kept["refreshed"]),
         refreshed_packs=frozenset(kept["refreshed_packs"]),
     )
 
 
-def _fields(kept: Mapping[str, Any], converters: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
-    return {
-        name: converters[name](value) if value is not None and name in converters else value
-        for name, value in kept.items()
-    }
+def _load_tenant_field(name: str, value: Any) -> Any:
+    return _TENANT_LOADERS[name](value) if name in _TENANT_LOADERS else value
 
 
-_OF_TENANT: dict[str, Callable[[Any], Any]] = {"resize_gravity": Gravity, "format_policy": FormatPolicy}
-_OF_LOCATION: dict[str, Callable[[Any], Any]] = {
-    "resize_gravity": Gravity,
-    "include_all": IncludeAll,
-    "renditions": rows.to_renditions,
-    "formats": rows.to_formats,
-}
+_TENANT_LOADERS: Mapping[str, Callable[[Any], Any]] = {"resize_gravity": Gravity, "format_policy": FormatPolicy}

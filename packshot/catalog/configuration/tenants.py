@@ -10,7 +10,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import location_versions, locations, packs, sequences, tenants
 from packshot.errors import Invalid, NotFound, VersionConflict
 from packshot.geometry import Gravity
-from packshot.model import FormatPolicy, IncludeAll, Tenant, check_name
+from packshot.model import FormatPolicy, LocationFields, Tenant, check_name
 
 
 def get_tenant(tx: Tx) -> Tenant:
@@ -61,9 +61,8 @@ def ensure_tenant(tx: Tx, *, drawn: int = 0) -> bool:
             tenant_id=tx.tenant,
             name="main",
             version=1,
-            include_all=IncludeAll.UNSET.value,
-            allow_upscale=False,
             active_from=tx.now,
+            **rows.dump_fields(LocationFields().field_values()),
         )
     )
     return True

@@ -1,7 +1,6 @@
 """From rows to the values of `packshot.model`, and back."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
@@ -10,8 +9,8 @@ from packshot.catalog.tables.artwork import location_versions, locations, origin
 from packshot.errors import load_error
 from packshot.geometry import Crop, Gravity
 from packshot.model import (
+    LOCATION_FIELDS,
     Focus,
-    Format,
     FormatPolicy,
     IncludeAll,
     Location,
@@ -20,7 +19,6 @@ from packshot.model import (
     Original,
     Pack,
     PackLocation,
-    Rendition,
     Tenant,
 )
 
@@ -67,17 +65,9 @@ def to_tenant(row: Row) -> Tenant:
 
 def to_location(row: Row) -> Location:
     return Location(
+        **_location_fields(row, "v_"),
         name=row.l_name,
         version=row.l_version,
-        label=row.v_label,
-        width=row.v_width,
-        height=row.v_height,
-        fallback=row.v_fallback,
-        resize_gravity=gravity(row.v_resize_gravity),
-        include_all=IncludeAll(row.v_include_all),
-        allow_upscale=row.v_allow_upscale,
-        renditions=to_renditions(row.v_renditions),
-        formats=to_formats(row.v_formats),
         revision=row.l_revision,
         added_at=row.l_added_at,
         updated_at=row.v_active_from,
@@ -86,16 +76,8 @@ def to_location(row: Row) -> Location:
 
 def to_version(row: Row) -> LocationVersion:
     return LocationVersion(
+        **_location_fields(row, ""),
         version=row.version,
-        label=row.label,
-        width=row.width,
-        height=row.height,
-        fallback=row.fallback,
-        resize_gravity=gravity(row.resize_gravity),
-        include_all=IncludeAll(row.include_all),
-        allow_upscale=row.allow_upscale,
-        renditions=to_renditions(row.renditions),
-        formats=to_formats(row.formats),
         active_from=row.active_from,
         active_to=row.active_to,
         changed_by=row.changed_by,
@@ -103,22 +85,18 @@ def to_version(row: Row) -> LocationVersion:
     )
 
 
-def to_renditions(kept: list[dict[str, Any]] | None) -> tuple[Rendition, ...] | None:
-    return None if kept is None else tuple(Rendition(**item) for item in kept)
+def _location_fields(row: Row, prefix: str) -> dict[str, Any]:
+    return {name: field.load(getattr(row, prefix + name)) for name, field in LOCATION_FIELDS.items()}
 
 
-def to_formats(kept: list[str] | None) -> tuple[Format, ...] | None:
-    return None if kept is None else tuple(Format(item) for item in kept)
+def load_fields(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return some of a location's fields from a JSON document that `dump_fields` gave."""
+    return {name: LOCATION_FIELDS[name].load(value) for name, value in kept.items()}
 
 
 def dump_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a location's fields as its columns, and JSON, keep them."""
-    kept = dict(fields)
-    if kept.get("renditions") is not None:
-        kept["renditions"] = [asdict(item) for item in kept["renditions"]]
-    if kept.get("formats") is not None:
-        kept["formats"] = [item.value for item in kept["formats"]]
-    return kept
+    """Return some of a location's fields as its columns, and JSON documents, keep them."""
+    return {name: LOCATION_FIELDS[name].dump(value) for name, value in fields.items()}
 
 
 def to_pack(row: Row) -> Pack:

@@ -8,11 +8,8 @@ from packshot.catalog.configuration import locations, tenants
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.purging import purges
 from packshot.catalog.tables.artwork import pack_locations, packs
-from packshot.model import IncludeAll, Location
-from packshot.variants.change import FORCED, Change
-
-# What the answers of a location's URLs depend on: `picture.json` tells what is offered, too.
-FIELDS_THAT_CHANGE_PICTURES = FORCED | {"renditions", "formats"}
+from packshot.model import TEXT_FIELDS, IncludeAll, Location
+from packshot.variants.change import Change
 
 
 def activate(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
@@ -42,7 +39,10 @@ def activate(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
 
 def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
     altered = {
-        name for name, fields in change.locations.items() if fields.keys() & FIELDS_THAT_CHANGE_PICTURES
+        # `picture.json` lists planned variants, so every field but a text changes what URLs give.
+        name
+        for name, fields in change.locations.items()
+        if fields.keys() - TEXT_FIELDS
     } | change.refreshed
     if change.tenant or change.refreshed >= known.keys():
         purges.order_configuration_purge(tx, None, cause=cause)

@@ -9,7 +9,7 @@ import pytest
 from packshot.catalog.configuration.pending_changes import PendingChange
 from packshot.errors import BadState, PlanStale
 from packshot.geometry import Gravity
-from packshot.model import FormatPolicy, IncludeAll, Location, Rendition, Tenant
+from packshot.model import FormatPolicy, Location, Rendition, Tenant
 from packshot.variants.change import Change
 from packshot.variants.change_plan import ChangePlan, ForceRequired
 from resolvers.changing.configuration import Configuration
@@ -24,22 +24,7 @@ TENANT = Tenant("acme", 1, Gravity.CENTER, False, FormatPolicy.ORIGINAL)
 
 
 def location(name: str, width: int | None) -> Location:
-    return Location(
-        name=name,
-        version=1,
-        label=None,
-        width=width,
-        height=None,
-        fallback=None,
-        resize_gravity=None,
-        include_all=IncludeAll.UNSET,
-        allow_upscale=False,
-        renditions=None,
-        formats=None,
-        revision=0,
-        added_at=NOW,
-        updated_at=NOW,
-    )
+    return Location(name=name, width=width, version=1, revision=0, added_at=NOW, updated_at=NOW)
 
 
 def configuration(**pending: Any) -> Configuration:
@@ -49,7 +34,7 @@ def configuration(**pending: Any) -> Configuration:
 
 
 def pending_change(change: Change, location: str | None = "thumb") -> PendingChange:
-    return PendingChange("job1", location, change, accepted=False, created_by="editor", prepared_at=None)
+    return PendingChange("job1", location, change, accepts_failures=False, created_by="editor", prepared_at=None)
 
 
 def plan_of(known: Configuration, change: Change, location: str | None, requires_force: bool) -> ChangePlan:

@@ -69,8 +69,8 @@ def test_a_value_that_does_not_fit_is_refused_with_what_would(command: Command) 
     refused = command.run("location", "put", "thumb", "--width", "70000", code=1)
     assert refused.stderr == "That width is not possible. (expected 1 to 4096, got 70000)\n"
     assert "[a-z0-9]" in command.run("location", "put", "Thumb!", "--width", "9", code=1).stderr
-    assert "no location 'absent'" in command.run("location", "show", "absent", code=1).stderr
-    assert "no location 'absent'" in command.run("location", "history", "absent", code=1).stderr
+    assert "location 'absent' does not exist" in command.run("location", "show", "absent", code=1).stderr
+    assert "location 'absent' does not exist" in command.run("location", "history", "absent", code=1).stderr
     command.run("location", "rollback", "absent", "--to", "1", code=1)
     moved_on = command.run("location", "put", "main", "--width", "9", "--expected-version", "7", code=1)
     assert "moved on" in moved_on.stderr
@@ -101,7 +101,7 @@ def test_a_change_of_what_is_shown_is_refused_with_its_plan_and_done_by_force(
     before = set(playground.planned(pack_id))
     refused = command.run("location", "put", "thumb", *SIZES, code=1)
     assert "width          64 -> 40  (needs --force)" in refused.stdout
-    assert refused.stderr.startswith("This change alters pictures that are shown. To make it all the same: --force ")
+    assert refused.stderr.startswith("This change alters images that packs show. To make the change: --force ")
     document = command.json("location", "put", "thumb", *SIZES, code=1)
     assert (document["code"], document["plan"]["packs"]) == ("FORCE_REQUIRED", 1)
     assert set(playground.planned(pack_id)) == before
@@ -113,7 +113,7 @@ def test_a_change_of_what_is_shown_is_refused_with_its_plan_and_done_by_force(
     assert (begun["location"]["width"], begun["job"]["activatedAt"]) == (64, None)
     shown = command.json("location", "show", "thumb")
     assert (shown["pending"], shown["pendingJob"]) == ({"width": 40, "height": 20}, begun["job"]["id"])
-    assert f"prepared by {begun['job']['id']}: width -> 40" in command.run("location", "show", "thumb").stdout
+    assert f"pending, {begun['job']['id']}: width -> 40" in command.run("location", "show", "thumb").stdout
     playground.run_jobs()
     command.run("jobs", "watch", begun["job"]["id"])
     assert command.json("location", "show", "thumb")["width"] == 40
