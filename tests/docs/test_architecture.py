@@ -76,8 +76,9 @@ def test_a_flow_has_few_stops_and_files_and_each_stop_names_a_function(number: i
 
 def test_each_way_to_add_something_is_a_list_of_places() -> None:
     ways = sections("###", "… ")
-    domain = ["a location field", "an output format", "a resize mode", "a purger", "a store", "a job kind"]
-    assert list(ways) == [f"… {thing}" for thing in [*domain, "a setting", "a REST endpoint", "a command"]]
+    code = ["a location field", "an output format", "a resize mode", "a purger", "a store"]
+    work = ["a job kind", "a background service"]
+    assert list(ways) == [f"… {thing}" for thing in [*code, *work, "a setting", "a REST endpoint", "a command"]]
     assert all(len(STOP.findall(way)) >= 3 and PLACE.search(way) for way in ways.values())
 
 

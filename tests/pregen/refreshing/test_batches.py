@@ -33,7 +33,7 @@ def ordered(playground: Playground, count: int) -> list[str]:
     return pack_ids
 
 
-def there(playground: Playground, pack_ids: list[str]) -> list[bool]:
+def are_stored(playground: Playground, pack_ids: list[str]) -> list[bool]:
     return [all(playground.site.variants.head(key) for key in playground.planned(pack_id)) for pack_id in pack_ids]
 
 
@@ -62,10 +62,12 @@ def test_statements_do_not_grow_with_the_batch(playground: Playground, monkeypat
         pack_ids = ordered(playground, count)
         with counting(playground) as seen:
             refresh_packs(playground.site, TENANT, pack_ids)
-        assert there(playground, pack_ids) == [True] * count
+        assert are_stored(playground, pack_ids) == [True] * count
         # Access policies are read once a second in their own transaction. SQLite's BEGIN of a read transaction counts
         # as a statement.
-        numbers.append(len([one for one in seen if "access_keys" not in one and one != "BEGIN"]))
+        numbers.append(
+            len([statement for statement in seen if "access_keys" not in statement and statement != "BEGIN"])
+        )
     assert numbers[0] == numbers[1]
 
 
@@ -74,7 +76,7 @@ def test_a_damaged_picture_fails_by_itself(playground: Playground) -> None:
     playground.spoil(pack_ids[1])
     refresh_packs(playground.site, TENANT, pack_ids)
     playground.run_jobs()
-    assert there(playground, pack_ids) == [True, False, True]
+    assert are_stored(playground, pack_ids) == [True, False, True]
     job = jobs.list_jobs(playground.caller, first=1, after=None, only=JobFilter()).items[0]
     assert (job.state, job.failed) == (JobState.PARTIAL, 3)
     states = {entry.state for entry in playground.entries(pack_ids[1]).values()}
@@ -93,13 +95,13 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
             packs.set_crop(playground.caller, pack_ids[1], "main", Crop(0, 0, 0.5, 1))
             # The variants of an edit are rendered at once, beside the batch that holds the pack.
             refresh_packs(playground.site, TENANT, [pack_ids[1]])
-            assert there(playground, [pack_ids[1]]) == [True]
+            assert are_stored(playground, [pack_ids[1]]) == [True]
         return real(*args, **keywords)
 
     monkeypatch.setattr(playground.site.renderer, "render", render)
     refresh_packs(playground.site, TENANT, pack_ids)
     assert edited
-    assert there(playground, pack_ids) == [True] * 3
+    assert are_stored(playground, pack_ids) == [True] * 3
     playground.run_jobs()
     open_jobs = jobs.list_jobs(
         playground.caller, first=5, after=None, only=JobFilter([JobState.QUEUED, JobState.RUNNING])
@@ -124,7 +126,7 @@ def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
         assert sorted(claim.outages for claim in free) == [0, 0, 0, 1, 1, 1]
         orders.release(tx, free)
     refresh_packs(playground.site, TENANT, pack_ids)
-    assert there(playground, pack_ids) == [True] * 6
+    assert are_stored(playground, pack_ids) == [True] * 6
 
 
 def test_bulk_packs_are_rung_for_in_batches_of_one_tenant(

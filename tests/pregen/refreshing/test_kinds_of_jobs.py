@@ -45,11 +45,11 @@ def refused(act: Callable[[Caller, str], Job], playground: Playground, job: Job)
     """Try to stop a job, which must be refused and change nothing. Return the expected and the actual value of the
     refusal.
     """
-    with pytest.raises(BadState) as told:
+    with pytest.raises(BadState) as refusal:
         act(playground.caller, job.id)
     assert playground.job(job) == job
-    assert told.value.field == ("id",)
-    return told.value.expected, told.value.got
+    assert refusal.value.field == ("id",)
+    return refusal.value.expected, refusal.value.got
 
 
 @pytest.mark.parametrize("begin", [importing, erasing, purging, collecting, scrubbing])

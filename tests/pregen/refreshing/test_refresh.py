@@ -112,9 +112,9 @@ def _let_pass(playground: Playground, duration: timedelta) -> None:
     with playground.site.catalog.write(TENANT) as tx:
         for row in tx.connection.execute(sa.select(order_table)).all():
             until = row.lease_until and row.lease_until - duration
-            here = order_table.c.pack_id == row.pack_id
+            is_row = order_table.c.pack_id == row.pack_id
             values = {"due_at": row.due_at - duration, "lease_until": until}
-            tx.connection.execute(sa.update(order_table).where(here).values(**values))
+            tx.connection.execute(sa.update(order_table).where(is_row).values(**values))
 
 
 def test_work_left_by_a_dead_process_is_taken_up(playground: Playground) -> None:

@@ -32,7 +32,9 @@ def test_slow_hosts_of_one_tenant_leave_threads_to_the_fetches_of_another(
     for tenant, count in ((TENANT, 30), ("films", 1)):
         originals = [NewOriginal("main", Source(url=f"http://{tenant}.example/{number}")) for number in range(count)]
         create_packs(
-            replace(playground.caller, tenant=tenant), [NewPack({}, [one]) for one in originals], OnExisting.FAIL
+            replace(playground.caller, tenant=tenant),
+            [NewPack({}, [original]) for original in originals],
+            OnExisting.FAIL,
         )
     go_on, lock = threading.Event(), threading.Lock()
     fetching: dict[str, int] = {TENANT: 0, "films": 0}
@@ -67,23 +69,23 @@ def test_slow_webhooks_of_one_tenant_leave_threads_to_those_of_another(
                 webhooks.create_webhook(tx, f"http://{tenant}.example/{number}", [Event.PACK_CHANGED], lambda *_: b"")
             webhook_deliveries.add_deliveries(tx, Event.PACK_CHANGED, [{"number": number} for number in range(3)])
     go_on, lock = threading.Event(), threading.Lock()
-    told: dict[str, int] = {TENANT: 0, "films": 0}
+    sent: dict[str, int] = {TENANT: 0, "films": 0}
 
     def stall(_self: WebhookSender, tenant: str, _claim: Any) -> None:
         with lock:
-            told[tenant] += 1
+            sent[tenant] += 1
         if tenant == TENANT:
             go_on.wait(30)
 
     monkeypatch.setattr(WebhookSender, "_send", stall)
-    teller = WebhookSender(playground.site)
-    teller.start()
+    sender = WebhookSender(playground.site)
+    sender.start()
     try:
-        wait_for(lambda: told["films"] > 0)
+        wait_for(lambda: sent["films"] > 0)
         assert (
-            told[TENANT] < webhook_sender.TENANT_MAX_SENDS + webhook_sender.TENANT_MAX_CLAIMS < webhook_sender.MAX_SENDS
+            sent[TENANT] < webhook_sender.TENANT_MAX_SENDS + webhook_sender.TENANT_MAX_CLAIMS < webhook_sender.MAX_SENDS
         )
     finally:
         go_on.set()
-        teller.stop()
-        teller.join()
+        sender.stop()
+        sender.join()

@@ -344,7 +344,10 @@ def test_a_delivery_and_a_fetch_whose_process_ends_each_time_end_too(
     work(playground)
     assert playground.job(job).state is JobState.FAILED
     with playground.site.catalog.read(TENANT) as tx:
-        states = {one.state for one in webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items}
+        states = {
+            delivery.state
+            for delivery in webhook_deliveries.list_deliveries(tx, webhook.id, first=10, after=None).items
+        }
     assert DeliveryState.FAILED in states
     assert host.requests == []
 

@@ -35,9 +35,9 @@ def pass_days(playground: Playground, days: float) -> None:
     for column in (variants.c.superseded_at, location_versions.c.active_to, originals.c.unused_since):
         with playground.site.catalog.write(TENANT) as tx:
             for row in tx.connection.execute(sa.select(column.table).where(column.is_not(None))).all():
-                here = [key == row._mapping[key] for key in column.table.primary_key]
+                is_row = [key == row._mapping[key] for key in column.table.primary_key]
                 values = {column.name: row._mapping[column] - timedelta(days=days)}
-                tx.connection.execute(sa.update(column.table).where(*here).values(**values))
+                tx.connection.execute(sa.update(column.table).where(*is_row).values(**values))
 
 
 def blobs(playground: Playground) -> set[str]:

@@ -52,8 +52,8 @@ def replaced(playground: Playground, count: int) -> list[str]:
 
 def superseded(playground: Playground, pack_id: str) -> list[Any]:
     with playground.site.catalog.read(TENANT) as tx:
-        here = (variants.c.pack_id == pack_id, variants.c.superseded_at.is_not(None))
-        return list(tx.connection.execute(sa.select(variants.c.plan).where(*here)))
+        superseded = (variants.c.pack_id == pack_id, variants.c.superseded_at.is_not(None))
+        return list(tx.connection.execute(sa.select(variants.c.plan).where(*superseded)))
 
 
 @pytest.mark.parametrize("function", ["_delete", "judge"])
@@ -79,11 +79,11 @@ def test_an_object_that_the_store_alone_cannot_delete_does_not_keep_the_others(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad, *good = replaced(playground, 2)
-    one = next(key for key in sorted(blobs(playground)) if bad in key)
+    bad_key = next(key for key in sorted(blobs(playground)) if bad in key)
     delete = playground.site.variants.delete
 
     def deny(key: str) -> None:
-        if key == one:
+        if key == bad_key:
             raise PermissionError(1, "Operation not permitted", key)
         delete(key)
 
@@ -91,7 +91,7 @@ def test_an_object_that_the_store_alone_cannot_delete_does_not_keep_the_others(
     total = collect.collect_all(playground.site, TENANT)
     assert total.variants >= 3
     assert superseded(playground, good[0]) == []
-    assert one in blobs(playground)
+    assert bad_key in blobs(playground)
 
 
 def test_a_store_that_is_away_is_no_items_fault(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_scrub_compares_every_original_but_the_one_at_fault(
     playground.site.originals.delete(f"{TENANT}/{lost}")
     monkeypatch.setattr(scrub, "find_fault", stumble_at(bad, scrub.find_fault, 1))
     result = scrub.scrub(playground.site, TENANT, deep=False, repair=False)
-    assert ([one.sha256 for one in result.lost], list(result.failed)) == ([lost], [bad])
+    assert ([original.sha256 for original in result.lost], list(result.failed)) == ([lost], [bad])
 
 
 def test_what_a_change_superseded_is_marked_of_every_pack_but_the_one_at_fault(
