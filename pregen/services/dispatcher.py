@@ -84,9 +84,8 @@ class Dispatcher(Service):
         with self._site.catalog.write_system() as tx:
             leases.release_all(tx)
             orders.free_leases(tx)
-            url_imports.free_leases(tx)
-            erasures.free_leases(tx)
-            purge_batches.free_leases(tx)
+            for queue in (url_imports.QUEUE, erasures.QUEUE, purge_batches.QUEUE):
+                queue.free_leases(tx)
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

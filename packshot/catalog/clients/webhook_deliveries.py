@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from packshot.catalog.clients.webhooks import Event, Webhook, get_webhooks, list_old_secrets
 from packshot.catalog.database import backoff
 from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.leased_queue import LeasedQueue
 from packshot.catalog.database.pages import Order, Page, fetch_page
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import webhook_deliveries, webhooks
@@ -29,6 +30,9 @@ PAUSES = tuple(
 )
 MAX_ATTEMPTS = len(PAUSES) + 1
 KEEP_DELIVERIES = timedelta(days=30)
+
+# Deliveries have no lease tokens. Each claim counts an attempt, so the count tells claims apart.
+QUEUE = LeasedQueue(webhook_deliveries, LEASE_TIME, PAUSES[-1], claim_column="attempts")
 
 
 class DeliveryState(StrEnum):
@@ -80,6 +84,14 @@ class WebhookClaim:
     body: str
     attempt: int
     faults: int
+
+    @property
+    def key(self) -> tuple[str]:
+        return (self.id,)
+
+    @property
+    def token(self) -> int:
+        return self.attempt
 
 
 def add_delivery(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
@@ -157,7 +169,7 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
 
 def is_due(tx: Tx) -> bool:
     """Whether any delivery of any tenant is due."""
-    return tx.connection.execute(sa.select(webhook_deliveries.c.id).where(*_due(tx)).limit(1)).first() is not None
+    return QUEUE.has(tx, *_due(tx))
 
 
 def claim_due(
@@ -217,12 +229,8 @@ def claim_due(
     old_secrets = list_old_secrets(tx, {(row.tenant_id, row.webhook_id) for row in rows})
     claims = []
     for row in rows:
-        tx.connection.execute(
-            sa.update(webhook_deliveries)
-            .where(webhook_deliveries.c.tenant_id == row.tenant_id, webhook_deliveries.c.id == row.id)
-            .values(lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
-        )
         attempt = row.attempts + 1
+        QUEUE.lease(tx, row, attempt)
         old_sealed = tuple(old_secrets.get((row.tenant_id, row.webhook_id), ()))
         claim = WebhookClaim(
             row.id, row.webhook_id, row.url, row.secret, row.sealed, old_sealed, row.body, attempt, row.faults
@@ -236,7 +244,7 @@ def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
         webhook_deliveries.c.state == DeliveryState.QUEUED.value,
         # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
         sa.or_(webhook_deliveries.c.due_at <= tx.now, webhook_deliveries.c.due_at > _latest(tx)),
-        backoff.is_free(tx, webhook_deliveries.c.lease_until, LEASE_TIME),
+        QUEUE.is_free(tx),
     )
 
 
@@ -279,13 +287,8 @@ def end_after_fault(tx: Tx, claim: WebhookClaim, error: str) -> None:
 
 
 def _end(tx: Tx, claim: WebhookClaim, values: dict[str, Any]) -> None:
-    # Against the attempt: a replay or a taken-over lease must not be ended by who came too late.
-    tx.connection.execute(
-        sa.update(webhook_deliveries)
-        .where(webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id == claim.id)
-        .where(webhook_deliveries.c.attempts == claim.attempt, webhook_deliveries.c.state == DeliveryState.QUEUED.value)
-        .values(**values, lease_until=None)
-    )
+    # A replay counts attempts from 0 again, so a delivery that has ended must stay as it is.
+    QUEUE.release(tx, [claim], webhook_deliveries.c.state == DeliveryState.QUEUED.value, **values)
 
 
 def delete_old_deliveries(tx: Tx) -> None:

@@ -1,10 +1,7 @@
-"""When a row of a leased queue is due, and how long it waits after an attempt that failed: one rule for all queues.
-
-A queue's clock is that of `Tx.now`. It may move back, so no moment is trusted that lies further ahead than the queue
-ever plans: such a row is due, and such a lease is over.
-"""
+"""How long work waits after a failed attempt, and when a lease is over."""
 
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,25 +12,8 @@ MAX_FAULTS = 3
 MAX_REASON_CHARACTERS = 500
 
 
-def is_due(
-    tx: Tx, due_at: sa.Column[sa.DateTime], max_pause: timedelta, *, overdue: timedelta = timedelta()
-) -> sa.ColumnElement[bool]:
-    """Return whether a row's moment has come.
-
-    Args:
-        max_pause: how far ahead the queue plans at most.
-        overdue: how long ago it must have come.
-    """
-    return sa.or_(due_at <= tx.now - overdue, due_at > tx.now + max_pause)
-
-
-def is_leased(tx: Tx, lease_until: sa.Column[sa.DateTime], lease: timedelta) -> sa.ColumnElement[bool]:
-    """Return whether somebody works on a row; a lease is for `lease` at most."""
-    return sa.and_(lease_until > tx.now, lease_until <= tx.now + lease)
-
-
-def is_free(tx: Tx, lease_until: sa.Column[sa.DateTime], lease: timedelta) -> sa.ColumnElement[bool]:
-    """Return whether nobody works on a row."""
+def is_free(tx: Tx, lease_until: sa.Column[Any], lease: timedelta) -> sa.ColumnElement[bool]:
+    """Return whether a lease is over. One that ends more than `lease` ahead is over too: the clock has moved back."""
     return sa.or_(lease_until.is_(None), lease_until <= tx.now, lease_until > tx.now + lease)
 
 

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from packshot.catalog.database import backoff
 from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.leased_queue import LeasedQueue, new_token
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.purging.purges import COLLECTED_FOR, PurgeState
 from packshot.catalog.tables.work import purges
@@ -34,6 +35,8 @@ MAX_PAUSE = timedelta(minutes=5)
 MAX_CLAIMS = 3
 # With the pauses between them: about a day.
 MAX_OUTAGES = 300
+
+QUEUE = LeasedQueue(purges, LEASE_TIME, MAX_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,10 @@ class PurgeClaim:
     faults: int
     token: str
     job_id: str | None
+
+    @property
+    def key(self) -> tuple[str]:
+        return (self.id,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,7 @@ class PurgeBatch:
 
 def is_due(tx: Tx) -> bool:
     """Whether any tenant has a purge that is to be carried on now."""
-    return tx.connection.execute(sa.select(purges.c.id).where(*_due(tx)).limit(1)).first() is not None
+    return QUEUE.has(tx, *_due(tx))
 
 
 def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[PurgeBatch]:
@@ -98,8 +105,8 @@ def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[PurgeBatch]:
     Args:
         most_tags: of one batch; an order that has more is a batch of its own.
     """
-    chosen = sa.select(purges).where(*_due(tx, ahead=COLLECTED_FOR)).order_by(purges.c.due_at, purges.c.batch)
-    found = list(tx.connection.execute(chosen.limit(limit).with_for_update(skip_locked=True)))
+    order = (purges.c.due_at, purges.c.batch)
+    found = QUEUE.lock(tx, *_due(tx, ahead=COLLECTED_FOR), order_by=order, limit=limit)
     begun = {row.batch for row in found if row.batch is not None}
     if len(found) == limit and begun:
         # The limit must not cut through a batch that was sent already.
@@ -127,11 +134,10 @@ def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[PurgeBatch]:
 
 
 def _due(tx: Tx, ahead: timedelta = timedelta()) -> tuple[sa.ColumnElement[bool], ...]:
-    free = backoff.is_free(tx, purges.c.lease_until, LEASE_TIME)
-    due = backoff.is_due(tx, purges.c.due_at, max(MAX_PAUSE, COLLECTED_FOR))
+    due = QUEUE.is_due(tx, max_pause=max(MAX_PAUSE, COLLECTED_FOR))
     if ahead:
         due = sa.or_(due, sa.and_(purges.c.state == PurgeState.QUEUED.value, purges.c.due_at <= tx.now + ahead))
-    return purges.c.finished_at.is_(None), due, free
+    return purges.c.finished_at.is_(None), due, QUEUE.is_free(tx)
 
 
 def _is_taken(tx: Tx, row: Any) -> bool:
@@ -151,13 +157,8 @@ def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, s
 
 
 def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
-    token, outages = secrets.token_hex(16), row.outages
-    values = {
-        "state": PurgeState.RUNNING.value,
-        "batch": batch,
-        "lease_token": token,
-        "lease_until": tx.now + LEASE_TIME,
-    }
+    token, outages = new_token(), row.outages
+    values: dict[str, Any] = {"state": PurgeState.RUNNING.value, "batch": batch}
     if not taken:
         # Counted before it is tried, so that an attempt which ends this process counts too.
         values |= {"attempts": row.attempts + 1, "sent_at": None}
@@ -165,9 +166,7 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
         outages += 1
         minutes = int(PATIENCE.total_seconds() / 60)
         values |= {"outages": outages, "error": f"The provider did not complete the purge within {minutes} minutes."}
-    tx.connection.execute(
-        sa.update(purges).where(purges.c.tenant_id == row.tenant_id, purges.c.id == row.id).values(**values)
-    )
+    QUEUE.lease(tx, row, token, **values)
     if row.job_id is not None:
         job_items.mark_running(tx.of(row.tenant_id), row.job_id)
     return PurgeClaim(row.tenant_id, row.id, tuple(row.tags), row.round, outages, row.faults, token, row.job_id)
@@ -268,17 +267,4 @@ def _taken(tx: Tx, provider_id: str) -> dict[str, Any]:
 
 
 def _release(tx: Tx, held: PurgeClaim, **values: Any) -> bool:
-    # Against the lease: whoever came too late must not end what another has begun anew.
-    released = tx.connection.execute(
-        sa.update(purges)
-        .where(purges.c.tenant_id == held.tenant, purges.c.id == held.id, purges.c.lease_token == held.token)
-        .values(lease_token=None, lease_until=None, **values)
-    )
-    return bool(released.rowcount)
-
-
-def free_leases(tx: Tx) -> None:
-    """Free every lease; only for the one process that may hold any, when it starts."""
-    tx.connection.execute(
-        sa.update(purges).where(purges.c.lease_token.is_not(None)).values(lease_token=None, lease_until=None)
-    )
+    return QUEUE.release(tx.of(held.tenant), [held], **values)

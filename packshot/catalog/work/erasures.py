@@ -4,15 +4,13 @@ One row an erased pack, until all of it was erased twice. A row is claimed for a
 while, so that a process that dies leaves it to the next one.
 """
 
-import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 import sqlalchemy as sa
 
-from packshot.catalog.database import backoff
-from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.leased_queue import LeasedQueue, new_token
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import pack_locations, pack_originals, packs, variants
 from packshot.catalog.tables.clients import uploads
@@ -23,6 +21,8 @@ from packshot.catalog.work.jobs import Counts, Failure, Job
 # Longer than erasing one pack takes, even from a slow store.
 LEASE_TIME = timedelta(minutes=10)
 MAX_PAUSE = timedelta(minutes=5)
+
+QUEUE = LeasedQueue(erasures, LEASE_TIME, MAX_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class ErasureClaim:
     outages: int
     faults: int
     token: str
+
+    @property
+    def key(self) -> tuple[str]:
+        return (self.pack_id,)
 
 
 def is_known(tx: Tx, pack_id: str) -> bool:
@@ -83,9 +87,7 @@ def order_erasure(tx: Tx, pack_id: str, job: Job, originals: Sequence[str]) -> N
     }
     statement = tx.insert(erasures).values(tenant_id=tx.tenant, pack_id=pack_id, **values)
     tx.connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["tenant_id", "pack_id"], set_={**values, "lease_token": None, "lease_until": None}
-        )
+        statement.on_conflict_do_update(index_elements=["tenant_id", "pack_id"], set_=values | QUEUE.no_lease)
     )
 
 
@@ -100,11 +102,7 @@ def is_due(tx: Tx, max_pause: timedelta) -> bool:
     Args:
         max_pause: how far ahead a pass is planned at most.
     """
-    conditions = (
-        backoff.is_due(tx, erasures.c.due_at, max_pause),
-        backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME),
-    )
-    return tx.connection.execute(sa.select(erasures.c.pack_id).where(*conditions).limit(1)).first() is not None
+    return QUEUE.has(tx, *_due(tx, max_pause))
 
 
 def claim_due(tx: Tx, max_pause: timedelta) -> ErasureClaim | None:
@@ -112,89 +110,47 @@ def claim_due(tx: Tx, max_pause: timedelta) -> ErasureClaim | None:
     # After the clock moved back. Not due at once: the second pass must not come too soon after the first.
     latest = tx.now + max_pause
     tx.connection.execute(sa.update(erasures).where(erasures.c.due_at > latest).values(due_at=latest))
-    statement = sa.select(erasures).where(*_due(tx)).order_by(erasures.c.due_at).limit(1)
-    row = tx.connection.execute(statement.with_for_update(skip_locked=True)).first()
-    if row is None:
+    rows = QUEUE.lock(tx, *_due(tx, max_pause), order_by=[erasures.c.due_at], limit=1)
+    if not rows:
         return None
-    token = secrets.token_hex(16)
-    tx.connection.execute(
-        sa.update(erasures)
-        .where(erasures.c.tenant_id == row.tenant_id, erasures.c.pack_id == row.pack_id)
-        .values(lease_token=token, lease_until=tx.now + LEASE_TIME)
-    )
+    (row,) = rows
+    token = new_token()
+    QUEUE.lease(tx, row, token)
     return ErasureClaim(
         row.tenant_id, row.pack_id, row.job_id, tuple(row.originals), row.passes, row.outages, row.faults, token
     )
 
 
-def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
-    return erasures.c.due_at <= tx.now, backoff.is_free(tx, erasures.c.lease_until, LEASE_TIME)
+def _due(tx: Tx, max_pause: timedelta) -> tuple[sa.ColumnElement[bool], ...]:
+    return QUEUE.is_due(tx, max_pause=max_pause), QUEUE.is_free(tx)
 
 
 def end_pass(tx: Tx, held: ErasureClaim, counts: Counts, *, again_after: timedelta | None) -> bool:
     """Note that all of a pack was erased, once more after that time or for good; False: the lease has passed on."""
     if again_after is None:
-        done = tx.connection.execute(sa.delete(erasures).where(*_held(tx, held))).rowcount
+        done = tx.connection.execute(sa.delete(erasures).where(*QUEUE.held(tx, [held]))).rowcount > 0
     else:
-        done = tx.connection.execute(
-            sa.update(erasures)
-            .where(*_held(tx, held))
-            .values(
-                passes=held.passes + 1,
-                outages=0,
-                faults=0,
-                reason=None,
-                due_at=tx.now + again_after,
-                lease_token=None,
-                lease_until=None,
-            )
-        ).rowcount
+        values = {"passes": held.passes + 1, "outages": 0, "faults": 0, "reason": None, "due_at": tx.now + again_after}
+        done = QUEUE.release(tx, [held], **values)
     if done:
         job_items.count_originals(tx, held.job_id, counts)
-    return bool(done)
+    return done
 
 
 def postpone(tx: Tx, held: ErasureClaim, reason: str) -> None:
     """Give an erasure back undone after an outage, to be tried again later."""
-    _wait(tx, held, held.outages + 1, reason, outages=held.outages + 1)
+    QUEUE.postpone(tx, held, reason)
 
 
 def retry_after_fault(tx: Tx, held: ErasureClaim, reason: str) -> bool:
     """Give an erasure back after an unforeseen exception, to be tried again later; False: it was tried often enough."""
-    if held.faults + 1 >= MAX_FAULTS:
-        return False
-    _wait(tx, held, held.faults + 1, reason, faults=held.faults + 1)
-    return True
+    return QUEUE.retry_after_fault(tx, held, reason)
 
 
 def fail(tx: Tx, held: ErasureClaim, failure: Failure) -> None:
     """End an erasure undone, and its job with it; what is stored of the pack stays until it is erased again."""
-    if tx.connection.execute(sa.delete(erasures).where(*_held(tx, held))).rowcount:
+    if tx.connection.execute(sa.delete(erasures).where(*QUEUE.held(tx, [held]))).rowcount:
         job_items.count_originals(tx, held.job_id, Counts(total=1, failed=1), [failure])
-
-
-def _wait(tx: Tx, held: ErasureClaim, failures: int, reason: str, **counted: int) -> None:
-    values = {
-        "lease_token": None,
-        "lease_until": None,
-        "due_at": tx.now + backoff.pause_after(failures, MAX_PAUSE),
-        "reason": backoff.shorten(reason),
-        **counted,
-    }
-    tx.connection.execute(sa.update(erasures).where(*_held(tx, held)).values(**values))
-
-
-def free_leases(tx: Tx) -> None:
-    """Free every lease; only for the one process that may hold any, when it starts."""
-    tx.connection.execute(sa.update(erasures).values(lease_token=None, lease_until=None))
-
-
-def _held(tx: Tx, held: ErasureClaim) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        erasures.c.tenant_id == tx.tenant,
-        erasures.c.pack_id == held.pack_id,
-        erasures.c.lease_token == held.token,
-    )
 
 
 def delete_variants(tx: Tx, pack_id: str) -> None:

@@ -5,18 +5,15 @@ One row a pack. Every order raises `wanted_seq`; finishing a pack raises
 one render of the latest state, and a message can come late, twice or never.
 """
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 from operator import itemgetter
-from typing import Any
 
 import sqlalchemy as sa
 
-from packshot.catalog.database import backoff
-from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.leased_queue import LeasedQueue, new_token
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import orders
 
@@ -26,6 +23,8 @@ FIRST_RING_AFTER = timedelta(seconds=3)
 # A bell that was rung and not answered is rung again after this.
 RING_AGAIN_AFTER = timedelta(seconds=30)
 MAX_PAUSE = timedelta(seconds=60)
+
+QUEUE = LeasedQueue(orders, LEASE_TIME, MAX_PAUSE)
 
 
 class Priority(IntEnum):
@@ -60,8 +59,12 @@ class OrderClaim:
     seq: int
     priority: Priority
     check_store: bool
-    outages: int = 0
-    faults: int = 0
+    outages: int
+    faults: int
+
+    @property
+    def key(self) -> tuple[str]:
+        return (self.pack_id,)
 
 
 def place_orders(
@@ -128,12 +131,13 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
         sa.select(orders.c.pack_id)
         .where(*conditions, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
         # A message that comes twice must not use up the few attempts of a pack after an exception.
-        .where(sa.or_(~orders.c.paused, backoff.is_due(tx, orders.c.due_at, MAX_PAUSE)))
+        .where(sa.or_(~orders.c.paused, QUEUE.is_due(tx)))
         .order_by(orders.c.pack_id)
         # An edit's one message must not find its row locked for a moment, and be gone.
         .with_for_update(skip_locked=len(pack_ids) > 1)
     )
-    token = secrets.token_hex(16)
+    # One statement for the whole batch, which also notes what each lease is for.
+    token = new_token()
     taken = tx.connection.execute(
         sa.update(orders)
         .where(orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(waiting))
@@ -153,13 +157,13 @@ def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
 
 def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
     is_edited = sa.and_(orders.c.lease_bulk, orders.c.priority == Priority.INTERACTIVE.value)
-    return sa.or_(backoff.is_free(tx, orders.c.lease_until, LEASE_TIME), is_edited)
+    return sa.or_(QUEUE.is_free(tx), is_edited)
 
 
 def renew(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
     """Prolong leases; return the packs whose lease was still held."""
-    kept = _leased(tx, held).values(lease_until=tx.now + LEASE_TIME).returning(orders.c.pack_id)
-    return set(tx.connection.scalars(kept))
+    kept = sa.update(orders).where(*QUEUE.held(tx, held)).values(lease_until=tx.now + LEASE_TIME)
+    return set(tx.connection.scalars(kept.returning(orders.c.pack_id)))
 
 
 def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
@@ -168,13 +172,13 @@ def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
     Returns the packs whose lease was still held, and whether nothing newer is wanted of them.
     """
     done = (
-        _leased(tx, held)
+        sa.update(orders)
+        .where(*QUEUE.held(tx, held))
         .values(
             rendered_seq=orders.c.lease_seq,
             check_store=sa.and_(orders.c.check_store, orders.c.wanted_seq > orders.c.lease_seq),
             due_at=tx.now,
-            lease_token=None,
-            lease_until=None,
+            **QUEUE.no_lease,
             outages=0,
             faults=0,
             reason=None,
@@ -187,19 +191,18 @@ def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
 
 def read_held_leases(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
     """Return the packs whose lease is still held: not run out, taken over by an edit, or stopped with its job."""
-    found = sa.select(orders.c.pack_id).where(*_is_leased(tx, held))
+    found = sa.select(orders.c.pack_id).where(*QUEUE.held(tx, held))
     return set(tx.connection.scalars(found))
 
 
 def yield_to_newer(tx: Tx, held: OrderClaim) -> bool:
     """Give a pack back for a newer order; False: there is none, and the pack is kept."""
-    newer = _leased(tx, [held]).where(orders.c.wanted_seq > orders.c.lease_seq)
-    return bool(tx.connection.execute(newer.values(lease_token=None, lease_until=None, due_at=tx.now)).rowcount)
+    return QUEUE.release(tx, [held], orders.c.wanted_seq > orders.c.lease_seq, due_at=tx.now)
 
 
 def release(tx: Tx, held: Sequence[OrderClaim]) -> None:
     """Give packs back that were not begun, to be worked on soon by whoever is free."""
-    tx.connection.execute(_leased(tx, held).values(lease_token=None, lease_until=None, due_at=tx.now))
+    QUEUE.release(tx, held, due_at=tx.now)
 
 
 def postpone(tx: Tx, held: OrderClaim, reason: str) -> None:
@@ -208,8 +211,7 @@ def postpone(tx: Tx, held: OrderClaim, reason: str) -> None:
     The pause doubles with every outage in a row, from two seconds to a minute.
     Nothing else counts it: a good picture is not to be blamed for an outage.
     """
-    pause = backoff.pause_after(held.outages + 1, MAX_PAUSE)
-    _wait(tx, held, pause, reason, outages=orders.c.outages + 1)
+    QUEUE.postpone(tx, held, reason)
 
 
 def retry_after_fault(tx: Tx, held: OrderClaim, reason: str) -> bool:
@@ -217,33 +219,7 @@ def retry_after_fault(tx: Tx, held: OrderClaim, reason: str) -> bool:
 
     Then the caller still holds it, and ends it.
     """
-    if held.faults + 1 >= MAX_FAULTS:
-        return False
-    pause = backoff.pause_after(held.faults + 1, MAX_PAUSE)
-    _wait(tx, held, pause, reason, faults=orders.c.faults + 1, paused=True)
-    return True
-
-
-def _wait(tx: Tx, held: OrderClaim, pause: timedelta, reason: str, **counted: Any) -> None:
-    tx.connection.execute(
-        _leased(tx, [held]).values(
-            lease_token=None,
-            lease_until=None,
-            due_at=tx.now + pause,
-            reason=backoff.shorten(reason),
-            **counted,
-        )
-    )
-
-
-def _leased(tx: Tx, held: Sequence[OrderClaim]) -> sa.Update:
-    return sa.update(orders).where(*_is_leased(tx, held))
-
-
-def _is_leased(tx: Tx, held: Sequence[OrderClaim]) -> tuple[sa.ColumnElement[bool], ...]:
-    # Taken in one claim, they have one token.
-    tokens, pack_ids = {claim.token for claim in held}, [claim.pack_id for claim in held]
-    return orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids), orders.c.lease_token.in_(tokens)
+    return QUEUE.retry_after_fault(tx, held, reason, paused=True)
 
 
 def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[DueOrder]:
@@ -256,7 +232,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
         sa.select(orders.c.tenant_id, orders.c.pack_id)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
         .where(orders.c.priority == priority.value, ~orders.c.held, _is_free(tx))
-        .where(backoff.is_due(tx, orders.c.due_at, MAX_PAUSE, overdue=overdue))
+        .where(QUEUE.is_due(tx, overdue=overdue))
         .order_by(orders.c.due_at, orders.c.wanted_seq.desc())
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -309,13 +285,13 @@ def prioritize_edits(tx: Tx) -> None:
 
 def count_leased(tx: Tx, priority: Priority) -> int:
     """Return how many packs of all tenants are leased, or rung for and not yet taken."""
-    is_rung = sa.and_(~backoff.is_due(tx, orders.c.due_at, MAX_PAUSE), orders.c.outages == 0, orders.c.faults == 0)
+    is_rung = sa.and_(~QUEUE.is_due(tx), orders.c.outages == 0, orders.c.faults == 0)
     return (
         tx.connection.scalar(
             sa.select(sa.func.count())
             .select_from(orders)
             .where(orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
-            .where(sa.or_(backoff.is_leased(tx, orders.c.lease_until, LEASE_TIME), is_rung))
+            .where(sa.or_(QUEUE.is_leased(tx), is_rung))
         )
         or 0
     )
@@ -326,5 +302,5 @@ def free_leases(tx: Tx) -> None:
     tx.connection.execute(
         sa.update(orders)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .values(lease_token=None, lease_until=None, due_at=tx.now, paused=False)
+        .values(**QUEUE.no_lease, due_at=tx.now, paused=False)
     )

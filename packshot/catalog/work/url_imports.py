@@ -4,16 +4,14 @@ One row a pack location; whatever is set there later takes its place. A row is
 claimed for a while, so that a process that dies leaves it to the next one.
 """
 
-import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import sqlalchemy as sa
 
 from packshot.catalog.database import backoff
-from packshot.catalog.database.backoff import MAX_FAULTS
+from packshot.catalog.database.leased_queue import LeasedQueue, new_token
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import url_imports
 from packshot.catalog.work import job_items
@@ -26,6 +24,8 @@ LEASE_TIME = timedelta(minutes=3)
 PAUSES = (timedelta(seconds=10), timedelta(seconds=60))
 MAX_ATTEMPTS = len(PAUSES) + 1
 MAX_PAUSE = timedelta(seconds=60)
+
+QUEUE = LeasedQueue(url_imports, LEASE_TIME, MAX_PAUSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,10 @@ class UrlImportClaim:
     outages: int
     faults: int
     token: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.pack_id, self.location
 
     @property
     def is_exhausted(self) -> bool:
@@ -102,7 +106,7 @@ def cancel_imports_of(tx: Tx, job_id: str) -> None:
 
 def is_due(tx: Tx, *, busy: Collection[str] = ()) -> bool:
     """Whether `claim_due` would find any."""
-    return tx.connection.execute(sa.select(url_imports.c.pack_id).where(*_due(tx, busy)).limit(1)).first() is not None
+    return QUEUE.has(tx, *_due(tx, busy))
 
 
 def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClaim] | None:
@@ -111,23 +115,14 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
     Args:
         busy: tenants that are to get none.
     """
-    row = tx.connection.execute(
-        sa.select(url_imports)
-        .where(*_due(tx, busy))
-        .order_by(url_imports.c.priority, url_imports.c.due_at)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
-    if row is None:
+    order = (url_imports.c.priority, url_imports.c.due_at)
+    rows = QUEUE.lock(tx, *_due(tx, busy), order_by=order, limit=1)
+    if not rows:
         return None
-    token = secrets.token_hex(16)
-    tx.connection.execute(
-        sa.update(url_imports)
-        .where(url_imports.c.tenant_id == row.tenant_id, url_imports.c.pack_id == row.pack_id)
-        .where(url_imports.c.location == row.location)
-        # Counted before it is tried, so that a picture which ends this process counts too.
-        .values(lease_token=token, lease_until=tx.now + LEASE_TIME, attempts=row.attempts + 1)
-    )
+    (row,) = rows
+    token = new_token()
+    # Counted before it is tried, so that a picture which ends this process counts too.
+    QUEUE.lease(tx, row, token, attempts=row.attempts + 1)
     return row.tenant_id, UrlImportClaim(
         row.job_id,
         row.pack_id,
@@ -142,13 +137,12 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
 
 
 def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    is_free = backoff.is_free(tx, url_imports.c.lease_until, LEASE_TIME)
-    return backoff.is_due(tx, url_imports.c.due_at, MAX_PAUSE), is_free, url_imports.c.tenant_id.not_in(list(busy))
+    return QUEUE.is_due(tx), QUEUE.is_free(tx), url_imports.c.tenant_id.not_in(list(busy))
 
 
 def finish(tx: Tx, held: UrlImportClaim, failure: Failure | None = None) -> bool:
     """Be done with a fetch, for good or ill, and count it in its job; False: it is another's, or nobody's, by now."""
-    ended = sa.delete(url_imports).where(*_held(tx, held))
+    ended = sa.delete(url_imports).where(*QUEUE.held(tx, [held]))
     if not tx.connection.execute(ended).rowcount:
         return False
     counts = Counts(done=1) if failure is None else Counts(failed=1)
@@ -160,42 +154,16 @@ def retry(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
     """Put a fetch off that failed but may do better; False: it has been tried often enough."""
     if held.attempt >= MAX_ATTEMPTS:
         return False
-    _release(tx, held, due_at=tx.now + PAUSES[held.attempt - 1], reason=backoff.shorten(reason), outages=0)
+    due_at = tx.now + PAUSES[held.attempt - 1]
+    QUEUE.release(tx, [held], due_at=due_at, reason=backoff.shorten(reason), outages=0)
     return True
 
 
 def retry_after_fault(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
     """Put a fetch off that an unforeseen exception ended; False: it was tried often enough."""
-    if held.faults + 1 >= MAX_FAULTS:
-        return False
-    values = {"attempts": held.attempt - 1, "faults": held.faults + 1, "reason": backoff.shorten(reason)}
-    _release(tx, held, due_at=tx.now + backoff.pause_after(held.faults + 1, MAX_PAUSE), **values)
-    return True
+    return QUEUE.retry_after_fault(tx, held, reason, attempts=held.attempt - 1)
 
 
 def postpone(tx: Tx, held: UrlImportClaim, reason: str) -> None:
     """Give a fetch back undone after an outage of ours, which counts against no address."""
-    values = {"attempts": held.attempt - 1, "outages": held.outages + 1, "reason": backoff.shorten(reason)}
-    _release(tx, held, due_at=tx.now + backoff.pause_after(held.outages + 1, MAX_PAUSE), **values)
-
-
-def free_leases(tx: Tx) -> None:
-    """Free every lease; only for the one process that may hold any, when it starts."""
-    tx.connection.execute(
-        sa.update(url_imports).where(url_imports.c.lease_token.is_not(None)).values(lease_token=None, lease_until=None)
-    )
-
-
-def _release(tx: Tx, held: UrlImportClaim, **values: Any) -> None:
-    tx.connection.execute(
-        sa.update(url_imports).where(*_held(tx, held)).values(lease_token=None, lease_until=None, **values)
-    )
-
-
-def _held(tx: Tx, held: UrlImportClaim) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        url_imports.c.tenant_id == tx.tenant,
-        url_imports.c.pack_id == held.pack_id,
-        url_imports.c.location == held.location,
-        url_imports.c.lease_token == held.token,
-    )
+    QUEUE.postpone(tx, held, reason, attempts=held.attempt - 1)
