@@ -7,8 +7,8 @@ from typing import Any
 from packshot.catalog.configuration.snapshots import read_snapshot, read_snapshots
 from packshot.catalog.database.pages import Page
 from packshot.catalog.database.transaction import Tx
-from packshot.catalog.packs import packs
-from packshot.catalog.packs.packs import PackFilter, PackOrder
+from packshot.catalog.packs import listing, packs
+from packshot.catalog.packs.listing import PackFilter, PackOrder
 from packshot.catalog.variants import ledger, tombstones
 from packshot.catalog.variants.ledger import Entry
 from packshot.catalog.work import url_imports
@@ -61,7 +61,7 @@ def list_packs(
 ) -> Page[Pack]:
     """Return a page of the tenant's packs."""
     with caller.site.catalog.read(caller.tenant) as tx:
-        return packs.list_packs(tx, first=first, after=after, filter=filter or PackFilter(), order=order, total=total)
+        return listing.list_packs(tx, first=first, after=after, filter=filter or PackFilter(), order=order, total=total)
 
 
 def load_snapshots(caller: Caller, pack_ids: Sequence[str]) -> dict[str, Snapshot]:

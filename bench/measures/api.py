@@ -22,7 +22,7 @@ from bench.measures.report import circumstances, publish, table
 from packshot.catalog.configuration.snapshots import read_snapshots
 from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.packs import packs
-from packshot.catalog.packs.packs import PackFilter, PackOrder
+from packshot.catalog.packs.listing import PackFilter, PackOrder, list_packs
 from packshot.catalog.variants import ledger
 from packshot.render.limits import Limits
 from packshot.render.processes.pool import Renderer
@@ -101,7 +101,7 @@ def _fill(playground: Playground) -> None:
         for _ in range(PACKS - 1):
             pack_id = packs.create_pack(tx, {})
             packs.set_pack_location(tx, pack_id, "main", {"original_sha256": first.sha256, "original_at": tx.now})
-        everything = packs.list_packs(tx, first=PACKS, after=None, filter=PackFilter(), order=PackOrder.CREATED_ASC)
+        everything = list_packs(tx, first=PACKS, after=None, filter=PackFilter(), order=PackOrder.CREATED_ASC)
         for snapshot in read_snapshots(tx, [pack.id for pack in everything.items]).values():
             keys = [target.key for target in planned_all(snapshot, limit=playground.site.limit)]
             ledger.announce(tx, keys, planned=True)
@@ -116,7 +116,7 @@ async def _by_graphql(playground: Playground, first: int) -> bytes:
 def _by_hand(playground: Playground, first: int) -> str:
     site, origin = playground.site, playground.caller.origin
     with site.catalog.read(TENANT) as tx:
-        page = packs.list_packs(tx, first=first, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC)
+        page = list_packs(tx, first=first, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC)
         ids = [pack.id for pack in page.items]
         layouts = {
             (id, name): lay_out_location(snapshot, RequestedSource(location=name), limit=site.limit)

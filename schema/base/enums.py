@@ -7,7 +7,7 @@ import strawberry
 
 from packshot import geometry, model
 from packshot.catalog.clients import uploads
-from packshot.catalog.packs import packs
+from packshot.catalog.packs import listing
 from packshot.catalog.variants import ledger
 from packshot.catalog.work import jobs, orders
 from resolvers import jobs as jobs_resolvers
@@ -201,7 +201,7 @@ _CORE: dict[type[Enum], type[Enum]] = {
     IncludeAll: model.IncludeAll,
     ImageFormat: model.Format,
     Priority: orders.Priority,
-    PackOrder: packs.PackOrder,
+    PackOrder: listing.PackOrder,
     JobKind: jobs.JobKind,
     JobState: jobs.JobState,
     VariantState: ledger.VariantState,

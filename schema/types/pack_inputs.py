@@ -6,7 +6,7 @@ from typing import Any
 import strawberry
 
 from packshot import geometry, model
-from packshot.catalog.packs import packs as catalog
+from packshot.catalog.packs import listing
 from packshot.errors import Invalid
 from resolvers.pack_imports import NewOriginal, NewPack
 from schema.base.enums import Gravity, IncludeAll, VariantState, core
@@ -166,7 +166,7 @@ class PackFilter:
         description="FAILED: a planned variant cannot be rendered; PENDING: work is left; READY: neither.",
     )
 
-    def to_core(self) -> catalog.PackFilter:
+    def to_core(self) -> listing.PackFilter:
         """Return the filter as a core value.
 
         Raises:
@@ -175,7 +175,7 @@ class PackFilter:
         for values, name in ((self.asset_ids, "asset_ids"), (self.external_ids, "external_ids")):
             check_length(given(values) or (), "filter", name)
         state = given(self.variant_state)
-        return catalog.PackFilter(
+        return listing.PackFilter(
             asset_ids=given(self.asset_ids),
             external_ids=given(self.external_ids),
             modified_after=given(self.modified_after),

@@ -17,7 +17,7 @@ from packshot.catalog.configuration.tenants import ensure_tenant, get_tenant
 from packshot.catalog.database import migrate
 from packshot.catalog.database.transaction import Catalog
 from packshot.catalog.packs import packs
-from packshot.catalog.packs.packs import PackFilter, PackOrder
+from packshot.catalog.packs.listing import PackFilter, PackOrder, list_packs
 from packshot.catalog.tables.artwork import location_versions, originals
 from packshot.catalog.tables.artwork import packs as pack_table
 from packshot.catalog.variants.tombstones import Tombstone, set_tombstone
@@ -190,7 +190,7 @@ def test_tenants_do_not_see_each_other(playground: Playground) -> None:
         ensure_tenant(tx)
         with pytest.raises(NotFound):
             packs.touch_pack(tx, pack_id, cause="a test")
-        assert packs.list_packs(tx, first=10, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC).total == 0
+        assert list_packs(tx, first=10, after=None, filter=PackFilter(), order=PackOrder.CREATED_DESC).total == 0
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from enum import Enum
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,40 +9,17 @@ import sqlalchemy as sa
 from packshot.catalog.clients import webhook_deliveries
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.configuration.deletions import note_deleted_pack
-from packshot.catalog.configuration.locations import get_locations
 from packshot.catalog.database import rows
-from packshot.catalog.database.pages import Order, Page, fetch_page
 from packshot.catalog.database.transaction import Tx, next_sequence, share_configuration
 from packshot.catalog.packs.shapes import keep_shape
 from packshot.catalog.purging import purges
-from packshot.catalog.tables.artwork import locations, originals, pack_locations, pack_originals, packs, variants
+from packshot.catalog.tables.artwork import locations, originals, pack_locations, pack_originals, packs
 from packshot.catalog.tables.work import orders
 from packshot.catalog.variants import ledger, tombstones
-from packshot.catalog.variants.ledger import Current, VariantState
+from packshot.catalog.variants.ledger import Current
 from packshot.catalog.work import job_items, job_portions, url_imports
 from packshot.errors import Invalid, NotFound, Taken, VersionConflict
-from packshot.model import PACK_ID, IncludeAll, Original, Pack
-
-
-class PackOrder(Enum):
-    """How a listing of packs is ordered."""
-
-    CREATED_DESC = Order((packs.c.created_at, packs.c.id), descending=True)
-    CREATED_ASC = Order((packs.c.created_at, packs.c.id))
-    MODIFIED_DESC = Order((packs.c.modified_at, packs.c.id), descending=True)
-    SEQUENCE_ASC = Order((packs.c.sequence_number, packs.c.id))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PackFilter:
-    """Which packs to list; what is None does not narrow."""
-
-    asset_ids: Sequence[int] | None = None
-    external_ids: Sequence[str] | None = None
-    modified_after: datetime | None = None
-    sequence_after: int | None = None
-    nothing_to_show_at: str | None = None
-    variant_state: VariantState | None = None
+from packshot.model import PACK_ID, IncludeAll, Original
 
 
 def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = None) -> str | None:
@@ -92,68 +66,6 @@ def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str
         .where(sa.tuple_(packs.c.tenant_id, packs.c.id).in_(places))
     )
     return {(row.tenant_id, row.id): (row.version, row.rendered) for row in found}
-
-
-def list_packs(
-    tx: Tx, *, first: int, after: str | None, filter: PackFilter, order: PackOrder, total: bool = True
-) -> Page[Pack]:
-    """Return a page of the tenant's packs."""
-    statement = sa.select(*rows.pack_columns()).where(packs.c.tenant_id == tx.tenant)
-    if filter.asset_ids is not None:
-        statement = statement.where(packs.c.asset_id.in_(filter.asset_ids))
-    if filter.external_ids is not None:
-        statement = statement.where(packs.c.external_id.in_(filter.external_ids))
-    if filter.modified_after is not None:
-        statement = statement.where(packs.c.modified_at > filter.modified_after)
-    if filter.sequence_after is not None:
-        statement = statement.where(packs.c.sequence_number > filter.sequence_after)
-    if filter.nothing_to_show_at is not None:
-        statement = statement.where(~_shows(tx, filter.nothing_to_show_at))
-    if filter.variant_state is not None:
-        statement = statement.where(_has_variants(filter.variant_state))
-    return fetch_page(tx, statement, order.value, rows.to_pack, first=first, after=after, total=total)
-
-
-def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:
-    """Whether a pack shows anything at a location: by its own original, a fallback's, or its main location's."""
-    known = get_locations(tx)
-    if location not in known:
-        check_location(tx, location, "filter", "nothing_to_show_at")
-    chain: list[str] = []
-    following: str | None = location
-    while following is not None and following in known and following not in chain:
-        chain.append(following)
-        following = known[following].fallback
-    main = sa.func.coalesce(packs.c.main_location, "main")
-    return (
-        sa.select(pack_locations.c.pack_id)
-        .where(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id)
-        .where(pack_locations.c.original_sha256.is_not(None))
-        .where(sa.or_(pack_locations.c.location.in_(chain), pack_locations.c.location == main))
-        .exists()
-    )
-
-
-def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
-    """Whether a pack has failed variants, is still to be rendered, or neither.
-
-    Only what is rendered ahead of time counts: a variant that a client asked for and that
-    cannot be rendered, such as a huge blur, says nothing about the pack.
-    """
-    failed = (
-        sa.select(variants.c.pack_id)
-        .where(variants.c.tenant_id == packs.c.tenant_id, variants.c.pack_id == packs.c.id)
-        .where(ledger.in_state(VariantState.FAILED), variants.c.planned, variants.c.superseded_at.is_(None))
-        .exists()
-    )
-    pending = (
-        sa.select(orders.c.pack_id)
-        .where(orders.c.tenant_id == packs.c.tenant_id, orders.c.pack_id == packs.c.id)
-        .where(orders.c.wanted_seq > orders.c.rendered_seq)
-        .exists()
-    )
-    chosen = {VariantState.FAILED: failed, VariantState.PENDING: pending, VariantState.READY: ~failed & ~pending}
-    return chosen[state]
 
 
 def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> str:

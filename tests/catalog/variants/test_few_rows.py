@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from packshot.catalog.packs.packs import PackFilter, PackOrder, list_packs
+from packshot.catalog.packs.listing import PackFilter, PackOrder, list_packs
 from packshot.catalog.tables.artwork import variants
 from packshot.catalog.variants import collection, ledger
 from packshot.catalog.work.orders import Priority
