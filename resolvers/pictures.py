@@ -175,7 +175,8 @@ def lay_out_sources(
 ) -> Layout | None:
     """Return the layout of several locations. A browser shows the first one whose media query matches.
 
-    Locations with nothing to show are left out; None: that are all. The last one without a media query gives `src`.
+    Locations with nothing to show are left out; None: no location remains. The last one without a media query gives
+    `src`.
 
     Raises:
         NotFound: no such location.

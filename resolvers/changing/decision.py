@@ -52,7 +52,7 @@ class Decision:
         superseded: the pending change that ends first, because the change takes its place.
         amended: the pending change without the fields that are set now, so that they keep their values when it goes
             live; None: it stays as it is.
-        job_id: the job that already prepares what is asked for.
+        job_id: the job that prepares the requested change already.
     """
 
     action: Action
@@ -64,7 +64,7 @@ class Decision:
 
 
 def needs_plan(configuration: Configuration, change: Change, location: str | None) -> bool:
-    """Whether a change can alter images that exist, so that it is decided by its plan."""
+    """Whether a change can alter existing images. Then its plan decides."""
     if location is not None and location not in configuration.locations:
         return False
     return bool(change.tenant) or any(IMAGE_FIELDS & fields.keys() for fields in change.locations.values())

@@ -50,10 +50,10 @@ def read_plan_id(site: Site, tx: Tx, plan_id: str) -> PlanBasis:
     """
     parts = plan_id.removeprefix("plan:").split("-")
     if not plan_id.startswith("plan:") or len(parts) != 4 or not parts[0].isdecimal():
-        raise PlanStale("That is no plan's id.", field=("plan_id",), expected=_FORM, got=plan_id)
+        raise PlanStale("This is not the id of a plan.", field=("plan_id",), expected=_FORM, got=plan_id)
     expires, configuration, change, signature = parts
     if not is_signed(site, _signed_text(tx.tenant, expires, configuration, change), signature):
-        raise PlanStale("That plan was not made here.", field=("plan_id",), expected=_FORM, got=plan_id)
+        raise PlanStale("This installation has not made that plan.", field=("plan_id",), expected=_FORM, got=plan_id)
     if int(expires) <= tx.now.timestamp():
         expired_at = datetime.fromtimestamp(int(expires), UTC)
         raise PlanStale(
@@ -73,16 +73,16 @@ def check_basis(seen: PlanBasis, current: PlanBasis, name: str) -> None:
     """
     if seen.configuration != current.configuration:
         raise PlanStale(
-            "The configuration has moved on since it was planned.",
+            "The configuration has changed since the plan was made.",
             field=("plan_id",),
-            expected="a plan of the configuration as it is now",
+            expected="a plan of the current configuration",
             got="one of an earlier configuration",
         )
     if seen.change != current.change:
         raise PlanStale(
             "The plan is of another change.",
             field=("plan_id",),
-            expected="the very values that were planned",
+            expected="the planned values",
             got=f"other values for {name!r}",
         )
 

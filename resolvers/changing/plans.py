@@ -1,6 +1,6 @@
 """Plan a change of configuration: compute what it would cost, before it is made.
 
-The database groups packs by shape, so a plan reads hundreds of packs however many ready=stored=stored are
+The database groups packs by shape, so a plan reads hundreds of packs however many there are
 (docs/decisions/0010-plans-count-shapes.md):
 
 - Up to 512 packs, or shapes of packs, are counted exactly.

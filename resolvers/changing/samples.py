@@ -1,4 +1,4 @@
-"""Samples of a plan: a few packs as they look and as they would look, drawn before the answer is given."""
+"""Samples of a plan: a few packs with their current variants and those under the change, rendered for the response."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from resolvers.changing.plans import MAX_SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One pack: immutable URLs of what it shows and would show; `before` is None where it shows nothing."""
+    """One pack: immutable URLs of its current and its new variant. `before` is None if it shows nothing now."""
 
     pack_id: str
     before: str | None
@@ -30,18 +30,17 @@ class Sample:
 
 
 def draw_samples(caller: Caller, plan: ChangePlan, first: int) -> list[Sample]:
-    """Return up to `first` packs that the plan changes, with pictures that are in the store.
+    """Return up to `first` packs that the plan changes, with variants that are stored.
 
-    They are stored under the very keys that they will have: the change need not
-    draw them again, and if it is never made they count as superseded. A pack that
-    cannot be rendered is passed over, and so is one that is gone by now.
+    The variants are stored under the keys that they will have, so the change need not render them again. If it is never
+    made, they count as superseded. A pack that cannot be rendered, or no longer exists, is skipped.
 
     Raises:
         Limit: fewer than 1 or more than 16.
     """
     if not 1 <= first <= MAX_SAMPLES:
-        raise Limit("That many samples are not possible.", field=("first",), expected=f"1 to {MAX_SAMPLES}", got=first)
-    # Each pack that cannot be rendered costs a moment too.
+        raise Limit("Too many samples, or none.", field=("first",), expected=f"1 to {MAX_SAMPLES}", got=first)
+    # A pack that cannot be rendered takes time as well.
     tried = plan.sample_places[: 2 * first]
     with caller.site.catalog.read(caller.tenant) as tx:
         snapshots = read_snapshots(tx, [pack_id for pack_id, _ in tried])
@@ -71,7 +70,7 @@ def _draw(caller: Caller, before: Target | None, after: Target | None) -> Iterab
 
 
 def _make(site: Site, target: Target) -> bool:
-    """Put a variant into the store unless it is there; return whether it is."""
+    """Store a variant if it is not stored yet. Return whether it is stored."""
     if find_variant(site, str(target.key)) is not None:
         return True
     try:
@@ -80,6 +79,6 @@ def _make(site: Site, target: Target) -> bool:
         return False
     with site.catalog.write(target.key.tenant) as tx:
         ledger.record(tx, outcomes)
-        # The rows of a pack that was deleted meanwhile are left to whoever collects them.
+        # If the pack was deleted in the meantime, the collector deletes the rows.
         supersede_outdated(tx, [target.key.pack], limit=site.limit)
     return isinstance(outcomes[0], ledger.StoredVariant)

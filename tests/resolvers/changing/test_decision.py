@@ -214,7 +214,7 @@ def test_a_change_is_bound_to_the_plan_that_was_seen(change: Change) -> None:
     moved = replace(moved, locations={**moved.locations, "main": replace(moved.locations["main"], version=2)})
     for other in (configuration(width=60), moved):
         plan = plan_of(other, change, "thumb", True) if needs_plan(other, change, "thumb") else None
-        with pytest.raises(PlanStale, match="moved on"):
+        with pytest.raises(PlanStale, match="has changed since"):
             decide(
                 other,
                 change,

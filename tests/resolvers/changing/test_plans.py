@@ -169,17 +169,17 @@ def test_a_plan_holds_for_what_was_planned_and_as_long_as_nothing_else_changes(p
             checked(playground, plan.id, other)
     with pytest.raises(PlanStale, match="another change"):
         checked(playground, plan.id, change, name="main")
-    with pytest.raises(PlanStale, match="not made here"):
+    with pytest.raises(PlanStale, match="has not made that"):
         checked(playground, plan.id, change, tenant="other")
     playground.pack()
     checked(playground, plan.id, change)
     # Whatever changes the configuration, if only a name for people: it is not what was seen any more.
     playground.location("main", label="Main")
-    with pytest.raises(PlanStale, match="moved on") as refusal:
+    with pytest.raises(PlanStale, match="has changed since") as refusal:
         checked(playground, plan.id, change)
     assert (refusal.value.field, refusal.value.expected) == (
         ("plan_id",),
-        "a plan of the configuration as it is now",
+        "a plan of the current configuration",
     )
 
 
@@ -196,7 +196,7 @@ def test_a_plan_ends_after_an_hour(playground: Playground, monkeypatch: pytest.M
     # Nobody makes it last longer.
     later = plan.id.replace("plan:1", "plan:2", 1)
     for forged in (later, plan.id[:-1], "plan:", "plan:1-2-3-4", "plan:x-2-3-4", "job:1", ""):
-        with pytest.raises(PlanStale, match=r"made here|no plan's id"):
+        with pytest.raises(PlanStale, match=r"has not made that|not the id of a plan"):
             checked(playground, forged, change, name="main")
 
 

@@ -158,7 +158,7 @@ def test_a_plan_binds_what_needs_no_force_too(command: Command, pack_id: str) ->
     sides = ("--width", "50", "--height", "50")
     for name, options in (("thumb", ("--label", "Small")), ("cover", sides)):
         refused = command.run("location", "put", name, *options, "--plan", "plan:garbage", code=1)
-        assert "no plan's id" in refused.stderr
+        assert "not the id of a plan" in refused.stderr
         plan = command.json("location", "plan", name, *options, "--samples", "0")["id"]
         other = command.run("location", "put", name, "--width", "70", *sides[2:], "--plan", plan, code=1)
         assert "another change" in other.stderr
