@@ -1,4 +1,4 @@
-"""Tenants: read and change."""
+"""Tenants: read the tenant and change its defaults."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,6 @@
-"""A change of configuration that is not live yet, and a pack's snapshot as it would be under it. All pure.
+"""A change of configuration that is not live yet, and a pack's snapshot under it. All functions are pure.
 
-Only the fields that change are kept, so that whatever else is edited meanwhile
-stays as it was edited.
+A change holds only the fields that differ, so edits of other fields stay.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +14,13 @@ from packshot.variants.resolve import Target, planned
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a tenant's configuration is to become, by the fields that differ.
+    """The fields of a tenant's configuration that a change sets.
 
     Attributes:
         tenant: fields of `packshot.model.Tenant`.
         locations: fields of `packshot.model.Location`, by location.
-        refreshed: locations of which every picture is to be rendered anew.
-        refreshed_packs: packs of which every picture is to be rendered anew.
+        refreshed: locations whose images are all rendered again.
+        refreshed_packs: packs whose images are all rendered again.
     """
 
     tenant: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +30,7 @@ class Change:
 
 
 def changed_locations(known: Mapping[str, Location], change: Change) -> dict[str, Location]:
-    """Return the tenant's locations as they would be."""
+    """Return the tenant's locations under the change."""
     return {name: _changed(location, change) for name, location in known.items()}
 
 
@@ -41,7 +40,7 @@ def _changed(location: Location, change: Change) -> Location:
 
 
 def under(snapshot: Snapshot, change: Change) -> Snapshot:
-    """Return the snapshot as it would be under the change."""
+    """Return the snapshot under the change."""
     pack_locations = snapshot.pack_locations
     if snapshot.pack.id in change.refreshed_packs:
         held = ((name, snapshot.pack_location(name)) for name in snapshot.locations)
@@ -57,14 +56,14 @@ def under(snapshot: Snapshot, change: Change) -> Snapshot:
 
 
 def views(snapshot: Snapshot, change: Change | None) -> tuple[Snapshot, ...]:
-    """Return the snapshot as it is, and as it would be under the change if there is one."""
+    """Return the snapshot, and the snapshot under the change if there is one."""
     return (snapshot,) if change is None else (snapshot, under(snapshot, change))
 
 
 def touched_locations(known: Mapping[str, Location], change: Change) -> tuple[str, ...] | None:
-    """Return the locations at which the change may give pictures other keys; None: at any.
+    """Return the locations at which the change may give images new keys; None: all.
 
-    A fallback that changes also touches every location whose chain leads through it.
+    A changed fallback also touches every location whose chain leads through it.
     """
     if change.tenant or change.refreshed_packs:
         return None
@@ -77,7 +76,7 @@ def touched_locations(known: Mapping[str, Location], change: Change) -> tuple[st
 
 
 def chain(known: Mapping[str, Location], start: str) -> Iterable[str]:
-    """Yield a location and those it falls back to, in order, none twice."""
+    """Yield a location and its fallbacks in order, each once."""
     seen: set[str] = set()
     following: str | None = start
     while following is not None and following not in seen and following in known:
@@ -87,7 +86,7 @@ def chain(known: Mapping[str, Location], start: str) -> Iterable[str]:
 
 
 def merged(older: Change, newer: Change) -> Change:
-    """Return one change that does what both do, the newer one where they differ."""
+    """Return one change that makes both; the newer one wins where they differ."""
     names = {*older.locations, *newer.locations}
     return Change(
         tenant={**older.tenant, **newer.tenant},
@@ -98,7 +97,7 @@ def merged(older: Change, newer: Change) -> Change:
 
 
 def planned_under(snapshot: Snapshot, change: Change, *, limit: Size) -> tuple[Target, ...]:
-    """Return what is rendered ahead of time of one pack under a change, at the locations that it touches."""
+    """Return the planned variants of a pack under a change, at the locations that it touches."""
     touched, changed = touched_locations(snapshot.locations, change), under(snapshot, change)
     names = changed.locations if touched is None else touched
     return tuple(target for name in names for target in planned(changed, name, limit=limit))

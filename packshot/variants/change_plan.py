@@ -43,10 +43,10 @@ class ChangePlan:
         reuse: variants that the change needs and that are already stored.
         upscaled: pack locations whose image would be enlarged beyond its own pixels.
         cpu_seconds: CPU time to render, estimated from recent renders.
-        wall_seconds: the same, divided among the render processes that one process like this one gives to bulk work.
+        wall_seconds: the same, divided among the render processes that this process gives to bulk work.
         bytes: size of the variants to render, estimated from recent renders.
         purge_requests: one for the location or the tenant when the change goes live, and one more after that.
-        change: what would go live: without fields that already hold, with the pending change of the same location.
+        change: what would go live: the fields that differ, with the pending change of the same location.
         sample_places: packs and locations that samples can show, last modified first.
     """
 

@@ -29,7 +29,7 @@ class Configuration:
     pending_change: PendingChange | None
 
     def pending_change_of(self, location: str | None) -> PendingChange | None:
-        """Return the pending change if it changes that location; None means the tenant's defaults."""
+        """Return the pending change if it changes that location; None stands for the tenant's defaults."""
         pending_change = self.pending_change
         if pending_change is None:
             return None

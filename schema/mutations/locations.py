@@ -27,27 +27,28 @@ from schema.types.plans import LocationPlan
 from schema.types.tenants import Tenant, TenantInput
 
 IMAGE_FIELDS = ", ".join(field.api_name for field in LOCATION_FIELDS.values() if field.effect is FieldEffect.IMAGES)
-LocationName = Annotated[str, strawberry.argument(description="The location's name.")]
+LocationName = Annotated[str, strawberry.argument(description="Name of the location.")]
 Force = Annotated[
     bool,
     strawberry.argument(
         description="Make the change although it alters images that packs show. Without it, the error has the plan."
     ),
 ]
-When = Annotated[Activation, strawberry.argument(description="When altered pictures go live.")]
+When = Annotated[Activation, strawberry.argument(description="When a change that alters images goes live.")]
 
 
 @strawberry.type
 class LocationMutation:
     @strawberry.mutation(
-        description="Change what applies where nothing else is said. Where packs show anything it needs force, and "
-        "goes live once every pack is rendered under it.",
+        description="Change the tenant's defaults. If packs show any image, the change needs force, and goes live "
+        "once every pack is "
+        "rendered.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def update_tenant(
         self,
         info: Info,
-        input: Annotated[TenantInput, strawberry.argument(description="What to change.")],
+        input: Annotated[TenantInput, strawberry.argument(description="The defaults to set.")],
         force: Force = False,
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
@@ -69,13 +70,14 @@ class LocationMutation:
     async def put_location(
         self,
         info: Info,
-        input: Annotated[LocationInput, strawberry.argument(description="What to set.")],
+        input: Annotated[LocationInput, strawberry.argument(description="The fields to set.")],
         force: Force = False,
         plan_id: Annotated[
             strawberry.ID | None,
             strawberry.argument(
-                description="The plan that was looked at; refused if it does not hold any more, also where no force is "
-                "needed."
+                description="A plan from `planLocation`. The change is refused if the plan is for another change or "
+                "no longer holds, even if "
+                "no force is needed."
             ),
         ] = strawberry.UNSET,
         activation: When = Activation.WHEN_READY,
@@ -92,15 +94,18 @@ class LocationMutation:
         return await payload(info, LocationPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Make a location what it was in an earlier version. Until that version's `freeUntil` only packs "
-        "that were edited or made since are rendered.",
+        description="Revert a location to an earlier version. Until the `freeUntil` of that version, only packs that "
+        "were edited or "
+        "created since are rendered.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def rollback_location(
         self,
         info: Info,
         name: LocationName,
-        to_version: Annotated[int, strawberry.argument(description="The version to go back to, of its history.")],
+        to_version: Annotated[
+            int, strawberry.argument(description="The version to revert to, from the location's history.")
+        ],
         force: Force = False,
         activation: When = Activation.WHEN_READY,
         expected_version: ExpectedVersion = strawberry.UNSET,
@@ -114,14 +119,15 @@ class LocationMutation:
         return await payload(info, LocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Delete a location. One that packs or other locations use needs force, and the refusal says which.",
+        description="Delete a location. If packs or other locations use it, the deletion needs force, and the error "
+        "lists them.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def delete_location(
         self,
         info: Info,
         name: LocationName,
-        force: Annotated[bool, strawberry.argument(description="Delete it although it is used.")] = False,
+        force: Annotated[bool, strawberry.argument(description="Delete the location although it is in use.")] = False,
         expected_version: ExpectedVersion = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> DeleteLocationPayload | None:
@@ -134,7 +140,7 @@ class LocationMutation:
         return await payload(info, DeleteLocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Have one more size of a location rendered ahead of time; one that is there changes nothing.",
+        description="Add a size that a location renders ahead of time. A rendition that exists changes nothing.",
         extensions=[Needs(Scope.LOCATIONS_WRITE)],
     )
     async def add_rendition(

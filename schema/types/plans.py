@@ -1,4 +1,4 @@
-"""Plans: what a change of configuration would cost, before anybody makes it."""
+"""GraphQL types of change plans: the cost of a change of configuration, before it is made."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,11 +17,13 @@ from schema.request.context import Info
 from schema.types.packs import Pack
 
 
-@strawberry.type(description="One field that would change. Values are spelled as in a document, a list with commas.")
+@strawberry.type(
+    description="A field that would change. Values are texts; the items of a list are separated by commas."
+)
 class FieldChange:
     field: str = strawberry.field(description="Its name.")
-    before: str | None = strawberry.field(description="What it is; null: unset.")
-    after: str | None = strawberry.field(description="What it would be; null: unset.")
+    before: str | None = strawberry.field(description="The present value; null: unset.")
+    after: str | None = strawberry.field(description="The value after the change; null: unset.")
     requires_force: bool = strawberry.field(description="Whether the change of this field needs `force`.")
 
     @classmethod
@@ -35,68 +37,71 @@ class FieldChange:
         )
 
 
-@strawberry.type(description="What one pack shows now, and what it would show.")
+@strawberry.type(description="The image of one pack before and after the change.")
 class PlanSample:
-    before: URL | None = strawberry.field(description="What it shows now; immutable. Null: nothing.")
-    after: URL = strawberry.field(description="What it would show; immutable, and rendered already.")
+    before: URL | None = strawberry.field(description="Immutable URL of the present image; null: none is shown.")
+    after: URL = strawberry.field(description="Immutable URL of the image after the change, which is rendered already.")
     pack_id: strawberry.Private[str]
 
     @strawberry.field(description="The pack.")
     async def pack(self, info: Info) -> Pack:
         snapshot = await info.context.loaders.snapshots.load(self.pack_id)
         if snapshot is None:
-            raise LookupError(f"pack {self.pack_id} was deleted meanwhile")
+            raise LookupError(f"pack {self.pack_id} was deleted in the meantime")
         return Pack.of(snapshot.pack)
 
 
 @strawberry.type(
-    description="What a change would cost. Exact for up to 512 packs, or shapes of packs; beyond that estimated "
-    "from the commonest shapes and a sample of the others."
+    description="The cost of a change of a location. It is exact for up to 512 packs, or shapes of packs. Beyond that "
+    "it is estimated "
+    "from the most common shapes and a sample of the others."
 )
 class LocationPlan:
     id: strawberry.ID = strawberry.field(
-        description="For `planId` of `putLocation`, which then changes nothing but what was planned here."
+        description="For `planId` of `putLocation`, which then makes exactly the planned change or none."
     )
     name: str = strawberry.field(description="The location's name; of a change of tenant defaults, the tenant's.")
     base_version: int | None = strawberry.field(
-        description="The version that would be changed; null: the location would be created."
+        description="The version that the change starts from; null: the location would be created."
     )
     requires_force: bool = strawberry.field(description="Whether the change is refused without `force`.")
-    changes: list[FieldChange] = strawberry.field(description="What differs; empty: nothing would change.")
+    changes: list[FieldChange] = strawberry.field(description="The fields that would change; empty: none.")
     packs: int = strawberry.field(
-        description="Packs of which any picture changes or is new, by a fallback to the location too."
+        description="Number of packs with at least one changed or new image, including images shown through a fallback."
     )
-    render: Long = strawberry.field(description="Variants to be rendered.")
-    reuse: Long = strawberry.field(description="Variants that the change needs and that are still stored.")
+    render: Long = strawberry.field(description="Number of variants to render.")
+    reuse: Long = strawberry.field(description="Number of variants that the change needs and that are still stored.")
     upscaled: int = strawberry.field(
-        description="Pictures of these packs, one a location, that would be enlarged beyond their own pixels."
+        description="Number of pack locations whose image would be enlarged beyond its own pixels."
     )
     cpu_seconds: float = strawberry.field(
-        description="CPU time of rendering them, by what it took of late on this installation."
+        description="CPU seconds to render them, estimated from recent renders of this installation."
     )
     wall_seconds: float = strawberry.field(
-        description="The same, shared by as many render processes as this one leaves to bulk work; "
-        "more workers take less."
+        description="The CPU seconds divided among the render processes that this installation's process gives to "
+        "bulk work; "
+        "more workers take less time."
     )
-    bytes: Long = strawberry.field(description="What the rendered variants will take up, by what they took of late.")
+    bytes: Long = strawberry.field(description="Size of the variants to render, estimated from recent renders.")
     purge_requests: int = strawberry.field(
-        description="Requests to a CDN: one tag, when the change goes live and once more after that."
+        description="Number of purge requests to the CDN: one tag when the change goes live, and once more after that."
     )
-    expires_at: datetime = strawberry.field(description="Until when the id is good.")
+    expires_at: datetime = strawberry.field(description="When the plan expires.")
     core: strawberry.Private[change_plan.ChangePlan]
 
     @strawberry.field(
-        description="Some packs before and after, of different shapes, last modified first; drawn for this answer. "
+        description="Some packs before and after the change: of different shapes, last modified first. They are "
+        "rendered for this response. "
         "Packs that cannot be rendered are left out."
     )
     async def samples(
         self,
         info: Info,
-        first: Annotated[int, strawberry.argument(description=f"How many, 1 to {plans.MAX_SAMPLES}.")] = 4,
+        first: Annotated[int, strawberry.argument(description=f"Number of samples, 1 to {plans.MAX_SAMPLES}.")] = 4,
     ) -> list[PlanSample]:
         caller = info.context.caller
         with refusing():
-            # Drawn before the answer is given, so it may take long.
+            # The response waits for the samples, which may take long.
             drawn = await run_in(info, info.context.threads.rendering, samples.draw_samples, caller, self.core, first)
         return [
             PlanSample(
@@ -128,9 +133,9 @@ class LocationPlan:
         )
 
 
-@strawberry.type(description="The change alters pictures that are shown; with `force` it is made all the same.")
+@strawberry.type(description="The change alters images that packs show. Send it again with `force` to make it.")
 class ForceRequired(UserError):
-    plan: LocationPlan = strawberry.field(description="What it would cost.")
+    plan: LocationPlan = strawberry.field(description="The plan of the refused change.")
 
 
 def _spelled(value: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""Tenants: whose packs and locations they are, and what applies where nothing else is said."""
+"""GraphQL types of tenants and of the caller."""
 
 from datetime import datetime
 from typing import Any
@@ -20,29 +20,31 @@ def tenant_id(name: str) -> strawberry.ID:
     return strawberry.ID(f"tenant:{name}")
 
 
-@strawberry.type(description="Whose packs and locations they are, and what applies where nothing else is said.")
+@strawberry.type(
+    description="The customer to whom packs and locations belong, with the defaults that apply where nothing else is "
+    "set."
+)
 class Tenant(Node):
-    version: int = strawberry.field(description="Counts changes, for `expectedVersion`.")
-    name: str = strawberry.field(description="What keys and hosts call it.")
-    resize_gravity: Gravity = strawberry.field(description="Where a crop is anchored.")
-    use_resize_include_all: bool = strawberry.field(description="Whether the whole picture is shown.")
-    format_policy: FormatPolicy = strawberry.field(description="Which format a URL without `format` gives.")
+    version: int = strawberry.field(description="Number of the tenant's version, for `expectedVersion`.")
+    name: str = strawberry.field(description="Name in keys and host names.")
+    resize_gravity: Gravity = strawberry.field(description="Where the kept part of a crop lies.")
+    use_resize_include_all: bool = strawberry.field(description="Whether the whole image is shown.")
+    format_policy: FormatPolicy = strawberry.field(description="Which format a URL without `format` yields.")
     keep_credits: bool = strawberry.field(
-        description="Whether an original's copyright and credit lines stay in its variants; nothing else ever does."
+        description="Whether variants keep an original's copyright and credit fields. All other metadata is removed."
     )
-    on_demand: OnDemandPolicy = strawberry.field(
-        description="Which variants besides the planned ones clients can have rendered."
-    )
+    on_demand: OnDemandPolicy = strawberry.field(description="Which unplanned variants clients can have rendered.")
     core: strawberry.Private[model.Tenant]
 
     @strawberry.field(
-        description="Most bytes of unplanned variants that are kept; the least recently requested go first. 0: none is."
+        description="Maximum bytes of stored unplanned variants; the least recently requested are deleted first. 0: "
+        "none are stored."
     )
     def unplanned_bytes_limit(self, info: Info) -> Long:
         own = self.core.unplanned_bytes
         return Long(info.context.caller.site.settings.unplanned_bytes if own is None else own)
 
-    @strawberry.field(description="Bytes of the unplanned variants that are kept, and 4,096 for each.")
+    @strawberry.field(description="Bytes of the stored unplanned variants, plus 4,096 for each.")
     async def unplanned_bytes_used(self, info: Info) -> Long:
         caller = info.context.caller
         return Long(await read(info, lambda: tenants.read_usage(caller)))
@@ -62,32 +64,31 @@ class Tenant(Node):
         )
 
 
-@strawberry.input(
-    description="What applies where nothing else is said. Absent leaves a value as it is, null resets it."
-)
+@strawberry.input(description="The defaults to set. An absent field stays unchanged, null resets it.")
 class TenantInput:
     resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
-        description="Where a crop is anchored; null: CENTER."
+        description="Where the kept part of a crop lies; null: CENTER."
     )
     use_resize_include_all: strawberry.Maybe[bool | None] = strawberry.field(
-        description="Whether the whole picture is shown; null: it is cropped."
+        description="Whether the whole image is shown; null: it is cropped."
     )
     format_policy: strawberry.Maybe[FormatPolicy | None] = strawberry.field(
-        description="Which format a URL without `format` gives; null: ORIGINAL."
+        description="Which format a URL without `format` yields; null: ORIGINAL."
     )
     keep_credits: strawberry.Maybe[bool | None] = strawberry.field(
-        description="Whether an original's copyright and credit lines stay in its variants; null: they do not."
+        description="Whether variants keep an original's copyright and credit fields; null: they do not."
     )
     on_demand: strawberry.Maybe[OnDemandPolicy | None] = strawberry.field(
-        description="Which variants besides the planned ones clients can have rendered; null: ANY. Applies at once."
+        description="Which unplanned variants clients can have rendered; null: ANY. Applies at once."
     )
     unplanned_bytes_limit: strawberry.Maybe[Long | None] = strawberry.field(
-        description="Most bytes of unplanned variants that are kept, 0: none is; null: as the installation says."
+        description="Maximum bytes of stored unplanned variants; 0: none are stored; null: the setting of the "
+        "installation."
         " Applies at once."
     )
 
     def values(self) -> dict[str, Any]:
-        """Return what to set, by the core's names."""
+        """Return the fields that the client sent, by the core's names."""
         values = sent(
             {
                 "resize_gravity": self.resize_gravity,
@@ -111,12 +112,12 @@ _DEFAULTS = {
 }
 
 
-@strawberry.type(description="Who is asking, and what the token allows.")
+@strawberry.type(description="The authenticated client of a request, and the rights of its token.")
 class Viewer:
-    tenant: Tenant = strawberry.field(description="Whose packs and locations it sees.")
-    subject: str = strawberry.field(description="Who it is, as `createdBy` and `changedBy` name it.")
-    scopes: list[str] = strawberry.field(description="What the token may be used for.")
-    expires_at: datetime | None = strawberry.field(description="When the token ends; null: never.")
+    tenant: Tenant = strawberry.field(description="The tenant whose packs and locations the token can access.")
+    subject: str = strawberry.field(description="Name of the caller in `createdBy` and `changedBy`.")
+    scopes: list[str] = strawberry.field(description="The scopes of the token.")
+    expires_at: datetime | None = strawberry.field(description="When the token expires; null: never.")
     epoch: str = strawberry.field(
-        description="Of which history every `sequenceNumber` is; another one after the database was restored."
+        description="The history to which every `sequenceNumber` belongs; a restored database begins a new one."
     )

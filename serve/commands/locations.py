@@ -112,7 +112,7 @@ def _get(caller: "Caller", name: str) -> "Location":
     location = locations.get_location(caller, name)
     if location is None:
         raise NotFound(
-            f"The location {name!r} does not exist.", field=("name",), expected="a location of this tenant", got=name
+            f"There is no location {name!r}.", field=("name",), expected="a location of this tenant", got=name
         )
     return location
 

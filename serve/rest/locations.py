@@ -1,4 +1,4 @@
-"""Location configs: what is asked of tenant-wide locations, read and passed on."""
+"""REST endpoints of locations: `imageLocationConfig` of the old service."""
 
 from packshot.errors import Invalid, NotFound
 from packshot.model import NAME
@@ -17,7 +17,7 @@ def get_config(call: Call) -> Document:
     """Return one location.
 
     Raises:
-        NotFound: there is none of that name.
+        NotFound: the location does not exist.
     """
     name = call.path["name"]
     found = locations.get_location(call.caller, name) if NAME.fullmatch(name) else None
@@ -27,21 +27,26 @@ def get_config(call: Call) -> Document:
 
 
 def put_config(call: Call) -> Document:
-    """Create or change a location; a forced change is live with the answer, as this face's clients expect.
+    """Create or change a location. A forced change is live with the response, as clients of the old service expect.
 
     Raises:
         PackshotError: see `resolvers.locations.put_location`.
     """
     name = call.path["name"]
     if call.body.get("name", name) != name:
-        raise Invalid("The body has another name than the path.", field=("name",), expected=name, got=call.body["name"])
+        raise Invalid(
+            "The name in the body differs from the name in the path.",
+            field=("name",),
+            expected=name,
+            got=call.body["name"],
+        )
     values = fields.read(call.body, fields.LOCATION)
     consent = Consent(force=call.force, activation=Activation.IMMEDIATE)
     return documents.config(locations.put_location(call.caller, name, values, consent).location)
 
 
 def delete_config(call: Call) -> Document:
-    """Forget a location.
+    """Delete a location.
 
     Raises:
         PackshotError: see `resolvers.locations.delete_location`.

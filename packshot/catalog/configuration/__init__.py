@@ -1,1 +1,1 @@
-"""Tenants, their locations, and the change of configuration that is in preparation."""
+"""Tenants, their locations, and their pending change of configuration."""

@@ -1,4 +1,4 @@
-"""What was deleted, for those who follow changes; kept for a time."""
+"""Deletions: rows by which the change feed reports deleted packs and locations. They are kept for a time."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.tables.artwork import deletions, sequences
 
-# So long at least, and so much longer than the blobs of what was deleted.
+# Minimum time in the change feed, in addition to the grace period.
 KEPT, KEPT_AFTER_GRACE = timedelta(days=90), timedelta(days=30)
 PORTION = 1000
 
@@ -15,12 +15,12 @@ PORTION = 1000
 def note_deleted_pack(
     tx: Tx, pack_id: str, number: int, *, external_id: str | None, asset_id: int | None, erased: bool = False
 ) -> None:
-    """Tell followers that a pack was deleted, or erased, at that sequence number."""
+    """Note that a pack was deleted or erased at that sequence number."""
     _note(tx, "pack", pack_id, number, external_id=external_id, asset_id=asset_id, erased=erased)
 
 
 def note_erased_pack(tx: Tx, pack_id: str) -> None:
-    """Tell followers that a pack which is not there any more was erased."""
+    """Note that a pack that had been deleted before was erased."""
     conditions = (deletions.c.tenant_id == tx.tenant, deletions.c.subject == "pack", deletions.c.id == pack_id)
     known = tx.connection.execute(sa.select(deletions.c.external_id, deletions.c.asset_id).where(*conditions)).first()
     external_id, asset_id = (None, None) if known is None else known
@@ -28,15 +28,15 @@ def note_erased_pack(tx: Tx, pack_id: str) -> None:
 
 
 def note_deleted_location(tx: Tx, name: str) -> None:
-    """Tell followers that a location was deleted."""
+    """Note that a location was deleted."""
     _note(tx, "location", name, next_sequence(tx), external_id=None, asset_id=None, erased=False)
 
 
 def delete_old_deletions(tx: Tx, grace: timedelta) -> int:
-    """Forget the oldest deletions of all tenants whose time is over, some at a time; return how many.
+    """Delete some of the oldest expired deletions of all tenants; return their number.
 
     Args:
-        grace: how long the blobs of what was deleted are kept.
+        grace: how long the objects of a deleted pack are kept.
     """
     before = tx.now - max(KEPT, grace + KEPT_AFTER_GRACE)
     oldest = sa.select(deletions).where(deletions.c.deleted_at < before).order_by(deletions.c.deleted_at).limit(PORTION)
@@ -61,5 +61,5 @@ def _note(
         "deleted_at": tx.now,
     }
     statement = tx.insert(deletions).values(tenant_id=tx.tenant, subject=subject, id=id, **row)
-    # Of one that was made and deleted again under the same id the last deletion counts.
+    # If a pack was created and deleted repeatedly under one id, the last deletion counts.
     tx.connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id", "subject", "id"], set_=row))

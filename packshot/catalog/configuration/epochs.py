@@ -1,7 +1,7 @@
-"""Epochs: which history of the database the sequence numbers belong to.
+"""Epochs: the history of the database to which sequence numbers belong.
 
-A database that is restored from a backup continues an older history: numbers that clients have seen are drawn again.
-So each restore begins a new epoch, and a cursor of another epoch is worth nothing.
+A database that is restored from a backup continues an older history: it draws numbers again that clients have seen.
+So each restore begins a new epoch, and cursors of other epochs are refused.
 """
 
 import secrets
@@ -13,18 +13,18 @@ import sqlalchemy as sa
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import epochs, sequences
 
-# Numbers that may have been drawn after the last mark, by far.
+# Far more than the numbers that can have been drawn after the last mark.
 MARGIN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """How far each tenant's sequence is, in which epoch.
+    """The position of each tenant's sequence in the current epoch.
 
     Attributes:
-        past: the epochs before.
-        numbers: by tenant, the number that was drawn last.
-        marked: by tenant, up to which number it may be marked outside the database.
+        past: earlier epochs.
+        numbers: the last drawn number, by tenant.
+        marked: the highest number that may be marked outside the database, by tenant.
     """
 
     epoch: str
@@ -42,7 +42,7 @@ def get_epoch(tx: Tx) -> str:
 
 
 def get_positions(tx: Tx) -> Positions:
-    """Return how far the sequence of every tenant is."""
+    """Return the position of every tenant's sequence."""
     *past, epoch = tx.connection.scalars(sa.select(epochs.c.epoch).order_by(epochs.c.number)).all()
     found = tx.connection.execute(sa.select(sequences)).all()
     numbers, marked_up_to = (
@@ -61,14 +61,14 @@ def begin_epoch(tx: Tx, reason: str) -> str:
 
 
 def raise_sequence(tx: Tx, tenant: str, mark: int) -> None:
-    """Let the next number of a tenant that is behind its mark be far above all that were drawn."""
+    """Raise the sequence of a tenant that is behind its mark far above all drawn numbers."""
     drawn = sa.case((sequences.c.value < mark, mark), else_=sequences.c.value)
     conditions = (sequences.c.tenant_id == tenant, sequences.c.marked_up_to < mark)
     tx.connection.execute(sa.update(sequences).where(*conditions).values(value=drawn + MARGIN, marked_up_to=mark))
 
 
 def note_marks(tx: Tx) -> None:
-    """Note that every tenant is about to be marked as far as it is."""
+    """Note that the current position of every tenant is about to be marked."""
     tx.connection.execute(
         sa.update(sequences).where(sequences.c.marked_up_to < sequences.c.value).values(marked_up_to=sequences.c.value)
     )

@@ -1,4 +1,4 @@
-"""Locations and their versions: every change is a new version, the old one is kept."""
+"""Locations and their versions. Every change writes a new version; earlier ones stay."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,9 +18,9 @@ from packshot.variants.draft import effective_renditions
 
 MAX_RENDITIONS = 32
 MAX_LABEL_CHARACTERS = 255
-# Every location consulted is a purge tag of the answer, and a CDN keeps a bounded number of them (CloudFront 50).
+# Every consulted location is a purge tag of the response, and a CDN limits their number (CloudFront: 50).
 MAX_FALLBACK_LOCATIONS = 8
-# Columns of a pack location that are null until somebody sets them.
+# Columns of a pack location that are null until an edit sets them.
 _GIVEN = ("original_sha256", "crop_left", "focus_x", "resize_gravity")
 
 
@@ -44,13 +44,13 @@ def get_locations(tx: Tx) -> dict[str, Location]:
 
 
 def list_locations(tx: Tx, *, first: int, after: str | None) -> Page[Location]:
-    """Return a page of the tenant's locations by name."""
+    """Return a page of the tenant's locations, ordered by name."""
     statement = select_locations().where(locations.c.tenant_id == tx.tenant)
     return fetch_page(tx, statement, Order((locations.c.name,)), rows.to_location, first=first, after=after)
 
 
 def count_packs(tx: Tx, names: list[str]) -> dict[str, int]:
-    """Return how many packs have an original of their own at each location."""
+    """Return the number of packs that have an original of their own at each location."""
     statement = (
         sa.select(pack_locations.c.location, sa.func.count().label("packs"))
         .where(
@@ -73,19 +73,19 @@ def read_changes(
     own: Collection[Rendition] = (),
     expected_version: int | None = None,
 ) -> dict[str, Any]:
-    """Return those fields of a location that really change; of one that is not there, all of them.
+    """Return the fields of a location that differ from `changes`; all fields of a location that does not exist yet.
 
     Args:
-        own: renditions without numbers that may be among them.
-        known: the tenant's locations, as they are or as they will be.
-        changes: the fields to set, by name; None clears one.
-        limit: longest sides a location may ask for.
+        known: the tenant's locations, live or with the pending change.
+        changes: the fields to set, by name; None resets one to its default.
+        limit: maximum sides of a location.
+        own: renditions without numbers that are allowed.
 
     Raises:
-        Invalid: a name, size, rendition or format list that does not fit.
-        Cycle: the fallback chain would come back to this location.
-        NotFound: the fallback is no location of this tenant.
-        VersionConflict: the location has moved on from `expected_version`.
+        Invalid: a name, size, rendition or list of formats is not valid.
+        Cycle: the fallback chain would lead back to this location.
+        NotFound: the fallback is not a location of this tenant.
+        VersionConflict: the location's version is not `expected_version`.
     """
     check_name(name, "name")
     old = known.get(name)
@@ -100,7 +100,7 @@ def read_changes(
 
 
 def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | None = None) -> None:
-    """Make a location of all its fields; the caller holds the configuration."""
+    """Create a location from all of its fields. The caller holds the configuration."""
     tx.connection.execute(
         sa.insert(locations).values(
             tenant_id=tx.tenant,
@@ -115,12 +115,12 @@ def create_location(tx: Tx, name: str, values: Mapping[str, Any], *, by: str | N
 
 
 def change_location(tx: Tx, old: Location, fields: Mapping[str, Any], *, by: str | None = None) -> None:
-    """Make a new version of a location live, of which these fields differ; the caller holds the configuration."""
+    """Make a new version of a location live, in which these fields differ. The caller holds the configuration."""
     _write_version(tx, old, old.field_values() | dict(fields), by=by)
 
 
 def refresh_locations(tx: Tx, names: Collection[str]) -> None:
-    """Give every picture of these locations another key; the caller holds the configuration."""
+    """Give every image of these locations a new key. The caller holds the configuration."""
     for name in sorted(names):
         conditions = (locations.c.tenant_id == tx.tenant, locations.c.name == name)
         changed = {"revision": locations.c.revision + 1, "sequence_number": next_sequence(tx)}
@@ -128,7 +128,7 @@ def refresh_locations(tx: Tx, names: Collection[str]) -> None:
 
 
 def mark_reverts_costly(tx: Tx, names: Collection[str]) -> None:
-    """Note that going back to an earlier version of these locations would render everything anew."""
+    """Note that a revert to an earlier version of these locations would render everything."""
     conditions = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name.in_(names))
     tx.connection.execute(
         sa.update(location_versions)
@@ -138,7 +138,7 @@ def mark_reverts_costly(tx: Tx, names: Collection[str]) -> None:
 
 
 def list_versions(tx: Tx, name: str, *, first: int, after: str | None) -> Page[LocationVersion]:
-    """Return a page of a location's versions, the live one first."""
+    """Return a page of a location's versions, the live version first."""
     statement = sa.select(location_versions).where(
         location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name
     )
@@ -150,7 +150,7 @@ def get_version(tx: Tx, name: str, version: int) -> LocationVersion:
     """Return one version of a location.
 
     Raises:
-        NotFound: there is no such location in this tenant, or it never had such a version.
+        NotFound: the tenant has no such location, or the location no such version.
     """
     conditions = (location_versions.c.tenant_id == tx.tenant, location_versions.c.name == name)
     row = tx.connection.execute(
@@ -170,29 +170,30 @@ def get_version(tx: Tx, name: str, version: int) -> LocationVersion:
 
 
 def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | None = None) -> bool:
-    """Forget a location and its history; return whether any pack may show something else now.
+    """Delete a location and its history; return whether any pack may show another image now.
 
-    With `force` the locations that fall back to it fall back to nothing, packs
-    whose main location it is have `main`, and what packs had here is gone.
+    With `force`, locations that fall back to it lose their fallback, packs whose main location it is use `main`, and
+    the
+    pack locations are deleted.
 
     Raises:
-        NotFound: there is no such location in this tenant.
-        BadState: it is `main`, which every tenant has.
+        NotFound: the tenant has no such location.
+        BadState: the location is `main`, which every tenant has.
         InUse: packs or locations use it, and `force` is not set.
-        VersionConflict: the location has moved on from `expected_version`.
+        VersionConflict: the location's version is not `expected_version`.
     """
     known = get_locations(tx)
     if name not in known:
         raise NotFound(f"There is no location {name!r}.", field=("name",), expected=", ".join(known), got=name)
     _check_version(name, known[name], expected_version)
     if name == "main":
-        raise BadState("Every tenant has the location `main`.", field=("name",), expected="another location", got=name)
+        raise BadState("The location `main` cannot be deleted.", field=("name",), expected="another location", got=name)
     dependents = sorted(location.name for location in known.values() if location.fallback == name)
     conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.location == name)
     mains = (packs.c.tenant_id == tx.tenant, packs.c.main_location == name)
     used = {
-        "packs with something set there": _count(tx, pack_locations, *conditions, _is_set()),
-        "packs whose main location it is": _count(tx, packs, *mains),
+        "packs with settings there": _count(tx, pack_locations, *conditions, _is_set()),
+        "packs with it as their main location": _count(tx, packs, *mains),
         f"fallback of {', '.join(dependents)}": len(dependents),
     }
     touched = [f"{what}: {count}" for what, count in used.items() if count]
@@ -210,7 +211,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
 
 
 def _is_set() -> sa.ColumnElement[bool]:
-    """Whether somebody has set anything in a pack location; rendering it anew leaves a row with a revision alone."""
+    """Whether an edit has set anything in a pack location. A refresh alone leaves a row that has only a revision."""
     given = [pack_locations.c[name].is_not(None) for name in _GIVEN]
     return sa.or_(*given, pack_locations.c.include_all != IncludeAll.UNSET.value)
 
@@ -223,7 +224,7 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
     current = 0 if old is None else old.version
     if expected_version not in (None, current):
         raise VersionConflict(
-            f"The location {name!r} has moved on.",
+            f"The location {name!r} has another version.",
             field=("expected_version",),
             expected=str(current),
             got=expected_version,
@@ -233,7 +234,7 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
 
 
 def _write_version(tx: Tx, old: Location, values: Mapping[str, Any], *, by: str | None) -> None:
-    """Make `values` the live version of a location after `old`."""
+    """Write a new live version of a location after `old`."""
     tx.connection.execute(
         sa.update(locations)
         .where(locations.c.tenant_id == tx.tenant, locations.c.name == old.name)
@@ -275,19 +276,19 @@ def _check(
         raise Invalid("A new location needs a width or a height.", field=("width",), expected="a number of pixels")
     if wanted["label"] is not None and len(wanted["label"]) > MAX_LABEL_CHARACTERS:
         raise Invalid(
-            "That label is too long.",
+            "The label is too long.",
             field=("label",),
             expected=f"at most {MAX_LABEL_CHARACTERS} characters",
             got=f"{len(wanted['label'])} characters",
         )
     if len(wanted["renditions"] or ()) > MAX_RENDITIONS:
         raise Invalid(
-            "A location cannot have that many renditions.",
+            "The location has too many renditions.",
             field=("renditions",),
             expected=f"at most {MAX_RENDITIONS}",
             got=len(wanted["renditions"]),
         )
-    # A location without a size has its pictures' own ahead of time, which no client can ask for by numbers.
+    # A location without a size renders its images in their own size, which clients cannot request by numbers.
     kept = () if is_new else (*own, *effective_renditions(known[name]), *(known[name].renditions or ()))
     for index, rendition in enumerate(wanted["renditions"] or ()):
         if rendition not in kept:
@@ -296,10 +297,10 @@ def _check(
         items = wanted[field]
         if items is not None and (not items or len(set(items)) != len(items)):
             raise Invalid(
-                f"{field.capitalize()} must not be empty or repeat themselves; null brings the default back.",
+                f"{field.capitalize()} must not be empty or have duplicates; null resets them to the default.",
                 field=(field,),
                 expected="one or more, each once",
-                got=f"{len(items)}, of which {len(set(items))} different",
+                got=f"{len(items)}, {len(set(items))} of them different",
             )
     _check_fallback(name, wanted["fallback"], known)
 
@@ -307,34 +308,34 @@ def _check(
 def _check_sides(width: int | None, height: int | None, limit: Size, *path: str) -> None:
     for side, value, maximum in (("width", width, limit.width), ("height", height, limit.height)):
         if value is not None and not 1 <= value <= maximum:
-            raise Invalid(f"That {side} is not possible.", field=(*path, side), expected=f"1 to {maximum}", got=value)
+            raise Invalid(f"The {side} is out of range.", field=(*path, side), expected=f"1 to {maximum}", got=value)
 
 
 def check_rendition(rendition: Rendition, limit: Size, path: tuple[str, ...]) -> None:
-    """Raise `Invalid`, its field beginning with `path`, unless that can be rendered ahead of time."""
+    """Raise `Invalid`, with a field that begins with `path`, unless the rendition can be rendered ahead of time."""
     _check_sides(rendition.width, rendition.height, limit, *path)
     if rendition.width is None and rendition.height is None:
         raise Invalid("A rendition needs a width or a height.", field=(*path, "width"), expected="a number of pixels")
     if not 0.5 <= rendition.dpr <= 4:
-        raise Invalid("That dpr is not possible.", field=(*path, "dpr"), expected="0.5 to 4", got=rendition.dpr)
+        raise Invalid("The dpr is out of range.", field=(*path, "dpr"), expected="0.5 to 4", got=rendition.dpr)
 
 
 def _check_fallback(name: str, fallback: str | None, known: Mapping[str, Location]) -> None:
     if fallback is not None and fallback != name and fallback not in known:
         raise NotFound(
-            f"There is no location {fallback!r} to fall back to.",
+            f"There is no fallback location {fallback!r}.",
             field=("fallback",),
             expected=", ".join(sorted(known)),
             got=fallback,
         )
     following = {other: location.fallback for other, location in known.items()} | {name: fallback}
-    # A chain through this location grows with it, wherever it begins.
+    # The new fallback also lengthens every chain that leads through this location.
     for start in following:
         seen: list[str] = [start]
         while (after := following[seen[-1]]) is not None:
             if after in seen:
                 raise Cycle(
-                    "The fallback would come back to where it started.",
+                    "The fallback chain would lead back to its start.",
                     field=("fallback",),
                     expected="a chain that ends",
                     got=" -> ".join([*seen, after]),

@@ -1,8 +1,9 @@
-"""Candidates: the one change of configuration that a tenant may have in preparation.
+"""Pending changes: the one change of configuration that a tenant may be preparing.
 
-It goes live in one transaction once every pack is rendered under it. Edits share
-the tenant's configuration row, and a candidate begins and ends holding it alone,
-so that an edit is rendered under both configurations or after the switch.
+It goes live in one transaction once every pack is rendered under it. Edits share the tenant's configuration row. A
+pending change begins and ends while it holds that row alone, so an edit is rendered under both configurations or
+after
+the activation.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,12 +25,12 @@ from packshot.variants.change import Change, merged
 
 @dataclass(frozen=True, slots=True)
 class PendingChange:
-    """A change that is being prepared.
+    """A change of configuration that is being prepared.
 
     Attributes:
-        location: whose change it is; None: the tenant's own, or a new rendering.
+        location: the location that is changed; None: the tenant's defaults, or a refresh.
         accepts_failures: it goes live although some variants could not be rendered.
-        created_by: who asked for it.
+        created_by: the caller that requested it.
         prepared_at: when the last pack was prepared; None: not yet.
     """
 
@@ -42,29 +43,29 @@ class PendingChange:
 
 
 def read_pending_change(tx: Tx) -> PendingChange | None:
-    """Return the tenant's candidate."""
+    """Return the tenant's pending change."""
     row = tx.connection.execute(sa.select(pending_changes).where(pending_changes.c.tenant_id == tx.tenant)).first()
     return None if row is None else _to_candidate(row)
 
 
 def read_change(tx: Tx) -> Change | None:
-    """Return what the tenant's candidate changes."""
+    """Return what the tenant's pending change changes."""
     pending_change = read_pending_change(tx)
     return None if pending_change is None else pending_change.change
 
 
 def list_pending_changes(tx: Tx) -> list[tuple[str, PendingChange]]:
-    """Return the candidates of all tenants, each with its tenant."""
+    """Return the pending changes of all tenants, each with its tenant."""
     return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(pending_changes))]
 
 
 def concerns(pending_change: PendingChange, location: str | None) -> bool:
-    """Whether it changes that location; None: the tenant's defaults."""
+    """Whether the pending change changes that location; None stands for the tenant's defaults."""
     return bool(pending_change.change.tenant) if location is None else location in pending_change.change.locations
 
 
 def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
-    """Return a change together with what is being prepared of the same thing: so they would go live."""
+    """Return a change combined with the pending change of the same location: they go live together."""
     pending_change = read_pending_change(tx)
     if pending_change is None or not concerns(pending_change, location):
         return change
@@ -72,24 +73,24 @@ def with_pending(tx: Tx, change: Change, location: str | None) -> Change:
 
 
 def check_none_pending(tx: Tx) -> None:
-    """Raise `BadState` if the tenant has a candidate; it says which job is in the way."""
+    """Raise `BadState` if the tenant has a pending change; the error names its job."""
     pending_change = read_pending_change(tx)
     if pending_change is not None:
         raise already_pending(pending_change)
 
 
 def already_pending(pending_change: PendingChange) -> BadState:
-    """Return the refusal of whoever wants what only one at a time may have."""
+    """Return the error for a second change while one is pending."""
     what = f"the location {pending_change.location!r}" if pending_change.location else "the whole tenant"
     return BadState(
         f"A change of {what} is being prepared.",
         expected=f"job:{pending_change.job_id} to end, or to be cancelled",
-        got="a change beside it",
+        got="a second change at the same time",
     )
 
 
 def begin_pending_change(tx: Tx, job_id: str, change: Change, *, location: str | None, by: str | None) -> None:
-    """Write the tenant's candidate; the caller holds the configuration and has seen that there is none."""
+    """Write the tenant's pending change. The caller holds the configuration and has checked that there is none."""
     tx.connection.execute(
         sa.insert(pending_changes).values(
             tenant_id=tx.tenant,
@@ -105,7 +106,7 @@ def begin_pending_change(tx: Tx, job_id: str, change: Change, *, location: str |
 
 
 def _count(tx: Tx) -> None:
-    # Whoever is at a pack learns that what is current of it was decided anew.
+    # Workers that are rendering a pack notice that its variants were planned again.
     tx.connection.execute(
         sa.update(tenants)
         .where(tenants.c.id == tx.tenant)
@@ -114,14 +115,14 @@ def _count(tx: Tx) -> None:
 
 
 def update_pending_change(tx: Tx, **values: Any) -> None:
-    """Set columns of the tenant's candidate."""
+    """Set columns of the tenant's pending change."""
     if "change" in values:
         values["change"] = _dump(values["change"])
     tx.connection.execute(sa.update(pending_changes).where(pending_changes.c.tenant_id == tx.tenant).values(**values))
 
 
 def drop_pending_change(tx: Tx) -> None:
-    """Forget the tenant's candidate; what was rendered for it is then superseded."""
+    """Delete the tenant's pending change; its variants are then superseded."""
     tx.connection.execute(sa.delete(pending_changes).where(pending_changes.c.tenant_id == tx.tenant))
 
 

@@ -1,4 +1,4 @@
-"""All that decides what packs' URLs give, in one statement however many packs."""
+"""Snapshots: everything about packs that resolution needs, read in one statement for any number of packs."""
 
 from collections.abc import Collection
 from functools import cache
@@ -14,7 +14,7 @@ from packshot.model import Location, Pack, PackLocation, Snapshot
 
 
 def read_snapshots(tx: Tx, pack_ids: Collection[str]) -> dict[str, Snapshot]:
-    """Return the snapshots of those packs that there are, by id."""
+    """Return the snapshots of the packs that exist, by id."""
     if not pack_ids:
         return {}
     tenant = None
@@ -35,7 +35,7 @@ def read_snapshots(tx: Tx, pack_ids: Collection[str]) -> dict[str, Snapshot]:
 
 @cache
 def _statement() -> sa.Select[Any]:
-    # Written once: putting it together takes as long as asking the database.
+    # Built once: building the statement takes as long as running it.
     slot_join = sa.and_(
         pack_locations.c.tenant_id == packs.c.tenant_id,
         pack_locations.c.pack_id == packs.c.id,
@@ -67,7 +67,7 @@ def read_snapshot(tx: Tx, pack_id: str) -> Snapshot:
     """Return one pack's snapshot.
 
     Raises:
-        NotFound: there is no such pack in this tenant.
+        NotFound: the tenant has no such pack.
     """
     snapshot = read_snapshots(tx, [pack_id]).get(pack_id)
     if snapshot is None:
@@ -76,7 +76,7 @@ def read_snapshot(tx: Tx, pack_id: str) -> Snapshot:
 
 
 def live_version() -> sa.ColumnElement[bool]:
-    """The join from a location to the version that is live."""
+    """The join from a location to its live version."""
     return sa.and_(
         location_versions.c.tenant_id == locations.c.tenant_id,
         location_versions.c.name == locations.c.name,

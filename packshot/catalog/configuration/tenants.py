@@ -1,4 +1,4 @@
-"""Tenants: made once, born with a location `main` that has no size."""
+"""Tenants. Each is created with a location `main` without a size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ def get_tenant(tx: Tx) -> Tenant:
     """Return the transaction's tenant.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: the tenant does not exist.
     """
     row = tx.connection.execute(sa.select(*rows.tenant_columns()).where(tenants.c.id == tx.tenant)).first()
     if row is None:
@@ -31,7 +31,7 @@ def list_tenants(tx: Tx) -> list[str]:
 
 
 def ensure_tenant(tx: Tx, *, drawn: int = 0) -> bool:
-    """Make the transaction's tenant unless it is there; return whether it was made.
+    """Create the transaction's tenant unless it exists; return whether it was created.
 
     Args:
         drawn: sequence numbers of the tenant start above this one.
@@ -71,15 +71,15 @@ def ensure_tenant(tx: Tx, *, drawn: int = 0) -> bool:
 def read_changes(
     tenant: Tenant, values: Mapping[str, Any], pending: Mapping[str, Any], *, expected_version: int | None = None
 ) -> dict[str, Any]:
-    """Return those of the values that differ from the tenant's, or from those that it is to get.
+    """Return the values that differ from the tenant's, or from its pending ones.
 
     Raises:
-        VersionConflict: the tenant has moved on from `expected_version`.
+        VersionConflict: the tenant's version is not `expected_version`.
         Invalid: a budget below 0.
     """
     if expected_version not in (None, tenant.version):
         raise VersionConflict(
-            "The tenant has moved on.",
+            "The tenant has another version.",
             field=("expected_version",),
             expected=str(tenant.version),
             got=expected_version,
@@ -89,15 +89,15 @@ def read_changes(
     budget = values.get("unplanned_bytes")
     if budget is not None and budget < 0:
         raise Invalid(
-            "A budget is a number of bytes.", field=("unplanned_bytes_limit",), expected="0 or more", got=budget
+            "A budget must be a number of bytes.", field=("unplanned_bytes_limit",), expected="0 or more", got=budget
         )
     return {field: value for field, value in values.items() if pending.get(field, getattr(tenant, field)) != value}
 
 
 def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
-    """Set what applies where nothing else is said: the fields of `packshot.model.Tenant`.
+    """Set the tenant's defaults: fields of `packshot.model.Tenant`.
 
-    The caller holds the configuration. Ordering the variants that look different then is its work too.
+    The caller holds the configuration, and orders the variants that look different.
     """
     tx.connection.execute(
         sa.update(tenants).where(tenants.c.id == tx.tenant).values(**values, version=tenants.c.version + 1)
@@ -105,7 +105,7 @@ def write_tenant(tx: Tx, values: Mapping[str, Any]) -> None:
 
 
 def schedule_marking(tx: Tx) -> None:
-    """Note that the configuration changed, and what is superseded by that is still to be marked, pack by pack."""
+    """Note that the configuration changed, so that superseded variants are marked later, pack by pack."""
     tx.connection.execute(
         sa.update(tenants)
         .where(tenants.c.id == tx.tenant)
@@ -114,17 +114,17 @@ def schedule_marking(tx: Tx) -> None:
 
 
 def configuration_number(tx: Tx) -> int:
-    """Return a number that is another one after every change of the configuration, a prepared one included."""
+    """Return a number that changes with every change of the configuration, including a pending one."""
     return tx.connection.scalar(sa.select(tenants.c.configuration_number).where(tenants.c.id == tx.tenant)) or 0
 
 
 def tenants_to_mark(tx: Tx) -> list[str]:
-    """Return the tenants of which packs are still to be marked."""
+    """Return the tenants whose superseded variants are not all marked."""
     return list(tx.connection.scalars(sa.select(tenants.c.id).where(tenants.c.unmarked_after.is_not(None))))
 
 
 def take_packs_to_mark(tx: Tx, size: int) -> list[str]:
-    """Return the next packs to mark, and note that they are; the last portion is shorter than `size`."""
+    """Return the next packs to mark, and note that they are marked. The last portion is shorter than `size`."""
     after = sa.select(tenants.c.unmarked_after).where(tenants.c.id == tx.tenant).scalar_subquery()
     found = tx.connection.scalars(
         sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id > after).order_by(packs.c.id).limit(size)

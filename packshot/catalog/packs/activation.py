@@ -1,4 +1,4 @@
-"""Making a change of configuration live."""
+"""Activate a change of configuration."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,13 @@ from packshot.variants.change import Change
 
 
 def activate(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
-    """Let the tenant's URLs give what they give under the change; the caller holds the configuration.
+    """Make a change live, so that the tenant's URLs yield its images. The caller holds the configuration.
 
-    Whatever else was edited since the change was asked for stays as it is.
+    Edits since the change was requested stay.
 
     Args:
-        by: who asked for it.
-        cause: what did, for the purges that it needs.
+        by: the caller that requested the change.
+        cause: what activates it, for the purges.
     """
     known = locations.get_locations(tx)
     if change.tenant:
@@ -39,7 +39,7 @@ def activate(tx: Tx, change: Change, *, by: str | None, cause: str) -> None:
 
 def _order_purges(tx: Tx, change: Change, known: Mapping[str, Location], cause: str) -> None:
     altered = {
-        # `picture.json` lists planned variants, so every field but a text changes what URLs give.
+        # `picture.json` lists planned variants, so every field except a text alters responses.
         name
         for name, fields in change.locations.items()
         if fields.keys() - TEXT_FIELDS

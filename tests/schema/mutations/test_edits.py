@@ -194,7 +194,7 @@ def test_deleting_a_location_in_use_needs_force_and_names_the_uses(api: Api, pla
     refused = api.refusal(DELETE_LOCATION, name="cover")
     assert (refused["code"], refused["field"]) == ("IN_USE", ["force"])
     assert refused["message"] == (
-        "The location 'cover' is in use. packs with something set there: 1; packs whose main location it is: 1; "
+        "The location 'cover' is in use. packs with settings there: 1; packs with it as their main location: 1; "
         "fallback of tall: 1."
     )
     assert api.refusal(DELETE_LOCATION, name="cover", force=True, expectedVersion=9)["code"] == "VERSION_CONFLICT"
@@ -249,7 +249,7 @@ def test_overrides_make_a_location_used_and_refreshed_variants_do_not(
     playground.run_jobs()
     assert playground.job(job).state is JobState.SUCCEEDED
     refused = api.refusal(DELETE_LOCATION, name="cover")
-    assert refused["message"] == "The location 'cover' is in use. packs with something set there: 1."
+    assert refused["message"] == "The location 'cover' is in use. packs with settings there: 1."
     assert api.payload(DELETE_LOCATION, name="tall")["job"] is None
     with playground.site.catalog.read(TENANT) as tx:
         left = tx.connection.scalars(sa.select(pack_locations.c.location).distinct())

@@ -67,10 +67,10 @@ def test_a_gravity_and_a_dpr_are_read_as_urls_read_them(command: Command) -> Non
 
 def test_a_value_that_does_not_fit_is_refused_with_what_would(command: Command) -> None:
     refused = command.run("location", "put", "thumb", "--width", "70000", code=1)
-    assert refused.stderr == "That width is not possible. (expected 1 to 4096, got 70000)\n"
+    assert refused.stderr == "The width is out of range. (expected 1 to 4096, got 70000)\n"
     assert "[a-z0-9]" in command.run("location", "put", "Thumb!", "--width", "9", code=1).stderr
-    assert "location 'absent' does not exist" in command.run("location", "show", "absent", code=1).stderr
-    assert "location 'absent' does not exist" in command.run("location", "history", "absent", code=1).stderr
+    assert "no location 'absent'" in command.run("location", "show", "absent", code=1).stderr
+    assert "no location 'absent'" in command.run("location", "history", "absent", code=1).stderr
     command.run("location", "rollback", "absent", "--to", "1", code=1)
     moved_on = command.run("location", "put", "main", "--width", "9", "--expected-version", "7", code=1)
     assert "moved on" in moved_on.stderr
