@@ -173,8 +173,7 @@ def delete_location(tx: Tx, name: str, *, force: bool, expected_version: int | N
     """Delete a location and its history; return whether any pack may show another image now.
 
     With `force`, locations that fall back to it lose their fallback, packs whose main location it is use `main`, and
-    the
-    pack locations are deleted.
+    the pack locations are deleted.
 
     Raises:
         NotFound: the tenant has no such location.

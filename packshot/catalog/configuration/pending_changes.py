@@ -2,8 +2,7 @@
 
 It goes live in one transaction once every pack is rendered under it. Edits share the tenant's configuration row. A
 pending change begins and ends while it holds that row alone, so an edit is rendered under both configurations or
-after
-the activation.
+after the activation.
 """
 
 from collections.abc import Callable, Mapping

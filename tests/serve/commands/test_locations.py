@@ -73,7 +73,7 @@ def test_a_value_that_does_not_fit_is_refused_with_what_would(command: Command) 
     assert "no location 'absent'" in command.run("location", "history", "absent", code=1).stderr
     command.run("location", "rollback", "absent", "--to", "1", code=1)
     moved_on = command.run("location", "put", "main", "--width", "9", "--expected-version", "7", code=1)
-    assert "moved on" in moved_on.stderr
+    assert "another version" in moved_on.stderr
 
 
 def test_a_plan_is_printed_and_changes_nothing(playground: Playground, command: Command, pack_id: str) -> None:
