@@ -50,7 +50,7 @@ FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
 def create_app(
     site: Site, broker: Broker, doorbell: Doorbell, token: str, *, lifespan: Lifespan[Starlette] | None = None
 ) -> Starlette:
-    """Return the application; `token` is the admin's."""
+    """Return the application; `token` is the admin token."""
     threads = Threads()
     authenticator = Authenticator(site, doorbell, token, threads)
     graphql = AdminGraphQL(authenticator, threads)
@@ -61,7 +61,7 @@ def create_app(
     health = Health(site, broker, authenticator.keys)
     live = Live(site, images, access_guard, authenticator, doorbell, threads, health)
     routes = [
-        # Routes are tried in this order.
+        # The first route that matches answers.
         *Pictures(site, access_guard).routes,
         *images.routes,
         *live.routes,
@@ -92,13 +92,13 @@ def create_app(
         ],
         lifespan=running([demand, recency], refreshing(authenticator.keys, lifespan)),
     )
-    # A redirect for a superfluous slash would be one more copy in every cache.
+    # A redirect that removes a slash would be a further cached response.
     app.router.redirect_slashes = False
     return app
 
 
 def running(services: Sequence[Service], within: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
-    """Return a lifespan in which services run, around another lifespan if there is one."""
+    """Return a lifespan during which services run; it encloses another lifespan, if given."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -111,14 +111,14 @@ def running(services: Sequence[Service], within: Lifespan[Starlette] | None) -> 
             for service in services:
                 service.stop()
                 await anyio.to_thread.run_sync(service.join)
-            # The server raises the signal again after the shutdown, and then no exit handler runs.
+            # uvicorn raises the signal again after the shutdown, so exit handlers do not run.
             faults.FAULTS.end_windows()
 
     return lifespan
 
 
 def refreshing(keys: KeySet | None, within: Lifespan[Starlette] | None) -> Lifespan[Starlette] | None:
-    """Return a lifespan in which the key set of JWTs is refreshed, around another one if there is any."""
+    """Return a lifespan during which the key set of JWTs is refreshed; it encloses another lifespan, if given."""
     if keys is None:
         return within
 
@@ -135,7 +135,7 @@ def refreshing(keys: KeySet | None, within: Lifespan[Starlette] | None) -> Lifes
 
 
 def working(worker: Worker) -> Lifespan[Starlette]:
-    """Return a lifespan in which the embedded worker works."""
+    """Return a lifespan during which the embedded worker runs."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

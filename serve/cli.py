@@ -1,4 +1,4 @@
-"""The command line. Each command imports what it needs, so that render processes start light."""
+"""The command line. Each command imports what it needs, so that render processes start quickly."""
 
 import os
 
@@ -45,7 +45,7 @@ app.add_typer(tokens.app, name="token")
 
 
 def main() -> None:
-    """Run the command that the arguments name; exit 0 done, 1 refused, 2 wrong usage, 3 with failures, 4 down."""
-    # Whatever a part or a library writes, SQLite's files too, is for nobody else.
+    """Run a command. Exit codes: 0 done, 1 refused, 2 wrong usage, 3 done with failures, 4 outage."""
+    # Files that libraries create, such as SQLite's, are readable by their owner only.
     os.umask(0o077)
     app()

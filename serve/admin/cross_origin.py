@@ -1,4 +1,4 @@
-"""Cross-origin requests of browsers: which pages may use the admin APIs, and which may upload."""
+"""Answer browsers' cross-origin requests: which pages may use the admin APIs, and which may upload."""
 
 import re
 from collections.abc import MutableMapping
@@ -19,9 +19,9 @@ from serve.live.names import OWN_NAMES
 from serve.live.uploads import TOKEN_HEADER
 
 ANY = "*"
-MAX_AGE_SECONDS = 7200  # of a preflight's answer; Chromium keeps none longer
+MAX_AGE_SECONDS = 7200  # the longest time for which Chromium keeps the answer to a preflight
 EXPOSED = "Allow, Retry-After, WWW-Authenticate"
-# Where the REST API answers outside its own folder: the purges of the unified platform's path.
+# The REST API's path outside `/adminAPI/`: purges, as the unified platform sends them.
 _PLATFORM_PATH = re.compile(r"/[^/]+-lof/images/")
 _FIELD_NAMES = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+(?: *, *[A-Za-z0-9!#$%&'*+.^_`|~-]+){0,49}")
 
@@ -30,7 +30,7 @@ class Origins:
     """Origins of pages, as browsers send them in `Origin`.
 
     Args:
-        listed: origins with commas between them, or `*` for all; None: none.
+        listed: origins, separated by commas; `*` for all, None for none.
     """
 
     def __init__(self, listed: str | None) -> None:
@@ -39,13 +39,13 @@ class Origins:
         self.are_listed = bool(self._listed) and not self.is_any
 
     def include(self, origin: str | None) -> bool:
-        """Whether pages of an origin may do it; None: the request names no page."""
+        """Whether pages of an origin may send requests; a request without an origin gets False."""
         return origin is not None and (self.is_any or origin.lower() in self._listed)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What pages of other origins may do at a path, and which origins.
+    """Which origins may send requests to a path, and what they may send.
 
     Attributes:
         headers: request headers that are always allowed; a preflight may name others.
@@ -57,10 +57,10 @@ class _Rule:
 
 
 class CrossOrigin:
-    """ASGI middleware: answers preflights, and says on every answer, errors included, which pages may read it.
+    """ASGI middleware: answers preflights, and adds CORS headers to every response, errors included.
 
-    Credentials are in headers and forms, never in cookies, so no answer allows a browser to send what it remembers.
-    Paths of pictures have no rule here: everybody may read them.
+    Credentials are in headers and forms, never in cookies, so no response lets browsers send stored ones.
+    Paths of images have no rule here: pages of every origin may read them.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, public: frozenset[str]) -> None:
@@ -80,7 +80,6 @@ class CrossOrigin:
         self._admin = _Rule(admins, "GET, HEAD, POST, PUT, PATCH, DELETE", "Authorization, Content-Type")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application."""
         rule = self._rule(scope) if scope["type"] == "http" else None
         if rule is None:
             await self._app(scope, receive, send)
@@ -124,14 +123,14 @@ class CrossOrigin:
         return self._live_upload if asked == "POST" and self._is_live(path, headers.get("host", "")) else None
 
     def _is_live(self, path: str, host: str) -> bool:
-        """Whether a path is that of a live image. Tokens are for servers, so pages cannot request them."""
+        """Whether a path is that of a live image. The path of tokens is not: only servers request tokens."""
         folder, _, name = path.rpartition("/")
         is_at_root = folder == "" and self._live_host is not None and host.partition(":")[0].lower() == self._live_host
         return name not in OWN_NAMES and (is_at_root or (self._live_prefix is not None and folder == self._live_prefix))
 
 
 def _refuse(request: HTTPConnection, origin: str | None) -> Response:
-    message, expected = "Pages of that origin cannot do this.", "an origin that PACKSHOT_CORS_ORIGINS names"
+    message, expected = "Pages of this origin cannot use this path.", "an origin that PACKSHOT_CORS_ORIGINS names"
     if request.url.path == "/graphql":
         return graphql_http.refusal(request, 403, message, "FORBIDDEN", expected=expected, got=origin)
     return problems.problem(403, message, code="FORBIDDEN", expected=expected, got=origin)

@@ -1,4 +1,4 @@
-"""Server-sent events of GraphQL: how a stream that its token ended differs from one that is complete."""
+"""Server-sent events of GraphQL, whose last event says whether the token has expired or the stream is complete."""
 
 import orjson
 from strawberry.http.streaming import SSETransport
@@ -11,8 +11,8 @@ TOKEN_ENDED = {"errors": [{"message": "The token has ended.", "extensions": {"co
 class EventStream(SSETransport):
     """The events of one operation.
 
-    When the token ends, the last event is an error and no `complete` follows: a client such as graphql-sse takes that
-    for a lost connection, and connects again with a new token.
+    When the token ends, the last event is an error, and no `complete` follows. A client such as graphql-sse takes that
+    for a lost connection and connects again, with a new token.
     """
 
     def __init__(self, context: Context) -> None:
@@ -20,11 +20,11 @@ class EventStream(SSETransport):
         self._context = context
 
     def encode_event(self, event: str, data: str | None = None) -> str:
-        """Return one event. Its lines end as urql expects them, which does not know CRLF."""
+        """Return one event. Its lines end with LF, because urql does not accept CRLF."""
         return super().encode_event(event, data).replace("\r\n", "\n")
 
     def encode_comment(self, comment: str) -> str:
-        """Return a comment, whose lines end like those of events."""
+        """Return a comment; its lines end as those of events do."""
         return super().encode_comment(comment).replace("\r\n", "\n")
 
     def encode_complete(self) -> str:

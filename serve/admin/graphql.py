@@ -1,4 +1,4 @@
-"""The GraphQL endpoint: Strawberry behind the bearer token, in the media types of GraphQL over HTTP."""
+"""The GraphQL endpoint: Strawberry with authentication, in the media types of GraphQL over HTTP."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -42,19 +42,19 @@ from serve.http.auth import Authenticator, Insecure, Unauthenticated, address_of
 from serve.http.failures import TRY_AGAIN_LATER
 from serve.http.pages import Page
 
-_IS_HEAD = "packshot.is_head"  # in a scope whose method was HEAD
-INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message that says who it is
+_IS_HEAD = "packshot.is_head"  # marks the scope of a HEAD request, which is run as GET
+INIT_SECONDS = 10.0  # from a WebSocket's handshake to the message with the token
 
 
 class _Request(StarletteRequestAdapter):
     @property
     def content_type(self) -> str:
-        """What the body is; Strawberry knows it in small letters only."""
+        """The media type of the body in lower case, as Strawberry compares it."""
         return (super().content_type or "").lower()
 
 
 class AdminGraphQL(GraphQL[Context, None]):
-    """`POST /graphql` for programs, GraphiQL at `GET /graphql` for people."""
+    """Serves operations at `/graphql`, and GraphiQL to browsers that open it."""
 
     methods = graphql_http.METHODS
     request_adapter_class = _Request
@@ -62,7 +62,7 @@ class AdminGraphQL(GraphQL[Context, None]):
     graphql_transport_ws_handler_class = SocketHandler
 
     def __init__(self, authenticator: Authenticator, threads: Threads) -> None:
-        # The legacy WebSocket protocol is left out: it cannot be told from the new one by mistake then.
+        # The legacy WebSocket protocol is left out, so no client can use it by mistake.
         protocols = (GRAPHQL_TRANSPORT_WS_PROTOCOL, GRAPHQL_SSE_PROTOCOL)
         super().__init__(
             schema,
@@ -79,13 +79,13 @@ class AdminGraphQL(GraphQL[Context, None]):
         self._sockets = SocketCounts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request. HEAD is GET without the body, which the server leaves out."""
+        """Answer a request. HEAD is run as GET; the server leaves out the body."""
         if scope["type"] == "http" and scope["method"] == "HEAD":
             scope = {**scope, "method": "GET", _IS_HEAD: True}
         await super().__call__(scope, receive, send)
 
     async def get_context(self, request: Request | WebSocket, response: Response | WebSocket) -> Context:
-        # Made here, where there is an event loop to make it in.
+        # The constructor runs before the event loop that `LiveUpdates` needs.
         watch = self._watch = self._watch or LiveUpdates(self._authenticator.site, self._threads.watching)
         if isinstance(request, WebSocket):
             return SocketContext(request, watch, self._threads, self._budgets)
@@ -93,7 +93,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         return Context(caller, watch, self._threads, self._budgets)
 
     async def on_ws_connect(self, context: Context) -> dict[str, object]:
-        """Let a WebSocket in by `connectionParams.authorization`, and close it when that ends."""
+        """Authenticate a WebSocket by `connectionParams.authorization`, and close it when the token ends."""
         assert isinstance(context, SocketContext)
         given = find_authorization(context.connection_params or {})
         try:
@@ -107,7 +107,8 @@ class AdminGraphQL(GraphQL[Context, None]):
         except PackshotError as error:
             raise await closed(context, UNAUTHORIZED, error.message) from None
         if caller.expires_at is not None and caller.expires_at <= datetime.now(UTC):
-            # Within the leeway for clocks. Refused like this a client tries again with a new token, but not for ever.
+            # The authenticator allows some clock skew, so the token may just have expired. With FORBIDDEN the client
+            # tries a limited number of times again with a new token.
             raise await closed(context, FORBIDDEN, TOKEN_ENDED)
         context.set_caller(caller)
         holder = ("caller", context.caller.tenant, context.caller.subject)
@@ -122,14 +123,14 @@ class AdminGraphQL(GraphQL[Context, None]):
         return self._origins.include(origin)
 
     async def reject_websocket(self, request: WebSocket) -> WebSocket:
-        """Answer the handshake of a page that must not open a WebSocket."""
+        """Refuse the handshake of a page whose origin may not open a WebSocket."""
         await request.send_denial_response(graphql_http.elsewhere(request))
         return request
 
     async def run(self, request: Any, context: Any = None, root_value: Any = None) -> Any:
         if isinstance(request, WebSocket):
             return await self._run_socket(request)
-        # GraphiQL is for everybody; what it asks then needs the token.
+        # GraphiQL needs no token; the operations that it sends do.
         if isinstance(request, Request) and _wants_graphiql(request):
             return self._ide.answer()
         try:
@@ -166,7 +167,7 @@ class AdminGraphQL(GraphQL[Context, None]):
                 context.closing.cancel()
 
     def should_render_graphql_ide(self, request: Any) -> bool:
-        """Who is to see GraphiQL has seen it by now."""
+        """Return False: `run` has already answered browsers that want GraphiQL."""
         return False
 
     def _stream_result(
@@ -185,13 +186,13 @@ class AdminGraphQL(GraphQL[Context, None]):
     ) -> ExecutionResult | list[ExecutionResult] | SubscriptionExecutionResult:
         is_head = _IS_HEAD in request.scope
         if isinstance(request_data, GraphQLRequestData) and (is_head or graphql_http.prefers_json(request)):
-            # Clients such as urql accept JSON and events with every request, and mean events for subscriptions only.
+            # Clients such as urql accept JSON and events in every request, but expect events for subscriptions only.
             try:
                 return await self.execute_single(
                     request, request_adapter, sub_response, context, root_value, request_data
                 )
             except HTTPException as error:
-                # An answer without a body has no events to wait for.
+                # A HEAD response has no body, so it cannot carry events.
                 if is_head or request_data.protocol != "sse" or not graphql_http.is_subscription(error):
                     raise
         return await super().execute_operation(
@@ -213,7 +214,7 @@ class AdminGraphQL(GraphQL[Context, None]):
         if sub_response.status_code == 503:
             sub_response.headers["Retry-After"] = str(RETRY_SECONDS)
         if context.retry_after_seconds is not None:
-            # What was done before the refusal stands, and its answer is one.
+            # Fields that ran before the refusal keep their results, so the status stays 200.
             if not any((result.data or {}).values()):
                 sub_response.status_code = 429
             sub_response.headers["Retry-After"] = str(context.retry_after_seconds)
@@ -222,26 +223,26 @@ class AdminGraphQL(GraphQL[Context, None]):
     async def process_result(self, request: Request, result: ExecutionResult) -> GraphQLHTTPResponse:
         response = await super().process_result(request, result)
         if isinstance(result, ExecutionResult) and graphql_http.is_request_error(result):
-            # Without `data` clients see that nothing was run.
+            # The absence of `data` says that nothing was run.
             response.pop("data", None)
         return response
 
     async def parse_http_body(self, request: AsyncHTTPRequestAdapter) -> GraphQLRequestData | list[GraphQLRequestData]:
         data = await super().parse_http_body(request)
         if isinstance(data, GraphQLRequestData):
-            # An empty name is no name, as GraphQL over HTTP has it.
+            # GraphQL over HTTP: an empty operation name counts as absent.
             data.operation_name = data.operation_name or None
         return data
 
     def parse_query_params(self, params: QueryParams) -> dict[str, Any]:
-        # An empty parameter of a URL is none.
+        # An empty URL parameter counts as absent.
         return super().parse_query_params({name: value for name, value in dict(params).items() if value})
 
     def decode_json(self, data: str | bytes) -> object:
         return orjson.loads(data)
 
     def encode_json(self, data: object) -> str:
-        # Text, since the WebSocket protocol has no binary messages.
+        # Text, because the WebSocket protocol has no binary messages.
         return orjson.dumps(data).decode()
 
     def create_response(

@@ -1,4 +1,4 @@
-"""GraphQL over HTTP: its media types, its statuses, and what is refused before it is a document."""
+"""GraphQL over HTTP: media types, statuses, and refusals of requests that carry no valid operation."""
 
 import logging
 from json import JSONDecodeError
@@ -27,28 +27,28 @@ log = logging.getLogger(__name__)
 MAX_BODY_BYTES = 1 << 20
 RESPONSE = "application/graphql-response+json"
 EVENTS = "text/event-stream"
-METHODS = ("GET", "POST")  # HEAD is read as GET
+METHODS = ("GET", "POST")  # HEAD is run as GET
 NEEDS_TOKEN, NEEDS_HTTPS = "The admin API needs a valid token.", "The admin API needs HTTPS."
 
 
 def media_type(request: HTTPConnection) -> str:
-    """Return in which of the two media types to answer.
+    """Return which of the two media types the response has.
 
-    The one that tells errors by status comes first, also for clients that say nothing or that like neither:
-    only who asks for `application/json` alone, or likes it better, gets the old one.
+    `application/graphql-response+json` says by the status that a request failed. It is the default, and also answers
+    clients that accept neither. Only clients that prefer `application/json` get that one.
     """
     accept = bounded(request.headers.get("accept", "*/*"))
     return max((RESPONSE, JSON), key=lambda offered: _liking(accept, offered))
 
 
 def prefers_json(request: HTTPConnection) -> bool:
-    """Whether a client likes JSON at least as much as server-sent events."""
+    """Whether a client accepts JSON with at least the weight of server-sent events."""
     accept = bounded(request.headers.get("accept", "*/*"))
     return max(_liking(accept, RESPONSE), _liking(accept, JSON)) >= _liking(accept, EVENTS)
 
 
 def _liking(accept: str, offered: str) -> float:
-    """Return the weight, from 0 to 1, of the most specific range that covers a type (RFC 9110, section 12.5.1)."""
+    """Return the weight, from 0 to 1, of the most specific range that matches a type (RFC 9110, section 12.5.1)."""
     found = (0, 0.0)
     for item in accept.lower().split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
@@ -66,15 +66,15 @@ def _weight(text: str) -> float:
 
 
 async def check_body(request: Request) -> None:
-    """Refuse a body before it is parsed as a document, or before it is read whole.
+    """Refuse a request whose body is no GraphQL request, before the body is read whole where possible.
 
     Raises:
-        UnsupportedMedia: it is not announced as JSON.
-        TooLarge: it is longer than documents are.
-        Invalid: it is no JSON object, or a batch of them.
+        UnsupportedMedia: the media type is not JSON.
+        TooLarge: the body is longer than `MAX_BODY_BYTES`.
+        Invalid: the body is no JSON object, or a batch.
     """
     check_json(request)
-    # What was read is kept where Starlette itself keeps it, for whoever reads the body next.
+    # Starlette's own cache of the body, so that a later `request.body()` finds it.
     request._body = await read_body(request, MAX_BODY_BYTES)
     _check_shape(request._body)
 
@@ -84,29 +84,31 @@ def _check_shape(body: bytes) -> None:
     try:
         parsed = orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise Invalid("The body is no JSON.", expected=expected) from None
+        raise Invalid("The body is not valid JSON.", expected=expected) from None
     if isinstance(parsed, list):
-        raise Invalid("Batches are not supported: send one operation a request.", expected=expected, got="a batch")
+        raise Invalid(
+            "Batches are not supported: send one operation in each request.", expected=expected, got="a batch"
+        )
     if not isinstance(parsed, dict):
-        raise Invalid("The body is no JSON object.", expected=expected)
+        raise Invalid("The body is not a JSON object.", expected=expected)
     if not isinstance(parsed.get("operationName"), str | None):
         raise Invalid("`operationName` must be a string or null.", field=("operationName",))
 
 
 def is_request_error(result: ExecutionResult) -> bool:
-    """Whether nothing was run: the document or its variables are at fault. Errors of fields have a path."""
+    """Whether nothing was run because the document or its variables are wrong. Errors of fields have a path."""
     return result.data is None and bool(result.errors) and all(error.path is None for error in result.errors or ())
 
 
 def is_unavailable(result: ExecutionResult) -> bool:
-    """Whether the database or a store is away, and so nothing of the operation came about."""
-    # The name of a root type is known without them.
+    """Whether the database or a store did not answer, and no field has a result."""
+    # `__typename` of a root type needs no database.
     came = [value for value in (result.data or {}).values() if value not in (None, "Query", "Mutation")]
     return not came and any((error.extensions or {}).get("code") == UNAVAILABLE for error in result.errors or ())
 
 
 def status_of(result: ExecutionResult, media: str) -> int:
-    """Return the status of an answer; `application/json` knows no other than 200 for a document at fault."""
+    """Return the status of a response; with `application/json` a wrong document has status 200 too."""
     if is_unavailable(result):
         return 503
     return 400 if media == RESPONSE and is_request_error(result) else 200
@@ -123,7 +125,7 @@ def refusal(
     error_id: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """Answer what was no operation at all; the status is the same in both media types."""
+    """Refuse a request that carries no operation; the status is the same in both media types."""
     body = errors(message, code, expected=expected, got=got, errorId=error_id)
     return answer(body, status, media_type(request), headers)
 
@@ -135,13 +137,13 @@ def errors(message: str, code: str, **details: str | None) -> bytes:
 
 
 def answer(body: bytes, status: int, media: str, headers: dict[str, str] | None = None) -> Response:
-    """Return an answer that nobody keeps."""
+    """Return a response that no cache keeps."""
     own = GUARDED | {"Content-Security-Policy": NOTHING, "Cache-Control": "no-store", "Vary": "Accept"}
     return Response(body, status, own | (headers or {}), media_type=f"{media}; charset=utf-8")
 
 
 def refuse(request: Request, error: PackshotError) -> Response:
-    """Answer a refusal of the core."""
+    """Answer with a refusal of the core."""
     return refusal(
         request,
         problems.STATUS[error.code],
@@ -153,23 +155,25 @@ def refuse(request: Request, error: PackshotError) -> Response:
 
 
 def is_subscription(error: HTTPException) -> bool:
-    """Whether Strawberry refuses a subscription because it has more than one answer."""
+    """Whether Strawberry refuses a subscription because the transport carries one result only."""
     cause = error.__cause__
     return isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION
 
 
 def refuse_request(request: Request, error: HTTPException) -> Response:
-    """Answer what Strawberry takes for no operation, or none that the method may ask for."""
+    """Answer with Strawberry's refusal of a request: no valid operation, or one that the method does not allow."""
     cause = error.__cause__
     if is_subscription(error):
         expected = "Accept: text/event-stream, or a WebSocket"
-        return refusal(request, 400, "A subscription has more than one answer.", "INVALID", expected=expected)
+        return refusal(
+            request, 400, "A subscription needs a transport for more than one result.", "INVALID", expected=expected
+        )
     if request.method == "GET" and isinstance(cause, JSONDecodeError):
         expected = "variables={…} and extensions={…}, escaped"
-        return refusal(request, 400, "A parameter of the URL is no JSON.", "INVALID", expected=expected)
+        return refusal(request, 400, "A parameter of the URL is not valid JSON.", "INVALID", expected=expected)
     if isinstance(cause, InvalidOperationTypeError) or error.status_code == 405:
         allowed = allow(METHODS if request.method not in METHODS else ["POST"])
-        message = "That cannot be asked for by this method."
+        message = "This method cannot run the operation."
         return refusal(
             request,
             405,
@@ -195,13 +199,13 @@ def unauthenticated(request: Request) -> Response:
 
 
 def too_busy(request: Request, error: ThreadsBusy) -> Response:
-    """Answer a request that is not served now, with the time when it may be."""
+    """Answer a request that finds no free thread, with the seconds after which to retry."""
     headers = {"Retry-After": str(error.retry_after)}
     return refusal(request, error.status, error.message, error.code, headers=headers)
 
 
 def insecure(request: Request) -> Response:
-    """Answer a request that strangers on the way could have read."""
+    """Refuse a request that came without encryption."""
     return refusal(
         request,
         403,
@@ -212,17 +216,17 @@ def insecure(request: Request) -> Response:
 
 
 def too_many_sockets(request: HTTPConnection, most: int) -> Response:
-    """Answer the handshake of a WebSocket from an address that has as many open as it may."""
+    """Refuse a WebSocket of an address that has the maximum open."""
     expected, headers = f"at most {most} from one address", {"Retry-After": str(RETRY_SECONDS)}
     return refusal(request, 503, "Too many WebSockets are open.", "OVERLOADED", expected=expected, headers=headers)
 
 
 def elsewhere(request: HTTPConnection) -> Response:
-    """Answer the handshake of a WebSocket that a page of another origin opens."""
+    """Refuse a WebSocket that a page of another origin opens."""
     return refusal(
         request,
         403,
-        "Pages of that origin cannot open a WebSocket.",
+        "Pages of this origin cannot open a WebSocket.",
         ErrorCode.FORBIDDEN.value,
         expected="this origin, or one that PACKSHOT_CORS_ORIGINS names",
         got=request.headers.get("origin"),
@@ -230,10 +234,10 @@ def elsewhere(request: HTTPConnection) -> Response:
 
 
 def fail(request: Request, error: Exception) -> Response:
-    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    """Answer an outage with 503 and a fault with 500; the log has the traceback under the same error id."""
     away = explain_outage(error)
     if away is None:
-        error_id = faults.record(log, error, "bug before GraphQL")
+        error_id = faults.record(log, error, "fault before GraphQL")
         message = f"Something went wrong on our side; error id {error_id}."
         return refusal(request, 500, message, INTERNAL, error_id=error_id)
     error_id = faults.record(log, error, "%s before GraphQL", away)

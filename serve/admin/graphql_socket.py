@@ -1,4 +1,4 @@
-"""GraphQL over a WebSocket: check each message, and treat a connection that has ended as ended."""
+"""GraphQL over a WebSocket: check each message, and expect that the connection may end at any time."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from schema.execution.persisted_queries import refuse_persisted
 from schema.request.context import Context, SocketContext
 from schema.request.live_updates import TokenEnded, token_subject
 
-# Close codes. graphql-ws, and with it Apollo and urql, gives up after the first, and connects again after the second.
+# Close codes. After the first, graphql-ws (and so Apollo and urql) gives up; after the second it connects again.
 UNAUTHORIZED, FORBIDDEN = 4401, 4403
 TOKEN_ENDED = "The token has ended"  # noqa: S105
 MAX_REASON_BYTES = 123  # of a close frame (RFC 6455, section 5.5)
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Socket(ASGIWebSocketAdapter):
-    """A WebSocket that may be closed at any moment, by either side."""
+    """A WebSocket that either side may close at any time."""
 
     async def send_json(self, message: Any) -> None:
         """Send a message.
@@ -45,7 +45,7 @@ class Socket(ASGIWebSocketAdapter):
             raise WebSocketDisconnected from error
 
     async def close(self, code: int, reason: str) -> None:
-        """Close the connection, unless it has ended; a reason that is too long is shortened."""
+        """Close the connection, unless it has ended; a long reason is shortened."""
         if not self._is_open():
             return
         try:
@@ -59,10 +59,10 @@ class Socket(ASGIWebSocketAdapter):
 
 
 class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
-    """Refuses messages that the protocol graphql-transport-ws does not have, with the close code 4400."""
+    """Refuses messages that the protocol graphql-transport-ws does not define, with the close code 4400."""
 
     async def handle_message(self, message: object) -> None:
-        """Act on one message of the client."""
+        """Handle one message of the client."""
         fault = _find_fault(message)
         if fault is None:
             await super().handle_message(message)  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             await self.handle_invalid_message(fault)
 
     async def handle_subscribe(self, message: SubscribeMessage) -> None:
-        """Begin an operation, or answer a persisted query, whose client then sends the query itself."""
+        """Begin an operation, or refuse a persisted query, after which the client sends the query's text."""
         payload: Any = message["payload"]
         refusal = refuse_persisted(payload.get("query"), payload.get("extensions"))
         if refusal is None or not self.connection_acknowledged:
@@ -80,20 +80,21 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
 
     @staticmethod
     def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
-        """Return None: a document that does not parse is answered as any other refusal, and ends only itself.
+        """Return None, so that a document that does not parse ends only its own operation.
 
-        Strawberry closes the connection, and with it every other operation on it.
+        By default Strawberry closes the connection, and so ends every other operation on it.
         """
         return None
 
     async def handle_task_exception(self, error: Exception) -> None:
-        """Log what an operation raised."""
+        """Log an exception of an operation."""
         if not isinstance(error, WebSocketDisconnected):
             faults.record(log, error, "an operation on a WebSocket failed")
 
 
 def find_authorization(params: Mapping[str, object]) -> str:
-    """Return what a connection's parameters say as the `Authorization` header would, in any case, as headers have it.
+    """Return the value of `authorization` in a connection's parameters; the name may have any case, as that of a
+    header.
 
     >>> find_authorization({"Authorization": "Bearer a"})
     'Bearer a'
@@ -102,7 +103,7 @@ def find_authorization(params: Mapping[str, object]) -> str:
 
 
 async def close_with_token(context: SocketContext) -> None:
-    """Close a socket when the token ends that let it in."""
+    """Close a socket when its token ends."""
     token, expires_at = token_subject(context.caller), context.caller.expires_at
     if token is not None:
         with suppress(TokenEnded):
@@ -114,28 +115,28 @@ async def close_with_token(context: SocketContext) -> None:
 
 
 async def closed(context: SocketContext, code: int, reason: str) -> ConnectionRejectionError:
-    """Close a socket that is not let in, and return what tells Strawberry so."""
+    """Close a socket that is refused, and return the exception that stops Strawberry."""
     await _close(context, code, reason)
     return ConnectionRejectionError()
 
 
 async def _close(context: SocketContext, code: int, reason: str) -> None:
-    with suppress(RuntimeError, OSError, WebSocketDisconnect):  # It is closed already.
+    with suppress(RuntimeError, OSError, WebSocketDisconnect):  # The connection has already ended.
         await context.connection.close(code, shortened(reason))
 
 
 def shortened(reason: str) -> str:
-    """Return as much of a reason as a close frame has room for."""
+    """Return as much of a reason as fits into a close frame."""
     return reason.encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
 
 
 def _find_fault(message: object) -> str | None:
-    """Return what is wrong with a message, for its sender; None: nothing."""
+    """Return what is wrong with a message, as a text for its sender; None if it is valid."""
     if not isinstance(message, dict) or not isinstance(message.get("type"), str):
         return 'Expected an object with "type"'
     payload = message.get("payload")
     if message["type"] in ("subscribe", "complete") and not _is_text(message.get("id")):
-        return 'Expected "id", a text'
+        return 'Expected "id", a string'
     if message["type"] != "subscribe":
         return None
     if not isinstance(payload, dict):
@@ -146,7 +147,7 @@ def _find_fault(message: object) -> str | None:
     if not isinstance(payload.get("variables"), dict | None):
         return 'Expected "variables", an object or null'
     if not isinstance(payload.get("operationName"), str | None):
-        return 'Expected "operationName", a text or null'
+        return 'Expected "operationName", a string or null'
     return None
 
 

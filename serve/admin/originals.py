@@ -1,4 +1,4 @@
-"""Originals for editors: by an address that was signed a moment ago, and never through a shared cache."""
+"""Originals for editors: by a URL that expires soon, and never through a shared cache."""
 
 import anyio
 import anyio.to_thread
@@ -23,7 +23,7 @@ HEADERS = {
 
 
 class Originals:
-    """One endpoint: the bytes of one original, where the store does not give them out itself."""
+    """One endpoint: the bytes of one original, for stores that cannot serve clients themselves."""
 
     def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
@@ -32,7 +32,7 @@ class Originals:
         self.routes = [Route("/originals/{tenant}/{sha256}", self.send, methods=["GET"])]
 
     async def send(self, request: Request) -> Response:
-        """Answer with the bytes as they were uploaded, and their own media type."""
+        """Answer with the bytes and the media type of the upload."""
         self._authenticator.check_secure(request)
         tenant, sha256 = request.path_params["tenant"], request.path_params["sha256"]
         absent = NotFound("There is no such original.", expected="an original of this tenant", got=sha256)

@@ -1,4 +1,4 @@
-"""Reports: a job's failures as CSV, by an address that was signed a moment ago."""
+"""Reports: the failures of a job as CSV, by a URL that expires soon."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -17,7 +17,7 @@ THREADS = 4
 
 
 class Reports:
-    """One endpoint: what went wrong in one job."""
+    """One endpoint: the failures of one job."""
 
     def __init__(self, site: Site, authenticator: Authenticator) -> None:
         self._site = site
@@ -26,11 +26,11 @@ class Reports:
         self.routes = [Route("/reports/{tenant}/{job}.csv", self.send, methods=["GET"])]
 
     async def send(self, request: Request) -> Response:
-        """Answer with the job's failures as they are now, however many there are."""
+        """Answer with the job's current failures, streamed without a limit of their number."""
         self._authenticator.check_secure(request)
         tenant, job = request.path_params["tenant"], request.path_params["job"]
         if tenant_of_host(self._site, request) not in (None, tenant):
-            raise NotFound("There is no such report.", expected="a new address from `Job.reportUrl`")
+            raise NotFound("There is no such report.", expected="a new URL from `Job.reportUrl`")
         expires, signature = (request.query_params.get(name, "") for name in ("expires", "signature"))
         pieces = await anyio.to_thread.run_sync(
             reports.open_report, self._site, tenant, job, expires, signature, limiter=self._threads

@@ -1,4 +1,4 @@
-"""Count open WebSockets, so that no address and no caller holds more than its share of them."""
+"""Count open WebSockets, and limit how many each address and each caller holds."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
@@ -9,14 +9,14 @@ MAX_SOCKETS_PER_CALLER = 100
 
 
 class SocketCounts:
-    """How many sockets each holder has open."""
+    """The number of open sockets of each holder."""
 
     def __init__(self) -> None:
         self._counts: Counter[Hashable] = Counter()
 
     @contextmanager
     def hold(self, holder: Hashable, most: int) -> Iterator[bool]:
-        """Count one more socket for the block; False: the holder has `most` already, and it is not counted."""
+        """Count one more socket during the block; yield False, without counting, if the holder has `most` already."""
         is_held = self._counts[holder] < most
         self._counts[holder] += is_held
         try:

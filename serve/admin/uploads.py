@@ -1,4 +1,4 @@
-"""Receiving announced uploads: the bytes of each with its one-time token."""
+"""Receive announced uploads, each with its one-time token."""
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -21,7 +21,7 @@ from serve.http.upload_stream import announced_bytes, receive
 
 
 class Uploads:
-    """One endpoint: the bytes of one upload with its one-time token, by PUT the raw body, by POST a form."""
+    """One endpoint: receives one upload with its one-time token. The body is raw for PUT, a form for POST."""
 
     def __init__(self, site: Site, authenticator: Authenticator, threads: Threads) -> None:
         self._site = site
@@ -31,14 +31,14 @@ class Uploads:
         self.routes = [Route(path, self.put, methods=["PUT"]), Route(path, self.post, methods=["POST"])]
 
     async def put(self, request: Request) -> Response:
-        """Take an upload's bytes as the body. The token is used up once they are read, even if the attempt fails."""
+        """Receive an upload as a raw body. The token is used up even if the attempt fails."""
         self._authenticator.check_secure(request)
         announced = announced_bytes(request)
         upload = await self._begin(request, request.headers.get(UPLOAD_TOKEN_HEADER, ""), announced)
         return await self._receive(request, upload, request.stream())
 
     async def post(self, request: Request) -> Response:
-        """Take an upload's bytes as the file of a form, with the token in a field before it."""
+        """Receive an upload as the file of a form, with the token in a field before it."""
         self._authenticator.check_secure(request)
         form = Form(request)
         fields = await form.fields()
@@ -46,7 +46,7 @@ class Uploads:
         if UPLOAD_TOKEN_FIELD not in fields:
             got = f"before the file: {', '.join(fields)[:MAX_SHOWN_CHARACTERS] or 'nothing'}"
             raise Invalid(
-                "The form has no token before its file.",
+                "The form has no token field before its file.",
                 field=(UPLOAD_TOKEN_FIELD,),
                 expected=f"the field {UPLOAD_TOKEN_FIELD!r}, then the part 'file'",
                 got=got,
@@ -75,12 +75,12 @@ class Uploads:
             async with receive(chunks, self._site.incoming, most=upload.max_bytes) as path:
                 done = await self._run(uploads.finish_upload, tenant, upload, path)
         except BaseException:
-            # Cancelled or refused: either way the one attempt is over, and says so.
+            # Also when the request is cancelled: the only attempt is over, and the upload records it.
             with anyio.CancelScope(shield=True):
                 await self._run(uploads.fail_upload, tenant, upload.id)
             raise
         return JSONResponse({"id": done.id, "bytes": done.bytes, "sha256": done.sha256})
 
     async def _run(self, act: Callable[..., Upload | None], *args: Any) -> Any:
-        # `args` begin with the tenant.
+        # The first of `args` is the tenant.
         return await self._threads.run(act, self._site, *args, tenant=args[0])

@@ -1,4 +1,4 @@
-"""Access keys, and URLs signed with them: for tenants that do not show their pictures to everybody."""
+"""Access keys, and URLs signed with them, for tenants whose images are not public."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,17 +12,19 @@ if TYPE_CHECKING:
     from packshot.catalog.clients.access_keys import AccessKey
 
 app = typer.Typer()
-keys = typer.Typer(help="Access keys: who has one may see the tenant's pictures.", no_args_is_help=True)
+keys = typer.Typer(
+    help="Access keys: secrets that open the image URLs of a tenant that requires keys.", no_args_is_help=True
+)
 app.add_typer(keys, name="access-key")
 
 
 @keys.command(name="create")
 def create_key(
-    name: Annotated[str, typer.Argument(help="Who uses it: 1 to 63 of a-z, 0-9 and '-'.")],
+    name: Annotated[str, typer.Argument(help="A name for the key: 1 to 63 of a-z, 0-9 and '-'.")],
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an access key and print it, alone on standard output. It is not shown again."""
+    """Create an access key, and print its secret on standard output, once."""
     from resolvers import access_keys
 
     with calling(tenant) as caller:
@@ -30,13 +32,13 @@ def create_key(
     if as_json:
         print_json(_document(key) | {"secret": secret})
         return
-    typer.echo(f"Access key {key.id} of {key.tenant}. Here it is, this once:", err=True)
+    typer.echo(f"Access key {key.id} of {key.tenant}. It is shown only now:", err=True)
     typer.echo(secret)
 
 
 @keys.command(name="list")
 def list_keys(tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """List the tenant's access keys, newest first, and never what they are."""
+    """List the tenant's access keys, newest first, without their secrets."""
     from resolvers import access_keys
 
     with calling(tenant) as caller:
@@ -56,7 +58,7 @@ def revoke_key(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a key open nothing any more, nor what it has signed. Every process hears of it within a second."""
+    """Revoke an access key: within a second, neither it nor URLs signed with it open images."""
     from resolvers import access_keys
 
     with calling(tenant) as caller:
@@ -64,19 +66,22 @@ def revoke_key(
     if as_json:
         print_json(_document(key))
         return
-    typer.echo(f"Access key {key.id} ({key.name}) is revoked, and with it what it has signed.")
+    typer.echo(f"Access key {key.id} ({key.name}) is revoked. URLs that it signed are invalid.")
 
 
 @app.command(name="sign-url")
 def sign_url(
-    url: Annotated[str, typer.Argument(metavar="URL", help="An image URL of the tenant, whole or from its path on.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="An image URL of the tenant: the whole URL, or its path and query.")
+    ],
     expires: Annotated[
-        timedelta, typer.Option(parser=lifetime, metavar="1h", help="How long it opens: so many m, h, d or w.")
+        timedelta,
+        typer.Option(parser=lifetime, metavar="1h", help="How long the URL is valid, such as 30m, 12h, 7d or 2w."),
     ],
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print an image URL that opens without a key for a while, signed with the tenant's newest access key."""
+    """Sign an image URL with the tenant's newest access key; the URL needs no key until it expires."""
     from resolvers import access_keys
 
     with calling(tenant) as caller:

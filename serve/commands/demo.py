@@ -1,4 +1,4 @@
-"""Sample content: labelled key art in three packs and five locations, and where to look at it."""
+"""Sample content: labelled images in three packs and five locations, and the URLs to open."""
 
 import mimetypes
 import time
@@ -32,7 +32,7 @@ LOCATIONS: dict[str, dict[str, Any]] = {
         "resize_gravity": Gravity.NORTH,
     },
     "badge": {
-        "label": "Square, the whole picture with transparent padding",
+        "label": "Square, the whole image with transparent padding",
         "width": 300,
         "height": 300,
         "fallback": "main",
@@ -49,7 +49,7 @@ CROPPED = ("portal-cover", Crop(0.0, 0.0, 0.5, 1.0))
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture to make a pack of, and where it came from; None: it was drawn."""
+    """One image for a pack, and the file that it came from; None: it was drawn."""
 
     external_id: str
     media_type: str
@@ -59,7 +59,7 @@ class Sample:
 
 @dataclass(slots=True)
 class Filled:
-    """What became of the samples."""
+    """The packs of the samples, and the files that were refused or could not be rendered."""
 
     pack_ids: list[str] = field(default_factory=list)
     refused: list[tuple[Path | None, PackshotError]] = field(default_factory=list)
@@ -67,10 +67,10 @@ class Filled:
 
 
 def samples(images: Sequence[Path]) -> Iterator[Sample]:
-    """Yield the given pictures, or drawn ones where none is given."""
+    """Yield the given images, or drawn ones if none are given."""
     for path in images:
         data = path.read_bytes()
-        # Pictures of one name in two folders are two packs; the same picture is one.
+        # Two images of one name in different folders become two packs; the same file twice becomes one.
         name = f"demo-{path.stem[:200]}-{sha256(data).hexdigest()[:8]}"
         yield Sample(name, mimetypes.guess_type(path.name)[0] or "image/unknown", data, path)
     if images:
@@ -81,15 +81,15 @@ def samples(images: Sequence[Path]) -> Iterator[Sample]:
 
 
 def fill(caller: Caller, images: Sequence[Path], console: Console, run_jobs: Callable[[], None]) -> Filled:
-    """Make the sample locations and packs that are not there yet, and wait until they are rendered.
+    """Create the sample locations and packs that do not exist yet, and wait until they are rendered.
 
     Args:
-        run_jobs: called again and again; runs the jobs in this process once no other process does.
+        run_jobs: called repeatedly; runs the jobs in this process once no other process does.
     """
     waiting: list[str] = []
     for name, changes in LOCATIONS.items():
         known = locations.get_location(caller, name)
-        # `main` is born without a size; whatever somebody gave it stays.
+        # A new tenant's `main` has no size. A size that a user has set stays.
         if known is None or (name == "main" and known.version == 1):
             job = locations.put_location(caller, name, changes).job
             waiting += [job.id] if job else []
@@ -113,7 +113,7 @@ def _pack_of(caller: Caller, sample: Sample, *, cropped: bool) -> tuple[str, lis
         and packs.load_snapshots(caller, [pack_id])[pack_id].pack_location("main").original is not None
     ):
         return pack_id, []
-    # Before the pack is made: a picture that is refused leaves nothing behind.
+    # Before the pack is created, so that a refused image leaves no pack behind.
     upload_id = upload(caller, sample)
     uploads.check_upload(caller, upload_id)
     if pack_id is None:
@@ -127,7 +127,7 @@ def _pack_of(caller: Caller, sample: Sample, *, cropped: bool) -> tuple[str, lis
 
 
 def upload(caller: Caller, sample: Sample) -> str:
-    """Send a picture the way a client does, but without HTTP; return the upload's id."""
+    """Upload an image as a client does, but without HTTP; return the upload's id."""
     announced, token = uploads.create_upload(caller, media_type=sample.media_type, size=len(sample.data), sha256=None)
     begun = uploads.begin_upload(caller.site, caller.tenant, announced.id, token)
     path = caller.site.incoming / f"demo-{announced.id}"
@@ -140,7 +140,7 @@ def upload(caller: Caller, sample: Sample) -> str:
 
 
 def watch(caller: Caller, job_ids: Sequence[str], console: Console, run_jobs: Callable[[], None]) -> list[Job]:
-    """Show one progress bar over jobs until all have ended; return them."""
+    """Show one progress bar over all jobs until they end; return the jobs."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -161,8 +161,8 @@ def watch(caller: Caller, job_ids: Sequence[str], console: Console, run_jobs: Ca
 
 
 def tour(caller: Caller, pack_ids: Sequence[str], console: Console) -> None:
-    """Print what there is to look at."""
-    console.print("\n[bold]Pictures to open[/bold] (stable URLs; they always show the latest state)")
+    """Print the URLs to open."""
+    console.print("\n[bold]Images to open[/bold] (stable URLs; they always show the current variant)")
     for pack_id in pack_ids:
         console.print(f"  pack {pack_id}")
         for name in LOCATIONS:

@@ -1,4 +1,4 @@
-"""Examining each part of an installation, and saying what to do about what is wrong."""
+"""Check each part of an installation, and say how to repair what is wrong."""
 
 import threading
 import time
@@ -25,12 +25,12 @@ from serve.health.findings import Finding, Problem, Status, problem_of
 from serve.health.upload_check import check_uploads
 from serve.http.jwks import read_keys
 
-# After which a store that has not answered is silent.
+# The time within which a store must answer.
 STORE_SECONDS = 15.0
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at every part in turn, whatever is wrong with another."""
+    """Check every part in sequence, even if others fail."""
     parts: dict[str, Callable[[], Iterator[Finding]]] = {
         "database": lambda: _database(settings),
         "secrets": lambda: _secrecy(settings),
@@ -63,7 +63,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
     with closing(Catalog(settings.effective_database_url)) as catalog:
         try:
             if not migrate.is_current(catalog) and catalog.is_sqlite:
-                yield Finding("database", "sqlite, made current by the next command")
+                yield Finding("database", "sqlite, the next command migrates it")
                 return
             found = checks.check_database(catalog)
             yield found
@@ -80,7 +80,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _stores(settings: Settings) -> Iterator[Finding]:
-    """Check all stores at once; one that has not answered by the deadline is left to its thread, which ends with it."""
+    """Check all stores at once; stop waiting for those that have not answered by the deadline."""
     found: dict[str, tuple[Problem, ...]] = {}
 
     def check(name: str, store: ObjectStore) -> None:
@@ -89,7 +89,7 @@ def _stores(settings: Settings) -> Iterator[Finding]:
         except Exception as error:  # noqa: BLE001 - any exception is the finding
             found[name] = (problem_of(error),)
 
-    # Daemons: no process waits at its end for a store that is silent.
+    # Daemon threads: a silent store does not delay the end of the process.
     threads = {
         name: threading.Thread(target=check, args=(name, store), name=f"check of {name}", daemon=True)
         for name, store in open_stores(settings).items()
@@ -101,13 +101,13 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     silent = Problem(f"does not answer within {STORE_SECONDS:g} seconds", cure)
     for name, thread in threads.items():
         thread.join(max(0.0, deadline - time.monotonic()))
-        yield Finding(f"store of {name}", "keeps, gives back, never overwrites", found.get(name, (silent,)))
+        yield Finding(f"store of {name}", "keeps and returns objects, never overwrites", found.get(name, (silent,)))
 
 
 def _divide(sentence: str) -> tuple[str, str]:
-    """Return a sentence's fault and its cure, which follows a colon."""
+    """Split a sentence at the colon into what is wrong and the cure."""
     reason, _, cure = sentence.rstrip(".").partition(": ")
-    return reason, cure or "look into the log of the store"
+    return reason, cure or "read the log of the store"
 
 
 def _uploads(settings: Settings) -> Iterator[Finding]:
@@ -128,10 +128,10 @@ def _keys(settings: Settings) -> Iterator[Finding]:
         return
     make_folder(settings.data / "incoming")
     try:
-        yield Finding("keys", f"{len(read_keys(settings, settings.jwks_url))} to verify tokens with")
+        yield Finding("keys", f"{len(read_keys(settings, settings.jwks_url))} keys to verify tokens")
     except (PackshotError, OSError, ValueError, jwt.PyJWTError) as error:
         cure = "start the server that PACKSHOT_JWKS_URL names, or correct the address"
-        yield Finding("keys", problems=(Problem("the key server gives no keys", cure, detail=str(error)),))
+        yield Finding("keys", problems=(Problem("the key server returns no keys", cure, detail=str(error)),))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -142,8 +142,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 def _codecs() -> Iterator[Finding]:
     found = codecs()
     missing = [name for name, there in found.items() if not there]
-    cure = f"install the wheel of Pillow; this one was built without {', '.join(missing)}"
-    yield Finding("codecs", ", ".join(found), (Problem("some are missing", cure),) if missing else ())
+    cure = f"install Pillow from its wheel; this build lacks {', '.join(missing)}"
+    yield Finding("codecs", ", ".join(found), (Problem("some codecs are missing", cure),) if missing else ())
 
 
 def _rendering(settings: Settings) -> Iterator[Finding]:
@@ -151,7 +151,7 @@ def _rendering(settings: Settings) -> Iterator[Finding]:
     with Renderer(Limits(memory_bytes=memory), processes=1, folders=[settings.data / "originals"]) as renderer:
         confined = renderer.confinement()
     missing = [name for name in EVERYTHING if name not in confined]
-    cure = "run a Linux kernel with Landlock and seccomp, and let the container's filter allow them; see SECURITY.md"
+    cure = "run a Linux kernel with Landlock and seccomp, and allow both in the container's seccomp profile; see SECURITY.md"
     reason = f"render processes are not confined by {', '.join(missing)}"
     yield Finding(
         "rendering",

@@ -1,4 +1,4 @@
-"""Why a URL gives what it gives."""
+"""Why a URL yields its image, or none."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -13,13 +13,16 @@ app = typer.Typer()
 
 @app.command()
 def explain(
-    url: Annotated[str, typer.Argument(metavar="URL", help="A stable, immutable or live URL, whole or by its path.")],
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="A stable, immutable or live URL: the whole URL, or its path and query."),
+    ],
     accept: Annotated[
-        str, typer.Option(metavar="TYPES", help="The client's Accept header, where the format is negotiated.")
+        str, typer.Option(metavar="TYPES", help="The client's Accept header, for URLs that negotiate the format.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Say why a URL gives what it gives, step by step; exit 1 where it gives no picture."""
+    """Explain step by step why a URL yields its image. Exit code 1 if it yields none."""
     from resolvers.urls.build import tenant_urls
     from resolvers.urls.parse import read_url
     from serve.http.negotiation import accepted_formats

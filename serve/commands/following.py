@@ -1,4 +1,4 @@
-"""Following a job to its end: by a bar on a terminal, by lines elsewhere, by JSON for programs."""
+"""Follow a job to its end: with a bar on a terminal, with lines elsewhere, with JSON for programs."""
 
 import sys
 import time
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from packshot.catalog.work.jobs import Job
     from resolvers.caller import Caller
 
-# By state: where there is nothing more to follow, and what a script is told of it.
+# States in which following ends, and the command's exit code.
 ENDS = {
     "succeeded": 0,
     "partial": WITH_FAILURES,
@@ -27,22 +27,22 @@ ENDS = {
 }
 LOOK_SECONDS = 0.5
 LINE_SECONDS = 10.0
-# So long a database may be away while a job is followed.
+# How long the database may be unavailable while a job is followed.
 PATIENCE_SECONDS = 60.0
 
 
 def follow(caller: "Caller", job_id: str, *, as_json: bool) -> NoReturn:
-    """Show a job until it ends, or waits for a person, and end with the exit code for how it ended.
+    """Show a job until it ends or awaits activation, then end with its exit code.
 
     Ctrl-C ends the following only.
 
     Raises:
-        NotFound: there is no such job in this tenant.
+        NotFound: the tenant has no such job.
     """
     try:
         job = _show(caller, job_id, as_json=as_json)
     except KeyboardInterrupt:
-        stop(f"Detached. The job goes on; `packshot jobs watch job:{job_id}` follows it again.", 0)
+        stop(f"Detached. The job continues; `packshot jobs watch job:{job_id}` follows it again.", 0)
     if not as_json:
         typer.echo(describe(job))
     if ENDS[job.state] == WITH_FAILURES:
@@ -55,7 +55,7 @@ def _show(caller: "Caller", job_id: str, *, as_json: bool) -> "Job":
     stalled: str | None = None
     with _display(as_json=as_json) as display:
         for job in _states(caller, job_id):
-            # The pace ages while nothing ends, which is worth showing too.
+            # The rate changes with time even if no variant ends, so it is shown too.
             now = (job.state, job.total, job.done, job.skipped, job.failed, job.variants_per_second, job.stalled_reason)
             if now != seen:
                 display.show(job)
@@ -69,7 +69,7 @@ def _show(caller: "Caller", job_id: str, *, as_json: bool) -> "Job":
 
 
 def _states(caller: "Caller", job_id: str) -> Iterator["Job"]:
-    """Yield the job now and twice a second; a database that is away for a moment only delays it."""
+    """Yield the job now and twice a second; continue after a short outage of the database."""
     from packshot.catalog.database.transaction import DatabaseFault
     from resolvers import jobs
 
@@ -80,7 +80,7 @@ def _states(caller: "Caller", job_id: str) -> Iterator["Job"]:
         except DatabaseFault:
             if away_since is None:
                 away_since = time.monotonic()
-                typer.echo("The database does not answer; asking again.", err=True)
+                typer.echo("The database does not answer; trying again.", err=True)
             elif time.monotonic() - away_since > PATIENCE_SECONDS:
                 raise
         else:
@@ -93,7 +93,7 @@ def _states(caller: "Caller", job_id: str) -> Iterator["Job"]:
 
 class _Display(Protocol):
     def show(self, job: "Job") -> None:
-        """Show how a job is, which differs from before."""
+        """Show the job's new state or progress."""
         ...
 
 
@@ -112,7 +112,7 @@ class _JsonLines:
 
 
 class _Lines:
-    """A line for each state, and between them one now and then."""
+    """A line for each state, and one at intervals between them."""
 
     def __init__(self) -> None:
         self._state = ""
@@ -120,7 +120,7 @@ class _Lines:
 
     def show(self, job: "Job") -> None:
         if job.state in ENDS:
-            return  # The last line is printed by whoever follows.
+            return  # `follow` prints the last line.
         if job.state != self._state or time.monotonic() - self._printed > LINE_SECONDS:
             self._state, self._printed = job.state, time.monotonic()
             typer.echo(describe(job))
@@ -158,7 +158,7 @@ class _Bar:
 
 
 def describe(job: "Job") -> str:
-    """Return one line on how a job is."""
+    """Return one line with the job's state and progress."""
     parts = [f"{_ended(job)} of {job.total} variants", *filter(None, [_pace(job)])]
     return f"job:{job.id} {job.state.value.replace('_', ' ')}: {', '.join(parts)}"
 
@@ -182,9 +182,9 @@ def _ended(job: "Job") -> int:
 
 
 def _advice(job: "Job") -> str:
-    see = f"`packshot jobs show job:{job.id}` says what could not be rendered"
+    see = f"`packshot jobs show job:{job.id}` lists what could not be rendered"
     if job.state != "awaiting_activation":
-        return f"{see}; `packshot jobs retry job:{job.id}` tries that again."
+        return f"{see}; `packshot jobs retry job:{job.id}` tries again."
     return (
         f"The change is not live. {see}; then `packshot jobs retry job:{job.id}`,"
         f" `packshot jobs activate job:{job.id} --accept-failures`, or `packshot jobs cancel job:{job.id}`."
@@ -192,10 +192,10 @@ def _advice(job: "Job") -> str:
 
 
 def document(job: "Job", external_ids: Mapping[str, str | None] | None = None) -> dict[str, Any]:
-    """Return a job as JSON has it, with the names of the admin API.
+    """Return a job as a JSON document with the names of the admin API.
 
     Args:
-        external_ids: of packs by their id, where they were looked up.
+        external_ids: the external id of each pack id; None leaves the field out.
     """
     return {
         "id": f"job:{job.id}",

@@ -1,4 +1,4 @@
-"""Jobs: what there are, how far they are, and what an operator does about them."""
+"""Jobs: list, show, follow, pause, resume, cancel, retry and activate them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 MAX_RETRIES = 20
 
-app = typer.Typer(help="Jobs: what is rendered, how far it is, and what failed.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: list, follow and control rendering and other background work.", no_args_is_help=True)
 
 
 class State(StrEnum):
-    """How a job stands, for `--state`."""
+    """The states of a job, for `--state`."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,7 +37,7 @@ class State(StrEnum):
 
 
 class Kind(StrEnum):
-    """Why a job is done, for `--kind`."""
+    """The kinds of jobs, for `--kind`."""
 
     REGENERATE = "regenerate"
     LOCATION_CHANGE = "location-change"
@@ -71,20 +71,20 @@ JobId = Annotated[str, typer.Argument(metavar="ID", parser=_bare, help="The job'
 
 @app.command(name="list")
 def list_jobs(
-    state: Annotated[list[State] | None, typer.Option(help="Only such ones; may be given more than once.")] = None,
-    kind: Annotated[list[Kind] | None, typer.Option(help="Only of that kind; may be given more than once.")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
+    kind: Annotated[list[Kind] | None, typer.Option(help="Only jobs of this kind; may be repeated.")] = None,
     pack: Annotated[
-        str | None, typer.Option(metavar="ID", help="Only those about this one pack; its id or external id.")
+        str | None, typer.Option(metavar="ID", help="Only jobs about this one pack; its id or external id.")
     ] = None,
-    location: Annotated[str | None, typer.Option(metavar="NAME", help="Only those about this one location.")] = None,
+    location: Annotated[str | None, typer.Option(metavar="NAME", help="Only jobs about this one location.")] = None,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=MOMENTS, metavar="DATE", help="Only those created at this moment (UTC) or later."),
+        typer.Option(formats=MOMENTS, metavar="DATE", help="Only jobs created at this time (UTC) or later."),
     ] = None,
-    first: Annotated[int, typer.Option("--first", "--limit", min=1, help="How many, from the newest.")] = 20,
-    every: Annotated[bool, typer.Option("--all", help="All of them, however many.")] = False,
+    first: Annotated[int, typer.Option("--first", "--limit", min=1, help="Print at most N jobs.")] = 20,
+    every: Annotated[bool, typer.Option("--all", help="Print all jobs.")] = False,
     after: Annotated[
-        str | None, typer.Option(metavar="CURSOR", help="Go on after this place, which an earlier listing printed.")
+        str | None, typer.Option(metavar="CURSOR", help="Continue after this cursor, which an earlier listing printed.")
     ] = None,
     tenant: OfTenant = None,
     as_json: AsJson = False,
@@ -95,7 +95,7 @@ def list_jobs(
         shown = _print_listing(_pages(caller, only, after, None if every else first), as_json=as_json)
     if shown.after is not None:
         more = f"The newest {shown.count} of {shown.total}" if after is None else f"{shown.count} more of {shown.total}"
-        typer.echo(f"{more}; `--all` lists all, `--after {shown.after}` goes on.", err=True)
+        typer.echo(f"{more}; `--all` lists all, `--after {shown.after}` continues.", err=True)
 
 
 def _filter(
@@ -115,7 +115,7 @@ def _filter(
         if found is None:
             raise NotFound("There is no such pack.", field=("pack",), expected="its id or external id", got=pack)
         pack = found
-    # Jobs stay when their location is deleted.
+    # Jobs outlive their location.
     if (
         location is not None
         and locations.get_location(caller, location) is None
@@ -132,7 +132,7 @@ def _filter(
 
 
 def _pages(caller: "Caller", only: "JobFilter", after: str | None, limit: int | None) -> Iterator["Listed"]:
-    """Yield the jobs a page at a time, each page with the external ids of its packs; limit None: all."""
+    """Yield the jobs page by page, each page with the external ids of its packs; limit None: all jobs."""
     from packshot.catalog.database.pages import MAX_PAGE
     from resolvers import jobs
 
@@ -151,7 +151,7 @@ class Listed:
     """One page of jobs.
 
     Attributes:
-        external_ids: of the packs that are the one of a job, by the pack's id.
+        external_ids: the external id of each pack id, for jobs about one pack.
     """
 
     page: "Page[Job]"
@@ -160,10 +160,10 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a listing printed.
+    """The extent of a printed listing.
 
     Attributes:
-        after: the cursor to go on with; None: that was all.
+        after: the cursor of the next page; None: no job follows.
     """
 
     count: int
@@ -172,7 +172,7 @@ class Shown:
 
 
 def _print_listing(pages: Iterator[Listed], *, as_json: bool) -> Shown:
-    """Print each page as it comes; JSON is one array."""
+    """Print each page when it arrives; JSON is one array."""
     count, total, after = 0, 0, None
     for number, listed in enumerate(pages):
         found = listed.page
@@ -208,11 +208,11 @@ def _row(job: "Job", external_ids: dict[str, str | None]) -> tuple[str, ...]:
 @app.command(name="show")
 def show_job(
     job_id: JobId,
-    failures: Annotated[int, typer.Option(min=1, help="How many of its failures to print.")] = 20,
+    failures: Annotated[int, typer.Option(min=1, help="Print at most N of its failures.")] = 20,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one job, what of it could not be rendered, and what waits to be tried again."""
+    """Show a job, what it could not render, and which packs it will try again."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -265,7 +265,7 @@ def show_job(
             ],
         )
     if retrying:
-        typer.echo(f"\n{len(retrying)}{' or more' if len(retrying) == MAX_RETRIES else ''} to be tried again:")
+        typer.echo(f"\n{len(retrying)}{' or more' if len(retrying) == MAX_RETRIES else ''} will be tried again:")
         print_table(
             ("pack", "location", "attempts", "outages", "next attempt", "reason"),
             [
@@ -284,14 +284,14 @@ def show_job(
 
 @app.command(name="watch")
 def watch_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Follow a job to its end. Ctrl-C detaches and leaves it running."""
+    """Follow a job to its end. Ctrl-C detaches, and the job continues."""
     with calling(tenant) as caller:
         follow(caller, job_id, as_json=as_json)
 
 
 @app.command(name="pause")
 def pause_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Stop a job that renders where it is; edits go on being rendered."""
+    """Pause a job that renders; variants of edits are still rendered."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -300,7 +300,7 @@ def pause_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -
 
 @app.command(name="resume")
 def resume_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Go on with a paused job."""
+    """Resume a paused job."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -311,12 +311,12 @@ def resume_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) 
 def activate_job(
     job_id: JobId,
     accept_failures: Annotated[
-        bool, typer.Option("--accept-failures", help="Although what failed will be missing from what goes live.")
+        bool, typer.Option("--accept-failures", help="Activate without the variants that failed.")
     ] = False,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a prepared change go live that waits for a person because something could not be rendered."""
+    """Activate a pending change that waits because some of its variants failed."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -325,7 +325,7 @@ def activate_job(
 
 @app.command(name="cancel")
 def cancel_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """End a job that renders, or an import. What it made stays; a change that it prepares never goes live."""
+    """Cancel a job that renders or imports. Its results stay; its pending change is discarded."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -334,7 +334,7 @@ def cancel_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) 
 
 @app.command(name="retry")
 def retry_job(job_id: JobId, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Try once more what a job could not render."""
+    """Try again what a job could not render."""
     from resolvers import jobs
 
     with calling(tenant) as caller:
@@ -351,7 +351,7 @@ def _get(caller: "Caller", job_id: str) -> "Job":
 
 
 def _failures(caller: "Caller", job_id: str, wanted: int) -> tuple[list["Failure"], int]:
-    """Return so many of a job's failures, and how many there are."""
+    """Return at most that many of a job's failures, and the number of all."""
     from packshot.catalog.database.pages import MAX_PAGE
     from resolvers import jobs
 

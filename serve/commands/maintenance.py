@@ -1,4 +1,4 @@
-"""Keeping what is stored in order: collect what nobody needs any more, compare the store with the ledger."""
+"""Maintenance of the stores: collect superseded objects, compare stores and ledger."""
 
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,12 +12,12 @@ app = typer.Typer()
 
 MAX_NAMED = 20
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report only; change nothing.")]
 
 
 @app.command()
 def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """Delete what was replaced longer than PACKSHOT_GRACE_DAYS ago, now; exit 3 where some could not be."""
+    """Delete superseded objects now whose grace period (PACKSHOT_GRACE_DAYS) is over. Exit code 3 if some fail."""
     from packshot.maintenance.collect import Collected, preview_collection
     from resolvers import maintenance
 
@@ -40,19 +40,21 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
     verb = "would go" if dry_run else "went"
     typer.echo(
         f"{total.variants} variants and {total.originals} originals {verb}, {total.bytes} bytes; "
-        f"{total.kept} were needed again."
+        f"{total.kept} are needed again and were kept."
     )
     _print_failed(total.failed, "collected")
 
 
 @app.command()
 def scrub(
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte, not only what the store says of it.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read every byte, not only what the store reports about it.")
+    ] = False,
     dry_run: DryRun = False,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the stores with the ledger and put right what can be; exit 3 where an original is lost."""
+    """Compare the stores with the ledger, and repair what can be repaired. Exit code 3 if an original is lost."""
     from packshot.catalog.variants import reconciliation
     from packshot.maintenance import scrub as scrubbing
     from resolvers import maintenance
@@ -83,13 +85,13 @@ def scrub(
     else:
         ordered = "" if dry_run else f" {result.ordered} packs are rendered again."
         typer.echo(
-            f"{result.variants} variants and {result.originals} originals looked at: {result.missing} missing, "
+            f"{result.variants} variants and {result.originals} originals compared: {result.missing} missing, "
             f"{result.wrong} wrong, {result.orphans} without a row.{ordered}"
         )
         if result.moved:
-            typer.echo(f"{result.moved} originals come out otherwise than in an earlier release; rendered again.")
+            typer.echo(f"{result.moved} originals decode differently from an earlier release; rendered again.")
         if result.unknown_originals:
-            typer.echo(f"{result.unknown_originals} originals are in the store that the catalog does not know; kept.")
+            typer.echo(f"{result.unknown_originals} originals in the store are unknown to the database; kept.")
     for one in result.lost:
         pack_id, location = one.places[0]
         more = f" and {len(one.places) - 1} more" if len(one.places) > 1 else ""
@@ -102,18 +104,18 @@ def scrub(
 
 
 def _print_failed(failed: dict[str, str], done: str) -> None:
-    """Name the first of what met unforeseen exceptions, and end with failures if there is any."""
+    """Name the first items that failed by a fault, and end with the exit code for failures if there are any."""
     for name, error_id in list(failed.items())[:MAX_NAMED]:
         typer.echo(f"{ascii(name)[1:-1]} could not be {done}; the log has the reason as error id {error_id}.", err=True)
     if len(failed) > MAX_NAMED:
-        typer.echo(f"So it is with {len(failed) - MAX_NAMED} more.", err=True)
+        typer.echo(f"{len(failed) - MAX_NAMED} more failed too.", err=True)
     if failed:
         raise typer.Exit(WITH_FAILURES)
 
 
 @app.command()
 def restored(as_json: AsJson = False) -> None:
-    """Say that the database was restored from a backup: clients that follow changes start over with an empty copy."""
+    """Declare that the database was restored from a backup: clients of the change feed start over."""
     from packshot.maintenance.marks import check_epoch
 
     with calling(None) as caller, store_answering():
@@ -121,9 +123,9 @@ def restored(as_json: AsJson = False) -> None:
     if as_json:
         print_json({"epoch": epoch})
         return
-    typer.echo(f"Epoch {epoch} begins. Clients that follow changes are told RESYNC, and start over.")
+    typer.echo(f"Epoch {epoch} begins. Clients of the change feed get RESYNC and start over.")
 
 
 def _camel(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the values under names as the admin API has them."""
+    """Return the values with the admin API's names."""
     return {name.split("_")[0] + "".join(map(str.title, name.split("_")[1:])): value for name, value in values.items()}

@@ -1,4 +1,4 @@
-"""Moving here from the services that Packshot takes the place of."""
+"""Migration from the services that Packshot replaces."""
 
 import os
 import shutil
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from resolvers.migration.vimond.service import Credentials
 
 app = typer.Typer(
-    help="Take over locations, packs and originals from the services before; again at will.", no_args_is_help=True
+    help="Migrate locations, packs and originals from an old service; can be repeated.", no_args_is_help=True
 )
 
-# Of what could not be taken, so many lines are printed.
+# Most findings of one kind that are printed.
 SHOWN = 20
 STANDARD_INPUT = Path("-")
-GO_ON = "What was taken is kept; the same command goes on from there."
+GO_ON = "What was migrated is kept; run the same command again to continue."
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Change nothing; say what would be done.")]
-Threads = Annotated[int, typer.Option(min=1, max=32, metavar="N", help="So many at once.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Report what would be done; change nothing.")]
+Threads = Annotated[int, typer.Option(min=1, max=32, metavar="N", help="Items that are migrated at the same time.")]
 ReportFile = Annotated[
     Path | None,
     typer.Option(
-        "--report", metavar="FILE", dir_okay=False, help="Write every finding here, one JSON document a line."
+        "--report", metavar="FILE", dir_okay=False, help="Write every finding to this file, one JSON document a line."
     ),
 ]
 Listen = Callable[["Report", int], None]
@@ -44,34 +44,44 @@ Listen = Callable[["Report", int], None]
 
 @app.command()
 def vimond(
-    url: Annotated[str, typer.Option(metavar="URL", help="The old image service, as https://host.")],
+    url: Annotated[str, typer.Option(metavar="URL", help="The URL of the old image service, such as https://host.")],
     packs: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", allow_dash=True, help="Ids of packs, one a line; -: standard input."),
+        typer.Option(metavar="FILE", allow_dash=True, help="A file with pack ids, one a line; - reads standard input."),
     ] = None,
     assets: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", allow_dash=True, help="Ids of assets whose packs are taken."),
+        typer.Option(
+            metavar="FILE",
+            allow_dash=True,
+            help="A file with asset ids, one a line, whose packs are migrated; - reads standard input.",
+        ),
     ] = None,
     asset_range: Annotated[
-        str | None, typer.Option(metavar="A-B", help="Every asset from A to B; those without a pack do not matter.")
+        str | None,
+        typer.Option(metavar="A-B", help="Migrate the packs of assets A to B; assets without a pack are skipped."),
     ] = None,
     originals: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", exists=True, file_okay=False, help="A copy of the old bucket, <pack>/<location>[.<ext>]."
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="A copy of the old bucket, with files <pack>/<location>[.<ext>].",
         ),
     ] = None,
     width: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="PIXELS", help="Without --originals: how wide pictures are asked for. [PACKSHOT_MAX_WIDTH]"
+            min=1,
+            metavar="PIXELS",
+            help="Without --originals: the width of requested images in pixels. [PACKSHOT_MAX_WIDTH]",
         ),
     ] = None,
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Also what was changed here later, and locations at which packs show pictures; at once."
+            "--force", help="Also overwrite what was changed here later, and locations that packs use; at once."
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -80,10 +90,11 @@ def vimond(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take over the image service: all its locations, and the packs that are named. Again changes nothing.
+    """Migrate from the Vimond Image Service: all its locations, and the named packs. A second run migrates only what is
+    new.
 
-    Credentials come from the environment: VIMOND_TOKEN (bearer), or VIMOND_BASIC (name:password); VIMOND_ACCESS_KEY
-    for pictures.
+    Credentials come from the environment: VIMOND_TOKEN (bearer) or VIMOND_BASIC (name:password), and VIMOND_ACCESS_KEY
+    for images.
     """
     from resolvers.migration.report import Report
     from resolvers.migration.vimond.locations import Options, migrate_locations
@@ -111,21 +122,29 @@ def iaas(
     directory: Annotated[
         Path,
         typer.Option(
-            "--dir", metavar="DIR", exists=True, file_okay=False, help="The originals, each called by its id."
+            "--dir",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="The folder of the originals; each file's name is its id.",
         ),
     ],
     database: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="The old database, postgresql://user@host/name; the password by PGPASSWORD."),
+        typer.Option(
+            metavar="URL", help="The old database, postgresql://user@host/name; the password comes from PGPASSWORD."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also images that have another original here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace originals that differ here.")] = False,
     dry_run: DryRun = False,
     threads: Threads = 2,
     report_file: ReportFile = None,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take over the live-resize service: a pack for each original in a folder. Again changes nothing."""
+    """Migrate from the live-resize service: one pack for each original in a folder. A second run migrates only what is
+    new.
+    """
     from resolvers.migration import iaas
     from resolvers.migration.iaas_database import IaasDatabase
     from resolvers.migration.report import Report
@@ -135,7 +154,7 @@ def iaas(
         old = None if database is None else IaasDatabase(database)
         with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
             if old is not None:
-                # First, so that a wrong address is told before hours of work.
+                # First, so that a wrong address is reported before hours of work.
                 sizes = iaas.most_rendered(old)
             is_shown = not as_json and sys.stderr.isatty()
             with progress("images", iaas.count_files(directory) if is_shown else None, shown=is_shown) as move:
@@ -152,15 +171,15 @@ def iaas(
 def _named(
     packs: Path | None, assets: Path | None, asset_range: str | None
 ) -> tuple[Iterator["RequestedPack"], int | None]:
-    """Return the packs that are asked for, and how many those are; None: nobody knows yet."""
+    """Return the requested packs and their number; None: the number is unknown."""
     from resolvers.migration.vimond.documents import plain_id
     from resolvers.migration.vimond.packs import RequestedPack
 
     if packs is not None and packs == assets:
-        raise typer.BadParameter("--packs and --assets cannot come from one file.")
+        raise typer.BadParameter("--packs and --assets cannot read the same file.")
     for path in filter(None, (packs, assets)):
         if path != STANDARD_INPUT and (path.is_dir() or not path.exists()):
-            raise typer.BadParameter(f"There is no file {str(path)!r}.")
+            raise typer.BadParameter(f"The file {str(path)!r} does not exist.")
     first, last = _range(asset_range)
     counted = [_count(path) for path in (packs, assets) if path is not None]
     named = chain(
@@ -177,7 +196,7 @@ def _range(text: str | None) -> tuple[int, int]:
         return 1, 0
     first, dash, last = text.partition("-")
     if not (dash and first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-        raise typer.BadParameter(f"--asset-range expected two numbers, as 1000-1999, got {text!r}.")
+        raise typer.BadParameter(f"--asset-range: expected two numbers, such as 1000-1999, got {text!r}.")
     return int(first), int(last)
 
 
@@ -212,7 +231,7 @@ def _credentials() -> "Credentials":
     if token is not None and basic is not None:
         stop("Expected one of VIMOND_TOKEN and VIMOND_BASIC, got both.", REFUSED)
     if basic is not None and ":" not in basic:
-        stop("VIMOND_BASIC: expected a name and a password with a colon between them.", REFUSED)
+        stop("VIMOND_BASIC: expected name:password.", REFUSED)
     for name, value in (("VIMOND_TOKEN", token), ("VIMOND_ACCESS_KEY", key)):
         if value is not None and not (value.isascii() and value.isprintable()):
             stop(f"{name}: expected printable ASCII.", REFUSED)
@@ -221,7 +240,7 @@ def _credentials() -> "Credentials":
 
 @contextmanager
 def _scratch(caller: "Caller") -> Iterator[Path]:
-    """Give a folder for pictures on their way in; what a run that was killed left there goes first."""
+    """Yield a folder for downloads, emptied of what an interrupted run left."""
     from filelock import FileLock, Timeout
 
     data = caller.site.settings.data
@@ -235,14 +254,14 @@ def _scratch(caller: "Caller") -> Iterator[Path]:
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
     except Timeout:
-        stop("Another `packshot import vimond` is running here.", DOWN)
+        stop("Another `packshot import vimond` is running in this data folder.", DOWN)
 
 
 @contextmanager
 def _ending(
     report: "Report", path: Path | None, *, as_json: bool, dry_run: bool
 ) -> Iterator[Callable[["Report"], None]]:
-    """Give what writes findings to the report's file; where the move breaks off, tell what was done until then."""
+    """Yield the function that writes findings to the report file; if the migration stops, print what was done."""
     from packshot.catalog.database.transaction import DatabaseFault
     from resolvers.migration.vimond.service import Away
 
@@ -254,11 +273,11 @@ def _ending(
         try:
             yield write
         except Away as error:
-            cut(f"The old service is away: {error}.", DOWN)
+            cut(f"The old service does not answer: {error}.", DOWN)
         except KeyboardInterrupt:
             cut("Stopped.", REFUSED)
         except (OSError, DatabaseFault):
-            # What is away is told by whoever opened it.
+            # The caller that opened the store or database prints the reason.
             _print(report, as_json=as_json, dry_run=dry_run)
             raise
 
@@ -322,43 +341,43 @@ def _print(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rende
     for kind in (Kind.MAPPED, Kind.NOTED):
         _print_findings(report, kind, err=False)
     if report.found[Kind.LEFT]:
-        typer.echo(f"{report.found[Kind.LEFT]} could not be taken:", err=True)
+        typer.echo(f"{report.found[Kind.LEFT]} could not be migrated:", err=True)
         _print_findings(report, Kind.LEFT, err=True)
 
 
 def _summary(report: "Report", *, dry_run: bool) -> Iterator[str]:
     counts = report.counts
     if dry_run:
-        yield "A dry run: nothing is changed. This would be done."
+        yield "A dry run: nothing is changed. A real run would do this."
     for noun in ("Locations", "Packs"):
         words = {verb: counts[f"{noun.lower()}{verb.title()}"] for verb in ("created", "changed", "unchanged")}
         if any(words.values()):
             yield f"{noun}: {', '.join(f'{count} {verb}' for verb, count in words.items())}."
     if counts["originalsTaken"]:
-        how = ", as the old service draws them for clients, not as they were uploaded" * bool(
+        how = ", as the old service renders them for clients, not as they were uploaded" * bool(
             counts["originalsRendered"]
         )
-        # Which of them are a fallback's, only their bytes tell.
-        yield f"Originals: {'at most ' * dry_run}{counts['originalsTaken']} taken{how}."
+        # Only their bytes tell which of them equal the fallback's.
+        yield f"Originals: {'at most ' * dry_run}{counts['originalsTaken']} migrated{how}."
     for name, what in (
-        ("shownByFallback", "pack locations show the same as their fallback, and have no original of their own here"),
-        ("packsWithoutPicture", "packs have no picture"),
+        ("shownByFallback", "pack locations show the same as their fallback, so they get no original of their own"),
+        ("packsWithoutPicture", "packs have no image"),
         ("assetsWithoutPack", "assets of the range have no pack"),
     ):
         if counts[name]:
             yield f"{counts[name]} {what}."
     if report.jobs:
-        yield f"{len(report.jobs)} jobs render it; `packshot jobs list` shows them."
+        yield f"{len(report.jobs)} jobs render the variants; `packshot jobs list` shows them."
 
 
 def _print_findings(report: "Report", kind: "Kind", *, err: bool) -> None:
     for finding in report.of(kind)[:SHOWN]:
         to = f" is {finding.to} here" if finding.to is not None else ""
         line = f"  {finding.what} {finding.id}{to}: {finding.message}"
-        # Names that others chose are shown, and do nothing to the terminal.
+        # Names come from others, so control characters must not reach the terminal.
         typer.echo("".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line), err=err)
     if (more := report.found[kind] - SHOWN) > 0:
-        typer.echo(f"  and {more} more; --report FILE has all of them.", err=err)
+        typer.echo(f"  and {more} more; --report FILE writes all of them.", err=err)
 
 
 def _document(finding: "MigrationFinding") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The processes that run until they are stopped: the server, and the worker of the scaled-out case."""
+"""The processes that run until they are stopped: the server, and the worker for installations with a queue."""
 
 import gc
 import shlex
@@ -22,10 +22,12 @@ app = typer.Typer()
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any that is free.")] = DEFAULT_PORT,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port to listen on; 0: any free port.")
+    ] = DEFAULT_PORT,
 ) -> None:
-    """Serve the admin API and the pictures; run the jobs too, unless PACKSHOT_REDIS_URL is set."""
+    """Serve the admin APIs and images; also run the jobs, unless PACKSHOT_REDIS_URL is set."""
     import asyncio
     from functools import partial
     from typing import cast
@@ -60,12 +62,12 @@ def serve(
             application = create_app(site, broker, QueueDoorbell(broker), token)
         config = uvicorn.Config(
             application,
-            # At `debug` it logs the headers of WebSockets, and with them tokens.
+            # At `debug` the library logs the headers of WebSockets, which contain tokens.
             log_level="info" if settings.log_level == "debug" else settings.log_level,
-            # Every logger writes as `serve.logs.setup` says.
+            # `serve.logs.setup` configures all loggers.
             log_config=None,
             timeout_graceful_shutdown=10,
-            # Whom to believe is a setting of ours, and the application sees to it.
+            # The application itself evaluates the headers of trusted proxies.
             proxy_headers=False,
             http=cast(type[asyncio.Protocol], partial(BoundedHttp, table=table)),
             ws=cast(type[asyncio.Protocol], partial(BoundedWebSocket, table=table)),
@@ -74,11 +76,11 @@ def serve(
         server = GracefulServer(config, table)
         origin = f"http://{f'[{host}]' if ':' in host else host}:{listeners[0].getsockname()[1]}"
         server.on_started = partial(_greet, settings, origin, token)
-        # What exists by now lives as long as the process. Otherwise each full collection goes through all of it, which
-        # stops every request for a tenth of a second.
+        # Objects that exist now live as long as the process. Without the freeze every full garbage collection visits
+        # them all, which stops requests for a tenth of a second.
         gc.collect()
         gc.freeze()
-        # Raised again once all is stopped, where Ctrl-C asked for it.
+        # After Ctrl-C, raised again once everything has stopped.
         with suppress(KeyboardInterrupt):
             server.run(sockets=listeners)
         if not server.started:
@@ -87,10 +89,14 @@ def serve(
 
 @app.command()
 def worker(
-    processes: Annotated[int | None, typer.Option(min=1, help="Render processes; one more than cores.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Packs at once from each queue; one a core.")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Render processes; default: one more than cores.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Packs at the same time from each queue; default: one for each core.")
+    ] = None,
 ) -> None:
-    """Run jobs from the queue that PACKSHOT_REDIS_URL names. Start any number, on any machine."""
+    """Run jobs from the queue at PACKSHOT_REDIS_URL. Start any number of workers, on any machine."""
     import signal
     import threading
 
@@ -100,7 +106,7 @@ def worker(
 
     settings = read_settings()
     if settings.redis_url is None:
-        stop("A worker needs PACKSHOT_REDIS_URL; without it, `packshot serve` runs the jobs itself.", REFUSED)
+        stop("`packshot worker` needs PACKSHOT_REDIS_URL; without a queue, `packshot serve` runs the jobs.", REFUSED)
     if processes is not None:
         settings = settings.model_copy(update={"render_processes": processes})
     ended = threading.Event()
@@ -113,8 +119,8 @@ def worker(
         seal_webhooks(site.catalog, settings)
         worker = Worker(site, make_broker(settings), threads=threads)
         worker.start()
-        typer.echo("The worker waits for packs. Ctrl-C ends it when the packs in work are done.")
-        # In steps: a wait without end would keep signals from being heard on some systems.
+        typer.echo("The worker waits for packs. Ctrl-C stops it after the packs in progress.")
+        # In steps, because an endless wait delays signals on some systems.
         while not ended.wait(1.0):
             pass
         worker.stop()
@@ -122,7 +128,7 @@ def worker(
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[list["socket.socket"]]:
-    """Hold the port from the beginning, so that a taken one ends the command before anything is begun."""
+    """Bind the port first, so that a port in use ends the command before anything starts."""
     from serve.server.listening import CannotListen, bind
 
     try:
@@ -138,7 +144,7 @@ def _listening(host: str, port: int) -> Iterator[list["socket.socket"]]:
 
 @contextmanager
 def _alone(settings: "Settings") -> Iterator[None]:
-    """Hold the data folder's lock, unless a queue lets many processes run the jobs."""
+    """Hold the data folder's lock, unless a queue lets several processes run the jobs."""
     from filelock import Timeout
 
     if settings.redis_url is not None:
@@ -148,7 +154,10 @@ def _alone(settings: "Settings") -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        stop(f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA.", DOWN)
+        stop(
+            f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA to another folder.",
+            DOWN,
+        )
     with lock:
         yield
 
@@ -172,9 +181,9 @@ Packshot serves {settings.data.resolve()} on {origin}
 
 
 def _show_token(settings: "Settings", token: str, *, is_terminal: bool) -> tuple[str, str]:
-    """Return how the greeting names the admin token: for a person, and inside the double quotes of a shell command.
+    """Return how the greeting shows the admin token: to readers, and inside the double quotes of a shell command.
 
-    The token itself appears only on a terminal: the standard output of a service is its log, which others read.
+    The token itself appears only on a terminal, because a service's standard output is a log that others read.
     """
     if settings.admin_token is not None:
         return "as set in PACKSHOT_ADMIN_TOKEN", "$PACKSHOT_ADMIN_TOKEN"

@@ -1,4 +1,4 @@
-"""Purging the CDN by hand, and rendering anew what is older than a date."""
+"""Purge the CDN by hand, and render variants again that are older than a date."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -17,28 +17,31 @@ app = typer.Typer()
 
 @app.command()
 def purge(
-    location: Annotated[str | None, typer.Option(metavar="NAME", help="What was looked up at this location.")] = None,
-    pack: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="All of this pack; may be given up to a hundred times.")
+    location: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Purge stable URLs that use this location.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that the tenant shows.")] = False,
+    pack: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Purge all copies of this pack; may be repeated up to 100 times."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Purge all copies of the tenant.")] = False,
     rendered_before: Annotated[
         datetime | None,
         typer.Option(
             formats=MOMENTS,
             metavar="DATE",
-            help="Render again, and then purge, what was rendered before this moment (UTC).",
+            help="Render variants again that are older than this time (UTC), then purge them.",
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", help="With --rendered-before: so many packs now, the oldest first. [default: 100]"),
+        typer.Option(metavar="N", help="With --rendered-before: at most N packs, the oldest first. [default: 100]"),
     ] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job. Ctrl-C detaches.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end. Ctrl-C detaches.")] = False,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove copies from the CDN now, or replace what was rendered long ago, some packs at a time."""
+    """Purge copies from the CDN now; or render old variants again, some packs at a time."""
     if limit is not None and rendered_before is None:
         raise typer.BadParameter("--limit needs --rendered-before.")
     chosen = [location is not None, bool(pack), everything].count(True)

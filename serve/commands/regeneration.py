@@ -1,4 +1,4 @@
-"""Rendering what is planned, once more or for the first time."""
+"""Render planned variants that are missing, or all of them again."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -16,14 +16,14 @@ app = typer.Typer()
 
 
 class Mode(StrEnum):
-    """What is rendered."""
+    """Which variants are rendered."""
 
     MISSING = "missing"
     REFRESH = "refresh"
 
 
 class Lane(StrEnum):
-    """Behind what it waits."""
+    """The urgency of the job."""
 
     BULK = "bulk"
     INTERACTIVE = "interactive"
@@ -33,19 +33,24 @@ class Lane(StrEnum):
 def regenerate(
     location: Annotated[str | None, typer.Option(metavar="NAME", help="Every pack, at this location.")] = None,
     pack: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="This pack; may be given up to a hundred times.")
+        list[str] | None, typer.Option(metavar="ID", help="This pack; may be repeated up to 100 times.")
     ] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every pack of the tenant, everywhere.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Every pack of the tenant, at every location.")] = False,
     mode: Annotated[
-        Mode, typer.Option(help="What is missing, or everything again, beside what is live until that is ready.")
+        Mode,
+        typer.Option(
+            help="missing: render what is missing; refresh: render everything again, then replace the live variants."
+        ),
     ] = Mode.MISSING,
-    priority: Annotated[Lane, typer.Option(help="Behind edits, or among them.")] = Lane.BULK,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be looked at; change nothing.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the job. Ctrl-C detaches.")] = False,
+    priority: Annotated[Lane, typer.Option(help="bulk: after edits; interactive: together with edits.")] = Lane.BULK,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the packs and variants to check; change nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end. Ctrl-C detaches.")] = False,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Render what packs lack, or all of it anew. The server or the workers do it; this only orders it."""
+    """Create a job that renders missing planned variants, or all of them again; the server or the workers run it."""
     if [location is not None, bool(pack), everything].count(True) != 1:
         raise typer.BadParameter("Expected one of --location, --pack and --all.")
     with calling(tenant) as caller:

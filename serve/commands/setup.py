@@ -1,4 +1,4 @@
-"""What an installation is set up and examined with: samples, the database's schema, passwords, the doctor."""
+"""Set-up and checks of an installation: samples, schema migration, passwords, doctor."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from serve.commands.endings import DOWN, REFUSED, WITH_FAILURES, sentence, stop
 from serve.commands.shell import DEFAULT_PORT, check_stores, opened, own_origin, read_settings, workers_lock
 
-# As NIST SP 800-63B has it of passwords that people choose.
+# The least length that NIST SP 800-63B requires of passwords that users choose.
 MIN_PASSWORD_LENGTH = 8
 
 app = typer.Typer()
@@ -17,11 +17,18 @@ app = typer.Typer()
 @app.command()
 def demo(
     pictures: Annotated[list[Path] | None, typer.Argument(exists=True, dir_okay=False, hidden=True)] = None,
-    image: Annotated[list[Path] | None, typer.Option(exists=True, dir_okay=False, help="Use these pictures.")] = None,
-    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing where there are packs already.")] = False,
-    url: Annotated[str, typer.Option(help="Where the server answers.")] = f"http://127.0.0.1:{DEFAULT_PORT}",
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Use these image files instead of drawn samples; may be repeated."
+        ),
+    ] = None,
+    if_empty: Annotated[bool, typer.Option("--if-empty", help="Do nothing if packs exist.")] = False,
+    url: Annotated[
+        str, typer.Option(help="The server's URL, for the printed links.")
+    ] = f"http://127.0.0.1:{DEFAULT_PORT}",
 ) -> None:
-    """Fill the installation with sample packs and print what to open."""
+    """Create sample packs, and print the URLs to open."""
     from functools import partial
 
     from filelock import Timeout
@@ -40,7 +47,7 @@ def demo(
     worker: Worker | None = None
 
     def run_jobs(site: Site) -> None:
-        """Run the jobs here, unless another process does; called again and again, as that one may end."""
+        """Run the jobs here, unless another process does. Called repeatedly, because that process may end."""
         nonlocal worker
         if worker is not None:
             return
@@ -54,14 +61,14 @@ def demo(
         worker.start()
 
     with opened(settings) as site:
-        # The process that runs the jobs looks into the database every second.
+        # No doorbell: the process that runs the jobs checks the database every second.
         origin = own_origin(settings, settings.tenant, url)
         caller = Caller(site, SilentDoorbell(), settings.tenant, "demo", origin)
         if if_empty and packs.list_packs(caller, first=1).total:
             return
         try:
             run_jobs(site)
-            # `--image a.jpg b.jpg` leaves all but the first as arguments.
+            # `--image a.jpg b.jpg` passes all but the first as arguments.
             chosen = [*(image or []), *(pictures or [])]
             result = fill(caller, chosen, console, partial(run_jobs, site))
             tour(caller, result.pack_ids, console)
@@ -77,7 +84,7 @@ def demo(
 
 @app.command()
 def migrate() -> None:
-    """Bring the database to the current schema."""
+    """Migrate the database to the current schema."""
     from packshot.catalog.database import migrate as migrations
     from packshot.catalog.database.transaction import Catalog
     from packshot.security.sealing import seal_webhooks
@@ -94,8 +101,8 @@ def migrate() -> None:
 
 
 @app.command(name="basic-user")
-def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> None:
-    """Read a password on standard input and print NAME:hash, for PACKSHOT_BASIC_USERS."""
+def basic_user(name: Annotated[str, typer.Argument(help="The user's name, without colons and blanks.")]) -> None:
+    """Read a password from standard input, and print NAME:hash for PACKSHOT_BASIC_USERS."""
     import getpass
     import sys
 
@@ -111,7 +118,7 @@ def basic_user(name: Annotated[str, typer.Argument(help="Who logs in.")]) -> Non
 
 @app.command()
 def doctor() -> None:
-    """Check settings, database, stores, queue, CDN and codecs, and say how to mend what is wrong."""
+    """Check settings, database, stores, queue, CDN and codecs, and say how to repair what is wrong."""
     from serve.commands.doctor import examine
     from serve.health.findings import Status
 

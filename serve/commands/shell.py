@@ -1,4 +1,4 @@
-"""What every command shares: how it opens the installation, what it prints, how it ends."""
+"""What all commands share: how they open the installation, print and end."""
 
 import errno
 import os
@@ -20,17 +20,15 @@ if TYPE_CHECKING:
     from resolvers.caller import Caller
 
 DEFAULT_PORT = 8000
-# How a moment may be written; it is UTC.
+# Formats of a time, which is UTC.
 MOMENTS = ["%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-OfTenant = Annotated[
-    str | None, typer.Option("--tenant", metavar="NAME", help="Whose; PACKSHOT_TENANT unless it is said.")
-]
+OfTenant = Annotated[str | None, typer.Option("--tenant", metavar="NAME", help="The tenant; default: PACKSHOT_TENANT.")]
 
 
 class Commands(TyperGroup):
-    """Ends a command that cannot go on with one line that says why, and what to do."""
+    """Ends a command that cannot continue with one line: the reason, and what to do."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -46,14 +44,14 @@ class Commands(TyperGroup):
 
 
 def print_json(document: Any, *, end: str = "\n") -> None:
-    """Print one JSON document on one line; moments as UTC with `Z`."""
+    """Print one JSON document on one line; times are UTC with `Z`."""
     import orjson
 
     typer.echo(orjson.dumps(document, option=orjson.OPT_UTC_Z).decode() + end, nl=False)
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, with_head: bool = True) -> None:
-    """Print rows under their head, as wide as what is in them, so that lines can be searched and cut."""
+    """Print a table with columns as wide as their contents; each row is one line, for grep and cut."""
     lines = [[cell.upper() for cell in head], *(list(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     for line in lines if with_head else lines[1:]:
@@ -61,9 +59,9 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, with_head
 
 
 def read_settings() -> "Settings":
-    """Read the settings and make the data folder, which only its owner may read, or end with what is wrong with them.
+    """Read the settings and create the data folder, readable by its owner only; end if either is wrong.
 
-    Root goes on as the user that owns the folder.
+    Root continues as the user that owns the folder.
     """
     from packshot.settings.data_folder import make_private
     from packshot.settings.data_owner import become_owner
@@ -78,10 +76,10 @@ def read_settings() -> "Settings":
     except BadSettings as error:
         stop(str(error), REFUSED)
     except (FileExistsError, NotADirectoryError):
-        stop(f"PACKSHOT_DATA is {settings.data}, where a file is in the way: name a folder.", REFUSED)
+        stop(f"PACKSHOT_DATA is {settings.data}, but a file is in the way: set it to a folder.", REFUSED)
     except FileNotFoundError as error:
         reason = (error.strerror or str(error)).lower()
-        text = f"The data folder {settings.data} cannot be made there ({reason}): set PACKSHOT_DATA to another folder."
+        text = f"The data folder {settings.data} cannot be created ({reason}): set PACKSHOT_DATA to another folder."
         stop(text, REFUSED)
     if not os.access(settings.data, os.R_OK | os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "Permission denied", str(settings.data))
@@ -89,7 +87,7 @@ def read_settings() -> "Settings":
 
 
 def workers_lock(settings: "Settings") -> "FileLock":
-    """Return the data folder's lock, which belongs to whoever runs the jobs of this folder."""
+    """Return the data folder's lock; the process that runs the folder's jobs holds it."""
     from filelock import FileLock
 
     return FileLock(settings.data / "lock", mode=0o600)
@@ -97,7 +95,7 @@ def workers_lock(settings: "Settings") -> "FileLock":
 
 @contextmanager
 def opened(settings: "Settings") -> Iterator["Site"]:
-    """Open the installation, with its database current and its tenant made; end where the database does not answer."""
+    """Open the installation; migrate an SQLite database, and create the default tenant."""
     import logging
 
     from packshot.catalog.configuration.tenants import ensure_tenant
@@ -122,7 +120,7 @@ def opened(settings: "Settings") -> Iterator["Site"]:
 
 
 def check_stores(site: "Site") -> None:
-    """End where a store overwrites, which would let a late render replace a newer one."""
+    """End if a store overwrites objects: a late render would replace a newer one."""
     import logging
 
     from packshot.storage.check import check_store
@@ -132,12 +130,12 @@ def check_stores(site: "Site") -> None:
             if faults := check_store(store):
                 stop(" ".join(faults), DOWN)
         except OSError as error:
-            # Crops and locations can be edited all the same, and work resumes when it is back.
-            logging.getLogger(__name__).warning("the store is away: %s", error)
+            # Edits need no store, and rendering resumes when the store answers.
+            logging.getLogger(__name__).warning("the store does not answer: %s", error)
 
 
 def check_history(site: "Site") -> None:
-    """Begin a new epoch where the database was restored, before anybody reads sequence numbers from it."""
+    """Begin a new epoch if the database was restored, before any client reads sequence numbers."""
     import logging
 
     from packshot.maintenance.marks import check_epoch
@@ -145,16 +143,16 @@ def check_history(site: "Site") -> None:
     try:
         check_epoch(site)
     except OSError as error:
-        # Whoever runs the jobs looks again every ten seconds.
-        logging.getLogger(__name__).warning("whether the database was restored is not known yet: %s", error)
+        # The process that runs the jobs checks every ten seconds.
+        logging.getLogger(__name__).warning("cannot tell yet whether the database was restored: %s", error)
 
 
 @contextmanager
 def calling(tenant: str | None) -> Iterator["Caller"]:
-    """Open the installation beside whatever serves it, on behalf of whoever types; rows only are written.
+    """Open the installation beside a running server, with the user of the shell as the caller; only rows are written.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: the tenant does not exist.
     """
     import getpass
 
@@ -174,7 +172,7 @@ def _doorbell(settings: "Settings") -> Iterator["Doorbell"]:
     from pregen.queue.doorbell import SilentDoorbell
 
     if settings.redis_url is None:
-        # Whoever runs the jobs looks into the database every second.
+        # No doorbell: the process that runs the jobs checks the database every second.
         yield SilentDoorbell()
         return
     from pregen.queue.broker import QueueDoorbell, make_broker
@@ -188,19 +186,19 @@ def _doorbell(settings: "Settings") -> Iterator["Doorbell"]:
 
 @contextmanager
 def store_answering() -> Iterator[None]:
-    """End where the store is away, which is no refusal and no bug."""
+    """End with a sentence if the store does not answer."""
     try:
         yield
     except OSError as error:
-        stop(f"The store does not answer, and the rest is left: {error}", DOWN)
+        stop(f"The store does not answer; the rest is not done: {error}", DOWN)
 
 
 @contextmanager
 def progress(what: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Show how far it is on standard error; gives what is told the number done so far.
+    """Show progress on standard error; yields a function that takes the number done so far.
 
     Args:
-        total: how many there are; None: nobody knows.
+        total: the number of all; None: unknown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -212,5 +210,5 @@ def progress(what: str, total: int | None, *, shown: bool) -> Iterator[Callable[
 
 
 def own_origin(settings: "Settings", tenant: str, url: str = f"http://127.0.0.1:{DEFAULT_PORT}") -> str:
-    """Return what stands before every URL that a command prints, `url` where nothing is set."""
+    """Return the origin of the URLs that a command prints; `url` if no setting names one."""
     return (settings.public_url or url.rstrip("/")).replace("{tenant}", tenant)

@@ -1,4 +1,4 @@
-"""Tenants: whose packs and locations are kept apart."""
+"""Tenants, whose packs and locations are separate."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,32 +12,32 @@ if TYPE_CHECKING:
 
 POLICIES = ("any", "steps", "renditions", "signed")
 
-app = typer.Typer(help="Tenants: whose packs and locations are kept apart.", no_args_is_help=True)
+app = typer.Typer(help="Tenants: customers with their own packs, locations and tokens.", no_args_is_help=True)
 
 
 @app.command(name="create")
-def create_tenant(name: Annotated[str, typer.Argument(help="1 to 63 of a-z, 0-9 and '-'.")]) -> None:
-    """Make a tenant, with its location `main`. JWTs and hosts can name it from then on."""
+def create_tenant(name: Annotated[str, typer.Argument(help="The name: 1 to 63 of a-z, 0-9 and '-'.")]) -> None:
+    """Create a tenant and its location `main`; JWTs and hosts can then name it."""
     from packshot.maintenance import marks
     from packshot.model import check_name
 
     check_name(name)
     with opened(read_settings()) as site, store_answering():
         if not marks.create_tenant(site, name):
-            stop(f"There is a tenant {name!r} already.", REFUSED)
-    typer.echo(f"The tenant {name!r} is there.")
+            stop(f"The tenant {name!r} already exists.", REFUSED)
+    typer.echo(f"The tenant {name!r} is created.")
 
 
 @app.command(name="require-keys")
 def require_keys(
     name: Annotated[str, typer.Argument(help="The tenant.")],
-    off: Annotated[bool, typer.Option("--off", help="Show its pictures to everybody again.")] = False,
+    off: Annotated[bool, typer.Option("--off", help="Make the tenant's images public again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show a tenant's pictures only to who has an access key, and take what is stored out of a CDN's sight.
+    """Require access keys for a tenant's images, and withdraw stored variants from the CDN.
 
-    From the first second on the application asks for keys. Then blobs are moved out of the public part of
-    the store; a minute later what late workers have put there is, too. Run again, it goes on where it was.
+    Keys are required at once. Then stored variants are moved out of the public part of the store. After a minute,
+    variants that late workers stored meanwhile are moved too. If it is interrupted, run it again.
     """
     import time
 
@@ -59,14 +59,14 @@ def require_keys(
     if as_json:
         print_json({"tenant": name, "keysRequired": not off, "withdrawn": moved})
     elif off:
-        typer.echo(f"The pictures of {name} are shown to everybody.")
+        typer.echo(f"The images of {name} are public.")
     else:
-        typer.echo(f"The pictures of {name} are shown to who has an access key; {moved} variants were withdrawn.")
+        typer.echo(f"The images of {name} require an access key; {moved} variants were withdrawn.")
 
 
 @app.command(name="show")
 def show_tenant(name: Annotated[str, typer.Argument(help="The tenant.")], as_json: AsJson = False) -> None:
-    """Show which variants clients can have besides the planned ones, and how much those take."""
+    """Show a tenant's on-demand policy, and the bytes of its unplanned variants."""
     with calling(name) as caller:
         _show(caller, as_json=as_json)
 
@@ -76,21 +76,19 @@ def set_tenant(
     name: Annotated[str, typer.Argument(help="The tenant.")],
     on_demand: Annotated[
         str | None,
-        typer.Option(
-            "--on-demand", metavar="|".join(POLICIES), help="Which variants besides the planned ones clients get."
-        ),
+        typer.Option("--on-demand", metavar="|".join(POLICIES), help="Which unplanned variants clients get."),
     ] = None,
     unplanned_bytes: Annotated[
         str | None,
         typer.Option(
             "--unplanned-bytes",
             metavar="BYTES|default",
-            help="Most bytes of such variants, 0: none is kept; default: PACKSHOT_UNPLANNED_BYTES.",
+            help="Most bytes of unplanned variants; 0: none are kept; default: PACKSHOT_UNPLANNED_BYTES.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set which variants clients can have besides the planned ones, and how much of them is kept; at once."""
+    """Set a tenant's on-demand policy and its budget for unplanned variants; both apply at once."""
     from packshot.errors import Invalid
     from packshot.model import OnDemand
     from resolvers import tenants
@@ -99,12 +97,14 @@ def set_tenant(
     if on_demand is not None:
         if on_demand not in POLICIES:
             expected = ", ".join(POLICIES)
-            raise Invalid("That is no policy.", field=("on-demand",), expected=expected, got=on_demand)
+            raise Invalid("This policy does not exist.", field=("on-demand",), expected=expected, got=on_demand)
         values["on_demand"] = OnDemand(on_demand)
     if unplanned_bytes is not None:
         if unplanned_bytes != "default" and not (unplanned_bytes.isascii() and unplanned_bytes.isdecimal()):
             expected = "a whole number of bytes, or default"
-            raise Invalid("That is no budget.", field=("unplanned-bytes",), expected=expected, got=unplanned_bytes)
+            raise Invalid(
+                "This is not a number of bytes.", field=("unplanned-bytes",), expected=expected, got=unplanned_bytes
+            )
         values["unplanned_bytes"] = None if unplanned_bytes == "default" else int(unplanned_bytes)
     if not values:
         raise Invalid("There is nothing to set.", expected="--on-demand or --unplanned-bytes", got="neither")

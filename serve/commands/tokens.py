@@ -1,4 +1,4 @@
-"""API tokens of the admin API: for programs, each with its own scopes and end."""
+"""API tokens for programs, each with its own scopes and expiry."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,38 +11,43 @@ from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_ta
 if TYPE_CHECKING:
     from packshot.catalog.clients.tokens import Token
 
-app = typer.Typer(help="API tokens: each for one program, with its own scopes and end.", no_args_is_help=True)
+app = typer.Typer(help="API tokens for programs, each with its own scopes and expiry.", no_args_is_help=True)
 
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 
 
 def lifetime(text: str) -> timedelta:
-    """Read a span of time, as 90d or 12h."""
+    """Read a duration, such as 90d or 12h."""
     found = re.fullmatch(r"([1-9][0-9]{0,4})([mhdw])", text)
     if found is None:
-        raise typer.BadParameter(f"expected a number with m, h, d or w, as 90d, got {text!r}")
+        raise typer.BadParameter(f"expected a number and m, h, d or w, such as 90d, got {text!r}")
     return int(found[1]) * _UNITS[found[2]]
 
 
 @app.command(name="create")
 def create_token(
-    name: Annotated[str, typer.Argument(help="Who uses it: 1 to 63 of a-z, 0-9 and '-'. Logs and jobs name it.")],
+    name: Annotated[
+        str, typer.Argument(help="A name for the client: 1 to 63 of a-z, 0-9 and '-'. Logs and jobs show it.")
+    ],
     scope: Annotated[
         list[str],
         typer.Option(
             metavar="SCOPE",
-            help="What it may do, once for each: read, locations:write, packs:write, uploads:write, jobs:write,"
-            " cdn:write.",
+            help="A scope, may be repeated: read, locations:write, packs:write, uploads:write, jobs:write, cdn:write.",
         ),
     ],
     expires: Annotated[
         timedelta | None,
-        typer.Option(parser=lifetime, metavar="90d", help="When it ends: so many m, h, d or w from now. Not: never."),
+        typer.Option(
+            parser=lifetime,
+            metavar="90d",
+            help="The lifetime, such as 12h, 90d or 4w; default: the token never expires.",
+        ),
     ] = None,
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token and print its secret, alone on standard output. It is kept nowhere, so this is the only time."""
+    """Create a token, and print its secret on standard output, once; only its digest is kept."""
     from resolvers import tokens
 
     with calling(tenant) as caller:
@@ -54,14 +59,15 @@ def create_token(
         return
     ends = "never ends" if token.expires_at is None else f"ends {token.expires_at:%Y-%m-%d %H:%M} UTC"
     typer.echo(
-        f"Token {token.id} of {token.tenant}: {', '.join(token.scopes)}; {ends}. Its secret, this once:", err=True
+        f"Token {token.id} of {token.tenant}: {', '.join(token.scopes)}; {ends}. Its secret is shown only now:",
+        err=True,
     )
     typer.echo(secret)
 
 
 @app.command(name="list")
 def list_tokens(tenant: OfTenant = None, as_json: AsJson = False) -> None:
-    """List the tenant's tokens, newest first. Secrets are not among what is known of them."""
+    """List the tenant's tokens, newest first, without their secrets."""
     from resolvers import tokens
 
     with calling(tenant) as caller:
@@ -92,7 +98,7 @@ def revoke_token(
     tenant: OfTenant = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a token let nobody in any more. Every process hears of it within five seconds."""
+    """Revoke a token: within five seconds, every process refuses it."""
     from resolvers import tokens
 
     with calling(tenant) as caller:

@@ -1,1 +1,1 @@
-"""Readiness, and the checks that `packshot doctor` shows."""
+"""Readiness, and the checks of `packshot doctor`."""

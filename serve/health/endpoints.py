@@ -1,4 +1,4 @@
-"""Whether the process is alive, and whether what it needs answers."""
+"""Liveness, and readiness of every part on which the application depends."""
 
 import asyncio
 import logging
@@ -20,16 +20,16 @@ from serve.health import checks
 from serve.health.findings import Finding, Problem, Status, problem_of
 from serve.http.jwks import KeySet
 
-# Seconds after which a check that has not ended counts as failed.
+# Seconds after which a running check counts as failed.
 PATIENCE_SECONDS = 5.0
-# Seconds that an answer waits for the check of a soft dependency: with a recent finding, and without one.
+# Seconds that a response waits for the check of a soft dependency: with a recent finding, and without one.
 SOFT_PATIENCE_SECONDS = 0.5
 RECENT_SECONDS = 15.0
 FIRST_PATIENCE_SECONDS = 3.0
-# Seconds a finding counts: what is cheap is checked again soon; what is failing too, so that its return shows.
+# Seconds for which a finding is reused. Cheap checks run often; so do failing ones, to show a recovery soon.
 CHEAP_SECONDS, FAILING_SECONDS = 1.0, 2.0
 WRITE_SECONDS = 3.0
-# Of a store elsewhere every request may cost money, and so may every question to a CDN.
+# Requests to a remote store or a CDN may cost money.
 REMOTE_READ_SECONDS, REMOTE_WRITE_SECONDS = 5.0, 20.0
 CDN_SECONDS = RENDERING_SECONDS = 30.0
 
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 
 
 class Probe:
-    """Checks one part: once at a time, however many want to know, in a thread of its own, and not again at once.
+    """Checks one part in a thread of its own, and reuses the finding for a while.
 
-    So neither strangers who ask all day nor a part that is silent take what others need.
+    Concurrent requests share one check. So neither many requests nor a silent part use up threads.
 
     Args:
-        part: its name.
-        check: returns the finding, or raises what the part raises.
-        seconds: how long a finding counts.
+        part: the name of the part.
+        check: returns the finding, or raises the part's exception.
+        seconds: how long a finding is reused.
     """
 
     def __init__(self, part: str, check: Callable[[], Finding], *, seconds: float, is_hard: bool = False) -> None:
@@ -59,7 +59,7 @@ class Probe:
         self._status = Status.OK
 
     async def finding(self) -> Finding:
-        """Return what was found lately, or is found now."""
+        """Return a recent finding, or check now."""
         if self._found is not None and time.monotonic() < self._found_until:
             return self._found
         if self._checking is None or self._checking.done():
@@ -87,7 +87,7 @@ class Probe:
         try:
             found = self._check()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
-            # Anybody may ask, and the text may name hosts and users: it is for the log.
+            # `/readyz` is public, and the exception's text may name hosts and users: it goes to the log only.
             problem = problem_of(error)
             if problem.is_unforeseen:
                 faults.count(log, error, "a check failed")
@@ -96,7 +96,7 @@ class Probe:
         return found
 
     def _log(self, found: Finding) -> None:
-        """Log that the part fails, or works again, once for each change."""
+        """Log each change between working and failing once."""
         if found.status is self._status:
             return
         self._status = found.status
@@ -106,12 +106,12 @@ class Probe:
             log.warning("%s works again", self.part)
 
     def _unchecked(self, reason: str, status: Status) -> Finding:
-        problem = Problem(reason, "look into the log of this process", status)
+        problem = Problem(reason, "read the log of this process", status)
         return Finding(self.part, problems=(problem,), is_hard=self.is_hard)
 
 
 class Health:
-    """`/healthz` touches nothing; `/readyz` checks every part that an application uses, and fails for hard ones."""
+    """`/healthz` checks nothing; `/readyz` checks every part, and fails if a hard dependency fails."""
 
     def __init__(self, site: Site, broker: Broker, keys: KeySet | None) -> None:
         self._probes = list(_probes(site, broker, keys))
@@ -121,7 +121,7 @@ class Health:
         return JSONResponse({"status": "alive"}, headers={"Cache-Control": "no-store"})
 
     async def live(self, request: Request) -> Response:
-        """Answer `/_health` of live resize: `OK` as long as nothing fails that an application cannot do without."""
+        """Answer `/_health` of live resize: `OK` unless a hard dependency fails."""
         is_ready = _is_ready(await self._findings())
         text = "OK" if is_ready else "Not ready, see /readyz"
         return PlainTextResponse(text, 200 if is_ready else 503, {"Cache-Control": "no-store"})
@@ -152,8 +152,8 @@ def _document(found: Finding) -> dict[str, str | None]:
 def _probes(site: Site, broker: Broker, keys: KeySet | None) -> Iterator[Probe]:
     """Yield a probe for each part.
 
-    Hard is only what no picture can be served without. The rest can be away while what is stored is served, and an
-    application that a load balancer takes out of service for it would serve nothing at all.
+    A dependency is hard only if no image can be served without it. While a soft one fails, stored variants are still
+    served; a load balancer that takes the application out of service would stop them too.
     """
     catalog, stores = site.catalog, site.stores
     is_local = site.settings.s3_bucket_variants is None

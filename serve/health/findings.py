@@ -1,4 +1,4 @@
-"""What a check found of one part of an installation; `/readyz` and `packshot doctor` show the same findings."""
+"""The findings of checks; `/readyz` and `packshot doctor` show the same ones."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,7 +9,7 @@ from packshot.outages import recognise
 
 
 class Status(StrEnum):
-    """How a part is: works, works but needs attention, does not work."""
+    """The state of a part: works, works but needs attention, does not work."""
 
     OK = "ok"
     DEGRADED = "degraded"
@@ -21,10 +21,10 @@ class Problem:
     """One thing that is wrong with a part.
 
     Attributes:
-        reason: for anybody, without host names, users and secrets.
+        reason: for everyone, without host names, users and secrets.
         cure: what an operator does about it.
-        detail: what else is known, for the log and for whoever runs `packshot doctor`.
-        is_unforeseen: it may be a fault of this program, whose traceback belongs into the log.
+        detail: more for the log and for `packshot doctor`.
+        is_unforeseen: it may be a fault, whose traceback belongs in the log.
     """
 
     reason: str
@@ -39,12 +39,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one part.
+    """The result of checking one part.
 
     Attributes:
-        part: its name.
-        is_hard: whether an application can do nothing useful without it.
-        detail: what the part is, for an operator.
+        part: the name of the part.
+        is_hard: whether an application can serve no image without it.
+        detail: a description of the part, for an operator.
     """
 
     part: str
@@ -54,15 +54,15 @@ class Finding:
 
     @property
     def status(self) -> Status:
-        """The worst of its problems."""
+        """The worst status of its problems."""
         found = {problem.status for problem in self.problems}
         return Status.FAILING if Status.FAILING in found else Status.DEGRADED if found else Status.OK
 
 
 def problem_of(error: Exception) -> Problem:
-    """Return the problem that an exception of a check stands for."""
+    """Return the problem for an exception of a check."""
     if outage := recognise(error):
         return Problem(outage.reason, outage.cure, detail=summarise(error))
     is_outage = isinstance(error, OSError | DatabaseFault)
-    cure = "start it, or correct its address" if is_outage else "look into the log of this process"
+    cure = "start it, or correct its address" if is_outage else "read the log of this process"
     return Problem("does not answer", cure, detail=summarise(error), is_unforeseen=not is_outage)

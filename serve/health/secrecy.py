@@ -1,4 +1,4 @@
-"""Whether what is secret is kept: the rights on the data folder, and secrets that the database keeps encrypted."""
+"""Checks of secrecy: access rights on the data folder, and the encryption of secrets in the database."""
 
 import os
 from collections.abc import Iterator
@@ -17,32 +17,32 @@ _NAMED = 3
 
 
 def check_rights(settings: Settings) -> Finding:
-    """Look for what other users of this machine may read or write."""
+    """Check that other users of this machine can neither read nor write the data folder."""
     found = list(list_exposed(settings))
     readers = (
         "its owner" if settings.variants_group is None else f"its owner and, of the variants, {settings.variants_group}"
     )
     more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     cure = f"give Packshot a folder of its own, and run `chmod -R go-rwx {settings.data.resolve()}`"
-    problem = Problem("others on this machine may get at it", cure, detail=", ".join(found[:_NAMED]) + more)
+    problem = Problem("other users of this machine have access", cure, detail=", ".join(found[:_NAMED]) + more)
     return Finding("data_folder_rights", f"only {readers} may read it", (problem,) if found else ())
 
 
 def check_owner(settings: Settings) -> Finding:
-    """Look for files that belong to another user, which a command of an earlier release left when root ran it."""
+    """Check that all files belong to the user that runs Packshot. Earlier releases left files of root behind."""
     found, user = list(list_foreign(settings)), name_of(os.geteuid())
     more = f", and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
     cure = f"run `chown -R {os.geteuid()}:{os.getegid()} {settings.data.resolve()}` as root"
     named = ", ".join(map(str, found[:_NAMED])) + more
-    problem = Problem("files in it belong to another user than runs Packshot", cure, detail=named)
+    problem = Problem("some files do not belong to the user that runs Packshot", cure, detail=named)
     return Finding("data_folder_owner", f"all of it belongs to {user}", (problem,) if found else ())
 
 
 def check_secrets(settings: Settings) -> Finding:
-    """Try to decrypt every secret that the database keeps."""
+    """Try to decrypt every secret in the database."""
     with closing(Catalog(settings.effective_database_url)) as catalog:
         if not migrate.is_current(catalog):
-            return Finding("secrets", "not looked at before the database is current")
+            return Finding("secrets", "not checked: the database is not migrated")
         with catalog.read_system() as tx:
             is_any_plain = webhooks.is_any_plain(tx)
             sealed = [(Purpose.WEBHOOK, *one) for one in webhooks.list_sealed(tx)]
@@ -54,8 +54,11 @@ def check_secrets(settings: Settings) -> Finding:
 def _problems(lost: list[Purpose], is_any_plain: bool) -> Iterator[Problem]:
     if lost:
         keys, hooks = lost.count(Purpose.ACCESS_KEY), lost.count(Purpose.WEBHOOK)
-        cure = "set PACKSHOT_ACCESS_SECRET, or else the admin token, to what it was, or make them again"
+        cure = (
+            "set PACKSHOT_ACCESS_SECRET, or the admin token if that is not set, to its former value; "
+            "or create the keys and secrets again"
+        )
         yield Problem(f"{keys} access keys and {hooks} webhook secrets cannot be decrypted", cure)
     if is_any_plain:
-        cure = "restart the server or run `packshot migrate`"
+        cure = "restart the server, or run `packshot migrate`"
         yield Problem("webhook secrets of an earlier release are in plain text", cure, Status.DEGRADED)

@@ -1,4 +1,4 @@
-"""Configure logging for every process: one format, bounded lines and tracebacks, and no flood from anywhere."""
+"""Configure logging for every process: one format, bounded messages and tracebacks, and bounded repetition."""
 
 import asyncio
 import logging
@@ -15,23 +15,23 @@ from serve.logs.redaction import Redaction
 from serve.logs.tracebacks import format_bounded
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-MAX_LINES = 20  # of one line of code in a minute, unless a record is a fault
-MAX_CHARACTERS = 2_000  # of a message; the texts of peers and clients may be in it
+MAX_LINES = 20  # from one line of code in a minute, except faults
+MAX_CHARACTERS = 2_000  # of a message, which may contain texts of peers and clients
 SERVERS = ("uvicorn", "asyncio", "websockets", "strawberry")
-# A line for each request is what it is for.
+# It must have one line for each request.
 ACCESS_LOG = "uvicorn.access"
-# What these raise when a client goes away or sends what is no text.
+# Servers raise these when a client disconnects or sends text that is not UTF-8.
 CLIENT_FAULTS = (asyncio.CancelledError, ConnectionError, ClientDisconnect, WebSocketDisconnect, UnicodeDecodeError)
-# These tell at INFO what only their developers need.
+# Their INFO records help only their developers.
 CHATTY = ("alembic", "dramatiq", "botocore", "urllib3", "websockets", "strawberry")
 
 log = logging.getLogger(__name__)
 
 
 def configure(level: str) -> None:
-    """Send every logger's records to standard error; `level` is "debug" to "error"."""
+    """Send all log records to standard error; `level` is "debug" to "error"."""
     if logging.getLogger().handlers:
-        return  # Whoever embeds Packshot has configured it.
+        return  # The embedding program has configured logging.
     handler = logging.StreamHandler()
     handler.setFormatter(BoundedFormatter(FORMAT))
     handler.addFilter(Flood())
@@ -45,10 +45,10 @@ def configure(level: str) -> None:
 
 
 class BoundedFormatter(logging.Formatter):
-    """Formats messages of bounded length, and tracebacks of any exception in a bounded number of lines."""
+    """Formats messages of bounded length, and tracebacks with a bounded number of lines."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-        """Return the line of a record without its traceback."""
+        """Return a record's line without its traceback."""
         text = super().formatMessage(record)
         left_out = len(text) - MAX_CHARACTERS
         return text if left_out <= 0 else f"{text[:MAX_CHARACTERS]}… ({left_out} more characters)"
@@ -59,14 +59,15 @@ class BoundedFormatter(logging.Formatter):
 
 
 class Flood(logging.Filter):
-    """Drops what repeats: an exception that was logged already, a traceback of a kind that the last minute has seen,
-    and a record beyond the first few of its line of code in a minute. The number is logged when the minute ends.
+    """Drops repetition, and logs after each minute how many records it dropped.
 
-    Records of `packshot.faults` are bounded already and pass. So do debugging, and the log of requests.
+    It drops an exception that is already logged, a traceback of a kind that was logged within the minute, and records
+    of one line of code beyond `MAX_LINES` a minute. Records of `packshot.faults` are bounded elsewhere and pass, as do
+    debug records and the access log.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
+        """Whether to write the record."""
         if getattr(record, "is_fault", False):
             return True
         if record.levelno < logging.INFO or record.name == ACCESS_LOG:
@@ -85,16 +86,16 @@ def _log_uncaught(kind: type[BaseException], error: BaseException, trace: Traceb
     if isinstance(error, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
-    faults.record(log, error.with_traceback(trace), "the process ends by an unforeseen exception")
+    faults.record(log, error.with_traceback(trace), "the process ends with an unhandled exception")
 
 
 def _log_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_value is None or isinstance(args.exc_value, SystemExit):
         return
     name = args.thread.name if args.thread is not None else "?"
-    faults.record(log, args.exc_value, "the thread %s ended by an unforeseen exception", name)
+    faults.record(log, args.exc_value, "the thread %s ended with an unhandled exception", name)
 
 
 def _log_unraisable(args: Any) -> None:
     if args.exc_value is not None:
-        faults.record(log, args.exc_value, "an exception could not be raised: %s", args.err_msg or args.object)
+        faults.record(log, args.exc_value, "an exception could not be propagated: %s", args.err_msg or args.object)

@@ -1,4 +1,4 @@
-"""Format an exception's traceback in a bounded number of lines."""
+"""Format an exception's traceback with a bounded number of lines."""
 
 import traceback
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ _CONTEXT = "During handling of the above exception, another exception occurred:"
 
 
 def format_bounded(error: BaseException) -> str:
-    """Return the traceback as Python prints it, without most frames of libraries and the middle of long chains."""
+    """Return the traceback in Python's format, without most library frames and the middle of long chains."""
     chain = list(_chain(error))
     left_out = len(chain) - MAX_EXCEPTIONS
     if left_out > 0:
         chain[2 : len(chain) - 2] = []
     lines: list[str] = []
-    # The root cause is the last of the chain, and is printed first.
+    # The root cause is last in the chain, and Python prints it first.
     for number, (link, one) in enumerate(reversed(chain)):
         lines += _format_one(one)
         if number < len(chain) - 1:
@@ -38,7 +38,7 @@ def format_bounded(error: BaseException) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[tuple[str, BaseException]]:
-    """Yield the exception and what caused it, the newest first, each with the words that lead on from it."""
+    """Yield the exception and its causes, the newest first, each with the line that introduces the next."""
     link, seen = "", set[int]()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -58,7 +58,7 @@ def _format_one(error: BaseException) -> list[str]:
     if frames:
         lines.append("Traceback (most recent call last):")
     own = [number for number, frame in enumerate(frames) if frame.filename.startswith(_PACKAGES)]
-    # The line that raised, and the innermost of our own that led to it.
+    # Keep the line that raised, and the innermost frame of Packshot that led to it.
     last = range(max(0, len(frames) - 3), len(frames))
     shown = sorted({*own[-(MAX_FRAMES - len(last)) :], *last})
     before = -1

@@ -173,7 +173,7 @@ def test_persisted_queries_are_refused_as_an_event_too(client: TestClient) -> No
 def test_a_parameter_of_a_url_that_is_no_json_is_not_called_a_body(client: TestClient, name: str) -> None:
     answer = get(client, query=COUNT, **{name: "nope"})
     assert answer.status_code == 400
-    assert error(answer)["message"] == "A parameter of the URL is no JSON."
+    assert error(answer)["message"] == "A parameter of the URL is not valid JSON."
     assert name in error(answer)["extensions"]["expected"]
 
 

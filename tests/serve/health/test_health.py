@@ -333,7 +333,7 @@ def test_a_cdn_that_takes_no_purges_is_named(playground: Playground) -> None:
     with TestClient(app) as client:
         answer = client.get("/readyz")
         assert "127.0.0.1" not in answer.text
-        assert _ailing(answer.json()) == {"cdn": "takes no purges"}
+        assert _ailing(answer.json()) == {"cdn": "accepts no purges"}
 
 
 def test_a_folder_of_variants_that_is_gone_makes_an_application_unready(
@@ -351,4 +351,4 @@ def test_a_key_server_that_is_away_is_named(playground: Playground) -> None:
     with _application(playground, jwks_url=away) as client:
         found = _ready(client)
     assert found["dependencies"]["keys"]["kind"] == "soft"
-    assert _ailing(found) == {"keys": "there are no keys to verify tokens with"}
+    assert _ailing(found) == {"keys": "no keys to verify tokens"}

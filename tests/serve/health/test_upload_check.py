@@ -49,7 +49,7 @@ def test_a_store_that_takes_uploads_is_well_and_keeps_none_of_them(
 ) -> None:
     settings = settings_of(playground, s3, bucket, upload_method=method)
     found = check_uploads(settings)
-    assert (found.status, found.detail) == (Status.OK, f"{method}: the store takes them")
+    assert (found.status, found.detail) == (Status.OK, f"{method}: the store accepts uploads")
     assert list(open_stores(settings)["uploads"].list(f"{FOLDER}/")) == []
 
 

@@ -245,7 +245,7 @@ def test_the_doctor_says_what_is_wrong_and_how_to_fix_it(tmp_path: Path) -> None
         ill.status = 403
         mute = packshot(tmp_path, "doctor", **cdn)
     assert mute.returncode == 4
-    assert f"FAIL cdn: takes no purges: {ill.url} answers a purge with 403: allow this machine" in mute.stdout
+    assert f"FAIL cdn: accepts no purges: {ill.url} answers a purge with 403: allow this machine" in mute.stdout
 
 
 def test_edits_work_when_the_store_is_unavailable_at_start(tmp_path: Path) -> None:
