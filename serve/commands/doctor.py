@@ -151,7 +151,7 @@ def _rendering(settings: Settings) -> Iterator[Finding]:
     with Renderer(Limits(memory_bytes=memory), processes=1, folders=[settings.data / "originals"]) as renderer:
         confined = renderer.confinement()
     missing = [name for name in EVERYTHING if name not in confined]
-    cure = "run a Linux kernel with Landlock and seccomp, and allow both in the container's seccomp profile; see SECURITY.md"
+    cure = "run a Linux kernel with Landlock and seccomp, and let the container's profile allow both; see SECURITY.md"
     reason = f"render processes are not confined by {', '.join(missing)}"
     yield Finding(
         "rendering",

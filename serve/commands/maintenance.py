@@ -37,7 +37,7 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
         if total.failed:
             raise typer.Exit(WITH_FAILURES)
         return
-    verb = "would go" if dry_run else "went"
+    verb = "would be deleted" if dry_run else "deleted"
     typer.echo(
         f"{total.variants} variants and {total.originals} originals {verb}, {total.bytes} bytes; "
         f"{total.kept} are needed again and were kept."

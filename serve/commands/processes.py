@@ -154,10 +154,7 @@ def _alone(settings: "Settings") -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        stop(
-            f"Another packshot process runs the jobs of {settings.data}. Stop it, or set PACKSHOT_DATA to another folder.",
-            DOWN,
-        )
+        stop(f"Another packshot process runs the jobs of {settings.data}. Stop it, or set another PACKSHOT_DATA.", DOWN)
     with lock:
         yield
 

@@ -238,7 +238,7 @@ def test_following_outlasts_a_database_that_is_away_for_a_moment(
 
     monkeypatch.setattr(jobs, "get_jobs", away)
     ended = command.run("jobs", "watch", job["id"])
-    assert ended.stderr == "The database does not answer; asking again.\n"
+    assert ended.stderr == "The database does not answer; trying again.\n"
     assert "succeeded" in ended.stdout
     faults = iter(range(1000))
     monkeypatch.setattr(following, "PATIENCE_SECONDS", 0)

@@ -59,7 +59,7 @@ def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) 
     done = run("collect")
     assert (done.exit_code, done.stdout) == (
         0,
-        f"3 variants and 0 originals went, {planned['bytes']} bytes; 0 were needed again.\n",
+        f"3 variants and 0 originals deleted, {planned['bytes']} bytes; 0 are needed again and were kept.\n",
     )
     assert set(playground.site.variants.list("")) == set(playground.planned(pack_id))
     newest = list_jobs(playground.caller, first=1, after=None, only=JobFilter()).items[0]

@@ -411,7 +411,7 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     command = Command(playground)
     here = ("import", "vimond", "--url")
     assert "expected two numbers" in command.run(*here, old.url, "--asset-range", "5", code=2).stderr
-    assert "There is no file" in command.run(*here, old.url, "--packs", "nowhere", code=2).stderr
+    assert "does not exist" in command.run(*here, old.url, "--packs", "nowhere", code=2).stderr
     assert "refuses the credentials" in command.run(*here, old.url, code=1).stderr
     refused = command.run(*here, f"http://{USER}:secret@127.0.0.1:1", code=1)
     assert "VIMOND_BASIC" in refused.stderr
@@ -421,14 +421,14 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
     (tmp_path / "ids").write_text(SHOW)
     shut = command.run(*here, old.url, "--packs", str(tmp_path / "ids"), code=3)
     assert "or a key in VIMOND_ACCESS_KEY, got 403" in shut.stderr
-    assert "The old service is away" in command.run(*here, "http://127.0.0.1:1", code=4).stderr
+    assert "The old service does not answer" in command.run(*here, "http://127.0.0.1:1", code=4).stderr
     many = [pack_id(str(number)) for number in range(12)]
     for id in many:
         old.bad_days[f"/adminAPI/imagePack/{id}"] = deque([500] * 5)
     (tmp_path / "ids").write_text("\n".join(many))
     away = command.run(*here, old.url, "--packs", str(tmp_path / "ids"), "--threads", "1", code=4)
     assert "no answer for 5 packs in a row" in away.stderr
-    assert "the same command goes on from there" in away.stderr
+    assert "run the same command again to continue" in away.stderr
     monkeypatch.setenv("VIMOND_TOKEN", "x")
     assert "got both" in command.run(*here, old.url, code=1).stderr
 

@@ -59,7 +59,7 @@ def test_ctrl_c_ends_the_following_and_not_the_job(tmp_path: Path) -> None:
         watching.send_signal(signal.SIGINT)
         _, said = watching.communicate(timeout=30)
     assert watching.returncode == 0
-    assert said == f"Detached. The job goes on; `packshot jobs watch {order}` follows it again.\n"
+    assert said == f"Detached. The job continues; `packshot jobs watch {order}` follows it again.\n"
     with serving(tmp_path) as server:
         assert server.wait_for_job(order)["state"] == "SUCCEEDED"
         assert server.check_variants(pack_id) == 3

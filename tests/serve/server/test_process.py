@@ -223,11 +223,11 @@ def test_a_tenant_is_created_once_while_the_server_runs(tmp_path: Path) -> None:
         with pytest.raises(AssertionError, match="NOT_FOUND"):
             server.ask("{ viewer { tenant { name } } }")
         made = packshot(tmp_path, "tenant", "create", "films")
-        assert (made.returncode, made.stdout) == (0, "The tenant 'films' is there.\n")
+        assert (made.returncode, made.stdout) == (0, "The tenant 'films' is created.\n")
         assert server.ask("{ viewer { tenant { name } } }") == {"viewer": {"tenant": {"name": "films"}}}
         assert server.ask("{ locations { nodes { name } } }") == {"locations": {"nodes": [{"name": "main"}]}}
     again = packshot(tmp_path, "tenant", "create", "films")
-    assert (again.returncode, again.stderr.splitlines()[-1]) == (1, "There is a tenant 'films' already.")
+    assert (again.returncode, again.stderr.splitlines()[-1]) == (1, "The tenant 'films' already exists.")
     refused = packshot(tmp_path, "tenant", "create", "Films!")
     assert refused.returncode == 1
     assert "[a-z0-9]" in refused.stderr
@@ -259,7 +259,7 @@ def test_edits_work_when_the_store_is_unavailable_at_start(tmp_path: Path) -> No
     with serving(tmp_path, ready=503, **away) as server:
         server.put_location("thumb", 16, 16)
         assert server.ask('{ location(name: "thumb") { width } }') == {"location": {"width": 16}}
-        assert "the store is away" in server.end(signal.SIGTERM)
+        assert "the store does not answer" in server.end(signal.SIGTERM)
 
 
 def test_a_stop_during_a_render_is_prompt_and_loses_no_variant(tmp_path: Path) -> None:
