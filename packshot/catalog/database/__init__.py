@@ -1,1 +1,1 @@
-"""Connections, transactions, migrations, keyset pages, leases and back-off: what every part of the catalog uses."""
+"""Connections, transactions, schema migrations, pages, leases and back-off for every part of the catalog."""

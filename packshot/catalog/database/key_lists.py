@@ -1,4 +1,4 @@
-"""Rows named by many keys: one parameter holds all of them, so a statement is as long for a thousand as for one."""
+"""Select rows by many keys. One parameter holds all keys, so the statement's text does not grow with them."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -11,9 +11,9 @@ from packshot.catalog.database.transaction import Tx
 
 
 def is_in(tx: Tx, columns: Sequence[sa.Column[Any]], rows: Collection[Sequence[str]]) -> sa.ColumnElement[bool]:
-    """Return the condition that these text columns together equal one of those rows.
+    """Return the condition that these text columns together equal one of the rows.
 
-    An index that begins with the columns is used: only the named rows are read.
+    It uses an index that begins with the columns, so only the named rows are read.
     """
     named: sa.Select[Any]
     if tx.connection.dialect.name == "postgresql":

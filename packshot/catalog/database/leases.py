@@ -1,4 +1,4 @@
-"""Leases: work that one process of many does at a time, until it stops renewing."""
+"""Leases for tasks that only one process does at a time, until it stops renewing."""
 
 from datetime import timedelta
 
@@ -10,10 +10,9 @@ from packshot.catalog.tables.work import leases
 
 
 def take_lease(tx: Tx, name: str, holder: str, duration: timedelta) -> bool:
-    """Take or renew a lease; False: another holder has it, and it has not run out.
+    """Take or renew a lease. Returns False while another holder has it.
 
-    The lease's row stays locked to the end of the transaction, so whatever else
-    is written in it is written by the one holder.
+    The lease's row stays locked until the transaction ends. So only the holder writes what this transaction writes.
     """
     statement = tx.insert(leases).values(name=name, holder=holder, until=tx.now + duration)
     taken = tx.connection.execute(
@@ -27,10 +26,10 @@ def take_lease(tx: Tx, name: str, holder: str, duration: timedelta) -> bool:
 
 
 def release_lease(tx: Tx, name: str, holder: str) -> None:
-    """Give a lease up, so that the next holder need not wait for it to run out."""
+    """Release a lease, so that the next holder does not wait until it runs out."""
     tx.connection.execute(sa.delete(leases).where(leases.c.name == name, leases.c.holder == holder))
 
 
 def release_all(tx: Tx) -> None:
-    """Forget every lease; only for the one process that may hold any, when it starts."""
+    """Delete every lease. Call it only at the start of the one process that may hold any."""
     tx.connection.execute(sa.delete(leases))

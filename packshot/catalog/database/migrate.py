@@ -1,4 +1,4 @@
-"""Bringing the database to the current schema, and checking that it is there."""
+"""Migrate the database to the current schema, and check that it is current."""
 
 import sys
 import tempfile
@@ -14,34 +14,34 @@ from packshot.catalog.database.transaction import Catalog
 
 
 def upgrade(catalog: Catalog, revision: str = "head") -> None:
-    """Run every missing step up to `revision`, all or none."""
+    """Run every missing step up to `revision`, in one transaction."""
     with catalog.write_system() as tx:
         if not catalog.is_sqlite:
-            # A step may take longer than any statement of a request.
+            # A step may take longer than the statements of a request may.
             tx.connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
             tx.connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
-            # Of processes that start together one migrates, and the others find it done.
+            # If several processes start at once, one migrates and the others wait for it.
             tx.connection.execute(sa.text("SELECT pg_advisory_xact_lock(7225736107401)"))
         command.upgrade(_config(tx.connection), revision)
 
 
 def downgrade(catalog: Catalog, revision: str) -> None:
-    """Run steps back to `revision`; "base" is the empty database."""
+    """Run the steps back to `revision`; "base" is the empty database."""
     with catalog.write_system() as tx:
         command.downgrade(_config(tx.connection), revision)
 
 
 def check(catalog: Catalog) -> None:
-    """Raise `alembic.util.CommandError` if the tables and the history disagree."""
+    """Raise `alembic.util.CommandError` if the tables and the steps disagree."""
     with catalog.write_system() as tx:
         command.check(_config(tx.connection))
 
 
 def is_current(catalog: Catalog) -> bool:
-    """Whether the database is at this release's newest step, or at one of a later release.
+    """Return whether the database is at the newest step of this release, or at a step of a later release.
 
-    A later release's steps leave this one working until the last process has
-    been restarted, so that an upgrade needs no downtime (docs/operating.md).
+    This release works with the steps of a later one until its last process is restarted.
+    So an upgrade needs no downtime; see docs/operating.md.
     """
     with catalog.read_system() as tx:
         at = MigrationContext.configure(tx.connection).get_current_revision()
@@ -52,7 +52,7 @@ def is_current(catalog: Catalog) -> bool:
 
 
 def new_step(catalog: Catalog, message: str) -> None:
-    """Write the next step from the difference between tables and database; for developers."""
+    """Write the next step from the difference between tables and database. For developers."""
     with catalog.write_system() as tx:
         command.revision(_config(tx.connection), message, autogenerate=True)
 
@@ -66,7 +66,7 @@ def _config(connection: sa.Connection | None) -> Config:
 
 
 def _main() -> None:
-    """`--check`: tables and history agree, and every step goes both ways. `--new MESSAGE`: write the next step."""
+    """`--check`: compare tables with steps, and run all steps both ways. `--new MESSAGE`: write the next step."""
     with tempfile.TemporaryDirectory() as folder:
         catalog = Catalog(f"sqlite:///{folder}/check.db")
         upgrade(catalog)

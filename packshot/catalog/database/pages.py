@@ -1,4 +1,4 @@
-"""Keyset pages: a cursor says after which row to go on, so pages never shift."""
+"""Keyset pages. A cursor names the row after which a page begins, so pages do not shift when rows are added."""
 
 import base64
 import binascii
@@ -19,10 +19,10 @@ MAX_PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some rows in order, each with its cursor, and what lies around them.
+    """Some rows in order, each with its cursor.
 
     Attributes:
-        total: how many rows all pages have together; None: they were not counted.
+        total: the number of rows on all pages; None: not counted.
     """
 
     items: tuple[T, ...]
@@ -34,7 +34,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """By which columns a listing is ordered; together they are unique."""
+    """The columns that order a list; together they are unique."""
 
     columns: tuple[sa.ColumnElement[Any], ...]
     descending: bool = False
@@ -53,11 +53,12 @@ def fetch_page(
     """Run `statement` for one page of at most `first` rows after the cursor `after`.
 
     Args:
-        total: count the rows of all pages, which looks at every one of them.
+        after: an empty cursor or None is the beginning.
+        total: count the rows of all pages, which reads every row.
 
     Raises:
         Limit: `first` is not from 1 to 100.
-        Invalid: `after` is no cursor of this listing; an empty one is the beginning.
+        Invalid: `after` is not a cursor of this list.
     """
     check_first(first)
     counted = sa.select(sa.func.count()).select_from(statement.subquery())
@@ -79,7 +80,7 @@ def fetch_page(
 
 
 def check_first(first: int) -> None:
-    """Raise `Limit` unless that many can be asked for at once."""
+    """Raise `Limit` unless a page may have that many rows."""
     if not 1 <= first <= MAX_PAGE:
         raise Limit("That page size is not possible.", field=("first",), expected=f"1 to {MAX_PAGE}", got=first)
 

@@ -1,11 +1,14 @@
-"""Connections to PostgreSQL that wait for no answer without a bound.
+"""Connections to PostgreSQL with a time limit for every answer.
 
-The server ends slow statements and lock waits itself. A server that is stopped or unreachable ends nothing, while the
-kernel of its machine may go on to confirm what is sent to it. So the client has limits of its own.
+The server ends slow statements and lock waits itself. A server that is stopped or unreachable ends nothing, while
+the
+kernel of its machine may still confirm what is sent to it. So the client has limits of its own.
 
-The server's limits are parameters of the session, given when it starts. A connection pooler such as PgBouncer refuses
-them, or drops them, and in its transaction mode a session's parameters would reach other clients. Behind a pooler each
-transaction sets them for itself, which takes one more round trip.
+The server's limits are session parameters, sent when the session starts. A connection pooler such as PgBouncer
+refuses
+or drops them, and in its transaction mode they would reach other clients. Behind a pooler, each transaction sets
+them
+for itself, which costs one more round trip.
 """
 
 import re
@@ -17,14 +20,13 @@ from psycopg.abc import PQGen
 from psycopg.errors import _WaitTimeout
 
 STATEMENT_SECONDS = 30
-# Above the server's limit, so that a slow statement is ended by the server, which keeps the connection.
+# Above the server's limit. So the server ends a slow statement, and the connection stays usable.
 SILENT_SECONDS = STATEMENT_SECONDS + 5.0
 LOCK_SECONDS = 10
-# A connection from the pool is asked first whether it still works.
+# Seconds to check that a connection from the pool still works.
 PING_SECONDS = CONNECT_SECONDS = 5
 
-# In milliseconds: no statement and no wait for a lock holds a request up for ever,
-# and a process that hangs in the middle of a transaction loses it.
+# In milliseconds. They bound statements and waits for locks, and end the transaction of a process that hangs.
 _LIMITS = {
     "statement_timeout": STATEMENT_SECONDS * 1000,
     "lock_timeout": LOCK_SECONDS * 1000,
@@ -32,20 +34,20 @@ _LIMITS = {
 }
 _OPTIONS = " ".join(f"-c {name}={value}" for name, value in _LIMITS.items())
 _SET_LOCAL = "; ".join(f"SET LOCAL {name} = {value}" for name, value in _LIMITS.items())
-# By where they come from, as a database or a role may have other limits, and a URL may set one to 0.
+# Selected by source, because a database or a role may have other limits, and a URL may set one to 0.
 _COUNT_LIMITS = "SELECT count(*) FROM pg_settings WHERE name = ANY(%s) AND source = 'client'"
-# How PgBouncer, and the proxy of a cloud, refuse parameters of a session.
+# The errors with which PgBouncer and cloud proxies refuse session parameters.
 _REFUSED = re.compile("unsupported startup parameter|command-line options")
-# A database whose machine vanished is noticed in half a minute, not when the kernel gives up.
+# The client notices in half a minute that the server's machine has vanished, earlier than the kernel would.
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed when the server has not answered in time.
+    """A connection that is closed if the server does not answer in time.
 
     Attributes:
-        patience: seconds that one answer may take.
-        is_pooled: whether the server's limits are not the session's, so that each transaction has to set them.
+        patience: seconds to wait for one answer.
+        is_pooled: a pooler drops session parameters, so each transaction sets the server's limits.
     """
 
     patience: float = SILENT_SECONDS
@@ -55,7 +57,7 @@ class BoundedConnection(psycopg.Connection[Any]):
         """Wait for the answer.
 
         Raises:
-            psycopg.OperationalError: the server was silent for `patience` seconds.
+            psycopg.OperationalError: the server did not answer for `patience` seconds.
         """
         try:
             return super().wait(gen, interval, self.patience if timeout is None else timeout)
@@ -67,21 +69,21 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def listen(engine: sa.Engine) -> None:
-    """Have an engine make bounded connections, and check each before it is used again."""
+    """Make an engine use bounded connections, and check each one before it is used again."""
     sa.event.listen(engine, "do_connect", _Connector().connect)
     sa.event.listen(engine, "checkout", _check)
     sa.event.listen(engine, "begin", _set_limits)
 
 
 class _Connector:
-    """Makes connections, with the server's limits as parameters of the session unless a pooler refused them."""
+    """Make connections. The server's limits are session parameters unless a pooler has refused them."""
 
     def __init__(self) -> None:
         self._are_refused = False
 
     def connect(self, _dialect: Any, _record: object, arguments: Any, options: dict[str, Any]) -> BoundedConnection:
         if not self._are_refused:
-            # Those of the URL come last, so that they prevail.
+            # The options of the URL come last, so they override these.
             given = {**options, "options": f"{_OPTIONS} {options.get('options', '')}".rstrip()}
             try:
                 connection = BoundedConnection.connect(*arguments, **given)
@@ -95,7 +97,7 @@ class _Connector:
 
 
 def _recognize_pooler(connection: BoundedConnection) -> BoundedConnection:
-    """Find out whether the session has the limits; a pooler may have been told to ignore its parameters."""
+    """Check whether the session has the limits; some poolers ignore session parameters."""
     try:
         connection.autocommit = True
         count = connection.execute(_COUNT_LIMITS, [list(_LIMITS)], prepare=False).fetchone()
@@ -108,7 +110,7 @@ def _recognize_pooler(connection: BoundedConnection) -> BoundedConnection:
 
 def _be_pooled(connection: BoundedConnection) -> BoundedConnection:
     connection.is_pooled = True
-    # A statement prepared on one of the pooler's connections is unknown to the next one.
+    # A statement prepared on one connection of the pooler is unknown on the next one.
     connection.prepare_threshold = None
     return connection
 
@@ -120,14 +122,14 @@ def _set_limits(connection: sa.Connection) -> None:
 
 
 def _check(connection: BoundedConnection, _record: object, _proxy: object) -> None:
-    """Replace a connection that a restart of the server has cut, or whose server is silent; listens for `checkout`.
+    """Replace a connection that is broken or whose server is silent; listens for `checkout`.
 
     Raises:
-        InvalidatePoolError: it does not work, so SQLAlchemy makes a new one, and trusts no other from before.
+        InvalidatePoolError: the connection does not work. SQLAlchemy makes a new one, and replaces all older ones.
     """
     connection.patience = PING_SECONDS
     try:
-        # Otherwise the question would begin a transaction.
+        # Without autocommit the check would begin a transaction.
         connection.autocommit = True
         connection.execute("")
         connection.autocommit = False

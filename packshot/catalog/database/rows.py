@@ -1,4 +1,4 @@
-"""From rows to the values of `packshot.model`, and back."""
+"""Convert rows to the values of `packshot.model`, and back."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +22,7 @@ from packshot.model import (
     Tenant,
 )
 
-Row = Any  # a row's columns are known to the statement, not to the type checker
+Row = Any  # the type checker does not know a row's columns
 
 
 def prefixed(table: sa.Table, prefix: str) -> Iterable[sa.Label[Any]]:
@@ -90,12 +90,12 @@ def _location_fields(row: Row, prefix: str) -> dict[str, Any]:
 
 
 def load_fields(kept: Mapping[str, Any]) -> dict[str, Any]:
-    """Return some of a location's fields from a JSON document that `dump_fields` gave."""
+    """Return fields of a location from a JSON document that `dump_fields` returned."""
     return {name: LOCATION_FIELDS[name].load(value) for name, value in kept.items()}
 
 
 def dump_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return some of a location's fields as its columns, and JSON documents, keep them."""
+    """Return fields of a location in the form that its columns and JSON documents store."""
     return {name: LOCATION_FIELDS[name].dump(value) for name, value in fields.items()}
 
 

@@ -1,9 +1,8 @@
-"""The engine, and the two kinds of transaction: reading and writing.
+"""The engine, and transactions that read or write.
 
-SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that
-none fails half-way. They queue on a lock inside the process, and then for the
-lock of the database. Both together last `WAIT_SECONDS` at most. Once a writer
-has waited in vain, others do not; see `packshot.availability`.
+SQLite takes one writer at a time. Writers begin with BEGIN IMMEDIATE, so that they cannot fail half-way.
+They queue for a lock of the process, then for the lock of the database, for at most `WAIT_SECONDS` together.
+After a writer has waited in vain, later ones fail soon; see `packshot.availability`.
 """
 
 import sqlite3
@@ -25,24 +24,24 @@ from packshot.catalog.tables.columns import Moment
 from packshot.durable_files import private
 from packshot.errors import NotFound
 
-# What every fault of the database or the way to it is raised as.
+# The base class of every error of the database or of the connection to it.
 DatabaseFault = sa.exc.DBAPIError
 
-# What `Tx.tenant` is in a system transaction.
+# The value of `Tx.tenant` in a system transaction.
 _NO_TENANT = ""
-# Errors of the database that repeat whenever the statement does; SQLite has one code for all of them.
+# SQLite's only code for errors that repeat with the statement, such as a syntax error.
 _SQLITE_ERROR = 1
 
-# Seconds that a transaction waits to begin: for a lock, for a connection, or for an answer.
+# Seconds that a transaction waits to begin: for a lock, a connection or an answer.
 WAIT_SECONDS = 10
-# The same for the one transaction that tries to begin while the database is known to let none.
+# The same for the one transaction that probes a database which lets none begin.
 PROBE_SECONDS = 2
-# A transaction that could not begin in that time shows that the database lets none.
+# If a transaction cannot begin within this time, the database counts as unavailable.
 SLOW_SECONDS = 1.0
 
 
 def is_database_away(error: BaseException) -> bool:
-    """Whether the database or the way to it is at fault, so that the same may work later."""
+    """Return whether the error is an outage of the database, so that a later attempt may succeed."""
     if isinstance(error, sa.exc.TimeoutError):
         return True  # All connections of the pool are in use.
     if isinstance(error, sa.exc.OperationalError):
@@ -52,9 +51,9 @@ def is_database_away(error: BaseException) -> bool:
 
 
 class Clock:
-    """The moment of one transaction: the database's where it has a clock, read when it is first asked for.
+    """The time of one transaction, read on first use: the database server's time, or on SQLite this machine's.
 
-    Leases and pauses are compared between machines, whose own clocks may differ.
+    Leases and pauses are compared between machines, whose clocks may differ.
     """
 
     def __init__(self, connection: sa.Connection) -> None:
@@ -66,7 +65,7 @@ class Clock:
             if self._connection.dialect.name == "sqlite":
                 self._moment = datetime.now(UTC)
             else:
-                # When the transaction began, however often it is asked.
+                # The time when the transaction began, the same at every call.
                 self._moment = self._connection.execute(sa.select(sa.func.now())).scalar_one().astimezone(UTC)
         return self._moment
 
@@ -76,7 +75,7 @@ class Tx:
     """One open transaction.
 
     Attributes:
-        tenant: the tenant it acts for; empty in a system transaction.
+        tenant: the tenant that it acts for; empty in a system transaction.
     """
 
     connection: sa.Connection
@@ -85,7 +84,7 @@ class Tx:
 
     @property
     def now(self) -> datetime:
-        """The moment of the transaction; every row it writes carries this one."""
+        """The time of the transaction. Every row that it writes carries this one."""
         return self.clock_reader.read()
 
     def of(self, tenant: str) -> "Tx":
@@ -93,28 +92,28 @@ class Tx:
         return replace(self, tenant=tenant)
 
     def insert(self, table: sa.Table) -> Any:
-        """Return an INSERT of the dialect at hand, which knows ON CONFLICT."""
+        """Return an INSERT of the database's dialect, which supports ON CONFLICT."""
         return (postgresql if self.connection.dialect.name == "postgresql" else sqlite).insert(table)
 
     @property
     def clock(self) -> sa.ColumnElement[datetime]:
-        """`now` as a part of a statement, which spares the statement that reads it."""
+        """`now` as an SQL expression, which saves the statement that reads the time."""
         is_sqlite = self.connection.dialect.name == "sqlite"
         return sa.literal(self.now, Moment()) if is_sqlite else sa.func.now(type_=Moment())
 
     @contextmanager
     def part(self) -> Iterator[None]:
-        """Open a part of the transaction that is undone by itself when it raises."""
+        """Open a savepoint. An error inside undoes only what was done since."""
         with self.connection.begin_nested():
             yield
 
 
 class Catalog:
-    """The database, opened once per process.
+    """The database; a process opens it once.
 
     Args:
         url: `sqlite:///…` or `postgresql+psycopg://…`.
-        connections: most connections to PostgreSQL at a time.
+        connections: the largest number of connections to PostgreSQL.
     """
 
     def __init__(self, url: str, *, connections: int = 20) -> None:
@@ -130,12 +129,12 @@ class Catalog:
             self._reading: sa.Engine = self.engine
             self._writing: sa.Engine = self.engine.execution_options(packshot_writer=True)
         else:
-            # Only here: not every installation has the driver.
+            # Imported here because an installation with SQLite may lack the driver.
             from packshot.catalog.database import postgres
 
             self.engine = sa.create_engine(
                 self.url,
-                # An error's text goes to the log, and parameters hold secrets.
+                # Errors are logged, and parameters may hold secrets.
                 hide_parameters=True,
                 pool_size=connections,
                 max_overflow=0,
@@ -143,12 +142,12 @@ class Catalog:
                 connect_args={"connect_timeout": postgres.CONNECT_SECONDS, **postgres.KEEPALIVES},
             )
             postgres.listen(self.engine)
-            # A reader of several statements sees one state, as on SQLite.
+            # All statements of a reader see one state, as on SQLite.
             self._reading = self.engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._writing = self.engine
         self._writers = threading.Lock()
         self._edits = threading.Lock()
-        # A lock of another process keeps writers of SQLite out, and no reader.
+        # On SQLite, a lock of another process blocks writers but not readers.
         self._readable = Availability(_outage, SLOW_SECONDS)
         self._writable = Availability(_outage, SLOW_SECONDS) if self.is_sqlite else self._readable
 
@@ -157,7 +156,7 @@ class Catalog:
         """Open a transaction that sees one state of the database and changes nothing.
 
         Raises:
-            DatabaseFault: the database lets none begin.
+            DatabaseFault: no transaction can begin.
         """
         with ExitStack() as stack:
             with self._readable.trying(), _pool_in_use():
@@ -171,17 +170,17 @@ class Catalog:
         """Open a transaction that commits at the end, or changes nothing on an error.
 
         Raises:
-            DatabaseFault: the database lets none begin.
+            DatabaseFault: no transaction can begin.
         """
         with self._write(tenant, time.monotonic() + WAIT_SECONDS) as tx:
             yield tx
 
     def read_system(self) -> AbstractContextManager[Tx]:
-        """Open a system transaction, which acts for no tenant, to read; see `read`."""
+        """Open a system transaction to read; see `read`."""
         return self.read(_NO_TENANT)
 
     def write_system(self) -> AbstractContextManager[Tx]:
-        """Open a system transaction, which acts for no tenant, to write; see `write`."""
+        """Open a system transaction to write; see `write`."""
         return self.write(_NO_TENANT)
 
     @contextmanager
@@ -199,7 +198,7 @@ class Catalog:
 
     @contextmanager
     def edit(self, tenant: str) -> Iterator[Tx]:
-        """Open a transaction to write what somebody edits; it waits while edits are held."""
+        """Open a transaction to write a user's edit. It waits while `hold_edits` blocks edits."""
         deadline = time.monotonic() + WAIT_SECONDS
         if self.is_sqlite:
             with _holding(self._edits, deadline):
@@ -209,14 +208,14 @@ class Catalog:
 
     @contextmanager
     def hold_edits(self, tenant: str, is_calm: Callable[[], bool], seconds: float) -> Iterator[Tx]:
-        """Open a transaction that has the tenant's configuration alone, with no edit beside it.
+        """Open a transaction that changes the tenant's configuration while no edit runs.
 
         Args:
-            is_calm: looked at again and again before the transaction goes on, until it says so.
-            seconds: how long edits are held at most while it does not.
+            is_calm: polled before the transaction continues, until it returns True.
+            seconds: how long to wait for `is_calm` at most, with edits blocked.
         """
         if self.is_sqlite:
-            # A writing transaction would keep out those who are to become calm.
+            # A write transaction would block the writers that `is_calm` waits for.
             with _holding(self._edits, time.monotonic() + WAIT_SECONDS):
                 _wait_until(is_calm, seconds)
                 with self.write(tenant) as tx:
@@ -228,14 +227,14 @@ class Catalog:
             yield tx
 
     def empty_log(self) -> None:
-        """Write SQLite's log into the database and empty it: what was overwritten is not left there either."""
+        """Write SQLite's log into the database and empty it, so that no overwritten data stays in the log."""
         if self.is_sqlite:
-            # Past the transactions, within which there is no checkpoint.
+            # A checkpoint must run outside a transaction.
             with closing(self.engine.raw_connection()) as connection:
                 connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        """Close every connection; transactions of other threads get a moment to end first."""
+        """Close every connection. Transactions of other threads get `WAIT_SECONDS` to end first."""
         pool, deadline = self.engine.pool, time.monotonic() + WAIT_SECONDS
         while isinstance(pool, sa.QueuePool) and pool.checkedout() and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -243,7 +242,7 @@ class Catalog:
 
 
 def _make_private(path: str | None) -> None:
-    """Make a database that only its owner may read; SQLite gives the files beside it the same rights."""
+    """Create the database file, readable only by its owner. SQLite gives its other files the same rights."""
     if path and Path(path).parent.is_dir():
         with suppress(FileExistsError), open(path, "xb", opener=private):
             pass
@@ -256,7 +255,7 @@ def _wait_until(is_calm: Callable[[], bool], seconds: float) -> None:
 
 
 def _outage(error: Exception) -> sa.exc.OperationalError | None:
-    """Return the same outage of the database as a new exception; None: it is none."""
+    """Return an outage of the database as a new exception; None if the error is no outage."""
     if not isinstance(error, sa.exc.OperationalError) or error.orig is None or not is_database_away(error):
         return None
     return sa.exc.OperationalError("BEGIN", {}, error.orig, hide_parameters=True)
@@ -264,7 +263,7 @@ def _outage(error: Exception) -> sa.exc.OperationalError | None:
 
 @contextmanager
 def _pool_in_use() -> Iterator[None]:
-    """Raise a `DatabaseFault` where all connections of the pool were in use for too long."""
+    """Raise a `DatabaseFault` if all connections of the pool stay in use for too long."""
     try:
         yield
     except sa.exc.TimeoutError as error:
@@ -276,7 +275,7 @@ def _holding(lock: threading.Lock, deadline: float) -> Iterator[None]:
     """Hold a lock of this process that writers of SQLite wait for.
 
     Raises:
-        OperationalError: it was not free before the deadline, as if the database itself were locked.
+        OperationalError: the lock was not free before the deadline; the same error as if the database were locked.
     """
     if not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
         cause = sqlite3.OperationalError("database is locked by another transaction of this process")
@@ -290,7 +289,7 @@ def _holding(lock: threading.Lock, deadline: float) -> Iterator[None]:
 
 @contextmanager
 def _waiting_until(connection: sa.Connection, deadline: float) -> Iterator[None]:
-    """Let a writer of SQLite wait for the lock of another process no longer than to the deadline."""
+    """Limit how long a writer of SQLite waits for the lock of another process."""
     driver = connection.connection.driver_connection
     assert driver is not None
     driver.execute(f"PRAGMA busy_timeout={max(0, int((deadline - time.monotonic()) * 1000))}")
@@ -301,7 +300,7 @@ def _waiting_until(connection: sa.Connection, deadline: float) -> Iterator[None]
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    # The driver's own transaction handling would begin too late; `_begin_sqlite` does it.
+    # The driver would begin transactions too late, so `_begin_sqlite` begins them.
     connection.isolation_level = None
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
@@ -313,26 +312,26 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def share_configuration(tx: Tx) -> None:
-    """Hold the tenant's configuration still until the transaction ends, as every edit does.
+    """Prevent changes of the tenant's configuration until the transaction ends. Every edit calls this.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: no such tenant.
     """
     _lock_configuration(tx, shared=True)
 
 
 def hold_configuration(tx: Tx) -> None:
-    """Take the tenant's configuration alone, as whoever changes it does.
+    """Lock the tenant's configuration to change it, so that no edit runs beside the change.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: no such tenant.
     """
     _lock_configuration(tx, shared=False)
 
 
 def _lock_configuration(tx: Tx, *, shared: bool) -> None:
-    # Not so strong that it stops rows elsewhere from referring to this one: they
-    # are written after the sequence is drawn, and the two would wait for each other.
+    # A lock that still allows foreign keys to this row. Rows with such keys are written after the sequence number is
+    # drawn, so a stronger lock could deadlock.
     statement = (
         sa.select(tenants.c.id).where(tenants.c.id == tx.tenant).with_for_update(read=shared, key_share=not shared)
     )
@@ -341,9 +340,9 @@ def _lock_configuration(tx: Tx, *, shared: bool) -> None:
 
 
 def next_sequence(tx: Tx) -> int:
-    """Draw the tenant's next sequence number and keep its row locked to the end.
+    """Draw the tenant's next sequence number. The counter's row stays locked until the transaction ends.
 
-    So numbers become visible in order: whoever reads all after N misses nothing.
+    So numbers become visible in order, and a reader of all rows after N misses none.
     """
     statement = (
         sa.update(sequences)

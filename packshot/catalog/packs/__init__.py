@@ -1,1 +1,1 @@
-"""Packs, their pack locations, snapshots of them, and the activation of a change of configuration."""
+"""Packs: their locations, snapshots, shapes and change feed, and the activation of a change of configuration."""

@@ -1,7 +1,8 @@
-"""The change feed: what changed and what was deleted, in the order of the tenant's sequence.
+"""The change feed: changed and deleted packs and locations, ordered by sequence number.
 
-A pack or location that changed is told once, by its own row, at its latest number; what was deleted by a row of
-`deletions`, whose rows are kept for a time. A page reads each of the three by an index.
+A changed pack or location appears once, at its latest number. Deletions appear as rows of `deletions`, which are
+kept
+for a limited time. A page reads each of the three tables by an index.
 """
 
 import base64
@@ -28,7 +29,7 @@ START_OVER = "changes without `after`, and a copy that is empty"
 
 
 class ChangeKind(Enum):
-    """What happened."""
+    """The kind of a change."""
 
     PACK_CHANGED = "pack_changed"
     PACK_DELETED = "pack_deleted"
@@ -46,11 +47,11 @@ _DELETED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One thing that changed last at that number.
+    """The latest change of a pack or location.
 
     Attributes:
-        id: of the pack; of a location its name.
-        pack, location: as it is now; None: it was deleted.
+        id: pack id, or location name.
+        pack, location: the current state; None: deleted.
     """
 
     kind: ChangeKind
@@ -65,10 +66,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ChangePage:
-    """Some changes in their order.
+    """Some changes in order.
 
     Attributes:
-        end: the cursor to go on after, also where the page is empty.
+        end: the cursor after which the next page begins, also of an empty page.
     """
 
     epoch: str
@@ -81,10 +82,10 @@ class ChangePage:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """After which change to go on: number, table and id, as two tables may have the same number.
+    """The position of a cursor: number, table and id, because two tables may have the same number.
 
     Attributes:
-        base: the number at which the client began with an empty copy; what was deleted before it never saw.
+        base: the number at which the client began with an empty copy. It needs no earlier deletions.
     """
 
     number: int
@@ -93,17 +94,17 @@ class _Place:
     base: int
 
 
-# In this order where numbers are the same.
+# The order of the tables at equal numbers.
 _PACKS, _LOCATIONS, _DELETIONS, _END = range(4)
 
 
 def list_changes(tx: Tx, *, first: int, after: str | None) -> ChangePage:
-    """Return what changed after a cursor; without one all that there is, for a copy that is empty.
+    """Return the changes after a cursor. Without a cursor, return everything that exists, for an empty copy.
 
     Raises:
         Limit: `first` is not from 1 to 100.
-        Invalid: `after` is no cursor of the feed.
-        Resync: it is of another epoch, or deletions since are not known any more.
+        Invalid: `after` is not a cursor of the feed.
+        Resync: the cursor is of another epoch, or deletions since then are no longer known.
     """
     check_first(first)
     epoch = get_epoch(tx)
@@ -118,7 +119,7 @@ def list_changes(tx: Tx, *, first: int, after: str | None) -> ChangePage:
     shown = found[:first]
     has_next = len(found) > first
     cursors = tuple(_spell(epoch, *_place_of(change), place.base) for change in shown)
-    # Whatever has a number up to the counter's is told by now.
+    # Every number up to the counter's value is visible by now.
     end = cursors[-1] if has_next else _spell(epoch, counter.value, _END, "", place.base)
     return ChangePage(epoch, tuple(shown), cursors, end, has_next, bool(after))
 
@@ -174,12 +175,12 @@ def _after(
     id: sa.Column[str],
     first: int,
 ) -> Iterator[sa.Row[Any]]:
-    """Yield the rows of one table that follow a place, one more than a page has."""
+    """Yield the rows of one table after a position, one more than a page has."""
     if table == place.table:
         follows = sa.tuple_(number, id) > sa.tuple_(sa.literal(place.number), sa.literal(place.id))
     else:
         follows = number >= place.number if table > place.table else number > place.number
-    # By itself the pair would not lead into the index of every database.
+    # The first condition is redundant, but not every database uses the index for the pair alone.
     statement = statement.where(number >= place.number, follows).order_by(number, id).limit(first + 1)
     yield from tx.connection.execute(statement)
 

@@ -20,7 +20,7 @@ from packshot.model import Pack
 
 
 class PackOrder(Enum):
-    """How a listing of packs is ordered."""
+    """The orders in which packs can be listed."""
 
     CREATED_DESC = Order((packs.c.created_at, packs.c.id), descending=True)
     CREATED_ASC = Order((packs.c.created_at, packs.c.id))
@@ -30,7 +30,7 @@ class PackOrder(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackFilter:
-    """Which packs to list; what is None does not narrow."""
+    """Which packs to list. A field that is None accepts all packs."""
 
     asset_ids: Sequence[int] | None = None
     external_ids: Sequence[str] | None = None
@@ -61,7 +61,7 @@ def list_packs(
 
 
 def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:
-    """Whether a pack shows anything at a location: by its own original, a fallback's, or its main location's."""
+    """Return whether a pack shows an image at a location: its own, a fallback's, or that of the main location."""
     known = get_locations(tx)
     if location not in known:
         check_location(tx, location, "filter", "nothing_to_show_at")
@@ -81,10 +81,11 @@ def _shows(tx: Tx, location: str) -> sa.ColumnElement[bool]:
 
 
 def _has_variants(state: VariantState) -> sa.ColumnElement[bool]:
-    """Whether a pack has failed variants, is still to be rendered, or neither.
+    """Return whether a pack has failed variants, pending ones, or neither.
 
-    Only what is rendered ahead of time counts: a variant that a client asked for and that
-    cannot be rendered, such as a huge blur, says nothing about the pack.
+    Only planned variants count. An unplanned variant that cannot be rendered, such as one with a huge blur, says
+    nothing
+    about the pack.
     """
     failed = (
         sa.select(variants.c.pack_id)

@@ -1,4 +1,4 @@
-"""Packs and their pack locations. Every change moves the pack's version and sequence number."""
+"""Packs and their pack locations. Every change raises the pack's version and gives it a new sequence number."""
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +32,7 @@ def find_pack(tx: Tx, *, asset_id: int | None = None, external_id: str | None = 
 
 
 def find_packs(tx: Tx, *, external_ids: Sequence[str]) -> dict[str, str]:
-    """Return the ids of those packs that there are, by external id."""
+    """Return the ids of the packs with these external ids, by external id."""
     conditions = (packs.c.tenant_id == tx.tenant, packs.c.external_id.in_(external_ids))
     return {
         row.external_id: row.id
@@ -41,7 +41,7 @@ def find_packs(tx: Tx, *, external_ids: Sequence[str]) -> dict[str, str]:
 
 
 def find_external_ids(tx: Tx, pack_ids: Collection[str]) -> dict[str, str | None]:
-    """Return the external id of each of those packs that there is, by the pack's own id."""
+    """Return the external ids of the packs with these ids, by id."""
     conditions = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))
     return {
         row.id: row.external_id
@@ -50,13 +50,13 @@ def find_external_ids(tx: Tx, pack_ids: Collection[str]) -> dict[str, str | None
 
 
 def exists(tx: Tx, pack_id: str) -> bool:
-    """Whether there is such a pack in this tenant."""
+    """Return whether the tenant has such a pack."""
     conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
     return tx.connection.execute(sa.select(packs.c.id).where(*conditions)).first() is not None
 
 
 def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return the version of those packs that there are and how far they are rendered, by tenant and id."""
+    """Return the versions of these packs and the sequence numbers that are rendered, by tenant and id."""
     if not places:
         return {}
     rendered = sa.func.coalesce(orders.c.rendered_seq, 0).label("rendered")
@@ -69,20 +69,20 @@ def get_states(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str
 
 
 def create_pack(tx: Tx, values: Mapping[str, Any], *, id: str | None = None) -> str:
-    """Make a pack and return its id.
+    """Create a pack and return its id.
 
     Args:
         values: asset_id, external_id, main_location, resize_gravity, include_all.
-        id: of a pack that moves here and had it before; None: a new one.
+        id: the id of a migrated pack; None: a new id.
 
     Raises:
         Taken: another pack has that id, asset id or external id.
-        Invalid: that is no id of a pack.
-        Gone: the pack that had this id was erased, and nothing of it is to come back.
-        NotFound: the main location is no location of this tenant.
+        Invalid: `id` is not a valid pack id.
+        Gone: the pack with this id was erased.
+        NotFound: the tenant has no such main location.
     """
     share_configuration(tx)
-    # Before the check: the counter's lock keeps two like asset ids from passing it together.
+    # Drawn before the check, because the counter's lock prevents that two packs get the same asset id at once.
     seq = next_sequence(tx)
     if id is not None:
         _check_id(tx, id)
@@ -147,14 +147,14 @@ def check_location(tx: Tx, name: str, *field: str) -> None:
 
 
 def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, deleted: bool = False) -> None:
-    """Begin an edit of a pack: lock it, move its version and sequence number, and have its copies purged.
+    """Begin an edit of a pack: lock it, raise its version and sequence number, and order the purge of its copies.
 
     Args:
-        cause: what is edited by whom, as the purge tells it to people.
+        cause: what is edited and by whom, to display at the purge.
 
     Raises:
-        NotFound: there is no such pack in this tenant.
-        VersionConflict: the pack has moved on from `expected_version`.
+        NotFound: the tenant has no such pack.
+        VersionConflict: the pack's version differs from `expected_version`.
     """
     share_configuration(tx)
     conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
@@ -185,12 +185,12 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
 def update_pack(
     tx: Tx, pack_id: str, values: Mapping[str, Any], *, cause: str, expected_version: int | None = None
 ) -> None:
-    """Set what holds for a whole pack; see `create_pack` for the values.
+    """Set values of a pack; see `create_pack`.
 
     Raises:
-        NotFound: no such pack, or its new main location is no location of this tenant.
+        NotFound: the tenant has no such pack or main location.
         Taken: another pack has that asset or external id.
-        VersionConflict: the pack has moved on from `expected_version`.
+        VersionConflict: the pack's version differs from `expected_version`.
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version)
     _check_values(tx, values, own_id=pack_id)
@@ -201,14 +201,14 @@ def update_pack(
 
 
 def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None = None, erased: bool = False) -> None:
-    """Forget a pack. The rows of its variants stay, as superseded: its blobs outlive it for a while.
+    """Delete a pack. The rows of its variants stay as superseded, because their objects stay for the grace period.
 
     Args:
-        erased: whether they do not, as followers are told.
+        erased: the change feed reports an erasure.
 
     Raises:
-        NotFound: there is no such pack in this tenant.
-        VersionConflict: the pack has moved on from `expected_version`.
+        NotFound: the tenant has no such pack.
+        VersionConflict: the pack's version differs from `expected_version`.
     """
     touch_pack(tx, pack_id, cause=cause, expected_version=expected_version, deleted=True)
     ledger.supersede(tx, {pack_id: Current(frozenset(), frozenset())})
@@ -221,10 +221,10 @@ def delete_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | Non
 
 
 def set_pack_location(tx: Tx, pack_id: str, location: str, values: Mapping[str, Any]) -> None:
-    """Set columns of one pack location, making its row where there is none.
+    """Set columns of a pack location. Creates its row if needed.
 
     Raises:
-        NotFound: there is no such location in this tenant.
+        NotFound: the tenant has no such location.
     """
     check_location(tx, location, "location")
     new = {"version": 1, "include_all": IncludeAll.UNSET.value, "revision": 0, **values}
@@ -239,10 +239,10 @@ def set_pack_location(tx: Tx, pack_id: str, location: str, values: Mapping[str, 
 
 
 def get_original(tx: Tx, sha256: str) -> Original:
-    """Return what is known of an original.
+    """Return an original.
 
     Raises:
-        NotFound: the tenant has none of that content.
+        NotFound: the tenant has no such original.
     """
     statement = sa.select(*rows.prefixed(originals, "o"))
     row = tx.connection.execute(
@@ -254,10 +254,10 @@ def get_original(tx: Tx, sha256: str) -> Original:
 
 
 def announce_original(tx: Tx, original: Original) -> None:
-    """Record an original by its content before its bytes are put; one that is known gains what was not known of it.
+    """Record an original before its bytes are stored. Missing values of a known original are filled in.
 
-    What follows from its pixels is written over, as the decoder may have changed since it was first decoded.
-    Until a pack location shows it, its grace period counts from now.
+    Values that come from its pixels are replaced, because the decoder may have changed.
+    Until a pack location uses the original, its grace period counts from now.
     """
     learnt = ("quality", "decoding_seconds")
     decoded = ("width", "height", "alpha", "frames", "thumbhash", "dominant_color", "decode_revision")
@@ -291,13 +291,13 @@ def announce_original(tx: Tx, original: Original) -> None:
 
 
 def keep_original(tx: Tx, pack_id: str, original: Original, *, live: bool = False) -> None:
-    """Keep an original that was announced from being collected, as a location of that pack is about to show it.
+    """Protect an announced original from collection, because a location of that pack will use it.
 
     Args:
-        live: it was uploaded through live resize, or is imported from such a service. That is never taken back.
+        live: it was uploaded through live resize, or is migrated from a live resize service. This mark stays.
 
     Raises:
-        OSError: it was collected or erased since it was announced; its bytes are gone.
+        OSError: the original was collected or erased since it was announced.
     """
     conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == original.sha256)
     if not tx.connection.execute(sa.update(originals).where(*conditions).values(unused_since=None)).rowcount:
@@ -309,17 +309,17 @@ def keep_original(tx: Tx, pack_id: str, original: Original, *, live: bool = Fals
 
 
 def mark_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> None:
-    """Record that originals were uploaded through live resize, or are imported from such a service.
+    """Record that originals were uploaded through live resize, or are migrated from a live resize service.
 
     Args:
-        places: id of a pack and SHA-256 of an original that it shows or has shown.
+        places: pack id, and SHA-256 of an original that the pack has or had.
     """
     conditions = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places))
     tx.connection.execute(sa.update(pack_originals).where(*conditions).values(live=True))
 
 
 def find_live_originals(tx: Tx, places: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of some originals of packs that `mark_live_originals` has recorded."""
+    """Return those of these originals that `mark_live_originals` has recorded."""
     conditions = (pack_originals.c.tenant_id == tx.tenant, _is_any_of(places), pack_originals.c.live)
     found = tx.connection.execute(sa.select(pack_originals.c.pack_id, pack_originals.c.sha256).where(*conditions))
     return {(row.pack_id, row.sha256) for row in found}

@@ -1,4 +1,4 @@
-"""What of a job waits to be tried again, why, and when: read from every queue whose rows belong to jobs."""
+"""List the work of a job that waits for a retry, from all queues."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +15,15 @@ from packshot.catalog.work import erasures, orders, url_imports
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Work of a job whose last attempt came to nothing.
+    """Work of a job whose last attempt failed.
 
     Attributes:
-        pack_id: None: it is of no single pack.
-        location: None: it is of no single location.
-        reason: why the last attempt came to nothing.
-        attempts: attempts in a row that counted: the item's own failures and unforeseen exceptions.
-        outages: attempts in a row that an outage ended; they count against nothing.
-        next_attempt_at: None: somebody is at it now, or it follows within seconds.
+        pack_id: None: not of one pack.
+        location: None: not of one location.
+        reason: why the last attempt failed.
+        attempts: consecutive failures and unforeseen exceptions of the item.
+        outages: consecutive outages; they are not counted as attempts.
+        next_attempt_at: None: the work is under way, or follows within seconds.
     """
 
     pack_id: str | None
@@ -35,7 +35,7 @@ class Retry:
 
 
 def list_retries(tx: Tx, job_id: str, *, first: int) -> list[Retry]:
-    """Return up to `first` pieces of a job's work that wait to be tried again, the soonest first."""
+    """Return up to `first` retries of a job, the next one first."""
     found = [
         *_own(tx, job_id),
         *_orders(tx, job_id, first),
@@ -62,7 +62,7 @@ def _orders(tx: Tx, job_id: str, first: int) -> list[Retry]:
     )
     waits = (table.c.wanted_seq > table.c.rendered_seq, ~table.c.held, wants)
     rows = _waiting(tx, table, first, *waits)
-    # One that is not paused was rung for, and follows as soon as a worker is free.
+    # The doorbell of an order that is not paused was rung, so a worker claims it soon.
     return [
         _retry(
             tx,
@@ -127,6 +127,6 @@ def _retry(
     location: str | None = None,
 ) -> Retry:
     is_at_work = row.lease_until is not None and row.lease_until > tx.now
-    # After the clock moved back, what lies further ahead is due at once.
+    # If the clock moved back, a time further ahead counts as due.
     waits = tx.now < row.due_at <= tx.now + max_pause and not is_at_work and not is_rung
     return Retry(pack_id, location, row.reason, attempts, row.outages, row.due_at if waits else None)

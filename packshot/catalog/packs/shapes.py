@@ -1,7 +1,7 @@
-"""Which packs stand for all the others, so that a plan looks at hundreds however many there are.
+"""Choose packs that represent all others, so that planning reads hundreds of packs at most.
 
-Every pack has a shape: a text of all that planning depends on, kept as a column
-by whoever edits the pack. Packs of one shape are planned once.
+A shape is a text of everything about a pack that planning depends on. Every edit stores it in a column.
+Packs of one shape are planned once.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -17,13 +17,13 @@ from packshot.catalog.tables.artwork import originals, pack_locations, packs
 from packshot.model import Location, Pack, PackLocation, Snapshot, Tenant
 
 _LARGEST_SAMPLE = 20_000
-# Numbers that follow each other lie far apart when multiplied by this, modulo 2^32 (D. Knuth's multiplicative hash).
+# Multiplication by this modulo 2^32 scatters consecutive numbers (D. Knuth's multiplicative hash).
 _SCATTER, _SCATTERED = 2_654_435_761, 2**32
 
 
 @dataclass(frozen=True, slots=True)
 class ShapeSample:
-    """One pack, and how many it stands for, itself among them."""
+    """A pack, and the number of packs that it represents, itself included."""
 
     pack_id: str
     packs: float
@@ -31,12 +31,12 @@ class ShapeSample:
 
 @dataclass(frozen=True, slots=True)
 class ShapeSurvey:
-    """The packs that a plan looks at.
+    """The packs that planning reads.
 
     Attributes:
-        shapes: packs of different shapes, last modified first; together they stand for all.
+        shapes: packs of different shapes, last modified first; together they represent all packs.
         newest: the last modified packs.
-        spread: some of all others, each as likely as any.
+        spread: a random sample of the other packs.
     """
 
     shapes: Sequence[ShapeSample]
@@ -45,47 +45,47 @@ class ShapeSurvey:
 
 
 def keep_shape(tx: Tx, pack_id: str) -> None:
-    """Write down the shape that a pack has now; the last step of every edit."""
+    """Store the pack's current shape. It is the last step of every edit."""
     tx.connection.execute(_keeping(tx.connection.dialect.name), {"tenant": tx.tenant, "pack": pack_id})
 
 
 @cache
 def _keeping(dialect: str) -> sa.Update:
-    # Built once: building it took a fifth of the CPU time of an edit.
+    # Built once, because building it took a fifth of the CPU time of an edit.
     conditions = (packs.c.tenant_id == sa.bindparam("tenant"), packs.c.id == sa.bindparam("pack"))
     return sa.update(packs).where(*conditions).values(shape=shape(dialect), shape_version=packs.c.version)
 
 
 def shape(dialect: str) -> sa.ColumnElement[Any]:
     """Return the expression of a pack's shape, for an UPDATE of packs."""
-    slots, others = pack_locations.alias("s"), pack_locations.alias("t")
-    # Of two locations with one original it matters that it is one.
+    these, others = pack_locations.alias("s"), pack_locations.alias("t")
+    # Planning depends on whether two locations share an original.
     twin = (
         sa.select(sa.func.min(others.c.location))
-        .where(others.c.tenant_id == slots.c.tenant_id, others.c.pack_id == slots.c.pack_id)
-        .where(others.c.original_sha256 == slots.c.original_sha256)
+        .where(others.c.tenant_id == these.c.tenant_id, others.c.pack_id == these.c.pack_id)
+        .where(others.c.original_sha256 == these.c.original_sha256)
         .scalar_subquery()
     )
     facts = (originals.c.width, originals.c.height, originals.c.format, originals.c.alpha, originals.c.frames)
     own = (
-        slots.c.crop_left,
-        slots.c.crop_top,
-        slots.c.crop_right,
-        slots.c.crop_bottom,
-        slots.c.focus_x,
-        slots.c.focus_y,
-        slots.c.resize_gravity,
-        slots.c.include_all,
+        these.c.crop_left,
+        these.c.crop_top,
+        these.c.crop_right,
+        these.c.crop_bottom,
+        these.c.focus_x,
+        these.c.focus_y,
+        these.c.resize_gravity,
+        these.c.include_all,
     )
     held = (
-        sa.select(sa.func.aggregate_strings(_text(slots.c.location, twin, *facts, *own), ";"))
+        sa.select(sa.func.aggregate_strings(_text(these.c.location, twin, *facts, *own), ";"))
         .select_from(
-            slots.outerjoin(
+            these.outerjoin(
                 originals,
-                sa.and_(originals.c.tenant_id == slots.c.tenant_id, originals.c.sha256 == slots.c.original_sha256),
+                sa.and_(originals.c.tenant_id == these.c.tenant_id, originals.c.sha256 == these.c.original_sha256),
             )
         )
-        .where(slots.c.tenant_id == packs.c.tenant_id, slots.c.pack_id == packs.c.id)
+        .where(these.c.tenant_id == packs.c.tenant_id, these.c.pack_id == packs.c.id)
         .correlate(packs)
         .scalar_subquery()
     )
@@ -102,16 +102,17 @@ def _text(*parts: Any) -> sa.ColumnElement[Any]:
 
 
 def _key() -> sa.ColumnElement[Any]:
-    # Where a process of an earlier release made the last edit, nothing is known: such a pack stands for itself.
+    # If a process of an earlier release made the last edit, the shape is unknown. Such a pack represents itself.
     return sa.case((packs.c.shape_version == packs.c.version, packs.c.shape), else_=packs.c.id)
 
 
 def read_survey(tx: Tx, most: int) -> ShapeSurvey:
-    """Return the packs that stand for all packs of the tenant: a few statements however many there are.
+    """Return the packs that represent all packs of the tenant. The number of statements is fixed.
 
     Args:
-        most: up to so many shapes every pack counts; of more, the commonest quarter of that number, and as
-            many other packs by chance. The other two samples have half as many packs each.
+        most: with up to this many shapes, each is represented. With more, the result holds a quarter of this number
+        of the
+            commonest shapes, and as many other packs by chance. The two other samples hold half as many packs each.
     """
     mine = packs.c.tenant_id == tx.tenant
     total = tx.connection.scalar(sa.select(sa.func.count()).select_from(packs).where(mine)) or 0
@@ -130,7 +131,7 @@ def read_survey(tx: Tx, most: int) -> ShapeSurvey:
         .order_by(packs.c.sequence_number.desc())
         .limit(most // 2)
     ).all()
-    # As large as it takes to meet the others often enough, where they are not too few to matter.
+    # Large enough to find other packs, unless they are too few to matter.
     enough = most if not others else max(most, min(_LARGEST_SAMPLE, most // 4 * total // others))
     sample = _sample(tx, enough, total) if total else []
     known = {row.key for row in largest}
@@ -148,7 +149,7 @@ def read_survey(tx: Tx, most: int) -> ShapeSurvey:
 
 
 def _sample(tx: Tx, some: int, among: int) -> Sequence[Any]:
-    """Return about `some` packs in no order, each as likely as any; all where there are no more."""
+    """Return a random sample of about `some` packs, unordered; all packs if there are fewer."""
     scattered = (packs.c.sequence_number % 1_000_003 * _SCATTER) % _SCATTERED
     return tx.connection.execute(
         sa.select(packs.c.sequence_number, _key().label("key"))
@@ -169,7 +170,7 @@ def _ids(tx: Tx, numbers: Collection[int]) -> dict[int, str]:
 def read_packs(
     tx: Tx, pack_ids: Collection[str], tenant: Tenant, locations: Mapping[str, Location]
 ) -> dict[str, Snapshot]:
-    """Return the snapshots of those packs, by id, under a configuration that is known already."""
+    """Return the snapshots of these packs, by id, under a given configuration."""
     source = packs.outerjoin(
         pack_locations,
         sa.and_(pack_locations.c.tenant_id == packs.c.tenant_id, pack_locations.c.pack_id == packs.c.id),
@@ -192,7 +193,7 @@ def read_packs(
 
 
 def is_shown_by_any_pack(tx: Tx, chain: Collection[str]) -> bool:
-    """Whether any pack shows something at the location whose fallback chain this is."""
+    """Return whether any pack shows an image at the location with this fallback chain."""
     slots = sa.select(pack_locations.c.pack_id).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
     )

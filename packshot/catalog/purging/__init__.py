@@ -1,1 +1,1 @@
-"""Purge orders, and the batches in which they are sent to the CDN."""
+"""Purges, and the purge batches that are sent to the CDN."""

@@ -1,7 +1,7 @@
-"""Purge orders on their way: which are sent together, who is at it, and what the provider said.
+"""Purge batches: which purges are sent together, and how the provider responds.
 
-The orders of a batch stay together until the provider has taken them, whatever
-dies, so that what is sent again is the very request that was sent before.
+The purges of a batch stay together until the provider has accepted them, even if the process dies. So a repeated
+request equals the first one.
 """
 
 import hashlib
@@ -26,14 +26,14 @@ from packshot.variants.tags import parse_tag
 # Longer than a provider takes to accept what is claimed at once.
 LEASE_TIME = timedelta(seconds=90)
 LOOK_AGAIN = timedelta(seconds=2)
-# Until a provider that takes no more has done some of what it has.
+# The pause after the provider was busy.
 ROOM_AFTER = timedelta(seconds=5)
-# A purge that a provider has not completed by then is sent again.
+# A purge that the provider has not completed within this time is sent again.
 PATIENCE = timedelta(minutes=10)
 MAX_PAUSE = timedelta(minutes=5)
-# So often an outage leaves a batch as it is; by then the provider has forgotten it, or never heard of it.
+# A batch keeps its purges for this many outages. After them the provider no longer knows its reference, or never did.
 MAX_CLAIMS = 3
-# With the pauses between them: about a day.
+# About a day, with the pauses between.
 MAX_OUTAGES = 300
 
 QUEUE = LeasedQueue(purges, LEASE_TIME, MAX_PAUSE)
@@ -41,13 +41,13 @@ QUEUE = LeasedQueue(purges, LEASE_TIME, MAX_PAUSE)
 
 @dataclass(frozen=True, slots=True)
 class PurgeClaim:
-    """The right to carry one order on until the lease runs out.
+    """The right to work on one purge until the lease runs out.
 
     Attributes:
-        round: 1 for the first purge, 2 for the one after it.
-        outages: how often in a row it came to nothing.
-        faults: how many unforeseen exceptions in a row ended it.
-        job_id: the job that ends with it.
+        round: 1 or 2: the first or the second sending.
+        outages: consecutive outages of the provider.
+        faults: consecutive unforeseen exceptions.
+        job_id: the job that ends with the purge.
     """
 
     tenant: str
@@ -66,11 +66,11 @@ class PurgeClaim:
 
 @dataclass(frozen=True, slots=True)
 class PurgeBatch:
-    """Orders that are one call.
+    """Purges that are sent in one request.
 
     Attributes:
-        erasing: what it purges must not be shown again.
-        provider_id: the provider took it by this id, and is asked how far it is; None: it is still to be sent.
+        erasing: the copies must never be served again.
+        provider_id: the provider's id of the accepted request; None: not sent yet.
     """
 
     id: str
@@ -84,40 +84,40 @@ class PurgeBatch:
 
     @property
     def reference(self) -> str:
-        """The same for the same tags of the same batch, for a provider that knows what it was asked before."""
+        """Equal for equal tags of the same batch, for providers that recognize a repeated request."""
         return f"{self.id}-{hashlib.sha256(' '.join(self.tags).encode()).hexdigest()[:16]}"
 
     def divided(self) -> list["PurgeBatch"]:
-        """Return each order by itself."""
+        """Return one batch for each purge."""
         return [replace(self, claims=(claim,)) for claim in self.claims]
 
 
 def is_due(tx: Tx) -> bool:
-    """Whether any tenant has a purge that is to be carried on now."""
+    """Return whether any tenant has a due purge."""
     return QUEUE.has(tx, *_due(tx))
 
 
 def claim_due(tx: Tx, *, limit: int, most_tags: int) -> list[PurgeBatch]:
-    """Take the lease of about `limit` orders of every tenant that are to be carried on now, the longest due first.
+    """Claim about `limit` due purges of all tenants, the longest due first.
 
-    What is still being collected comes along, as a purge is sent now anyway.
+    Purges that are still being collected are included, because a purge is sent now anyway.
 
     Args:
-        most_tags: of one batch; an order that has more is a batch of its own.
+        most_tags: the largest number of tags of a batch; a purge with more is a batch of its own.
     """
     order = (purges.c.due_at, purges.c.batch)
     found = QUEUE.lock(tx, *_due(tx, ahead=COLLECTED_FOR), order_by=order, limit=limit)
     begun = {row.batch for row in found if row.batch is not None}
     if len(found) == limit and begun:
-        # The limit must not cut through a batch that was sent already.
+        # The limit must not divide a batch that was sent already.
         ids = [row.id for row in found]
         rest = sa.select(purges).where(*_due(tx), purges.c.batch.in_(begun), purges.c.id.not_in(ids))
         found += list(tx.connection.execute(rest.with_for_update(skip_locked=True)))
     held = [(row, _is_taken(tx, row)) for row in found]
-    # What the provider did not complete is a new request, or it would only be told of the old one.
+    # A purge that the provider did not complete needs a new request; a repeated one would yield the old result.
     fresh = [row for row, taken in held if row.batch is None or (row.sent_at is not None and not taken)]
     named = dict(_compose(fresh, most_tags))
-    # In the order in which they are due.
+    # In due order.
     batches: dict[tuple[str, str | None], list[tuple[Any, bool]]] = {}
     for row, taken in held:
         name = named.get((row.tenant_id, row.id), row.batch)
@@ -141,12 +141,14 @@ def _due(tx: Tx, ahead: timedelta = timedelta()) -> tuple[sa.ColumnElement[bool]
 
 
 def _is_taken(tx: Tx, row: Any) -> bool:
-    # A moment that is still to come is one before the clock moved back.
+    # A time in the future was written before the clock moved back.
     return row.sent_at is not None and tx.now - PATIENCE < row.sent_at <= tx.now + MAX_PAUSE
 
 
 def _compose(rows: Iterable[Any], most_tags: int) -> Iterable[tuple[tuple[str, str], str]]:
-    """Name a batch for each order that has none: as few as the tags allow, those of erasures apart from the rest."""
+    """Yield the batch of each purge that has none: as few batches as the tags allow, with erasures in batches of their
+    own.
+    """
     open_batches: dict[bool, tuple[str, set[str]]] = {}
     for row in rows:
         batch, tags = open_batches.get(row.erasing, ("", set()))
@@ -160,7 +162,7 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
     token, outages = new_token(), row.outages
     values: dict[str, Any] = {"state": PurgeState.RUNNING.value, "batch": batch}
     if not taken:
-        # Counted before it is tried, so that an attempt which ends this process counts too.
+        # Counted before the attempt, so that an attempt which kills this process counts too.
         values |= {"attempts": row.attempts + 1, "sent_at": None}
     if row.sent_at is not None and not taken:
         outages += 1
@@ -173,18 +175,21 @@ def _claim(tx: Tx, row: Any, batch: str, *, taken: bool) -> PurgeClaim:
 
 
 def mark_open(tx: Tx, batch: PurgeBatch, provider_id: str) -> None:
-    """Note that the provider has taken a batch and is not done with it; it is asked again in a moment."""
+    """Record that the provider has accepted a batch and not completed it. Its state is requested again soon."""
     for held in batch.claims:
         if held.outages >= MAX_OUTAGES:
-            _give_up(tx, held, "The provider takes the purge and does not complete it.")
+            _give_up(tx, held, "The provider accepts the purge and does not complete it.")
         else:
             _release(tx, held, **_taken(tx, provider_id), due_at=tx.now + LOOK_AGAIN)
 
 
 def mark_complete(tx: Tx, batch: PurgeBatch, provider_id: str, *, repeat_after: timedelta | None) -> None:
-    """Note that a batch has reached every cache; its orders' first purge is followed by a second, unless that is None.
+    """Record that the provider has completed a batch.
 
-    The second waits for its own turn, so it may be in other company.
+    A second sending may go with other purges.
+
+    Args:
+        repeat_after: time until the second sending; None: no second sending.
     """
     for held in batch.claims:
         values: dict[str, Any] = {"provider_id": provider_id, "sent_at": None, "error": None, "outages": 0, "faults": 0}
@@ -199,22 +204,22 @@ def mark_complete(tx: Tx, batch: PurgeBatch, provider_id: str, *, repeat_after: 
 
 
 def wait_for_room(tx: Tx, batch: PurgeBatch, error: str) -> None:
-    """Put a batch off that the provider has no room for; nobody is at fault, so for as long as it takes.
+    """Postpone a batch because the provider is busy. This does not count as an outage.
 
-    As it was not taken, its orders may go in other company.
+    The provider has not accepted it, so its purges may go in other batches.
     """
     for held in batch.claims:
         _release(tx, held, error=error, batch=None, due_at=tx.now + ROOM_AFTER)
 
 
 def postpone(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str | None = None) -> None:
-    """Put a batch off after an outage of the provider, two seconds at first and five minutes at last, for a day.
+    """Postpone a batch after an outage of the provider: by 2 seconds at first, at most 5 minutes, for about a day.
 
     Args:
-        provider_id: by this id the provider has taken the batch; only how far it is could not be learnt.
+        provider_id: the provider's id of the accepted batch, whose state could not be read.
     """
     taken = {} if provider_id is None else _taken(tx, provider_id)
-    # One pause for all, or they would come apart.
+    # One pause for all purges of the batch keeps them together.
     outages = max(held.outages for held in batch.claims) + 1
     pause = backoff.pause_after(outages, MAX_PAUSE)
     for held in batch.claims:
@@ -226,7 +231,7 @@ def postpone(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str | None =
 
 
 def retry_after_fault(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str | None = None) -> bool:
-    """Put a batch off after an unforeseen exception; False: it was tried often enough.
+    """Postpone a batch after an unforeseen exception. Returns False after too many in a row.
 
     Args:
         provider_id: as in `postpone`.
@@ -242,7 +247,7 @@ def retry_after_fault(tx: Tx, batch: PurgeBatch, error: str, *, provider_id: str
 
 
 def give_up(tx: Tx, batch: PurgeBatch, error: str, failure: Failure | None = None) -> None:
-    """End a batch undone that the provider refused, or that was tried often enough."""
+    """Fail a batch that the provider refused, or after the last attempt."""
     for held in batch.claims:
         _give_up(tx, held, error, failure)
 
@@ -253,7 +258,7 @@ def _give_up(tx: Tx, held: PurgeClaim, error: str, failure: Failure | None = Non
 
 
 def _named(held: PurgeClaim) -> int:
-    """How many packs, locations or tenants it is about: a pack may have a second tag."""
+    """Return the number of packs, locations or tenants of a purge; a pack may have two tags."""
     return len({parse_tag(tag)[1:] for tag in held.tags})
 
 

@@ -1,9 +1,8 @@
-"""Purge orders: which copies in a CDN are to be removed, and how far that is.
+"""Purges: copies to remove from a CDN, and their state.
 
-A row is written in the transaction of the change that needs it, so it is there
-exactly when the change is. Its tags are purged twice: at once, and again a while
-after the first purge is complete, since a fill in flight during a purge would
-otherwise put old bytes back. `packshot.catalog.purging.purge_batches` carries them on.
+A purge is written in the transaction of the change that needs it, so neither exists without the other. Its tags are
+purged twice: at once, and again a while after the first purge completed. Otherwise a cache fill that runs during the
+first purge could restore old bytes. `packshot.catalog.purging.purge_batches` sends purges.
 """
 
 import hashlib
@@ -22,15 +21,15 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import purges
 from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 
-# What is ordered within it is one purge, and edits of one pack are one order.
+# The time for which purges are collected into batches, and edits of one pack into one purge.
 COLLECTED_FOR = timedelta(seconds=1)
 KEEP_PURGES = timedelta(days=7)
-# So few that every CDN takes their tags in one call.
+# Few enough that every CDN accepts their tags in one request.
 MAX_PACKS_PER_PURGE = 100
 
 
 class PurgeState(StrEnum):
-    """How a purge stands; the last two are final."""
+    """The state of a purge; the last two are final."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -40,16 +39,16 @@ class PurgeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """One purge order as it stands.
+    """The state of a purge.
 
     Attributes:
-        scope, cause: what is purged and why, for people.
-        tags: what carries one of them is purged.
-        erasing: it must not be shown again, not even for want of something newer.
-        attempts: how often a provider was asked to purge, for the first or the second time.
-        provider_id: what the provider calls the last purge that it took.
-        error: what went wrong since a purge was last complete; None: nothing did.
-        first_done_at: when the first of its two purges was complete; None: it is not.
+        scope, cause: what is purged and why, to display.
+        tags: copies with one of these tags are purged.
+        erasing: the copies must never be served again, not even while the application fails.
+        attempts: how often the purge was sent, in both rounds.
+        provider_id: the provider's id of the last accepted request.
+        error: the last error since a purge completed; None: no error.
+        first_done_at: when the first round completed; None: not yet.
     """
 
     id: str
@@ -67,12 +66,12 @@ class Purge:
 
 
 def order_pack_purge(tx: Tx, pack_id: str, *, cause: str) -> None:
-    """Order that whatever a pack shows be purged."""
+    """Purge all copies of a pack."""
     order_purge(tx, scope=f"pack {pack_id}", cause=cause, tags=[pack_tag(tx.tenant, pack_id)])
 
 
 def order_pack_purges(tx: Tx, pack_ids: Iterable[str], *, cause: str) -> None:
-    """Order that whatever some packs show be purged, however many, by few orders."""
+    """Purge all copies of some packs, with few purges."""
     wanted = sorted(pack_ids)
     for begin in range(0, len(wanted), MAX_PACKS_PER_PURGE):
         portion = wanted[begin : begin + MAX_PACKS_PER_PURGE]
@@ -81,15 +80,15 @@ def order_pack_purges(tx: Tx, pack_ids: Iterable[str], *, cause: str) -> None:
 
 
 def order_erasing_purge(tx: Tx, pack_id: str, *, cause: str) -> None:
-    """Order that whatever a pack shows or ever showed be purged, its immutable URLs included."""
+    """Purge all current and former copies of an erased pack, those of immutable URLs included."""
     tags = [pack_tag(tx.tenant, pack_id), erase_tag(tx.tenant, pack_id)]
     order_purge(tx, scope=f"pack {pack_id}, erased", cause=cause, tags=tags, erasing=True)
 
 
 def order_configuration_purge(tx: Tx, location: str | None, *, cause: str) -> None:
-    """Order that whatever was looked up at a location be purged, however many packs show it; None: all of the tenant.
+    """Purge all copies that a location's configuration decides; None: all of the tenant.
 
-    Call it in the transaction that puts another configuration in force.
+    Call it in the transaction that activates the changed configuration.
     """
     if location is None:
         order_purge(tx, scope="tenant", cause=cause, tags=[tenant_tag(tx.tenant)])
@@ -100,13 +99,14 @@ def order_configuration_purge(tx: Tx, location: str | None, *, cause: str) -> No
 def order_purge(
     tx: Tx, *, scope: str, cause: str, tags: Iterable[str], erasing: bool = False, job_id: str | None = None
 ) -> None:
-    """Order that what carries one of the tags be purged.
+    """Write a purge of the copies with one of these tags.
 
-    An order for the same tags that nobody has begun with will do, and gets this
-    one's cause. One that was begun will not: it may have been sent before this change.
+    A queued purge of the same tags is reused and gets this cause. A running one is not: it may have been sent before
+    this
+    change.
 
     Args:
-        job_id: the job that ends with this purge, which therefore shares with no other.
+        job_id: the job that consists of this purge, which is then not shared.
     """
     known = sorted(set(tags))
     statement = tx.insert(purges).values(
@@ -125,12 +125,12 @@ def order_purge(
         requested_at=tx.now,
         due_at=tx.now + COLLECTED_FOR,
     )
-    # The one that is there stays due when it is, so that edits without end do not put their purge off.
+    # The existing purge keeps its due time. Otherwise continuous edits would postpone it for ever.
     taken_over: dict[str, Any] = {"cause": cause} | ({"scope": scope, "erasing": True} if erasing else {})
     tx.connection.execute(
         statement.on_conflict_do_update(
             index_elements=["tenant_id", "tags_sha256"],
-            # Spelled out: a parameter would hide from the database which index is meant.
+            # Written out, because the database could not match the index to a parameter.
             index_where=sa.text("state = 'queued'"),
             set_=taken_over,
         )
@@ -138,7 +138,7 @@ def order_purge(
 
 
 def delete_old_purges(tx: Tx) -> None:
-    """Drop what ended long ago, of every tenant."""
+    """Delete purges of all tenants that ended long ago."""
     tx.connection.execute(sa.delete(purges).where(purges.c.finished_at < tx.now - KEEP_PURGES))
 
 
@@ -150,7 +150,7 @@ def list_purges(tx: Tx, *, first: int, after: str | None, total: bool = True) ->
 
 
 def get_purges(tx: Tx, ids: Sequence[str]) -> dict[str, Purge]:
-    """Return those purges of the tenant that there are, by id."""
+    """Return the tenant's purges with these ids, by id."""
     found = tx.connection.execute(sa.select(purges).where(purges.c.tenant_id == tx.tenant, purges.c.id.in_(ids)))
     return {row.id: _to_purge(row) for row in found}
 

@@ -1,8 +1,9 @@
-"""Which variants and originals nobody needs any more, and who may delete them.
+"""Superseded variants and unused originals, and their deletion.
 
-A variant goes from superseded to COLLECTING under the tenant's configuration
-lock, and from there under its own row's lock, together with its blob. Whoever
-makes it again takes the same lock, so no row is READY without its blob.
+A variant changes from superseded to COLLECTING under the lock of the tenant's configuration. Its row and its object
+are
+deleted under the lock of the row. A render of the same variant takes the same lock, so no READY row lacks its
+object.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,17 +21,17 @@ from packshot.catalog.variants.ledger import VariantState, in_state
 from packshot.model import Location
 
 _AT_ONCE = 1000
-# What is announced for longer than this is not being made any more: the process that did is gone.
+# The process that renders a variant is dead if the row is pending for longer than this.
 MAX_RENDER_TIME = timedelta(minutes=15)
 _IS_COLLECTING = in_state(VariantState.COLLECTING)
 
 
 @dataclass(frozen=True, slots=True)
 class SupersededVariant:
-    """One variant that no URL gives.
+    """A variant that no current URL yields.
 
     Attributes:
-        bytes: of its blob; None: it was never seen in the store.
+        bytes: size of its object; None: unknown, because it was never READY.
     """
 
     pack_id: str
@@ -43,33 +44,33 @@ class SupersededVariant:
 
     @property
     def columns(self) -> tuple[str, str, str, str]:
-        """What tells the row from the tenant's others."""
+        """The key of the row within the tenant."""
         return self.pack_id, self.location, self.fingerprint, self.plan
 
     def key(self, tenant: str) -> str:
-        """Return where its blob is."""
+        """Return the key of its object."""
         return "/".join((tenant, *self.columns))
 
 
 @dataclass(frozen=True, slots=True)
 class UnplannedVariant:
-    """A variant that clients asked for, and when it was last asked for, to the hour."""
+    """An unplanned variant, and the hour in which it was last requested."""
 
     row: SupersededVariant
     requested_at: datetime
 
 
 def find_due_tenant(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
-    """Return a tenant with something to collect: what is left half-way first, then what was superseded first.
+    """Return a tenant with variants to collect: interrupted collections first, then the longest superseded.
 
     Args:
-        without: tenants of which nothing can be collected now.
+        without: tenants to skip.
     """
     others = variants.c.tenant_id.not_in(without)
     left: str | None = tx.connection.scalar(sa.select(variants.c.tenant_id).where(_IS_COLLECTING, others).limit(1))
     if left is not None:
         return left
-    # The first entry of each tenant in the index, and no other.
+    # Reads only the first index entry of each tenant.
     first = (
         sa.select(sa.func.min(variants.c.superseded_at))
         .where(variants.c.tenant_id == tenants.c.id, variants.c.superseded_at.is_not(None))
@@ -90,10 +91,10 @@ def list_due(
     after: tuple[datetime, tuple[str, str, str, str]] | None = None,
     only: tuple[str, str, str, str] | None = None,
 ) -> list[SupersededVariant]:
-    """Return variants of the tenant that were superseded before that moment, the oldest first.
+    """Return variants of the tenant that were superseded before that time, the oldest first.
 
     Args:
-        only: that one variant, if it was.
+        only: consider only this variant.
     """
     place = sa.tuple_(variants.c.superseded_at, *_NAMES)
     statement = (
@@ -106,12 +107,12 @@ def list_due(
     if after is not None:
         statement = statement.where(place > sa.tuple_(sa.literal(after[0], variants.c.superseded_at.type), *after[1]))
     if only is not None:
-        statement = statement.where(*_here(tx, only))
+        statement = statement.where(*_has_key(tx, only))
     return [_to_superseded(row) for row in tx.connection.execute(statement)]
 
 
 def list_collecting(tx: Tx, *, limit: int | None = None) -> list[SupersededVariant]:
-    """Return variants of the tenant whose collection was begun."""
+    """Return variants of the tenant whose collection has begun."""
     statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, _IS_COLLECTING)
     return [_to_superseded(row) for row in tx.connection.execute(statement.limit(limit))]
 
@@ -125,10 +126,10 @@ def list_least_requested(
 ) -> list[UnplannedVariant]:
     """Return unplanned variants of the tenant, the least recently requested first.
 
-    What is being made is left out, unless whoever made it has died.
+    It skips variants that are being rendered, unless the rendering process has died.
 
     Args:
-        place: only at this location of this pack.
+        place: only variants of this pack location.
     """
     order = (variants.c.requested_at, *_NAMES)
     abandoned = variants.c.requested_at < tx.now - MAX_RENDER_TIME
@@ -148,19 +149,19 @@ def list_least_requested(
 
 
 def count_unplanned(tx: Tx, pack_id: str, location: str) -> int:
-    """Return how many unplanned variants one location of one pack has."""
+    """Return the number of unplanned variants of a pack location."""
     conditions = (variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id, variants.c.location == location)
     statement = sa.select(sa.func.count()).select_from(variants).where(*conditions, ~variants.c.planned)
     return tx.connection.scalar(statement) or 0
 
 
 def mark_planned(tx: Tx, found: Sequence[SupersededVariant]) -> None:
-    """Note that variants which clients asked for first are rendered ahead of time."""
+    """Mark unplanned variants as planned."""
     _update(tx, found, planned=True, requested_at=None)
 
 
 def touch_requested(tx: Tx, found: Sequence[SupersededVariant]) -> None:
-    """Note that variants are wanted, as if they had just been asked for."""
+    """Set the last request of variants to now."""
     _update(tx, found, requested_at=tx.now)
 
 
@@ -168,18 +169,18 @@ _NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, varia
 
 
 def _to_superseded(row: Any) -> SupersededVariant:
-    # An unplanned variant can be collected while it is current.
+    # An unplanned variant may be collected while it is current.
     since = row.superseded_at or row.created_at
     return SupersededVariant(row.pack_id, row.location, row.fingerprint, row.plan, row.planned, row.bytes, since)
 
 
 def mark_collecting(tx: Tx, found: Sequence[SupersededVariant]) -> None:
-    """Begin the collection of variants; hold the configuration, and have looked that none is current."""
+    """Begin the collection of variants. The caller holds the configuration and has checked that none is current."""
     _update(tx, found, state=VariantState.COLLECTING.value)
 
 
 def set_superseded(tx: Tx, found: Sequence[SupersededVariant], moment: datetime | None) -> None:
-    """Move the moment from which the grace period of variants counts; None: they are current."""
+    """Set the time from which the grace period of variants counts; None: they are current."""
     _update(tx, found, superseded_at=moment)
 
 
@@ -190,18 +191,18 @@ def _update(tx: Tx, found: Sequence[SupersededVariant], **values: Any) -> None:
 
 
 def lock_collecting(tx: Tx, columns: tuple[str, str, str, str], *, wait: bool) -> bool:
-    """Lock a variant's row; False: it is not being collected any more, or not to be waited for."""
-    statement = sa.select(variants.c.state).where(*_here(tx, columns), _IS_COLLECTING)
+    """Lock a variant's row. Returns False if its collection was cancelled, or without `wait` if the row is locked."""
+    statement = sa.select(variants.c.state).where(*_has_key(tx, columns), _IS_COLLECTING)
     return tx.connection.execute(statement.with_for_update(skip_locked=not wait)).first() is not None
 
 
 def delete_variant(tx: Tx, columns: tuple[str, str, str, str]) -> None:
-    """Drop the row of a variant whose blob is gone."""
-    tx.connection.execute(sa.delete(variants).where(*_here(tx, columns)))
+    """Delete the row of a variant whose object is deleted."""
+    tx.connection.execute(sa.delete(variants).where(*_has_key(tx, columns)))
 
 
 def reset_variant(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) -> None:
-    """Make the row of a variant whose blob is gone that of one still to be made."""
+    """Reset the row of a variant whose object is deleted to PENDING."""
     values = {
         "state": VariantState.PENDING.value,
         "planned": planned,
@@ -214,16 +215,16 @@ def reset_variant(tx: Tx, columns: tuple[str, str, str, str], *, planned: bool) 
         "superseded_at": None,
         "requested_at": None if planned else tx.now,
     }
-    tx.connection.execute(sa.update(variants).where(*_here(tx, columns)).values(**values))
+    tx.connection.execute(sa.update(variants).where(*_has_key(tx, columns)).values(**values))
 
 
-def _here(tx: Tx, columns: tuple[str, str, str, str]) -> tuple[sa.ColumnElement[bool], ...]:
+def _has_key(tx: Tx, columns: tuple[str, str, str, str]) -> tuple[sa.ColumnElement[bool], ...]:
     named = (column == value for column, value in zip(_NAMES, columns, strict=True))
     return variants.c.tenant_id == tx.tenant, *named
 
 
 def read_former_locations(tx: Tx, since: datetime) -> dict[str, list[tuple[Location, datetime]]]:
-    """Return what the tenant's locations were until some moment after `since`, and until when, by name."""
+    """Return earlier versions of the tenant's locations and when each was replaced, by name, if after `since`."""
     same_tenant = location_versions.c.tenant_id == locations.c.tenant_id
     joined = sa.and_(same_tenant, location_versions.c.name == locations.c.name)
     statement = (
@@ -239,14 +240,14 @@ def read_former_locations(tx: Tx, since: datetime) -> dict[str, list[tuple[Locat
 
 
 def find_newly_unused(tx: Tx) -> list[str]:
-    """Return some of the tenant's originals that are shown nowhere, and of which that is not noted yet."""
+    """Return some of the tenant's originals that no pack location uses and that are not marked as unused."""
     return list(tx.connection.scalars(sa.select(originals.c.sha256).where(*_newly_unused(tx)).limit(_AT_ONCE)))
 
 
 def mark_unused(tx: Tx, digests: Sequence[str]) -> None:
-    """Note of those originals that they are shown nowhere since now, where that is still so."""
+    """Mark those of these originals as unused that no pack location uses."""
     these = originals.c.sha256.in_(digests)
-    # One that is locked is about to be shown.
+    # A locked original is about to be used.
     statement = sa.select(originals.c.sha256).where(these, *_newly_unused(tx)).with_for_update(skip_locked=True)
     found = tx.connection.scalars(statement).all()
     conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(found))
@@ -267,7 +268,7 @@ def _is_shown() -> sa.ColumnElement[bool]:
 
 
 def list_unused_originals(tx: Tx, before: datetime, *, limit: int, after: str = "") -> list[tuple[str, int]]:
-    """Return (sha256, bytes) of originals of the tenant that have been shown nowhere since before that moment."""
+    """Return (SHA-256, bytes) of the tenant's originals that have been unused since before that time."""
     statement = (
         sa.select(originals.c.sha256, originals.c.bytes)
         .where(originals.c.tenant_id == tx.tenant, originals.c.sha256 > after, ~_is_shown())
@@ -279,20 +280,20 @@ def list_unused_originals(tx: Tx, before: datetime, *, limit: int, after: str = 
 
 
 def lock_original(tx: Tx, sha256: str) -> bool:
-    """Lock an original's row to the end of the transaction; False: there is none."""
+    """Lock an original's row until the transaction ends. Returns False if there is none."""
     conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
     return tx.connection.execute(sa.select(originals.c.sha256).where(*conditions).with_for_update()).first() is not None
 
 
 def list_packs_showing(tx: Tx, sha256: str, *, limit: int) -> list[str]:
-    """Return packs that show an original; of one that is locked, nobody can begin to meanwhile."""
+    """Return packs that use an original. While its row is locked, no other pack can begin to use it."""
     conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
     statement = sa.select(pack_locations.c.pack_id).where(*conditions).distinct().order_by(pack_locations.c.pack_id)
     return list(tx.connection.scalars(statement.limit(limit)))
 
 
 def is_unused_since(tx: Tx, sha256: str, before: datetime) -> bool:
-    """Whether a locked original has been shown nowhere since before that moment; if it is shown, that is noted."""
+    """Return whether a locked original has been unused since before that time. Clears the mark if it is used."""
     conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256)
     if list_packs_showing(tx, sha256, limit=1):
         tx.connection.execute(sa.update(originals).where(*conditions).values(unused_since=None))
@@ -302,5 +303,5 @@ def is_unused_since(tx: Tx, sha256: str, before: datetime) -> bool:
 
 
 def delete_original(tx: Tx, sha256: str) -> None:
-    """Drop the row of an original whose bytes are gone, and with it its placeholders."""
+    """Delete the row of an original whose bytes are deleted."""
     tx.connection.execute(sa.delete(originals).where(originals.c.tenant_id == tx.tenant, originals.c.sha256 == sha256))

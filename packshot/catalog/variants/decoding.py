@@ -1,7 +1,8 @@
-"""How decoding each original ended: what it took, or why it was refused.
+"""Results of decoding originals: CPU seconds, or the refusal.
 
-A few bytes can take long to decode, so an original's own cost is kept with it. A refusal is kept for a bounded
-time, so that neither another variant nor another process tries again at once.
+A few bytes can take long to decode, so each original keeps its own cost. A refusal is kept for a limited time, so
+that
+no other variant and no other process retries at once.
 """
 
 import threading
@@ -15,19 +16,19 @@ from packshot.catalog.tables.artwork import originals
 from packshot.errors import PackshotError, dump_error
 from packshot.model import Original
 
-# A new measurement counts this much against what is known, unless it is larger.
+# The weight of a new measurement that is not larger than the known value.
 _WEIGHT = 0.5
-# A measurement that differs by less is not written.
+# Smaller relative differences are not written.
 _TOLERANCE = 0.2
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How decoding one original ended.
+    """The result of decoding one original.
 
     Attributes:
-        seconds: CPU time of decoding all its frames; None: not measured.
-        failure: why it was refused; None: it was not.
+        seconds: CPU time of decoding all frames; None: not measured.
+        failure: why it was refused; None: it succeeded.
     """
 
     seconds: float | None = None
@@ -35,25 +36,25 @@ class Decoding:
 
 
 class DecodingLog:
-    """Collects how decodings end until they are written down. Thread-safe."""
+    """Collects decoding results until they are written. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._found: dict[tuple[str, str], Decoding] = {}
 
     def add(self, tenant: str, original: Original, found: Decoding) -> None:
-        """Note how decoding an original ended, unless that says nothing new."""
+        """Add the result of decoding an original, if it differs from the known one."""
         if _is_new(original, found):
             with self._lock:
                 self._found[tenant, original.sha256] = found
 
     def tenants(self) -> set[str]:
-        """Return the tenants of which something is to be written."""
+        """Return the tenants with results to write."""
         with self._lock:
             return {tenant for tenant, _ in self._found}
 
     def take(self, tenant: str) -> dict[str, Decoding]:
-        """Return what was noted of a tenant's originals since the last time, by SHA-256."""
+        """Return and remove a tenant's results, by SHA-256."""
         with self._lock:
             keys = [key for key in self._found if key[0] == tenant]
             return {key[1]: self._found.pop(key) for key in keys}
@@ -69,8 +70,8 @@ def _is_new(original: Original, found: Decoding) -> bool:
 
 
 def write_decodings(tx: Tx, found: Mapping[str, Decoding]) -> None:
-    """Write down how decodings ended. A larger cost counts at once, a smaller one by half."""
-    # In one order everywhere, so that two processes do not wait for each other.
+    """Write decoding results. A larger cost replaces the known one; a smaller one is averaged with it."""
+    # Sorted, so that two processes do not deadlock.
     for sha256, decoding in sorted(found.items()):
         values: dict[str, object] = {"failure": None, "failed_at": None}
         if decoding.failure is not None:

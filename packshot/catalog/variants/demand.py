@@ -1,7 +1,8 @@
-"""Demand: which requests the fallback had to render, by location, each with a count.
+"""Demand: counts of the requests that the fallback had to render, by location.
 
-A table of bounded size however many different requests come: what is asked for
-most is kept, and what was asked for last, so that something new can get a count.
+The table has a bounded size for any number of different requests. It keeps the most frequent requests, and the
+latest,
+so that new requests can gain a count.
 """
 
 from collections.abc import Collection, Sequence
@@ -20,18 +21,18 @@ from packshot.variants.key import Key
 from packshot.variants.request import parse_request
 from packshot.variants.resolve import Target, resolve
 
-# Of one location.
+# Rows of one location.
 MAX_REQUESTED = 400
 MAX_RECENT = 100
-# So many requests of one location, at most, are rendered ahead of time for their popularity.
+# The largest number of requests of one location that are rendered ahead of time because of demand.
 MAX_POPULAR = 20
-# A statement takes a bounded number of parameters, on SQLite 32,766.
+# SQLite allows 32,766 parameters in a statement.
 ROWS_PER_STATEMENT = 500
 
 
 def add_requests(tx: Tx, counted: Sequence[CountedDemand]) -> None:
-    """Add to the counts of any tenants, and drop what a location's bounds leave no room for."""
-    # In one order, so that processes that add the same wait for each other instead of deadlocking.
+    """Add to the counts of any tenants, and delete what exceeds a location's bounds."""
+    # Sorted, so that processes with the same rows wait for each other instead of deadlocking.
     in_order = sorted(counted, key=lambda one: astuple(one.form))
     for start in range(0, len(in_order), ROWS_PER_STATEMENT):
         _add(tx, in_order[start : start + ROWS_PER_STATEMENT])
@@ -82,7 +83,7 @@ def _trim(tx: Tx, places: Collection[tuple[str, str]]) -> None:
 
 
 def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[CountedDemand]]:
-    """Return what was asked for at each of those locations, in no order."""
+    """Return the requests at each of these locations, unordered."""
     conditions = (demand.c.tenant_id == tx.tenant, demand.c.location.in_(locations))
     found: dict[str, list[CountedDemand]] = {name: [] for name in locations}
     for row in tx.connection.execute(sa.select(demand).where(*conditions)):
@@ -91,23 +92,23 @@ def read_demand(tx: Tx, locations: Collection[str]) -> dict[str, list[CountedDem
 
 
 def read_popular(tx: Tx, *, threshold: int) -> tuple[DemandedForm, ...]:
-    """Return what clients of the tenant ask for often enough to be rendered ahead of time, by location.
+    """Return the tenant's requests that are frequent enough to be rendered ahead of time, by location.
 
     Args:
-        threshold: how many requests are often enough, at each location; 0: none are.
+        threshold: the smallest number of requests, by location; 0: none is frequent enough.
     """
     if not threshold:
         return ()
     rank = sa.func.row_number().over(
         partition_by=demand.c.location, order_by=(demand.c.requests.desc(), demand.c.last_requested_at.desc())
     )
-    often = (
+    popular = (
         sa.select(demand, rank.label("rank"))
         .where(demand.c.tenant_id == tx.tenant, demand.c.requests >= threshold)
         .subquery()
     )
     rows = tx.connection.execute(
-        sa.select(often).where(often.c.rank <= MAX_POPULAR).order_by(often.c.location, often.c.rank)
+        sa.select(popular).where(popular.c.rank <= MAX_POPULAR).order_by(popular.c.location, popular.c.rank)
     )
     return tuple(_to_counted(row).form for row in rows)
 
@@ -115,7 +116,7 @@ def read_popular(tx: Tx, *, threshold: int) -> tuple[DemandedForm, ...]:
 def popular_targets(
     popular: Sequence[DemandedForm], snapshot: Snapshot, planned: Sequence[Target], *, limit: Size
 ) -> tuple[Target, ...]:
-    """Return a pack's variants, besides its planned ones, that are asked for so often."""
+    """Return the variants of a pack that are frequently requested and not planned."""
     known = {target.key for target in planned}
     found: dict[Key, Target] = {}
     for form in popular:
@@ -130,9 +131,9 @@ def _target(snapshot: Snapshot, demanded: DemandedForm, limit: Size) -> Target |
     try:
         target = resolve(snapshot, form, limit=limit, accept=frozenset({demanded.format}))
     except PackshotError:
-        # This pack has nothing to show there, or cannot be shown so.
+        # The pack shows nothing at this location, or the request is not possible for its original.
         return None
-    # The format that a request gives may depend on the original; another one is asked for by nobody.
+    # The format of the response may depend on the original. Another format was not requested.
     return target if target.drawing.format is demanded.format else None
 
 

@@ -1,7 +1,7 @@
-"""The variant ledger: which variants there are, and how each stands.
+"""The variant ledger: the table of variants and their states.
 
-A row is written before its blob is put, so the store holds nothing that the
-ledger does not know. A planned variant without a row is pending all the same.
+A row is written before its object, so the ledger knows every object in the store. A planned variant without a row is
+pending, too.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,19 +19,19 @@ from packshot.catalog.variants import tombstones
 from packshot.errors import ErrorCode, PackshotError
 from packshot.variants.key import Key
 
-# So often an image may fail by its own fault before it is left alone.
+# After this many failures that the image causes, it is not retried.
 MAX_ATTEMPTS = 3
-# A statement takes a bounded number of parameters, on SQLite 32,766.
+# SQLite allows 32,766 parameters in a statement.
 ROWS_PER_STATEMENT = 500
 
 
 class VariantState(StrEnum):
-    """Whether a variant is still to be made, is there, or cannot be made."""
+    """The state of a variant."""
 
     PENDING = "pending"
     READY = "ready"
     FAILED = "failed"
-    # About to be deleted; nobody but the collector and whoever makes it anew sees it.
+    # About to be deleted. Only the collector, and a render of the same variant, see such a row.
     COLLECTING = "collecting"
 
 
@@ -42,23 +42,23 @@ _NAMES = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, varia
 
 def in_state(state: VariantState) -> sa.ColumnElement[bool]:
     """Return the condition that a variant is in that state."""
-    # Spelled out: a partial index is chosen before a parameter's value is known.
+    # Literals, because the database chooses a partial index before it knows parameters.
     return variants.c.state == sa.literal_column(f"'{state.value}'")
 
 
 def place_of(key: Key) -> tuple[str, str, str, str]:
-    """Return pack, location, fingerprint and plan: what tells a row from the tenant's others."""
+    """Return pack, location, fingerprint and plan: the key of a row within the tenant."""
     return key.pack, key.location, key.fingerprint, str(key.plan)
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One variant's row, by the text of its key.
+    """A variant's row, with its key as text.
 
     Attributes:
-        attempts: how often it failed by the image's own fault.
-        planned: it was ever rendered ahead of time.
-        superseded: no URL gave it when its pack was last looked at.
+        attempts: failures that the image caused.
+        planned: it was rendered ahead of time at least once.
+        superseded: no URL yielded it when its pack was last checked.
     """
 
     key: str
@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class StoredVariant:
-    """A variant that is in the store."""
+    """A variant that is stored."""
 
     key: Key
     bytes: int
@@ -90,7 +90,7 @@ class StoredVariant:
 
 @dataclass(frozen=True, slots=True)
 class FailedVariant:
-    """A variant that could not be made, by the image's own fault."""
+    """A variant that could not be rendered because of its image."""
 
     key: Key
     error: PackshotError
@@ -98,11 +98,11 @@ class FailedVariant:
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """What a pack's URLs give.
+    """What a pack's URLs yield.
 
     Attributes:
-        shown: location and fingerprint of whatever they show.
-        planned: location, fingerprint and plan of what is rendered ahead of time.
+        shown: location and fingerprint of each image.
+        planned: location, fingerprint and plan of each planned variant.
     """
 
     shown: frozenset[tuple[str, str]]
@@ -110,19 +110,19 @@ class Current:
 
     @classmethod
     def of(cls, keys: Iterable[Key]) -> "Current":
-        """Return what is current where these keys are planned: each picture shown has its bare one among them."""
+        """Return what is current for these planned keys, which include every image without a rendition."""
         planned = frozenset((key.location, key.fingerprint, str(key.plan)) for key in keys)
         return cls(frozenset(place[:2] for place in planned), planned)
 
     def has(self, location: str, fingerprint: str, plan: str, *, planned: bool) -> bool:
-        """Whether a variant is current; one that was never planned is while its picture is shown."""
+        """Whether a variant is current. An unplanned one is current as long as its image is."""
         return (location, fingerprint) in self.shown and (not planned or (location, fingerprint, plan) in self.planned)
 
 
 def read_entries(tx: Tx, keys: Iterable[Key]) -> dict[str, Entry]:
-    """Return the rows of those variants of the tenant, by the text of the key; only these rows are read.
+    """Return the rows of these variants of the tenant, by the text of the key. It reads no other rows.
 
-    A variant without a row, or one that is being collected, is left out.
+    It omits variants that have no row or are being collected.
     """
     named = [place_of(key) for key in keys]
     if not named:
@@ -134,9 +134,9 @@ def read_entries(tx: Tx, keys: Iterable[Key]) -> dict[str, Entry]:
 
 
 def read_planned(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
-    """Return the rows of what was rendered ahead of time of those packs and is not superseded, by key.
+    """Return the rows of the packs' planned variants that are not superseded, by key.
 
-    What clients asked for besides is not read: anybody can add to that.
+    It does not read unplanned variants, because clients can cause any number of them.
     """
     statement = sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
     statement = statement.where(variants.c.planned, variants.c.superseded_at.is_(None), ~in_state(_COLLECTING))
@@ -144,14 +144,14 @@ def read_planned(tx: Tx, pack_ids: Collection[str]) -> dict[str, Entry]:
 
 
 def read_entry(tx: Tx, key: Key) -> Entry | None:
-    """Return one variant's row; None where there is none, or it is being collected."""
-    statement = sa.select(variants).where(_here(key), ~in_state(_COLLECTING))
+    """Return a variant's row; None if there is none or it is being collected."""
+    statement = sa.select(variants).where(_has_key(key), ~in_state(_COLLECTING))
     row = tx.connection.execute(statement).first()
     return None if row is None else _to_entry(row)
 
 
 def read_ready(tx: Tx, places: Collection[tuple[str, str, str, str]]) -> set[tuple[str, str, str, str]]:
-    """Return those of the variants that are there; each is pack, location, fingerprint and plan."""
+    """Return those of these variants that are READY, each as pack, location, fingerprint and plan."""
     if not places:
         return set()
     statement = sa.select(*_NAMES).where(
@@ -163,7 +163,7 @@ def read_ready(tx: Tx, places: Collection[tuple[str, str, str, str]]) -> set[tup
 def find_rendered_before(
     tx: Tx, places: Collection[tuple[str, str, str]], before: datetime
 ) -> set[tuple[str, str, str]]:
-    """Return the places with an unplanned variant that was rendered before a moment.
+    """Return the places with an unplanned variant that was rendered before a time.
 
     Args:
         places: pack, location and fingerprint.
@@ -204,20 +204,22 @@ def _columns(key: Key) -> dict[str, str]:
     }
 
 
-def _here(key: Key) -> sa.ColumnElement[bool]:
+def _has_key(key: Key) -> sa.ColumnElement[bool]:
     return sa.and_(*(variants.c[name] == value for name, value in _columns(key).items()))
 
 
 def announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
-    """Write rows for variants about to be made; rows that are there stay, but count as planned.
+    """Write rows for variants that will be rendered. Existing rows stay, but count as planned.
 
-    An unplanned variant is PENDING until it is recorded, even if it was there before: the
-    collector leaves alone what is being made.
+    An unplanned variant is PENDING until its result is recorded, even if it was READY before. So the collector does
+    not
+    delete it meanwhile.
 
-    Returns those that are being collected: end their collection first.
+    Returns:
+        variants that are being collected. The caller must end their collection first.
 
     Raises:
-        Gone: a pack of them was erased.
+        Gone: one of their packs was erased.
     """
     tombstones.refuse_erased(tx, {key.pack for key in keys})
     collecting: list[Key] = []
@@ -253,7 +255,7 @@ def _announce(tx: Tx, keys: Sequence[Key], *, planned: bool) -> list[Key]:
 _PRIMARY = ("tenant_id", "pack_id", "location", "fingerprint", "plan")
 _BOUND = tuple(f"k_{name}" for name in _PRIMARY)
 _BY_KEY = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY))
-# Every variant of what one location of one pack shows.
+# All variants of what one pack location shows.
 _BY_PICTURE = sa.update(variants).where(*(variants.c[name] == sa.bindparam(f"k_{name}") for name in _PRIMARY[:4]))
 
 
@@ -262,7 +264,7 @@ def _bound(key: Key) -> dict[str, str]:
 
 
 def mark_lost(tx: Tx, entries: Iterable[Entry]) -> None:
-    """Note that what was ready is not in the store any more."""
+    """Record that the objects of READY variants are missing from the store."""
     rows = [_bound_text(entry.key) for entry in entries]
     if rows:
         ready = variants.c.state == VariantState.READY.value
@@ -274,13 +276,13 @@ def _bound_text(key: str) -> dict[str, str]:
 
 
 def record(tx: Tx, outcomes: Iterable[StoredVariant | FailedVariant], *, final: bool = False) -> None:
-    """Write down how making each variant ended.
+    """Record the result of rendering each variant.
 
-    A refusal counts as an attempt; at the third the variant is FAILED. It never
-    touches a variant that is READY, and nothing touches one that is being collected.
+    A refusal counts as an attempt; after the third the variant is FAILED. READY variants and variants that are being
+    collected stay as they are.
 
     Args:
-        final: every refusal fails its variant at once.
+        final: a refusal fails its variant at once.
     """
     kept = list(outcomes)
     made = [outcome for outcome in kept if isinstance(outcome, StoredVariant)]
@@ -297,7 +299,7 @@ def record(tx: Tx, outcomes: Iterable[StoredVariant | FailedVariant], *, final: 
         attempts = sa.literal(MAX_ATTEMPTS) if final else variants.c.attempts + 1
         tx.connection.execute(
             sa.update(variants)
-            .where(_here(outcome.key), variants.c.state.not_in(_UNTOUCHED))
+            .where(_has_key(outcome.key), variants.c.state.not_in(_UNTOUCHED))
             .values(
                 attempts=attempts,
                 error_code=outcome.error.code.value,
@@ -308,7 +310,7 @@ def record(tx: Tx, outcomes: Iterable[StoredVariant | FailedVariant], *, final: 
 
 
 def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
-    """Give every failed variant of those packs its attempts back, and their originals another try."""
+    """Reset the attempts of the packs' failed variants, and let their originals be decoded again."""
     tx.connection.execute(
         sa.update(variants)
         .where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids), in_state(VariantState.FAILED))
@@ -325,18 +327,18 @@ def retry_failures(tx: Tx, pack_ids: Collection[str]) -> None:
 
 
 def supersede(tx: Tx, now: Mapping[str, Current]) -> None:
-    """Mark what the URLs of packs no longer give, and unmark what they give again; `Current.has` in SQL.
+    """Mark variants that the packs' URLs no longer yield, and unmark those that they yield again; `Current.has` in SQL.
 
-    What was rendered ahead of time is marked row by row. What clients asked for
-    besides is current while its picture is shown, so it is marked a picture at a
-    time: an edit reads as many rows however much clients asked for.
+    Planned variants are marked row by row. Unplanned variants are current as long as their image is, so one
+    statement marks
+    all of an image. So an edit needs the same number of statements for any number of unplanned variants.
 
     Args:
         now: what is current, by pack.
     """
     if not now:
         return
-    # In one order, as whoever else marks packs goes through them: so two never wait for each other.
+    # Sorted, as in every transaction that marks packs, so that they do not deadlock.
     _mark_planned(tx, sorted(_outdated_planned(tx, now)), superseded=True)
     _mark_unplanned(tx, sorted(_outdated_unplanned(tx, now)), superseded=True)
     _mark_planned(tx, sorted(_planned_again(tx, now)), superseded=False)

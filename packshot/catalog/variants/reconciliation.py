@@ -1,4 +1,4 @@
-"""What the ledger says is stored, a portion at a time, and how it is corrected where that is not so."""
+"""Compare the ledger with the stores in portions, and correct it."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ PORTION = 500
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """One variant as its row has it.
+    """A variant as its row describes it.
 
     Attributes:
-        ready: it is said to be stored; else it is on its way there or out of it.
+        ready: the row says that it is stored; else it is being rendered or deleted.
     """
 
     pack_id: str
@@ -32,18 +32,18 @@ class LedgerRow:
 
     @property
     def columns(self) -> tuple[str, str, str, str]:
-        """What tells the row from the tenant's others."""
+        """The key of the row within the tenant."""
         return self.pack_id, self.location, self.fingerprint, self.plan
 
 
 def count_variants(tx: Tx) -> int:
-    """Return how many rows the tenant's ledger has."""
+    """Return the number of rows of the tenant's ledger."""
     statement = sa.select(sa.func.count()).select_from(variants).where(variants.c.tenant_id == tx.tenant)
     return tx.connection.scalar(statement) or 0
 
 
 def iterate_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
-    """Yield the id of every pack in the ledger, in order; each portion is read by itself."""
+    """Yield the id of every pack in the ledger, in order. Each portion is read in its own transaction."""
     last = ""
     while True:
         with catalog.read(tenant) as tx:
@@ -57,7 +57,7 @@ def iterate_packs(catalog: Catalog, tenant: str) -> Iterator[str]:
 
 
 def read_ledger_rows(tx: Tx, pack_ids: Collection[str]) -> dict[str, LedgerRow]:
-    """Return the rows of those packs by key."""
+    """Return the rows of these packs, by key."""
     found = tx.connection.execute(
         sa.select(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id.in_(pack_ids))
     )
@@ -78,10 +78,10 @@ def read_ledger_rows(tx: Tx, pack_ids: Collection[str]) -> dict[str, LedgerRow]:
 
 
 def mark_missing(tx: Tx, found: Sequence[LedgerRow], *, again: bool) -> list[LedgerRow]:
-    """Correct rows that say READY of what is not there as they say; return those that nobody changed meanwhile.
+    """Correct READY rows whose objects are missing or differ. Returns those that did not change meanwhile.
 
     Args:
-        again: they are to be made again; else their rows go.
+        again: render them again; else delete their rows.
     """
     return [one for one in found if _disown(tx, one, again=again)]
 
@@ -101,7 +101,7 @@ def _disown(tx: Tx, one: LedgerRow, *, again: bool) -> bool:
 
 
 def adopt_orphan(tx: Tx, key: Key) -> bool:
-    """Write a row for a blob that has none, as of one that is being collected; False: there is one by now."""
+    """Write a COLLECTING row for an object that has none. Returns False if it has one by now."""
     statement = tx.insert(variants).values(
         tenant_id=key.tenant,
         pack_id=key.pack,
@@ -119,7 +119,7 @@ def adopt_orphan(tx: Tx, key: Key) -> bool:
 
 
 def iterate_originals(catalog: Catalog, tenant: str) -> Iterator[tuple[str, int]]:
-    """Yield (sha256, bytes) of every original that a pack location shows, in order."""
+    """Yield (SHA-256, bytes) of every original that a pack location uses, in order."""
     shown = (
         sa.select(pack_locations.c.pack_id)
         .where(pack_locations.c.tenant_id == originals.c.tenant_id)
@@ -139,7 +139,7 @@ def iterate_originals(catalog: Catalog, tenant: str) -> Iterator[tuple[str, int]
 
 
 def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
-    """Return (pack, location) of those that show an original."""
+    """Return (pack, location) of each pack location that uses an original."""
     statement = (
         sa.select(pack_locations.c.pack_id, pack_locations.c.location)
         .where(pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
@@ -150,7 +150,7 @@ def list_places(tx: Tx, sha256: str, *, limit: int) -> list[tuple[str, str]]:
 
 
 def find_undated_originals(tx: Tx, digests: Collection[str]) -> set[str]:
-    """Return which of those originals only an earlier release has looked at; see `Original.decode_revision`."""
+    """Return those of these originals that only an earlier release has probed; see `Original.decode_revision`."""
     conditions = (
         originals.c.tenant_id == tx.tenant,
         originals.c.sha256.in_(digests),
@@ -160,19 +160,19 @@ def find_undated_originals(tx: Tx, digests: Collection[str]) -> set[str]:
 
 
 def list_packs_showing(tx: Tx, sha256: str) -> list[str]:
-    """Return every pack with a location that shows an original, in order."""
+    """Return every pack with a location that uses an original, in order."""
     statement = sa.select(pack_locations.c.pack_id).distinct().order_by(pack_locations.c.pack_id)
     conditions = (pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256 == sha256)
     return list(tx.connection.scalars(statement.where(*conditions)))
 
 
 def count_originals(tx: Tx, *, most: int) -> int:
-    """Return how many originals all tenants have, up to `most`."""
+    """Return the number of originals of all tenants, up to `most`."""
     some = sa.select(originals.c.sha256).distinct().limit(most).subquery()
     return tx.connection.scalar(sa.select(sa.func.count()).select_from(some)) or 0
 
 
 def find_known_originals(tx: Tx, digests: Collection[str]) -> set[str]:
-    """Return which of those originals have a row."""
+    """Return those of these originals that have a row."""
     conditions = (originals.c.tenant_id == tx.tenant, originals.c.sha256.in_(digests))
     return set(tx.connection.scalars(sa.select(originals.c.sha256).where(*conditions)))

@@ -1,4 +1,4 @@
-"""Which packs show what was rendered long ago, the oldest first."""
+"""Find packs by the age of their variants."""
 
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -13,15 +13,14 @@ from packshot.catalog.variants.ledger import VariantState
 def iterate_oldest(
     tx: Tx, before: datetime, *, pack_ids: Collection[str] | None, location: str | None, portion: int
 ) -> Iterator[list[str]]:
-    """Yield packs with a variant that was rendered before a moment, each once, the oldest rendering first.
+    """Yield packs with a variant that was rendered before a time, each once, the oldest variant first.
 
-    What the ledger has not yet marked as superseded counts too: whoever takes
-    them looks at what is current.
+    Variants that are superseded but not marked yet count, too. The caller checks what is current.
 
     Args:
         pack_ids: only these; None: all of the tenant.
         location: only variants of this location; None: of all.
-        portion: rows looked at for each list.
+        portion: the number of rows that are read at a time.
     """
     old = sa.select(variants.c.rendered_at, variants.c.pack_id).where(
         variants.c.tenant_id == tx.tenant,

@@ -1,7 +1,7 @@
-"""What rendering costs here: seconds and bytes a megapixel, measured as it goes, old figures fading.
+"""Measured render costs: seconds and bytes per megapixel. Older measurements lose weight.
 
-Of each format apart, and by how large a variant is, since small ones cost more
-a megapixel than large ones. Figures of the whole installation, not of a tenant.
+They are kept by format and size class, because small variants cost more per megapixel. They cover the whole
+installation, not one tenant.
 """
 
 import threading
@@ -15,13 +15,13 @@ from packshot.catalog.tables.work import render_costs
 from packshot.model import Format, Original
 
 DECODING = "decoding"
-# Variants of up to 16,384 pixels, of up to four times as many, and so on.
+# Size class 0 has up to 16,384 pixels, each next class up to four times as many.
 _SMALLEST, _CLASSES = 16_384, 6
-# So many megapixels of one kind make earlier ones count half.
+# After this many new megapixels of a kind, the earlier ones count half.
 HALF_LIFE_MEGAPIXELS = 200.0
 
-# Seconds of CPU time and bytes a megapixel of output, where nothing is measured yet: photographs on
-# one core of a server of 2024, `bench/render`; for decoding, a megapixel of the original.
+# CPU seconds and bytes per megapixel of output before anything is measured: photographs on one core of a server of
+# 2024, by `bench/render`. For decoding: per megapixel of the original.
 _FIRST: dict[str, tuple[float, float]] = {
     Format.JPEG.value: (0.05, 220_000),
     Format.WEBP.value: (0.09, 160_000),
@@ -36,7 +36,7 @@ Kind = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What was rendered of one kind, together."""
+    """The sum of what was rendered of one kind."""
 
     megapixels: float = 0.0
     seconds: float = 0.0
@@ -47,22 +47,22 @@ class Measurement:
 
 
 class Tally:
-    """Adds up what a process renders until it is written down. For any number of threads."""
+    """Adds up the render costs of a process until they are written. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._measured: dict[Kind, Measurement] = {}
 
     def add(self, format: Format, pixels: int, seconds: float, size: int) -> None:
-        """Count one variant of so many pixels, all frames together, and bytes."""
+        """Add a variant with its pixels of all frames, and its bytes."""
         self._add(kind_of(format, pixels), Measurement(pixels / 1e6, seconds, size))
 
     def add_decoding(self, pixels: int, seconds: float) -> None:
-        """Count one original that was decoded."""
+        """Add a decoded original."""
         self._add((DECODING, 0), Measurement(pixels / 1e6, seconds))
 
     def take(self) -> dict[Kind, Measurement]:
-        """Return what was counted since the last time, and begin anew."""
+        """Return what was added since the last call."""
         with self._lock:
             taken, self._measured = self._measured, {}
         return taken
@@ -74,19 +74,19 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class RenderCosts:
-    """What rendering costs, as far as it is known."""
+    """The known render costs."""
 
     measured: Mapping[Kind, Measurement]
 
     def variant(self, format: Format, pixels: int) -> tuple[float, float]:
-        """Return the CPU seconds and the bytes of one variant of so many pixels, all frames together."""
+        """Return the CPU seconds and the bytes of a variant with this many pixels in all frames together."""
         seconds, size = self._of(kind_of(format, pixels))
         return seconds * pixels / 1e6, size * pixels / 1e6
 
     def rendering(self, original: Original, format: Format, pixels: int, *, moves: bool) -> float:
-        """Return the CPU seconds of decoding an original and drawing one variant of so many pixels.
+        """Return the CPU seconds of decoding an original and drawing a variant with this many pixels.
 
-        What was measured of this very original counts before what its pixels take on average.
+        A measurement of this original takes precedence over the average by pixels.
 
         Args:
             moves: all frames are drawn.
@@ -98,12 +98,12 @@ class RenderCosts:
         return decoding + self.variant(format, pixels)[0]
 
     def decoding(self, pixels: int) -> float:
-        """Return the CPU seconds of decoding an original of so many pixels."""
+        """Return the CPU seconds of decoding an original with this many pixels."""
         return self._of((DECODING, 0))[0] * pixels / 1e6
 
     def _of(self, kind: Kind) -> tuple[float, float]:
         name, size = kind
-        # Where none of that size was rendered yet, the next in size will do.
+        # Without a measurement of this size class, use the nearest one.
         alike = [known for known in self.measured if known[0] == name and self.measured[known].megapixels > 0]
         if not alike:
             return _FIRST[name]
@@ -112,7 +112,7 @@ class RenderCosts:
 
 
 def kind_of(format: Format, pixels: int) -> Kind:
-    """Return the format and how large: 0 the smallest, each next one four times that."""
+    """Return the format and the size class: 0 the smallest, each next one four times as large."""
     size = 0
     while size < _CLASSES - 1 and pixels > _SMALLEST << (2 * size):
         size += 1
@@ -120,14 +120,14 @@ def kind_of(format: Format, pixels: int) -> Kind:
 
 
 def read_costs(tx: Tx) -> RenderCosts:
-    """Return what has been measured so far."""
+    """Return all measurements."""
     found = tx.connection.execute(sa.select(render_costs))
     return RenderCosts({(row.kind, row.size): Measurement(row.megapixels, row.seconds, row.bytes) for row in found})
 
 
 def write_costs(tx: Tx, measured: Mapping[Kind, Measurement]) -> None:
-    """Add measurements to the rates; what was there before counts less the more is added."""
-    # In one order everywhere, so that two processes do not wait for each other.
+    """Add measurements. The more is added, the less earlier ones count."""
+    # Sorted, so that two processes do not deadlock.
     for (name, size), more in sorted(measured.items()):
         keep = 0.5 ** (more.megapixels / HALF_LIFE_MEGAPIXELS)
         added = {"megapixels": more.megapixels, "seconds": more.seconds, "bytes": more.bytes}

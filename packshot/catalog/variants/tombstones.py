@@ -1,4 +1,4 @@
-"""Tombstones: which packs were erased, so that nothing of them comes back."""
+"""Tombstones: the marks of erased packs, so that no part of them returns."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from packshot.errors import Gone
 
 @dataclass(frozen=True, slots=True)
 class Tombstone:
-    """One pack that was erased, why, by whom and when."""
+    """An erased pack: why, by whom and when."""
 
     tenant: str
     pack_id: str
@@ -23,7 +23,7 @@ class Tombstone:
 
 
 def set_tombstone(tx: Tx, tombstone: Tombstone) -> None:
-    """Note that a pack is erased; one that is noted already stays as it is."""
+    """Record that a pack is erased. An existing tombstone stays unchanged."""
     statement = tx.insert(tombstones).values(
         tenant_id=tx.tenant,
         pack_id=tombstone.pack_id,
@@ -35,19 +35,19 @@ def set_tombstone(tx: Tx, tombstone: Tombstone) -> None:
 
 
 def find_erased(tx: Tx, pack_ids: Collection[str]) -> set[str]:
-    """Return which of those packs were erased."""
+    """Return those of these packs that were erased."""
     conditions = (tombstones.c.tenant_id == tx.tenant, tombstones.c.pack_id.in_(pack_ids))
     return set(tx.connection.scalars(sa.select(tombstones.c.pack_id).where(*conditions)))
 
 
 def refuse_erased(tx: Tx, pack_ids: Collection[str], *, field: tuple[str, ...] = ("pack_id",)) -> None:
-    """Refuse ids that belonged to erased packs; whoever brings packs with ids of their own asks this first.
+    """Refuse the ids of erased packs. Call it before packs with given ids are created.
 
     Args:
-        field: where the ids were given.
+        field: the input that holds the ids.
 
     Raises:
-        Gone: one of them was erased.
+        Gone: one of the packs was erased.
     """
     for pack_id in sorted(find_erased(tx, pack_ids)):
         raise Gone("This pack was erased.", field=field, expected="a pack that was never erased", got=pack_id)

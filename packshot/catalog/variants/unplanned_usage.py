@@ -1,8 +1,8 @@
-"""How much the variants take that clients asked for besides the planned ones, and how much they may take.
+"""The bytes that unplanned variants use, and their limits.
 
-Each tenant has a budget in bytes. A render on demand adds what it stored in the
-transaction that records it; the collector takes off what it deletes, and counts
-everything again now and then, which heals what a crash or another change left wrong.
+Each tenant has a budget in bytes. A render on demand adds its bytes in the transaction that records it. The
+collector
+subtracts what it deletes. It also recounts everything from time to time, which corrects errors after a crash.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,11 +17,11 @@ from packshot.catalog.tables.artwork import full_pack_locations, tenants, unplan
 from packshot.catalog.variants.ledger import VariantState, in_state
 from packshot.variants.key import Key
 
-# What a variant takes besides its bytes: a row, a file's slack. It bounds the rows of failed variants, too.
+# An allowance for the row and for unused space in the file system. It also bounds the rows of failed variants.
 ROW_BYTES = 4096
-# Unplanned variants of one location of one pack, superseded and failed ones among them.
+# Per pack location, superseded and failed variants included.
 MAX_VARIANTS_PER_PLACE = 1000
-# Of its budget a tenant may use this much before nothing more is stored; the collector is at work from 100 percent on.
+# The share of its budget up to which a tenant may store more. The collector begins to delete at 100 percent.
 HARD_PERCENT = 110
 
 
@@ -30,8 +30,8 @@ class Room:
     """Whether another unplanned variant may be stored.
 
     Attributes:
-        within_budget: the tenant's budget leaves room.
-        is_full: the pack location already has the most unplanned variants it may have.
+        within_budget: the tenant's budget allows it.
+        is_full: the pack location has the most unplanned variants that it may have.
     """
 
     within_budget: bool
@@ -43,19 +43,19 @@ class Room:
 
 
 def read_usage(tx: Tx) -> int:
-    """Return how many bytes the tenant's unplanned variants take, with what each row takes."""
+    """Return the bytes that the tenant's unplanned variants use, with the allowance for each row."""
     statement = sa.select(unplanned_usage.c.bytes).where(unplanned_usage.c.tenant_id == tx.tenant)
     return tx.connection.scalar(statement) or 0
 
 
 def read_budget(tx: Tx, default: int) -> int:
-    """Return how many bytes the tenant's unplanned variants may take."""
+    """Return the tenant's budget in bytes."""
     own = tx.connection.scalar(sa.select(tenants.c.unplanned_bytes).where(tenants.c.id == tx.tenant))
     return default if own is None else own
 
 
 def read_room(tx: Tx, key: Key, default: int) -> Room:
-    """Return whether an unplanned variant may be stored; reads a bounded number of rows.
+    """Return whether an unplanned variant may be stored. Reads a bounded number of rows.
 
     Args:
         default: the budget of tenants that set none.
@@ -77,7 +77,7 @@ def read_room(tx: Tx, key: Key, default: int) -> Room:
 
 
 def add_usage(tx: Tx, amount: int) -> None:
-    """Add bytes to what the tenant uses; the last step of a transaction, as its row is locked until the end."""
+    """Add bytes to the tenant's usage. Do it last in a transaction, because the row stays locked until the end."""
     statement = tx.insert(unplanned_usage).values(tenant_id=tx.tenant, bytes=max(0, amount))
     total = unplanned_usage.c.bytes + amount
     tx.connection.execute(
@@ -88,21 +88,21 @@ def add_usage(tx: Tx, amount: int) -> None:
 
 
 def count_usage(tx: Tx) -> int:
-    """Count by how much the recorded usage is wrong, from one state of the database."""
+    """Return the error of the recorded usage, from one state of the database."""
     taken = sa.func.coalesce(sa.func.sum(sa.func.coalesce(variants.c.bytes, 0) + ROW_BYTES), 0)
     statement = sa.select(taken).where(variants.c.tenant_id == tx.tenant, ~variants.c.planned)
     return int(tx.connection.scalar(statement) or 0) - read_usage(tx)
 
 
 def correct_usage(tx: Tx, difference: int) -> None:
-    """Add what `count_usage` found; what was added or taken off meanwhile still counts."""
+    """Add the error that `count_usage` found. Changes that were recorded meanwhile stay counted."""
     add_usage(tx, difference)
     is_of_tenant = unplanned_usage.c.tenant_id == tx.tenant
     tx.connection.execute(sa.update(unplanned_usage).where(is_of_tenant).values(counted_at=tx.now))
 
 
 def find_uncounted(tx: Tx, before: datetime, *, without: Collection[str] = ()) -> str | None:
-    """Return a tenant whose usage was not counted since that moment."""
+    """Return a tenant whose usage was not counted since that time."""
     counted = sa.and_(unplanned_usage.c.tenant_id == tenants.c.id, unplanned_usage.c.counted_at >= before)
     statement = sa.select(tenants.c.id).where(~sa.select(unplanned_usage.c.bytes).where(counted).exists())
     statement = statement.where(tenants.c.id.not_in(without))
@@ -111,7 +111,7 @@ def find_uncounted(tx: Tx, before: datetime, *, without: Collection[str] = ()) -
 
 
 def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> str | None:
-    """Return a tenant whose unplanned variants take more than they may."""
+    """Return a tenant whose usage exceeds its budget."""
     budget = sa.func.coalesce(tenants.c.unplanned_bytes, default)
     statement = (
         sa.select(tenants.c.id)
@@ -125,13 +125,13 @@ def find_over_budget(tx: Tx, default: int, *, without: Collection[str] = ()) -> 
 
 
 def mark_full(tx: Tx, key: Key) -> None:
-    """Note that a location of a pack has as many unplanned variants as it may have."""
+    """Record that a pack location has the most unplanned variants that it may have."""
     statement = tx.insert(full_pack_locations).values(tenant_id=tx.tenant, pack_id=key.pack, location=key.location)
     tx.connection.execute(statement.on_conflict_do_nothing())
 
 
 def find_full(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] | None:
-    """Return tenant, pack and location of a crowded place."""
+    """Return tenant, pack and location of a full pack location."""
     row = tx.connection.execute(
         sa.select(full_pack_locations).where(full_pack_locations.c.tenant_id.not_in(without)).limit(1)
     ).first()
@@ -139,7 +139,7 @@ def find_full(tx: Tx, *, without: Collection[str] = ()) -> tuple[str, str, str] 
 
 
 def unmark_full(tx: Tx, pack_id: str, location: str) -> None:
-    """Note that a place has room again."""
+    """Record that a pack location has room again."""
     conditions = (
         full_pack_locations.c.tenant_id == tx.tenant,
         full_pack_locations.c.pack_id == pack_id,
@@ -149,7 +149,7 @@ def unmark_full(tx: Tx, pack_id: str, location: str) -> None:
 
 
 def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: datetime) -> None:
-    """Note that variants were asked for in that hour; of planned ones nothing is noted.
+    """Record the hour in which variants were requested. Planned variants are ignored.
 
     Args:
         places: pack, location, fingerprint and plan of each.
@@ -161,7 +161,7 @@ def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: d
     ).all()
     conditions = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
     if found:
-        # In one order, so that processes that note the same wait for each other instead of deadlocking.
+        # Sorted, so that processes with the same rows wait for each other instead of deadlocking.
         rows = [
             {f"k_{one.name}": value for one, value in zip(names, row, strict=True)} for row in sorted(map(tuple, found))
         ]

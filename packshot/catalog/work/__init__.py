@@ -1,1 +1,1 @@
-"""Queues as rows: orders, jobs and their items, URL imports, erasures."""
+"""Work as rows of tables: orders, jobs and their items, URL imports, erasures."""

@@ -1,7 +1,6 @@
-"""Erasures: whose bytes are still to be erased for good, and who is at it.
+"""Erasures: packs whose bytes must be deleted for good.
 
-One row an erased pack, until all of it was erased twice. A row is claimed for a
-while, so that a process that dies leaves it to the next one.
+A pack has one row until everything of it was erased twice.
 """
 
 from collections.abc import Collection, Sequence
@@ -18,7 +17,7 @@ from packshot.catalog.tables.work import erasures, tombstones
 from packshot.catalog.work import job_items
 from packshot.catalog.work.jobs import Counts, Failure, Job
 
-# Longer than erasing one pack takes, even from a slow store.
+# Longer than the erasure of one pack takes, even with a slow store.
 LEASE_TIME = timedelta(minutes=10)
 MAX_PAUSE = timedelta(minutes=5)
 
@@ -27,13 +26,13 @@ QUEUE = LeasedQueue(erasures, LEASE_TIME, MAX_PAUSE)
 
 @dataclass(frozen=True, slots=True)
 class ErasureClaim:
-    """One pack to be erased, and the right to do it until the lease runs out.
+    """A pack to erase, and the right to do so until the lease runs out.
 
     Attributes:
-        originals: sha256 of every original that the pack ever showed.
-        passes: how often all of it was erased before.
-        outages: how often in a row a store or the database was away.
-        faults: how many unforeseen exceptions in a row ended it.
+        originals: SHA-256 of every original that the pack ever had.
+        passes: completed passes over everything to erase.
+        outages: consecutive outages of a store or the database.
+        faults: consecutive unforeseen exceptions.
     """
 
     tenant: str
@@ -51,7 +50,7 @@ class ErasureClaim:
 
 
 def is_known(tx: Tx, pack_id: str) -> bool:
-    """Whether there is or was such a pack in this tenant: of one that was deleted something may be left."""
+    """Return whether the tenant has or had such a pack. A deleted pack may have left data."""
     columns = (packs.c.id, tombstones.c.pack_id, variants.c.pack_id, pack_originals.c.pack_id)
     return any(
         tx.connection.execute(
@@ -62,7 +61,7 @@ def is_known(tx: Tx, pack_id: str) -> bool:
 
 
 def find_originals(tx: Tx, pack_id: str) -> list[str]:
-    """Return every original that the pack shows or ever showed, as far as it is still there."""
+    """Return every original that the pack has or had and that is still stored."""
     shown = sa.select(pack_locations.c.original_sha256).where(
         pack_locations.c.tenant_id == tx.tenant,
         pack_locations.c.pack_id == pack_id,
@@ -75,7 +74,7 @@ def find_originals(tx: Tx, pack_id: str) -> list[str]:
 
 
 def order_erasure(tx: Tx, pack_id: str, job: Job, originals: Sequence[str]) -> None:
-    """Order that a pack be erased, from the start where that is under way."""
+    """Order the erasure of a pack. An erasure that is under way starts again."""
     values = {
         "job_id": job.id,
         "originals": list(originals),
@@ -92,12 +91,12 @@ def order_erasure(tx: Tx, pack_id: str, job: Job, originals: Sequence[str]) -> N
 
 
 def list_under_way(tx: Tx) -> set[tuple[str, str]]:
-    """Return tenant and id of every pack of which something may still be stored."""
+    """Return tenant and id of every pack whose erasure is not complete."""
     return {(row.tenant_id, row.pack_id) for row in tx.connection.execute(sa.select(erasures))}
 
 
 def is_due(tx: Tx, max_pause: timedelta) -> bool:
-    """Whether `claim_due` has anything to do.
+    """Return whether `claim_due` would find an erasure.
 
     Args:
         max_pause: how far ahead a pass is planned at most.
@@ -106,8 +105,8 @@ def is_due(tx: Tx, max_pause: timedelta) -> bool:
 
 
 def claim_due(tx: Tx, max_pause: timedelta) -> ErasureClaim | None:
-    """Take the lease of one erasure of any tenant that is due."""
-    # After the clock moved back. Not due at once: the second pass must not come too soon after the first.
+    """Claim one due erasure of any tenant."""
+    # After the clock moved back. Not due at once, because the second pass must not follow the first too soon.
     latest = tx.now + max_pause
     tx.connection.execute(sa.update(erasures).where(erasures.c.due_at > latest).values(due_at=latest))
     rows = QUEUE.lock(tx, *_due(tx, max_pause), order_by=[erasures.c.due_at], limit=1)
@@ -126,7 +125,11 @@ def _due(tx: Tx, max_pause: timedelta) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def end_pass(tx: Tx, held: ErasureClaim, counts: Counts, *, again_after: timedelta | None) -> bool:
-    """Note that all of a pack was erased, once more after that time or for good; False: the lease has passed on."""
+    """Complete a pass. Returns False if another claim took over.
+
+    Args:
+        again_after: time until the next pass; None: this pass was the last one.
+    """
     if again_after is None:
         done = tx.connection.execute(sa.delete(erasures).where(*QUEUE.held(tx, [held]))).rowcount > 0
     else:
@@ -138,33 +141,33 @@ def end_pass(tx: Tx, held: ErasureClaim, counts: Counts, *, again_after: timedel
 
 
 def postpone(tx: Tx, held: ErasureClaim, reason: str) -> None:
-    """Give an erasure back undone after an outage, to be tried again later."""
+    """Release an erasure after an outage, to retry it later."""
     QUEUE.postpone(tx, held, reason)
 
 
 def retry_after_fault(tx: Tx, held: ErasureClaim, reason: str) -> bool:
-    """Give an erasure back after an unforeseen exception, to be tried again later; False: it was tried often enough."""
+    """Release an erasure after an unforeseen exception, to retry it later. Returns False after too many in a row."""
     return QUEUE.retry_after_fault(tx, held, reason)
 
 
 def fail(tx: Tx, held: ErasureClaim, failure: Failure) -> None:
-    """End an erasure undone, and its job with it; what is stored of the pack stays until it is erased again."""
+    """End an erasure and its job as failed. What is stored of the pack stays until it is erased again."""
     if tx.connection.execute(sa.delete(erasures).where(*QUEUE.held(tx, [held]))).rowcount:
         job_items.count_originals(tx, held.job_id, Counts(total=1, failed=1), [failure])
 
 
 def delete_variants(tx: Tx, pack_id: str) -> None:
-    """Drop the ledger's rows of a pack whose blobs are gone."""
+    """Delete the ledger's rows of a pack whose variants are erased."""
     tx.connection.execute(sa.delete(variants).where(variants.c.tenant_id == tx.tenant, variants.c.pack_id == pack_id))
 
 
 def delete_pack_originals(tx: Tx, pack_id: str) -> None:
-    """Forget which originals a pack showed."""
+    """Delete the record of which originals a pack ever had."""
     conditions = (pack_originals.c.tenant_id == tx.tenant, pack_originals.c.pack_id == pack_id)
     tx.connection.execute(sa.delete(pack_originals).where(*conditions))
 
 
 def find_uploads(tx: Tx, originals: Collection[str]) -> list[str]:
-    """Return the uploads that brought those bytes and have not been swept yet."""
+    """Return the uploads of these originals that are not deleted yet."""
     conditions = (uploads.c.tenant_id == tx.tenant, uploads.c.sha256.in_(originals))
     return list(tx.connection.scalars(sa.select(uploads.c.id).where(*conditions)))

@@ -1,4 +1,4 @@
-"""What went wrong in a job, row by row, with the ids by which other systems know its packs."""
+"""The failures of a job as rows, with the ids by which other systems know its packs."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,7 @@ from packshot.catalog.tables.work import job_failures
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One pack location that failed; the ids are None where the pack has none, or is gone."""
+    """A pack location that failed. An id is None if the pack has none or was deleted."""
 
     pack_id: str
     asset_id: int | None
@@ -24,7 +24,7 @@ class ReportRow:
 
 
 def read_report(tx: Tx, job_id: str, *, after: ReportRow | None, limit: int) -> list[ReportRow]:
-    """Return up to `limit` of a job's failures in order of pack and location, from the one after `after` on."""
+    """Return up to `limit` failures of a job after `after`, ordered by pack and location."""
     this = (packs.c.tenant_id == job_failures.c.tenant_id, packs.c.id == job_failures.c.pack_id)
     place = sa.tuple_(job_failures.c.pack_id, job_failures.c.location)
     statement = (

@@ -1,12 +1,12 @@
-"""Stopping, resuming and ending jobs.
+"""Pause, resume, cancel and retry jobs.
 
-Orders are held or withdrawn before the job is written, in the order in which a
-worker locks them, and what is to be fetched between the two, as a fetcher does;
-and the tenant's sequence is drawn first, so that nobody admits the same packs for
-another job in between.
+Locks are taken in one order. The tenant's sequence number comes first, so that no other transaction enqueues the
+same
+packs for another job meanwhile. Then come orders, as a worker locks them, then URL imports, as a fetcher locks them,
+and last the job.
 
-Only rendering can be paused. Fetching can be cancelled too; what purges, erases
-or looks after the stores goes on to its end, since half of it would help nobody.
+Only jobs that render can be paused. Jobs that fetch can be cancelled too. Jobs that purge, erase or check the stores
+run to their end, because a half-done one is of no use.
 """
 
 from collections.abc import Collection
@@ -29,11 +29,11 @@ _RENDERS = frozenset({JobKind.REGENERATE, JobKind.LOCATION_CHANGE})
 
 
 def pause(tx: Tx, job_id: str) -> Job:
-    """Stop the work of a job where it is; what edits want besides goes on.
+    """Pause a job. Work that edits need as well continues.
 
     Raises:
-        NotFound: there is no such job in this tenant.
-        BadState: it does not render, or is not under way.
+        NotFound: the tenant has no such job.
+        BadState: the job does not render, or is not active.
     """
     next_sequence(tx)
     _check_kind(tx, job_id, _RENDERS, "paused", "a job that renders")
@@ -44,11 +44,11 @@ def pause(tx: Tx, job_id: str) -> Job:
 
 
 def resume(tx: Tx, job_id: str) -> Job:
-    """Go on with a paused job.
+    """Resume a paused job.
 
     Raises:
-        NotFound: there is no such job in this tenant.
-        BadState: it does not render, or is not paused.
+        NotFound: the tenant has no such job.
+        BadState: the job does not render, or is not paused.
     """
     next_sequence(tx)
     _check_kind(tx, job_id, _RENDERS, "resumed", "a job that renders")
@@ -61,11 +61,11 @@ def resume(tx: Tx, job_id: str) -> Job:
 
 
 def cancel(tx: Tx, job_id: str) -> Job:
-    """End a job; what it rendered or fetched stays, and a change that it prepares never goes live.
+    """Cancel a job. What it rendered or fetched stays; a change that it prepares is dropped.
 
     Raises:
-        NotFound: there is no such job in this tenant.
-        BadState: it neither renders nor fetches, or has ended.
+        NotFound: the tenant has no such job.
+        BadState: the job neither renders nor fetches, or has ended.
     """
     hold_configuration(tx)
     next_sequence(tx)
@@ -77,9 +77,9 @@ def cancel(tx: Tx, job_id: str) -> Job:
 
 
 def fail(tx: Tx, job_id: str, failure: Failure) -> None:
-    """End an open job that cannot go on by itself.
+    """Fail an open job that cannot continue by itself.
 
-    One that prepared a change waits for a person; of any other, and before all packs were let in, nothing goes on.
+    A job that has enqueued all packs of a pending change waits for a user's decision. Any other job ends.
     """
     hold_configuration(tx)
     next_sequence(tx)
@@ -96,12 +96,12 @@ def fail(tx: Tx, job_id: str, failure: Failure) -> None:
 
 
 def end_open_job(tx: Tx, job_id: str, state: JobState) -> Job:
-    """End an open job in that state, its candidate with it; the caller holds configuration and sequence."""
+    """End an open job in that state and drop its pending change. The caller holds configuration and sequence."""
     pending_change = pending_changes.read_pending_change(tx)
     if pending_change is not None and pending_change.job_id == job_id:
         pending_changes.drop_pending_change(tx)
         schedule_marking(tx)
-    # What only jobs want that stand still stands still with them.
+    # Orders that only paused jobs still need are held with them.
     waits = ~_other_jobs_want(job_id, jobs.c.state != JobState.PAUSED.value)
     _orders_of(tx, job_id, _other_jobs_want(job_id), waits, held=True, lease_token=None, lease_until=None)
     withdrawn = {"rendered_seq": orders.c.wanted_seq, "held": False, "lease_token": None, "lease_until": None}
@@ -117,11 +117,11 @@ def end_open_job(tx: Tx, job_id: str, state: JobState) -> Job:
 
 
 def retry_failures(tx: Tx, job_id: str) -> Job:
-    """Try once more what a job could not render; the job is open again.
+    """Render again what a job could not render. The job is open again.
 
     Raises:
-        NotFound: there is no such job in this tenant.
-        BadState: it has no failures, or was cancelled, superseded or is paused, or fetches originals.
+        NotFound: the tenant has no such job.
+        BadState: the job has no failures, was cancelled or superseded, is paused, or does not render.
     """
     next_sequence(tx)
     retried = (JobState.RUNNING, JobState.AWAITING_ACTIVATION, JobState.PARTIAL, JobState.FAILED)
@@ -132,21 +132,21 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
     failed = tx.connection.scalars(found).all()
     if OF_NO_PACK in failed and job.state in FINAL:
         raise BadState(
-            "This job ended before it came to all packs; start another one.",
+            "This job ended before it came to all packs; start another job.",
             field=("id",),
             expected="a job that came to all of its packs",
             got=job.state.value.upper(),
         )
     if not failed or job.kind not in _RENDERS:
         raise BadState(
-            "This job has nothing to try again.",
+            "This job has nothing to retry.",
             field=("id",),
             expected="a job that renders, with failures",
             got=f"{job.kind.value}, {job.failed} failed",
         )
     for start in range(0, len(failed), items.ROWS_PER_STATEMENT):
         portion = failed[start : start + items.ROWS_PER_STATEMENT]
-        # What was deleted meanwhile is not to be rendered any more, and fails no more either.
+        # Packs that were deleted meanwhile are not rendered, and no longer count as failed.
         existing_ids = sa.select(packs.c.id).where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(portion))
         pack_ids = tx.connection.scalars(existing_ids.order_by(packs.c.id)).all()
         items.enqueue_failed_packs(tx, job, pack_ids)
@@ -159,11 +159,11 @@ def retry_failures(tx: Tx, job_id: str) -> Job:
 
 
 def accept_failures(tx: Tx, job_id: str, *, failures: bool) -> Job:
-    """Let a prepared change go live although some of its variants could not be rendered.
+    """Let a pending change be activated although some of its variants could not be rendered.
 
     Raises:
-        NotFound: there is no such job in this tenant.
-        BadState: it does not wait for that, or its failures are not accepted.
+        NotFound: the tenant has no such job.
+        BadState: the job does not await activation, or the caller does not accept its failures.
     """
     job = _check(tx, job_id, JobState.AWAITING_ACTIVATION)
     if not failures:
@@ -198,7 +198,7 @@ def _check(tx: Tx, job_id: str, *states: JobState) -> Job:
 
 
 def _orders_of(tx: Tx, job_id: str, *which: sa.ColumnElement[bool], **values: object) -> None:
-    """Set columns of the orders that only jobs want and that this one waits for."""
+    """Set columns of the orders that only jobs need and that this job waits for."""
     waited_for = sa.select(job_items.c.pack_id).where(
         job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id, job_items.c.finished_at.is_(None)
     )

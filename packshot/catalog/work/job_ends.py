@@ -1,4 +1,4 @@
-"""Put jobs into their final state, once they wait for nothing more."""
+"""Put jobs that wait for nothing more into their final state."""
 
 from collections.abc import Collection
 from functools import cache
@@ -14,9 +14,9 @@ from packshot.catalog.work.jobs import JobKind, JobState
 
 
 def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
-    """Put those jobs that wait for nothing more into their final state.
+    """Put those of these jobs that wait for nothing more into their final state.
 
-    A job that prepares a change waits for the switch.
+    A job that prepares a change waits for its activation.
     """
     if job_ids:
         end_jobs(tx, jobs.c.id.in_(job_ids), *_waits_for_nothing())
@@ -24,7 +24,7 @@ def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
 
 @cache
 def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
-    # Built once: every edit and every batch of packs asks this.
+    # Built once, because every edit and every batch of packs runs this query.
     of_job = (job_items.c.tenant_id == jobs.c.tenant_id, job_items.c.job_id == jobs.c.id)
     items = sa.select(job_items.c.job_id).where(*of_job).exists()
     open_fetches = (
@@ -42,7 +42,7 @@ def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
         .where(purges.c.tenant_id == jobs.c.tenant_id, purges.c.job_id == jobs.c.id, purges.c.finished_at.is_(None))
         .exists()
     )
-    # Asked of those jobs alone that have any.
+    # Checked only for jobs that have such rows.
     purged = sa.or_(jobs.c.kind != JobKind.PURGE.value, ~open_purges)
     prepares = (
         sa.select(pending_changes.c.job_id)
@@ -53,7 +53,7 @@ def _waits_for_nothing() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def end_jobs(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = None) -> None:
-    """Put open jobs into a final state, by their counts unless it is given, and tell of it."""
+    """Put open jobs into a final state, and write the webhook deliveries. Without a state, the jobs' counts decide."""
     by_counts = sa.case(
         (jobs.c.failed == 0, JobState.SUCCEEDED.value),
         (jobs.c.done + jobs.c.skipped > 0, JobState.PARTIAL.value),

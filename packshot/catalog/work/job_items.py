@@ -1,8 +1,10 @@
-"""A job's items: one a pack, each with the number of the order that it waits for.
+"""A job's items, one for each pack, each with the sequence number of its order.
 
-Whatever finishes that pack at or beyond that number finishes the item, so an
-edit's render also moves the bulk job that wanted the same pack. A finished item
-carries its counts; they are added to the job in batches, not one row lock a pack.
+When a pack is finished at that number or a later one, its items are finished. So the render of an edit also advances
+a
+bulk job that needs the same pack. A finished item holds its counts. They are added to the job in batches, so that
+the
+job's row is not locked for each pack.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,14 +28,14 @@ from packshot.catalog.work.job_portions import delete_strays
 from packshot.catalog.work.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job, this_job
 from packshot.catalog.work.orders import place_orders
 
-# Over so long the rate of a job is taken.
+# The rate of a job is measured over this time.
 RATE_WINDOW = timedelta(seconds=10)
 ROWS_PER_STATEMENT = 500
 
 
 @dataclass(frozen=True, slots=True)
 class VariantCounts:
-    """How one pack's variants ended, by location, and what could not be rendered."""
+    """The results of one pack's variants, by location, with the failures."""
 
     counts: Mapping[str, Counts]
     failures: Sequence[Failure]
@@ -41,12 +43,12 @@ class VariantCounts:
 
 @dataclass(frozen=True, slots=True)
 class FinishedPack:
-    """A pack that is as it was wanted.
+    """A pack that is up to date.
 
     Attributes:
-        seq: the order that was reached.
-        live: how what its URLs give now ended.
-        prepared: how what they are to give ended, by the job that prepares it.
+        seq: the sequence number of its order.
+        live: results of the variants of the live configuration.
+        prepared: results of the variants of the pending change, by the id of the job that prepares it.
     """
 
     seq: int
@@ -64,26 +66,26 @@ def enqueue_packs(
     stored: int = 0,
     job_only: bool = False,
 ) -> bool:
-    """Order packs on behalf of a job; return whether it was done.
+    """Enqueue packs for a job. Returns whether it was done.
 
-    Orders are locked before the job is, as a worker that finishes a pack does it.
-    Nothing is ordered if the job was stopped, or got this portion, meanwhile, and of no pack that was deleted.
+    It locks orders before the job, as a worker does that finishes a pack.
+    It enqueues nothing if the job was stopped or got this portion meanwhile, and skips packs that were deleted.
 
     Args:
-        totals: how many variants the job wants of each pack, in the order in which they are to be rendered.
+        totals: the number of variants that the job needs of each pack, in rendering order.
         cursor: where the next portion begins; None: this is the last one.
-        portion: the packs that were gone through for it.
-        stored: number of variants of packs that need no order, because all of their variants are stored.
-        job_only: only jobs want it, so that the orders end with them.
+        portion: the packs that were visited for it.
+        stored: the number of variants of packs that need no order, because all of their variants are stored.
+        job_only: only jobs need the orders, so they end with the jobs.
     """
     seq = next_sequence(tx)
-    # Whoever stops a job draws a number first: now it is known whether somebody has.
+    # Every transaction that stops a job draws a sequence number first, so the job's state is final from here on.
     now = get_job(tx, job.id)
     if now.state not in ACTIVE or now.cursor != job.cursor:
         return False
-    # Whoever deletes a pack draws one too: what is there now stays until the end.
-    there_still = set(_still_there(tx, list(totals)))
-    totals = {pack_id: total for pack_id, total in totals.items() if pack_id in there_still}
+    # Deletions draw one too, so packs that exist now exist until the end of this transaction.
+    existing_ids = set(_list_existing(tx, list(totals)))
+    totals = {pack_id: total for pack_id, total in totals.items() if pack_id in existing_ids}
     _order(tx, job, totals, seq, job_only=job_only)
     values = {
         "total": jobs.c.total + sum(totals.values()) + stored,
@@ -102,31 +104,31 @@ def enqueue_packs(
 
 
 def enqueue_failed_packs(tx: Tx, job: Job, pack_ids: Sequence[str]) -> None:
-    """Order packs of which something failed once more; the rest of them is not counted again."""
+    """Enqueue packs with failures once more. Their other variants are not counted again."""
     _order(tx, job, dict.fromkeys(pack_ids, 0), next_sequence(tx), job_only=True, is_retry=True)
 
 
 def _order(tx: Tx, job: Job, totals: Mapping[str, int], seq: int, *, job_only: bool, is_retry: bool = False) -> None:
     if totals:
-        # All at once: orders of several portions would not be locked in one order.
+        # In one statement, because the orders of several portions would not be locked in one order.
         place_orders(tx, list(totals), seq, job.priority, check_store=job.check_store, job_only=job_only)
         common = {"tenant_id": tx.tenant, "job_id": job.id, "seq": seq, "is_retry": is_retry}
         items = [{**common, "pack_id": pack_id, "total": total} for pack_id, total in totals.items()]
         tx.connection.execute(sa.insert(job_items), items)
 
 
-def _still_there(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
+def _list_existing(tx: Tx, pack_ids: Sequence[str]) -> Iterator[str]:
     for start in range(0, len(pack_ids), ROWS_PER_STATEMENT):
         conditions = (packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids[start : start + ROWS_PER_STATEMENT]))
         yield from tx.connection.scalars(sa.select(packs.c.id).where(*conditions))
 
 
 def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
-    """Note that work on packs began, in every job that waits for them."""
+    """Mark every job that waits for one of these packs as running."""
     waiting = sa.select(job_items.c.job_id).where(
         job_items.c.tenant_id == tx.tenant, job_items.c.pack_id.in_(pack_ids), job_items.c.finished_at.is_(None)
     )
-    # A job that another worker is just about to start needs no second start.
+    # Skip a job that another worker is starting.
     queued = tx.connection.scalars(
         sa.select(jobs.c.id)
         .where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(waiting), jobs.c.state == JobState.QUEUED.value)
@@ -142,7 +144,7 @@ def mark_started(tx: Tx, pack_ids: Sequence[str]) -> None:
 
 
 def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
-    """Finish the items of packs, by id, in every job whose order they have reached."""
+    """Finish the items of these packs in every job whose order is reached."""
     waiting = tx.connection.execute(
         sa.select(
             job_items.c.job_id,
@@ -183,7 +185,7 @@ def finish_items(tx: Tx, packs: Mapping[str, FinishedPack]) -> None:
 
 
 def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
-    """Finish the items of a pack that cannot be brought up to date, in every job whose order `seq` has reached."""
+    """Fail the items of a pack that cannot be brought up to date, in every job whose order is at most `seq`."""
     conditions = (job_items.c.tenant_id == tx.tenant, job_items.c.pack_id == pack_id, job_items.c.seq <= seq)
     waiting = (*conditions, job_items.c.finished_at.is_(None))
     failed = sa.case((job_items.c.total > 0, job_items.c.total), else_=1)
@@ -200,7 +202,7 @@ def fail_pack(tx: Tx, pack_id: str, seq: int, failure: Failure) -> None:
 
 
 def count_finished(tx: Tx) -> None:
-    """Add what finished items of all tenants carry to their jobs, and close those that wait for nothing more."""
+    """Add the counts of finished items of all tenants to their jobs, and end jobs that wait for nothing more."""
     finished = sa.delete(job_items).where(job_items.c.finished_at.is_not(None)).returning(job_items)
     _fold(tx, tx.connection.execute(finished).all())
 
@@ -232,7 +234,7 @@ def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
     ended, elapsed = row.rate_done + count.done + count.skipped + count.failed, heartbeat_at - since
     rate = {"rate_at": since, "rate_done": ended}
     if elapsed < timedelta():
-        # The clock has moved back: the stretch begins again.
+        # The clock has moved back, so the measurement begins again.
         rate = {"rate_at": heartbeat_at, "rate_done": 0}
     elif elapsed >= RATE_WINDOW:
         rate = {"rate": ended / elapsed.total_seconds(), "rate_at": heartbeat_at, "rate_done": 0}
@@ -241,7 +243,7 @@ def _add(tx: Tx, job_id: str, count: Counts, heartbeat_at: datetime) -> None:
 
 
 def count_originals(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Failure] = ()) -> None:
-    """Add what became of originals to an import's counts, and end it with its last one."""
+    """Add results to the counts of an import, erasure or purge job. The last result ends the job."""
     added = {name: jobs.c[name] + getattr(counts, name) for name in ("total", "done", "skipped", "failed")}
     tx.connection.execute(this_job(tx, job_id).values(**added, heartbeat_at=tx.now))
     write_failures(tx, job_id, failures)
@@ -249,15 +251,15 @@ def count_originals(tx: Tx, job_id: str, counts: Counts, failures: Sequence[Fail
 
 
 def mark_running(tx: Tx, job_id: str) -> None:
-    """Note that work on an import began."""
+    """Mark a job as running."""
     queued = this_job(tx, job_id).where(jobs.c.state == JobState.QUEUED.value)
     tx.connection.execute(queued.values(state=JobState.RUNNING.value, started_at=tx.now))
 
 
 def remove_pack(tx: Tx, pack_id: str) -> None:
-    """Let no job wait for a pack any more that is about to be deleted; its order goes with it."""
+    """Remove a pack that will be deleted from every job, and its order."""
     conditions = (orders.c.tenant_id == tx.tenant, orders.c.pack_id == pack_id)
-    # Orders are locked before jobs are, as a worker that finishes a pack does it.
+    # Lock orders before jobs, as a worker does that finishes a pack.
     tx.connection.execute(sa.delete(orders).where(*conditions))
     dropped = tx.connection.execute(
         sa.delete(job_items)
@@ -272,7 +274,7 @@ def remove_pack(tx: Tx, pack_id: str) -> None:
 
 
 def write_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
-    """Write down what could not be rendered; a pack location's last failure counts."""
+    """Record failures. A pack location keeps its last one."""
     for failure in failures:
         why = {"code": failure.code.value, "message": failure.message, "attempts": failure.attempts}
         place = {
@@ -286,13 +288,13 @@ def write_failures(tx: Tx, job_id: str, failures: Sequence[Failure]) -> None:
 
 
 def write_job_failure(tx: Tx, job_id: str, failure: Failure) -> None:
-    """Write down a failure of the job itself, of no pack; it counts as one."""
+    """Record a failure of the job itself, which belongs to no pack. It counts as one."""
     write_failures(tx, job_id, [failure])
     counted = {"total": jobs.c.total + 1, "failed": jobs.c.failed + 1, "faults": 0, "reason": None}
     tx.connection.execute(this_job(tx, job_id).values(**counted))
 
 
 def has_items(tx: Tx, job_id: str) -> bool:
-    """Whether a job waits for any pack, or for a finished one to be counted."""
+    """Return whether a job waits for a pack, or for a finished item to be counted."""
     found = sa.select(job_items.c.job_id).where(job_items.c.tenant_id == tx.tenant, job_items.c.job_id == job_id)
     return tx.connection.execute(found.limit(1)).first() is not None

@@ -1,7 +1,8 @@
-"""Go through a job's packs in portions, the last modified first.
+"""Visit a job's packs in portions, the last modified first.
 
-A job's cursor is the sequence number below which it has seen no pack. An edit moves a pack beyond the cursor, so the
-pack is kept as a stray of every job that has not come to it.
+A job's cursor is a sequence number; the job has not visited the packs below it. An edit moves a pack beyond the
+cursor.
+Then the pack becomes a deferred pack of every job that has not visited it.
 """
 
 import sqlalchemy as sa
@@ -12,16 +13,16 @@ from packshot.catalog.tables.work import job_deferred_packs, jobs
 from packshot.catalog.work.jobs import ACTIVE, Job
 from packshot.catalog.work.orders import Priority
 
-# No pack is below it: only strays are left.
+# No pack is below it, so only deferred packs are left.
 _BELOW_ALL = 0
 _OPEN_STATES = [state.value for state in ACTIVE]
 
 
 def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
-    """Return the job's next packs to enqueue and its cursor after them.
+    """Return the job's next packs to enqueue, and its cursor after them.
 
-    The last modified come first; after all of them those that were edited since the job began, and before it came
-    to them.
+    The last modified packs come first. Packs that were edited since the job began, before it visited them, come
+    last.
     """
     has_original = (
         sa.select(pack_locations.c.pack_id)
@@ -48,13 +49,13 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
         .order_by(packs.c.sequence_number.desc())
         .limit(room)
     ).all()
-    # One that was moved between the two statements is in both.
+    # A pack that an edit moved between the two statements is in both results.
     portion = list(dict.fromkeys([*(row.id for row in found), *strays]))
     return portion, _BELOW_ALL if len(strays) == room else None
 
 
 def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
-    """Return (tenant, job id) of one job a tenant that still has packs to enqueue, the longest unserved first."""
+    """Return (tenant, job id) of one job per tenant that still has packs to enqueue, longest waiting first."""
     statement = (
         sa.select(jobs.c.tenant_id, jobs.c.id)
         .where(jobs.c.finished_at.is_(None), jobs.c.cursor.is_not(None), jobs.c.state.in_(_OPEN_STATES))
@@ -68,10 +69,10 @@ def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
 
 
 def add_stray(tx: Tx, pack_id: str, position: int) -> None:
-    """Keep a pack that an edit moves for those jobs that have not come to it; the edit has its number by now.
+    """Defer a pack that an edit moves in all jobs that have not visited it. The edit has drawn its sequence number.
 
     Args:
-        position: the pack's sequence number until then.
+        position: the pack's sequence number before the edit.
     """
     unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
         jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
@@ -81,6 +82,6 @@ def add_stray(tx: Tx, pack_id: str, position: int) -> None:
 
 
 def delete_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
-    """Drop a job's strays, or those of them that the conditions hold for."""
+    """Delete the deferred packs of a job that meet the conditions."""
     conditions = (job_deferred_packs.c.tenant_id == tx.tenant, job_deferred_packs.c.job_id == job_id)
     tx.connection.execute(sa.delete(job_deferred_packs).where(*conditions, *which))

@@ -1,22 +1,22 @@
-"""How fast a job is at the moment, from what its row keeps of the last seconds; the figure ages while nothing ends."""
+"""The current rate of a job, from the last seconds that its row records. It falls while no variant ends."""
 
 from datetime import datetime, timedelta
 from typing import Protocol
 
-# The window that ends now. A job of which nothing has ended for so long has the rate 0.
+# The window that ends now. A job has the rate 0 if no variant ended within it.
 WINDOW = timedelta(seconds=60)
-# Between two ends of work the rate changes in steps, so that a follower is not told of it all the time.
+# Between two results the rate changes in steps, so that followers get few updates.
 STEP = timedelta(seconds=5)
 
 
 class Progress(Protocol):
-    """The columns of a job that its rate is computed from.
+    """The columns of a job from which its rate is computed.
 
     Attributes:
-        rate: variants a second in the last complete stretch of about ten seconds; None: there was none yet.
-        rate_at: when the stretch began that is not complete.
-        rate_done: variants that ended since then.
-        heartbeat_at: when the last one ended.
+        rate: variants per second of the last complete period of about ten seconds; None: no period is complete.
+        rate_at: start of the current period.
+        rate_done: variants that ended in the current period.
+        heartbeat_at: when the last variant ended.
     """
 
     rate: float | None
@@ -30,10 +30,10 @@ class Progress(Protocol):
 
 
 def current_rate(job: Progress, now: datetime) -> float | None:
-    """Return the variants a second over the window that ends now; None: nothing has ended yet.
+    """Return the variants per second over the window that ends now; None if no variant has ended.
 
     Args:
-        now: by the clock of the database, which wrote the moments of the job.
+        now: by the database's clock, like the times of the job.
     """
     if job.started_at is None or job.heartbeat_at is None:
         return None
@@ -42,13 +42,13 @@ def current_rate(job: Progress, now: datetime) -> float | None:
         return 0.0
     at = job.heartbeat_at + age // STEP * STEP
     if job.rate is None:
-        # Work is counted from the last start: a job that was resumed begins again.
+        # Measured from the last start, so a resumed job begins again.
         begin, ended = job.rate_at or job.started_at, job.rate_done
         if job.rate_at is None:
             ended = job.done + job.skipped + job.failed
         seconds = (at - begin).total_seconds()
         return ended / seconds if ended and seconds > 0 else None
     elapsed = (at - (job.rate_at or job.heartbeat_at)).total_seconds()
-    # The stretch before the one that is not complete is taken to reach back as far as the window does.
+    # Assume that the last complete period reaches back to the start of the window.
     before = max(0.0, WINDOW.total_seconds() - elapsed)
     return (job.rate * before + job.rate_done) / max(elapsed, WINDOW.total_seconds())

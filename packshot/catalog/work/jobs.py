@@ -1,4 +1,4 @@
-"""Jobs: what somebody asked to have rendered, and how far it is. Counts are variants; of an import, originals."""
+"""Jobs: work that users follow. They count variants; import jobs count originals, purge jobs count what they purge."""
 
 import secrets
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from packshot.errors import ErrorCode, NotFound
 
 
 class JobKind(StrEnum):
-    """Why something is rendered."""
+    """The kind of a job."""
 
     REGENERATE = "regenerate"
     LOCATION_CHANGE = "location_change"
@@ -33,7 +33,7 @@ class JobKind(StrEnum):
 
 
 class JobState(StrEnum):
-    """How a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -46,12 +46,12 @@ class JobState(StrEnum):
     SUPERSEDED = "superseded"
 
 
-# A job of which nothing has ended for so long is asked why.
+# If no variant of a job has ended for this time, the reason is looked up.
 QUIET = timedelta(seconds=15)
 NO_WORKER = "No worker is running. Start `packshot worker`, or `packshot serve` where PACKSHOT_REDIS_URL is not set."
-# Collecting and scrubbing may be done by a command instead.
+# Only workers do these jobs; commands may collect and scrub, too.
 _BY_WORKERS = frozenset(JobKind) - {JobKind.COLLECT, JobKind.SCRUB}
-# In the place of a pack or a location: the failure is of neither.
+# Stands for the pack or location of a failure that has none.
 OF_NO_PACK = OF_NO_LOCATION = ""
 ACTIVE = frozenset({JobState.QUEUED, JobState.RUNNING})
 FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, JobState.FAILED, JobState.SUPERSEDED})
@@ -59,18 +59,18 @@ FINAL = frozenset({JobState.CANCELLED, JobState.SUCCEEDED, JobState.PARTIAL, Job
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job as it stands.
+    """A job and its progress.
 
     Attributes:
-        location: what it is about, for people; None: all of them.
-        pack_id: the one pack it is about, which may be gone; None: several.
-        scope: the locations whose variants it counts; None: all of them.
-        check_store: the store is looked into, not only the ledger.
-        cursor: packs below this sequence number are still to be let in; None: none.
-        packs, packs_enqueued: how many there were to go through at its beginning, and how many were let in.
-        counted: variants of the packs let in so far.
-        rate: variants a second over the window that ends now; None: not known yet.
-        stalled_reason: why nothing of it ends although it is open; None: it goes on, or why is not known.
+        location: the location to display; None: all locations.
+        pack_id: the only pack of the job, which may be deleted; None: several.
+        scope: the locations whose variants the job counts; None: all.
+        check_store: check that variants are stored, beyond what the ledger says.
+        cursor: packs below this sequence number are not enqueued yet; None: all are.
+        packs, packs_enqueued: packs to visit, counted when the job began, and packs enqueued so far.
+        counted: variants of the packs enqueued so far.
+        rate: variants per second over the window that ends now; None: not known.
+        stalled_reason: why an open job makes no progress; None: it does, or the reason is not known.
     """
 
     id: str
@@ -99,19 +99,19 @@ class Job:
 
     @property
     def total(self) -> int:
-        """How many variants it is about; while packs are still let in, by the share that is known."""
+        """The number of variants of the job, extrapolated while packs are still enqueued."""
         if self.cursor is None or not self.packs_enqueued:
             return self.counted
         return max(self.counted, round(self.counted * self.packs / self.packs_enqueued))
 
     @property
     def ended(self) -> int:
-        """How many variants are rendered, were there, or cannot be rendered."""
+        """The number of variants that were rendered, were stored before, or failed."""
         return self.done + self.skipped + self.failed
 
     @property
     def variants_per_second(self) -> float | None:
-        """Variants a second at the moment; of a job that has ended, over all of its time; None while it is stopped."""
+        """The current variants per second. Of an ended job, its average. None while the job is stopped."""
         if self.state in ACTIVE:
             return self.rate
         if self.state not in FINAL or not self.ended or self.started_at is None or self.finished_at is None:
@@ -121,7 +121,7 @@ class Job:
 
     @property
     def eta_seconds(self) -> int | None:
-        """Seconds until the end at that rate, 0 at the end; None before there is a rate, and while nothing ends."""
+        """Seconds until the end at the current rate; 0 for an ended job. None without a rate, or at the rate 0."""
         if self.state in FINAL:
             return 0
         left, rate = self.total - self.ended, self.variants_per_second
@@ -132,10 +132,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs a listing has; None: any.
+    """Which jobs to list; None accepts any.
 
     Attributes:
-        since: those created at this moment or later.
+        since: accept jobs created at this time or later.
     """
 
     states: Sequence[JobState] | None = None
@@ -147,7 +147,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One pack location that could not be rendered, by its image's own fault."""
+    """A pack location that a job could not render or import."""
 
     pack_id: str
     location: str
@@ -158,7 +158,7 @@ class Failure:
 
 @dataclass(slots=True)
 class Counts:
-    """How many variants of one pack location were wanted, and how each ended."""
+    """Numbers of variants, in total and by result."""
 
     total: int = 0
     done: int = 0
@@ -182,11 +182,11 @@ def create_job(
 ) -> Job:
     """Write a job and return it.
 
-    With `whole_tenant` the dispatcher lets the packs in, in portions; otherwise
-    the caller does, in the same transaction.
+    With `whole_tenant`, the dispatcher enqueues the packs in portions.
+    Otherwise the caller enqueues them in the same transaction.
     """
     job_id = secrets.token_hex(12)
-    # Packs edited from now on are kept for it as strays, those made from now on bring themselves up to date.
+    # Packs that are edited from now on become its deferred packs. New packs get orders of their own.
     cursor = next_sequence(tx) if whole_tenant else None
     count_packs = sa.select(sa.func.count(sa.distinct(pack_locations.c.pack_id))).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
@@ -223,12 +223,12 @@ def set_state(tx: Tx, job_id: str, state: JobState) -> None:
 
 
 def mark_activated(tx: Tx, job_id: str) -> None:
-    """Note that the change which a job prepared is live."""
+    """Record that the change which the job prepared is live."""
     tx.connection.execute(this_job(tx, job_id).values(activated_at=tx.now, faults=0, reason=None))
 
 
 def count_fault(tx: Tx, job_id: str, reason: str) -> int:
-    """Count an unforeseen exception in a step of the job itself; return how many there were in a row."""
+    """Count an unforeseen exception of a job's own step; return the number of consecutive ones."""
     counted = this_job(tx, job_id).values(faults=jobs.c.faults + 1, reason=backoff.shorten(reason))
     return tx.connection.scalar(counted.returning(jobs.c.faults)) or 0
 
@@ -239,13 +239,13 @@ def this_job(tx: Tx, job_id: str) -> sa.Update:
 
 
 def get_jobs(tx: Tx, job_ids: Sequence[str]) -> dict[str, Job]:
-    """Return those jobs of the tenant that there are, by id."""
+    """Return the tenant's jobs with these ids, by id."""
     found = tx.connection.execute(_jobs(tx).where(jobs.c.tenant_id == tx.tenant, jobs.c.id.in_(job_ids)))
     return {job.id: job for job in _to_jobs(tx, found.all())}
 
 
 def get_jobs_anywhere(tx: Tx, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Job]:
-    """Return those jobs that there are, by tenant and id."""
+    """Return the jobs with these tenants and ids, by tenant and id."""
     if not places:
         return {}
     found = tx.connection.execute(_jobs(tx).where(sa.tuple_(jobs.c.tenant_id, jobs.c.id).in_(places))).all()
@@ -256,7 +256,7 @@ def get_job(tx: Tx, job_id: str) -> Job:
     """Return one job.
 
     Raises:
-        NotFound: there is no such job in this tenant.
+        NotFound: the tenant has no such job.
     """
     job = get_jobs(tx, [job_id]).get(job_id)
     if job is None:
@@ -283,7 +283,7 @@ def list_jobs(tx: Tx, *, first: int, after: str | None, only: JobFilter, total: 
 
 
 def running_changes(tx: Tx, location: str | None) -> list[Job]:
-    """Return the open jobs that render a change of a location, or of the tenant, which is live already."""
+    """Return the open jobs that render a live change of a location, or of the tenant defaults."""
     conditions = (
         jobs.c.tenant_id == tx.tenant,
         jobs.c.kind == JobKind.LOCATION_CHANGE.value,
@@ -307,12 +307,12 @@ def _to_failure(row: Any) -> Failure:
 
 
 def _jobs(tx: Tx) -> sa.Select[Any]:
-    """Select jobs with the moment of the selection."""
+    """Select jobs with the time of the selection."""
     return sa.select(jobs, tx.clock.label("read_at"))
 
 
 def _to_jobs(tx: Tx, rows: Sequence[Any]) -> list[Job]:
-    """Return jobs as they are at the moment of their selection."""
+    """Return the jobs of selected rows, with their rates at the time of the selection."""
     found = [_to_job(row) for row in rows]
     quiet = [
         job.id

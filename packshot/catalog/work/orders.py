@@ -1,8 +1,8 @@
-"""Orders: which packs are to be brought up to date, and who is at it.
+"""Orders: packs whose variants must be brought up to date.
 
-One row a pack. Every order raises `wanted_seq`; finishing a pack raises
-`rendered_seq` to what was wanted when the work was claimed. So ten edits are
-one render of the latest state, and a message can come late, twice or never.
+A pack has one row. Each order raises `wanted_seq`. Finishing the pack raises `rendered_seq` to the `wanted_seq` of
+the
+claim. So ten edits lead to one render of the latest state, and a doorbell may arrive late, twice or never.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import orders
 
 LEASE_TIME = timedelta(seconds=60)
-# The mutation rings by itself; the dispatcher rings for what is still undone after this.
+# A mutation rings by itself. The dispatcher rings for orders that are still open after this time.
 FIRST_RING_AFTER = timedelta(seconds=3)
-# A bell that was rung and not answered is rung again after this.
+# The time after which an unanswered doorbell is rung again.
 RING_AGAIN_AFTER = timedelta(seconds=30)
 MAX_PAUSE = timedelta(seconds=60)
 
@@ -28,7 +28,7 @@ QUEUE = LeasedQueue(orders, LEASE_TIME, MAX_PAUSE)
 
 
 class Priority(IntEnum):
-    """Who waits for the result: an editor, or nobody."""
+    """The urgency of an order: whether an editor waits for the result."""
 
     INTERACTIVE = 1
     BULK = 2
@@ -36,7 +36,7 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class DueOrder:
-    """A pack whose bell is to be rung."""
+    """A pack whose doorbell is due."""
 
     tenant: str
     pack_id: str
@@ -48,10 +48,10 @@ class OrderClaim:
     """The right to work on one pack until the lease runs out.
 
     Attributes:
-        seq: finishing brings the pack's `rendered_seq` to this number.
-        check_store: the store is to be looked into, not only the ledger.
-        outages: how often in a row the pack was put off since it was ordered.
-        faults: how many unforeseen exceptions in a row ended the work on it.
+        seq: the `rendered_seq` of the pack when it is finished.
+        check_store: check that variants are stored, beyond what the ledger says.
+        outages: consecutive outages since the pack was ordered.
+        faults: consecutive unforeseen exceptions.
     """
 
     pack_id: str
@@ -70,13 +70,15 @@ class OrderClaim:
 def place_orders(
     tx: Tx, pack_ids: Sequence[str], seq: int, priority: Priority, *, check_store: bool, job_only: bool = False
 ) -> None:
-    """Order that these packs be brought up to date, the first of them first; `seq` is the order's number.
+    """Order these packs, due in this sequence.
 
-    With `job_only` nobody but jobs wants it: it can be held and withdrawn with them.
+    Args:
+        seq: the tenant's sequence number of the order.
+        job_only: only jobs need the orders, so they can be held and withdrawn with the jobs.
     """
     if not pack_ids:
         return
-    # An edit rings by itself; the dispatcher rings for what jobs want.
+    # An edit rings by itself; the dispatcher rings for jobs.
     due_at = tx.now + (FIRST_RING_AFTER if priority is Priority.INTERACTIVE and not job_only else timedelta(0))
     common = {
         "tenant_id": tx.tenant,
@@ -91,7 +93,7 @@ def place_orders(
         common | {"pack_id": pack_id, "due_at": due_at + timedelta(microseconds=place)}
         for place, pack_id in enumerate(pack_ids)
     ]
-    # In one order, so that two who order the same wait for each other instead of deadlocking.
+    # Sorted, so that two transactions with the same packs wait for each other instead of deadlocking.
     rows.sort(key=itemgetter("pack_id"))
     statement = tx.insert(orders)
     fresh = statement.excluded
@@ -103,7 +105,7 @@ def place_orders(
                 "wanted_seq": sa.case(
                     (fresh.wanted_seq > orders.c.wanted_seq, fresh.wanted_seq), else_=orders.c.wanted_seq
                 ),
-                # Bulk work never slows down an edit that is already waiting.
+                # Bulk work does not delay a pending edit.
                 "priority": sa.case(
                     (sa.or_(idle, fresh.priority < orders.c.priority), fresh.priority), else_=orders.c.priority
                 ),
@@ -122,21 +124,21 @@ def place_orders(
 
 
 def claim(tx: Tx, pack_ids: Sequence[str]) -> list[OrderClaim]:
-    """Take the leases of those packs of which something is to be done and nobody is at it.
+    """Claim those of these packs that have an open order and are free.
 
-    An edit takes over from bulk work: whoever was at that finds its lease gone.
+    An edit takes over the lease of bulk work.
     """
     conditions = (orders.c.tenant_id == tx.tenant, orders.c.pack_id.in_(pack_ids))
     waiting = (
         sa.select(orders.c.pack_id)
         .where(*conditions, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.held, _is_free(tx))
-        # A message that comes twice must not use up the few attempts of a pack after an exception.
+        # A repeated doorbell must not use up the few attempts after an exception.
         .where(sa.or_(~orders.c.paused, QUEUE.is_due(tx)))
         .order_by(orders.c.pack_id)
-        # An edit's one message must not find its row locked for a moment, and be gone.
+        # The only doorbell of an edit must not be lost because its row is locked for a moment.
         .with_for_update(skip_locked=len(pack_ids) > 1)
     )
-    # One statement for the whole batch, which also notes what each lease is for.
+    # One statement claims the whole batch, and records what each lease is for.
     token = new_token()
     taken = tx.connection.execute(
         sa.update(orders)
@@ -161,15 +163,16 @@ def _is_free(tx: Tx) -> sa.ColumnElement[bool]:
 
 
 def renew(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
-    """Prolong leases; return the packs whose lease was still held."""
+    """Extend leases; return the packs whose lease was still held."""
     kept = sa.update(orders).where(*QUEUE.held(tx, held)).values(lease_until=tx.now + LEASE_TIME)
     return set(tx.connection.scalars(kept.returning(orders.c.pack_id)))
 
 
 def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
-    """Say that packs are as they were wanted at their claim.
+    """Mark packs as up to date with their claims.
 
-    Returns the packs whose lease was still held, and whether nothing newer is wanted of them.
+    Returns:
+        whether no newer order is open, by pack, for the packs whose lease was still held.
     """
     done = (
         sa.update(orders)
@@ -190,43 +193,42 @@ def finish(tx: Tx, held: Sequence[OrderClaim]) -> dict[str, bool]:
 
 
 def read_held_leases(tx: Tx, held: Sequence[OrderClaim]) -> set[str]:
-    """Return the packs whose lease is still held: not run out, taken over by an edit, or stopped with its job."""
+    """Return the packs whose lease is still held: it was not taken over, and not withdrawn with its job."""
     found = sa.select(orders.c.pack_id).where(*QUEUE.held(tx, held))
     return set(tx.connection.scalars(found))
 
 
 def yield_to_newer(tx: Tx, held: OrderClaim) -> bool:
-    """Give a pack back for a newer order; False: there is none, and the pack is kept."""
+    """Release a pack that has a newer order. Returns False, and keeps the pack, if there is none."""
     return QUEUE.release(tx, [held], orders.c.wanted_seq > orders.c.lease_seq, due_at=tx.now)
 
 
 def release(tx: Tx, held: Sequence[OrderClaim]) -> None:
-    """Give packs back that were not begun, to be worked on soon by whoever is free."""
+    """Release packs whose work has not begun, due at once."""
     QUEUE.release(tx, held, due_at=tx.now)
 
 
 def postpone(tx: Tx, held: OrderClaim, reason: str) -> None:
-    """Give a pack back undone after an outage, to be tried again later.
+    """Release a pack after an outage, to retry it later.
 
-    The pause doubles with every outage in a row, from two seconds to a minute.
-    Nothing else counts it: a good picture is not to be blamed for an outage.
+    The pause doubles with each consecutive outage, from 2 seconds to a minute. Outages never fail a pack.
     """
     QUEUE.postpone(tx, held, reason)
 
 
 def retry_after_fault(tx: Tx, held: OrderClaim, reason: str) -> bool:
-    """Give a pack back after an unforeseen exception, to be tried again later; False: it was tried often enough.
+    """Release a pack after an unforeseen exception, to retry it later.
 
-    Then the caller still holds it, and ends it.
+    Returns False after too many in a row. The caller then still holds the pack, and must end it.
     """
     return QUEUE.retry_after_fault(tx, held, reason, paused=True)
 
 
 def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = timedelta(0)) -> list[DueOrder]:
-    """Return up to `limit` packs of every tenant whose bell is due, and put the next ring off.
+    """Return up to `limit` packs of all tenants whose doorbell is due, and postpone their next ring.
 
     Args:
-        overdue: only packs whose bell has been due for so long.
+        overdue: only packs whose doorbell has been due for this time.
     """
     due = (
         sa.select(orders.c.tenant_id, orders.c.pack_id)
@@ -251,7 +253,7 @@ def take_due(tx: Tx, priority: Priority, *, limit: int, overdue: timedelta = tim
 
 
 def requeue(tx: Tx, unrung: Sequence[DueOrder]) -> None:
-    """Make packs due again whose bell could not be rung, soon."""
+    """Make packs due again soon, because their doorbells could not be rung."""
     for due in unrung:
         tx.connection.execute(
             sa.update(orders)
@@ -262,19 +264,19 @@ def requeue(tx: Tx, unrung: Sequence[DueOrder]) -> None:
 
 
 def count_pending(tx: Tx, priority: Priority) -> int:
-    """Return how many packs of all tenants wait or are being worked on."""
+    """Return the number of open orders of all tenants."""
     pending = (orders.c.wanted_seq > orders.c.rendered_seq, orders.c.priority == priority.value, ~orders.c.held)
     return tx.connection.scalar(sa.select(sa.func.count()).select_from(orders).where(*pending)) or 0
 
 
 def is_any_edit_pending(tx: Tx) -> bool:
-    """Whether the tenant has an edit that is not rendered yet."""
+    """Return whether the tenant has an edit that is not rendered yet."""
     conditions = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
     return tx.connection.execute(sa.select(orders.c.pack_id).where(*conditions).limit(1)).first() is not None
 
 
 def prioritize_edits(tx: Tx) -> None:
-    """Make interactive work of every edit of the tenant that is not rendered yet."""
+    """Give interactive priority to every edit of the tenant that is not rendered yet."""
     conditions = (orders.c.tenant_id == tx.tenant, orders.c.wanted_seq > orders.c.rendered_seq, ~orders.c.job_only)
     tx.connection.execute(
         sa.update(orders)
@@ -284,7 +286,7 @@ def prioritize_edits(tx: Tx) -> None:
 
 
 def count_leased(tx: Tx, priority: Priority) -> int:
-    """Return how many packs of all tenants are leased, or rung for and not yet taken."""
+    """Return the number of packs of all tenants that are leased, or were rung for and are not claimed yet."""
     is_rung = sa.and_(~QUEUE.is_due(tx), orders.c.outages == 0, orders.c.faults == 0)
     return (
         tx.connection.scalar(
@@ -298,7 +300,7 @@ def count_leased(tx: Tx, priority: Priority) -> int:
 
 
 def free_leases(tx: Tx) -> None:
-    """Free every lease; only for the one process that may hold any, when it starts."""
+    """End every lease. Call it only at the start of the one process that may hold any."""
     tx.connection.execute(
         sa.update(orders)
         .where(orders.c.wanted_seq > orders.c.rendered_seq)

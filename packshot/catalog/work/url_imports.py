@@ -1,7 +1,6 @@
-"""Fetches: which originals are still to come from which addresses, and who is at it.
+"""URL imports: originals that must be fetched.
 
-One row a pack location; whatever is set there later takes its place. A row is
-claimed for a while, so that a process that dies leaves it to the next one.
+A pack location has at most one row. A later original of the location cancels it.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,9 +17,9 @@ from packshot.catalog.work import job_items
 from packshot.catalog.work.jobs import Counts, Failure, Job
 from packshot.catalog.work.orders import Priority
 
-# Longer than a fetch and a look at what came take together.
+# Longer than fetching and probing an original take.
 LEASE_TIME = timedelta(minutes=3)
-# How long after each attempt that failed the next one comes; after the last there is none.
+# The pauses after failed attempts. No attempt follows the last one.
 PAUSES = (timedelta(seconds=10), timedelta(seconds=60))
 MAX_ATTEMPTS = len(PAUSES) + 1
 MAX_PAUSE = timedelta(seconds=60)
@@ -30,12 +29,12 @@ QUEUE = LeasedQueue(url_imports, LEASE_TIME, MAX_PAUSE)
 
 @dataclass(frozen=True, slots=True)
 class UrlImportClaim:
-    """One original to be fetched, and the right to do it until the lease runs out.
+    """An original to fetch, and the right to do so until the lease runs out.
 
     Attributes:
-        attempt: 1 for the first.
-        outages: how often in a row something of ours was away.
-        faults: how many unforeseen exceptions in a row ended it.
+        attempt: 1 for the first one.
+        outages: consecutive outages of this installation.
+        faults: consecutive unforeseen exceptions.
     """
 
     job_id: str
@@ -54,12 +53,12 @@ class UrlImportClaim:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether every attempt that it may have was begun before this one, and none was ended by its process."""
+        """Whether all attempts were used up before this one, because the process died during the last."""
         return self.attempt > MAX_ATTEMPTS
 
 
 def order_imports(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None:
-    """Order that originals be fetched, by pack and location; what was ordered there before is not any more."""
+    """Order URL imports, by pack and location. They replace earlier ones of the same pack locations."""
     for pack_id, location in urls:
         cancel_import(tx, pack_id, location)
     rows = [
@@ -82,7 +81,7 @@ def order_imports(tx: Tx, job: Job, urls: Mapping[tuple[str, str], str]) -> None
 
 
 def cancel_import(tx: Tx, pack_id: str, location: str | None = None) -> None:
-    """Let nobody fetch for a pack location any more, or for none of a pack: something else is shown there.
+    """Cancel the URL import of a pack location, or all of a pack, because the location gets another original.
 
     Call it within an edit of the pack, after `packs.touch_pack`.
     """
@@ -95,9 +94,9 @@ def cancel_import(tx: Tx, pack_id: str, location: str | None = None) -> None:
 
 
 def cancel_imports_of(tx: Tx, job_id: str) -> None:
-    """Let nobody fetch for a job any more that is about to be ended; its counts stay as they are.
+    """Cancel the URL imports of a job that is about to end. Its counts stay.
 
-    Whoever is at one of them finds that it is nobody's by now, and undoes what it set.
+    A fetcher that works on one of them finds its claim lost, and undoes its changes.
     """
     tx.connection.execute(
         sa.delete(url_imports).where(url_imports.c.tenant_id == tx.tenant, url_imports.c.job_id == job_id)
@@ -105,15 +104,15 @@ def cancel_imports_of(tx: Tx, job_id: str) -> None:
 
 
 def is_due(tx: Tx, *, busy: Collection[str] = ()) -> bool:
-    """Whether `claim_due` would find any."""
+    """Return whether `claim_due` would find a URL import."""
     return QUEUE.has(tx, *_due(tx, busy))
 
 
 def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClaim] | None:
-    """Take the lease of one fetch of any tenant that is due; return its tenant and it.
+    """Claim one due URL import of any tenant; return its tenant and the claim.
 
     Args:
-        busy: tenants that are to get none.
+        busy: tenants to skip.
     """
     order = (url_imports.c.priority, url_imports.c.due_at)
     rows = QUEUE.lock(tx, *_due(tx, busy), order_by=order, limit=1)
@@ -121,7 +120,7 @@ def claim_due(tx: Tx, *, busy: Collection[str] = ()) -> tuple[str, UrlImportClai
         return None
     (row,) = rows
     token = new_token()
-    # Counted before it is tried, so that a picture which ends this process counts too.
+    # Counted before the attempt, so that an image which kills this process counts too.
     QUEUE.lease(tx, row, token, attempts=row.attempts + 1)
     return row.tenant_id, UrlImportClaim(
         row.job_id,
@@ -141,7 +140,7 @@ def _due(tx: Tx, busy: Collection[str]) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def finish(tx: Tx, held: UrlImportClaim, failure: Failure | None = None) -> bool:
-    """Be done with a fetch, for good or ill, and count it in its job; False: it is another's, or nobody's, by now."""
+    """End a URL import and count its result in the job. Returns False if the claim was lost."""
     ended = sa.delete(url_imports).where(*QUEUE.held(tx, [held]))
     if not tx.connection.execute(ended).rowcount:
         return False
@@ -151,7 +150,7 @@ def finish(tx: Tx, held: UrlImportClaim, failure: Failure | None = None) -> bool
 
 
 def retry(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
-    """Put a fetch off that failed but may do better; False: it has been tried often enough."""
+    """Release a URL import that failed and may succeed later. Returns False after the last attempt."""
     if held.attempt >= MAX_ATTEMPTS:
         return False
     due_at = tx.now + PAUSES[held.attempt - 1]
@@ -160,10 +159,10 @@ def retry(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
 
 
 def retry_after_fault(tx: Tx, held: UrlImportClaim, reason: str) -> bool:
-    """Put a fetch off that an unforeseen exception ended; False: it was tried often enough."""
+    """Release a URL import after an unforeseen exception. Returns False after too many in a row."""
     return QUEUE.retry_after_fault(tx, held, reason, attempts=held.attempt - 1)
 
 
 def postpone(tx: Tx, held: UrlImportClaim, reason: str) -> None:
-    """Give a fetch back undone after an outage of ours, which counts against no address."""
+    """Release a URL import after an outage of this installation, which does not count as an attempt."""
     QUEUE.postpone(tx, held, reason, attempts=held.attempt - 1)

@@ -1,4 +1,4 @@
-"""Whether anybody works: from the leases that workers renew, and from the work that is due."""
+"""Find out whether a worker runs, from the leases that workers renew and from the work that is due."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,22 +11,22 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import erasures, jobs, leases, orders, purges, url_imports
 from packshot.catalog.work.orders import LEASE_TIME, Priority
 
-# Of all workers one holds it, and renews it every second.
+# One worker of all holds this lease, and renews it every second.
 DISPATCHER = "dispatcher"
-# Workers renew what they hold every few seconds; a lease that was not renewed for so long belongs to none.
+# Workers renew their leases every few seconds. A lease that was not renewed for this time belongs to no live worker.
 SILENCE = timedelta(seconds=20)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """The state of all work of an installation at one moment.
+    """The state of all work of an installation at one time.
 
     Attributes:
-        now: by the clock of the database.
-        dispatching_until: when the lease that every live worker would take runs out; None: nobody has it.
-        leased_until: the latest end of a lease on a pack; None: none is held.
-        due_since: since when the first work waits that anybody may take; None: none waits.
-        due_kind: what that work is, for people, such as "an order"; None: none waits.
+        now: by the database's clock.
+        dispatching_until: end of the dispatcher's lease; None: no process holds it.
+        leased_until: the latest end of a lease on an order; None: no lease.
+        due_since: since when the first unclaimed work is due; None: no work is due.
+        due_kind: what that work is, to display, such as "an order"; None: no work is due.
     """
 
     now: datetime
@@ -37,8 +37,8 @@ class WorkerState:
 
     @property
     def has_worker(self) -> bool:
-        """Whether a worker has renewed any lease lately."""
-        # No lease lasts longer: an end further ahead is one from before the clock moved back.
+        """Whether a worker has recently renewed a lease."""
+        # No lease lasts longer. A later end was written before the clock moved back.
         latest = self.now + LEASE_TIME
         earliest = self.now - SILENCE / 4
         is_dispatching = self.dispatching_until is not None and earliest < self.dispatching_until <= latest
@@ -47,7 +47,7 @@ class WorkerState:
 
     @property
     def due_seconds(self) -> float | None:
-        """Return how long the first work has been due; None: none is."""
+        """Seconds for which the first work has been due; None: no work is due."""
         return None if self.due_since is None else max(0.0, (self.now - self.due_since).total_seconds())
 
 
@@ -70,9 +70,9 @@ def read_worker_state(tx: Tx) -> WorkerState:
 
 
 def _due(now: sa.ColumnElement[Any], pending: sa.ColumnElement[bool]) -> Iterator[tuple[str, sa.ScalarSelect[Any]]]:
-    """Yield each kind of work that workers do, and since when the first of it is due. Each reads one end of an index.
+    """Yield each kind of work, and since when its first row is due. Each query reads one end of an index.
 
-    The open jobs whose packs are not all orders yet are read in full: there are few.
+    Open jobs with packs to enqueue are read in full, because there are few.
     """
     due, is_free = orders.c.due_at <= now, _is_free(orders, now)
     order = sa.select(sa.func.min(orders.c.due_at)).where(pending, ~orders.c.held, due, is_free)
@@ -88,7 +88,7 @@ def _due(now: sa.ColumnElement[Any], pending: sa.ColumnElement[bool]) -> Iterato
 
 
 def _first(table: sa.Table, now: sa.ColumnElement[Any], *which: sa.ColumnElement[bool]) -> sa.ScalarSelect[Any]:
-    """Return since when the first row of a leased queue is due."""
+    """Return since when the first row of a queue is due."""
     first = sa.select(table.c.due_at).where(table.c.due_at <= now, _is_free(table, now), *which)
     return first.order_by(table.c.due_at).limit(1).scalar_subquery()
 
@@ -98,7 +98,7 @@ def _is_free(table: sa.Table, now: sa.ColumnElement[Any]) -> sa.ColumnElement[bo
 
 
 def check_write(tx: Tx, token: str) -> None:
-    """Write one row that nobody reads, to try out whether the database takes writes; it is always the same row."""
+    """Write one row, always the same, to check whether the database accepts writes."""
     row = {"holder": token, "until": tx.now}
     statement = tx.insert(leases).values(name="write check", **row)
     tx.connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=row))
