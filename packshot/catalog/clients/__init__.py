@@ -1,1 +1,1 @@
-"""Rows that belong to API clients: tokens, access keys, uploads, webhooks, idempotency keys."""
+"""Rows of API clients: tokens, access keys, uploads, webhooks, idempotency keys."""

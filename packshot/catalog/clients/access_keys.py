@@ -1,4 +1,4 @@
-"""Access keys as rows: who may look at the pictures of a tenant that requires keys."""
+"""Access keys, with which clients open the images of a tenant that requires keys."""
 
 import secrets
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from packshot.catalog.tables.clients import access_keys
 from packshot.errors import BadState, Limit, NotFound
 from packshot.model import OnDemand, check_name
 
-# Old and new side by side, for a few who use them; every signed URL is tried with each.
+# A few users, each with an old and a new key. Every signed URL is checked with each key.
 MAX_KEYS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """One access key, without its secret. `name` is for people, and need not be unique."""
+    """An access key without its secret. `name` is for display and need not be unique."""
 
     id: str
     tenant: str
@@ -32,7 +32,7 @@ class AccessKey:
 
 @dataclass(frozen=True, slots=True)
 class LiveKey:
-    """What of a key opens doors: the digest of its secret, and the secret, sealed."""
+    """The parts of a key that check requests: the digest of its secret, and the secret, encrypted."""
 
     id: str
     sha256: str
@@ -41,13 +41,13 @@ class LiveKey:
 
 @dataclass(frozen=True, slots=True)
 class AccessRules:
-    """A tenant whose blobs are kept from the public, or that has other variants than the planned ones signed.
+    """A tenant whose objects are private or whose unplanned variants need a signature.
 
     Attributes:
-        required: a key is; else one was, once, or keys only sign.
-        private: its blobs are kept where no CDN looks.
-        signs: other variants than the planned ones need a signature.
-        keys: those that are not revoked, newest first.
+        required: images need a key. If False, keys were required earlier, or they only sign URLs.
+        private: objects are stored under the private prefix, which no CDN reads.
+        signs: unplanned variants need a signature.
+        keys: the keys that are not revoked, newest first.
     """
 
     required: bool
@@ -57,21 +57,21 @@ class AccessRules:
 
 
 def add_key(tx: Tx, name: str, sha256: str, seal: Callable[[str], bytes], *, by: str | None = None) -> AccessKey:
-    """Make a key.
+    """Create a key.
 
     Args:
-        sha256: of its secret.
-        seal: makes of the new key's id what is kept of the secret.
+        sha256: digest of its secret.
+        seal: encrypts the secret for the new key's id.
 
     Raises:
-        Invalid: the name is none.
-        Limit: the tenant has as many keys as it may have.
-        NotFound: there is no such tenant.
+        Invalid: the name is not valid.
+        Limit: the tenant has the most keys that it may have.
+        NotFound: no such tenant.
     """
     check_name(name, "name")
     hold_configuration(tx)
     if len(live_keys(tx)) >= MAX_KEYS:
-        raise Limit("That many access keys are not possible.", expected=f"at most {MAX_KEYS}; revoke one first")
+        raise Limit("The tenant has too many access keys.", expected=f"at most {MAX_KEYS}; revoke one first")
     id = secrets.token_hex(12)
     made = tx.connection.execute(
         sa.insert(access_keys)
@@ -90,14 +90,14 @@ def add_key(tx: Tx, name: str, sha256: str, seal: Callable[[str], bytes], *, by:
 
 
 def list_keys(tx: Tx) -> list[AccessKey]:
-    """Return the tenant's keys, newest first; revoked ones too."""
+    """Return the tenant's keys, newest first, with revoked ones."""
     statement = sa.select(access_keys).where(access_keys.c.tenant_id == tx.tenant)
     found = tx.connection.execute(statement.order_by(access_keys.c.created_at.desc(), access_keys.c.id))
     return [_to_key(row) for row in found]
 
 
 def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
-    """Return place and sealed secret of every tenant's keys that are not revoked."""
+    """Return the place and the encrypted secret of every key of every tenant that is not revoked."""
     found = tx.connection.execute(
         sa.select(access_keys.c.tenant_id, access_keys.c.id, access_keys.c.sealed).where(
             access_keys.c.revoked_at.is_(None)
@@ -107,7 +107,7 @@ def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
 
 
 def live_keys(tx: Tx) -> list[LiveKey]:
-    """Return what of the tenant's keys opens doors, newest first."""
+    """Return the tenant's keys as they check requests, newest first."""
     statement = (
         sa.select(access_keys)
         .where(access_keys.c.tenant_id == tx.tenant, access_keys.c.revoked_at.is_(None))
@@ -117,14 +117,14 @@ def live_keys(tx: Tx) -> list[LiveKey]:
 
 
 def revoke_key(tx: Tx, key_id: str) -> AccessKey:
-    """Let a key open nothing any more, nor what it has signed; one that is revoked already stays as it is.
+    """Revoke a key. It and the URLs that it has signed stop working. A revoked key stays unchanged.
 
     Raises:
-        NotFound: there is no such key in this tenant.
+        NotFound: the tenant has no such key.
     """
     conditions = (access_keys.c.tenant_id == tx.tenant, access_keys.c.id == key_id)
     live = access_keys.c.revoked_at.is_(None)
-    # Its secret is of no use any more, and need not be kept.
+    # A revoked key needs no secret.
     tx.connection.execute(sa.update(access_keys).where(*conditions, live).values(revoked_at=tx.now, sealed=b""))
     row = tx.connection.execute(sa.select(access_keys).where(*conditions)).first()
     if row is None:
@@ -133,19 +133,18 @@ def revoke_key(tx: Tx, key_id: str) -> AccessKey:
 
 
 def require_keys(tx: Tx, *, required: bool) -> bool:
-    """Have the tenant's pictures shown to everybody, or only to who has a key; return what was so before.
+    """Show the tenant's images to all clients, or only to those with a key. Returns the previous setting.
 
-    Once keys were required, the tenant's blobs are private for good: where a CDN
-    has looked and found nothing, it asks the application.
+    Once keys were required, the tenant's objects stay private. A CDN that finds no object asks the application.
 
     Raises:
-        NotFound: there is no such tenant.
-        BadState: there is no key that would open them.
+        NotFound: no such tenant.
+        BadState: the tenant has no key.
     """
     hold_configuration(tx)
     if required and not live_keys(tx):
         raise BadState(
-            "Nobody could look at the tenant's pictures.",
+            "Without an access key, no client could open the tenant's images.",
             expected="an access key first, by `packshot access-key create`",
             got="none",
         )
@@ -157,7 +156,7 @@ def require_keys(tx: Tx, *, required: bool) -> bool:
 
 
 def read_access_rules(tx: Tx) -> dict[str, AccessRules]:
-    """Return every tenant whose blobs are private or whose variants are signed, by name, in one statement."""
+    """Return every tenant whose objects are private or whose variants are signed, by name. Uses one statement."""
     live = sa.and_(access_keys.c.tenant_id == tenants.c.id, access_keys.c.revoked_at.is_(None))
     rows = tx.connection.execute(
         sa.select(

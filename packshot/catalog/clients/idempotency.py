@@ -1,8 +1,7 @@
-"""Idempotency keys: a call that was answered is not made again, but answered the same.
+"""Idempotency keys: a repeated call gets the stored response and changes nothing.
 
-The key's row is written in the very transaction of the change, so that a crash
-leaves both or none, and of two calls at once the second waits and finds the
-answer of the first.
+The key's row is written in the transaction of the change, so that a crash leaves both or none. Of two concurrent
+calls, the second waits and finds the response of the first.
 """
 
 from collections.abc import Mapping
@@ -20,10 +19,10 @@ KEEP_ANSWERS = timedelta(hours=24)
 
 
 class AnsweredBefore(Exception):
-    """This call was made before. No refusal: nothing is changed, and the answer is here.
+    """This call was made before. It is not a refusal: nothing changes, and the caller gets the stored response.
 
     Attributes:
-        answer: what `record_answer` kept of the first call.
+        answer: what `record_answer` stored for the first call.
     """
 
     def __init__(self, answer: dict[str, str]) -> None:
@@ -33,10 +32,10 @@ class AnsweredBefore(Exception):
 
 @dataclass(frozen=True, slots=True)
 class IdempotentCall:
-    """One call that is to be made once.
+    """A call that must take effect once.
 
     Attributes:
-        id: digest of who calls and which key was given.
+        id: digest of the caller and the key.
         body_sha256: digest of the request.
     """
 
@@ -45,12 +44,12 @@ class IdempotentCall:
 
 
 def call_of(subject: str, key: str, body: str) -> IdempotentCall:
-    """Return the call that `subject` names by `key`; `body` spells what it asks for."""
+    """Return the call with which `subject` uses `key`. `body` is the request in a canonical form."""
     return IdempotentCall(sha256(f"{subject}\0{key}".encode()).hexdigest(), sha256(body.encode()).hexdigest())
 
 
 def find_answer(tx: Tx, call: IdempotentCall) -> None:
-    """Raise what `begin_call` would, without waiting for a call that is being made right now."""
+    """Raise what `begin_call` would, but do not wait for a concurrent call."""
     row = tx.connection.execute(
         sa.select(idempotency_answers.c.body_sha256, idempotency_answers.c.answer).where(
             idempotency_answers.c.tenant_id == tx.tenant,
@@ -63,11 +62,11 @@ def find_answer(tx: Tx, call: IdempotentCall) -> None:
 
 
 def begin_call(tx: Tx, call: IdempotentCall) -> None:
-    """Take the key for this transaction; a call with the same key waits for its end.
+    """Take the key for this transaction. Other calls with the same key wait until it ends.
 
     Raises:
         AnsweredBefore: this call was made in the last 24 hours.
-        IdempotencyMismatch: another call was made with that key.
+        IdempotencyMismatch: another call was made with the key.
     """
     statement = tx.insert(idempotency_answers).values(
         tenant_id=tx.tenant, id=call.id, body_sha256=call.body_sha256, answer={}, expires_at=tx.now + KEEP_ANSWERS
@@ -84,17 +83,17 @@ def begin_call(tx: Tx, call: IdempotentCall) -> None:
 
 
 def record_answer(tx: Tx, call: IdempotentCall, answer: Mapping[str, str]) -> None:
-    """Keep the answer of a call, in the transaction in which `begin_call` took its key.
+    """Store the response of a call, in the transaction in which `begin_call` took its key.
 
     Args:
-        answer: the ids of what the call made, by which it is answered again.
+        answer: ids of what the call created, from which the response is built again.
     """
     conditions = (idempotency_answers.c.tenant_id == tx.tenant, idempotency_answers.c.id == call.id)
     tx.connection.execute(sa.update(idempotency_answers).where(*conditions).values(answer=dict(answer)))
 
 
 def delete_expired_answers(tx: Tx) -> None:
-    """Drop what no call can ask for any more, of every tenant."""
+    """Delete expired responses of all tenants."""
     tx.connection.execute(sa.delete(idempotency_answers).where(idempotency_answers.c.expires_at <= tx.now))
 
 

@@ -1,4 +1,4 @@
-"""API tokens: who may speak to the admin API, as what, how long. Of a secret its digest alone is kept."""
+"""API tokens: the clients of the admin API, their scopes and expiry. Only the digest of a secret is stored."""
 
 import secrets
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from packshot.catalog.tables.clients import tokens
 from packshot.errors import Invalid, NotFound, Taken
 from packshot.model import check_name
 
-# So that a secret that leaked into a text is found there, and known for what it is.
+# A prefix by which scanners recognize a leaked secret.
 PREFIX = "pst_"
-# So exactly is it known when a token was used: each use would be a write else.
+# The precision of the last use. A finer one would write a row at each use.
 USE_NOTED = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One API token, without its secret.
+    """An API token without its secret.
 
     Attributes:
         name: unique among the tenant's tokens that are not revoked.
-        scopes: what it may be used for, by their spellings.
-        expires_at: when it ends by itself; None: never.
+        scopes: the rights of the token, as texts.
+        expires_at: None: never.
         last_used_at: to the day; None: never used.
     """
 
@@ -42,32 +42,32 @@ class Token:
     last_used_at: datetime | None
 
     def is_good(self, now: datetime) -> bool:
-        """Whether it lets anybody in at that moment."""
+        """Return whether the token authenticates a client at that time."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 def digest_of(secret: str) -> str:
-    """Return by what a secret is found. It has 256 random bits, so nothing slow is needed."""
+    """Return the digest that identifies a secret. Secrets have 256 random bits, so a fast digest is safe."""
     return sha256(secret.encode()).hexdigest()
 
 
 def create_token(
     tx: Tx, name: str, scopes: Sequence[str], *, expires_at: datetime | None = None, by: str | None = None
 ) -> tuple[Token, str]:
-    """Make a token; return it and its secret, which cannot be read again.
+    """Create a token; return it and its secret, which cannot be read again.
 
     Raises:
-        Invalid: the name is none, or the token would have ended already.
+        Invalid: the name is not valid, or the expiry is in the past.
         Taken: a token that is not revoked has the name.
-        NotFound: there is no such tenant.
+        NotFound: no such tenant.
     """
     check_name(name, "name")
     share_configuration(tx)
     if expires_at is not None and expires_at <= tx.now:
         raise Invalid(
-            "A token cannot end before it begins.",
+            "A token cannot expire in the past.",
             field=("expires_at",),
-            expected="a moment to come",
+            expected="a time in the future",
             got=expires_at.isoformat(),
         )
     secret = PREFIX + secrets.token_urlsafe(32)
@@ -103,17 +103,17 @@ def create_token(
 
 
 def list_tokens(tx: Tx) -> list[Token]:
-    """Return the tenant's tokens, newest first; revoked ones and ended ones too."""
+    """Return the tenant's tokens, newest first, with revoked and expired ones."""
     statement = sa.select(tokens).where(tokens.c.tenant_id == tx.tenant)
     found = tx.connection.execute(statement.order_by(tokens.c.created_at.desc(), tokens.c.id))
     return [_to_token(row) for row in found]
 
 
 def revoke_token(tx: Tx, token_id: str) -> Token:
-    """Let a token let nobody in any more; one that is revoked already stays as it is.
+    """Revoke a token. It no longer authenticates clients. A revoked token stays unchanged.
 
     Raises:
-        NotFound: there is no such token in this tenant.
+        NotFound: the tenant has no such token.
     """
     conditions = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
     tx.connection.execute(sa.update(tokens).where(*conditions, tokens.c.revoked_at.is_(None)).values(revoked_at=tx.now))
@@ -124,19 +124,19 @@ def revoke_token(tx: Tx, token_id: str) -> Token:
 
 
 def find_token(tx: Tx, digest: str) -> Token | None:
-    """Return the token, of any tenant, whose secret has that digest."""
+    """Return the token of any tenant whose secret has that digest."""
     row = tx.connection.execute(sa.select(tokens).where(tokens.c.sha256 == digest)).first()
     return None if row is None else _to_token(row)
 
 
 def note_use(tx: Tx, token_id: str) -> None:
-    """Note that a token of this tenant was used today."""
+    """Record that a token of this tenant was used today."""
     conditions = (tokens.c.tenant_id == tx.tenant, tokens.c.id == token_id)
     tx.connection.execute(sa.update(tokens).where(*conditions).values(last_used_at=tx.now))
 
 
 def get_unrevoked(tx: Tx, places: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those of the places, tenant and id, at which there is a token that is not revoked."""
+    """Return those of these places, each tenant and id, that have a token which is not revoked."""
     if not places:
         return set()
     named = sa.tuple_(tokens.c.tenant_id, tokens.c.id).in_(places)

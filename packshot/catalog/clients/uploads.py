@@ -1,4 +1,4 @@
-"""Uploads: bytes on their way in, within fifteen minutes. To the application one token, one attempt."""
+"""Uploads, which clients must complete within fifteen minutes. A token for the application allows one attempt."""
 
 import hmac
 import secrets
@@ -20,7 +20,7 @@ LIFETIME = timedelta(minutes=15)
 
 
 class UploadState(StrEnum):
-    """How far an upload is."""
+    """The state of an upload."""
 
     OPEN = "open"
     RECEIVING = "receiving"
@@ -30,7 +30,7 @@ class UploadState(StrEnum):
 
 
 class UploadMethod(StrEnum):
-    """How a client wants to send its bytes; the first two to the store itself, where that can be."""
+    """How a client sends its bytes. The first two ways send them to the store itself, if it supports that."""
 
     PRESIGNED_POST = "presigned_post"
     PRESIGNED_PUT = "presigned_put"
@@ -39,14 +39,14 @@ class UploadMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One announced upload.
+    """An announced upload.
 
     Attributes:
-        state: of one that is sent to the store itself always OPEN; the store says what came. Of one that is
-            bound to an image USED once its attempt began: that makes an image of its bytes, or drops them.
-        image_id: of the live image that it is bound to; None: its bytes are for whatever `setOriginal` says.
-        expected_sha256: what the client said the bytes would be; None: it did not.
-        sha256, bytes: what was received; None before.
+        state: always OPEN if the client sends to the store itself, which knows what arrived. USED, for a live resize
+            image, after its attempt began: the attempt makes an image or discards the bytes.
+        image_id: the live resize image; None: `setOriginal` says what the bytes are for.
+        expected_sha256: announced by the client; None: not announced.
+        sha256, bytes: of what was received; None before.
     """
 
     id: str
@@ -62,7 +62,7 @@ class Upload:
 
 
 def new_upload_id() -> str:
-    """Return an id that no upload has."""
+    """Return a new upload id."""
     return secrets.token_hex(12)
 
 
@@ -77,10 +77,10 @@ def create_upload(
     expected_sha256: str | None = None,
     image_id: str | None = None,
 ) -> Upload:
-    """Announce an upload; of its token only the digest is kept.
+    """Announce an upload. Only the digest of its token is stored.
 
     Raises:
-        NotFound: there is no such tenant.
+        NotFound: no such tenant.
     """
     get_tenant(tx)
     tx.connection.execute(
@@ -102,10 +102,10 @@ def create_upload(
 
 
 def get_upload(tx: Tx, upload_id: str) -> Upload:
-    """Return one upload.
+    """Return an upload.
 
     Raises:
-        NotFound: there is no such upload in this tenant.
+        NotFound: the tenant has no such upload.
     """
     return _to_upload(_row(tx, upload_id))
 
@@ -122,13 +122,13 @@ def _row(tx: Tx, upload_id: str, *, lock: bool = False) -> Any:
 
 
 def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> Upload:
-    """Use up an upload's token.
+    """Use an upload's token.
 
     Args:
-        image_ids: the live images that may be meant; None: none is.
+        image_ids: the live resize images that the caller may mean; None: none.
 
     Raises:
-        NotFound: no such upload, not its token, or another image's; nobody learns which.
+        NotFound: no such upload, a wrong token, or another image; the error does not tell which.
         BadState: the token was used before.
         UploadExpired: the fifteen minutes are over.
     """
@@ -142,17 +142,17 @@ def begin_receiving(tx: Tx, upload_id: str, token: str, *, image_ids: Collection
 
 
 def check_token(tx: Tx, upload_id: str, token: str, *, image_ids: Collection[str | None] = (None,)) -> Upload:
-    """Return the upload of a token, or raise `NotFound` as `begin_receiving` does; change nothing."""
+    """Return the upload of a token, or raise `NotFound` as `begin_receiving` does. It changes nothing."""
     row = _row(tx, upload_id)
     _check_token(row, upload_id, token, image_ids)
     return _to_upload(row)
 
 
 def check_open(tx: Tx, upload: Upload) -> None:
-    """Raise `BadState` if an upload's token was used before, `UploadExpired` if its time is over."""
+    """Raise `BadState` if the upload's token was used before, `UploadExpired` if the upload has expired."""
     if upload.state is not UploadState.OPEN:
         raise BadState(
-            "This upload's token was used already.",
+            "The token of this upload was used before.",
             field=("upload_id",),
             expected="a new upload",
             got=upload.state.value,
@@ -169,7 +169,7 @@ def _check_token(row: Any, upload_id: str, token: str, image_ids: Collection[str
 
 
 def check_not_expired(tx: Tx, upload: Upload) -> None:
-    """Raise `UploadExpired` if the upload's time is over."""
+    """Raise `UploadExpired` if the upload has expired."""
     if upload.expires_at <= tx.now:
         raise UploadExpired(
             "This upload has expired.",
@@ -180,18 +180,18 @@ def check_not_expired(tx: Tx, upload: Upload) -> None:
 
 
 def end_receiving(tx: Tx, upload_id: str, *, digest: str, size: int) -> None:
-    """Note that all bytes are in the store."""
+    """Record that all bytes are stored."""
     _set(tx, upload_id, state=UploadState.RECEIVED.value, sha256=digest, bytes=size)
 
 
 def fail_receiving(tx: Tx, upload_id: str) -> None:
-    """Note that the one attempt failed."""
+    """Record that the only attempt failed."""
     _set(tx, upload_id, state=UploadState.FAILED.value)
 
 
 def list_expired(tx: Tx, *, limit: int) -> list[tuple[str, str]]:
-    """Return (tenant, id) of up to `limit` uploads of every tenant whose time is long over."""
-    # An hour's grace: a setOriginal that began in time may still be reading.
+    """Return (tenant, id) of up to `limit` uploads of all tenants that expired more than an hour ago."""
+    # A `setOriginal` that began in time may still read the upload.
     statement = (
         sa.select(uploads.c.tenant_id, uploads.c.id)
         .where(uploads.c.expires_at < tx.now - timedelta(hours=1))
@@ -202,7 +202,7 @@ def list_expired(tx: Tx, *, limit: int) -> list[tuple[str, str]]:
 
 
 def delete_upload(tx: Tx, upload_id: str) -> None:
-    """Drop an upload's row."""
+    """Delete an upload's row."""
     tx.connection.execute(sa.delete(uploads).where(uploads.c.tenant_id == tx.tenant, uploads.c.id == upload_id))
 
 

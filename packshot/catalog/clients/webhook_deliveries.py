@@ -1,7 +1,6 @@
-"""Deliveries of webhooks: what happened is written down, claimed, sent and answered.
+"""Webhook deliveries: they are written, claimed, sent and completed.
 
-A delivery's row is written in the transaction of what it tells of, so nothing is
-told that did not happen, and nothing that happened goes untold.
+A delivery is written in the transaction of the change that it reports, so neither exists without the other.
 """
 
 import json
@@ -24,7 +23,7 @@ from packshot.catalog.tables.work import webhook_deliveries, webhooks
 from packshot.errors import NotFound
 
 LEASE_TIME = timedelta(seconds=60)
-# After each failed attempt; the whole takes a day and a half.
+# The pauses after failed attempts; together a day and a half.
 PAUSES = tuple(
     timedelta(seconds=seconds) for seconds in (5, 30, 120, 600, 1800, 3600, 2 * 3600, 5 * 3600, 10 * 3600, 14 * 3600)
 )
@@ -36,7 +35,7 @@ QUEUE = LeasedQueue(webhook_deliveries, LEASE_TIME, PAUSES[-1], claim_column="at
 
 
 class DeliveryState(StrEnum):
-    """How far a telling is."""
+    """The state of a delivery."""
 
     QUEUED = "queued"
     SUCCEEDED = "succeeded"
@@ -45,13 +44,13 @@ class DeliveryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One telling.
+    """A webhook message.
 
     Attributes:
-        attempts: how often it was tried.
-        response_status: what the address answered last; None: there was no attempt, or no answer.
-        error: why the last attempt came to nothing; None: none has.
-        next_attempt_at: None: it has ended.
+        attempts: the number of attempts.
+        response_status: the last HTTP status; None: no attempt, or no response.
+        error: why the last attempt failed; None: no attempt failed.
+        next_attempt_at: None: the delivery has ended.
     """
 
     id: str
@@ -67,12 +66,12 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class WebhookClaim:
-    """The right to try one telling once, and all that it takes.
+    """The right to attempt a delivery once, with everything that it needs.
 
     Attributes:
-        secret: of a webhook that an earlier release made and that is not sealed yet; else empty.
+        secret: in plain text, of a webhook that an earlier release created; else empty.
         sealed: the secret, encrypted; see `packshot.security.sealing`.
-        old_sealed: secrets that a rotation replaced and that still sign, encrypted.
+        old_sealed: replaced secrets that still sign, encrypted.
     """
 
     id: str
@@ -95,12 +94,12 @@ class WebhookClaim:
 
 
 def add_delivery(tx: Tx, event: Event, data: Mapping[str, Any]) -> None:
-    """Add a delivery for every webhook that listens for the event; it is sent once this transaction is committed."""
+    """Add a delivery for every webhook with this event. It is sent after the transaction commits."""
     add_deliveries(tx, event, [data])
 
 
 def add_deliveries(tx: Tx, event: Event, happened: Sequence[Mapping[str, Any]]) -> None:
-    """Add deliveries for several events, as `add_delivery` does for one."""
+    """Add deliveries for several events; see `add_delivery`."""
     if not happened:
         return
     listening = tx.connection.execute(
@@ -138,7 +137,7 @@ def list_deliveries(tx: Tx, webhook_id: str, *, first: int, after: str | None, t
 
 
 def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
-    """Return those deliveries of the tenant that there are, by id."""
+    """Return the tenant's deliveries with these ids, by id."""
     found = tx.connection.execute(
         sa.select(webhook_deliveries).where(
             webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id.in_(ids)
@@ -148,10 +147,10 @@ def get_deliveries(tx: Tx, ids: Sequence[str]) -> dict[str, Delivery]:
 
 
 def replay(tx: Tx, delivery_id: str) -> Webhook:
-    """Order that a delivery be sent once more, with the same id and body; return its webhook.
+    """Send a delivery again, with the same id and body; return its webhook.
 
     Raises:
-        NotFound: there is no such delivery in this tenant.
+        NotFound: the tenant has no such delivery.
     """
     conditions = (webhook_deliveries.c.tenant_id == tx.tenant, webhook_deliveries.c.id == delivery_id)
     webhook_id = tx.connection.scalar(
@@ -168,7 +167,7 @@ def replay(tx: Tx, delivery_id: str) -> Webhook:
 
 
 def is_due(tx: Tx) -> bool:
-    """Whether any delivery of any tenant is due."""
+    """Return whether any delivery of any tenant is due."""
     return QUEUE.has(tx, *_due(tx))
 
 
@@ -181,13 +180,13 @@ def claim_due(
     busy: Collection[tuple[str, str]] = (),
     busy_tenants: Collection[str] = (),
 ) -> list[tuple[str, WebhookClaim]]:
-    """Take the lease of up to `limit` deliveries of every tenant that are due; return (tenant, claim) each.
+    """Claim up to `limit` due deliveries of all tenants; return (tenant, claim) each.
 
     Args:
-        each: how many of one webhook at most, so that a slow one does not delay others.
-        each_tenant: how many of one tenant at most; None: any number.
-        busy: (tenant, webhook id) of webhooks that are to get none.
-        busy_tenants: tenants that are to get none.
+        each: the limit per webhook, so that a slow one does not delay others.
+        each_tenant: the limit per tenant; None: no limit.
+        busy: (tenant, webhook id) of webhooks to skip.
+        busy_tenants: tenants to skip.
     """
     place = sa.tuple_(webhook_deliveries.c.tenant_id, webhook_deliveries.c.webhook_id)
     number = sa.func.row_number().over(
@@ -221,7 +220,7 @@ def claim_due(
             ),
         )
         .where(sa.tuple_(webhook_deliveries.c.tenant_id, webhook_deliveries.c.id).in_(places))
-        # Looked at again: another process may have been faster.
+        # Checked again, because another process may have claimed the row.
         .where(*_due(tx), webhooks.c.active)
         .with_for_update(skip_locked=True, of=webhook_deliveries)
     )
@@ -242,14 +241,14 @@ def claim_due(
 def _due(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
     return (
         webhook_deliveries.c.state == DeliveryState.QUEUED.value,
-        # Each attempt has a pause of its own, which bounds how far ahead the next one can be.
+        # The pause of each attempt limits how far ahead the next one can be.
         sa.or_(webhook_deliveries.c.due_at <= tx.now, webhook_deliveries.c.due_at > _latest(tx)),
         QUEUE.is_free(tx),
     )
 
 
 def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
-    """Return the latest moment for which a delivery's next attempt can be planned."""
+    """Return the latest time for which the next attempt of a delivery can be planned."""
     kind = webhook_deliveries.c.due_at.type
     after = {number: sa.literal(tx.now + pause, kind) for number, pause in enumerate(PAUSES, 1)}
     first = {0: sa.literal(tx.now, kind)}
@@ -257,17 +256,17 @@ def _latest(tx: Tx) -> sa.ColumnElement[datetime]:
 
 
 def end_attempt(tx: Tx, claim: WebhookClaim, status: int | None, error: str | None = None) -> None:
-    """Note how an attempt ended; unless the address took it, the next one comes later, or none any more.
+    """Record the result of an attempt. Unless it succeeded, the next one follows after a pause, up to the last.
 
     Args:
-        status: what the address answered; None: there was no answer.
-        error: why it came to nothing; None: it was answered.
+        status: HTTP status of the response; None: no response.
+        error: why the attempt failed; None: there was a response.
     """
     values: dict[str, Any] = {"response_status": status, "faults": 0}
     if status is not None and 200 <= status < 300:
         values |= {"state": DeliveryState.SUCCEEDED.value, "error": None}
     else:
-        answered = "There was no answer." if status is None else f"The address answered {status}."
+        answered = "The address did not respond." if status is None else f"The address responded with {status}."
         values["error"] = backoff.shorten(error or answered)
         if claim.attempt >= MAX_ATTEMPTS:
             values["state"] = DeliveryState.FAILED.value
@@ -277,7 +276,7 @@ def end_attempt(tx: Tx, claim: WebhookClaim, status: int | None, error: str | No
 
 
 def end_after_fault(tx: Tx, claim: WebhookClaim, error: str) -> None:
-    """Note that an unforeseen exception ended an attempt; after some in a row no other follows."""
+    """Record that an unforeseen exception ended an attempt. After too many in a row, the delivery fails."""
     values: dict[str, Any] = {"faults": claim.faults + 1, "error": backoff.shorten(error)}
     if claim.faults + 1 >= MAX_FAULTS or claim.attempt >= MAX_ATTEMPTS:
         values["state"] = DeliveryState.FAILED.value
@@ -287,12 +286,12 @@ def end_after_fault(tx: Tx, claim: WebhookClaim, error: str) -> None:
 
 
 def _end(tx: Tx, claim: WebhookClaim, values: dict[str, Any]) -> None:
-    # A replay counts attempts from 0 again, so a delivery that has ended must stay as it is.
+    # A replay counts attempts from 0 again, so deliveries that have ended must stay unchanged.
     QUEUE.release(tx, [claim], webhook_deliveries.c.state == DeliveryState.QUEUED.value, **values)
 
 
 def delete_old_deliveries(tx: Tx) -> None:
-    """Drop what was told long ago, of every tenant."""
+    """Delete old deliveries of all tenants."""
     tx.connection.execute(
         sa.delete(webhook_deliveries).where(
             webhook_deliveries.c.state != DeliveryState.QUEUED.value,

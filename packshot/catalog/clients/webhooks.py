@@ -1,7 +1,7 @@
-"""Webhooks: which addresses are told of which events, and the secrets that sign what they are told.
+"""Webhooks: addresses, their events, and the secrets that sign deliveries.
 
-A webhook has one current secret. Secrets that a rotation replaced go on signing, beside the current one, until they
-expire, so that receivers can change over without losing deliveries.
+A webhook has one current secret. Replaced secrets sign beside the current one until they expire, so that receivers
+can change over without losing deliveries.
 """
 
 import secrets
@@ -22,12 +22,12 @@ MAX_WEBHOOKS = 20
 MAX_KEEP = timedelta(days=7)  # of a replaced secret
 MAX_OLD_SECRETS = 4  # that sign at the same time, beside the current one
 
-# Makes of a webhook's place and secret what the database keeps of the secret; see `packshot.security.sealing`.
+# Encrypts the secret of the webhook at a place; see `packshot.security.sealing`.
 Seal = Callable[[str, str], bytes]
 
 
 class Event(StrEnum):
-    """What is told."""
+    """The kind of an event."""
 
     PACK_CHANGED = "pack.changed"
     VARIANTS_READY = "variants.ready"
@@ -36,10 +36,10 @@ class Event(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """An address, and what it is told.
+    """An address and its events.
 
     Attributes:
-        old_secrets_until: until when a replaced secret signs too; None: only the current one signs.
+        old_secrets_until: when the last replaced secret expires; None: only the current one signs.
     """
 
     id: str
@@ -50,10 +50,10 @@ class Webhook:
 
 
 def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Seal) -> tuple[Webhook, str]:
-    """Note who wants to be told of what; return it and the secret by which its tellings are signed.
+    """Create a webhook; return it and the secret that signs its deliveries.
 
     Raises:
-        Limit: the tenant has as many as it may have.
+        Limit: the tenant has the most webhooks that it may have.
     """
     is_of_tenant = webhooks.c.tenant_id == tx.tenant
     known = tx.connection.scalar(sa.select(sa.func.count()).select_from(webhooks).where(is_of_tenant)) or 0
@@ -78,17 +78,18 @@ def create_webhook(tx: Tx, url: str, events: Sequence[Event], seal: Seal) -> tup
 def rotate_secret(
     tx: Tx, webhook_id: str, keep: timedelta, seal: Seal, can_sign: Callable[[str, bytes], bool]
 ) -> tuple[Webhook, str]:
-    """Give a webhook a new secret; return both. What is still to be sent is signed with it, and with the old one.
+    """Give a webhook a new secret; return both. Unsent deliveries are signed with the new secret and the old one.
 
     Args:
-        keep: how long the replaced secret goes on signing. Those that earlier rotations replaced end then at the
-            latest, so after a leak `timedelta(0)` ends all of them at once.
-        can_sign: whether a place's sealed secret can be decrypted; one that cannot is not kept.
+        keep: how long the replaced secret still signs. Secrets that were replaced earlier expire no later. After a
+        leak,
+            `timedelta(0)` ends all of them at once.
+        can_sign: returns whether a sealed secret can be decrypted; others are not kept.
 
     Raises:
-        NotFound: there is no such webhook in this tenant.
+        NotFound: the tenant has no such webhook.
         Invalid: `keep` is negative, or longer than a week.
-        Limit: too many replaced secrets sign at present.
+        Limit: too many replaced secrets still sign.
     """
     if not timedelta(0) <= keep <= MAX_KEEP:
         raise Invalid(
@@ -98,7 +99,7 @@ def rotate_secret(
             got=f"{keep.total_seconds():.0f}",
         )
     conditions = (webhooks.c.tenant_id == tx.tenant, webhooks.c.id == webhook_id)
-    # Rotations of one webhook wait for each other.
+    # Concurrent rotations of a webhook wait for each other.
     row = tx.connection.execute(sa.select(webhooks).where(*conditions).with_for_update()).one_or_none()
     if row is None:
         raise _not_found(webhook_id)
@@ -135,7 +136,7 @@ def rotate_secret(
 
 
 def list_old_secrets(tx: Tx, webhook_ids: Collection[tuple[str, str]]) -> dict[tuple[str, str], list[bytes]]:
-    """Return the sealed secrets that a rotation replaced and that still sign, newest first.
+    """Return the encrypted replaced secrets that still sign, newest first.
 
     Args:
         webhook_ids: (tenant, webhook id) each.
@@ -150,22 +151,22 @@ def list_old_secrets(tx: Tx, webhook_ids: Collection[tuple[str, str]]) -> dict[t
 
 
 def delete_expired_secrets(tx: Tx) -> None:
-    """Delete the replaced secrets of every tenant that sign no more."""
+    """Delete the expired replaced secrets of all tenants."""
     tx.connection.execute(sa.delete(webhook_secrets).where(sa.not_(sa.and_(*_valid(tx)))))
 
 
 def _valid(tx: Tx) -> tuple[sa.ColumnElement[bool], ...]:
-    # No secret is kept longer than the limit, so one that expires later was replaced before a clock moved back.
+    # No secret is kept longer than the limit. A later expiry was written before the clock moved back.
     return webhook_secrets.c.expires_at > tx.now, webhook_secrets.c.expires_at <= tx.now + MAX_KEEP
 
 
 def is_any_plain(tx: Tx) -> bool:
-    """Whether the secret of any tenant's webhook is kept in plain text."""
+    """Return whether any tenant's webhook has its secret in plain text."""
     return tx.connection.execute(sa.select(webhooks.c.id).where(webhooks.c.secret != "").limit(1)).first() is not None
 
 
 def seal_plain(tx: Tx, seal: Seal) -> int:
-    """Encrypt the secrets of every tenant that are kept in plain text; return how many."""
+    """Encrypt all secrets that are stored in plain text; return their number."""
     _overwrite_for_good(tx)
     statement = sa.select(webhooks.c.tenant_id, webhooks.c.id, webhooks.c.secret).where(webhooks.c.secret != "")
     plain = tx.connection.execute(statement.with_for_update()).all()
@@ -179,7 +180,7 @@ def seal_plain(tx: Tx, seal: Seal) -> int:
 
 
 def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
-    """Return place and sealed secret of every tenant's webhooks."""
+    """Return the place and the encrypted secret of every tenant's webhooks."""
     found = tx.connection.execute(
         sa.select(webhooks.c.tenant_id, webhooks.c.id, webhooks.c.sealed).where(webhooks.c.sealed.is_not(None))
     )
@@ -187,7 +188,7 @@ def list_sealed(tx: Tx) -> list[tuple[str, bytes]]:
 
 
 def get_webhooks(tx: Tx, ids: Sequence[str]) -> dict[str, Webhook]:
-    """Return those webhooks of the tenant that there are, by id."""
+    """Return the tenant's webhooks with these ids, by id."""
     found = tx.connection.execute(_select(tx).where(webhooks.c.id.in_(ids)))
     return {row.id: _to_webhook(row) for row in found}
 
@@ -199,10 +200,10 @@ def list_webhooks(tx: Tx) -> list[Webhook]:
 
 
 def delete_webhook(tx: Tx, webhook_id: str) -> Webhook:
-    """Forget a webhook and its deliveries.
+    """Delete a webhook and its deliveries.
 
     Raises:
-        NotFound: there is no such webhook in this tenant.
+        NotFound: the tenant has no such webhook.
     """
     webhook = get_webhooks(tx, [webhook_id]).get(webhook_id)
     if webhook is None:
@@ -237,6 +238,6 @@ def _new_secret() -> str:
 
 
 def _overwrite_for_good(tx: Tx) -> None:
-    """Leave nothing of what this transaction overwrites or deletes in SQLite's file."""
+    """Make SQLite overwrite what this transaction replaces or deletes in its file."""
     if tx.connection.dialect.name == "sqlite":
         tx.connection.exec_driver_sql("PRAGMA secure_delete = ON")

@@ -1,1 +1,1 @@
-"""The one Alembic history, for SQLite and PostgreSQL alike."""
+"""The only Alembic history, for SQLite and PostgreSQL."""

@@ -1,4 +1,4 @@
-"""Runs a migration on the connection that `packshot.catalog.database.migrate` hands over."""
+"""Run a migration on the connection that `packshot.catalog.database.migrate` passes."""
 
 from typing import Any, Literal
 
@@ -7,12 +7,12 @@ from alembic import context
 from packshot.catalog.tables import artwork, clients, work
 from packshot.catalog.tables.columns import Moment, metadata
 
-# Each of these fills `metadata` with its tables.
+# Importing these modules fills `metadata` with their tables.
 ROOMS = (artwork, clients, work)
 
 
 def render_item(kind: str, item: Any, autogen_context: Any) -> str | Literal[False]:
-    """Write `Moment` columns as what they are to the database."""
+    """Write `Moment` columns as the type that the database stores."""
     if kind == "type" and isinstance(item, Moment):
         return "sa.DateTime(timezone=True)"
     return False

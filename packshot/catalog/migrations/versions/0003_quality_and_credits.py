@@ -11,8 +11,8 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
-# Column by column, not in a batch: on SQLite that would copy the tables, and
-# dropping the old ones would take every row along that refers to them.
+# Column by column, because on SQLite a batch copies the tables, and dropping the old ones deletes every row that refers
+# to them.
 def upgrade() -> None:
     op.add_column(
         "originals",

@@ -1,4 +1,4 @@
-"""What calls with an idempotency key were answered."""
+"""The responses to calls with an idempotency key."""
 
 from collections.abc import Sequence
 

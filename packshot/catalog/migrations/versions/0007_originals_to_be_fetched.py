@@ -1,4 +1,4 @@
-"""Originals to be fetched."""
+"""Originals to fetch."""
 
 from collections.abc import Sequence
 

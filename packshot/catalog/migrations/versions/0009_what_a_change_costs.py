@@ -1,7 +1,7 @@
-"""What a change of configuration costs: the shapes of packs, and what rendering takes.
+"""The costs of a change of configuration: the shapes of packs, and render costs.
 
-Shapes are written for every pack that there is. Whatever a process of an earlier
-release edits meanwhile has another version than its shape, and is planned by itself.
+Shapes are written for all existing packs. If a process of an earlier release edits a pack meanwhile, the pack's
+version differs from that of its shape, and the pack is planned by itself.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ down_revision: str | None = "0008"
 branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
-# The same text as `packshot.catalog.packs.shapes` writes; one that differs would only split a group of packs in two.
+# The same text that `packshot.catalog.packs.shapes` writes. A different text would only divide a group of packs.
 _SLOT = " || '|' || ".join(
     f"coalesce(CAST({part} AS TEXT), '')"
     for part in (
@@ -66,7 +66,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Not in a batch: on SQLite that would copy the table, and dropping the old one takes along what refers to it.
+    # Not in a batch: on SQLite that copies the table, and dropping the old one deletes the rows that refer to it.
     op.drop_column("packs", "shape_version")
     op.drop_column("packs", "shape")
     op.drop_table("rates")

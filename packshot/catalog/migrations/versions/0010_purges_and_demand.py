@@ -1,4 +1,4 @@
-"""What is to be purged, and what clients ask for that is not rendered ahead of time."""
+"""Purges, and demand for unplanned variants."""
 
 from collections.abc import Sequence
 

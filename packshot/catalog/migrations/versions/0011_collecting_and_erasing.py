@@ -1,4 +1,4 @@
-"""Collecting what is superseded, and erasing packs."""
+"""The collection of superseded variants, and erasures."""
 
 from collections.abc import Sequence
 

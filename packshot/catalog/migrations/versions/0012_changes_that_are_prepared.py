@@ -1,4 +1,4 @@
-"""Changes of configuration that are prepared, jobs that pause, and counts that are moved in batches."""
+"""Pending changes of configuration, jobs that pause, and counts that are added in batches."""
 
 from collections.abc import Sequence
 
@@ -44,7 +44,7 @@ def upgrade() -> None:
     for name in _COUNTS:
         what = _GROWN if name == "grown" else None
         op.add_column("job_items", sa.Column(name, sa.Integer(), nullable=False, server_default="0", comment=what))
-    # What is finished by now was counted by the release before.
+    # The earlier release has counted finished items.
     op.execute("DELETE FROM job_items WHERE finished_at IS NOT NULL")
     if op.get_bind().dialect.name == "postgresql":
         op.execute("UPDATE jobs SET scope = json_build_array(location) WHERE location IS NOT NULL")

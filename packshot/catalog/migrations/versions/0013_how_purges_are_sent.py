@@ -1,4 +1,4 @@
-"""Which purges are sent together, and which are of what was erased; how old what is shown is."""
+"""Purge batches, purges of erased packs, and the age of variants."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Uploads that are bound to a live image."""
+"""Uploads for live resize images."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Packs that an edit moves past the cursor of a job before the job came to them."""
+"""Packs that an edit moves past a job's cursor before the job visits them."""
 
 from collections.abc import Sequence
 

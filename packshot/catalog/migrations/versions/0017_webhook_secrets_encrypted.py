@@ -16,6 +16,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # Without the key their deliveries cannot be signed any more.
+    # Without the key their deliveries can no longer be signed.
     op.execute("DELETE FROM webhooks WHERE sealed IS NOT NULL")
     op.drop_column("webhooks", "sealed")

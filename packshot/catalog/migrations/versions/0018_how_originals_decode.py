@@ -1,4 +1,4 @@
-"""What decoding each original takes, and why it was last refused."""
+"""The decoding costs of each original, and why decoding was last refused."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,8 @@ branch_labels: str | Sequence[str] | None = None
 depends_on: str | Sequence[str] | None = None
 
 
-# Column by column, not in a batch: on SQLite that would copy the table, and
-# dropping the old one would take every row along that refers to it.
+# Column by column, because on SQLite a batch copies the table, and dropping the old one deletes every row that refers
+# to it.
 def upgrade() -> None:
     op.add_column(
         "originals",

@@ -1,4 +1,4 @@
-"""Epochs, deletions and the numbers of locations, for clients that follow changes."""
+"""Epochs, deletions and sequence numbers of locations, for clients that follow the change feed."""
 
 import secrets
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Indexes by which an edit or a page reads the variants that it is about, and none that clients asked for besides."""
+"""Indexes with which an edit or a page reads only the variants that it needs, and no other unplanned ones."""
 
 from collections.abc import Sequence
 

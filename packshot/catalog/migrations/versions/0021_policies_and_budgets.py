@@ -1,4 +1,4 @@
-"""The tenant's policy for on-demand parameters, and a budget for the variants that are not planned."""
+"""The on-demand policy of tenants, and budgets for unplanned variants."""
 
 from collections.abc import Sequence
 

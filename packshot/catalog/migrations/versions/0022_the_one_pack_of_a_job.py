@@ -1,4 +1,4 @@
-"""The one pack that a job is about, as an edit's job."""
+"""The only pack of a job, such as an edit's job."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Why work is tried again, and how often an exception that nobody foresaw has ended it."""
+"""Reasons of retries, and counts of consecutive unforeseen exceptions."""
 
 from collections.abc import Sequence
 

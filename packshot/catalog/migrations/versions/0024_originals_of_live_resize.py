@@ -1,4 +1,4 @@
-"""Which originals came through live resize."""
+"""Originals that were uploaded through live resize."""
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -25,14 +25,14 @@ def upgrade() -> None:
     connection = op.get_bind()
     for tenant_id, pack_id in _live_packs(connection):
         here = (_originals.c.tenant_id == tenant_id, _originals.c.pack_id == pack_id)
-        # Which one of several originals came first is not known: a pack that an editor has changed stays out.
+        # The first of several originals is not known, so packs that an editor has changed are left out.
         count = connection.scalar(sa.select(sa.func.count()).select_from(_originals).where(*here))
         if count == 1:
             connection.execute(sa.update(_originals).where(*here).values(live=sa.true()))
 
 
 def _live_packs(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Yield the packs that an import made, by their computed ids, and those whose upload's job is still known."""
+    """Yield the packs that a migration created, by their computed ids, and those whose upload job is still known."""
     uploaded = sa.select(_jobs.c.tenant_id, _jobs.c.pack_id).where(
         _jobs.c.created_by == "live upload", _jobs.c.pack_id.is_not(None)
     )

@@ -1,4 +1,4 @@
-"""Webhook secrets that a rotation replaced, which sign until they expire."""
+"""Replaced webhook secrets, which sign until they expire."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Which change of the decoder each original's pixels depend on."""
+"""The decoder revision of each original."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,7 @@ depends_on: str | Sequence[str] | None = None
 _COMMENT = "part of the fingerprint; null: an earlier release looked at it"
 
 
-# Not in a batch: on SQLite that would copy the table, and dropping the old one
-# would take every row along that refers to it.
+# Not in a batch: on SQLite that copies the table, and dropping the old one deletes every row that refers to it.
 def upgrade() -> None:
     op.add_column("originals", sa.Column("decode_revision", sa.SmallInteger(), comment=_COMMENT))
 
