@@ -1,4 +1,4 @@
-"""The catalog: names, versions, sequence numbers, pages, migrations, and writers at the same time."""
+"""The catalog: names, versions, sequence numbers, pages, schema migrations, and concurrent writers."""
 
 import base64
 import threading
@@ -38,7 +38,7 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
-    """A database of each kind with nothing in it."""
+    """An empty database of each kind."""
     with ExitStack() as parts:
         url = f"sqlite:///{tmp_path}/history.db"
         if request.param == "postgresql":
@@ -159,7 +159,7 @@ def test_keeping_credits_is_a_new_version_of_the_tenant_once(playground: Playgro
         assert (after.keep_credits, after.version - before.version) == (keep, int(is_new))
         assert all(target.drawing.credits is keep for target in playground.planned(pack_id).values())
     with pytest.raises(NotFound):
-        tenants.update_tenant(replace(caller, tenant="nobody"), {"keep_credits": True})
+        tenants.update_tenant(replace(caller, tenant="unknown"), {"keep_credits": True})
 
 
 def test_an_originals_quality_is_kept_and_a_known_original_gains_what_was_not_known(playground: Playground) -> None:
@@ -167,7 +167,7 @@ def test_an_originals_quality_is_kept_and_a_known_original_gains_what_was_not_kn
     pack_id = playground.pack(picture=data)
     for known in (71, None, 71):
         if known is None:
-            # As an earlier release left it.
+            # As an earlier release wrote it.
             with playground.site.catalog.write(TENANT) as tx:
                 tx.connection.execute(originals.update().values(quality=None))
         else:

@@ -183,26 +183,26 @@ def read_packs(
     )
     statement = sa.select(*rows.pack_columns(), *rows.pack_location_columns()).select_from(source)
     found: dict[str, Pack] = {}
-    slots: dict[str, dict[str, PackLocation]] = {}
+    by_location: dict[str, dict[str, PackLocation]] = {}
     for row in tx.connection.execute(statement.where(packs.c.tenant_id == tx.tenant, packs.c.id.in_(pack_ids))):
         if row.p_id not in found:
-            found[row.p_id], slots[row.p_id] = rows.to_pack(row), {}
+            found[row.p_id], by_location[row.p_id] = rows.to_pack(row), {}
         if row.s_pack_id is not None:
-            slots[row.p_id][row.s_location] = rows.to_pack_location(row)
-    return {id: Snapshot(tenant, locations, pack, slots[id]) for id, pack in found.items()}
+            by_location[row.p_id][row.s_location] = rows.to_pack_location(row)
+    return {id: Snapshot(tenant, locations, pack, by_location[id]) for id, pack in found.items()}
 
 
 def is_shown_by_any_pack(tx: Tx, chain: Collection[str]) -> bool:
     """Return whether any pack shows an image at the location with this fallback chain."""
-    slots = sa.select(pack_locations.c.pack_id).where(
+    showing = sa.select(pack_locations.c.pack_id).where(
         pack_locations.c.tenant_id == tx.tenant, pack_locations.c.original_sha256.is_not(None)
     )
-    chain_slots = slots.where(pack_locations.c.location.in_(chain)).limit(1)
+    in_chain = showing.where(pack_locations.c.location.in_(chain)).limit(1)
     main = (
-        slots.join(
+        showing.join(
             packs, sa.and_(packs.c.tenant_id == pack_locations.c.tenant_id, packs.c.id == pack_locations.c.pack_id)
         )
         .where(pack_locations.c.location == sa.func.coalesce(packs.c.main_location, "main"))
         .limit(1)
     )
-    return any(tx.connection.scalar(statement) is not None for statement in (chain_slots, main))
+    return any(tx.connection.scalar(statement) is not None for statement in (in_chain, main))

@@ -1,4 +1,4 @@
-"""Live uploads that come together: whoever is first, and nobody else, on every database."""
+"""Concurrent live resize uploads: exactly one is the first, on every database."""
 
 import threading
 from collections.abc import Callable
@@ -21,7 +21,7 @@ AT_ONCE = 8
 
 
 def together(act: Callable[[int], object], count: int = AT_ONCE) -> list[object]:
-    """Do something in threads that start at one moment; return what came of each, refusals too."""
+    """Run a function in threads that start at the same time; return their results, refusals included."""
     start = threading.Barrier(count)
 
     def one(index: int) -> object:

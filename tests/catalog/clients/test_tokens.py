@@ -89,7 +89,7 @@ def test_tokens_are_their_tenants_own(playground: Playground) -> None:
     assert found is not None
     assert found.tenant == "films"
     with pytest.raises(NotFound):
-        tokens.create_token(replace(playground.caller, tenant="nobody"), "ci", ["read"])
+        tokens.create_token(replace(playground.caller, tenant="unknown"), "ci", ["read"])
 
 
 def test_that_a_token_is_used_is_known_to_the_day(playground: Playground) -> None:

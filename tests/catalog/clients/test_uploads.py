@@ -1,4 +1,4 @@
-"""Uploads: one token, one attempt, fifteen minutes, and only pictures become originals."""
+"""Uploads: one attempt per token, fifteen minutes, and only images become originals."""
 
 from datetime import timedelta
 from hashlib import sha256

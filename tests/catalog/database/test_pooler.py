@@ -1,4 +1,4 @@
-"""The database behind PgBouncer: limits hold in every transaction, reach no other client, and nothing else breaks."""
+"""The database behind PgBouncer: limits hold in every transaction and reach no other client."""
 
 import threading
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ WAYS = {
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def through(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[str]:
-    """The URL of a fresh database through PgBouncer."""
+    """The URL of a new database through PgBouncer."""
     mode, more = request.param
     with postgres.database() as url, pgbouncer(url, mode=mode, more=more) as through:
         yield through
@@ -90,7 +90,8 @@ def test_processes_that_repeat_a_statement_use_the_same_connections(postgres: Po
     with postgres.database() as url, pgbouncer(url, mode="transaction") as through:
         for _ in range(2):
             with closing(Catalog(through)) as catalog:
-                # More often than a statement is run before the driver prepares it, under a name that another one has.
+                # More often than the driver runs a statement before it prepares it, under a name that another
+                # connection uses too.
                 for _ in range(8):
                     with catalog.write_system() as tx:
                         assert tenants.list_tenants(tx) == []
@@ -119,7 +120,7 @@ def test_without_a_pooler_the_session_has_the_limits_and_transactions_set_nothin
             with catalog.write_system() as tx:
                 assert limits(tx.connection) == LIMITS
         assert not [text for text in statements if text.startswith("SET")]
-        # A URL may have options of its own, which prevail.
+        # Options of the URL take precedence.
         with closing(Catalog(f"{url}&options=-c%20lock_timeout%3D3000")) as catalog, catalog.read_system() as tx:
             assert limits(tx.connection) == LIMITS | {"lock_timeout": "3s"}
         with closing(Catalog(f"{url}&options=-c%20statement_timeout%3D0")) as catalog, catalog.read_system() as tx:

@@ -1,4 +1,4 @@
-"""Waits for the database: each transaction has one bound, which does not add up over the transactions of a process."""
+"""Waits for the database: each transaction has one limit, which does not add up over the transactions of a process."""
 
 import os
 import signal
@@ -52,7 +52,7 @@ def read(catalog: Catalog) -> None:
 
 @contextmanager
 def locked(catalog: Catalog) -> Iterator[sqlite3.Connection]:
-    """Lock the database as another process does, until the connection rolls back."""
+    """Lock the database as another process would, until the connection rolls back."""
     with closing(sqlite3.connect(str(catalog.url.database), isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN EXCLUSIVE")
         yield other
@@ -60,7 +60,7 @@ def locked(catalog: Catalog) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def stopped(catalog: Catalog) -> Iterator[None]:
-    """Stop the process of PostgreSQL that serves the one connection in the pool."""
+    """Stop the PostgreSQL process that serves the only connection of the pool."""
     with catalog.read_system() as tx:
         pid = tx.connection.scalar(sa.text("SELECT pg_backend_pid()"))
     os.kill(pid, signal.SIGSTOP)

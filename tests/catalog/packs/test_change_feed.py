@@ -1,4 +1,4 @@
-"""The change feed: everything in its order, each once, deletions included, and when a client must start over."""
+"""The change feed: every change in order and once, with deletions, and when a client must start over."""
 
 from datetime import timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from tests.support.playground import TENANT, Playground
 
 
 class Copy:
-    """A client's copy of a tenant, and how it is kept up to date."""
+    """A client's copy of a tenant, which it keeps up to date."""
 
     def __init__(self, playground: Playground, size: int = 3) -> None:
         self._playground = playground
@@ -38,7 +38,7 @@ class Copy:
         return list_changes(self._playground.caller, first=self._size, after=self.cursor)
 
     def follow(self) -> "Copy":
-        """Read what changed since the last look, a page at a time."""
+        """Read the changes since the last call, page by page."""
         more = True
         while more:
             page = self.page()
@@ -65,7 +65,7 @@ def delete(playground: Playground, pack_id: str) -> None:
 
 
 def age(playground: Playground, time: timedelta) -> None:
-    """Let what was deleted so far be older."""
+    """Make all deletions so far older."""
     table = artwork.deletions
     with playground.site.catalog.write_system() as tx:
         for row in tx.connection.execute(sa.select(table)).all():
@@ -78,7 +78,7 @@ def test_a_copy_that_follows_is_the_tenant(playground: Playground) -> None:
     playground.location("thumb", width=20, height=10)
     copy = Copy(playground).follow()
     assert set(copy.known) == {*ids, "main", "thumb"}
-    assert len(copy.seen) == 10, "each is told once"
+    assert len(copy.seen) == 10, "each is reported once"
     edit(playground, ids[3], 7)
     edit(playground, ids[3], 8)
     delete(playground, ids[0])
@@ -112,7 +112,7 @@ def test_what_was_deleted_is_told_with_what_it_was_called(playground: Playground
     assert told == [(ChangeKind.PACK_DELETED, gone, "gone", 12), (ChangeKind.PACK_ERASED, erased, "erased", None)]
     numbers = [change.sequence_number for change in page.changes]
     assert numbers == sorted(set(numbers))
-    # One that had been deleted is told again when it is erased.
+    # The feed reports a deleted pack again when it is erased.
     packs.erase_pack(playground.caller, gone, "the rights have ended")
     (last,) = list_changes(playground.caller, first=10, after=page.end).changes
     assert (last.kind, last.id, last.external_id) == (ChangeKind.PACK_ERASED, gone, "gone")
@@ -134,7 +134,7 @@ def test_pages_never_shift_while_packs_change(playground: Playground) -> None:
         page = copy.page()
         copy.known |= {change.id: (change.sequence_number, change.external_id) for change in page.changes}
         copy.cursor = page.end
-        # What was told moves on, and so does what is still to be told.
+        # Reported changes move to the end, and so do changes that were not reported yet.
         edit(playground, ids[number], number)
         edit(playground, ids[8 - number // 2], 100 + number)
     delete(playground, ids[2])
@@ -207,7 +207,7 @@ def test_who_looks_too_rarely_starts_over_and_who_looks_goes_on(playground: Play
         absent.follow()
     assert refused.value.code == "RESYNC"
     assert set(present.follow().known) == {third, "main"}
-    # A client that has just begun never saw what was forgotten.
+    # A client that has just begun needs no dropped deletions.
     begun.known.clear()
     assert third in begun.follow().known
     absent.cursor, absent.known = None, {}
@@ -233,7 +233,7 @@ def test_deletions_are_forgotten_some_at_a_time(playground: Playground, monkeypa
 
 
 class Backup:
-    """The rows that decide how far a tenant is, put back as a restore does."""
+    """The rows that hold a tenant's sequence, restored as from a backup."""
 
     def __init__(self, playground: Playground) -> None:
         self._playground = playground
@@ -259,7 +259,7 @@ def test_a_restore_is_noticed_and_begins_an_epoch_above_every_number_that_was_dr
     copy, before = Copy(playground).follow(), get_epoch(playground.caller)
     highest = max(number for number, _ in copy.known.values())
     backup.restore()
-    # Before anybody has noticed: the cursor is ahead of the counter.
+    # Before the restore is noticed, the cursor is ahead of the counter.
     with pytest.raises(Resync):
         copy.follow()
     make(playground, "after")
@@ -276,7 +276,7 @@ def test_a_restore_is_noticed_and_begins_an_epoch_above_every_number_that_was_dr
     marker.step()
     assert get_epoch(playground.caller) == after, "one restore is one epoch"
     assert len(read_marks(site)) == 1
-    # Of two restores the second is noticed too, back to before the first.
+    # A second restore, to before the first one, is noticed too.
     backup.restore()
     assert check_epoch(site) not in (None, before, after)
 
@@ -332,7 +332,7 @@ def test_a_tenant_that_is_lost_does_not_keep_the_next_restore_from_being_noticed
     second = get_epoch(playground.caller)
     assert second not in (lost.epoch, first)
     assert {mark.tenant: mark.epoch for mark in read_marks(site)} == {"films": lost.epoch, TENANT: second}
-    # Created again, it never draws a number that was drawn before, not even before the marker has looked.
+    # A tenant that is created again never draws a number again, not even before the marker has run.
     assert marks.create_tenant(site, "films")
     assert not marks.create_tenant(site, "films")
     with site.catalog.write("films") as tx:

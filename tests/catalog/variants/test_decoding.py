@@ -1,4 +1,4 @@
-"""What decoding an original takes, or why it is refused, is kept with it."""
+"""Each original keeps the cost of its decoding, or the reason of its refusal."""
 
 import time
 from dataclasses import replace
@@ -40,7 +40,7 @@ def test_a_larger_cost_counts_at_once_and_a_smaller_one_by_half(playground: Play
     pack_id = playground.pack()
     assert decoded(playground, pack_id, Decoding(8.0)).decoding_seconds == 8.0
     assert decoded(playground, pack_id, Decoding(4.0)).decoding_seconds == 6.0
-    # Next to no difference is not written.
+    # Very small differences are not written.
     assert decoded(playground, pack_id, Decoding(5.9)).decoding_seconds == 6.0
 
 
@@ -76,7 +76,7 @@ def test_an_upload_of_the_same_bytes_ends_a_refusal(playground: Playground) -> N
 
 
 def test_a_render_learns_too(playground: Playground) -> None:
-    # A picture that no render process has decoded before.
+    # An image that no render process has decoded before.
     pack_id = playground.pack(picture=photo(600, 400, seed=time.monotonic_ns() % 2**32))
     before = decoded(playground, pack_id, Decoding(100.0)).decoding_seconds
     targets = list(playground.planned(pack_id).values())

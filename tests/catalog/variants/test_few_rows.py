@@ -1,4 +1,4 @@
-"""However much clients asked for of a pack, what reads or edits it touches its own rows."""
+"""Reads and edits of a pack touch only its own rows, for any number of unplanned variants."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from tests.support.pictures import photo
 from tests.support.playground import TENANT, Playground
 
 FOREIGN = 5_000
-# Of one pack with two locations, far more than any of these needs.
+# For one pack with two locations, far more rows than any operation needs.
 FEW = 150
 PICTURE = (
     '{ pack(by: {id: "%s"}) { location(name: "main") { variants { state } picture(widths: [77, 99]) { state } } } }'
@@ -31,7 +31,7 @@ PICTURE = (
 
 @pytest.fixture
 def pack_id(playground: Playground) -> str:
-    """A rendered pack, and thousands of rows of variants that clients asked for, failed ones among them."""
+    """A rendered pack, and thousands of rows of unplanned variants, failed ones among them."""
     playground.location("thumb", width=160, height=90, fallback="main")
     pack_id = playground.pack(picture=photo(300, 200))
     playground.run_jobs()
@@ -69,7 +69,7 @@ class Counter:
 
 @contextmanager
 def counting(playground: Playground) -> Iterator[Counter]:
-    """Count rows on each database; the driver of SQLite tells how many were changed, and not how many it returned."""
+    """Count rows on each database. SQLite's driver reports the number of changed rows, but not of returned ones."""
     counter, engine = Counter(), playground.site.catalog.engine
 
     def watch(dbapi_connection: Any, *_: object) -> None:
@@ -114,7 +114,7 @@ def test_plans_previews_and_purges_read_few_rows(playground: Playground, pack_id
         with playground.site.catalog.read(TENANT) as tx:
             failed = PackFilter(variant_state=ledger.VariantState.FAILED)
             page = list_packs(tx, first=10, after=None, filter=failed, order=PackOrder.CREATED_DESC)
-            # What a client asked for and cannot be drawn is no failure of the pack.
+            # An unplanned variant that cannot be drawn is no failure of the pack.
             assert not page.items
     assert 0 < counter.rows < FEW
 
@@ -133,7 +133,7 @@ def test_an_edit_reads_few_rows_and_marks_each_picture_once(playground: Playgrou
     with counting(playground) as counter:
         playground.run_jobs()
     assert 0 < counter.rows < FEW
-    # Those of the picture that changes are marked, and that is all that is done with them.
+    # One statement marks the variants of the changed image.
     packs.set_crop(playground.caller, pack_id, "main", Crop(0.0, 0.0, 0.5, 0.5))
     with counting(playground) as counter:
         playground.run_jobs()
@@ -160,13 +160,13 @@ def test_a_tenants_collection_does_not_read_another_tenants_rows(playground: Pla
     assert 0 < counter.rows < FEW
 
 
-# Conditions of indexes that read all rows of a pack, and of statements that read all rows there are.
+# Conditions of indexes that read all rows of a pack, and statements that read all rows of the table.
 _WHOLE = ("SCAN variants", "sqlite_autoindex_variants_1 (tenant_id=? AND pack_id=?)")
 
 
 def test_no_statement_walks_through_all_variants_of_a_pack(playground: Playground, pack_id: str) -> None:
     if not playground.site.catalog.is_sqlite:
-        pytest.skip("how PostgreSQL goes about it depends on what else is in the table")
+        pytest.skip("PostgreSQL's plan depends on what else is in the table")
     seen: list[tuple[str, Any]] = []
 
     def note(connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:

@@ -1,4 +1,4 @@
-"""Packs come by their oldest rendering, each once, however small the portions are in which they are read."""
+"""Packs are ordered by their oldest variant, each once, for portions of any size."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +14,7 @@ MOMENT = datetime(2026, 1, 1, tzinfo=UTC)
 
 @pytest.fixture
 def aged(playground: Playground) -> list[str]:
-    """Seven packs of four variants: the number of a pack is how many days ago its oldest were rendered."""
+    """Seven packs of four variants. The oldest variants of pack number n were rendered n days ago."""
     ids = [f"{number:024x}" for number in range(7)]
     place = {"tenant_id": TENANT, "location": "main", "fingerprint": "f" * 24, "state": "ready", "planned": True}
     rest = {"attempts": 0, "created_at": MOMENT, "bytes": 1, "sha256": "0" * 64}
@@ -23,7 +23,7 @@ def aged(playground: Playground) -> list[str]:
         for days, pack_id in enumerate(ids)
         for plan, factor in (("a.jpg", 1), ("b.jpg", 0.5))
     ]
-    # Several of one moment, as a batch writes them.
+    # Several of the same time, as a batch writes them.
     rows += [{**row, "plan": f"also-{row['plan']}"} for row in rows]
     with playground.site.catalog.write(TENANT) as tx:
         tx.connection.execute(sa.insert(variants), rows)

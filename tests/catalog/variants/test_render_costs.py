@@ -1,4 +1,4 @@
-"""What rendering costs, as it is learnt and forgotten."""
+"""Render costs are measured, and old measurements lose weight."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from tests.support.playground import TENANT, Playground
 
 
 def learnt(playground: Playground, tally: Tally) -> RenderCosts:
-    """Write down what was counted, and return what is known then."""
+    """Write what was measured, and return the known costs."""
     with playground.site.catalog.write_system() as tx:
         write_costs(tx, tally.take())
     with playground.site.catalog.read(TENANT) as tx:
@@ -54,7 +54,7 @@ def test_old_figures_fade(playground: Playground) -> None:
     for _ in range(megapixels):
         tally.add(Format.WEBP, 1_000_000, 0.1, 50_000)
     seconds, size = learnt(playground, tally).variant(Format.WEBP, 1_000_000)
-    # What was there counts half by now.
+    # Earlier measurements count half by now.
     expected = (0.5 * 1.0 + megapixels * 0.1) / (0.5 + megapixels)
     assert seconds == pytest.approx(expected)
     assert 50_000 < size < 51_000

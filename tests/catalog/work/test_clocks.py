@@ -1,4 +1,4 @@
-"""Clocks: due moments and leases go by the database's clock, and no pause outlasts a clock that moves back."""
+"""Clocks: due times and leases follow the database's clock, and no pause outlasts a clock that moves back."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -45,7 +45,7 @@ def make_pack(playground: Playground) -> str:
 
 
 class FarOff(datetime):
-    """A machine's clock that is a year ahead."""
+    """A machine whose clock is a year ahead."""
 
     @classmethod
     def now(cls, tz: Any = None) -> "FarOff":
@@ -93,7 +93,7 @@ def failed_fetch(playground: Playground) -> Callable[[], bool]:
         url_imports.order_imports(tx, job, {(pack_id, "main"): "http://a.example/"})
         claimed = url_imports.claim_due(tx)
         assert claimed is not None
-        assert url_imports.retry(tx, claimed[1], "nobody answers")
+        assert url_imports.retry(tx, claimed[1], "no response")
     return lambda: write(playground, url_imports.is_due)
 
 
@@ -112,7 +112,7 @@ def failed_delivery(playground: Playground, attempt: int = 1) -> Callable[[], bo
         webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, {})
         tx.connection.execute(sa.update(delivery_table).values(attempts=attempt - 1))
         ((_, claim),) = webhook_deliveries.claim_due(tx, limit=1, each=1)
-        webhook_deliveries.end_attempt(tx, claim, None, "nobody answers")
+        webhook_deliveries.end_attempt(tx, claim, None, "no response")
     return lambda: write(playground, webhook_deliveries.is_due)
 
 
@@ -237,7 +237,7 @@ def test_a_dead_worker_seems_alive_no_longer_because_the_clock_moved_back(
     if playground.site.catalog.is_sqlite:
         clock.move(-HOUR)
     else:
-        # The statement reads the server's clock, which no test moves.
+        # The statement reads the server's clock, which the test cannot move.
         write(playground, lambda tx: tx.connection.execute(sa.text("UPDATE leases SET until = until + interval '1 h'")))
     assert not write(playground, read_worker_state).has_worker
 

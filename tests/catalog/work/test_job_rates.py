@@ -1,4 +1,4 @@
-"""What is said of a job's pace is about now, and the job says when no worker is there."""
+"""A job's rate is about the present, and the job says when no worker runs."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +23,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass
 class Row:
-    """The columns of a job that ran for a minute at ten variants a second; the last one ended at `heartbeat_at`."""
+    """The columns of a job that ran for a minute at ten variants per second; the last one ended at `heartbeat_at`."""
 
     rate: float | None = 10.0
     rate_at: datetime | None = START + timedelta(seconds=60)
@@ -127,7 +127,7 @@ def test_a_lease_that_is_renewed_is_a_worker_too(playground: Playground) -> None
         assert claim(tx, [pack_id])
         assert read_worker_state(tx).has_worker
         tx.connection.execute(sa.update(orders).values(lease_until=tx.now + timedelta(seconds=30)))
-        assert not read_worker_state(tx).has_worker, "nobody has renewed it for half a minute"
+        assert not read_worker_state(tx).has_worker, "no worker has renewed it for half a minute"
         tx.connection.execute(sa.update(orders).values(lease_until=None, due_at=tx.now - timedelta(seconds=50)))
         assert read_worker_state(tx).due_seconds == pytest.approx(50.0)
 
