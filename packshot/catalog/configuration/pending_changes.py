@@ -44,7 +44,7 @@ class PendingChange:
 def read_pending_change(tx: Tx) -> PendingChange | None:
     """Return the tenant's pending change."""
     row = tx.connection.execute(sa.select(pending_changes).where(pending_changes.c.tenant_id == tx.tenant)).first()
-    return None if row is None else _to_candidate(row)
+    return None if row is None else _to_pending_change(row)
 
 
 def read_change(tx: Tx) -> Change | None:
@@ -55,7 +55,7 @@ def read_change(tx: Tx) -> Change | None:
 
 def list_pending_changes(tx: Tx) -> list[tuple[str, PendingChange]]:
     """Return the pending changes of all tenants, each with its tenant."""
-    return [(row.tenant_id, _to_candidate(row)) for row in tx.connection.execute(sa.select(pending_changes))]
+    return [(row.tenant_id, _to_pending_change(row)) for row in tx.connection.execute(sa.select(pending_changes))]
 
 
 def concerns(pending_change: PendingChange, location: str | None) -> bool:
@@ -125,7 +125,7 @@ def drop_pending_change(tx: Tx) -> None:
     tx.connection.execute(sa.delete(pending_changes).where(pending_changes.c.tenant_id == tx.tenant))
 
 
-def _to_candidate(row: Any) -> PendingChange:
+def _to_pending_change(row: Any) -> PendingChange:
     return PendingChange(
         row.job_id, row.location, _load(row.change), row.accepts_failures, row.created_by, row.prepared_at
     )
