@@ -2,8 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import Field, asdict, dataclass, field
-from dataclasses import fields as dataclass_fields
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -119,6 +118,38 @@ class Tenant:
     unplanned_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocationFields:
+    """The fields of a location that clients set, with their defaults.
+
+    A location, its versions and its pending version have these fields. A change of a location has some of them, by
+    name. `LOCATION_FIELDS` describes each field to the rest of the program.
+
+    Attributes:
+        label: name for people.
+        width, height: default size in pixels; None: the axis follows the image's ratio.
+        fallback: the name of the location whose image is shown where a pack has none.
+        resize_gravity, include_all: None and UNSET: the tenant's.
+        allow_upscale: an image may be enlarged beyond its own pixels.
+        renditions: sizes to render ahead of time; None: the location's own size at 1x and 2x.
+        formats: formats to render ahead of time; None: AVIF, WebP, and JPEG (PNG for an image with transparency).
+    """
+
+    label: str | None = None
+    width: int | None = None
+    height: int | None = None
+    fallback: str | None = None
+    resize_gravity: Gravity | None = None
+    include_all: IncludeAll = IncludeAll.UNSET
+    allow_upscale: bool = False
+    renditions: tuple[Rendition, ...] | None = None
+    formats: tuple[Format, ...] | None = None
+
+    def field_values(self) -> dict[str, Any]:
+        """Return the values of these fields, by name."""
+        return {name: getattr(self, name) for name in LOCATION_FIELDS}
+
+
 class FieldEffect(StrEnum):
     """What a change of a location's field alters."""
 
@@ -127,110 +158,61 @@ class FieldEffect(StrEnum):
     IMAGES = "images"  # the images that packs show, so that the change needs force
 
 
-def _facts(
-    effect: FieldEffect,
-    *,
-    api_name: str | None = None,
-    option: str | None = None,
-    load: Callable[[Any], Any] | None = None,
-    dump: Callable[[Any], Any] | None = None,
-) -> dict[str, Any]:
-    """Return what `LocationField` says of a field beside its name and default."""
-    return {"effect": effect, "api_name": api_name, "option": option, "load": load, "dump": dump}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LocationFields:
-    """The fields of a location that clients set, with their defaults.
-
-    A location, its versions and its pending version have these fields, and a change of a location has some of them by
-    name. `LOCATION_FIELDS` says what the rest of the program must know of each.
-
-    Attributes:
-        width, height: default size in pixels; None: the axis follows the image's ratio.
-        fallback: the name of the location whose image is shown where a pack has none.
-        resize_gravity, include_all: None and UNSET: the tenant's.
-        renditions: sizes to render ahead of time; None: the location's own size at 1x and 2x.
-        formats: formats to render ahead of time; None: AVIF, WebP, and JPEG (PNG for an image with transparency).
-    """
-
-    label: str | None = field(default=None, metadata=_facts(FieldEffect.TEXT))
-    width: int | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
-    height: int | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
-    fallback: str | None = field(default=None, metadata=_facts(FieldEffect.IMAGES))
-    resize_gravity: Gravity | None = field(
-        default=None, metadata=_facts(FieldEffect.IMAGES, option="gravity", load=Gravity)
-    )
-    include_all: IncludeAll = field(
-        default=IncludeAll.UNSET,
-        metadata=_facts(FieldEffect.IMAGES, api_name="useResizeIncludeAll", load=IncludeAll),
-    )
-    allow_upscale: bool = field(default=False, metadata=_facts(FieldEffect.IMAGES))
-    renditions: tuple[Rendition, ...] | None = field(
-        default=None,
-        metadata=_facts(
-            FieldEffect.VARIANTS,
-            load=lambda kept: tuple(Rendition(**item) for item in kept),
-            dump=lambda renditions: [asdict(item) for item in renditions],
-        ),
-    )
-    formats: tuple[Format, ...] | None = field(
-        default=None,
-        metadata=_facts(
-            FieldEffect.VARIANTS,
-            load=lambda kept: tuple(map(Format, kept)),
-            dump=lambda formats: [item.value for item in formats],
-        ),
-    )
-
-    def field_values(self) -> dict[str, Any]:
-        """Return the values of these fields, by name."""
-        return {name: getattr(self, name) for name in LOCATION_FIELDS}
-
-
 @dataclass(frozen=True, slots=True)
 class LocationField:
-    """The facts of one field of `LocationFields`.
+    """One field of `LocationFields`.
 
     Attributes:
         name: its name in the core and in the database.
         api_name: its name in GraphQL and REST.
         option: its name on the command line.
+        from_json, to_json: convert a value from and to the form in which the database and JSON documents keep it; None:
+            both forms are the same.
     """
 
     name: str
-    default: Any
-    effect: FieldEffect
     api_name: str
     option: str
-    _load: Callable[[Any], Any] | None
-    _dump: Callable[[Any], Any] | None
+    effect: FieldEffect
+    from_json: Callable[[Any], Any] | None = None
+    to_json: Callable[[Any], Any] | None = None
 
     def load(self, kept: Any) -> Any:
         """Return the value of what the database or a JSON document keeps."""
-        return kept if kept is None or self._load is None else self._load(kept)
+        return kept if kept is None or self.from_json is None else self.from_json(kept)
 
     def dump(self, value: Any) -> Any:
         """Return a value as the database and JSON documents keep it."""
-        return value if value is None or self._dump is None else self._dump(value)
-
-
-def _location_field(definition: Field[Any]) -> LocationField:
-    name, facts = definition.name, definition.metadata
-    first, *others = name.split("_")
-    return LocationField(
-        name=name,
-        default=definition.default,
-        effect=facts["effect"],
-        api_name=facts["api_name"] or first + "".join(map(str.capitalize, others)),
-        option=facts["option"] or name.replace("_", "-"),
-        _load=facts["load"],
-        _dump=facts["dump"],
-    )
+        return value if value is None or self.to_json is None else self.to_json(value)
 
 
 LOCATION_FIELDS: Mapping[str, LocationField] = {
-    definition.name: _location_field(definition) for definition in dataclass_fields(LocationFields)
+    field.name: field
+    for field in (
+        LocationField("label", "label", "label", FieldEffect.TEXT),
+        LocationField("width", "width", "width", FieldEffect.IMAGES),
+        LocationField("height", "height", "height", FieldEffect.IMAGES),
+        LocationField("fallback", "fallback", "fallback", FieldEffect.IMAGES),
+        LocationField("resize_gravity", "resizeGravity", "gravity", FieldEffect.IMAGES, from_json=Gravity),
+        LocationField("include_all", "useResizeIncludeAll", "include-all", FieldEffect.IMAGES, from_json=IncludeAll),
+        LocationField("allow_upscale", "allowUpscale", "allow-upscale", FieldEffect.IMAGES),
+        LocationField(
+            "renditions",
+            "renditions",
+            "renditions",
+            FieldEffect.VARIANTS,
+            from_json=lambda kept: tuple(Rendition(**item) for item in kept),
+            to_json=lambda renditions: [asdict(item) for item in renditions],
+        ),
+        LocationField(
+            "formats",
+            "formats",
+            "formats",
+            FieldEffect.VARIANTS,
+            from_json=lambda kept: tuple(Format(item) for item in kept),
+            to_json=lambda formats: [item.value for item in formats],
+        ),
+    )
 }
 IMAGE_FIELDS = frozenset(name for name, field in LOCATION_FIELDS.items() if field.effect is FieldEffect.IMAGES)
 TEXT_FIELDS = frozenset(name for name, field in LOCATION_FIELDS.items() if field.effect is FieldEffect.TEXT)
