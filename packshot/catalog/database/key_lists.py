@@ -20,7 +20,7 @@ def is_in(tx: Tx, columns: Sequence[sa.Column[Any]], rows: Collection[Sequence[s
         texts = postgresql.ARRAY(sa.Text)
         lists = [sa.bindparam(None, list(values), texts) for values in zip(*rows, strict=True)]
         lists = lists or [sa.bindparam(None, [], texts) for _ in columns]
-        table = sa.func.unnest(*lists).table_valued(*(sa.column(one.name, sa.Text) for one in columns))
+        table = sa.func.unnest(*lists).table_valued(*(sa.column(column.name, sa.Text) for column in columns))
         named = sa.select(*table.render_derived().c)
     else:
         each = sa.func.json_each(json.dumps([list(row) for row in rows])).table_valued("value")

@@ -158,8 +158,8 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     """
     share_configuration(tx)
     conditions = (packs.c.tenant_id == tx.tenant, packs.c.id == pack_id)
-    wanted = sa.select(packs.c.version, packs.c.sequence_number).where(*conditions).with_for_update(key_share=True)
-    row = tx.connection.execute(wanted).first()
+    locked = sa.select(packs.c.version, packs.c.sequence_number).where(*conditions).with_for_update(key_share=True)
+    row = tx.connection.execute(locked).first()
     if row is None:
         raise NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=pack_id)
     version: int = row.version
@@ -176,7 +176,7 @@ def touch_pack(tx: Tx, pack_id: str, *, cause: str, expected_version: int | None
     tx.connection.execute(
         sa.update(packs).where(*conditions).values(version=version + 1, sequence_number=seq, modified_at=tx.now)
     )
-    job_portions.add_stray(tx, pack_id, row.sequence_number)
+    job_portions.defer_pack(tx, pack_id, row.sequence_number)
     changed = {"packId": pack_id, "version": version + 1, "sequenceNumber": seq, "deleted": deleted}
     webhook_deliveries.add_delivery(tx, Event.PACK_CHANGED, changed)
     purges.order_pack_purge(tx, pack_id, cause=cause)

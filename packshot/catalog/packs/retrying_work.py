@@ -39,11 +39,11 @@ def list_retries(tx: Tx, job_id: str, *, first: int) -> list[Retry]:
     found = [
         *_own(tx, job_id),
         *_orders(tx, job_id, first),
-        *_fetches(tx, job_id, first),
+        *_url_imports(tx, job_id, first),
         *_erasures(tx, job_id, first),
         *_purges(tx, job_id, first),
     ]
-    return sorted(found, key=lambda one: one.next_attempt_at or tx.now)[:first]
+    return sorted(found, key=lambda retry: retry.next_attempt_at or tx.now)[:first]
 
 
 def _own(tx: Tx, job_id: str) -> list[Retry]:
@@ -76,7 +76,7 @@ def _orders(tx: Tx, job_id: str, first: int) -> list[Retry]:
     ]
 
 
-def _fetches(tx: Tx, job_id: str, first: int) -> list[Retry]:
+def _url_imports(tx: Tx, job_id: str, first: int) -> list[Retry]:
     rows = _waiting(tx, work.url_imports, first, work.url_imports.c.job_id == job_id)
     return [
         _retry(

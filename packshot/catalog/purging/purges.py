@@ -72,9 +72,9 @@ def order_pack_purge(tx: Tx, pack_id: str, *, cause: str) -> None:
 
 def order_pack_purges(tx: Tx, pack_ids: Iterable[str], *, cause: str) -> None:
     """Purge all copies of some packs, with few purges."""
-    wanted = sorted(pack_ids)
-    for begin in range(0, len(wanted), MAX_PACKS_PER_PURGE):
-        portion = wanted[begin : begin + MAX_PACKS_PER_PURGE]
+    ids = sorted(pack_ids)
+    for begin in range(0, len(ids), MAX_PACKS_PER_PURGE):
+        portion = ids[begin : begin + MAX_PACKS_PER_PURGE]
         scope = f"pack {portion[0]}" if len(portion) == 1 else f"{len(portion)} packs"
         order_purge(tx, scope=scope, cause=cause, tags=[pack_tag(tx.tenant, pack_id) for pack_id in portion])
 

@@ -186,7 +186,7 @@ def set_superseded(tx: Tx, found: Sequence[SupersededVariant], moment: datetime 
 
 def _update(tx: Tx, found: Sequence[SupersededVariant], **values: Any) -> None:
     if found:
-        these = is_in(tx, _NAMES, [one.columns for one in found])
+        these = is_in(tx, _NAMES, [variant.columns for variant in found])
         tx.connection.execute(sa.update(variants).where(variants.c.tenant_id == tx.tenant, these).values(**values))
 
 

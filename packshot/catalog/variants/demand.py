@@ -33,24 +33,24 @@ ROWS_PER_STATEMENT = 500
 def add_requests(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     """Add to the counts of any tenants, and delete what exceeds a location's bounds."""
     # Sorted, so that processes with the same rows wait for each other instead of deadlocking.
-    in_order = sorted(counted, key=lambda one: astuple(one.form))
+    in_order = sorted(counted, key=lambda count: astuple(count.form))
     for start in range(0, len(in_order), ROWS_PER_STATEMENT):
         _add(tx, in_order[start : start + ROWS_PER_STATEMENT])
-    _trim(tx, {(one.form.tenant, one.form.location) for one in counted})
+    _trim(tx, {(count.form.tenant, count.form.location) for count in counted})
 
 
 def _add(tx: Tx, counted: Sequence[CountedDemand]) -> None:
     statement = tx.insert(demand).values(
         [
             {
-                "tenant_id": one.form.tenant,
-                "location": one.form.location,
-                "format": one.form.format.value,
-                "request": one.form.request,
-                "requests": one.requests,
-                "last_requested_at": one.last_requested_at,
+                "tenant_id": count.form.tenant,
+                "location": count.form.location,
+                "format": count.form.format.value,
+                "request": count.form.request,
+                "requests": count.requests,
+                "last_requested_at": count.last_requested_at,
             }
-            for one in counted
+            for count in counted
         ]
     )
     fresh = statement.excluded

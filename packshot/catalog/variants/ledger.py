@@ -293,7 +293,7 @@ def record(tx: Tx, outcomes: Iterable[StoredVariant | FailedVariant], *, final: 
             _BY_KEY.where(~in_state(_COLLECTING)).values(
                 state=VariantState.READY.value, bytes=sa.bindparam("b_bytes"), sha256=sa.bindparam("b_sha256"), **ready
             ),
-            [_bound(one.key) | {"b_bytes": one.bytes, "b_sha256": one.sha256} for one in made],
+            [_bound(variant.key) | {"b_bytes": variant.bytes, "b_sha256": variant.sha256} for variant in made],
         )
     for outcome in refused:
         attempts = sa.literal(MAX_ATTEMPTS) if final else variants.c.attempts + 1

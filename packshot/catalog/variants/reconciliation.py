@@ -74,7 +74,7 @@ def read_ledger_rows(tx: Tx, pack_ids: Collection[str]) -> dict[str, LedgerRow]:
         )
         for row in found
     )
-    return {"/".join((tx.tenant, *one.columns)): one for one in rows}
+    return {"/".join((tx.tenant, *row.columns)): row for row in rows}
 
 
 def mark_missing(tx: Tx, found: Sequence[LedgerRow], *, again: bool) -> list[LedgerRow]:
@@ -83,16 +83,16 @@ def mark_missing(tx: Tx, found: Sequence[LedgerRow], *, again: bool) -> list[Led
     Args:
         again: render them again; else delete their rows.
     """
-    return [one for one in found if _disown(tx, one, again=again)]
+    return [row for row in found if _disown(tx, row, again=again)]
 
 
-def _disown(tx: Tx, one: LedgerRow, *, again: bool) -> bool:
+def _disown(tx: Tx, row: LedgerRow, *, again: bool) -> bool:
     names = (variants.c.pack_id, variants.c.location, variants.c.fingerprint, variants.c.plan)
     conditions = [
         variants.c.tenant_id == tx.tenant,
-        *(name == value for name, value in zip(names, one.columns, strict=True)),
+        *(name == value for name, value in zip(names, row.columns, strict=True)),
         variants.c.state == VariantState.READY.value,
-        variants.c.sha256 == one.sha256,
+        variants.c.sha256 == row.sha256,
     ]
     if not again:
         return bool(tx.connection.execute(sa.delete(variants).where(*conditions)).rowcount)

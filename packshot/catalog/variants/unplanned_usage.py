@@ -159,10 +159,11 @@ def touch_requested(tx: Tx, places: Sequence[tuple[str, str, str, str]], hour: d
     found = tx.connection.execute(
         sa.select(*names).where(variants.c.tenant_id == tx.tenant, is_in(tx, names, places), stale)
     ).all()
-    conditions = (variants.c.tenant_id == tx.tenant, *(one == sa.bindparam(f"k_{one.name}") for one in names))
+    conditions = (variants.c.tenant_id == tx.tenant, *(column == sa.bindparam(f"k_{column.name}") for column in names))
     if found:
         # Sorted, so that processes with the same rows wait for each other instead of deadlocking.
         rows = [
-            {f"k_{one.name}": value for one, value in zip(names, row, strict=True)} for row in sorted(map(tuple, found))
+            {f"k_{column.name}": value for column, value in zip(names, row, strict=True)}
+            for row in sorted(map(tuple, found))
         ]
         tx.connection.execute(sa.update(variants).where(*conditions, stale).values(requested_at=hour), rows)

@@ -9,7 +9,7 @@ from packshot.catalog.clients import webhook_deliveries
 from packshot.catalog.clients.webhooks import Event
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import erasures, job_items, jobs, pending_changes, purges, url_imports
-from packshot.catalog.work.job_portions import delete_strays
+from packshot.catalog.work.job_portions import delete_deferred_packs
 from packshot.catalog.work.jobs import JobKind, JobState
 
 
@@ -66,7 +66,7 @@ def end_jobs(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = No
         .returning(jobs)
     )
     for row in ended.all():
-        delete_strays(tx, row.id)
+        delete_deferred_packs(tx, row.id)
         counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
         webhook_deliveries.add_delivery(
             tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}

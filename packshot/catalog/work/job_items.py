@@ -24,7 +24,7 @@ from packshot.catalog.tables.work import (
     orders,
 )
 from packshot.catalog.work.job_ends import close_finished
-from packshot.catalog.work.job_portions import delete_strays
+from packshot.catalog.work.job_portions import delete_deferred_packs
 from packshot.catalog.work.jobs import ACTIVE, Counts, Failure, Job, JobState, get_job, this_job
 from packshot.catalog.work.orders import place_orders
 
@@ -98,7 +98,7 @@ def enqueue_packs(
     }
     tx.connection.execute(this_job(tx, job.id).values(**values))
     if portion:
-        delete_strays(tx, job.id, job_deferred_packs.c.pack_id.in_(portion))
+        delete_deferred_packs(tx, job.id, job_deferred_packs.c.pack_id.in_(portion))
     close_finished(tx, [job.id])
     return True
 

@@ -39,7 +39,7 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
     if len(found) == size:
         return [row.id for row in found], found[-1].sequence_number
     room = size - len(found)
-    strays = tx.connection.scalars(
+    deferred = tx.connection.scalars(
         sa.select(packs.c.id)
         .join(
             job_deferred_packs,
@@ -50,8 +50,8 @@ def next_portion(tx: Tx, job: Job, size: int) -> tuple[list[str], int | None]:
         .limit(room)
     ).all()
     # A pack that an edit moved between the two statements is in both results.
-    portion = list(dict.fromkeys([*(row.id for row in found), *strays]))
-    return portion, _BELOW_ALL if len(strays) == room else None
+    portion = list(dict.fromkeys([*(row.id for row in found), *deferred]))
+    return portion, _BELOW_ALL if len(deferred) == room else None
 
 
 def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
@@ -68,7 +68,7 @@ def jobs_to_enqueue(tx: Tx, *priorities: Priority) -> list[tuple[str, str]]:
     return list(first.items())
 
 
-def add_stray(tx: Tx, pack_id: str, position: int) -> None:
+def defer_pack(tx: Tx, pack_id: str, position: int) -> None:
     """Defer a pack that an edit moves in all jobs that have not visited it. The edit has drawn its sequence number.
 
     Args:
@@ -77,11 +77,11 @@ def add_stray(tx: Tx, pack_id: str, position: int) -> None:
     unseen = sa.select(jobs.c.tenant_id, jobs.c.id, sa.literal(pack_id)).where(
         jobs.c.tenant_id == tx.tenant, jobs.c.finished_at.is_(None), jobs.c.cursor > position
     )
-    strays = tx.insert(job_deferred_packs).from_select(["tenant_id", "job_id", "pack_id"], unseen)
-    tx.connection.execute(strays.on_conflict_do_nothing())
+    deferred = tx.insert(job_deferred_packs).from_select(["tenant_id", "job_id", "pack_id"], unseen)
+    tx.connection.execute(deferred.on_conflict_do_nothing())
 
 
-def delete_strays(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
+def delete_deferred_packs(tx: Tx, job_id: str, *which: sa.ColumnElement[bool]) -> None:
     """Delete the deferred packs of a job that meet the conditions."""
     conditions = (job_deferred_packs.c.tenant_id == tx.tenant, job_deferred_packs.c.job_id == job_id)
     tx.connection.execute(sa.delete(job_deferred_packs).where(*conditions, *which))
