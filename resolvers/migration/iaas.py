@@ -13,7 +13,7 @@ from packshot.model import Original, Snapshot
 from packshot.variants.live_request import parse_live_request
 from resolvers.caller import Caller
 from resolvers.migration.files import name_of, walk
-from resolvers.migration.iaas_database import IaasDatabase, RenderedSize
+from resolvers.migration.iaas_database import IaasDatabase
 from resolvers.migration.report import Report, portions, side_by_side
 from resolvers.migration.vimond.documents import check_text, map_pack_id
 from resolvers.migration.writing import Arrival, foresee, is_same, write
@@ -22,6 +22,7 @@ from resolvers.pack_imports import MAX_PACKS, NewOriginal, NewPack
 
 # As many packs as one call creates. Each call is one job.
 IMAGES_AT_ONCE = MAX_PACKS
+# Rendered sizes in the report, those of the most images first.
 SIZES = 20
 # The main location of a new pack, which shows the image of the service.
 LOCATION = "main"
@@ -91,11 +92,6 @@ def find_missing(caller: Caller, database: IaasDatabase, report: Report) -> None
         for id in ids:
             if id not in known:
                 report.left("image", id, "The database knows it, and the migration has not found it.", "MISSING")
-
-
-def most_rendered(database: IaasDatabase) -> list[RenderedSize]:
-    """Return the sizes that the old service has rendered, the most frequent first."""
-    return database.most_rendered(SIZES)
 
 
 def is_reachable(id: str) -> bool:

@@ -12,7 +12,7 @@ from packshot.site import Site
 def sign(site: Site, text: str) -> str:
     """Return the signature of a text, in hex. Every process of the installation returns the same one.
 
-    The key is derived from the admin token, so it need not be stored. A signed text begins with a word for its kind, so
+    The key is the admin token, so no further key is stored. A signed text begins with a word for its kind, so
     that a signature of one kind is not valid for another.
     """
     return hmac.digest(_key(site.settings), text.encode(), hashlib.sha256).hex()

@@ -155,7 +155,7 @@ def iaas(
         with _ending(report, report_file, as_json=as_json, dry_run=dry_run) as told:
             if old is not None:
                 # First, so that a wrong address is reported before hours of work.
-                sizes = iaas.most_rendered(old)
+                sizes = old.most_rendered(iaas.SIZES)
             is_shown = not as_json and sys.stderr.isatty()
             with progress("images", iaas.count_files(directory) if is_shown else None, shown=is_shown) as move:
                 options = iaas.Options(force, dry_run, threads)
