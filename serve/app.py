@@ -42,7 +42,7 @@ from serve.image.images import Images
 from serve.image.picture_json import Pictures
 from serve.image.recency import Recency
 from serve.live.routes import Live
-from serve.rest.face import DESCRIPTION, RestAdmin
+from serve.rest.routes import DESCRIPTION, RestAdmin
 
 FRONT = Page(files("serve").joinpath("front.html").read_text("utf-8"))
 

@@ -151,7 +151,7 @@ class AdminGraphQL(GraphQL[Context, None]):
             return graphql_http.refuse(request, error)
         except ClientDisconnect:
             raise
-        except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
+        except Exception as error:  # noqa: BLE001 - it is logged under the error id in the response
             return graphql_http.fail(request, error)
 
     async def _run_socket(self, socket: WebSocket) -> Any:

@@ -86,7 +86,7 @@ class Probe:
     def _look(self) -> Finding:
         try:
             found = self._check()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        except Exception as error:  # noqa: BLE001 - any exception is the finding
             # `/readyz` is public, and the exception's text may name hosts and users: it goes to the log only.
             problem = problem_of(error)
             if problem.is_unforeseen:

@@ -1,1 +1,1 @@
-"""The REST admin face, `/adminAPI/…`: the endpoints of the service that Packshot takes the place of."""
+"""The REST admin API, `/adminAPI/…`: the endpoints of the service that Packshot replaces."""

@@ -1,4 +1,4 @@
-"""Bodies of calls: a JSON object of bounded size, or a picture that goes straight to disk."""
+"""Bodies of calls: a JSON object of bounded size, or an image that is written straight to disk."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,14 +17,14 @@ MAX_OBJECT_BYTES = 1 << 16
 
 
 async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, Any]:
-    """Return the JSON object that a request has as its body, whatever it calls it.
+    """Return the JSON object in a request's body; its media type does not matter.
 
     Args:
-        may_lack: no body is an empty object.
+        may_lack: an empty body counts as an empty object.
 
     Raises:
-        TooLarge: it is longer than 64 KiB.
-        Invalid: it is no JSON object. Old clients look for `[Invalid Json]`.
+        TooLarge: the body is longer than 64 KiB.
+        Invalid: the body is no JSON object. Old clients look for `[Invalid Json]`.
     """
     body = await read_body(request, MAX_OBJECT_BYTES)
     if not body and may_lack:
@@ -40,17 +40,17 @@ async def read_object(request: Request, *, may_lack: bool = False) -> dict[str, 
 
 def _no_object(got: str) -> Invalid:
     return Invalid(
-        "[Invalid Json] The body is no JSON object.", field=("body",), expected="an object such as {}", got=got
+        "[Invalid Json] The body is not a JSON object.", field=("body",), expected="an object such as {}", got=got
     )
 
 
 @asynccontextmanager
 async def receive_picture(request: Request, site: Site) -> AsyncIterator[Path]:
-    """Write a picture to a file that is gone afterwards: the first file of a form, or else the body itself.
+    """Write an image to a file that is deleted afterwards: the first file of a form, or else the body itself.
 
     Raises:
-        Invalid: the form is malformed, or has no file in it.
-        TooLarge: more bytes come than an original may have, or are said to.
+        Invalid: the form is malformed, or has no file.
+        TooLarge: the image has, or announces, more bytes than an original may have.
     """
     most = site.settings.max_upload_bytes
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):

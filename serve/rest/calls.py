@@ -1,4 +1,4 @@
-"""What an operation of the REST admin face is, and one call of it once it was read."""
+"""An operation of the REST admin API, and one call of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,20 +14,20 @@ Document: TypeAlias = dict[str, Any] | list[dict[str, Any]]
 
 
 class Takes(Enum):
-    """What an operation takes as its body."""
+    """The body that an operation takes."""
 
     NOTHING = "nothing"
     OBJECT = "a JSON object"
-    # Old clients send `{}` along where nothing is to be said.
+    # Old clients send `{}` where no body is needed.
     MAYBE_OBJECT = "a JSON object, or nothing"
-    PICTURE = "a picture's bytes, or a form with a file"
+    PICTURE = "an image's bytes, or a form with a file"
 
 
 class Work(Enum):
     """What an operation spends its time on."""
 
     EDITS = "the database"
-    PICTURES = "pictures and the store"
+    PICTURES = "images and the store"
     FETCHES = "another host"
 
 
@@ -37,9 +37,9 @@ class Call:
 
     Attributes:
         path: the path's parameters, decoded.
-        query: the query's parameters; of a repeated one the first.
-        body: the JSON object that came; empty where none did.
-        picture: the file with the bytes that came; it is gone after the call.
+        query: the query's parameters; the first value of a repeated one.
+        body: the JSON object of the body; empty if there is none.
+        picture: the file with the image of the body; it is deleted after the call.
     """
 
     caller: Caller
@@ -50,10 +50,10 @@ class Call:
 
     @property
     def pack_id(self) -> str:
-        """The pack that the path names; what follows the first hyphen is a cache buster.
+        """The pack that the path names; the first hyphen and what follows it are a cache buster.
 
         Raises:
-            NotFound: no pack can have that id.
+            NotFound: no pack can have this id.
         """
         named = self.path["id"]
         pack_id = named.partition("-")[0]
@@ -66,7 +66,7 @@ class Call:
         """The location that the path names.
 
         Raises:
-            NotFound: none can have that name.
+            NotFound: no location can have this name.
         """
         name = self.path["location"]
         if not NAME.fullmatch(name):
@@ -75,29 +75,29 @@ class Call:
 
     @property
     def force(self) -> bool:
-        """What the query's `force` says; absent is false.
+        """The query's `force`; false if absent.
 
         Raises:
-            Invalid: neither true nor false.
+            Invalid: it is neither true nor false.
         """
         said = self.query.get("force", "false")
         if said.lower() not in ("true", "false"):
-            raise Invalid("`force` is true or false.", field=("force",), expected="true or false", got=said)
+            raise Invalid("`force` must be true or false.", field=("force",), expected="true or false", got=said)
         return said.lower() == "true"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """One method of one path: what does it, and all that the description of the API says of it.
+    """One method of one path: its function, and its entry in the description of the API.
 
     Attributes:
         id: its name in the description.
-        scopes: what the token must have, as the mutations of GraphQL that do the same want it.
-        act: does it; runs in a thread, and may raise any refusal.
-        work: what it spends its time on, which decides whose threads it takes.
-        body, answer: names of schemas; of what is taken and of what is answered.
-        query: names of the parameters that it looks at.
-        refusals: statuses of its refusals, besides those that every operation has.
+        scopes: scopes that the token needs, those of the equivalent GraphQL mutations.
+        act: the function; it runs in a thread, and may raise any refusal.
+        work: what it spends its time on, which decides the thread pool.
+        body, answer: names of the schemas of the body and of the response.
+        query: names of the query parameters that it reads.
+        refusals: statuses of its refusals, besides those of every operation.
     """
 
     id: str
@@ -116,5 +116,5 @@ class Operation:
 
 
 def no_pack(named: str) -> NotFound:
-    """Return the refusal for a pack that there is not, or not in this tenant."""
+    """Return the refusal for a pack that the tenant does not have."""
     return NotFound("There is no such pack.", field=("pack_id",), expected="a pack of this tenant", got=named)

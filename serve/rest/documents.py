@@ -1,4 +1,4 @@
-"""Core values as the old service's clients know them. What is not set is left out, as a JVM service leaves it out."""
+"""Documents as the old service's clients expect them. Fields without a value are left out, as the old service does."""
 
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -12,12 +12,12 @@ from serve.rest import plan_documents
 if TYPE_CHECKING:
     from serve.rest.calls import Document
 
-# The fields that a token without the scope `read` sees; `schema.execution.visibility` has the same for GraphQL.
+# Fields that a token without the scope `read` may see; `schema.execution.visibility` has the same list for GraphQL.
 WITHOUT_READ = frozenset({"id", "name", "tenant", "job", "sequenceNumber"})
 
 
 def config(location: Location) -> dict[str, Any]:
-    """Return a location as `imageLocationConfig` has it."""
+    """Return a location as an `imageLocationConfig`."""
     return _said(
         name=location.name,
         label=location.label,
@@ -32,7 +32,7 @@ def config(location: Location) -> dict[str, Any]:
 
 
 def pack(snapshot: Snapshot) -> dict[str, Any]:
-    """Return a pack as `imagePack` has it: of its locations those with an original or something set."""
+    """Return a pack as an `imagePack`, with the locations that have an original or an override."""
     pack = snapshot.pack
     return _said(
         id=pack.id,
@@ -57,7 +57,7 @@ def stamped_pack(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def pack_location(pack_location: PackLocation) -> dict[str, Any]:
-    """Return what is set of one pack location."""
+    """Return the original and the overrides of a pack location."""
     return _said(
         cropInfo=None if pack_location.crop is None else crop(pack_location.crop),
         useResizeIncludeAll=_spelled(pack_location.include_all),
@@ -66,33 +66,33 @@ def pack_location(pack_location: PackLocation) -> dict[str, Any]:
 
 
 def crop(crop: Crop) -> dict[str, float]:
-    """Return a crop by the names of its corners."""
+    """Return a crop by its corners."""
     return {"topLeftX": crop.left, "topLeftY": crop.top, "bottomRightX": crop.right, "bottomRightY": crop.bottom}
 
 
 def plan(plan: ChangePlan) -> dict[str, Any]:
-    """Return what a change would cost."""
+    """Return the cost of a change."""
     return plan_documents.document(plan, spell=_spelled) | {"expiresAt": moment(plan.expires_at)}
 
 
 def without_read(document: "Document") -> dict[str, Any]:
-    """Return those members of an answer that a token without the scope `read` may see.
+    """Return the fields that a token without the scope `read` may see.
 
     >>> without_read({"id": "4f1c", "sequenceNumber": 7, "assetId": 12})
     {'id': '4f1c', 'sequenceNumber': 7}
     """
-    assert isinstance(document, dict), "only what is read is a list"
+    assert isinstance(document, dict), "only operations with the scope `read` return a list"
     return {name: value for name, value in document.items() if name in WITHOUT_READ}
 
 
 def plan_without_read(document: dict[str, Any]) -> dict[str, Any]:
-    """Return a plan without what is set now, which somebody else may have set."""
+    """Return a plan without current values, which other callers may have set."""
     changes = [{name: value for name, value in each.items() if name != "before"} for each in document["changes"]]
     return document | {"changes": changes}
 
 
 def moment(value: datetime) -> str:
-    """Spell a moment with milliseconds and `Z`."""
+    """Return a time with milliseconds and `Z`."""
     return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 

@@ -1,4 +1,4 @@
-"""Refusals and faults as the old service's clients read them: JSON with an id."""
+"""Refusals and faults as the old service's clients expect them: JSON with an id."""
 
 import logging
 import secrets
@@ -18,9 +18,9 @@ from serve.rest import documents
 
 log = logging.getLogger(__name__)
 
-# A picture that cannot be drawn in time and an address that gives none are the client's; nothing is broken here.
+# A slow render and a failed download are the client's fault here, so these are 422 instead of 5xx.
 STATUS = {ErrorCode.RENDER_TIMEOUT: 422, ErrorCode.FETCH_FAILED: 422}
-# By the core's names; all others are the same in both.
+# Names of this API by the core's names; all others are the same.
 NAMES = {
     "pack_id": "id",
     "asset_id": "assetId",
@@ -39,7 +39,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
 def answer(status: int, document: Any, headers: dict[str, str] | None = None) -> Response:
-    """Return a JSON answer that nobody keeps."""
+    """Return a JSON response that no cache keeps."""
     return Response(orjson.dumps(document), status, HEADERS | (headers or {}), media_type="application/json")
 
 
@@ -50,14 +50,14 @@ def refusal(status: int, message: str, code: str, headers: dict[str, str] | None
 
 
 def refuse(error: PackshotError, *, reads: bool = True) -> Response:
-    """Answer a refusal of the core: the same members as anywhere, by the names of this face.
+    """Answer with a refusal of the core, with the names of this API.
 
     Args:
         reads: whether the caller's token has the scope `read`.
     """
     told = problems.describe(error)
     plan = documents.plan(error.plan) if isinstance(error, ForceRequired) else None
-    # Where a picture comes from is not said by a field here.
+    # No field of this API is called `source`.
     path = [NAMES.get(name, name) for name in error.field if name != "source"]
     return refusal(
         STATUS.get(error.code, told["status"]),
@@ -72,7 +72,7 @@ def refuse(error: PackshotError, *, reads: bool = True) -> Response:
 
 
 def unauthenticated(*, knows_passwords: bool) -> Response:
-    """Answer a request without valid credentials; a JVM client sends a password only where it is asked for one."""
+    """Refuse a request without valid credentials. JVM clients send a password only after a Basic challenge."""
     challenge = 'Bearer realm="packshot"' + (', Basic realm="packshot", charset="UTF-8"' if knows_passwords else "")
     expected = "Authorization: Bearer … or Basic …" if knows_passwords else "Authorization: Bearer …"
     return refusal(
@@ -85,18 +85,18 @@ def unauthenticated(*, knows_passwords: bool) -> Response:
 
 
 def too_busy(error: ThreadsBusy) -> Response:
-    """Answer a request that is not served now, with the time when it may be."""
+    """Answer a request that finds no free thread, with the seconds after which to retry."""
     return refusal(error.status, error.message, error.code, {"Retry-After": str(error.retry_after)})
 
 
 def insecure() -> Response:
-    """Answer a request that strangers on the way could have read."""
+    """Refuse a request that came without encryption."""
     expected = "https://, or a client in PACKSHOT_TRUSTED_IPS"
     return refusal(403, "The admin API needs HTTPS.", "INSECURE", expected=expected)
 
 
 def elsewhere() -> Response:
-    """Answer a page of another site, which could use a password that the browser remembers."""
+    """Refuse a page of another site, which could use a password that the browser has stored."""
     return refusal(
         403,
         "Pages of other sites cannot use the admin API.",
@@ -106,18 +106,18 @@ def elsewhere() -> Response:
 
 
 def nowhere(request: Request) -> Response:
-    """Answer a path that leads nowhere."""
-    return refusal(404, "There is nothing under this path.", "NOT_FOUND", got=request.url.path)
+    """Answer a path that does not exist."""
+    return refusal(404, "This path does not exist.", "NOT_FOUND", got=request.url.path)
 
 
 def not_allowed(request: Request, allow: str) -> Response:
-    """Answer a method that the path does not take with those that it takes."""
+    """Answer a method that the path does not take, with the methods that it takes."""
     message = "This path does not take that method."
     return refusal(405, message, "METHOD_NOT_ALLOWED", {"Allow": allow}, expected=allow, got=request.method)
 
 
 def fail(request: Request, error: Exception) -> Response:
-    """Answer an outage with 503 and a bug with 500; the log has the traceback under the same id."""
+    """Answer an outage with 503 and a fault with 500; the log has the traceback under the same id."""
     away, place = explain_outage(error), (request.method, problems.shown_path(request.scope))
     if away is None:
         error_id = faults.record(log, error, "bug at %s %s", *place)

@@ -1,4 +1,4 @@
-"""Reading a JSON object field by field: what is absent is left out, what does not fit is named."""
+"""Read a JSON object field by field: absent fields are left out, invalid ones are refused by name."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -21,13 +21,13 @@ CORNERS = ("topLeftX", "topLeftY", "bottomRightX", "bottomRightY")
 
 
 def read(body: Mapping[str, Any], readers: Mapping[str, tuple[str, Reader]]) -> dict[str, Any]:
-    """Return the fields that the client sent, as core values by the core's names; other fields say nothing.
+    """Return the fields that the client sent, as core values by the core's names; unknown fields are ignored.
 
     Args:
-        readers: by the field's name, the core's name and what reads a value.
+        readers: for each field, the core's name and the function that reads the value.
 
     Raises:
-        Invalid: a value does not fit; its field begins with the field's name.
+        Invalid: a value is invalid; the error's field begins with the field's name.
     """
     found = {}
     for name, (core, reader) in readers.items():
@@ -40,27 +40,27 @@ def read(body: Mapping[str, Any], readers: Mapping[str, tuple[str, Reader]]) -> 
 
 
 def nullable(reader: Callable[[Any], T]) -> Callable[[Any], T | None]:
-    """Return a reader that lets null through, which clears."""
+    """Return a reader that also accepts null, which resets the field."""
     return lambda value: None if value is None else reader(value)
 
 
 def text(value: Any) -> str:
-    """Read a text that a database can keep."""
+    """Read a text that the database can store."""
     if not isinstance(value, str):
         raise _unfit("a text", value)
     if "\0" in value:
-        raise Invalid("A text has no NUL character in it.", expected="a text without \\u0000", got=value)
+        raise Invalid("A text must not contain NUL characters.", expected="a text without \\u0000", got=value)
     return value
 
 
 def whole(value: Any) -> int:
-    """Read a whole number; 640.0 is one."""
+    """Read a whole number; 640.0 counts as one."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _unfit("a whole number", value)
     if abs(value) > MAX_LONG:
-        raise Invalid("That number is too large.", expected=f"within ±{MAX_LONG}", got=value)
+        raise Invalid("The number is too large.", expected=f"within ±{MAX_LONG}", got=value)
     return value
 
 
@@ -72,15 +72,17 @@ def number(value: Any) -> float:
 
 
 def gravity(value: Any) -> Gravity:
-    """Read `north`, however it is capitalised and hyphenated: `NORTH_EAST` and `north-east` are `northeast`."""
+    """Read a gravity in any case, with or without hyphens and underscores: `NORTH_EAST` and `north-east` are
+    `northeast`.
+    """
     plain = fold_name(text(value))
     if plain not in GRAVITIES:
-        raise Invalid("That is no gravity.", expected=", ".join(GRAVITIES), got=value)
+        raise Invalid("This gravity does not exist.", expected=", ".join(GRAVITIES), got=value)
     return GRAVITIES[plain]
 
 
 def include_all(value: Any) -> IncludeAll:
-    """Read UNSET, TRUE or FALSE, in any case; null is UNSET, and JSON's own true and false are taken too."""
+    """Read UNSET, TRUE or FALSE in any case, or JSON's true, false and null, where null is UNSET."""
     spelled = "unset" if value is None else str(value).lower() if isinstance(value, bool | str) else ""
     if spelled not in INCLUDE_ALL:
         raise _unfit("UNSET, TRUE or FALSE", value)
@@ -88,11 +90,11 @@ def include_all(value: Any) -> IncludeAll:
 
 
 def crop(value: Any) -> Crop:
-    """Read the four corners of a rectangle, each a number; whether it lies on the picture is judged later."""
+    """Read the four corners of a crop as numbers; the core checks later whether it lies within the original."""
     corners = dict(read(an_object(value), {name: (name, number) for name in CORNERS}))
     for name in CORNERS:
         if name not in corners:
-            raise Invalid("A crop has four numbers.", field=(name,), expected=", ".join(CORNERS), got="nothing")
+            raise Invalid("A crop must have four numbers.", field=(name,), expected=", ".join(CORNERS), got="nothing")
     return Crop(*(corners[name] for name in CORNERS))
 
 
@@ -103,7 +105,7 @@ def an_object(value: Any) -> dict[str, Any]:
     return value
 
 
-SLOT: dict[str, tuple[str, Reader]] = {
+PACK_LOCATION: dict[str, tuple[str, Reader]] = {
     "cropInfo": ("crop", nullable(crop)),
     "useResizeIncludeAll": ("include_all", include_all),
     "resizeGravity": ("resize_gravity", nullable(gravity)),
@@ -125,17 +127,17 @@ LOCATION: dict[str, tuple[str, Reader]] = {
 
 
 def pack_locations(body: Mapping[str, Any]) -> list[PackLocationPatch]:
-    """Return what a pack's `imageLocations` say of its locations; one of which nothing, or null, is said is left alone.
+    """Return the changes of a pack's `imageLocations`; locations that are absent or null do not change.
 
     Raises:
-        Invalid: a value does not fit.
+        Invalid: a value is invalid.
     """
     found, said = [], body.get("imageLocations")
     try:
         for name, values in an_object({} if said is None else said).items():
             try:
                 text(name)
-                patch = {} if values is None else read(an_object(values), SLOT)
+                patch = {} if values is None else read(an_object(values), PACK_LOCATION)
             except PackshotError as error:
                 raise error.at(name) from None
             if patch:
@@ -149,4 +151,4 @@ def _unfit(expected: str, value: Any) -> Invalid:
     got = KINDS.get(type(value), "an object")
     if isinstance(value, str | int | float) and not isinstance(value, bool):
         got = f"{got}, {value!r}"
-    return Invalid("That value does not fit.", expected=expected, got=got)
+    return Invalid("The value has the wrong type.", expected=expected, got=got)

@@ -1,4 +1,4 @@
-"""The description of the REST admin face and the image endpoints as OpenAPI 3.1, made of the table of operations."""
+"""The OpenAPI 3.1 description of the REST admin API and the image endpoints, built from the table of operations."""
 
 import re
 from importlib.metadata import version
@@ -10,41 +10,44 @@ from serve.rest.schemas import LOCATION_NAME, PACK, SCHEMAS, ref
 from serve.rest.table import OPERATIONS
 
 ABOUT = (
-    "The endpoints of the service that Packshot takes the place of, for clients that change nothing but the host name. "
-    "What they do, and what is different, docs/rest.md and docs/compatibility.md tell. New clients do better with "
-    "GraphQL."
+    "The endpoints of the service that Packshot replaces, for clients that change only the host name. "
+    "docs/rest.md describes them, docs/compatibility.md lists the differences. New clients should use GraphQL."
 )
-# Of every operation; the path or the token may name a tenant that is not the caller's.
+# Responses of every operation. The path or the token may name a tenant that is not the caller's.
 ALWAYS = {
-    401: "No credentials, or wrong ones.",
-    403: "The token may not do that, or the request came without HTTPS.",
-    404: "There is no such thing in this tenant.",
-    429: "Too many wrong credentials came from there; `Retry-After` says when to come again.",
-    500: "Something went wrong on our side; the log has the error's id.",
+    401: "The credentials are missing or wrong.",
+    403: "The token lacks a scope, or the request came without HTTPS.",
+    404: "The object does not exist in this tenant.",
+    429: "Too many wrong credentials came from this address; `Retry-After` says when to retry.",
+    500: "The server has failed; its log has the error's id.",
     503: "The database, a store or another service does not answer, or too many requests of the tenant wait; "
     "`Retry-After` says when to retry.",
 }
 REFUSALS = {
-    400: "Something that came does not fit.",
-    409: "Force is needed, something is in use or taken, or another change is being prepared.",
-    413: "More bytes came than may come.",
-    415: "The bytes are no picture of an accepted format.",
-    422: "The picture cannot be drawn, or the address gave none.",
+    400: "A parameter or a field of the body is invalid.",
+    409: "The change needs force, the object is in use or taken, or another change is pending.",
+    413: "The body is too large.",
+    415: "The bytes are not an image of an accepted format.",
+    422: "The image cannot be decoded, or its URL could not be fetched.",
 }
 _TEXT = {"type": "string"}
 PARAMETERS: dict[str, dict[str, Any]] = {
-    "id": {"schema": _TEXT, "example": PACK, "description": "The pack; what follows the first hyphen is ignored."},
+    "id": {
+        "schema": _TEXT,
+        "example": PACK,
+        "description": "The pack's id; the first hyphen and what follows it are ignored.",
+    },
     "name": {"schema": LOCATION_NAME, "example": "portal-cover", "description": "The location."},
     "location": {"schema": LOCATION_NAME, "example": "main", "description": "The location."},
     "assetId": {"schema": {"type": "integer"}, "example": 4711, "description": "The asset."},
     "tenant": {"schema": _TEXT, "example": "default", "description": "The caller's own tenant."},
-    "env": {"schema": _TEXT, "example": "eu-north-1-prod", "description": "Any; it makes no difference."},
-    "force": {"schema": {"type": "boolean"}, "example": True, "description": "Do it although packs show it."},
+    "env": {"schema": _TEXT, "example": "eu-north-1-prod", "description": "Any value; it has no effect."},
+    "force": {"schema": {"type": "boolean"}, "example": True, "description": "Delete it even if packs use it."},
     "imageUrl": {
         "schema": _TEXT | {"minLength": 1},
         "required": True,
         "example": "https://pictures.example/film.jpg",
-        "description": "Where the picture is; a public address.",
+        "description": "The image's URL, at a public address.",
     },
 }
 
@@ -56,7 +59,7 @@ def describe() -> dict[str, Any]:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _describe(operation)
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Packshot: REST admin and pictures", "version": version("packshot"), "description": ABOUT},
+        "info": {"title": "Packshot: REST admin API and images", "version": version("packshot"), "description": ABOUT},
         "servers": [{"url": "/"}],
         "security": [{"bearer": []}, {"basic": []}],
         "paths": paths | pictures.describe(),
@@ -66,7 +69,7 @@ def describe() -> dict[str, Any]:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "A JWT, an API token or the admin token; `VimondAuth` is another word for `Bearer`.",
+                    "description": "A JWT, an API token or the admin token; `VimondAuth` works like `Bearer`.",
                 },
                 "basic": {"type": "http", "scheme": "basic", "description": "A user of PACKSHOT_BASIC_USERS."},
                 "accessKey": {"type": "apiKey", "in": "header", "name": "X-Packshot-Access-Key"},
@@ -111,6 +114,6 @@ def _body(operation: Operation) -> dict[str, Any]:
 
 
 def _json(name: str, *, shown: bool = False) -> dict[str, Any]:
-    """Return the content of that schema, with its example where one is to be shown: of an error it would be any."""
+    """Return the content with a schema, and with its example, except for errors: one example does not fit them all."""
     content = {"schema": ref(name)}
     return {"application/json": content | ({"example": SCHEMAS[name]["examples"][0]} if shown else {})}

@@ -1,4 +1,4 @@
-"""Packs, their locations and their originals: what is asked, read and passed on."""
+"""Packs, their locations and their originals: operations that read a call and run a use case."""
 
 import re
 
@@ -15,7 +15,7 @@ ASSET_ID = re.compile(r"-?[0-9]{1,16}")
 
 
 def create_pack(call: Call) -> Document:
-    """Make a pack.
+    """Create a pack.
 
     Raises:
         PackshotError: see `resolvers.pack_imports.create_pack`.
@@ -28,7 +28,7 @@ def get_pack(call: Call) -> Document:
     """Return a pack by its id.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the pack does not exist.
     """
     return _load(call, call.pack_id)
 
@@ -37,7 +37,7 @@ def get_pack_via_asset(call: Call) -> Document:
     """Return the pack of an asset.
 
     Raises:
-        NotFound: there is none.
+        NotFound: no pack has this asset id.
     """
     named = call.path["assetId"]
     asset_id = int(named) if ASSET_ID.fullmatch(named) else None
@@ -50,7 +50,7 @@ def get_pack_via_asset(call: Call) -> Document:
 
 
 def put_pack(call: Call) -> Document:
-    """Change what holds for a pack, and what its `imageLocations` say of its locations.
+    """Change a pack's overrides, and those of the pack locations in its `imageLocations`.
 
     Raises:
         PackshotError: see `resolvers.packs.update_pack`.
@@ -60,27 +60,27 @@ def put_pack(call: Call) -> Document:
 
 
 def put_slot(call: Call) -> Document:
-    """Change one location of a pack.
+    """Change one pack location.
 
     Raises:
         PackshotError: see `resolvers.packs.edit_pack_location`.
     """
-    patch = PackLocationPatch(call.location, fields.read(call.body, fields.SLOT))
+    patch = PackLocationPatch(call.location, fields.read(call.body, fields.PACK_LOCATION))
     return documents.pack(packs.edit_pack_location(call.caller, call.pack_id, patch)[0])
 
 
 def delete_pack(call: Call) -> Document:
-    """Forget a pack.
+    """Delete a pack.
 
     Raises:
-        NotFound: there is none.
+        NotFound: the pack does not exist.
     """
     packs.delete_pack(call.caller, call.pack_id)
     return {"id": call.pack_id}
 
 
 def upload(call: Call) -> Document:
-    """Make the bytes that came with the call the original of one location of a pack.
+    """Set the call's image as the original of a pack location.
 
     Raises:
         PackshotError: see `resolvers.originals.set_original`.
@@ -90,15 +90,15 @@ def upload(call: Call) -> Document:
 
 
 def fetch_image(call: Call) -> Document:
-    """Make what an address gives the original of one location of a pack.
+    """Fetch an image from a URL and set it as the original of a pack location.
 
     Raises:
-        Invalid: no address is given.
+        Invalid: the URL is missing.
         PackshotError: see `resolvers.originals.set_original`.
     """
     url = call.query.get("imageUrl")
     if not url:
-        raise Invalid("There is no address to fetch.", field=("url",), expected="?imageUrl=https://…", got="nothing")
+        raise Invalid("The URL of the image is missing.", field=("url",), expected="?imageUrl=https://…", got="nothing")
     return _set_original(call, Source(url=url))
 
 

@@ -1,4 +1,4 @@
-"""The image endpoints in the OpenAPI description; `serve.image` serves them."""
+"""The image endpoints of `serve.image` in the OpenAPI description."""
 
 from typing import Any
 
@@ -11,29 +11,29 @@ from serve.rest.schemas import PACK, ref
 _FLAG = {"type": "boolean"}
 _PIXELS = {"type": "integer", "minimum": 1}
 _ROUNDED = "A plain decimal number of at most 1,100 characters, rounded to nine decimals."
-_ANY_CASE = "Also read in any case, and with hyphens or underscores."
-# What may be empty; an empty value of any other parameter that is read is refused.
+_ANY_CASE = "Accepted in any case, with or without hyphens and underscores."
+# Parameters that may be empty. For every other parameter, an empty value is refused.
 _MAY_BE_EMPTY = ("location", "sizes", "region", "date")
 _MODES = ["crop", "includeAll", "clip", "cover", "canvas", "stretch"]
-# By name: schema, meaning, example.
+# For each parameter: schema, description, example.
 _OF_IMAGE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "location": (
         {"type": "string", "pattern": f"^({NAME.pattern})?$"},
-        "Default, and what an empty value means: the pack's main location, else `main`.",
+        "Default, also for an empty value: the pack's main location, else `main`.",
         "portal-cover",
     ),
-    "width": (_PIXELS, "In pixels; without a height the picture's ratio is kept.", 300),
-    "height": (_PIXELS, "In pixels; without a width the picture's ratio is kept.", 450),
+    "width": (_PIXELS, "In pixels; without a height the original's ratio is kept.", 300),
+    "height": (_PIXELS, "In pixels; without a width the original's ratio is kept.", 450),
     "location-ratio": (_FLAG, "The missing side follows the location's ratio instead.", True),
     "dpr": (
         {"type": "number", "minimum": 0.5, "maximum": MAX_DPR},
         f"Multiplies both sides, corners and blur. {_ROUNDED}",
         2,
     ),
-    "resize-mode": ({"type": "string", "enum": _MODES}, f"How the picture meets the box. {_ANY_CASE}", "includeAll"),
+    "resize-mode": ({"type": "string", "enum": _MODES}, f"How the original fits the box. {_ANY_CASE}", "includeAll"),
     "resize-gravity": (
         {"type": "string", "enum": [each.value for each in Gravity]},
-        f"Which part a crop keeps, and where a padded picture stands. {_ANY_CASE}",
+        f"The part that a crop keeps, and the side on which a padded image lies. {_ANY_CASE}",
         "north",
     ),
     "skip-crop": (_FLAG, "Ignore the stored crop.", True),
@@ -61,17 +61,17 @@ _OF_PICTURE: dict[str, tuple[dict[str, Any], str, Any]] = {
     "location": _OF_IMAGE["location"],
     "widths": (
         {"type": "string", "pattern": "^[0-9]{1,9}(,[0-9]{1,9})*$"},
-        "In pixels from 1, with commas between them.",
+        "In pixels from 1, separated by commas.",
         "320,640",
     ),
     "formats": (
         {"type": "string", "minLength": 1},
-        "Of avif, webp, jpeg, png, gif, with commas between them.",
+        "Of avif, webp, jpeg, png, gif, separated by commas.",
         "avif,jpeg",
     ),
     "sizes": ({"type": "string"}, "As in HTML; empty: as wide as the location.", "100vw"),
 }
-# The parts of an immutable URL, as other answers tell them.
+# Parts of an immutable URL, which other responses contain.
 _KEY = {
     "tenant": "default",
     "pack": PACK,
@@ -81,10 +81,10 @@ _KEY = {
 }
 _REFUSALS = (400, 403, 404, 410, 500, 503)
 _UNRENDERED = {
-    416: "No byte of the range.",
-    422: "It cannot be rendered.",
+    416: "The range lies outside the image.",
+    422: "The image cannot be rendered.",
     503: "Come later.",
-    504: "It takes too long.",
+    504: "Rendering takes too long.",
 }
 
 
@@ -93,20 +93,20 @@ def describe() -> dict[str, Any]:
     pictures = {format.media_type: {"schema": {"type": "string", "format": "binary"}} for format in Format}
     rendered = {
         "200": {"description": "The picture.", "content": pictures},
-        "206": {"description": "A part of it.", "content": pictures},
+        "206": {"description": "The requested range.", "content": pictures},
         "302": {"description": "With `PACKSHOT_DELIVERY=redirect`: to the immutable URL."},
-        "304": {"description": "The client has it already."},
+        "304": {"description": "The client's copy is current."},
         **{str(status): _problem(told) for status, told in _UNRENDERED.items()},
     }
     whole = {
-        "200": {"description": "The picture element.", "content": {"application/json": {"schema": ref("Picture")}}},
-        "304": {"description": "The client has it already."},
+        "200": {"description": "The picture.", "content": {"application/json": {"schema": ref("Picture")}}},
+        "304": {"description": "The client's copy is current."},
     }
     return {
-        f"{STABLE}/{{id}}": _operation("getImage", "A picture, always the latest.", _OF_IMAGE, rendered),
+        f"{STABLE}/{{id}}": _operation("getImage", "An image in its current state.", _OF_IMAGE, rendered),
         f"/i/{'/'.join(f'{{{name}}}' for name in _KEY)}": _immutable(rendered),
         f"{STABLE}/{{id}}/{PICTURE}": _operation(
-            "getPicture", "All that a page needs for one `<picture>`.", _OF_PICTURE, whole
+            "getPicture", "Sources, sizes and placeholder of a `<picture>` element.", _OF_PICTURE, whole
         ),
     }
 
@@ -116,7 +116,7 @@ def _immutable(rendered: dict[str, Any]) -> dict[str, Any]:
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": example}
         for name, example in _KEY.items()
     ]
-    described = _operation("getImmutableImage", "One picture, for good.", {}, rendered)
+    described = _operation("getImmutableImage", "An image whose bytes never change.", {}, rendered)
     return {"get": described["get"] | {"parameters": named}}
 
 
@@ -138,7 +138,7 @@ def _operation(
                 pack | {"example": f"{PACK}-1662654467834", "description": "After the first hyphen: a cache buster."},
                 *named,
             ],
-            # Not every tenant wants a key.
+            # Only some tenants require access keys.
             "security": [{}, {"accessKey": []}, {"vimondAccessKey": []}],
             "responses": answers | {str(status): _problem("A refusal.") for status in _REFUSALS},
         }

@@ -6,10 +6,10 @@ from serve.rest.calls import Call, Document, no_pack
 
 
 def purge(call: Call) -> Document:
-    """Order that a pack's copies be purged now.
+    """Purge a pack's copies from the CDN now.
 
     Raises:
-        NotFound: the path names another tenant than the caller's, or there is no such pack.
+        NotFound: the path names another tenant than the caller's, or the pack does not exist.
     """
     tenant = call.path["tenant"]
     if tenant != call.caller.tenant:

@@ -1,4 +1,4 @@
-"""JSON schemas of what the REST admin face takes and answers, each with an example."""
+"""JSON schemas of the REST admin API's bodies and responses, each with an example."""
 
 from typing import Any
 
@@ -35,16 +35,16 @@ ANSWERED_PACK = {
 
 GRAVITY: Schema = {"type": "string", "enum": [gravity.value for gravity in Gravity]}
 INCLUDE_ALL: Schema = {"type": "string", "enum": ["UNSET", "TRUE", "FALSE"]}
-# What is read besides the words that answers have.
+# Spellings that are accepted besides those of responses.
 GRAVITY_INPUT: Schema = GRAVITY | {
     "type": ["string", "null"],
     "enum": [*GRAVITY["enum"], None],
-    "description": "Also read in any case, and with hyphens or underscores: `North-East`. null clears.",
+    "description": "Also accepted in any case, with hyphens or underscores: `North-East`. null resets.",
 }
 INCLUDE_ALL_INPUT: Schema = {
     "type": ["string", "boolean", "null"],
     "enum": [*INCLUDE_ALL["enum"], True, False, None],
-    "description": "true means TRUE, false FALSE, null UNSET. The words are also read in any case.",
+    "description": "true means TRUE, false FALSE, null UNSET. The words are accepted in any case.",
 }
 LOCATION_NAME: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
 WHEN: Schema = {"type": "string", "format": "date-time"}
@@ -53,12 +53,12 @@ PART: Schema = {"type": "number", "minimum": 0, "maximum": 1}
 
 
 def or_null(schema: Schema) -> Schema:
-    """Return a schema that null fits, too."""
+    """Return a schema that also accepts null."""
     return schema | {"type": [schema["type"], "null"]}
 
 
 def record(example: Any, properties: Schema, *, required: tuple[str, ...] = (), closed: bool = False) -> Schema:
-    """Return the schema of an object; one that is answered has no other fields."""
+    """Return the schema of an object; in a response it has no other fields."""
     found: Schema = {"type": "object", "properties": properties, "examples": [example]}
     if required:
         found["required"] = list(required)
@@ -99,7 +99,7 @@ SCHEMAS: dict[str, Schema] = {
     "ImageLocationConfigInput": record(
         CONFIG,
         {
-            "name": LOCATION_NAME | {"description": "As in the path, if it is said at all."},
+            "name": LOCATION_NAME | {"description": "The same as in the path, if given."},
             "label": or_null({"type": "string", "maxLength": MAX_LABEL_CHARACTERS}),
             "width": or_null(SIDE),
             "height": or_null(SIDE),
@@ -147,7 +147,7 @@ SCHEMAS: dict[str, Schema] = {
                 "type": ["object", "null"],
                 "propertyNames": LOCATION_NAME,
                 "additionalProperties": {"anyOf": [ref("PackLocationInput"), {"type": "null"}]},
-                "description": "A location that is absent or null stays as it is, and so do all if this is null.",
+                "description": "A location that is absent or null does not change; null changes no location.",
             },
             "useResizeIncludeAll": INCLUDE_ALL_INPUT,
             "resizeGravity": GRAVITY_INPUT,
@@ -173,21 +173,21 @@ SCHEMAS: dict[str, Schema] = {
             "id": "9f2c7a10d4e6b835",
             "status": 400,
             "code": "INVALID",
-            "message": "That width is not possible.",
+            "message": "The width is not possible.",
             "parameter": "width",
             "expected": "1 to 4096",
             "got": "0",
         },
         {
-            "id": {"type": "string", "description": "Of this one error; the server's log has it too if it is a 5xx."},
+            "id": {"type": "string", "description": "The id of this error; for a 5xx, the server's log has it too."},
             "status": {"type": "integer"},
             "code": {"type": "string", "examples": [code.value for code in ErrorCode]},
             "message": {"type": "string"},
             "parameter": {"type": "string"},
             "expected": {"type": "string"},
             "got": {"type": "string"},
-            "plan": {"type": "object", "description": "What a change would cost that was refused without force."},
-            "existing": {"type": "string", "description": "The id of the pack that has it already."},
+            "plan": {"type": "object", "description": "The cost of a change that was refused without force."},
+            "existing": {"type": "string", "description": "The id of the pack that already has the value."},
         },
         required=("id", "status", "code", "message"),
         closed=True,

@@ -1,4 +1,4 @@
-"""Every operation of the REST admin face, in one table: its routes and its description are made of it."""
+"""All operations of the REST admin API in one table, from which its routes and its description are built."""
 
 from resolvers.caller import Scope
 from serve.rest import locations, packs, purge
@@ -14,7 +14,7 @@ OPERATIONS = (
         id="listImageLocationConfigs",
         method="GET",
         path="/adminAPI/imageLocationConfigs",
-        summary="Every location of the tenant, by name.",
+        summary="All locations of the tenant, by name.",
         scopes=(Scope.READ,),
         act=locations.list_configs,
         answer="ImageLocationConfigs",
@@ -32,8 +32,8 @@ OPERATIONS = (
         id="putImageLocationConfig",
         method="PUT",
         path=_CONFIG,
-        summary="Create or change a location. Absent fields stay as they are, null clears. A change of what packs show "
-        "needs force, and is answered 409 with its plan without; with force it is live at once.",
+        summary="Create or change a location. Absent fields do not change, null resets. A change of live variants "
+        "needs force: without it the response is 409 with the plan, with it the change is live at once.",
         scopes=(Scope.LOCATIONS_WRITE,),
         act=locations.put_config,
         takes=Takes.OBJECT,
@@ -57,7 +57,7 @@ OPERATIONS = (
         id="createImagePack",
         method="POST",
         path="/adminAPI/imagePacks",
-        summary="Make a pack; `{}` will do.",
+        summary="Create a pack; `{}` is enough.",
         scopes=_EDIT,
         act=packs.create_pack,
         takes=Takes.OBJECT,
@@ -78,7 +78,7 @@ OPERATIONS = (
         id="putImagePack",
         method="PUT",
         path=_PACK,
-        summary="Change a pack. Absent fields and locations stay as they are, null clears.",
+        summary="Change a pack. Absent fields and locations do not change, null resets.",
         scopes=_EDIT,
         act=packs.put_pack,
         takes=Takes.OBJECT,
@@ -90,7 +90,7 @@ OPERATIONS = (
         id="deleteImagePack",
         method="DELETE",
         path=_PACK,
-        summary="Delete a pack. Its immutable URLs live on for the grace period.",
+        summary="Delete a pack. Its immutable URLs work until the grace period ends.",
         scopes=_EDIT,
         act=packs.delete_pack,
         answer="DeletedImagePack",
@@ -108,8 +108,7 @@ OPERATIONS = (
         id="putImagePackLocation",
         method="PUT",
         path=_SLOT,
-        summary="Change one location of a pack: its crop and how it is resized. Absent fields stay as they are, null "
-        "clears.",
+        summary="Change one pack location: its crop and how it is resized. Absent fields do not change, null resets.",
         scopes=_EDIT,
         act=packs.put_slot,
         takes=Takes.OBJECT,
@@ -121,9 +120,9 @@ OPERATIONS = (
         id="uploadImage",
         method="POST",
         path=f"{_SLOT}/upload",
-        summary="Make a picture the original of one location of a pack; it takes the place of another. Crops stay. The "
-        "body is the picture, or a form whose first file it is.",
-        # As `createUpload` and `setOriginal` together.
+        summary="Set an image as the original of a pack location, in place of the former one. Crops stay. The "
+        "body is the image, or a form whose first file it is.",
+        # The scopes of `createUpload` and `setOriginal` together.
         scopes=(Scope.UPLOADS_WRITE, Scope.PACKS_WRITE),
         act=packs.upload,
         takes=Takes.PICTURE,
@@ -135,7 +134,7 @@ OPERATIONS = (
         id="fetchImage",
         method="POST",
         path=f"{_SLOT}/fetchImage",
-        summary="Fetch a picture and make it the original of one location of a pack. It is there with the answer.",
+        summary="Fetch an image and set it as the original of a pack location. It is stored before the response.",
         scopes=_EDIT,
         act=packs.fetch_image,
         takes=Takes.MAYBE_OBJECT,
@@ -150,7 +149,7 @@ OPERATIONS = (
             id=id,
             method="DELETE",
             path=path,
-            summary="Purge a pack from the CDN now; edits are purged by themselves.",
+            summary="Purge a pack from the CDN now; edits are purged automatically.",
             scopes=(Scope.CDN_WRITE,),
             act=purge.purge,
             answer="Purged",

@@ -68,7 +68,7 @@ def _measure(admin: Admin, packs: int, edits: int, photos: Path | None) -> tuple
     for _ in range(edits):
         bulk.keep_running()
         crop = _crop()
-        pack_id = random.choice(made)[0]  # noqa: S311 - which one is of no weight
+        pack_id = random.choice(made)[0]  # noqa: S311 - the choice needs no secrecy
         admin.do("setCrop", f'packId: "{pack_id}", location: "card", crop: {crop}', "job { id }")
         answered = time.monotonic()
         while not (_is_ready(admin, pack_id) and _is_purged(admin, pack_id)):

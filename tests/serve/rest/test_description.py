@@ -156,7 +156,7 @@ def test_every_path_that_is_described_is_routed_and_no_other_of_the_face(client:
         told = client.request(method, named, headers={"Sec-Fetch-Site": "none"})
         # Nobody said who they are, or there is no such pack; a path that leads nowhere is told otherwise.
         assert told.status_code == (401 if "-lof/" in named or "adminAPI" in named else 404), path
-        assert "There is nothing under this path." not in told.text
+        assert "This path does not exist." not in told.text
 
 
 def bodies(name: str) -> Iterator[tuple[dict[str, Any], bool]]:

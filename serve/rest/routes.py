@@ -1,4 +1,4 @@
-"""The routes of the REST admin face: every one reads a call, has it done in a thread, and answers JSON."""
+"""The routes of the REST admin API: each reads a call, runs it in a thread, and answers JSON."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -32,7 +32,7 @@ DESCRIPTION = "/adminAPI/openapi.json"
 
 
 class RestAdmin:
-    """`/adminAPI/…`, and the purges of the unified platform's path."""
+    """Serves `/adminAPI/…`, and the path on which the unified platform sends purges."""
 
     def __init__(self, site: Site, authenticator: Authenticator, threads: Threads) -> None:
         self._site = site
@@ -44,21 +44,21 @@ class RestAdmin:
             Work.FETCHES: threads.fetching,
         }
         self._description = describe()
-        places: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe, "OPTIONS": allow_all_pages}}
+        paths: dict[str, dict[str, Answer]] = {DESCRIPTION: {"GET": self.describe, "OPTIONS": allow_all_pages}}
         for operation in OPERATIONS:
-            places.setdefault(operation.path, {})[operation.method] = partial(self.answer, operation)
-        # Last what leads nowhere, so that this too is told as all else.
+            paths.setdefault(operation.path, {})[operation.method] = partial(self.answer, operation)
+        # Last, paths that do not exist, so that they too are answered with JSON.
         self.routes = [
-            Route(path, Place(answers)) for path, answers in (places | {"/adminAPI/{rest:path}": {}}).items()
+            Route(path, PathEndpoint(answers)) for path, answers in (paths | {"/adminAPI/{rest:path}": {}}).items()
         ]
 
     async def describe(self, request: Request) -> Response:
-        """Answer with the description of the API, to anybody."""
+        """Answer with the public description of the API."""
         headers = {"Cache-Control": "public, max-age=300", "Access-Control-Allow-Origin": "*"}
         return errors.answer(200, self._description, headers)
 
     async def answer(self, operation: Operation, request: Request) -> Response:
-        """Do what a request asks for, and answer it or say why not."""
+        """Run an operation, and answer with its result or its refusal."""
         try:
             return await self._do(operation, request)
         except PackshotError as error:
@@ -71,12 +71,12 @@ class RestAdmin:
             return errors.too_busy(error)
         except ClientDisconnect:
             raise
-        except Exception as error:  # noqa: BLE001 - it is logged, under the id that the client is told
+        except Exception as error:  # noqa: BLE001 - it is logged under the error id in the response
             return errors.fail(request, error)
 
     async def _do(self, operation: Operation, request: Request) -> Response:
         named = request.path_params.get("tenant", "")
-        # What cannot be a tenant names nobody; the operation finds that it is not the caller's then.
+        # A name that no tenant can have selects no tenant; the operation then refuses the path.
         caller = await self._authenticator.authenticate(request, tenant=named if NAME.fullmatch(named) else None)
         if is_cross_site(request) and not self._origins.include(request.headers.get("origin")):
             return errors.elsewhere()
@@ -91,7 +91,7 @@ class RestAdmin:
         return await self._act(operation, self._call(request, caller, body=body))
 
     def _call(self, request: Request, caller: Caller, **came: object) -> Call:
-        # The first of a repeated parameter counts, as in image URLs.
+        # The first value of a repeated parameter counts, as in image URLs.
         query = dict(reversed(request.query_params.multi_items()))
         return Call(caller, request.path_params, query, **came)  # type: ignore[arg-type]
 
@@ -109,11 +109,11 @@ async def allow_all_pages(request: Request) -> Response:
     return Response(status_code=204, headers=public_routes.ALLOWED)
 
 
-class Place:
-    """One path: its methods, and refusals in JSON for all others.
+class PathEndpoint:
+    """One path: its methods, and a JSON refusal of all others.
 
     Attributes:
-        methods: those of the operations; empty: there is nothing under the path.
+        methods: the methods of its operations; empty if the path does not exist.
     """
 
     def __init__(self, answers: Mapping[str, Answer]) -> None:
@@ -122,7 +122,7 @@ class Place:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        # What GET answers HEAD answers without its body, which the server leaves out.
+        # HEAD is answered as GET; the server leaves out the body.
         answer = self._answers.get("GET" if request.method == "HEAD" else request.method)
         if answer is not None:
             response = await answer(request)
