@@ -1,4 +1,4 @@
-"""Measurements beside peers, as ratios in the same run."""
+"""Measurements of Packshot beside peers, as ratios within one run."""
 
 from pathlib import Path
 

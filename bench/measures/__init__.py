@@ -1,1 +1,1 @@
-"""The measurements behind the commands of bench/."""
+"""The measurements of the commands in bench/."""

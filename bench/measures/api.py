@@ -1,4 +1,4 @@
-"""Measures a page of packs with their pictures: by GraphQL, and the same by SQLAlchemy and `json` by hand."""
+"""Measures a page of packs with their pictures: by GraphQL, and by hand-written code on SQLAlchemy and `json`."""
 
 import argparse
 import asyncio
@@ -41,9 +41,9 @@ QUERY = """query Page($first: Int!) { packs(first: $first) { nodes { id version 
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/api")
-    arguments.add_argument("--rounds", type=int, default=30)
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/api", description=__doc__)
+    arguments.add_argument("--rounds", type=int, default=30, help="number of rounds (default %(default)s)")
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder, Renderer(Limits(), processes=1) as renderer:
         playground = Playground(Path(folder) / "data", renderer)
@@ -62,10 +62,10 @@ def _measure(playground: Playground, runner: asyncio.Runner, rounds: int) -> str
         return _by_hand(playground, first)
 
     assert json.loads(by_graphql()) == json.loads(by_hand())
-    # As `packshot serve` does at its start.
+    # `packshot serve` does the same at its start.
     gc.collect()
     gc.freeze()
-    # They take turns, so that whatever else the machine does meets both.
+    # In turns, so that other work of the machine affects both alike.
     spent: defaultdict[Callable[..., Any], list[float]] = defaultdict(list)
     for _ in range(rounds):
         for ask in (by_graphql, by_hand):
@@ -85,8 +85,8 @@ def _measure(playground: Playground, runner: asyncio.Runner, rounds: int) -> str
     return f"""{circumstances(f"bench/api --rounds {rounds}", *versions)}
 
 {PACKS} packs x {len(LOCATIONS)} locations x `picture`, {len(by_hand()) // 1000} kB of JSON, on SQLite; CPU time of the
-process, median of {rounds} rounds in turns. By hand is SQLAlchemy, the same rules for the same pictures, and `json`;
-both give the same document.
+process, median of {rounds} rounds in turns. "By hand" is code on SQLAlchemy and `json` with the same rules. Both return
+the same document.
 
 {table(["", "figure", "bar", "time"], rows)}"""
 

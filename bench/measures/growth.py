@@ -1,4 +1,4 @@
-"""Measures whether a process grows over very many renders."""
+"""Measures whether the memory of a process grows over very many renders."""
 
 import argparse
 import os
@@ -22,9 +22,9 @@ _SAMPLES = 10
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/growth")
-    arguments.add_argument("--renders", type=int, default=100_000)
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/growth", description=__doc__)
+    arguments.add_argument("--renders", type=int, default=100_000, help="number of renders (default %(default)s)")
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     rows = []
     done = 0
@@ -44,7 +44,7 @@ some sideways, some damaged, in every mode and format, with blur, corners and ba
 
 
 def _rounds() -> Iterator[int]:
-    # Draws one original in many ways, and says in how many.
+    # Draws one original in many ways, and returns their number.
     photo, cutout = pictures.photo(*_SOURCE), pictures.cutout(*_SOURCE)
     sideways = pictures.jpeg(pictures.turned(photo, 6), exif=pictures.exif(6), icc_profile=pictures.display_p3())
     originals = [sideways, pictures.png(cutout), pictures.webp(cutout), pictures.avif(photo), sideways[:2000]]

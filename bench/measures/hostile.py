@@ -1,4 +1,4 @@
-"""Measures what other clients see, and what memory the server takes, while hostile clients try to exhaust it."""
+"""Measures the response times of other clients and the memory of the server while hostile clients try to exhaust it."""
 
 import argparse
 import asyncio
@@ -28,14 +28,14 @@ from tests.support.server import Server, serving
 Row = list[str]
 WIDTHS = 12
 TRICKLING = 200
-# The server's own limit of a wait is 4 seconds.
+# The server limits a wait to 4 seconds.
 P95_BAR_SECONDS = 4.0
 GROWTH_BAR_MB = 64
 HEADER = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
 class Bench:
-    """One run: how long each attack lasts and where its data lies."""
+    """One run: the seconds of each attack, and the folder for its data."""
 
     def __init__(self, seconds: int, folder: Path) -> None:
         self.seconds, self._folder, self._count = seconds, folder, 0
@@ -47,7 +47,9 @@ class Bench:
             yield server
 
     def renders(self) -> Iterator[Row]:
-        """New renders of other packs beside the slowest original that is accepted, at twelve widths again and again."""
+        """New renders of other packs, while twelve widths of the slowest accepted original are requested again and
+        again.
+        """
         with self._served() as server:
             good = []
             for seed in range(3):
@@ -76,16 +78,16 @@ class Bench:
         ]
 
     def headers(self) -> Iterator[Row]:
-        """Headers without end, on 8 connections."""
+        """Endless headers, on 8 connections."""
         with self._served() as server:
-            yield self._grown("headers without end", server, lambda: asyncio.run(_pour(server, _endless_headers())))
+            yield self._grown("endless headers", server, lambda: asyncio.run(_pour(server, _endless_headers())))
             accept = HEADER + b"Accept: " + b"*," * 10_000_000 + b"\r\n\r\n"
             yield self._grown("an Accept header of 20 MB", server, lambda: asyncio.run(_pour(server, iter([accept]))))
 
     def multipart(self) -> Iterator[Row]:
-        """Empty parts without end, and without a token."""
+        """Endless empty parts of a form, without a token."""
         with self._served() as server:
-            yield self._grown("empty parts without end", server, lambda: asyncio.run(_pour(server, _empty_parts())))
+            yield self._grown("endless empty parts", server, lambda: asyncio.run(_pour(server, _empty_parts())))
 
     def passwords(self) -> Iterator[Row]:
         """Sixty clients that try passwords."""
@@ -95,7 +97,7 @@ class Bench:
             yield self._grown("60 clients that try passwords", server, guess)
 
     def websockets(self) -> Iterator[Row]:
-        """Twenty sockets with 100 subscriptions each, and one edit."""
+        """Twenty sockets with 100 subscriptions each, and three edits."""
         with self._served() as server:
             pack_id, job_id = server.pack_showing(jpeg(photo(400, 300)))
             server.wait_for_job(job_id)
@@ -104,7 +106,7 @@ class Bench:
             )
 
     def _grown(self, what: str, server: Server, attack: Callable[[], None]) -> Row:
-        """Attack and watch the application's memory, its CPU seconds and the health endpoint meanwhile."""
+        """Attack, and meanwhile measure the application's memory, its CPU seconds and the health endpoint."""
         process = psutil.Process(server.process.pid)
         before, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
         most, waits, ended = [before], [0.0], threading.Event()
@@ -133,7 +135,7 @@ class Bench:
 
 
 class Seen:
-    """What other clients saw: how long each answer took, and its status."""
+    """The responses to other clients: seconds and status of each."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -148,7 +150,7 @@ def _share(values: list[float], share: float) -> float:
 
 
 async def _others(base: str, packs: list[str], seconds: int, *, first_width: int) -> Seen:
-    """Ask for new widths of the packs, twice a second, however long the answers take."""
+    """Request new widths of the packs twice a second, without waiting for earlier responses."""
     seen = Seen()
 
     async def ask(client: httpx.AsyncClient, number: int) -> None:
@@ -168,7 +170,7 @@ async def _others(base: str, packs: list[str], seconds: int, *, first_width: int
 
 
 def _slowest_accepted(server: Server) -> tuple[str, str, list[str]]:
-    """Upload originals that are slow to decode; return name and pack of the slowest accepted one, and those refused."""
+    """Upload originals that decode slowly; return name and pack of the slowest accepted one, and the refused ones."""
     accepted, refused = [], []
     for name, media_type, data in _hostile_originals():
         begun = time.monotonic()
@@ -180,7 +182,7 @@ def _slowest_accepted(server: Server) -> tuple[str, str, list[str]]:
         server.wait_for_job(job_id, 300)
         accepted.append((time.monotonic() - begun, name, pack_id))
     if not accepted:
-        raise RuntimeError("every slow original was refused; draw a slower one that is accepted")
+        raise RuntimeError("every slow original was refused; add a slower one that is accepted")
     _, name, pack_id = max(accepted)
     return name, pack_id, refused
 
@@ -203,7 +205,7 @@ def _hostile_originals() -> Iterator[tuple[str, str, bytes]]:
 
 
 async def _attack(server: Server, pack_id: str, calm: threading.Event) -> None:
-    """Ask for new widths of one pack, twelve at a time, beside connections that send a byte a second."""
+    """Request new widths of one pack, twelve at a time, beside connections that send a byte a second."""
     limits = httpx.Limits(max_connections=None)
 
     async def ask(client: httpx.AsyncClient, number: int) -> None:
@@ -211,7 +213,7 @@ async def _attack(server: Server, pack_id: str, calm: threading.Event) -> None:
         while not calm.is_set():
             with suppress(httpx.TransportError):
                 answer = await client.get(f"/api/v2/img/{pack_id}?width={width}")
-                # An eager client that has no regard for Retry-After.
+                # A hostile client that ignores Retry-After.
                 await asyncio.sleep(0.2 if answer.status_code == 503 else 0)
             width += WIDTHS
 
@@ -322,14 +324,21 @@ async def _subscribe(server: Server, pack_id: str) -> None:
 
 def main() -> None:
     questions = ("renders", "headers", "multipart", "passwords", "websockets")
-    arguments = argparse.ArgumentParser(prog="bench/hostile")
-    arguments.add_argument("questions", nargs="*", metavar="|".join(questions))
-    arguments.add_argument("--seconds", type=int, default=60, help="of the attacks that do not end by themselves")
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/hostile", description=__doc__)
+    arguments.add_argument(
+        "questions", nargs="*", metavar="|".join(questions), help="measurements to run (default: all)"
+    )
+    arguments.add_argument(
+        "--seconds",
+        type=int,
+        default=60,
+        help="seconds of each attack that does not end by itself (default %(default)s)",
+    )
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     wanted = chosen.questions or list(questions)
     if unknown := set(wanted) - set(questions):
-        arguments.error(f"no such question: {', '.join(sorted(unknown))}")
+        arguments.error(f"unknown measurement: {', '.join(sorted(unknown))}")
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(chosen.seconds, Path(folder))

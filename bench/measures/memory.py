@@ -1,4 +1,4 @@
-"""Measures the most memory that a render process takes for originals of 50 megapixels."""
+"""Measures the peak memory of a render process for originals of 50 megapixels."""
 
 import argparse
 import multiprocessing
@@ -26,8 +26,8 @@ _TILE = Size(1732, 1155)
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/memory")
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/memory", description=__doc__)
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -66,7 +66,7 @@ def _originals(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _peak(original: Path | None, sizes: list[Size]) -> float:
-    """Return the megabytes that a process of its own has come to."""
+    """Return the peak memory, in megabytes, of a process of its own."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_draw, args=(original, sizes, sender))
@@ -91,7 +91,7 @@ def _draw(original: Path | None, sizes: list[Size], sender: "multiprocessing.con
 
 
 def _most() -> float:
-    # What `getrusage` says counts the parent as well, of which a child begins as a copy.
+    # `getrusage` would include the parent's memory, because a child begins as its copy.
     status = Path("/proc/self/status").read_text().split()
     return int(status[status.index("VmHWM:") + 1]) * 1024 / 1e6
 

@@ -1,4 +1,4 @@
-"""Measures how long planning a change of configuration takes, by the number of packs and on either database."""
+"""Measures the time of planning a change of configuration, by the number of packs and on either database."""
 
 import argparse
 import hashlib
@@ -32,8 +32,8 @@ from tests.servers.postgres import Postgres
 from tests.support.playground import TENANT, Playground
 
 CHUNK = 5_000
-# 40 sizes of originals in four formats, some small, some animated; 2 % of the packs with another main location, 5 %
-# with an own thumb, 3 % with a crop like no other's, 1 % with an own gravity.
+# 40 sizes of originals in four formats, some small, some animated. 2 % of the packs have another main location, 5 %
+# their own thumb, 3 % a unique crop, 1 % their own gravity.
 FILL = """
 INSERT INTO originals (tenant_id, sha256, width, height, bytes, format, alpha, frames, created_at)
 SELECT :tenant, digest('o' || i),
@@ -59,11 +59,11 @@ NUMBERS = "WITH RECURSIVE numbers(i) AS (SELECT CAST(1 AS BIGINT) UNION ALL SELE
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/plan")
-    arguments.add_argument("--packs", type=int, default=1_000_000)
-    arguments.add_argument("--sqlite", action="store_true", help="on SQLite instead of PostgreSQL")
-    arguments.add_argument("--rounds", type=int, default=5)
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/plan", description=__doc__)
+    arguments.add_argument("--packs", type=int, default=1_000_000, help="number of packs (default %(default)s)")
+    arguments.add_argument("--sqlite", action="store_true", help="use SQLite instead of PostgreSQL")
+    arguments.add_argument("--rounds", type=int, default=5, help="number of rounds (default %(default)s)")
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     with ExitStack() as parts:
         folder = Path(parts.enter_context(tempfile.TemporaryDirectory()))
@@ -81,7 +81,9 @@ def main() -> None:
 
 
 def _fill(playground: Playground, count: int) -> int:
-    """Make the packs, and a ledger that has every variant of `thumb` at an earlier size; return its rows."""
+    """Create the packs, and a ledger with every variant of `thumb` at an earlier size; return the number of ledger
+    rows.
+    """
     catalog = playground.site.catalog
     playground.location("poster", width=400, height=600)
     playground.location("thumb", width=240, height=135, fallback="main")
@@ -101,7 +103,7 @@ def _fill(playground: Playground, count: int) -> int:
             )
         for statement in FILL.split(";"):
             into, select = statement.split("SELECT", 1)
-            # PostgreSQL wants the numbers before the INSERT, SQLite takes them there too.
+            # PostgreSQL requires the numbers before the INSERT, SQLite accepts them there.
             text = sa.text(f"{NUMBERS} {into} SELECT {select}")
             tx.connection.execute(text, {"tenant": TENANT, "now": tx.now, "count": count})
         mine = packs.c.tenant_id == TENANT
@@ -113,7 +115,7 @@ def _fill(playground: Playground, count: int) -> int:
         if not catalog.is_sqlite:
             tx.connection.execute(sa.text("SET LOCAL statement_timeout = 0"))
         rows = sum(_write(tx, chunk) for chunk in _ledger(playground, tx))
-    # Now another size is live, and nothing of it is rendered yet.
+    # Another size is live now, and none of its variants is rendered yet.
     playground.location("thumb", width=320, height=180)
     with catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE" if catalog.is_sqlite else "VACUUM ANALYZE"))
@@ -168,12 +170,12 @@ def _measure(playground: Playground, chosen: argparse.Namespace, ledger_rows: in
         "another size": lambda: of_location(width=480, height=270),
         "another gravity": lambda: of_location(resize_gravity=Gravity.SMART),
         "another fallback": lambda: plan_location(playground.caller, "card", {"fallback": "main"}),
-        "back to the size before, all rendered": lambda: of_location(width=240, height=135),
+        "back to the earlier size, all rendered": lambda: of_location(width=240, height=135),
         "one format only": lambda: of_location(formats=(Format.JPEG,)),
         "a new label": lambda: of_location(label="Small"),
         "the tenant's gravity, 5 locations": of_tenant,
     }
-    of_location(width=100)  # So that the first question is not the one that fills the caches.
+    of_location(width=100)  # Fills the caches, so that the first measurement does not.
     rows = []
     for name, ask in asked.items():
         spent = []
@@ -189,7 +191,7 @@ def _measure(playground: Playground, chosen: argparse.Namespace, ledger_rows: in
         server = tx.connection.scalar(
             sa.text("SELECT sqlite_version()" if catalog.is_sqlite else "SHOW server_version")
         )
-    database = f"SQLite {server}" if catalog.is_sqlite else f"PostgreSQL {server} as it comes"
+    database = f"SQLite {server}" if catalog.is_sqlite else f"PostgreSQL {server} with default settings"
     command = f"bench/plan --packs {chosen.packs}{' --sqlite' if chosen.sqlite else ''} --rounds {chosen.rounds}"
     return f"""{circumstances(command, database, f"SQLAlchemy {version('SQLAlchemy')}")}
 

@@ -1,4 +1,4 @@
-"""Tables of figures, and where they stand in docs/benchmarks.md."""
+"""Tables of results, and their sections of docs/benchmarks.md."""
 
 import os
 import platform
@@ -18,16 +18,16 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def circumstances(command: str, *versions: str) -> str:
-    """Return a line that says on what machine, with what, by which command and when."""
+    """Return a line with the machine, the versions, the command and the day."""
     day = datetime.now(UTC).strftime("%Y-%m-%d")
     return f"{_processor()}; Python {platform.python_version()}, {', '.join(versions)}; `{command}`; {day}."
 
 
 def publish(section: str, text: str, *, write: bool) -> None:
-    """Print `text`, and put it between the marks of `section` on the page.
+    """Print `text`, and write it into a section of the page.
 
     Raises:
-        ValueError: the page has no such marks.
+        ValueError: the page has no such section.
     """
     print(text)
     if not write:

@@ -11,7 +11,7 @@ function handler(event) {
         accept: line(headers.accept),
         keyed: Boolean(headers['x-packshot-access-key'] || headers['x-vimond-access-key'])
     }, SETTINGS);
-    // In the key, so that what is handed on as it came shares no entry with what was put in order.
+    // The header is part of the cache key, so unchanged and normalized requests never share an entry.
     delete headers['x-packshot-cache'];
     if (!routed.cache) {
         return request;

@@ -1,5 +1,5 @@
 
-// What nginx asks by js_set: "<formats> <URI>", or nothing where the request is to be handed on as it came.
+// Called by js_set. Returns "<formats> <URI>", or nothing if the request must be forwarded unchanged.
 function edge(r) {
     const uri = r.variables.request_uri;
     const end = uri.indexOf('?');

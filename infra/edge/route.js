@@ -1,12 +1,12 @@
-// What a CDN's edge does with a request for a picture, before its cache is looked at. No data is needed.
-// The query string's rules are those of packshot/variants/request.py, which is the reference; vectors that run
-// through both keep them equal. ES5.1 with const, let, arrows and templates, for CloudFront Functions and njs.
+// Normalizes a request for an image at the edge of a CDN, before the cache lookup. It needs no data.
+// The rules for the query string are those of packshot/variants/request.py, which is the reference. tests/edge runs
+// both with the same vectors. ES5.1 with const, let, arrows and templates, for CloudFront Functions and njs.
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const HOST = /^([a-z0-9._-]*|\[[0-9a-f:.]*\])(:[0-9]*)?$/;
 const STABLE = /^\/api\/v2\/img(?:\/([a-z0-9][a-z0-9-]{0,62}))?\/([0-9a-f]{24})(-[A-Za-z0-9._~!$&'()*+,;=:@-]*)?(\/picture\.json)?$/;
 const IMMUTABLE = /^\/i\/([a-z0-9][a-z0-9-]{0,62})\/[0-9a-f]{24}\/[a-z0-9][a-z0-9-]{0,62}\/[0-9a-f]{24}\/w[a-z0-9.-]+\.[a-z]+$/;
-// They say who asks or what is to be told, not which picture; what carries one is never shared.
+// Credentials and options of one client. A response to a request with one of them is never shared.
 const PERSONAL = ['access-key', 'expires', 'signature', 'explain'];
 
 function decoded(text) {
@@ -20,7 +20,7 @@ function decoded(text) {
     }
 }
 
-// Of ASCII alone: languages differ about the rest.
+// Lowers ASCII letters only, because runtimes differ about other letters.
 function lower(text) {
     return /[A-Z]/.test(text) ? text.replace(/[A-Z]+/g, letters => letters.toLowerCase()) : text;
 }
@@ -36,7 +36,7 @@ function whole(least, most) {
     };
 }
 
-// Rounded by its digits to nine decimals, 5 up; then it is judged. njs misreads numbers of hundreds of digits.
+// Rounds the text half up to nine decimals before it checks the range, because njs misreads very long numbers.
 function decimal(least, most) {
     return value => {
         const parts = value.length <= 1100 ? /^0*([0-9]{1,9})(?:\.([0-9]+))?$/.exec(value) : null;
@@ -83,7 +83,7 @@ function quality(value) {
     return lower(value) === 'auto' ? 'auto' : whole(0, 100)(value);
 }
 
-// In the order of the canonical query string.
+// The order is that of the canonical query string.
 const PARAMETERS = [
     ['location', escaped],
     ['width', whole(1, 999999999)],
@@ -101,7 +101,7 @@ const PARAMETERS = [
     ['background', colour]
 ];
 
-// Return which of AVIF and WebP a header names; wildcards promise neither. Of a long header its beginning counts.
+// Return which of AVIF and WebP a header names; wildcards count for neither. Only the start of a long header counts.
 function accepted(header) {
     const counts = header.length <= 4096 ? header : header.slice(0, Math.max(0, header.lastIndexOf(',', 4095)));
     const named = lower(counts).split(',').filter(item => /image\/(avif|webp)/.test(item));
@@ -129,7 +129,7 @@ function trimmed(text) {
 const NAMES = PARAMETERS.map(parameter => parameter[0]);
 const FORMAT = NAMES.indexOf('format');
 
-// Return the canonical query string and the format that it names; null: a parameter does not fit.
+// Return the canonical query string and its format; null: a parameter is invalid.
 function requestForm(query) {
     const given = [];
     const refused = query.split('&').some(pair => {
@@ -145,7 +145,7 @@ function requestForm(query) {
         }
         return false;
     });
-    // What was not given is a hole, which `map` and `some` pass over and `filter` leaves out.
+    // A parameter that was not given is a hole in the array. `map` and `some` skip holes, `filter` removes them.
     const spelled = given.map((value, place) => PARAMETERS[place][1](value));
     if (refused || spelled.some(value => value === null)) {
         return null;
@@ -154,14 +154,14 @@ function requestForm(query) {
     return {query: pairs.join('&'), format: spelled[FORMAT]};
 }
 
-// Return the tenant that a host names; '': it names none; null: it names what cannot be one, or is no host.
+// Return the tenant that a host names; '': it names none; null: the name or the host is invalid.
 function tenantOf(host, domain) {
     const parts = HOST.exec(lower(host));
     if (!parts) {
         return null;
     }
     const suffix = `.${domain}`;
-    // A name with a dot at its end is the same name.
+    // A host with a final dot is the same host.
     const name = parts[1].replace(/\.$/, '');
     const start = name.length - suffix.length;
     if (domain === '' || start < 0 || name.indexOf(suffix, start) !== start) {
@@ -181,13 +181,14 @@ function isPersonal(query) {
     });
 }
 
-// Return what to ask instead, of which a cache keeps one copy for each URL and `accept`.
-//   request: host, path and query as they stand in the URL, accept (header, lines joined by commas),
-//     keyed: whether an access key's header came with it
-//   settings: domain (of the tenants' hosts, or ''), tenant (where nothing names one)
-//   cache: false: hand it on as it came, and keep nothing; the application refuses what is wrong with it
-//   path: of a stable URL it has the tenant, whatever named it, and no cache buster
-//   accept: which of image/avif and image/webp count; '' also where they cannot make a difference
+// Return the normalized request. A cache keeps one copy for each URL and `accept`.
+//   request: host, path and query as in the URL; accept: the header, its lines joined by commas;
+//     keyed: whether the request has the header of an access key
+//   settings: domain: the parent of the tenants' hosts, or ''; tenant: the default tenant
+// The result:
+//   cache: false: forward the request unchanged and store no response; the application refuses invalid requests
+//   path: for a stable URL it contains the tenant, and no cache buster
+//   accept: the accepted ones of image/avif and image/webp; '' if they make no difference
 function route(request, settings) {
     const asItCame = {cache: false, path: request.path, query: request.query, accept: request.accept};
     const named = tenantOf(request.host, settings.domain);
@@ -211,7 +212,7 @@ function route(request, settings) {
     if (form === null) {
         return asItCame;
     }
-    // Without a format the tenant's policy decides, which may be to negotiate.
+    // Without a format the tenant's policy decides, and it may negotiate the format.
     const negotiable = form.format === undefined || form.format === 'auto';
     return {cache: true, path: path, query: form.query, accept: negotiable ? accepted(request.accept) : ''};
 }

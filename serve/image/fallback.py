@@ -35,7 +35,7 @@ from serve.image.sendable import Sendable
 
 log = logging.getLogger(__name__)
 
-# Each render holds a thread that waits for it. Beyond this number, requests are refused whatever they cost.
+# Each render holds a thread that waits for it. Beyond this number, requests are refused, even cheap ones.
 MAX_FLIGHTS = 200
 # A render is slow if it takes more than this share of the longest wait.
 SLOW_SHARE = 0.25

@@ -42,7 +42,7 @@ class ImageRequest:
     Attributes:
         upscale: enlarge small originals, whether or not the location allows it.
         redirect: builds the response if the variant is already stored; None: the response has the bytes.
-        proxy: send the bytes from this process, whatever the setting for delivery is.
+        proxy: send the bytes from this process, even if the setting for delivery says otherwise.
         varies: whether the format was negotiated before; None: the form and the tenant's policy decide.
         opened: the client has shown an access key or a signature.
     """

@@ -368,7 +368,7 @@ def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(sta
     environ = stand_in.cdn.environ | {"LOCAL_CDN_PORT": str(free_port()), "LOCAL_CDN_CACHE_PORT": str(free_port())}
     done = subprocess.run([str(RUN)], env=environ, capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "another one runs in" in done.stderr
+    assert "another local-cdn runs in" in done.stderr
     assert (folder / "nginx.conf").read_bytes() == before
 
 
@@ -377,8 +377,8 @@ def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(sta
     [
         ("LOCAL_CDN_APPS", "https://app.example", "as Varnish speaks no TLS"),
         ("LOCAL_CDN_BUCKET", "bucket", "expected http://host:port"),
-        ("LOCAL_CDN_PORT", "eighty", "'eighty' is no port"),
-        ("LOCAL_CDN_PURGERS", "everybody", "'everybody' is no address or network"),
+        ("LOCAL_CDN_PORT", "eighty", "'eighty' is not a port"),
+        ("LOCAL_CDN_PURGERS", "everybody", "'everybody' is not an address or network"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(tmp_path: Path, setting: str, value: str, says: str) -> None:

@@ -1,1 +1,1 @@
-"""How large animated GIF variants are and how long they take, beside sharp."""
+"""Bytes and CPU time of animated GIF variants, beside sharp."""

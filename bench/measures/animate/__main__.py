@@ -1,4 +1,4 @@
-"""Draws GIF variants of animations in three sizes, and writes down their bytes and CPU time beside sharp's."""
+"""Renders GIF variants of animations in three sizes, and reports their bytes and CPU time beside sharp's."""
 
 import argparse
 import json
@@ -26,13 +26,13 @@ from packshot.variants.plan import Plan, drawing
 
 _HERE = Path(__file__).parent
 SCALES = (1.0, 0.75, 0.4)
-# The most bytes and CPU seconds that ours may take of sharp's, over all animations.
+# The largest ratios, ours to sharp's, of bytes and of CPU seconds over all animations.
 _MOST_BYTES, _MOST_TIME = 1.1, 1.5
 
 
 @dataclass(frozen=True)
 class Task:
-    """One variant: the size that it has, in pixels; None: the original's own."""
+    """One variant: its size in pixels; None: the original's size."""
 
     path: Path
     name: str
@@ -42,23 +42,28 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """Bytes of a file, and CPU seconds that it took."""
+    """Bytes of a file, and the CPU seconds of rendering it."""
 
     length: int
     seconds: float
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/animate")
-    arguments.add_argument("gifs", nargs="*", type=Path, help="animations besides those that are drawn")
-    arguments.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "packshot-bench")
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/animate", description=__doc__)
+    arguments.add_argument("gifs", nargs="*", type=Path, help="further animations, besides the drawn ones")
+    arguments.add_argument(
+        "--scratch",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "packshot-bench",
+        help="folder where peers are installed (default %(default)s)",
+    )
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", VIPS_CONCURRENCY="1")
 
     found = sharp_in(chosen.scratch)
     if found is None:
-        print("No sharp: Node or the npm package cannot be had. Only ours is measured.", file=sys.stderr)
+        print("sharp is not measured: Node.js or the npm package is not available.", file=sys.stderr)
     with tempfile.TemporaryDirectory() as name:
         tasks = _tasks(chosen.gifs, Path(name))
         ours = [_draw(task) for task in tasks]

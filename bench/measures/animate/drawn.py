@@ -1,4 +1,4 @@
-"""Animations of the kinds that there are, drawn the same each time."""
+"""Animations of the common kinds, drawn the same in every run."""
 
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -13,7 +13,7 @@ _UNDITHERED, _DITHERED = Image.Dither.NONE, Image.Dither.FLOYDSTEINBERG
 
 
 def drawn() -> Iterator[tuple[str, bytes]]:
-    """Yield name and file of each."""
+    """Yield the name and the file of each animation."""
     for make in (_two_dots, _ticker, _cursor, _cartoon, _sticker, _video, _video_of_one_table, _crossfade, _gradient):
         yield make.__name__.removeprefix("_").replace("_", " "), make()
 

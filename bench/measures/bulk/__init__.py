@@ -1,1 +1,1 @@
-"""What `bench/bulk` measures: one module a question."""
+"""The measurements of `bench/bulk`, one module for each."""

@@ -35,9 +35,9 @@ def interactive(packs: int, edits: int, photos: Path | None, scratch: Path) -> s
     command = f"bench/bulk interactive --packs {packs} --edits {edits}{shown}"
     return f"""{circumstances(command, f"Pillow {PIL.__version__}")}
 
-Seconds from the answer to a crop edit until every planned variant of that pack location is READY and its first purge is
-issued, while a job renders a new location for all of {packs} packs; one edit after the other with {PAUSE_SECONDS} s
-between. The last column is how many variants the bulk jobs rendered meanwhile.
+Seconds from the response to a crop edit until every planned variant of that pack location is READY and its first purge
+is sent, while a job renders a new location for all of {packs} packs. Edits are made in sequence with {PAUSE_SECONDS} s
+between. The last column is the number of variants that the bulk jobs rendered meanwhile.
 
 {table(["installation", "p95", "bar", "p50", "longest", "bulk variants"], rows)}"""
 
@@ -57,7 +57,7 @@ def _cluster(folder: Path) -> Iterator[Admin]:
 
 
 def _measure(admin: Admin, packs: int, edits: int, photos: Path | None) -> tuple[list[float], int]:
-    """Return how long each edit took, and how many variants bulk jobs rendered meanwhile."""
+    """Return the seconds of each edit, and the number of variants that bulk jobs rendered meanwhile."""
     random.seed(1)
     admin.put_location("card", 640, 360)
     made = [admin.pack_showing(data) for _, data in zip(range(packs), _pictures(photos), strict=False)]
@@ -79,7 +79,7 @@ def _measure(admin: Admin, packs: int, edits: int, photos: Path | None) -> tuple
 
 
 class _Bulk:
-    """A job that renders for all packs, and another one when it ends."""
+    """A job that renders all packs, replaced by another one when it ends."""
 
     def __init__(self, admin: Admin) -> None:
         self._admin = admin
@@ -107,15 +107,15 @@ def _state(admin: Admin, job_id: str) -> str:
 
 
 def _is_purged(admin: Admin, pack_id: str) -> bool:
-    """Whether the first purge that the pack's last edit asked for has been issued."""
+    """Whether the first purge of the pack's last edit is sent."""
     orders = admin.ask("{ purges(first: 20) { nodes { scope attempts } } }")["purges"]["nodes"]
-    # The newest come first.
+    # The newest purges come first.
     attempts: int = next(order["attempts"] for order in orders if order["scope"] == f"pack {pack_id}")
     return attempts > 0
 
 
 def _is_ready(admin: Admin, pack_id: str) -> bool:
-    """Whether whatever the location shows now is rendered."""
+    """Whether every current variant of the location is rendered."""
     query = 'query($id: ID!) { pack(by: {id: $id}) { location(name: "card") { variants { state } } } }'
     variants = admin.ask(query, id=pack_id)["pack"]["location"]["variants"]
     return bool(variants) and all(variant["state"] == "READY" for variant in variants)
@@ -128,7 +128,7 @@ def _crop() -> str:
 
 
 def _pictures(photos: Path | None) -> Iterator[bytes]:
-    """Yield pictures, again and again."""
+    """Yield the images in an endless cycle."""
     sources = [path.read_bytes() for path in sorted(photos.glob("*.jpg"))] if photos else [jpeg(photo(2000, 1500))]
     number = 0
     while True:

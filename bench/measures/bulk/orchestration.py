@@ -1,8 +1,7 @@
-"""Measures what a pack of a bulk job costs apart from rendering: claim, ledger, store, counters.
+"""Measures the cost of a pack in a bulk job without rendering: claim, ledger, store, counters.
 
-A worker of the scaled-out installation, on PostgreSQL and Valkey, renders the
-whole tenant through its own dispatcher, queue and threads. Only the renderer is
-a stand-in, which answers at once.
+A worker of the scaled-out installation, on PostgreSQL and Valkey, renders the whole tenant through its own
+dispatcher, queue and threads. Only the renderer is replaced, by one that returns at once.
 """
 
 import multiprocessing
@@ -66,7 +65,7 @@ BLOB = bytes(64)
 
 
 class InstantRenderer(Renderer):
-    """Answers every drawing at once with the same few bytes."""
+    """Returns the same few bytes for every drawing, at once."""
 
     def render(
         self,
@@ -83,7 +82,7 @@ class InstantRenderer(Renderer):
 
 
 class ForgetfulStore(FolderStore):
-    """Takes every object at once and keeps none."""
+    """Accepts every object at once and stores none."""
 
     def put(self, key: str, body: bytes | Path, metadata: Metadata) -> Stored:
         assert isinstance(body, bytes)
@@ -92,7 +91,7 @@ class ForgetfulStore(FolderStore):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How far a run was, and what it had taken by then: seconds, CPU seconds, MB (10^6 bytes) of memory."""
+    """The progress of a run, and what it has used so far: seconds, CPU seconds, MB (10^6 bytes) of memory."""
 
     packs: int
     variants: int
@@ -108,14 +107,14 @@ def orchestration(count: int, scratch: Path) -> str:
     early, end = measure(count, scratch / "alone", keep=False)
     _, kept = measure(min(count, WITH_STORE), scratch / "with-store", keep=True)
     rows = [
-        ["worker, CPU ms a pack", _each(end, end.worker), f"{BAR_MILLISECONDS:.2f}"],
-        ["PostgreSQL, CPU ms a pack", _each(end, end.database), ""],
-        ["Valkey, CPU ms a pack", _each(end, end.queue), ""],
+        ["worker, CPU ms for each pack", _each(end, end.worker), f"{BAR_MILLISECONDS:.2f}"],
+        ["PostgreSQL, CPU ms for each pack", _each(end, end.database), ""],
+        ["Valkey, CPU ms for each pack", _each(end, end.queue), ""],
         ["packs a second", f"{end.packs / end.seconds:.0f}", ""],
         [f"worker, MB after {early.packs:,} packs", f"{early.megabytes:.1f}", ""],
         [f"worker, MB after {end.packs:,} packs", f"{end.megabytes:.1f}", "flat"],
         [
-            f"worker, CPU ms a pack, with a folder that keeps the blobs ({kept.packs:,} packs)",
+            f"worker, CPU ms for each pack, with stored variants ({kept.packs:,} packs)",
             _each(kept, kept.worker),
             "",
         ],
@@ -135,10 +134,10 @@ def _each(reading: Reading, seconds: float) -> str:
 
 
 def measure(count: int, scratch: Path, *, keep: bool) -> tuple[Reading, Reading]:
-    """Render `count` packs and return what that took: early on, and in all.
+    """Render `count` packs, and return what the run has used early on and at its end.
 
     Args:
-        keep: whether the variants are kept in a folder, or forgotten at once.
+        keep: whether variants are stored in a folder, or dropped.
     """
     with _servers(scratch) as (postgres, valkey):
         settings = Settings(
@@ -172,7 +171,7 @@ def _servers(scratch: Path) -> Iterator[tuple[RunningPostgres, ValkeyServer]]:
 
 
 def _fill(caller: Caller, count: int, scratch: Path) -> None:
-    """Write packs that show one picture at `main` and, by fallback, at `card`."""
+    """Write packs that use one original at `main` and, by fallback, at `card`."""
     site = caller.site
     with site.catalog.write(TENANT) as tx:
         ensure_tenant(tx)
@@ -184,7 +183,7 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
     ids = [secrets.token_hex(12) for _ in range(count)]
     common = {"tenant_id": TENANT, "version": 1, "include_all": IncludeAll.UNSET.value}
     for start in range(0, count, ROWS_AT_ONCE):
-        # Each portion by itself: within one transaction the versions of the counter's row pile up.
+        # Each portion in its own transaction: within one, dead versions of the counter's row slow down the database.
         with site.catalog.write(TENANT) as tx:
             portion = ids[start : start + ROWS_AT_ONCE]
             pack = common | {"created_at": tx.now, "modified_at": tx.now}
@@ -194,10 +193,10 @@ def _fill(caller: Caller, count: int, scratch: Path) -> None:
             pack_locations = [shown | {"pack_id": id, "revision": 0} for id in portion]
             tx.connection.execute(sa.insert(slot_table), pack_locations)
     with site.catalog.write(TENANT) as tx:
-        # The first holds the original for all of them.
+        # The first pack's original serves all packs.
         packs.keep_original(tx, ids[0], original)
     with site.catalog.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # As autovacuum does within minutes of such an import.
+        # autovacuum does the same within minutes of such an import.
         connection.execute(sa.text("ANALYZE"))
 
 
@@ -209,7 +208,7 @@ def _worker(settings: Settings, *, keep: bool) -> Iterator[psutil.Process]:
     process.start()
     assert process.pid is not None
     try:
-        # What a start takes is not of any pack.
+        # The cost of the start belongs to no pack.
         assert started.wait(60)
         yield psutil.Process(process.pid)
     finally:
@@ -265,7 +264,7 @@ def _listening_on(port: int) -> psutil.Process:
 
 
 def _cpu_seconds(process: psutil.Process) -> float:
-    """Return the CPU time of a process and of all its descendants, those that have ended included."""
+    """Return the CPU time of a process and of all its descendants, including ended ones."""
     total = 0.0
     for one in (process, *process.children(recursive=True)):
         try:

@@ -1,4 +1,4 @@
-"""Counts what undoing a location's change renders: only packs that were edited or made since need anything."""
+"""Counts what a revert of a location renders: only packs that were edited or created since need variants."""
 
 import sqlite3
 import time
@@ -18,7 +18,7 @@ CROP = "{topLeftX: 0.25, topLeftY: 0.25, bottomRightX: 0.75, bottomRightY: 0.75}
 
 
 def undo(packs: int, scratch: Path) -> str:
-    """Return the report on a change of a location over `packs` packs, and on its undoing."""
+    """Return the report on a change of a location over `packs` packs, and on its revert."""
     edited = made = max(1, packs // 20)
     with serving(scratch) as server:
         server.put_location("card", 320, 180)
@@ -38,14 +38,14 @@ def undo(packs: int, scratch: Path) -> str:
     ]
     return f"""{circumstances(f"bench/bulk undo --packs {packs}", f"Pillow {PIL.__version__}")}
 
-An embedded installation changes the size of a location that {packs} packs use, and takes the change back after {edited}
-of them were edited and {made} more were made. What was rendered is read from the ledger.
+An embedded installation changes the size of a location that {packs} packs use. Then {edited} packs are edited, {made}
+packs are created, and the change is reverted. What was rendered is read from the ledger.
 
 {table(["", "packs that need it", "packs rendered", "variants rendered", "seconds"], rows)}"""
 
 
 def _counted(server: Admin, data: Path, field: str) -> tuple[int, int, float]:
-    """Run a mutation, wait for its job, and return how many packs and variants were rendered, and the seconds."""
+    """Run a mutation, wait for its job, and return the numbers of rendered packs and variants, and the seconds."""
     began_at, began = datetime.now(UTC), time.monotonic()
     payload = server.ask(f"mutation {{ {field} {{ job {{ id }} userErrors {{ message }} }} }}")
     (answer,) = payload.values()

@@ -1,1 +1,1 @@
-"""How fast and how well pictures are drawn, beside sharp and naive Pillow."""
+"""Speed and quality of rendering, beside sharp and simple Pillow code."""

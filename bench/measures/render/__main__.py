@@ -1,4 +1,4 @@
-"""Measures the questions of rendering and writes their answers down."""
+"""Runs the measurements of rendering, and writes the results into docs/benchmarks.md."""
 
 import argparse
 import os
@@ -18,23 +18,30 @@ from bench.measures.render.quality import Quality, qualities
 from bench.measures.render.task import AVIF_SPEED, SIZES, Task
 from bench.measures.report import circumstances, publish, table
 
-# The most that ours may take of sharp's CPU time.
+# The largest ratio, ours to sharp's, of CPU time.
 _BARS = {"12 JPEG": 0.70, "12 x (JPEG + WebP + AVIF)": 0.45, "one cold JPEG to 720x588": 1.0}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(prog="bench/render")
-    arguments.add_argument("photos", nargs="*", type=Path, help="photographs; without any, pictures are drawn")
-    arguments.add_argument("--rounds", type=int, default=7, help="how often each runs each task (default 7)")
-    arguments.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "packshot-bench")
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/render", description=__doc__)
+    arguments.add_argument("photos", nargs="*", type=Path, help="photographs; default: drawn images")
+    arguments.add_argument(
+        "--rounds", type=int, default=7, help="how often each peer runs each task (default %(default)s)"
+    )
+    arguments.add_argument(
+        "--scratch",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "packshot-bench",
+        help="folder where peers are installed (default %(default)s)",
+    )
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
-    # Everyone gets one thread.
+    # Every peer gets one thread.
     os.environ.update(OMP_NUM_THREADS="1", VIPS_CONCURRENCY="1")
 
     found = sharp_in(chosen.scratch)
     if found is None:
-        print("No sharp: Node or the npm package cannot be had. Only Pillow is measured beside.", file=sys.stderr)
+        print("sharp is not measured: Node.js or the npm package is not available.", file=sys.stderr)
     peers = [OURS, *([found[0]] if found else []), NAIVE]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -56,11 +63,11 @@ def main() -> None:
     text = f"""{circumstances(command, *versions)}
 
 Original: {described}. CPU milliseconds of a warm process, its start in brackets; median of {chosen.rounds}
-rounds in which all take turns; one thread each, sharp's cache off, AVIF at libaom speed {AVIF_SPEED} on all sides.
+rounds in which all peers take turns; one thread each, sharp's cache off, AVIF at libaom speed {AVIF_SPEED} for all.
 
 {times}
 
-Likeness (SSIM of luma to Lanczos of the full-size original in floating point) and length of the same files:
+Likeness (SSIM of luma to Lanczos of the full-size original in floating point) and bytes of the same files:
 
 {likeness}"""
     publish("bench/render", text, write=not chosen.print_only)
@@ -72,7 +79,7 @@ def _times(peers: list[Peer], tasks: dict[str, Task], rounds: int) -> str:
         taken = medians(peers, task, rounds)
         ours = taken["ours"][0]
         ratios = [f"{ours / taken[peer][0]:.2f}" if peer in taken else "–" for peer in ("sharp", "Pillow")]
-        # Two times the task are in the whole process.
+        # The process runs the task twice.
         cells = [f"{warm:.0f} (+{max(0.0, whole - 2 * warm):.0f})" for warm, whole in taken.values()]
         rows.append([name, *ratios, f"{_BARS[name]:.2f}", *cells])
     return table(["task", "ours / sharp", "ours / Pillow", "bar (sharp)", *(peer.name for peer in peers)], rows)

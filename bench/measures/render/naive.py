@@ -1,4 +1,4 @@
-"""Runs a task by Pillow as one first writes it; prints the CPU milliseconds of the second time."""
+"""Runs a task with simple Pillow code; prints the CPU milliseconds of the second run."""
 
 import sys
 import time
@@ -10,7 +10,7 @@ from bench.measures.render.task import AVIF_SPEED, Task, load
 
 
 def run(task: Task) -> None:
-    """Open, resize and save, for each variant anew."""
+    """Open, resize and save the original again for each variant."""
     for size in task.sizes:
         for format in task.formats:
             picture = ImageOps.fit(Image.open(BytesIO(task.data)), size, Image.Resampling.LANCZOS)

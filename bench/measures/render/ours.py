@@ -1,4 +1,4 @@
-"""Runs a task by this project's renderer; prints the CPU milliseconds of the second time."""
+"""Runs a task with this project's renderer; prints the CPU milliseconds of the second run."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ def run(task: Task, source: Size) -> None:
 
 if __name__ == "__main__":
     task = load(sys.argv[1])
-    header = inspect(task.data, Limits())  # The catalog knows it when there is something to draw.
+    header = inspect(task.data, Limits())  # Packshot itself takes the size from the catalog.
     source = Size(header.width, header.height)
     run(task, source)
     start = time.process_time()

@@ -1,4 +1,4 @@
-"""Those who run the same task, each in a process of its own."""
+"""The peers that run the same task, each in a process of its own."""
 
 import os
 import shutil
@@ -15,20 +15,20 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Peer:
-    """One who can run a task.
+    """A program that can run a task.
 
     Attributes:
-        command: to which the task is added as one argument.
+        command: the command, to which the task is added as one argument.
     """
 
     name: str
     command: tuple[str, ...]
 
     def run(self, task: Task) -> tuple[float, float]:
-        """Return the CPU milliseconds of the task, and of all of its process, which runs it twice.
+        """Return the CPU milliseconds of the task, and of the whole process, which runs it twice.
 
         Raises:
-            RuntimeError: it failed.
+            RuntimeError: the process failed.
         """
         with subprocess.Popen([*self.command, task.dump()], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -45,7 +45,7 @@ NAIVE = Peer("Pillow", (sys.executable, "-m", "bench.measures.render.naive"))
 
 
 def sharp_in(scratch: Path) -> tuple[Peer, str] | None:
-    """Install sharp into `scratch` unless it is there; None without Node or the package."""
+    """Install sharp into `scratch` if it is missing; None without Node.js or the package."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
@@ -63,7 +63,7 @@ def sharp_in(scratch: Path) -> tuple[Peer, str] | None:
 
 
 def medians(peers: list[Peer], task: Task, rounds: int) -> dict[str, tuple[float, float]]:
-    """Let the peers take turns, so that a busy moment of the machine hits all of them alike."""
+    """Run the peers in turns, so that other work of the machine affects all of them alike."""
     taken: dict[str, list[tuple[float, float]]] = {peer.name: [] for peer in peers}
     for _ in range(rounds):
         for peer in peers:

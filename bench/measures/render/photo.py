@@ -1,4 +1,4 @@
-"""The originals: given photographs, laid together where one is too small, or drawn pictures."""
+"""The originals: given photographs, joined to a mosaic if they are too small, or drawn images."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -14,7 +14,7 @@ SMALL = Size(2725, 2225)
 
 
 def originals(photos: Sequence[Path], folder: Path) -> tuple[Path, Path, str]:
-    """Return the 12-megapixel original, the one for a single variant, and what they are.
+    """Return the 12-megapixel original, the original for a single variant, and their description.
 
     Without photographs both are drawn: waves, edges and noise.
     """
@@ -22,12 +22,16 @@ def originals(photos: Sequence[Path], folder: Path) -> tuple[Path, Path, str]:
     if not photos:
         for path, size in ((large, LARGE), (small, SMALL)):
             pictures.photo(*size).save(path, quality=90)
-        return large, small, "drawn pictures: waves, edges and noise, JPEG q90"
+        return large, small, "drawn images: waves, edges and noise, JPEG q90"
     upright = [ImageOps.exif_transpose(Image.open(photo)).convert("RGB") for photo in photos]
     _mosaic(upright, LARGE).save(large, quality=90)
     small.write_bytes(photos[0].read_bytes())
     named = f"`{photos[0].name}`, {upright[0].width}x{upright[0].height}"
-    return large, small, f"a mosaic of {len(photos)} photographs at their own scale, JPEG q90; the single one: {named}"
+    return (
+        large,
+        small,
+        f"a mosaic of {len(photos)} photographs at their own scale, JPEG q90; for the single variant: {named}",
+    )
 
 
 def _mosaic(photos: Sequence[Image.Image], size: Size) -> Image.Image:

@@ -1,4 +1,4 @@
-"""How close variants come to Lanczos of the full-size original in floating point."""
+"""The likeness of variants to Lanczos of the full-size original in floating point."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support import reference
 
 @dataclass(frozen=True)
 class Quality:
-    """One peer's variants of one format.
+    """One peer's variants in one format.
 
     Attributes:
         likeness: SSIM of each size, in the order of the task.
@@ -26,7 +26,7 @@ class Quality:
 
 
 def qualities(peers: list[Peer], task: Task, folder: Path) -> dict[tuple[str, str], Quality]:
-    """Return each peer's quality by its name and the format."""
+    """Return the quality by the peer's name and the format."""
     pixels = np.asarray(Image.open(task.original).convert("RGB"), float)
     source = Size(pixels.shape[1], pixels.shape[0])
     boxes = [cover_box(source, Size(*size), Anchor(0.5, 0.5)) for size in task.sizes]

@@ -1,4 +1,4 @@
-"""What is measured: one original, sizes it is cropped to fill, formats."""
+"""The measured task: one original, the sizes that it is cropped to, the formats."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ SIZES = [
     ]
 ]  # fmt: skip
 AVIF_SPEED = 9
-"""libaom's, on all sides: sharp calls it effort 0."""
+"""The speed of libaom for all peers; sharp calls it effort 0."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Task:
     Attributes:
         original: path of the original.
         sizes: width and height of each variant in pixels.
-        formats: "jpeg", "webp" or "avif", each at the default quality of ours.
-        output: folder for the files, named like `640x360.webp`; None: they are thrown away.
+        formats: "jpeg", "webp" or "avif", each at Packshot's default quality.
+        output: folder for the files, named like `640x360.webp`; None: they are dropped.
     """
 
     original: str
@@ -56,6 +56,6 @@ class Task:
 
 
 def load(text: str) -> Task:
-    """Read what `Task.dump` wrote."""
+    """Read the output of `Task.dump`."""
     fields = json.loads(text)
     return Task(fields["original"], [tuple(size) for size in fields["sizes"]], fields["formats"], fields["output"])

@@ -1,1 +1,1 @@
-"""What clients of the pictures see: throughput, cold renders, storms and overload."""
+"""What clients of images see: throughput, cold renders, storms and overload."""

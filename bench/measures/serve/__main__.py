@@ -1,4 +1,4 @@
-"""Asks each question, and writes the section of docs/benchmarks.md."""
+"""Runs the measurements, and writes a section of docs/benchmarks.md."""
 
 import argparse
 import random
@@ -26,7 +26,7 @@ Row = list[str]
 
 
 class Bench:
-    """One run: the original, how long a round lasts, and where peers are installed."""
+    """One run: the original, the seconds of a round, and the folder where peers are installed."""
 
     def __init__(self, original: bytes, seconds: int, scratch: Path, folder: Path) -> None:
         self.original, self.seconds, self.scratch, self.folder = original, seconds, scratch, folder
@@ -34,7 +34,7 @@ class Bench:
 
     @contextmanager
     def served(self, **settings: str) -> Iterator[tuple[Server, str]]:
-        """Run Packshot over a new folder, with one pack that is rendered."""
+        """Run Packshot in a new data folder, with one rendered pack."""
         self._count += 1
         with serving(self.folder / f"data-{self._count}", ready=200, **settings) as server:
             server.put_location("card", 640, 360)
@@ -43,7 +43,7 @@ class Bench:
             yield server, pack_id
 
     def warm(self) -> Iterator[Row]:
-        """A variant that is there, through the application, beside an answer of that size from memory."""
+        """A stored variant through the application, beside a response of the same size from memory."""
         with self.served() as (server, pack_id):
             stable = f"/api/v2/img/{pack_id}?location=card&format=jpeg"
             answer = server.client.get(stable)
@@ -82,10 +82,10 @@ class Bench:
         return seen.per_second
 
     def cold(self) -> Iterator[Row]:
-        """Sizes that nobody asked for before, beside those who render nothing ahead of time."""
+        """Sizes that were not requested before, beside peers that always render on demand."""
         photos = self.folder / "photos"
         photos.mkdir(exist_ok=True)
-        # Each is as much work as the first, and to whoever goes by bytes another picture.
+        # Each original is as much work as the first, but has other bytes, so no cache knows it.
         originals = [_commented(self.original, f"number {number}") for number in range(ORIGINALS)]
         for number, original in enumerate(originals):
             (photos / f"{number}.jpg").write_bytes(original)
@@ -112,7 +112,7 @@ class Bench:
         return pack_id
 
     def _cold(self, base: str, given: list[str]) -> float:
-        # Each width once, in an order that does not favour anybody's caches.
+        # Each width once, in a random order, which favours no cache.
         widths = random.Random(1).sample(range(200, 1400), 1200)  # noqa: S311
         paths = [given[n % len(given)].replace("WIDTH", str(width)) for n, width in enumerate(widths)]
         script = self.folder / "cold.lua"
@@ -128,17 +128,17 @@ class Bench:
         return seen.per_second
 
     def flood(self) -> Iterator[Row]:
-        """Five hundred clients want a variant that is not there."""
+        """Five hundred clients request one variant that is missing."""
         with self.served() as (server, pack_id):
             answers = storm(server.base, [f"/api/v2/img/{pack_id}?location=card&width=613&format=webp"] * 500)
-            time.sleep(6)  # Until what was rendered on demand has been written down.
+            time.sleep(6)  # Until the counts of on-demand requests are written.
             counted = server.ask('{ location(name: "card") { demand { requests } } }')["location"]["demand"]
         renders = sum(one["requests"] for one in counted)
         found = f"{renders} render, {answers.statuses()}, {len(answers.bodies)} kind of bytes, slowest"
         yield ["500 clients on one cold variant", f"{found} {answers.slowest(200):.2f} s", "1 render, 500 x 200"]
 
     def purge(self) -> Iterator[Row]:
-        """A whole location was purged, and all its pictures are asked for again."""
+        """A whole location is purged, and all its images are requested again."""
         with self.served() as (server, _):
             small = jpeg(photo(320, 240))
             made = [server.pack_showing(small) for _ in range(1000)]
@@ -146,10 +146,10 @@ class Bench:
                 server.wait_for_job(job_id, 600)
             answers = storm(server.base, [f"/api/v2/img/{pack_id}?location=card&format=jpeg" for pack_id, _ in made])
         found = f"{answers.statuses()}, half within {answers.slowest(200, 0.5):.2f} s, all {answers.slowest(200):.2f} s"
-        yield ["1,000 stable URLs asked for at once", found, "no 5xx"]
+        yield ["1,000 stable URLs requested at once", found, "no 5xx"]
 
     def overload(self) -> Iterator[Row]:
-        """Four times as many cold renders as there can be."""
+        """Four times as many cold renders as the machine can do."""
         with self.served() as (server, pack_id):
             path = f"/api/v2/img/{pack_id}?format=avif&height=900&width="
             script = self.folder / "capacity.lua"
@@ -163,7 +163,7 @@ class Bench:
             )
         statuses = answers.statuses().replace(" x 0", " x health")
         found = (
-            f"{capacity:.1f} renders/s asked for at {4 * capacity:.0f}/s: {statuses};"
+            f"{capacity:.1f} renders/s requested at {4 * capacity:.0f}/s: {statuses};"
             f" 503 within {answers.slowest(503, 0.99) * 1000:.0f} ms (99 %), {answers.slowest(503) * 1000:.0f} (all);"
             f" health within {answers.slowest(0, 0.99) * 1000:.0f}, {answers.slowest(0) * 1000:.0f} ms;"
             f" 200 within {answers.slowest(200):.1f} s"
@@ -181,7 +181,7 @@ def _commented(jpeg: bytes, text: str) -> bytes:
 
 
 def _best(measure: Callable[[], float], rounds: int = 3) -> float:
-    """Return the best of some rounds: what others do on the machine only ever takes away."""
+    """Return the best of some rounds, because other work of the machine can only slow a round down."""
     return max(measure() for _ in range(rounds))
 
 
@@ -191,16 +191,23 @@ def _ratio(ours: float, theirs: float, bar: float | None) -> Row:
 
 def main() -> None:
     questions = ("warm", "nginx", "cold", "flood", "purge", "overload")
-    arguments = argparse.ArgumentParser(prog="bench/serve")
-    arguments.add_argument("questions", nargs="*", metavar="|".join(questions))
-    arguments.add_argument("--photo", type=Path, help="the original; drawn where none is given")
-    arguments.add_argument("--seconds", type=int, default=6, help="of each round")
-    arguments.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "packshot-bench-serve")
-    arguments.add_argument("--print-only", action="store_true", help="leave docs/benchmarks.md as it is")
+    arguments = argparse.ArgumentParser(prog="bench/serve", description=__doc__)
+    arguments.add_argument(
+        "questions", nargs="*", metavar="|".join(questions), help="measurements to run (default: all)"
+    )
+    arguments.add_argument("--photo", type=Path, help="the original; default: a drawn one")
+    arguments.add_argument("--seconds", type=int, default=6, help="seconds of each round (default %(default)s)")
+    arguments.add_argument(
+        "--scratch",
+        type=Path,
+        default=Path(tempfile.gettempdir()) / "packshot-bench-serve",
+        help="folder where peers are installed (default %(default)s)",
+    )
+    arguments.add_argument("--print-only", action="store_true", help="do not change docs/benchmarks.md")
     chosen = arguments.parse_args()
     wanted = chosen.questions or list(questions)
     if unknown := set(wanted) - set(questions):
-        arguments.error(f"no such question: {', '.join(sorted(unknown))}")
+        arguments.error(f"unknown measurement: {', '.join(sorted(unknown))}")
     original = chosen.photo.read_bytes() if chosen.photo else jpeg(photo(4000, 3000))
     rows = []
     with tempfile.TemporaryDirectory() as folder:

@@ -16,17 +16,17 @@ import httpx2 as httpx
 
 @dataclass(frozen=True)
 class Throughput:
-    """What a closed loop saw."""
+    """The result of a closed loop."""
 
     per_second: float
     failed: int
 
 
 def hammer(url: str, *, connections: int, seconds: int, script: Path | None = None) -> Throughput:
-    """Ask for one URL, or what a Lua script gives, over and over.
+    """Request one URL, or the URLs of a Lua script, again and again.
 
     Raises:
-        RuntimeError: wrk is not there, or failed.
+        RuntimeError: wrk is missing, or failed.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
@@ -36,7 +36,7 @@ def hammer(url: str, *, connections: int, seconds: int, script: Path | None = No
     done = subprocess.run([*command, url], capture_output=True, text=True, check=True)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
     if rate is None:
-        raise RuntimeError(f"wrk said: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"wrk failed: {done.stdout}{done.stderr}")
     odd = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
     sockets = re.findall(r"(?:connect|read|write|timeout) (\d+)", done.stdout)
     return Throughput(float(rate[1]), (int(odd[1]) if odd else 0) + sum(map(int, sockets)))
@@ -44,7 +44,7 @@ def hammer(url: str, *, connections: int, seconds: int, script: Path | None = No
 
 @dataclass
 class Answers:
-    """What came back: seconds by status, and which bytes."""
+    """The responses: seconds by status, and the different bodies."""
 
     seconds: dict[int, list[float]] = field(default_factory=dict)
     bodies: Counter[str] = field(default_factory=Counter)
@@ -55,22 +55,22 @@ class Answers:
             self.bodies[sha256(body).hexdigest()] += 1
 
     def statuses(self) -> str:
-        """Return how often each status came."""
+        """Return the number of responses of each status."""
         return ", ".join(f"{len(times):,} x {status}" for status, times in sorted(self.seconds.items()))
 
     def slowest(self, status: int, share: float = 1.0) -> float:
-        """Return how long the slowest took, or so many of them at the most."""
+        """Return the seconds within which a share of the responses with a status came."""
         times = sorted(self.seconds.get(status, [0.0]))
         return times[min(len(times) - 1, int(share * len(times)))]
 
 
 def storm(base: str, paths: Sequence[str]) -> Answers:
-    """Ask for all of it at once, each over a connection of its own."""
+    """Request all paths at once, each over a connection of its own."""
     return asyncio.run(_open_loop(base, paths, 0.0))
 
 
 def open_loop(base: str, paths: Sequence[str], per_second: float) -> Answers:
-    """Ask at a steady rate, however long the answers take; `/healthz` twenty times a second beside, as status 0."""
+    """Request at a steady rate without waiting; also `/healthz` twenty times a second, recorded as status 0."""
     return asyncio.run(_open_loop(base, paths, 1 / per_second))
 
 

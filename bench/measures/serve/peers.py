@@ -1,4 +1,4 @@
-"""The others: bare Starlette, nginx, ipx and thumbor, each as its users start it."""
+"""The peers: bare Starlette, nginx, ipx and thumbor, each started as its users do."""
 
 import os
 import shutil
@@ -50,14 +50,14 @@ def _running(command: list[str | Path], base: str, path: str, **options: Any) ->
         wait_for(answers)
         yield base
     finally:
-        # With all that it has started.
+        # Including all processes that it started.
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 
 
 @contextmanager
 def bare_starlette(body: Path) -> Iterator[str]:
-    """Serve one answer from memory, as plainly as it goes."""
+    """Serve one response from memory, with as little code as possible."""
     port = free_port()
     with _running([sys.executable, "-c", BARE, body, str(port)], f"http://127.0.0.1:{port}", "/i/a") as base:
         yield base
@@ -76,20 +76,20 @@ def nginx(folder: Path, servers: str, path: str, port: int) -> Iterator[str]:
         f"events {{ worker_connections 1024; }}\n"
         f"http {{ access_log off; client_body_temp_path {folder}/body; {paths}\n{servers} }}\n"
     )
-    # As whoever runs this, so that it may read the data folder.
+    # As the current user, so that nginx can read the data folder.
     command: list[str | Path] = ["nginx", "-c", conf, "-p", folder, "-g", "user root;"]
     with _running(command, f"http://127.0.0.1:{port}", path) as base:
         yield base
 
 
 def packshot_conf(values: Mapping[str, object]) -> str:
-    """Return the configuration that operators are given, with the names set."""
+    """Return the configuration that operators use, with its variables set."""
     return Template(CONF.read_text()).safe_substitute({name: str(value) for name, value in values.items()})
 
 
 @contextmanager
 def ipx(scratch: Path, photos: Path, path: str) -> Iterator[str | None]:
-    """Run ipx (npm) over a folder; None where it cannot be had."""
+    """Run ipx (npm) over a folder; None if it is not available."""
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         yield None
@@ -107,7 +107,7 @@ def ipx(scratch: Path, photos: Path, path: str) -> Iterator[str | None]:
 
 @contextmanager
 def thumbor(scratch: Path, photos: Path, path: str) -> Iterator[str]:
-    """Run thumbor (PyPI) with one process a core over a folder."""
+    """Run thumbor (PyPI) over a folder, with one process for each core."""
     place = scratch / "thumbor"
     if not (place / "bin" / "thumbor").exists():
         venv.create(place, with_pip=True)
