@@ -375,7 +375,7 @@ def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(sta
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [
-        ("LOCAL_CDN_APPS", "https://app.example", "as Varnish speaks no TLS"),
+        ("LOCAL_CDN_APPS", "https://app.example", "because Varnish cannot use TLS"),
         ("LOCAL_CDN_BUCKET", "bucket", "expected http://host:port"),
         ("LOCAL_CDN_PORT", "eighty", "'eighty' is not a port"),
         ("LOCAL_CDN_PURGERS", "everybody", "'everybody' is not an address or network"),

@@ -64,7 +64,7 @@ def test_the_check_of_the_address_refuses_what_is_no_port(port: str) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["migrate"], ["doctor"]])
 def test_a_data_folder_that_cannot_be_made_is_named_with_its_setting(command: list[str]) -> None:
-    check(packshot(Path("/proc/x"), *command), REFUSED, "/proc/x", "cannot be made", "set PACKSHOT_DATA")
+    check(packshot(Path("/proc/x"), *command), REFUSED, "/proc/x", "cannot be created", "set PACKSHOT_DATA")
 
 
 def test_the_greeting_comes_when_the_server_answers_and_names_its_port(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_cluster_on_a_taken_port_names_it_and_does_not_start(taken: int) -> No
 def test_a_file_in_place_of_the_data_folder_is_named(tmp_path: Path, command: list[str]) -> None:
     path = tmp_path / "file"
     path.write_text("")
-    check(packshot(path, *command), REFUSED, str(path), "name a folder")
+    check(packshot(path, *command), REFUSED, str(path), "set it to a folder")
 
 
 # Without these capabilities root is a user like any other.
