@@ -109,7 +109,7 @@ def test_an_edit_takes_its_pack_out_of_a_batch(playground: Playground, monkeypat
     assert open_jobs.total == 0
 
 
-def test_an_outage_puts_off_what_it_met_and_lets_the_rest_go(
+def test_an_outage_postpones_the_packs_that_it_met_and_releases_the_rest(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_ids = ordered(playground, 6)

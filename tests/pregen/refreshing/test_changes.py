@@ -182,7 +182,7 @@ def test_a_rendition_added_meanwhile_is_kept_and_rendered(ready: Playground) -> 
     assert not any(missing(ready, id) for id in pack_ids(ready))
 
 
-def test_one_change_at_a_time_and_others_are_told_which(ready: Playground) -> None:
+def test_one_change_at_a_time_and_the_refusal_names_it(ready: Playground) -> None:
     job = put(ready, width=50)
     calls = (
         lambda: locations.put_location(ready.caller, "main", {"width": 70}, FORCE),
@@ -229,7 +229,7 @@ def test_a_change_is_checked_against_what_is_about_to_be(ready: Playground) -> N
         locations.put_location(ready.caller, "third", {"fallback": "thumb"}, FORCE)
 
 
-def test_failures_wait_for_a_person(ready: Playground) -> None:
+def test_failures_wait_for_a_user(ready: Playground) -> None:
     pack_id = pack_ids(ready)[0]
     original = ready.snapshot(pack_id).pack_location("main").original
     assert original is not None
@@ -280,7 +280,7 @@ def test_cancelled_before_the_switch_the_change_is_discarded(ready: Playground) 
     assert location(ready).width == 60
 
 
-def test_undoing_renders_only_what_was_edited_or_made_since(ready: Playground) -> None:
+def test_a_revert_renders_only_packs_that_were_edited_or_created_since(ready: Playground) -> None:
     first, _ = pack_ids(ready)
     put(ready, width=50)
     ready.run_jobs()
@@ -299,14 +299,14 @@ def test_undoing_renders_only_what_was_edited_or_made_since(ready: Playground) -
     assert history[1].active_to is not None
 
 
-def test_undoing_is_refused_for_versions_that_never_were(ready: Playground) -> None:
+def test_a_revert_to_an_unknown_version_is_refused(ready: Playground) -> None:
     for name, version, field in (("thumb", 9, ("to_version",)), ("nowhere", 1, ("name",))):
         with pytest.raises(NotFound) as refused:
             locations.rollback_location(ready.caller, name, version, FORCE)
         assert refused.value.field == field
 
 
-def test_everything_anew_is_prepared_beside_what_is_live(ready: Playground) -> None:
+def test_a_refresh_of_all_is_prepared_beside_the_live_variants(ready: Playground) -> None:
     before = {id: set(ready.planned(id)) for id in pack_ids(ready)}
     job = jobs.regenerate_tenant(ready.caller, None, Priority.BULK, RegenerateMode.REFRESH)
     prepare(ready)
@@ -318,7 +318,7 @@ def test_everything_anew_is_prepared_beside_what_is_live(ready: Playground) -> N
         assert missing(ready, id) == set()
 
 
-def test_one_location_or_one_pack_anew_leaves_the_others(ready: Playground) -> None:
+def test_a_refresh_of_one_location_or_pack_leaves_the_others(ready: Playground) -> None:
     first, second = pack_ids(ready)
     before = {id: set(ready.planned(id)) for id in (first, second)}
     jobs.regenerate_tenant(ready.caller, "thumb", Priority.BULK, RegenerateMode.REFRESH)
@@ -402,7 +402,7 @@ def test_a_plan_does_not_outlive_the_beginning_of_another_change(ready: Playgrou
         locations.put_location(ready.caller, "thumb", {"height": 20}, Consent(force=True, plan_id=plan.id))
 
 
-def test_going_back_is_not_promised_to_be_free_once_all_was_rendered_anew(ready: Playground) -> None:
+def test_a_revert_is_not_free_once_all_was_rendered_again(ready: Playground) -> None:
     put(ready, width=50)
     ready.run_jobs()
     jobs.regenerate_tenant(ready.caller, "thumb", Priority.BULK, RegenerateMode.REFRESH)

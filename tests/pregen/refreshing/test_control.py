@@ -72,7 +72,7 @@ def test_a_paused_job_stands_still_and_goes_on_where_it_was(playground: Playgrou
     assert (done.state, done.total, done.done) == (JobState.SUCCEEDED, 9, 9)
 
 
-def test_a_paused_job_lets_in_no_packs(playground: Playground, lost: list[str]) -> None:
+def test_a_paused_job_enqueues_no_packs(playground: Playground, lost: list[str]) -> None:
     job = regenerate(playground)
     jobs.pause_job(playground.caller, job.id)
     playground.run_jobs()
@@ -80,7 +80,7 @@ def test_a_paused_job_lets_in_no_packs(playground: Playground, lost: list[str]) 
     assert not is_pending(playground)
 
 
-def test_pausing_takes_the_work_away_from_whoever_is_at_it(playground: Playground, lost: list[str]) -> None:
+def test_pausing_a_job_stops_the_worker_that_is_at_it(playground: Playground, lost: list[str]) -> None:
     job = regenerate(playground, lost[0])
     with playground.site.catalog.write(TENANT) as tx:
         held = orders.claim(tx, [lost[0]])
@@ -254,7 +254,7 @@ def test_a_regeneration_of_all_gives_failed_variants_their_attempts_back(playgro
 
 
 @pytest.mark.parametrize("stop", [jobs.cancel_job, jobs.pause_job])
-def test_a_portion_that_is_let_in_while_its_job_is_stopped_is_not_ordered(
+def test_a_portion_that_is_enqueued_while_its_job_is_stopped_is_not_ordered(
     playground: Playground, lost: list[str], monkeypatch: pytest.MonkeyPatch, stop: Callable[[Caller, str], Job]
 ) -> None:
     job = regenerate(playground)

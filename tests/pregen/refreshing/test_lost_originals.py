@@ -96,7 +96,7 @@ def test_a_damaged_original_fails_its_part_of_a_change(playground: Playground, o
     check_change(playground, job, "The original in its store is damaged; upload it again.")
 
 
-def test_a_missing_original_is_waited_for_where_everybody_sees_it_and_then_fails_its_part(
+def test_a_missing_original_is_awaited_visibly_and_then_fails_its_part(
     playground: Playground, overwrite: Spoil, clock: MovedClock
 ) -> None:
     key = two_packs(playground)
@@ -114,7 +114,7 @@ def test_a_missing_original_is_waited_for_where_everybody_sees_it_and_then_fails
     check_change(playground, job, "The original is missing from its store; upload it again.")
 
 
-def test_whoever_asks_is_told_at_once(playground: Playground, overwrite: Spoil) -> None:
+def test_a_client_gets_the_failure_at_once(playground: Playground, overwrite: Spoil) -> None:
     key = two_packs(playground)
     digest = key.partition("/")[2]
     check_original(playground.site, TENANT, digest)

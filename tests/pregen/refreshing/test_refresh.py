@@ -128,7 +128,7 @@ def test_work_left_by_a_dead_process_is_taken_up(playground: Playground) -> None
     assert len(playground.entries(pack_id)) == 3
 
 
-def test_a_lease_that_runs_out_is_taken_over_and_the_zombie_finishes_nothing(playground: Playground) -> None:
+def test_an_expired_lease_is_taken_over_and_the_old_worker_finishes_nothing(playground: Playground) -> None:
     pack_id = playground.pack()
     with playground.site.catalog.write(TENANT) as tx:
         zombie = orders.claim(tx, [pack_id])
@@ -180,7 +180,7 @@ def test_an_edit_while_its_pack_is_rendered_is_rendered_too(
         assert entries[key].state is VariantState.READY
 
 
-def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
+def test_an_outage_postpones_the_pack_and_counts_against_no_variant(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack()
@@ -198,7 +198,7 @@ def test_an_outage_puts_the_pack_off_and_counts_against_no_picture(
     assert {entry.state for entry in playground.entries(pack_id).values()} == {VariantState.READY}
 
 
-def test_a_pack_is_put_off_although_the_database_is_away_for_a_moment(
+def test_a_pack_is_postponed_in_spite_of_a_short_outage_of_the_database(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pregen.refreshing.refresh.PAUSES", (0.0, 0.0, 0.0))

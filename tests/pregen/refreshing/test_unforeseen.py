@@ -224,7 +224,7 @@ def test_what_failed_so_is_tried_again_when_somebody_asks_for_it(
     assert playground.job(job).state is JobState.SUCCEEDED
 
 
-def test_a_job_whose_packs_cannot_be_let_in_ends_and_is_not_taken_for_done(
+def test_a_job_whose_packs_cannot_be_enqueued_ends_and_does_not_count_as_done(
     playground: Playground, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = regenerate(playground, host)

@@ -174,7 +174,7 @@ def test_two_workers_without_a_queue_render_each_pack_once(
     assert len(drawn) == len(set(drawn)) == 6
 
 
-def test_a_queue_that_nobody_reads_takes_a_bounded_number_of_messages(
+def test_a_queue_without_workers_takes_a_bounded_number_of_messages(
     valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queues, "MAX_WAITING", 5)
@@ -236,7 +236,7 @@ def test_the_check_says_what_may_lose_messages(valkey: ValkeyServer) -> None:
     assert "nearly full" in _reasons(valkey.connection_url)[0]
 
 
-def test_a_user_who_may_not_ask_for_the_policy_is_told_so(valkey: ValkeyServer) -> None:
+def test_the_check_says_that_a_user_may_not_call_info(valkey: ValkeyServer) -> None:
     commands = ["+@all", "-@dangerous", "+keys"]
     valkey.client().acl_setuser("app", enabled=True, passwords=["+secret"], keys=["packshot*"], commands=commands)
     url = valkey.connection_url.replace("://", "://app:secret@")
@@ -255,7 +255,7 @@ def test_a_silent_queue_costs_one_check_its_deadline(valkey: ValkeyServer, monke
         os.kill(process, signal.SIGCONT)
 
 
-def test_a_failure_is_forgotten_when_the_operation_works_or_nobody_tries_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_is_forgotten_when_the_operation_works_or_is_not_tried(caplog: pytest.LogCaptureFixture) -> None:
     state = QueueState(memory=0.05)
     state.record_failure("fetch", redis.ConnectionError("away"))
     state.record_success("enqueue")

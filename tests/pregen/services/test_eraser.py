@@ -181,7 +181,7 @@ def test_an_eraser_that_was_killed_anywhere_leaves_the_rest_to_the_next(playgrou
     assert list(playground.site.variants.list("")) == list(playground.site.originals.list("")) == []
 
 
-def test_a_store_that_is_away_puts_an_erasure_off(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_store_postpones_an_erasure(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     pack_id = playground.pack()
     playground.run_jobs()
     job = erase_pack(playground.caller, pack_id, "rights")
@@ -199,7 +199,7 @@ def test_a_store_that_is_away_puts_an_erasure_off(playground: Playground, monkey
     assert list(playground.site.variants.list("")) == []
 
 
-def test_an_upload_of_the_same_picture_meanwhile_is_told_to_come_again(playground: Playground) -> None:
+def test_an_upload_of_the_same_image_during_an_erasure_must_be_repeated(playground: Playground) -> None:
     data = jpeg(photo(60, 40))
     pack_id, other = playground.pack(picture=data), pack_calls.create_pack(playground.caller, {}).pack.id
     source = playground.site.incoming / "picture"

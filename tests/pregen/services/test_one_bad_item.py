@@ -213,7 +213,7 @@ def test_what_is_no_mark_is_named_and_stops_no_mark(playground: Playground, capl
     assert any(key.startswith(f"{TENANT}/0") for key in playground.site.marks.list(""))
 
 
-def test_a_move_leaves_what_meets_an_unforeseen_exception_and_takes_the_rest(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_migration_skips_an_item_that_causes_a_fault_and_takes_the_rest(caplog: pytest.LogCaptureFixture) -> None:
     taken: list[int] = []
 
     def work(batch: Sequence[int]) -> Report:
@@ -243,7 +243,7 @@ def test_a_move_leaves_what_meets_an_unforeseen_exception_and_takes_the_rest(cap
 
 
 @pytest.mark.parametrize("error", [OSError("the store does not answer"), BadState("It is another database.")])
-def test_a_move_ends_at_an_outage_and_at_a_refusal_of_all(error: Exception) -> None:
+def test_a_migration_ends_at_an_outage_and_at_a_refusal_of_all(error: Exception) -> None:
     def work(_: Sequence[int]) -> Report:
         raise error
 
