@@ -48,6 +48,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalog]:
         yield catalog
 
 
+@pytest.mark.slow
 def test_the_history_goes_up_and_down_and_agrees_with_the_tables(empty: Catalog) -> None:
     catalog = empty
     assert not migrate.is_current(catalog)
@@ -60,6 +61,7 @@ def test_the_history_goes_up_and_down_and_agrees_with_the_tables(empty: Catalog)
     migrate.check(catalog)
 
 
+@pytest.mark.slow
 def test_originals_of_before_are_live_where_an_import_or_an_upload_made_their_pack(empty: Catalog) -> None:
     migrate.upgrade(empty)
     imported, replaced = map_pack_id("holiday", "iaas"), map_pack_id("changed", "iaas")
@@ -82,6 +84,7 @@ def test_originals_of_before_are_live_where_an_import_or_an_upload_made_their_pa
     assert found == {(pack_id, digests[pack_id]) for pack_id in (imported, uploaded)}, "no picture of an editor"
 
 
+@pytest.mark.slow
 def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empty: Catalog) -> None:
     migrate.upgrade(empty)
     with empty.write_system() as tx:
@@ -92,6 +95,7 @@ def test_a_database_that_a_later_release_has_migrated_still_serves_this_one(empt
     assert not migrate.is_current(empty)
 
 
+@pytest.mark.slow
 def test_what_there_is_stays_through_a_migration_and_back(empty: Catalog) -> None:
     migrate.upgrade(empty, "0002")
     born = (
@@ -112,6 +116,7 @@ def test_what_there_is_stays_through_a_migration_and_back(empty: Catalog) -> Non
         assert [tuple(row) for row in tx.connection.execute(sa.text(query))] == [("acme", 7)]
 
 
+@pytest.mark.slow
 def test_rows_keep_their_values_when_tables_and_columns_get_new_names(empty: Catalog) -> None:
     migrate.upgrade(empty, "0026")
     moment = "'2026-01-01 00:00:00'"

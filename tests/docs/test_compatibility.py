@@ -1,7 +1,10 @@
 """The page about compatibility: every row names a test, and there is such a test."""
 
 import ast
+import functools
 import re
+
+import pytest
 
 from tests.support.paths import ROOT
 
@@ -15,12 +18,14 @@ def tables() -> list[list[str]]:
     return [block.splitlines() for block in blocks]
 
 
+@functools.cache
 def functions(path: str) -> set[str]:
     """Return the names of the functions that a module defines at its top."""
     module = ast.parse((ROOT / path).read_text("utf-8"))
     return {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
 
 
+@pytest.mark.slow
 def test_every_row_names_a_test_that_there_is() -> None:
     rows = [row for table in tables() for row in table[2:]]
     assert len(rows) > 30

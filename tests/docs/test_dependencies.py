@@ -19,6 +19,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_imported_package_is_installed_with_packshot(room: str) -> None:
     locked = {

@@ -199,6 +199,7 @@ def test_a_host_beyond_ascii_is_asked_by_its_idna_name() -> None:
     )
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60), st.sampled_from(["", "http://", "https://a.example/", "http://[", "//"]))
 def test_any_text_is_a_url_or_refused(text: str, before: str) -> None:
     try:

@@ -69,6 +69,7 @@ def mutated(data: bytes, seed: int) -> bytes:
     return bytes(changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE)
 def test_a_damaged_file_gives_a_picture_or_a_refusal(kind: str) -> None:
     for seed in range(EACH):

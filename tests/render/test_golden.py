@@ -159,6 +159,7 @@ def assert_markers_land(found: Pixels, source: Size, where: Expected, query: str
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=["wide", "tall"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_mode_and_gravity_puts_every_part_in_its_place(orientation: int, source: Size) -> None:

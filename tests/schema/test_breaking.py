@@ -77,6 +77,7 @@ def test_only_required_additions_are_breaking() -> None:
     assert find_breaks(RELEASED, RELEASED.replace("size: Int)", "size: Int, must: Int!)"))
 
 
+@pytest.mark.slow
 def test_the_command_lists_what_clients_of_a_file_would_miss(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

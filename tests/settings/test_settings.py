@@ -455,6 +455,7 @@ def _make_tokens(folder: Path, start: Barrier, tokens: "Queue[list[str]]") -> No
     tokens.put([admin_token(Settings(data=folder / str(number))) for number in range(50)])
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_agree_on_one_token(tmp_path: Path) -> None:
     start = _spawn.Barrier(3)
     tokens: Queue[list[str]] = _spawn.Queue()

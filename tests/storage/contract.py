@@ -289,6 +289,7 @@ class StoreContract:
         for key in won:
             assert_whole(store, key)
 
+    @pytest.mark.slow
     def test_of_many_processes_one_wins(self, store: ObjectStore, reopen: Reopen) -> None:
         keys = [f"race/{number}/key" for number in range(10)]
         start = _spawn.Barrier(4)
@@ -335,6 +336,7 @@ class StoreContract:
             store.erase(place)
         assert store.head("a/b") is not None
 
+    @pytest.mark.slow
     def test_readers_see_whole_objects_while_they_come_and_go(self, store: ObjectStore) -> None:
         ended = time.monotonic() + 2
         seen = 0
@@ -396,6 +398,7 @@ class StoreContract:
                 got += len(chunk)
         assert got < len(body)
 
+    @pytest.mark.slow
     def test_a_killed_writer_leaves_no_part_of_an_object(self, store: ObjectStore, reopen: Reopen) -> None:
         for round_ in range(4):
             writers = [

@@ -290,6 +290,7 @@ def _put_with_little_memory(root: Path, source: Path) -> None:
     store.put("big", source, PLAIN)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
 def test_a_large_file_is_never_whole_in_memory(root: Path, tmp_path: Path) -> None:
     source = tmp_path / "large"

@@ -1,23 +1,27 @@
-"""The fast tier of the suite, `scripts/test --fast`: every test that starts no program and takes no seconds.
+"""The fast tier of the suite, `scripts/test --fast`: the tests that use no database, no server and no program.
 
-A new test needs no mark to be in the right tier. A test that uses a server's fixture or is marked `slow` is left out
-before it runs; a test that starts a program all the same is skipped at that moment.
+A new test needs no mark to be in the right tier. Whole rooms about programs are not even imported. A test is left out
+if it uses a fixture with a database or a server, or is marked `slow`. A test that starts a program is skipped then.
 """
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-# Fixtures that start servers, and the parameters by which other fixtures ask for one.
-SERVERS = {"postgres", "postgresql", "s3", "valkey", "cluster"}
-EXAMPLES = 20
+TESTS = Path(__file__).parent.parent
+# Rooms about servers, browsers, scripts and render processes.
+ROOMS_LEFT_OUT = ("cdn", "chaos", "edge", "scripts", "servers", "render/processes")
+# Fixtures with a database or a server.
+FIXTURES_LEFT_OUT = {"database_url", "postgres", "s3"}
+HYPOTHESIS_EXAMPLES = 20
 
 # A busy machine is slow: that fails no property.
 hypothesis.settings.register_profile("suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("suite"), max_examples=EXAMPLES)
+hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("suite"), max_examples=HYPOTHESIS_EXAMPLES)
 
 _is_testing = False
 
@@ -31,6 +35,12 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("fast" if is_fast else "suite")
     if is_fast:
         sys.addaudithook(_skip_at_program)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Return True for the rooms that are left out; None leaves the decision to others."""
+    is_left_out = any(collection_path == TESTS / room for room in ROOMS_LEFT_OUT)
+    return True if is_left_out and config.getoption("--fast") else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,9 +63,7 @@ def pytest_runtest_protocol() -> Iterator[None]:
 def _is_left_out(item: pytest.Item) -> bool:
     if item.get_closest_marker("slow") is not None:
         return True
-    call = getattr(item, "callspec", None)
-    parameters = {value for value in call.params.values() if isinstance(value, str)} if call is not None else set()
-    return not SERVERS.isdisjoint(parameters.union(getattr(item, "fixturenames", ())))
+    return not FIXTURES_LEFT_OUT.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def _skip_at_program(event: str, arguments: tuple[Any, ...]) -> None:

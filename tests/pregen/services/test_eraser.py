@@ -229,6 +229,7 @@ def test_a_tombstone_without_its_transaction_is_carried_out(
     assert list(playground.site.variants.list("")) == list(playground.site.originals.list("")) == []
 
 
+@pytest.mark.slow
 def test_a_restored_backup_is_erased_again(tmp_path: Path, renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(erase, "SETTLED", timedelta(0))
     data, backup = tmp_path / "data", tmp_path / "backup"

@@ -68,6 +68,7 @@ def test_pixels_that_stay_are_not_written_again_when_something_moves_far_apart()
     assert all((got == want).all() for got, want in zip(composed(data), frames, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(200, 150), (150, 112), (80, 60), (320, 240)])
 def test_a_variant_in_another_size_writes_only_what_moves(width: int, height: int) -> None:
     original = write_gif(pictures_of(with_dots(noise(200, 150, 64), 20)), 0)
@@ -124,6 +125,7 @@ def test_areas_keep_their_very_colour_where_edges_are_mixed() -> None:
     assert tuple(composed(data)[0][40, 30]) == (17, 90, 201)
 
 
+@pytest.mark.slow
 def test_photographs_stay_close_to_themselves_in_a_table_of_others() -> None:
     large = photo(200, 140)
     frames = [large.crop((4 * step, 2 * step, 160 + 4 * step, 120 + 2 * step)) for step in range(8)]

@@ -65,6 +65,7 @@ def test_the_thumbhash_is_what_its_author_s_own_code_gives(size: tuple[int, int]
     assert thumbhash(picture).hex() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_the_quality_of_a_libjpeg_file_is_found_again(mode: str) -> None:
     picture = pictures.photo(16, 16).convert(mode)

@@ -152,6 +152,7 @@ def test_where_there_is_nothing_to_see_the_middle_is_kept_or_the_upper_third() -
 sides = st.integers(1, 3000)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.data(), st.booleans())
 def test_the_box_is_the_largest_of_its_ratio_and_inside_whatever_the_sizes(data: st.DataObject, alpha: bool) -> None:

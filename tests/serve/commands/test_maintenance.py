@@ -68,6 +68,7 @@ def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) 
     assert newest.created_by.startswith("cli:")
 
 
+@pytest.mark.slow
 def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> None:
     data = jpeg(photo(60, 40))
     pack_id = playground.pack(picture=data)
@@ -92,6 +93,7 @@ def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> 
     ]
 
 
+@pytest.mark.slow
 def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +118,7 @@ def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
     assert re.search(rf"{pack_id} could not be compared; .* error id [0-9a-f]{{16}}", scrubbed.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["collect", "scrub"])
 def test_a_tenant_that_is_not_there_is_refused_and_a_store_that_is_away_is_said(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, command: str
