@@ -1,4 +1,4 @@
-"""Pictures that say which edit they show, those who edit them, and those who look."""
+"""Images that show which edit they belong to, the threads that edit them, and the threads that read them."""
 
 import random
 import threading
@@ -15,7 +15,7 @@ from PIL import Image
 from tests.support.admin import Admin
 from tests.support.pictures import png
 
-# A chart is a square of squares, each of a colour of its own; so many a side, so many pixels each.
+# A chart is a grid of squares, each with its own colour: squares on each side, and pixels on each side of a square.
 SIDE = 32
 CELL_PIXELS = 16
 CELLS = SIDE * SIDE
@@ -23,21 +23,21 @@ _STEP = 256 // SIDE
 
 
 def chart() -> bytes:
-    """Draw a PNG of `CELLS` squares; `cell_shown` tells from any cut-out which one it is."""
+    """Draw a PNG of `CELLS` squares; `cell_shown` recognises each square in any cut-out."""
     rows, columns = np.mgrid[0 : SIDE * CELL_PIXELS, 0 : SIDE * CELL_PIXELS] // CELL_PIXELS
     pixels = np.stack([columns * _STEP, rows * _STEP, np.full_like(rows, 128)], axis=-1).astype("uint8")
     return png(Image.fromarray(pixels))
 
 
 def cell_crop(cell: int) -> str:
-    """Return the crop, as GraphQL has it, that shows one square of the chart and nothing else."""
+    """Return the crop, as GraphQL input, that shows exactly one square of the chart."""
     row, column = divmod(cell, SIDE)
     edges = {"topLeftX": column, "topLeftY": row, "bottomRightX": column + 1, "bottomRightY": row + 1}
     return "{" + ", ".join(f"{name}: {edge / SIDE}" for name, edge in edges.items()) + "}"
 
 
 def cell_shown(data: bytes) -> tuple[int, tuple[int, int]]:
-    """Return which square of the chart a picture shows, and its size in pixels."""
+    """Return which square of the chart an image shows, and its size in pixels."""
     with Image.open(BytesIO(data)) as picture:
         size = picture.size
         middle = picture.convert("RGB").getpixel((size[0] // 2, size[1] // 2))
@@ -48,7 +48,7 @@ def cell_shown(data: bytes) -> tuple[int, tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Edit:
-    """An acknowledged edit: which square it shows, as which version, and when the answer was there."""
+    """An acknowledged edit: its square, its version, and the time of the response."""
 
     pack_id: str
     cell: int
@@ -58,7 +58,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Sight:
-    """What a reader saw, of which size in pixels, and when it asked and had the answer; seconds since 1970."""
+    """What a reader saw: the square, its size in pixels, and the times of request and response in Unix seconds."""
 
     pack_id: str
     cell: int
@@ -68,21 +68,21 @@ class Sight:
 
 
 def put_cell(admin: Admin, side: int, more: str = "") -> Any:
-    """Give the location `cell` that many pixels a side, without loss; return the job's id, None without a job."""
+    """Give the location `cell` that many pixels on each side, lossless; return the job's id, None without a job."""
     values = f'name: "cell", width: {side}, height: {side}, formats: [PNG]'
     job = admin.do("putLocation", f"input: {{{values}}}{more}", "job { id }")["job"]
     return job and job["id"]
 
 
 def edit_cell(admin: Admin, pack_id: str, cell: int) -> Edit:
-    """Have a pack's location `cell` show one square of the chart."""
+    """Crop a pack's location `cell` to one square of the chart."""
     arguments = f'packId: "{pack_id}", location: "cell", crop: {cell_crop(cell)}'
     version = admin.do("setCrop", arguments, "packLocation { version }")["packLocation"]["version"]
     return Edit(pack_id, cell, version, time.time())
 
 
 def look(client: httpx.Client, pack_id: str) -> Sight:
-    """Ask for what a pack's location `cell` shows, by its stable URL."""
+    """Request a pack's location `cell` by its stable URL."""
     began_at = time.time()
     answer = client.get(f"/api/v2/img/{pack_id}?location=cell")
     assert answer.status_code == 200, answer.text
@@ -91,7 +91,7 @@ def look(client: httpx.Client, pack_id: str) -> Sight:
 
 
 def late_sights(edits: Sequence[Edit], sights: Sequence[Sight]) -> list[Sight]:
-    """Return those sights that show an older edit than the newest that was acknowledged before the reader asked."""
+    """Return the sights that show an older edit than the newest one acknowledged before the request."""
     by_cell = {edit.cell: edit for edit in edits}
 
     def newest(sight: Sight) -> int:
@@ -106,7 +106,7 @@ def last_edits(edits: Sequence[Edit]) -> Iterable[Edit]:
 
 
 class Crowd:
-    """Threads that edit or look until they are stopped; what one of them fails of is kept."""
+    """Threads that edit or read until they are stopped; their exceptions are kept."""
 
     def __init__(self) -> None:
         self.faults: list[BaseException] = []
@@ -114,7 +114,7 @@ class Crowd:
         self._threads: list[threading.Thread] = []
 
     def add(self, act: Callable[[random.Random], None], seed: int) -> threading.Thread:
-        """Start a thread that does this with a source of chance of its own."""
+        """Start a thread that repeats this with its own random generator."""
 
         def guarded() -> None:
             try:
@@ -128,7 +128,7 @@ class Crowd:
         return thread
 
     def stop(self) -> None:
-        """Have all end, and wait for them."""
+        """Stop all threads, and wait for them."""
         self.stopping.set()
         for thread in self._threads:
             thread.join()

@@ -12,7 +12,7 @@ from tests.support.admin import Admin
 
 @pytest.fixture(scope="package")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two applications and two workers, with a proxy before the store that can go wrong."""
+    """Two applications and two workers, with a proxy in front of the store that can inject faults."""
     with running(tmp_path_factory.mktemp("cluster"), ports=(free_port(), free_port()), faulty=True) as cluster:
         yield cluster
 

@@ -1,4 +1,4 @@
-"""What the chaos tests look at in the end: that all work is done, and that store and ledger agree."""
+"""The final checks of chaos tests: all work is done, and store and ledger agree."""
 
 import time
 from collections.abc import Iterator
@@ -17,34 +17,34 @@ from tests.support.admin import Admin
 
 
 def put_locations(admin: Admin) -> None:
-    """Make two locations, without the format that takes most of the time."""
+    """Create two locations, without the format that takes most of the time."""
     for name, width, height in (("thumb", 320, 180), ("cover", 200, 300)):
         values = f'name: "{name}", width: {width}, height: {height}, formats: [JPEG, WEBP]'
         admin.do("putLocation", f"input: {{{values}}}", "location { name }")
 
 
 def unfinished_jobs(admin: Admin) -> int:
-    """Return how many jobs are still to be done."""
+    """Return the number of unfinished jobs."""
     count: int = admin.ask("{ jobs(first: 1, states: [QUEUED, RUNNING]) { totalCount } }")["jobs"]["totalCount"]
     return count
 
 
 def wait_until_idle(admin: Admin, seconds: float) -> None:
-    """Return when no job is left to be done."""
+    """Wait until no job is unfinished."""
     deadline = time.monotonic() + seconds
     while unfinished_jobs(admin):
         assert time.monotonic() < deadline, "jobs are left undone"
-        # Seldom: those who work need the processor.
+        # Seldom, because the workers need the processor.
         time.sleep(0.3)
 
 
 def check_cluster_store(cluster: Cluster) -> int:
-    """Compare every object of a cluster's store with the ledger; return how many there are."""
+    """Compare every object of a cluster's store with the ledger; return their number."""
     return check_store(cluster.database_url, dict(_objects(cluster)))
 
 
 def check_folder_store(data: Path) -> int:
-    """Compare every object of an embedded installation's store with the ledger; return how many there are."""
+    """Compare every object of an embedded installation's store with the ledger; return their number."""
     root = data / "variants"
     files = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
     found = {str(path.relative_to(root)): path.read_bytes() for path in files if ".tmp" not in path.parts}
@@ -75,7 +75,7 @@ def _ledger(database_url: str) -> dict[str, Any]:
 
 
 def _objects(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
-    # Past the proxy: what is there, not what comes through.
+    # Without the proxy, so that its faults do not change the result.
     client = boto3.session.Session().client(
         "s3",
         endpoint_url=cluster.s3.endpoint_url,
@@ -85,7 +85,7 @@ def _objects(cluster: Cluster) -> Iterator[tuple[str, bytes]]:
     )
     for page in client.get_paginator("list_objects_v2").paginate(Bucket="variants", Prefix="i/"):
         for item in page.get("Contents", []):
-            # Who is killed at its start may leave what it tried the store with.
+            # A process that is killed at its start may leave the object of its store check.
             if item["Key"].startswith("i/packshot.check/"):
                 continue
             body = client.get_object(Bucket="variants", Key=item["Key"])["Body"].read()

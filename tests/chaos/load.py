@@ -1,4 +1,4 @@
-"""Load on an installation that is being disturbed: edits, and what readers ask for, all checked."""
+"""Load on an installation during outages: edits and requests for images, all checked."""
 
 import random
 import threading
@@ -12,19 +12,19 @@ from PIL import Image
 
 from tests.support.admin import Admin
 
-# However long something is away, an answer comes within this: of data, or of what is wrong.
+# Every request is answered within this time, with data or an error, however long an outage lasts.
 DEADLINE_SECONDS = 60.0
 CREATE = "mutation($id: String!) { createPack(input: {externalId: $id}) { pack { id } userErrors { message } } }"
 
 
 class Load:
-    """Threads that create packs and ask for pictures, and keep what came back.
+    """Threads that create packs and request images, and record the responses.
 
     Attributes:
-        acknowledged: external ids of the packs whose creation was answered with the pack.
-        refused: how often a write was answered with an error, by its kind.
-        pictures: how often each status came for a picture.
-        wrong: answers that are neither right nor clean.
+        acknowledged: external ids of the packs whose creation was acknowledged.
+        refused: the number of failed writes, by the kind of error.
+        pictures: the number of responses to image requests, by status.
+        wrong: responses that are neither correct nor a proper error.
     """
 
     def __init__(self, admins: Sequence[Admin], *, warm: str, cold: str, writers: int = 3) -> None:
@@ -43,7 +43,7 @@ class Load:
             thread.start()
 
     def stop(self) -> None:
-        """Ask for nothing more, and wait for the last answers."""
+        """Send no more requests, and wait for the last responses."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -104,7 +104,7 @@ class Load:
 
 @contextmanager
 def loaded(admins: Sequence[Admin], *, warm: str, cold: str) -> Iterator[Load]:
-    """Put load on an installation for the block."""
+    """Put load on an installation during the block."""
     load = Load(admins, warm=warm, cold=cold)
     load.start()
     try:
@@ -114,7 +114,7 @@ def loaded(admins: Sequence[Admin], *, warm: str, cold: str) -> Iterator[Load]:
 
 
 def check_acknowledged(admin: Admin, load: Load) -> None:
-    """Look for every pack whose creation was acknowledged."""
+    """Check that every pack exists whose creation was acknowledged."""
     assert load.acknowledged
     for start in range(0, len(load.acknowledged), 100):
         portion = load.acknowledged[start : start + 100]
@@ -123,7 +123,7 @@ def check_acknowledged(admin: Admin, load: Load) -> None:
 
 
 def crop(admin: Admin, pack_id: str) -> str:
-    """Show the middle of a pack's picture at `thumb`, and return the job that draws it."""
+    """Crop a pack to its middle at `thumb`, and return the job that renders it."""
     middle = "{topLeftX: 0.25, topLeftY: 0.25, bottomRightX: 0.75, bottomRightY: 0.75}"
     edit = admin.do("setCrop", f'packId: "{pack_id}", location: "thumb", crop: {middle}', "job { id }")
     job_id: str = edit["job"]["id"]

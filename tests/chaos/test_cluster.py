@@ -1,7 +1,7 @@
-"""The scaled-out installation loses parts of itself in the middle of work, and no work.
+"""The scaled-out installation loses processes and services during work, and loses no work.
 
-A short form by default. `PACKSHOT_CHAOS_PACKS` says how many packs, and
-`PACKSHOT_CHAOS_PHOTOS` names a folder of photographs to take instead of drawn ones.
+The short form is the default. `PACKSHOT_CHAOS_PACKS` sets the number of packs, and `PACKSHOT_CHAOS_PHOTOS` names a
+folder of photographs to use instead of drawn images.
 """
 
 import os
@@ -31,7 +31,7 @@ def pictures() -> Iterator[bytes]:
 
 
 def ready(admin: Admin, packs: list[tuple[str, str]]) -> int:
-    """How many variants of these packs are rendered."""
+    """Return how many variants of these packs are rendered."""
     return sum(variant["state"] == "READY" for pack_id, _ in packs for variant in admin.variants(pack_id))
 
 
@@ -40,7 +40,7 @@ def _is_ready(variant: dict[str, str]) -> bool:
 
 
 def check_all(admin: Admin, packs: list[tuple[str, str]]) -> int:
-    """Wait for every job; then fetch every variant and compare it. Return how many there are."""
+    """Wait for every job; then fetch and compare every variant. Return their number."""
     wait_until_idle(admin, PATIENCE)
     for _, job_id in packs:
         job = admin.wait_for_job(job_id)
@@ -61,10 +61,10 @@ def test_the_queue_and_an_application_are_killed(cluster: Cluster, admins: list[
     cluster.kill("valkey")
     cluster.kill("app-2")
     assert set(cluster.dead()) == {"valkey", "app-2"}
-    # Those that wait for nothing are unaffected.
+    # Stored variants are served without the queue.
     warm = next(variant["url"] for pack_id, _ in packs for variant in admins[0].variants(pack_id) if _is_ready(variant))
     assert admins[0].client.get(warm).status_code == 200
-    # While the queue is away an edit commits all the same.
+    # An edit commits even if the queue does not answer.
     crop = "{topLeftX: 0, topLeftY: 0, bottomRightX: 0.5, bottomRightY: 1}"
     edit = admins[0].do("setCrop", f'packId: "{packs[-1][0]}", location: "cover", crop: {crop}', "job { id }")
     packs.append((packs[-1][0], edit["job"]["id"]))
@@ -85,7 +85,7 @@ def test_the_queue_is_flushed_with_orders_pending(cluster: Cluster, admins: list
     report("flushed the queue", started, check_all(admins[1], packs))
 
 
-def test_the_store_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -> None:
+def test_a_store_outage_loses_nothing(cluster: Cluster, admins: list[Admin]) -> None:
     started = time.monotonic()
     packs = [admins[0].pack_showing(data) for data in pictures()]
     cluster.kill("s3")

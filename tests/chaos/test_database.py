@@ -1,6 +1,6 @@
-"""PostgreSQL is away under load: clean errors, nothing lost, no help needed.
+"""PostgreSQL does not answer under load: proper errors, no loss, recovery without help.
 
-A short form by default. `PACKSHOT_CHAOS_AWAY_SECONDS` says how long PostgreSQL is away.
+The short form is the default. `PACKSHOT_CHAOS_AWAY_SECONDS` sets the seconds of the outage.
 """
 
 import os
@@ -19,7 +19,7 @@ AWAY_SECONDS = float(os.environ.get("PACKSHOT_CHAOS_AWAY_SECONDS", "2"))
 pytestmark = pytest.mark.timeout(300 + AWAY_SECONDS)
 
 
-def test_postgresql_is_away_for_a_while(cluster: Cluster, admins: list[Admin]) -> None:
+def test_a_postgresql_outage_loses_nothing(cluster: Cluster, admins: list[Admin]) -> None:
     packs = [admins[0].pack_showing(jpeg(photo(480, 360, seed=80 + number))) for number in range(4)]
     warm = f"/api/v2/img/{packs[0][0]}?location=thumb"
     assert admins[0].client.get(warm).status_code == 200

@@ -1,6 +1,6 @@
-"""The disk of an embedded installation is full: clean errors, nothing lost, and it goes on when there is room.
+"""The disk of an embedded installation is full: proper errors, no loss, and work continues once there is space.
 
-It needs a small file system of its own, which only root can mount, on Linux.
+The test needs a small file system of its own, which only root can mount, on Linux.
 """
 
 import os
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of `MEGABYTES`, which is full when they are used up."""
+    """A file system of `MEGABYTES`."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root can mount a small file system, on Linux")
     folder = tmp_path / "disk"
@@ -47,7 +47,7 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
         put_locations(server)
         packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
         wait_until_idle(server, 60)
-        # Where nothing is edited, so that it needs no room.
+        # A location without edits, so that serving it needs no space.
         warm = f"/api/v2/img/{packs[0][0]}?location=main"
         cold = f"/api/v2/img/{packs[1][0]}?location=thumb"
         crop = "{topLeftX: 0.25, topLeftY: 0, bottomRightX: 0.75, bottomRightY: 1}"
@@ -60,7 +60,7 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
             _fill(small_disk)
             wait_for(lambda: load.refused)
             found = wait_for(lambda: _degraded(server.client))
-            # It is rendered, and not kept.
+            # The variant is rendered, but not stored.
             new_size = server.client.get(f"/api/v2/img/{packs[2][0]}?width=123")
             refused_upload = _try_upload(server.base, server.token, jpeg(photo(800, 600, seed=9)))
             (small_disk / "filler").unlink()
@@ -71,7 +71,7 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
         assert {status for kind, status in load.pictures if kind == "warm"} == {200}
         assert refused_upload == 503
         assert (new_size.status_code, new_size.headers.get("Cache-Control")) == (200, "public, max-age=60")
-        # Pictures that are stored are served, so no load balancer is to take this application away.
+        # Stored variants are served, so load balancers must keep the application in service.
         assert found["database"] == found["variants"] == "ok"
         assert found["data_folder"] == "failing"
         wait_for(lambda: server.client.get("/readyz").json()["status"] == "ready")
@@ -83,14 +83,14 @@ def test_a_full_disk_is_survived(small_disk: Path) -> None:
         for pack_id, _ in packs:
             assert server.check_variants(pack_id)
         objects = check_folder_store(data)
-    # What was killed or failed half-way is not found after a start either.
+    # Incomplete objects of killed or failed processes are not found after a start either.
     with serving(data) as server:
         check_acknowledged(server, load)
     print(f"\nfull disk: refused {dict(load.refused)}, pictures {dict(load.pictures)}, {objects} objects right")
 
 
 def _degraded(client: httpx.Client) -> dict[str, str]:
-    """Return the status of every dependency once one that writes is noticed to fail; the application stays ready."""
+    """Return the status of every dependency once a failing write is noticed; the application stays ready."""
     answer = client.get("/readyz")
     assert answer.status_code == 200
     found = {name: each["status"] for name, each in answer.json()["dependencies"].items()}
@@ -98,14 +98,14 @@ def _degraded(client: httpx.Client) -> dict[str, str]:
 
 
 def _fill(disk: Path) -> None:
-    """Use up all that is free."""
+    """Use up all free space."""
     with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
         while True:
             filler.write(bytes(BLOCK_BYTES))
 
 
 def _try_upload(base: str, token: str, data: bytes) -> int:
-    """Announce and send bytes for which there is no room, and return the status that says so."""
+    """Announce and send bytes for which there is no space, and return the response's status."""
     query = f'mutation {{ createUpload(input: {{mediaType: "image/jpeg", bytes: {len(data)}, method: ONE_TIME_TOKEN}}) \
         {{ upload {{ url headers {{ name value }} }} }} }}'
     with httpx.Client(base_url=base, timeout=60) as client:

@@ -1,6 +1,6 @@
-"""Every message of the queue comes two to five times and in another order: each result comes once.
+"""Every message of the queue arrives two to five times and in random order; each result exists once.
 
-A short form by default. `PACKSHOT_CHAOS_PACKS` says how many packs.
+The short form is the default. `PACKSHOT_CHAOS_PACKS` sets the number of packs.
 """
 
 import json
@@ -19,7 +19,7 @@ from tests.support.admin import Admin, wait_for
 from tests.support.pictures import jpeg, photo
 
 PACKS = int(os.environ.get("PACKSHOT_CHAOS_PACKS", "4"))
-# A queue is a list of ids, and a hash of the messages by these.
+# A Dramatiq queue is a list of ids, and a hash of the messages by id.
 QUEUES = ("packshot:interactive", "packshot:bulk")
 PATIENCE = 120.0
 
@@ -47,12 +47,12 @@ def test_messages_that_come_many_times_and_shuffled_do_the_work_once(cluster: Cl
     for worker in cluster.workers:
         cluster.send(worker, signal.SIGCONT)
     wait_until_idle(admins[0], PATIENCE)
-    # The rest of the copies find nothing to be done.
+    # The other copies of a message find no work.
     wait_for(lambda: not any(queue.llen(name) for name in QUEUES), PATIENCE)
     puts = Counter(line for line in cluster.proxy.seen[seen:] if line.startswith("PUT /variants/"))
     ended = [admins[0].wait_for_job(job_id) for job_id in jobs]
     assert [(job["state"], job["failed"]) for job in ended] == [("SUCCEEDED", 0)] * len(jobs)
-    # Two jobs of one pack may have been one render, so they are not added up.
+    # One render may serve two jobs of a pack, so their counts cannot be added.
     rendered = {variant["url"].split("/i/")[1] for pack_id in packs for variant in _cropped(admins[0], pack_id)}
     assert {line.removeprefix("PUT /variants/i/") for line in puts} == rendered
     assert puts.total() <= 1.05 * len(rendered)
@@ -61,7 +61,7 @@ def test_messages_that_come_many_times_and_shuffled_do_the_work_once(cluster: Cl
 
 
 def multiply(queue: Any, chance: random.Random) -> tuple[int, int]:
-    """Put 1 to 4 copies of every waiting message beside it and shuffle all; return how many there were and are."""
+    """Add 1 to 4 copies of every waiting message and shuffle all; return the numbers before and after."""
     before = after = 0
     for name in QUEUES:
         ids = queue.lrange(name, 0, -1)

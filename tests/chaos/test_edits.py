@@ -1,6 +1,6 @@
-"""Eight writers edit crops while workers are late: no reader sees an older picture, and the last edit wins.
+"""Eight writers edit crops while workers are stopped and resumed: no reader sees an old image, and the last edit wins.
 
-A short form by default. `PACKSHOT_CHAOS_EDITS` says how many edits.
+The short form is the default. `PACKSHOT_CHAOS_EDITS` sets the number of edits.
 """
 
 import os
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.timeout(240 + EDITS)
 def test_no_reader_sees_an_older_picture_and_the_last_edit_wins(cluster: Cluster, admins: list[Admin]) -> None:
     put_cell(admins[0], 12)
     packs = [admins[0].pack_showing(chart(), media_type="image/png")[0] for _ in range(PACKS)]
-    # One that the readers can tell, before there is any reader.
+    # A first edit that readers recognise, before the readers start.
     edits = [edit_cell(admins[0], pack_id, cell) for cell, pack_id in enumerate(packs)]
     cells = iter(range(PACKS, EDITS))
     sights: list[Sight] = []
@@ -50,7 +50,7 @@ def test_no_reader_sees_an_older_picture_and_the_last_edit_wins(cluster: Cluster
     def write(chance: random.Random) -> None:
         admin = Admin(chance.choice(admins).base, cluster.token)
         with admin.client:
-            # One iterator for all of them: taking from it is one step.
+            # One iterator for all writers, because taking an item from it is atomic.
             for cell in cells:
                 edits.append(edit_cell(admin, chance.choice(packs), cell))
 
@@ -77,7 +77,7 @@ def test_no_reader_sees_an_older_picture_and_the_last_edit_wins(cluster: Cluster
 
 
 def _hold_workers_up(cluster: Cluster, writers: list[threading.Thread]) -> None:
-    """Stop all workers for a while, again and again, as long as there are edits."""
+    """Pause all workers again and again, as long as there are edits."""
     while any(writer.is_alive() for writer in writers):
         for number, seconds in ((signal.SIGSTOP, HELD_UP_SECONDS), (signal.SIGCONT, HELD_UP_SECONDS / 2)):
             for worker in cluster.workers:
@@ -86,6 +86,6 @@ def _hold_workers_up(cluster: Cluster, writers: list[threading.Thread]) -> None:
 
 
 def _planned(admin: Admin, edit: Edit) -> set[int]:
-    """Return what the variants show that were rendered ahead of time, those without loss."""
+    """Return what the lossless planned variants show."""
     urls = [v["url"] for v in admin.variants(edit.pack_id) if "/cell/" in v["url"] and v["format"] == "PNG"]
     return {cell_shown(admin.client.get(url).content)[0] for url in urls}

@@ -1,7 +1,7 @@
-"""Workers are killed at random while crops are edited: every variant is there in the end, and right.
+"""Workers are killed at random while crops are edited: in the end every variant exists and is correct.
 
-A short form by default. `PACKSHOT_CHAOS_KILLS` says how many kills, and
-`PACKSHOT_CHAOS_JOBS` over how many crop edits, each of which is a job.
+The short form is the default. `PACKSHOT_CHAOS_KILLS` sets the number of kills, and `PACKSHOT_CHAOS_JOBS` the number
+of crop edits, each of which is a job.
 """
 
 import os
@@ -21,7 +21,7 @@ KILLS = int(os.environ.get("PACKSHOT_CHAOS_KILLS", "3"))
 JOBS = int(os.environ.get("PACKSHOT_CHAOS_JOBS", "45"))
 # A killed worker holds up to four of them for a minute; the others must have some left.
 PACKS = max(16, JOBS // 10)
-# A worker that is killed before it has done anything loses nothing: so long a variant is waited for.
+# Killing an idle worker proves nothing, so the test waits this long for a new variant.
 PROGRESS_SECONDS = 10.0 if KILLS >= 50 else 3.0
 LONGEST_PAUSE_SECONDS = 1.0
 IDLE_SECONDS = 120.0
@@ -50,7 +50,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     wait_until_idle(admins[0], IDLE_SECONDS)
     idle = time.monotonic()
     assert len(jobs) == JOBS
-    # Else they were killed while they had nothing to do.
+    # Otherwise the workers were idle when they were killed.
     assert busy >= KILLS // 3
     assert at_work > 0
     for job_id in jobs:
@@ -59,7 +59,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
     variants = sum(admins[1].check_variants(pack_id) for pack_id in packs)
     objects = check_cluster_store(cluster)
     compared = _compare_with_undisturbed(admins[0], packs, originals, dict(edits), tmp_path)
-    # Every pack has the same variants; those of locations that other tests made have no twin to compare with.
+    # Every pack has the same variants. Variants of other tests' locations have no counterpart here.
     assert compared % PACKS == 0
     assert 0 < compared <= variants
     print(
@@ -69,7 +69,7 @@ def test_workers_killed_at_random_lose_no_work(cluster: Cluster, admins: list[Ad
 
 
 def _wait_for_a_variant(cluster: Cluster) -> bool:
-    """Wait until a worker puts one more variant into the store; False: none does for a while."""
+    """Wait until a worker stores one more variant; False if none does for a while."""
     assert cluster.proxy is not None
     known, deadline = len(cluster.proxy.seen), time.monotonic() + PROGRESS_SECONDS
     while time.monotonic() < deadline:
@@ -82,7 +82,7 @@ def _wait_for_a_variant(cluster: Cluster) -> bool:
 def _compare_with_undisturbed(
     admin: Admin, packs: list[str], originals: list[bytes], crops: dict[int, str], folder: Path
 ) -> int:
-    """Make the same packs in an installation of its own that nobody disturbs, and compare every variant's bytes."""
+    """Create the same packs in an undisturbed installation of its own, and compare the bytes of every variant."""
     compared = 0
     with serving(folder) as quiet:
         put_locations(quiet)
@@ -93,7 +93,7 @@ def _compare_with_undisturbed(
             theirs = {_name(variant["url"]): variant["url"] for variant in quiet.variants(twin)}
             ours = {_name(variant["url"]): variant["url"] for variant in admin.variants(pack_id)}
             places = {name.split("/")[0] for name in theirs}
-            # Other tests may have given the cluster more locations.
+            # Other tests may have added locations to the cluster.
             ours = {name: url for name, url in ours.items() if name.split("/")[0] in places}
             assert ours.keys() == theirs.keys()
             for name, url in ours.items():
@@ -103,7 +103,7 @@ def _compare_with_undisturbed(
 
 
 def _name(url: str) -> str:
-    """Return a variant's key from its location on: the same for the same picture of any pack."""
+    """Return the part of a variant's key from the location on, which is equal for equal images of all packs."""
     return url.split("/i/")[1].split("/", 2)[2]
 
 

@@ -1,6 +1,6 @@
-"""A forced change is prepared and switched under edits and readers: never a mixture, nothing lost, nothing reverted.
+"""A forced change is prepared and activated under edits and reads: no mixture, no loss, no edit reverted.
 
-A short form by default. `PACKSHOT_CHAOS_LOCATION_PACKS` says over how many packs.
+The short form is the default. `PACKSHOT_CHAOS_LOCATION_PACKS` sets the number of packs.
 """
 
 import os
@@ -64,7 +64,7 @@ def test_a_forced_change_is_never_seen_in_part(tmp_path: Path) -> None:
         finally:
             crowd.stop()
         assert crowd.faults == []
-        # The change was seen to be under way, and what was live stayed so.
+        # The change was observed while it was prepared, and the live configuration did not change.
         assert pending["width"] == OLD[0]
         assert pending["pendingJob"]["id"] == job_id
         assert any(began_at < sight.began_at and sight.ended_at < activated_at for sight in seen)
@@ -91,7 +91,7 @@ def _wait_until_activated(server: Admin, job_id: str) -> float:
 
 
 def _check_switch(seen: list[Sight], activated_at: float) -> None:
-    """All old before the switch, all new after it, of whichever pack."""
+    """For every pack: the old size before the activation, the new size after it."""
     assert {sight.size for sight in seen} == {OLD, NEW}
     first_new = min(sight.ended_at for sight in seen if sight.size == NEW)
     assert first_new >= activated_at
@@ -99,7 +99,7 @@ def _check_switch(seen: list[Sight], activated_at: float) -> None:
 
 
 def _check_untouched(server: Admin, data: Path, untouched: list[str], activated_at: float) -> None:
-    """Whatever the packs that nobody edited show was rendered before the switch, so no request had to."""
+    """All variants of packs without edits were rendered before the activation, so no request had to render one."""
     with sqlite3.connect(f"file:{data}/packshot.db?mode=ro", uri=True) as connection:
         rows = connection.execute("SELECT pack_id, fingerprint, plan, planned, rendered_at FROM variants").fetchall()
     connection.close()

@@ -1,4 +1,4 @@
-"""PostgreSQL is restarted under load: what was acknowledged is there, and work goes on by itself."""
+"""PostgreSQL is restarted under load: acknowledged writes are kept, and work continues without help."""
 
 import threading
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_a_crash_of_the_database_loses_no_acknowledged_write(tmp_path: Path, ren
         while not stop.is_set():
             try:
                 acknowledged.append(packs.create_pack(playground.caller, {}).pack.id)
-            except Exception as outage:  # noqa: BLE001 - whatever the database is out by
+            except Exception as outage:  # noqa: BLE001 - any exception of an outage
                 refused.append(outage)
                 stop.wait(0.05)
 

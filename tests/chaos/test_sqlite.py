@@ -1,4 +1,4 @@
-"""SQLite is locked by somebody else under load: clean errors, nothing lost, no help needed."""
+"""Another process locks SQLite under load: proper errors, no loss, recovery without help."""
 
 import sqlite3
 import time
@@ -12,13 +12,13 @@ from tests.support.admin import wait_for
 from tests.support.pictures import jpeg, photo
 from tests.support.server import serving
 
-# Longer than a writer waits for the lock, so that some are refused.
+# Longer than a writer waits for the lock, so that some writes are refused.
 LOCKED_SECONDS = 12.0
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def test_sqlite_is_locked_by_somebody_else(tmp_path: Path) -> None:
+def test_another_process_locks_sqlite(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         put_locations(server)
         packs = [server.pack_showing(jpeg(photo(480, 360, seed=number))) for number in range(4)]
@@ -35,7 +35,7 @@ def test_sqlite_is_locked_by_somebody_else(tmp_path: Path) -> None:
             before = len(load.acknowledged)
             wait_for(lambda: len(load.acknowledged) > before + 20)
         assert load.wrong == []
-        # Who only reads does not wait for who writes.
+        # Readers do not wait for writers.
         assert {status for (kind, status), _ in load.pictures.items() if kind == "warm"} == {200}
         wait_until_idle(server, 120)
         for job_id in [job_id for _, job_id in packs] + edits:

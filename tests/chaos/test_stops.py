@@ -1,4 +1,6 @@
-"""`SIGTERM` under load: what was begun is finished, nothing is dropped, and the process ends in its grace period."""
+"""`SIGTERM` under load: requests and packs in progress are finished, no request is dropped, and the process ends within
+its grace period.
+"""
 
 import random
 import signal
@@ -18,7 +20,7 @@ from tests.support.admin import Admin, wait_for
 from tests.support.pictures import jpeg, photo
 from tests.support.server import serving
 
-# Whatever is away, a process ends within it.
+# A process ends within this time, even during an outage.
 GRACE_SECONDS = 30
 CLIENTS = 6
 
@@ -26,12 +28,12 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Clients:
-    """Clients that each ask on a connection of its own, until nobody listens any more.
+    """Clients that send each request on its own connection, until no process listens.
 
     Attributes:
-        answered: how many requests were answered whole.
-        acknowledged: external ids of the packs that were made.
-        dropped: requests that got no whole answer: when each was sent, and why.
+        answered: the number of complete responses.
+        acknowledged: external ids of the created packs.
+        dropped: requests without a complete response: the time of each, and the reason.
     """
 
     def __init__(self, base: str, token: str, pack_id: str) -> None:
@@ -55,7 +57,7 @@ class Clients:
         while True:
             sent = time.monotonic()
             try:
-                # A new connection each time: one that is kept may be closed while a request is on its way.
+                # A new connection each time, because a kept one may be closed while a request is on its way.
                 with httpx.Client(base_url=self._base, timeout=60) as client:
                     act(client, chance)
             except httpx.ConnectError:
@@ -91,7 +93,7 @@ def test_an_application_that_is_stopped_answers_what_it_has_begun(tmp_path: Path
         server.process.wait(GRACE_SECONDS)
         seconds = time.monotonic() - began
         clients.join()
-        # What is sent afterwards may still find a connection that the system has taken and nobody will.
+        # Later requests may still reach a connection that the kernel has accepted and no process will.
         assert [why for sent, why in clients.dropped if sent < began] == []
         assert "Traceback" not in server.output()
     with serving(tmp_path) as server:
@@ -106,7 +108,7 @@ def test_an_application_that_is_stopped_answers_what_it_has_begun(tmp_path: Path
     print(f"\nstopped in {seconds:.1f} s after {clients.answered} answers, none dropped")
 
 
-def test_workers_that_are_stopped_hand_their_packs_back(cluster: Cluster, admins: list[Admin]) -> None:
+def test_stopped_workers_release_their_packs(cluster: Cluster, admins: list[Admin]) -> None:
     packs = [admins[number % 2].pack_showing(jpeg(photo(1600, 1200, seed=20 + number))) for number in range(6)]
     wait_for(lambda: any(admins[0].wait_for_job(job_id, 60)["done"] for _, job_id in packs[:1]))
     for worker in cluster.workers:
@@ -114,7 +116,7 @@ def test_workers_that_are_stopped_hand_their_packs_back(cluster: Cluster, admins
     for worker in cluster.workers:
         cluster.processes[worker].wait(GRACE_SECONDS)
         cluster.start(worker)
-    # Well before leases of a minute would have run out.
+    # Well before leases of a minute expire.
     wait_until_idle(admins[0], 45)
     for pack_id, job_id in packs:
         job = admins[0].wait_for_job(job_id)

@@ -1,6 +1,6 @@
-"""The store answers errors, resets, stalls and truncates at random: no wrong picture goes out or stays behind.
+"""The store answers with errors, resets, stalls and truncated bodies at random: no wrong image is served or stored.
 
-A short form by default. `PACKSHOT_CHAOS_FAULT_SECONDS` says how long the store goes wrong.
+The short form is the default. `PACKSHOT_CHAOS_FAULT_SECONDS` sets the seconds of faults.
 """
 
 import os
@@ -22,8 +22,8 @@ from tests.support.pictures import jpeg, photo
 
 SECONDS = float(os.environ.get("PACKSHOT_CHAOS_FAULT_SECONDS", "6"))
 PACKS = 6
-# Within it a store that is silent or fails becomes an answer: the store's own patience, three times in a render,
-# which looks for a variant, reads an original and puts what was drawn.
+# A silent or failing store must lead to a response within this time: three times the store's time limit, because a
+# render looks for a variant, reads an original and stores the result.
 DEADLINE_SECONDS = 150.0
 FAULTS: tuple[Fault, ...] = (
     Answer(500, "InternalError"),
@@ -35,10 +35,10 @@ FAULTS: tuple[Fault, ...] = (
     Stall(),
     Stall(700),
 )
-# A stall costs the ten seconds that the store is waited for, so there are few of them.
+# A stall costs the ten seconds for which a request waits for the store, so there are few of them.
 WEIGHTS = (6, 6, 6, 6, 4, 4, 1, 1)
 ODDS = 0.25
-# One of each kind comes first, as a short run may be over before chance has been through them.
+# One fault of each kind comes first, because a short run may end before chance has drawn all.
 FIRST: tuple[Fault, ...] = (Answer(503, "SlowDown"), Reset(done=True), Truncate(700), Stall())
 
 pytestmark = pytest.mark.timeout(300 + 3 * SECONDS)
@@ -72,7 +72,7 @@ def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admi
         jobs = []
         ended = time.monotonic() + SECONDS
         while time.monotonic() < ended:
-            # Edits do not need the store, so each is acknowledged.
+            # Edits need no store, so all of them are acknowledged.
             left, top = chance.uniform(0, 0.5), chance.uniform(0, 0.5)
             crop = f"{{topLeftX: {left}, topLeftY: {top}, bottomRightX: {left + 0.5}, bottomRightY: {top + 0.5}}}"
             pack_id = chance.choice(packs)[0]
@@ -99,7 +99,7 @@ def test_a_store_that_goes_wrong_at_random_spoils_nothing(cluster: Cluster, admi
     print(f"\n{SECONDS:.0f} s of {dict(drawn)}: answers {dict(answers)}; {variants} variants, {objects} objects right")
 
 
-def test_a_store_that_only_fails_is_asked_a_few_times_and_not_for_ever(cluster: Cluster, admins: list[Admin]) -> None:
+def test_a_failing_store_is_retried_only_a_few_times(cluster: Cluster, admins: list[Admin]) -> None:
     pack_id, job_id = admins[0].pack_showing(jpeg(photo(480, 360, seed=40)))
     admins[0].wait_for_job(job_id)
     wait_until_idle(admins[0], 180)
@@ -109,11 +109,11 @@ def test_a_store_that_only_fails_is_asked_a_few_times_and_not_for_ever(cluster: 
     try:
         before = len(proxy.seen)
         answer = admins[0].client.get(f"/api/v2/img/{pack_id}?location=thumb&width=31")
-        # Beside it, other processes write what they write every few seconds.
+        # Meanwhile other processes write their regular objects every few seconds.
         asked = sum(f"/{pack_id}/" in line for line in proxy.seen[before:])
         assert answer.status_code >= 500
         assert answer.headers["content-type"] == "application/problem+json"
-        # One object was looked for: once, and three times more.
+        # One object was requested: once, and three more times.
         assert 2 <= asked <= 4
     finally:
         proxy.always = None
@@ -121,11 +121,11 @@ def test_a_store_that_only_fails_is_asked_a_few_times_and_not_for_ever(cluster: 
 
 
 class _Reader(threading.Thread):
-    """Asks for pictures, most of which nobody has rendered yet, and checks every answer.
+    """Requests images, most of which are not rendered yet, and checks every response.
 
     Attributes:
-        answers: how often each status came.
-        wrong: what is no whole picture and no clean refusal either.
+        answers: the number of responses, by status.
+        wrong: responses that are neither a whole image nor a proper error.
     """
 
     def __init__(self, base: str, packs: list[str], seed: int, stop: threading.Event) -> None:

@@ -35,10 +35,11 @@ ROOTS = (
     "tests/schema/mutations",
     "tests/schema/request",
     "tests/pregen",
-    "tests/serve/http",
-    "tests/serve/image",
-    "tests/serve/live",
-    "tests/serve/server",
+    "tests/chaos",
+    "tests/scripts",
+    "tests/serve",
+    "tests/servers",
+    "tests/support",
 )
 SUFFIXES = (".md", ".py", ".js", ".graphql")
 

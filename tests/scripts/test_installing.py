@@ -125,13 +125,13 @@ def test_after_ctrl_c_the_next_start_installs_from_the_beginning(project: Path) 
         while not (project / "building").exists():
             assert first.poll() is None
             time.sleep(0.01)
-        # As a terminal does: every process of the group gets it.
+        # As a terminal does: every process of the group gets the signal.
         os.killpg(first.pid, signal.SIGINT)
         errors = first.communicate(timeout=60)[1]
     assert first.returncode == 130
     assert errors == "Stopped before all packages were installed; the next start installs them from the beginning.\n"
     (project / "wait").unlink()
-    # A file that pip has written belongs to a package that it takes for complete.
+    # pip alone would not restore the file, because it takes the package for installed.
     next(project.glob(".venv/lib/*/site-packages/pinned.py")).unlink()
     assert install(project).returncode == 0
 
@@ -170,7 +170,7 @@ def program(folder: Path, name: str, text: str) -> None:
     path.chmod(0o755)
 
 
-# A real Python that takes itself for 3.10, and one whose distribution leaves out a module, as Debian does.
+# A real Python that reports version 3.10, and one that lacks a module, as Debian's does.
 OLD = 'shift; exec REAL -c "import sys; sys.version_info = (3, 10, 13); exec(sys.argv[1])" "$1"'
 INCOMPLETE = 'shift; exec REAL -c "import sys; sys.modules[\'ensurepip\'] = None; exec(sys.argv[1])" "$1"'
 
@@ -232,7 +232,7 @@ def test_a_disk_without_space_for_the_packages_is_named_before_anything_is_writt
 
 @needs_mounts
 def test_a_disk_that_fills_during_the_installation_is_named(project: Path) -> None:
-    # The disk tells of more space than there is, as a quota does.
+    # The disk reports more space than there is, as with a quota.
     quota = "df() { printf 'head\\n0 0 0 9999999\\n'; } && export -f df &&"
     check_refused(on_disk(project, "size=3m", quota), 1, "is full", "free some space")
 

@@ -1,4 +1,4 @@
-"""What cannot start ends at once, with one sentence that says what to do and an exit code that says what kind it is."""
+"""A command that cannot start ends at once, with one sentence that says what to do, and the right exit code."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from tests.servers.postgres import Postgres
 from tests.support.server import packshot, serving
 
 REFUSED, USAGE, DOWN = 1, 2, 4
-TOKEN = "Rj2-a-token-that-nobody-guesses-91"
+TOKEN = "Rj2-a-token-that-is-hard-to-guess-91"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_file_in_place_of_the_data_folder_is_named(tmp_path: Path, command: li
     check(packshot(path, *command), REFUSED, str(path), "set it to a folder")
 
 
-# Without these capabilities root is a user like any other.
+# Without these capabilities root has the rights of an ordinary user.
 UNPRIVILEGED = """
 import ctypes, sys
 libc = ctypes.CDLL(None)

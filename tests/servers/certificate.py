@@ -1,4 +1,4 @@
-"""A certificate that signs itself, made for one test."""
+"""A self-signed certificate, created for one test."""
 
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_certificate(folder: Path, host: str) -> tuple[Path, ssl.SSLContext]:
-    """Return the file of a certificate for a host name, and what a server needs to use it."""
+    """Return the certificate file for a host name, and the context of a server that uses it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)

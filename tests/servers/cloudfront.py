@@ -1,7 +1,7 @@
-"""CloudFront's API for invalidations: strict about what it documents, and with caches that forget.
+"""CloudFront's API for invalidations: strict about the documented rules, with caches that can be purged.
 
-What other stand-ins do not mind is refused here: more under way than a distribution
-has room for, a reference used for another batch, paths and tags that are malformed.
+It refuses what other stand-ins accept: more invalidations in progress than a distribution allows, a reference that
+another batch has used, malformed paths and tags.
 """
 
 import http.server
@@ -20,7 +20,7 @@ _TAG = re.compile(r"#[!-+\--~]+")
 
 
 class Refused(Exception):
-    """A request that is answered with an error."""
+    """A request that gets an error."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @dataclass
 class Invalidation:
-    """One batch; `asks_left` is how often it is still said to be in progress."""
+    """One batch; `asks_left` is how often it is still reported as in progress."""
 
     id: str
     reference: str
@@ -46,10 +46,10 @@ class CloudFront:
     """One distribution.
 
     Attributes:
-        tag_header: what its CacheTagConfig names; None: it keeps no tags.
-        asks: how often an invalidation is said to be in progress; None: until the test says otherwise.
-        copies: what its caches hold: tags by path.
-        dropped: how many answers to invalidations are still to be lost on their way.
+        tag_header: the header in its CacheTagConfig; None: it keeps no tags.
+        asks: how often an invalidation is reported as in progress; None: until the test completes it.
+        copies: the content of its caches: tags by path.
+        dropped: the number of next responses to invalidations that are lost.
     """
 
     distribution: str = "E1PACKSHOT"
@@ -67,19 +67,19 @@ class CloudFront:
 
     @property
     def items(self) -> list[tuple[str, ...]]:
-        """Return what each invalidation asked for."""
+        """Return the paths or tags of each invalidation."""
         return [one.items for one in self.invalidations.values()]
 
     def under_way(self) -> list[Invalidation]:
         return [one for one in self.invalidations.values() if one.asks_left > 0]
 
     def finish(self) -> None:
-        """Let what is under way be complete."""
+        """Complete all invalidations in progress."""
         for one in self.under_way():
             self._complete(one)
 
     def create(self, body: bytes) -> Invalidation:
-        """Take a batch as CreateInvalidation does."""
+        """Accept a batch as CreateInvalidation does."""
         if not body:
             raise Refused(400, "MissingBody", "The body is required.")
         root = ElementTree.fromstring(body)  # noqa: S314 - made by this test's own client
@@ -111,7 +111,7 @@ class CloudFront:
         return made
 
     def get(self, id: str) -> Invalidation:
-        """Tell of a batch as GetInvalidation does."""
+        """Report a batch as GetInvalidation does."""
         if id not in self.invalidations:
             raise Refused(404, "NoSuchInvalidation", "The invalidation does not exist.")
         found = self.invalidations[id]
@@ -143,7 +143,7 @@ def _hits(item: str, path: str, tags: set[str]) -> bool:
 
 @contextmanager
 def running() -> Iterator[CloudFront]:
-    """Run one for the block."""
+    """Run one during the block."""
     cloudfront = CloudFront()
     lock = threading.Lock()
 
@@ -172,7 +172,7 @@ def running() -> Iterator[CloudFront]:
             return _to_xml(cloudfront.get(self._place("invalidation")))
 
         def _place(self, what: str) -> str:
-            """Return the last part of the path, once it is known to be of this distribution and signed."""
+            """Return the last part of the path, after a check of the distribution and the signature."""
             signed = self.headers.get("Authorization", "")
             if "/us-east-1/cloudfront/aws4_request" not in signed:
                 raise Refused(403, "AccessDenied", "The request is not signed for CloudFront.")

@@ -1,6 +1,6 @@
 """A whole scaled-out installation on one machine: PostgreSQL, Valkey, S3, applications and workers.
 
-`python -m tests.servers.cluster` keeps it running and starts again whatever dies.
+`python -m tests.servers.cluster` keeps it running and restarts every part that dies.
 """
 
 import errno
@@ -30,9 +30,9 @@ from tests.servers.ports import free_port
 from tests.servers.postgres import start_postgres
 from tests.servers.seaweed import Seaweed
 
-# A machine that does much else takes long to start eight processes.
+# A busy machine takes long to start eight processes.
 PATIENCE = 180.0
-# A process that ends so soon after its start, so often in a row, will not stay up.
+# A process that ends this soon after its start, this often in a row, will not stay up.
 QUICK_SECONDS, MAX_QUICK_ENDS = 20.0, 3
 # PostgreSQL, the store and the logs of an empty installation take about 150 MB.
 MIN_FREE_BYTES = 500 << 20
@@ -47,11 +47,11 @@ class Cluster:
     """The servers and the Packshot processes, each by name: `app-1`, `worker-2`, `postgres`, `valkey`, `s3`.
 
     Args:
-        folder: where all of them keep their data and logs.
-        ports: of the applications.
-        faulty: whether Packshot reaches the store through a proxy that can go wrong, `proxy`.
-        settings: more of them, by the names of their variables.
-        program: Packshot itself, as Python has it.
+        folder: the folder for all data and logs.
+        ports: the ports of the applications.
+        faulty: whether Packshot reaches the store through `proxy`, which can inject faults.
+        settings: further settings, by the names of their variables.
+        program: the Python command of Packshot.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Cluster:
         self._parts.callback(self.postgres.stop)
         self.valkey_port = free_port()
         self.start("valkey")
-        # Whichever runs by then: it may have been killed and started again.
+        # The current process: it may have been killed and started again.
         self._parts.callback(lambda: self.valkey.terminate())
         self.s3 = Seaweed(self.folder / "s3", public=["variants/i/*"])
         self.s3.start()
@@ -147,7 +147,7 @@ class Cluster:
             )
 
     def restart(self, name: str) -> None:
-        """Start a part again that has ended, and say why it did.
+        """Start a part again that has ended, and say why it ended.
 
         Raises:
             CannotRun: it has ended soon after its start several times in a row.
@@ -171,7 +171,7 @@ class Cluster:
         return f"{lines[-1] if lines else 'it said nothing'} (exit code {code}; {path})"
 
     def command(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start one of Packshot's commands beside the rest."""
+        """Start one of Packshot's commands beside the cluster."""
         pipe = subprocess.PIPE
         return subprocess.Popen([*self._packshot, *arguments], env=self._environ, stdout=pipe, stderr=pipe, text=True)
 
@@ -188,7 +188,7 @@ class Cluster:
             self.processes[name].wait()
 
     def send(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to a Packshot process: SIGSTOP holds it up, SIGCONT lets it go on."""
+        """Send a signal to a Packshot process: SIGSTOP pauses it, SIGCONT resumes it."""
         self.processes[name].send_signal(number)
 
     @property
@@ -198,13 +198,13 @@ class Cluster:
     def dead(self) -> list[str]:
         """Return the parts that should run and do not."""
         ended = [name for name, process in self.processes.items() if process.poll() is not None]
-        # Refused, not merely slow: a busy server must not get a second one beside it.
+        # A refused connection, not a slow one: a busy server must not get a second process beside it.
         with socket.socket() as probe:
             refused = probe.connect_ex(("127.0.0.1", self.valkey_port)) == errno.ECONNREFUSED
         return ended + ["valkey"] * refused
 
     def wait_until_ready(self) -> None:
-        """Wait until every application says that it is ready."""
+        """Wait until every application is ready."""
         deadline = time.monotonic() + PATIENCE
         waiting = list(self.ports)
         while waiting:
@@ -247,7 +247,7 @@ def check_free(ports: Iterable[int]) -> None:
 
 
 def check_space(folder: Path) -> None:
-    """Raise `CannotRun` if the disk of a folder has no room for the servers' first files."""
+    """Raise `CannotRun` if the disk of a folder is too full for the servers' first files."""
     free = shutil.disk_usage(folder).free
     if free < MIN_FREE_BYTES:
         cure = "free some space, or set PACKSHOT_CLUSTER to a folder on another disk"
@@ -266,7 +266,7 @@ def _kept_token(folder: Path) -> str:
 
 @contextmanager
 def running(folder: Path, **more: Any) -> Iterator[Cluster]:
-    """Run a cluster for the block; the arguments are those of `Cluster`."""
+    """Run a cluster during the block; the arguments are those of `Cluster`."""
     cluster = Cluster(folder, **more)
     try:
         yield cluster
@@ -275,7 +275,7 @@ def running(folder: Path, **more: Any) -> Iterator[Cluster]:
 
 
 def main() -> int:
-    """Run until Ctrl-C, and start again whatever dies; return the exit code."""
+    """Run until Ctrl-C, and restart every part that dies; return the exit code."""
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -304,7 +304,7 @@ def _run(folder: Path, ports: tuple[int, int], ended: threading.Event) -> int:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock for the block, so that no second cluster starts over the data of a running one.
+    """Hold the folder's lock during the block, so that no second cluster uses the data of a running one.
 
     Raises:
         CannotRun: another cluster holds it.
@@ -332,7 +332,7 @@ def _read_ports(first: str) -> tuple[int, int]:
 def _greeting(cluster: Cluster) -> str:
     processes = "\n".join(f"    {name:<10} pid {process.pid}" for name, process in cluster.processes.items())
     applications = "\n".join(f"    http://127.0.0.1:{port}/" for port in cluster.ports)
-    # Standard output that is no terminal is a log.
+    # If standard output is no terminal, it is a log.
     token = cluster.token if sys.stdout.isatty() else f"in the file {cluster.folder / 'admin-token'}"
     return f"""
   applications

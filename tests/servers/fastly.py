@@ -1,4 +1,4 @@
-"""The part of Fastly's API that purges: strict about what it is asked."""
+"""The purge part of Fastly's API, with strict checks of requests."""
 
 import http.server
 import json
@@ -16,7 +16,7 @@ class Fastly:
     """One service and its token.
 
     Attributes:
-        room: how many more purges it takes this hour.
+        room: how many more purges it accepts this hour.
     """
 
     service: str = "SU1Z0isxPaozGVKXdv0eY"
@@ -30,7 +30,7 @@ class Fastly:
         return f"http://127.0.0.1:{self.port}"
 
     def answer(self, method: str, path: str, token: str | None, body: bytes) -> tuple[int, dict[str, Any]]:
-        """Take one request and return the status of its answer, and what is in it."""
+        """Handle one request and return the status and content of the response."""
         if token != self.token:
             return 401, {"msg": "Provided credentials are missing or invalid"}
         if path.split("/")[1:3] != ["service", self.service]:
@@ -51,7 +51,7 @@ class Fastly:
 
 @contextmanager
 def running() -> Iterator[Fastly]:
-    """Run one for the block."""
+    """Run one during the block."""
     fastly = Fastly()
 
     class Handler(http.server.BaseHTTPRequestHandler):

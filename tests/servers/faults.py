@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of an S3 server that can go wrong in the ways servers and networks do."""
+"""An HTTP proxy in front of an S3 server that injects the faults of servers and networks."""
 
 import http.client
 import socket
@@ -24,7 +24,7 @@ _HOP_BY_HOP = ("connection", "expect", "keep-alive", "transfer-encoding")
 
 @dataclass(frozen=True)
 class Answer:
-    """The proxy answers by itself; the request goes no further."""
+    """The proxy answers by itself, and does not forward the request."""
 
     status: int
     code: str
@@ -36,28 +36,28 @@ class Answer:
 
 @dataclass(frozen=True)
 class Reset:
-    """The connection is reset; after the request went on, if `done`, so that only its answer is lost."""
+    """The connection is reset; if `done`, after the request was forwarded, so only its response is lost."""
 
     done: bool = False
 
 
 @dataclass(frozen=True)
 class Stall:
-    """Nothing more comes after `sent_bytes` of the answer's body; None: nothing at all."""
+    """The response stops after `sent_bytes` of its body; None: no byte is sent."""
 
     sent_bytes: int | None = None
 
 
 @dataclass(frozen=True)
 class Truncate:
-    """The connection is closed after so many bytes of the answer's body."""
+    """The connection is closed after so many bytes of the response's body."""
 
     sent_bytes: int
 
 
 @dataclass(frozen=True)
 class Corrupt:
-    """One bit of the answer's body is wrong, of the request's if `sent`."""
+    """One bit of the response's body is flipped; if `sent`, of the request's body."""
 
     sent: bool = False
 
@@ -67,7 +67,7 @@ Fault = Answer | Reset | Stall | Truncate | Corrupt
 
 @dataclass
 class Answered:
-    """What the server behind the proxy said."""
+    """The response of the server behind the proxy."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -76,12 +76,12 @@ class Answered:
 
 @dataclass
 class Proxy:
-    """What it does next.
+    """The proxy's behaviour.
 
     Attributes:
-        seen: method and path of every request, in their order.
-        always: the fault of every request for which none is planned, or what draws one for each.
-        drops_conditions: requests go on without `If-None-Match`, signed again with `credentials`.
+        seen: method and path of every request, in order.
+        always: the fault of every request without a planned one, or a function that draws one.
+        drops_conditions: requests are forwarded without `If-None-Match`, signed again with `credentials`.
     """
 
     upstream: str
@@ -94,7 +94,7 @@ class Proxy:
     _planned: deque[Fault | None] = field(default_factory=deque)
 
     def plan(self, *faults: Fault | None) -> None:
-        """Let the next requests go wrong, one after the other; None: that one goes well."""
+        """Plan the faults of the next requests, in sequence; None: no fault."""
         self._planned.extend(faults)
 
     def next_fault(self) -> Fault | None:
@@ -106,7 +106,7 @@ class Proxy:
 
 @contextmanager
 def faulty_proxy(upstream: str) -> Iterator[Proxy]:
-    """Run a proxy in front of the server at the URL `upstream` for the block."""
+    """Run a proxy in front of the server at the URL `upstream` during the block."""
     proxy = Proxy(upstream)
 
     class Handler(_Handler):
@@ -131,7 +131,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of a client that was killed or a store that is away: the other side sees its connection end."""
+        """Ignore killed clients and unavailable stores: the other side sees its connection end."""
         if not isinstance(sys.exc_info()[1], OSError | http.client.HTTPException):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _serve  # noqa: N815 - by these names it is called
 
     def log_message(self, format: str, *_: object) -> None:
-        """Say nothing."""
+        """Do not log requests."""
 
     def _forward(self, body: bytes) -> Answered:
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
             upstream.close()
 
     def _without_conditions(self, headers: dict[str, str]) -> dict[str, str]:
-        """Sign again what remains, since the condition was signed too."""
+        """Sign the rest again, because the signature covered the condition."""
         gone = ("if-none-match", "authorization", "x-amz-date")
         rest = {name: value for name, value in headers.items() if name.lower() not in gone}
         url = urlsplit(self.path)
@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         if self.command != "HEAD":
             self.send_header("Content-Length", str(len(answered.body)))
-        with suppress(OSError):  # The client may have lost patience.
+        with suppress(OSError):  # The client may have given up.
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(answered.body[:only])
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _reset(self) -> None:
-        # To linger for no time is to close by a reset.
+        # A linger time of zero closes the connection with a reset.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()

@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as a test tells it."""
+"""A web server on loopback with responses that a test sets."""
 
 import http.server
 import threading
@@ -10,7 +10,7 @@ Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 
 
 class Host:
-    """A web server on loopback that answers as a test tells it, and remembers who asked for what."""
+    """A web server on loopback with responses that a test sets; it records all requests."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -34,7 +34,7 @@ class Host:
 
 @contextmanager
 def hosting() -> Iterator[Host]:
-    """Run a host for the block."""
+    """Run a host during the block."""
     host = Host()
     thread = threading.Thread(target=host.server.serve_forever, args=(0.05,))
     thread.start()

@@ -19,7 +19,7 @@ SERVERS = ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def missing() -> str | None:
-    """Return what this machine lacks for it, None: nothing."""
+    """Return what this machine lacks for the CDN; None: nothing."""
     found = {name: shutil.which(name, path=os.environ["PATH"] + SERVERS) is not None for name in ("nginx", "varnishd")}
     found["libnginx-mod-http-js"] = Path("/usr/lib/nginx/modules/ngx_http_js_module.so").exists()
     found["varnish-modules"] = any(Path("/usr/lib").glob("*/varnish/vmods/libvmod_xkey.so"))
@@ -31,10 +31,10 @@ class LocalCdn:
     """Both servers on loopback.
 
     Args:
-        folder: where they keep what they write.
+        folder: the folder for their files.
         apps: addresses of the applications.
-        bucket: address under which `i/…` lies.
-        cache_port: where purges go.
+        bucket: the address under which `i/…` lies.
+        cache_port: the port for purges.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LocalCdn:
         return self.client.get(path, headers={name.replace("_", "-"): value for name, value in headers.items()})
 
     def purge(self, *tags: str, soft: bool = False) -> int:
-        """Purge as Packshot does; return how many copies there were."""
+        """Purge as Packshot does; return the number of removed copies."""
         header = {"Xkey-Softpurge" if soft else "Xkey-Purge": " ".join(tags)}
         answer = httpx.request("PURGE", f"http://127.0.0.1:{self.cache_port}/", headers=header)
         assert answer.status_code == 200, answer.text
@@ -82,7 +82,7 @@ class LocalCdn:
 
 @contextmanager
 def running(folder: Path, apps: Sequence[str], **more: Any) -> Iterator[LocalCdn]:
-    """Run it for the block."""
+    """Run it during the block."""
     cdn = LocalCdn(folder, apps, **more)
     try:
         yield cdn

@@ -1,4 +1,4 @@
-"""A small image service of the old kind on loopback: its documents, its client URLs, and its bad days."""
+"""A small image service of the old kind on loopback: its documents, its client URLs, and its outages."""
 
 import base64
 import hashlib
@@ -20,17 +20,17 @@ MOMENT = "2022-09-08T18:54:27.834+0000"
 
 
 class OldService:
-    """What the old service has, and how it answers.
+    """The content of the old service, and how it answers.
 
     Attributes:
         configs: documents of location configs, by name.
         packs: documents of image packs, by id.
-        uploaded: bytes by pack and location: what somebody uploaded there.
-        bad_days: by path, the statuses that it answers with before it answers well; 0: it hangs up half-way.
+        uploaded: bytes of uploads, by pack and location.
+        bad_days: by path, the statuses of its first responses; 0: it closes the connection half-way.
         requests: every path with its query, in order.
-        keys: the access keys and credentials with which pictures were asked for.
-        leads_to: another service that has the pictures; None: this one.
-        held: paths whose answers do not come while they are in here.
+        keys: the access keys and credentials of requests for images.
+        leads_to: another service that has the images; None: this one.
+        held: paths whose responses are withheld while they are in this set.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class OldService:
             daemon_threads = True
 
             def handle_error(self, *_: Any) -> None:
-                """Say nothing: clients that are killed hang up."""
+                """Do not log: killed clients close their connections."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 
     def config(self, name: str, **fields: Any) -> None:
-        """Configure a location, with the seed's fields and enums."""
+        """Configure a location, with the fields and enums of the old service."""
         self.configs[name] = {
             "name": name,
             "label": name.title(),
@@ -76,7 +76,7 @@ class OldService:
         }
 
     def pack(self, id: str, *, locations: dict[str, dict[str, Any]], **fields: Any) -> None:
-        """Make a pack, whose locations are its own overrides."""
+        """Create a pack with these overrides of its locations."""
         self.packs[id] = {
             "id": id,
             "imageLocations": locations,
@@ -94,7 +94,7 @@ class OldService:
         if days := self.bad_days.get(parts.path):
             status = days.popleft()
             if not status:
-                # It hangs up in the middle of its answer.
+                # It closes the connection in the middle of the response.
                 handler.send_response(200)
                 handler.send_header("Content-Length", "1000")
                 handler.end_headers()
@@ -142,7 +142,7 @@ class OldService:
         return None
 
     def _draw(self, id: str, query: dict[str, str]) -> bytes | None:
-        """Draw what a client gets: of the location's own upload, else its fallbacks', else the main location's."""
+        """Render a client's image: from the location's own upload, else a fallback's, else the main location's."""
         pack, location = self.packs.get(id), query.get("location", "main")
         if pack is None:
             return None
@@ -155,7 +155,7 @@ class OldService:
             seen.append(following)
         data = self.uploaded.get((id, following or pack.get("mainImageLocation") or "main"))
         if data is None or not data.startswith(b"\xff\xd8"):
-            return data  # It gives what it cannot draw as it is.
+            return data  # It returns images unchanged that it cannot render.
         with Image.open(BytesIO(data)) as opened:
             opened.load()
         picture: Image.Image = opened
@@ -197,7 +197,7 @@ def pack_id(name: str) -> str:
 
 @contextmanager
 def old_service() -> Iterator[OldService]:
-    """Run an old service for the block."""
+    """Run an old service during the block."""
     service = OldService()
     thread = threading.Thread(target=service.server.serve_forever, args=(0.02,))
     thread.start()

@@ -1,4 +1,4 @@
-"""PgBouncer as Debian has it, in front of a PostgreSQL server."""
+"""Debian's PgBouncer in front of a PostgreSQL server."""
 
 import os
 import pwd
@@ -20,10 +20,10 @@ PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin
 
 @contextmanager
 def pgbouncer(url: str, *, mode: str, more: str = "") -> Iterator[str]:
-    """Run PgBouncer before a database for the block, and yield the URL that leads through it.
+    """Run PgBouncer in front of a database during the block, and yield the URL through it.
 
     Args:
-        url: of a database on a socket.
+        url: the URL of a database on a socket.
         mode: `session` or `transaction`.
         more: further lines of its configuration.
     """
@@ -32,14 +32,14 @@ def pgbouncer(url: str, *, mode: str, more: str = "") -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pgbouncer") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        # It does not run as root, and the socket's folder is for the server's user alone.
+        # PgBouncer refuses to run as root, and only the server's user can read the socket's folder.
         owner = pwd.getpwuid(os.stat(str(parsed.query["host"])).st_uid).pw_name
         user = f"user = {owner}\n" if os.geteuid() == 0 else ""
         configuration = folder / "pgbouncer.ini"
         configuration.write_text(
             f"[databases]\n* = host={parsed.query['host']} user={parsed.username}\n"
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
-            # In transaction mode fewer than there are clients, so that they change connections.
+            # In transaction mode fewer connections than clients, so that clients change connections.
             f"pool_mode = {mode}\ndefault_pool_size = {3 if mode == 'transaction' else 20}\n{user}{more}"
         )
         log = folder / "log"

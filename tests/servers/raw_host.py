@@ -1,4 +1,4 @@
-"""A host on loopback that sends the bytes a test gives it, valid HTTP or not, and ends the connection."""
+"""A host on loopback that sends given bytes, valid HTTP or not, and closes the connection."""
 
 import socket
 import ssl
@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class RawHost:
-    """What a raw host was asked.
+    """The requests to a raw host.
 
     Attributes:
-        requests: the first line of each request that it read.
+        requests: the first line of each request.
         heads: each request's first line and headers.
     """
 
@@ -24,10 +24,10 @@ class RawHost:
 
 @contextmanager
 def raw_host(answer: bytes | Sequence[bytes], tls: ssl.SSLContext | None = None) -> Iterator[RawHost]:
-    """Answer every connection with these bytes; of several, each with the next, and then with the last.
+    """Answer each connection with the next of these byte strings, and all further ones with the last.
 
     Args:
-        tls: connections are encrypted so.
+        tls: the context with which connections are encrypted.
     """
     answers = [answer] if isinstance(answer, bytes) else list(answer)
     with socket.create_server(("127.0.0.1", 0)) as listening:
@@ -55,6 +55,6 @@ def raw_host(answer: bytes | Sequence[bytes], tls: ssl.SSLContext | None = None)
         try:
             yield host
         finally:
-            # Wakes `accept`, which closing alone does not.
+            # Wakes `accept`, which `close` does not.
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()

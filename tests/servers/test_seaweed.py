@@ -1,4 +1,4 @@
-"""The S3 server of the tests goes when they go."""
+"""The tests' S3 server ends with the test run."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_the_server_of_a_killed_test_run_ends_with_it(tmp_path: Path) -> None:
 def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-        # Where nothing reaps orphans it stays as a zombie.
+        # Without a process that reaps orphans it stays as a zombie.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (ProcessLookupError, FileNotFoundError):
         return False

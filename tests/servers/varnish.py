@@ -1,4 +1,4 @@
-"""What a Varnish with the VCL of `infra/local-cdn` does with purges: strict about what it is asked."""
+"""The purge interface of a Varnish with the VCL of `infra/local-cdn`, with strict checks of requests."""
 
 import http.server
 import threading
@@ -13,10 +13,10 @@ HEADERS = {"xkey-purge": "hard", "xkey-softpurge": "soft"}
 
 @dataclass
 class Varnish:
-    """What was purged, by how it was; `port` and `url` say where.
+    """The purges by their kind, and the server's `port` and `url`.
 
     Attributes:
-        status: what it answers to a purge that is well made.
+        status: the status for a valid purge.
     """
 
     port: int = 0
@@ -28,7 +28,7 @@ class Varnish:
         return f"http://127.0.0.1:{self.port}"
 
     def purge(self, method: str, path: str, headers: list[tuple[str, str]]) -> int:
-        """Take one request and return the status of its answer."""
+        """Handle one request and return the status of the response."""
         if any(len(name) + 2 + len(value) > LONGEST_LINE for name, value in headers):
             return 400
         asked = [(HEADERS[name.lower()], value) for name, value in headers if name.lower() in HEADERS]
@@ -42,7 +42,7 @@ class Varnish:
 
 @contextmanager
 def running() -> Iterator[Varnish]:
-    """Run one for the block."""
+    """Run one during the block."""
     varnish = Varnish()
 
     class Handler(http.server.BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""A small client of the admin API and the pictures, as a CMS team would write it."""
+"""A small client of the admin API and the images, as a CMS team would write it."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ PATIENCE = 60.0
 
 
 def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
-    """Return the first truthy answer of `condition`; fail when it does not come in time."""
+    """Return the first truthy result of `condition`; fail after the time limit."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := condition():
@@ -23,12 +23,12 @@ def wait_for(condition: Callable[[], T], seconds: float = PATIENCE) -> T:
 
 
 def is_erased(client: httpx.Client, url: str) -> bool:
-    """Whether the server says that what was there is gone for good."""
+    """Whether the server says that an object is gone for good."""
     return client.get(url).status_code == 410
 
 
 class Admin:
-    """Talks to one application."""
+    """A client of one application."""
 
     def __init__(self, base: str, token: str) -> None:
         self.base = base
@@ -56,7 +56,7 @@ class Admin:
         self.do("putLocation", f'input: {{name: "{name}", width: {width}, height: {height}}}', "location { name }")
 
     def pack_showing(self, data: bytes, *, media_type: str = "image/jpeg") -> tuple[str, str]:
-        """Make a pack that shows a picture; return its id and the job that renders it."""
+        """Create a pack with an image; return its id and the job that renders it."""
         pack_id = self.do("createPack", "input: {}", "pack { id }")["pack"]["id"]
         upload = self.announce(data, media_type=media_type)
         headers = {header["name"]: header["value"] for header in upload["headers"]}
@@ -97,7 +97,7 @@ class Admin:
         return [variant for location in locations for variant in location["variants"]]
 
     def check_variants(self, pack_id: str) -> int:
-        """Fetch every variant of a pack and compare it with what was promised."""
+        """Fetch every variant of a pack and compare it with the catalog's description."""
         variants = self.variants(pack_id)
         for variant in variants:
             assert variant["state"] == "READY"

@@ -8,7 +8,7 @@ from packshot.catalog.database.transaction import Clock
 
 
 class MovedClock:
-    """What `Tx.now` reads while it is in place: the right time, moved as far as the test moved it."""
+    """Replaces the time of `Tx.now` with the real time plus the test's offset."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._offset = timedelta()
@@ -20,12 +20,12 @@ class MovedClock:
         monkeypatch.setattr(Clock, "read", read)
 
     def move(self, by: timedelta) -> None:
-        """Move it on, or back."""
+        """Move the clock forward or, by a negative time, back."""
         self._offset += by
 
 
 class StoppedClock(Clock):
-    """The clock of a transaction that reads one moment."""
+    """The clock of a transaction, which always reads one time."""
 
     def __init__(self, moment: datetime) -> None:
         self._moment = moment

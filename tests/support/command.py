@@ -1,4 +1,4 @@
-"""The command line over a playground, in this process: quick, and on both databases."""
+"""The command line over a playground, in this process: fast, and on both databases."""
 
 import json
 from typing import Any
@@ -29,11 +29,11 @@ class Command:
         return result
 
     def json(self, *arguments: str, code: int = 0) -> Any:
-        """Run one command with `--json` and return the one document that it prints."""
+        """Run one command with `--json` and return the document that it prints."""
         return json.loads(self.run(*arguments, "--json", code=code).stdout)
 
     def work(self) -> None:
-        """Do all that is ordered, without the seconds that orders wait whose bell nobody rang."""
-        for _ in ("what is to be done", "what that lets in"):
+        """Run all jobs, without the seconds for which orders wait if no doorbell was rung."""
+        for _ in ("due work", "its follow-up work"):
             self._playground.dispatcher.free_leases()
             self._playground.run_jobs()

@@ -1,4 +1,4 @@
-"""Programs of Node.js that tests run, with the packages that `tests/node/package-lock.json` pins."""
+"""Node.js programs that tests run, with the packages that `tests/node/package-lock.json` pins."""
 
 import os
 import shutil
@@ -16,18 +16,18 @@ SOURCES = ROOT / "tests" / "node"
 LOCKED = ("package.json", "package-lock.json")
 INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund")
 PATIENCE_SECONDS = 300
-# How npm says that there is no network; whatever else it says is a fault of ours.
+# npm's messages without a network; every other message is an error of the tests.
 UNREACHABLE = ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENETUNREACH")
 
 
 class Node:
-    """A folder with the packages, outside the project, and what is run in it."""
+    """A folder with the packages, outside the project; programs run in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def run(self, *command: str, cwd: Path | None = None, **environ: str) -> str:
-        """Run `node` with what follows and return what it printed; fail where it fails."""
+        """Run `node` with these arguments and return its output; fail if it fails."""
         done = subprocess.run(
             ["node", *command],
             cwd=cwd or self.folder,
@@ -41,7 +41,7 @@ class Node:
         return done.stdout
 
     def start(self, *command: str, **environ: str) -> subprocess.Popen[str]:
-        """Start `node` with what follows; the caller ends it."""
+        """Start `node` with these arguments; the caller ends it."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
             ["node", *command],
@@ -54,7 +54,7 @@ class Node:
         )
 
     def copy(self, *names: str) -> None:
-        """Put sources of `tests/node` beside the packages, where Node.js looks for those."""
+        """Copy sources of `tests/node` next to the packages, where Node.js looks for those."""
         for name in names:
             shutil.copy(SOURCES / name, self.folder / name)
 

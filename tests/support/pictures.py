@@ -1,4 +1,4 @@
-"""Test pictures, drawn rather than stored, and the files made of them."""
+"""Test images, drawn instead of stored, and their files."""
 
 import struct
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Encoder = Callable[..., bytes]
 Rectangle = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels; right and bottom are outside."""
 
-# What a camera held that way stores of an upright scene.
+# The stored pixels of an upright scene, by how the camera was held.
 _AS_STORED = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -30,7 +30,7 @@ _AS_STORED = {
 
 
 def markers(width: int, height: int) -> dict[tuple[int, int, int], Rectangle]:
-    """Return where `corners` of that size has which colour."""
+    """Return the rectangle of each colour in `corners` of that size."""
     side = max(1, min(width, height) // 6)
     left, top = (width - side) // 2, (height - side) // 2
     return {
@@ -43,7 +43,7 @@ def markers(width: int, height: int) -> dict[tuple[int, int, int], Rectangle]:
 
 
 def corners(width: int, height: int) -> Image.Image:
-    """Draw a grey RGB picture with a square of its own colour in each corner and the centre."""
+    """Draw a grey RGB image with a coloured square in each corner and the centre."""
     picture = Image.new("RGB", (width, height), GREY)
     draw = ImageDraw.Draw(picture)
     for colour, (left, top, right, bottom) in markers(width, height).items():
@@ -52,7 +52,7 @@ def corners(width: int, height: int) -> Image.Image:
 
 
 def photo(width: int, height: int, *, seed: int = 1) -> Image.Image:
-    """Draw an RGB picture like a photograph to a codec: smooth shapes, edges and some noise."""
+    """Draw an RGB image that compresses like a photograph: smooth shapes, edges and some noise."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     waves = np.stack([np.sin(x * (5 + 3 * channel) + y * (9 - channel)) for channel in range(3)], axis=-1)
@@ -62,13 +62,13 @@ def photo(width: int, height: int, *, seed: int = 1) -> Image.Image:
 
 
 def noise(width: int, height: int, *, seed: int = 1) -> Image.Image:
-    """Draw an RGB picture that no codec can make small or fast."""
+    """Draw an RGB image that every codec compresses badly and slowly."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def cutout(width: int, height: int) -> Image.Image:
-    """Draw an RGBA picture: an opaque red disc, green where it is wholly transparent."""
+    """Draw an RGBA image: an opaque red disc on transparent green."""
     mask = Image.new("L", (width, height), 0)
     ImageDraw.Draw(mask).ellipse((width // 8, height // 8, width * 7 // 8, height * 7 // 8), fill=255)
     picture = Image.composite(Image.new("RGB", mask.size, RED), Image.new("RGB", mask.size, (0, 255, 0)), mask)
@@ -77,7 +77,7 @@ def cutout(width: int, height: int) -> Image.Image:
 
 
 def jpeg(picture: Image.Image, **options: object) -> bytes:
-    """Encode as JPEG; quality 95 at full colour unless told otherwise."""
+    """Encode as JPEG; the default is quality 95 at full colour."""
     return encoded(picture, "JPEG", **{"quality": 95, "subsampling": "4:4:4", **options})
 
 
@@ -87,22 +87,22 @@ def png(picture: Image.Image, **options: object) -> bytes:
 
 
 def webp(picture: Image.Image, **options: object) -> bytes:
-    """Encode as WebP, lossless unless told otherwise."""
+    """Encode as WebP; the default is lossless."""
     return encoded(picture, "WEBP", **{"lossless": True, **options})
 
 
 def avif(picture: Image.Image, **options: object) -> bytes:
-    """Encode as AVIF, quickly and well."""
+    """Encode as AVIF, fast and with high quality."""
     return encoded(picture, "AVIF", **{"quality": 90, "speed": 9, "subsampling": "4:4:4", **options})
 
 
 def gif(picture: Image.Image, **options: object) -> bytes:
-    """Encode as GIF, whose 256 colours are chosen by Pillow."""
+    """Encode as GIF, with 256 colours chosen by Pillow."""
     return encoded(picture, "GIF", **options)
 
 
 def tiff(picture: Image.Image, **options: object) -> bytes:
-    """Encode as TIFF, without loss and uncompressed."""
+    """Encode as TIFF, lossless and uncompressed."""
     return encoded(picture, "TIFF", **options)
 
 
@@ -112,26 +112,26 @@ def bmp(picture: Image.Image, **options: object) -> bytes:
 
 
 def heic(picture: Image.Image, **options: object) -> bytes:
-    """Encode as HEIC, well."""
+    """Encode as HEIC with high quality."""
     pillow_heif.register_heif_opener()
     return encoded(picture, "HEIF", **{"quality": 95, "chroma": 444, **options})
 
 
 def animated(format: str, frames: int = 3, **options: object) -> bytes:
-    """Encode an animation of photographs, 64 x 48, of 70 milliseconds each."""
+    """Encode an animation of 64 x 48 photographs with 70 ms a frame."""
     first, *others = (photo(64, 48, seed=seed) for seed in range(frames))
     return encoded(first, format, **{"save_all": True, "append_images": others, "duration": 70, "loop": 0, **options})
 
 
 def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
-    """Encode with Pillow's own options."""
+    """Encode with Pillow's options."""
     file = BytesIO()
     picture.save(file, format, **options)
     return file.getvalue()
 
 
 def exif(orientation: int = 1) -> bytes:
-    """Return EXIF data with that orientation and a place on earth."""
+    """Return EXIF data with that orientation and a GPS position."""
     data = Image.Exif()
     data[0x0112] = orientation
     data[0x010E] = "a secret description"
@@ -147,12 +147,12 @@ def pixel(picture: Image.Image, place: tuple[int, int]) -> tuple[int, ...]:
 
 
 def turned(upright: Image.Image, orientation: int) -> Image.Image:
-    """Return what a file of that EXIF orientation stores of an upright picture."""
+    """Return the stored pixels of an upright image in a file with that EXIF orientation."""
     return upright.transpose(_AS_STORED[orientation]) if orientation in _AS_STORED else upright
 
 
 def icc(space: str, pcs: str, tags: dict[str, bytes]) -> bytes:
-    """Build an ICC profile (version 2, for a display or a printer) out of its tags."""
+    """Build an ICC profile (version 2, for a display or a printer) from its tags."""
     kind = b"prtr" if space == "CMYK" else b"mntr"
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
@@ -174,13 +174,13 @@ def display_p3() -> bytes:
 
 
 def grey_gamma(gamma: float) -> bytes:
-    """Return a grey profile of that gamma."""
+    """Return a grey profile with that gamma."""
     curve = b"curv" + struct.pack(">4xIH", 1, round(gamma * 256))
     return icc("GRAY", "XYZ ", {"wtpt": _WHITE, "kTRC": curve})
 
 
 def grey_inks() -> bytes:
-    """Return a CMYK profile in which every ink is grey: each takes away a quarter of the light."""
+    """Return a CMYK profile in which every ink is grey and absorbs a quarter of the light."""
     corners = [sum(inks >> bit & 1 for bit in range(4)) for inks in range(16)]
     clut = b"".join(bytes((round(255 * (1 - count / 4)), 128, 128)) for count in corners)
     identity = bytes(range(256))
@@ -190,10 +190,10 @@ def grey_inks() -> bytes:
 
 
 def dim_black(*, printer: bool = True) -> bytes:
-    """Return a CMYK profile like `grey_inks` in which the darkest that can be printed has an L* of 12.
+    """Return a CMYK profile like `grey_inks` whose darkest printable colour has an L* of 12.
 
     Args:
-        printer: it has the table from Lab to ink that profiles of presses have.
+        printer: include the table from Lab to ink that profiles of presses have.
     """
     corners = [sum(inks >> bit & 1 for bit in range(4)) for inks in range(16)]
     clut = b"".join(bytes((round(2.55 * (100 - 22 * count)), 128, 128)) for count in corners)
@@ -208,7 +208,7 @@ def dim_black(*, printer: bool = True) -> bytes:
 
 
 def lifted_grey() -> bytes:
-    """Return a grey profile whose black is a dark grey."""
+    """Return a grey profile whose black is dark grey."""
     curve = b"curv" + struct.pack(">4xI5H", 5, 3000, 15000, 30000, 45000, 65535)
     return icc("GRAY", "XYZ ", {"wtpt": _WHITE, "kTRC": curve})
 

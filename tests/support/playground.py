@@ -58,12 +58,12 @@ class RecordingDoorbell:
         self.rings.append((tenant, pack_id, priority))
 
     def ring_all(self, tenant: str, pack_ids: Sequence[str], priority: Priority) -> None:
-        """Take a message for some packs as one ring for each."""
+        """Accept a message for several packs as one ring for each."""
         for pack_id in pack_ids:
             self.ring(tenant, pack_id, priority)
 
     def wake(self) -> None:
-        """The test ticks the dispatcher itself."""
+        """Do nothing: the test runs the dispatcher's steps itself."""
 
 
 class SharedCatalog(Catalog):
@@ -83,7 +83,7 @@ class SharedCatalog(Catalog):
 
 @cache
 def _migrated() -> bytes:
-    """Return an empty SQLite database: migrating one takes longer than most of the tests that want it."""
+    """Return an empty SQLite database; it is copied, because a migration takes longer than most tests."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "packshot.db"
         catalog = Catalog(f"sqlite:///{path}")
@@ -93,7 +93,7 @@ def _migrated() -> bytes:
 
 
 class Playground:
-    """One installation and the steps that a test takes with it."""
+    """One installation, and the steps that a test takes with it."""
 
     def __init__(self, folder: Path, renderer: Renderer, **settings: Any) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ class Playground:
         self.use(self.site)
 
     def use(self, site: Site) -> None:
-        """Go on with other parts, such as stores of another kind."""
+        """Continue with other parts, such as stores of another kind."""
         self.site = site
         self.caller = Caller(site, self.doorbell, TENANT, "tester", "http://test")
         self.dispatcher = Dispatcher(site, self.doorbell.ring_all, bulk_places=2)
@@ -131,7 +131,7 @@ class Playground:
         self.url_importer = UrlImporter(site, self.doorbell)
 
     def upload(self, data: bytes, *, media_type: str = "image/jpeg", sha256: str | None = None) -> str:
-        """Send bytes as a client does, and return the upload's id."""
+        """Upload bytes as a client does, and return the upload's id."""
         upload, token = uploads.create_upload(self.caller, media_type=media_type, size=len(data), sha256=sha256)
         begun = uploads.begin_upload(self.site, self.caller.tenant, upload.id, token)
         path = self.site.incoming / upload.id
@@ -141,11 +141,11 @@ class Playground:
         return upload.id
 
     def location(self, name: str, **changes: Any) -> Job | None:
-        """Put a location, at once, and return the job that its change needs."""
+        """Put a location with immediate effect, and return the job that its change needs."""
         return locations.put_location(self.caller, name, changes, AT_ONCE).job
 
     def pack(self, *, picture: Image.Image | bytes | None = None, at: str = "main", **values: Any) -> str:
-        """Make a pack that shows a picture, and return its id; nothing is rendered yet."""
+        """Create a pack with an image, and return its id; nothing is rendered yet."""
         pack_id = packs.create_pack(self.caller, values).pack.id
         self.show(pack_id, at, photo(600, 400) if picture is None else picture)
         return pack_id
@@ -156,7 +156,7 @@ class Playground:
         return originals.set_original(self.caller, pack_id, location, Source(upload_id=self.upload(data)))[1]
 
     def spoil(self, pack_id: str) -> Callable[[], None]:
-        """Put something else in the place of the bytes that a pack shows at `main`; what is returned undoes it."""
+        """Replace the stored bytes of a pack's original at `main`; return a function that restores them."""
         original = self.snapshot(pack_id).pack_location("main").original
         assert original is not None
         key, store = original_key(TENANT, original.sha256), self.site.originals
@@ -170,7 +170,7 @@ class Playground:
         return partial(put, data)
 
     def run_jobs(self) -> None:
-        """Do all that is ordered, as the worker would."""
+        """Run all jobs, as the worker would."""
         while True:
             while self.url_importer.step():
                 pass
@@ -194,7 +194,7 @@ class Playground:
         return {str(target.key): target for target in planned_all(self.snapshot(pack_id), limit=self.site.limit)}
 
     def target(self, pack_id: str, query: str) -> Target:
-        """Return what a stable URL with this query means now."""
+        """Return the current resolution of a stable URL with this query."""
         return resolve(self.snapshot(pack_id), parse_request(query), limit=self.site.limit)
 
     def entries(self, pack_id: str) -> dict[str, Entry]:
@@ -203,16 +203,16 @@ class Playground:
             return ledger.read_entries(tx, [parse_key(key) for key in known])
 
     def job(self, job: Job) -> Job:
-        """Return the job as it is now."""
+        """Return the job in its current state."""
         with self.site.catalog.read(TENANT) as tx:
             return job_rows.get_job(tx, job.id)
 
     def with_settings(self, settings: Settings) -> Site:
-        """Return the same installation under other settings."""
+        """Return the same installation with other settings."""
         return replace(self.site, settings=settings)
 
     @contextmanager
     def limits(self, **changes: Any) -> Iterator[Site]:
-        """Give a site whose renderer has other limits."""
+        """Return a site whose renderer has other limits."""
         with Renderer(replace(Limits(), **changes), processes=2) as renderer:
             yield replace(self.site, renderer=renderer)

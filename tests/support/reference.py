@@ -1,4 +1,4 @@
-"""What pictures are held against: resampling and blurring in floating point, and a measure of likeness."""
+"""References for image comparisons: resampling and blurring in floating point, and a measure of likeness."""
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ _WINDOW /= _WINDOW.sum()
 
 
 def lanczos(pixels: npt.ArrayLike, box: Box, size: Size) -> Pixels:
-    """Resample `box` of a picture to `size` with a Lanczos filter of 3 lobes, in floating point."""
+    """Resample `box` of an image to `size` with a Lanczos filter of 3 lobes, in floating point."""
     pixels = np.asarray(pixels, float)
     across = _weights(pixels.shape[1], box.left, box.width, size.width)
     down = _weights(pixels.shape[0], box.top, box.height, size.height)
@@ -31,7 +31,7 @@ def _weights(inner: int, start: int, length: int, outer: int) -> Pixels:
 
 
 def gaussian(pixels: npt.ArrayLike, deviation: float) -> Pixels:
-    """Blur by a Gaussian; beyond the edges the outermost pixels repeat."""
+    """Blur with a Gaussian; the outermost pixels repeat beyond the edges."""
     pixels = np.asarray(pixels, float)
     reach = int(4 * deviation) + 1
     kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * deviation**2))
@@ -41,7 +41,7 @@ def gaussian(pixels: npt.ArrayLike, deviation: float) -> Pixels:
 
 
 def ssim(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
-    """Return the mean structural similarity of two RGB pictures' luma; 1.0 is the same."""
+    """Return the mean structural similarity of two RGB images' luma; 1.0 means equal."""
     first, second = _luma(one), _luma(other)
     means = _convolved(first, _WINDOW), _convolved(second, _WINDOW)
     variances = [

@@ -46,7 +46,7 @@ class Server(Admin):
         environ |= {"PACKSHOT_DATA": str(self.data), "PACKSHOT_ADMIN_TOKEN": TOKEN, "PACKSHOT_LOG_LEVEL": "warning"}
         environ |= self.settings
         command = [sys.executable, "-c", self._program, "serve", "--port", str(self.port)]
-        # Not a pipe, which holds the server up when it is full and nobody reads.
+        # Not a pipe: a full pipe blocks the server while the test does not read.
         return subprocess.Popen(command, env=environ, stdout=self.printed, stderr=subprocess.STDOUT)
 
     def wait_until_ready(self, status: int) -> None:
@@ -70,7 +70,7 @@ class Server(Admin):
         self.wait_until_ready(200)
 
     def end(self, how: signal.Signals) -> str:
-        """End the server by a signal and return what it printed."""
+        """End the server by a signal and return its output."""
         self.process.send_signal(how)
         self.process.wait(timeout=30)
         return self.output()
@@ -78,7 +78,9 @@ class Server(Admin):
 
 @contextmanager
 def serving(data: Path, *, ready: int = 200, program: str = PROGRAM, **settings: str) -> Iterator[Server]:
-    """Run a server for the block; `ready` is what /readyz says once it is up, `program` Packshot as Python has it."""
+    """Run a server during the block; `ready` is the status of /readyz after the start, `program` the Python of
+    Packshot.
+    """
     server = Server(data, ready, settings, program)
     with closing(server):
         yield server

@@ -1,4 +1,4 @@
-"""A TIFF writer for tests: every layout that the format can describe, whether or not other writers make it."""
+"""A TIFF writer for tests: every layout of the format, including those that no other writer makes."""
 
 import lzma
 import struct
@@ -89,10 +89,10 @@ def file(
     tiled: bool = False,
     second: Mapping[int, tuple[int, Sequence[int]]] | None = None,
 ) -> bytes:
-    """Return a file of one picture whose strips or tiles are `parts`.
+    """Return a file of one image whose strips or tiles are `parts`.
 
     Args:
-        second: tags of another picture, whose directory tag 330 of the first one leads to; it has no samples.
+        second: tags of a second image without samples, to whose directory tag 330 of the first points.
     """
     offsets = [8]
     for part in parts:
@@ -136,7 +136,7 @@ def _raw(part: Samples, depth: int, order: Order, predictor: int) -> bytes:
         before = np.concatenate([np.zeros_like(numbers[:, :1]), numbers[:, :-1]], axis=1)
         return np.asarray(numbers - before).astype(numbers.dtype.newbyteorder(order)).tobytes()
     if predictor == 3:
-        # Of each row all highest bytes come first, in both byte orders; then differences of bytes.
+        # In each row all highest bytes come first, in both byte orders; then the differences of bytes.
         split = part.astype(part.dtype.newbyteorder(">")).reshape(height, -1, 1).view(np.uint8)
         planes = split.transpose(0, 2, 1).reshape(height, -1)
         before = np.concatenate([np.zeros((height, channels), np.uint8), planes[:, :-channels]], axis=1)
@@ -161,7 +161,7 @@ def compressed(data: bytes, compression: int) -> bytes:
 
 
 def _lzw(data: bytes) -> bytes:
-    # Table and codes are as the standard says, 9 to 12 bits long from the highest bit on.
+    # Table and codes are as in the standard, 9 to 12 bits long from the highest bit on.
     codes: list[tuple[int, int]] = []
     table: dict[bytes, int] = {}
 

@@ -7,8 +7,8 @@ from typing import Any
 from tests.support.nodejs import installed
 from tests.support.server import TOKEN, serving
 
-# They want `application/json` where the client does not choose, as before 2025; since then the
-# specification leaves it to the server, and ours tells errors by status also to curl.
+# These audits expect `application/json` as the default, as before 2025. Since then the specification leaves the default
+# to the server, and Packshot chooses the type whose status tells errors, also for curl.
 BY_CHOICE = {
     "47DE": "SHOULD accept */* and use application/json for the content-type",
     "80D8": "SHOULD assume application/json content-type when accept is missing",

@@ -1,4 +1,4 @@
-"""A page of another origin in a real browser: what it may upload and read, and what not."""
+"""A page of another origin in a real browser: what it may upload and read."""
 
 import json
 import shutil
@@ -24,10 +24,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Cms:
-    """The web server of a page, and what the page found.
+    """The web server of a page, and the results that the page sent.
 
     Attributes:
-        origin: of the page.
+        origin: the page's origin.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Cms:
                 self.wfile.write(content)
 
             def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
+                """Do not log requests."""
 
         self.found = found
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -60,7 +60,7 @@ class Cms:
 
 @contextmanager
 def hosting() -> Iterator[Cms]:
-    """Serve the page for the block."""
+    """Serve the page during the block."""
     cms = Cms()
     thread = Thread(target=cms.server.serve_forever, daemon=True)
     thread.start()
@@ -73,7 +73,7 @@ def hosting() -> Iterator[Cms]:
 
 
 def visit(cms: Cms, server: Server, scratch: Path) -> dict[str, Any]:
-    """Open the page in a browser and return what it found."""
+    """Open the page in a browser and return its results."""
     browser = next(filter(None, map(shutil.which, NAMES)), None)
     if browser is None:
         pytest.skip("needs Chromium")
@@ -82,7 +82,7 @@ def visit(cms: Cms, server: Server, scratch: Path) -> dict[str, Any]:
     query = {"server": server.base, "token": TOKEN, "pack": pack_id, "live": token.json().get("token", "")}
     ticket = server.announce(PICTURE)
     query |= {"url": ticket["url"], "urlToken": ticket["headers"][0]["value"]}
-    # The sandbox wants rights that containers lack; the page is ours.
+    # Chromium's sandbox needs rights that containers lack, and the page is part of the tests.
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     command += [f"--user-data-dir={scratch}", f"{cms.origin}/?{urlencode(query)}", "--remote-debugging-port=0"]
     with (scratch.parent / "browser.log").open("wb") as log:
@@ -110,7 +110,7 @@ def test_a_page_uploads_where_its_origin_is_listed_and_no_other_page_does(tmp_pa
         "live": [200, 64],
         "socket": "connection_ack",
     }
-    # What a browser does not let a page read.
+    # The browser hides these responses from the page.
     assert set(refused) == {*found, "rest"}
     assert {*refused.values()} == {"TypeError", "Error"}
 

@@ -1,4 +1,4 @@
-"""Clients as CMS teams use them, unchanged: Apollo Client, urql, graphql-ws and graphql-sse in Node.js."""
+"""Unmodified clients of CMS teams in Node.js: Apollo Client, urql, graphql-ws and graphql-sse."""
 
 import json
 import secrets
@@ -16,7 +16,7 @@ FOLLOWERS = ("apollo", "graphql-sse", "graphql-ws")
 
 
 class Clients:
-    """The clients, running, and the pack that they follow."""
+    """The running clients, and the pack that they follow."""
 
     def __init__(self, node: Node, server: Server, scratch: Path) -> None:
         self._server = server
@@ -37,7 +37,9 @@ class Clients:
         wait_for(seen)
 
     def times_seen(self, version: int) -> int:
-        """Return how often the follower that saw it least was shown a version: each connection begins with it."""
+        """Return the least number of times that any follower saw a version; each connection begins with the current
+        one.
+        """
         lines = self._seen.read_text().splitlines()
         return min(lines.count(f"{follower} {version}") for follower in FOLLOWERS)
 
@@ -49,7 +51,7 @@ class Clients:
         return version
 
     def end(self) -> Any:
-        """Return what the clients found."""
+        """Return the clients' results."""
         printed, errors = self.process.communicate("enough\n", timeout=30)
         assert self.process.returncode == 0, errors
         return json.loads(printed)
@@ -57,7 +59,7 @@ class Clients:
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What the clients found while tokens ended and the server was restarted."""
+    """The clients' results after tokens expired and the server restarted."""
     scratch = tmp_path_factory.mktemp("clients")
     node = installed(scratch / "node")
     node.copy("clients.mjs")
@@ -65,7 +67,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
         clients = Clients(node, server, scratch)
         try:
             clients.wait_for(1)
-            wait_for(lambda: clients.times_seen(1) >= 3)  # Two tokens have ended.
+            wait_for(lambda: clients.times_seen(1) >= 3)  # Two tokens have expired.
             clients.wait_for(clients.edit())
             server.restart()
             clients.wait_for(clients.edit())

@@ -1,4 +1,4 @@
-"""Pages of other origins: which may upload and use the admin APIs, and what they may read of the answers."""
+"""Pages of other origins: which may upload and use the admin APIs, and which responses they may read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 
 @contextmanager
 def opened(playground: Playground, origins: str | None, **settings: Any) -> Iterator[TestClient]:
-    """Open a client of the installation under a setting of the origins."""
+    """Open a client of the installation with a setting for origins."""
     values = playground.settings.model_dump() | {"cors_origins": origins} | settings
     site = playground.with_settings(Settings(**values))
     app = create_app(site, make_broker(site.settings), playground.doorbell, TOKEN)
@@ -46,7 +46,7 @@ def preflight(client: TestClient, path: str, method: str, origin: str = CMS, hea
 
 
 def upload(client: TestClient, method: str, origin: str = CMS, data: bytes = PICTURE, token: str | None = None) -> Any:
-    """Announce an upload and send it as a page does, the preflight first."""
+    """Announce an upload and send it as a page does, with its preflight."""
     ticket = announce(client, method)
     if ticket["method"] == "PUT":
         headers = {header["name"]: token or header["value"] for header in ticket["headers"]}
@@ -59,7 +59,7 @@ def upload(client: TestClient, method: str, origin: str = CMS, data: bytes = PIC
 
 
 @pytest.mark.parametrize("method", ["ONE_TIME_TOKEN", "PRESIGNED_POST", "PRESIGNED_PUT"])
-def test_whoever_has_a_token_uploads_from_any_page_where_nothing_is_set(playground: Playground, method: str) -> None:
+def test_without_a_setting_pages_of_any_origin_upload_with_a_token(playground: Playground, method: str) -> None:
     with opened(playground, None) as client:
         asked = preflight(client, announce(client, method)["url"], "PUT", headers="x-upload-token,content-type,x-trace")
         assert (asked.status_code, asked.headers[ALLOW_ORIGIN]) == (204, "*")
@@ -88,7 +88,7 @@ def test_pages_read_why_an_upload_is_refused(playground: Playground, method: str
             assert all("Retry-After" in answer.headers["access-control-expose-headers"] for answer in refused)
 
 
-def test_an_outage_is_told_to_pages_too(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_can_read_the_response_of_an_outage(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise ConnectionRefusedError("the store is away")
 
@@ -118,7 +118,7 @@ def test_where_origins_are_listed_no_other_page_uploads_or_reads(playground: Pla
             for each in (asked, answer):
                 assert ALLOW_ORIGIN not in each.headers
                 assert "Origin" in each.headers[VARY]
-        # No cache may give the answer without an origin to a page.
+        # Caches must not serve the response without an origin to a page.
         assert "Origin" in client.put("/uploads/default/x").headers[VARY]
 
 
@@ -136,7 +136,7 @@ def test_live_uploads_follow_the_same_list(playground: Playground, prefix: str) 
                     path, headers={"X-Token": secret, "Origin": origin}, files={"image": ("a", PICTURE, "image/png")}
                 )
                 assert (answer.status_code, answer.headers.get(ALLOW_ORIGIN)) == (status, allowed)
-            # Pictures are for all pages.
+            # Images are readable by pages of every origin.
             assert client.get(path, headers={"Origin": origin}).headers[ALLOW_ORIGIN] == "*"
             assert preflight(client, path, "GET", origin).headers[ALLOW_ORIGIN] == "*"
 
@@ -170,7 +170,7 @@ def test_the_admin_apis_are_for_pages_of_listed_origins_only(playground: Playgro
             assert answers[0].headers[VARY] == ("Accept, Origin" if origins == LISTED else "Accept")
             made = client.post("/adminAPI/imagePacks", json={}, headers=headers)
             assert (made.status_code, made.headers.get(ALLOW_ORIGIN)) == (200 if allowed else 403, allowed)
-            # Its description is for all.
+            # The description is public.
             described = client.get("/adminAPI/openapi.json", headers={"Origin": origin})
             assert described.headers[ALLOW_ORIGIN] == "*"
 
@@ -182,7 +182,7 @@ def test_a_password_is_not_taken_from_listed_pages_either(playground: Playground
         assert client.post("/adminAPI/imagePacks", json={}, headers=headers).status_code == 403
 
 
-def test_pages_of_listed_origins_open_sockets_and_others_are_told_why_not(playground: Playground) -> None:
+def test_only_pages_of_listed_origins_open_sockets_and_others_get_the_reason(playground: Playground) -> None:
     with opened(playground, LISTED) as client:
         protocols = ["graphql-transport-ws"]
         with client.websocket_connect("/graphql", protocols, headers={"Origin": CMS}) as socket:
@@ -200,6 +200,6 @@ def test_pages_of_listed_origins_open_sockets_and_others_are_told_why_not(playgr
 @pytest.mark.parametrize(
     "value", ["https://cms.example/", "cms.example", "https://cms.example/a", "ftp://a", "https://*"]
 )
-def test_what_is_no_origin_is_refused_at_the_start(value: str) -> None:
+def test_an_invalid_origin_is_refused_at_the_start(value: str) -> None:
     with pytest.raises(BadSettings, match="PACKSHOT_CORS_ORIGINS"):
         load_settings({"PACKSHOT_CORS_ORIGINS": value})

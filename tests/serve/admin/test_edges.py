@@ -24,7 +24,7 @@ INPUT = {"mediaType": "image/jpeg", "method": "ONE_TIME_TOKEN"}
 
 
 def ask(client: TestClient, query: str, variables: dict[str, Any] | None = None) -> Any:
-    """Send one operation with the admin token; return its data."""
+    """Run one operation with the admin token; return its data."""
     answer = client.post(
         "/graphql", json={"query": query, "variables": variables}, headers={"Authorization": f"Bearer {TOKEN}"}
     )
@@ -45,7 +45,7 @@ def announce(client: TestClient, size: int, **values: Any) -> tuple[str, dict[st
 
 
 def kept(playground: Playground) -> list[Any]:
-    """Return what lies in the folders for bytes on their way in."""
+    """Return the files in the folders for incoming bytes."""
     return [*playground.site.incoming.iterdir(), *playground.site.uploads.list("")]
 
 
@@ -89,7 +89,7 @@ def test_more_bytes_than_announced_are_cut_off_and_not_kept(
     assert (answer.status_code, answer.json()["code"]) == (413, "TOO_LARGE")
     assert answer.json()["expected"] == "at most 1000 bytes"
     assert kept(playground) == []
-    # What a length tells is refused before the token's one attempt begins.
+    # A wrong Content-Length is refused before it uses up the token's only attempt.
     assert client.put(url, content=b"x" * 1000, headers=headers).status_code == (200 if announced else 409)
 
 

@@ -1,4 +1,4 @@
-"""The Python client `gql`, unchanged: queries, following through the end of tokens and a restart, a wrong token."""
+"""The unmodified Python client `gql`: queries, subscriptions over expired tokens and a restart, a wrong token."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def close_code(error: TransportConnectionFailed) -> int:
 
 
 async def follow(server: Server, pack_id: str, codes: list[int], edits: list[int]) -> None:
-    """Follow a pack with one short token after another, until its third version was seen; edit it meanwhile."""
+    """Follow a pack with a sequence of short tokens until its third version appears; edit it meanwhile."""
     while True:
         try:
             async with Client(transport=socket(server, token())) as session:

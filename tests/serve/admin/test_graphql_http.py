@@ -16,11 +16,11 @@ CREATE = "mutation { createPack { pack { id } } }"
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about HTTP."""
+    """SQLite only: these tests are about HTTP."""
 
 
 def send(client: TestClient, body: Any, *, accept: str | None = RESPONSE, content_type: str | None = JSON) -> Any:
-    """Send a body, JSON of it unless it is bytes, and return the answer, which must be JSON of a right type."""
+    """Send a body, as JSON unless it is bytes; return the response, which must be JSON of an allowed type."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     if content_type is not None:
         headers["Content-Type"] = content_type
@@ -40,7 +40,7 @@ def get(client: TestClient, **parameters: str) -> Any:
 
 
 def error(answer: Any) -> Any:
-    """Return the one error of an answer that has no data."""
+    """Return the only error of a response without data."""
     body = answer.json()
     assert "data" not in body
     (error,) = body["errors"]
@@ -131,7 +131,7 @@ def test_of_several_operations_the_named_one_is_run(client: TestClient) -> None:
         {"query": "fragment F on Query { __typename }", "operationName": "F"},
     ],
 )
-def test_what_is_no_request_is_a_bad_one_in_either_type(client: TestClient, body: Any, accept: str | None) -> None:
+def test_an_invalid_request_is_a_bad_request_in_either_type(client: TestClient, body: Any, accept: str | None) -> None:
     answer = send(client, body, accept=accept)
     assert answer.status_code == 400
     assert error(answer)["extensions"]["code"] == "INVALID"
@@ -177,7 +177,7 @@ def test_a_parameter_of_a_url_that_is_no_json_is_not_called_a_body(client: TestC
     assert name in error(answer)["extensions"]["expected"]
 
 
-def test_what_is_empty_in_a_url_is_left_out(client: TestClient) -> None:
+def test_empty_url_parameters_are_ignored(client: TestClient) -> None:
     answer = get(client, query=COUNT, variables="", operationName="", extensions="")
     assert answer.json()["data"] == {"packs": {"totalCount": 0}}
     assert send(client, {"query": COUNT, "operationName": "", "extensions": None}).status_code == 200
@@ -214,13 +214,13 @@ def test_queries_may_be_asked_by_get_and_mutations_not(client: TestClient) -> No
         assert (get(client, **bad).status_code, "errors" in get(client, **bad).json()) == (400, True)
 
 
-def test_other_methods_are_told_which_there_are(client: TestClient) -> None:
+def test_other_methods_get_the_allowed_ones(client: TestClient) -> None:
     answer = client.put("/graphql", json={"query": COUNT}, headers={"Authorization": f"Bearer {TOKEN}"})
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert answer.headers["content-type"].startswith(RESPONSE)
 
 
-def test_who_is_not_let_in_is_told_in_the_type_they_take(client: TestClient) -> None:
+def test_a_refused_client_gets_the_media_type_that_it_accepts(client: TestClient) -> None:
     for media in (RESPONSE, JSON):
         answer = client.post("/graphql", json={"query": COUNT}, headers={"Accept": media})
         assert (answer.status_code, answer.headers["content-type"]) == (401, f"{media}; charset=utf-8")
@@ -241,7 +241,7 @@ FOLLOW = 'subscription { jobProgress(id: "x") { state } }'
         ("text/event-stream, application/json;q=0.5", "text/event-stream"),
     ],
 )
-def test_queries_are_answered_by_events_only_to_who_prefers_these(client: TestClient, accept: str, media: str) -> None:
+def test_queries_are_answered_by_events_only_if_preferred(client: TestClient, accept: str, media: str) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Accept": accept}
     answer = client.post("/graphql", json={"query": COUNT}, headers=headers)
     assert answer.headers["content-type"].startswith(media)

@@ -1,4 +1,4 @@
-"""The original itself, by an address that is good for a quarter of an hour."""
+"""Originals by a URL that is valid for 15 minutes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def address(client: TestClient, pack_id: str) -> str:
 
 
 @pytest.mark.parametrize(("data", "media_type"), [(jpeg(photo(60, 40)), "image/jpeg"), (png(photo(9, 9)), "image/png")])
-def test_an_original_is_sent_as_it_came_and_kept_by_nobody(
+def test_an_original_is_sent_unchanged_and_not_cached(
     client: TestClient, playground: Playground, data: bytes, media_type: str
 ) -> None:
     url = address(client, playground.pack(picture=data))
@@ -50,7 +50,7 @@ def test_an_original_is_sent_as_it_came_and_kept_by_nobody(
     ("old", "new"),
     [("signature=", "signature=0"), ("expires=", "expires=9"), ("/default/", "/other/")],
 )
-def test_an_address_that_was_not_given_out_is_refused(
+def test_a_url_with_a_wrong_signature_is_refused(
     client: TestClient, playground: Playground, old: str, new: str
 ) -> None:
     url = address(client, playground.pack())
@@ -65,7 +65,7 @@ def test_an_address_expires(client: TestClient, playground: Playground, monkeypa
     assert (answer.status_code, answer.json()["parameter"]) == (403, "expires")
 
 
-def test_another_tenants_original_is_one_that_is_not_there(client: TestClient, playground: Playground) -> None:
+def test_another_tenants_original_is_not_found(client: TestClient, playground: Playground) -> None:
     pack_id = playground.pack()
     original = playground.snapshot(pack_id).pack_locations["main"].original
     assert original is not None
@@ -94,7 +94,7 @@ def test_a_store_of_its_own_gives_the_original_itself(
     assert httpx.get(url.replace(original.sha256, "0" * 64)).status_code == 403
 
 
-def test_a_picture_that_is_uploaded_again_mends_a_damaged_original(playground: Playground, tmp_path: Path) -> None:
+def test_a_second_upload_repairs_a_damaged_original(playground: Playground, tmp_path: Path) -> None:
     data = jpeg(photo(50, 20))
     original = _kept(playground.site, tmp_path, data)
     key = f"default/{original.sha256}"

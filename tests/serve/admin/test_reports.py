@@ -1,4 +1,4 @@
-"""A job's failures as CSV: for whoever has the signed address, and harmless in a spreadsheet."""
+"""A job's failures as CSV: by a signed URL, and harmless in a spreadsheet."""
 
 import csv
 from datetime import timedelta
@@ -25,7 +25,7 @@ HEADER = ["pack id", "asset id", "external id", "location", "code", "message", "
 
 
 def failed_job(playground: Playground, count: int = 1, **first: object) -> tuple[Job, list[str]]:
-    """Return a job of which everything failed, and its packs: their originals are at an address that is not asked."""
+    """Return a job that failed completely, and its packs: their originals' URLs are not allowed."""
     original = NewOriginal("main", Source(url="http://127.0.0.1/a.jpg"))
     inputs = [NewPack({"external_id": f"film {n}"} | (first if n == 0 else {}), [original]) for n in range(count)]
     outcomes, job = pack_imports.create_packs(playground.caller, inputs, OnExisting.FAIL)
@@ -90,7 +90,7 @@ def test_a_job_without_failures_has_no_report(client: TestClient, playground: Pl
     ("old", "new"),
     [("signature=", "signature=0"), ("expires=", "expires=9"), ("/default/", "/other/"), ("signature=", "s=")],
 )
-def test_an_address_that_was_not_given_out_leads_nowhere(
+def test_a_report_url_with_a_wrong_signature_is_not_found(
     client: TestClient, playground: Playground, old: str, new: str
 ) -> None:
     with playground.site.catalog.write("other") as tx:
@@ -100,7 +100,7 @@ def test_an_address_that_was_not_given_out_leads_nowhere(
     assert (answer.status_code, answer.json()["code"]) == (404, "NOT_FOUND")
 
 
-def test_an_address_ends_and_is_good_for_its_own_job_alone(
+def test_a_report_url_expires_and_is_valid_only_for_its_own_job(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, _ = failed_job(playground)

@@ -1,4 +1,4 @@
-"""Following jobs and packs over WebSocket and server-sent events, on a real server."""
+"""Jobs and packs followed over WebSocket and server-sent events, on a real server."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def socket(server: Server, authorization: str = f"Bearer {TOKEN}") -> Iterator[ClientConnection]:
-    """Open a WebSocket and say who we are."""
+    """Open a WebSocket and authenticate."""
     url = server.base.replace("http", "ws") + "/graphql"
     with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as connection:
         connection.send(json.dumps({"type": "connection_init", "payload": {"authorization": authorization}}))
@@ -53,7 +53,7 @@ def follow(connection: ClientConnection, query: str, id: str) -> None:
 
 
 def drain(connection: ClientConnection) -> None:
-    """Read until the socket is closed; a subscription that completes first would not be begun again."""
+    """Read until the socket is closed; a subscription that completes first would not be started again by clients."""
     while True:
         assert receive(connection)["type"] == "next"
 
@@ -88,7 +88,7 @@ def test_a_pack_is_shown_now_and_after_each_edit_until_it_is_deleted(server: Ser
 
 
 @pytest.mark.parametrize("query", [JOB, PACK])
-def test_what_there_is_not_cannot_be_followed(server: Server, query: str) -> None:
+def test_an_unknown_object_cannot_be_followed(server: Server, query: str) -> None:
     with socket(server) as connection:
         for id in ("0" * 24, f"job:{'0' * 24}", "nonsense", ""):
             follow(connection, query, id)
@@ -99,7 +99,7 @@ def test_what_there_is_not_cannot_be_followed(server: Server, query: str) -> Non
                 assert receive(connection)["type"] == "complete"
 
 
-def test_queries_on_one_socket_read_anew(server: Server) -> None:
+def test_each_query_on_a_socket_reads_current_data(server: Server) -> None:
     query = '{ location(name: "fresh") { label } }'
     with socket(server) as connection:
         for label in ("ten", "twenty"):
@@ -120,7 +120,7 @@ def test_the_parameter_with_the_token_has_the_headers_name_in_any_case(server: S
 @pytest.mark.parametrize("authorization", ["", "Bearer wrong", "nonsense"])
 def test_a_socket_needs_a_token(server: Server, authorization: str) -> None:
     with pytest.raises(ConnectionClosed) as closed, socket(server, authorization):
-        pytest.fail("nobody was let in")
+        pytest.fail("no socket was accepted")
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4401, "graphql-ws gives up after 4401 only"
 
@@ -151,7 +151,7 @@ def test_a_socket_ends_with_its_token_and_has_its_scopes(server: Server) -> None
 
 
 def new_token(server: Server, name: str) -> tuple[str, str]:
-    """Make an API token that may read, as an operator does; return its id and its secret."""
+    """Create an API token with the scope `read`, as an operator does; return its id and its secret."""
     made = packshot(server.data, "token", "create", name, "--scope", "read", "--json")
     document = json.loads(made.stdout)
     return document["id"], document["secret"]
@@ -199,10 +199,12 @@ def test_server_sent_events_that_expire_do_not_complete(server: Server) -> None:
 
 
 def test_a_token_that_has_just_expired_opens_no_socket(server: Server) -> None:
-    """It is within the leeway for clocks. Clients try again, but a socket that was let in would reset their counter."""
+    """The token is within the allowed clock skew. Clients retry, but an accepted socket would reset their counter of
+    retries.
+    """
     expired = jwt.encode({"exp": datetime.now(UTC) - timedelta(seconds=1), "scope": "read"}, KEY)
     with pytest.raises(ConnectionClosed) as closed, socket(server, f"Bearer {expired}"):
-        pytest.fail("it was let in")
+        pytest.fail("the socket was accepted")
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 4403
 
@@ -211,7 +213,7 @@ def test_too_many_wrong_tokens_are_asked_to_come_later(server: Server) -> None:
     codes = []
     for _ in range(100):
         with pytest.raises(ConnectionClosed) as closed, socket(server, "Bearer guessed"):
-            pytest.fail("nobody was let in")
+            pytest.fail("no socket was accepted")
         assert closed.value.rcvd is not None
         codes.append(closed.value.rcvd.code)
         if codes[-1] != 4401:
@@ -243,7 +245,7 @@ def test_a_job_is_followed_by_server_sent_events(server: Server) -> None:
     assert events[-2].startswith("event: complete")
 
 
-def test_many_followers_cost_one_read(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_followers_share_one_read(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     monkeypatch.setattr(live_updates, "INTERVAL_SECONDS", 0.05)
     reads: list[int] = []
@@ -273,9 +275,7 @@ def test_many_followers_cost_one_read(playground: Playground, monkeypatch: pytes
     assert max(reads) == 1
 
 
-def test_a_database_that_is_away_for_a_moment_ends_nothing(
-    playground: Playground, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_database_outage_ends_no_subscription(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     pack_id = playground.pack(picture=photo(16, 16))
     monkeypatch.setattr(live_updates, "INTERVAL_SECONDS", 0.01)
     faults = iter(range(3))

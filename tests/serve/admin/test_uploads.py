@@ -1,4 +1,4 @@
-"""Uploads as clients send them: as a form or raw, to the application or to the store itself."""
+"""Uploads as clients send them: as a form or raw, to the application or to the store."""
 
 import secrets
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ PICTURE = jpeg(photo(64, 64))
 
 
 def announce(client: TestClient, **values: Any) -> tuple[str, Ticket]:
-    """Announce an upload; return its id and how it is to be sent."""
+    """Announce an upload; return its id and its instructions."""
     values = {"mediaType": "image/jpeg", "bytes": len(PICTURE)} | values
     upload = ask(client, CREATE, {"input": values})["createUpload"]["upload"]
     named = ({item["name"]: item["value"] for item in upload[part]} for part in ("fields", "headers"))
@@ -41,7 +41,7 @@ def announce(client: TestClient, **values: Any) -> tuple[str, Ticket]:
 
 
 def send(client: Any, ticket: Ticket, data: bytes) -> Any:
-    """Send an upload as its ticket says, whatever that is."""
+    """Send an upload by the method that its instructions name."""
     if ticket.fields:
         return client.request(ticket.method, ticket.url, data=dict(ticket.fields), files={"file": ("a.jpg", data)})
     return client.request(ticket.method, ticket.url, content=data, headers=dict(ticket.headers))
@@ -96,7 +96,7 @@ def test_a_picture_whose_type_the_client_does_not_know_is_read_from_its_bytes(
     "media_type",
     ["text/plain", "application/pdf", "octet-stream", "image", "image/", "image/a b", "text/plain; image/png"],
 )
-def test_what_is_said_to_be_no_picture_is_not_announced(client: TestClient, media_type: str) -> None:
+def test_an_upload_of_another_type_is_not_announced(client: TestClient, media_type: str) -> None:
     payload = ask(client, CREATE, {"input": {"mediaType": media_type, "bytes": 10}})["createUpload"]
     assert [error["code"] for error in payload["userErrors"]] == ["INVALID"]
 
@@ -118,7 +118,7 @@ def test_a_form_with_a_wrong_token_takes_nothing(client: TestClient, playground:
 
 
 @pytest.mark.parametrize(("field", "got"), [("token", "before the file: nothing"), ("other", "before the file: other")])
-def test_a_form_that_has_its_token_after_the_file_or_not_at_all_is_told_the_order(
+def test_a_form_without_a_token_before_its_file_gets_the_order(
     client: TestClient, playground: Playground, field: str, got: str
 ) -> None:
     _, ticket = announce(client)
@@ -146,7 +146,7 @@ def test_a_form_that_has_its_token_after_the_file_or_not_at_all_is_told_the_orde
         ("multipart/form-data; boundary=b", b"--b\r\nX-Long: " + b"x" * 70_000),
     ],
 )
-def test_what_is_no_form_is_refused(client: TestClient, playground: Playground, kind: str, body: bytes) -> None:
+def test_a_body_that_is_no_form_is_refused(client: TestClient, playground: Playground, kind: str, body: bytes) -> None:
     _, ticket = announce(client)
     answer = client.post(ticket.url, content=body, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["code"]) == (400, "INVALID")
@@ -200,14 +200,14 @@ class Bucket:
         return status
 
     def put_past(self, upload: Upload, data: bytes) -> None:
-        """Put bytes as a client does whom the store does not hold to its limits."""
+        """Put bytes as a client whose size and type the store does not check."""
         ticket = self.site.uploads.direct.sign_put(  # type: ignore[union-attr]
             uploads.upload_key(TENANT, upload.id), content_type="image/jpeg", size=len(data), seconds=60
         )
         assert send(self.client, ticket, data).status_code == 200
 
     def use(self, upload: Upload, location: str = "main") -> str:
-        """Make it the pack's original; return the digest of that."""
+        """Set the upload as the pack's original; return the original's digest."""
         snapshot, _ = originals.set_original(self.caller, self.pack_id, location, Source(upload_id=upload.id))
         original = snapshot.pack_location(location).original
         assert original is not None
@@ -216,7 +216,7 @@ class Bucket:
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about the wire and the store."""
+    """SQLite only: these tests are about requests and the store."""
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def test_a_store_of_its_own_takes_the_bytes_itself(
     assert list(direct.site.incoming.iterdir()) == []
 
 
-def test_a_token_is_for_the_application_all_the_same(direct: Bucket) -> None:
+def test_the_one_time_token_works_beside_a_bucket(direct: Bucket) -> None:
     ticket = uploads.find_ticket(direct.caller, direct.announce(UploadMethod.ONE_TIME_TOKEN))
     assert ticket.url.startswith("http://test/uploads/default/")
 
@@ -259,7 +259,7 @@ def test_a_token_is_for_the_application_all_the_same(direct: Bucket) -> None:
         (PICTURE[:-500], 10_000, None, Unrenderable),
     ],
 )
-def test_what_was_put_into_the_store_is_checked_before_it_is_the_packs(
+def test_bytes_in_the_store_are_checked_before_they_become_an_original(
     direct: Bucket, data: bytes, size: int, digest: str | None, error: type[PackshotError]
 ) -> None:
     upload = direct.announce(UploadMethod.PRESIGNED_PUT, size=size, digest=digest)
@@ -321,7 +321,7 @@ def test_expired_bytes_in_the_store_are_swept(direct: Bucket, playground: Playgr
         ("one_time_token", UploadMethod.PRESIGNED_PUT, UploadMethod.ONE_TIME_TOKEN),
     ],
 )
-def test_a_client_is_told_of_a_method_that_the_store_takes(
+def test_a_client_gets_a_method_that_the_store_accepts(
     direct: Bucket, possible: str, asked: UploadMethod, given: UploadMethod
 ) -> None:
     changed = Settings(**direct.site.settings.model_dump() | {"upload_method": possible})

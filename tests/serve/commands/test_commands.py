@@ -11,7 +11,7 @@ from tests.support.pictures import photo
 from tests.support.playground import Playground
 
 DATABASE_AWAY = "postgresql+psycopg://127.0.0.1:1/packshot"
-# One of each noun, as somebody may type it.
+# One command of each noun.
 COMMANDS = (
     ("jobs", "list"),
     ("jobs", "watch", "job:0123"),
@@ -29,7 +29,7 @@ def command(playground: Playground) -> Command:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--help",), ("jobs", "--help"), ("location", "put", "--help")])
-def test_help_needs_none_of_what_is_slow_to_import(arguments: tuple[str, ...]) -> None:
+def test_help_imports_no_slow_modules(arguments: tuple[str, ...]) -> None:
     program = f"""
 import sys
 from serve.cli import app
@@ -45,7 +45,7 @@ except SystemExit:
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)
-def test_a_database_that_is_away_is_told_in_words_and_by_exit_code(
+def test_a_database_outage_is_reported_in_words_and_by_exit_code(
     playground: Playground, arguments: tuple[str, ...]
 ) -> None:
     command = Command(playground)
@@ -55,7 +55,7 @@ def test_a_database_that_is_away_is_told_in_words_and_by_exit_code(
     assert result.stdout == ""
 
 
-def test_bad_settings_are_all_told_at_once(playground: Playground) -> None:
+def test_all_bad_settings_are_reported_at_once(playground: Playground) -> None:
     command = Command(playground)
     command.environ |= {"PACKSHOT_MAX_WIDTH": "wide", "PACKSHOT_MAX_HIGHT": "9"}
     result = command.run("jobs", "list", code=1)
@@ -103,7 +103,7 @@ def test_a_command_sees_one_tenant(playground: Playground, command: Command) -> 
     refused = command.run("jobs", "show", job["id"], "--tenant", "films", code=1)
     absent = command.run("jobs", "show", "job:" + "0" * 24, "--tenant", "films", code=1)
     assert refused.stderr == absent.stderr.replace("0" * 24, job["id"].removeprefix("job:"))
-    assert "There is no such tenant" in command.run("jobs", "list", "--tenant", "nobody", code=1).stderr
+    assert "There is no such tenant" in command.run("jobs", "list", "--tenant", "unknown", code=1).stderr
     made = command.json("token", "create", "ci", "--scope", "read", "--tenant", "films")
     assert (made["tenant"], made["createdBy"].startswith("cli:")) == ("films", True)
     assert command.json("token", "list") == []

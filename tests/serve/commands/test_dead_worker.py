@@ -1,4 +1,4 @@
-"""All workers die in the middle of a job: every place that shows the job says so."""
+"""All workers die during a job, and every view of the job says so."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def _show(data: Path, job_id: str) -> str:
     return result.stdout
 
 
-def test_a_killed_worker_is_missed_by_the_job_and_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_job_and_the_doctor_report_a_killed_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(tmp_path) as server:
         renditions = ", ".join(f"{{width: {1500 + n}, height: {1200 + n}}}" for n in range(16))
         server.do(

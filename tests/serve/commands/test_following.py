@@ -1,4 +1,4 @@
-"""The client of the page about the admin API that keeps a copy, followed through edits, deletions and a restore."""
+"""The example client of the GraphQL page keeps a copy through edits, deletions and a restore."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def follow(server: Server, folder: Path) -> dict[str, Any]:
 
 
 def there(server: Server) -> dict[str, int]:
-    """Return the version of everything that the server has, by id."""
+    """Return the version of every object of the server, by id."""
     query = "{ packs(first: 100) { nodes { id version } } locations(first: 100) { nodes { id version } } }"
     data = server.ask(query)
     return {node["id"]: node["version"] for kind in data.values() for node in kind["nodes"]}
@@ -42,7 +42,7 @@ def make(server: Server, name: str) -> str:
     return id
 
 
-def test_the_client_has_what_the_server_has_also_after_a_restore(tmp_path: Path) -> None:
+def test_the_client_equals_the_server_even_after_a_restore(tmp_path: Path) -> None:
     data, backup = tmp_path / "data", tmp_path / "backup.db"
     with serving(data) as server:
         kept, gone = make(server, "kept"), make(server, "gone")
@@ -71,7 +71,7 @@ def test_the_client_has_what_the_server_has_also_after_a_restore(tmp_path: Path)
         assert gone in followed
         new = make(server, "new")
         assert follow(server, tmp_path)[new]["sequenceNumber"] > highest
-        # As an operator says it who has put the marks back, too.
+        # `packshot restored` has the same effect when the marks were restored too.
         told = packshot(data, "restored", "--json", PACKSHOT_ADMIN_TOKEN=TOKEN)
         assert server.ask("{ changes(first: 1) { epoch } }")["changes"]["epoch"] == json.loads(told.stdout)["epoch"]
         assert versions(follow(server, tmp_path)) == there(server)

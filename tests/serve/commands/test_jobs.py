@@ -1,4 +1,4 @@
-"""`packshot jobs` and `packshot regenerate`: for people, for programs, by exit code."""
+"""`packshot jobs` and `packshot regenerate`: texts, JSON and exit codes."""
 
 import json
 import re
@@ -27,7 +27,7 @@ FIELDS = {
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+    """SQLite only: the use cases behind the commands are tested on every database."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def broken_pack(playground: Playground, seed: int = 0) -> str:
-    """Make a pack whose original is cut short on the disk after it was checked."""
+    """Create a pack whose original was cut short on the disk after ingest."""
     data = jpeg(photo(640, 480, seed=seed))
     pack_id = playground.pack(picture=data)
     path = playground.site.originals.local_path(f"{TENANT}/{sha256(data).hexdigest()}")
@@ -141,9 +141,7 @@ def test_following_ends_with_an_exit_code_for_how_the_job_ended(playground: Play
     assert [json.loads(line)["state"] for line in lines] == ["PARTIAL"]
 
 
-def test_what_a_regeneration_would_look_at_is_counted_and_nothing_ordered(
-    playground: Playground, command: Command
-) -> None:
+def test_a_dry_run_of_a_regeneration_counts_and_orders_nothing(playground: Playground, command: Command) -> None:
     playground.location("thumb", width=20, height=10, fallback="main")
     packs = [playground.pack(picture=photo(64, 48, seed=seed)) for seed in range(3)]
     playground.pack(picture=photo(40, 40), at="thumb")
@@ -164,7 +162,7 @@ def test_what_a_regeneration_would_look_at_is_counted_and_nothing_ordered(
     assert command.json("jobs", "list") == known
 
 
-def test_what_is_missing_or_all_of_it_is_rendered(playground: Playground, command: Command) -> None:
+def test_missing_variants_or_all_are_rendered(playground: Playground, command: Command) -> None:
     pack_id = playground.pack(picture=photo(64, 48))
     command.work()
     lost, *kept = playground.planned(pack_id)
@@ -202,7 +200,7 @@ def test_a_job_is_paused_resumed_and_cancelled(playground: Playground, command: 
         assert "no such job" in command.run("jobs", verb, "job:" + "0" * 24, code=1).stderr
 
 
-def test_what_erases_is_neither_paused_nor_cancelled(playground: Playground, command: Command) -> None:
+def test_erasing_jobs_are_neither_paused_nor_cancelled(playground: Playground, command: Command) -> None:
     job = f"job:{erase_pack(playground.caller, playground.pack(), 'rights').id}"
     for verb in ("pause", "resume", "cancel"):
         told = command.run("jobs", verb, job, code=1).stderr
@@ -245,7 +243,7 @@ def test_following_outlasts_a_database_that_is_away_for_a_moment(
     assert "gone away" in command.run("jobs", "watch", job["id"], code=4).stderr
 
 
-def test_whoever_follows_a_job_is_told_once_that_no_worker_is_running(
+def test_a_followed_job_reports_once_that_no_worker_is_running(
     playground: Playground, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     playground.pack(picture=photo(64, 48))

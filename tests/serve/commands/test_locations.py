@@ -1,4 +1,4 @@
-"""`packshot location`: planned, refused without force, prepared, activated, undone."""
+"""`packshot location`: plans, refusals without force, prepared changes, activation, reverts."""
 
 import pytest
 
@@ -12,7 +12,7 @@ SIZES = ("--width", "40", "--height", "20")
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+    """SQLite only: the use cases behind the commands are tested on every database."""
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def command(playground: Playground) -> Command:
 
 @pytest.fixture
 def pack_id(playground: Playground, command: Command) -> str:
-    """A pack that shows something at `thumb`, all of it rendered."""
+    """A pack with an original at `thumb`, completely rendered."""
     command.run("location", "put", "thumb", "--width", "64", "--height", "36", "--fallback", "main")
     pack_id = playground.pack(picture=photo(300, 200))
     playground.run_jobs()
@@ -65,7 +65,7 @@ def test_a_gravity_and_a_dpr_are_read_as_urls_read_them(command: Command) -> Non
     command.run("location", "put", "thumb", "--renditions", f"9x@1.{'0' * 1099}", code=2)
 
 
-def test_a_value_that_does_not_fit_is_refused_with_what_would(command: Command) -> None:
+def test_an_invalid_value_is_refused_with_valid_ones(command: Command) -> None:
     refused = command.run("location", "put", "thumb", "--width", "70000", code=1)
     assert refused.stderr == "The width is out of range. (expected 1 to 4096, got 70000)\n"
     assert "[a-z0-9]" in command.run("location", "put", "Thumb!", "--width", "9", code=1).stderr
@@ -95,7 +95,7 @@ def test_a_plan_is_printed_and_changes_nothing(playground: Playground, command: 
     assert command.json("jobs", "list") == known
 
 
-def test_a_change_of_what_is_shown_is_refused_with_its_plan_and_done_by_force(
+def test_a_change_of_live_variants_is_refused_with_its_plan_and_forced(
     playground: Playground, command: Command, pack_id: str
 ) -> None:
     before = set(playground.planned(pack_id))
@@ -154,7 +154,7 @@ def test_a_label_needs_neither_force_nor_a_job(command: Command, pack_id: str) -
     assert command.run("location", "put", "thumb", "--label", "Tiny").stdout == "thumb is at version 3.\n"
 
 
-def test_a_plan_binds_what_needs_no_force_too(command: Command, pack_id: str) -> None:
+def test_a_plan_also_binds_changes_without_force(command: Command, pack_id: str) -> None:
     sides = ("--width", "50", "--height", "50")
     for name, options in (("thumb", ("--label", "Small")), ("cover", sides)):
         refused = command.run("location", "put", name, *options, "--plan", "plan:garbage", code=1)
@@ -165,7 +165,7 @@ def test_a_plan_binds_what_needs_no_force_too(command: Command, pack_id: str) ->
         assert command.json("location", "put", name, *options, "--plan", plan)["location"]["name"] == name
 
 
-def test_a_change_that_something_fails_for_waits_for_a_person(playground: Playground, command: Command) -> None:
+def test_a_change_with_failures_awaits_activation(playground: Playground, command: Command) -> None:
     command.run("location", "put", "thumb", "--width", "64", "--height", "36", "--fallback", "main")
     good, bad = playground.pack(picture=photo(300, 200)), broken_pack(playground)
     command.work()

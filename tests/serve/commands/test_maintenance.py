@@ -1,4 +1,4 @@
-"""`packshot collect` and `packshot scrub`, as a shell and its scripts see them."""
+"""`packshot collect` and `packshot scrub` from a shell and in scripts."""
 
 import json
 import logging
@@ -44,7 +44,7 @@ def said(result: Result) -> dict[str, Any]:
     return dict(json.loads(result.stdout))
 
 
-def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) -> None:
+def test_collect_previews_and_then_deletes(playground: Playground) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     packs.set_crop(playground.caller, pack_id, "main", Crop(0, 0, 1, 0.5))
@@ -69,7 +69,7 @@ def test_collect_says_what_would_go_and_then_lets_it_go(playground: Playground) 
 
 
 @pytest.mark.slow
-def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> None:
+def test_scrub_finds_and_repairs_and_its_exit_code_says_what_is_left(playground: Playground) -> None:
     data = jpeg(photo(60, 40))
     pack_id = playground.pack(picture=data)
     playground.run_jobs()
@@ -77,9 +77,9 @@ def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> 
     playground.site.variants.delete(next(iter(playground.planned(pack_id))))
     found = run("scrub", "--dry-run", "--json")
     assert (found.exit_code, said(found)["missing"], said(found)["job"]) == (3, 1, None)
-    mended = run("scrub", "--json", "--deep")
-    assert (mended.exit_code, said(mended)["missing"], said(mended)["ordered"]) == (0, 1, 1)
-    assert said(mended)["job"].startswith("job:")
+    repaired = run("scrub", "--json", "--deep")
+    assert (repaired.exit_code, said(repaired)["missing"], said(repaired)["ordered"]) == (0, 1, 1)
+    assert said(repaired)["job"].startswith("job:")
     playground.run_jobs()
     assert said(run("scrub", "--json"))["missing"] == 0
     digest = sha256(data).hexdigest()
@@ -94,7 +94,7 @@ def test_scrub_finds_mends_and_exits_by_what_is_left(playground: Playground) -> 
 
 
 @pytest.mark.slow
-def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
+def test_items_with_faults_are_named_with_their_error_ids(
     playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
@@ -104,7 +104,7 @@ def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
     pass_days(playground, 31)
 
     def stumble(*_: Any, **__: Any) -> None:
-        raise LookupError("nobody foresaw this")
+        raise LookupError("an unforeseen fault")
 
     with monkeypatch.context() as patched:
         patched.setattr("packshot.maintenance.collect._delete", stumble)
@@ -120,14 +120,14 @@ def test_what_meets_an_unforeseen_exception_is_named_with_its_error_id(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["collect", "scrub"])
-def test_a_tenant_that_is_not_there_is_refused_and_a_store_that_is_away_is_said(
+def test_an_unknown_tenant_is_refused_and_a_store_outage_is_reported(
     playground: Playground, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     pack_id = playground.pack(picture=photo(60, 40))
     playground.run_jobs()
     packs.delete_pack(playground.caller, pack_id)
     pass_days(playground, 31)
-    refused = run(command, "--tenant", "nobody")
+    refused = run(command, "--tenant", "unknown")
     assert refused.exit_code == 1
     assert "There is no such tenant." in refused.stderr
 

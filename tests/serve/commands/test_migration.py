@@ -1,4 +1,4 @@
-"""Moving here: from the old image service by its own API, and from a folder of originals; again, and after a kill."""
+"""Migration: from the old image service by its API, and from a folder of originals; repeated, and after a kill."""
 
 import json
 import os
@@ -40,13 +40,13 @@ FILM, SHOW, EMPTY, DAMAGED = map(pack_id, ("film", "show", "empty", "damaged"))
 ODD = "legacy.pack_7"
 CROP = {"topLeftX": 0.1, "topLeftY": 0.05, "bottomRightX": 0.9, "bottomRightY": 0.95}
 
-# Where no statement of the database's own kind is in question.
+# SQLite only, where no statement depends on the kind of database.
 ON_ONE = pytest.mark.parametrize("database_url", [None])
 
 
 @pytest.fixture
 def old() -> Iterator[OldService]:
-    """An old service with what such services have, and some of what they should not."""
+    """An old service with valid documents, and some invalid ones."""
     with old_service() as service:
         service.config("main", width=1920, height=1080, label="Main picture")
         service.config("thumb", width=320, height=180, fallback="main", resizeGravity="NORTH")
@@ -70,7 +70,7 @@ def old() -> Iterator[OldService]:
 
 
 def add_oddities(service: OldService) -> None:
-    """What cannot be taken as it is, or at all."""
+    """Documents that cannot be migrated unchanged, or at all."""
     service.config("wide", width=99_999, height=10)
     service.config("loop-a", width=10, fallback="loop-b")
     service.config("loop-b", width=10, fallback="loop-a")
@@ -97,7 +97,7 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> Report:
-    """Take over an old service as the command does."""
+    """Migrate from an old service as the command does."""
     service, report = VimondService(old.url, LETS_IN, threads=4), Report()
     chosen = Options(**options)
     places = migrate_locations(playground.caller, service, chosen, report)
@@ -111,7 +111,7 @@ def move(playground: Playground, old: OldService, *ids: str, **options: Any) -> 
 
 
 def move_folder(playground: Playground, folder: Path, **options: Any) -> Report:
-    """Take over a folder of originals as the command does."""
+    """Migrate a folder of originals as the command does."""
     report = Report()
     iaas.migrate_images(playground.caller, folder, iaas.Options(**options), report, seen=lambda *_: None)
     return report
@@ -127,11 +127,11 @@ def dump(catalog: Catalog) -> dict[str, list[Any]]:
 
 
 def said(report: Report, kind: Kind = Kind.LEFT) -> dict[str, str]:
-    """Return what a report says, by subject."""
+    """Return a report's messages by their subject."""
     return {f"{finding.what} {finding.id}": finding.message for finding in report.of(kind)}
 
 
-def test_locations_and_packs_come_over_with_their_ids(playground: Playground, old: OldService) -> None:
+def test_locations_and_packs_are_migrated_with_their_ids(playground: Playground, old: OldService) -> None:
     report = move(playground, old, FILM, f"{SHOW}-1662654467834")
     assert said(report) == {}
     covers = {finding.id: finding.to for finding in report.of(Kind.MAPPED)}
@@ -147,18 +147,18 @@ def test_locations_and_packs_come_over_with_their_ids(playground: Playground, ol
     assert (places["main"].label, places["thumb"].resize_gravity) == ("Main picture", Gravity.NORTH)
     assert places["portal-cover"].include_all is IncludeAll.TRUE
     assert (film.pack.asset_id, film.pack.external_id, film.pack.resize_gravity) == (101, None, Gravity.SOUTH)
-    # What its age and number were there is not told here.
+    # The old age and number are not compared here.
     assert (film.pack.created_at.year > 2022, film.pack.sequence_number > 0) == (True, True)
     thumb = film.pack_location("thumb")
     assert thumb.original is not None
-    # The whole picture in its own ratio: not cropped, and not the location's 320 x 180.
+    # The whole image in its own ratio, neither cropped nor in the location's 320 x 180.
     assert (thumb.original.width, thumb.original.height) == (400, 300)
     assert (thumb.crop, thumb.resize_gravity, thumb.include_all) == (
         Crop(0.1, 0.05, 0.9, 0.95),
         Gravity.SOUTHWEST,
         IncludeAll.FALSE,
     )
-    # Only a crop was set there; the picture is that of its fallback.
+    # Only a crop is set there; the image comes from the fallback.
     assert film.pack_location("portal-cover").original is None
     assert film.pack_location("portal-cover").crop == Crop(0, 0, 0.5, 1)
     assert report.counts["shownByFallback"] == 1
@@ -170,7 +170,7 @@ def test_locations_and_packs_come_over_with_their_ids(playground: Playground, ol
     assert len(playground.entries(FILM)) == len(playground.planned(FILM)) > 0
 
 
-def test_again_changes_nothing_and_renders_nothing(playground: Playground, old: OldService) -> None:
+def test_a_second_run_changes_and_renders_nothing(playground: Playground, old: OldService) -> None:
     add_oddities(old)
     ids = (FILM, SHOW, ODD, EMPTY, DAMAGED, "0" * 24)
     first = move(playground, old, *ids)
@@ -178,7 +178,7 @@ def test_again_changes_nothing_and_renders_nothing(playground: Playground, old: 
     before = dump(playground.site.catalog)
     again = move(playground, old, *ids)
     after = dump(playground.site.catalog)
-    # A refused picture is looked at again, which is all.
+    # The second run only requests the refused image again.
     assert {name for name in before if before[name] != after[name]} == set()
     assert not again.jobs
     assert again.counts["packsUnchanged"] == first.counts["packsCreated"] == 5
@@ -201,7 +201,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(playground: Playgrou
 
 
 @ON_ONE
-def test_what_cannot_be_taken_is_reported_and_the_rest_is_taken(playground: Playground, old: OldService) -> None:
+def test_failures_are_reported_and_the_rest_is_migrated(playground: Playground, old: OldService) -> None:
     add_oddities(old)
     report = move(playground, old, ODD, EMPTY, DAMAGED, "0" * 24)
     left = said(report)
@@ -233,13 +233,13 @@ def test_what_cannot_be_taken_is_reported_and_the_rest_is_taken(playground: Play
     odd = map_pack_id(ODD)
     assert playground.snapshot(odd).pack.external_id == ODD
     assert {finding.id: finding.to for finding in report.of(Kind.MAPPED)}[ODD] == odd
-    # A pack with a name that leads elsewhere in the old service's paths asks for itself alone.
+    # The pack's name leads elsewhere in the old service's paths, so it is requested alone.
     move(playground, old, "../imageLocationConfigs")
     assert "/adminAPI/imagePack/..%2FimageLocationConfigs" in old.requests
 
 
 @ON_ONE
-def test_what_was_left_is_taken_once_it_is_there(playground: Playground, old: OldService) -> None:
+def test_what_failed_is_migrated_once_it_exists(playground: Playground, old: OldService) -> None:
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([500] * 15)
     left = said(move(playground, old, FILM))
     assert set(left) == {f"original {FILM}/{name}" for name in ("main", "thumb", "Portal_Cover")}
@@ -250,8 +250,10 @@ def test_what_was_left_is_taken_once_it_is_there(playground: Playground, old: Ol
 
 
 @ON_ONE
-def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: Playground, old: OldService) -> None:
-    # That of the main location does not come; what is shown at the others might be the same.
+def test_an_image_that_may_be_a_fallbacks_does_not_become_an_own_original(
+    playground: Playground, old: OldService
+) -> None:
+    # The main location's image is missing, and those of other locations might equal it.
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([500] * 5)
     left = said(move(playground, old, FILM))
     assert "may be the original at 'main'" in left[f"original {FILM}/thumb"]
@@ -265,7 +267,7 @@ def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: 
         False,
         True,
     ]
-    # What an editor puts here afterwards is no reason to take the fallback's picture for the location's own.
+    # A later edit here does not make the fallback's image the location's own.
     playground.show(FILM, "thumb", photo(50, 50))
     assert (said(move(playground, old, FILM)), playground.snapshot(FILM).pack_location("portal-cover").original) == (
         {},
@@ -274,7 +276,7 @@ def test_what_may_be_a_fallbacks_picture_is_not_taken_as_an_own_one(playground: 
 
 
 @ON_ONE
-def test_errors_that_pass_are_waited_for(playground: Playground, old: OldService) -> None:
+def test_temporary_errors_are_retried(playground: Playground, old: OldService) -> None:
     old.bad_days["/adminAPI/imageLocationConfigs"] = deque([503, 0, 502])
     old.bad_days[f"/adminAPI/imagePack/{FILM}"] = deque([500, 429])
     old.bad_days[f"/api/v2/img/{FILM}"] = deque([0, 504])
@@ -294,7 +296,7 @@ def test_a_pack_that_is_not_shown_is_left_and_one_with_a_cache_buster_in_its_id_
 
 
 @ON_ONE
-def test_whoever_a_picture_leads_to_is_not_told_the_credentials(playground: Playground, old: OldService) -> None:
+def test_the_target_of_a_redirect_does_not_get_the_credentials(playground: Playground, old: OldService) -> None:
     with old_service() as bucket:
         bucket.packs, bucket.uploaded, bucket.configs = old.packs, old.uploaded, old.configs
         old.leads_to = bucket
@@ -368,7 +370,7 @@ def test_originals_come_from_a_copy_of_the_bucket(playground: Playground, old: O
     assert main.sha256 == digest_file(bucket / FILM / "main.jpg")
     assert report.counts["originalsRendered"] == 0
     assert set(said(report)) == {f"original {FILM}/{name}" for name in ("thumb", "Portal_Cover", "unknown")}
-    # The document does not name it; the file is evidence enough.
+    # The document does not name the original, but the file exists.
     assert playground.snapshot(FILM).pack_location(map_names(["thumb", "Thumb"])["Thumb"]).original is not None
     assert not any(path.startswith("/api/v2") for path in old.requests)
     assert (bucket / FILM / "main.jpg").exists()
@@ -434,7 +436,7 @@ def test_a_wrong_use_a_refusal_and_an_absent_service_are_told_apart(
 
 
 @ON_ONE
-def test_a_killed_run_goes_on_where_it_was(
+def test_a_killed_run_continues(
     playground: Playground, old: OldService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIMOND_BASIC", f"{USER}:{PASSWORD}")
@@ -448,7 +450,7 @@ def test_a_killed_run_goes_on_where_it_was(
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PACKSHOT_")}
     environ |= {name: value for name, value in command.environ.items() if value is not None}
     program = f"from resolvers.migration.vimond import packs\npacks.PACKS_AT_ONCE = 3\n{PROGRAM}"
-    # Its second portion has begun, and its last picture does not come.
+    # The second portion has begun, and its last image is withheld.
     old.held.add(f"{pictures}{many[5]}")
     with subprocess.Popen([sys.executable, "-c", program, *words], env=environ) as killed:
         while not any(path.startswith(pictures + many[5]) for path in old.requests):
@@ -467,7 +469,7 @@ def test_a_killed_run_goes_on_where_it_was(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Originals as the live-resize service keeps them."""
+    """Originals as the live-resize service stores them."""
     folder = tmp_path / "originals"
     (folder / "ab" / "cd").mkdir(parents=True)
     (folder / "holiday").write_bytes(jpeg(photo(60, 40)))
@@ -500,7 +502,7 @@ def test_a_dry_run_of_a_folder_does_nothing(playground: Playground, folder: Path
 
 
 @ON_ONE
-def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: Path) -> None:
+def test_files_that_cannot_be_migrated_are_reported(playground: Playground, folder: Path) -> None:
     move_folder(playground, folder)
     erased = packs.find_pack(playground.caller, external_id="holiday")
     assert erased is not None
@@ -532,7 +534,7 @@ def test_what_a_folder_has_that_cannot_be_taken(playground: Playground, folder: 
 
 @pytest.fixture
 def old_database(postgres: Postgres) -> Iterator[str]:
-    """The database of a live-resize service, by its URL."""
+    """The URL of a live-resize service's database."""
     with postgres.database(migrated=False) as url:
         engine = sa.create_engine(url)
         with engine.begin() as connection:
@@ -551,7 +553,7 @@ def old_database(postgres: Postgres) -> Iterator[str]:
 
 
 @ON_ONE
-def test_the_old_database_tells_which_sizes_mattered_and_what_is_missing(
+def test_the_old_database_names_frequent_sizes_and_missing_originals(
     playground: Playground, folder: Path, old_database: str
 ) -> None:
     command = Command(playground)

@@ -20,7 +20,7 @@ def environ(data: Path) -> dict[str, str]:
 
 
 def ordered(data: Path) -> tuple[str, str]:
-    """Make a pack, lose its variants, and order them while no server runs; return the pack's id and the job's."""
+    """Create a pack, lose its variants, and order them while no server runs; return the ids of the pack and the job."""
     with serving(data) as server:
         pack_id, job_id = server.pack_showing(jpeg(photo(320, 200)))
         server.wait_for_job(job_id)
@@ -88,5 +88,5 @@ def test_a_terminal_gets_a_bar_that_ctrl_c_ends(tmp_path: Path) -> None:
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # So a terminal ends on Linux.
+    except OSError:  # A terminal ends with this error on Linux.
         return b""

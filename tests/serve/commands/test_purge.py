@@ -1,4 +1,4 @@
-"""`packshot purge`: now, or what is older than a date, some packs at a time."""
+"""`packshot purge`: now, or variants older than a date, some packs at a time."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: what is behind the commands is tried on every database in its own tests."""
+    """SQLite only: the use cases behind the commands are tested on every database."""
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def command(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> Command:
     return Command(playground)
 
 
-def test_what_is_named_is_ordered_to_be_purged(playground: Playground, command: Command) -> None:
+def test_named_packs_and_locations_are_purged(playground: Playground, command: Command) -> None:
     pack_id = playground.pack(picture=photo(20, 10))
     playground.run_jobs()
     asked: dict[tuple[str, ...], set[str]] = {("--pack", pack_id): {f"e:{TENANT}:{pack_id}", f"p:{TENANT}:{pack_id}"}}
@@ -38,7 +38,7 @@ def test_what_is_named_is_ordered_to_be_purged(playground: Playground, command: 
     assert "`packshot jobs watch job:" in command.run("purge", "--all").stdout
 
 
-def test_what_is_older_is_rendered_again(playground: Playground, command: Command) -> None:
+def test_older_variants_are_rendered_again(playground: Playground, command: Command) -> None:
     pack_id = playground.pack(picture=photo(20, 10))
     playground.run_jobs()
     before = set(playground.planned(pack_id))
@@ -55,7 +55,7 @@ def test_what_is_older_is_rendered_again(playground: Playground, command: Comman
     assert not before & set(playground.planned(pack_id))
 
 
-def test_a_wrong_use_is_said(playground: Playground, command: Command) -> None:
+def test_wrong_usage_is_reported(playground: Playground, command: Command) -> None:
     assert "Expected one of --location, --pack and --all." in command.run("purge", code=2).stderr
     assert "Expected one of" in command.run("purge", "--all", "--location", "main", code=2).stderr
     assert "--limit needs --rendered-before." in command.run("purge", "--all", "--limit", "3", code=2).stderr

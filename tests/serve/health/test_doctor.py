@@ -31,7 +31,7 @@ from tests.support.playground import TENANT, Playground
 
 @pytest.fixture(params=["sqlite"])
 def database_url() -> None:
-    """The SQLite file: checks of PostgreSQL run with the processes that use it."""
+    """SQLite only: PostgreSQL's checks run with the processes that use it."""
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +83,11 @@ def test_no_live_worker_is_a_warning_and_a_failure_once_orders_wait(
     assert _examine(playground)["workers"].status is Status.OK
 
 
-def test_every_kind_of_work_that_waits_is_told(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_kind_of_waiting_work_is_reported(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.health.checks.OVERDUE_SECONDS", 0.0)
 
     def told() -> tuple[Status, str]:
-        # Not the whole doctor, which takes long on a busy machine: the pack's own order would come due meanwhile.
+        # The whole doctor takes long on a busy machine, and the pack's own order would come due meanwhile.
         workers = check_workers(playground.site.catalog)
         return workers.status, str(workers.problems[0])
 
@@ -148,7 +148,9 @@ def test_a_database_number_that_redis_lacks_is_named_with_its_setting(
     assert "PACKSHOT_REDIS_URL" in problem.cure
 
 
-def test_it_says_what_bounds_the_render_processes(playground: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_confinement_of_render_processes_is_reported(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = _examine(playground, render_processes="3", render_memory_bytes=str(2**30))["rendering"]
     assert "3 processes of at most 1024 MiB" in found.detail
     assert found.status is (Status.OK if sys.platform == "linux" else Status.DEGRADED)

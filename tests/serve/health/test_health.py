@@ -1,4 +1,4 @@
-"""Readiness: what an application cannot work without makes it unready; everything else is named and no more."""
+"""Readiness: only a failure of a hard dependency makes an application unready; all other failures are named."""
 
 import sqlite3
 import threading
@@ -48,7 +48,7 @@ SOFT = {
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, playground: Playground) -> None:
-    """Let a finding count for one answer only, and answers wait for every check; a worker is there."""
+    """Use each finding for one response only, and wait for every check; a worker is live."""
     for name in ("CHEAP", "FAILING", "WRITE", "REMOTE_READ", "REMOTE_WRITE", "CDN", "RENDERING"):
         monkeypatch.setattr(f"serve.health.endpoints.{name}_SECONDS", 0.0)
     monkeypatch.setattr("serve.health.endpoints.SOFT_PATIENCE_SECONDS", 30.0)
@@ -78,7 +78,7 @@ def _ailing(found: dict[str, Any]) -> dict[str, str]:
     return {name: each["reason"] for name, each in found["dependencies"].items() if each["status"] != "ok"}
 
 
-def test_every_dependency_is_named_with_how_hard_it_is(client: TestClient) -> None:
+def test_every_dependency_is_named_as_hard_or_soft(client: TestClient) -> None:
     assert client.get("/healthz").json() == {"status": "alive"}
     found = _ready(client)
     assert found["status"] == "ready"
@@ -96,7 +96,7 @@ def test_a_database_that_is_not_migrated_makes_an_application_unready(
     assert _ailing(found)["database"] == "not migrated"
 
 
-def test_strangers_are_told_nothing_of_hosts_and_users(
+def test_readiness_names_no_hosts_and_users(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(key: str) -> None:
@@ -113,7 +113,7 @@ def test_strangers_are_told_nothing_of_hosts_and_users(
     assert "Traceback" not in caplog.text
 
 
-def test_a_silent_store_is_asked_once_however_many_want_to_know(
+def test_many_requests_share_one_check_of_a_silent_store(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -133,7 +133,7 @@ def test_a_silent_store_is_asked_once_however_many_want_to_know(
     ended.set()
 
 
-def test_what_was_found_counts_for_a_moment(
+def test_a_finding_is_reused_for_a_short_time(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
@@ -181,7 +181,7 @@ def test_a_slow_check_of_a_soft_dependency_holds_no_answer_up(
         monkeypatch.setattr("serve.health.endpoints.FIRST_PATIENCE_SECONDS", 30.0)
         assert _ailing(_ready(client)) == {"uploads": "does not answer"}
     assert _ailing(_ready(client)) == {}
-    # What was found a moment ago counts while the next check takes long.
+    # A recent finding is used while the next check takes long.
     began.clear()
     ended.clear()
     monkeypatch.setattr("serve.health.endpoints.SOFT_PATIENCE_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""`packshot doctor` sends an upload as clients do, and names the method to set if the store does not take it."""
+"""`packshot doctor` sends an upload as clients do, and names a method that works if the store refuses it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -19,12 +19,12 @@ from tests.support.playground import Playground
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about the store."""
+    """SQLite only: these tests are about the store."""
 
 
 @pytest.fixture
 def proxy(s3: Seaweed) -> Iterator[Proxy]:
-    """The store as clients know it."""
+    """The store at the address that clients use."""
     with faulty_proxy(s3.endpoint_url) as proxy:
         yield proxy
 
@@ -39,7 +39,7 @@ def settings_of(playground: Playground, s3: Seaweed, bucket: str, **changed: str
 
 
 def refuse(proxy: Proxy, *refused: str) -> None:
-    """Let the store refuse requests with these methods, as Cloudflare R2 refuses a form."""
+    """Make the store refuse these methods, as Cloudflare R2 refuses forms."""
     proxy.always = lambda: Answer(501, "NotImplemented") if proxy.seen[-1].split()[0] in refused else None
 
 
@@ -73,7 +73,7 @@ def test_a_store_without_the_method_is_a_failure_that_names_the_setting(
     assert check_uploads(changed).status is Status.OK
 
 
-def test_an_address_where_nobody_answers_is_a_warning(playground: Playground, s3: Seaweed, bucket: str) -> None:
+def test_an_unreachable_store_is_a_warning(playground: Playground, s3: Seaweed, bucket: str) -> None:
     public = f"http://127.0.0.1:{free_port()}"
     found = check_uploads(settings_of(playground, s3, bucket, s3_public_endpoint_url=public))
     assert found.status is Status.DEGRADED

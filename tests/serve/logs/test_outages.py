@@ -1,4 +1,4 @@
-"""What clients are told while the database does not answer."""
+"""Responses while the database does not answer."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ PACK = "0" * 24
 
 
 def lose_database(site: Site) -> None:
-    """Put a folder where the database was, so that SQLite cannot open it."""
+    """Put a folder in place of the database file, so that SQLite cannot open it."""
     path = Path(str(site.catalog.url.database))
     site.catalog.close()
     path.rename(path.with_name("away.db"))
@@ -29,7 +29,7 @@ def lose_database(site: Site) -> None:
 
 @pytest.fixture
 def away(client: TestClient, playground: Playground) -> TestClient:
-    """A client of an application whose database is away."""
+    """A client of an application whose database does not answer."""
     lose_database(playground.site)
     return client
 
@@ -48,7 +48,7 @@ def away(client: TestClient, playground: Playground) -> TestClient:
         ("GET", "/adminAPI/imageLocationConfigs"),
     ],
 )
-def test_every_face_says_that_the_database_is_away_and_when_to_come_again(
+def test_every_api_reports_a_database_outage_and_when_to_retry(
     away: TestClient, method: str, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     headers = ADMIN | {"Content-Type": "application/json"}
@@ -90,7 +90,7 @@ def test_an_api_token_cannot_be_checked_while_the_database_is_away(away: TestCli
     assert answer.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
 
 
-def test_what_a_mutation_has_done_is_told_although_the_rest_failed(
+def test_a_mutations_result_is_returned_although_other_fields_failed(
     client: TestClient, playground: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     query = """mutation {
@@ -136,7 +136,7 @@ def subscribe(client: TestClient, *messages: object) -> int:
     return closed.value.code
 
 
-def test_a_subscriber_is_told_to_come_again(
+def test_a_subscriber_gets_a_close_code_for_a_retry(
     client: TestClient, playground: Playground, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: object, **__: object) -> None:
@@ -199,7 +199,7 @@ def test_a_document_at_fault_ends_no_other_operation_of_its_socket(
         refused = socket.receive_json()
         assert (refused["id"], refused["type"]) == ("1", "error")
         assert refused["payload"][0]["message"]
-        # Its id is free again.
+        # The operation's id is free again.
         socket.send_json({"type": "subscribe", "id": "1", "payload": {"query": "{ __typename }"}})
         assert socket.receive_json()["payload"]["data"] == {"__typename": "Query"}
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -1,4 +1,4 @@
-"""What a server writes into its log: little, whatever clients send and however often a thing fails."""
+"""A server's log stays short, regardless of what clients send and how often a request fails."""
 
 import io
 import logging
@@ -19,7 +19,7 @@ from serve.logs.tracebacks import MAX_LINES, format_bounded
 from tests.support.pictures import jpeg, photo
 from tests.support.server import Server, serving
 
-# Renders fail as by a bug; the width tells in which process.
+# Renders fail as by a fault; the width chooses the process that fails.
 BROKEN = """
 import logging, threading
 from packshot.render.processes.pool import Renderer
@@ -61,7 +61,7 @@ def frame(data: bytes, *, opcode: int = 1, fin: bool = True, masked: bool = True
 
 
 def send(server: Server, *parts: bytes, reset: bool = False) -> None:
-    """Send parts, the rest after the first answer; then end the connection."""
+    """Send parts, the rest after the first response; then end the connection."""
     with socket.create_connection(("127.0.0.1", server.port)) as client:
         client.settimeout(0.2)
         for part in parts:
@@ -119,7 +119,7 @@ def test_lines_that_peers_and_clients_cause_are_counted_at_every_level() -> None
     log = logging.getLogger("pregen.services.webhook_sender")
     log.addHandler(handler)
     before = log.level
-    # Not by the attribute: a logger remembers what it is enabled for.
+    # Not by the attribute, because a logger caches its enabled levels.
     log.setLevel(logging.INFO)
     try:
         for number in range(500):
@@ -146,7 +146,7 @@ def test_refused_requests_are_counted_in_the_log(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data", [HEALTH * 50, PICTURE * 50, BODY, BODY * 20, upgrade() + frame(b"[]")])
 @pytest.mark.parametrize("reset", [True, False])
-def test_a_client_that_leaves_early_is_no_news(server: Server, data: bytes, reset: bool) -> None:
+def test_a_client_that_disconnects_early_is_not_logged(server: Server, data: bytes, reset: bool) -> None:
     before = len(server.output().splitlines())
     for _ in range(3):
         with socket.create_connection(("127.0.0.1", server.port)) as client:
@@ -166,7 +166,7 @@ def test_a_failing_picture_writes_one_short_traceback_and_a_line_for_each_reques
         printed = server.output()
     assert len(set(references)) == 20
     assert all(reference in printed for reference in references)
-    # Of the request and of the worker, which renders too.
+    # One of the request and one of the worker, which also renders.
     assert printed.count("\nRuntimeError: a bug in rendering\n") == 2
     assert printed.count("\nZeroDivisionError: division by zero\n") == 1
     assert printed.count("the same again") <= 2

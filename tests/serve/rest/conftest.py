@@ -1,4 +1,4 @@
-"""The REST admin face over a playground, without a socket."""
+"""The REST admin API of a playground, without a socket."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ __all__ = ["client"]
 
 
 class Rest:
-    """A client of the face that has the admin's token."""
+    """A client of the API with the admin token."""
 
     def __init__(self, client: TestClient) -> None:
         self.client = client
 
     def ask(self, method: str, path: str, *, status: int = 200, **sent: Any) -> Any:
-        """Send one request that must be answered with that status, and return what was answered."""
+        """Send one request, expect that status, and return the response."""
         headers = {"Authorization": f"Bearer {TOKEN}"} | sent.pop("headers", {})
         place = path if path.startswith("/") else f"/adminAPI/{path}"
         answer = self.client.request(method, place, headers=headers, **sent)
@@ -42,7 +42,7 @@ class Rest:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Any:
-    """Both databases: what one of them cannot keep, such as NUL in a text, must be refused before it is asked to."""
+    """Both databases, because each lacks some values, such as NUL in a text, which the API must refuse first."""
     if request.param == "sqlite":
         yield None
         return
@@ -52,5 +52,5 @@ def database_url(request: pytest.FixtureRequest) -> Any:
 
 @pytest.fixture
 def rest(client: TestClient, playground: Playground) -> Rest:
-    """The face of an empty installation."""
+    """The API of an empty installation."""
     return Rest(client)

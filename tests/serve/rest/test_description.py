@@ -1,4 +1,4 @@
-"""The description of the API, and schemathesis trying whether a running server does what it says."""
+"""The description of the API; schemathesis checks that a running server keeps to it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ CHECKS = [
 OPERATIONS = list(schemathesis.openapi.from_dict(describe()).get_all_operations())
 DESCRIBED = [operation.ok() for operation in OPERATIONS if isinstance(operation, Ok)]
 assert len(DESCRIBED) == len(OPERATIONS), "every operation is described as OpenAPI prescribes"
-# What takes nothing, or any text, cannot be given anything of the wrong kind.
+# An operation without a body, or with a free text, has no wrong type of input.
 NEVER_WRONG = ("/imageLocationConfigs", "/{plan}")
 ATTEMPTS = [
     pytest.param(operation, mode, id=f"{operation.label} {mode.value}")
@@ -54,7 +54,7 @@ PICTURE = jpeg(photo(60, 40))
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: the other tests of the face hold for both."""
+    """SQLite only: the other tests of the API run on both databases."""
 
 
 @pytest.fixture(scope="module")
@@ -65,13 +65,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, str]:
-    """The id of the pack that was made last."""
+    """The id of the newest pack."""
     return {}
 
 
 @pytest.fixture
 def there(server: Server, made: dict[str, str]) -> dict[str, str]:
-    """What paths can name: a location, and a pack that shows something; made anew where an attempt has deleted it."""
+    """Create what paths name: a location, and a pack with an original. It runs again after an attempt deleted one."""
     client, admin = server.client, "/adminAPI"
     if client.get(f"{admin}/imageLocationConfig/there", headers=AUTHORISED).status_code == 404:
         location = client.put(f"{admin}/imageLocationConfig/there", json={"width": 30}, headers=AUTHORISED)
@@ -109,7 +109,7 @@ def test_the_running_server_answers_as_it_is_described(
     assert max(statuses) < 500
 
 
-def test_the_description_is_served_to_anybody_as_it_was_made(client: TestClient) -> None:
+def test_the_description_is_public(client: TestClient) -> None:
     answer = client.get("/adminAPI/openapi.json")
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert answer.json() == describe()
@@ -139,7 +139,7 @@ def test_the_image_endpoints_are_described_with_the_parameters_that_they_read() 
             each["name"]: each for each in describe()["paths"][path]["get"]["parameters"] if each["in"] == "query"
         }
         read = {field.name.replace("_", "-") for field in fields(form)}
-        # What is read of neither is told too, since old clients send it.
+        # The description also names parameters that are ignored, because old clients send them.
         assert described.keys() - {"region", "date"} == read
         for name in read:
             schema = described[name]["schema"]
@@ -149,12 +149,12 @@ def test_the_image_endpoints_are_described_with_the_parameters_that_they_read() 
                 assert getattr(parse(f"{name}={spelled}"), name.replace("-", "_")) is not None
 
 
-def test_every_path_that_is_described_is_routed_and_no_other_of_the_face(client: TestClient) -> None:
+def test_exactly_the_described_paths_are_routed(client: TestClient) -> None:
     described = {(path, method.upper()) for path, methods in describe()["paths"].items() for method in methods}
     for path, method in described:
         named = re.sub(r"{\w+}", "x", path)
         told = client.request(method, named, headers={"Sec-Fetch-Site": "none"})
-        # Nobody said who they are, or there is no such pack; a path that leads nowhere is told otherwise.
+        # The request had no credentials, or the pack does not exist; a path that does not exist has another text.
         assert told.status_code == (401 if "-lof/" in named or "adminAPI" in named else 404), path
         assert "This path does not exist." not in told.text
 
@@ -183,7 +183,7 @@ def test_the_fields_that_may_be_empty_or_a_boolean_are_those_that_are_described_
 ) -> None:
     place = f"/adminAPI/{path.format(**there)}"
     for body, is_allowed in bodies(schema):
-        # A location needs a side, which a body of one field cannot clear together with the other.
+        # A location needs one side, so a body of one field cannot clear both.
         answer = server.client.put(place, json={"height": 20} | body if "width" in body else body, headers=AUTHORISED)
         assert (answer.status_code == 200) == is_allowed, (body, answer.text)
 

@@ -1,4 +1,4 @@
-"""Who is let in, how much may come, and what is answered when something is wrong."""
+"""Authentication, size limits and errors of the REST admin API."""
 
 import base64
 import logging
@@ -22,7 +22,7 @@ from tests.support.pictures import jpeg, photo
 from tests.support.playground import Playground
 
 PLACES = {"name": "thumb", "id": "0" * 24, "location": "main", "assetId": "1", "tenant": "default", "env": "eu"}
-# What of GraphQL does the same.
+# The equivalent GraphQL operations.
 LIKE = {
     "listImageLocationConfigs": ["locations"],
     "getImageLocationConfig": ["location"],
@@ -43,16 +43,16 @@ LIKE = {
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about who asks."""
+    """SQLite only: these tests are about authentication."""
 
 
 def send(client: TestClient, operation: Any, **headers: str) -> Any:
-    """Send an operation that says nothing but what its path must."""
+    """Call an operation with nothing but the parameters of its path."""
     body: dict[str, Any] = {"json": {}} if operation.takes in (Takes.OBJECT, Takes.MAYBE_OBJECT) else {}
     return client.request(operation.method, operation.path.format(**PLACES), headers=headers, **body)
 
 
-def test_every_operation_asks_for_the_scopes_that_graphql_asks_for() -> None:
+def test_every_operation_needs_the_scopes_of_graphql() -> None:
     schema = build_schema(sdl())
     fields: dict[str, Any] = {}
     for root in (schema.query_type, schema.mutation_type):
@@ -76,7 +76,7 @@ def test_without_the_scope_nothing_is_done_and_the_scope_is_named(playground: Pl
                 assert (answer.status_code, told["code"], told["expected"]) == (403, "FORBIDDEN", missing), operation.id
 
 
-def test_whoever_cannot_say_who_they_are_is_told_how(playground: Playground) -> None:
+def test_a_request_without_credentials_gets_a_challenge(playground: Playground) -> None:
     users = SecretStr(f"ann:{PasswordHasher().hash('secret')}")
     with serving(playground) as client:
         for operation in OPERATIONS:
@@ -89,7 +89,7 @@ def test_whoever_cannot_say_who_they_are_is_told_how(playground: Playground) -> 
         assert answer.headers["www-authenticate"].split(", ")[1] == 'Basic realm="packshot"'
 
 
-def test_bearer_vimondauth_and_basic_are_let_in(playground: Playground) -> None:
+def test_bearer_vimondauth_and_basic_are_accepted(playground: Playground) -> None:
     users = SecretStr(f"ann:{PasswordHasher().hash('secret')}")
     basic = base64.b64encode(b"ann:secret").decode()
     with serving(playground, basic_users=users, jwt_secret=SecretStr(KEY)) as client:
@@ -98,7 +98,7 @@ def test_bearer_vimondauth_and_basic_are_let_in(playground: Playground) -> None:
             assert answer.status_code == 200, answer.text
 
 
-def test_strangers_need_https(playground: Playground) -> None:
+def test_clients_outside_the_trusted_ips_need_https(playground: Playground) -> None:
     stranger = ("203.0.113.9", 50_000)
     with serving(playground, client=stranger) as client:
         for operation in OPERATIONS:
@@ -135,7 +135,7 @@ def test_the_host_names_the_tenant(playground: Playground) -> None:
         assert client.delete(path, headers=headers).status_code == 202
         other = {"Authorization": f"Bearer {token(tenant='default', scope='read packs:write cdn:write')}"}
         assert client.get(f"/adminAPI/imagePack/{made['id']}", headers=other).status_code == 404
-        # The host is believed before the path.
+        # The host decides before the path.
         admin = {"Authorization": f"Bearer {TOKEN}"}
         assert client.delete(f"/adminAPI/images/default/{made['id']}", headers=admin).status_code == 404
         assert client.delete(path, headers=admin).status_code == 202
@@ -150,7 +150,7 @@ def test_the_path_of_a_purge_names_the_tenant_where_the_host_names_none(playgrou
             assert client.delete(f"/eu-lof/images/default/{pack_id}", headers=headers).status_code == 404
 
 
-def test_a_token_that_may_not_read_is_told_ids_and_names_alone(playground: Playground) -> None:
+def test_a_token_without_read_sees_only_ids_and_names(playground: Playground) -> None:
     playground.location("thumb", width=20, height=10, label="secret label")
     pack_id = playground.pack(asset_id=7)
     with serving(playground, jwt_secret=SecretStr(KEY)) as client:
@@ -189,7 +189,7 @@ def test_a_body_has_64_kib_at_the_most(rest: Rest, operation: Any) -> None:
         assert (told["code"], told["parameter"], told["expected"]) == ("TOO_LARGE", "body", "at most 65536 bytes")
 
 
-def test_a_path_takes_its_own_methods_alone_and_says_which(client: TestClient) -> None:
+def test_a_path_takes_only_its_own_methods_and_lists_them(client: TestClient) -> None:
     methods = {"/adminAPI/openapi.json": {"GET"}}
     for operation in OPERATIONS:
         methods.setdefault(operation.path, set()).add(operation.method)
@@ -202,7 +202,7 @@ def test_a_path_takes_its_own_methods_alone_and_says_which(client: TestClient) -
                 assert answer.json()["code"] == "METHOD_NOT_ALLOWED"
 
 
-def test_a_path_that_leads_nowhere_is_told_in_json(rest: Rest) -> None:
+def test_an_unknown_path_gets_json(rest: Rest) -> None:
     for path in ("", "nothing", "imagePack", "imagePacks/", "imagePack/0/main/upload/more", "imagelocationconfigs"):
         assert rest.get(path, status=404)["code"] == "NOT_FOUND"
 

@@ -1,4 +1,4 @@
-"""The flows of the old service's documents: every example of docs/rest.md, run in order by curl against a server."""
+"""The flows of the old service's documents: curl runs every example of docs/rest.md in order against a server."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from tests.support.server import TOKEN, Server, serving
 PAGE = ROOT / "docs" / "rest.md"
 EXAMPLE = re.compile(r"<!-- run by \S+ -->\n```sh\n(.*?)```(?:\n\n```json\n(.*?)```)?", re.DOTALL)
 ELSEWHERE = "https%3A//pictures.example/poster.jpg"
-# What is another one in every installation.
+# These values differ between installations.
 CHANGING = {"id", "job", "added", "updated", "created", "modified", "sequenceNumber", "expiresAt"}
 CHANGING |= {"cpuSeconds", "wallSeconds", "bytes", "render", "reuse"}
 
@@ -32,7 +32,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 class Reader:
-    """Somebody who pastes example after example, and keeps the ids that the answers tell."""
+    """A user who pastes example after example, and keeps the ids of the responses."""
 
     def __init__(self, server: Server, folder: Path, host: Host) -> None:
         self.host = host
@@ -40,7 +40,7 @@ class Reader:
         self.environ = {**os.environ, "SERVER": server.base, "TOKEN": TOKEN}
 
     def run(self, example: str) -> list[Any]:
-        """Run an example, adapted in nothing but where the picture is, and return its answers."""
+        """Run an example with only the image's URL replaced, and return its responses."""
         script = example.replace(ELSEWHERE, self.host.url("/poster.jpg").replace(":", "%3A", 1))
         quiet = script.replace("curl ", "curl --silent --show-error --write-out '\\n' ")
         done = subprocess.run(
@@ -61,7 +61,7 @@ class Reader:
 
 
 def alike(written: Any, told: Any, name: str = "") -> bool:
-    """Whether an answer is as it is written down, but for what is another one in every installation."""
+    """Whether a response equals the documented one, except for values that differ between installations."""
     if isinstance(written, dict):
         return list(written) == list(told) and all(alike(written[key], told[key], key) for key in written)
     if isinstance(written, list):
@@ -74,7 +74,7 @@ def alike(written: Any, told: Any, name: str = "") -> bool:
     return bool(written == told)
 
 
-def test_every_example_of_the_page_is_answered_as_it_says(server: Server, tmp_path: Path, host: Host) -> None:
+def test_every_example_of_the_page_gets_the_documented_response(server: Server, tmp_path: Path, host: Host) -> None:
     (tmp_path / "photo.jpg").write_bytes(jpeg(photo(1200, 800)))
     (tmp_path / "poster.jpg").write_bytes(jpeg(corners(600, 900)))
     host.answers["/poster.jpg"] = giving(jpeg(corners(1200, 1800)))
@@ -87,7 +87,7 @@ def test_every_example_of_the_page_is_answered_as_it_says(server: Server, tmp_pa
         if written:
             assert alike(json.loads(written), answers[-1]), (example, answers[-1])
     errors = [answer["code"] for answer in answers if "code" in answer]
-    assert errors == ["FORCE_REQUIRED"], "none but the one that is told"
+    assert errors == ["FORCE_REQUIRED"], "only the documented error"
     with Image.open(tmp_path / "cover.jpg") as cover:
         assert (cover.format, cover.size) == ("JPEG", (150, 225))
         red, green, blue = cover.convert("RGB").getpixel((5, 5))  # type: ignore[misc]
@@ -109,6 +109,6 @@ def test_a_replaced_picture_is_shown_at_once_under_the_same_url(server: Server, 
     after = server.client.get(url, headers={"If-None-Match": before.headers["etag"]})
     assert after.status_code == 200
     assert after.content != before.content
-    assert second["id"] != first["id"], "so that caches that nobody purges can be told"
+    assert second["id"] != first["id"], "so that caches without purges see a new URL"
     with Image.open(BytesIO(server.client.get(f"/api/v2/img/{second['id']}").content)) as picture:
         assert picture.size == (80, 60)

@@ -1,4 +1,4 @@
-"""Location configs as the old service's clients put and read them."""
+"""Location configs as the old service's clients write and read them."""
 
 import re
 from typing import Any
@@ -17,7 +17,7 @@ CONFIG = {"label": "Portal cover", "width": 300, "height": 450, "fallback": "mai
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def test_a_location_is_created_with_200_and_is_told_as_it_was_put(rest: Rest) -> None:
+def test_a_location_is_created_with_200_and_returned(rest: Rest) -> None:
     made = rest.put("imageLocationConfig/portal-cover", CONFIG | {"useResizeIncludeAll": "TRUE"})
     assert MOMENT.fullmatch(made["added"])
     assert made["updated"] == made["added"]
@@ -28,7 +28,7 @@ def test_a_location_is_created_with_200_and_is_told_as_it_was_put(rest: Rest) ->
     assert (main["name"], cover) == ("main", made)
 
 
-def test_what_is_not_set_is_left_out_and_what_is_read_can_be_put_back(rest: Rest, playground: Playground) -> None:
+def test_fields_without_a_value_are_left_out_and_a_response_can_be_put(rest: Rest, playground: Playground) -> None:
     main = rest.get("imageLocationConfig/main")
     assert set(main) == {"name", "useResizeIncludeAll", "added", "updated"}
     playground.pack(picture=photo(60, 40))

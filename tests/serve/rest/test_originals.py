@@ -1,4 +1,4 @@
-"""Originals as the old service's clients send them: raw, in a form, or by address."""
+"""Originals as the old service's clients send them: raw, in a form, or by URL."""
 
 import re
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ LIMIT = 100_000
 
 @pytest.fixture
 def database_url() -> None:
-    """SQLite will do: this is about what is sent."""
+    """SQLite only: these tests are about requests."""
 
 
 @pytest.fixture
 def rest(playground: Playground) -> Iterator[Rest]:
-    """The face of an installation that fetches from the tests' own host, and takes small pictures only."""
+    """The API of an installation that fetches from the tests' own host and accepts only small images."""
     changes = {"fetch_allow": "127.0.0.1", "max_upload_bytes": LIMIT}
     playground.use(playground.with_settings(playground.settings.model_copy(update=changes)))
     app = create_app(playground.site, make_broker(playground.settings), playground.doorbell, TOKEN)
@@ -108,7 +108,7 @@ def test_a_second_upload_takes_the_place_of_the_first_and_crops_stay(
         ({"content": b"no form", "headers": {"Content-Type": "Multipart/Form-Data; boundary=b"}}, 400, "INVALID"),
     ],
 )
-def test_what_is_no_picture_is_refused_and_leaves_nothing(
+def test_bytes_that_are_no_image_are_refused_and_leave_nothing(
     rest: Rest, playground: Playground, pack_id: str, sent: dict[str, Any], status: int, code: str
 ) -> None:
     if "chunks" in sent:
@@ -154,7 +154,7 @@ def _missing(handler: Any) -> None:
         (giving(b"x" * (LIMIT + 1)), 413, "TOO_LARGE"),
     ],
 )
-def test_an_address_that_gives_no_picture_is_refused_and_leaves_nothing(
+def test_a_url_without_an_image_is_refused_and_leaves_nothing(
     rest: Rest, playground: Playground, pack_id: str, host: Host, answer: Any, status: int, code: str
 ) -> None:
     host.answers["/a"] = answer
@@ -166,14 +166,14 @@ def test_an_address_that_gives_no_picture_is_refused_and_leaves_nothing(
 @pytest.mark.parametrize(
     "url", [None, "", "film.jpg", "ftp://host.invalid/a", "http://\0/", "http://[::1", "file:///etc/passwd"]
 )
-def test_what_is_no_address_is_refused(rest: Rest, playground: Playground, pack_id: str, url: str | None) -> None:
+def test_an_invalid_url_is_refused(rest: Rest, playground: Playground, pack_id: str, url: str | None) -> None:
     params = {} if url is None else {"imageUrl": url}
     told = rest.post(f"imagePack/{pack_id}/main/fetchImage", {}, params=params, status=400)
     assert told["parameter"] == "imageUrl"
     assert kept(playground) == []
 
 
-def test_what_is_said_in_the_body_of_a_fetch_is_json_or_nothing(rest: Rest, pack_id: str) -> None:
+def test_the_body_of_a_fetch_is_json_or_empty(rest: Rest, pack_id: str) -> None:
     for body in (b"{", b"[]", b"imageUrl=x"):
         told = rest.post(f"imagePack/{pack_id}/main/fetchImage?imageUrl=x", content=body, status=400)
         assert told["message"].startswith("[Invalid Json]")

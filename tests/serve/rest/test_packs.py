@@ -1,4 +1,4 @@
-"""Packs as the old service's clients make, change and read them."""
+"""Packs as the old service's clients create, change and read them."""
 
 import re
 from typing import Any
@@ -30,19 +30,19 @@ def test_an_empty_object_makes_a_pack_with_200(rest: Rest) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"', b"7", b"\xff", b'{"a": NaN}', b"[" * 2000])
-def test_a_body_that_is_absent_or_broken_is_told_as_old_clients_know_it(rest: Rest, body: bytes) -> None:
+def test_an_absent_or_broken_body_gets_the_error_of_the_old_service(rest: Rest, body: bytes) -> None:
     told = rest.post("imagePacks", content=body, status=400)
     assert told["message"].startswith("[Invalid Json]")
     assert told["expected"] == "an object such as {}"
 
 
-def test_a_body_is_read_whatever_it_is_called(rest: Rest) -> None:
+def test_a_body_of_any_media_type_is_read(rest: Rest) -> None:
     for kind in ("application/json; charset=utf-8", "text/plain", "application/x-www-form-urlencoded"):
         made = rest.post("imagePacks", content=b'{"mainImageLocation": "main"}', headers={"Content-Type": kind})
         assert made["mainImageLocation"] == "main"
 
 
-def test_a_pack_is_made_with_all_that_can_be_said_of_it(rest: Rest, playground: Playground) -> None:
+def test_a_pack_is_created_with_all_fields(rest: Rest, playground: Playground) -> None:
     playground.location("thumb", width=100)
     said: dict[str, Any] = {
         "assetId": 4711,
@@ -77,7 +77,7 @@ def test_a_pack_is_found_by_its_asset(rest: Rest) -> None:
         assert rest.get(f"imagePackViaAsset/{absent}", status=404)["code"] == "NOT_FOUND"
 
 
-def test_put_changes_what_is_said_and_null_clears(rest: Rest, playground: Playground) -> None:
+def test_put_changes_given_fields_and_null_resets(rest: Rest, playground: Playground) -> None:
     playground.location("thumb", width=100)
     pack_id = rest.post("imagePacks", {"assetId": 1, "mainImageLocation": "thumb", "resizeGravity": "east"})["id"]
     changed = rest.put(f"imagePack/{pack_id}", {"useResizeIncludeAll": "true"})
@@ -94,7 +94,7 @@ def test_put_changes_what_is_said_and_null_clears(rest: Rest, playground: Playgr
     assert cleared["sequenceNumber"] > changed["sequenceNumber"]
 
 
-def test_what_is_read_can_be_put_back_and_fields_of_the_service_itself_say_nothing(rest: Rest) -> None:
+def test_a_response_can_be_put_and_read_only_fields_are_ignored(rest: Rest) -> None:
     made = rest.post("imagePacks", {"assetId": 1, "imageLocations": {"main": {"cropInfo": CROP}}})
     again = rest.put(f"imagePack/{made['id']}", made | {"id": "0" * 24, "tenant": "other", "anything": {"else": 1}})
     assert {**again, "modified": 0, "sequenceNumber": 0} == {**made, "modified": 0, "sequenceNumber": 0}
@@ -112,7 +112,7 @@ def test_a_packs_locations_are_changed_with_the_pack_all_or_nothing(rest: Rest, 
         "thumb": {"cropInfo": CROP, "useResizeIncludeAll": "UNSET"},
     }
     playground.run_jobs()
-    assert playground.entries(pack_id).keys() > playground.planned(pack_id).keys() != before, "rendered anew"
+    assert playground.entries(pack_id).keys() > playground.planned(pack_id).keys() != before, "rendered again"
     for nothing in (None, {}, {"main": None}):
         again = rest.put(f"imagePack/{pack_id}", {"imageLocations": nothing})
         assert again["imageLocations"] == told["imageLocations"]
@@ -149,7 +149,7 @@ def test_a_crop_is_set_changed_in_part_and_cleared(rest: Rest, playground: Playg
         ({"resizeGravity": 1}, "resizeGravity", "a text"),
     ],
 )
-def test_a_crop_that_does_not_fit_is_named_and_changes_nothing(
+def test_an_invalid_crop_is_named_and_changes_nothing(
     rest: Rest, body: dict[str, Any], parameter: str | None, expected: str | None
 ) -> None:
     pack_id = rest.post("imagePacks", {})["id"]
@@ -181,7 +181,7 @@ def test_a_crop_that_does_not_fit_is_named_and_changes_nothing(
         ({"imageLocations": {"\0": {"cropInfo": None}}}, 400, "imageLocations.\0"),
     ],
 )
-def test_a_pack_that_does_not_fit_is_not_made(rest: Rest, body: dict[str, Any], status: int, parameter: str) -> None:
+def test_an_invalid_pack_is_not_created(rest: Rest, body: dict[str, Any], status: int, parameter: str) -> None:
     assert rest.post("imagePacks", body, status=status)["parameter"] == parameter
 
 
@@ -200,7 +200,7 @@ def test_a_deleted_pack_is_not_found_by_any_operation(rest: Rest) -> None:
     rest.get("imagePackViaAsset/9", status=404)
 
 
-def test_a_location_that_there_is_not_is_not_found(rest: Rest) -> None:
+def test_an_unknown_location_is_not_found(rest: Rest) -> None:
     pack_id = rest.post("imagePacks", {})["id"]
     for named in ("nowhere", "Main", "%00"):
         told = rest.put(f"imagePack/{pack_id}/{named}", {"cropInfo": None}, status=404)

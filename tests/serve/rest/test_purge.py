@@ -1,4 +1,4 @@
-"""Purges by hand, as the old platform's operators order them."""
+"""Purges by hand, as operators of the old platform send them."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_a_purge_is_accepted_with_202_and_shows_in_graphql(rest: Rest, playgroun
 
 
 @pytest.mark.parametrize("tenant", ["other", "Default", "%00", "..", "default%20"])
-def test_another_tenants_path_orders_nothing(rest: Rest, tenant: str) -> None:
+def test_another_tenants_path_purges_nothing(rest: Rest, tenant: str) -> None:
     pack_id = rest.post("imagePacks", {})["id"]
     for place in ("/adminAPI/images", "/eu-lof/images"):
         told: Any = rest.client.delete(f"{place}/{tenant}/{pack_id}", headers={"Authorization": f"Bearer {TOKEN}"})
