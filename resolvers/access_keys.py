@@ -12,6 +12,7 @@ from packshot.errors import BadState, Invalid, NotFound
 from packshot.security import access_policy
 from packshot.security.sealing import Purpose, seal, unseal
 from packshot.storage.divided import DividedStore
+from packshot.variants.key import pack_of
 from packshot.variants.live_request import LiveForm
 from packshot.variants.tags import erase_tag, tenant_tag
 from resolvers.caller import Caller
@@ -86,7 +87,7 @@ def withdraw_variants(caller: Caller, seen: Callable[[int], None] = lambda _: No
     assert isinstance(store, DividedStore)
     moved = 0
     listed = (store.public if again else store).list(f"{caller.tenant}/")
-    for pack_id, keys in groupby(listed, key=lambda key: key.split("/")[1]):
+    for pack_id, keys in groupby(listed, key=pack_of):
         for key in keys:
             if again or store.public.head(key) is not None:
                 store.withdraw(key)

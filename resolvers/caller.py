@@ -11,6 +11,7 @@ from packshot.catalog.clients.idempotency import IdempotentCall
 from packshot.catalog.database.transaction import Tx
 from packshot.catalog.work.jobs import Job
 from packshot.errors import Forbidden
+from packshot.ids import IdKind, global_id
 from packshot.site import Site
 from pregen.queue.doorbell import Doorbell
 from resolvers.urls.build import Urls, tenant_urls
@@ -55,17 +56,24 @@ class Answer:
     def ids(self) -> dict[str, str]:
         """Return the global ids of what is set, by field; `deleted_name` and `outcomes` are texts."""
         ids = {
-            "tenant": self.tenant and f"tenant:{self.tenant}",
-            "location": self.location and f"location:{self.location}",
+            "tenant": self.tenant and global_id(IdKind.TENANT, self.tenant),
+            "location": self.location and global_id(IdKind.LOCATION, self.location),
             "pack": self.pack,
-            "pack_location": self.pack_location and f"packLocation:{self.pack}:{self.pack_location}",
-            "job": None if self.job is None else f"job:{self.job.id}",
+            "pack_location": self.pack
+            and self.pack_location
+            and global_id(IdKind.PACK_LOCATION, self.pack, self.pack_location),
+            "job": None if self.job is None else global_id(IdKind.JOB, self.job.id),
             "upload": self.upload,
             "deleted_id": self.deleted_id,
             "deleted_name": self.deleted_name,
             "outcomes": self.outcomes,
         }
         return {field: id for field, id in ids.items() if id is not None}
+
+    def _pack_location_id(self) -> str | None:
+        if self.pack is None or self.pack_location is None:
+            return None
+        return global_id(IdKind.PACK_LOCATION, self.pack, self.pack_location)
 
 
 @dataclass(frozen=True, slots=True)

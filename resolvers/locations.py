@@ -13,6 +13,7 @@ from packshot.catalog.purging import purges
 from packshot.catalog.variants import demand
 from packshot.catalog.work.jobs import Job
 from packshot.errors import NotFound, PackshotError
+from packshot.ids import IdKind, global_id
 from packshot.model import Location, LocationVersion, Rendition
 from packshot.variants.change import Change, changed_locations
 from packshot.variants.change_plan import ChangePlan
@@ -210,7 +211,7 @@ def delete_location(caller: Caller, name: str, *, force: bool, expected_version:
         schedule_marking(tx)
         purges.order_configuration_purge(tx, name, cause=f"deleteLocation by {caller.subject}")
         job = changes.begin_job(caller, tx, None, None, activated=True) if is_used else None
-        caller.record(tx, Answer(deleted_id=f"location:{name}", deleted_name=name, job=job))
+        caller.record(tx, Answer(deleted_id=global_id(IdKind.LOCATION, name), deleted_name=name, job=job))
     if job is not None:
         caller.doorbell.wake()
     return job

@@ -10,6 +10,7 @@ from packshot.errors import ErrorCode, Internal, describe
 from packshot.maintenance.collect import Collected, collect_all
 from packshot.maintenance.scrub import Fault, ScrubResult, scrub
 from packshot.production import DAMAGED, MISSING
+from packshot.variants.key import pack_of
 from resolvers.caller import Caller
 
 _PACK_ID = re.compile(r"[0-9a-f]{24}")
@@ -25,7 +26,7 @@ def collect(caller: Caller, seen: Callable[[Collected], None]) -> tuple[Collecte
     total = collect_all(caller.site, caller.tenant, seen)
     done = total.variants + total.originals
     counts = Counts(done + total.kept + len(total.failed), done, total.kept, len(total.failed))
-    by_pack = {key.split("/")[1]: error_id for key, error_id in total.failed.items()}
+    by_pack = {pack_of(key): error_id for key, error_id in total.failed.items()}
     return total, _note(caller, JobKind.COLLECT, counts, _unforeseen(by_pack))
 
 

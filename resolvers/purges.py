@@ -16,6 +16,7 @@ from packshot.catalog.work.jobs import Job, JobKind
 from packshot.catalog.work.orders import Priority
 from packshot.errors import Invalid, Limit
 from packshot.variants.change import Change
+from packshot.variants.key import pack_of
 from packshot.variants.resolve import planned_all
 from packshot.variants.tags import erase_tag, location_tag, pack_tag, tenant_tag
 from resolvers.caller import Answer, Caller
@@ -150,5 +151,5 @@ def _find_old(caller: Caller, tx: Tx, before: datetime, pack_ids: Sequence[str],
     old = {pack_id for pack_id, _, _ in ledger.find_rendered_before(tx, shown, before)}
     for entry in ledger.read_entries(tx, planned).values():
         if entry.state is VariantState.READY and entry.rendered_at is not None and entry.rendered_at < before:
-            old.add(entry.key.split("/")[1])
+            old.add(pack_of(entry.key))
     return old

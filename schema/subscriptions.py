@@ -10,6 +10,7 @@ from graphql import VariableValues
 
 from packshot.catalog.work.jobs import FINAL
 from packshot.errors import NotFound
+from packshot.ids import IdKind, split_global_id
 from packshot.model import PACK_ID
 from resolvers.caller import Scope
 from schema.base.refusals import refused, refusing
@@ -35,8 +36,8 @@ class Subscription:
     async def job_progress(
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the job.")]
     ) -> AsyncGenerator[Job, None]:
-        kind, _, job_id = id.partition(":")
-        subject: Subject = ("job", info.context.caller.tenant, job_id if kind == "job" else "")
+        kind, job_id = split_global_id(id)
+        subject: Subject = ("job", info.context.caller.tenant, job_id if kind == IdKind.JOB else "")
         found = False
         async with aclosing(_follow(info, subject)) as following:
             async for job in following:

@@ -29,7 +29,7 @@ from packshot.originals.ingest import redecode_original
 from packshot.production import current_variants
 from packshot.site import Site, original_key
 from packshot.storage.base import DamagedObject, NoSuchObject, ObjectStore
-from packshot.variants.key import parse_key
+from packshot.variants.key import pack_of, parse_key
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -153,7 +153,7 @@ def _compare_each(portion: dict[str, T], compare: Callable[[dict[str, T]], Scrub
 
 def _side_by_side(site: Site, tenant: str) -> Iterator[tuple[str, list[str]]]:
     """Yield every pack that the store or the ledger knows, with the store's keys of it."""
-    listed = groupby(site.variants.list(f"{tenant}/"), key=lambda key: key.split("/")[1])
+    listed = groupby(site.variants.list(f"{tenant}/"), key=pack_of)
     claimed = reconciliation.iterate_packs(site.catalog, tenant)
     group, pack_id = next(listed, None), next(claimed, None)
     while group is not None or pack_id is not None:

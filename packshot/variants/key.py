@@ -45,6 +45,11 @@ def parse_key(text: str) -> Key:
     return Key(parts[0], parts[1], parts[2], parts[3], parse_plan(parts[4]))
 
 
+def pack_of(key: str) -> str:
+    """Return the id of the pack in a key, without parsing the rest."""
+    return key.split("/")[1]
+
+
 def fingerprint(
     original_sha256: str, crop: Crop | None, focus: Focus | None, revision: int, decode_revision: int = 0
 ) -> str:

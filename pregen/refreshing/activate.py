@@ -10,6 +10,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.packs.activation import activate
 from packshot.catalog.work import job_ends, job_items, jobs, orders
 from packshot.catalog.work.jobs import ACTIVE, JobState
+from packshot.ids import IdKind, global_id
 from packshot.maintenance.retrying import is_outage
 from packshot.production import supersede_outdated
 from packshot.site import Site
@@ -62,7 +63,9 @@ def _prepared(tx: Tx, job_id: str) -> PendingChange | None:
 
 
 def _switch(tx: Tx, pending_change: PendingChange) -> None:
-    activate(tx, pending_change.change, by=pending_change.created_by, cause=f"job:{pending_change.job_id}")
+    activate(
+        tx, pending_change.change, by=pending_change.created_by, cause=global_id(IdKind.JOB, pending_change.job_id)
+    )
     pending_changes.drop_pending_change(tx)
     orders.prioritize_edits(tx)
     jobs.mark_activated(tx, pending_change.job_id)

@@ -25,7 +25,7 @@ from packshot.production import announce, find_variant, render_variants
 from packshot.render.processes.lanes import Pulse
 from packshot.render.processes.pool import Lane, RendererClosed
 from packshot.site import Site
-from packshot.variants.key import Key
+from packshot.variants.key import Key, pack_of
 from packshot.variants.resolve import Target, planned_all
 from pregen.refreshing.failures import classify_failure, fail_order, fail_work
 from pregen.refreshing.outcome import Outcomes, PackWork, RenderedPack, record_results
@@ -117,7 +117,7 @@ def _claim(site: Site, tenant: str, pack_ids: Sequence[str]) -> list[PackWork]:
         found = ledger.read_planned(tx, claimed) | ledger.read_entries(tx, keys)
     entries: defaultdict[str, dict[str, Entry]] = defaultdict(dict)
     for key, entry in found.items():
-        entries[key.split("/")[1]][key] = entry
+        entries[pack_of(key)][key] = entry
     return [replace(work, entries=entries[work.claim.pack_id]) for work in works]
 
 

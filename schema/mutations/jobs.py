@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 
 from packshot.catalog.work.jobs import Job as CoreJob
+from packshot.ids import IdKind, own_id
 from resolvers import jobs
 from resolvers.caller import Caller, Scope
 from schema.base.enums import Priority, RegenerateMode, core
@@ -85,4 +86,4 @@ class JobMutation:
 
 
 async def _control(info: Info, id: str, act: Callable[[Caller, str], CoreJob]) -> JobPayload:
-    return await payload(info, JobPayload, lambda caller: JobPayload(job=Job.of(act(caller, id.removeprefix("job:")))))
+    return await payload(info, JobPayload, lambda caller: JobPayload(job=Job.of(act(caller, own_id(IdKind.JOB, id)))))

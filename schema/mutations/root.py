@@ -5,6 +5,7 @@ from typing import Annotated
 import strawberry
 
 from packshot.catalog.work.jobs import Job as CoreJob
+from packshot.ids import IdKind, own_id
 from packshot.model import Snapshot
 from resolvers import originals, pack_imports, packs, previews, uploads, webhooks
 from resolvers.caller import Caller, Scope
@@ -290,7 +291,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         ] = 86400,
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
-            webhook, secret = webhooks.rotate_webhook_secret(caller, id.removeprefix("webhook:"), keep_old_for_seconds)
+            webhook, secret = webhooks.rotate_webhook_secret(caller, own_id(IdKind.WEBHOOK, id), keep_old_for_seconds)
             return WebhookPayload(webhook=Webhook.of(webhook), secret=secret)
 
         return await payload(info, WebhookPayload, act)
@@ -303,7 +304,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the webhook.")]
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
-            return WebhookPayload(webhook=Webhook.of(webhooks.delete_webhook(caller, id.removeprefix("webhook:"))))
+            return WebhookPayload(webhook=Webhook.of(webhooks.delete_webhook(caller, own_id(IdKind.WEBHOOK, id))))
 
         return await payload(info, WebhookPayload, act)
 
@@ -315,7 +316,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         self, info: Info, id: Annotated[strawberry.ID, strawberry.argument(description="The id of the delivery.")]
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
-            return WebhookPayload(webhook=Webhook.of(webhooks.replay_delivery(caller, id.removeprefix("delivery:"))))
+            return WebhookPayload(webhook=Webhook.of(webhooks.replay_delivery(caller, own_id(IdKind.DELIVERY, id))))
 
         return await payload(info, WebhookPayload, act)
 

@@ -8,6 +8,7 @@ from packshot.catalog.database.pages import MAX_PAGE, Page, check_first
 from packshot.catalog.packs.retrying_work import Retry
 from packshot.catalog.work import jobs as catalog
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id
 from resolvers import jobs, reports
 from resolvers.caller import Caller
 from schema.base.enums import ErrorCode, JobKind, JobState, Priority, core
@@ -175,7 +176,7 @@ class Job(Node):
     @classmethod
     def of(cls, job: catalog.Job) -> "Job":
         return cls(
-            id=strawberry.ID(f"job:{job.id}"),
+            id=strawberry.ID(global_id(IdKind.JOB, job.id)),
             kind=JobKind[job.kind.name],
             state=JobState[job.state.name],
             priority=Priority[job.priority.name],
@@ -242,6 +243,6 @@ def check_tenant(caller: Caller, tenant_id: str) -> None:
     """Raise `NotFound` unless it is the caller's own tenant. Another tenant's name gets the same answer as an
     unknown one.
     """
-    own = f"tenant:{caller.tenant}"
+    own = global_id(IdKind.TENANT, caller.tenant)
     if tenant_id != own:
         raise NotFound("No such tenant exists.", field=("scope", "tenant"), expected=own, got=tenant_id)

@@ -7,6 +7,7 @@ import strawberry
 
 from packshot import model
 from packshot.catalog.database.pages import check_first
+from packshot.ids import IdKind, global_id
 from packshot.variants import demand as variants
 from packshot.variants.decimals import round_number
 from packshot.variants.draft import DEFAULT_FORMATS, effective_renditions
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def location_id(name: str) -> strawberry.ID:
     """Return the global id of a location."""
-    return strawberry.ID(f"location:{name}")
+    return strawberry.ID(global_id(IdKind.LOCATION, name))
 
 
 @strawberry.type(description="A size that is rendered ahead of time.")

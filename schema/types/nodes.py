@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from packshot.errors import Invalid, NotFound
 from packshot.geometry import Size
+from packshot.ids import split_global_id
 from packshot.model import NAME, PACK_ID, Snapshot
 from packshot.site import Site
 from packshot.variants.key import Key, parse_key
@@ -28,9 +29,9 @@ async def load_node(info: Info, id: str) -> Node | None:
     """Return the object with that id in the caller's tenant; None if there is none, or the id is malformed."""
     if PACK_ID.fullmatch(id):
         return await load_pack(info, id)
-    kind, _, rest = id.partition(":")
+    kind, own_id = split_global_id(id)
     load = _LOADING.get(kind)
-    return None if load is None else await load(info, rest)
+    return None if load is None else await load(info, own_id)
 
 
 async def load_pack(info: Info, id: str) -> Pack | None:

@@ -9,6 +9,7 @@ import strawberry
 
 from packshot import model
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id
 from packshot.variants.request import RequestForm
 from packshot.variants.resolve import planned, policy_for, resolve, source_of
 from resolvers.originals import sign_original
@@ -238,7 +239,7 @@ class PackLocation(Node):
         pack_location, pack = snapshot.pack_location(name), snapshot.pack
         crop, focus = pack_location.crop, pack_location.focus
         return cls(
-            id=strawberry.ID(f"packLocation:{pack.id}:{name}"),
+            id=strawberry.ID(global_id(IdKind.PACK_LOCATION, pack.id, name)),
             version=pack_location.version,
             name=name,
             location=ImageLocation.of(snapshot.locations[name]),

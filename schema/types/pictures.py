@@ -6,6 +6,7 @@ from typing import Annotated
 import strawberry
 
 from packshot.catalog.variants.ledger import Entry
+from packshot.ids import IdKind, global_id
 from packshot.variants.key import Key
 from resolvers import pictures
 from resolvers.urls.build import Urls
@@ -155,7 +156,7 @@ class Variant(Node):
     def of(cls, key: Key, entry: Entry | None, urls: Urls, *, upscaled: bool) -> "Variant":
         """Return the GraphQL value. A planned variant without a row is pending."""
         return cls(
-            id=strawberry.ID(f"variant:{key.pack}/{key.location}/{key.fingerprint}/{key.plan}"),
+            id=strawberry.ID(global_id(IdKind.VARIANT, str(key).partition("/")[2])),
             format=ImageFormat[key.plan.format.name],
             width=key.plan.width,
             height=key.plan.height,

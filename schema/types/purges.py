@@ -5,6 +5,7 @@ from datetime import datetime
 import strawberry
 
 from packshot.catalog.purging import purges as catalog
+from packshot.ids import IdKind, global_id
 from resolvers import purges
 from schema.base.enums import JobState
 from schema.base.inputs import given
@@ -47,7 +48,7 @@ class Purge(Node):
     @classmethod
     def of(cls, purge: catalog.Purge) -> "Purge":
         return cls(
-            id=strawberry.ID(f"purge:{purge.id}"),
+            id=strawberry.ID(global_id(IdKind.PURGE, purge.id)),
             scope=purge.scope,
             cause=purge.cause,
             tags=list(purge.tags),

@@ -6,6 +6,7 @@ from typing import Any
 import strawberry
 
 from packshot import geometry, model
+from packshot.ids import IdKind, global_id
 from resolvers import tenants
 from schema.base.enums import FormatPolicy, Gravity, OnDemandPolicy
 from schema.base.inputs import sent
@@ -17,7 +18,7 @@ from schema.request.context import Info
 
 def tenant_id(name: str) -> strawberry.ID:
     """Return the global id of a tenant."""
-    return strawberry.ID(f"tenant:{name}")
+    return strawberry.ID(global_id(IdKind.TENANT, name))
 
 
 @strawberry.type(

@@ -6,6 +6,7 @@ import strawberry
 
 from packshot.catalog.clients.webhook_deliveries import Delivery
 from packshot.catalog.clients.webhooks import Webhook as CoreWebhook
+from packshot.ids import IdKind, global_id
 from resolvers import webhooks
 from schema.base.enums import JobState
 from schema.base.inputs import given
@@ -35,7 +36,7 @@ class WebhookDelivery(Node):
     @classmethod
     def of(cls, delivery: Delivery) -> "WebhookDelivery":
         return cls(
-            id=strawberry.ID(f"delivery:{delivery.id}"),
+            id=strawberry.ID(global_id(IdKind.DELIVERY, delivery.id)),
             event=delivery.event.value,
             state=JobState[delivery.state.name],
             attempts=delivery.attempts,
@@ -72,7 +73,7 @@ class Webhook(Node):
     @classmethod
     def of(cls, webhook: CoreWebhook) -> "Webhook":
         return cls(
-            id=strawberry.ID(f"webhook:{webhook.id}"),
+            id=strawberry.ID(global_id(IdKind.WEBHOOK, webhook.id)),
             url=URL(webhook.url),
             events=[event.value for event in webhook.events],
             active=webhook.active,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import typer
 
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id
 from serve.commands.endings import REFUSED, WITH_FAILURES, stop
 from serve.commands.shell import print_json
 
@@ -160,7 +161,7 @@ class _Bar:
 def describe(job: "Job") -> str:
     """Return one line with the job's state and progress."""
     parts = [f"{_ended(job)} of {job.total} variants", *filter(None, [_pace(job)])]
-    return f"job:{job.id} {job.state.value.replace('_', ' ')}: {', '.join(parts)}"
+    return f"{global_id(IdKind.JOB, job.id)} {job.state.value.replace('_', ' ')}: {', '.join(parts)}"
 
 
 def _pace(job: "Job") -> str:
@@ -198,7 +199,7 @@ def document(job: "Job", external_ids: Mapping[str, str | None] | None = None) -
         external_ids: the external id of each pack id; None leaves the field out.
     """
     return {
-        "id": f"job:{job.id}",
+        "id": global_id(IdKind.JOB, job.id),
         "kind": job.kind.value.upper(),
         "state": job.state.value.upper(),
         "priority": job.priority.name,

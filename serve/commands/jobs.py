@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id, own_id
 from serve.commands.following import describe, document, follow
 from serve.commands.shell import MOMENTS, AsJson, OfTenant, calling, print_json, print_table
 
@@ -63,7 +64,7 @@ JOB_COLUMNS = (
 
 
 def _bare(text: str) -> str:
-    return text.removeprefix("job:")
+    return own_id(IdKind.JOB, text)
 
 
 JobId = Annotated[str, typer.Argument(metavar="ID", parser=_bare, help="The job's id, `job:…`.")]
@@ -192,7 +193,7 @@ def _print_listing(pages: Iterator[Listed], *, as_json: bool) -> Shown:
 
 def _row(job: "Job", external_ids: dict[str, str | None]) -> tuple[str, ...]:
     return (
-        f"job:{job.id}",
+        global_id(IdKind.JOB, job.id),
         job.kind.value,
         job.state.value,
         job.location or "",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id
 from serve.commands import location_options as options
 from serve.commands.plans import option_name, spell
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, print_table
@@ -56,7 +57,7 @@ def show_location(name: options.Name, tenant: OfTenant = None, as_json: AsJson =
         packs = locations.count_packs(caller, [name])[name]
         pending_change = locations.get_pending_change(caller)
     pending = pending_change.change.locations.get(name) if pending_change is not None else None
-    job = f"job:{pending_change.job_id}" if pending_change is not None and pending else None
+    job = global_id(IdKind.JOB, pending_change.job_id) if pending_change is not None and pending else None
     if as_json:
         changes = {api_name(field): plain(value) for field, value in (pending or {}).items()}
         print_json(document(location) | {"packCount": packs, "pending": changes or None, "pendingJob": job})

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from packshot.ids import IdKind, global_id
 from serve.commands.endings import WITH_FAILURES
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress, store_answering
 
@@ -33,7 +34,7 @@ def collect(dry_run: DryRun = False, tenant: OfTenant = None, as_json: AsJson = 
 
                 total, job = maintenance.collect(caller, seen)
     if as_json:
-        print_json({"dryRun": dry_run, "job": job and f"job:{job.id}", **_camel(asdict(total))})
+        print_json({"dryRun": dry_run, "job": job and global_id(IdKind.JOB, job.id), **_camel(asdict(total))})
         if total.failed:
             raise typer.Exit(WITH_FAILURES)
         return
@@ -76,12 +77,14 @@ def scrub(
         {
             "sha256": one.sha256,
             "fault": one.fault.value,
-            "packLocations": [f"packLocation:{pack_id}:{location}" for pack_id, location in one.places],
+            "packLocations": [global_id(IdKind.PACK_LOCATION, pack_id, location) for pack_id, location in one.places],
         }
         for one in result.lost
     ]
     if as_json:
-        print_json({"dryRun": dry_run, "job": job and f"job:{job.id}", **_camel(asdict(result)), "lost": lost})
+        print_json(
+            {"dryRun": dry_run, "job": job and global_id(IdKind.JOB, job.id), **_camel(asdict(result)), "lost": lost}
+        )
     else:
         ordered = "" if dry_run else f" {result.ordered} packs are rendered again."
         typer.echo(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
 
 import typer
 
+from packshot.ids import IdKind, global_id
 from serve.commands.endings import DOWN, REFUSED, WITH_FAILURES, stop
 from serve.commands.shell import AsJson, OfTenant, calling, print_json, progress, store_answering
 
@@ -324,7 +325,10 @@ def _print(report: "Report", *, as_json: bool, dry_run: bool, sizes: "list[Rende
 
     if as_json:
         document: dict[str, Any] = {"dryRun": dry_run, "counts": dict(sorted(report.counts.items()))}
-        document |= {"jobs": [f"job:{job}" for job in list(report.jobs)[:SHOWN]], "jobCount": len(report.jobs)}
+        document |= {
+            "jobs": [global_id(IdKind.JOB, job) for job in list(report.jobs)[:SHOWN]],
+            "jobCount": len(report.jobs),
+        }
         for kind in Kind:
             document[kind.value] = [_document(finding) for finding in report.of(kind)]
             document[f"{kind.value}Count"] = report.found[kind]

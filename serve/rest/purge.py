@@ -1,6 +1,7 @@
 """Purging one pack from the CDN by hand."""
 
 from packshot.errors import NotFound
+from packshot.ids import IdKind, global_id
 from resolvers import purges
 from serve.rest.calls import Call, Document, no_pack
 
@@ -18,4 +19,4 @@ def purge(call: Call) -> Document:
         job = purges.purge(call.caller, pack_ids=[call.pack_id], location=None)
     except NotFound:
         raise no_pack(call.path["id"]) from None
-    return {"job": f"job:{job.id}", "tenant": tenant, "id": call.pack_id}
+    return {"job": global_id(IdKind.JOB, job.id), "tenant": tenant, "id": call.pack_id}

@@ -13,6 +13,7 @@ from packshot.catalog.database.transaction import Tx, next_sequence
 from packshot.catalog.tables.artwork import location_versions, locations, pack_locations, packs
 from packshot.errors import BadState, Cycle, InUse, Invalid, NotFound, VersionConflict
 from packshot.geometry import Size
+from packshot.ids import IdKind, global_id
 from packshot.model import IncludeAll, Location, LocationFields, LocationVersion, Rendition, check_name
 from packshot.variants.draft import effective_renditions
 
@@ -228,7 +229,7 @@ def _check_version(name: str, old: Location | None, expected_version: int | None
             expected=str(current),
             got=expected_version,
             current_version=current,
-            current_id=f"location:{name}",
+            current_id=global_id(IdKind.LOCATION, name),
         )
 
 

@@ -18,6 +18,7 @@ from packshot.catalog.tables.artwork import tenants
 from packshot.catalog.tables.work import pending_changes
 from packshot.errors import BadState
 from packshot.geometry import Gravity
+from packshot.ids import IdKind, global_id
 from packshot.model import FormatPolicy
 from packshot.variants.change import Change, merged
 
@@ -83,7 +84,7 @@ def already_pending(pending_change: PendingChange) -> BadState:
     what = f"the location {pending_change.location!r}" if pending_change.location else "the whole tenant"
     return BadState(
         f"A change of {what} is being prepared.",
-        expected=f"job:{pending_change.job_id} to end, or to be cancelled",
+        expected=f"{global_id(IdKind.JOB, pending_change.job_id)} to end, or to be cancelled",
         got="a second change at the same time",
     )
 

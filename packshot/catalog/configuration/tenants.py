@@ -10,6 +10,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.artwork import location_versions, locations, packs, sequences, tenants
 from packshot.errors import Invalid, NotFound, VersionConflict
 from packshot.geometry import Gravity
+from packshot.ids import IdKind, global_id
 from packshot.model import FormatPolicy, LocationFields, Tenant, check_name
 
 
@@ -84,7 +85,7 @@ def read_changes(
             expected=str(tenant.version),
             got=expected_version,
             current_version=tenant.version,
-            current_id=f"tenant:{tenant.name}",
+            current_id=global_id(IdKind.TENANT, tenant.name),
         )
     budget = values.get("unplanned_bytes")
     if budget is not None and budget < 0:

@@ -11,6 +11,7 @@ from packshot.catalog.database.transaction import Tx
 from packshot.catalog.tables.work import erasures, job_items, jobs, pending_changes, purges, url_imports
 from packshot.catalog.work.job_portions import delete_deferred_packs
 from packshot.catalog.work.jobs import JobKind, JobState
+from packshot.ids import IdKind, global_id
 
 
 def close_finished(tx: Tx, job_ids: Collection[str]) -> None:
@@ -69,5 +70,5 @@ def end_jobs(tx: Tx, *which: sa.ColumnElement[bool], state: JobState | None = No
         delete_deferred_packs(tx, row.id)
         counts = {name: getattr(row, name) for name in ("total", "done", "skipped", "failed")}
         webhook_deliveries.add_delivery(
-            tx, Event.JOB_FINISHED, {"jobId": f"job:{row.id}", "state": row.state.upper(), **counts}
+            tx, Event.JOB_FINISHED, {"jobId": global_id(IdKind.JOB, row.id), "state": row.state.upper(), **counts}
         )
