@@ -32,19 +32,19 @@ def explain(
     address = read_url(settings, url)
     with opened(settings) as site, store_answering():
         urls = tenant_urls(site, own_origin(settings, address.tenant), address.tenant)
-        told = explained(site, address, urls, accepted_formats(accept))
+        steps = explained(site, address, urls, accepted_formats(accept))
     if as_json:
-        print_json(told)
+        print_json(steps)
     else:
-        for line in _lines(told):
+        for line in _lines(steps):
             typer.echo(line)
-    if "refusal" in told:
+    if "refusal" in steps:
         raise typer.Exit(REFUSED)
 
 
-def _lines(told: dict[str, Any], indent: str = "") -> Iterator[str]:
-    width = max(len(name) for name in told) + 2
-    for name, value in told.items():
+def _lines(steps: dict[str, Any], indent: str = "") -> Iterator[str]:
+    width = max(len(name) for name in steps) + 2
+    for name, value in steps.items():
         if isinstance(value, dict) and value.keys() == {"value", "from"}:
             origin = "" if value["from"] is None else f"   (from {value['from']})"
             yield f"{indent}{name:{width}}{_text(value['value'])}{origin}"

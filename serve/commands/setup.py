@@ -125,8 +125,8 @@ def doctor() -> None:
     words = {Status.OK: "ok  ", Status.DEGRADED: "warn", Status.FAILING: "FAIL"}
     is_failing = False
     for finding in examine(read_settings()):
-        told = "; ".join(map(str, finding.problems)) or finding.detail
-        typer.echo(f"{words[finding.status]} {finding.part.replace('_', ' ')}: {told}")
+        text = "; ".join(map(str, finding.problems)) or finding.detail
+        typer.echo(f"{words[finding.status]} {finding.part.replace('_', ' ')}: {text}")
         is_failing = is_failing or finding.status is Status.FAILING
     if is_failing:
         raise typer.Exit(DOWN)

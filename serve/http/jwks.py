@@ -29,7 +29,7 @@ RETRY_SECONDS, MIN_PAUSE_SECONDS = 30.0, 10.0
 FETCH_SECONDS = 5.0
 # Seconds that a request waits for the key server: for the first key set, or for a new key.
 WAIT_SECONDS = 5.0
-# Seconds for which the last key set stays in use while the key server is away.
+# Seconds for which the last key set stays in use while the key server does not answer.
 MAX_AGE_SECONDS = 24 * 3600.0
 MAX_BYTES = 1 << 18
 MAX_KEYS = 100

@@ -48,7 +48,7 @@ class Erased:
             with self._site.catalog.read_system() as tx:
                 self._under_way = erasures.list_under_way(tx)
         except DatabaseFault:
-            # Stored variants are served while the database is away; the last list stays in use.
+            # Stored variants are served while the database does not answer; the last list stays in use.
             return
         self._until = time.monotonic() + FRESH
 

@@ -109,7 +109,7 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
     if address.key is None and not is_live and not isinstance(address.form, RequestForm):
         expected = "a stable URL, an immutable URL, or a live URL with a size"
         raise Invalid("This kind of URL has no explanation.", field=("url",), expected=expected, got=address.path)
-    told: Document = {
+    explanation: Document = {
         "kind": "immutable" if address.key is not None else "live" if is_live else "stable",
         "tenant": {"value": address.tenant, "from": address.named_by.value},
         "pack": address.pack_id,
@@ -122,14 +122,14 @@ def explain(site: Site, address: Address, urls: Urls, accept: frozenset[Format] 
         steps = read(site, address, urls, accept)
     try:
         for step in steps:
-            told |= step
-            if "headers" in step and told["keyRequired"]:
-                told["headers"] |= {"Cache-Control": PRIVATE}
-        told["answer"] = told.pop("answer")
+            explanation |= step
+            if "headers" in step and explanation["keyRequired"]:
+                explanation["headers"] |= {"Cache-Control": PRIVATE}
+        explanation["answer"] = explanation.pop("answer")
     except PackshotError as error:
-        told["refusal"] = {name: value for name, value in problems.describe(error).items() if value is not None}
-        told["answer"] = {"status": told["refusal"]["status"]}
-    return told
+        explanation["refusal"] = {name: value for name, value in problems.describe(error).items() if value is not None}
+        explanation["answer"] = {"status": explanation["refusal"]["status"]}
+    return explanation
 
 
 def _live_steps(site: Site, address: Address, urls: Urls, accept: frozenset[Format]) -> Iterator[Document]:

@@ -97,7 +97,7 @@ def open_sendable(site: Site, key: str, conditions: Conditions) -> Sendable | No
     """Find a variant and open it if its bytes are needed; None: it is not stored.
 
     Raises:
-        OSError: the store is away.
+        OSError: the store does not answer.
     """
     if conditions.head or conditions.may_be_unchanged:
         stored = find_variant(site, key)

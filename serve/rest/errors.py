@@ -45,8 +45,8 @@ def answer(status: int, document: Any, headers: dict[str, str] | None = None) ->
 
 def refusal(status: int, message: str, code: str, headers: dict[str, str] | None = None, **members: Any) -> Response:
     """Return an error document; members that are None are left out."""
-    told = {"id": secrets.token_hex(8), "status": status, "code": code, "message": message, **members}
-    return answer(status, {name: value for name, value in told.items() if value is not None}, headers)
+    document = {"id": secrets.token_hex(8), "status": status, "code": code, "message": message, **members}
+    return answer(status, {name: value for name, value in document.items() if value is not None}, headers)
 
 
 def refuse(error: PackshotError, *, reads: bool = True) -> Response:
@@ -55,14 +55,14 @@ def refuse(error: PackshotError, *, reads: bool = True) -> Response:
     Args:
         reads: whether the caller's token has the scope `read`.
     """
-    told = problems.describe(error)
+    document = problems.describe(error)
     plan = documents.plan(error.plan) if isinstance(error, ForceRequired) else None
     # No field of this API is called `source`.
     path = [NAMES.get(name, name) for name in error.field if name != "source"]
     return refusal(
-        STATUS.get(error.code, told["status"]),
+        STATUS.get(error.code, document["status"]),
         error.message,
-        told["code"],
+        document["code"],
         parameter=".".join(path) or None,
         expected=error.expected,
         got=error.got,
@@ -121,8 +121,8 @@ def fail(request: Request, error: Exception) -> Response:
     away, place = explain_outage(error), (request.method, problems.shown_path(request.scope))
     if away is None:
         error_id = faults.record(log, error, "bug at %s %s", *place)
-        told = {"id": error_id, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
-        return answer(500, told)
+        document = {"id": error_id, "status": 500, "code": "INTERNAL", "message": "Something went wrong on our side."}
+        return answer(500, document)
     error_id = faults.record(log, error, "%s at %s %s", away, *place)
-    told = {"id": error_id, "status": 503, "code": "UNAVAILABLE", "message": f"{away[0].upper()}{away[1:]}."}
-    return answer(503, told, {"Retry-After": str(RETRY_SECONDS)})
+    document = {"id": error_id, "status": 503, "code": "UNAVAILABLE", "message": f"{away[0].upper()}{away[1:]}."}
+    return answer(503, document, {"Retry-After": str(RETRY_SECONDS)})
