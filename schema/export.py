@@ -11,9 +11,9 @@ from schema.build import sdl
 COMMITTED = Path(__file__).with_name("schema.graphql")
 RELEASED = Path(__file__).with_name("released.graphql")
 USAGE = """usage: python -m schema.export             write schema.graphql
-       python -m schema.export --check     fail where schema.graphql is not the schema
+       python -m schema.export --check     fail if schema.graphql is not up to date
        python -m schema.export --breaking [FILE]
-                                           fail where a client of the last release, or of that file, would break
+                                           fail if a client of the last release, or of that file, would break
        python -m schema.export --release   write released.graphql, as part of a release
 """
 

@@ -26,7 +26,7 @@ from schema.types.tenants import Tenant, Viewer
 from schema.types.webhooks import Webhook
 
 
-@strawberry.type(description="All reads.")
+@strawberry.type(description="Everything that can be read.")
 class Query(PurgeQuery, ChangeQuery):
     @strawberry.field(description="The caller and the scopes of its token.")
     async def viewer(self, info: Info) -> Viewer:
@@ -75,7 +75,7 @@ class Query(PurgeQuery, ChangeQuery):
 
     @strawberry.field(description="One pack; null if none matches.", extensions=[READS])
     async def pack(
-        self, info: Info, by: Annotated[PackBy, strawberry.argument(description="Which pack.")]
+        self, info: Info, by: Annotated[PackBy, strawberry.argument(description="How the pack is identified.")]
     ) -> Pack | None:
         caller = info.context.caller
         if by.id is not None:

@@ -50,7 +50,7 @@ class Subscription:
             raise refused(NotFound("No such job exists.", field=("id",), expected="a job of this tenant", got=id))
 
     @strawberry.subscription(
-        description="The current state of the pack, then each state after an edit or a rendering, at most twice a "
+        description="The current state of the pack, then each state after an edit or a render, at most twice a "
         "second, until the pack is deleted.",
         directives=[Requires(scope=Scope.READ.value)],
     )

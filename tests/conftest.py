@@ -1,4 +1,4 @@
-"""What every test may use."""
+"""Fixtures for all tests, and the distribution of test files to processes."""
 
 import signal
 from collections.abc import Iterator
@@ -18,10 +18,11 @@ from tests.support.playground import Playground
 
 pytest_plugins = ["tests.support.fast_tier"]
 
-# A shell's background job, as a suite may be run, and all that it starts are deaf to Ctrl-C, which some tests send.
+# A shell's background job ignores Ctrl-C, and so do its children. Some tests send Ctrl-C, so restore the default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Files whose tests share a cluster, as starting one takes longer than most of them: two clusters, about as long in use.
+# Starting a cluster takes longer than most of its tests, so files share one. The two clusters are used for about the
+# same time.
 CLUSTERS = {
     "tests/chaos/test_kills.py": "cluster-1",
     "tests/chaos/test_edits.py": "cluster-1",
@@ -33,35 +34,35 @@ CLUSTERS = {
 }
 
 
-class Shares(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
-    """Hands out tests file by file, and files that share a cluster to one process."""
+class ClusterScheduling(LoadFileScheduling):  # type: ignore[misc] # xdist has no types
+    """Distribute tests by file, and give files that share a cluster to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
         return CLUSTERS.get(file, file)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Shares | None:
-    """Return what hands out tests under `--dist loadfile`; None leaves it to xdist."""
-    return Shares(config, log) if config.getoption("dist") == "loadfile" else None
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ClusterScheduling | None:
+    """Return the scheduler for `--dist loadfile`; None selects the scheduler of xdist."""
+    return ClusterScheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(autouse=True)
-def fresh_fault_log() -> None:
-    """What one test logged hides no traceback from the next."""
+def empty_fault_log() -> None:
+    """Log every traceback in full, even if an earlier test logged the same one."""
     faults.FAULTS.forget()
 
 
 @pytest.fixture(scope="session")
 def renderer() -> Iterator[Renderer]:
-    """Render processes, started once for the whole run."""
+    """Return render processes; they start once per run."""
     with Renderer(Limits(), processes=2) as renderer:
         yield renderer
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    """A PostgreSQL server, started once for the whole run."""
+    """Return a PostgreSQL server; it starts once per run."""
     server = Postgres(tmp_path_factory.mktemp("postgres"))
     server.hurry()
     yield server
@@ -70,7 +71,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    """An S3 server, started once for the whole run; its credentials are in the environment."""
+    """Return an S3 server; it starts once per run, and its credentials are in the environment."""
     with running(tmp_path_factory.mktemp("s3") / "seaweed") as server, pytest.MonkeyPatch.context() as patched:
         for name, value in server.environ().items():
             patched.setenv(name, value)
@@ -79,20 +80,20 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 
 @pytest.fixture(scope="session")
 def bucket(s3: Seaweed) -> str:
-    """A bucket for all tests; each uses a prefix of its own."""
+    """Return a bucket that all tests share; each test uses its own prefix."""
     return s3.new_bucket()
 
 
 @pytest.fixture
 def host() -> Iterator[Host]:
-    """A web server to fetch from."""
+    """Return a web server to fetch originals from."""
     with hosting() as host:
         yield host
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """An empty, migrated database of each kind; None: the SQLite file in the data folder."""
+    """Return the URL of an empty, migrated database of each kind; None means the SQLite file in the data folder."""
     if request.param == "sqlite":
         yield None
         return
@@ -103,7 +104,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str | None]:
 
 @pytest.fixture
 def playground(tmp_path: Path, renderer: Renderer, database_url: str | None) -> Iterator[Playground]:
-    """An empty installation, on each database."""
+    """Return an empty installation on each database."""
     playground = Playground(tmp_path / "data", renderer, database_url=database_url)
     yield playground
     playground.site.catalog.close()

@@ -21,7 +21,7 @@ def _value(name: str, description: str) -> Any:
     return strawberry.enum_value(name, description=description)
 
 
-@strawberry.enum(description="Which part of an image is kept, or where the image stands in its box.")
+@strawberry.enum(description="Which part of an image a crop keeps, or where a padded image lies in its box.")
 class Gravity(Enum):
     CENTER = _value("CENTER", "The middle.")
     NORTH = _value("NORTH", "The middle of the top edge.")
@@ -32,7 +32,7 @@ class Gravity(Enum):
     SOUTHWEST = _value("SOUTHWEST", "The bottom left corner.")
     WEST = _value("WEST", "The middle of the left edge.")
     NORTHWEST = _value("NORTHWEST", "The top left corner.")
-    FOCUS = _value("FOCUS", "The focal point of the pack location; the middle if it has none.")
+    FOCUS = _value("FOCUS", "The focus of the pack location; the middle if it has none.")
     SMART = _value("SMART", "The most interesting part of the image, found by analysis.")
 
 
@@ -45,7 +45,7 @@ class IncludeAll(Enum):
 
 @strawberry.enum(description="An image format that Packshot writes.")
 class ImageFormat(Enum):
-    AVIF = _value("AVIF", "AVIF: the fewest bytes.")
+    AVIF = _value("AVIF", "AVIF: usually the smallest files.")
     WEBP = _value("WEBP", "WebP.")
     JPEG = _value("JPEG", "JPEG: no transparency.")
     PNG = _value("PNG", "PNG: lossless.")
@@ -75,12 +75,12 @@ class OnDemandPolicy(Enum):
 @strawberry.enum(description="When a changed location goes live.")
 class Activation(Enum):
     WHEN_READY = _value("WHEN_READY", "When every affected pack has been rendered for it.")
-    IMMEDIATE = _value("IMMEDIATE", "At once. Variants that are not rendered yet are rendered on demand.")
+    IMMEDIATE = _value("IMMEDIATE", "At once. Variants that are not stored yet are rendered on demand.")
 
 
 @strawberry.enum(description="How urgent a job is.")
 class Priority(Enum):
-    INTERACTIVE = _value("INTERACTIVE", "A person waits for it: it runs first.")
+    INTERACTIVE = _value("INTERACTIVE", "A user waits for it: it runs first.")
     BULK = _value("BULK", "Background work: it yields to interactive work.")
 
 
@@ -89,7 +89,7 @@ class RegenerateMode(Enum):
     MISSING = _value("MISSING", "Variants that are missing in the ledger or in the store.")
     REFRESH = _value(
         "REFRESH",
-        "All variants, with the renderer of this release. The old variants stay live until the new ones are ready.",
+        "Every variant again, under new immutable URLs. The old variants stay live until the new ones are stored.",
     )
 
 
@@ -121,11 +121,11 @@ class JobKind(Enum):
 
 @strawberry.enum(description="The state of a job.")
 class JobState(Enum):
-    QUEUED = _value("QUEUED", "Not begun.")
-    RUNNING = _value("RUNNING", "Under way.")
-    PAUSED = _value("PAUSED", "Stopped until someone resumes it.")
+    QUEUED = _value("QUEUED", "Not started.")
+    RUNNING = _value("RUNNING", "In progress.")
+    PAUSED = _value("PAUSED", "Stopped until `resumeJob`.")
     AWAITING_ACTIVATION = _value(
-        "AWAITING_ACTIVATION", "Rendered with failures; someone must decide whether the change goes live."
+        "AWAITING_ACTIVATION", "Some variants failed: `activateJob` activates the pending change nevertheless."
     )
     CANCELLING = _value("CANCELLING", "Being cancelled.")
     CANCELLED = _value("CANCELLED", "Cancelled.")
@@ -148,7 +148,7 @@ class UploadMethod(Enum):
 class OnExisting(Enum):
     FAIL = _value("FAIL", "Refuse that input with TAKEN.")
     SKIP = _value("SKIP", "Leave the pack as it is.")
-    UPDATE = _value("UPDATE", "Set the given values, and take the originals again.")
+    UPDATE = _value("UPDATE", "Set the given values, and replace the given originals.")
 
 
 @strawberry.enum(description="The order of a list of packs.")
@@ -169,11 +169,13 @@ class ErrorCode(Enum):
     FORBIDDEN = _value("FORBIDDEN", "The scopes of the token do not allow it.")
     VERSION_CONFLICT = _value("VERSION_CONFLICT", "The object has another version than the expected one.")
     FORCE_REQUIRED = _value("FORCE_REQUIRED", "The change alters images that packs show, and needs `force`.")
-    PLAN_STALE = _value("PLAN_STALE", "The plan is no longer valid.")
+    PLAN_STALE = _value("PLAN_STALE", "The plan is no longer valid; plan again.")
     IDEMPOTENCY_MISMATCH = _value("IDEMPOTENCY_MISMATCH", "The idempotency key was used before with other arguments.")
     LIMIT = _value("LIMIT", "A list or a page is longer than allowed.")
     BAD_STATE = _value("BAD_STATE", "The state of the object does not allow it.")
-    FETCH_BLOCKED = _value("FETCH_BLOCKED", "Packshot must not fetch from that address.")
+    FETCH_BLOCKED = _value(
+        "FETCH_BLOCKED", "Packshot must not fetch from that address, for example in an internal network."
+    )
     FETCH_FAILED = _value("FETCH_FAILED", "No image could be fetched from that address.")
     UPLOAD_EXPIRED = _value("UPLOAD_EXPIRED", "The upload expired after 15 minutes.")
     CHECKSUM_MISMATCH = _value("CHECKSUM_MISMATCH", "The received bytes differ from the announced checksum.")
@@ -182,7 +184,7 @@ class ErrorCode(Enum):
     UNRENDERABLE = _value("UNRENDERABLE", "The image is damaged, or cannot be rendered with these parameters.")
     RENDER_TIMEOUT = _value("RENDER_TIMEOUT", "Rendering took longer than the limit.")
     RESYNC = _value("RESYNC", "The changes since that cursor of `changes` are no longer known; start over.")
-    INTERNAL = _value("INTERNAL", "An unforeseen error; the log contains it under the error id in the message.")
+    INTERNAL = _value("INTERNAL", "A fault in Packshot; the log contains it under the error id in the message.")
 
 
 @strawberry.enum(description="What happened to a pack or a location.")

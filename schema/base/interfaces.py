@@ -8,7 +8,8 @@ from schema.base.enums import ErrorCode
 @strawberry.interface(description="An object that has an id and can be fetched by it.")
 class Node:
     id: strawberry.ID = strawberry.field(
-        description="Opaque, except for a pack: its id is the one in its URLs, 24 lower-case hex digits."
+        description="The id of the object, for `node`. A pack's id is the one in its URLs: 24 lower-case hex digits. "
+        "Other ids have a prefix, such as `location:main`; treat them as opaque."
     )
 
 
@@ -19,7 +20,9 @@ class UserError:
     field: list[str] | None = strawberry.field(
         default=None, description='The path to the refused value, from the argument on: ["input", "crop", "topLeftX"].'
     )
-    expected: str | None = strawberry.field(default=None, description="What would have been accepted.")
+    expected: str | None = strawberry.field(
+        default=None, description="What would have been accepted, such as `0.0 to 1.0`."
+    )
     got: str | None = strawberry.field(default=None, description="What was sent, shortened.")
 
 

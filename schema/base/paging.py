@@ -14,7 +14,8 @@ C = TypeVar("C")
 
 First: TypeAlias = Annotated[int, strawberry.argument(description=f"How many at most, from 1 to {MAX_PAGE}.")]
 After: TypeAlias = Annotated[
-    str | None, strawberry.argument(description="The cursor to continue after; null or empty starts at the beginning.")
+    str | None,
+    strawberry.argument(description="The `endCursor` of the previous page; null or empty starts at the beginning."),
 ]
 
 

@@ -71,7 +71,7 @@ class Costs(SchemaExtension):
             message = f"The operation costs {cost}; {budgets.largest} are allowed. Ask for smaller pages."
             return [GraphQLError(message, extensions={"code": "LIMIT"})]
         if wait:
-            message = f"The operation costs {cost}, and less than that is left. Ask again later."
+            message = f"The operation costs {cost}, and less than that is left of your query budget. Retry later."
             return [_come_later(context, message, wait)]
         return []
 

@@ -52,7 +52,7 @@ def refuse_shape(document: DocumentNode) -> GraphQLError | None:
         if fields > MAX_FIELDS:
             return GraphQLError(f"The document has more than {MAX_FIELDS} fields.", extensions={"code": "LIMIT"})
         if repeated > MAX_REPEATED:
-            message = f"The document asks more than {MAX_REPEATED} times for what it has asked for before."
+            message = f"The document repeats fields more than {MAX_REPEATED} times."
             return GraphQLError(message, extensions={"code": "LIMIT"})
         waiting += [[field.selection_set for field in same if field.selection_set] for same in merged]
     return None

@@ -15,10 +15,10 @@ from schema.types.jobs import Job
 @strawberry.type
 class EraseMutation:
     @strawberry.mutation(
-        description="Erase a pack for good. It disappears from the catalog at once; then all its bytes are erased "
-        "from the stores: all versions, placeholders, and originals that it used before. All its URLs "
-        "answer 410. Originals that other packs use are kept and counted as skipped. A deleted pack "
-        "can be erased too.",
+        description="Erase a pack for good. It disappears from the catalog at once. Then all its stored objects are "
+        "erased: variants, originals and placeholders, also earlier ones. All its URLs answer 410. "
+        "Originals that other packs use are kept and counted as skipped. A deleted pack can be erased "
+        "too.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def erase_pack(

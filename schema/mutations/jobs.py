@@ -46,7 +46,7 @@ class JobMutation:
         return await payload(info, JobPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Activate a prepared change although some of its variants could not be rendered.",
+        description="Activate a pending change although some of its variants could not be rendered.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def activate_job(
@@ -54,7 +54,7 @@ class JobMutation:
         info: Info,
         id: JobId,
         accept_failures: Annotated[
-            bool, strawberry.argument(description="Activate it without the failed variants.")
+            bool, strawberry.argument(description="Must be true to activate it without the failed variants.")
         ] = False,
     ) -> JobPayload | None:
         return await _control(
@@ -74,7 +74,7 @@ class JobMutation:
 
     @strawberry.mutation(
         description="Cancel an import or a job that renders; other jobs cannot be cancelled. Rendered variants "
-        "and fetched originals stay; a change that the job prepares never goes live.",
+        "and fetched originals stay; a pending change is dropped.",
         extensions=[Needs(Scope.JOBS_WRITE)],
     )
     async def cancel_job(self, info: Info, id: JobId) -> JobPayload | None:

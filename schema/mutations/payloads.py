@@ -39,13 +39,15 @@ MAX_KEY_CHARACTERS = 255
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
     strawberry.argument(
-        description="A text of up to 255 characters, new for each call. The same call with the same key within 24 "
-        "hours changes nothing and gets the same answer."
+        description="1 to 255 characters that the client chooses for each call, such as a UUID. A repeated call with "
+        "the same key within 24 hours changes nothing and gets the same response."
     ),
 ]
 ExpectedVersion: TypeAlias = Annotated[
     int | None,
-    strawberry.argument(description="Refuse unless the object has this version; without it the last edit wins."),
+    strawberry.argument(
+        description="Refuse the change unless the object has this version. Without it, the last edit wins."
+    ),
 ]
 
 
@@ -82,7 +84,9 @@ class PlanPayload:
 
 @strawberry.type(description="The deleted location.")
 class DeleteLocationPayload:
-    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id, which nothing has any more.")
+    deleted_id: strawberry.ID | None = strawberry.field(
+        default=None, description="The id of the deleted location, such as `location:thumb`."
+    )
     deleted_name: str | None = strawberry.field(default=None, description="Its name.")
     job: Job | None = strawberry.field(
         default=None, description="The job that renders what packs show instead; null if nothing changes."
@@ -92,7 +96,7 @@ class DeleteLocationPayload:
 
 @strawberry.type(description="The deleted pack.")
 class DeletePackPayload:
-    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="Its id, which nothing has any more.")
+    deleted_id: strawberry.ID | None = strawberry.field(default=None, description="The id of the deleted pack.")
     user_errors: list[UserError] = _user_errors()
 
 
@@ -124,7 +128,9 @@ class PackLocationPayload:
         default=None, description="The pack location in its current state."
     )
     pack: Pack | None = strawberry.field(default=None, description="Its pack in its current state.")
-    job: Job | None = strawberry.field(default=None, description="The job that renders it.")
+    job: Job | None = strawberry.field(
+        default=None, description="The job that renders it; null if there is nothing to render."
+    )
     preview_urls: list[URL] | None = strawberry.field(
         default=None, description="With `dryRun`: immutable URLs of previews, each size once, largest first."
     )

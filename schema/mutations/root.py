@@ -40,7 +40,9 @@ from schema.types.webhooks import Webhook
 PackId = Annotated[strawberry.ID, strawberry.argument(description="The id of the pack.")]
 
 
-@strawberry.type(description="All changes. Refusals come as `userErrors`; a refused mutation changes nothing.")
+@strawberry.type(
+    description="Everything that changes data. Refusals come as `userErrors`; a refused mutation changes nothing."
+)
 class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, PurgeMutation, SigningMutation):
     @strawberry.mutation(
         description="Create a pack, with or without originals. It has nothing to show until it has an original.",
@@ -49,7 +51,9 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
     async def create_pack(
         self,
         info: Info,
-        input: Annotated[PackInput | None, strawberry.argument(description="The values to set.")] = strawberry.UNSET,
+        input: Annotated[
+            PackInput | None, strawberry.argument(description="The values and originals of the pack.")
+        ] = strawberry.UNSET,
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> PackPayload | None:
         def act(caller: Caller) -> PackPayload:
@@ -63,8 +67,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Create up to 100 packs with their originals in one transaction; each succeeds or is refused "
-        "by itself. A job fetches originals by URL.",
+        description="Create up to 100 packs with their originals in one transaction; each is created or refused "
+        "separately. A job fetches originals by URL.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def create_packs(
@@ -101,8 +105,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackPayload, act, under=("input",), key=idempotency_key)
 
     @strawberry.mutation(
-        description="Delete a pack. It disappears from the catalog at once; its immutable URLs keep working for a "
-        "while.",
+        description="Delete a pack. It disappears from the catalog at once; its immutable URLs keep working for the "
+        "grace period.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def delete_pack(
@@ -124,7 +128,7 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
     async def create_upload(
         self,
         info: Info,
-        input: Annotated[UploadInput, strawberry.argument(description="The announced upload.")],
+        input: Annotated[UploadInput, strawberry.argument(description="What will be uploaded, and how.")],
         idempotency_key: IdempotencyKey = strawberry.UNSET,
     ) -> UploadPayload | None:
         def act(caller: Caller) -> UploadPayload:
@@ -196,7 +200,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackLocationPayload, act, key=idempotency_key, threads=threads)
 
     @strawberry.mutation(
-        description="Remove the own original of a pack location; its crop and other settings stay.",
+        description="Remove the original of a pack location; its crop and other settings stay. Then a fallback "
+        "location's original is shown.",
         extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def remove_original(
@@ -232,7 +237,8 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
         return await payload(info, PackLocationPayload, act, key=idempotency_key)
 
     @strawberry.mutation(
-        description="Change several locations of one pack, all or none.", extensions=[Needs(Scope.PACKS_WRITE)]
+        description="Change several locations of one pack in one edit: all or none.",
+        extensions=[Needs(Scope.PACKS_WRITE)],
     )
     async def update_pack_locations(
         self,
@@ -262,8 +268,11 @@ class Mutation(LocationMutation, PlanMutation, EraseMutation, JobMutation, Purge
     async def create_webhook(
         self,
         info: Info,
-        url: Annotated[URL, strawberry.argument(description="The public URL to POST to.")],
-        events: Annotated[list[str], strawberry.argument(description="The events to send.")],
+        url: Annotated[URL, strawberry.argument(description="The public URL that receives the events by POST.")],
+        events: Annotated[
+            list[str],
+            strawberry.argument(description="The events to send: pack.changed, variants.ready, job.finished."),
+        ],
     ) -> WebhookPayload | None:
         def act(caller: Caller) -> WebhookPayload:
             webhook, secret = webhooks.create_webhook(caller, url, events)

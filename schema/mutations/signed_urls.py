@@ -24,7 +24,7 @@ class SigningMutation:
     async def sign_url(
         self,
         info: Info,
-        url: Annotated[URL, strawberry.argument(description="The URL, from the API or a page.")],
+        url: Annotated[URL, strawberry.argument(description="The image URL, such as a pack's `stableUrl`.")],
         expires_at: Annotated[
             datetime, strawberry.argument(description="When it expires, to the second; at most 366 days from now.")
         ],

@@ -105,7 +105,7 @@ class LiveUpdates:
         self._start()
         shown = _UNSEEN
         try:
-            # Read anew for this subscriber: the known state may be half a second old.
+            # Read again for this subscriber: the known state may be half a second old.
             for each in listened:
                 self._seen.pop(each, None)
             async with asyncio.timeout(None if until is None else (until - datetime.now(UTC)).total_seconds()):

@@ -154,7 +154,7 @@ class Threads:
         self.passwords = ThreadPool("the check of a password", 1, max_waiting=16, own_threads=True)
         # Fewer than the database connections, so that slow queries leave some to image requests.
         self.resolvers = ThreadPool("the database", 12, tenant_threads=8)
-        self.rendering = ThreadPool("the check of pictures", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)
+        self.rendering = ThreadPool("the check of images", 16, tenant_threads=8, max_waiting=64, retry_after=10.0)
         self.fetching = ThreadPool("other hosts", 16, tenant_threads=4, max_waiting=32, retry_after=30.0)
         self.receiving = ThreadPool("uploads", 16, tenant_threads=8)
         self.watching = ThreadPool("subscriptions", 2)

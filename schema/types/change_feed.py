@@ -19,14 +19,16 @@ from schema.types.packs import Pack
 
 @strawberry.type(description="A pack or location that changed or was deleted. Each appears once, in its current state.")
 class Change:
-    kind: ChangeKind = strawberry.field(description="The last thing that happened to it.")
+    kind: ChangeKind = strawberry.field(description="The last change.")
     sequence_number: Long = strawberry.field(
-        description="Its number in the tenant's sequence; numbers rise within a feed."
+        description="The tenant's sequence number at this change; numbers rise within a feed."
     )
     at: datetime = strawberry.field(description="When it happened.")
-    id: strawberry.ID = strawberry.field(description="The id of the pack or location, also after its deletion.")
-    external_id: str | None = strawberry.field(description="For a pack: its id in another system.")
-    asset_id: Long | None = strawberry.field(description="For a pack: the asset that it belongs to.")
+    id: strawberry.ID = strawberry.field(
+        description="The id of the pack or location, such as `location:thumb`; set even after its deletion."
+    )
+    external_id: str | None = strawberry.field(description="For a pack: its id in another system, such as `film-4711`.")
+    asset_id: Long | None = strawberry.field(description="For a pack: the number of its asset, such as 4711.")
     pack: Pack | None = strawberry.field(
         description="The pack in its current state; null for a location or a deleted pack."
     )
@@ -64,8 +66,8 @@ class ChangeConnection:
         description="The position of the page in the feed; `endCursor` is set even if the page is empty."
     )
     epoch: str = strawberry.field(
-        description="The history that the sequence belongs to. It differs after the database was restored from a "
-        "backup."
+        description="The history that the sequence numbers belong to. A database that was restored from a backup has "
+        "another one."
     )
 
     @classmethod

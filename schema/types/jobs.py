@@ -90,14 +90,14 @@ class JobRetry:
 
 
 @strawberry.type(
-    description="Background work and its progress. Counts are variants; for an IMPORT, originals; for a PURGE, "
-    "what it names."
+    description="Background work that users can follow. Its counts are numbers of variants, except where `JobKind` "
+    "says otherwise."
 )
 class Job(Node):
     kind: JobKind = strawberry.field(description="What the job does.")
     state: JobState = strawberry.field(description="The state of the job.")
     priority: Priority = strawberry.field(description="How urgent the job is.")
-    total: Long = strawberry.field(description="The number of variants that it has to process, as far as known.")
+    total: Long = strawberry.field(description="The number of variants to process, as far as known.")
     done: Long = strawberry.field(description="The number of rendered variants.")
     skipped: Long = strawberry.field(description="The number of variants that existed already.")
     failed: Long = strawberry.field(description="The number of variants that could not be rendered.")
@@ -110,13 +110,13 @@ class Job(Node):
         "or nothing is being finished."
     )
     stalled_reason: str | None = strawberry.field(
-        description="Why an open job makes no progress, for people: no worker is running. Otherwise null."
+        description="Why an open job makes no progress: no worker runs. Otherwise null."
     )
-    created_by: str | None = strawberry.field(description="Who requested the job.")
+    created_by: str | None = strawberry.field(description="Who requested the job, such as `ann` or `token:ci`.")
     created_at: datetime = strawberry.field(description="When the job was created.")
     started_at: datetime | None = strawberry.field(description="When work on its first pack started.")
     heartbeat_at: datetime | None = strawberry.field(description="When its most recent pack was finished.")
-    activated_at: datetime | None = strawberry.field(description="When the change that it prepared went live.")
+    activated_at: datetime | None = strawberry.field(description="When the pending change that it prepared went live.")
     finished_at: datetime | None = strawberry.field(description="When the job finished.")
     core: strawberry.Private[catalog.Job]
 
@@ -232,10 +232,12 @@ def known_states(states: list[JobState]) -> list[catalog.JobState]:
 
 @strawberry.input(one_of=True, description="What the job processes: exactly one of these.")
 class JobScope:
-    pack_ids: strawberry.Maybe[list[strawberry.ID]] = strawberry.field(description="These packs, up to 100.")
-    location: strawberry.Maybe[str] = strawberry.field(description="One location of every pack.")
+    pack_ids: strawberry.Maybe[list[strawberry.ID]] = strawberry.field(description="The ids of up to 100 packs.")
+    location: strawberry.Maybe[str] = strawberry.field(
+        description="The name of a location: this location of every pack."
+    )
     tenant: strawberry.Maybe[strawberry.ID] = strawberry.field(
-        description="Every location of every pack: `tenant:<name>`, the tenant of the token."
+        description="The id of the token's tenant, such as `tenant:default`: every location of every pack."
     )
 
 

@@ -61,7 +61,7 @@ async def _load_tenant(info: Info, name: str) -> Tenant | None:
     return Tenant.of(await read(info, lambda: tenants.get_tenant(caller))) if name == caller.tenant else None
 
 
-async def _load_slot(info: Info, rest: str) -> PackLocation | None:
+async def _load_pack_location(info: Info, rest: str) -> PackLocation | None:
     pack_id, _, name = rest.partition(":")
     snapshot = await info.context.loaders.snapshots.load(pack_id) if PACK_ID.fullmatch(pack_id) else None
     return None if snapshot is None or name not in snapshot.locations else PackLocation.of(snapshot, name)
@@ -97,7 +97,7 @@ _LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
     "delivery": _load_delivery,
     "job": _load_job,
     "location": _load_location,
-    "packLocation": _load_slot,
+    "packLocation": _load_pack_location,
     "purge": _load_purge,
     "tenant": _load_tenant,
     "variant": _load_variant,
@@ -106,7 +106,7 @@ _LOADING: dict[str, Callable[[Info, str], Awaitable[Node | None]]] = {
 
 
 def _current(site: Site, snapshot: Snapshot, key: Key) -> Target | None:
-    """Return the current target of `key`; None if its image has been replaced."""
+    """Return the current target of `key`; None if the variant is superseded."""
     try:
         target = retarget(snapshot, key, limit=site.limit, live=site.settings.live)
     except NotFound:

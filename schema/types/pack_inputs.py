@@ -17,7 +17,9 @@ from schema.types.uploads import OriginalSource
 
 
 @strawberry.input(
-    description="A rectangle on the upright original; coordinates from 0.0 (left, top) to 1.0 (right, bottom)."
+    description="A rectangle on the upright original; coordinates from 0.0 (left, top) to 1.0 (right, bottom). The "
+    "right half is "
+    "`{topLeftX: 0.5, topLeftY: 0, bottomRightX: 1, bottomRightY: 1}`."
 )
 class CropInput:
     top_left_x: float = strawberry.field(description="The left edge.")
@@ -31,19 +33,22 @@ class CropInput:
         )
 
 
-@strawberry.input(description="A focal point on the upright original; coordinates from 0.0 to 1.0.")
+@strawberry.input(
+    description="The focus: the point of the upright original that a crop should keep; coordinates from 0.0 (left, "
+    "top) to 1.0."
+)
 class FocusInput:
-    x: float = strawberry.field(description="Distance from the left edge.")
-    y: float = strawberry.field(description="Distance from the top edge.")
+    x: float = strawberry.field(description="Distance from the left edge, as a fraction of the width.")
+    y: float = strawberry.field(description="Distance from the top edge, as a fraction of the height.")
 
     def to_core(self) -> model.Focus:
         return model.Focus(float(self.x), float(self.y))
 
 
-@strawberry.input(description="Changes of a pack location. Absent fields stay unchanged, null clears.")
+@strawberry.input(description="Changes of a pack location. An absent field stays unchanged; null clears it.")
 class PackLocationInput:
     crop: strawberry.Maybe[CropInput | None] = strawberry.field(description="The rectangle to show.")
-    focus: strawberry.Maybe[FocusInput | None] = strawberry.field(description="The point that must stay visible.")
+    focus: strawberry.Maybe[FocusInput | None] = strawberry.field(description="The point that a crop should keep.")
     resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
         description="Which part of the image a crop keeps."
     )
@@ -63,7 +68,9 @@ class PackLocationInput:
         )
 
 
-@strawberry.input(description="Changes of one of several pack locations.")
+@strawberry.input(
+    description="Changes of one of several pack locations. An absent field stays unchanged; null clears it."
+)
 class PackLocationPatch(PackLocationInput):
     location: str = strawberry.field(description="The name of the location.")
 
@@ -76,7 +83,7 @@ class OriginalInput:
     )
     crop: CropInput | None = strawberry.field(default=strawberry.UNSET, description="The rectangle to show.")
     focus: FocusInput | None = strawberry.field(
-        default=strawberry.UNSET, description="The point that must stay visible."
+        default=strawberry.UNSET, description="The point that a crop should keep."
     )
 
     def to_core(self) -> NewOriginal:
@@ -89,12 +96,17 @@ class OriginalInput:
         )
 
 
-@strawberry.input(description="A pack. Absent fields stay unchanged, null clears.")
+@strawberry.input(description="The values of a pack. An absent field stays unchanged; null clears it.")
 class PackInput:
-    asset_id: strawberry.Maybe[Long | None] = strawberry.field(description="The asset that it belongs to.")
-    external_id: strawberry.Maybe[str | None] = strawberry.field(description="Its id in another system.")
+    asset_id: strawberry.Maybe[Long | None] = strawberry.field(
+        description="The number of the asset, such as 4711; unique within the tenant."
+    )
+    external_id: strawberry.Maybe[str | None] = strawberry.field(
+        description="Its id in another system, such as `film-4711`; unique within the tenant."
+    )
     main_location: strawberry.Maybe[str | None] = strawberry.field(
-        description="The location to show if a request names none; null: `main`."
+        description="The location that a URL without `location` shows. Other locations without an original use its "
+        "original. Null: `main`."
     )
     resize_gravity: strawberry.Maybe[Gravity | None] = strawberry.field(
         description="Which part of the image a crop keeps."
@@ -137,17 +149,17 @@ class PackInput:
         return values
 
 
-@strawberry.input(one_of=True, description="Which pack: exactly one of these.")
+@strawberry.input(one_of=True, description="How a pack is identified: exactly one of these.")
 class PackBy:
     id: strawberry.Maybe[strawberry.ID] = strawberry.field(description="Its id.")
-    asset_id: strawberry.Maybe[Long] = strawberry.field(description="The asset that it belongs to.")
-    external_id: strawberry.Maybe[str] = strawberry.field(description="Its id in another system.")
+    asset_id: strawberry.Maybe[Long] = strawberry.field(description="The number of its asset, such as 4711.")
+    external_id: strawberry.Maybe[str] = strawberry.field(description="Its id in another system, such as `film-4711`.")
 
 
 @strawberry.input(description="Which packs to list; absent fields do not narrow the list.")
 class PackFilter:
     asset_ids: list[Long] | None = strawberry.field(
-        default=strawberry.UNSET, description="Packs of these assets, up to 100."
+        default=strawberry.UNSET, description="Packs with these asset numbers, up to 100."
     )
     external_ids: list[str] | None = strawberry.field(
         default=strawberry.UNSET, description="Packs with these external ids, up to 100."
@@ -156,10 +168,10 @@ class PackFilter:
         default=strawberry.UNSET, description="Packs modified after this moment."
     )
     sequence_after: Long | None = strawberry.field(
-        default=strawberry.UNSET, description="Packs with a higher sequence number: all that changed since."
+        default=strawberry.UNSET, description="Packs with a higher sequence number: those that changed since."
     )
     nothing_to_show_at: str | None = strawberry.field(
-        default=strawberry.UNSET, description="Packs that have nothing to show at this location, fallbacks included."
+        default=strawberry.UNSET, description="Packs that have nothing to show at this location, even by a fallback."
     )
     variant_state: VariantState | None = strawberry.field(
         default=strawberry.UNSET,

@@ -34,25 +34,30 @@ class Crop:
     bottom_right_y: float = strawberry.field(description="The bottom edge.")
 
 
-@strawberry.type(description="The focal point on the upright original; coordinates from 0.0 to 1.0.")
+@strawberry.type(
+    description="The focus: the point of the upright original that a crop should keep; coordinates from 0.0 (left, "
+    "top) to 1.0."
+)
 class Focus:
-    x: float = strawberry.field(description="Distance from the left edge.")
-    y: float = strawberry.field(description="Distance from the top edge.")
+    x: float = strawberry.field(description="Distance from the left edge, as a fraction of the width.")
+    y: float = strawberry.field(description="Distance from the top edge, as a fraction of the height.")
 
 
 @strawberry.type(description="An uploaded image file, identified by its content.")
 class Original:
-    sha256: str = strawberry.field(description="SHA-256 of its bytes, in hex.")
+    sha256: str = strawberry.field(description="SHA-256 of its bytes, 64 hex digits.")
     width: int = strawberry.field(description="Width of the upright image in pixels.")
     height: int = strawberry.field(description="Height of the upright image in pixels.")
-    bytes: Long = strawberry.field(description="Its length.")
-    media_type: str = strawberry.field(description="The detected media type, regardless of the announced one.")
+    bytes: Long = strawberry.field(description="The size of the file in bytes.")
+    media_type: str = strawberry.field(
+        description="The media type that its bytes show, such as image/jpeg; the announced one does not count."
+    )
     frames: int = strawberry.field(description="The number of frames; 1 unless it is animated.")
     thumbhash: str | None = strawberry.field(
         description="Its ThumbHash in Base64, as a placeholder while the image loads."
     )
-    dominant_color: str | None = strawberry.field(description="Its dominant colour, #rrggbb.")
-    uploaded_at: datetime = strawberry.field(description="When it was set here.")
+    dominant_color: str | None = strawberry.field(description="Its dominant colour, such as #3a5f7d.")
+    uploaded_at: datetime = strawberry.field(description="When it was set at this location.")
     core: strawberry.Private[model.Original]
 
     @strawberry.field(description="A URL of the unchanged file. Anyone who has it can read the file for 15 minutes.")
@@ -76,12 +81,16 @@ class Original:
         )
 
 
-@strawberry.type(description="The resolved values, and the level that each comes from.")
+@strawberry.type(description="The settings that apply after overrides and defaults, and the level that sets each.")
 class EffectivePolicy:
     resize_gravity: Gravity = strawberry.field(description="Which part of the image a crop keeps.")
-    resize_gravity_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
+    resize_gravity_from: str = strawberry.field(
+        description="The level that sets it: packLocation, pack, location or tenant."
+    )
     include_all: bool = strawberry.field(description="Whether the whole image is shown, padded.")
-    include_all_from: str = strawberry.field(description="packLocation, pack, location or tenant.")
+    include_all_from: str = strawberry.field(
+        description="The level that sets it: packLocation, pack, location or tenant."
+    )
 
 
 async def _picture(info: Info, lay_out: Callable[[], Layout | None]) -> Picture | None:
@@ -90,13 +99,22 @@ async def _picture(info: Info, lay_out: Callable[[], Layout | None]) -> Picture 
     return None if picture is None else Picture.of(picture)
 
 
-@strawberry.type(description="The originals of one asset, and the settings for all of them.")
+@strawberry.type(description="The originals of one asset, and their settings at each location.")
 class Pack(Node):
     version: int = strawberry.field(description="Counts changes; for `expectedVersion`.")
-    sequence_number: Long = strawberry.field(description="Rises with every change of any pack of the tenant.")
-    asset_id: Long | None = strawberry.field(description="The asset that it belongs to; unique within the tenant.")
-    external_id: str | None = strawberry.field(description="Its id in another system; unique within the tenant.")
-    main_location: str | None = strawberry.field(description="The location to show if a request names none.")
+    sequence_number: Long = strawberry.field(
+        description="The tenant's sequence number at the last change of this pack; each later change has a higher one."
+    )
+    asset_id: Long | None = strawberry.field(
+        description="The number of the asset, such as 4711; unique within the tenant."
+    )
+    external_id: str | None = strawberry.field(
+        description="Its id in another system, such as `film-4711`; unique within the tenant."
+    )
+    main_location: str | None = strawberry.field(
+        description="The location that a URL without `location` shows. Other locations without an original use its "
+        "original. Null: `main`."
+    )
     resize_gravity: Gravity | None = strawberry.field(
         description="Which part of the image a crop keeps; null: the location decides."
     )
@@ -121,13 +139,15 @@ class Pack(Node):
         return None if snapshot is None or name not in snapshot.locations else PackLocation.of(snapshot, name)
 
     @strawberry.field(
-        description="The URL that always shows the current image. Append ?location=… for a location. It never changes."
+        description="The URL that always shows the current image, such as "
+        "`https://…/api/v2/img/62e89a0ce4b0003c6f22b5a3`. It never "
+        "changes. Append `?location=thumb` for a location."
     )
     def stable_url(self, info: Info) -> URL:
         return URL(info.context.caller.urls.stable(self.id))
 
     @strawberry.field(
-        description="An image with different locations for different media queries; null if none has anything to show."
+        description="A picture with different locations for different media queries; null if none has anything to show."
     )
     async def picture(
         self,
@@ -168,12 +188,11 @@ class PackLocation(Node):
     pack: Pack = strawberry.field(description="The pack.")
     original: Original | None = strawberry.field(description="The pack's own original here.")
     source: str | None = strawberry.field(
-        description="The location whose original is shown here, after following fallbacks; null if there is none."
+        description="The name of the location whose original is shown here, after following fallbacks; null if there "
+        "is none."
     )
     crop: Crop | None = strawberry.field(description="The crop set here; null: the crop of `source` applies.")
-    focus: Focus | None = strawberry.field(
-        description="The focal point set here; null: the focal point of `source` applies."
-    )
+    focus: Focus | None = strawberry.field(description="The focus set here; null: the focus of `source` applies.")
     resize_gravity: Gravity | None = strawberry.field(
         description="Which part of the image a crop keeps; null: the pack decides."
     )
@@ -182,7 +201,7 @@ class PackLocation(Node):
     )
     snapshot: strawberry.Private[model.Snapshot]
 
-    @strawberry.field(description="The resolved values that apply here.")
+    @strawberry.field(description="The settings that apply here, after overrides and defaults.")
     def effective(self) -> EffectivePolicy:
         policy = policy_for(self.snapshot, self.name)
         return EffectivePolicy(
@@ -220,7 +239,7 @@ class PackLocation(Node):
         ]
 
     @strawberry.field(
-        description="Everything that a page needs for one `<picture>` element; null if there is nothing to show."
+        description="Everything that a web page needs for one `<picture>` element; null if there is nothing to show."
     )
     async def picture(
         self,

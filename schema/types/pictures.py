@@ -32,32 +32,39 @@ Sizes = Annotated[
 
 @strawberry.type(description="One `<source>` element: one format of one location.")
 class PictureSource:
-    media_type: str = strawberry.field(description="The media type, for `type`.")
-    media: str | None = strawberry.field(description="The media query for which this source is used.")
-    sizes: str | None = strawberry.field(description="The attribute `sizes`: how wide the image is displayed.")
-    srcset: str = strawberry.field(
-        description="Immutable URLs with their widths. Widths beyond the original's are omitted."
+    media_type: str = strawberry.field(description="The attribute `type`, such as image/webp.")
+    media: str | None = strawberry.field(
+        description="The media query for which this source is used, such as `(min-width: 800px)`; null: always."
     )
-    width: int = strawberry.field(description="Width at a pixel ratio of 1, for the layout.")
-    height: int = strawberry.field(description="Height at a pixel ratio of 1, for the layout.")
+    sizes: str | None = strawberry.field(
+        description="The attribute `sizes`: how wide the image is displayed, such as 100vw."
+    )
+    srcset: str = strawberry.field(
+        description="The attribute `srcset`: immutable URLs with their widths. Widths beyond the original's are "
+        "omitted."
+    )
+    width: int = strawberry.field(description="Width at a device pixel ratio of 1, for the layout.")
+    height: int = strawberry.field(description="Height at a device pixel ratio of 1, for the layout.")
 
 
-@strawberry.type(description="Everything that a page needs for one `<picture>` element.")
+@strawberry.type(description="Everything that a web page needs for one `<picture>` element.")
 class Picture:
     src: URL = strawberry.field(description="The immutable URL for browsers that support none of the sources.")
     width: int = strawberry.field(description="Width of `src` in pixels.")
     height: int = strawberry.field(description="Height of `src` in pixels.")
-    sources: list[PictureSource] = strawberry.field(description="In the order in which browsers try them.")
+    sources: list[PictureSource] = strawberry.field(
+        description="The `<source>` elements, in the order in which browsers try them."
+    )
     thumbhash: str | None = strawberry.field(
         description="The ThumbHash of the original in Base64, as a placeholder while the image loads."
     )
-    dominant_color: str | None = strawberry.field(description="The dominant colour of the original, #rrggbb.")
+    dominant_color: str | None = strawberry.field(description="The dominant colour of the original, such as #3a5f7d.")
     state: VariantState = strawberry.field(
         description="READY if every variant in it is stored, FAILED if any failed, otherwise PENDING."
     )
     core: strawberry.Private[pictures.Picture]
 
-    @strawberry.field(description="The same as an HTML element.")
+    @strawberry.field(description="The `<picture>` element as HTML.")
     async def html(
         self,
         alt: Annotated[
@@ -66,7 +73,7 @@ class Picture:
                 description="A text alternative for people who cannot see the image; up to 1,000 characters."
             ),
         ],
-        loading: Annotated[str, strawberry.argument(description="lazy or eager.")] = "lazy",
+        loading: Annotated[str, strawberry.argument(description="The attribute `loading`: lazy or eager.")] = "lazy",
     ) -> str:
         with refusing():
             return self.core.html(alt, loading)
@@ -97,10 +104,11 @@ class Picture:
 
 @strawberry.input(description="One location of a picture that shows different locations for different media queries.")
 class PictureSourceInput:
-    location: str = strawberry.field(description="Which location.")
+    location: str = strawberry.field(description="The name of the location.")
     media: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The media query for which it is shown, up to 1,000 characters; if absent, always.",
+        description="The media query for which it is shown, such as `(min-width: 800px)`, up to 1,000 characters; if "
+        "absent, always.",
     )
     widths: list[int] | None = strawberry.field(
         default=strawberry.UNSET,
@@ -111,7 +119,8 @@ class PictureSourceInput:
     )
     sizes: str | None = strawberry.field(
         default=strawberry.UNSET,
-        description="The HTML attribute `sizes`: how wide the image is displayed, up to 1,000 characters.",
+        description="The HTML attribute `sizes`: how wide the image is displayed, such as 100vw, up to 1,000 "
+        "characters.",
     )
 
     def to_core(self) -> pictures.RequestedSource:
@@ -136,7 +145,9 @@ def wanted(
     )
 
 
-@strawberry.type(description="One rendered image, or one that is still to be rendered.")
+@strawberry.type(
+    description="One image of a pack location in one size, format and quality: stored, or not rendered yet."
+)
 class Variant(Node):
     format: ImageFormat = strawberry.field(description="Its format.")
     width: int = strawberry.field(description="Width in pixels.")
@@ -146,7 +157,8 @@ class Variant(Node):
         description="Its immutable URL. A variant that is not stored yet is rendered on demand."
     )
     upscaled: bool = strawberry.field(
-        description="Whether the image is enlarged beyond its own pixels; false if another image has replaced it."
+        description="Whether the image is enlarged beyond the original's own pixels; false if the variant is "
+        "superseded."
     )
     state: VariantState = strawberry.field(description="The state of the variant.")
     error: str | None = strawberry.field(description="Why the last attempt failed.")

@@ -18,14 +18,20 @@ from schema.request.context import Info
 
 @strawberry.type(
     description="Copies in the CDN that a change made stale. They are removed at once, and again 20 seconds after "
-    "that was complete. Without a CDN there is nothing to do."
+    "the first purge was complete. Without a CDN there is nothing to purge."
 )
 class Purge(Node):
-    scope: str = strawberry.field(description="What is purged: a pack, a location or the tenant.")
-    cause: str = strawberry.field(
-        description="Why: the last change that requested it before it was sent, and the caller who made it."
+    scope: str = strawberry.field(
+        description="What is purged, such as `pack 62e89a0ce4b0003c6f22b5a3`, `location thumb` or `tenant`."
     )
-    tags: list[str] = strawberry.field(description="The purge tags; the CDN removes every copy that has one of them.")
+    cause: str = strawberry.field(
+        description="The last change that requested it before it was sent, and the caller, such as `setOriginal by "
+        "ann`."
+    )
+    tags: list[str] = strawberry.field(
+        description="The tags, such as `p:default:62e89a0ce4b0003c6f22b5a3`; the CDN removes every copy that has one "
+        "of them."
+    )
     erasing: bool = strawberry.field(
         description="Whether the pack was erased. Then its immutable URLs are purged too, and no stale copy may "
         "be served in their place."

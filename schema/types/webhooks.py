@@ -49,7 +49,7 @@ class WebhookDelivery(Node):
 
 @strawberry.type(description="A URL that receives events by POST, signed by the rules of Standard Webhooks.")
 class Webhook(Node):
-    url: URL = strawberry.field(description="The address.")
+    url: URL = strawberry.field(description="The URL that receives the events.")
     events: list[str] = strawberry.field(
         description="The events that it receives: pack.changed, variants.ready, job.finished."
     )

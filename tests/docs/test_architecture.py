@@ -1,4 +1,4 @@
-"""The architecture page names what exists, its flows are short, and its picture has every floor."""
+"""The architecture page names existing files and functions, its flows are short, and it lists every floor."""
 
 import ast
 import os
@@ -20,7 +20,7 @@ STOP = re.compile(r"^\d+\. .*(?:\n   .*)*", re.MULTILINE)
 
 
 def sections(level: str, title: str) -> dict[str, str]:
-    """Return the bodies of the sections of one level whose titles begin so."""
+    """Return the bodies of the sections of a level whose titles begin with `title`."""
     parts = re.split(rf"^{level} ", PAGE, flags=re.MULTILINE)[1:]
     found = (part.partition("\n") for part in parts)
     return {heading: body for heading, _, body in found if heading.startswith(title)}
@@ -28,7 +28,7 @@ def sections(level: str, title: str) -> dict[str, str]:
 
 @cache
 def definitions(path: str) -> frozenset[str]:
-    """Return the functions, classes, members and variables that a module defines, as `name` or `Class.name`."""
+    """Return the functions, classes, members and variables of a module, as `name` or `Class.name`."""
 
     def names(body: list[ast.stmt], holder: str) -> list[str]:
         found = []
@@ -82,7 +82,7 @@ def test_each_way_to_add_something_is_a_list_of_places() -> None:
     assert all(len(STOP.findall(way)) >= 3 and PLACE.search(way) for way in ways.values())
 
 
-def test_the_floors_are_those_of_the_import_contracts() -> None:
+def test_the_page_lists_the_floors_of_the_import_contracts() -> None:
     (rooms,) = sections("##", "Rooms and floors").values()
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
     expected = {

@@ -1,4 +1,4 @@
-"""The page about compatibility: every row names a test, and there is such a test."""
+"""Every row of docs/compatibility.md names an existing test."""
 
 import ast
 import functools
@@ -13,20 +13,20 @@ TEST = re.compile(r"\[(test_\w+)\]\(\.\./(tests/[\w/]+\.py)\)")
 
 
 def tables() -> list[list[str]]:
-    """Return the lines of every table: heading, rule, rows."""
+    """Return the lines of every table: heading, separator, rows."""
     blocks = re.findall(r"(?:^\|.*\|\n?)+", PAGE.read_text("utf-8"), re.MULTILINE)
     return [block.splitlines() for block in blocks]
 
 
 @functools.cache
 def functions(path: str) -> set[str]:
-    """Return the names of the functions that a module defines at its top."""
+    """Return the names of the top-level functions of a module."""
     module = ast.parse((ROOT / path).read_text("utf-8"))
     return {node.name for node in module.body if isinstance(node, ast.FunctionDef)}
 
 
 @pytest.mark.slow
-def test_every_row_names_a_test_that_there_is() -> None:
+def test_every_row_names_an_existing_test() -> None:
     rows = [row for table in tables() for row in table[2:]]
     assert len(rows) > 30
     for row in rows:

@@ -1,4 +1,4 @@
-"""Every example of the page about the admin API, run in order against a fresh installation."""
+"""Run every example of docs/graphql.md in order against a new installation."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.support.server import TOKEN, Server, serving
 PAGE = ROOT / "docs" / "graphql.md"
 EXAMPLE = re.compile(r"(?<=\n)```graphql\n(.*?)\n```", re.DOTALL)
 PHOTO = jpeg(photo(1600, 1200))
-# By the beginning of the example: what the page says it is refused with.
+# The expected refusal by the beginning of the example.
 REFUSED = {
     'mutation ($pack: ID!) {\n  setCrop(packId: $pack, location: "thumb"': "INVALID",
     'mutation {\n  deleteLocation(name: "thumb")': "IN_USE",
@@ -22,7 +22,7 @@ REFUSED = {
 
 
 class Reader:
-    """Runs example after example, and knows what the answers so far have said."""
+    """Run examples in order, and remember ids and versions from their responses."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -35,7 +35,7 @@ class Reader:
         variables = {name: self.known[name] for name in names}
         data: dict[str, Any]
         data = self.follow(example, variables) if example.startswith("subscription") else self.ask(example, variables)
-        self.learn(data)
+        self.remember(data)
         return data
 
     def ask(self, example: str, variables: dict[str, Any]) -> Any:
@@ -45,13 +45,13 @@ class Reader:
         headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "text/event-stream"}
         body = {"query": example, "variables": variables}
         answer = self.server.client.post("/graphql", json=body, headers=headers)
-        told = [json.loads(text) for text in re.findall(r"event: next\r?\ndata: (.*)", answer.text)]
-        assert told
-        assert not [message for message in told if "errors" in message]
-        return told[-1]["data"]
+        events = [json.loads(text) for text in re.findall(r"event: next\r?\ndata: (.*)", answer.text)]
+        assert events
+        assert not [message for message in events if "errors" in message]
+        return events[-1]["data"]
 
-    def learn(self, said: Any) -> None:
-        """Keep ids and versions by name, and send the bytes of an upload."""
+    def remember(self, said: Any) -> None:
+        """Remember ids and versions by name, and send the bytes of an upload."""
         for name, value in said.items() if isinstance(said, dict) else ():
             if name in ("pack", "job", "upload") and isinstance(value, dict) and "id" in value:
                 self.known[name] = value["id"]
@@ -63,7 +63,7 @@ class Reader:
                 assert sent.status_code == 200
             if name == "packLocation" and "currentUrl" in (value or {}):
                 assert value["currentUrl"] is None or self.server.client.get(value["currentUrl"]).status_code == 200
-            self.learn(value)
+            self.remember(value)
 
 
 def refusals(said: Any) -> list[str]:
@@ -73,7 +73,7 @@ def refusals(said: Any) -> list[str]:
     return [code for value in said for code in refusals(value)] if isinstance(said, list) else []
 
 
-def test_every_example_of_the_page_is_answered_as_it_says(tmp_path: Path) -> None:
+def test_every_example_of_the_page_works(tmp_path: Path) -> None:
     examples = EXAMPLE.findall(PAGE.read_text("utf-8"))
     assert len(examples) > 20
     answers: dict[str, list[Any]] = {}

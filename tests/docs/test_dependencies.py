@@ -1,4 +1,4 @@
-"""What the product imports comes with its own requirements, not with those of the tests."""
+"""Packages that the product imports are in its own requirements, not only in those of the tests."""
 
 import ast
 import re
@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# What users may choose besides; the code does without.
+# Optional packages: the code works without them.
 OPTIONAL = {"pillow-heif"}
 ROOMS = ("packshot", "pregen", "resolvers", "schema", "serve")
 
 
 def normal(name: str) -> str:
-    """Return a distribution's name as indexes compare it."""
+    """Return the name of a distribution in the form that indexes compare."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 

@@ -1,4 +1,4 @@
-"""The glossary names every GraphQL object type, every table and every room, and nothing that does not exist."""
+"""The glossary names every GraphQL object type, every table and every room, and no others."""
 
 import re
 from collections import Counter
@@ -16,7 +16,7 @@ PACKAGES = ("packshot", "pregen", "resolvers", "schema", "serve")
 
 
 def rows(*headings: str) -> list[list[str]]:
-    """Return the cells of the tables below these headings, without the tables' own heads."""
+    """Return the cells of the tables below these headings, without the heads of the tables."""
     found = []
     for section in PAGE.read_text("utf-8").split("\n## ")[1:]:
         heading, _, body = section.partition("\n")

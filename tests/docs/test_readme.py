@@ -1,4 +1,4 @@
-"""What the README promises a new user, run as it stands there."""
+"""The first session in the README works as pasted."""
 
 import re
 import subprocess

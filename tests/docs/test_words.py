@@ -1,4 +1,4 @@
-"""The docs use the words of the glossary: phrases of the former dialect do not come back."""
+"""Phrases of the former dialect do not come back in files that are free of them."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-# Files and folders that must be free of these phrases. Add a folder when it is.
+# Files and folders that are free of these phrases. Add a folder once it is.
 ROOTS = (
     "README.md",
     "CHANGELOG.md",
@@ -30,6 +30,9 @@ ROOTS = (
     "infra",
     "serve",
     "tests/catalog",
+    "schema/base",
+    "schema/execution",
+    "schema/request",
     "tests/schema/base",
     "tests/schema/execution",
     "tests/schema/mutations",
@@ -82,7 +85,7 @@ BANNED = re.compile("|".join(rf"(?P<p{number}>\b(?:{phrase})\b)" for number, phr
 def phrases_of(text: str) -> Iterator[tuple[int, str, str]]:
     """Yield the line, the phrase and the better words for each banned phrase; a phrase may cross a line's end."""
     replacements = list(PHRASES.values())
-    # Equal length keeps the positions.
+    # A replacement of equal length keeps the positions.
     for found in BANNED.finditer(re.sub(r"\s", " ", text)):
         assert found.lastgroup is not None
         yield text.count("\n", 0, found.start()) + 1, found[0], replacements[int(found.lastgroup[1:])]
@@ -96,7 +99,9 @@ def without_lists_of_words(text: str) -> str:
 def files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    return sorted(path for path in root.rglob("*") if path.is_file() and path.suffix in SUFFIXES)
+    paths = (path for path in root.rglob("*") if path.is_file() and path.suffix in SUFFIXES)
+    # The schema of the last release keeps its words until the next release.
+    return sorted(path for path in paths if path.name != "released.graphql")
 
 
 @pytest.mark.parametrize("root", ROOTS)
