@@ -1,1 +1,1 @@
-"""The renderer: geometry, colour, damage, containment."""
+"""Tests of the renderer."""

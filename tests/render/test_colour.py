@@ -1,4 +1,4 @@
-"""Colours: whatever space they are told in, they come out as sRGB, as arithmetic from the standards says."""
+"""Any colour space is converted to sRGB, as calculated from the standards."""
 
 import struct
 import zlib
@@ -52,20 +52,20 @@ def to_d50(chromaticities: tuple[float, ...]) -> Floats:
 
 
 def in_srgb(colours: npt.NDArray[np.uint8], chromaticities: tuple[float, ...], curve: Curve) -> Floats:
-    """Return what RGB colours of 8 bits in another space are in sRGB, 0 to 255."""
+    """Convert 8-bit RGB colours of another space to sRGB, 0 to 255."""
     light = curve(colours / 255) @ to_d50(chromaticities).T @ np.linalg.inv(to_d50(SRGB)).T
     return 255 * srgb_signal(light)
 
 
 def lab(srgb: Floats) -> Floats:
-    """Return CIE L*a*b* under D50 of sRGB colours, 0 to 255."""
+    """Convert sRGB colours, 0 to 255, to CIE L*a*b* under D50."""
     xyz = srgb_light(srgb / 255) @ to_d50(SRGB).T / D50
     f = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
     return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], -1)
 
 
 def delta_e2000(one: Floats, other: Floats) -> Floats:
-    """Return CIEDE2000 of two sets of sRGB colours, 0 to 255 (Sharma, Wu and Dalal 2005)."""
+    """Return the CIEDE2000 difference of two sets of sRGB colours, 0 to 255 (Sharma, Wu and Dalal 2005)."""
     (l1, a1, b1), (l2, a2, b2) = np.moveaxis(lab(one), -1, 0), np.moveaxis(lab(other), -1, 0)
     mean = (np.hypot(a1, b1) + np.hypot(a2, b2)) / 2
     stretch = 1.5 - 0.5 * np.sqrt(mean**7 / (mean**7 + 25.0**7))
@@ -93,7 +93,7 @@ def delta_e2000(one: Floats, other: Floats) -> Floats:
 
 
 def colours(steps: int = 9) -> npt.NDArray[np.uint8]:
-    """Return colours that fill the cube, as the rows of a picture."""
+    """Return colours that fill the RGB cube, as the rows of an image."""
     axis = np.linspace(0, 255, steps).round().astype(np.uint8)
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(steps, steps * steps, 3)
 
@@ -104,7 +104,7 @@ def decoded(data: bytes) -> npt.NDArray[np.uint8]:
 
 
 def profile(chromaticities: tuple[float, ...], gamma: float) -> bytes:
-    """Build a profile as those who make them do: colorants under D50, and a gamma."""
+    """Build a profile as vendors do: colorants under D50, and a gamma."""
     xyz = to_d50(chromaticities)
     point = b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(value * 65536) for value in D50))
     tags = {"wtpt": point}
@@ -114,7 +114,7 @@ def profile(chromaticities: tuple[float, ...], gamma: float) -> bytes:
     return pictures.icc("RGB", "XYZ ", tags)
 
 
-def test_the_measure_agrees_with_published_pairs() -> None:
+def test_ciede2000_agrees_with_published_pairs() -> None:
     grey, near = np.full((1, 3), 119.0), np.full((1, 3), 122.0)
     assert delta_e2000(grey, grey)[0] == 0
     assert 1.0 < delta_e2000(grey, near)[0] < 1.3
@@ -126,7 +126,7 @@ def test_the_measure_agrees_with_published_pairs() -> None:
     ids=["P3", "AdobeRGB", "ProPhoto", "BT.2020"],
 )
 @pytest.mark.parametrize("encode", [pictures.png, pictures.tiff, pictures.webp])
-def test_wide_spaces_come_out_as_their_primaries_and_curves_say(
+def test_wide_colour_spaces_are_converted_by_their_primaries_and_curves(
     encode: pictures.Encoder, chromaticities: tuple[float, ...], gamma: float
 ) -> None:
     data = encode(Image.fromarray(colours()), icc_profile=profile(chromaticities, gamma))
@@ -135,11 +135,11 @@ def test_wide_spaces_come_out_as_their_primaries_and_curves_say(
     assert difference.mean() <= 0.5
 
 
-def test_cmyk_comes_out_as_its_profile_says() -> None:
+def test_cmyk_is_converted_by_its_profile() -> None:
     inks = colours().astype(float)
     black = np.linspace(0, 255, inks.shape[1]).round()[None, :, None].repeat(inks.shape[0], 0)
     cmyk = np.concatenate([inks, black], -1).round().astype(np.uint8)
-    # Each ink of that profile takes a quarter of the lightness, by itself.
+    # In that profile, each ink alone removes a quarter of the lightness.
     lightness = 100 * (1 - cmyk.sum(-1) / 255 / 4)
     light = np.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness * 27 / 24389)
     expected = 255 * srgb_signal(light)[..., None].repeat(3, -1)
@@ -147,16 +147,16 @@ def test_cmyk_comes_out_as_its_profile_says() -> None:
     assert delta_e2000(decoded(data).astype(float), expected).max() <= 2
 
 
-def test_lab_comes_out_as_the_standard_says() -> None:
+def test_lab_is_converted_by_the_standard() -> None:
     expected = np.array([[[200, 100, 50], [20, 130, 90], [128, 128, 128], [255, 255, 255], [9, 9, 60]]], float)
     values = lab(expected)
-    stored = (values * (2.55, 1, 1)).round().astype(np.int16).astype(np.uint8)  # a* and b* with a sign
+    stored = (values * (2.55, 1, 1)).round().astype(np.int16).astype(np.uint8)  # a* and b* are signed
     data = pictures.tiff(Image.frombytes("LAB", (5, 1), stored.tobytes()))
     assert delta_e2000(decoded(data).astype(float), expected).max() <= 2
 
 
 def tagged(picture: Image.Image, primaries: int, transfer: int) -> bytes:
-    """Encode as AVIF and change the code points in its colour box."""
+    """Encode as AVIF, and change the code points in its colour box."""
     data = bytearray(pictures.avif(picture, quality=100))
     at = data.index(b"colrnclx") + 8
     data[at : at + 4] = struct.pack(">HH", primaries, transfer)
@@ -200,7 +200,7 @@ def hlg(signal: Floats) -> Floats:
     ids=["P3", "BT.2020 PQ", "BT.2020 HLG", "P3 PQ", "linear", "BT.2020"],
 )
 @pytest.mark.parametrize("format", ["avif", "png"])
-def test_code_points_are_brought_to_srgb(
+def test_code_points_are_converted_to_srgb(
     format: str, codes: tuple[int, int], chromaticities: tuple[float, ...], curve: Curve
 ) -> None:
     patches = np.array([[40, 40, 40], [120, 90, 60], [90, 120, 110], [128, 128, 128], [150, 60, 60]], np.uint8)
@@ -211,19 +211,19 @@ def test_code_points_are_brought_to_srgb(
     assert delta_e2000(shown, in_srgb(stored, chromaticities, curve)).max() <= 2
 
 
-def test_white_paper_in_a_picture_for_hdr_screens_stays_light() -> None:
+def test_diffuse_white_of_an_hdr_image_stays_light() -> None:
     paper = Image.new("RGB", (16, 16), (148, 148, 148))  # 203 cd/m² in PQ
     assert 225 <= int(decoded(png_with(paper, (b"cICP", b"\x09\x10\x00\x01")))[0, 0, 0]) <= 250
 
 
-def test_the_code_points_of_most_files_cost_nothing_and_change_nothing() -> None:
+def test_code_points_of_srgb_need_no_conversion() -> None:
     picture = pictures.photo(32, 32)
     plain = decoded(tagged(picture, 2, 2))
     for codes in ((1, 13), (1, 1), (2, 2), (1, 6)):
         assert (decoded(tagged(picture, *codes)) == plain).all()
 
 
-def test_a_png_without_a_profile_is_shown_by_its_gamma_and_primaries() -> None:
+def test_a_png_without_a_profile_is_converted_by_gamma_and_primaries() -> None:
     picture = Image.fromarray(colours())
     linear = png_with(picture, (b"gAMA", struct.pack(">I", 100_000)))
     assert delta_e2000(decoded(linear).astype(float), in_srgb(colours(), SRGB, power(1.0))).max() <= 2
@@ -232,12 +232,12 @@ def test_a_png_without_a_profile_is_shown_by_its_gamma_and_primaries() -> None:
     points = struct.pack(">8I", *(round(value * 100_000) for value in P3))
     wide = png_with(picture, (b"gAMA", struct.pack(">I", 45_455)), (b"cHRM", points))
     assert delta_e2000(decoded(wide).astype(float), in_srgb(colours(), P3, srgb_light)).max() <= 2
-    # A chunk that says sRGB outright goes before both.
+    # An sRGB chunk takes precedence over both.
     stated = png_with(picture, (b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 100_000)))
     assert (decoded(stated) == colours()).all()
 
 
-def test_a_profile_that_is_srgb_in_effect_changes_nothing() -> None:
+def test_a_profile_equivalent_to_srgb_changes_nothing() -> None:
     for likeness in (pictures.srgb(), matrix_profile((0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06), _light)):
         data = pictures.png(Image.fromarray(colours()), icc_profile=likeness)
         assert (decoded(data) == colours()).all()
@@ -248,7 +248,7 @@ def _light(signal: float) -> float:
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
-def test_grey_with_alpha_goes_through_its_profile(gamma: float) -> None:
+def test_a_grey_profile_is_applied_to_grey_with_alpha(gamma: float) -> None:
     picture = Image.merge("LA", [Image.linear_gradient("L"), Image.linear_gradient("L").rotate(90)])
     shown = decoded(pictures.png(picture, icc_profile=pictures.grey_gamma(gamma)))
     expected = 255 * srgb_signal((np.arange(256) / 255) ** gamma)
@@ -268,9 +268,7 @@ def test_grey_with_alpha_goes_through_its_profile(gamma: float) -> None:
         (np.array([[0, 1_000_000, 2_000_000]], np.int32), [0, 128, 255]),
     ],
 )
-def test_numbers_of_more_than_8_bits_are_scaled_and_not_clipped(
-    values: npt.NDArray[np.uint8], expected: list[int]
-) -> None:
+def test_samples_of_more_than_8_bits_are_scaled_not_clipped(values: npt.NDArray[np.uint8], expected: list[int]) -> None:
     assert decoded(pictures.tiff(Image.fromarray(values)))[0, :, 0].tolist() == expected
 
 
@@ -283,18 +281,18 @@ def test_numbers_of_more_than_8_bits_are_scaled_and_not_clipped(
         (np.array([[0.0, 0.25, 1.0]], np.float32), [255, 191, 0]),
     ],
 )
-def test_a_tiff_that_says_that_0_is_white_is_shown_so(
+def test_a_tiff_with_0_as_white_is_inverted(
     values: npt.NDArray[np.uint8], expected: list[int], compression: str
 ) -> None:
     plain = pictures.tiff(Image.fromarray(values), compression=compression)
-    # The tag's entry: number, a short, one of it, its value.
+    # The tag's entry: number, type short, count 1, value.
     data = plain.replace(struct.pack("<HHIHH", 262, 3, 1, 1, 0), struct.pack("<HHIHH", 262, 3, 1, 0, 0))
     assert data != plain
     assert decoded(data)[0, :, 0].tolist() == expected
 
 
 def fractions(fill: float, **pixels: float) -> npt.NDArray[np.uint8]:
-    """Return what becomes of a float TIFF of `fill` with few other pixels, from the left of its second row."""
+    """Convert a float TIFF of `fill` that has a few other pixels, from the left of its second row."""
     values = np.full((32, 32), fill, np.float32)
     values[1, : len(pixels)] = list(pixels.values())
     return decoded(pictures.tiff(Image.fromarray(values)))[..., 0]
@@ -316,13 +314,13 @@ def fractions(fill: float, **pixels: float) -> npt.NDArray[np.uint8]:
         (0.5, -3e38, 191),
     ],
 )
-def test_one_pixel_beyond_white_or_black_does_not_hide_the_others(fill: float, other: float, expected: int) -> None:
+def test_one_outlier_beyond_white_or_black_does_not_hide_other_pixels(fill: float, other: float, expected: int) -> None:
     shown = fractions(fill, other=other)
     assert abs(int(shown[0, 0]) - expected) <= 1
     assert shown[1, 0] == (255 if other > fill else 0)
 
 
-def test_what_overshoots_when_a_picture_of_fractions_is_made_smaller_changes_nothing_else() -> None:
+def test_overshoots_of_a_float_image_do_not_change_other_pixels() -> None:
     wide = pictures.photo(200, 150).convert("L").convert("F").point(lambda value: value * (1 / 255))
     small = wide.resize((67, 50), Image.Resampling.LANCZOS)
     sharp = np.asarray(small).copy()
@@ -331,17 +329,17 @@ def test_what_overshoots_when_a_picture_of_fractions_is_made_smaller_changes_not
     assert np.abs(decoded(pictures.tiff(Image.fromarray(sharp)))[20:, :, 0] - expected[20:]).max() <= 255 * 0.04
 
 
-def test_no_number_counts_as_0_and_infinity_as_the_largest_number() -> None:
+def test_nan_counts_as_0_and_infinity_as_the_largest_number() -> None:
     nan, inf = float("nan"), float("inf")
     assert fractions(0.5, none=nan, most=inf, least=-inf, largest=1.0)[1, :5].tolist() == [0, 255, 0, 255, 128]
     assert fractions(0.25, most=inf, largest=0.5)[1, :3].tolist() == [128, 128, 64]
-    # With negative numbers 0 is not black, wherever the NaN is.
+    # With negative samples, 0 is not black, regardless of the position of the NaN.
     assert fractions(0.5, none=nan, least=-inf, lowest=-1.0)[1, :4].tolist() == [128, 0, 0, 191]
     assert fractions(nan, some=0.5, largest=1.0)[:2, :2].tolist() == [[0, 0], [128, 255]]
     assert (fractions(inf) == 0).all()
 
 
-def test_a_whole_photograph_in_p3_is_close_everywhere() -> None:
+def test_a_photograph_in_p3_is_converted_closely_everywhere() -> None:
     photo = np.asarray(pictures.photo(120, 90))
     shown = decoded(pictures.jpeg(Image.fromarray(photo), quality=100, icc_profile=profile(P3, 2.2)))
     difference = delta_e2000(shown.astype(float), in_srgb(photo, P3, power(2.2)))
@@ -350,7 +348,7 @@ def test_a_whole_photograph_in_p3_is_close_everywhere() -> None:
 
 @pytest.mark.parametrize("encode", [pictures.tiff, pictures.jpeg])
 @pytest.mark.parametrize("printer", [True, False])
-def test_the_black_of_a_press_comes_out_black(encode: pictures.Encoder, printer: bool) -> None:
+def test_the_black_of_a_printing_profile_becomes_black(encode: pictures.Encoder, printer: bool) -> None:
     profile = pictures.dim_black(printer=printer)
     for inks, expected in (((255,) * 4, 0), ((0,) * 4, 255)):
         decoded = decode(encode(Image.new("CMYK", (16, 16), inks), icc_profile=profile), Limits())
@@ -358,7 +356,7 @@ def test_the_black_of_a_press_comes_out_black(encode: pictures.Encoder, printer:
         assert decoded.revision == DecodeRevision.BLACK_POINT
 
 
-def test_the_black_of_a_grey_profile_comes_out_black() -> None:
+def test_the_black_of_a_grey_profile_becomes_black() -> None:
     for grey, expected in ((0, 0), (255, 255)):
         decoded = decode(pictures.png(Image.new("L", (16, 16), grey), icc_profile=pictures.lifted_grey()), Limits())
         assert decoded.shown(decoded.picture).getpixel((5, 5)) == pytest.approx((expected,) * 3, abs=1)
@@ -366,7 +364,7 @@ def test_the_black_of_a_grey_profile_comes_out_black() -> None:
 
 
 @pytest.mark.parametrize("profile", [b"", b"garbage", pictures.srgb(), pictures.display_p3()])
-def test_pictures_whose_black_is_black_keep_their_keys(profile: bytes) -> None:
+def test_originals_without_black_point_compensation_keep_their_keys(profile: bytes) -> None:
     for picture in (pictures.photo(20, 20), pictures.photo(20, 20).convert("L")):
         assert decode(pictures.jpeg(picture, icc_profile=profile), Limits()).revision == 0
     for profile in (pictures.grey_gamma(1.8), pictures.grey_inks()):

@@ -1,4 +1,4 @@
-"""Damaged files: whatever is in them, the answer is a picture or a refusal."""
+"""A damaged file yields an image or a refusal, never another error."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from packshot.variants.plan import Drawing
 from tests.support import pictures
 
 SMALL = Drawing(Box(0, 0, 8, 8), Size(4, 4), Box(0, 0, 4, 4), Format.PNG, None, None)
-# A header may be changed into that of a far larger picture; that is not what is tested here.
+# A changed header may announce a far larger image, which other tests cover.
 LIMITS = Limits(max_pixels=4_000_000)
 EXTRAS: dict[str, object] = {"exif": pictures.exif(6), "icc_profile": pictures.display_p3()}
 WHOLE = {
@@ -41,14 +41,14 @@ WHOLE = {
     "palette bmp": pictures.bmp(pictures.photo(64, 48).quantize(16)),
     "heic": pictures.heic(pictures.photo(64, 48), exif=pictures.exif(6)),
 }
-# Two thousand files in all; PACKSHOT_MUTATIONS=1000 takes two minutes.
+# 2,000 files in all; PACKSHOT_MUTATIONS=1000 takes two minutes.
 EACH = int(os.environ.get("PACKSHOT_MUTATIONS", "100"))
-# Far more than any of these needs, and what a person would put up with.
+# Much more than any of these files needs.
 SECONDS = 5.0
 
 
 def mutated(data: bytes, seed: int) -> bytes:
-    """Change, cut out, double or drop a few bytes, more often near the beginning."""
+    """Change, flip, remove, repeat or overwrite a few bytes, more often near the beginning."""
     chance = random.Random(seed)  # noqa: S311
     changed = bytearray(data)
     for _ in range(chance.randint(1, 8)):
@@ -71,7 +71,7 @@ def mutated(data: bytes, seed: int) -> bytes:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", WHOLE)
-def test_a_damaged_file_gives_a_picture_or_a_refusal(kind: str) -> None:
+def test_a_damaged_file_yields_an_image_or_a_refusal(kind: str) -> None:
     for seed in range(EACH):
         started = time.monotonic()
         (outcome,) = render_all(mutated(WHOLE[kind], seed), [SMALL], LIMITS)
@@ -81,7 +81,7 @@ def test_a_damaged_file_gives_a_picture_or_a_refusal(kind: str) -> None:
             assert outcome.got is not None
 
 
-def test_the_undamaged_files_are_not_refused() -> None:
+def test_undamaged_files_are_accepted() -> None:
     for data in WHOLE.values():
         (outcome,) = render_all(data, [SMALL], LIMITS)
         assert isinstance(outcome, Rendered)

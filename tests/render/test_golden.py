@@ -1,8 +1,8 @@
-"""From a URL's query to the finished file: what lands where, in which type, of which size.
+"""From the query of a URL to the finished file: position, type and size.
 
-The originals are drawn and stored in all eight EXIF orientations. What is
-expected is computed here, in plain floats, and not by the code under test;
-files are taken apart by their own headers before their pixels are looked at.
+The originals are drawn and stored in all eight EXIF orientations. Expected values are calculated here in floating
+point,
+without the code under test. Type and size are read from the headers of the files.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from tests.variants.samples import location, pack_location, snapshot
 
 LIMIT, LIMITS = Size(4096, 4096), Limits()
 SOURCES = [Size(363, 241), Size(195, 311)]
-# Odd ones, each of another ratio; the last is larger than either source.
+# Odd sizes with different ratios; the last is larger than either source.
 BOXES = [(91, 91), (67, 101), (151, 43), (901, 701)]
 MODES = ["crop", "includeAll", "clip", "cover", "canvas", "stretch"]
 ANCHORS = {
@@ -44,7 +44,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Expected:
-    """How a region of the source lies in the output: output = offset + scale * (source - start)."""
+    """Maps a region of the source to the output: output = offset + scale * (source - start)."""
 
     width: float
     height: float
@@ -57,7 +57,7 @@ class Expected:
 def expected(
     region: tuple[float, float, float, float], box: tuple[int, int], mode: str, anchor: tuple[float, float]
 ) -> Expected:
-    """Say what the contract says, for a region (left, top, width, height) of the source."""
+    """Return the specified result for a region (left, top, width, height) of the source."""
     left, top, wide, high = region
     across, down = box[0] / wide, box[1] / high
     filling = max(across, down) if mode in ("crop", "cover", "stretch") else min(across, down)
@@ -81,21 +81,21 @@ def expected(
 
 @cache
 def stored(source: Size, orientation: int) -> bytes:
-    """A JPEG of the marker picture as a camera held that way stores it."""
+    """Return a JPEG of the marker image, stored in an EXIF orientation."""
     return pictures.jpeg(
         pictures.turned(pictures.corners(*source), orientation), quality=100, exif=pictures.exif(orientation)
     )
 
 
 def original_of(data: bytes) -> Original:
-    """What the catalog knows of a file."""
+    """Return what the catalog stores about a file."""
     facts = probe(data, LIMITS)
     known = (facts.format, facts.alpha, facts.frames, None, None, facts.quality)
     return Original("a" * 64, facts.width, facts.height, len(data), *known)
 
 
 def drawn(data: bytes, queries: list[str], **own: object) -> Iterator[tuple[Target, bytes]]:
-    """Give what each query means for that original, and the file that it leads to."""
+    """Yield the target of each query for that original, and its file."""
     snap = snapshot(location("main"), pack_location("main", original=original_of(data), **own))
     targets = [resolve(snap, parse_request(query), limit=LIMIT) for query in queries]
     outcomes = list(render_all(data, [target.drawing for target in targets], LIMITS))
@@ -108,12 +108,12 @@ def drawn(data: bytes, queries: list[str], **own: object) -> Iterator[tuple[Targ
 
 
 def pixels(data: bytes) -> Pixels:
-    """Return rows of RGBA."""
+    """Return rows of RGBA pixels."""
     return np.asarray(Image.open(BytesIO(data)).convert("RGBA"))
 
 
 def measured(data: bytes) -> tuple[str, int, int]:
-    """Read type, width and height from a file's own headers."""
+    """Read type, width and height from a file's headers."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png", int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     if data.startswith(b"GIF89a"):
@@ -136,7 +136,7 @@ def measured(data: bytes) -> tuple[str, int, int]:
 
 
 def assert_markers_land(found: Pixels, source: Size, where: Expected, query: str) -> int:
-    """Every marker of which enough is shown lies where it belongs, within a pixel; return how many do."""
+    """Check that every visible marker lies within a pixel of its place; return the number of visible markers."""
     assert abs(found.shape[1] - where.width) <= 0.51, query
     assert abs(found.shape[0] - where.height) <= 0.51, query
     marks = pictures.markers(*source)
@@ -150,7 +150,7 @@ def assert_markers_land(found: Pixels, source: Size, where: Expected, query: str
         low, high = np.clip(low, start, start + shown), np.clip(high, start, start + shown)
         low, high = (np.array(where.offset) + np.array(where.scale) * (edge - start) for edge in (low, high))
         if (high - low).min() < 3:
-            continue  # too little of it to be found again
+            continue  # too small to be found
         rows, columns = np.nonzero(nearest == index)
         assert rows.size, (query, index)
         landed = np.array([[columns.min(), rows.min()], [columns.max() + 1, rows.max() + 1]])
@@ -162,7 +162,7 @@ def assert_markers_land(found: Pixels, source: Size, where: Expected, query: str
 @pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES, ids=["wide", "tall"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_mode_and_gravity_puts_every_part_in_its_place(orientation: int, source: Size) -> None:
+def test_every_mode_and_gravity_places_all_markers_correctly(orientation: int, source: Size) -> None:
     wanted = {
         f"width={w}&height={h}&resize-mode={mode}&resize-gravity={gravity}&format=png": expected(
             (0, 0, *source), (w, h), mode, anchor
@@ -176,14 +176,14 @@ def test_every_mode_and_gravity_puts_every_part_in_its_place(orientation: int, s
         assert_markers_land(pixels(data), source, where, query)
         for (query, where), (_, data) in zip(wanted.items(), files, strict=True)
     ]
-    # Most show all five markers, and a narrow crop of the middle still shows one.
+    # Most show all five markers, and a narrow centred crop still shows one.
     assert sum(seen) > 3 * len(seen)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=["wide", "tall"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_the_focal_point_and_the_stored_crop_are_those_of_the_upright_picture(orientation: int, source: Size) -> None:
-    # A crop is taken in whole pixels of the original.
+def test_focus_and_crop_refer_to_the_upright_original(orientation: int, source: Size) -> None:
+    # A crop consists of whole pixels of the original.
     left, right = round(CROP.left * source.width), round(CROP.right * source.width)
     top, bottom = round(CROP.top * source.height), round(CROP.bottom * source.height)
     region = (left, top, right - left, bottom - top)
@@ -192,7 +192,7 @@ def test_the_focal_point_and_the_stored_crop_are_those_of_the_upright_picture(or
     for w, h in BOXES[:3]:
         for mode in MODES:
             query = f"width={w}&height={h}&resize-mode={mode}&resize-gravity=focus&format=png"
-            # What is shown whole stands in the middle.
+            # An image that is shown as a whole is centred.
             wanted[query] = expected(region, (w, h), mode, inside if mode == "crop" else (0.5, 0.5))
             whole = (FOCUS.x, FOCUS.y) if mode == "crop" else (0.5, 0.5)
             wanted[f"{query}&skip-crop=true"] = expected((0, 0, *source), (w, h), mode, whole)
@@ -202,7 +202,7 @@ def test_the_focal_point_and_the_stored_crop_are_those_of_the_upright_picture(or
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_smart_crop_finds_the_head_however_the_camera_was_held(orientation: int) -> None:
+def test_a_smart_crop_finds_the_head_in_every_orientation(orientation: int) -> None:
     upright = Image.new("RGB", (900, 600), WALL)
     head = add_person(upright, 700, 130, 120)
     data = pictures.jpeg(pictures.turned(upright, orientation), exif=pictures.exif(orientation))
@@ -211,7 +211,7 @@ def test_a_smart_crop_finds_the_head_however_the_camera_was_held(orientation: in
     assert str(target.key.plan) == "w200-h300-crop-smart.png"
     found = pixels(file)[:, :, :3].astype(int)
     rows, columns = np.nonzero(np.abs(found - HAIR[0]).sum(axis=-1) < 40)
-    # Hair from ear to ear, half as large as drawn.
+    # The hair from ear to ear, half as large as drawn.
     assert columns.max() - columns.min() + 1 == pytest.approx(head.width / 2, abs=2)
     assert rows.min() == pytest.approx(head.top / 2, abs=2)
     assert columns.min() > 0
@@ -236,7 +236,7 @@ def test_padding_is_transparent_to_the_pixel(gravity: str, format: str) -> None:
 
 @pytest.mark.parametrize("format", ["png", "webp", "avif"])
 @pytest.mark.parametrize("radius", [1, 7, 20, 999])
-def test_rounded_corners_cover_each_pixel_as_a_circle_does(radius: int, format: str) -> None:
+def test_rounded_corners_cover_pixels_as_a_circle_does(radius: int, format: str) -> None:
     query = f"width=91&height=60&rounded-corners={radius}&format={format}"
     ((target, data),) = drawn(stored(SOURCES[0], 3), [query])
     alpha = pixels(data)[:, :, 3].astype(int)
@@ -256,7 +256,7 @@ def test_rounded_corners_cover_each_pixel_as_a_circle_does(radius: int, format: 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("format", ["jpeg", "png", "webp", "avif"])
 @pytest.mark.parametrize("corners", [0, 9])
-def test_every_file_is_of_the_promised_type_size_and_mode(format: str, mode: str, corners: int) -> None:
+def test_every_file_has_the_promised_type_size_and_mode(format: str, mode: str, corners: int) -> None:
     queries = [
         f"width={w}&height={h}&resize-mode={mode}&rounded-corners={corners}&format={format}"
         for w, h in (*BOXES, (1, 1))
@@ -284,7 +284,7 @@ def test_every_file_is_of_the_promised_type_size_and_mode(format: str, mode: str
         ("resize-mode=canvas&background=00000080", (127, 127, 127, 255)),
     ],
 )
-def test_the_canvas_has_the_colour_that_was_asked_for(query: str, colour: tuple[int, ...] | None) -> None:
+def test_the_canvas_has_the_requested_colour(query: str, colour: tuple[int, ...] | None) -> None:
     ((_, data),) = drawn(stored(SOURCES[0], 5), [f"width=90&height=120&{query}"])
     corner = pixels(data)[2, 2].astype(int)
     if colour is None:
@@ -293,7 +293,7 @@ def test_the_canvas_has_the_colour_that_was_asked_for(query: str, colour: tuple[
         assert np.abs(corner - colour).max() <= (0 if "png" in query else 3)
 
 
-def test_a_transparent_picture_stands_on_the_canvas_and_in_jpeg_on_its_background() -> None:
+def test_a_transparent_image_is_drawn_on_the_canvas_and_in_jpeg_on_its_background() -> None:
     data = pictures.png(pictures.cutout(120, 120))
     queries = [
         "resize-mode=canvas&background=204060",
@@ -311,16 +311,16 @@ def test_a_transparent_picture_stands_on_the_canvas_and_in_jpeg_on_its_backgroun
 
 
 @pytest.mark.parametrize("quality", [20, 37, 85, 95])
-def test_quality_auto_writes_a_jpeg_as_finely_as_it_came(quality: int) -> None:
+def test_quality_auto_keeps_the_quality_of_a_jpeg(quality: int) -> None:
     data = pictures.jpeg(pictures.photo(200, 150), quality=quality)
     ((_, file),) = drawn(data, ["width=100&quality=auto"])
     came, went = (Image.open(BytesIO(each)) for each in (data, file))
     assert went.quantization == came.quantization  # type: ignore[attr-defined]
 
 
-def test_a_blur_looks_alike_at_every_density() -> None:
+def test_a_blur_looks_alike_at_every_pixel_density() -> None:
     data = pictures.jpeg(pictures.corners(600, 400))
-    # Three times cannot be had, so it is drawn as large as there is.
+    # Three times the size is not available, so it is drawn at the largest size.
     once, twice, thrice = (
         Image.open(BytesIO(file)).convert("RGB").resize((300, 200), Image.Resampling.BOX)
         for _, file in drawn(data, [f"width=300&blur=20&dpr={dpr}&format=png" for dpr in (1, 2, 3)])

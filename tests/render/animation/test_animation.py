@@ -1,4 +1,4 @@
-"""Animations stay animations: every frame, its time, and how often they run."""
+"""Animations keep all frames, their durations and the number of plays."""
 
 import struct
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def block(
 ) -> bytes:
     """One frame of a GIF: a rectangle of one of the three colours; 3 is transparent."""
     control = b"!\xf9\x04" + bytes((disposal << 2 | 1,)) + struct.pack("<H", hundredths) + b"\x03\0"
-    # Codes of three bits, a "clear" before every pixel, so that they never grow.
+    # Codes of three bits, with a clear code before each pixel, so that the code size never grows.
     bits = "".join(f"{code:03b}"[::-1] for _ in range(width * height) for code in (4, colour)) + "101"
     codes = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
     pixels = b"".join(bytes((len(codes[at : at + 255]),)) + codes[at : at + 255] for at in range(0, len(codes), 255))
@@ -64,14 +64,14 @@ def pixel(picture: Image.Image, x: int, y: int) -> tuple[int, ...]:
     return value
 
 
-def test_frames_are_laid_on_what_was_there_as_they_say() -> None:
+def test_frames_are_composed_by_their_disposal_methods() -> None:
     frames = shown(
         gif(
             (4, 1),
             block(0, 0, 4, 1, 0),
-            block(0, 0, 1, 1, 1, disposal=2),  # leaves a hole
-            block(1, 0, 1, 1, 2, disposal=3),  # leaves what was there before
-            block(3, 0, 1, 1, 3),  # nothing of it is seen
+            block(0, 0, 1, 1, 1, disposal=2),  # cleared to transparent afterwards
+            block(1, 0, 1, 1, 2, disposal=3),  # restored to the previous pixels afterwards
+            block(3, 0, 1, 1, 3),  # wholly transparent
         )
     )
     rows = [[pixel(frame, x, 0) for x in range(4)] for frame in frames]
@@ -83,7 +83,7 @@ def test_frames_are_laid_on_what_was_there_as_they_say() -> None:
     ]
 
 
-def test_what_the_first_frame_leaves_out_is_transparent_and_what_lies_outside_is_cut_off() -> None:
+def test_pixels_outside_the_first_frame_are_transparent_and_those_outside_the_canvas_are_cut() -> None:
     data = gif((3, 2), block(0, 0, 2, 1, 0), block(2, 1, 5, 5, 1))
     first, second = shown(data)
     assert first.size == second.size == (3, 2)
@@ -99,13 +99,13 @@ def test_a_first_frame_larger_than_the_screen_is_the_canvas() -> None:
 
 @pytest.mark.parametrize(("repeats", "plays"), [(None, 1), (0, 0), (1, 2), (9, 10)])
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
-def test_it_runs_as_often_as_before(format: Format, repeats: int | None, plays: int) -> None:
+def test_the_number_of_plays_stays(format: Format, repeats: int | None, plays: int) -> None:
     data = gif((2, 2), block(0, 0, 2, 2, 0), block(0, 0, 2, 2, 1), repeats=repeats)
     assert animation(data).plays == plays
     assert animation(rewritten(data, format)).plays == plays
 
 
-def test_what_runs_oftener_than_webp_can_tell_runs_for_ever() -> None:
+def test_more_plays_than_webp_can_store_become_endless() -> None:
     data = gif((2, 2), block(0, 0, 2, 2, 0), block(0, 0, 2, 2, 1), repeats=65535)
     assert animation(rewritten(data, Format.WEBP)).plays == 0
     assert animation(rewritten(data, Format.GIF)).plays == 65536
@@ -113,7 +113,7 @@ def test_what_runs_oftener_than_webp_can_tell_runs_for_ever() -> None:
 
 @pytest.mark.parametrize("source", ["GIF", "WEBP"])
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
-def test_frames_and_times_survive(source: str, format: Format) -> None:
+def test_frames_and_durations_stay(source: str, format: Format) -> None:
     durations = [20, 150, 40, 1000]
     options: dict[str, Any] = {"lossless": True} if source == "WEBP" else {}
     data = pictures.animated(source, 4, duration=durations, loop=0, **options)
@@ -125,7 +125,7 @@ def test_frames_and_times_survive(source: str, format: Format) -> None:
         assert (np.asarray(other)[..., 3] == 255).all()
 
 
-def test_times_that_gif_cannot_tell_do_not_add_up_to_an_error() -> None:
+def test_rounding_errors_of_gif_durations_do_not_add_up() -> None:
     data = pictures.animated("WEBP", 6, duration=33)
     times = durations(rewritten(data, Format.GIF))
     assert set(times) == {30, 40}
@@ -133,7 +133,7 @@ def test_times_that_gif_cannot_tell_do_not_add_up_to_an_error() -> None:
 
 
 @pytest.mark.parametrize("milliseconds", [1, 4, 11, 16, 17, 19])
-def test_of_frames_faster_than_browsers_show_gif_some_are_left_out(milliseconds: int) -> None:
+def test_frames_too_fast_for_gif_in_browsers_are_dropped(milliseconds: int) -> None:
     greys = [Image.new("RGB", (8, 8), (value, value, value)) for value in range(0, 240, 2)]
     moving = iter([(grey, milliseconds) for grey in greys])
     found = list(animation(write_animation(moving, len(greys), Format.GIF, None, 0)).pictures())
@@ -141,12 +141,12 @@ def test_of_frames_faster_than_browsers_show_gif_some_are_left_out(milliseconds:
     now = 0
     for frame, duration in found:
         assert duration >= 20
-        # What is seen is what was to be seen about then.
+        # The frame shown now is the one that is due now.
         assert abs(pixel(frame.picture, 0, 0)[0] // 2 - now / milliseconds) <= 20 / milliseconds + 1
         now += duration
 
 
-def test_an_animation_shorter_than_browsers_show_is_its_first_frame() -> None:
+def test_an_animation_too_short_for_browsers_becomes_its_first_frame() -> None:
     first, second = pictures.corners(9, 9), pictures.corners(9, 9).rotate(90)
     data = write_animation(iter([(first, 5), (second, 5)]), 2, Format.GIF, None, 0)
     assert probe(data, LIMITS).frames == 1
@@ -154,18 +154,18 @@ def test_an_animation_shorter_than_browsers_show_is_its_first_frame() -> None:
 
 
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
-def test_times_that_browsers_take_for_none_become_what_they_show(format: Format) -> None:
+def test_missing_durations_become_100_ms_as_in_browsers(format: Format) -> None:
     data = gif((2, 2), *(block(0, 0, 2, 2, number, hundredths=number) for number in range(3)))
     assert durations(rewritten(data, format)) == [100, 100, 20]
 
 
-def test_a_frame_longer_than_gif_can_tell_stands_as_long_as_it_can() -> None:
+def test_a_frame_too_long_for_gif_gets_the_longest_duration() -> None:
     data = pictures.animated("WEBP", 3, duration=[70, 1_000_000, 70])
     assert durations(rewritten(data, Format.GIF)) == [70, 655_350, 70]
 
 
 @pytest.mark.parametrize("format", [Format.GIF, Format.WEBP])
-def test_holes_stay_holes_in_every_frame(format: Format) -> None:
+def test_transparent_pixels_stay_transparent_in_every_frame(format: Format) -> None:
     moving = []
     for step in range(4):
         frame = Image.new("RGBA", (60, 40), TRANSPARENT)
@@ -178,7 +178,7 @@ def test_holes_stay_holes_in_every_frame(format: Format) -> None:
         assert np.abs(np.asarray(drawn, float)[inside] - np.asarray(seen, float)[inside]).mean() < 12
 
 
-def test_what_moves_on_transparent_ground_comes_out_exactly() -> None:
+def test_movement_on_a_transparent_background_is_exact() -> None:
     random = np.random.default_rng(7)
     moving = []
     for _ in range(40):
@@ -194,7 +194,7 @@ def test_what_moves_on_transparent_ground_comes_out_exactly() -> None:
         assert drawn.tobytes() == seen.tobytes()
 
 
-def test_of_a_padded_gif_only_what_moves_is_written_again() -> None:
+def test_a_padded_gif_holds_only_changed_pixels() -> None:
     ground = Image.new("RGBA", (120, 120), TRANSPARENT)
     ground.paste(pictures.photo(120, 80).quantize(200).convert("RGB"), (0, 20))
     moving = []
@@ -222,12 +222,12 @@ def test_a_photograph_keeps_its_colours_in_gif(alpha: int) -> None:
     drawn = frame if alpha == 0 else frame.convert("RGB")
     result, _ = shown(write_animation(iter([(drawn, 50), (drawn.rotate(180), 50)]), 2, Format.GIF, None, 0))
     difference = np.abs(np.asarray(frame, float) - np.asarray(result, float))[20:]
-    # The 256 colours that all pixels vote for are 6.5 away in the mean.
+    # Choosing the 256 colours from all pixels gives a mean error of 6.5.
     assert difference[..., :3].mean() < 7
     assert difference[..., 3].max() == 0
 
 
-def test_every_frame_goes_through_the_colour_profile_and_is_turned_upright() -> None:
+def test_every_frame_is_converted_to_srgb_and_upright() -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ((200, 100, 100), (100, 200, 100))]
     options: dict[str, Any] = {"lossless": True, "icc_profile": pictures.display_p3(), "exif": pictures.exif(6)}
     data = pictures.webp(frames[0], save_all=True, append_images=frames[1:], **options)
@@ -240,11 +240,11 @@ def test_every_frame_goes_through_the_colour_profile_and_is_turned_upright() -> 
 @pytest.mark.parametrize(
     "data", [pictures.gif(pictures.photo(9, 9)), pictures.animated("PNG"), pictures.jpeg(pictures.photo(9, 9))]
 )
-def test_what_stands_still_is_no_animation(data: bytes) -> None:
+def test_a_still_image_is_not_an_animation(data: bytes) -> None:
     assert animation_of(data, LIMITS) is None
 
 
-def test_damage_in_a_later_frame_is_found_out_at_the_upload() -> None:
+def test_damage_in_a_later_frame_is_found_at_ingest() -> None:
     whole = gif((4, 4), block(0, 0, 4, 4, 0), block(0, 0, 4, 4, 1))
     assert probe(whole, LIMITS).frames == 2
     lacking = whole.replace(block(0, 0, 4, 4, 1)[17:], b"\0\x02\x01\x2c\0")
@@ -264,7 +264,7 @@ def test_alpha_of_a_later_frame_counts() -> None:
     assert probe(data, LIMITS).alpha
 
 
-def test_frames_are_not_kept() -> None:
+def test_frames_are_not_kept_in_memory() -> None:
     frames = animation(pictures.animated("WEBP", 5)).pictures()
     first, _ = next(frames)
     second, _ = next(frames)
@@ -282,7 +282,7 @@ def scaled(format: Format, size: Size) -> Drawing:
 
 
 @pytest.mark.parametrize("source", ["GIF", "WEBP"])
-def test_variants_move_in_webp_and_gif_and_stand_still_in_the_others(source: str) -> None:
+def test_variants_are_animated_in_webp_and_gif_only(source: str) -> None:
     data = pictures.animated(source, 3, loop=0)
     drawings = [scaled(format, Size(32, 24)) for format in Format]
     moving = 0
@@ -302,7 +302,7 @@ def test_variants_move_in_webp_and_gif_and_stand_still_in_the_others(source: str
     assert moving == 2
 
 
-def test_each_frame_is_cropped_placed_and_rounded_like_a_still_picture() -> None:
+def test_each_frame_is_cropped_placed_and_rounded_like_a_still_image() -> None:
     data = pictures.animated("GIF", 2)
     drawing = Drawing(Box(8, 8, 40, 40), Size(60, 40), Box(10, 0, 40, 40), Format.GIF, None, None, corner=8)
     (outcome,) = render_all(data, [drawing], LIMITS)
@@ -315,7 +315,7 @@ def test_each_frame_is_cropped_placed_and_rounded_like_a_still_picture() -> None
         assert pixel(frame, 30, 20)[3] == 255
 
 
-def test_an_animation_too_large_in_its_new_size_is_refused_for_that_drawing_alone() -> None:
+def test_only_the_drawing_with_too_many_animated_pixels_is_refused() -> None:
     data = pictures.animated("WEBP", 3)
     limits = Limits(max_frames_pixels=3 * 64 * 48)
     large, small = render_all(data, [scaled(Format.WEBP, Size(128, 96)), scaled(Format.WEBP, Size(32, 24))], limits)

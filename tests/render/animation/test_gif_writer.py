@@ -1,4 +1,4 @@
-"""Animated GIF variants: only what changes is written, colours stay, and files stay about as large as the original."""
+"""Animated GIF variants hold only changed pixels, keep their colours, and are about as large as the original."""
 
 from io import BytesIO
 
@@ -22,14 +22,14 @@ RED, BLUE = (255, 0, 0), (0, 0, 255)
 
 
 def noise(width: int, height: int, colours: int, *, seed: int = 1) -> Frame:
-    """Draw pixels of so many colours, none of which is like its neighbour."""
+    """Draw pixels of `colours` colours, each different from its neighbours."""
     random = np.random.default_rng(seed)
     table = random.integers(0, 256, (colours, 3), dtype=np.uint8)
     return table[random.integers(0, colours, (height, width))]
 
 
 def with_dots(still: Frame, frames: int) -> list[Frame]:
-    """Move a red dot along the upper edge and a blue one along the lower, so that the box of both is everything."""
+    """Move a red dot along the upper edge and a blue one along the lower edge. Their common box is the whole image."""
     drawn = []
     for step in range(frames):
         frame = still.copy()
@@ -60,7 +60,7 @@ def lengths(data: bytes) -> list[int]:
     return [len(part.pixels) for part in gif.parts(data)]
 
 
-def test_pixels_that_stay_are_not_written_again_when_something_moves_far_apart() -> None:
+def test_unchanged_pixels_between_distant_changes_are_omitted() -> None:
     frames = with_dots(noise(200, 150, 64), 20)
     data = write_gif(pictures_of(frames), 0)
     first, *others = lengths(data)
@@ -70,13 +70,13 @@ def test_pixels_that_stay_are_not_written_again_when_something_moves_far_apart()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), [(200, 150), (150, 112), (80, 60), (320, 240)])
-def test_a_variant_in_another_size_writes_only_what_moves(width: int, height: int) -> None:
+def test_a_resized_variant_holds_only_changed_pixels(width: int, height: int) -> None:
     original = write_gif(pictures_of(with_dots(noise(200, 150, 64), 20)), 0)
     first, *others = lengths(scaled(original, width, height))
     assert sum(others) < first
 
 
-def test_an_animation_of_webp_does_not_repeat_what_stands_still() -> None:
+def test_an_animated_webp_holds_only_changed_pixels() -> None:
     frames = with_dots(noise(200, 150, 64), 20)
     original = write_gif(pictures_of(frames), 0)
     moving, still = (scaled(one, 200, 150, Format.WEBP) for one in (original, write_gif(pictures_of(frames[:2]), 0)))
@@ -91,7 +91,7 @@ def test_every_frame_of_a_table_keeps_its_colours(colours: int) -> None:
     assert all((got == want).all() for got, want in zip(composed(data), frames, strict=True))
 
 
-def test_frames_share_the_table_of_the_file_while_their_colours_fit_into_it() -> None:
+def test_frames_share_the_global_table_while_their_colours_fit() -> None:
     frames = [noise(40, 30, 100, seed=seed) for seed in (1, 2)] + [noise(40, 30, 100, seed=1)]
     parts = list(gif.parts(data := write_gif(pictures_of(frames), 0)))
     assert len({part.colours for part in parts}) == 1
@@ -103,7 +103,7 @@ def test_frames_share_the_table_of_the_file_while_their_colours_fit_into_it() ->
     assert all((got == want).all() for got, want in zip(composed(data), more, strict=True))
 
 
-def test_a_small_thing_that_appears_keeps_its_colour() -> None:
+def test_a_small_new_object_keeps_its_colour() -> None:
     grey = np.asarray(photo(240, 180).convert("L").convert("RGB"))
     frames = [grey.copy() for _ in range(3)]
     frames[1][60:72, 60:72] = RED
@@ -114,7 +114,7 @@ def test_a_small_thing_that_appears_keeps_its_colour() -> None:
     assert abs(shown[2][106, 156].astype(int) - (0, 200, 255)).max() <= 8
 
 
-def test_areas_keep_their_very_colour_where_edges_are_mixed() -> None:
+def test_large_areas_keep_their_exact_colour() -> None:
     flat = np.full((120, 160, 3), (253, 252, 247), np.uint8)
     frames = [flat.copy() for _ in range(3)]
     for step, frame in enumerate(frames):
@@ -126,7 +126,7 @@ def test_areas_keep_their_very_colour_where_edges_are_mixed() -> None:
 
 
 @pytest.mark.slow
-def test_photographs_stay_close_to_themselves_in_a_table_of_others() -> None:
+def test_photographs_look_alike_in_a_shared_table() -> None:
     large = photo(200, 140)
     frames = [large.crop((4 * step, 2 * step, 160 + 4 * step, 120 + 2 * step)) for step in range(8)]
     data = write_gif([(frame, 100) for frame in frames], 0, keeps_exact=False)
@@ -134,7 +134,7 @@ def test_photographs_stay_close_to_themselves_in_a_table_of_others() -> None:
         assert np.sqrt(((got.astype(float) - np.asarray(want)) ** 2).mean()) < 8
 
 
-def test_what_changes_slowly_does_not_stay_behind() -> None:
+def test_slow_changes_are_drawn() -> None:
     frames = [np.full((40, 40, 3), value, np.uint8) for value in range(0, 250, 2)]
     frames = [np.where(np.indices((40, 40))[0][..., None] < 2, noise(40, 40, 300), frame) for frame in frames]
     data = write_gif(pictures_of(frames), 0, keeps_exact=False)
@@ -142,7 +142,7 @@ def test_what_changes_slowly_does_not_stay_behind() -> None:
         assert abs(got[20:].astype(int) - want[20:]).max() <= 12
 
 
-def test_holes_and_frames_without_a_change_stay_what_they_are() -> None:
+def test_transparent_pixels_and_unchanged_frames_stay() -> None:
     clear = Image.new("RGBA", (60, 50), (0, 0, 0, 0))
     disc = photo(20, 20).convert("RGBA")
     frames = []
@@ -166,7 +166,7 @@ def test_the_same_frames_give_the_same_bytes() -> None:
     assert write_gif(frames, 0, keeps_exact=False) == write_gif(frames, 0, keeps_exact=False)
 
 
-def test_pillow_reads_what_is_written_as_browsers_do() -> None:
+def test_pillow_and_browsers_read_written_files_alike() -> None:
     frames = with_dots(noise(60, 40, 30), 5)
     with Image.open(BytesIO(write_gif(pictures_of(frames), 3))) as image:
         assert (image.n_frames, image.info["loop"]) == (5, 2)  # type: ignore[attr-defined]

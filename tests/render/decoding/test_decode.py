@@ -1,4 +1,4 @@
-"""What becomes of an original: upright, sRGB, 8 bits, or refused with a reason."""
+"""Decoded originals are upright, in sRGB, with 8 bits per channel; others are refused with a reason."""
 
 import re
 import struct
@@ -57,7 +57,7 @@ def test_the_header_is_read_without_decoding(format: str) -> None:
 
 @pytest.mark.parametrize("format", TURNED)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_of_every_format_comes_out_upright_once(format: str, orientation: int) -> None:
+def test_every_orientation_of_every_format_is_applied_once(format: str, orientation: int) -> None:
     picture = pictures.corners(61, 40)
     stored = pictures.turned(picture, orientation)
     data = ENCODERS[format](stored, exif=pictures.exif(orientation))
@@ -66,7 +66,7 @@ def test_every_orientation_of_every_format_comes_out_upright_once(format: str, o
 
 
 @pytest.mark.parametrize("turn", [None, *Image.Transpose])
-def test_a_box_of_the_upright_picture_is_found_in_the_stored_one(turn: Image.Transpose | None) -> None:
+def test_a_box_of_the_upright_image_is_found_in_the_stored_image(turn: Image.Transpose | None) -> None:
     decoded = Decoded(pictures.photo(61, 40), turn)
     whole = decoded.shown(decoded.picture)
     assert decoded.size == whole.size
@@ -85,23 +85,23 @@ def test_a_jpeg_is_decoded_at_half_its_size_without_a_shift(size: tuple[int, int
     data = pictures.jpeg(pictures.turned(picture, orientation), exif=pictures.exif(orientation))
     halved = decode(data, LIMITS, halved=True)
     assert halved.size == size
-    # As stored: turned, an odd side would be halved from its other end.
+    # Compare as stored. In the upright image, an odd side would be halved from the other end.
     assert mean_difference(halved.picture, decode(data, LIMITS).picture.reduce(2)) < 1
 
 
-def test_formats_that_cannot_be_decoded_smaller_come_whole() -> None:
+def test_formats_without_halved_decoding_are_decoded_at_full_size() -> None:
     assert decode(pictures.png(pictures.photo(40, 30)), LIMITS, halved=True).picture.size == (40, 30)
 
 
 @pytest.mark.parametrize("xmp", [b'<x tiff:Orientation="6"/>', b"<x><tiff:Orientation> 6 </tiff:Orientation></x>"])
 @pytest.mark.parametrize("format", ["jpeg", "webp", "png"])
-def test_an_orientation_that_only_xmp_tells_counts(format: str, xmp: bytes) -> None:
+def test_an_orientation_only_in_xmp_counts(format: str, xmp: bytes) -> None:
     picture = pictures.corners(61, 40)
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", xmp.decode())
     options: dict[str, object] = {"pnginfo": info} if format == "png" else {"xmp": xmp}
     assert mean_difference(upright(ENCODERS[format](pictures.turned(picture, 6), **options)), picture) < 2
-    # EXIF that says something else goes first.
+    # A different EXIF orientation takes precedence.
     assert mean_difference(upright(ENCODERS[format](picture, exif=pictures.exif(1), **options)), picture) < 2
 
 
@@ -116,21 +116,21 @@ def test_an_orientation_that_only_xmp_tells_counts(format: str, xmp: bytes) -> N
     ],
 )
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
-def test_an_orientation_that_only_the_xmp_of_a_tiff_tells_counts(xmp: str, orientation: int, compression: str) -> None:
+def test_an_orientation_only_in_the_xmp_of_a_tiff_counts(xmp: str, orientation: int, compression: str) -> None:
     picture = pictures.corners(61, 40)
     stored = pictures.turned(picture, orientation)
     told = xmp.format(orientation).encode()
     data = pictures.tiff(stored, tiffinfo={700: told}, compression=compression)
     assert mean_difference(upright(data), picture) == 0
     assert decode(data, LIMITS).size == picture.size
-    # With a tag too, it is turned once and by the tag.
+    # With a tag too, only the tag is applied.
     both = pictures.tiff(stored, tiffinfo={700: told, 274: orientation}, compression=compression)
     assert mean_difference(upright(both), picture) == 0
     other = pictures.tiff(picture, tiffinfo={700: told, 274: 1}, compression=compression)
     assert mean_difference(upright(other), picture) == 0
 
 
-def test_xmp_that_a_tiff_gives_as_text_or_a_number_does_not_spoil_it() -> None:
+def test_xmp_of_a_wrong_type_does_not_refuse_a_tiff() -> None:
     picture = pictures.corners(61, 40)
     text, number = ImageFileDirectory_v2(), ImageFileDirectory_v2()
     text.tagtype[700], number.tagtype[700] = TiffTags.ASCII, TiffTags.LONG
@@ -139,12 +139,12 @@ def test_xmp_that_a_tiff_gives_as_text_or_a_number_does_not_spoil_it() -> None:
     assert mean_difference(upright(pictures.tiff(picture, tiffinfo=number)), picture) == 0
 
 
-def test_damaged_exif_does_not_spoil_a_whole_picture() -> None:
+def test_damaged_exif_does_not_refuse_an_intact_image() -> None:
     data = pictures.jpeg(pictures.corners(61, 40), exif=b"Exif\0\0II*\0\xff\xff\xff\x7fgarbage")
     assert decode(data, LIMITS).size == (61, 40)
 
 
-def test_a_phones_jpeg_with_a_second_picture_inside_is_a_jpeg() -> None:
+def test_a_jpeg_with_a_second_image_is_a_jpeg() -> None:
     data = pictures.encoded(
         pictures.corners(61, 40), "MPO", save_all=True, append_images=[pictures.corners(10, 10)], quality=95
     )
@@ -187,21 +187,21 @@ def test_every_kind_of_png_becomes_rgb_or_rgba(
     assert as_pixel(data) == pixel
 
 
-def test_a_line_that_is_too_long_is_refused() -> None:
+def test_a_side_that_is_too_long_is_refused() -> None:
     assert decode(pictures.png(Image.new("L", (65_535, 1))), LIMITS).size == (65_535, 1)
     with pytest.raises(TooLarge) as refused:
         decode(pictures.png(Image.new("L", (1, 65_536))), LIMITS)
     assert (refused.value.expected, refused.value.got) == ("at most 65535 pixels per side", "1 x 65536")
 
 
-def test_a_wide_colour_profile_is_brought_to_srgb() -> None:
+def test_a_wide_colour_profile_is_converted_to_srgb() -> None:
     profile = pictures.display_p3()
     assert as_pixel(pictures.png(Image.new("RGB", (4, 4), (200, 100, 100)), icc_profile=profile))[0] > 205
     grey = as_pixel(pictures.png(Image.new("RGB", (4, 4), (128, 128, 128)), icc_profile=profile))
     assert max(abs(part - 128) for part in grey) <= 2
 
 
-def test_a_profile_keeps_the_alpha_channel_as_it_was() -> None:
+def test_a_profile_leaves_the_alpha_channel_unchanged() -> None:
     cutout = pictures.cutout(40, 30)
     picture = upright(pictures.png(cutout, icc_profile=pictures.display_p3()))
     assert picture.getchannel("A").tobytes() == cutout.getchannel("A").tobytes()
@@ -210,14 +210,14 @@ def test_a_profile_keeps_the_alpha_channel_as_it_was() -> None:
 def test_a_grey_profile_is_applied_to_grey() -> None:
     linear = as_pixel(pictures.png(Image.new("L", (4, 4), 55), icc_profile=pictures.grey_gamma(1.0)))
     assert linear[0] == linear[1] == linear[2]
-    assert abs(linear[0] - 128) <= 2  # 0.216 of the light is half way for the eye
+    assert abs(linear[0] - 128) <= 2  # 0.216 of the light is perceived as half
 
 
-def test_a_grey_picture_with_an_rgb_profile_is_not_refused() -> None:
+def test_a_grey_image_with_an_rgb_profile_is_accepted() -> None:
     assert as_pixel(pictures.jpeg(Image.new("L", (8, 8), 128), icc_profile=pictures.srgb())) == (128, 128, 128)
 
 
-def test_cmyk_goes_through_its_profile() -> None:
+def test_a_cmyk_profile_is_applied() -> None:
     cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
     red, green, blue = as_pixel(pictures.jpeg(cyan, icc_profile=pictures.grey_inks()))
     assert max(red, green, blue) - min(red, green, blue) <= 3
@@ -236,11 +236,11 @@ def test_cmyk_without_a_profile_is_converted_by_complement() -> None:
     [b"no profile at all", pictures.grey_inks(), pictures.grey_gamma(1.0), pictures.display_p3()[:300]],
     ids=["garbage", "for CMYK", "for grey", "cut off"],
 )
-def test_a_profile_that_does_not_fit_counts_as_none(profile: bytes) -> None:
+def test_a_profile_for_other_channels_is_ignored(profile: bytes) -> None:
     assert as_pixel(pictures.png(Image.new("RGB", (4, 4), (200, 100, 50)), icc_profile=profile)) == (200, 100, 50)
 
 
-def test_a_decoded_picture_carries_no_metadata() -> None:
+def test_a_decoded_image_has_no_metadata() -> None:
     data = pictures.jpeg(pictures.corners(40, 30), exif=pictures.exif(), icc_profile=pictures.srgb(), comment=b"hush")
     picture = upright(data)
     assert picture.info == {}
@@ -318,19 +318,19 @@ def test_an_animation_counts_all_its_frames(format: str) -> None:
     assert refusal.value.got == "3 frames of 50 x 40"
 
 
-def test_a_monstrous_profile_is_refused() -> None:
+def test_a_huge_profile_is_refused() -> None:
     size = 5 * 2**20
     sound = (size.to_bytes(4, "big") + bytes(32) + b"acsp").ljust(size, b"\0")
     for encode in (pictures.jpeg, pictures.png):
         with pytest.raises(TooLarge):
             inspect(encode(pictures.corners(8, 8), icc_profile=sound), LIMITS)
-        # What is no profile at all counts as none.
+        # Bytes that are not a profile are ignored.
         assert inspect(encode(pictures.corners(8, 8), icc_profile=bytes(size)), LIMITS).width == 8
 
 
 @pytest.mark.parametrize("format", ENCODERS)
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
-def test_a_file_that_ends_early_is_refused_and_never_filled_up(format: str, share: float) -> None:
+def test_a_truncated_file_is_refused(format: str, share: float) -> None:
     data = ENCODERS[format](pictures.photo(200, 150))
     with pytest.raises(PackshotError) as refusal:
         decode(data[: int(len(data) * share)], LIMITS)
@@ -338,21 +338,21 @@ def test_a_file_that_ends_early_is_refused_and_never_filled_up(format: str, shar
     assert refusal.value.got
 
 
-def test_a_progressive_jpeg_that_ends_early_is_refused() -> None:
+def test_a_truncated_progressive_jpeg_is_refused() -> None:
     data = pictures.jpeg(pictures.photo(200, 150), progressive=True)
     with pytest.raises(Unrenderable):
         decode(data[: len(data) // 2], LIMITS)
 
 
 def ended(data: bytes, share: float) -> bytes:
-    """Cut a JPEG off and put an end marker where it ends."""
+    """Truncate a JPEG and append an end marker."""
     return data[: int(len(data) * share)].rstrip(b"\xff") + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9, 0.99])
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("halved", [False, True])
-def test_a_jpeg_cut_off_and_ended_properly_is_refused(mode: str, share: float, halved: bool) -> None:
+def test_a_truncated_jpeg_with_an_end_marker_is_refused(mode: str, share: float, halved: bool) -> None:
     data = pictures.jpeg(pictures.photo(640, 480).convert(mode), quality=80, subsampling="4:2:0")
     with pytest.raises(Unrenderable) as refusal:
         decode(ended(data, share), LIMITS, halved=halved)
@@ -361,7 +361,7 @@ def test_a_jpeg_cut_off_and_ended_properly_is_refused(mode: str, share: float, h
         decode(ended(data, share) + data, LIMITS, halved=halved)
 
 
-def test_a_progressive_jpeg_cut_off_in_its_first_scans_and_ended_properly_is_refused() -> None:
+def test_a_progressive_jpeg_truncated_in_its_first_scans_with_an_end_marker_is_refused() -> None:
     data = pictures.jpeg(pictures.photo(640, 480), progressive=True, quality=80)
     for share in (0.1, 0.25):
         with pytest.raises(Unrenderable):
@@ -369,7 +369,7 @@ def test_a_progressive_jpeg_cut_off_in_its_first_scans_and_ended_properly_is_ref
 
 
 def scan_ends(data: bytes) -> list[int]:
-    """Return where each scan of a JPEG ends: at the marker behind its codes."""
+    """Return the end of each scan of a JPEG: the position of the next marker."""
     starts = [found.start() for found in re.finditer(b"\xff\xda", data)]
     return [found.start() for start in starts if (found := re.compile(b"\xff[^\0\xff]").search(data, start + 2))]
 
@@ -388,7 +388,7 @@ def test_a_progressive_jpeg_that_lacks_whole_scans_is_refused(mode: str, halved:
 
 
 def of_three_scans(picture: Image.Image) -> bytes:
-    """Encode as JPEG, not progressive, with a scan for each of its components."""
+    """Encode a sequential JPEG with one scan for each component."""
     grey = [pictures.jpeg(part, quality=80) for part in picture.convert("YCbCr").split()]
     frame, scan = grey[0].index(b"\xff\xc0"), grey[0].index(b"\xff\xda")
     header = b"\xff\xc0\0\x11" + grey[0][frame + 4 : frame + 9] + bytes([3, 1, 17, 0, 2, 17, 0, 3, 17, 0])
@@ -399,7 +399,7 @@ def of_three_scans(picture: Image.Image) -> bytes:
     return grey[0][:frame] + header + grey[0][frame + 13 : scan] + b"".join(scans) + b"\xff\xd9"
 
 
-def test_a_jpeg_that_lacks_the_scan_of_a_colour_or_its_end_is_refused() -> None:
+def test_a_jpeg_without_the_complete_scan_of_a_component_is_refused() -> None:
     picture = pictures.photo(160, 120)
     data = of_three_scans(picture)
     assert mean_difference(upright(data), picture) < 8
@@ -410,7 +410,7 @@ def test_a_jpeg_that_lacks_the_scan_of_a_colour_or_its_end_is_refused() -> None:
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_whole_jpeg_that_is_grey_where_it_ends_is_not_refused(progressive: bool) -> None:
+def test_a_complete_jpeg_with_a_grey_lower_right_corner_is_accepted(progressive: bool) -> None:
     for picture in (Image.new("L", (300, 200), 128), Image.new("RGB", (300, 200), pictures.GREY)):
         data = pictures.jpeg(picture, progressive=progressive)
         assert decode(data, LIMITS).size == (300, 200)
@@ -428,11 +428,11 @@ def test_a_jpeg_of_hundreds_of_scans_is_refused_before_it_is_decoded() -> None:
 
 
 def gif_frame(left: int, top: int, width: int, height: int) -> bytes:
-    """One frame without colours of its own whose pixels are missing."""
+    """One frame without a local colour table, whose pixels are missing."""
     return b"," + struct.pack("<4H", left, top, width, height) + b"\0\x02\x01\x2c\0"
 
 
-def test_a_gif_is_refused_for_a_later_frame_that_is_the_bomb() -> None:
+def test_a_gif_with_a_huge_later_frame_is_refused() -> None:
     whole = pictures.gif(pictures.photo(40, 30))[:-1]
     assert inspect(whole + gif_frame(0, 0, 40, 30) + b";", LIMITS).frames == 2
     for frame in (gif_frame(0, 0, 65535, 65535), gif_frame(65535, 65535, 1, 1)):
@@ -453,13 +453,13 @@ def test_an_animation_of_too_many_frames_is_refused() -> None:
             inspect(pictures.animated(format, 4), Limits(max_frames=3))
 
 
-def test_a_gif_that_ends_inside_of_a_later_frame_is_refused() -> None:
+def test_a_gif_truncated_in_a_later_frame_is_refused() -> None:
     data = pictures.animated("GIF", 4)
     with pytest.raises(Unrenderable):
         inspect(data[: len(data) * 3 // 4], LIMITS)
 
 
-def test_text_that_inflates_beyond_all_bounds_is_not_read() -> None:
+def test_text_that_inflates_too_much_is_not_read() -> None:
     body = b"Comment\0\0" + zlib.compress(bytes(50_000_000))
     chunk = struct.pack(">I", len(body)) + b"zTXt" + body + struct.pack(">I", zlib.crc32(b"zTXt" + body))
     data = pictures.png(pictures.corners(8, 8))
@@ -479,13 +479,13 @@ def test_tiffs_of_every_usual_compression_decode(compression: str) -> None:
         decode(data[: len(data) * 2 // 3], LIMITS)
 
 
-def test_of_a_tiff_with_several_pages_the_first_is_shown() -> None:
+def test_the_first_page_of_a_tiff_is_shown() -> None:
     data = pictures.tiff(pictures.photo(40, 30), save_all=True, append_images=[pictures.photo(400, 300)])
     assert inspect(data, LIMITS) == Header("tiff", 40, 30, 1)
     assert decode(data, LIMITS).size == (40, 30)
 
 
-def test_no_reader_is_asked_but_that_of_the_format_that_the_bytes_begin_like() -> None:
+def test_only_the_reader_of_the_sniffed_format_is_called() -> None:
     postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"
     for data in (postscript, pictures.encoded(pictures.corners(8, 8), "TGA"), b"P6 1 1 255 abc"):
         with pytest.raises(UnsupportedMedia):

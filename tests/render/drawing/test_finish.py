@@ -1,4 +1,4 @@
-"""Blur, background and corners, held against the same in floating point."""
+"""Blur, background and corners agree with a floating-point reference."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tests.support import pictures, reference
 
 
 def coverage(width: int, height: int, radius: int) -> np.ndarray:
-    """The share of each pixel inside a rounded rectangle, counted on 32 x 32 points of it."""
+    """Return the share of each pixel inside a rounded rectangle, estimated from 32 x 32 points."""
     points = 32
     x = np.abs((np.arange(width * points) + 0.5) / points - width / 2) - (width / 2 - radius)
     y = np.abs((np.arange(height * points) + 0.5) / points - height / 2) - (height / 2 - radius)
@@ -35,7 +35,7 @@ def test_a_radius_beyond_half_of_the_shorter_side_gives_half_circles() -> None:
     assert rounded(pictures.photo(1, 9), 3).mode == "RGB"
 
 
-def test_corners_multiply_the_pictures_own_alpha() -> None:
+def test_corners_multiply_the_alpha_of_the_image() -> None:
     picture = pictures.photo(40, 40).convert("RGBA")
     picture.putalpha(100)
     before = picture.tobytes()
@@ -43,13 +43,13 @@ def test_corners_multiply_the_pictures_own_alpha() -> None:
     assert picture.tobytes() == before  # other drawings share it
 
 
-def test_large_corners_are_exact_too() -> None:
+def test_large_corners_are_exact() -> None:
     mask = alpha(rounded(Image.new("RGB", (3000, 3000)), 1500))
     assert abs(mask.sum() / 255 - np.pi * 1500**2) < 50
 
 
 @pytest.mark.parametrize("background", ["204060", "20406080", "20406000"])
-def test_a_background_shows_through_by_its_own_alpha(background: str) -> None:
+def test_a_background_keeps_its_own_alpha(background: str) -> None:
     picture = Image.new("RGBA", (3, 1))
     picture.putdata([(250, 200, 150, 0), (250, 200, 150, 100), (250, 200, 150, 255)])
     result = np.asarray(on_background(picture, background), float)[0]
@@ -63,7 +63,7 @@ def test_a_background_shows_through_by_its_own_alpha(background: str) -> None:
             assert np.abs(pixel[:3] - expected).max() <= 1.5
 
 
-def test_an_opaque_picture_covers_its_background() -> None:
+def test_an_opaque_image_covers_its_background() -> None:
     picture = pictures.photo(8, 8)
     assert on_background(picture, "204060") is picture
     assert opaque(picture, "204060") is picture
@@ -82,7 +82,7 @@ def test_flattening_shows_the_background_on_white(background: str | None, colour
     assert flat.getpixel((1, 0)) == (10, 20, 30)
 
 
-def test_alpha_that_hides_nothing_is_dropped() -> None:
+def test_an_alpha_channel_of_opaque_pixels_is_dropped() -> None:
     assert without_idle_alpha(pictures.photo(4, 4).convert("RGBA")).mode == "RGB"
     assert without_idle_alpha(pictures.cutout(40, 40)).mode == "RGBA"
 
@@ -92,12 +92,12 @@ def test_blur_is_a_gaussian_of_that_deviation(deviation: float) -> None:
     picture = pictures.corners(120, 90)
     expected = reference.gaussian(np.asarray(picture), deviation)
     difference = np.abs(np.asarray(blurred(picture, deviation), float) - expected)
-    # Pillow's is three box blurs in a row.
+    # Pillow approximates the Gaussian by three box blurs.
     assert difference.mean() < 1.5
     assert difference.max() < 20
 
 
-def test_no_blur_leaves_the_picture_alone() -> None:
+def test_no_blur_leaves_the_image_unchanged() -> None:
     picture = pictures.photo(8, 8)
     assert blurred(picture, 0.0) is picture
 

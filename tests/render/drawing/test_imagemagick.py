@@ -1,7 +1,6 @@
-"""Fit modes beside ImageMagick's: the same sizes, and pictures that look alike.
+"""Fit modes agree with ImageMagick in size and appearance.
 
-Live resize's clients come from a service that draws with ImageMagick, so its
-geometry is what they know.
+Clients of live resize come from a service that draws with ImageMagick.
 """
 
 import os
@@ -30,7 +29,7 @@ LIKE = 0.97
 LIMIT = Size(4096, 4096)
 
 _CENTRED = ("-gravity", "center")
-# What ImageMagick is told for each mode; {box} is the size that is asked for.
+# ImageMagick's arguments for each mode; {box} is the requested size.
 COMMANDS = {
     Mode.CLIP: ("-resize", "{box}"),
     Mode.COVER: ("-resize", "{box}^"),
@@ -39,19 +38,19 @@ COMMANDS = {
     Mode.CANVAS: ("-resize", "{box}", "-background", "white", *_CENTRED, "-extent", "{box}"),
     Mode.INCLUDE_ALL: ("-resize", "{box}", "-background", "none", *_CENTRED, "-extent", "{box}"),
 }
-# Shapes and boxes of which every half and every third is whole, so that no edge lies between two pixels.
+# Sizes and boxes whose halves and thirds are whole numbers, so that no edge falls between two pixels.
 EXACT = {
     Size(480, 240): [Size(120, 120), Size(120, 30), Size(720, 180)],
     Size(120, 240): [Size(60, 60), Size(360, 240)],
 }
-# And such as leave half a pixel, or part of one, on either side: the two round it differently.
+# Sizes and boxes that leave a fraction of a pixel on either side, which both programs round differently.
 ODD = [Size(240, 100), Size(101, 205), Size(128, 128), Size(167, 125), Size(160, 20)]
 BOXES = [Size(60, 45), Size(39, 65), Size(175, 172), Size(150, 150)]
 
 
 @cache
 def magick() -> str | None:
-    """Return the path of ImageMagick, whatever else is called `convert` before it."""
+    """Return the path of ImageMagick, even if another `convert` comes first in PATH."""
     for folder in os.get_exec_path():
         for name in ("magick", "convert", "convert-im6.q16"):
             path = Path(folder, name)
@@ -89,21 +88,21 @@ def ours(data: bytes, size: Size, mode: Mode, box: Size, *, alpha: bool) -> Imag
 
 
 def on_grey(picture: Image.Image) -> np.ndarray:
-    """Return what a picture looks like, so that what is transparent has one colour."""
+    """Return an image on grey, so that all transparent pixels have one colour."""
     return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, (90, 90, 90, 255)), picture), float)
 
 
 def assert_alike(data: bytes, size: Size, mode: Mode, box: Size, *, alpha: bool = False, off: int = 0) -> None:
-    """Compare the two; what is padded may stand `off` pixels further left or up in one of them."""
+    """Compare both results. Padded images may be shifted by `off` pixels."""
     drawn, other = ours(data, size, mode, box, alpha=alpha), theirs(data, mode, box)
     assert drawn.size == other.size, (size, box)
-    # The measure has a window of 11 pixels.
+    # SSIM has a window of 11 pixels.
     if min(drawn.size) >= 11 + 2 * off:
         assert any(ssim(*pair) >= LIKE for pair in shifted(on_grey(drawn), on_grey(other), off)), (size, box)
 
 
 def shifted(one: np.ndarray, other: np.ndarray, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what two pictures have in common where one is moved by up to `most` pixels each way."""
+    """Yield the overlap of two images, one of them shifted by up to `most` pixels each way."""
     height, width = one.shape[:2]
     inner = other[most : height - most, most : width - most]
     steps = sorted(range(2 * most + 1), key=lambda step: abs(step - most))
@@ -113,7 +112,7 @@ def shifted(one: np.ndarray, other: np.ndarray, most: int) -> Iterator[tuple[np.
 
 @needs_magick
 @pytest.mark.parametrize("mode", COMMANDS)
-def test_fits_are_to_the_pixel_as_imagemagick_draws_them(mode: Mode) -> None:
+def test_fit_modes_agree_with_imagemagick_to_the_pixel(mode: Mode) -> None:
     for size, boxes in EXACT.items():
         for box in boxes:
             assert_alike(png(photo(*size)), size, mode, box)
@@ -121,9 +120,9 @@ def test_fits_are_to_the_pixel_as_imagemagick_draws_them(mode: Mode) -> None:
 
 @needs_magick
 @pytest.mark.parametrize("mode", COMMANDS)
-def test_where_half_a_pixel_is_left_sizes_are_the_same_and_pictures_alike(mode: Mode) -> None:
+def test_fit_modes_agree_with_imagemagick_where_half_a_pixel_is_left(mode: Mode) -> None:
     for size in ODD:
-        # Without its noise, which looks another half a pixel further on.
+        # Blurred, because noise looks different when it is shifted by half a pixel.
         data = png(photo(*size).filter(ImageFilter.GaussianBlur(3)))
         for box in BOXES:
             assert_alike(data, size, mode, box, off=1 if mode.pads else 0)
@@ -131,13 +130,13 @@ def test_where_half_a_pixel_is_left_sizes_are_the_same_and_pictures_alike(mode: 
 
 @needs_magick
 @pytest.mark.parametrize("mode", COMMANDS)
-def test_transparent_pictures_are_alike_too(mode: Mode) -> None:
+def test_transparent_images_agree_with_imagemagick(mode: Mode) -> None:
     for box in EXACT[Size(480, 240)]:
         assert_alike(png(cutout(480, 240)), Size(480, 240), mode, box, alpha=True)
 
 
 @needs_magick
-def test_the_slight_blur_of_live_urls_is_imagemagicks() -> None:
+def test_the_slight_blur_of_live_urls_agrees_with_imagemagick() -> None:
     data, size = png(photo(240, 160)), Size(240, 160)
     snap = snapshot(pack_location("main", original=original("a", *size, format="png")))
     form = parse_live_request("a_240_160.png", "blur=true").request

@@ -1,4 +1,4 @@
-"""Drawings become files: the right pixels in the right place, in every format."""
+"""Drawings have the right pixels in the right place, in every format."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ def planned(source: Size, width: int, height: int, mode: Mode, gravity: Gravity,
 
 
 def assert_markers_land(picture: Image.Image, source: Size, drawn: Drawing) -> None:
-    """Every marker that the drawing shows lies where arithmetic puts it, within a pixel."""
+    """Check that every visible marker lies within a pixel of its calculated place."""
     pixels = np.asarray(picture.convert("RGB"), int)
     colours = np.array([*pictures.markers(*source), pictures.GREY])
     nearest = np.abs(pixels[:, :, None] - colours).sum(axis=-1).argmin(axis=-1)
@@ -61,7 +61,7 @@ def assert_markers_land(picture: Image.Image, source: Size, drawn: Drawing) -> N
         left, right = max(left, box.left), min(right, box.left + box.width)
         top, bottom = max(top, box.top), min(bottom, box.top + box.height)
         if (right - left) * across < 3 or (bottom - top) * down < 3:
-            continue  # too little of it is shown to be found again
+            continue  # too small to be found
         rows, columns = np.nonzero(nearest == index)
         expected = (
             placed.left + (left - box.left) * across,
@@ -74,7 +74,7 @@ def assert_markers_land(picture: Image.Image, source: Size, drawn: Drawing) -> N
 
 
 @pytest.mark.parametrize("source_format", ["jpeg", "png", "webp", "avif"])
-def test_every_format_comes_in_and_goes_out_as_every_format(source_format: str) -> None:
+def test_every_input_format_is_encoded_in_every_output_format(source_format: str) -> None:
     original = getattr(pictures, source_format)(pictures.corners(90, 60))
     drawings = [scaled(Size(90, 60), 45, 30, format) for format in Format]
     for drawn, rendered in zip(drawings, render(original, *drawings), strict=True):
@@ -85,23 +85,23 @@ def test_every_format_comes_in_and_goes_out_as_every_format(source_format: str) 
 
 
 @pytest.mark.parametrize("format", [Format.AVIF, Format.WEBP, Format.PNG])
-def test_alpha_is_kept_where_the_format_has_it(format: Format) -> None:
+def test_alpha_is_kept_if_the_format_has_it(format: Format) -> None:
     cutout = pictures.cutout(80, 80)
     picture = opened(render(pictures.png(cutout), scaled(Size(80, 80), 80, 80, format))[0])
     assert picture.mode == "RGBA"
     assert picture.getchannel("A").tobytes() == cutout.getchannel("A").tobytes()
 
 
-def test_what_hides_under_transparent_pixels_does_not_bleed_into_the_edges() -> None:
+def test_colours_of_transparent_pixels_do_not_bleed_into_edges() -> None:
     original = pictures.png(pictures.cutout(300, 300))
-    for side in (20, 40, 110):  # with and without the cheap filter first
+    for side in (20, 40, 110):  # from smaller levels, and from the original
         pixels = np.asarray(opened(render(original, scaled(Size(300, 300), side, side))[0]), int)
         visible = pixels[pixels[:, :, 3] > 32]
         assert visible[:, 0].min() > 240
         assert visible[:, 1].max() < 16
 
 
-def test_a_background_takes_the_place_of_transparency() -> None:
+def test_a_background_replaces_transparency() -> None:
     original = pictures.png(pictures.cutout(80, 80))
     drawings = [scaled(Size(80, 80), 40, 40, format, "204060") for format in Format]
     for rendered in render(original, *drawings):
@@ -111,7 +111,7 @@ def test_a_background_takes_the_place_of_transparency() -> None:
         assert np.abs(np.subtract(corner, (0x20, 0x40, 0x60))).max() <= 12  # lossy
 
 
-def test_padding_is_wholly_transparent_and_the_picture_wholly_opaque() -> None:
+def test_padding_is_fully_transparent_and_the_image_fully_opaque() -> None:
     original = pictures.jpeg(pictures.corners(61, 40))
     drawn = planned(Size(61, 40), 50, 50, Mode.INCLUDE_ALL, Gravity.SOUTH)
     alpha = np.asarray(opened(render(original, drawn)[0]))[:, :, 3]
@@ -121,7 +121,7 @@ def test_padding_is_wholly_transparent_and_the_picture_wholly_opaque() -> None:
     assert (alpha == expected).all()
 
 
-def test_padding_that_an_opaque_format_cannot_show_is_white() -> None:
+def test_padding_is_white_in_an_opaque_format() -> None:
     drawn = planned(Size(60, 20), 60, 60, Mode.INCLUDE_ALL, Gravity.CENTER)
     as_jpeg = Drawing(drawn.box, drawn.size, drawn.placed, Format.JPEG, 90, None)
     corner = pictures.pixel(opened(render(pictures.png(pictures.corners(60, 20)), as_jpeg)[0]), (0, 0))
@@ -131,7 +131,7 @@ def test_padding_that_an_opaque_format_cannot_show_is_white() -> None:
 @pytest.mark.parametrize("gravity", [gravity for gravity in Gravity if gravity is not Gravity.SMART])
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("source", [Size(181, 120), Size(97, 155)])
-def test_markers_land_where_the_plan_puts_them(source: Size, mode: Mode, gravity: Gravity) -> None:
+def test_markers_land_at_their_planned_places(source: Size, mode: Mode, gravity: Gravity) -> None:
     original = pictures.png(pictures.corners(*source))
     for width, height in ((90, 90), (67, 101), (151, 43)):
         drawn = planned(source, width, height, mode, gravity)
@@ -149,7 +149,7 @@ def test_markers_land_where_the_plan_puts_them(source: Size, mode: Mode, gravity
     ],
 )
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_crop_keeps_its_side_of_the_upright_picture(
+def test_a_crop_keeps_the_side_that_its_gravity_names(
     orientation: int, gravity: Gravity, spot: tuple[int, int], colour: tuple[int, int, int]
 ) -> None:
     source = Size(181, 120)
@@ -165,7 +165,7 @@ def test_a_crop_keeps_its_side_of_the_upright_picture(
 @pytest.mark.parametrize("orientation", [1, 3, 6])
 @pytest.mark.parametrize("source_format", ["jpeg", "png"])
 @pytest.mark.parametrize("source", [Size(1443, 961), Size(883, 1201)])
-def test_markers_of_an_odd_sized_original_land_where_they_should_from_every_level(
+def test_markers_of_an_odd_sized_original_land_correctly_from_every_level(
     source: Size, source_format: str, orientation: int
 ) -> None:
     stored = pictures.turned(pictures.corners(*source), orientation)
@@ -176,21 +176,21 @@ def test_markers_of_an_odd_sized_original_land_where_they_should_from_every_leve
         assert_markers_land(opened(rendered), source, drawn)
 
 
-def test_a_stored_crop_is_sampled_from_the_upright_picture() -> None:
+def test_a_stored_crop_is_sampled_from_the_upright_original() -> None:
     source = Size(181, 121)
     original = pictures.png(pictures.corners(*source))
     drawn = planned(source, 40, 60, Mode.CLIP, Gravity.CENTER, Crop(0.5, 0.25, 1.0, 1.0))
     assert_markers_land(opened(render(original, drawn)[0]), source, drawn)
 
 
-def test_an_unscaled_drawing_is_the_originals_own_pixels() -> None:
+def test_an_unscaled_drawing_has_the_pixels_of_the_original() -> None:
     photo = pictures.photo(61, 40)
     drawn = Drawing(Box(7, 5, 30, 20), Size(30, 20), Box(0, 0, 30, 20), Format.PNG, None, None)
     picture = opened(render(pictures.png(photo), drawn)[0])
     assert picture.tobytes() == photo.crop((7, 5, 37, 25)).tobytes()
 
 
-def test_pixels_outside_the_box_count_at_its_edges_as_in_the_whole_picture() -> None:
+def test_pixels_outside_the_box_influence_its_edges() -> None:
     original = pictures.png(pictures.photo(400, 300))
     whole, part = render(
         original,
@@ -201,7 +201,7 @@ def test_pixels_outside_the_box_count_at_its_edges_as_in_the_whole_picture() -> 
     assert np.abs(np.asarray(cut, int) - np.asarray(opened(part), int)).max() <= 1
 
 
-def test_jpeg_is_progressive_and_halves_colour_below_quality_90() -> None:
+def test_jpeg_is_progressive_and_subsamples_chroma_below_quality_90() -> None:
     original = pictures.png(pictures.photo(64, 64))
     for quality, first_component in ((89, (2, 2)), (90, (1, 1))):
         drawn = Drawing(Box(0, 0, 64, 64), Size(32, 32), Box(0, 0, 32, 32), Format.JPEG, quality, None)
@@ -233,7 +233,7 @@ def test_no_metadata_of_the_original_survives(source_format: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_smart_drawing_shows_what_stands_out_of_the_upright_picture(orientation: int) -> None:
+def test_a_smart_drawing_shows_the_detail_of_the_upright_original(orientation: int) -> None:
     source = Size(900, 300)
     scene = Image.new("RGB", source, pictures.GREY)
     scene.paste(pictures.noise(160, 160), (700, 70))
@@ -275,12 +275,12 @@ ALONE = [[render(original, drawn)[0].data for drawn in DRAWINGS] for original in
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, len(DRAWINGS) - 1), min_size=1, max_size=8), st.integers(0, 1))
-def test_a_drawings_bytes_are_the_same_alone_and_in_any_company(chosen: list[int], which: int) -> None:
+def test_the_bytes_of_a_drawing_are_the_same_in_any_batch(chosen: list[int], which: int) -> None:
     together = render(ORIGINALS[which], *(DRAWINGS[index] for index in chosen))
     assert [rendered.data for rendered in together] == [ALONE[which][index] for index in chosen]
 
 
-def test_a_refused_drawing_stands_in_its_place_and_stops_no_other() -> None:
+def test_a_refused_drawing_does_not_stop_the_others() -> None:
     source = Size(60, 40)
     good = scaled(source, 30, 20)
     outside = Drawing(Box(10, 0, 60, 40), Size(30, 20), Box(0, 0, 30, 20), Format.PNG, None, None)
@@ -322,7 +322,7 @@ def test_a_large_gif_takes_its_colours_from_a_sample_and_looks_the_same() -> Non
     assert max(errors[1]) < 1.5 * max(errors[0]) + 1
 
 
-def test_the_alpha_of_a_large_avif_is_all_but_lossless() -> None:
+def test_the_alpha_of_a_large_avif_is_nearly_lossless() -> None:
     picture = pictures.cutout(400, 300)
     drawn = Image.open(BytesIO(encode(picture, Format.AVIF, 50, quick=True))).convert("RGBA")
     difference = ImageStat.Stat(ImageChops.difference(picture.getchannel("A"), drawn.getchannel("A")))

@@ -1,4 +1,4 @@
-"""What the catalog is told of an original."""
+"""The facts that are measured of an original."""
 
 from base64 import b64decode
 
@@ -14,7 +14,7 @@ from tests.support import pictures
 LIMITS = Limits()
 
 
-def test_the_facts_are_of_the_upright_picture() -> None:
+def test_facts_describe_the_upright_image() -> None:
     stored = pictures.turned(pictures.corners(61, 40), 6)
     facts = probe(pictures.jpeg(stored, exif=pictures.exif(6)), LIMITS)
     assert facts == Facts(61, 40, "jpeg", False, 1, facts.thumbhash, facts.dominant_color, 95)
@@ -36,7 +36,7 @@ def test_the_thumbhash_shows_the_ratio_and_the_average_colour(size: tuple[int, i
 
 
 def decoded_thumbhash(data: bytes) -> tuple[tuple[int, int], tuple[float, float, float]]:
-    """Read the number of waves on each side and the average colour, as a browser would."""
+    """Read the number of waves on each side and the average colour, as a browser does."""
     head, sides = int.from_bytes(data[:3], "little"), int.from_bytes(data[3:5], "little")
     light, yellow, red = (head & 63) / 63, (head >> 6 & 63) / 31.5 - 1, (head >> 12 & 63) / 31.5 - 1
     most, least = 5 if head >> 23 else 7, sides & 7
@@ -57,8 +57,8 @@ def decoded_thumbhash(data: bytes) -> tuple[tuple[int, int], tuple[float, float,
         ((30, 30), "RGBA", "24e885050218af8875a8daaf9bf80df66509b97777a8aa9f8b"),
     ],
 )
-def test_the_thumbhash_is_what_its_author_s_own_code_gives(size: tuple[int, int], mode: str, expected: str) -> None:
-    # The expected bytes are those of the author's Rust crate.
+def test_the_thumbhash_equals_that_of_the_reference_code(size: tuple[int, int], mode: str, expected: str) -> None:
+    # The expected bytes come from the author's Rust crate.
     picture = pictures.photo(*size)
     if mode == "RGBA":
         picture.putalpha(pictures.photo(*size, seed=2).convert("L"))
@@ -67,7 +67,7 @@ def test_the_thumbhash_is_what_its_author_s_own_code_gives(size: tuple[int, int]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_the_quality_of_a_libjpeg_file_is_found_again(mode: str) -> None:
+def test_the_quality_of_a_libjpeg_file_is_recognised(mode: str) -> None:
     picture = pictures.photo(16, 16).convert(mode)
     found = [probe(pictures.jpeg(picture, quality=quality), LIMITS).quality for quality in range(1, 101)]
     assert found == list(range(1, 101))
@@ -83,7 +83,7 @@ def test_other_tables_give_the_nearest_quality() -> None:
     assert probe(pictures.png(picture), LIMITS).quality is None
 
 
-def test_an_alpha_channel_without_a_transparent_pixel_is_no_alpha() -> None:
+def test_an_alpha_channel_of_opaque_pixels_does_not_count() -> None:
     opaque = pictures.corners(40, 30).convert("RGBA")
     assert not probe(pictures.png(opaque), LIMITS).alpha
     opaque.putpixel((39, 29), (0, 0, 0, 254))
@@ -102,13 +102,13 @@ def test_the_dominant_colour_is_the_most_common_and_not_the_mean() -> None:
     assert dominant_color(picture) == "#fa0a0a"
 
 
-def test_what_cannot_be_seen_has_no_dominant_colour() -> None:
+def test_transparent_pixels_have_no_dominant_colour() -> None:
     assert dominant_color(pictures.cutout(64, 64)) == "#ff0000"
     assert dominant_color(Image.new("RGBA", (5, 5), (9, 9, 9, 0))) is None
 
 
 @pytest.mark.parametrize("encode", [pictures.jpeg, pictures.png, pictures.webp, pictures.avif])
-def test_a_truncated_original_is_found_out_at_once(encode: pictures.Encoder) -> None:
+def test_a_truncated_original_is_refused_at_once(encode: pictures.Encoder) -> None:
     data = encode(pictures.photo(200, 150))
     with pytest.raises(Unrenderable):
         probe(data[: len(data) * 2 // 3], LIMITS)

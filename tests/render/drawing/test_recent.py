@@ -1,4 +1,4 @@
-"""What a process decoded last it need not decode again, and it draws the same bytes as one that has to."""
+"""Render processes keep the last decoded original, and draw the same bytes with and without it."""
 
 import pytest
 
@@ -18,7 +18,7 @@ SOURCE = Size(900, 700)
 
 @pytest.fixture
 def decodings(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether each decoding was to half the size."""
+    """Note for each decoding whether it was at half size."""
     made: list[bool] = []
 
     def counted(data: bytes, limits: Limits, *, halved: bool = False) -> decode.Decoded:
@@ -39,20 +39,18 @@ def draw(original: bytes, width: int, kept: RecentOriginals | None = None) -> by
 
 
 @pytest.mark.parametrize("format", ["jpeg", "png"])
-def test_the_same_picture_is_decoded_once_for_many_renders_of_the_same_bytes(
-    format: str, decodings: list[bool]
-) -> None:
+def test_an_original_is_decoded_once_for_many_renders(format: str, decodings: list[bool]) -> None:
     original = pictures.encoded(pictures.photo(*SOURCE), format)
     widths = [800, 500, 300, 150, 60, 640]
     alone = [draw(original, width) for width in widths]
     decodings.clear()
     kept = RecentOriginals()
     assert [draw(original, width, kept) for width in widths] == alone
-    # A JPEG has two ways, each for what the other cannot give.
+    # A JPEG is decoded at full size for large drawings, and at half size for small ones.
     assert decodings == ([False, True] if format == "jpeg" else [False])
 
 
-def test_another_picture_takes_the_place_of_the_last(decodings: list[bool]) -> None:
+def test_another_original_replaces_the_last_one(decodings: list[bool]) -> None:
     one, other = (pictures.png(pictures.photo(*SOURCE, seed=seed)) for seed in (1, 2))
     kept = RecentOriginals()
     first = draw(one, 300, kept)
@@ -61,9 +59,9 @@ def test_another_picture_takes_the_place_of_the_last(decodings: list[bool]) -> N
     assert len(decodings) == 3
 
 
-def test_what_is_large_is_not_kept(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_levels_are_not_kept(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     original = pictures.jpeg(pictures.photo(*SOURCE))
-    # Room for the half and what is made of it, and not for the whole.
+    # Room for the half and its further levels, but not for the whole.
     monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
     kept = RecentOriginals()
     for width in (800, 700, 250, 200):
@@ -77,12 +75,12 @@ def test_what_is_large_is_not_kept(decodings: list[bool], monkeypatch: pytest.Mo
     assert decodings == [True, True]
 
 
-def test_between_renders_little_is_kept(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_small_levels_are_kept_between_renders(decodings: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     original = pictures.png(pictures.photo(*SOURCE))
-    # Room for what is halved, and not for the whole.
+    # Room for the half, but not for the whole.
     monkeypatch.setattr(recent, "MOST_PIXELS", SOURCE.width * SOURCE.height // 2)
     kept = RecentOriginals()
-    # As one that ends early, whose levels are not released on the way.
+    # Like a render that stops early, without releasing levels.
     kept.levels_of(original, LIMITS).at(2)
     kept.settle()
     draw(original, 200, kept)

@@ -1,4 +1,4 @@
-"""Sampling comes close to a float reference, shifts nothing and depends on nothing else."""
+"""Resampling agrees with a floating-point reference, shifts nothing, and does not depend on other drawings."""
 
 from importlib.util import find_spec
 
@@ -46,7 +46,7 @@ def weighted(picture: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("box", [Box(0, 0, *SOURCE), Box(37, 21, 551, 414)], ids=["whole", "part"])
 @pytest.mark.parametrize("source_format", ["png", "jpeg"])
-def test_a_sampled_picture_is_like_lanczos_in_floating_point(source_format: str, box: Box, size: Size) -> None:
+def test_resampling_agrees_with_lanczos_in_floating_point(source_format: str, box: Box, size: Size) -> None:
     original = getattr(pictures, source_format)(PHOTO)
     levels = levels_of(original, LIMITS)
     sampled = levels.sample(box, size)
@@ -65,7 +65,7 @@ def test_a_tall_cutout_is_sampled_without_seams_or_hidden_colours(size: Size) ->
     expected = reference.lanczos(weighted(cutout), Box(0, 0, 151, 1803), size)
     assert reference.ssim(weighted(sampled), expected) >= 0.99
     pixels = np.asarray(sampled, int)
-    assert pixels[pixels[:, :, 3] > 32][:, 1].max() < 16  # the green that hides
+    assert pixels[pixels[:, :, 3] > 32][:, 1].max() < 16  # the hidden green
 
 
 @pytest.mark.skipif(not HAS_SIMD, reason="this platform has no wheel of cykooz-resizer")
@@ -79,20 +79,20 @@ def test_the_pixels_are_the_same_with_every_instruction_set(monkeypatch: pytest.
         try:
             resizer.cpu_extensions = extensions
         except ValueError:
-            continue  # of another kind of processor
+            continue  # from another kind of processor
         monkeypatch.setattr(resample, "Resizer", lambda resizer=resizer: resizer)
         results.add(resample.lanczos(picture, (0.5, 0.0, 300.25, 203.0), Size(119, 83)).tobytes())
     assert len(results) == 1
 
 
-def test_the_samplers_agree_to_what_rounding_between_their_passes_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_resamplers_agree_except_for_rounding_between_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = pictures.photo(301, 203)
     edges = (3.5, 0.0, 300.25, 203.0)
     usual = np.asarray(resample.lanczos(picture, edges, Size(119, 83)), int)
     monkeypatch.setattr(resample, "Resizer", None)
     difference = np.abs(usual - np.asarray(resample.lanczos(picture, edges, Size(119, 83)), int))
     assert difference.mean() < 0.3
-    assert difference.max() <= 16  # where an overshoot is cut off between the passes
+    assert difference.max() <= 16  # where an overshoot is clipped between the passes
 
 
 sides = st.integers(1, 5000)
@@ -100,7 +100,7 @@ sizes = st.builds(Size, sides, sides)
 
 
 @given(sizes, sizes)
-def test_the_level_is_the_smallest_that_is_a_good_half_larger(box: Size, size: Size) -> None:
+def test_the_level_is_the_smallest_that_is_1_6_times_as_large(box: Size, size: Size) -> None:
     factor = level_factor(box, size)
     scale = min(box.width / size.width, box.height / size.height)
     assert factor == 1 or scale / factor >= 1.6 - 1e-9
@@ -108,18 +108,18 @@ def test_the_level_is_the_smallest_that_is_a_good_half_larger(box: Size, size: S
 
 
 @given(sizes, sizes)
-def test_the_level_is_the_same_for_a_picture_on_its_side(box: Size, size: Size) -> None:
+def test_the_level_is_the_same_for_a_rotated_original(box: Size, size: Size) -> None:
     assert level_factor(box, size) == level_factor(Size(*reversed(box)), Size(*reversed(size)))
 
 
 def noted(decoded: Decoded, calls: list[Decoded]) -> Decoded:
-    """Return what a decoder decodes, and note the call."""
+    """Return a function that decodes and notes the call."""
     calls.append(decoded)
     return decoded
 
 
 @pytest.mark.parametrize("source_format", ["png", "jpeg"])
-def test_only_what_is_needed_of_an_original_is_decoded(source_format: str) -> None:
+def test_an_original_is_decoded_only_as_far_as_needed(source_format: str) -> None:
     whole = Decoded(pictures.photo(400, 300), None)
     half = Decoded(whole.picture.reduce(2), None, Size(400, 300))
     calls: list[Decoded] = []
@@ -131,7 +131,7 @@ def test_only_what_is_needed_of_an_original_is_decoded(source_format: str) -> No
     assert calls == ([half] if source_format == "jpeg" else [whole])
 
 
-def test_a_level_is_kept_as_long_as_something_is_made_of_it() -> None:
+def test_a_level_is_kept_while_further_levels_need_it() -> None:
     whole = Decoded(pictures.photo(400, 300), None)
     calls: list[Decoded] = []
     levels = Levels(lambda: noted(whole, calls))

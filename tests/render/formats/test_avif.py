@@ -1,4 +1,4 @@
-"""What an AVIF's boxes say of its picture: the part that is shown, and the size of its alpha."""
+"""The boxes of an AVIF: clean aperture, and the size of its alpha."""
 
 import struct
 from collections.abc import Callable
@@ -23,7 +23,7 @@ WHOLE: Rational = (0, 1)
 
 
 def with_clap(data: bytes, width: Rational, height: Rational, right: Rational = WHOLE, down: Rational = WHOLE) -> bytes:
-    """Return an AVIF or HEIC with a clean aperture; offsets are of its centre from that of the picture."""
+    """Return an AVIF or HEIC with a clean aperture. Offsets lead from the centre of the image to its own."""
     clap = struct.pack(">I4s8i", 40, b"clap", *width, *height, *right, *down)
     meta, iprp, ipco, ipma = (
         found
@@ -34,7 +34,7 @@ def with_clap(data: bytes, width: Rational, height: Rational, right: Rational = 
     count, at = 0, ipco.inside
     while at < ipco.after:
         count, at = count + 1, at + int.from_bytes(data[at : at + 4], "big")
-    # The entry of the first item, which is the main one; a transformation comes before rotations.
+    # The entry of the first item, which is the primary one. The aperture comes before rotations.
     entry = ipma.inside + 8 + 2
     links = bytearray(data[ipma.start : ipma.after])
     links[entry - ipma.start] += 1
@@ -62,7 +62,7 @@ APERTURES: list[tuple[Rational, ...]] = [
 
 
 @pytest.mark.parametrize("aperture", APERTURES)
-def test_the_clean_aperture_shows_what_it_shows_of_a_heic(aperture: tuple[Rational, ...]) -> None:
+def test_the_clean_aperture_of_an_avif_equals_that_of_a_heic(aperture: tuple[Rational, ...]) -> None:
     picture = pictures.corners(64, 64)
     files = (with_clap(encode(picture), *aperture) for encode in (pictures.avif, pictures.heic))
     cut, reference = (decode(file, LIMITS) for file in files)
@@ -94,9 +94,7 @@ ENCODERS = [pictures.avif, pictures.heic]
 
 @pytest.mark.parametrize("encode", ENCODERS)
 @pytest.mark.parametrize("aperture", [((64, 1), (64, 1)), ((1000, 1), (1000, 1)), *SENSELESS])
-def test_a_clean_aperture_that_makes_no_sense_counts_as_none(
-    encode: Callable[..., bytes], aperture: tuple[Rational, ...]
-) -> None:
+def test_an_invalid_clean_aperture_is_ignored(encode: Callable[..., bytes], aperture: tuple[Rational, ...]) -> None:
     plain = encode(pictures.corners(64, 64))
     data = with_clap(plain, *aperture)
     assert (probe(data, LIMITS).width, probe(data, LIMITS).height) == (64, 64)
@@ -106,11 +104,11 @@ def test_a_clean_aperture_that_makes_no_sense_counts_as_none(
 
 @pytest.mark.parametrize("encode", ENCODERS)
 @pytest.mark.parametrize("length", [8, 9, 24, 32])
-def test_a_clean_aperture_that_is_too_short_counts_as_none(encode: Callable[..., bytes], length: int) -> None:
+def test_a_short_clean_aperture_is_ignored(encode: Callable[..., bytes], length: int) -> None:
     plain = encode(pictures.corners(64, 64))
     data = with_clap(plain, (32, 1), (32, 1))
     at = data.rindex(b"clap") - 4
-    # What remains of the box is another property, which no picture has.
+    # The rest of the box becomes another property, which no item uses.
     rest = struct.pack(">I4s", 40 - length, b"free")
     data = data[:at] + struct.pack(">I", length) + data[at + 4 : at + length] + rest + data[at + length + 8 :]
     assert decode(data, LIMITS).picture.tobytes() == decode(plain, LIMITS).picture.tobytes()
@@ -118,7 +116,7 @@ def test_a_clean_aperture_that_is_too_short_counts_as_none(encode: Callable[...,
 
 @pytest.mark.parametrize("encode", ENCODERS)
 @pytest.mark.parametrize("aperture", [((70, 1), (32, 1)), ((10, 1), (10, 1), (30, 1)), ((2**31 - 1, 1), (32, 1))])
-def test_a_clean_aperture_ends_at_the_edge_of_the_picture(
+def test_a_clean_aperture_ends_at_the_edge_of_the_image(
     encode: Callable[..., bytes], aperture: tuple[Rational, ...]
 ) -> None:
     facts = probe(with_clap(encode(pictures.corners(64, 64)), *aperture), LIMITS)
@@ -127,7 +125,7 @@ def test_a_clean_aperture_ends_at_the_edge_of_the_picture(
 
 @pytest.mark.parametrize("encode", ENCODERS)
 @pytest.mark.parametrize("box", [(3, 5, 33, 31), (1, 1, 32, 32), (7, 8, 20, 20), (59, 59, 5, 5), (63, 0, 1, 1)])
-def test_a_clean_aperture_at_odd_places_shows_the_very_pixels(
+def test_a_clean_aperture_at_odd_offsets_shows_the_exact_pixels(
     encode: Callable[..., bytes], box: tuple[int, int, int, int]
 ) -> None:
     left, top, width, height = box
@@ -143,7 +141,7 @@ def test_alpha_without_a_size_is_read() -> None:
     data = bytearray(pictures.avif(Image.new("RGBA", (64, 48), (200, 30, 30, 100))))
     links = find_box(bytes(data), 0, len(data), (b"meta", 4), (b"iprp", 0), (b"ipma", 0))
     assert links is not None
-    # The alpha's entry, the second, names the size first; it names its third property twice instead.
+    # Replace the size property in the second entry, that of the alpha, by a second reference to its next property.
     second = links.inside + 8 + 3 + data[links.inside + 10] + 3
     assert data[second] & 0x7F == 1
     data[second] = data[second + 1] & 0x7F
@@ -152,7 +150,7 @@ def test_alpha_without_a_size_is_read() -> None:
     assert decoded.picture.getpixel((30, 20)) == pytest.approx((200, 30, 30, 100), abs=2)
 
 
-def test_boxes_that_lie_are_refused_and_never_followed_for_ever() -> None:
+def test_boxes_with_wrong_lengths_are_refused_in_finite_time() -> None:
     data = with_clap(pictures.avif(pictures.corners(32, 32)), (16, 1), (16, 1))
     for place in range(0, len(data), 7):
         for value in (0, 255):

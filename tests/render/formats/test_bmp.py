@@ -1,4 +1,4 @@
-"""BMP with masks of any layout, and in the short headers of OS/2."""
+"""BMP with arbitrary channel masks, with short OS/2 headers, and with runs."""
 
 import struct
 from itertools import product
@@ -45,14 +45,16 @@ LAYOUTS: list[tuple[int, Masks]] = [
 
 
 def samples(masks: Masks, *, seed: int = 1) -> npt.NDArray[np.int64]:
-    """Return random values of each channel, as wide as its mask."""
+    """Return random values for each channel, as wide as its mask."""
     random = np.random.default_rng(seed)
     full = [mask // (mask & -mask) if mask else 0 for mask in masks]
     return np.stack([random.integers(0, top + 1, (HEIGHT, WIDTH)) for top in full], -1)
 
 
 def bmp(values: npt.NDArray[np.int64], bits: int, masks: Masks, *, header: int = 124, down: bool = False) -> bytes:
-    """Encode samples with masks; a header of 40 bytes with alpha has the compression that has four masks behind it."""
+    """Encode samples with channel masks. With a 40-byte header and alpha, the compression must be the one with four
+    masks.
+    """
     words = sum(values[..., place] * (mask & -mask) for place, mask in enumerate(masks))
     rows = np.asarray(words).astype(f"<u{bits // 8}")
     lines = [row.tobytes().ljust((WIDTH * bits // 8 + 3) // 4 * 4, b"\0") for row in (rows if down else rows[::-1])]
@@ -79,16 +81,16 @@ def shown(data: bytes) -> npt.NDArray[np.float64]:
 @pytest.mark.parametrize(("bits", "masks"), LAYOUTS)
 @pytest.mark.parametrize("header", [40, 56, 108, 124])
 @pytest.mark.parametrize("down", [False, True])
-def test_masks_of_every_layout_are_honoured(bits: int, masks: Masks, header: int, down: bool) -> None:
+def test_masks_of_every_layout_are_used(bits: int, masks: Masks, header: int, down: bool) -> None:
     values = samples(masks)
     data = bmp(values, bits, masks, header=header, down=down)
     probe(data, LIMITS)
-    # Pillow's own readers of 5 and 6 bits cut off where ours round.
+    # Pillow truncates samples of 5 and 6 bits, where Packshot rounds.
     assert np.abs(shown(data) - expected(values, masks)).max() <= 1
 
 
 @pytest.mark.parametrize(("bits", "masks"), [(16, M1555), (16, M4444), (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000))])
-def test_an_alpha_channel_that_shows_nothing_is_not_meant(bits: int, masks: Masks) -> None:
+def test_an_alpha_channel_of_zeros_is_ignored(bits: int, masks: Masks) -> None:
     values = samples(masks)
     values[..., 3] = 0
     assert (shown(bmp(values, bits, masks))[..., 3] == 255).all()
@@ -116,7 +118,7 @@ def test_a_mask_with_a_gap_and_other_compressions_are_refused_by_name() -> None:
             decode(bytes(data), LIMITS)
 
 
-def test_a_mask_that_reaches_beyond_the_pixel_is_cut_off() -> None:
+def test_a_mask_is_cut_to_the_bits_of_a_pixel() -> None:
     values = samples(M4444)
     data = bytearray(bmp(values, 16, M4444))
     data[54 + 12 : 54 + 16] = struct.pack("<I", 0x7F_F000)
@@ -125,7 +127,7 @@ def test_a_mask_that_reaches_beyond_the_pixel_is_cut_off() -> None:
     assert (shown(bytes(data))[..., 3] == 255).all()
 
 
-def test_a_bmp_with_masks_is_bounded_and_not_filled_up() -> None:
+def test_a_bmp_with_masks_is_limited_and_refused_if_truncated() -> None:
     data = bmp(samples(M4444), 16, M4444)
     huge = data[:18] + struct.pack("<ii", 60_000, 60_000) + data[26:]
     with pytest.raises(TooLarge):
@@ -139,7 +141,7 @@ PALETTE = [(position * 40 % 256, position * 70 % 256, position * 110 % 256) for 
 
 
 def with_runs(runs: bytes, width: int, height: int, *, bits: int = 8, colours: int = 0, header: int = 40) -> bytes:
-    """Encode a BMP of runs, with 16 colours of which the first is the background."""
+    """Encode a BMP with runs, and a palette of 16 colours."""
     info = struct.pack("<IiiHHIIiiII", header, width, height, 1, bits, 1 if bits == 8 else 2, 0, 0, 0, colours, 0)
     table = b"".join(bytes((blue, green, red, 0)) for red, green, blue in PALETTE)
     table = table[: 4 * colours] if colours else table.ljust(4 << bits, b"\0")
@@ -148,7 +150,7 @@ def with_runs(runs: bytes, width: int, height: int, *, bits: int = 8, colours: i
 
 
 def rows_of(data: bytes) -> list[list[int]]:
-    """Return the numbers of the colours of a picture's rows, the lowest first, as a BMP has them."""
+    """Return the palette indexes of the image's rows, lowest row first."""
     probe(data, LIMITS)
     numbers = {colour: number for number, colour in enumerate(PALETTE)}
     seen = shown(data)[::-1, :, :3].astype(int)
@@ -157,14 +159,14 @@ def rows_of(data: bytes) -> list[list[int]]:
 
 RUNS = {
     "whole": (b"\4\1\0\0" + b"\2\2\2\3\0\0" + b"\4\4\0\1", [[1] * 4, [2, 2, 3, 3], [4] * 4]),
-    "whole without marks": (b"\4\1\0\0" + b"\4\2\0\0" + b"\4\3", [[1] * 4, [2] * 4, [3] * 4]),
-    "nothing at all": (b"\0\1", [[0] * 4] * 3),
+    "complete without end marks": (b"\4\1\0\0" + b"\4\2\0\0" + b"\4\3", [[1] * 4, [2] * 4, [3] * 4]),
+    "no runs at all": (b"\0\1", [[0] * 4] * 3),
     "one row": (b"\4\1\0\0\0\1", [[1] * 4, [0] * 4, [0] * 4]),
     "an end within a row": (b"\4\1\0\0\2\2\0\1", [[1] * 4, [2, 2, 0, 0], [0] * 4]),
     "a row that ends early": (b"\2\1\0\0\4\2\0\0\4\3\0\1", [[1, 1, 0, 0], [2] * 4, [3] * 4]),
     "an empty row": (b"\4\1\0\0\0\0\4\3\0\1", [[1] * 4, [0] * 4, [3] * 4]),
     "a jump": (b"\1\1\0\2\1\1\2\2\0\0\4\3\0\1", [[1, 0, 0, 0], [0, 0, 2, 2], [3] * 4]),
-    "a jump over the top": (b"\4\1\0\2\0\7", [[1] * 4, [0] * 4, [0] * 4]),
+    "a jump beyond the top": (b"\4\1\0\2\0\7", [[1] * 4, [0] * 4, [0] * 4]),
     "single pixels": (b"\0\3\1\2\3\0\1\4\0\0\4\2\0\0\0\4\1\2\3\4\0\1", [[1, 2, 3, 4], [2] * 4, [1, 2, 3, 4]]),
     "runs beyond a row": (
         b"\7\1\0\0" + b"\0\6\1\2\3\4\5\6\0\0" + b"\3\4\3\5\0\1",
@@ -175,7 +177,7 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize(("colours", "header"), [(0, 40), (16, 40), (7, 64), (16, 124)])
-def test_runs_show_what_they_cover_on_the_first_colour(name: str, colours: int, header: int) -> None:
+def test_pixels_without_a_run_have_the_first_colour(name: str, colours: int, header: int) -> None:
     runs, expected = RUNS[name]
     assert rows_of(with_runs(runs, 4, 3, colours=colours, header=header)) == expected
 
@@ -187,11 +189,11 @@ def test_runs_show_what_they_cover_on_the_first_colour(name: str, colours: int, 
         (b"\0\0" + b"\3\x21\0\0" + b"\5\x33", [[0] * 5, [2, 1, 2, 0, 0], [3] * 5]),
     ],
 )
-def test_runs_of_nibbles_show_what_they_cover_on_the_first_colour(runs: bytes, expected: list[list[int]]) -> None:
+def test_pixels_without_a_run_of_nibbles_have_the_first_colour(runs: bytes, expected: list[list[int]]) -> None:
     assert rows_of(with_runs(runs, 5, 3, bits=4)) == expected
 
 
-def test_runs_that_the_file_ends_in_are_refused() -> None:
+def test_truncated_runs_are_refused() -> None:
     runs = b"\4\1\0\0" + b"\0\3\1\2\3\0\1\4\0\0" + b"\4\3"
     assert probe(with_runs(runs, 4, 3), LIMITS).height == 3
     for end in range(len(runs)):
@@ -199,11 +201,11 @@ def test_runs_that_the_file_ends_in_are_refused() -> None:
             probe(with_runs(runs[:end], 4, 3), LIMITS)
 
 
-def test_runs_are_held_against_the_limits_before_they_are_expanded() -> None:
+def test_runs_are_checked_against_the_limits_before_they_are_decompressed() -> None:
     with pytest.raises(TooLarge):
         decode(with_runs(b"\0\1", 60_000, 60_000), LIMITS)
 
 
-def test_only_runs_that_leave_something_out_are_read_otherwise_than_before() -> None:
+def test_only_runs_with_gaps_get_another_revision() -> None:
     assert decode(with_runs(RUNS["whole"][0], 4, 3), LIMITS).revision == 0
     assert decode(with_runs(RUNS["a jump"][0], 4, 3), LIMITS).revision == DecodeRevision.RUNS

@@ -1,4 +1,4 @@
-"""Metadata never refuses a picture: broken EXIF, XMP, profiles, comments and application data of each format."""
+"""Broken metadata never make an image unreadable: EXIF, XMP, profiles, comments and application data."""
 
 import struct
 from collections.abc import Callable
@@ -48,14 +48,14 @@ WEBPS = {
         for body in NONSENSE
     },
     **{
-        f"{kind.decode()} of a length of {length}": told(WEBP, WEBP.rindex(kind) + 4, length)
+        f"{kind.decode()} with a length of {length}": told(WEBP, WEBP.rindex(kind) + 4, length)
         for kind in (b"EXIF", b"XMP ")
         for length in (0, 1, 3, 5, 1000, -1, 2**31 - 1)
     },
-    **{f"a file of {more} bytes more": told(WEBP, 4, len(WEBP) - 8 + more) for more in (-1, 1, 2, 100)},
-    "cut off in XMP": WEBP[: WEBP.rindex(b"XMP ") + 9],
-    "cut off in the head of XMP": WEBP[: WEBP.rindex(b"XMP ") + 5],
-    "something behind it": WEBP + b"something" * 10,
+    **{f"a file length of {more} bytes more": told(WEBP, 4, len(WEBP) - 8 + more) for more in (-1, 1, 2, 100)},
+    "truncated in XMP": WEBP[: WEBP.rindex(b"XMP ") + 9],
+    "truncated in the header of XMP": WEBP[: WEBP.rindex(b"XMP ") + 5],
+    "trailing data": WEBP + b"something" * 10,
     "an unknown chunk": riff([*chunks(WEBP), (b"abcd", b"xyz")]),
 }
 
@@ -82,12 +82,12 @@ def same(data: bytes, plain: bytes) -> bool:
 
 
 @pytest.mark.parametrize("name", WEBPS)
-def test_broken_metadata_does_not_refuse_a_webp_nor_change_it(name: str) -> None:
+def test_broken_metadata_do_not_refuse_or_change_a_webp(name: str) -> None:
     assert probe(WEBPS[name], LIMITS).width == 40
     assert same(WEBPS[name], WEBP)
 
 
-def test_a_webp_whose_pixels_end_early_is_refused() -> None:
+def test_a_webp_with_truncated_pixels_is_refused() -> None:
     moving = pictures.animated("webp")
     for data in (WEBP[: WEBP.index(b"EXIF") - 20], moving[:-30], moving[: len(moving) // 2]):
         for file in (data, told(data, 4, len(data) - 8)):
@@ -96,7 +96,7 @@ def test_a_webp_whose_pixels_end_early_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", EXTENSIONS)
-def test_an_extension_does_not_refuse_a_gif_nor_change_it(name: str) -> None:
+def test_an_extension_does_not_refuse_or_change_a_gif(name: str) -> None:
     extension = b"\x21" + EXTENSIONS[name]
     for place in (GIF_PIXELS, len(GIF) - 1):
         data = GIF[:place] + extension + GIF[place:]
@@ -109,7 +109,7 @@ def test_broken_exif_does_not_refuse_an_avif_or_heic(encode: Callable[..., bytes
     data = encode(PICTURE, exif=pictures.exif(6))
     upright = probe(data, LIMITS)
     at = next(place for mark in (b"MM\0*", b"II*\0") if (place := data.rfind(mark)) >= 0)
-    # The four bytes before it say how far it is to the TIFF header; "Exif" may stand between.
+    # The four bytes before the TIFF header are its offset. "Exif" may stand between.
     for place in range(at - 10, at + 8):
         for value in (0, 255):
             facts = probe(data[:place] + bytes([value]) + data[place + 1 :], LIMITS)
@@ -119,6 +119,6 @@ def test_broken_exif_does_not_refuse_an_avif_or_heic(encode: Callable[..., bytes
 @pytest.mark.parametrize(
     "encode", [pictures.jpeg, pictures.png, pictures.webp, pictures.avif, pictures.tiff, pictures.heic]
 )
-def test_a_broken_profile_does_not_refuse_a_picture(encode: Callable[..., bytes]) -> None:
+def test_a_broken_profile_does_not_refuse_an_image(encode: Callable[..., bytes]) -> None:
     for profile in (b"x", b"garbage" * 100, bytes(128), bytes(70_000), pictures.display_p3()[:200]):
         assert probe(encode(PICTURE, icc_profile=profile), LIMITS).width == 40

@@ -1,4 +1,4 @@
-"""JPEG in the forms of the standard: read, or refused by the name of what is not supported."""
+"""Kinds of JPEG in the standard are read, or refused with the name of what is not supported."""
 
 import struct
 from dataclasses import replace
@@ -27,10 +27,10 @@ def segment(kind: int, body: bytes) -> bytes:
 
 
 def lossless(size: int, grey: int | None = None) -> bytes:
-    """Encode a grey square without loss (SOF3), each pixel predicted from its left neighbour.
+    """Encode a lossless grey square (SOF3), each pixel predicted from its left neighbour.
 
     Args:
-        grey: of every pixel; None: a pattern.
+        grey: value of every pixel; None draws a pattern.
     """
     bits: list[int] = []
 
@@ -60,7 +60,7 @@ def lossless(size: int, grey: int | None = None) -> bytes:
 
 
 def with_frame(kind: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
-    """Return a JPEG whose frame header says that; its scan does not fit it."""
+    """Return a JPEG with this frame header. Its scan does not fit."""
     data = bytearray(pictures.jpeg(pictures.corners(16, 16)))
     at = data.index(b"\xff\xc0")
     data[at + 1], data[at + 4], data[at + 9] = kind, bits, components
@@ -68,7 +68,7 @@ def with_frame(kind: int = 0xC0, bits: int = 8, components: int = 3) -> bytes:
 
 
 def lossless_in(components: int, transform: int) -> bytes:
-    """Return the beginning of a lossless JPEG whose Adobe segment names a transform of its colours."""
+    """Return the beginning of a lossless JPEG with a colour transform in its Adobe segment."""
     parts = b"".join(bytes((number, 0x11, 0)) for number in range(1, components + 1))
     adobe = segment(0xEE, b"Adobe\x00d\0\0\0\0" + bytes((transform,)))
     return b"\xff\xd8" + adobe + segment(0xC3, struct.pack(">BHHB", 8, 4, 4, components) + parts)
@@ -105,7 +105,7 @@ def test_a_lossless_jpeg_is_accepted_and_drawn_at_every_size(size: int, grey: in
     assert all(isinstance(outcome, Rendered) for outcome in render_all(data, drawings, LIMITS))
 
 
-def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_original_is_refused_at_ingest_if_any_decode_path_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     found = paths.decode_paths(pictures.jpeg(pictures.photo(64, 64)), LIMITS)
 
     def fails() -> Decoded:
@@ -132,7 +132,7 @@ def test_an_original_is_refused_at_ingest_when_any_way_of_decoding_it_fails(monk
         (b"\xff\xd8" + segment(0xF7, struct.pack(">BHHB", 8, 4, 4, 1) + b"\x01\x11\x00"), "a JPEG-LS"),
     ],
 )
-def test_a_form_of_jpeg_that_cannot_be_read_is_refused_by_its_name(data: bytes, got: str) -> None:
+def test_an_unsupported_kind_of_jpeg_is_refused_by_name(data: bytes, got: str) -> None:
     with pytest.raises(UnsupportedMedia) as refusal:
         probe(data, LIMITS)
     assert refusal.value.got == got
@@ -162,7 +162,7 @@ def test_broken_metadata_does_not_refuse_a_jpeg(extra: bytes) -> None:
     assert (facts.width, facts.height) == (40, 30)
 
 
-def test_an_error_of_our_own_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_packshot_is_not_reported_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> bool:
         raise ZeroDivisionError
 

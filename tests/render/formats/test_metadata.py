@@ -1,4 +1,4 @@
-"""Metadata: what says whose a picture is may stay; everything else never gets out."""
+"""Variants carry credits at most, and no other metadata."""
 
 import struct
 from io import BytesIO
@@ -19,7 +19,7 @@ ARTIST, COPYRIGHT = 0x013B, 0x8298
 KEEPING = [format for format in Format if format is not Format.GIF]
 XMP = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description photoshop:Credit="Agency &amp; Sons">
 <dc:creator><rdf:Seq><rdf:li>J\u00f6rg Fotograf</rdf:li></rdf:Seq></dc:creator>
-<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">\u00a9 2026 Somebody</rdf:li></rdf:Alt></dc:rights>
+<dc:rights><rdf:Alt><rdf:li xml:lang="x-default">\u00a9 2026 Studio</rdf:li></rdf:Alt></dc:rights>
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
 
 
@@ -56,7 +56,7 @@ PHOTO = pictures.photo(32, 24)
 
 
 @pytest.mark.parametrize("format", KEEPING)
-def test_exif_credits_stay_and_nothing_else_does(format: Format) -> None:
+def test_only_credits_of_exif_stay(format: Format) -> None:
     data = pictures.jpeg(
         PHOTO, exif=exif("J\u00f6rg".encode(), "\u00a9 J\u00f6rg".encode()), comment=b"hush", xmp=XMP.encode()
     )
@@ -77,7 +77,7 @@ def test_credits_are_read_from_xmp_of_every_format(source: str) -> None:
     data = getattr(pictures, source)(PHOTO, **options)
     assert told(drawn(data, Format.JPEG)) == {
         ARTIST: "J\u00f6rg Fotograf / Agency & Sons",
-        COPYRIGHT: "\u00a9 2026 Somebody",
+        COPYRIGHT: "\u00a9 2026 Studio",
     }
 
 
@@ -86,7 +86,7 @@ def test_credits_are_read_from_iptc() -> None:
     assert told(drawn(data, Format.WEBP)) == {ARTIST: "Ann / AP", COPYRIGHT: "\u00a9 AP"}
 
 
-def test_exif_goes_before_iptc_and_iptc_before_xmp() -> None:
+def test_exif_takes_precedence_over_iptc_and_iptc_over_xmp() -> None:
     data = pictures.jpeg(PHOTO, exif=exif(artist=b"Exif"), xmp=XMP.encode(), **iptc(byline=b"Iptc", notice=b"Iptc too"))
     assert told(drawn(data, Format.JPEG)) == {ARTIST: "Exif / Agency & Sons", COPYRIGHT: "Iptc too"}
 
@@ -96,7 +96,7 @@ def test_credits_are_read_from_tiff_tags() -> None:
     assert told(drawn(data, Format.JPEG)) == {ARTIST: "Ann", COPYRIGHT: "(c) Ann"}
 
 
-def test_credits_are_one_short_line_of_what_can_be_seen() -> None:
+def test_credits_are_one_short_line_of_visible_characters() -> None:
     dirty = "a\r\nb\x07\u202ec".encode() + b" x" * 5000
     shown = told(drawn(pictures.jpeg(PHOTO, exif=exif(artist=dirty)), Format.JPEG))[ARTIST]
     assert shown.startswith("a b c x x")
@@ -113,7 +113,7 @@ def test_credits_are_one_short_line_of_what_can_be_seen() -> None:
         {"exif": b"Exif\0\0II*\0\xff"},
     ],
 )
-def test_a_picture_that_does_not_say_whose_it_is_gets_no_metadata(options: dict[str, Any]) -> None:
+def test_an_original_without_credits_gets_no_metadata(options: dict[str, Any]) -> None:
     assert (
         told(
             drawn(
@@ -124,7 +124,7 @@ def test_a_picture_that_does_not_say_whose_it_is_gets_no_metadata(options: dict[
     )
 
 
-def test_an_animation_keeps_its_credits_too() -> None:
+def test_an_animation_keeps_its_credits() -> None:
     frames = [pictures.photo(32, 24, seed=seed) for seed in range(3)]
     data = pictures.webp(frames[0], save_all=True, append_images=frames[1:], exif=exif(artist=b"Ann"))
     result = drawn(data, Format.WEBP)

@@ -1,4 +1,4 @@
-"""PNG in every kind that the format knows, as the PngSuite has them, written here bit by bit."""
+"""All kinds of PNG that PngSuite has, written here bit by bit."""
 
 import struct
 import zlib
@@ -24,7 +24,7 @@ KINDS = [
     *product([RGB, GREY_ALPHA, RGBA], [8, 16]),
     *product([PALETTE], [1, 2, 4, 8]),
 ]
-# Where each of the seven passes of an interlaced picture begins, and its steps: x, y, dx, dy.
+# The seven passes of an interlaced image: x and y of the first pixel, steps dx and dy.
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 WIDTH, HEIGHT = 13, 11
 LIMITS = Limits()
@@ -35,7 +35,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def rows(samples: Samples, depth: int) -> bytes:
-    """Pack samples, each row with one of the five filters in turn."""
+    """Pack samples, with the five row filters in turn."""
     height, width, channels = samples.shape
     step = max(1, depth * channels // 8)
     before = np.zeros(-(-width * channels * depth // 8), np.int64)
@@ -59,7 +59,7 @@ def png(samples: Samples, kind: int, depth: int, *, interlaced: bool = False, ch
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, interlaced)
     passes = [samples[y::dy, x::dx] for x, y, dx, dy in ADAM7] if interlaced else [samples]
     body = zlib.compress(b"".join(rows(part, depth) for part in passes if part.size))
-    half = len(body) // 2  # several IDAT chunks are the rule
+    half = len(body) // 2  # most encoders write several IDAT chunks
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -83,7 +83,7 @@ def colours(depth: int) -> npt.NDArray[np.uint8]:
 
 
 def expected(samples: Samples, kind: int, depth: int) -> npt.NDArray[np.uint8]:
-    """Return the picture in RGBA of 8 bits."""
+    """Return the image as 8-bit RGBA."""
     if kind == PALETTE:
         rgb = colours(depth)[samples[..., 0]]
         return np.concatenate([rgb, np.full((*rgb.shape[:2], 1), 255, np.uint8)], -1)
@@ -109,14 +109,14 @@ def palette(depth: int) -> bytes:
 def test_every_kind_decodes(kind: int, depth: int, interlaced: bool) -> None:
     samples = drawn(kind, depth)
     data = png(samples, kind, depth, interlaced=interlaced, chunks=palette(depth) if kind == PALETTE else b"")
-    # Of 16 bits Pillow keeps the upper 8 of colours, which is at most one off.
+    # Pillow keeps the upper 8 of 16 bits, which differs by at most 1.
     tolerance = 1 if depth == 16 else 0
     assert np.abs(shown(data).astype(int) - expected(samples, kind, depth)).max() <= tolerance
 
 
 @pytest.mark.parametrize(("kind", "depth"), [kind for kind in KINDS if kind[0] in (GREY, RGB)])
 @pytest.mark.parametrize("interlaced", [False, True])
-def test_the_one_transparent_colour_is(kind: int, depth: int, interlaced: bool) -> None:
+def test_exactly_the_transparent_colour_is_transparent(kind: int, depth: int, interlaced: bool) -> None:
     samples = drawn(kind, depth)
     colour = samples[3, 5]
     data = png(samples, kind, depth, interlaced=interlaced, chunks=chunk(b"tRNS", colour.astype(">u2").tobytes()))
@@ -142,7 +142,7 @@ def test_gamma_is_applied_to_every_kind(kind: int, depth: int) -> None:
     plain = expected(samples, kind, depth)
     light = plain[..., :3] / 255
     bent = np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055) * 255
-    # Grey of 16 bits is brought to 8 first, and shadows are steep.
+    # 16-bit grey is reduced to 8 bits first, and the curve is steep in shadows.
     assert np.abs(result[..., :3] - bent).max() <= (14 if depth == 16 else 2)
     assert np.abs(result[..., 3].astype(int) - plain[..., 3]).max() <= (1 if depth == 16 else 0)
 
@@ -209,22 +209,22 @@ BROKEN = {
             [0, 1, 3, 5, 40],
         )
     },
-    "a profile compressed in an unknown way": chunk(b"iCCP", b"x\0\1abc"),
-    "a profile that inflates without an end": chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(20_000_000))),
+    "a profile with an unknown compression": chunk(b"iCCP", b"x\0\1abc"),
+    "a profile that inflates without end": chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(20_000_000))),
     "6 MiB of text": chunk(b"tEXt", b"Comment\0" + b"x" * 6 * 2**20),
     "6 MiB of compressed text": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"x" * 6 * 2**20)),
     "6 MiB of compressed XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b"<x/>" * 3 * 2**19)),
     "a hundred texts of 1 MiB": chunk(b"zTXt", b"a\0\0" + zlib.compress(b"x" * 2**20)) * 100,
     "an animation without frames": chunk(b"acTL", struct.pack(">II", 3, 0)),
-    "an animation of frames that are out of order": chunk(b"acTL", struct.pack(">II", 1, 0))
+    "an animation with frames out of order": chunk(b"acTL", struct.pack(">II", 1, 0))
     + chunk(b"fcTL", struct.pack(">5IHHBB", 7, WIDTH, HEIGHT, 0, 0, 1, 1, 0, 0)),
-    "an animation whose frame lies outside": chunk(b"acTL", struct.pack(">II", 1, 0))
+    "an animation with a frame outside the canvas": chunk(b"acTL", struct.pack(">II", 1, 0))
     + chunk(b"fcTL", struct.pack(">5IHHBB", 0, WIDTH, HEIGHT, 9, 9, 1, 1, 0, 0)),
 }
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_an_ancillary_chunk_never_refuses_a_picture_nor_changes_it(name: str) -> None:
+def test_an_ancillary_chunk_never_refuses_or_changes_an_image(name: str) -> None:
     plain = png(drawn(RGB, 8), RGB, 8)
     for at in (33, plain.index(b"IEND") - 4):
         data = plain[:at] + BROKEN[name] + plain[at:]
@@ -233,7 +233,7 @@ def test_an_ancillary_chunk_never_refuses_a_picture_nor_changes_it(name: str) ->
         assert (shown(data) == shown(plain)).all()
 
 
-def test_a_chunk_that_ends_outside_of_the_file_does_not_matter_after_the_pixels() -> None:
+def test_a_truncated_chunk_after_the_pixels_is_ignored() -> None:
     plain = png(drawn(RGB, 8), RGB, 8)
     cut = chunk(b"tEXt", b"x" * 1000)[:50]
     assert (shown(plain[: plain.index(b"IEND") - 4] + cut) == shown(plain)).all()
@@ -242,7 +242,7 @@ def test_a_chunk_that_ends_outside_of_the_file_does_not_matter_after_the_pixels(
 
 
 @pytest.mark.parametrize("name", [b"IHDR", b"PLTE"])
-def test_a_broken_critical_chunk_refuses_a_picture(name: bytes) -> None:
+def test_an_image_with_a_broken_critical_chunk_is_refused(name: bytes) -> None:
     data = bytearray(png(drawn(PALETTE, 8), PALETTE, 8, chunks=palette(8)))
     at = data.index(name)
     length = int.from_bytes(data[at - 4 : at], "big")
@@ -251,7 +251,7 @@ def test_a_broken_critical_chunk_refuses_a_picture(name: bytes) -> None:
         probe(bytes(data), LIMITS)
 
 
-def test_what_metadata_tells_is_still_read() -> None:
+def test_valid_metadata_are_still_read() -> None:
     picture = pictures.corners(40, 20)
     info = PngInfo()
     info.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>' + " " * 3_000_000, zip=True)

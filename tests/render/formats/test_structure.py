@@ -1,4 +1,4 @@
-"""Files of millions of parts are refused before a codec reads them; files as encoders write them are not."""
+"""Files of millions of parts are refused before a codec reads them. Files as encoders write them are accepted."""
 
 import struct
 import zlib
@@ -54,7 +54,7 @@ FLOODS = {
     "PNG, gAMA": PNG[:33] + chunk(b"gAMA", b"\0\1\0\0") * (MIN_PARTS + 1) + PNG[33:],
     "PNG, after the pixels": PNG[:-12] + chunk(b"tEXt", b"a\0b") * (MIN_PARTS + 1) + PNG[-12:],
     "GIF, comments": GIF[:-1] + b"!\xfe\x01a\0" * MIN_PARTS + b";",
-    "GIF, one byte a block": GIF[:-1] + b"!\xfe" + b"\x01a" * (MIN_PARTS + 1) + b"\0;",
+    "GIF, one byte per block": GIF[:-1] + b"!\xfe" + b"\x01a" * (MIN_PARTS + 1) + b"\0;",
     "GIF, zeros between blocks": GIF[:-1] + bytes(MIN_PARTS + 1) + b";",
     "JPEG, comments": JPEG[:2] + b"\xff\xfe\0\2" * (MAX_JPEG_SEGMENTS + 1) + JPEG[2:],
     "JPEG, fill bytes": JPEG[:2] + b"\xff" * (MAX_JPEG_FILL_BYTES + 1) + JPEG[2:],
@@ -79,7 +79,7 @@ def test_a_file_of_too_many_parts_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("tags", [{277: 40, 258: (64,) * 4}, {322: 60_000, 323: 60_000}])
-def test_a_tiff_whose_samples_need_more_memory_than_its_pixels_tell_is_refused(tags: dict[int, object]) -> None:
+def test_a_tiff_whose_samples_need_too_much_memory_is_refused(tags: dict[int, object]) -> None:
     source, _ = open_original(pictures.tiff(Image.new("RGB", (3000, 2000))), Limits())
     assert isinstance(source, TiffImageFile)
     source.tag_v2._tags_v2.update(tags)
@@ -104,7 +104,7 @@ def test_a_file_of_many_parts_is_decoded(data: bytes) -> None:
 
 
 def test_a_png_in_small_chunks_is_decoded() -> None:
-    # 512 bytes each, less than any encoder is known to write.
+    # 512 bytes per chunk, less than any known encoder writes.
     picture = pictures.noise(400, 300)
     data = zlib.compress(b"".join(b"\0" + picture.crop((0, row, 400, row + 1)).tobytes() for row in range(300)))
     parts = [chunk(b"IDAT", data[at : at + 512]) for at in range(0, len(data), 512)]

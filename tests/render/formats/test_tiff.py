@@ -1,4 +1,4 @@
-"""TIFF: each layout comes out right or is refused by name, and damaged parts are noticed."""
+"""Each TIFF layout is decoded correctly or refused by name, and damaged parts are noticed."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from tests.support.tiff_writer import (
 
 LIMITS = Limits()
 HEIGHT, WIDTH = 18, 21
-# Of each channel, from 0 to 1; black and white are among them.
+# Values of each channel from 0 to 1, including black and white.
 VALUES = np.random.default_rng(5).random((HEIGHT, WIDTH, 6))
 VALUES[0, :2] = [[0.0], [1.0]]
 
@@ -45,7 +45,7 @@ REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 @dataclass(frozen=True)
 class Kind:
-    """What the channels of a pixel are: tag 262, how many are colours, and tag 338."""
+    """The channels of a pixel: tag 262, the number of colours, and tag 338."""
 
     photometric: int
     colours: int
@@ -75,7 +75,7 @@ KINDS = {
     "ICC Lab": Kind(9, 3),
     "mask": Kind(4, 1),
 }
-# numpy's type and bits of a sample.
+# numpy's type, and the bits per sample.
 TYPES = [("u1", 1), ("u1", 2), ("u1", 4), ("u1", 8), ("u2", 12), ("u2", 16), ("u4", 32), ("u8", 64)]
 TYPES += [("i1", 8), ("i2", 16), ("i4", 32), ("f2", 16), ("f4", 32), ("f8", 64)]
 # Tags 259 and 317.
@@ -86,7 +86,7 @@ Tags = dict[int, tuple[int, list[int]]]
 
 
 def written(kind: Kind, name: str, bits: int) -> tuple[Samples, npt.NDArray[np.float64], Tags]:
-    """Return samples, what they show as RGBA from 0 to 255, and further tags."""
+    """Return samples, their expected RGBA values from 0 to 255, and further tags."""
     type_ = np.dtype(name)
     values = VALUES[..., : kind.colours + len(kind.extras)].copy()
     alpha = np.ones((HEIGHT, WIDTH, 1))
@@ -116,7 +116,7 @@ def written(kind: Kind, name: str, bits: int) -> tuple[Samples, npt.NDArray[np.f
             tags[320] = (SHORT, [int(value) for value in table.reshape(-1)])
             colours = np.moveaxis(table[:, samples[..., 0].astype(int)], 0, -1) / 65535
         case 6:
-            # As large as the luminance is; by ITU-R BT.601.
+            # Chroma is not subsampled; by ITU-R BT.601.
             tags[530] = (SHORT, [1, 1])
             luminance, blue, red = (colours[..., channel] - (0.5 if channel else 0) for channel in range(3))
             green = luminance - 0.344136 * blue - 0.714136 * red
@@ -127,7 +127,7 @@ def written(kind: Kind, name: str, bits: int) -> tuple[Samples, npt.NDArray[np.f
 
 
 def variants(kind: Kind, name: str, bits: int, codecs: list[tuple[int, int]]) -> Iterator[tuple[str, bytes]]:
-    """Yield the files that hold these samples, each with what tells it apart."""
+    """Yield files with these samples, each with a label."""
     samples, _, tags = written(kind, name, bits)
     type_ = np.dtype(name)
     orders: tuple[Order, ...] = ("<", ">")
@@ -161,12 +161,12 @@ def shown(data: bytes) -> npt.NDArray[np.float64]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_layout_comes_out_right_or_is_refused_by_name(name: str) -> None:
+def test_every_layout_is_decoded_correctly_or_refused_by_name(name: str) -> None:
     kind = KINDS[name]
     outcomes: Counter[tuple[str, int, str]] = Counter()
     for type_, bits in TYPES:
         _, expected, _ = written(kind, type_, bits)
-        # What is refused is refused before it is decoded, so a few files of that kind tell.
+        # A refusal comes before decoding, so a few files of a refused kind suffice.
         plain = dict(variants(kind, type_, bits, [(NONE, 1), (DEFLATE, 1)]))
         is_read = any(not isinstance(outcome(data), UnsupportedMedia) for data in plain.values())
         for label, data in variants(kind, type_, bits, CODECS) if is_read else plain.items():
@@ -181,7 +181,7 @@ def test_every_layout_comes_out_right_or_is_refused_by_name(name: str) -> None:
                 expected = lab_as_rgba(written(kind, type_, bits)[0])
             seen = expected[..., 3] > 0
             difference = np.abs(result - expected)
-            # 16 bits are cut down to 8 before they are multiplied or divided.
+            # 16 bits are cut to 8 before they are multiplied or divided.
             most = 2.0 + (bits == 16 and kind.photometric == 5) + 2 * (PREMULTIPLIED in kind.extras)
             assert difference[..., 3].max() <= 1, (label, type_, bits)
             assert difference[seen].max() <= most, (label, type_, bits)
@@ -189,7 +189,7 @@ def test_every_layout_comes_out_right_or_is_refused_by_name(name: str) -> None:
     assert read == {TYPES[number] for number in READ.get(name, ())}
 
 
-# What of `TYPES` is read, in one layout at least.
+# The `TYPES` that are read in at least one layout.
 READ = {
     "grey": [0, 1, 2, 3, 4, 5, 6, 10, 12],
     "grey, 0 is white": [0, 1, 2, 3, 4, 5, 12],
@@ -219,7 +219,7 @@ def outcome(data: bytes) -> npt.NDArray[np.float64] | PackshotError:
 
 
 def lab_as_rgba(samples: Samples) -> npt.NDArray[np.float64]:
-    # As the plainest file of them, whose colours another test compares.
+    # Compare with the simplest file, whose colours another test checks.
     return shown(pictures.tiff(Image.frombytes("LAB", (WIDTH, HEIGHT), samples.tobytes())))
 
 
@@ -259,7 +259,7 @@ FULL_COLOUR: dict[str, Any] = {"t530": (SHORT, [1, 1])}
         (pictures.tiff(pictures.photo(9, 9)), False),
     ],
 )
-def test_only_layouts_that_came_out_wrong_before_get_other_keys(data: bytes, is_changed: bool) -> None:
+def test_only_layouts_that_were_decoded_wrongly_get_other_keys(data: bytes, is_changed: bool) -> None:
     assert probe(data, LIMITS).decode_revision == (DecodeRevision.TIFF_LAYOUT if is_changed else DecodeRevision.FIRST)
 
 
@@ -282,13 +282,13 @@ LUMINANCE = np.asarray(PHOTO.convert("YCbCr"))
     ],
     ids=["grey", "RGB", "4:4:4", "4:2:0", "planar", "old-style", "YCbCr, LZW", "YCbCr, tiled", "Zstandard", "CMYK"],
 )
-def test_jpeg_and_ycbcr_in_a_tiff_come_out_right(data: bytes, picture: Image.Image) -> None:
+def test_jpeg_and_ycbcr_in_a_tiff_are_decoded_correctly(data: bytes, picture: Image.Image) -> None:
     probe(data, LIMITS)
     assert np.abs(shown(data) - np.asarray(picture.convert("RGBA"))).mean() < 6
 
 
 @pytest.mark.parametrize("samples", [np.asarray(GREY)[..., None], np.asarray(PHOTO)], ids=["grey", "RGB"])
-def test_bytes_whose_first_bit_is_the_lowest_come_out_right(samples: Samples) -> None:
+def test_reversed_bits_are_decoded_correctly(samples: Samples) -> None:
     plain = tiff(samples, photometric=1 if samples.shape[2] == 1 else 2, tags={266: (SHORT, [2])})
     length = samples.size
     data = plain[:8] + plain[8 : 8 + length].translate(REVERSED) + plain[8 + length :]
@@ -308,7 +308,7 @@ def test_bytes_whose_first_bit_is_the_lowest_come_out_right(samples: Samples) ->
         ({258: (SHORT, [12, 12, 12]), 259: (SHORT, [7])}, "12-bit RGB, JPEG"),
     ],
 )
-def test_a_tiff_that_is_not_supported_is_named(tags: Tags, name: str) -> None:
+def test_an_unsupported_tiff_is_refused_by_name(tags: Tags, name: str) -> None:
     with pytest.raises(UnsupportedMedia) as refused:
         probe(tiff(np.asarray(PHOTO), photometric=2, tags=tags), LIMITS)
     assert refused.value.got == f"unsupported: {name}"
@@ -316,7 +316,7 @@ def test_a_tiff_that_is_not_supported_is_named(tags: Tags, name: str) -> None:
 
 
 def drawing(seed: int) -> Image.Image:
-    """Return a black and white picture of lines and dots, of a size that differs by seed."""
+    """Return a black and white image of lines and dots, whose size depends on the seed."""
     random = np.random.default_rng(seed)
     height, width = int(random.integers(1, 60)), int(random.integers(1, 900))
     changes = random.random((height, width)) < random.choice([0.0, 0.002, 0.05, 0.5])
@@ -336,7 +336,7 @@ def first_part(data: bytes) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(("compression", "options"), FAX)
-def test_sound_faxes_pass(compression: str, options: int) -> None:
+def test_valid_faxes_are_accepted(compression: str, options: int) -> None:
     for seed in range(15):
         picture = drawing(seed)
         data = faxed(picture, compression, options, 16)
@@ -344,7 +344,7 @@ def test_sound_faxes_pass(compression: str, options: int) -> None:
         assert decode(data, LIMITS).picture.convert("1").tobytes() == picture.tobytes()
 
 
-def test_tiles_of_a_fax_are_checked_each() -> None:
+def test_each_tile_of_a_fax_is_checked() -> None:
     tiles = [
         Image.fromarray(np.cumsum(np.random.default_rng(seed).random((64, 64)) < 0.1, axis=1) % 2 == 0)
         for seed in (1, 2)
@@ -370,7 +370,7 @@ def test_tiles_of_a_fax_are_checked_each() -> None:
 @pytest.mark.parametrize(("compression", "options"), FAX)
 def test_a_fax_that_lacks_rows_is_refused(compression: str, options: int, damage: str) -> None:
     lines = np.cumsum(np.random.default_rng(4).random((400, 600)) < 0.02, axis=1) % 2 == 0
-    # The foot of a page is white, as what libtiff fills in.
+    # The end of a page is white, as are the rows that libtiff fills in.
     lines[300:] = True
     data = bytearray(faxed(Image.fromarray(lines), compression, options))
     at, length = first_part(bytes(data))
@@ -382,7 +382,7 @@ def test_a_fax_that_lacks_rows_is_refused(compression: str, options: int, damage
     assert "row" in str(refused.value.got)
 
 
-def test_faxes_whose_first_bit_is_the_lowest_pass_and_are_checked() -> None:
+def test_faxes_with_reversed_bits_are_accepted_and_checked() -> None:
     picture = drawing(2)
     plain = faxed(picture, "group4", 0)
     at, length = first_part(plain)
@@ -402,7 +402,7 @@ def test_a_changed_byte_in_deflated_samples_is_noticed(compression: int, tile: i
     noise = np.random.default_rng(3).integers(0, 256, (32, 32, 3)).astype(np.uint8)
     sound = tiff(noise, photometric=2, compression=compression, tile=tile, rows=8)
     probe(sound, LIMITS)
-    # Noise is stored as it is, so that a changed byte leaves a stream that can be read to its end.
+    # Noise is stored without compression, so a changed byte leaves a readable stream.
     data = bytearray(sound)
     data[len(noise.tobytes()) // 2 : len(noise.tobytes()) // 2 + 4] = b"\0\1\2\3"
     with pytest.raises(Unrenderable, match="damaged"):
@@ -410,7 +410,7 @@ def test_a_changed_byte_in_deflated_samples_is_noticed(compression: int, tile: i
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "packbits", "jpeg", "lzma"])
-def test_the_missing_end_of_a_part_is_noticed(compression: str) -> None:
+def test_a_truncated_strip_is_noticed(compression: str) -> None:
     data = bytearray(pictures.tiff(PHOTO, compression=compression))
     probe(bytes(data), LIMITS)
     at, length = first_part(bytes(data))
@@ -419,11 +419,11 @@ def test_the_missing_end_of_a_part_is_noticed(compression: str) -> None:
         probe(bytes(data), LIMITS)
 
 
-def test_lzma_of_which_the_last_bytes_are_lost_is_noticed() -> None:
+def test_lzma_without_its_last_bytes_is_noticed() -> None:
     sound = tiff(np.asarray(PHOTO), photometric=2, compression=LZMA)
     at, length = first_part(sound)
     probe(sound, LIMITS)
-    # libtiff has all samples by then.
+    # libtiff has all samples before the damaged bytes.
     with pytest.raises(Unrenderable, match="damaged"):
         probe(sound[: at + length - 20] + bytes(20) + sound[at + length :], LIMITS)
 
@@ -462,24 +462,24 @@ VERSION: Tags = {50706: (1, [1, 4, 0, 0])}
         (b"II\x1a\0\0\0HEAPCCDR" + bytes(100), "Canon CRW"),
     ],
 )
-def test_raw_files_of_cameras_are_refused_by_name(data: bytes, name: str) -> None:
+def test_camera_raw_files_are_refused_by_name(data: bytes, name: str) -> None:
     with pytest.raises(UnsupportedMedia) as refused:
         probe(data, LIMITS)
     assert refused.value.got == f"camera raw ({name})"
     assert "jpeg, png" in str(refused.value.expected)
 
 
-def test_a_tiff_with_a_thumbnail_passes_at_its_own_size() -> None:
+def test_a_tiff_with_a_thumbnail_is_decoded_at_full_size() -> None:
     data = small({271: text("NIKON CORPORATION")}, REDUCED | {256: (LONG, [80]), 257: (LONG, [60])})
     assert probe(data, LIMITS).width == 40
 
 
-def test_a_tiff_that_begins_with_the_thumbnail_of_another_picture_is_refused() -> None:
+def test_a_tiff_that_begins_with_a_thumbnail_is_refused() -> None:
     with pytest.raises(UnsupportedMedia) as refused:
         probe(small(REDUCED, {256: (LONG, [80]), 257: (LONG, [60])}), LIMITS)
     assert refused.value.got == "unsupported: a thumbnail before the image itself"
 
 
 @pytest.mark.parametrize("place", [1, 7, 2**31, 2**32 - 1])
-def test_a_damaged_pointer_to_another_picture_refuses_nothing(place: int) -> None:
+def test_a_damaged_pointer_to_another_image_is_ignored(place: int) -> None:
     assert probe(tiff(np.asarray(PHOTO), photometric=2, tags={330: (LONG, [place])}), LIMITS).width == 48

@@ -1,4 +1,4 @@
-"""A render process that a hostile picture has taken over finds no secret, no network and next to no file."""
+"""A render process that a hostile image has taken over finds no secrets, no network and almost no files."""
 
 import io
 import logging
@@ -48,24 +48,24 @@ def confined(folder: Path) -> Iterator[Renderer]:
 
 @pytest.fixture
 def run(confined: Renderer) -> Run:
-    """Run a function of the standard library in the render process, as code of an intruder would."""
+    """Run a function of the standard library in the render process, as an intruder's code would."""
     return lambda job, *args: confined._process_slots[0].run(job, 30.0, Pulse(), *args)
 
 
-def test_all_of_it_is_in_force_here(confined: Renderer) -> None:
+def test_all_confinement_is_in_force_here(confined: Renderer) -> None:
     assert confined.confinement() == EVERYTHING
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
-def test_it_opens_no_socket(run: Run, family: int, kind: int) -> None:
+def test_a_render_process_cannot_open_sockets(run: Run, family: int, kind: int) -> None:
     with pytest.raises(PermissionError):
         run(socket.socket, family, kind)
     with pytest.raises(PermissionError):
         run(socket.socketpair)
 
 
-def test_it_starts_no_process_and_signals_none(run: Run) -> None:
+def test_a_render_process_cannot_start_or_signal_processes(run: Run) -> None:
     with pytest.raises(PermissionError):
         run(os.fork)
     with pytest.raises(PermissionError):
@@ -74,7 +74,7 @@ def test_it_starts_no_process_and_signals_none(run: Run) -> None:
         run(os.kill, os.getpid(), signal.SIGTERM)
 
 
-def test_it_reads_originals_and_no_other_file(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_render_process_can_read_only_originals(run: Run, folder: Path, tmp_path: Path) -> None:
     database = tmp_path / "packshot.db"
     database.write_bytes(b"secrets")
     (folder / "original").write_bytes(PHOTO)
@@ -84,7 +84,7 @@ def test_it_reads_originals_and_no_other_file(run: Run, folder: Path, tmp_path: 
             run(Path.read_bytes, path)
 
 
-def test_it_writes_no_file(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_render_process_cannot_write_files(run: Run, folder: Path, tmp_path: Path) -> None:
     original = folder / "kept"
     original.write_bytes(PHOTO)
     for path in (folder / "new", tmp_path / "new", original):
@@ -100,7 +100,7 @@ def test_it_writes_no_file(run: Run, folder: Path, tmp_path: Path) -> None:
     assert original.read_bytes() == PHOTO
 
 
-def test_it_has_few_files_open_and_none_that_it_does_not_need(run: Run) -> None:
+def test_a_render_process_has_few_open_files(run: Run) -> None:
     pid = run(os.getpid)
     opened = [os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")]
     assert not [name for name in opened if name.startswith("socket:")]
@@ -111,7 +111,7 @@ def test_it_has_few_files_open_and_none_that_it_does_not_need(run: Run) -> None:
     assert "Max core file size        0  " in limits
 
 
-def test_it_has_no_privileges_and_gains_none(run: Run) -> None:
+def test_a_render_process_has_no_privileges_and_gains_none(run: Run) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{run(os.getpid)}/status").read_text().splitlines())
     assert status["NoNewPrivs"] == "1"
     assert int(status["CapEff"], 16) & ~4 == 0
@@ -120,7 +120,7 @@ def test_it_has_no_privileges_and_gains_none(run: Run) -> None:
 
 
 class Intruder:
-    """Is pickled as a call of a function, which whoever reads it makes."""
+    """Pickled as a function call that the reader executes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -129,7 +129,7 @@ class Intruder:
         return os.mkdir, (str(self.path),)
 
 
-def test_its_answers_run_nothing_in_the_application(tmp_path: Path) -> None:
+def test_answers_cannot_run_code_in_the_application(tmp_path: Path) -> None:
     with Renderer(Limits(), processes=1) as renderer:
         with pytest.raises(ProcessDied):
             renderer._process_slots[0].run(Intruder, 30.0, Pulse(), tmp_path / "made")
@@ -141,7 +141,7 @@ def test_its_answers_run_nothing_in_the_application(tmp_path: Path) -> None:
 
 
 class OldPickler(pickle.Pickler):
-    """Pickles members of enumerations as Python 3.11.2 does."""
+    """Pickles enumeration members as Python 3.11.2 does."""
 
     def reducer_override(self, value: Any) -> Any:
         return (getattr, (type(value), value.name)) if isinstance(value, Enum) else NotImplemented
@@ -164,11 +164,11 @@ ANSWERS = [
 ]
 
 
-# No supported Python uses an older one by itself.
+# No supported Python uses an older protocol by default.
 @pytest.mark.parametrize("protocol", range(4, pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("dumps", [pickle.dumps, old_dumps], ids=["this Python", "Python 3.11.2"])
 @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: str(answer.task))
-def test_every_kind_of_answer_is_read_however_python_pickles_it(
+def test_genuine_answers_are_read_in_every_pickle_form(
     answer: Any, dumps: Callable[[object, int], bytes], protocol: int
 ) -> None:
     read = read_answer(dumps(answer, protocol))
@@ -182,7 +182,7 @@ def test_every_kind_of_answer_is_read_however_python_pickles_it(
 
 
 class Attribute:
-    """Is pickled as an attribute of something that is no enumeration, or as no member of one."""
+    """Pickled as an attribute of an object that is not an enumeration, or as a missing member."""
 
     def __init__(self, owner: object, name: str) -> None:
         self.owner, self.name = owner, name
@@ -194,12 +194,12 @@ class Attribute:
 @pytest.mark.parametrize(
     ("owner", "name"), [(ResultStatus, "__init__"), (ResultStatus, "mro"), (OSError, "__init__"), ("", "format")]
 )
-def test_an_answer_gets_no_attribute_but_members_of_enumerations(owner: object, name: str) -> None:
+def test_an_answer_can_access_only_members_of_enumerations(owner: object, name: str) -> None:
     with pytest.raises(ForbiddenAnswer):
         read_answer(pickle.dumps(Attribute(owner, name)))
 
 
-def test_a_refused_answer_is_logged_with_its_class_and_does_not_blame_the_picture(
+def test_a_refused_answer_is_logged_with_its_class_and_does_not_blame_the_original(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(
@@ -214,7 +214,7 @@ def test_a_refused_answer_is_logged_with_its_class_and_does_not_blame_the_pictur
     assert "packshot.render.drawing.probe.Facts" in caplog.text
 
 
-def test_an_original_elsewhere_is_read_for_it(confined: Renderer, tmp_path: Path) -> None:
+def test_the_parent_reads_originals_outside_the_folders(confined: Renderer, tmp_path: Path) -> None:
     path = tmp_path / "photo.jpg"
     path.write_bytes(PHOTO)
     assert confined.probe(path).width == 90
@@ -225,7 +225,7 @@ def test_an_original_elsewhere_is_read_for_it(confined: Renderer, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["jpeg", "png", "webp", "avif", "gif", "tiff", "bmp", "heic"])
-def test_every_format_is_still_decoded(confined: Renderer, folder: Path, name: str) -> None:
+def test_a_confined_process_decodes_every_format(confined: Renderer, folder: Path, name: str) -> None:
     (folder / name).write_bytes(getattr(pictures, name)(pictures.photo(90, 60)))
     assert confined.probe(folder / name).format == name
 
@@ -253,7 +253,7 @@ if __name__ == "__main__":
 """
 
 
-def test_no_process_that_is_started_for_rendering_has_a_secret_in_its_environment(tmp_path: Path) -> None:
+def test_render_processes_have_no_secrets_in_their_environment(tmp_path: Path) -> None:
     script = tmp_path / "environments.py"
     script.write_text(_ENVIRONMENTS)
     secrets = {"PACKSHOT_ADMIN_TOKEN": "sesame-1", "AWS_SECRET_ACCESS_KEY": "sesame-2", "PGPASSWORD": "sesame-3"}

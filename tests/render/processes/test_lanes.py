@@ -1,4 +1,4 @@
-"""Who renders next, without any process."""
+"""The order of renders, without any process."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from packshot.render.processes.lanes import ANYBODY, Lane, Lanes, LoadShare, Pul
 
 
 def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Wait for something that happens soon, and fail should it not."""
+    """Wait for a condition that soon becomes true; fail otherwise."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it never happened"
@@ -21,7 +21,7 @@ def until(true: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 class Caller:
-    """A thread that holds a place until it is told to go."""
+    """A thread that holds a process slot until `go` is set."""
 
     def __init__(self, lanes: Lanes, lane: Lane, log: list[str], name: str) -> None:
         self.go = threading.Event()
@@ -59,7 +59,7 @@ class Crowd:
         self.callers[name].thread.join(30)
 
     def has_last(self, name: str) -> bool:
-        """Whether this caller was the last to get a place."""
+        """Return whether this caller was the last to get a process slot."""
         return self.log[-1] == name
 
     def _start(self, name: str, lane: Lane) -> None:
@@ -80,7 +80,7 @@ def crowd(slots: int) -> Iterator[Crowd]:
             assert not caller.thread.is_alive()
 
 
-def test_the_most_urgent_lane_goes_first_and_in_it_who_came_first() -> None:
+def test_the_most_urgent_lane_goes_first_then_the_first_caller() -> None:
     with crowd(slots=1) as people:
         people.runs("first", Lane.BULK)
         people.waits("bulk", Lane.BULK)
@@ -94,7 +94,7 @@ def test_the_most_urgent_lane_goes_first_and_in_it_who_came_first() -> None:
         assert people.log == order
 
 
-def test_bulk_work_leaves_one_place_free() -> None:
+def test_bulk_work_leaves_one_process_slot_free() -> None:
     with crowd(slots=3) as people:
         people.runs("bulk 1", Lane.BULK)
         people.runs("bulk 2", Lane.BULK)
@@ -106,7 +106,7 @@ def test_bulk_work_leaves_one_place_free() -> None:
         until(lambda: "bulk 3" in people.log)
 
 
-def test_no_more_than_the_slots_run_at_once() -> None:
+def test_no_more_renders_run_than_there_are_process_slots() -> None:
     with crowd(slots=2) as people:
         people.runs("a", Lane.ON_DEMAND)
         people.runs("b", Lane.INTERACTIVE)
@@ -114,7 +114,7 @@ def test_no_more_than_the_slots_run_at_once() -> None:
         assert people.log == ["a", "b"]
 
 
-def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
+def test_closing_refuses_waiting_and_new_callers() -> None:
     with crowd(slots=1) as people:
         people.runs("running", Lane.BULK)
         people.waits("waiting", Lane.BULK)
@@ -122,11 +122,11 @@ def test_closing_turns_away_those_who_wait_and_those_who_come() -> None:
         people.callers["waiting"].thread.join(30)
         assert isinstance(people.callers["waiting"].error, RendererClosed)
         with pytest.raises(RendererClosed), people.lanes.place(Lane.ON_DEMAND):
-            pytest.fail("it was let in")
+            pytest.fail("the call got a process slot")
         assert people.callers["running"].error is None
 
 
-def test_a_heartbeat_goes_on_while_waiting_and_its_error_gives_the_wait_up() -> None:
+def test_a_heartbeat_runs_while_waiting_and_its_error_ends_the_wait() -> None:
     with crowd(slots=1) as people:
         people.runs("running", Lane.BULK)
         beats: list[int] = []
@@ -137,7 +137,7 @@ def test_a_heartbeat_goes_on_while_waiting_and_its_error_gives_the_wait_up() -> 
                 raise KeyError("the lease is gone")
 
         with pytest.raises(KeyError), people.lanes.place(Lane.BULK, Pulse(beat, 0.01)):
-            pytest.fail("it was let in")
+            pytest.fail("the call got a process slot")
         assert len(beats) == 3
         assert people.lanes.waiting() == 0
 
@@ -150,7 +150,7 @@ def is_free(lanes: Lanes, lane: Lane, share: LoadShare = ANYBODY) -> bool:
         return False
 
 
-def test_a_caller_waits_no_longer_than_it_can() -> None:
+def test_a_caller_waits_no_longer_than_its_patience() -> None:
     lanes = Lanes(1)
     with lanes.place(Lane.BULK):
         with pytest.raises(QueueTimeout), lanes.place(Lane.ON_DEMAND, patience=0.01):
@@ -159,7 +159,7 @@ def test_a_caller_waits_no_longer_than_it_can() -> None:
     assert is_free(lanes, Lane.ON_DEMAND)
 
 
-def test_one_original_never_takes_all_places() -> None:
+def test_one_original_never_takes_all_process_slots() -> None:
     lanes, slow = Lanes(3), LoadShare("a", "1" * 64)
     with lanes.place(Lane.ON_DEMAND, share=slow):
         assert not is_free(lanes, Lane.ON_DEMAND, slow)
@@ -170,7 +170,7 @@ def test_one_original_never_takes_all_places() -> None:
 
 
 @pytest.mark.parametrize("lane", [Lane.ON_DEMAND, Lane.INTERACTIVE])
-def test_one_tenant_never_takes_all_places(lane: Lane) -> None:
+def test_one_tenant_never_takes_all_process_slots(lane: Lane) -> None:
     lanes = Lanes(3)
     with lanes.place(lane, share=LoadShare("a", "1" * 64)), lanes.place(lane, share=LoadShare("a", "2" * 64)):
         assert not is_free(lanes, lane, LoadShare("a", "3" * 64))
@@ -178,7 +178,7 @@ def test_one_tenant_never_takes_all_places(lane: Lane) -> None:
         assert is_free(lanes, Lane.BULK, LoadShare("b", "3" * 64))
 
 
-def test_slow_renders_on_demand_leave_places_to_quick_ones() -> None:
+def test_slow_on_demand_renders_leave_process_slots_to_quick_ones() -> None:
     lanes = Lanes(3)
     with lanes.place(Lane.ON_DEMAND, share=LoadShare("a", "1" * 64, slow=True)):
         assert not is_free(lanes, Lane.ON_DEMAND, LoadShare("b", "2" * 64, slow=True))
@@ -186,7 +186,7 @@ def test_slow_renders_on_demand_leave_places_to_quick_ones() -> None:
         assert is_free(lanes, Lane.INTERACTIVE, LoadShare("b", "2" * 64, slow=True))
 
 
-def test_bulk_work_of_a_tenant_keeps_none_of_its_urgent_renders_waiting() -> None:
+def test_bulk_work_does_not_delay_urgent_renders_of_the_same_tenant() -> None:
     lanes = Lanes(3)
     with lanes.place(Lane.BULK, share=LoadShare("a", "1" * 64)), lanes.place(Lane.BULK, share=LoadShare("a", "2" * 64)):
         assert is_free(lanes, Lane.ON_DEMAND, LoadShare("a", "3" * 64))
@@ -200,7 +200,7 @@ def test_an_upload_of_a_tenant_does_not_wait_for_its_edits() -> None:
         assert is_free(lanes, Lane.UPLOAD, shares[2])
 
 
-def test_a_slow_render_on_demand_leaves_the_last_place_beside_edits_to_quick_ones() -> None:
+def test_a_slow_on_demand_render_leaves_the_last_process_slot_beside_edits_free() -> None:
     lanes = Lanes(3)
     shares = [LoadShare("a", f"{number}" * 64) for number in range(3)]
     slow = LoadShare("a", "9" * 64, slow=True)

@@ -1,4 +1,4 @@
-"""Render processes may die at any point; only the picture at fault is refused."""
+"""Render processes may die at any point; only the image that caused it is refused."""
 
 import multiprocessing
 import os
@@ -47,7 +47,7 @@ SMALL = scaled(45, 30)
 ENDLESS = scaled(8000, 8000, Format.AVIF)
 
 
-# Of render processes that other tests share; they are none of this module's.
+# Process ids of renderers that other tests share.
 others: set[int] = set()
 
 
@@ -67,7 +67,7 @@ def _overlook_others() -> None:
 
 
 class Stalled:
-    """A render whose process waits for the bytes of its original to come through a pipe."""
+    """A render whose process waits for the bytes of its original, which come through a pipe."""
 
     def __init__(self, folder: Path, renderer: Renderer, drawings: int = 1) -> None:
         self._fifo = folder / f"original-{time.monotonic_ns()}"
@@ -79,7 +79,7 @@ class Stalled:
         )
         until(lambda: len(set(children()) - before) == 1)
         (self.pid,) = set(children()) - before
-        # Opening returns once the process has opened its end: it is in the middle.
+        # Opening returns when the process has opened its end, so it is reading now.
         self._end = os.open(self._fifo, os.O_WRONLY)
 
     def finish(self, data: bytes) -> None:
@@ -89,7 +89,7 @@ class Stalled:
     def feed(self, data: bytes) -> None:
         with self._fifo.open("wb") as pipe:
             pipe.write(data)
-        time.sleep(0.2)  # the reader has to see the end of it before more may come
+        time.sleep(0.2)  # the reader must see the end before more data may come
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_process_probes_bytes_and_files(renderer: Renderer, tmp_path: Path) ->
     assert renderer.probe(PHOTO).width == 90
 
 
-def test_a_refusal_comes_back_from_the_process_with_all_it_said(renderer: Renderer) -> None:
+def test_a_refusal_keeps_its_details_on_the_way_from_the_process(renderer: Renderer) -> None:
     with pytest.raises(UnsupportedMedia) as refusal:
         renderer.probe(b"%PDF-1.7")
     assert (refusal.value.expected, refusal.value.got) == (", ".join(ACCEPTED), "pdf")
@@ -134,14 +134,14 @@ def test_too_many_bytes_never_reach_a_process(tmp_path: Path) -> None:
             assert isinstance(outcome, TooLarge)
 
 
-def test_a_file_that_cannot_be_read_is_no_refusal(renderer: Renderer, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_not_a_refusal(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         renderer.render(tmp_path / "nothing", [SMALL], Lane.BULK)
     with pytest.raises(FileNotFoundError):
         renderer.probe(tmp_path / "nothing")
 
 
-def test_damaged_files_pass_through_the_processes(renderer: Renderer) -> None:
+def test_render_processes_survive_damaged_files(renderer: Renderer) -> None:
     for seed, data in enumerate(WHOLE.values()):
         (outcome,) = renderer.render(mutated(data, 1000 + seed), [SMALL], Lane.BULK)
         assert isinstance(outcome, Rendered | PackshotError)
@@ -167,7 +167,7 @@ def test_an_original_that_takes_too_long_to_decode_is_refused_for_all() -> None:
         assert refusal.value.code is ErrorCode.RENDER_TIMEOUT
 
 
-def test_the_clock_of_an_animation_is_wound_for_all_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_time_limit_of_an_animation_grows_with_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     wound: list[float] = []
     monkeypatch.setattr(child, "_limit_time", wound.append)
     monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
@@ -222,8 +222,8 @@ def test_only_the_drawing_that_takes_too_much_memory_is_refused(watched: bool, k
         assert renderer.render(NOISE, [SMALL], Lane.BULK) == [first]
 
 
-def test_the_largest_original_goes_through_every_feature_by_default() -> None:
-    # Of one colour, 80 megapixels are a small file.
+def test_the_largest_original_can_use_every_feature_by_default() -> None:
+    # 80 megapixels of one colour are a small file.
     size = Size(10_000, 8_000)
     row = b"\0" + bytes((200, 100, 50, 128)) * size.width
     chunks = [
@@ -245,7 +245,7 @@ def test_the_largest_original_goes_through_every_feature_by_default() -> None:
     assert isinstance(outcome, Rendered)
 
 
-def test_a_picture_whose_process_is_killed_is_refused(renderer: Renderer, tmp_path: Path) -> None:
+def test_an_original_whose_process_is_killed_is_refused(renderer: Renderer, tmp_path: Path) -> None:
     stalled = Stalled(tmp_path, renderer)
     os.kill(stalled.pid, signal.SIGKILL)
     (outcome,) = stalled.result.result(30)
@@ -254,19 +254,19 @@ def test_a_picture_whose_process_is_killed_is_refused(renderer: Renderer, tmp_pa
     assert isinstance(renderer.render(PHOTO, [SMALL], Lane.BULK)[0], Rendered)
 
 
-def test_a_batch_whose_process_is_killed_once_comes_out_whole(renderer: Renderer, tmp_path: Path) -> None:
+def test_a_batch_whose_process_is_killed_once_is_complete(renderer: Renderer, tmp_path: Path) -> None:
     stalled = Stalled(tmp_path, renderer, drawings=2)
     os.kill(stalled.pid, signal.SIGKILL)
     stalled.finish(b"")
     until(lambda: not alive(stalled.pid))
-    # It is read three times more: decoded by itself, and then for each drawing.
+    # It is read three more times: for decoding alone, then for each drawing.
     for _ in range(3):
         stalled.feed(PHOTO)
     outcomes = stalled.result.result(30)
     assert [type(outcome).__name__ for outcome in outcomes] == ["Rendered", "Rendered"]
 
 
-def test_a_picture_whose_process_is_ended_from_outside_is_drawn_by_another(renderer: Renderer, tmp_path: Path) -> None:
+def test_a_render_whose_process_is_ended_from_outside_is_repeated(renderer: Renderer, tmp_path: Path) -> None:
     stalled = Stalled(tmp_path, renderer)
     os.kill(stalled.pid, signal.SIGTERM)
     stalled.finish(b"")
@@ -295,7 +295,7 @@ def test_a_process_killed_while_idle_is_replaced(renderer: Renderer) -> None:
         assert renderer.render(PHOTO, [SMALL], Lane.BULK) == [expected]
 
 
-def test_a_process_that_does_not_begin_is_replaced_and_the_picture_not_blamed(
+def test_a_process_that_does_not_begin_is_replaced_without_blaming_the_original(
     renderer: Renderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (expected,) = renderer.render(PHOTO, [SMALL], Lane.BULK)
@@ -321,7 +321,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_processes(renderer: Renderer,
         (os._exit, 3, 3),
     ],
 )
-def test_a_crash_is_told_from_an_answer(end: Callable[[int], object], argument: int, exitcode: int) -> None:
+def test_a_crash_is_distinguished_from_an_answer(end: Callable[[int], object], argument: int, exitcode: int) -> None:
     process_slot = ProcessSlot(render_context(), Limits())
     try:
         with pytest.raises(ProcessDied) as death:
@@ -332,7 +332,7 @@ def test_a_crash_is_told_from_an_answer(end: Callable[[int], object], argument: 
         process_slot.close()
 
 
-def test_a_process_that_hangs_outside_its_own_clock_is_ended_by_the_parent() -> None:
+def test_the_parent_ends_a_process_that_hangs_outside_its_time_limit() -> None:
     process_slot = ProcessSlot(render_context(), Limits())
     try:
         with pytest.raises(ProcessDied) as death:
@@ -343,7 +343,7 @@ def test_a_process_that_hangs_outside_its_own_clock_is_ended_by_the_parent() -> 
         process_slot.close()
 
 
-def test_the_heartbeat_goes_on_and_its_error_ends_the_render(renderer: Renderer) -> None:
+def test_a_heartbeat_runs_during_a_render_and_its_error_ends_the_render(renderer: Renderer) -> None:
     beats: list[int] = []
 
     def beat() -> None:
@@ -386,7 +386,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_codecs_say_of_a_hostile_file_is_not_heard(tmp_path: Path) -> None:
+def test_messages_of_codecs_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "noisy.py").write_text(NOISY)
     hostile = bytearray(pictures.tiff(pictures.photo(90, 60), compression="tiff_lzw"))
     hostile[60:2000] = b"\xff" * 1940
@@ -420,7 +420,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_a_parent_killed_at_once_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
     os.mkfifo(tmp_path / "original")
     with subprocess.Popen(
@@ -433,7 +433,7 @@ def test_a_parent_killed_at_once_leaves_no_process_behind(tmp_path: Path) -> Non
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) >= 3
         assert all(alive(pid) for pid in pids)
-        time.sleep(0.5)  # one is deep inside a codec by now, one waits for a file
+        time.sleep(0.5)  # by now, one is inside a codec, and one waits for a file
         parent.kill()
     until(lambda: not any(alive(pid) for pid in pids), seconds=15)
 
@@ -445,7 +445,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_renders_that_wait_while_their_original_cannot_be_decoded_are_refused_without_a_try(tmp_path: Path) -> None:
+def test_waiting_renders_of_an_undecodable_original_are_refused_at_once(tmp_path: Path) -> None:
     share, asked_at = LoadShare("default", "1" * 64), time.monotonic()
     with Renderer(Limits(seconds=0.0002), processes=1) as renderer:
         (refused,) = renderer.render(NOISE, [SMALL], Lane.ON_DEMAND, share=share)
@@ -453,13 +453,13 @@ def test_renders_that_wait_while_their_original_cannot_be_decoded_are_refused_wi
         assert refused.undecodable
         found = renderer._failures.find(share.original, asked_at)
         assert (type(found), str(found)) == (RenderTimeout, str(refused))
-        # Whoever asks later tries again, unless the catalog knows better.
+        # Later calls try again, unless the catalog knows the failure.
         assert renderer._failures.find(share.original, time.monotonic()) is None
         with pytest.raises(FileNotFoundError):
             renderer.render(tmp_path / "missing", [SMALL], Lane.ON_DEMAND, share=share)
 
 
-def test_a_drawing_that_takes_too_long_says_nothing_of_its_original() -> None:
+def test_a_drawing_that_takes_too_long_does_not_make_its_original_undecodable() -> None:
     share = LoadShare("default", "1" * 64)
     with Renderer(Limits(seconds=0.5), processes=1) as renderer:
         (refused,) = renderer.render(NOISE, [ENDLESS], Lane.ON_DEMAND, share=share)
@@ -472,7 +472,7 @@ def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyP
     wound: list[float] = []
     monkeypatch.setattr(child, "_limit_cpu", wound.append)
     assert isinstance(child.look(PHOTO, Limits(seconds=20.0)), Facts)
-    # Before it is decoded, before that at half its size, before its colours are found, and at the end.
+    # Before decoding, before decoding at half size, before measuring the colours, and at the end.
     assert wound == [5.0, 5.0, 5.0, 0]
     wound.clear()
     monkeypatch.setattr(limits, "MOVING_PIXELS", 1000)
@@ -481,7 +481,7 @@ def test_a_new_original_has_less_time_than_a_drawing(monkeypatch: pytest.MonkeyP
 
 
 def test_a_new_original_that_takes_too_long_is_refused() -> None:
-    # 40 megapixels of one colour are decoded in more than 25 ms everywhere.
+    # Decoding 40 megapixels of one colour takes more than 25 ms on any machine.
     large = pictures.png(Image.new("L", (8000, 5000)))
     with Renderer(Limits(seconds=0.1), processes=1) as renderer, pytest.raises(RenderTimeout):
         renderer.probe(large)
