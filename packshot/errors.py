@@ -1,7 +1,7 @@
 """The refusals: one tree of exceptions.
 
 A `PackshotError` means that the same request gets the same answer again. Any other exception is an outage or a
-fault: it is retried, logged and answered with a 5xx status. This module knows neither HTTP nor GraphQL; each face
+fault: it is retried, logged and answered with a 5xx status. This module knows neither HTTP nor GraphQL; each API
 maps the tree once.
 """
 

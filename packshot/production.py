@@ -287,7 +287,7 @@ def open_variant(site: Site, key: str) -> Opened | None:
 
 
 def drop_damaged(site: Site, key: str, error: DamagedObject) -> None:
-    """Remove a damaged variant from its store, so that it is rendered again."""
+    """Remove a damaged variant from its store; the next request renders it again."""
     faults.record(log, error, "the object %s is damaged and will be rendered again", key)
     site.variants.delete(key)
 

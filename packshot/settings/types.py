@@ -77,7 +77,7 @@ def _database_url(value: str) -> str:
         raise ValueError("does not fit")
     try:
         make_url(value)
-    except Exception:  # noqa: BLE001 - whatever it stumbles on, and its text may hold the password
+    except Exception:  # noqa: BLE001 - its kind is unknown, and its text may contain the password
         raise ValueError("does not fit") from None
     return value
 

@@ -1,4 +1,4 @@
-"""The CDN on one machine, before a stand-in and before the real thing."""
+"""The local CDN, in front of a stand-in and in front of real applications."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ DOMAIN = "img.example"
 
 @dataclass
 class StandIn:
-    """A CDN with two applications and a bucket that only pretend."""
+    """A CDN in front of two simulated applications and a simulated bucket."""
 
     cdn: LocalCdn
     app: Origin
@@ -36,7 +36,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
 
 @pytest.fixture
 def stand_in(servers: StandIn) -> Iterator[StandIn]:
-    """All of it running, with an empty cache and applications that answer with the URL that they were asked for."""
+    """The running CDN, with an empty cache and applications that respond with the requested URL."""
     for one in (servers.app, servers.other, servers.bucket):
         one.seen.clear()
         one.answer = lambda request: origin.picture(request.url.encode(), "all")

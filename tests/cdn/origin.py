@@ -1,4 +1,4 @@
-"""A server behind the CDN that answers what a test wants, and keeps what it was asked."""
+"""A server behind the CDN that responds as configured, and records its requests."""
 
 import http.server
 import threading
@@ -12,7 +12,7 @@ PICTURE = "public, max-age=60, s-maxage=86400, stale-while-revalidate=60, stale-
 
 @dataclass(frozen=True)
 class OriginRequest:
-    """One request; names of headers in lower case."""
+    """One request; its header names are in lower case."""
 
     method: str
     url: str
@@ -21,7 +21,7 @@ class OriginRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """What is answered; after `sent` bytes of the body it waits for the event."""
+    """A response; after `sent` bytes of the body it waits for the event."""
 
     body: bytes = b""
     status: int = 200
@@ -29,13 +29,13 @@ class Answer:
 
 
 def picture(body: bytes, tags: str = "", **headers: str) -> Answer:
-    """Return an answer as the application's to a stable URL."""
+    """Return a response like the application's to a stable URL."""
     known = {"Cache-Control": PICTURE, "Xkey": tags, "ETag": f'"{hash(body):x}"', "Content-Type": "image/jpeg"}
     return Answer(body, 200, known | {name.replace("_", "-"): value for name, value in headers.items()})
 
 
 class Origin:
-    """Answers with `answer`, which may be changed at any time; `seen` are all requests so far."""
+    """Responds with `answer`, which may be replaced at any time; `seen` has all requests so far."""
 
     def __init__(self) -> None:
         self.seen: list[OriginRequest] = []
@@ -49,7 +49,7 @@ class Origin:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        """Listen, again at the same port."""
+        """Listen, after the first time on the same port."""
         origin = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ class Origin:
                 for name, value in answer.headers.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(answer.body)))
-                # A stopped server must not go on answering by a connection that it had.
+                # A stopped server must not serve existing connections.
                 self.send_header("Connection", "close")
                 self.end_headers()
                 if self.command != "HEAD":
@@ -82,7 +82,7 @@ class Origin:
         threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
 
     def stop(self) -> None:
-        """Listen no more; harmless to repeat."""
+        """Stop listening; harmless to repeat."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
@@ -91,7 +91,7 @@ class Origin:
 
 @contextmanager
 def running() -> Iterator[Origin]:
-    """Run one for the block."""
+    """Run an origin for the block."""
     origin = Origin()
     try:
         yield origin

@@ -1,4 +1,4 @@
-"""CloudFront is asked once for each batch, waits for its limits, and forgets what it is asked to."""
+"""CloudFront gets one invalidation for each batch, its limits are respected, and it removes what is purged."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -36,14 +36,14 @@ def purger_of(cloudfront: CloudFront, *, by_tags: bool = True, **options: Any) -
 
 
 class AtCloudFront(Front):
-    """A playground with a distribution before it."""
+    """A playground behind a distribution."""
 
     def __init__(self, playground: Playground, purger: CloudFrontPurger) -> None:
         super().__init__(playground, RecordingPurger())
         self.carrier = Purger(replace(playground.site, purger=purger))
 
 
-def test_a_purge_is_one_invalidation_of_tags_and_complete_when_cloudfront_says_so(cloudfront: CloudFront) -> None:
+def test_a_purge_is_one_invalidation_and_complete_when_cloudfront_reports_it(cloudfront: CloudFront) -> None:
     cloudfront.copies = {"/a": {f"p:{TENANT}:{PACK}"}, "/b": {f"l:{TENANT}:thumb"}, "/c": {f"p:{TENANT}:x"}}
     purger = purger_of(cloudfront)
     cloudfront.asks = None
@@ -55,7 +55,7 @@ def test_a_purge_is_one_invalidation_of_tags_and_complete_when_cloudfront_says_s
     assert set(cloudfront.copies) == {"/c"}
 
 
-def test_answers_carry_the_tags_as_the_bucket_gives_its_objects_back(cloudfront: CloudFront) -> None:
+def test_responses_of_application_and_bucket_carry_the_same_tags(cloudfront: CloudFront) -> None:
     tags = [f"t:{TENANT}", f"p:{TENANT}:{PACK}"]
     assert purger_of(cloudfront).headers(tags) == {"x-amz-meta-tags": f"t:{TENANT},p:{TENANT}:{PACK}"}
     assert purger_of(cloudfront, by_tags=False).headers(tags) == {}
@@ -81,11 +81,11 @@ def test_a_distribution_without_tags_is_purged_by_paths(cloudfront: CloudFront) 
     purger.is_complete(purger.purge([f"p:{TENANT}:{PACK}"], reference="1", erasing=False))
     assert set(cloudfront.copies) == set(kept), "immutable URLs are never stale"
     purger.is_complete(purger.purge([f"l:{TENANT}:thumb"], reference="2", erasing=False))
-    assert set(cloudfront.copies) == {kept[1]}, "which stable URLs looked there, their paths do not say"
+    assert set(cloudfront.copies) == {kept[1]}, "the paths of stable URLs do not show which of them use the location"
 
 
 @pytest.mark.parametrize("packs", [7, 8, 100])
-def test_however_many_packs_are_purged_by_paths_their_wildcards_fit(cloudfront: CloudFront, packs: int) -> None:
+def test_the_wildcards_for_any_number_of_packs_fit(cloudfront: CloudFront, packs: int) -> None:
     cloudfront.tag_header = None
     ids = [f"{number:024x}" for number in range(packs)]
     paths = [path for id in ids for path in (f"/api/v2/img/{id}", f"/i/{TENANT}/{id}/x.jpg")]
@@ -98,7 +98,7 @@ def test_however_many_packs_are_purged_by_paths_their_wildcards_fit(cloudfront: 
     assert cloudfront.copies == {}
 
 
-def test_an_erasure_does_not_rely_on_tags_that_may_never_have_been_kept(cloudfront: CloudFront) -> None:
+def test_an_erasure_does_not_rely_on_tags(cloudfront: CloudFront) -> None:
     tagged = {f"p:{TENANT}:{PACK}", f"e:{TENANT}:{PACK}"}
     cloudfront.copies = {
         f"/i/{TENANT}/{PACK}/main/0/old.jpg": set(),
@@ -112,7 +112,7 @@ def test_an_erasure_does_not_rely_on_tags_that_may_never_have_been_kept(cloudfro
 
 
 @pytest.mark.parametrize("limit", ["files", "wildcards"])
-def test_what_has_no_room_waits(cloudfront: CloudFront, limit: str) -> None:
+def test_a_purge_beyond_the_limit_waits(cloudfront: CloudFront, limit: str) -> None:
     cloudfront.asks = None
     purger = purger_of(cloudfront, by_tags=limit == "files")
     if limit == "files":
@@ -131,7 +131,7 @@ def test_what_has_no_room_waits(cloudfront: CloudFront, limit: str) -> None:
     purger.purge([f"p:{TENANT}:{PACK}"], reference="more", erasing=False)
 
 
-def test_a_purge_is_invalidated_twice_and_a_lost_answer_is_not_a_third(
+def test_a_purge_is_invalidated_twice_even_if_a_response_is_lost(
     cloudfront: CloudFront, playground: Playground
 ) -> None:
     front = AtCloudFront(playground, purger_of(cloudfront))
@@ -151,7 +151,7 @@ def test_a_purge_is_invalidated_twice_and_a_lost_answer_is_not_a_third(
     assert cloudfront.items == [(f"#p:{TENANT}:{pack_id}",)] * 2
 
 
-def test_an_import_beyond_the_limits_is_purged_in_the_end(cloudfront: CloudFront, playground: Playground) -> None:
+def test_an_import_beyond_the_limits_is_purged_eventually(cloudfront: CloudFront, playground: Playground) -> None:
     cloudfront.tag_header, cloudfront.asks = None, None
     front = AtCloudFront(playground, purger_of(cloudfront, by_tags=False))
     ids = [playground.pack() for _ in range(3)]
@@ -184,14 +184,12 @@ def test_an_erased_pack_leaves_every_cache(cloudfront: CloudFront, playground: P
         if path.startswith("/api"):
             del cloudfront.copies[path]
     assert len({path.split("/")[3] for path in cloudfront.copies}) == 2, "edits leave immutable URLs alone"
-    packs.erase_pack(playground.caller, gone, "the rights have ended")
+    packs.erase_pack(playground.caller, gone, "the credentials are no longer valid")
     front.carry()
     assert {path.split("/")[3] for path in cloudfront.copies} == {kept}
 
 
-def test_doctors_check_says_what_is_wrong_and_how_to_mend_it(
-    cloudfront: CloudFront, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_check_reports_a_fault_and_its_correction(cloudfront: CloudFront, monkeypatch: pytest.MonkeyPatch) -> None:
     assert purger_of(cloudfront).check() == "CloudFront, purged by tags"
     cloudfront.tag_header = None
     assert purger_of(cloudfront, by_tags=False).check() == "CloudFront, purged by paths"
@@ -215,7 +213,7 @@ def test_doctors_check_says_what_is_wrong_and_how_to_mend_it(
         purger_of(cloudfront).check()
 
 
-def test_many_packs_erased_at_once_leave_by_few_wildcards(cloudfront: CloudFront) -> None:
+def test_many_erased_packs_need_few_wildcards(cloudfront: CloudFront) -> None:
     ids = [f"{number:024x}" for number in range(20)]
     cloudfront.copies = {f"/i/{TENANT}/{id}/main/0/x.jpg": set() for id in ids}
     cloudfront.copies |= {f"/api/v2/img/{id}": set() for id in ids}
@@ -226,7 +224,7 @@ def test_many_packs_erased_at_once_leave_by_few_wildcards(cloudfront: CloudFront
     assert set(cloudfront.copies) == {"/i/other/x.jpg"}
 
 
-def test_by_paths_an_edit_takes_live_urls_along(cloudfront: CloudFront) -> None:
+def test_an_edit_purges_live_urls_by_path(cloudfront: CloudFront) -> None:
     settings = Settings(
         cdn="cloudfront",
         cloudfront_distribution=cloudfront.distribution,

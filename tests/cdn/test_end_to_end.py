@@ -1,4 +1,4 @@
-"""Packshot as it is deployed, behind the CDN on one machine: applications, workers, PostgreSQL, a queue, S3."""
+"""Packshot as deployed, behind the local CDN: applications, workers, PostgreSQL, a queue, S3."""
 
 import os
 import random
@@ -27,7 +27,7 @@ from tests.support.admin import Admin, is_erased, wait_for
 from tests.support.pictures import jpeg, photo
 from tests.support.server import serving
 
-# In the short form the purge that catches slow fills comes after 2 s instead of 20.
+# The short form of this test runs the second purge, for slow fills, after 2 s instead of 20.
 SOON = """
 from datetime import timedelta
 from packshot.cdn.varnish import VarnishPurger
@@ -38,7 +38,7 @@ main()
 EDITS = min(int(os.environ.get("PACKSHOT_CHAOS_EDITS", "40")), CELLS)
 PROGRAM = SOON if EDITS <= 40 else cluster.PROGRAM
 WRITERS, READERS, PACKS = 8, 2, 4
-# By the bars of the project no reader sees an older picture so long after an edit.
+# The project's limit: seconds after an edit in which a reader may still see the older image.
 LATEST_SECONDS = 30.0
 
 pytestmark = pytest.mark.timeout(240 + EDITS)
@@ -66,7 +66,7 @@ def cdn(installation: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture(scope="module")
 def admin(installation: Cluster, cdn: LocalCdn) -> Iterator[Admin]:
-    """A client of the first application; two locations."""
+    """A client of the first application, with two locations."""
     admin = Admin(f"http://127.0.0.1:{installation.ports[0]}", installation.token)
     with admin.client:
         admin.put_location("thumb", 160, 90)
@@ -76,7 +76,7 @@ def admin(installation: Cluster, cdn: LocalCdn) -> Iterator[Admin]:
 
 @pytest.fixture(scope="module")
 def pack_id(admin: Admin) -> str:
-    """A pack that shows a photograph, all of it rendered."""
+    """A pack with a photograph whose planned variants are rendered."""
     pack_id, job = admin.pack_showing(jpeg(photo(600, 400)))
     assert admin.wait_for_job(job)["state"] == "SUCCEEDED"
     wait_until_purged(admin)
@@ -89,7 +89,7 @@ def shown(content: bytes) -> tuple[str | None, tuple[int, int]]:
 
 
 def wait_until_purged(admin: Admin) -> None:
-    """Return when every purge was carried out twice."""
+    """Wait until every purge was carried out twice."""
 
     def done() -> bool:
         nodes = admin.ask("{ purges(first: 100) { nodes { state error } } }")["purges"]["nodes"]
@@ -123,12 +123,12 @@ def test_formats_are_negotiated_through_the_cdn(cdn: LocalCdn, pack_id: str) -> 
         assert (shown(first.content), first.headers["vary"]) == ((expected, (160, 90)), "Accept")
         again = cdn.get(url, Accept=f"{accept}, image/x")
         assert (again.content, again.headers["x-packshot-cache"]) == (first.content, "hit")
-    # A tenant that keeps the original's format negotiates nothing, so all share one copy.
+    # Content negotiation does not apply if a tenant keeps the original's format, so all requests share one copy.
     kept(cdn, f"/api/v2/img/{pack_id}?width=77", Accept=chrome)
     assert kept(cdn, f"/api/v2/img/{pack_id}?width=77", Accept="*/*") == "hit"
 
 
-def test_immutable_urls_come_from_the_bucket_and_else_from_the_application(
+def test_immutable_urls_come_from_the_bucket_or_else_the_application(
     installation: Cluster, cdn: LocalCdn, admin: Admin, pack_id: str
 ) -> None:
     urls = [variant["url"] for variant in admin.variants(pack_id)]
@@ -139,7 +139,7 @@ def test_immutable_urls_come_from_the_bucket_and_else_from_the_application(
         assert one.content == other.content
         for name in ("etag", "content-type", "cache-control", "access-control-allow-origin"):
             assert one.headers[name] == other.headers[name]
-    # What the bucket has needs no application.
+    # The application is not involved for objects in the bucket.
     cdn.purge(f"e:default:{pack_id}")
     for name in ("app-1", "app-2"):
         installation.send(name, signal.SIGSTOP)
@@ -148,7 +148,7 @@ def test_immutable_urls_come_from_the_bucket_and_else_from_the_application(
     finally:
         for name in ("app-1", "app-2"):
             installation.send(name, signal.SIGCONT)
-    # What it has no more, the application renders again, with the same bytes.
+    # The application renders missing objects again, with the same bytes.
     store = boto3.session.Session().client(
         "s3",
         endpoint_url=installation.s3.endpoint_url,
@@ -163,7 +163,7 @@ def test_immutable_urls_come_from_the_bucket_and_else_from_the_application(
     assert (again.status_code, again.content) == (200, direct[0].content)
 
 
-def test_the_bucket_gives_strangers_no_more_than_pictures(installation: Cluster) -> None:
+def test_the_bucket_gives_clients_only_variants(installation: Cluster) -> None:
     for path in ("/variants", "/variants/?list-type=2", "/originals", "/variants/ready", "/originals/default/x"):
         assert httpx.get(installation.s3.endpoint_url + path).status_code == 403
 
@@ -181,7 +181,7 @@ def test_a_crop_is_seen_through_the_cdn(cdn: LocalCdn, admin: Admin) -> None:
     print(f"\na crop was seen through the CDN {time.time() - began:.2f} s after its answer")
 
 
-def test_what_is_wrong_is_refused_by_the_application_and_not_kept(cdn: LocalCdn, pack_id: str) -> None:
+def test_refusals_of_the_application_are_not_cached(cdn: LocalCdn, pack_id: str) -> None:
     for _ in range(2):
         answer = cdn.get(f"/api/v2/img/{pack_id}?width=+5")
         assert (answer.status_code, answer.headers["x-packshot-cache"]) == (400, "pass")
@@ -201,7 +201,7 @@ def test_the_last_edit_wins_everywhere(installation: Cluster, cdn: LocalCdn, adm
         port = chance.choice(installation.ports)
         writer = Admin(f"http://127.0.0.1:{port}", installation.token)
         with writer.client:
-            # One iterator for all of them: taking from it is one step.
+            # All threads share one iterator, because taking from it is atomic.
             for cell in cells:
                 edits.append(edit_cell(writer, chance.choice(packs), cell))
 
@@ -237,7 +237,7 @@ def test_the_last_edit_wins_everywhere(installation: Cluster, cdn: LocalCdn, adm
 
 
 def lateness(edits: list[Edit], sight: Sight) -> float:
-    """Return for how many seconds what was seen had been replaced when the reader asked; 0: it had not."""
+    """Return how many seconds before the request the seen image had been replaced; 0: it had not."""
     seen = next(edit for edit in edits if edit.cell == sight.cell)
     after = [e.answered_at for e in edits if e.pack_id == sight.pack_id and e.version > seen.version]
     return max(0.0, sight.began_at - min(after, default=sight.began_at))
@@ -252,11 +252,11 @@ def test_applications_restart_under_load_without_an_error(
     def read(chance: random.Random) -> None:
         with httpx.Client(base_url=cdn.base, timeout=60) as client:
             while not crowd.stopping.is_set():
-                # Some of it kept, some fetched, some never kept.
+                # A mix of cached URLs, new ones, and ones that are never cached.
                 more = chance.choice(["", "&explain=1", f"&signature={chance.random()}"])
                 url = f"/api/v2/img/{pack_id}?location=thumb&width={chance.randrange(60, 160, 2)}{more}"
                 statuses.append(client.get(url).status_code)
-                # Whoever restarts needs the processor, too.
+                # The restarting processes need the processor, too.
                 time.sleep(0.01)
 
     expected = {admin.client.get(f"/api/v2/img/{pack_id}?width=70{more}").status_code for more in ("", "&explain=1")}
@@ -274,10 +274,10 @@ def test_applications_restart_under_load_without_an_error(
     assert crowd.faults == []
     assert set(statuses) <= expected
     assert max(expected) < 500
-    print(f"\n{len(statuses)} answers while both applications were restarted, none of them an error")
+    print(f"\n{len(statuses)} responses while both applications were restarted, without an error")
 
 
-def test_what_was_erased_is_gone_from_the_cdn(cdn: LocalCdn, admin: Admin) -> None:
+def test_an_erased_pack_is_gone_from_the_cdn(cdn: LocalCdn, admin: Admin) -> None:
     pack_id, job = admin.pack_showing(jpeg(photo(300, 200)))
     admin.wait_for_job(job)
     stable = f"/api/v2/img/{pack_id}"
@@ -290,7 +290,7 @@ def test_what_was_erased_is_gone_from_the_cdn(cdn: LocalCdn, admin: Admin) -> No
         wait_for(partial(is_erased, cdn.client, path))
 
 
-def test_pictures_go_on_while_every_application_is_down(
+def test_images_are_served_while_every_application_is_down(
     installation: Cluster, cdn: LocalCdn, admin: Admin, pack_id: str
 ) -> None:
     url = f"/api/v2/img/{pack_id}?location=thumb"
@@ -300,7 +300,7 @@ def test_pictures_go_on_while_every_application_is_down(
         installation.kill(name)
     try:
         assert cdn.get(url).content == before.content
-        # Purged, and nobody to give a new one.
+        # Purged, and no application is running to respond.
         assert cdn.purge(f"p:default:{pack_id}", soft=True) > 0
         stale = cdn.get(url)
         assert (stale.status_code, stale.headers["x-packshot-cache"]) == (200, "stale")
@@ -312,7 +312,7 @@ def test_pictures_go_on_while_every_application_is_down(
     assert kept(cdn, url) in ("miss", "hit")
 
 
-def test_pictures_of_a_tenant_that_requires_keys_are_shown_to_nobody_else(
+def test_images_of_a_tenant_that_requires_keys_need_a_key(
     installation: Cluster, cdn: LocalCdn, admin: Admin, pack_id: str
 ) -> None:
     stable = f"/api/v2/img/{pack_id}?location=thumb&format=png"
@@ -322,7 +322,7 @@ def test_pictures_of_a_tenant_that_requires_keys_are_shown_to_nobody_else(
         assert kept(cdn, path) == "hit"
     with installation.command("access-key", "create", "web") as made:
         key = made.communicate()[0].strip()
-    # Within a minute it looks once more after what late workers put; it is not waited for.
+    # The final pass for late workers follows within a minute; the test does not wait for it.
     with installation.command("tenant", "require-keys", "default") as requiring:
         assert requiring.stderr is not None
         try:
@@ -339,7 +339,7 @@ def test_pictures_of_a_tenant_that_requires_keys_are_shown_to_nobody_else(
             requiring.kill()
 
 
-def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp_path: Path) -> None:
+def test_the_second_purge_removes_a_slow_fill_that_the_first_missed(tmp_path: Path) -> None:
     if lacking := local_cdn.missing():
         pytest.skip(lacking)
     port = free_port()
@@ -369,7 +369,7 @@ def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp
         network.answer = lambda request: carry(request, slowly=True)
         filling = threading.Thread(target=look, args=(cdn.client, pack_id))
         filling.start()
-        # The application has said what it shows; its answer is on the way when the crop changes and is purged.
+        # The application has chosen the image, and its response is on the way while the crop changes and is purged.
         assert held.wait(60)
         network.answer = carry
         edit_cell(server, pack_id, 700)
@@ -383,6 +383,6 @@ def test_a_slow_fill_that_the_first_purge_missed_does_not_outlive_the_second(tmp
 
 
 def purges(admin: Admin) -> list[tuple[str, int]]:
-    """Return the state of each purge and how often it was sent, newest first."""
+    """Return the state and the number of attempts of each purge, newest first."""
     nodes = admin.ask("{ purges(first: 100) { nodes { state attempts } } }")["purges"]["nodes"]
     return [(node["state"], node["attempts"]) for node in nodes]

@@ -1,4 +1,4 @@
-"""What the CDN on one machine does, before applications and a bucket that do as they are told."""
+"""The behaviour of the local CDN in front of simulated applications and a simulated bucket."""
 
 import os
 import signal
@@ -34,7 +34,7 @@ def both(stand_in: StandIn, answer: Callable[[OriginRequest], Answer]) -> None:
     stand_in.app.answer = stand_in.other.answer = answer
 
 
-def test_equal_requests_share_one_copy_however_they_are_spelled(stand_in: StandIn) -> None:
+def test_equal_requests_share_one_copy_in_any_spelling(stand_in: StandIn) -> None:
     spellings = [
         "?width=640&location=thumb",
         "?LOCATION=th%75mb&Width=0640&date=17",
@@ -48,7 +48,7 @@ def test_equal_requests_share_one_copy_however_they_are_spelled(stand_in: StandI
     assert asked(stand_in.app, stand_in.other) == [f"{ASKED}?location=thumb&width=640"]
 
 
-def test_tenants_by_host_and_by_path_share_a_copy_and_no_others_do(stand_in: StandIn) -> None:
+def test_only_tenants_by_host_and_by_path_share_a_copy(stand_in: StandIn) -> None:
     acme = f"/api/v2/img/acme/{PACK}".encode()
     assert stand_in.cdn.get(URL).content == ASKED.encode()
     assert stand_in.cdn.get(URL, Host=f"acme.{DOMAIN}").content == acme
@@ -58,7 +58,7 @@ def test_tenants_by_host_and_by_path_share_a_copy_and_no_others_do(stand_in: Sta
     assert elsewhere.headers["x-packshot-cache"] == "pass"
 
 
-def test_formats_are_kept_apart_only_where_they_were_negotiated(stand_in: StandIn) -> None:
+def test_formats_are_cached_separately_only_if_negotiated(stand_in: StandIn) -> None:
     def answer(one: OriginRequest) -> Answer:
         said = picture(one.headers.get("accept", "none").encode(), "all")
         return said if "width" in one.url else Answer(said.body, 200, said.headers | {"Vary": "Accept"})
@@ -69,10 +69,10 @@ def test_formats_are_kept_apart_only_where_they_were_negotiated(stand_in: StandI
         assert stand_in.cdn.get(f"{URL}?format=auto", Accept=accept).content == formats
         again = stand_in.cdn.get(f"{URL}?format=AUTO&x=1", Accept=f"text/html;q=0,{accept}")
         assert (again.content, again.headers["x-packshot-cache"]) == (formats, "hit")
-    # The policy of the tenant may have been to negotiate, but it was not: all get the first one's.
+    # The tenant's policy might have been to negotiate, but it was not: all requests get the first response.
     assert stand_in.cdn.get(f"{URL}?width=1", Accept=chrome).content == b"image/avif,image/webp"
     assert stand_in.cdn.get(f"{URL}?width=1", Accept="*/*").headers["x-packshot-cache"] == "hit"
-    # With a format it makes no difference, and the application does not learn it.
+    # With a format in the URL the header has no effect, and the application does not get it.
     assert stand_in.cdn.get(f"{URL}?width=1&format=png", Accept=chrome).content == b"none"
     assert stand_in.cdn.get(f"{URL}?width=1&format=png", Accept="*/*").headers["x-packshot-cache"] == "hit"
 
@@ -89,7 +89,7 @@ def test_formats_are_kept_apart_only_where_they_were_negotiated(stand_in: StandI
         (f"{URL}?explain=1", {"Authorization": "Bearer secret"}),
     ],
 )
-def test_what_is_wrong_or_personal_goes_to_the_application_as_it_came(
+def test_invalid_and_personal_requests_reach_the_application_unchanged(
     stand_in: StandIn, path: str, headers: dict[str, str]
 ) -> None:
     for _ in range(2):
@@ -103,7 +103,7 @@ def test_what_is_wrong_or_personal_goes_to_the_application_as_it_came(
     assert stand_in.bucket.seen == []
 
 
-def test_cookies_and_credentials_of_a_client_stay_out_of_what_all_share(stand_in: StandIn) -> None:
+def test_shared_copies_contain_no_cookies_and_credentials(stand_in: StandIn) -> None:
     stand_in.cdn.get(URL, Cookie="a=b", Authorization="Basic eDp5", X_Packshot_Cache="0", X_Packshot_Turn="stale")
     again = stand_in.cdn.get(URL, Cookie="c=d")
     assert again.headers["x-packshot-cache"] == "hit"
@@ -111,7 +111,7 @@ def test_cookies_and_credentials_of_a_client_stay_out_of_what_all_share(stand_in
     assert not {"cookie", "authorization", "x-packshot-turn"} & seen.headers.keys()
 
 
-def test_clients_are_told_what_is_for_them(stand_in: StandIn) -> None:
+def test_clients_get_only_the_headers_for_them(stand_in: StandIn) -> None:
     stand_in.cdn.get(URL)
     answer = stand_in.cdn.get(URL)
     assert answer.headers["cache-control"] == ("public, max-age=60, stale-while-revalidate=60, stale-if-error=86400")
@@ -126,7 +126,7 @@ def test_head_range_and_conditions(stand_in: StandIn) -> None:
     part = stand_in.cdn.get(URL, Range="bytes=2-4")
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
     assert stand_in.cdn.get(URL, If_None_Match=part.headers["etag"]).status_code == 304
-    # What is no plain range is ignored, as by the application.
+    # An invalid range is ignored, as in the application.
     for odd in ("bytes=0-1,5-6", "bytes=5-2", "lines=0-1", "bytes = 0-1", "bytes=-999999999999999999999"):
         assert (stand_in.cdn.get(URL, Range=odd).status_code, odd) == (200, odd)
     assert stand_in.cdn.get(URL, Range="bytes=5-5").content == b"5"
@@ -134,19 +134,19 @@ def test_head_range_and_conditions(stand_in: StandIn) -> None:
     assert (absent.status_code, absent.headers["content-type"]) == (416, "application/problem+json")
     assert absent.headers.get_list("cache-control") == ["no-store"]
     assert (absent.json()["status"], absent.headers["content-range"]) == (416, "bytes */10")
-    # A date proves nothing of what may have changed within its second.
+    # A date does not show changes within the same second.
     assert stand_in.cdn.get(URL, If_Modified_Since=date).status_code == 200
     assert stand_in.cdn.get(URL, Range="bytes=2-4", If_Range=date).content == b"0123456789"
     assert stand_in.cdn.get(URL, Range="bytes=2-4", If_Range=part.headers["etag"]).status_code == 206
     assert len(stand_in.app.seen + stand_in.other.seen) == 1
-    # Whole, even where the first one wanted a part.
+    # The whole image, although the first client wanted a part.
     first = stand_in.cdn.get(f"{URL}?width=7", Range="bytes=8-")
     assert (first.status_code, first.content) == (206, b"89")
     assert stand_in.cdn.get(f"{URL}?width=7").content == b"0123456789"
 
 
 @pytest.mark.parametrize("soft", [True, False])
-def test_a_purge_by_tag_removes_what_carries_it_and_nothing_else(stand_in: StandIn, soft: bool) -> None:
+def test_a_purge_by_tag_removes_only_copies_with_the_tag(stand_in: StandIn, soft: bool) -> None:
     turns = iter(range(100))
     both(stand_in, lambda one: picture(b"%d" % next(turns), f"all t:default l:default:{one.url[-5:]}"))
     for location in ("thumb", "cover"):
@@ -157,7 +157,7 @@ def test_a_purge_by_tag_removes_what_carries_it_and_nothing_else(stand_in: Stand
     assert stand_in.cdn.get(f"{URL}?location=cover").content == b"1"
 
 
-def test_packshots_own_purger_is_understood(stand_in: StandIn) -> None:
+def test_the_cdn_accepts_packshots_purger(stand_in: StandIn) -> None:
     purger = VarnishPurger([f"http://127.0.0.1:{stand_in.cdn.cache_port}"])
     assert purger.check() == "Varnish, 1 of 1 take purges"
     many = [f"p:{'t' * 63}:{number:024x}" for number in range(purger.most_tags - 1)]
@@ -177,7 +177,7 @@ def test_clients_cannot_purge(stand_in: StandIn) -> None:
         assert stand_in.cdn.get(path).status_code == 404
 
 
-def test_live_urls_are_passed_on_as_they_came_and_nothing_is_uploaded(stand_in: StandIn) -> None:
+def test_live_urls_are_passed_on_unchanged_and_uploads_are_refused(stand_in: StandIn) -> None:
     path = "/live/a%20b_10_10_2x.jpg?fit=crop&Quality=7"
     for _ in range(2):
         answer = stand_in.cdn.client.get(path, headers={"X-Packshot-Cache": "1"})
@@ -196,7 +196,7 @@ def test_a_purge_from_elsewhere_is_refused(tmp_path: Path, stand_in: StandIn, mo
 
 
 @pytest.mark.parametrize("soft", [True, False])
-def test_a_slow_fill_that_a_purge_missed_does_not_outlive_the_second_purge(stand_in: StandIn, soft: bool) -> None:
+def test_the_second_purge_removes_a_slow_fill(stand_in: StandIn, soft: bool) -> None:
     begun, resumed = threading.Event(), threading.Event()
 
     def old(_: OriginRequest) -> Answer:
@@ -212,13 +212,13 @@ def test_a_slow_fill_that_a_purge_missed_does_not_outlive_the_second_purge(stand
     assert stand_in.cdn.purge("p:default:1", soft=soft) == 0
     resumed.set()
     first.join()
-    # That is what the second purge is for.
+    # The second purge removes it.
     assert stand_in.cdn.get(URL).content == b"old"
     assert stand_in.cdn.purge("p:default:1", soft=soft) == 1
     assert stand_in.cdn.get(URL).content == b"new"
 
 
-def test_an_old_picture_is_shown_only_while_there_is_no_other(stand_in: StandIn) -> None:
+def test_a_stale_image_is_shown_only_while_there_is_no_new_one(stand_in: StandIn) -> None:
     both(stand_in, lambda _: picture(b"old", "all", Vary="Accept"))
     stand_in.cdn.get(URL)
     stand_in.cdn.get(URL, Accept="image/webp")
@@ -232,7 +232,7 @@ def test_an_old_picture_is_shown_only_while_there_is_no_other(stand_in: StandIn)
         start()
     both(stand_in, lambda _: Answer(b"busy", 503, {"Cache-Control": "no-store", "Retry-After": "2"}))
     assert stand_in.cdn.get(URL).content == b"old"
-    # One without a copy of its own is told, and hides nobody else's.
+    # A client that has no copy is asked for credentials; other clients still get their copies.
     cold = stand_in.cdn.get(URL, Accept="image/avif")
     assert (cold.status_code, cold.content, cold.headers["retry-after"]) == (503, b"busy", "2")
     assert stand_in.cdn.get(URL, Accept="image/webp").content == b"old"
@@ -241,7 +241,7 @@ def test_an_old_picture_is_shown_only_while_there_is_no_other(stand_in: StandIn)
     assert stand_in.cdn.get(URL).headers["x-packshot-cache"] == "hit"
 
 
-def test_after_a_hard_purge_nothing_old_is_shown_even_if_the_application_fails(stand_in: StandIn) -> None:
+def test_after_a_hard_purge_no_stale_image_is_shown_even_in_an_outage(stand_in: StandIn) -> None:
     stand_in.cdn.get(URL)
     stand_in.cdn.purge("all")
     stand_in.app.stop()
@@ -251,8 +251,8 @@ def test_after_a_hard_purge_nothing_old_is_shown_even_if_the_application_fails(s
     assert (answer.json()["status"], answer.headers["cache-control"]) == (503, "no-store")
 
 
-def test_what_is_past_its_time_is_fetched_again_and_shown_while_that_fails(stand_in: StandIn) -> None:
-    # Not the one that another test was refused a moment ago.
+def test_an_expired_copy_is_fetched_again_and_shown_while_that_fails(stand_in: StandIn) -> None:
+    # Not the refusal that another test caused a moment ago.
     url = f"{URL}?width=60"
     short = "public, max-age=1, s-maxage=1, stale-while-revalidate=60, stale-if-error=60"
     both(stand_in, lambda _: picture(b"old", "all", Cache_Control=short))
@@ -272,7 +272,7 @@ def test_one_application_is_enough(stand_in: StandIn) -> None:
     assert stand_in.app.seen == []
 
 
-def test_a_crowd_that_waits_for_one_picture_asks_once(stand_in: StandIn) -> None:
+def test_concurrent_requests_for_one_image_are_one_request_to_the_application(stand_in: StandIn) -> None:
     def slowly(_: OriginRequest) -> Answer:
         time.sleep(0.3)
         return picture(b"slow", "all")
@@ -312,12 +312,12 @@ def test_an_immutable_url_comes_straight_from_the_bucket(stand_in: StandIn) -> N
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert not [name for name in answer.headers if name.startswith("x-amz")]
-    # What erasing purges finds it, by the tags that are the object's metadata.
+    # The purge of an erasure finds it by the tags in the object's metadata.
     assert stand_in.cdn.purge("e:default:1") == 1
     assert stand_in.cdn.get(KEY).headers["x-packshot-cache"] == "miss"
 
 
-def test_preflights_are_the_applications_business(stand_in: StandIn) -> None:
+def test_the_application_answers_preflights(stand_in: StandIn) -> None:
     both(stand_in, lambda _: Answer(b"", 204, {"Access-Control-Allow-Headers": "Range"}))
     for url in (KEY, URL):
         answer = stand_in.cdn.client.options(url, headers={"Access-Control-Request-Method": "GET"})
@@ -327,7 +327,7 @@ def test_preflights_are_the_applications_business(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, None])
-def test_what_the_bucket_does_not_give_the_application_does(stand_in: StandIn, status: int | None) -> None:
+def test_the_application_serves_what_the_bucket_lacks(stand_in: StandIn, status: int | None) -> None:
     if status is None:
         stand_in.bucket.stop()
     else:
@@ -338,7 +338,7 @@ def test_what_the_bucket_does_not_give_the_application_does(stand_in: StandIn, s
     assert second.headers["x-packshot-cache"] == "hit"
 
 
-def test_where_a_replaced_picture_leads_is_not_kept(stand_in: StandIn) -> None:
+def test_the_redirect_of_a_replaced_image_is_not_cached(stand_in: StandIn) -> None:
     both(stand_in, lambda _: Answer(b"", 302, {"Location": f"{KEY}-new", "Cache-Control": "no-store"}))
     for turn in range(2):
         assert stand_in.cdn.get(KEY).status_code == 302
@@ -346,7 +346,7 @@ def test_where_a_replaced_picture_leads_is_not_kept(stand_in: StandIn) -> None:
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_nginx_and_varnish_end_with_what_started_them(stand_in: StandIn, tmp_path: Path, how: signal.Signals) -> None:
+def test_nginx_and_varnish_end_with_their_parent(stand_in: StandIn, tmp_path: Path, how: signal.Signals) -> None:
     cdn = local_cdn.LocalCdn(tmp_path / "cdn", [stand_in.app.url])
     assert cdn.get(URL).status_code == 200
     cdn.stop(how)
@@ -362,7 +362,7 @@ def test_nginx_and_varnish_end_with_what_started_them(stand_in: StandIn, tmp_pat
         assert wait_for(refused)
 
 
-def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(stand_in: StandIn) -> None:
+def test_a_second_cdn_does_not_change_the_folder_of_a_running_one(stand_in: StandIn) -> None:
     folder = stand_in.cdn.folder
     before = (folder / "nginx.conf").read_bytes()
     environ = stand_in.cdn.environ | {"LOCAL_CDN_PORT": str(free_port()), "LOCAL_CDN_CACHE_PORT": str(free_port())}
@@ -381,7 +381,7 @@ def test_a_second_one_over_the_folder_of_a_running_one_changes_nothing_there(sta
         ("LOCAL_CDN_PURGERS", "everybody", "'everybody' is not an address or network"),
     ],
 )
-def test_a_setting_that_does_not_fit_is_named(tmp_path: Path, setting: str, value: str, says: str) -> None:
+def test_an_invalid_setting_is_named(tmp_path: Path, setting: str, value: str, says: str) -> None:
     environ = os.environ | {"LOCAL_CDN_FOLDER": str(tmp_path), setting: value}
     done = subprocess.run([str(RUN)], env=environ, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2

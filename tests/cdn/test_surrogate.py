@@ -1,4 +1,4 @@
-"""Fastly forgets keys at once; what it has no room for waits, and its token is never shown."""
+"""Fastly purges keys at once. Purges beyond its limit wait, and its token is never shown."""
 
 from collections.abc import Iterator
 
@@ -30,13 +30,13 @@ def test_keys_are_purged_in_one_call(fastly: Fastly) -> None:
         purger.purge([*tags, "t:default"], reference="2", erasing=False)
 
 
-def test_beyond_its_hourly_limit_it_is_waited_for(fastly: Fastly) -> None:
+def test_a_purge_waits_for_the_hourly_limit(fastly: Fastly) -> None:
     fastly.room = 0
     with pytest.raises(ProviderBusy, match="this hour"):
         purger_of(fastly).purge(["t:default"], reference="1", erasing=True)
 
 
-def test_what_is_wrong_is_said_with_how_to_mend_it_and_without_the_token(fastly: Fastly) -> None:
+def test_errors_say_what_to_correct_without_the_token(fastly: Fastly) -> None:
     assert purger_of(fastly).check() == "Fastly, which accepts service and token"
     with pytest.raises(OSError, match="correct PACKSHOT_FASTLY_TOKEN") as unknown:
         purger_of(fastly, token="another-secret").check()

@@ -1,4 +1,4 @@
-"""Varnish is purged by tags: softly where old pictures may be shown for want of new ones, hard where they must not."""
+"""Varnish is purged by tags: softly if a stale image is acceptable while the application is down, hard otherwise."""
 
 from collections.abc import Iterator
 
@@ -26,12 +26,12 @@ def test_every_varnish_is_purged(varnishes: tuple[Varnish, Varnish]) -> None:
         assert varnish.purged == [("soft", ("p:default:a", "l:default:thumb"))]
 
 
-def test_an_erasure_leaves_nothing_to_be_shown_when_stale(varnishes: tuple[Varnish, Varnish]) -> None:
+def test_an_erasure_leaves_no_stale_copy(varnishes: tuple[Varnish, Varnish]) -> None:
     purger_of(*varnishes).purge(["e:default:a"], reference="1", erasing=True)
     assert [varnish.purged for varnish in varnishes] == [[("hard", ("e:default:a",))]] * 2
 
 
-def test_many_tags_are_several_requests_of_lines_that_varnish_takes(varnishes: tuple[Varnish, Varnish]) -> None:
+def test_many_tags_are_sent_in_several_requests(varnishes: tuple[Varnish, Varnish]) -> None:
     tags = [f"p:{'t' * 63}:{number:024x}" for number in range(VarnishPurger.most_tags)]
     purger_of(varnishes[0]).purge(tags, reference="1", erasing=False)
     asked = varnishes[0].purged
@@ -40,7 +40,7 @@ def test_many_tags_are_several_requests_of_lines_that_varnish_takes(varnishes: t
     assert all(len(" ".join(portion)) <= MAX_LINE_BYTES for _, portion in asked)
 
 
-def test_one_that_refuses_or_is_away_is_an_outage_that_says_how_to_mend_it(varnishes: tuple[Varnish, Varnish]) -> None:
+def test_a_varnish_that_refuses_or_is_down_is_an_outage_with_advice(varnishes: tuple[Varnish, Varnish]) -> None:
     well, ill = varnishes
     purger = purger_of(ill, well)
     ill.status = 405

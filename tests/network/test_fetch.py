@@ -1,4 +1,4 @@
-"""Fetching by address: what is public comes, what is not is never asked."""
+"""Fetching by URL: public hosts are reached, other hosts never."""
 
 import ipaddress
 import socket
@@ -21,7 +21,7 @@ HERE = parse_allowed("127.0.0.1")
 BODY = bytes(range(256)) * 400
 
 
-def test_a_file_comes_whole(host: Host, tmp_path: Path) -> None:
+def test_a_file_is_fetched_completely(host: Host, tmp_path: Path) -> None:
     host.answers["/a.jpg?v=1"] = giving(BODY)
     fetched = fetch(host.url("/a.jpg?v=1"), tmp_path / "a", max_bytes=len(BODY), allowed=HERE)
     assert (tmp_path / "a").read_bytes() == BODY
@@ -51,7 +51,7 @@ def test_redirects_are_followed_and_counted(host: Host, tmp_path: Path) -> None:
         "http://0.0.0.0:{port}/",
     ],
 )
-def test_this_machine_is_not_asked_however_it_is_spelled(host: Host, tmp_path: Path, url: str) -> None:
+def test_this_machine_is_not_reached_by_any_spelling(host: Host, tmp_path: Path, url: str) -> None:
     host.answers["/"] = giving(BODY)
     with pytest.raises((FetchBlocked, FetchFailed)):
         fetch(url.format(port=host.port), tmp_path / "a", max_bytes=10**6, allowed=Allowed())
@@ -59,7 +59,7 @@ def test_this_machine_is_not_asked_however_it_is_spelled(host: Host, tmp_path: P
 
 
 @pytest.mark.parametrize("to", ["http://127.0.0.2:{port}/b", "http://169.254.169.254/b", "file:///etc/passwd"])
-def test_a_redirect_into_the_private_is_refused(host: Host, tmp_path: Path, to: str) -> None:
+def test_a_redirect_to_a_private_host_is_refused(host: Host, tmp_path: Path, to: str) -> None:
     host.answers["/a"] = leading(to.format(port=host.port))
     with pytest.raises(FetchBlocked):
         fetch(host.url("/a"), tmp_path / "a", max_bytes=10**6, allowed=HERE)
@@ -67,9 +67,7 @@ def test_a_redirect_into_the_private_is_refused(host: Host, tmp_path: Path, to: 
     assert not (tmp_path / "a").exists()
 
 
-def test_what_a_name_says_at_a_second_look_does_not_matter(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_name_is_resolved_only_once(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     host.answers["/"] = giving(BODY)
     looks: list[str] = []
 
@@ -140,12 +138,12 @@ def test_what_is_not_public(text: str) -> None:
 
 
 @given(st.ip_addresses(v=4), st.sampled_from(["::ffff:0:0", "64:ff9b::", "::"]))
-def test_an_ipv4_address_in_an_ipv6_one_is_public_only_if_it_is(inner: ipaddress.IPv4Address, around: str) -> None:
+def test_an_ipv6_address_is_public_only_if_its_ipv4_address_is(inner: ipaddress.IPv4Address, around: str) -> None:
     outer = ipaddress.IPv6Address(int(ipaddress.IPv6Address(around)) | int(inner))
     assert is_public(inner) or not is_public(outer)
 
 
-def test_too_many_bytes_are_given_up_whether_announced_or_not(host: Host, tmp_path: Path) -> None:
+def test_too_many_bytes_are_refused_with_and_without_a_length(host: Host, tmp_path: Path) -> None:
     host.answers["/said"] = giving(BODY)
     host.answers["/unsaid"] = giving(BODY, Content_Length="", Transfer_Encoding="identity")
     for path in ("/said", "/unsaid"):
@@ -153,13 +151,13 @@ def test_too_many_bytes_are_given_up_whether_announced_or_not(host: Host, tmp_pa
             fetch(host.url(path), tmp_path / path[1:], max_bytes=1000, allowed=HERE)
 
 
-def test_an_answer_that_breaks_off_is_no_file(host: Host, tmp_path: Path) -> None:
+def test_an_interrupted_response_is_refused(host: Host, tmp_path: Path) -> None:
     host.answers["/"] = giving(BODY[:100], Content_Length="200")
     with pytest.raises(FetchFailed, match="broke off"):
         fetch(host.url("/"), tmp_path / "a", max_bytes=10**6, allowed=HERE)
 
 
-def test_an_error_is_no_file(host: Host, tmp_path: Path) -> None:
+def test_an_error_response_is_refused(host: Host, tmp_path: Path) -> None:
     host.answers["/"] = lambda handler: handler.send_error(404)
     with pytest.raises(FetchFailed) as refused:
         fetch(host.url("/"), tmp_path / "a", max_bytes=10**6, allowed=HERE)
@@ -168,7 +166,7 @@ def test_an_error_is_no_file(host: Host, tmp_path: Path) -> None:
 
 @contextmanager
 def trickling(text: bytes) -> Iterator[int]:
-    """A host that sends `text` a byte at a time, for ever again."""
+    """A host that sends `text` one byte at a time, repeatedly."""
     ended = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -193,12 +191,12 @@ def trickling(text: bytes) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("text", [b"X: y\r\n", b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 10_000], ids=["head", "body"])
-def test_a_host_that_sends_a_byte_now_and_then_is_given_up(tmp_path: Path, text: bytes) -> None:
+def test_a_host_that_trickles_bytes_is_given_up(tmp_path: Path, text: bytes) -> None:
     with trickling(text) as port, pytest.raises(FetchFailed):
         fetch(f"http://127.0.0.1:{port}/", tmp_path / "a", max_bytes=10**6, allowed=HERE, seconds=1.0)
 
 
-def test_nobody_there_is_a_refusal(tmp_path: Path) -> None:
+def test_an_unreachable_host_is_a_refusal(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(FetchFailed, match="does not accept a connection"):
@@ -207,7 +205,7 @@ def test_nobody_there_is_a_refusal(tmp_path: Path) -> None:
         fetch("http://nobody.invalid/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
 
 
-def test_a_certificate_that_proves_nothing_is_refused(host: Host, tmp_path: Path) -> None:
+def test_an_untrusted_certificate_is_refused(host: Host, tmp_path: Path) -> None:
     with pytest.raises(FetchFailed):
         fetch(f"https://127.0.0.1:{host.port}/", tmp_path / "a", max_bytes=10**6, allowed=HERE)
 

@@ -1,4 +1,4 @@
-"""Hosts and URLs that break the rules: each is a refusal with a reason, never a fault of ours."""
+"""Hosts and URLs that break the rules cause refusals with a reason, never faults."""
 
 import errno
 import socket
@@ -32,7 +32,7 @@ BROKEN = {
     "a version of letters": b"HTTP/x 200 OK\r\nContent-Length: 0\r\n\r\n",
     "10,000 headers": OK + b"".join(b"X-%d: y\r\n" % number for number in range(10_000)) + b"\r\n",
     "a header of a megabyte": OK + b"X: " + b"a" * 1_000_000 + b"\r\n\r\n",
-    "interim answers without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
+    "interim responses without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000,
     "early hints without end": b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 10_000,
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\n\r\n",
     "lengths that differ": OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab",
@@ -61,14 +61,14 @@ def get(port: int, folder: Path, path: str = "/", scheme: str = "http", name: st
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
-def test_an_answer_that_is_no_http_is_a_refusal(tmp_path: Path, answer: bytes) -> None:
+def test_a_response_that_is_not_http_is_a_refusal(tmp_path: Path, answer: bytes) -> None:
     with raw_host(answer) as host, pytest.raises(FetchFailed) as refused:
         get(host.port, tmp_path)
     assert refused.value.expected
 
 
 @pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS.keys())
-def test_a_length_that_cannot_be_is_a_refusal(tmp_path: Path, length: tuple[bytes, type[PackshotError]]) -> None:
+def test_an_invalid_length_is_a_refusal(tmp_path: Path, length: tuple[bytes, type[PackshotError]]) -> None:
     text, kind = length
     with raw_host(OK + b"Content-Length: " + text + b"\r\n\r\nabc") as host, pytest.raises(kind) as refused:
         get(host.port, tmp_path)
@@ -79,12 +79,12 @@ def test_a_length_that_cannot_be_is_a_refusal(tmp_path: Path, length: tuple[byte
     "head",
     [b"Content-Length: 3\r\n", b"Content-Length: 003\r\n", b"Content-Length: 3\r\nContent-Length: 3\r\n", b""],
 )
-def test_a_length_that_can_be_is_taken(tmp_path: Path, head: bytes) -> None:
+def test_a_valid_length_is_accepted(tmp_path: Path, head: bytes) -> None:
     with raw_host(OK + head + b"\r\nabc") as host:
         assert get(host.port, tmp_path).size == 3
 
 
-def test_of_an_answer_in_chunks_the_length_does_not_matter(tmp_path: Path) -> None:
+def test_the_length_of_a_chunked_response_is_ignored(tmp_path: Path) -> None:
     head = OK + b"Content-Length: 77\r\nTransfer-Encoding: chunked\r\n\r\n"
     with raw_host(head + b"3\r\nabc\r\n0\r\n\r\n") as host:
         assert get(host.port, tmp_path).size == 3
@@ -93,7 +93,7 @@ def test_of_an_answer_in_chunks_the_length_does_not_matter(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "answer", [BROKEN["garbage"], BROKEN["nothing"], BROKEN["10,000 headers"], BROKEN["lengths that differ"]]
 )
-def test_a_receiver_that_answers_no_http_is_a_refusal(answer: bytes) -> None:
+def test_a_webhook_receiver_without_http_is_a_refusal(answer: bytes) -> None:
     with raw_host(answer) as host, pytest.raises(FetchFailed):
         post(f"http://127.0.0.1:{host.port}/", b"{}", {}, allowed=HERE, seconds=20)
 
@@ -102,7 +102,7 @@ EARLY = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
 
 
 @pytest.mark.parametrize("interim", [EARLY, EARLY * 3, b"HTTP/1.1 102 Processing\r\n\r\n", b"HTTP/1.1 100 C\r\n\r\n"])
-def test_interim_responses_are_passed_over(tmp_path: Path, interim: bytes) -> None:
+def test_interim_responses_are_skipped(tmp_path: Path, interim: bytes) -> None:
     with raw_host(interim + OK + b"Content-Length: 3\r\n\r\nabc") as host:
         url = f"http://127.0.0.1:{host.port}/"
         assert get(host.port, tmp_path).size == 3
@@ -110,7 +110,7 @@ def test_interim_responses_are_passed_over(tmp_path: Path, interim: bytes) -> No
         assert make_pool(retries=False).request("GET", url).data == b"abc"
 
 
-def test_an_error_after_an_interim_response_is_what_counts(tmp_path: Path) -> None:
+def test_an_error_after_an_interim_response_counts(tmp_path: Path) -> None:
     with raw_host(EARLY + b"HTTP/1.1 503 Away\r\nContent-Length: 0\r\n\r\n") as host:
         assert post(f"http://127.0.0.1:{host.port}/", b"{}", {}, allowed=HERE, seconds=20) == 503
 
@@ -120,7 +120,7 @@ def test_a_file_that_a_proxy_passed_on_is_a_file(tmp_path: Path) -> None:
         assert get(host.port, tmp_path).size == 3
 
 
-def test_pictures_are_asked_for_so_that_any_server_answers(tmp_path: Path) -> None:
+def test_the_request_headers_suit_any_server(tmp_path: Path) -> None:
     with raw_host(OK + b"Content-Length: 3\r\n\r\nabc") as host:
         get(host.port, tmp_path)
     assert b"Accept: image/*, */*;q=0.8" in host.heads[0].split(b"\r\n")
@@ -182,14 +182,14 @@ def test_a_redirect_is_escaped_as_browsers_do(tmp_path: Path, location: bytes, a
         b"Location: /" + b"a" * 9000 + b"\r\n",
     ],
 )
-def test_a_redirect_that_leads_nowhere_is_a_refusal(tmp_path: Path, head: bytes) -> None:
+def test_a_redirect_without_a_destination_is_a_refusal(tmp_path: Path, head: bytes) -> None:
     with raw_host(b"HTTP/1.1 302 Found\r\n" + head + b"\r\n") as host, pytest.raises((FetchBlocked, FetchFailed)):
         get(host.port, tmp_path)
 
 
-def test_a_host_beyond_ascii_is_asked_by_its_idna_name() -> None:
+def test_a_host_beyond_ascii_is_reached_by_its_idna_name() -> None:
     assert parse_url("http://bücher.example/").host == "xn--bcher-kva.example"
-    # As browsers do, and not by the older rules, which lead to strasse.example.
+    # As in browsers, and unlike the older rules, by which it is strasse.example.
     assert parse_url("http://STRAẞE.example/").host == parse_url("http://straße.example/").host
     assert parse_url("http://straße.example/").host == "xn--strae-oqa.example"
     assert parse_url("http://写真。example/").host == "xn--g7qs82g.example"
@@ -216,7 +216,7 @@ def test_any_location_leads_to_a_url_or_is_refused(location: bytes) -> None:
         url = parse_url(following)
     except (FetchBlocked, FetchFailed):
         return
-    # It can be written into the first line of a request, and nothing in it ends that line.
+    # The first line of a request can contain it, and nothing in it ends that line.
     assert url.host
     assert url.target.startswith("/")
     assert url.target.isascii()
@@ -236,9 +236,9 @@ def test_a_certificate_of_another_host_is_a_refusal(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("answer", [b"\x15\x03\x01\x00\x02\x02\x28", b"\x16\x03\x01\xff\xff" + b"x" * 100, OK])
-def test_what_is_no_tls_is_a_refusal(tmp_path: Path, answer: bytes) -> None:
+def test_a_response_that_is_not_tls_is_a_refusal(tmp_path: Path, answer: bytes) -> None:
     with raw_host(answer) as host, pytest.raises(FetchFailed):
-        # What a TLS client says first has no empty line, so the answer comes when it has hung up, or waits.
+        # A TLS client's first message has no empty line. So the host answers after a time, or when the client hangs up.
         fetch(f"https://127.0.0.1:{host.port}/", tmp_path / "a", max_bytes=10, allowed=HERE, seconds=0.5)
 
 
@@ -250,7 +250,7 @@ def test_headers_that_cannot_be_parsed_leave_no_traceback_in_the_log(
     assert "Traceback" not in caplog.text
 
 
-def test_a_dead_address_of_several_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_address_of_several_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, "127.0.0.9", "127.0.0.8", "::1", "127.0.0.1")
     with raw_host(OK + b"Content-Length: 3\r\n\r\nabc") as host:
         url = f"http://pictures.example:{host.port}/"
@@ -267,7 +267,7 @@ def test_addresses_that_stay_silent_leave_time_for_the_one_that_answers(
     begin = connecting._begin
 
     def begin_in_vain(address: connecting.Address, port: int) -> socket.socket:
-        # A socket that never becomes writable, as one whose packets are dropped on the way.
+        # A socket that never becomes writable, as if all its packets were lost.
         return full_socket() if str(address) in silent else begin(address, port)
 
     monkeypatch.setattr(connecting, "_begin", begin_in_vain)
@@ -283,9 +283,7 @@ def test_addresses_that_all_stay_silent_are_given_up_in_time(tmp_path: Path, mon
         fetch("http://pictures.example/", tmp_path / "a", max_bytes=10, allowed=HERE, seconds=0.3)
 
 
-def test_an_address_that_accepts_and_breaks_off_is_the_only_one_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_other_address_is_tried_after_one_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     resolve(monkeypatch, "127.0.0.1", "127.0.0.1", "127.0.0.2")
     with raw_host(b"") as host, pytest.raises(FetchFailed, match="broke off"):
         get(host.port, tmp_path, name="pictures.example")
@@ -293,7 +291,9 @@ def test_an_address_that_accepts_and_breaks_off_is_the_only_one_asked(
 
 
 @pytest.mark.parametrize("fault", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
-def test_what_this_machine_lacks_is_no_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int) -> None:
+def test_a_lack_of_resources_of_this_machine_is_not_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: int
+) -> None:
     def lacking(*_: object, **__: object) -> None:
         raise OSError(fault, "too many open files")
 
@@ -302,7 +302,7 @@ def test_what_this_machine_lacks_is_no_refusal(tmp_path: Path, monkeypatch: pyte
         fetch("http://127.0.0.1:9/", tmp_path / "a", max_bytes=10, allowed=HERE)
 
 
-def test_an_exception_that_nobody_foresaw_is_the_hosts_failure_and_in_the_log(
+def test_an_unforeseen_exception_is_a_refusal_and_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unreadable(*_: object) -> None:
@@ -315,7 +315,7 @@ def test_an_exception_that_nobody_foresaw_is_the_hosts_failure_and_in_the_log(
 
 
 def full_socket() -> socket.socket:
-    """Return a socket that takes no more bytes until it is closed."""
+    """Return a socket that accepts no more bytes until it is closed."""
     sock, peer = socket.socketpair()
     sock.setblocking(False)
     kept.append(peer)
@@ -337,7 +337,7 @@ def peers() -> Iterator[None]:
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Let the name pictures.example have these addresses."""
+    """Resolve the name pictures.example to these addresses."""
     real = socket.getaddrinfo
 
     def looked_up(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:

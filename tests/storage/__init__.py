@@ -2,5 +2,5 @@
 
 import pytest
 
-# The contract is no test module by name, but its asserts should explain themselves too.
+# pytest does not recognise the contract as a test module by its name; this makes it explain its asserts, too.
 pytest.register_assert_rewrite("tests.storage.contract")

@@ -1,4 +1,4 @@
-"""What the tests of stores share."""
+"""Fixtures that the tests of stores share."""
 
 import multiprocessing.util
 
@@ -9,8 +9,9 @@ from packshot.render.processes import environment
 
 @pytest.fixture(autouse=True)
 def _whole_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the processes of these tests inherit the environment, which holds the keys of the test server.
+    """Pass the current environment, with the keys of the test server, to the processes of these tests.
 
-    A renderer that an earlier test made keeps it from every process that `multiprocessing` starts.
+    `multiprocessing` starts processes from a server process, which an earlier test's renderer started without these
+    keys.
     """
     monkeypatch.setattr(multiprocessing.util, "spawnv_passfds", environment._spawn)

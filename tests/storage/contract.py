@@ -1,8 +1,9 @@
-"""What every object store must do. A test module subclasses `StoreContract`.
+"""The contract of every object store. A test module subclasses `StoreContract`.
 
-It gives two fixtures. `reopen` is a picklable callable that returns the same store
-again, in this process or another. `overwrite` puts other bytes under a key past the
-store, as a bad disk or a wrong command does. The store is empty when a test begins.
+It provides two fixtures. `reopen` is a picklable callable that returns the same store again, in this or another
+process. `overwrite` puts other bytes under a key without the store, like a failing disk or a wrong command. The
+store
+is empty when a test begins.
 """
 
 import hashlib
@@ -68,7 +69,7 @@ def sha256(body: bytes) -> str:
 
 
 def assert_whole(store: ObjectStore, key: str) -> None:
-    """Body, digest and metadata are one put's: writers here tag an object with its own digest."""
+    """Check that body, digest and metadata are of the same put: each writer tags an object with its own digest."""
     body, stored = store.get(key)
     assert stored.key == key
     assert stored.size == len(body)
@@ -95,7 +96,7 @@ def wins(store: ObjectStore, key: str, body: bytes) -> bool:
 
 
 def race_in_process(reopen: Reopen, keys: list[str], seed: int, start: Barrier, won: "Queue[str]") -> None:
-    """Put a body of its own under each key from four threads; report the keys that were won."""
+    """Put this writer's body under each key from four threads; report the keys that it won."""
     store = reopen()
     start.wait()
 
@@ -110,7 +111,7 @@ def race_in_process(reopen: Reopen, keys: list[str], seed: int, start: Barrier, 
 
 
 def write_until_killed(reopen: Reopen, seed: int) -> None:
-    """Put and delete under 40 keys for ever."""
+    """Put and delete objects under 40 keys without end."""
     store = reopen()
     noise = noise_from(seed)
     while True:
@@ -121,10 +122,10 @@ def write_until_killed(reopen: Reopen, seed: int) -> None:
 
 
 class StoreContract:
-    """The promises of `ObjectStore`.
+    """The guarantees of `ObjectStore`.
 
     Attributes:
-        races: how many keys sixteen threads race for.
+        races: number of keys for which sixteen threads compete.
     """
 
     races = 10
@@ -133,7 +134,7 @@ class StoreContract:
     def store(self, reopen: Reopen) -> ObjectStore:
         return reopen()
 
-    def test_what_was_put_can_be_got_with_its_metadata(self, store: ObjectStore) -> None:
+    def test_an_object_is_returned_with_its_metadata(self, store: ObjectStore) -> None:
         metadata = Metadata("image/avif", "public, max-age=31536000, immutable", ("default/p/1", "erase:2"))
         stored = store.put("default/5f/main/w640-h360.avif", b"picture", metadata)
         assert stored.key == "default/5f/main/w640-h360.avif"
@@ -145,7 +146,7 @@ class StoreContract:
         assert store.get(stored.key) == (b"picture", stored)
         assert store.head(stored.key) == stored
 
-    def test_another_opening_of_the_store_finds_the_same(self, store: ObjectStore, reopen: Reopen) -> None:
+    def test_a_reopened_store_has_the_same_objects(self, store: ObjectStore, reopen: Reopen) -> None:
         stored = store.put("a/b", b"picture", PLAIN)
         assert reopen().get("a/b") == (b"picture", stored)
 
@@ -162,10 +163,10 @@ class StoreContract:
                 store.put("a/b", body, Metadata("image/png", "no-store", ("other",)))
         assert store.get("a/b") == (b"first", first)
 
-    def test_already_there_is_an_answer_and_no_refusal(self) -> None:
+    def test_already_there_is_not_a_refusal(self) -> None:
         assert AlreadyThere.__bases__ == (Exception,)
 
-    def test_what_is_absent_is_no_object(self, store: ObjectStore) -> None:
+    def test_a_missing_object_is_reported(self, store: ObjectStore) -> None:
         store.put("a/b", b"there", PLAIN)
         for key in ("x", "a", "a/b/c", "a/c", "b/b"):
             assert store.head(key) is None
@@ -195,7 +196,7 @@ class StoreContract:
         assert max(map(len, chunks)) <= CHUNK_BYTES
         assert b"".join(chunks) == body
 
-    def test_a_reading_begun_ends_well_though_the_object_is_deleted(self, store: ObjectStore) -> None:
+    def test_an_opened_object_stays_readable_after_its_deletion(self, store: ObjectStore) -> None:
         body = noise_from(2).randbytes(3 * CHUNK_BYTES)
         store.put("large", body, PLAIN)
         with store.open("large") as opened:
@@ -232,14 +233,14 @@ class StoreContract:
         path = store.local_path("a/b")
         assert path is None or path.read_bytes() == b"body"
 
-    def test_an_object_is_lent_as_a_file(self, store: ObjectStore) -> None:
+    def test_an_object_is_provided_as_a_file(self, store: ObjectStore) -> None:
         body = noise_from("lent").randbytes(2 * CHUNK_BYTES + 7)
         store.put("a/b", body, PLAIN)
         with store.as_file("a/b") as path:
             assert path.read_bytes() == body
         assert store.get("a/b")[0] == body
         with pytest.raises(NoSuchObject), store.as_file("a/c"):
-            pytest.fail("there is no such object")
+            pytest.fail("the object does not exist")
 
     def test_keys_are_listed_by_prefix_in_order(self, store: ObjectStore) -> None:
         keys = ["a-b", "a.b", "a/b", "a/b-c", "a/bc/d", "a/c", "a0", "b/a/b", "b/a/c/d"]
@@ -250,7 +251,7 @@ class StoreContract:
             assert list(store.list(prefix)) == [key for key in keys if key.startswith(prefix)], prefix
 
     @pytest.mark.parametrize("key", BAD_KEYS)
-    def test_a_bad_key_is_refused_by_everything(self, store: ObjectStore, key: str) -> None:
+    def test_every_method_refuses_a_bad_key(self, store: ObjectStore, key: str) -> None:
         for use in (store.get, store.head, store.open, store.delete, store.local_path):
             with pytest.raises(ValueError, match="Key: expected"):
                 use(key)
@@ -263,14 +264,14 @@ class StoreContract:
         with pytest.raises(ValueError, match="Key: expected"):
             store.list(prefix)
 
-    def test_the_longest_key_is_taken(self, store: ObjectStore) -> None:
+    def test_the_longest_key_is_accepted(self, store: ObjectStore) -> None:
         key = "/".join(["a" * 200, "b" * 200, "c" * 110])
         assert len(key) == 512
         store.put(key, b"body", PLAIN)
         assert list(store.list("")) == [key]
         assert store.get(key)[0] == b"body"
 
-    def test_of_many_threads_one_wins(self, store: ObjectStore) -> None:
+    def test_one_of_many_threads_wins(self, store: ObjectStore) -> None:
         start = threading.Barrier(16)
 
         def race(thread: int) -> list[str]:
@@ -290,7 +291,7 @@ class StoreContract:
             assert_whole(store, key)
 
     @pytest.mark.slow
-    def test_of_many_processes_one_wins(self, store: ObjectStore, reopen: Reopen) -> None:
+    def test_one_of_many_processes_wins(self, store: ObjectStore, reopen: Reopen) -> None:
         keys = [f"race/{number}/key" for number in range(10)]
         start = _spawn.Barrier(4)
         won: Queue[str] = _spawn.Queue()
@@ -308,7 +309,7 @@ class StoreContract:
         for key in keys:
             assert_whole(store, key)
 
-    def test_what_is_erased_is_gone_and_nothing_else(self, store: ObjectStore) -> None:
+    def test_erasing_deletes_only_what_is_named(self, store: ObjectStore) -> None:
         under = ["t/p/main/f1/a.jpg", "t/p/main/f1/b.avif", "t/p/thumb/f2/a.jpg"]
         beside = ["t/p-2/a", "t/p2/a", "t/pa", "other/p/main/f1/a.jpg"]
         for key in (*under, *beside):
@@ -323,7 +324,7 @@ class StoreContract:
             assert wins(store, key, b"put anew")
             assert_whole(store, key)
 
-    def test_erasing_a_key_leaves_those_that_begin_like_it(self, store: ObjectStore) -> None:
+    def test_erasing_a_key_keeps_longer_keys(self, store: ObjectStore) -> None:
         for key in ("t/a", "t/a-b", "t/ab"):
             put_tagged(store, key, b"picture")
         assert store.erase("t/a") == 1
@@ -363,9 +364,7 @@ class StoreContract:
         [b"", b"pictur", b"pictures", b"Picture", b"other bytes"],
         ids=["empty", "shorter", "longer", "one bit", "other"],
     )
-    def test_bytes_that_were_not_put_are_damage_for_every_reader(
-        self, store: ObjectStore, overwrite: Overwrite, other: bytes
-    ) -> None:
+    def test_every_reader_notices_wrong_bytes(self, store: ObjectStore, overwrite: Overwrite, other: bytes) -> None:
         put_tagged(store, "a/b", b"picture")
         overwrite("a/b", other)
 
@@ -375,7 +374,7 @@ class StoreContract:
 
         def read() -> None:
             with store.open("a/b") as opened:
-                assert not list(opened), "a chunk of wrong bytes was given out"
+                assert not list(opened), "a chunk of wrong bytes was returned"
 
         for reads in (lambda: store.get("a/b"), lend, read):
             with pytest.raises(DamagedObject):
@@ -388,7 +387,7 @@ class StoreContract:
         assert wins(store, "a/b", b"picture")
         assert_whole(store, "a/b")
 
-    def test_no_last_chunk_of_wrong_bytes_is_given_out(self, store: ObjectStore, overwrite: Overwrite) -> None:
+    def test_the_last_chunk_of_wrong_bytes_is_not_returned(self, store: ObjectStore, overwrite: Overwrite) -> None:
         body = noise_from(1).randbytes(2 * CHUNK_BYTES + 5)
         put_tagged(store, "a", body)
         overwrite("a", body[:-1] + bytes([body[-1] ^ 1]))
@@ -424,7 +423,7 @@ class StoreContract:
                 assert_whole(store, key)
             for key in found[:5]:
                 store.delete(key)
-        # No key is spoilt by what was left behind.
+        # The remains of the killed writer do not block any key.
         for key in [f"killed/{folder}/{name}" for folder in range(8) for name in range(5)]:
             wins(store, key, key.encode())
             assert_whole(store, key)

@@ -1,4 +1,4 @@
-"""The rules of keys, prefixes and metadata."""
+"""The rules for keys, prefixes and metadata."""
 
 import re
 from pathlib import PurePosixPath
@@ -17,7 +17,7 @@ _good_keys = st.lists(
 
 
 @given(_good_keys)
-def test_every_key_by_the_rules_is_taken_with_all_its_prefixes(key: str) -> None:
+def test_every_valid_key_and_its_prefixes_are_accepted(key: str) -> None:
     assert check_key(key) == key
     assert check_prefix(key + "/") == key + "/"
     folder = key.rpartition("/")[0]
@@ -25,7 +25,7 @@ def test_every_key_by_the_rules_is_taken_with_all_its_prefixes(key: str) -> None
 
 
 @given(st.text(st.sampled_from("ab0._-/A \\\n\x00é"), max_size=30))
-def test_a_key_that_is_taken_cannot_traverse(text: str) -> None:
+def test_an_accepted_key_cannot_traverse(text: str) -> None:
     try:
         key = check_key(text)
     except ValueError:
@@ -37,14 +37,14 @@ def test_a_key_that_is_taken_cannot_traverse(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a\r\nSet-Cookie: x", "é", "\x00"])
-def test_metadata_that_could_not_be_a_header_is_refused(text: str) -> None:
+def test_metadata_that_cannot_be_a_header_is_refused(text: str) -> None:
     for content_type, cache_control in ((text, None), ("image/png", text)):
         with pytest.raises(ValueError, match="printable ASCII"):
             Metadata(content_type, cache_control, ())
 
 
 @pytest.mark.parametrize("tag", ["", "a b", "a,b", "a\nb", "é"])
-def test_a_tag_that_could_not_be_told_from_its_neighbour_is_refused(tag: str) -> None:
+def test_a_tag_with_a_separator_is_refused(tag: str) -> None:
     with pytest.raises(ValueError, match="Tag: expected"):
         Metadata("image/png", None, ("fine", tag))
 

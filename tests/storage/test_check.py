@@ -1,4 +1,4 @@
-"""The check of a store finds what is wrong with it."""
+"""The check of a store finds its faults."""
 
 import errno
 import secrets
@@ -36,7 +36,7 @@ def test_a_good_store_has_no_fault_and_nothing_is_left(store: ObjectStore) -> No
     assert list(store.list("")) == []
 
 
-def test_a_store_that_ignores_conditions_is_found_out(bucket: str, proxy: Proxy) -> None:
+def test_a_store_that_ignores_conditions_is_reported(bucket: str, proxy: Proxy) -> None:
     proxy.drops_conditions = True
     store = S3Store(bucket, prefix=secrets.token_hex(6), endpoint_url=proxy.endpoint_url)
     (fault,) = check_store(store)
@@ -44,13 +44,13 @@ def test_a_store_that_ignores_conditions_is_found_out(bucket: str, proxy: Proxy)
     assert list(store.list("")) == []
 
 
-def test_a_store_that_refuses_conditions_is_found_out(bucket: str, proxy: Proxy) -> None:
+def test_a_store_that_refuses_conditions_is_reported(bucket: str, proxy: Proxy) -> None:
     proxy.plan(None, None, Answer(501, "NotImplemented"))
     (fault,) = check_store(S3Store(bucket, prefix=secrets.token_hex(6), endpoint_url=proxy.endpoint_url))
     assert "conditional writes" in fault
 
 
-def test_what_is_to_be_mended_is_said_once(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_the_settings_is_reported_once(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
     (fault,) = check_store(S3Store("packshot-nowhere", endpoint_url=s3.endpoint_url))
     assert "the bucket does not exist" in fault
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.denied_key)
@@ -59,7 +59,7 @@ def test_what_is_to_be_mended_is_said_once(s3: Seaweed, monkeypatch: pytest.Monk
     assert "s3:ListBucket" in fault
 
 
-def test_a_store_that_is_away_is_no_fault_of_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_down_is_not_a_fault_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "packshot")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not checked, because no server listens")
     with pytest.raises(OSError, match="cannot be reached") as away:
@@ -68,7 +68,7 @@ def test_a_store_that_is_away_is_no_fault_of_its_settings(monkeypatch: pytest.Mo
 
 
 class _Broken(FolderStore):
-    """A folder that goes wrong in one way."""
+    """A folder store with one fault."""
 
     def __init__(self, root: Path, how: str) -> None:
         super().__init__(root)

@@ -1,4 +1,4 @@
-"""What clients put into a bucket themselves: read whole or not at all, never more than allowed."""
+"""Objects that clients put into a bucket: they are read completely or not at all, and within their limit."""
 
 import secrets
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ def proxy(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 @pytest.fixture
 def direct(s3: Seaweed, bucket: str, proxy: Proxy) -> S3DirectAccess:
-    """Reads through the proxy; its clients know the store itself."""
+    """Reads through the proxy; its clients use the store's own address."""
     return S3Store(
         bucket, prefix=secrets.token_hex(6), endpoint_url=proxy.endpoint_url, public_endpoint_url=s3.endpoint_url
     ).direct
@@ -44,7 +44,7 @@ def put(direct: S3DirectAccess) -> Callable[[str, bytes], None]:
     return put
 
 
-def test_what_a_client_put_comes_with_its_digest(
+def test_a_clients_object_is_read_with_its_digest(
     direct: S3DirectAccess, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a/b", BODY)
@@ -52,14 +52,14 @@ def test_what_a_client_put_comes_with_its_digest(
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_clients_are_given_the_address_that_they_know(direct: S3DirectAccess, s3: Seaweed) -> None:
+def test_clients_get_the_public_address(direct: S3DirectAccess, s3: Seaweed) -> None:
     ticket = direct.sign_post("a/b", content_type="image/jpeg", most=10, seconds=60)
     assert ticket.url.startswith(s3.endpoint_url)
     assert direct.sign_get("a/b", seconds=60, headers={}).startswith(s3.endpoint_url)
 
 
 @pytest.mark.parametrize("fault", [Truncate(1000), Reset()])
-def test_a_body_that_breaks_off_is_read_again(
+def test_an_interrupted_body_is_read_again(
     direct: S3DirectAccess, put: Callable[[str, bytes], None], proxy: Proxy, tmp_path: Path, fault: Truncate | Reset
 ) -> None:
     put("a/b", BODY)
@@ -68,7 +68,7 @@ def test_a_body_that_breaks_off_is_read_again(
     assert (tmp_path / "f").read_bytes() == BODY
 
 
-def test_more_than_is_allowed_is_not_read(
+def test_bytes_beyond_the_limit_are_not_read(
     direct: S3DirectAccess, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a/b", BODY)
@@ -77,6 +77,6 @@ def test_more_than_is_allowed_is_not_read(
     assert not (tmp_path / "f").exists()
 
 
-def test_what_is_not_there_says_so(direct: S3DirectAccess, tmp_path: Path) -> None:
+def test_a_missing_object_is_reported(direct: S3DirectAccess, tmp_path: Path) -> None:
     with pytest.raises(NoSuchObject):
         direct.receive("a/none", tmp_path / "f", max_bytes=1)

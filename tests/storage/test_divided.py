@@ -1,4 +1,4 @@
-"""One store over two: the contract, and which of the two an object is in."""
+"""A store divided into two: the contract, and where each object is."""
 
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ def divided(root: Path, hidden: set[str]) -> DividedStore:
 
 
 class TestPublic(StoreContract):
-    """It keeps the contract for tenants that everybody may see."""
+    """The divided store with public tenants."""
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Reopen:
@@ -34,14 +34,14 @@ class TestPublic(StoreContract):
 
 
 class Everybody(set[str]):
-    """A set of every tenant."""
+    """A set that contains every tenant."""
 
     def __contains__(self, tenant: object) -> bool:
         return True
 
 
 class TestPrivate(StoreContract):
-    """And for those that nobody may."""
+    """The divided store with private tenants."""
 
     @pytest.fixture
     def reopen(self, tmp_path: Path) -> Reopen:
@@ -52,7 +52,7 @@ class TestPrivate(StoreContract):
         return lambda key, body: overwrite_file(tmp_path / "private" / key, body)
 
 
-def test_what_a_private_tenant_puts_is_not_in_the_public_store(tmp_path: Path) -> None:
+def test_objects_of_a_private_tenant_are_not_in_the_public_store(tmp_path: Path) -> None:
     store = divided(tmp_path, {"films"})
     for tenant in ("books", "films"):
         store.put(f"{tenant}/a", b"a", PICTURE)
@@ -60,7 +60,7 @@ def test_what_a_private_tenant_puts_is_not_in_the_public_store(tmp_path: Path) -
     assert list(store.list("")) == ["books/a", "films/a"]
 
 
-def test_what_is_still_public_is_found_withdrawn_and_erased(tmp_path: Path) -> None:
+def test_an_object_that_is_still_public_is_found_withdrawn_and_erased(tmp_path: Path) -> None:
     hidden: set[str] = set()
     store = divided(tmp_path, hidden)
     for name in ("a", "b", "c"):
@@ -92,7 +92,7 @@ def test_what_is_still_public_is_found_withdrawn_and_erased(tmp_path: Path) -> N
     assert list(store.list("")) == []
 
 
-def test_of_an_object_in_both_the_private_one_stays(tmp_path: Path) -> None:
+def test_the_private_object_wins_over_the_public_one(tmp_path: Path) -> None:
     hidden: set[str] = set()
     store = divided(tmp_path, hidden)
     store.put("films/a", b"old", PICTURE)

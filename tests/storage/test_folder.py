@@ -1,4 +1,4 @@
-"""The folder store: the contract, and what only files can get wrong."""
+"""The folder store: the contract, and faults of files."""
 
 import multiprocessing
 import os
@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 
 class TestFolderStore(StoreContract):
-    """The folder store keeps the contract."""
+    """The folder store fulfils the contract."""
 
     @pytest.fixture
     def reopen(self, root: Path) -> Reopen:
@@ -51,7 +51,7 @@ class TestFolderStore(StoreContract):
 
 
 def _die_before_step(number: int, act: Callable[[], object]) -> bool:
-    """Run `act` in a forked child that is killed before its n-th step; return whether it got so far."""
+    """Run `act` in a forked child that is killed before its n-th step; return whether it reached that step."""
     child = os.fork()
     if child == 0:
         left = number
@@ -104,7 +104,7 @@ def _die_at_every_step_of_a_delete(root: Path) -> None:
 
 @pytest.mark.parametrize("scenario", [_die_at_every_step_of_a_put, _die_at_every_step_of_a_delete])
 def test_a_kill_at_any_step_leaves_all_or_nothing(scenario: Callable[[Path], None], root: Path) -> None:
-    # In a fresh process, since only one without threads may fork.
+    # In a new process, because only a process without threads may fork.
     process = _spawn.Process(target=scenario, args=(root,))
     process.start()
     process.join()
@@ -142,7 +142,7 @@ def modes_of(root: Path) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
-def test_nobody_else_may_read_anything_whatever_the_umask(root: Path, umask: int) -> None:
+def test_other_users_may_read_nothing_for_any_umask(root: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         FolderStore(root).put("a/b", b"body", PLAIN)
@@ -208,9 +208,7 @@ def test_a_damaged_object_is_an_outage_and_not_absent(root: Path, sidecar: bytes
 
 
 @pytest.mark.parametrize("mount_point", [False, True])
-def test_a_store_whose_folder_is_away_says_so_and_never_that_it_has_no_such_object(
-    root: Path, *, mount_point: bool
-) -> None:
+def test_a_missing_folder_is_an_outage_and_not_a_missing_object(root: Path, *, mount_point: bool) -> None:
     store = FolderStore(root)
     store.put("a/b", b"body", PLAIN)
     away = root.rename(root.with_name("away"))
@@ -241,7 +239,7 @@ def test_a_store_whose_folder_is_away_says_so_and_never_that_it_has_no_such_obje
     assert store.head("c") is None
 
 
-def test_an_object_is_found_without_asking_for_the_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_object_is_found_without_a_check_of_the_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FolderStore(root)
     store.put("a", b"body", PLAIN)
     asked: list[Path] = []
@@ -291,7 +289,7 @@ def _put_with_little_memory(root: Path, source: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its address space")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the address space of a process")
 def test_a_large_file_is_never_whole_in_memory(root: Path, tmp_path: Path) -> None:
     source = tmp_path / "large"
     with source.open("wb") as file:
@@ -328,10 +326,10 @@ def test_no_key_leads_out_of_the_folder_or_onto_a_sidecar(key: str, root: Path) 
     assert list(store.list("")) == []
 
 
-def test_erasing_takes_what_killed_puts_and_deletes_left(tmp_path: Path) -> None:
+def test_erasing_deletes_the_remains_of_killed_puts_and_deletes(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.put("t/p/main/a", b"picture", PLAIN)
     store.put("t/p/main/b", b"picture", PLAIN)
-    (tmp_path / "t/p/main/b").unlink()  # As a delete that was killed between the two.
+    (tmp_path / "t/p/main/b").unlink()  # As after a delete that was killed between its two steps.
     assert store.erase("t/p/") == 1
     assert list((tmp_path / "t").iterdir()) == []

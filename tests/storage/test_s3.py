@@ -1,4 +1,4 @@
-"""The S3 store on a real server: the contract, and what only a network can get wrong."""
+"""The S3 store on a real server: the contract, and faults of the network."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ CONFLICT = Answer(409, "ConditionalRequestConflict")
 
 @pytest.fixture
 def open_store(s3: Seaweed, bucket: str) -> Callable[..., S3Store]:
-    """Open stores on one empty prefix; what is not said is the test server's."""
+    """Open stores under one empty prefix, by default on the test server."""
     usual = {"bucket": bucket, "prefix": f"test/{secrets.token_hex(6)}/", "endpoint_url": s3.endpoint_url}
 
     def open_store(**changes: Any) -> S3Store:
@@ -55,15 +55,15 @@ def proxy(s3: Seaweed) -> Iterator[Proxy]:
 
 @pytest.fixture
 def store(open_store: Callable[..., S3Store], proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    """A store behind the proxy, with little patience."""
+    """A store behind the proxy, with a short time limit."""
     monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.02)
     return open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.3, read_seconds=0.3, patience_seconds=4)
 
 
 class TestS3Store(StoreContract):
-    """The S3 store keeps the contract."""
+    """The S3 store fulfils the contract."""
 
-    races = 3  # SeaweedFS lets those who race for one key wait for whole seconds.
+    races = 3  # SeaweedFS makes writers that compete for a key wait for whole seconds.
 
     @pytest.fixture
     def reopen(self, s3: Seaweed, bucket: str) -> Reopen:
@@ -75,7 +75,7 @@ class TestS3Store(StoreContract):
 
     @pytest.fixture
     def overwrite(self, s3: Seaweed, store: S3Store, monkeypatch: pytest.MonkeyPatch) -> Overwrite:
-        # Otherwise it is asked for again three times, with pauses.
+        # Otherwise the call is retried three times, with pauses.
         monkeypatch.setattr(s3_client, "FIRST_PAUSE", 0.01)
         client = raw_client(s3)
 
@@ -110,7 +110,7 @@ def uses(store: S3Store) -> dict[str, Callable[[], object]]:
     }
 
 
-def test_headers_and_metadata_go_out_with_the_object(open_store: Callable[..., S3Store], s3: Seaweed) -> None:
+def test_headers_and_metadata_are_stored_with_the_object(open_store: Callable[..., S3Store], s3: Seaweed) -> None:
     prefix = f"i/{secrets.token_hex(4)}"
     bucket = s3.new_bucket()
     store = open_store(bucket=bucket, prefix=prefix)
@@ -123,7 +123,7 @@ def test_headers_and_metadata_go_out_with_the_object(open_store: Callable[..., S
     assert b64decode(answer["ChecksumSHA256"]).hex() == answer["Metadata"]["sha256"]
 
 
-def test_the_most_tags_there_may_be_are_kept(open_store: Callable[..., S3Store]) -> None:
+def test_the_maximum_number_of_tags_is_kept(open_store: Callable[..., S3Store]) -> None:
     tags = tuple(f"l:{number:04}:{'x' * 53}" for number in range(MAX_TAGS_BYTES // 61))
     store = open_store()
     stored = store.put("a", b"body", Metadata("image/vnd.microsoft.icon", "public, max-age=31536000, immutable", tags))
@@ -144,7 +144,7 @@ def test_many_pages_are_listed_in_order(
     assert list(store.list("a-")) == [key for key in sorted(keys) if key.startswith("a-")]
 
 
-def test_what_others_put_beside_it_is_not_listed(open_store: Callable[..., S3Store], s3: Seaweed) -> None:
+def test_foreign_objects_are_not_listed(open_store: Callable[..., S3Store], s3: Seaweed) -> None:
     bucket = s3.new_bucket()
     store = open_store(bucket=bucket, prefix="i")
     store.put("a", b"", PLAIN)
@@ -154,7 +154,7 @@ def test_what_others_put_beside_it_is_not_listed(open_store: Callable[..., S3Sto
     assert list(store.list("")) == ["a"]
 
 
-def test_an_object_put_past_packshot_has_the_checksum_it_was_sent_with(s3: Seaweed) -> None:
+def test_an_object_of_another_program_has_its_own_checksum(s3: Seaweed) -> None:
     bucket = s3.new_bucket()
     store = S3Store(bucket, endpoint_url=s3.endpoint_url)
     client = raw_client(s3)
@@ -190,7 +190,7 @@ def _use_before_and_after_a_fork(reopen: Callable[[], S3Store]) -> None:
 
 
 def test_it_works_on_both_sides_of_a_fork(open_store: Callable[..., S3Store]) -> None:
-    # In a fresh process, since only one without threads may fork.
+    # In a new process, because only a process without threads may fork.
     process = _spawn.Process(target=_use_before_and_after_a_fork, args=(partial(_same, open_store()),))
     process.start()
     process.join(30)
@@ -233,7 +233,7 @@ def test_a_large_file_is_never_whole_in_memory(open_store: Callable[..., S3Store
     ids=lambda fault: type(fault).__name__,
 )
 @pytest.mark.parametrize("use", ["put", "get", "head", "open", "delete", "list"])
-def test_what_passes_is_not_noticed(store: S3Store, proxy: Proxy, use: str, fault: Fault) -> None:
+def test_temporary_failures_are_hidden_by_retries(store: S3Store, proxy: Proxy, use: str, fault: Fault) -> None:
     store.put("there", b"body", PLAIN)
     proxy.plan(fault, None, None)
     before = len(proxy.seen)
@@ -243,7 +243,7 @@ def test_what_passes_is_not_noticed(store: S3Store, proxy: Proxy, use: str, faul
 
 @pytest.mark.parametrize("fault", [UNAVAILABLE, Reset(), Stall()], ids=lambda fault: type(fault).__name__)
 @pytest.mark.parametrize("use", ["put", "get", "head", "open", "delete", "list"])
-def test_what_does_not_pass_is_an_oserror_after_a_few_attempts(
+def test_a_permanent_failure_is_an_oserror_after_a_few_attempts(
     store: S3Store, proxy: Proxy, use: str, fault: Fault
 ) -> None:
     store.put("there", b"body", PLAIN)
@@ -261,13 +261,13 @@ def test_what_does_not_pass_is_an_oserror_after_a_few_attempts(
 @pytest.mark.parametrize(
     "answer", [Answer(500, "InternalError"), Answer(400, "RequestTimeout"), Answer(429, "TooManyRequests")]
 )
-def test_the_ways_in_which_stores_say_later(store: S3Store, proxy: Proxy, answer: Answer) -> None:
+def test_responses_that_ask_for_a_retry(store: S3Store, proxy: Proxy, answer: Answer) -> None:
     proxy.plan(answer, answer)
     store.put("a", b"body", PLAIN)
     assert len(proxy.seen) == 3
 
 
-def test_patience_ends_before_the_attempts_do(open_store: Callable[..., S3Store], proxy: Proxy) -> None:
+def test_the_time_limit_can_end_before_the_attempts(open_store: Callable[..., S3Store], proxy: Proxy) -> None:
     proxy.always = Stall()
     store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.2, read_seconds=0.5, patience_seconds=1.5)
     begun = time.monotonic()
@@ -275,7 +275,7 @@ def test_patience_ends_before_the_attempts_do(open_store: Callable[..., S3Store]
     assert time.monotonic() - begun < 2
 
 
-def test_a_silent_store_is_asked_by_one_caller_at_a_time(
+def test_one_caller_at_a_time_calls_a_silent_store(
     open_store: Callable[..., S3Store], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "OTHERS_SECONDS", 0.0)
@@ -283,7 +283,7 @@ def test_a_silent_store_is_asked_by_one_caller_at_a_time(
     store = open_store(endpoint_url=proxy.endpoint_url, connect_seconds=0.3, read_seconds=0.3, patience_seconds=0.5)
     failure(lambda: store.get("a"))
     proxy.seen.clear()
-    # One caller is at it.
+    # The one caller that tries now.
     with store._s3._availability().trying():
         for _ in range(8):
             with pytest.raises(OSError, match="the store cannot be reached") as raised:
@@ -295,7 +295,7 @@ def test_a_silent_store_is_asked_by_one_caller_at_a_time(
     assert store.get("a")[0] == b"body"
 
 
-def test_a_store_that_is_not_there_is_an_oserror(open_store: Callable[..., S3Store]) -> None:
+def test_an_unreachable_store_is_an_oserror(open_store: Callable[..., S3Store]) -> None:
     store = open_store(endpoint_url="http://127.0.0.1:1")
     assert "check PACKSHOT_S3_ENDPOINT_URL" in str(failure(lambda: store.get("a")))
 
@@ -311,14 +311,14 @@ def test_a_conflict_is_tried_again(store: S3Store, proxy: Proxy) -> None:
 
 
 @pytest.mark.parametrize("source", [b"body", b"large" * (1 << 18)])
-def test_a_put_whose_answer_was_lost_knows_its_object(store: S3Store, proxy: Proxy, source: bytes) -> None:
+def test_a_retried_put_recognises_its_own_object(store: S3Store, proxy: Proxy, source: bytes) -> None:
     proxy.plan(Reset(done=True))
     stored = store.put("a", source, PLAIN)
     assert [request.partition(" ")[0] for request in proxy.seen] == ["PUT", "PUT", "HEAD"]
     assert store.get("a") == (source, stored)
 
 
-def test_a_put_that_is_tried_again_does_not_take_anothers_object_for_its_own(store: S3Store, proxy: Proxy) -> None:
+def test_a_retried_put_does_not_take_a_foreign_object_for_its_own(store: S3Store, proxy: Proxy) -> None:
     store.put("a", b"body", PLAIN)
     proxy.plan(UNAVAILABLE)
     with pytest.raises(AlreadyThere):
@@ -326,7 +326,7 @@ def test_a_put_that_is_tried_again_does_not_take_anothers_object_for_its_own(sto
 
 
 @pytest.mark.parametrize("as_file", [False, True])
-def test_bytes_that_change_on_their_way_in_are_sent_again(
+def test_bytes_that_change_on_the_way_are_sent_again(
     store: S3Store, proxy: Proxy, tmp_path: Path, as_file: bool
 ) -> None:
     source = tmp_path / "source"
@@ -346,7 +346,7 @@ def test_wrong_bytes_are_fetched_again(store: S3Store, proxy: Proxy, fault: Faul
 
 
 @pytest.mark.parametrize("fault", [Corrupt(), Truncate(3), Stall(3)], ids=lambda fault: type(fault).__name__)
-def test_a_file_is_lent_only_when_it_is_right_and_then_removed(
+def test_a_file_is_provided_only_if_correct_and_removed_afterwards(
     open_store: Callable[..., S3Store],
     proxy: Proxy,
     fault: Fault,
@@ -367,7 +367,7 @@ def test_a_file_is_lent_only_when_it_is_right_and_then_removed(
 
 
 @pytest.mark.parametrize("fault", [Corrupt(), Truncate(3), Stall(3)], ids=lambda fault: type(fault).__name__)
-def test_wrong_bytes_are_never_given_out(store: S3Store, proxy: Proxy, fault: Fault) -> None:
+def test_wrong_bytes_are_never_returned(store: S3Store, proxy: Proxy, fault: Fault) -> None:
     store.put("a", b"body", PLAIN)
     proxy.always = fault
     assert "get a" in str(failure(lambda: store.get("a")))
@@ -391,7 +391,7 @@ def test_a_reader_never_gets_the_last_chunk_of_a_body_that_is_wrong(store: S3Sto
     assert len(got) < len(body)
 
 
-def test_readers_who_stop_early_leave_no_connection_open(open_store: Callable[..., S3Store]) -> None:
+def test_readers_that_stop_early_leave_no_connection_open(open_store: Callable[..., S3Store]) -> None:
     store = open_store()
     store.put("a", bytes(4 * CHUNK_BYTES), PLAIN)
     store.get("a")
@@ -406,7 +406,7 @@ def test_readers_who_stop_early_leave_no_connection_open(open_store: Callable[..
     assert len(os.listdir("/dev/fd")) <= before + 1
 
 
-def test_more_threads_than_connections_all_get_through(open_store: Callable[..., S3Store]) -> None:
+def test_more_threads_than_connections_all_succeed(open_store: Callable[..., S3Store]) -> None:
     store = open_store()
     store.put("a", b"body" * 1000, PLAIN)
     start = threading.Barrier(48)
@@ -429,10 +429,10 @@ def test_a_missing_bucket_is_named(open_store: Callable[..., S3Store], use: str)
 
 @pytest.mark.parametrize("use", ["put", "get", "head"])
 @pytest.mark.parametrize("minutes", [20, -20])
-def test_a_clock_that_is_wrong_is_named_and_not_the_key(
+def test_a_wrong_clock_is_reported_instead_of_the_key(
     open_store: Callable[..., S3Store], monkeypatch: pytest.MonkeyPatch, use: str, minutes: int
 ) -> None:
-    # The store refuses the signature, without saying why in the answer to a HEAD.
+    # The store refuses the signature, and its response to a HEAD does not say why.
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     now = time.time
     monkeypatch.setattr("packshot.storage.s3_client.time.time", lambda: now() + minutes * 60)
@@ -444,7 +444,7 @@ def test_a_clock_that_is_wrong_is_named_and_not_the_key(
 
 @pytest.mark.parametrize("use", ["put", "get", "head", "open", "delete", "list"])
 @pytest.mark.parametrize("wrong", ["secret", "key", "right", "none"])
-def test_credentials_that_do_not_do_say_what_to_mend(
+def test_wrong_credentials_say_what_to_correct(
     open_store: Callable[..., S3Store],
     s3: Seaweed,
     monkeypatch: pytest.MonkeyPatch,
@@ -487,7 +487,7 @@ def test_retries_are_logged_without_secrets(
         assert hidden not in caplog.text
 
 
-def test_a_server_that_is_stopped_and_started_again_has_what_was_put(s3: Seaweed, tmp_path: Path) -> None:
+def test_a_restarted_server_still_has_its_objects(s3: Seaweed, tmp_path: Path) -> None:
     server = Seaweed(tmp_path / "other")
     server.start()
     try:
@@ -509,7 +509,7 @@ def test_a_server_that_is_stopped_and_started_again_has_what_was_put(s3: Seaweed
         server.kill()
 
 
-def test_erasing_takes_every_version_and_uploads_that_broke_off(s3: Seaweed, tmp_path: Path) -> None:
+def test_erasing_deletes_every_version_and_aborted_upload(s3: Seaweed, tmp_path: Path) -> None:
     bucket, client = s3.new_bucket(), raw_client(s3)
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     store = S3Store(bucket, prefix="i/", endpoint_url=s3.endpoint_url)
@@ -528,7 +528,7 @@ def test_erasing_takes_every_version_and_uploads_that_broke_off(s3: Seaweed, tmp
     assert [item["Key"] for item in client.list_multipart_uploads(Bucket=bucket).get("Uploads", ())] == ["i/t/q/main/c"]
 
 
-def test_erasing_asks_page_by_page(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_erasing_reads_page_by_page(s3: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
     bucket, client = s3.new_bucket(), raw_client(s3)
     store = S3Store(bucket, prefix="i/", endpoint_url=s3.endpoint_url)
     keys = [f"t/p/main/{number:04}" for number in range(12)]
