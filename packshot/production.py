@@ -99,8 +99,8 @@ def render_variants(
 ) -> list[StoredVariant | FailedVariant]:
     """Render announced variants and store them; each original is decoded once.
 
-    The caller records the results in the ledger, in a transaction of its choice. A variant that is in the store already
-    is taken as it is.
+    The caller records the results in the ledger, in a transaction of its choice. A variant that is stored already is
+    not rendered again.
 
     Args:
         heartbeat: called about every `heartbeat_seconds` meanwhile; an exception in it ends the work.
@@ -241,7 +241,7 @@ def _decoding(original: Original, results: Sequence[Rendered | PackshotError]) -
 
 
 def supersede_outdated(tx: Tx, pack_ids: Collection[str], *, limit: Size) -> None:
-    """Mark variants of packs as superseded in the ledger if their URLs no longer give them, and unmark the others.
+    """Mark variants of packs as superseded in the ledger if their URLs no longer yield them, and unmark the others.
 
     Variants of a pending change count as current too.
     """

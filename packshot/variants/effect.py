@@ -1,4 +1,4 @@
-"""What a change of configuration does to the planned variants of one pack. All pure."""
+"""What a change of configuration does to the planned variants of one pack. All functions are pure."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ from packshot.variants.resolve import Target, planned, policy_for, resolve, show
 
 @dataclass(frozen=True, slots=True)
 class PlannedVariant:
-    """One planned variant, whichever pack it is of.
+    """A planned variant, without the pack it belongs to.
 
     Attributes:
-        pixels: of the output, all frames together.
-        upscaled: the picture is enlarged beyond its own pixels.
+        plan: the text of the variant plan.
+        pixels: of the output, over all frames.
+        upscaled: the image is enlarged beyond its own pixels.
     """
 
     plan: str
@@ -26,10 +27,11 @@ class PlannedVariant:
 
 @dataclass(frozen=True, slots=True)
 class PackLocationPlan:
-    """What one pack location shows, and which variants of it are planned, by their plan.
+    """What one pack location shows, and its planned variants.
 
     Attributes:
-        bare: the plan that the bare stable URL means.
+        bare: the variant plan of the stable URL without parameters.
+        variants: by variant plan.
     """
 
     original: Original
@@ -40,12 +42,12 @@ class PackLocationPlan:
 
 @dataclass(frozen=True, slots=True)
 class NewVariant:
-    """A variant that is planned under a change and not as things are."""
+    """A variant that is planned under a change, but not under the present configuration."""
 
     location: str
     original: Original
     fingerprint: str
-    wanted: PlannedVariant
+    planned: PlannedVariant
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +55,9 @@ class ChangeEffect:
     """What a change does to one pack.
 
     Attributes:
-        locations: where the bare stable URL gives something else, or anything new is planned.
-        new: what is planned and was not.
-        upscaled: at how many of the locations the picture is enlarged under the change.
+        locations: where the stable URL without parameters yields another image, or a new variant is planned.
+        new: variants that are planned only under the change.
+        upscaled: number of these locations whose image is enlarged under the change.
     """
 
     locations: tuple[str, ...]
@@ -64,42 +66,42 @@ class ChangeEffect:
 
 
 class Planner:
-    """Works out what is planned under one configuration, once for all packs that are alike.
+    """Computes the planned variants under one configuration, once for all packs of one shape.
 
     Args:
-        limit: longest sides of a variant.
+        limit: maximum sides of a variant.
     """
 
     def __init__(self, limit: Size) -> None:
         self._limit = limit
-        self._known: dict[tuple[object, ...], tuple[str, dict[str, PlannedVariant]]] = {}
+        self._plans_by_shape: dict[tuple[object, ...], tuple[str, dict[str, PlannedVariant]]] = {}
 
     def at(self, snapshot: Snapshot, location: str) -> PackLocationPlan | None:
-        """Return how one location of a pack stands; None: it shows nothing.
+        """Return the plan of one location of a pack; None: it shows no image.
 
         Every snapshot must have the same tenant and locations as the first.
         """
         shown = shown_at(snapshot, location)
         if shown is None:
             return None
-        # All that a plan can depend on beside the configuration.
-        kept, policy = shown.original, policy_for(snapshot, location)
-        alike = (
+        # Everything except the configuration that a variant plan depends on.
+        original, policy = shown.original, policy_for(snapshot, location)
+        shape = (
             location,
-            (kept.width, kept.height, kept.format, kept.alpha, kept.frames),
+            (original.width, original.height, original.format, original.alpha, original.frames),
             (shown.crop, shown.focus, policy.gravity, policy.include_all),
         )
-        if alike not in self._known:
+        if shape not in self._plans_by_shape:
             bare = resolve(snapshot, RequestForm(location=location), limit=self._limit)
             targets = planned(snapshot, location, limit=self._limit)
-            self._known[alike] = (
+            self._plans_by_shape[shape] = (
                 str(bare.key.plan),
-                {str(target.key.plan): _wanted(target) for target in targets},
+                {str(target.key.plan): _planned_variant(target) for target in targets},
             )
-        return PackLocationPlan(kept, shown.fingerprint, *self._known[alike])
+        return PackLocationPlan(original, shown.fingerprint, *self._plans_by_shape[shape])
 
 
-def _wanted(target: Target) -> PlannedVariant:
+def _planned_variant(target: Target) -> PlannedVariant:
     return PlannedVariant(str(target.key.plan), target.drawing.format, target.pixels, target.upscaled)
 
 
@@ -107,7 +109,7 @@ def effect_on(before: Iterable[tuple[str, PackLocationPlan | None, PackLocationP
     """Return what changes for a pack.
 
     Args:
-        before: each location that may change, how it stands, and how it stands under the change.
+        before: each location that may change, with its plan under the present configuration and under the change.
     """
     locations: list[str] = []
     new: list[NewVariant] = []
@@ -119,10 +121,10 @@ def effect_on(before: Iterable[tuple[str, PackLocationPlan | None, PackLocationP
             continue
         same = live is not None and live.fingerprint == changed.fingerprint
         existing = live.variants if live is not None and same else {}
-        added = [wanted for plan, wanted in changed.variants.items() if plan not in existing]
+        added = [variant for plan, variant in changed.variants.items() if plan not in existing]
         if not added and live is not None and same and live.bare == changed.bare:
             continue
         locations.append(location)
-        new += [NewVariant(location, changed.original, changed.fingerprint, wanted) for wanted in added]
-        upscaled += any(wanted.upscaled for wanted in changed.variants.values())
+        new += [NewVariant(location, changed.original, changed.fingerprint, variant) for variant in added]
+        upscaled += any(variant.upscaled for variant in changed.variants.values())
     return ChangeEffect(tuple(locations), tuple(new), upscaled)

@@ -41,7 +41,7 @@ def parse_key(text: str) -> Key:
         or not NAME.fullmatch(parts[2])
         or not _FINGERPRINT.fullmatch(parts[3])
     ):
-        raise Invalid("That is no variant's key.", expected="tenant/pack/location/fingerprint/plan", got=text)
+        raise Invalid("This is not the key of a variant.", expected="tenant/pack/location/fingerprint/plan", got=text)
     return Key(parts[0], parts[1], parts[2], parts[3], parse_plan(parts[4]))
 
 

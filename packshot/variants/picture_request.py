@@ -14,7 +14,7 @@ _FORMATS = {format.value: format for format in Format} | {"jpg": Format.JPEG}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureForm:
-    """What a URL of `picture.json` requests; None: not given. Field names equal the parameters' names.
+    """The request of a `picture.json` URL; None: the parameter is absent. Field names equal the parameters' names.
 
     Attributes:
         widths: in pixels, ascending, without duplicates.
@@ -70,7 +70,7 @@ def _formats(value: str, name: str) -> tuple[Format, ...]:
         raise Invalid(
             f"The parameter {name} does not fit.",
             field=(name,),
-            expected=f"of {', '.join(_FORMATS)} as many as are wanted, with commas between them",
+            expected=f"one or more of {', '.join(_FORMATS)}, separated by commas",
             got=value,
         )
     return tuple(sorted({_FORMATS[part] for part in parts}))

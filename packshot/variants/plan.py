@@ -114,7 +114,7 @@ def parse_plan(text: str) -> Plan:
     match = _PLAN.fullmatch(text)
     format = _BY_EXTENSION.get(match["extension"]) if match else None
     if match is None or format is None or (match["quality"] is None) == (format in DEFAULT_QUALITY):
-        raise Invalid("That is no variant's name.", expected="w640-h360-crop-center-q80.jpg", got=text)
+        raise Invalid("This is not the plan of a variant.", expected="w640-h360-crop-center-q80.jpg", got=text)
     return Plan(
         width=int(match["width"]),
         height=int(match["height"]),

@@ -343,7 +343,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
     largest = Decimal(MAX_BLUR * MAX_DPR)
     largest = snap_blur(largest) if policy is OnDemand.STEPS else largest
     if key.plan.blur > largest or not is_offered(key.plan.format, config, shown.original):
-        raise NotFound("No request gives a variant like that.", expected="what a URL can ask for", got=key.plan)
+        raise NotFound("No request yields such a variant.", expected="a plan that a URL can request", got=key.plan)
     # A spelling from before a change of the tenant or a release leads to the current one.
     quick = needs_quick(key.plan.format, Size(key.plan.width, key.plan.height), shown.original)
     encoding = encoding_of(key.plan.format, shown.original)
@@ -360,7 +360,7 @@ def retarget(snapshot: Snapshot, key: Key, *, limit: Size, live: bool = False, o
             return target
         candidates.append(target)
     if shown.fingerprint == key.fingerprint and not stepped:
-        raise NotFound("No request gives a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
+        raise NotFound("No request yields a variant of that shape.", expected=str(candidates[0].key.plan), got=plan)
     return next((target for target in candidates if target.key.plan == plan), candidates[0])
 
 

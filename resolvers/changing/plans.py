@@ -202,7 +202,7 @@ def _work(variants: Iterable[NewVariant], costs: RenderCosts) -> _Work:
     """Return the work of rendering these variants of one pack; each original is decoded once."""
     total, originals = _Work(), {}
     for variant in variants:
-        seconds, size = costs.variant(variant.wanted.format, variant.wanted.pixels)
+        seconds, size = costs.variant(variant.planned.format, variant.planned.pixels)
         total += _Work(1.0, seconds, size)
         originals[variant.original.sha256] = variant.original.width * variant.original.height
     return total + _Work(seconds=sum(map(costs.decoding, originals.values())))
@@ -242,7 +242,7 @@ def _missing(
 
 
 def _place(pack_id: str, variant: NewVariant) -> tuple[str, str, str, str]:
-    return pack_id, variant.location, variant.fingerprint, variant.wanted.plan
+    return pack_id, variant.location, variant.fingerprint, variant.planned.plan
 
 
 def _sample_places(survey: ShapeSurvey, effects: Mapping[str, ChangeEffect], name: str) -> tuple[tuple[str, str], ...]:
